@@ -1,0 +1,1 @@
+"""Ready ONNX tagger sets; `tnt_coffea.taggers` finds them by name."""

@@ -1,0 +1,1 @@
+"""coffea processors: the skim and the search."""

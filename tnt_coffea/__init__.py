@@ -1,0 +1,1 @@
+"""Tag N' Train dijet searches on the coffea stack."""

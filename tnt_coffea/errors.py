@@ -1,0 +1,101 @@
+"""The exceptions of tnt_coffea.
+
+Every error that a user can cause derives from `TntCoffeaError` and carries one
+message: what came, what was expected, where, and what to do next. The command
+line prints that message alone and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "ExecutionError",
+    "FitError",
+    "GeneratorError",
+    "InputError",
+    "LeakError",
+    "MissingExtraError",
+    "StageError",
+    "TaggerError",
+    "TntCoffeaError",
+    "TrainingError",
+]
+
+
+class TntCoffeaError(Exception):
+    """Anything that goes wrong for a reason that the user can act upon."""
+
+    exit_code = 1
+
+
+class ConfigError(TntCoffeaError):
+    """A setting is unknown, out of range, or contradicts another one."""
+
+    exit_code = 2
+
+
+class InputError(TntCoffeaError):
+    """A file or its events are not what a source may contain."""
+
+    exit_code = 3
+
+
+class StageError(TntCoffeaError):
+    """A stage's folder is incomplete or was made with other settings."""
+
+    exit_code = 4
+
+
+class TaggerError(TntCoffeaError):
+    """A tagger or tagger set is damaged or does not fit what it is asked to score."""
+
+    exit_code = 5
+
+
+class LeakError(TaggerError):
+    """A tagger was about to score events that had a part in its training."""
+
+
+class TrainingError(TntCoffeaError):
+    """A training cannot start or did not converge to anything usable."""
+
+    exit_code = 6
+
+
+class FitError(TntCoffeaError):
+    """A statistical model cannot be built from, or fitted to, the histogram given."""
+
+    exit_code = 7
+
+
+class ExecutionError(TntCoffeaError):
+    """A pass over the data lost events or its workers."""
+
+    exit_code = 8
+
+
+class GeneratorError(TntCoffeaError):
+    """PYTHIA refused its settings or could not make the events asked for."""
+
+    exit_code = 9
+
+
+class MissingExtraError(TntCoffeaError, ImportError):
+    """An optional dependency is not installed."""
+
+    exit_code = 10
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed, and this step needs it: pip install 'tnt-coffea[{extra}]'"
+        )
+
+    def __reduce__(self) -> tuple[type[TntCoffeaError], tuple[str]]:
+        # Workers send exceptions home; the message is already complete.
+        return _unpickle_missing_extra, (str(self),)  # type: ignore[return-value]
+
+
+def _unpickle_missing_extra(message: str) -> MissingExtraError:
+    error = MissingExtraError.__new__(MissingExtraError)
+    error.args = (message,)
+    return error

@@ -1,0 +1,1 @@
+"""Sources of events behind one contract, event identity, and the skim."""

@@ -1,0 +1,1 @@
+"""LHC-Olympics-like events from PYTHIA 8 and a parametric detector."""

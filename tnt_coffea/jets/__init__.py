@@ -1,0 +1,1 @@
+"""Pure kernels from constituents to jets, dijets, observables and images."""

@@ -1,0 +1,1 @@
+"""What people look at: evaluation against truth, plots, the report."""

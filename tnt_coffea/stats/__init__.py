@@ -1,0 +1,1 @@
+"""From histograms to p-values: bump hunt and ABCD."""

@@ -1,0 +1,1 @@
+"""Inference: ONNX taggers, their cards, tagger sets and quantile maps."""

@@ -1,0 +1,1 @@
+"""Training of taggers on unlabelled data; needs the 'train' extra."""
