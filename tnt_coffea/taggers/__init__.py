@@ -1,1 +1,22 @@
 """Inference: ONNX taggers, their cards, tagger sets and quantile maps."""
+
+from __future__ import annotations
+
+from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.ensemble import Member, Ranks, Scores, TaggerSet
+from tnt_coffea.taggers.quantiles import QuantileMap
+from tnt_coffea.taggers.store import load, load_set, packaged_sets
+from tnt_coffea.taggers.tagger import Tagger
+
+__all__ = [
+    "Card",
+    "Member",
+    "QuantileMap",
+    "Ranks",
+    "Scores",
+    "Tagger",
+    "TaggerSet",
+    "load",
+    "load_set",
+    "packaged_sets",
+]

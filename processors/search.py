@@ -1,0 +1,104 @@
+"""The search as a coffea processor: scores every event out of fold and fills histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import hist
+from coffea import processor
+
+from tnt_coffea.config import SearchConfig, SkimSettings
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.events import skim
+from tnt_coffea.events.skim import Sample, sample_of
+from tnt_coffea.processors.skim import cutflow_of, reconstructed
+from tnt_coffea.taggers import TaggerSet
+
+__all__ = ["SearchProcessor"]
+
+
+class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Fill m_jj against the quantiles of both jets, once for every tagger set.
+
+    It starts from particles of any source, or from a skim without clustering again; both
+    give the same histograms.
+
+    Parameters
+    ----------
+    config
+        Jets, images, window and histogram ranges.
+    taggers
+        Tagger sets with quantile maps.
+
+    Raises
+    ------
+    TaggerError
+        Two sets share a name, or one has no quantile map.
+    """
+
+    def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
+        self.config = config
+        self.taggers = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
+        names = [tagger_set.name for tagger_set in self.taggers]
+        if len(set(names)) != len(names):
+            msg = f"two tagger sets share a name: {names}"
+            raise TaggerError(msg)
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return the histograms of a chunk by tagger set, and its cutflow."""
+        sample, cutflow = self._dijets(events)
+        dataset = events.metadata["dataset"]
+        return {
+            "hists": {
+                tagger_set.name: self._filled(tagger_set, sample, dataset)
+                for tagger_set in self.taggers
+            },
+            "cutflow": {dataset: cutflow},
+        }
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the accumulator with datasets in the order of their names."""
+        hists = {name: h.sort("dataset") for name, h in accumulator.get("hists", {}).items()}
+        return accumulator | {"hists": hists}
+
+    def _dijets(self, events: Any) -> tuple[Sample, dict[str, Any]]:
+        if not set(events.fields) >= skim.FIELDS:
+            return reconstructed(events, self.config.skim)
+        sample = sample_of(events, SkimSettings(**events.metadata["skim_settings"]))
+        return sample, cutflow_of({}, len(sample))
+
+    def _filled(self, tagger_set: TaggerSet, sample: Sample, dataset: str) -> hist.Hist:
+        h = self._empty(tagger_set)
+        ranks = tagger_set.ranks(sample)
+        h.fill(
+            dataset=dataset,
+            window=self.config.search.window.name,
+            variation="nominal",
+            fold=ranks.fold,
+            m_jj=sample.m_jj,
+            q_heavy=ranks.heavy,
+            q_light=ranks.light,
+            weight=sample.weight,
+        )
+        return h
+
+    def _empty(self, tagger_set: TaggerSet) -> hist.Hist:
+        search = self.config.search
+        if tagger_set.quantiles is None:
+            msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
+            raise TaggerError(msg)
+        edges = tagger_set.quantiles.edges(search.background_quantile)
+        bins = round((search.m_jj.high - search.m_jj.low) / search.bin_width)
+        return hist.Hist(
+            hist.axis.StrCategory([], growth=True, name="dataset"),
+            hist.axis.StrCategory([search.window.name], name="window"),
+            hist.axis.StrCategory(["nominal"], growth=True, name="variation"),
+            hist.axis.IntCategory(range(tagger_set.folds.outer), name="fold"),
+            hist.axis.Regular(
+                bins, search.m_jj.low, search.m_jj.high, name="m_jj", label="m_jj [GeV]"
+            ),
+            hist.axis.Variable(edges, name="q_heavy", label="heavy-jet quantile", flow=False),
+            hist.axis.Variable(edges, name="q_light", label="light-jet quantile", flow=False),
+            storage=hist.storage.Weight(),
+        )

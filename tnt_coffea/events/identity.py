@@ -1,0 +1,78 @@
+"""Who an event is: an id from its content, and everything that is decided by it.
+
+Folds, splits, thinning and tie-breaking are pure functions of the id and a
+named seed. None of them can depend on chunk size, executor, file name or file
+order, and an event cannot sit in a training and a scored fold at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["event_ids", "fold_of", "hashed", "uniform"]
+
+UInt64Array = npt.NDArray[np.uint64]
+
+
+def event_ids(constituents: npt.ArrayLike, counts: npt.ArrayLike) -> UInt64Array:
+    """Return the id of every event: the first 8 bytes of BLAKE2b over its constituents.
+
+    Parameters
+    ----------
+    constituents
+        (particle, 3) pT [GeV], eta, phi of all events one after the other, in
+        source order, padding and labels left out. Hashed as little-endian float32,
+        so float32 and float64 copies of a file agree.
+    counts
+        (event,) particles in every event.
+    """
+    rows = np.ascontiguousarray(constituents, dtype="<f4")
+    ends = np.cumsum(np.asarray(counts, dtype=np.int64)) * 12
+    content = rows.data.cast("B") if rows.size else memoryview(b"")
+    out = np.empty(len(ends), dtype=np.uint64)
+    start = 0
+    for i, end in enumerate(ends):
+        digest = hashlib.blake2b(content[start:end], digest_size=8).digest()
+        out[i] = int.from_bytes(digest, "little")
+        start = end
+    return out
+
+
+def hashed(event_id: UInt64Array, seed: int, *names: str | int) -> UInt64Array:
+    """Return 64 well-mixed bits per event for one named purpose.
+
+    Parameters
+    ----------
+    event_id
+        (event,) uint64.
+    seed
+        Root seed of the configuration.
+    names
+        What the bits are for. Different names give independent bits.
+    """
+    name = "/".join(str(part) for part in (seed, *names))
+    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    # The finaliser of splitmix64 (Steele, Lea, Flood, 2014), a bijection of 64 bits.
+    z = np.asarray(event_id, dtype=np.uint64) ^ np.uint64(key)
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def uniform(event_id: UInt64Array, seed: int, *names: str | int) -> npt.NDArray[np.float64]:
+    """Return one number in [0, 1) per event for one named purpose; see `hashed`."""
+    bits = hashed(event_id, seed, *names) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
+
+
+def fold_of(event_id: UInt64Array, k: int, seed: int, *names: str | int) -> npt.NDArray[np.int64]:
+    """Return the fold in [0, k) of every event; see `hashed`.
+
+    Source: cross-validation in arXiv:1902.02634, folds by event as in SEARCH rules
+    (docs/architecture.md, "How a search stays honest").
+    """
+    return (uniform(event_id, seed, "fold", *names) * k).astype(np.int64)

@@ -1,0 +1,270 @@
+"""The skim: one row a dijet. Processors write it, training and the search read it.
+
+A part is a Parquet file; its footer repeats the settings it was made with. `Sample`
+is the same content in memory, always in the order of the event ids, so nothing
+computed from it can depend on how the events were split into files and chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import SkimSettings
+from tnt_coffea.errors import InputError
+from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+
+__all__ = [
+    "FIELDS",
+    "SCHEMA_VERSION",
+    "Sample",
+    "entries",
+    "is_mine",
+    "load",
+    "sample_of",
+    "write_part",
+]
+
+SCHEMA_VERSION = "1"
+_FLAT = ("m_jj", *(f"{jet}_{name}" for jet in JETS for name in OBSERVABLES))
+_JAGGED = tuple(f"{jet}_image_{part}" for jet in JETS for part in ("index", "value"))
+_EVENT = ("event_id", "weight", "label")
+FIELDS = frozenset((*_EVENT, *_FLAT, *_JAGGED))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Dijets in memory.
+
+    Attributes
+    ----------
+    event_id
+        (event,) uint64.
+    weight
+        (event,) float64.
+    label
+        (event,) int8; all -1 unless the truth was asked for.
+    columns
+        `m_jj` (event,) float64 GeV and the observables of either jet, (event,) float32.
+    pixels
+        `heavy_image_index` and the like: (event, pixel) jagged.
+    settings
+        How the dijets and images were made.
+    """
+
+    event_id: npt.NDArray[np.uint64]
+    weight: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int8]
+    columns: Mapping[str, npt.NDArray[Any]]
+    pixels: Mapping[str, ak.Array]
+    settings: SkimSettings
+
+    def __len__(self) -> int:
+        return len(self.event_id)
+
+    @property
+    def m_jj(self) -> npt.NDArray[np.float64]:
+        """(event,) float64, GeV."""
+        return self.columns["m_jj"]
+
+    @classmethod
+    def read(cls, paths: Iterable[str | Path], *, truth: bool = False) -> Sample:
+        """Return the dijets of all parts in the order of their ids.
+
+        Parameters
+        ----------
+        paths
+            Parts of one skim.
+        truth
+            Read the labels too. Evaluation asks for them, nothing else does.
+
+        Raises
+        ------
+        InputError
+            There is no part, one cannot be read, or they were made with different settings.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = [name for name in (*_EVENT, *_FLAT, *_JAGGED) if truth or name != "label"]
+        tables, settings = [], set()
+        for path in sorted(map(Path, paths)):
+            settings.add(_footer(path).model_dump_json())
+            tables.append(pq.read_table(path, columns=names))
+        if len(settings) != 1:
+            msg = (
+                "no part of a skim was given"
+                if not settings
+                else f"the parts were made with {len(settings)} different settings; "
+                "parts of one skim share them"
+            )
+            raise InputError(msg)
+        sample = sample_of(
+            _arrays(pa.concat_tables(tables)), SkimSettings.model_validate_json(settings.pop())
+        )
+        return sample.select(np.argsort(sample.event_id, kind="stable"))
+
+    def select(self, which: npt.NDArray[Any]) -> Sample:
+        """Return the events of a mask or of row numbers."""
+        return replace(
+            self,
+            event_id=self.event_id[which],
+            weight=self.weight[which],
+            label=self.label[which],
+            columns={name: column[which] for name, column in self.columns.items()},
+            pixels={name: column[which] for name, column in self.pixels.items()},
+        )
+
+    def images(
+        self, jet: str, rows: npt.NDArray[Any] | slice | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return (event, channel, row, column) float32 of one jet, `heavy` or `light`."""
+        which = slice(None) if rows is None else rows
+        index = self.pixels[f"{jet}_image_index"][which]
+        value = self.pixels[f"{jet}_image_value"][which]
+        size = self.settings.images.pixels
+        out = np.zeros((len(index), size * size), np.float32)
+        owner = np.repeat(np.arange(len(index)), ak.to_numpy(ak.num(index)))
+        out[owner, ak.to_numpy(ak.flatten(index))] = ak.to_numpy(ak.flatten(value))
+        return out.reshape(len(index), 1, size, size)
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of everything but the labels, in the order of the ids."""
+        order = np.argsort(self.event_id, kind="stable")
+        state = hashlib.sha256(self.settings.digest().encode())
+        arrays = [self.event_id, self.weight, *(self.columns[name] for name in _FLAT)]
+        for array in arrays:
+            state.update(np.ascontiguousarray(array[order]).data)
+        for name in _JAGGED:
+            jagged = self.pixels[name][order]
+            state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
+            state.update(np.ascontiguousarray(ak.to_numpy(ak.flatten(jagged))).data)
+        return state.hexdigest()
+
+
+def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
+    """Return the skim's columns as a `Sample`; without a `label` column the labels are -1.
+
+    Parameters
+    ----------
+    events
+        Columns by name (a dict of arrays, or NanoEvents of a skim).
+    settings
+        How the dijets and images were made.
+    """
+    event_id = ak.to_numpy(events["event_id"]).astype(np.uint64)
+    known = "label" in (events.fields if isinstance(events, ak.Array) else events)
+    label = ak.to_numpy(events["label"]) if known else np.full(len(event_id), -1)
+    return Sample(
+        event_id=event_id,
+        weight=ak.to_numpy(events["weight"]).astype(np.float64),
+        label=label.astype(np.int8),
+        columns={name: ak.to_numpy(events[name]) for name in _FLAT},
+        pixels={name: ak.without_parameters(ak.materialize(events[name])) for name in _JAGGED},
+        settings=settings,
+    )
+
+
+def write_part(path: Path, sample: Sample) -> None:
+    """Write a part of a skim; the file appears under its name only when it is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "event_id": sample.event_id,
+            "weight": sample.weight,
+            "label": sample.label,
+            **sample.columns,
+            **{name: _arrow_list(column) for name, column in sample.pixels.items()},
+        },
+        metadata={
+            "tnt_coffea.schema": SCHEMA_VERSION,
+            "tnt_coffea.settings": sample.settings.model_dump_json(),
+        },
+    )
+    partial = path.with_name(f"{path.name}.partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(path)
+
+
+def _arrays(table: Any) -> dict[str, ak.Array]:
+    # By hand, not by awkward: a Parquet column may hold nulls by its type even where
+    # it has none, and options must not get further than here.
+    arrays = {}
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if name in _JAGGED:
+            counts = np.diff(column.offsets.to_numpy())
+            arrays[name] = ak.unflatten(column.flatten().to_numpy(), counts)
+        else:
+            arrays[name] = ak.Array(column.to_numpy(zero_copy_only=False))
+    return arrays
+
+
+def _arrow_list(jagged: ak.Array) -> Any:
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(jagged)))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, ak.to_numpy(ak.flatten(jagged)))
+
+
+def is_mine(path: Path) -> bool:
+    """Tell whether the file is a part of a skim, by its footer."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PAR1":
+            return False
+    import pyarrow.parquet as pq
+
+    return b"tnt_coffea.schema" in (pq.read_schema(path).metadata or {})
+
+
+def entries(path: Path) -> int:
+    """Return the number of dijets in a part."""
+    import pyarrow.parquet as pq
+
+    _footer(path)
+    return int(pq.read_metadata(path).num_rows)
+
+
+def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
+    """Return rows [start, stop) as NanoEvents; the metadata then hold `skim_settings` too."""
+    import pyarrow.parquet as pq
+    from coffea.nanoevents import BaseSchema, NanoEventsFactory
+    from coffea.nanoevents.mapping import SimplePreloadedColumnSource
+
+    settings = _footer(path)
+    rows = pq.read_table(path, columns=sorted(FIELDS)).slice(start, stop - start)
+    source = SimplePreloadedColumnSource(
+        _arrays(rows), str(path), len(rows), f"rows {start}-{stop}"
+    )
+    metadata = metadata | {"skim_settings": settings.model_dump(mode="json")}
+    return NanoEventsFactory.from_preloaded(
+        source, schemaclass=BaseSchema, metadata=metadata
+    ).events()
+
+
+def _footer(path: Path) -> SkimSettings:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        msg = f"{path}: not a readable part of a skim: {error}"
+        raise InputError(msg) from error
+    version = metadata.get(b"tnt_coffea.schema", b"none").decode()
+    if version != SCHEMA_VERSION:
+        msg = (
+            f"{path}: skim schema {version}, this version reads {SCHEMA_VERSION}; "
+            "make the skim again"
+        )
+        raise InputError(msg)
+    return SkimSettings.model_validate_json(metadata[b"tnt_coffea.settings"])

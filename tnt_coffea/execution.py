@@ -1,0 +1,442 @@
+"""One pass over the data on any coffea executor, with an account of every event.
+
+coffea's executors are generic map-reduce: `executor(items, function, accumulator)`.
+Work items of our own run HDF5 on all of them. Every item comes home in an envelope,
+so one bad file can neither lose the rest nor disappear silently.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from tnt_coffea import errors
+from tnt_coffea.errors import ConfigError, ExecutionError, InputError, TntCoffeaError
+from tnt_coffea.events.sources import SOURCES, source_of
+
+__all__ = ["Accounting", "Fileset", "OnError", "WorkItem", "map_tasks", "open_executor", "run"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class OnError(StrEnum):
+    """What a bad file does: end the pass, or be left out and listed."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A range of entries of one file.
+
+    Attributes
+    ----------
+    dataset, path, source
+        Where the entries are; source is a name in `events.sources.SOURCES`.
+    start, stop
+        Entries [start, stop).
+    """
+
+    dataset: str
+    path: str
+    source: str
+    start: int
+    stop: int
+
+    @property
+    def key(self) -> str:
+        """The item as text, unique in a pass."""
+        return f"{self.dataset}: {self.path}, entries {self.start}-{self.stop}"
+
+
+@dataclass(frozen=True)
+class Fileset:
+    """Files by dataset, as in coffea.
+
+    Attributes
+    ----------
+    files
+        Paths by dataset name.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+
+    @classmethod
+    def from_paths(cls, files: Mapping[str, Sequence[str | Path]]) -> Fileset:
+        """Return the fileset of existing files.
+
+        Raises
+        ------
+        InputError
+            A dataset has no file, a path does not exist, is a folder, or is given twice.
+        """
+        checked = {name: tuple(map(Path, paths)) for name, paths in files.items()}
+        if not checked or not all(checked.values()):
+            msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
+            raise InputError(msg)
+        seen: set[Path] = set()
+        for path in (path for paths in checked.values() for path in paths):
+            if not path.exists():
+                msg = f"{path}: no such file"
+                raise InputError(msg)
+            if not path.is_file():
+                msg = f"{path}: a folder, expected a file with events"
+                raise InputError(msg)
+            if path.resolve() in seen:
+                msg = f"{path}: given twice; its events would count double"
+                raise InputError(msg)
+            seen.add(path.resolve())
+        return cls(checked)
+
+    def items(self, chunk_size: int) -> list[WorkItem]:
+        """Return work items of at most `chunk_size` entries each."""
+        items = []
+        for dataset, paths in self.files.items():
+            for path in paths:
+                source = source_of(path)
+                name = next(name for name, module in SOURCES.items() if module is source)
+                n = source.entries(path)
+                items += [
+                    WorkItem(dataset, str(path), name, start, min(start + chunk_size, n))
+                    for start in range(0, n, chunk_size)
+                ]
+        return items
+
+    def content_hashes(self) -> dict[str, list[str]]:
+        """Return the SHA-256 of every file by dataset, in an order of their own.
+
+        These are over the bytes, truth column included: a skim whose labels changed is
+        made again. Everything behind the skim is keyed by its content without truth.
+        """
+        return {name: sorted(map(_file_hash, paths)) for name, paths in self.files.items()}
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Where every event of a pass went: events = selected + rejected + lost.
+
+    Attributes
+    ----------
+    events
+        Entries of all work items.
+    selected
+        Events behind all cuts.
+    rejected
+        Events by the cut that rejected them.
+    lost
+        Entries of failed items by item, with the reason.
+    """
+
+    events: int
+    selected: int
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rest = self.events - self.selected - sum(self.rejected.values()) - self.n_lost
+        if rest:
+            msg = f"{rest} of {self.events} events are unaccounted for: {self.to_dict()}"
+            raise ExecutionError(msg)
+
+    @property
+    def n_lost(self) -> int:
+        """Events in failed items."""
+        return sum(n for n, _ in self.lost.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "events": self.events,
+            "selected": self.selected,
+            "rejected": dict(self.rejected),
+            "lost": {key: list(value) for key, value in self.lost.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Accounting:
+        """Return the inverse of `to_dict`."""
+        lost = {key: (int(n), str(reason)) for key, (n, reason) in values["lost"].items()}
+        return cls(values["events"], values["selected"], values["rejected"], lost)
+
+
+@contextmanager
+def open_executor(
+    executor: Any = "iterative", *, workers: int = 1, progress: bool = False
+) -> Iterator[Any]:
+    """Give a coffea executor and take down afterwards what was set up for it.
+
+    Parameters
+    ----------
+    executor
+        `iterative`, `futures` (processes), `dask` (processes on this machine), a Dask
+        scheduler's address, a `distributed.Client`, or any coffea executor.
+    workers
+        Processes, where they are started here.
+    progress
+        Show coffea's progress bars.
+
+    Raises
+    ------
+    ConfigError
+        The executor is of no known kind.
+    ExecutionError
+        The scheduler cannot be reached.
+    """
+    from coffea import processor
+
+    if isinstance(executor, processor.executor.ExecutorBase):
+        yield executor
+    elif executor == "iterative":
+        yield processor.IterativeExecutor(status=progress)
+    elif executor == "futures":
+        yield processor.FuturesExecutor(workers=workers, status=progress)
+    elif executor == "dask" or (isinstance(executor, str) and "://" in executor):
+        with _dask_client(executor, workers) as client:
+            yield processor.DaskExecutor(client=client, status=progress)
+    elif type(executor).__module__.partition(".")[0] == "distributed":
+        yield processor.DaskExecutor(client=executor, status=progress)
+    else:
+        msg = (
+            f"executor {executor!r} is none of: iterative, futures, dask, a scheduler's address "
+            "(tcp://host:port), a distributed.Client, a coffea executor"
+        )
+        raise ConfigError(msg)
+
+
+def run(
+    fileset: Fileset,
+    processor: Any,
+    executor: Any,
+    *,
+    chunk_size: int = 2000,
+    on_error: OnError = OnError.FAIL,
+    description: str = "Processing",
+) -> tuple[dict[str, Any], Accounting]:
+    """Return a processor's merged output over a fileset, and where every event went.
+
+    Parameters
+    ----------
+    fileset
+        Files of any source.
+    processor
+        A coffea processor whose output holds `cutflow` as ours do.
+    executor
+        A coffea executor, of `open_executor`.
+    chunk_size
+        Most events in a work item. Results do not depend on it.
+    on_error
+        Whether a bad file ends the pass or is left out and listed.
+    description
+        What the progress bar says.
+
+    Raises
+    ------
+    TntCoffeaError
+        An item failed (its own error, under `OnError.FAIL`), or workers died.
+    """
+    items = fileset.items(chunk_size)
+    payload = cloudpickle.dumps(processor)
+    envelopes = _mapped(items, _ProcessItem(payload), executor, description)
+    lost = {
+        item.key: (item.stop - item.start, str(failure["message"]))
+        for item, failure in zip(items, envelopes["failed"], strict=True)
+        if failure
+    }
+    if lost and on_error is OnError.FAIL:
+        _raise_first(envelopes["failed"])
+    output = processor.postprocess(envelopes["output"])
+    cutflow = output.get("cutflow", {}).values()
+    rejected: dict[str, int] = {}
+    for flow in cutflow:
+        for cut, n in flow["rejected"].items():
+            rejected[cut] = rejected.get(cut, 0) + n
+    accounting = Accounting(
+        events=sum(item.stop - item.start for item in items),
+        selected=sum(flow["selected"] for flow in cutflow),
+        rejected=rejected,
+        lost=lost,
+    )
+    return output, accounting
+
+
+def map_tasks(
+    function: Callable[[Item], Result],
+    tasks: Sequence[Item],
+    executor: Any,
+    description: str = "Working",
+) -> list[Result]:
+    """Return `function(task)` of every task, in their order, computed on a coffea executor.
+
+    Parameters
+    ----------
+    function
+        At module level, or picklable.
+    tasks
+        What it is called with.
+    executor
+        A coffea executor, of `open_executor`.
+    description
+        What the progress bar says.
+
+    Raises
+    ------
+    TntCoffeaError
+        The first error that a task raised.
+    """
+    envelopes = _mapped(tasks, _CallTask(function), executor, description)
+    _raise_first(envelopes["failed"])
+    output = envelopes["output"]
+    return [output[i] for i in range(len(tasks))]
+
+
+class _ProcessItem:
+    """The work function of a pass: unpickles the processor once in a process."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __call__(self, item: WorkItem) -> dict[str, Any]:
+        processor = _unpickled(self.payload)
+        metadata = {
+            "dataset": item.dataset,
+            "filename": item.path,
+            "entrystart": item.start,
+            "entrystop": item.stop,
+        }
+        events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+        output: dict[str, Any] = processor.process(events)
+        return output
+
+
+class _CallTask:
+    """The work function of a list of tasks: results by position."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, numbered: tuple[int, Any]) -> dict[int, Any]:
+        number, task = numbered
+        return {number: self.function(task)}
+
+
+class _Envelope:
+    """Calls a work function and sends home either its output or what went wrong."""
+
+    def __init__(self, function: Callable[[Any], dict[Any, Any]]) -> None:
+        self.function = function
+
+    def __call__(self, numbered: Any) -> dict[str, dict[Any, Any]]:
+        # With `heavy_input`, coffea's DaskExecutor pairs every item with the payload.
+        (number, item), function = (
+            (numbered[0], numbered[1]) if isinstance(numbered[0], tuple) else (numbered, None)
+        )
+        work = self.function if function is None else _unpickled(function)
+        try:
+            return {"output": work(item), "failed": {}}
+        except Exception as error:  # every failure goes home, whatever it is
+            failure = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": traceback.format_exc(),
+            }
+            return {"output": {}, "failed": {number: failure}}
+
+
+def _mapped(
+    items: Sequence[Any],
+    function: Callable[[Any], dict[Any, Any]],
+    executor: Any,
+    description: str,
+) -> dict[str, Any]:
+    from coffea.processor import DaskExecutor
+
+    if not items:  # coffea's executors then return something else than they promise
+        return {"output": {}, "failed": []}
+    numbered: list[Any] = list(enumerate(items))
+    if isinstance(function, _CallTask):
+        numbered = [(number, (number, item)) for number, item in numbered]
+    settings: dict[str, Any] = {"desc": description, "unit": "task"}
+    work = _Envelope(function)
+    if isinstance(executor, DaskExecutor):
+        # Scattered once: taggers of many windows and folds are tens of megabytes.
+        settings["heavy_input"] = cloudpickle.dumps(function)
+        work = _Envelope(_nothing)
+    try:
+        merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
+    except TntCoffeaError:
+        raise
+    except Exception as error:
+        msg = (
+            f"{description}: the executor gave up: {type(error).__name__}: {error}. "
+            "A worker may have died (memory?) or cannot import what it was sent"
+        )
+        raise ExecutionError(msg) from error
+    failed = merged["failed"]
+    return {
+        "output": merged["output"],
+        "failed": [failed.get(number) for number in range(len(items))],
+    }
+
+
+def _nothing(item: Any) -> dict[Any, Any]:
+    msg = f"no work function came with {item}"
+    raise ExecutionError(msg)
+
+
+def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
+    failed = [failure for failure in failures if failure]
+    if not failed:
+        return
+    first = failed[0]
+    kind = getattr(errors, first["type"], None)
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    if isinstance(kind, type) and issubclass(kind, TntCoffeaError):
+        error = kind.__new__(kind)
+        error.args = (first["message"] + more,)
+    else:
+        error = ExecutionError(f"{first['type']} in a worker: {first['message']}{more}")
+    error.add_note(first["traceback"])
+    raise error
+
+
+@functools.lru_cache(maxsize=4)
+def _unpickled(payload: bytes) -> Any:
+    return cloudpickle.loads(payload)
+
+
+@contextmanager
+def _dask_client(address: str, workers: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if address != "dask":
+        try:
+            client = Client(address, timeout="15s")
+        except (OSError, ValueError) as error:
+            msg = f"no Dask scheduler answers at {address}: {error}"
+            raise ExecutionError(msg) from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,293 @@
+"""Tagger sets: which tagger scores which fold, and the ranks that come of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import FoldSettings, MassRange, digest
+from tnt_coffea.errors import LeakError, TaggerError
+from tnt_coffea.events.identity import fold_of, hashed
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
+from tnt_coffea.taggers.tagger import Tagger
+
+__all__ = ["Member", "Ranks", "Scores", "TaggerSet"]
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One tagger's place in a set.
+
+    Attributes
+    ----------
+    tagger
+        The tagger.
+    scope
+        heavy, light or event.
+    fold
+        The outer fold whose events it scores.
+    name
+        What its file is called in the set's folder, without suffix.
+    """
+
+    tagger: Tagger
+    scope: str
+    fold: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw scores of a sample: comparable within a fold, never across folds.
+
+    Attributes
+    ----------
+    fold
+        (event,) outer fold.
+    raw
+        (event,) float32 by scope.
+    """
+
+    fold: npt.NDArray[np.int64]
+    raw: Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Quantiles of a sample's scores within their folds.
+
+    Attributes
+    ----------
+    fold
+        (event,) outer fold.
+    heavy, light
+        (event,) quantile in (0, 1); equal to each other for a set of scope `event`.
+    """
+
+    fold: npt.NDArray[np.int64]
+    heavy: Float64Array
+    light: Float64Array
+
+    @property
+    def both(self) -> Float64Array:
+        """(event,) min(heavy, light): 'both jets above X' is `both > X`."""
+        return np.minimum(self.heavy, self.light)
+
+
+@dataclass(frozen=True)
+class TaggerSet:
+    """The taggers of one method for every fold; those of a fold and scope are averaged.
+
+    Attributes
+    ----------
+    name
+        What the method is called in histograms and plots.
+    folds, fold_seed
+        The cross-validation that decides who scores an event.
+    members
+        The taggers and their places.
+    quantiles
+        The quantile map; None until the training has scored its folds.
+    """
+
+    name: str
+    folds: FoldSettings
+    fold_seed: int
+    members: tuple[Member, ...]
+    quantiles: QuantileMap | None = None
+
+    def __post_init__(self) -> None:
+        for member in self.members:
+            card = member.tagger.card
+            if member.fold in card.ancestors:
+                msg = (
+                    f"{member.name}: the events of fold {member.fold} had a part in its training "
+                    f"(ancestors {list(card.ancestors)}); it cannot score that fold"
+                )
+                raise LeakError(msg)
+            if (card.folds.outer, card.fold_seed) != (self.folds.outer, self.fold_seed):
+                msg = f"{member.name}: trained with other folds than those of set '{self.name}'"
+                raise LeakError(msg)
+            if card.uses_truth:
+                msg = f"{member.name}: trained with truth labels; a search never uses it"
+                raise TaggerError(msg)
+        places = {(m.fold, m.scope) for m in self.members}
+        missing = {(t, s) for t in range(self.folds.outer) for s in self.scopes} - places
+        if missing or not self.members:
+            msg = f"tagger set '{self.name}': no tagger for fold and scope {sorted(missing)}"
+            raise TaggerError(msg)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the set scores: ('heavy', 'light') or ('event',)."""
+        return tuple(sorted({member.scope for member in self.members}))
+
+    @cached_property
+    def window(self) -> MassRange | None:
+        """The m_jj window that the taggers were trained for, if any."""
+        return self.members[0].tagger.card.window
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which names every tagger by its own SHA-256."""
+        return digest(self._manifest())
+
+    def score(self, sample: Sample) -> Scores:
+        """Return the raw scores of every event by the taggers of its own fold.
+
+        Raises
+        ------
+        TaggerError
+            The sample's jets or images were made with other settings than a tagger's.
+        """
+        fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
+        raw = {scope: np.zeros(len(sample), np.float32) for scope in self.scopes}
+        for t in range(self.folds.outer):
+            rows = np.flatnonzero(fold == t)
+            for scope in self.scopes:
+                images = sample.images(scope, rows)
+                parts = [
+                    self._checked(member, sample).score(images)
+                    for member in self.members
+                    if (member.fold, member.scope) == (t, scope)
+                ]
+                raw[scope][rows] = np.mean(np.stack(parts).astype(np.float64), axis=0)
+        return Scores(fold, raw)
+
+    def ranks(self, sample: Sample) -> Ranks:
+        """Return the quantiles of every event's scores in its own fold.
+
+        Raises
+        ------
+        TaggerError
+            As `score`, or the set has no quantile map.
+        """
+        if self.quantiles is None:
+            msg = f"tagger set '{self.name}' has no quantile map; `tnt-coffea train` writes it"
+            raise TaggerError(msg)
+        scores = self.score(sample)
+        q = {scope: np.zeros(len(sample)) for scope in self.scopes}
+        for t, references in self.quantiles.references.items():
+            rows = scores.fold == t
+            for scope in self.scopes:
+                q[scope][rows] = references[scope].quantile(
+                    scores.raw[scope][rows], self._ties(sample.event_id[rows], scope)
+                )
+        return Ranks(scores.fold, q[self.scopes[0]], q[self.scopes[-1]])
+
+    def calibrated(
+        self, sample: Sample, m_jj: MassRange, efficiencies: Iterable[float]
+    ) -> TaggerSet:
+        """Return the set with its quantile map, taken from each scored fold's own events.
+
+        Parameters
+        ----------
+        sample
+            The whole skim; labels are not used.
+        m_jj
+            Range that the reference events lie in, the fit range.
+        efficiencies
+            Working points wanted.
+        """
+        reference = sample.select((sample.m_jj >= m_jj.low) & (sample.m_jj < m_jj.high))
+        scores = self.score(reference)
+        references = {
+            t: {
+                scope: ReferenceScores.of(
+                    scores.raw[scope][scores.fold == t],
+                    self._ties(reference.event_id[scores.fold == t], scope),
+                )
+                for scope in self.scopes
+            }
+            for t in range(self.folds.outer)
+        }
+        quantiles = QuantileMap(self.digest, reference.content_hash(), m_jj, references, {})
+        ranks = replace(self, quantiles=quantiles).ranks(reference)
+        thresholds = {
+            efficiency: {t: threshold(ranks.both[ranks.fold == t], efficiency) for t in references}
+            for efficiency in efficiencies
+        }
+        return replace(self, quantiles=replace(quantiles, thresholds=thresholds))
+
+    def save(self, folder: Path) -> None:
+        """Write taggers, manifest and quantile map into a folder; the manifest comes last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for member in self.members:
+            (folder / f"{member.name}.onnx").write_bytes(member.tagger.data)
+        if self.quantiles is not None:
+            self.quantiles.save(folder / "quantiles.json")
+        (folder / "set.json").write_text(json.dumps(self._manifest(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> TaggerSet:
+        """Return the set in a folder.
+
+        Raises
+        ------
+        TaggerError
+            The manifest is missing or damaged, or a tagger's bytes are not those it names.
+        LeakError
+            A tagger would score events that had a part in its training.
+        """
+        path = folder / "set.json"
+        try:
+            manifest = json.loads(path.read_text())
+            places = [
+                (entry["name"], entry["scope"], int(entry["fold"]), entry["sha256"])
+                for entry in manifest["members"]
+            ]
+            name, folds = manifest["name"], FoldSettings(**manifest["folds"])
+            seed = int(manifest["fold_seed"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{path}: not a readable tagger set: {error}"
+            raise TaggerError(msg) from error
+        members = []
+        for file, scope, fold, sha256 in places:
+            # The SHA-256 is compared before ONNX Runtime sees a byte.
+            tagger = Tagger.from_file(folder / f"{file}.onnx", sha256=sha256)
+            members.append(Member(tagger, scope, fold, file))
+        map_path = folder / "quantiles.json"
+        quantiles = QuantileMap.load(map_path) if map_path.exists() else None
+        loaded = cls(name, folds, seed, tuple(members), quantiles)
+        if quantiles is not None and quantiles.tagger_set != loaded.digest:
+            msg = f"{map_path}: belongs to another tagger set; train again"
+            raise TaggerError(msg)
+        return loaded
+
+    def _manifest(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "folds": self.folds.model_dump(),
+            "fold_seed": self.fold_seed,
+            "members": [
+                {
+                    "name": member.name,
+                    "sha256": member.tagger.sha256,
+                    "scope": member.scope,
+                    "fold": member.fold,
+                }
+                for member in self.members
+            ],
+        }
+
+    def _checked(self, member: Member, sample: Sample) -> Tagger:
+        card = member.tagger.card
+        if card.skim != sample.settings:
+            msg = (
+                f"{member.name}: trained on jets and images made with {card.skim}, "
+                f"but these were made with {sample.settings}; use the tagger's settings"
+            )
+            raise TaggerError(msg)
+        return member.tagger
+
+    def _ties(self, event_id: npt.NDArray[np.uint64], scope: str) -> npt.NDArray[np.uint64]:
+        return hashed(event_id, self.fold_seed, "ties", self.digest, scope)

@@ -1,0 +1,61 @@
+"""Taggers by name: those that come with the package, and those in a folder."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.taggers.ensemble import TaggerSet
+from tnt_coffea.taggers.tagger import Tagger
+
+__all__ = ["load", "load_set", "packaged_sets"]
+
+
+def _packaged() -> Path:
+    return Path(str(resources.files("tnt_coffea.models")))
+
+
+def packaged_sets() -> dict[str, Path]:
+    """Return the folders of the tagger sets that come with the package, by name."""
+    return {
+        path.parent.relative_to(_packaged()).as_posix(): path.parent
+        for path in sorted(_packaged().rglob("set.json"))
+    }
+
+
+def load_set(name: str | Path) -> TaggerSet:
+    """Return a tagger set: of the package by its name, or any by its folder.
+
+    Raises
+    ------
+    TaggerError
+        There is no such set, or it is damaged.
+    """
+    known = packaged_sets()
+    if str(name) in known:
+        return TaggerSet.load(known[str(name)])
+    if Path(name).is_dir():
+        return TaggerSet.load(Path(name))
+    msg = f"no tagger set '{name}': neither a folder nor one of the package's {sorted(known)}"
+    raise TaggerError(msg)
+
+
+def load(name: str | Path) -> Tagger:
+    """Return a tagger: of the package by set and name ('lhco-demo/tnt/heavy-0-0'), or any file.
+
+    Raises
+    ------
+    TaggerError
+        There is no such tagger, or it is damaged.
+    """
+    packaged = _packaged() / f"{name}.onnx"
+    if packaged.is_file():
+        return Tagger.from_file(packaged)
+    if Path(name).is_file():
+        return Tagger.from_file(name)
+    msg = (
+        f"no tagger '{name}': neither a file nor in one of the package's sets "
+        f"{sorted(packaged_sets())}"
+    )
+    raise TaggerError(msg)

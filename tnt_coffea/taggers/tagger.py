@@ -1,0 +1,155 @@
+"""A tagger: one immutable ONNX file, scored by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.taggers.card import Card
+
+__all__ = ["Tagger"]
+
+BATCH = 32
+"""Jets a call. Always the same, the last call padded: a kernel chosen by batch size could change
+the last bits of a score, and with it the histogram, when the chunks change."""
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A tagger's bytes; its session lives once in every process that scores with it.
+
+    Attributes
+    ----------
+    data
+        The whole ONNX file. This is what travels to workers: sessions cannot be pickled.
+    where
+        Where it came from, for messages.
+    """
+
+    data: bytes = field(repr=False)
+    where: str = "tagger"
+
+    @classmethod
+    def from_file(cls, path: str | Path, sha256: str | None = None) -> Tagger:
+        """Return the tagger in an ONNX file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        sha256
+            What its SHA-256 must be, where a manifest says so.
+
+        Raises
+        ------
+        TaggerError
+            The file cannot be read, is not the one named, is not ONNX, has no card, or has
+            wrong inputs or outputs.
+        """
+        path = Path(path)
+        try:
+            tagger = cls(path.read_bytes(), str(path))
+        except OSError as error:
+            msg = f"{path}: cannot be opened: {error.strerror or error}"
+            raise TaggerError(msg) from error
+        if sha256 is not None and tagger.sha256 != sha256:
+            msg = (
+                f"{path}: SHA-256 is {tagger.sha256[:16]}..., the set's manifest says "
+                f"{sha256[:16]}...; the file was changed or damaged, restore or train it again"
+            )
+            raise TaggerError(msg)
+        tagger.card  # noqa: B018  a damaged file is refused here, not in a worker
+        return tagger
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, the tagger's name."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def card(self) -> Card:
+        """What the tagger is, needs, and was trained on."""
+        metadata = _session(_Bytes(self)).get_modelmeta().custom_metadata_map
+        return Card.from_metadata(metadata, self.where)
+
+    def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the anomaly score of every jet or event, (n,) float32, higher = more anomalous.
+
+        Parameters
+        ----------
+        inputs
+            (n, channel, row, column) float32 images, channel 0 summing to 1, or
+            (n, feature) float32, as the card says.
+
+        Raises
+        ------
+        TaggerError
+            The shape is not the tagger's, or a score is not finite.
+        """
+        session = _session(_Bytes(self))
+        expected = session.get_inputs()[0]
+        if inputs.ndim != len(expected.shape) or any(
+            isinstance(want, int) and want != got
+            for want, got in zip(expected.shape[1:], inputs.shape[1:], strict=True)
+        ):
+            msg = f"{self.where}: the input is {inputs.shape}, the tagger takes {expected.shape}"
+            raise TaggerError(msg)
+        scores = np.empty(len(inputs), np.float32)
+        for start in range(0, len(inputs), BATCH):
+            rows = np.asarray(inputs[start : start + BATCH], np.float32)
+            batch = np.zeros((BATCH, *inputs.shape[1:]), np.float32)
+            batch[: len(rows)] = rows
+            scores[start : start + len(rows)] = session.run(["score"], {expected.name: batch})[0][
+                : len(rows)
+            ]
+        if not np.isfinite(scores).all():
+            msg = f"{self.where}: {int((~np.isfinite(scores)).sum())} scores are not finite"
+            raise TaggerError(msg)
+        return scores
+
+
+class _Bytes:
+    """Cache key: compares by hash of the content, carries the content along."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        self.tagger = tagger
+
+    def __hash__(self) -> int:
+        return hash(self.tagger.sha256)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bytes) and other.tagger.sha256 == self.tagger.sha256
+
+
+@lru_cache(maxsize=256)
+def _session(key: _Bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # A worker is one process with one thread; more would fight over its core.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            key.tagger.data, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        msg = f"{key.tagger.where}: not a readable ONNX file: {str(error).splitlines()[0]}"
+        raise TaggerError(msg) from error
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    if inputs not in (["image"], ["features"]) or outputs != ["score"]:
+        msg = (
+            f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; "
+            "a tagger goes from 'image' or 'features' to 'score'"
+        )
+        raise TaggerError(msg)
+    return session
