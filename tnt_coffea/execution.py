@@ -8,11 +8,11 @@ so one bad file can neither lose the rest nor disappear silently.
 from __future__ import annotations
 
 import functools
-import hashlib
+import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,12 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from tnt_coffea import errors
-from tnt_coffea.errors import ConfigError, ExecutionError, InputError, TntCoffeaError
-from tnt_coffea.events.sources import SOURCES, source_of
+from tnt_coffea.accounting import Accounting
+from tnt_coffea.errors import ConfigError, ExecutionError, TntCoffeaError
+from tnt_coffea.events.sources import SOURCES
+from tnt_coffea.filesets import Fileset, WorkItem
 
-__all__ = ["Accounting", "Fileset", "OnError", "WorkItem", "map_tasks", "open_executor", "run"]
+__all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,137 +39,36 @@ class OnError(StrEnum):
 
 
 @dataclass(frozen=True)
-class WorkItem:
-    """A range of entries of one file.
+class Resources:
+    """What a pass or a stage may use; no result depends on any of it.
 
     Attributes
     ----------
-    dataset, path, source
-        Where the entries are; source is a name in `events.sources.SOURCES`.
-    start, stop
-        Entries [start, stop).
+    executor
+        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`,
+        or a coffea executor.
+    workers
+        Processes, where they are started here.
+    chunk_size
+        Most events in a work item.
+    progress
+        Show progress bars.
+    overwrite
+        Make a stage again whose folder holds one of another configuration.
+    on_error
+        Whether a bad file ends a pass or is left out and listed.
     """
 
-    dataset: str
-    path: str
-    source: str
-    start: int
-    stop: int
+    executor: Any = "iterative"
+    workers: int = 1
+    chunk_size: int = 1000
+    progress: bool = False
+    overwrite: bool = False
+    on_error: OnError = OnError.FAIL
 
-    @property
-    def key(self) -> str:
-        """The item as text, unique in a pass."""
-        return f"{self.dataset}: {self.path}, entries {self.start}-{self.stop}"
-
-
-@dataclass(frozen=True)
-class Fileset:
-    """Files by dataset, as in coffea.
-
-    Attributes
-    ----------
-    files
-        Paths by dataset name.
-    """
-
-    files: Mapping[str, tuple[Path, ...]]
-
-    @classmethod
-    def from_paths(cls, files: Mapping[str, Sequence[str | Path]]) -> Fileset:
-        """Return the fileset of existing files.
-
-        Raises
-        ------
-        InputError
-            A dataset has no file, a path does not exist, is a folder, or is given twice.
-        """
-        checked = {name: tuple(map(Path, paths)) for name, paths in files.items()}
-        if not checked or not all(checked.values()):
-            msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
-            raise InputError(msg)
-        seen: set[Path] = set()
-        for path in (path for paths in checked.values() for path in paths):
-            if not path.exists():
-                msg = f"{path}: no such file"
-                raise InputError(msg)
-            if not path.is_file():
-                msg = f"{path}: a folder, expected a file with events"
-                raise InputError(msg)
-            if path.resolve() in seen:
-                msg = f"{path}: given twice; its events would count double"
-                raise InputError(msg)
-            seen.add(path.resolve())
-        return cls(checked)
-
-    def items(self, chunk_size: int) -> list[WorkItem]:
-        """Return work items of at most `chunk_size` entries each."""
-        items = []
-        for dataset, paths in self.files.items():
-            for path in paths:
-                source = source_of(path)
-                name = next(name for name, module in SOURCES.items() if module is source)
-                n = source.entries(path)
-                items += [
-                    WorkItem(dataset, str(path), name, start, min(start + chunk_size, n))
-                    for start in range(0, n, chunk_size)
-                ]
-        return items
-
-    def content_hashes(self) -> dict[str, list[str]]:
-        """Return the SHA-256 of every file by dataset, in an order of their own.
-
-        These are over the bytes, truth column included: a skim whose labels changed is
-        made again. Everything behind the skim is keyed by its content without truth.
-        """
-        return {name: sorted(map(_file_hash, paths)) for name, paths in self.files.items()}
-
-
-@dataclass(frozen=True)
-class Accounting:
-    """Where every event of a pass went: events = selected + rejected + lost.
-
-    Attributes
-    ----------
-    events
-        Entries of all work items.
-    selected
-        Events behind all cuts.
-    rejected
-        Events by the cut that rejected them.
-    lost
-        Entries of failed items by item, with the reason.
-    """
-
-    events: int
-    selected: int
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        rest = self.events - self.selected - sum(self.rejected.values()) - self.n_lost
-        if rest:
-            msg = f"{rest} of {self.events} events are unaccounted for: {self.to_dict()}"
-            raise ExecutionError(msg)
-
-    @property
-    def n_lost(self) -> int:
-        """Events in failed items."""
-        return sum(n for n, _ in self.lost.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "events": self.events,
-            "selected": self.selected,
-            "rejected": dict(self.rejected),
-            "lost": {key: list(value) for key, value in self.lost.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Accounting:
-        """Return the inverse of `to_dict`."""
-        lost = {key: (int(n), str(reason)) for key, (n, reason) in values["lost"].items()}
-        return cls(values["events"], values["selected"], values["rejected"], lost)
+    def open(self) -> AbstractContextManager[Any]:
+        """Return a context that gives a coffea executor; see `open_executor`."""
+        return open_executor(self.executor, workers=self.workers, progress=self.progress)
 
 
 @contextmanager
@@ -430,13 +331,12 @@ def _dask_client(address: str, workers: int) -> Iterator[Any]:
         return
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
     ):
         yield client
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.ensemble import Member, Ranks, Scores, TaggerSet
 from tnt_coffea.taggers.quantiles import QuantileMap
-from tnt_coffea.taggers.store import load, load_set, packaged_sets
+from tnt_coffea.taggers.store import load, load_set, packaged_sets, packaged_taggers
 from tnt_coffea.taggers.tagger import Tagger
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "load",
     "load_set",
     "packaged_sets",
+    "packaged_taggers",
 ]

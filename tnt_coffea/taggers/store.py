@@ -9,7 +9,7 @@ from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.ensemble import TaggerSet
 from tnt_coffea.taggers.tagger import Tagger
 
-__all__ = ["load", "load_set", "packaged_sets"]
+__all__ = ["load", "load_set", "packaged_sets", "packaged_taggers"]
 
 
 def _packaged() -> Path:
@@ -22,6 +22,11 @@ def packaged_sets() -> dict[str, Path]:
         path.parent.relative_to(_packaged()).as_posix(): path.parent
         for path in sorted(_packaged().rglob("set.json"))
     }
+
+
+def packaged_taggers() -> dict[str, Path]:
+    """Return the folders that hold the sets of one training each, by name."""
+    return {name.rpartition("/")[0]: path.parent for name, path in packaged_sets().items()}
 
 
 def load_set(name: str | Path) -> TaggerSet:
@@ -42,7 +47,7 @@ def load_set(name: str | Path) -> TaggerSet:
 
 
 def load(name: str | Path) -> Tagger:
-    """Return a tagger: of the package by set and name ('lhco-demo/tnt/heavy-0-0'), or any file.
+    """Return a tagger: of the package by set and name ('rnd-3500/tnt/heavy-0-0'), or any file.
 
     Raises
     ------

@@ -1,0 +1,48 @@
+# `make demo` and `make test` are all a new user needs; both make their own environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo-output
+# Processes of one thread each: BLAS threads inside them would fight over the cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test slow lint wheels lock clean
+
+demo: $(VENV)/.ready
+	$(BIN)/tnt-coffea demo --out $(OUT)
+
+test: $(VENV)/.ready lint
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Whether every locked dependency has a wheel for the Pythons that are not run here.
+wheels: $(VENV)/.ready
+	for version in 3.11 3.12 3.13; do \
+	  $(BIN)/python -m pip install --quiet --dry-run --no-deps --target $(VENV)/none \
+	    --only-binary :all: --python-version $$version --requirement requirements.lock \
+	    && echo "Python $$version: a wheel for every locked dependency" || exit 1; \
+	done
+
+# The lock serves Python 3.11 to 3.13 at once; uv resolves it.
+lock: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --no-header --no-annotate --quiet --output-file requirements.lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

@@ -1,0 +1,63 @@
+"""Shared test data: the real files where they are, and freshly generated events."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tnt_coffea import pipeline
+from tnt_coffea.config import (
+    AbcdSettings,
+    BumpSettings,
+    FitSettings,
+    GenerateSettings,
+    SearchConfig,
+    SearchSettings,
+    TntSettings,
+    TrainSettings,
+)
+
+SMALL = SearchConfig(
+    seed=11,
+    generate=GenerateSettings(background=350, signal=150, block=50),
+    search=SearchSettings(efficiencies=(0.5, 0.3)),
+    train=TrainSettings(tnt=TntSettings(epochs=2)),
+    fit=FitSettings(
+        bump=BumpSettings(efficiency=0.5, bin_width=200.0),
+        abcd=AbcdSettings(efficiency=0.3),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("TNT_COFFEA_TEST_DATA")
+    if not folder:
+        pytest.skip("TNT_COFFEA_TEST_DATA does not name the folder with real data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def lhco_file(real_data: Path) -> Path:
+    return real_data / "lhco" / "events_anomalydetection_tiny.h5"
+
+
+@pytest.fixture(scope="session")
+def small_config() -> SearchConfig:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of the small configuration, made once."""
+    out = tmp_path_factory.mktemp("search")
+    pipeline.demo(SMALL, out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def events_file(workspace: Path) -> Path:
+    """350 QCD dijets and 150 signal events from PYTHIA, as an LHC Olympics file."""
+    return workspace / "generate" / "events.h5"

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tnt_coffea.config import ImageSettings, SkimSettings
+from tnt_coffea.errors import InputError
+from tnt_coffea.events.skim import Sample, entries, load, sample_of, write_part
+from tnt_coffea.jets.dijets import OBSERVABLES
+
+
+def sample(n: int = 40, seed: int = 0, pixels: int = 8) -> Sample:
+    import awkward as ak
+
+    rng = np.random.default_rng(seed)
+    columns = {
+        "event_id": rng.integers(0, 2**64, n, dtype=np.uint64),
+        "weight": np.ones(n),
+        "label": rng.integers(0, 2, n).astype(np.int8),
+        "m_jj": rng.uniform(2000, 6000, n),
+    }
+    for jet in ("heavy", "light"):
+        columns |= {f"{jet}_{o}": rng.random(n).astype(np.float32) for o in OBSERVABLES}
+        counts = rng.integers(0, 6, n)
+        index = [np.sort(rng.choice(pixels**2, k, replace=False)) for k in counts]
+        columns[f"{jet}_image_index"] = ak.unflatten(
+            np.concatenate(index).astype(np.uint16), counts
+        )
+        columns[f"{jet}_image_value"] = ak.unflatten(
+            rng.random(counts.sum()).astype(np.float32), counts
+        )
+    return sample_of(columns, SkimSettings(images=ImageSettings(pixels=pixels)))
+
+
+def test_round_trip_changes_nothing(tmp_path: Path) -> None:
+    made = sample()
+    write_part(tmp_path / "a.parquet", made)
+    back = Sample.read([tmp_path / "a.parquet"], truth=True)
+    order = np.argsort(made.event_id)
+    assert np.array_equal(back.event_id, made.event_id[order])
+    assert np.array_equal(back.label, made.label[order])
+    assert np.array_equal(back.m_jj, made.m_jj[order])
+    assert np.array_equal(back.images("light"), made.images("light")[order])
+    assert back.content_hash() == made.content_hash()
+    assert back.settings == made.settings
+
+
+def test_content_does_not_depend_on_parts_or_their_order(tmp_path: Path) -> None:
+    made = sample()
+    for name, rows in (("x", slice(25, 40)), ("y", slice(0, 25))):
+        write_part(tmp_path / f"{name}.parquet", made.select(np.arange(40)[rows]))
+    both = Sample.read(tmp_path.glob("*.parquet"))
+    assert both.content_hash() == made.content_hash()
+    assert np.all(np.diff(both.event_id.astype(float)) > 0)
+
+
+def test_labels_are_not_read_unless_asked_for_and_are_in_no_hash(tmp_path: Path) -> None:
+    made = sample()
+    write_part(tmp_path / "a.parquet", made)
+    assert set(Sample.read([tmp_path / "a.parquet"]).label.tolist()) == {-1}
+    flipped = sample_of(
+        {
+            "event_id": made.event_id,
+            "weight": made.weight,
+            "label": 1 - made.label,
+            **made.columns,
+            **made.pixels,
+        },
+        made.settings,
+    )
+    assert flipped.content_hash() == made.content_hash()
+
+
+@pytest.mark.parametrize("name", ["m_jj", "heavy_mass"])
+def test_any_other_change_is_in_the_hash(name: str) -> None:
+    made = sample()
+    before = made.content_hash()
+    made.columns[name][7] += 1
+    assert made.content_hash() != before
+
+
+def test_columns_hold_no_nulls(tmp_path: Path) -> None:
+    write_part(tmp_path / "a.parquet", sample())
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert all(table.column(name).null_count == 0 for name in table.column_names)
+
+
+def test_nano_events_of_a_range(tmp_path: Path) -> None:
+    made = sample()
+    write_part(tmp_path / "a.parquet", made)
+    assert entries(tmp_path / "a.parquet") == 40
+    events = load(tmp_path / "a.parquet", 10, 30, {"dataset": "data"})
+    part = sample_of(events, made.settings)
+    assert part.content_hash() == made.select(np.arange(10, 30)).content_hash()
+
+
+def test_parts_of_different_settings_do_not_mix(tmp_path: Path) -> None:
+    write_part(tmp_path / "a.parquet", sample())
+    write_part(tmp_path / "b.parquet", sample(pixels=10))
+    with pytest.raises(InputError, match="different settings"):
+        Sample.read(tmp_path.glob("*.parquet"))
+
+
+def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_part(path, sample())
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"tnt_coffea.schema": "0"}), path)
+    with pytest.raises(InputError, match="schema 0"):
+        Sample.read([path])
+
+
+def test_damaged_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_part(path, sample())
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=str(path)):
+        Sample.read([path])

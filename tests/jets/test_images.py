@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import pytest
+import vector
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tnt_coffea.config import ImageSettings
+from tnt_coffea.jets.images import jet_images, sparse_images
+
+
+def jets(pt: list, eta: list, phi: list) -> ak.Array:
+    return vector.zip(
+        {"pt": ak.Array(pt), "eta": ak.Array(eta), "phi": ak.Array(phi), "mass": ak.zeros_like(pt)}
+    )
+
+
+def random_jet(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    pt = rng.exponential(30, n) + 0.5
+    # Two prongs, so that the principal axis is well defined.
+    prong = rng.random(n) < 0.4
+    return pt, rng.normal(0.25 * prong, 0.08), rng.normal(-0.2 * prong, 0.08)
+
+
+def image(pt: np.ndarray, x: np.ndarray, y: np.ndarray, **switches: bool) -> np.ndarray:
+    made = jet_images(jets([pt], [x], [y]), ImageSettings(**switches))
+    return made[0, 0].astype(np.float64)
+
+
+def test_shape_sum_and_type() -> None:
+    many = jets(
+        [[5.0, 3.0], [1.0], [2.0, 2.0, 9.0]],
+        [[0.1, 0.2], [1.0], [0.0, 0.3, 0.1]],
+        [[0.0, 0.3], [2.0], [0.1, 0.0, 0.4]],
+    )
+    images = jet_images(many)
+    assert images.shape == (3, 1, 40, 40)
+    assert images.dtype == np.float32
+    assert images.sum(axis=(1, 2, 3)) == pytest.approx(np.ones(3), abs=1e-6)
+
+
+def test_pixels_without_any_step_are_where_the_particles_are() -> None:
+    # Particles of equal pT, opposite about eta = 0, where the axis of a massive sum is
+    # half-way; in the middle of pixels, 3.5 and 8.5 times 0.035 away.
+    many = jets([[10.0, 10.0]], [[-0.1225, 0.1225]], [[1.0 - 0.2975, 1.0 + 0.2975]])
+    off = ImageSettings(centre=False, rotate=False, flip=False, normalise=False)
+    made = jet_images(many, off)[0, 0]
+    assert np.argwhere(made).tolist() == [[11, 16], [28, 23]]
+    assert made[11, 16] == made[28, 23] == 10.0
+
+
+def test_hardest_constituent_is_in_the_upper_left() -> None:
+    for seed in range(20):
+        pt, x, y = random_jet(seed)
+        # So hard that its pixel is the brightest; the centroid would follow it.
+        pt[np.argmax(pt)] *= 1000
+        made = image(pt, x, y, centre=False)
+        row, column = np.unravel_index(np.argmax(made), made.shape)
+        assert row >= 20
+        assert column <= 19
+
+
+def test_principal_axis_is_at_twelve_o_clock() -> None:
+    for seed in range(10):
+        pt, x, y = random_jet(seed)
+        made = image(pt, x, y)
+        grid = (np.arange(40) + 0.5) * 0.035 - 0.7
+        mean_x, mean_y = made.sum(0) @ grid, made.sum(1) @ grid
+        dx, dy = grid - mean_x, grid - mean_y
+        xx, yy = made.sum(0) @ dx**2, made.sum(1) @ dy**2
+        xy = dy @ made @ dx
+        angle = 0.5 * np.arctan2(2 * xy, yy - xx)
+        # Pixels blur an angle by about their size over the jet's length.
+        assert abs(angle) < 0.05
+        assert yy > xx
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 1000),
+    angle=st.floats(0, 2 * np.pi),
+    reflect=st.booleans(),
+    phi=st.floats(-3.1, 3.1),
+)
+def test_image_is_invariant_under_rotation_and_reflection(
+    seed: int, angle: float, reflect: bool, phi: float
+) -> None:
+    pt, x, y = random_jet(seed)
+    x, y = x - np.average(x, weights=pt), y - np.average(y, weights=pt)
+    turned_x = np.cos(angle) * x - np.sin(angle) * y
+    turned_y = np.sin(angle) * x + np.cos(angle) * y
+    if reflect:
+        turned_x = -turned_x
+    # The jet axis is a momentum sum and moves a little against the centroid; both
+    # the centring and the frame remove that, so only pixel borders are left.
+    first = sparse_coordinates(pt, x, y)
+    second = sparse_coordinates(pt, turned_x, turned_y + phi)
+    assert np.abs(first - second).max() < 2e-3
+
+
+def sparse_coordinates(pt: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Moments of the image with very fine pixels: what rounding to pixels leaves of it."""
+    fine = ImageSettings(pixels=256)
+    made = sparse_images(jets([pt], [x], [np.remainder(y + np.pi, 2 * np.pi) - np.pi]), fine)
+    row, column = np.divmod(made.index.astype(int), 256)
+    u, v = (row + 0.5) / 256 * 1.4 - 0.7, (column + 0.5) / 256 * 1.4 - 0.7
+    w = made.value
+    return np.array([w @ u**2, w @ v**2, w @ (u * v), w @ u**3, w @ v**3, w.max()])
+
+
+def test_order_of_the_particles_does_not_matter() -> None:
+    pt, x, y = random_jet(5)
+    order = np.random.default_rng(0).permutation(len(pt))
+    assert image(pt, x, y) == pytest.approx(image(pt[order], x[order], y[order]), abs=1e-7)
+
+
+def test_image_of_a_jet_does_not_depend_on_the_jets_beside_it() -> None:
+    a, b = random_jet(1), random_jet(2, n=7)
+    both = jet_images(jets([a[0], b[0]], [a[1], b[1]], [a[2], b[2]]))
+    assert np.array_equal(both[0], jet_images(jets([a[0]], [a[1]], [a[2]]))[0])
+    assert np.array_equal(both[1], jet_images(jets([b[0]], [b[1]], [b[2]]))[0])
+
+
+def test_seam_of_phi_is_no_edge() -> None:
+    pt, x, y = random_jet(3)
+    across = np.remainder(y + np.pi + np.pi, 2 * np.pi) - np.pi
+    assert image(pt, x, y) == pytest.approx(image(pt, x, across), abs=1e-5)
+
+
+def test_single_particle_and_particles_outside_the_frame() -> None:
+    one = jet_images(jets([[5.0]], [[0.3]], [[0.2]]))
+    assert one.sum() == pytest.approx(1.0)
+    far = sparse_images(
+        jets([[5.0, 5.0]], [[-1.5, 1.5]], [[0.0, 0.0]]),
+        ImageSettings(rotate=False, flip=False),
+    )
+    assert far.counts.tolist() == [0]
+    assert far.dense().sum() == 0

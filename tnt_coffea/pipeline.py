@@ -1,0 +1,555 @@
+"""The stages of a search as functions, and the whole chain.
+
+Every stage leaves a folder under `out` and is not run again while its settings and
+inputs stay the same. What a stage may use of the machine is in `execution.Resources`,
+which no result depends on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tnt_coffea import seeds
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError, InputError, MissingExtraError
+from tnt_coffea.execution import Resources, map_tasks
+from tnt_coffea.execution import run as run_pass
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stages import Stage
+
+if TYPE_CHECKING:
+    from tnt_coffea.reporting import Evaluation
+
+__all__ = [
+    "OUT",
+    "STAGES",
+    "Outcome",
+    "demo",
+    "fit",
+    "generate",
+    "report",
+    "run",
+    "search",
+    "skim",
+    "stage_seconds",
+    "train",
+]
+
+OUT = "tnt-coffea-output"
+STAGES = ("generate", "skim", "train", "search", "fit", "report")
+
+
+def generate(
+    config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
+) -> Fileset:
+    """Return a fileset of freshly generated LHC-Olympics-like events.
+
+    Parameters
+    ----------
+    config
+        `seed` and `generate` are read.
+    out
+        Folder of the search; the events go to `generate/events.h5`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    MissingExtraError
+        PYTHIA is not installed.
+    GeneratorError
+        PYTHIA refuses the settings.
+    """
+    from tnt_coffea import generator
+
+    resources = resources or Resources()
+    inputs = {"settings": config.generate.model_dump(mode="json"), "seed": config.seed}
+    stage = Stage("generate", Path(out) / "generate", inputs | {"pythia": _extra("pythia8mc")})
+    path = stage.folder / "events.h5"
+    if not _done(stage, resources):
+        parts = stage.begin()
+        tasks = [
+            (task, str((parts / task.name).resolve()))
+            for task in generator.plan(config.generate, config.seed)
+        ]
+        with resources.open() as executor:
+            blocks = map_tasks(_generated, tasks, executor, "Generating")
+        generator.join(blocks, path, config.generate, config.seed)
+        stage.finish({"file": path.name})
+    return Fileset.from_paths({"data": [path]})
+
+
+def skim(
+    fileset: Fileset,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Skim:
+    """Return the dijets, observables and images of a fileset.
+
+    Parameters
+    ----------
+    fileset
+        Files of any source with particles.
+    config
+        `skim` is read.
+    out
+        Folder of the search; the dijets go to `skim/parts`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read or holds impossible values, or no event has a dijet.
+    """
+    from tnt_coffea.processors import SkimProcessor
+
+    resources = resources or Resources()
+    inputs = {
+        "settings": config.skim.model_dump(mode="json"),
+        "files": fileset.content_hashes(),
+        "on_error": resources.on_error.value,
+    }
+    stage = Stage("skim", Path(out) / "skim", inputs)
+    if not _done(stage, resources):
+        work = stage.begin() / "parts"
+        shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
+        work.mkdir()
+        with resources.open() as executor:
+            output, accounting = run_pass(
+                fileset,
+                SkimProcessor(config.skim, work.resolve()),
+                executor,
+                chunk_size=resources.chunk_size,
+                on_error=resources.on_error,
+                description="Skimming",
+            )
+        if not output["parts"]:
+            msg = f"none of {accounting.events} events has a dijet: {accounting.to_dict()}"
+            raise InputError(msg)
+        parts = {dataset: sorted(names) for dataset, names in sorted(output["parts"].items())}
+        shutil.rmtree(stage.folder / "parts", ignore_errors=True)
+        work.rename(stage.folder / "parts")
+        paths = {d: tuple(stage.folder / "parts" / n for n in names) for d, names in parts.items()}
+        made = Skim(paths, "", 0, accounting)
+        sample = made.sample()
+        stage.finish(
+            {
+                "parts": parts,
+                "content": sample.content_hash(),
+                "duplicates": len(sample) - len(set(sample.event_id.tolist())),
+                "accounting": accounting.to_dict(),
+            }
+        )
+    return Skim.load(stage.folder)
+
+
+def train(
+    skim: Skim,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Taggers:
+    """Return autoencoders and Tag N' Train taggers trained on the unlabelled dijets.
+
+    Each event is scored only by taggers that neither it nor any event of its fold had a
+    part in. The quantile maps and working points are made here as well.
+
+    Parameters
+    ----------
+    skim
+        The dijets; their labels are not read.
+    config
+        `seed`, `train` and `search` are read.
+    out
+        Folder of the search; the taggers go to `train`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    MissingExtraError
+        TensorFlow is not installed.
+    TrainingError
+        A training cannot start or gives nothing usable.
+    """
+    from tnt_coffea.training import cross_validate
+
+    resources = resources or Resources()
+    chosen = config.search
+    inputs = {
+        "settings": config.train.model_dump(mode="json"),
+        "window": chosen.window.model_dump(),
+        "fit_range": chosen.fit_range.model_dump(),
+        "efficiencies": list(chosen.efficiencies),
+        "seed": config.seed,
+        "skim": skim.content,
+    }
+    stage = Stage("train", Path(out) / "train", inputs)
+    if not _done(stage, resources):
+        parts = stage.begin()
+        with resources.open() as executor:
+
+            def run_tasks(tasks: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
+                return map_tasks(function, tasks, executor, f"Training {tasks[0].set_name}")
+
+            outcomes = cross_validate(
+                [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
+            )
+        sample = skim.sample()
+        made = _tagger_sets(outcomes, config)
+        made = replace(
+            made,
+            sets={
+                name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                for name, s in made.sets.items()
+            },
+        )
+        made.save(stage.folder)
+        stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
+    return Taggers.load(stage.folder)
+
+
+def search(
+    source: Skim | Fileset,
+    taggers: Taggers,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Histograms:
+    """Return the histograms of m_jj against both jets' quantiles, every event scored out of fold.
+
+    Parameters
+    ----------
+    source
+        A skim, or files with particles, which are clustered on the way.
+    taggers
+        Tagger sets with quantile maps.
+    config
+        `skim` and `search` are read.
+    out
+        Folder of the search; the histograms go to `search`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    TaggerError
+        A tagger does not fit these jets and images.
+    LeakError
+        A tagger would score events that had a part in its training.
+    """
+    from tnt_coffea.processors import SearchProcessor
+
+    resources = resources or Resources()
+    fileset = source.fileset() if isinstance(source, Skim) else source
+    scored = {"skim": source.content} if isinstance(source, Skim) else {}
+    sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
+    inputs = {
+        "settings": config.search.model_dump(mode="json"),
+        "skim_settings": config.skim.model_dump(mode="json"),
+        "source": scored or {"files": fileset.content_hashes()},
+        "taggers": sets,
+        "quantiles": {n: s.quantiles and s.quantiles.sample for n, s in taggers.sets.items()},
+        "on_error": resources.on_error.value,
+    }
+    stage = Stage("search", Path(out) / "search", inputs)
+    if not _done(stage, resources):
+        stage.begin()
+        with resources.open() as executor:
+            output, accounting = run_pass(
+                fileset,
+                SearchProcessor(config, taggers.sets.values()),
+                executor,
+                chunk_size=resources.chunk_size,
+                on_error=resources.on_error,
+                description="Searching",
+            )
+        provenance = {
+            **scored,
+            "taggers": sets,
+            "settings": config.search.digest(),
+            "skim_settings": config.skim.digest(),
+        }
+        made = Histograms(output["hists"], taggers.thresholds(), accounting, provenance)
+        made.save(stage.folder)
+        stage.finish({})
+    return Histograms.load(stage.folder)
+
+
+def fit(
+    histograms: Histograms,
+    config: SearchConfig,
+    *,
+    out: str | Path | None = None,
+) -> SearchResult:
+    """Return p-values: bump hunts before and after selection, and ABCD estimates.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `seed`, `search` and `fit` are read.
+    out
+        Folder of the search, for `fit/result.json`; nothing is written without it.
+
+    Raises
+    ------
+    FitError
+        A model cannot be built from these histograms.
+    """
+    from tnt_coffea import stats
+
+    bump, chosen = config.fit.bump, config.search
+    fit_range = (chosen.fit_range.low, chosen.fit_range.high)
+
+    def hunt(channels: Any, name: str) -> Any:
+        return stats.bump_hunt(
+            channels,
+            mass=bump.mass,
+            width=bump.width,
+            fit_range=fit_range,
+            bin_width=bump.bin_width,
+            min_parameters=bump.min_parameters,
+            max_parameters=bump.max_parameters,
+            f_test=bump.f_test,
+            seed=seeds.integer(config.seed, "fit", "bump", name),
+        )
+
+    hists = histograms.hists
+    if not hists:
+        msg = "no histogram to fit: the search was made without tagger sets"
+        raise ConfigError(msg)
+    x = histograms.thresholds
+    abcd = config.fit.abcd
+    result = SearchResult(
+        before=hunt(stats.inclusive_spectrum(next(iter(hists.values()))), "before"),
+        after={
+            name: hunt(stats.selected_spectrum(h, x[name][bump.efficiency]), name)
+            for name, h in hists.items()
+        },
+        abcd={
+            name: stats.abcd_in_window(
+                h,
+                x[name][abcd.efficiency],
+                chosen.background_quantile,
+                fit_range,
+                (chosen.window.low, chosen.window.high),
+                systematic_floor=abcd.systematic,
+                closure_limit=abcd.closure_limit,
+                seed=seeds.integer(config.seed, "fit", "abcd", name),
+            )
+            for name, h in hists.items()
+        },
+        provenance={
+            **histograms.provenance,
+            "fit_settings": config.fit.digest(),
+            "seed": config.seed,
+            "versions": {
+                name: version(name) for name in ("tnt-coffea", "coffea", "fastjet", "pyhf", "numpy")
+            },
+        },
+    )
+    if out is not None:
+        inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
+        stage = Stage("fit", Path(out) / "fit", inputs)
+        stage.clear()  # it takes seconds, and its inputs are all in the search's folder
+        stage.begin()
+        result.save(stage.folder / "result.json")
+        stage.finish({})
+    return result
+
+
+def report(
+    result: SearchResult,
+    path: str | Path,
+    config: SearchConfig,
+    histograms: Histograms,
+    *,
+    skim: Skim | None = None,
+    taggers: Taggers | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Evaluation | None:
+    """Write the HTML report with its plots, and return the evaluation against truth.
+
+    Parameters
+    ----------
+    result
+        Of `fit`.
+    path
+        The HTML file; plots and their data go to `plots` beside it.
+    config
+        The configuration, for the record.
+    histograms
+        Of `search`.
+    skim, taggers
+        With both, images are shown and, where the labels are known, the taggers are
+        evaluated. This is the only place where labels are read.
+    seconds
+        Stage times.
+    """
+    from tnt_coffea import reporting
+
+    path = Path(path)
+    evaluation, images = None, None
+    if skim is not None and taggers is not None:
+        sample = skim.sample(truth=True)
+        ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
+        evaluation = reporting.evaluate(
+            sample, ranks, histograms.thresholds, config.search.window, config.search.fit_range
+        )
+        shown = "tnt" if "tnt" in ranks else next(iter(ranks))
+        images = reporting.mean_images(sample, ranks[shown])
+    accounting = {"search": histograms.accounting.to_dict()}
+    if skim is not None:
+        accounting = {"skim": skim.accounting.to_dict(), **accounting}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reporting.write_report(
+        path,
+        reporting.ReportContents(
+            result=result,
+            config=config,
+            hists=histograms.hists,
+            thresholds=histograms.thresholds,
+            evaluation=evaluation,
+            images=images,
+            histories=tuple(taggers.histories.items()) if taggers is not None else (),
+            accounting=accounting,
+            stage_seconds=seconds or {},
+        ),
+    )
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the whole chain gives.
+
+    Attributes
+    ----------
+    result
+        p-values and provenance.
+    evaluation
+        Taggers against truth, where the labels are known.
+    report
+        The HTML report.
+    seconds
+        Stage times.
+    """
+
+    result: SearchResult
+    evaluation: Evaluation | None
+    report: Path
+    seconds: Mapping[str, float]
+
+
+def run(
+    fileset: Fileset,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Outcome:
+    """Run the whole chain from events to p-values and a report.
+
+    Parameters
+    ----------
+    fileset
+        Files of any source with particles.
+    config
+        The search.
+    out
+        Its folder, one subfolder a stage.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    TntCoffeaError
+        As the stages.
+    """
+    resources = resources or Resources()
+    out = Path(out)
+    with resources.open() as executor:
+        shared = replace(resources, executor=executor)
+        skimmed = skim(fileset, config, out=out, resources=shared)
+        taggers = train(skimmed, config, out=out, resources=shared)
+        histograms = search(skimmed, taggers, config, out=out, resources=shared)
+    result = fit(histograms, config, out=out)
+    path = out / "report" / "report.html"
+    seconds = stage_seconds(out)
+    evaluation = report(
+        result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
+    )
+    return Outcome(result, evaluation, path, seconds)
+
+
+def demo(
+    config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
+) -> Outcome:
+    """Generate events and search them; parameters and errors as `generate` and `run`."""
+    resources = resources or Resources()
+    with resources.open() as executor:
+        shared = replace(resources, executor=executor)
+        fileset = generate(config, out=out, resources=shared)
+        return run(fileset, config, out=out, resources=shared)
+
+
+def stage_seconds(out: str | Path) -> dict[str, float]:
+    """Return how long each complete stage in a search's folder took, in seconds."""
+    return {
+        name: Stage(name, Path(out) / name, {}).seconds()
+        for name in STAGES
+        if (Path(out) / name / "manifest.json").exists()
+    }
+
+
+def _done(stage: Stage, resources: Resources) -> bool:
+    if resources.overwrite and not stage.matches():
+        stage.clear()
+    return stage.finished() is not None
+
+
+def _generated(task_and_path: tuple[Any, str]) -> str:
+    from tnt_coffea import generator
+
+    task, path = task_and_path
+    if not Path(path).exists():  # a block that an earlier, killed run has made
+        generator.write_block(path, generator.generate_block(task))
+    return path
+
+
+def _tagger_sets(outcomes: Mapping[str, Sequence[Any]], config: SearchConfig) -> Taggers:
+    from tnt_coffea.taggers import Member, Tagger, TaggerSet
+
+    sets, histories = {}, {}
+    for name, members in outcomes.items():
+        places = []
+        for item in members:
+            label = f"{item.scope}-{item.scored}-{item.inner}"
+            tagger = Tagger.from_file(item.path, sha256=item.sha256)
+            places.append(Member(tagger, item.scope, item.scored, label))
+            histories[f"{name}/{label}"] = item.history
+        sets[name] = TaggerSet(name, config.train.folds, config.seed, tuple(places))
+    return Taggers(sets, histories)
+
+
+def _extra(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise MissingExtraError(package, "generate") from error

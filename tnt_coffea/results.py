@@ -1,0 +1,84 @@
+"""The result of a whole search: every test with how it was calibrated and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea.errors import StageError
+from tnt_coffea.stats import AbcdRefusal, AbcdResult, BumpHuntResult
+
+__all__ = ["SearchResult"]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """p-values of a search and their provenance.
+
+    Attributes
+    ----------
+    before
+        Bump hunt on all dijets.
+    after
+        Bump hunt on the events that a tagger set selects, by the set's name.
+    abcd
+        ABCD estimate, or why there is none, by the set's name.
+    provenance
+        Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
+    """
+
+    before: BumpHuntResult
+    after: Mapping[str, BumpHuntResult]
+    abcd: Mapping[str, AbcdResult | AbcdRefusal]
+    provenance: Mapping[str, Any]
+
+    def summary(self) -> str:
+        """Return every test in a few lines of text."""
+        blocks = [f"before selection\n{self.before.summary()}"]
+        blocks += [f"after selection by {name}\n{r.summary()}" for name, r in self.after.items()]
+        blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
+        return "\n\n".join(blocks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "before": self.before.to_dict(),
+            "after": {name: result.to_dict() for name, result in self.after.items()},
+            "abcd": {name: result.to_dict() for name, result in self.abcd.items()},
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SearchResult:
+        """Return the inverse of `to_dict`."""
+        return cls(
+            before=BumpHuntResult.from_dict(values["before"]),
+            after={name: BumpHuntResult.from_dict(r) for name, r in values["after"].items()},
+            abcd={
+                name: (AbcdRefusal if "reason" in r else AbcdResult).from_dict(r)
+                for name, r in values["abcd"].items()
+            },
+            provenance=values["provenance"],
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the result as JSON; the same result gives the same bytes."""
+        path.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> SearchResult:
+        """Return the result in a JSON file.
+
+        Raises
+        ------
+        StageError
+            The file cannot be read or holds no result.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{path}: not a readable result: {error}; run `tnt-coffea fit` again"
+            raise StageError(msg) from error
