@@ -196,7 +196,7 @@ class BumpSettings(Settings):
     width: Positive = Field(120.0, description="Gaussian width of the signal in m_jj [GeV]")
     bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
-    min_parameters: int = Field(2, ge=2, le=4, description="fewest of the dijet function")
+    min_parameters: int = Field(3, ge=2, le=4, description="fewest of the dijet function")
     max_parameters: int = Field(4, ge=2, le=4, description="most of the dijet function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
 

@@ -1,0 +1,238 @@
+"""What the four regions of the score plane hold, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tnt_coffea.stats.records import Record
+
+__all__ = ["AbcdCounts", "AbcdRefusal", "AbcdResult", "Closure", "RegionClosure"]
+
+
+@dataclass(frozen=True)
+class AbcdCounts(Record):
+    """Counts of the four regions of the score plane, and the paper's estimate from it.
+
+    Attributes
+    ----------
+    a, b, c, d
+        Events that pass with both jets (a), with the heavy jet only while the
+        light one is low (b), with the light jet only while the heavy one is low
+        (c), and that are low in both (d).
+    eps1, eps2
+        Share of events whose heavy (light) jet passes among those whose light
+        (heavy) jet is low.
+    eps1_uncertainty, eps2_uncertainty
+        Their binomial uncertainties.
+    total
+        All events N.
+    mass_range
+        Range in m_jj [GeV].
+
+    Source
+    ------
+    arXiv:2002.12376, section 4.1.
+    """
+
+    a: float
+    b: float
+    c: float
+    d: float
+    eps1: float
+    eps2: float
+    eps1_uncertainty: float
+    eps2_uncertainty: float
+    total: float
+    mass_range: tuple[float, float]
+
+    @property
+    def paper_prediction(self) -> float:
+        """The paper's background estimate, eps1 eps2 N."""
+        return self.eps1 * self.eps2 * self.total
+
+    @property
+    def paper_uncertainty(self) -> float:
+        """Statistical uncertainty of the paper's estimate, from the two efficiencies."""
+        first = self.eps2 * self.eps1_uncertainty
+        second = self.eps1 * self.eps2_uncertainty
+        return float(self.total * (first**2 + second**2) ** 0.5)
+
+
+@dataclass(frozen=True)
+class RegionClosure(Record):
+    """Closure A D / (B C) in one range of m_jj; None where a region is empty."""
+
+    mass_range: tuple[float, float]
+    a: float
+    b: float
+    c: float
+    d: float
+    kappa: float | None
+    uncertainty: float | None
+
+
+@dataclass(frozen=True)
+class Closure(Record):
+    """How far the two scores are from independent where no signal is expected.
+
+    Attributes
+    ----------
+    kappa, uncertainty
+        A D / (B C) of all signal-poor regions together, and its statistical
+        uncertainty kappa sqrt(1/A + 1/B + 1/C + 1/D).
+    regions
+        The same region by region.
+    spread
+        Largest deviation of a region from kappa beyond its own statistics,
+        relative to kappa: sqrt(max(0, (kappa_r - kappa)^2 - uncertainty_r^2)) / kappa.
+    pearson, spearman
+        Correlation of the two jets' quantiles, from the binned plane.
+    """
+
+    kappa: float
+    uncertainty: float
+    regions: tuple[RegionClosure, ...]
+    spread: float
+    pearson: float
+    spearman: float
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the closure that `to_dict` wrote."""
+        regions = tuple(RegionClosure.from_dict(region) for region in values["regions"])
+        return super().from_dict({**values, "regions": regions})
+
+
+@dataclass(frozen=True)
+class AbcdResult(Record):
+    """A counting test in the doubly tagged region, its background from the other three.
+
+    Attributes
+    ----------
+    a, b, c, d
+        Observed events.
+    expected
+        Background predicted in A, closure_factor B C / D.
+    background
+        Background fitted in A with no signal allowed.
+    mu_hat
+        Signal events at the maximum of the likelihood, mu >= 0.
+    q0, z, p_value
+        Test statistic, its root, and the p-value calibrated as `calibration` says.
+    expected_paper, z_paper
+        Background estimate and significance of the paper's equation 4.1 (eps1 eps2 N
+        where the score plane is known, else `expected`); see `paper_significance`.
+    systematic
+        Relative closure uncertainty used in the likelihood.
+    closure_factor
+        Factor on B C / D.
+    converged, edm, minimiser
+        As in `BumpHuntResult`.
+    z_numpy
+        The significance by our own solver, which must agree with z.
+    calibration
+        'asymptotic' or 'toys'.
+    toys
+        Toy experiments behind p_value.
+    notes
+        What a reader must know before quoting the numbers.
+    counts, closure
+        The regions and the closure test behind the numbers, where they came from
+        a search histogram.
+    """
+
+    a: float
+    b: float
+    c: float
+    d: float
+    expected: float
+    background: float
+    mu_hat: float
+    q0: float
+    z: float
+    p_value: float
+    expected_paper: float
+    z_paper: float
+    systematic: float
+    closure_factor: float
+    converged: bool
+    edm: float | None
+    minimiser: str
+    z_numpy: float
+    calibration: str
+    toys: int
+    notes: tuple[str, ...]
+    counts: AbcdCounts | None = None
+    closure: Closure | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the result that `to_dict` wrote."""
+        return super().from_dict({**values, **_origin(values)})
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        lines = [
+            f"ABCD: A, B, C, D = {self.a:g}, {self.b:g}, {self.c:g}, {self.d:g}; expected in A "
+            f"{self.expected:.2f} with {100 * self.systematic:.1f} % systematic, closure factor "
+            f"{self.closure_factor:.3f}",
+            f"  Z = {self.z:.2f} (sqrt of q0), p = {self.p_value:.3g} ({self.calibration}), "
+            f"signal {self.mu_hat:.1f} events",
+            f"  {'converged' if self.converged else 'NOT CONVERGED'}; Z of the cross-check "
+            f"{self.z_numpy:.2f}; paper's equation 4.1: {self.z_paper:.2f} on "
+            f"{self.expected_paper:.2f} expected",
+        ]
+        if self.closure is not None:
+            lines.append(f"  {_closure_line(self.closure)}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class AbcdRefusal(Record):
+    """Why no ABCD estimate is given, and what was counted.
+
+    Attributes
+    ----------
+    reason
+        One sentence.
+    counts
+        The regions in the window.
+    closure
+        The closure test, where it could be made.
+    """
+
+    reason: str
+    counts: AbcdCounts
+    closure: Closure | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the refusal that `to_dict` wrote."""
+        return super().from_dict({**values, **_origin(values)})
+
+    def summary(self) -> str:
+        """Return the refusal as a few lines of text."""
+        counts = self.counts
+        lines = [
+            f"ABCD refused: {self.reason}",
+            f"  A, B, C, D = {counts.a:g}, {counts.b:g}, {counts.c:g}, {counts.d:g}",
+        ]
+        if self.closure is not None:
+            lines.append(f"  {_closure_line(self.closure)}")
+        return "\n".join(lines)
+
+
+def _origin(values: dict[str, Any]) -> dict[str, Any]:
+    counts, closure = values.get("counts"), values.get("closure")
+    return {
+        "counts": AbcdCounts.from_dict(counts) if counts is not None else None,
+        "closure": Closure.from_dict(closure) if closure is not None else None,
+    }
+
+
+def _closure_line(closure: Closure) -> str:
+    return (
+        f"closure outside the window {closure.kappa:.3f} +- {closure.uncertainty:.3f}, spread "
+        f"{closure.spread:.3f}; Pearson {closure.pearson:.3f}, Spearman {closure.spearman:.3f}"
+    )

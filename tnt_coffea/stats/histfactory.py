@@ -1,0 +1,301 @@
+"""Fits with pyhf: the models whose results are reported.
+
+pyhf keeps its tensor library and minimiser in global state; `numpy_backend`
+borrows both and gives them back. pyhf is imported when a fit starts, because
+it takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.background import LogLinear
+
+__all__ = ["HistFactoryTest", "background_test", "numpy_backend", "smooth_model"]
+
+Array = NDArray[np.float64]
+
+# Minuit stops at an estimated distance of 0.002 times this, in 2 ln L.
+_TOLERANCE = 1e-3
+_MODIFIER = "loglinear"
+# Whitened parameters need no bounds, and Minuit is better without.
+_PHI_BOUND = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class HistFactoryTest:
+    """Test of mu = 0 against mu > 0 with a pyhf model.
+
+    Attributes
+    ----------
+    q0
+        Twice the difference of the log-likelihoods; 0 where the score at mu = 0
+        is not positive.
+    background, best
+        All parameters at mu = 0 and at the maximum, in the model's order.
+    mu_hat, mu_uncertainty
+        The parameter of interest at the maximum; the uncertainty is Minuit's
+        parabolic one, and None where there was no such fit.
+    edm
+        Larger estimated distance to the minimum of the fits, in ln L; None where
+        SciPy had to step in, which does not give one.
+    minimiser
+        'minuit', or 'scipy' where Minuit failed.
+    """
+
+    q0: float
+    background: Array
+    best: Array
+    mu_hat: float
+    mu_uncertainty: float | None
+    edm: float | None
+    minimiser: str
+
+    @property
+    def z(self) -> float:
+        """Asymptotic significance, sqrt(q0)."""
+        return float(np.sqrt(self.q0))
+
+
+@contextmanager
+def numpy_backend() -> Iterator[None]:
+    """Give pyhf its numpy backend with a precise Minuit for the time of a `with` block."""
+    import pyhf
+
+    before = pyhf.get_backend()
+    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=_TOLERANCE))
+    try:
+        yield
+    finally:
+        pyhf.set_backend(*before)
+
+
+def background_test(
+    model: Any,
+    data: Sequence[float],
+    *,
+    start: Mapping[str, float] | None = None,
+) -> HistFactoryTest:
+    """Test mu = 0 of any pyhf model whose signal is linear in its parameter of interest.
+
+    Parameters
+    ----------
+    model
+        `pyhf.Model` with a parameter of interest.
+    data
+        Observed counts and auxiliary data, in the model's order.
+    start
+        First values of scalar parameters that differ from the model's own.
+
+    Raises
+    ------
+    FitError
+        Neither Minuit nor SciPy finds a minimum.
+    """
+    with numpy_backend():
+        poi = model.config.poi_index
+        values = list(model.config.suggested_init())
+        for name, value in (start or {}).items():
+            values[model.config.par_slice(name).start] = value
+        fixed = list(model.config.suggested_fixed())
+        null, null_nll, _, null_edm, null_by = _fit(
+            model, data, [*values[:poi], 0.0, *values[poi + 1 :]], _with(fixed, poi, True)
+        )
+        if _score(model, data, null) <= 0:
+            return HistFactoryTest(0.0, null, null, 0.0, None, null_edm, null_by)
+        first = null.tolist()
+        first[poi] = values[poi]
+        best, best_nll, errors, best_edm, best_by = _fit(model, data, first, fixed)
+    return HistFactoryTest(
+        q0=max(0.0, null_nll - best_nll),
+        background=null,
+        best=best,
+        mu_hat=float(best[poi]),
+        mu_uncertainty=None if errors is None else float(errors[poi]),
+        edm=None if null_edm is None or best_edm is None else max(null_edm, best_edm),
+        minimiser="scipy" if "scipy" in (null_by, best_by) else "minuit",
+    )
+
+
+def smooth_model(
+    signals: Mapping[str, Array], families: Mapping[str, LogLinear], most_signal: float
+) -> Any:
+    """Return a pyhf model of channels with log-linear backgrounds and one signal strength.
+
+    Parameters
+    ----------
+    signals
+        Per channel the expected signal at mu = 1, shape (bins,).
+    families
+        Per channel the whitened background; phi = 0 is its nominal expectation.
+    most_signal
+        Upper bound of mu.
+
+    Notes
+    -----
+    The background is a modifier of our own, type 'loglinear', which multiplies a
+    bin's nominal expectation by expected(phi) / expected(0). Such a model is not
+    schema-valid HistFactory, hence validate=False.
+    """
+    import pyhf
+
+    channels = [
+        {
+            "name": name,
+            "samples": [
+                {
+                    "name": "signal",
+                    "data": signals[name].tolist(),
+                    "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
+                },
+                {
+                    "name": "background",
+                    "data": family.expected(np.zeros(family.parameters)).tolist(),
+                    "modifiers": [{"name": f"phi_{name}", "type": _MODIFIER, "data": family}],
+                },
+            ],
+        }
+        for name, family in families.items()
+    ]
+    mu = {"name": "mu", "inits": [1.0], "bounds": [[0.0, most_signal]]}
+    with numpy_backend():
+        return pyhf.Model(
+            {"channels": channels, "parameters": [mu]},
+            modifier_set={
+                **pyhf.modifiers.histfactory_set,
+                _MODIFIER: (_LogLinearBuilder, _LogLinearApplier),
+            },
+            validate=False,
+            poi_name="mu",
+        )
+
+
+class _LogLinearBuilder:
+    """Collects which bins of which sample each log-linear background covers."""
+
+    is_shared = False
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.required_parsets: dict[str, list[dict[str, Any]]] = {}
+        self._places: dict[str, tuple[str, str, LogLinear]] = {}
+
+    def append(self, key: str, channel: str, sample: str, modifier: Any, _: Any) -> None:
+        if not modifier:
+            return
+        family = modifier["data"]
+        self._places[key] = (channel, sample, family)
+        self.required_parsets[modifier["name"]] = [
+            {
+                "paramset_type": "unconstrained",
+                "n_parameters": family.parameters,
+                "is_scalar": False,
+                "inits": (0.0,) * family.parameters,
+                "bounds": ((-_PHI_BOUND, _PHI_BOUND),) * family.parameters,
+                "fixed": False,
+            }
+        ]
+
+    def finalize(self) -> dict[str, tuple[str, str, LogLinear]]:
+        return self._places
+
+
+class _LogLinearApplier:
+    """Multiplies nominal expectations by expected(phi) / expected(0)."""
+
+    name = _MODIFIER
+    op_code = "multiplication"
+
+    def __init__(
+        self,
+        modifiers: Sequence[tuple[str, str]],
+        pdfconfig: Any,
+        builder_data: Mapping[str, tuple[str, str, LogLinear]],
+        batch_size: int | None = None,
+    ) -> None:
+        if batch_size is not None:
+            msg = "log-linear backgrounds are not batched: build the model without batch_size"
+            raise FitError(msg)
+        sizes = [pdfconfig.channel_nbins[name] for name in pdfconfig.channels]
+        first = dict(zip(pdfconfig.channels, np.cumsum([0, *sizes]), strict=False))
+        self._shape = (len(modifiers), len(pdfconfig.samples), 1, sum(sizes))
+        self._parts = []
+        for row, (name, kind) in enumerate(modifiers):
+            channel, sample, family = builder_data[f"{kind}/{name}"]
+            bins = slice(first[channel], first[channel] + pdfconfig.channel_nbins[channel])
+            place = (row, pdfconfig.samples.index(sample), 0, bins)
+            nominal = family.expected(np.zeros(family.parameters))
+            self._parts.append((place, pdfconfig.par_slice(name), family, nominal))
+
+    def apply(self, pars: Array) -> Array | None:
+        if not self._parts:
+            return None
+        factors = np.ones(self._shape)
+        for place, parameters, family, nominal in self._parts:
+            factors[place] = family.expected(np.asarray(pars)[parameters]) / nominal
+        return factors
+
+
+def _with(fixed: Sequence[bool], index: int, value: bool) -> list[bool]:
+    return [value if position == index else old for position, old in enumerate(fixed)]
+
+
+def _score(model: Any, data: Sequence[float], null: Array) -> float:
+    """Return d ln L / d mu at mu = 0 and the backgrounds fitted there."""
+    one = null.copy()
+    one[model.config.poi_index] = 1.0
+    expected = np.asarray(model.expected_actualdata(null))
+    signal = np.asarray(model.expected_actualdata(one)) - expected
+    observed = np.asarray(data[: model.config.nmaindata])
+    seen = np.maximum(expected, np.finfo(float).tiny)
+    return float(np.sum(signal * (observed / seen - 1)))
+
+
+def _fit(
+    model: Any, data: Sequence[float], start: Sequence[float], fixed: Sequence[bool]
+) -> tuple[Array, float, Array | None, float | None, str]:
+    """Return parameters, -2 ln L, uncertainties, EDM in ln L and who found them."""
+    import pyhf
+
+    if all(fixed):
+        # Minuit fails with nothing to do.
+        value = float(-2 * model.logpdf(list(start), list(data))[0])
+        return np.asarray(start, dtype=float), value, None, 0.0, "minuit"
+    options = {
+        "init_pars": list(start),
+        "fixed_params": list(fixed),
+        "return_fitted_val": True,
+        "return_result_obj": True,
+    }
+    # Numerical gradients stall Minuit once in a while; its careful mode gets through.
+    for strategy in (1, 2):
+        try:
+            pars, value, result = pyhf.infer.mle.fit(
+                list(data), model, strategy=strategy, **options
+            )
+        except pyhf.exceptions.FailedMinimization:
+            continue
+        # Minuit returns NaN at a bound now and then.
+        if np.all(np.isfinite(pars)) and np.isfinite(value):
+            edm = 0.5 * float(result.minuit.fmin.edm)
+            return np.asarray(pars), float(value), np.asarray(result.unc), edm, "minuit"
+    backend, minuit = pyhf.get_backend()
+    pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer(tolerance=1e-10))
+    try:
+        pars, value, _ = pyhf.infer.mle.fit(list(data), model, **options)
+    except pyhf.exceptions.FailedMinimization as error:
+        msg = (
+            f"neither Minuit nor SciPy finds the maximum of the likelihood ({error}): "
+            "use wider bins, fewer parameters or a range with more events"
+        )
+        raise FitError(msg) from error
+    finally:
+        pyhf.set_backend(backend, minuit)
+    return np.asarray(pars), float(value), None, None, "scipy"
