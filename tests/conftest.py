@@ -13,6 +13,7 @@ from tnt_coffea.config import (
     BumpSettings,
     FitSettings,
     GenerateSettings,
+    MassRange,
     SearchConfig,
     SearchSettings,
     TntSettings,
@@ -22,7 +23,7 @@ from tnt_coffea.config import (
 SMALL = SearchConfig(
     seed=11,
     generate=GenerateSettings(background=350, signal=150, block=50),
-    search=SearchSettings(efficiencies=(0.5, 0.3)),
+    search=SearchSettings(efficiencies=(0.5, 0.3), window=MassRange(low=3000.0, high=4000.0)),
     train=TrainSettings(tnt=TntSettings(epochs=2)),
     fit=FitSettings(
         bump=BumpSettings(efficiency=0.5, bin_width=200.0),

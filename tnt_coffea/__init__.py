@@ -1,1 +1,72 @@
-"""Tag N' Train dijet searches on the coffea stack."""
+"""Model-agnostic dijet searches by Tag N' Train, from raw events to p-values.
+
+The stages of a search are functions here; every kernel stands alone in its package:
+
+    import tnt_coffea as tnt
+
+    config = tnt.SearchConfig.from_yaml("search.yaml")
+    fileset = tnt.Fileset.from_paths({"data": ["box1.h5"]})
+    outcome = tnt.run(fileset, config)
+    print(outcome.result.summary())
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.filesets import Fileset
+    from tnt_coffea.pipeline import demo, fit, generate, report, run, search, skim, train
+    from tnt_coffea.products import Histograms, Skim, Taggers
+    from tnt_coffea.results import SearchResult
+
+__version__ = version("tnt-coffea")
+
+__all__ = [
+    "Fileset",
+    "Histograms",
+    "Resources",
+    "SearchConfig",
+    "SearchResult",
+    "Skim",
+    "Taggers",
+    "__version__",
+    "demo",
+    "fit",
+    "generate",
+    "report",
+    "run",
+    "search",
+    "skim",
+    "train",
+]
+
+# Where each name lives. They are imported at first use: coffea alone takes seconds,
+# and a worker that only scores must never meet TensorFlow.
+_HOMES = {
+    "Fileset": "filesets",
+    "Histograms": "products",
+    "Resources": "execution",
+    "SearchConfig": "config",
+    "SearchResult": "results",
+    "Skim": "products",
+    "Taggers": "products",
+    **dict.fromkeys(
+        ("demo", "fit", "generate", "report", "run", "search", "skim", "train"), "pipeline"
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -274,7 +274,8 @@ def _mapped(
         settings["heavy_input"] = cloudpickle.dumps(function)
         work = _Envelope(_nothing)
     try:
-        merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
+        with _quiet(not executor.status):
+            merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
     except TntCoffeaError:
         raise
     except Exception as error:
@@ -288,6 +289,20 @@ def _mapped(
         "output": merged["output"],
         "failed": [failed.get(number) for number in range(len(items))],
     }
+
+
+@contextmanager
+def _quiet(wanted: bool) -> Iterator[None]:
+    # coffea's iterative and futures executors draw their bars even where status is False.
+    import rich
+
+    console = rich.get_console()
+    before = console.quiet
+    console.quiet = before or wanted
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def _nothing(item: Any) -> dict[Any, Any]:

@@ -7,6 +7,7 @@ it takes seconds.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,9 +72,15 @@ def numpy_backend() -> Iterator[None]:
 
     before = pyhf.get_backend()
     pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=_TOLERANCE))
+    # It reports every failed attempt as an error; a second one mostly succeeds, and the
+    # result says by which minimiser.
+    log = logging.getLogger("pyhf.optimize.mixins")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        log.setLevel(level)
         pyhf.set_backend(*before)
 
 
