@@ -16,6 +16,7 @@ from tnt_coffea.errors import TntCoffeaError
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
+    from tnt_coffea.pipeline import Outcome
 
 __all__ = ["main"]
 
@@ -154,7 +155,7 @@ def demo(config: SearchConfig, out: Path, resources: Resources) -> None:
     """Make LHC-Olympics-like events and search them: the whole chain on one machine."""
     from tnt_coffea import pipeline
 
-    _show(pipeline.demo(config, out=out, resources=resources))
+    _show(pipeline.demo(config, out=out, resources=resources), config)
 
 
 @main.command()
@@ -168,7 +169,7 @@ def run(files: tuple[Path, ...], config: SearchConfig, out: Path, resources: Res
     from tnt_coffea.filesets import Fileset
 
     fileset = Fileset.from_paths({"data": files})
-    _show(pipeline.run(fileset, config, out=out, resources=resources))
+    _show(pipeline.run(fileset, config, out=out, resources=resources), config)
 
 
 @main.command()
@@ -330,14 +331,13 @@ def _load_taggers(folder: Path) -> Any:
     return Taggers.load(packaged_taggers().get(str(folder), folder))
 
 
-def _show(outcome: Any) -> None:
+def _show(outcome: Outcome, config: SearchConfig) -> None:
     from rich.console import Console
 
-    from tnt_coffea.reporting import terminal_tables
+    from tnt_coffea.reporting import results_table
 
     console = Console()
-    for table in terminal_tables(outcome.result, outcome.evaluation, outcome.seconds):
-        console.print(table)
+    console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
     console.print(f"Report with plots: [bold]{outcome.report}[/]", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ which no result depends on.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -254,7 +255,7 @@ def search(
 
     resources = resources or Resources()
     fileset = source.fileset() if isinstance(source, Skim) else source
-    scored = {"skim": source.content} if isinstance(source, Skim) else {}
+    scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     inputs = {
         "settings": config.search.model_dump(mode="json"),
@@ -313,6 +314,11 @@ def fit(
     from tnt_coffea import stats
 
     bump, chosen = config.fit.bump, config.search
+    inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
+    stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
+    if stage is not None:
+        stage.clear()  # it takes seconds, and all it needs is in the search's folder
+        stage.begin()
     fit_range = (chosen.fit_range.low, chosen.fit_range.high)
 
     def hunt(channels: Any, name: str) -> Any:
@@ -362,11 +368,7 @@ def fit(
             },
         },
     )
-    if out is not None:
-        inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
-        stage = Stage("fit", Path(out) / "fit", inputs)
-        stage.clear()  # it takes seconds, and its inputs are all in the search's folder
-        stage.begin()
+    if stage is not None:
         result.save(stage.folder / "result.json")
         stage.finish({})
     return result
@@ -489,11 +491,11 @@ def run(
         histograms = search(skimmed, taggers, config, out=out, resources=shared)
     result = fit(histograms, config, out=out)
     path = out / "report" / "report.html"
-    seconds = stage_seconds(out)
+    seconds, start = stage_seconds(out), time.monotonic()
     evaluation = report(
         result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
     )
-    return Outcome(result, evaluation, path, seconds)
+    return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
 
 
 def demo(

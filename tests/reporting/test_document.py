@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tnt_coffea.accounting import Accounting
+from tnt_coffea.errors import ExecutionError
+from tnt_coffea.reporting import evaluate, headline, results_table, write_report
+from tnt_coffea.reporting.wording import cautions, duration, p_text
+from tnt_coffea.stats import AbcdRefusal
+
+
+class Page(HTMLParser):
+    """Collects text, attributes that load something, and open elements."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loaded, self.words, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(contents, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return write_report(folder / "report.html", contents)
+
+
+@pytest.fixture(scope="module")
+def bare(contents):
+    """The same search without anything that is drawn slowly."""
+    return replace(
+        contents,
+        result=replace(contents.result, after={}, abcd={}),
+        hists={},
+        images=None,
+        histories=(),
+        evaluation=None,
+    )
+
+
+def test_the_page_is_whole_and_loads_nothing(report):
+    text = report[0].read_text()
+    page = Page(text)
+
+    assert page.open == []
+    assert all(value.startswith(("data:", "#")) for value in page.loaded)
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "<script" not in text
+
+
+def test_every_plot_is_beside_the_page_in_three_forms(report):
+    names = {path.stem for path in report[1:]}
+
+    assert len(names) == 9
+    for name in names:
+        folder = report[0].parent / "plots"
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert json.loads((folder / f"{name}.json").read_text())
+
+
+def test_every_p_value_and_every_note_is_on_the_page(report, contents):
+    words = " ".join(Page(report[0].read_text()).words)
+
+    result = contents.result
+    for test in (result.before, *result.after.values(), *result.abcd.values()):
+        if isinstance(test, AbcdRefusal):
+            assert test.reason in words
+            continue
+        assert p_text(test.p_value) in words
+        assert f"{test.z:.2f}" in words
+        for note in test.notes:
+            assert note in words
+
+
+def test_truth_is_marked_and_left_out_where_there_is_none(report, bare, tmp_path):
+    with_truth = " ".join(Page(report[0].read_text()).words)
+    (path, *_) = write_report(tmp_path / "report.html", bare)
+    without = " ".join(Page(path.read_text()).words)
+
+    assert "uses the truth" in with_truth
+    assert "uses the truth" not in without
+    assert "the events carry no truth" in without
+
+
+def test_permuted_labels_change_the_evaluation_and_nothing_else(search, contents, tmp_path, report):
+    label = np.random.default_rng(0).permutation(search.sample.label)
+    shuffled = evaluate(
+        replace(search.sample, label=label),
+        search.ranks,
+        search.thresholds,
+        search.window,
+        search.fit_range,
+    )
+    (path, *plots) = write_report(tmp_path / "report.html", replace(contents, evaluation=shuffled))
+
+    assert shuffled.sets["tnt"].rocs["both"].auc == pytest.approx(0.5, abs=0.08)
+    changed = {
+        plot.name
+        for plot in plots
+        if plot.read_bytes() != (report[0].parent / "plots" / plot.name).read_bytes()
+    }
+    truth = {f"{name}.{kind}" for name in ("roc", "improvement") for kind in ("png", "pdf", "json")}
+    assert changed == truth
+    section = re.compile(r'<section class="truth">.*?</section>', re.DOTALL)
+    assert section.sub("", path.read_text()) == section.sub("", report[0].read_text())
+
+
+def test_accounts_names_and_settings_are_on_the_page_escaped(report, contents):
+    text = report[0].read_text()
+
+    assert "data: &lt;bad&gt;.h5, entries 0-50" in text
+    assert "truncated &amp; unreadable" in text
+    assert "<bad>" not in text
+    words = " ".join(Page(text).words)
+    assert contents.config.to_yaml().splitlines()[0] in words
+    assert "50 of 6300 events were lost" in words
+    assert "3 min 20 s" in words
+    assert "ab" * 32 in words
+
+
+def test_an_account_that_does_not_balance_is_refused(bare, tmp_path):
+    wrong = {"skim": {"events": 10, "selected": 5, "rejected": {}, "lost": {}}}
+
+    with pytest.raises(ExecutionError, match="unaccounted"):
+        write_report(tmp_path / "report.html", replace(bare, accounting=wrong))
+
+
+def test_the_headline_says_what_came_out_and_how_far_to_trust_it(search):
+    first, second, third = headline(search.result, search.config)
+
+    assert p_text(search.result.before.p_value) in first
+    for test in search.result.after.values():
+        assert p_text(test.p_value) in second
+    assert "has not been calibrated with null chains" in third
+    single = {"tnt": search.result.before}
+    (_, _, third) = headline(replace(search.result, after=single), search.config)
+    assert "null chains" not in third
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [
+        (0.5, "background alone explains the data"),
+        (0.01, "a mild excess"),
+        (1e-4, "beyond three"),
+        (1e-8, "beyond five"),
+    ],
+)
+def test_the_verdict_goes_by_the_p_value(search, p_value, words):
+    before = replace(search.result.before, p_value=p_value)
+    (first, *_) = headline(replace(search.result, before=before), search.config)
+
+    assert words in first
+
+
+def test_cautions_name_bad_fits_and_lost_events(search):
+    before = search.result.before
+    channel = replace(before.channels[0], goodness_of_fit=1e-4)
+    bad = replace(
+        search.result, before=replace(before, converged=False, channels=(channel,)), after={}
+    )
+    lost = Accounting(10, 5, {}, {"data: x.h5, entries 0-5": (5, "broken")})
+
+    found = " ".join(cautions(bad, {"skim": lost}))
+
+    assert "did not pass its own checks" in found
+    assert "p = 0.0001" in found
+    assert "5 of 10 events were lost" in found
+    good = replace(before, channels=(replace(channel, goodness_of_fit=0.4),))
+    assert cautions(replace(search.result, before=good, after={}), {}) == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_fit_the_terminal_and_hold_every_number(search, contents, width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(
+        results_table(search.result, contents.evaluation, contents.stage_seconds, search.config)
+    )
+    text = console.export_text()
+
+    result = search.result
+    for test in (result.before, *result.after.values(), *result.abcd.values()):
+        if not isinstance(test, AbcdRefusal):
+            assert p_text(test.p_value) in text
+    for found in contents.evaluation.sets.values():
+        for roc in (found.rocs[jet] for jet in ("heavy", "light", "both")):
+            assert f"{roc.auc:.3f} ± {roc.auc_uncertainty:.3f}" in text
+        for point in found.working_points:
+            assert f"{point.improvement:.2f} ± {point.improvement_uncertainty:.2f}" in text
+    assert "…" not in text
+    assert "3 min 20 s" in text
+
+
+def test_numbers_in_words():
+    assert p_text(0.5) == "0.5"
+    assert p_text(0.0001234) == "0.00012"
+    assert p_text(2.13e-11) == "2.1 \N{MULTIPLICATION SIGN} 10⁻¹¹"
+    assert [duration(s) for s in (4.21, 200, 3900)] == ["4.2 s", "3 min 20 s", "1 h 05 min"]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from tnt_coffea.errors import InputError
+from tnt_coffea.reporting import (
+    JetImages,
+    PlaneView,
+    all_plots,
+    loss_curves,
+    mass_spectrum,
+    mean_images,
+    plane_view,
+)
+from tnt_coffea.reporting.mass_spectra import poisson_errors, summed_channel
+from tnt_coffea.stats import BumpHuntResult, Closure
+from tnt_coffea.taggers import Ranks
+
+
+@pytest.fixture(scope="module")
+def plots(contents):
+    return {plot.name: plot for plot in all_plots(contents)}
+
+
+def test_every_kind_of_plot_is_there(plots):
+    assert set(plots) == {
+        "spectrum-before",
+        "spectrum-after-tnt",
+        "spectrum-after-tnt-channels",
+        "plane-tnt",
+        "closure-tnt",
+        "mean-images",
+        "losses",
+        "roc",
+        "improvement",
+    }
+    assert {name for name, plot in plots.items() if plot.truth} == {"roc", "improvement"}
+
+
+def test_axes_are_labelled_with_units(plots):
+    for plot in plots.values():
+        labels = [
+            label
+            for axes in plot.figure.axes
+            for label in (axes.get_xlabel(), axes.get_ylabel())
+            if label
+        ]
+        assert len(labels) >= 2, plot.name
+        for label in labels:
+            assert label.endswith("]") or label.endswith("GeV"), (plot.name, label)
+
+
+def test_nothing_reaches_over_the_edge_of_a_figure(plots):
+    for plot in plots.values():
+        plot.figure.draw_without_rendering()
+        wanted = plot.figure.get_tightbbox()
+        width, height = plot.figure.get_size_inches()
+        assert wanted.x0 > -0.02, plot.name
+        assert wanted.y0 > -0.02, plot.name
+        assert wanted.x1 < width + 0.02, plot.name
+        assert wanted.y1 < height + 0.02, plot.name
+
+
+def test_the_numbers_behind_the_plots_survive_json(plots, contents):
+    again = {
+        name: json.loads(json.dumps(plot.data, allow_nan=False)) for name, plot in plots.items()
+    }
+
+    result = contents.result
+    assert BumpHuntResult.from_dict(again["spectrum-before"]) == result.before
+    assert BumpHuntResult.from_dict(again["spectrum-after-tnt"]) == result.after["tnt"]
+    assert Closure.from_dict(again["closure-tnt"]) == result.abcd["tnt"].closure
+    assert PlaneView.from_dict(again["plane-tnt"]).to_dict() == plots["plane-tnt"].data
+    images = JetImages.from_dict(again["mean-images"])
+    np.testing.assert_array_equal(images.anomalous["light"], contents.images.anomalous["light"])
+
+
+def test_a_users_style_is_neither_used_nor_changed(search):
+    with mpl.rc_context({"font.size": 31.0, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        figure = mass_spectrum(search.result.before, (3300, 3700))
+        assert dict(mpl.rcParams) == before
+
+    assert isinstance(figure, Figure)
+    assert figure.axes[0].get_facecolor()[:3] == (1.0, 1.0, 1.0)
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    assert picture.getvalue().startswith(b"\x89PNG")
+
+
+def test_importing_the_package_imports_no_plotting():
+    code = (
+        "import sys, tnt_coffea.reporting; "
+        "print([m for m in ('matplotlib', 'jinja2', 'rich') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert out.stdout.strip() == "[]"
+
+
+def test_channels_are_summed_for_the_eye(search):
+    channels = search.result.after["tnt"].channels
+    total = summed_channel(channels)
+
+    for name in ("observed", "background", "signal_plus_background"):
+        parts = np.sum([getattr(channel, name) for channel in channels], axis=0)
+        np.testing.assert_allclose(getattr(total, name), parts)
+    excess = np.sign(np.array(total.observed) - total.background)
+    np.testing.assert_array_equal(np.sign(total.pulls), excess)
+    assert summed_channel(channels[:1]) is channels[0]
+
+
+def test_poisson_errors_are_garwoods():
+    # Central 68.27 % intervals as tabulated by the PDG: 0 -> [0, 1.84], 1 -> [0.17, 3.30],
+    # 10 -> [6.89, 14.27].
+    down, up = poisson_errors(np.array([0.0, 1.0, 10.0]))
+
+    np.testing.assert_allclose(down, [0, 0.827, 3.109], atol=2e-3)
+    np.testing.assert_allclose(up, [1.841, 2.300, 4.267], atol=2e-3)
+
+
+def test_the_plane_holds_every_event_of_the_fit_range(search):
+    fit, window = search.fit_range, search.window
+    view = plane_view(
+        search.hists["tnt"],
+        search.thresholds["tnt"],
+        0.4,
+        (window.low, window.high),
+        (fit.low, fit.high),
+    )
+    m_jj = search.sample.m_jj
+    inside = (m_jj >= window.low) & (m_jj < window.high)
+
+    assert np.sum(view.inside) == inside.sum()
+    assert np.sum(view.outside) == ((m_jj >= fit.low) & (m_jj < fit.high) & ~inside).sum()
+    assert 0.4 in view.heavy
+    assert np.min(np.diff(view.heavy)) > 0.01
+    low = view.heavy.index(0.4)
+    ranks = search.ranks["tnt"]
+    both_low = inside & (ranks.heavy < 0.4) & (ranks.light < 0.4)
+    assert np.sum(np.array(view.inside)[:low, :low]) == both_low.sum()
+    assert [point[0] for point in view.working_points] == [0.3, 0.1, 0.03]
+
+
+def test_mean_images_are_the_means_of_dense_images(search):
+    images = mean_images(search.sample, search.ranks["tnt"], top=0.05)
+
+    ranks = search.ranks["tnt"].both
+    top = np.argsort(-ranks)[: round(0.05 * len(ranks))]
+    for jet in ("heavy", "light"):
+        dense = search.sample.images(jet)[:, 0].astype(np.float64)
+        np.testing.assert_allclose(images.everything[jet], dense.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(images.anomalous[jet], dense[top].mean(axis=0), rtol=1e-6)
+        assert images.everything[jet].sum() == pytest.approx(1)
+    assert images.anomalous_events == len(top)
+
+
+def test_no_event_has_no_mean_image(search):
+    none = search.sample.select(np.arange(0))
+
+    with pytest.raises(InputError, match="no event"):
+        mean_images(none, Ranks(np.arange(0), np.zeros(0), np.zeros(0)))
+
+
+def test_trainings_without_epochs_have_no_curve():
+    assert loss_curves([("linear/fold 0", {"loss": 0.1})]) is None
+    assert loss_curves([]) is None
+
+
+def test_a_training_of_one_epoch_is_drawn():
+    figure = loss_curves([("tnt heavy/fold 0", {"loss": [0.7]})])
+
+    assert figure.axes[0].lines[0].get_marker() == "."
+
+
+def test_empty_spectrum_is_drawn(search):
+    channel = search.result.before.channels[0]
+    empty = replace(channel, observed=tuple(0.0 for _ in channel.observed))
+    figure = mass_spectrum(replace(search.result.before, channels=(empty,)), (3300, 3700))
+
+    figure.savefig(io.BytesIO())
+    assert len(figure.axes) == 2

@@ -1,0 +1,67 @@
+"""What an installed copy must hold, and what importing it must not cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+import tnt_coffea
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_public_name_can_be_reached() -> None:
+    for name in tnt_coffea.__all__:
+        assert getattr(tnt_coffea, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = tnt_coffea.nonsense
+
+
+def test_command_line_starts_without_heavy_imports() -> None:
+    heavy = python(
+        "import sys, tnt_coffea, tnt_coffea.cli;"
+        "print([n for n in ('coffea', 'awkward', 'tensorflow', 'matplotlib', 'pyhf', 'dask')"
+        " if n in sys.modules])"
+    )
+    assert heavy.strip() == "[]"
+
+
+def test_nothing_but_training_and_generation_needs_an_extra() -> None:
+    loaded = python(
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'onnx', 'pythia8mc'): sys.modules[name] = None\n"
+        "import tnt_coffea.processors, tnt_coffea.pipeline, tnt_coffea.reporting\n"
+        "import tnt_coffea.stats, tnt_coffea.taggers, tnt_coffea.training, tnt_coffea.generator\n"
+        "print('ok')"
+    )
+    assert loaded.strip() == "ok"
+
+
+def test_base_install_has_neither_tensorflow_nor_pythia() -> None:
+    base = [line for line in requires("tnt-coffea") or [] if "extra ==" not in line]
+    assert base
+    assert not [line for line in base if line.startswith(("tensorflow", "onnx>", "pythia8mc"))]
+
+
+def test_packages_lie_where_the_build_looks_for_them() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in ROOT.glob("tnt_coffea/**/__init__.py")
+        if not any(parent.is_symlink() for parent in path.parents)
+    }
+    folders |= {f"tnt_coffea.{name}" for name in ("processors", "models")}
+    assert set(settings["packages"]) == folders
+    for package, folder in settings["package-dir"].items():
+        assert (ROOT / folder / "__init__.py").exists(), package

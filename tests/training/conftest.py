@@ -1,0 +1,106 @@
+"""Small samples with a planted signal: blobs for jets, a peak for a resonance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from tnt_coffea.config import (
+    ImageSettings,
+    OptimizerSettings,
+    SearchConfig,
+    SkimSettings,
+    TntSettings,
+    TrainSettings,
+)
+from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+
+PIXELS = 12
+
+
+def _jagged(images):
+    flat = images.reshape(len(images), -1)
+    filled = flat > 0
+    index = np.broadcast_to(np.arange(flat.shape[1], dtype=np.uint16), flat.shape)[filled]
+    counts = filled.sum(axis=1)
+    return ak.unflatten(index, counts), ak.unflatten(flat[filled], counts)
+
+
+def _images(rng, signal):
+    """One hot pixel near the centre; signal jets have a second one off it."""
+    n = len(signal)
+    images = np.zeros((n, PIXELS, PIXELS), np.float32)
+    for _ in range(12):
+        row, column = np.clip(rng.normal(5.5, 1.2, (2, n)).round().astype(int), 0, PIXELS - 1)
+        images[np.arange(n), row, column] += rng.exponential(1, n)
+    row, column = rng.integers(8, 11, (2, n))
+    images[np.arange(n), row, column] += np.where(signal, rng.exponential(6, n), 0)
+    return images / images.sum(axis=(1, 2), keepdims=True)
+
+
+def make_sample(n=2400, signal_share=0.1, seed=0, *, normalise=True):
+    rng = np.random.default_rng(seed)
+    signal = rng.random(n) < signal_share
+    m_jj = np.where(signal, rng.normal(3500, 100, n), 2600 + rng.exponential(800, n))
+    columns = {
+        "event_id": rng.integers(0, 2**64, n, dtype=np.uint64),
+        "weight": np.ones(n),
+        "label": signal.astype(np.int8),
+        "m_jj": m_jj,
+    }
+    for jet in JETS:
+        columns |= {f"{jet}_{name}": rng.random(n, np.float32) for name in OBSERVABLES}
+        index, value = _jagged(_images(rng, signal))
+        columns |= {f"{jet}_image_index": index, f"{jet}_image_value": value}
+    settings = SkimSettings(images=ImageSettings(pixels=PIXELS, normalise=normalise))
+    sample = sample_of(columns, settings)
+    return sample.select(np.argsort(sample.event_id))
+
+
+def with_images_changed(sample, which):
+    """The same events with other images where `which` is true: neighbours swap theirs."""
+    rows = np.arange(len(sample))
+    chosen = np.flatnonzero(which)
+    rows[chosen] = np.roll(chosen, 1)
+    return replace(sample, pixels={name: column[rows] for name, column in sample.pixels.items()})
+
+
+def one_by_one(tasks, function):
+    return [function(task) for task in tasks]
+
+
+@pytest.fixture
+def sample() -> Sample:
+    return make_sample()
+
+
+@pytest.fixture
+def config() -> SearchConfig:
+    return SearchConfig(
+        seed=5,
+        train=TrainSettings(
+            optimizer=OptimizerSettings(batch=64, patience=2),
+            tnt=TntSettings(epochs=2),
+        ),
+    )
+
+
+@pytest.fixture
+def write_skim(tmp_path):
+    """Write a sample as the parts of a skim and return their paths."""
+
+    def write(sample, name="skim", parts=2):
+        folder = tmp_path / name
+        folder.mkdir()
+        paths = []
+        for i in range(parts):
+            path = folder / f"part{i}.parquet"
+            write_part(path, sample.select(np.arange(i, len(sample), parts)))
+            paths.append(path)
+        return paths
+
+    return write

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from tnt_coffea.config import FoldSettings
+from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.identity import fold_of
+from tnt_coffea.training.folds import (
+    OUTSIDE,
+    FoldPlan,
+    cross_validation_plans,
+    prequential_plans,
+)
+
+IDS = np.random.default_rng(2).integers(0, 2**64, 5000, dtype=np.uint64)
+
+
+def test_two_folds_train_on_halves_of_the_other():
+    settings = FoldSettings(outer=2, inner=3)
+    for plan in cross_validation_plans(settings, 7):
+        inner, outer = plan.inner_of(IDS), fold_of(IDS, 2, 7)
+        assert ((inner == OUTSIDE) == (outer == plan.scored)).all()
+        sizes = np.bincount(inner[inner != OUTSIDE])
+        assert len(sizes) == 3
+        assert sizes.min() > 700
+        assert {plan.direct(a) for a in plan.inner} == {(1 - plan.scored,)}
+
+
+def test_more_folds_are_their_own_inner_folds():
+    for plan in cross_validation_plans(FoldSettings(outer=5), 7):
+        inner, outer = plan.inner_of(IDS), fold_of(IDS, 5, 7)
+        for a in plan.inner:
+            assert set(outer[inner == a]) == {plan.training[a]}
+            assert plan.training[a] not in plan.direct(a)
+            assert len(plan.direct(a)) == 3
+        assert (outer[inner == OUTSIDE] == plan.scored).all()
+
+
+def test_prequential_training_knows_only_the_past():
+    plans = prequential_plans(FoldSettings(outer=4, inner=2), 7)
+    assert [(plan.scored, plan.training) for plan in plans] == [
+        (1, (0,)),
+        (2, (0, 1)),
+        (3, (0, 1, 2)),
+    ]
+    outer = fold_of(IDS, 4, 7)
+    for plan in plans:
+        assert (outer[plan.inner_of(IDS) != OUTSIDE] < plan.scored).all()
+
+
+def test_halves_of_a_fold_do_not_depend_on_what_else_is_there():
+    plan = cross_validation_plans(FoldSettings(), 7)[0]
+    assert np.array_equal(plan.inner_of(IDS)[::3], plan.inner_of(IDS[::3]))
+
+
+@pytest.mark.parametrize(
+    ("scored", "training"), [(0, (0, 1)), (0, ()), (3, (0,)), (0, (2, 1)), (0, (1, 1))]
+)
+def test_impossible_plans_are_refused(scored, training):
+    with pytest.raises(ConfigError, match="fold"):
+        FoldPlan(FoldSettings(outer=3), 1, scored, training)
+
+
+def test_unknown_inner_fold_is_refused():
+    with pytest.raises(TrainingError, match="inner fold 2"):
+        cross_validation_plans(FoldSettings(), 7)[0].direct(2)
+
+
+def test_plan_survives_pickling():
+    plan = cross_validation_plans(FoldSettings(), 7)[1]
+    assert pickle.loads(pickle.dumps(plan)) == plan

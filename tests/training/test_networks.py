@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tnt_coffea.errors import ConfigError, MissingExtraError, TrainingError
+from tnt_coffea.training import backend
+from tnt_coffea.training.export import classifier_model, convolutional_model
+from tnt_coffea.training.networks import convolutional_autoencoder, jet_classifier
+
+IMAGES = (np.random.default_rng(4).random((50, 1, 40, 40)) ** 20).astype(np.float32)
+IMAGES /= IMAGES.sum(axis=(1, 2, 3), keepdims=True)
+CHANNELS_LAST = IMAGES.transpose(0, 2, 3, 1)
+
+
+def classifier(**changes):
+    return jet_classifier(
+        **({"pixels": 40, "channels": 1, "pixel_scale": 100.0, "seed": 1} | changes)
+    )
+
+
+def autoencoder(**changes):
+    return convolutional_autoencoder(
+        **({"pixels": 40, "latent": 6, "pixel_scale": 100.0, "seed": 1} | changes)
+    )
+
+
+def scores(model):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    assert [item.name for item in session.get_inputs()] == ["image"]
+    assert [(item.name, item.shape) for item in session.get_outputs()] == [("score", ["n"])]
+    return session.run(["score"], {"image": IMAGES})[0]
+
+
+def test_networks_have_the_authors_parameters():
+    assert classifier().count_params() == 7637
+    assert classifier(channels=2).count_params() == 7925
+    assert autoencoder().count_params() == 19839
+
+
+def test_exported_classifier_agrees_with_keras():
+    network = classifier()
+    expected = network(CHANNELS_LAST).numpy()[:, 0]
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(scores(classifier_model(network)), expected, atol=1e-5)
+
+
+def test_exported_autoencoder_agrees_with_keras():
+    network = autoencoder()
+    decoded = network(CHANNELS_LAST).numpy()
+    np.testing.assert_allclose(decoded.sum(axis=1), 1, rtol=1e-5)
+    expected = ((decoded - IMAGES.reshape(50, -1)) ** 2).sum(axis=1)
+    np.testing.assert_allclose(scores(convolutional_model(network)), expected, rtol=1e-5)
+
+
+def test_same_seed_gives_the_same_bytes_whatever_was_built_before():
+    first = classifier_model(classifier()).SerializeToString(deterministic=True)
+    autoencoder()
+    classifier(seed=2)
+    again = classifier_model(classifier()).SerializeToString(deterministic=True)
+    other = classifier_model(classifier(seed=2)).SerializeToString(deterministic=True)
+    assert first == again
+    assert first != other
+
+
+def test_building_leaves_the_callers_random_numbers_alone():
+    np.random.seed(3)  # noqa: NPY002  the global state is the point
+    expected = np.random.random(2)  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    classifier()
+    assert np.array_equal(np.random.random(2), expected)  # noqa: NPY002
+
+
+def test_checked_model_holds_no_doc_strings_or_dates():
+    model = classifier_model(classifier())
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.producer_name, model.producer_version, model.doc_string) == ("tnt_coffea", "", "")
+
+
+def test_unknown_layer_is_refused_with_the_known_ones():
+    import keras
+
+    network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.GlobalMaxPooling2D()])
+    with pytest.raises(TrainingError, match=r"GlobalMaxPooling2D; known are Conv2D"):
+        classifier_model(network)
+
+
+@pytest.mark.parametrize(("build", "pixels"), [(classifier, 8), (autoencoder, 42)])
+def test_impossible_image_sizes_are_refused(build, pixels):
+    with pytest.raises(ConfigError, match=str(pixels)):
+        build(pixels=pixels)
+
+
+def test_missing_package_names_the_extra():
+    with pytest.raises(MissingExtraError, match=r"tnt-coffea\[train\]"):
+        backend.versions("no_such_package")
+
+
+def test_importing_training_imports_neither_tensorflow_nor_onnx():
+    code = (
+        "import sys, tnt_coffea.training; "
+        "print(sorted({'tensorflow', 'keras', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_tensorflow_used_with_threads_before_is_refused():
+    code = (
+        "import tensorflow as tf; tf.zeros(3) + 1\n"
+        "from tnt_coffea.errors import TrainingError\n"
+        "from tnt_coffea.training import backend\n"
+        "try: backend.tensorflow()\n"
+        "except TrainingError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fresh process" in done.stdout

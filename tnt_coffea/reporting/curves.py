@@ -1,0 +1,177 @@
+"""Figures of curves: ROC, significance improvement, and losses of trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tnt_coffea.reporting.evaluation import Evaluation, improvement_uncertainty
+from tnt_coffea.reporting.roc import Roc
+from tnt_coffea.reporting.style import COLOURS, GREY, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.wording import set_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["loss_curves", "roc_curves", "significance_improvement"]
+
+_JETS = {"heavy": (0, (4, 1.5)), "light": (0, (1, 1.2)), "both": "-"}
+_FEWEST_BACKGROUND = 10
+PANELS_IN_A_ROW = 3
+
+
+@styled
+def roc_curves(evaluation: Evaluation) -> Figure:
+    """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
+    figure = new_figure(9.6, 5.0)
+    linear, rejection = figure.subplots(1, 2)
+    for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
+        for jet, line in _JETS.items():
+            roc = found.rocs[jet]
+            wanted = "both jets" if jet == "both" else f"{jet} jet"
+            label = f"{set_name(name)}, {wanted}: AUC {roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
+            linear.plot(roc.false_positive, roc.true_positive, color=colour, ls=line, label=label)
+            eps_background, eps_signal = _seen(roc)
+            rejection.plot(eps_signal, 1 / eps_background, color=colour, ls=line)
+    share = np.geomspace(1e-3, 1)
+    linear.plot([0, 1], [0, 1], color=GREY, lw=1, label="guessing")
+    rejection.plot(share, 1 / share, color=GREY, lw=1)
+    linear.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel=r"background efficiency $\epsilon_B$ [1]",
+        ylabel=r"signal efficiency $\epsilon_S$ [1]",
+    )
+    rejection.set(
+        xlim=(0, 1),
+        yscale="log",
+        xlabel=r"signal efficiency $\epsilon_S$ [1]",
+        ylabel=r"background rejection $1/\epsilon_B$ [1]",
+    )
+    rejection.set_ylim(bottom=1)
+    logarithmic(rejection.yaxis)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def significance_improvement(evaluation: Evaluation) -> Figure:
+    """Return eps_S / sqrt(eps_B) in the window against eps_S, with statistical bands.
+
+    A curve ends where fewer than ten background events are left.
+    """
+    figure = new_figure(7.2, 4.6)
+    axes = figure.subplots()
+    highest = 1.0
+    for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
+        roc = found.rocs["both_in_window"]
+        eps_background, eps_signal = _seen(roc)
+        value = eps_signal / np.sqrt(eps_background)
+        error = np.array(
+            [
+                improvement_uncertainty(s, b, roc.n_signal, roc.n_background) or np.nan
+                for s, b in zip(eps_signal, eps_background, strict=True)
+            ]
+        )
+        axes.plot(eps_signal, value, color=colour, label=set_name(name))
+        axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
+        _working_points(axes, found.working_points, colour)
+        highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
+    axes.axhline(1, color=GREY, lw=1, label="no selection")
+    axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1.12 * highest),
+        xlabel=r"signal efficiency $\epsilon_S$ in the window [1]",
+        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$ [1]",
+    )
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
+    """Return the losses per epoch, one panel a kind of training, or None without any.
+
+    Parameters
+    ----------
+    histories
+        Name and history of every training. A name is 'kind/which', and all of a kind
+        share a panel. Histories without a list `loss` (closed-form trainings) are
+        left out; `validation_loss` and `best_epoch` are drawn where they are given.
+    """
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for name, history in histories:
+        if isinstance(history.get("loss"), list | tuple):
+            kinds.setdefault(name.partition("/")[0], []).append(history)
+    if not kinds:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(len(kinds), PANELS_IN_A_ROW)
+    rows = -(-len(kinds) // columns)
+    figure = new_figure(max(4.6, 3.5 * columns + 0.4), 2.9 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
+        for history in members:
+            _losses(panel, history)
+        panel.set_title(
+            f"{set_name(kind)} ({len(members)} training{'s' if len(members) > 1 else ''})"
+        )
+        panel.set_xlabel("epoch [1]")
+        panel.set_ylabel("loss per jet [1]")
+        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    for panel in panels[len(kinds) :]:
+        panel.remove()
+    key = panels[0]
+    for style, label in (("-", "training"), ((0, (3, 1.2)), "validation")):
+        key.plot([], [], color="black", ls=style, label=label)
+    key.plot([], [], "o", color=RED, ms=4, label="weights kept")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _losses(axes: Axes, history: Mapping[str, Any]) -> None:
+    loss, validation = history["loss"], history.get("validation_loss", ())
+    (line,) = axes.plot(np.arange(1, len(loss) + 1), loss, lw=1.1, marker="." * (len(loss) == 1))
+    if not len(validation):
+        return
+    epochs = np.arange(1, len(validation) + 1)
+    axes.plot(epochs, validation, lw=1.1, ls=(0, (3, 1.2)), color=line.get_color())
+    if "best_epoch" in history:
+        best = int(history["best_epoch"])
+        axes.plot(epochs[best], validation[best], "o", color=RED, ms=4)
+
+
+def _working_points(axes: Axes, points: Sequence[Any], colour: str) -> None:
+    for point in points:
+        if point.improvement is None:
+            continue
+        axes.errorbar(
+            point.eps_signal,
+            point.improvement,
+            yerr=point.improvement_uncertainty,
+            fmt="o",
+            ms=5,
+            color=colour,
+            mec="black",
+            mew=0.6,
+            zorder=3,
+        )
+        axes.annotate(
+            f"{100 * point.efficiency:g} %",
+            (point.eps_signal, point.improvement),
+            xytext=(6, 5),
+            textcoords="offset points",
+            fontsize=8,
+        )
+
+
+def _seen(roc: Roc) -> tuple[Any, Any]:
+    """Return (eps_B, eps_S) where enough background is left to know eps_B."""
+    eps_background, eps_signal = np.array(roc.false_positive), np.array(roc.true_positive)
+    known = eps_background * roc.n_background >= min(_FEWEST_BACKGROUND, roc.n_background)
+    return eps_background[known], eps_signal[known]

@@ -1,0 +1,181 @@
+"""Figures of m_jj spectra with their fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.wording import p_text
+from tnt_coffea.stats.bump_results import BumpHuntResult, ChannelResult
+from tnt_coffea.stats.poisson import pulls
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["channel_spectra", "mass_spectrum", "poisson_errors", "summed_channel"]
+
+Float64Array = npt.NDArray[np.float64]
+Range = tuple[float, float]
+
+MASS_LABEL = r"$m_{jj}$ [GeV]"
+PANELS_IN_A_ROW = 3
+
+
+@styled
+def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+    """Return a spectrum with both fits above, and the pulls of the data below.
+
+    Parameters
+    ----------
+    result
+        The bump hunt; several channels are summed.
+    window
+        Shaded range in m_jj [GeV].
+    title
+        What was selected.
+    """
+    figure = new_figure(7.2, 5.6)
+    main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
+    channel = summed_channel(result.channels)
+    _spectrum(main, channel, window)
+    main.set_ylabel(f"events / {_bin_width(channel):g} GeV")
+    main.set_title(title)
+    main.legend(loc="upper right", title=_numbers(result), title_fontsize=9, alignment="left")
+    _pulls(low, channel, window)
+    low.set_xlabel(MASS_LABEL)
+    low.set_xlim(*result.fit_range)
+    figure.align_ylabels((main, low))
+    return figure
+
+
+@styled
+def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+    """Return one small panel a channel; parameters as `mass_spectrum`."""
+    n = len(result.channels)
+    columns = min(n, PANELS_IN_A_ROW)
+    rows = -(-n // columns)
+    figure = new_figure(3.6 * columns + 0.4, 2.9 * rows + 0.7)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel, channel in zip(panels, result.channels, strict=False):
+        _spectrum(panel, channel, window)
+        panel.set_title(f"{channel.name}: goodness of fit p = {channel.goodness_of_fit:.2g}")
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel(MASS_LABEL)
+    for panel in panels[::columns]:
+        panel.set_ylabel(f"events / {_bin_width(result.channels[0]):g} GeV")
+    for panel in panels[n:]:
+        panel.remove()
+    panels[0].set_xlim(*result.fit_range)
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    return figure
+
+
+def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
+    """Return all channels as one; only those with the first one's edges are in it.
+
+    The pulls are those of the sums, and no goodness of fit is given (NaN): the sum is
+    for the eye, the fit has the channels apart.
+    """
+    first, *rest = channels
+    if not rest:
+        return first
+    same = [channel for channel in channels if channel.edges == first.edges]
+
+    def total(name: str) -> Float64Array:
+        return np.asarray(np.sum([getattr(channel, name) for channel in same], axis=0))
+
+    observed, background = total("observed"), total("background")
+    return ChannelResult(
+        name="all",
+        edges=first.edges,
+        observed=tuple(observed.tolist()),
+        background=tuple(background.tolist()),
+        signal_plus_background=tuple(total("signal_plus_background").tolist()),
+        parameters=sum(channel.parameters for channel in same),
+        goodness_of_fit=float("nan"),
+        goodness_calibration="none",
+        pulls=tuple(pulls(observed, background).tolist()),
+        share=sum(channel.share for channel in same),
+    )
+
+
+def poisson_errors(observed: Float64Array) -> Float64Array:
+    """Return the (2, bin) lengths down and up to central 68.3 % Poisson intervals.
+
+    Source
+    ------
+    F. Garwood, Biometrika 28 (1936) 437.
+    """
+    from scipy.stats import chi2
+
+    tail = 0.158655
+    low = np.where(observed > 0, chi2.ppf(tail, 2 * np.maximum(observed, 1e-9)) / 2, 0.0)
+    high = chi2.isf(tail, 2 * (observed + 1)) / 2
+    return np.stack([observed - low, high - observed])
+
+
+def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
+    edges, observed = np.array(channel.edges), np.array(channel.observed)
+    expectations = np.array([channel.background, channel.signal_plus_background])
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
+    axes.stairs(
+        expectations[0], edges, baseline=None, color=BLUE, lw=1.8, label="background-only fit"
+    )
+    axes.stairs(
+        expectations[1],
+        edges,
+        baseline=None,
+        color=RED,
+        lw=1.5,
+        ls=(0, (4, 1.5)),
+        label="signal + background fit",
+    )
+    # On a logarithmic axis an empty bin has no place, and its error bar would be all ink.
+    filled = observed > 0
+    centres = (edges[1:] + edges[:-1]) / 2
+    axes.errorbar(
+        centres[filled],
+        observed[filled],
+        yerr=poisson_errors(observed[filled]),
+        fmt="o",
+        ms=2.8,
+        lw=0.9,
+        color="black",
+        label="data",
+    )
+    axes.set_yscale("log")
+    logarithmic(axes.yaxis)
+    top = max(observed.max(), expectations.max(), 1.0)
+    axes.set_ylim(0.3, top * 3)
+    axes.margins(x=0)
+
+
+def _pulls(axes: Axes, channel: ChannelResult, window: Range) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    values = np.array(channel.pulls)
+    limit = max(3.4, 1.1 * float(np.abs(values).max()))
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0)
+    for level in (-2, 2):
+        axes.axhline(level, color=GREY, lw=0.8, ls=":")
+    axes.stairs(values, channel.edges, fill=True, color=ORANGE)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_ylim(-limit, limit)
+    axes.yaxis.set_major_locator(MultipleLocator(2 if limit < 6 else 5))
+    axes.set_ylabel("pull [\N{GREEK SMALL LETTER SIGMA}]")
+
+
+def _bin_width(channel: ChannelResult) -> float:
+    return channel.edges[1] - channel.edges[0]
+
+
+def _numbers(result: BumpHuntResult) -> str:
+    return (
+        f"Z = {result.z:.2f}, local p = {p_text(result.p_value)}\n"
+        f"signal {result.mu_hat:.0f} ± {result.mu_uncertainty:.0f} events"
+    )

@@ -1,0 +1,144 @@
+"""The search as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.reporting.evaluation import Evaluation
+from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
+from tnt_coffea.reporting.wording import duration
+from tnt_coffea.results import SearchResult
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+__all__ = ["results_table"]
+
+
+def results_table(
+    result: SearchResult,
+    evaluation: Evaluation | None = None,
+    stage_seconds: Mapping[str, float] | None = None,
+    config: SearchConfig | None = None,
+) -> Group:
+    """Return the tests, the evaluation and the times of a search, for a `rich` console.
+
+    Parameters
+    ----------
+    result
+        The search.
+    evaluation
+        Against the truth, where it is known.
+    stage_seconds
+        Duration by stage [s].
+    config
+        Names the shares of events kept, if given.
+    """
+    from rich.console import Group
+
+    found = summary(result, config)
+    tables: list[Table] = [_tests(found)]
+    if found.notes:
+        tables.append(_notes(found))
+    if evaluation is not None:
+        tables += [_aucs(evaluation), _working_points(evaluation)]
+    if stage_seconds:
+        tables.append(_times(stage_seconds))
+    return Group(*tables)
+
+
+def _tests(found: Summary) -> Table:
+    table = _table(
+        "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is", "notes")
+    )
+    for row in found.rows:
+        notes = ",".join(map(str, row.notes))
+        _add(
+            table,
+            # Eighty columns have to do.
+            row.test.removesuffix(" hunt"),
+            row.selection,
+            row.kept,
+            row.z,
+            row.p_value,
+            row.signal,
+            row.calibration,
+            notes,
+        )
+    return table
+
+
+def _notes(found: Summary) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1))
+    for number, note in enumerate(found.notes, start=1):
+        _add(table, f"{number}", note)
+    _add(table, "", "")
+    return table
+
+
+def _aucs(evaluation: Evaluation) -> Table:
+    rows = evaluation_rows(evaluation)
+    jets = tuple(rows[0].aucs) if rows else ()
+    table = _table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
+    for row in rows:
+        _add(table, row.name, *row.aucs.values())
+    return table
+
+
+def _working_points(evaluation: Evaluation) -> Table:
+    low, high = evaluation.window
+    table = _table(
+        f"Selections in {low:g}-{high:g} GeV (uses the truth, evaluation only)",
+        ("taggers",),
+        ("kept", "S / B events", "S/B", "eps_S", "eps_B", "eps_S/sqrt(eps_B)"),
+    )
+    rows = evaluation_rows(evaluation)
+    for point in rows[0].points[:1] if rows else ():
+        _add(table, "none", "100 %", point["before"], point["purity_before"], "1", "1", "1")
+    wanted = ("kept", "after", "purity_after", "eps_signal", "eps_background", "improvement")
+    for row in rows:
+        for i, point in enumerate(row.points):
+            _add(table, "" if i else row.name, *(point[name] for name in wanted))
+    return table
+
+
+def _times(stage_seconds: Mapping[str, float]) -> Table:
+    table = _table("Time", ("stage",), ("time",))
+    for stage, seconds in stage_seconds.items():
+        _add(table, stage, duration(seconds))
+    _add(table, "together", duration(sum(stage_seconds.values())))
+    return table
+
+
+def _table(
+    title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...] = ()
+) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in more:
+        table.add_column(name)
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    from rich.text import Text
+
+    # As text, not markup: a note may hold square brackets.
+    table.add_row(*map(Text, cells))

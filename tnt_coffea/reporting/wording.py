@@ -1,0 +1,145 @@
+"""Numbers, names and conclusions in words: the same in the report, figures and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tnt_coffea.accounting import Accounting
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.reporting.style import SUPERSCRIPTS
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.abcd_results import AbcdResult
+from tnt_coffea.stats.bump_results import COMBINATION_NOTE
+
+__all__ = ["cautions", "duration", "headline", "p_text", "percent", "set_name", "with_article"]
+
+_SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
+_TIMES = " \N{MULTIPLICATION SIGN} "
+_POOR_FIT = 0.01
+# One-sided 5, 3 and 2 standard deviations.
+_FIVE, _THREE, _TWO = 2.87e-7, 1.35e-3, 2.28e-2
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value in two digits: '0.34', or a power of ten."""
+    text = f"{p_value:.2g}"
+    if "e" not in text:
+        return text
+    digits, exponent = text.split("e")
+    return f"{digits}{_TIMES}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+
+
+def percent(share: float) -> str:
+    """Return a share as text: '3 %'."""
+    return f"{100 * share:.3g} %"
+
+
+def set_name(name: str) -> str:
+    """Return what readers call a tagger set."""
+    return _SET_NAMES.get(name, name)
+
+
+def with_article(name: str) -> str:
+    """Return what readers call a tagger set in the middle of a sentence."""
+    shown = set_name(name)
+    return f"the {shown}" if shown[:1].islower() else shown
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as text: '4.2 s', '3 min 20 s', '1 h 05 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]:
+    """Return the search in three sentences: before, after, and what the numbers mean."""
+    before = result.before
+    first = (
+        f"Before any selection, the bump hunt at m_jj = {before.mass:g} GeV gives a local p-value "
+        f"of {p_text(before.p_value)} (Z = {before.z:.2f}): {_verdict(before.p_value)}."
+    )
+    return first, _after(result, config), _meaning(result)
+
+
+def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
+    """Return what makes the numbers doubtful: fits in trouble, poor fits, lost events.
+
+    Parameters
+    ----------
+    result
+        The search.
+    accounting
+        Where every event went, by stage.
+    """
+    found = []
+    tests = {"all dijets": result.before}
+    tests |= {set_name(name): test for name, test in result.after.items()}
+    for name, test in tests.items():
+        if not test.converged:
+            found.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
+        found += [
+            f"The background-only fit to {name}, channel {channel.name}, describes the data "
+            f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
+            "cause that, and so can a wrong background function."
+            for channel in test.channels
+            if channel.goodness_of_fit < _POOR_FIT
+        ]
+    found += [
+        f"The ABCD test with {with_article(name)} did not pass its own checks; see its notes."
+        for name, test in result.abcd.items()
+        if isinstance(test, AbcdResult) and not test.converged
+    ]
+    found += [
+        f"Stage {stage}: {account.n_lost} of {account.events} events were lost to bad files."
+        for stage, account in accounting.items()
+        if account.n_lost
+    ]
+    return found
+
+
+def _verdict(p_value: float) -> str:
+    if p_value < _FIVE:
+        return "an excess beyond five standard deviations"
+    if p_value < _THREE:
+        return "an excess beyond three standard deviations"
+    return "a mild excess" if p_value < _TWO else "background alone explains the data"
+
+
+def _after(result: SearchResult, config: SearchConfig) -> str:
+    share = percent(config.fit.bump.efficiency)
+    # The last set stands at the end of the chain: it is what the search is about.
+    sets = sorted(result.after.items(), key=lambda item: item[0] != "tnt")
+    if not sets:
+        return "No selection by a tagger was tested."
+    parts = [
+        f"{p_text(found.p_value)} (Z = {found.z:.2f}, {found.mu_hat:.0f} ± "
+        f"{found.mu_uncertainty:.0f} signal events) with {with_article(name)}"
+        for name, found in sets
+    ]
+    return (
+        f"In the {share} of events that the taggers rank most anomalous it is "
+        f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
+        f"{f' with {with_article(sets[0][0])}' if len(sets) > 1 else ''}."
+    )
+
+
+def _meaning(result: SearchResult) -> str:
+    tests = (result.before, *result.after.values())
+    calibrations = {
+        f"from {test.toys} toys" if test.calibration == "toys" else "asymptotic" for test in tests
+    }
+    meaning = (
+        "A local p-value is the chance that background alone gives at least such an excess at "
+        f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"
+    )
+    if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
+        return (
+            f"{meaning}, and because the combination of the cross-validation folds has not been "
+            "calibrated with null chains that retrain the taggers, a small value after the "
+            "selection says where to look and is not yet evidence."
+        )
+    return f"{meaning}."

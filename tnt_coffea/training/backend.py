@@ -1,0 +1,87 @@
+"""The libraries of the `train` extra, imported on demand and set up to be reproducible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module, metadata
+from typing import Any
+
+from tnt_coffea.errors import MissingExtraError, TrainingError
+
+__all__ = ["onnx", "tensorflow", "versions"]
+
+
+def onnx() -> Any:
+    """Return the onnx package.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    return _import("onnx")
+
+
+def tensorflow() -> Any:
+    """Return TensorFlow with one thread, no accelerator and deterministic operations.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    TrainingError
+        This process used TensorFlow with more threads before, so that the same
+        training would not give the same bytes.
+    """
+    # Importing TensorFlow logs to the terminal below this level.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    tf = _import("tensorflow")
+    _one_thread(tf)
+    tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of packages by name, without importing them."""
+    # TensorFlow comes under several distribution names, of which one is installed.
+    distributions = _distributions()
+    found = {}
+    for package in packages:
+        if package not in distributions:
+            raise MissingExtraError(package, "train")
+        found[package] = metadata.version(sorted(distributions[package])[0])
+    return found
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+def _import(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingExtraError(package, "train") from error
+
+
+def _one_thread(tf: Any) -> None:
+    threading = tf.config.threading
+    if threading.get_intra_op_parallelism_threads() == 1:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(1)
+        threading.set_inter_op_parallelism_threads(1)
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        msg = (
+            "TensorFlow was used in this process before the training, with threads or devices "
+            "that make results irreproducible; train in a fresh process, for example "
+            "with executor='futures'"
+        )
+        raise TrainingError(msg) from error
