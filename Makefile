@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
 
 test: $(VENV)/.ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -51,14 +51,21 @@ def small_config() -> SearchConfig:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished search of the small configuration, made once."""
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search's folder in which only the events are generated."""
     out = tmp_path_factory.mktemp("search")
-    pipeline.demo(SMALL, out=out)
+    pipeline.generate(SMALL, out=out)
     return out
 
 
 @pytest.fixture(scope="session")
-def events_file(workspace: Path) -> Path:
+def events_file(generated: Path) -> Path:
     """350 QCD dijets and 150 signal events from PYTHIA, as an LHC Olympics file."""
-    return workspace / "generate" / "events.h5"
+    return generated / "generate" / "events.h5"
+
+
+@pytest.fixture(scope="session")
+def workspace(generated: Path) -> Path:
+    """A finished search of the small configuration, made once."""
+    pipeline.demo(SMALL, out=generated)
+    return generated

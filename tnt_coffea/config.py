@@ -162,6 +162,16 @@ class TntSettings(Settings):
     epochs: int = Field(40, ge=1, description="most epochs")
     pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
 
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if max(self.signal_rich) + self.background_rich > 1:
+            msg = (
+                f"signal_rich and background_rich overlap: {max(self.signal_rich)} + "
+                f"{self.background_rich} is above 1"
+            )
+            raise ValueError(msg)
+        return self
+
 
 class TrainSettings(Settings):
     """Training of the taggers on the unlabelled data."""

@@ -294,15 +294,14 @@ def _mapped(
 @contextmanager
 def _quiet(wanted: bool) -> Iterator[None]:
     # coffea's iterative and futures executors draw their bars even where status is False.
-    import rich
+    from coffea.util import coffea_console
 
-    console = rich.get_console()
-    before = console.quiet
-    console.quiet = before or wanted
+    before = coffea_console.quiet
+    coffea_console.quiet = before or wanted
     try:
         yield
     finally:
-        console.quiet = before
+        coffea_console.quiet = before
 
 
 def _nothing(item: Any) -> dict[Any, Any]:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tnt_coffea import seeds
+from tnt_coffea.config import BumpSettings, FitSettings, SearchConfig
+from tnt_coffea.errors import ConfigError
+
+
+def test_yaml_round_trip_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(SearchConfig(seed=7).to_yaml())
+    back = SearchConfig.from_yaml(path)
+    assert back == SearchConfig(seed=7)
+    assert back.digest() == SearchConfig(seed=7).digest()
+
+
+def test_file_needs_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("search:\n  window: {low: 3000, high: 3400}\n")
+    config = SearchConfig.from_yaml(path)
+    assert config.search.window.name == "3000-3400"
+    assert config.skim == SearchConfig().skim
+    path.write_text("")
+    assert SearchConfig.from_yaml(path) == SearchConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("serach: {}", "serach is not a setting"),
+        ("skim: {jets: {radius: -1}}", r"skim\.jets\.radius"),
+        ("skim: {jets: {algorithm: anti-kt}}", "'antikt', 'cambridge' or 'kt'"),
+        ("search: {window: {low: 4000, high: 3000}}", "low must be below high"),
+        ("fit: {bump: {efficiency: 0.2}}", r"fit\.bump\.efficiency is 0\.2"),
+        ("fit: {bump: {bin_width: 50}}", "multiple of search.bin_width"),
+        ("train: {tnt: {signal_rich: [0.7]}}", "signal_rich and background_rich"),
+        ("- 1", "expected settings by name"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, text: str, cause: str) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=cause) as error:
+        SearchConfig.from_yaml(path)
+    assert str(path) in str(error.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        SearchConfig.from_yaml(tmp_path / "absent.yaml")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        SearchConfig().seed = 3
+
+
+def test_digest_sees_only_its_own_section() -> None:
+    other = SearchConfig(fit=FitSettings(bump=BumpSettings(mass=4000.0)))
+    assert other.digest() != SearchConfig().digest()
+    assert other.train.digest() == SearchConfig().train.digest()
+
+
+def test_named_seeds_are_stable_and_distinct() -> None:
+    first = seeds.generator(1, "train", "heavy", 0).integers(0, 2**63, 4)
+    assert first.tolist() == seeds.generator(1, "train", "heavy", 0).integers(0, 2**63, 4).tolist()
+    others = [(2, "train", "heavy", 0), (1, "train", "heavy", 1), (1, "train", "light", 0)]
+    for root, *names in others:
+        assert first.tolist() != seeds.generator(root, *names).integers(0, 2**63, 4).tolist()
+    found = {seeds.integer(1, "x", i) for i in range(1000)}
+    assert len(found) == 1000
+    assert min(found) >= 1
+    assert max(found) < 2**31
