@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["channel_spectra", "mass_spectrum", "poisson_errors", "summed_channel"]
 
+_SPARSE = 50.0
+"""Below this many events in the fullest bin a peak is seen better on a linear axis."""
+
 Float64Array = npt.NDArray[np.float64]
 Range = tuple[float, float]
 
@@ -135,7 +138,7 @@ def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
         ls=(0, (4, 1.5)),
         label="signal + background fit",
     )
-    # On a logarithmic axis an empty bin has no place, and its error bar would be all ink.
+    # On a logarithmic axis an empty bin has no place; on both its error bar would be all ink.
     filled = observed > 0
     centres = (edges[1:] + edges[:-1]) / 2
     axes.errorbar(
@@ -148,10 +151,13 @@ def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
         color="black",
         label="data",
     )
-    axes.set_yscale("log")
-    logarithmic(axes.yaxis)
     top = max(observed.max(), expectations.max(), 1.0)
-    axes.set_ylim(0.3, top * 3)
+    if top < _SPARSE:
+        axes.set_ylim(0, 1.9 * top)
+    else:
+        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
+        axes.set_ylim(0.3, top * 3)
     axes.margins(x=0)
 
 
