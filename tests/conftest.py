@@ -12,6 +12,7 @@ from tnt_coffea.config import (
     AbcdSettings,
     BumpSettings,
     FitSettings,
+    FoldSettings,
     GenerateSettings,
     MassRange,
     SearchConfig,
@@ -24,7 +25,7 @@ SMALL = SearchConfig(
     seed=11,
     generate=GenerateSettings(background=350, signal=150, block=50),
     search=SearchSettings(efficiencies=(0.5, 0.3), window=MassRange(low=3000.0, high=4000.0)),
-    train=TrainSettings(tnt=TntSettings(epochs=2)),
+    train=TrainSettings(folds=FoldSettings(inner=2), tnt=TntSettings(epochs=2)),
     fit=FitSettings(
         bump=BumpSettings(efficiency=0.5, bin_width=200.0),
         abcd=AbcdSettings(efficiency=0.3),

@@ -120,7 +120,7 @@ class FoldSettings(Settings):
     """Cross-validation: outer folds are scored, inner folds are tagged."""
 
     outer: int = Field(2, ge=2, le=20, description="outer folds K")
-    inner: int = Field(2, ge=2, le=20, description="inner folds; used where K = 2 (halves)")
+    inner: int = Field(4, ge=2, le=20, description="inner folds; used where K = 2")
 
 
 class Autoencoder(StrEnum):

@@ -81,7 +81,8 @@ class ReferenceScores:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; float32 scores survive the round trip exactly."""
         return {
-            "scores": [float(score) for score in self.scores],
+            # By way of text: the shortest decimal that names the float32, not its float64.
+            "scores": [float(str(score)) for score in self.scores],
             "plateaus": [[value, [int(h) for h in hs]] for value, hs in self.plateaus.items()],
         }
 
