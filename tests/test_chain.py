@@ -145,12 +145,16 @@ def test_histograms_do_not_depend_on_executor_chunks_or_start(
                 assert h.sum(flow=True).value == 500
 
 
-def test_training_does_not_depend_on_the_executor(
+def test_events_and_taggers_do_not_depend_on_the_executor(
     workspace: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
-    skimmed = Skim.load(workspace / "skim")
-    resources = Resources(executor="dask", workers=2)
-    pipeline.train(skimmed, small_config, out=tmp_path, resources=resources)
+    with open_executor("dask", workers=2) as opened:
+        shared = Resources(executor=opened)
+        pipeline.generate(small_config, out=tmp_path, resources=shared)
+        skimmed = Skim.load(workspace / "skim")
+        pipeline.train(skimmed, small_config, out=tmp_path, resources=shared)
+    events = "generate/events.h5"
+    assert sha256(tmp_path, events) == sha256(workspace, events)
     assert sha256(tmp_path / "train", "*/*.onnx", "*/*.json") == sha256(
         workspace / "train", "*/*.onnx", "*/*.json"
     )

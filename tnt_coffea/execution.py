@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -69,6 +71,12 @@ class Resources:
     def open(self) -> AbstractContextManager[Any]:
         """Return a context that gives a coffea executor; see `open_executor`."""
         return open_executor(self.executor, workers=self.workers, progress=self.progress)
+
+    def announced(self, text: str) -> AbstractContextManager[Any]:
+        """Return a context that shows what is being done, where no bar can be drawn."""
+        from rich.console import Console
+
+        return Console(quiet=not self.progress).status(text)
 
 
 @contextmanager
@@ -343,14 +351,27 @@ def _dask_client(address: str, workers: int) -> Iterator[Any]:
         with client:
             yield client
         return
-    with (
-        LocalCluster(
+    with _interrupts_held():
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+            silence_logs=logging.CRITICAL,  # what matters comes home in envelopes
+        )
+    with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    # Processes started here inherit it: Ctrl-C then reaches this process alone, which
+    # takes the workers down, instead of a traceback from each of them.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

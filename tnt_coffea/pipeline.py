@@ -207,15 +207,16 @@ def train(
             outcomes = cross_validate(
                 [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
             )
-        sample = skim.sample()
-        made = _tagger_sets(outcomes, config)
-        made = replace(
-            made,
-            sets={
-                name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
-                for name, s in made.sets.items()
-            },
-        )
+        with resources.announced("Ranking every fold's events by its own taggers"):
+            sample = skim.sample()
+            made = _tagger_sets(outcomes, config)
+            made = replace(
+                made,
+                sets={
+                    name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                    for name, s in made.sets.items()
+                },
+            )
         made.save(stage.folder)
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
@@ -489,12 +490,14 @@ def run(
         skimmed = skim(fileset, config, out=out, resources=shared)
         taggers = train(skimmed, config, out=out, resources=shared)
         histograms = search(skimmed, taggers, config, out=out, resources=shared)
-    result = fit(histograms, config, out=out)
+    with resources.announced("Fitting"):
+        result = fit(histograms, config, out=out)
     path = out / "report" / "report.html"
     seconds, start = stage_seconds(out), time.monotonic()
-    evaluation = report(
-        result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
-    )
+    with resources.announced("Drawing the report"):
+        evaluation = report(
+            result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
+        )
     return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
 
 
@@ -543,7 +546,7 @@ def _tagger_sets(outcomes: Mapping[str, Sequence[Any]], config: SearchConfig) ->
             label = f"{item.scope}-{item.scored}-{item.inner}"
             tagger = Tagger.from_file(item.path, sha256=item.sha256)
             places.append(Member(tagger, item.scope, item.scored, label))
-            histories[f"{name}/{label}"] = item.history
+            histories[f"{name} {item.scope}/{item.scored}-{item.inner}"] = item.history
         sets[name] = TaggerSet(name, config.train.folds, config.seed, tuple(places))
     return Taggers(sets, histories)
 
