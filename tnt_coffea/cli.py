@@ -41,7 +41,7 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.secho("interrupted; the same command goes on where it was cut", err=True)
             ctx.exit(130)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if debug:

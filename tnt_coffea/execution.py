@@ -23,7 +23,12 @@ import cloudpickle
 
 from tnt_coffea import errors
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.errors import ConfigError, ExecutionError, TntCoffeaError
+from tnt_coffea.errors import (
+    ConfigError,
+    ExecutionError,
+    MissingExtraError,
+    TntCoffeaError,
+)
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import Fileset, WorkItem
 
@@ -324,6 +329,8 @@ def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
     first = failed[0]
     kind = getattr(errors, first["type"], None)
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    if kind is MissingExtraError:
+        more = ""  # all workers miss the same
     if isinstance(kind, type) and issubclass(kind, TntCoffeaError):
         error = kind.__new__(kind)
         error.args = (first["message"] + more,)
@@ -356,7 +363,7 @@ def _dask_client(address: str, workers: int) -> Iterator[Any]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port
             silence_logs=logging.CRITICAL,  # what matters comes home in envelopes
         )
     with cluster, Client(cluster) as client:
