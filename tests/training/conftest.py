@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.config import (
+    FoldSettings,
     ImageSettings,
     OptimizerSettings,
     SearchConfig,
@@ -83,6 +84,7 @@ def config() -> SearchConfig:
     return SearchConfig(
         seed=5,
         train=TrainSettings(
+            folds=FoldSettings(inner=2),
             optimizer=OptimizerSettings(batch=64, patience=2),
             tnt=TntSettings(epochs=2),
         ),

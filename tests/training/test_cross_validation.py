@@ -63,6 +63,7 @@ def trained(tmp_path_factory):
     config = SearchConfig(
         seed=5,
         train={
+            "folds": {"inner": 2},
             "optimizer": {"batch": 32, "learning_rate": 3e-3},
             "tnt": {"epochs": 8, "signal_rich": (0.3,)},
         },

@@ -66,7 +66,7 @@ def test_impossible_plans_are_refused(scored, training):
 
 def test_unknown_inner_fold_is_refused():
     with pytest.raises(TrainingError, match="inner fold 2"):
-        cross_validation_plans(FoldSettings(), 7)[0].direct(2)
+        cross_validation_plans(FoldSettings(inner=2), 7)[0].direct(2)
 
 
 def test_plan_survives_pickling():
