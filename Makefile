@@ -31,10 +31,10 @@ wheels: $(VENV)/.ready
 	    && echo "Python $$version: a wheel for every locked dependency" || exit 1; \
 	done
 
-# The lock serves Python 3.11 to 3.13 at once; uv resolves it.
+# One lock with one version of each package for Python 3.11 to 3.13; uv resolves it.
 lock: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
 	  --no-header --no-annotate --quiet --output-file requirements.lock
 
 $(VENV)/.ready: requirements.lock pyproject.toml
