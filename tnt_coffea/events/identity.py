@@ -70,9 +70,5 @@ def uniform(event_id: UInt64Array, seed: int, *names: str | int) -> npt.NDArray[
 
 
 def fold_of(event_id: UInt64Array, k: int, seed: int, *names: str | int) -> npt.NDArray[np.int64]:
-    """Return the fold in [0, k) of every event; see `hashed`.
-
-    Source: cross-validation in arXiv:1902.02634, folds by event as in SEARCH rules
-    (docs/architecture.md, "How a search stays honest").
-    """
+    """Return the fold in [0, k) of every event; see `hashed`."""
     return (uniform(event_id, seed, "fold", *names) * k).astype(np.int64)

@@ -22,6 +22,9 @@ __all__ = ["Member", "Ranks", "Scores", "TaggerSet"]
 
 Float64Array = npt.NDArray[np.float64]
 
+_DENSE = 2048
+"""Images that are expanded at once (13 MB), however large the sample."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -152,15 +155,18 @@ class TaggerSet:
         fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
         raw = {scope: np.zeros(len(sample), np.float32) for scope in self.scopes}
         for t in range(self.folds.outer):
-            rows = np.flatnonzero(fold == t)
+            mine = np.flatnonzero(fold == t)
             for scope in self.scopes:
-                images = sample.images(scope, rows)
-                parts = [
-                    self._checked(member, sample).score(images)
+                taggers = [
+                    self._checked(member, sample)
                     for member in self.members
                     if (member.fold, member.scope) == (t, scope)
                 ]
-                raw[scope][rows] = np.mean(np.stack(parts).astype(np.float64), axis=0)
+                for start in range(0, len(mine), _DENSE):
+                    rows = mine[start : start + _DENSE]
+                    images = sample.images(scope, rows)
+                    parts = np.stack([tagger.score(images) for tagger in taggers])
+                    raw[scope][rows] = parts.astype(np.float64).mean(axis=0)
         return Scores(fold, raw)
 
     def ranks(self, sample: Sample) -> Ranks:

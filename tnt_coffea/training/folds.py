@@ -36,7 +36,7 @@ class FoldPlan:
     training
         The outer folds T trained on, ascending.
 
-    Source: cross-validation in arXiv:1902.02634, section 3; the inner folds of
+    Source: nested cross-validation as in arXiv:1902.02634; the inner folds of
     Tag N' Train as in docs/architecture.md, "How a search stays honest".
     """
 
