@@ -8,7 +8,7 @@ from typing import Any
 import hist
 from coffea import processor
 
-from tnt_coffea.config import SearchConfig, SkimSettings
+from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.skim import Sample, sample_of
@@ -65,7 +65,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _dijets(self, events: Any) -> tuple[Sample, dict[str, Any]]:
         if not set(events.fields) >= skim.FIELDS:
             return reconstructed(events, self.config.skim)
-        sample = sample_of(events, SkimSettings(**events.metadata["skim_settings"]))
+        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
         return sample, cutflow_of({}, len(sample))
 
     def _filled(self, tagger_set: TaggerSet, sample: Sample, dataset: str) -> hist.Hist:

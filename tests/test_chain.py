@@ -11,6 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from coffea import processor
+from coffea.nanoevents import BaseSchema
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
@@ -143,6 +145,22 @@ def test_histograms_do_not_depend_on_executor_chunks_or_start(
             for name, h in output["hists"].items():
                 assert h == reference.hists[name]
                 assert h.sum(flow=True).value == 500
+
+
+def test_stock_runner_over_the_skim_gives_the_same_histograms(
+    workspace: Path, small_config: SearchConfig
+) -> None:
+    skimmed, reference = Skim.load(workspace / "skim"), Histograms.load(workspace / "search")
+    runner = processor.Runner(
+        executor=processor.IterativeExecutor(status=False),
+        schema=BaseSchema,
+        format="parquet",
+        chunksize=130,
+    )
+    search = SearchProcessor(small_config, Taggers.load(workspace / "train").sets.values())
+    files = [str(path) for path in skimmed.paths]
+    output = runner({"data": {"files": files, "treename": "Events"}}, processor_instance=search)
+    assert output["hists"] == dict(reference.hists)
 
 
 def test_events_and_taggers_do_not_depend_on_the_executor(

@@ -85,7 +85,7 @@ class Fileset:
                 name = next(name for name, module in SOURCES.items() if module is source)
                 n = source.entries(path)
                 items += [
-                    WorkItem(dataset, str(path), name, start, min(start + chunk_size, n))
+                    WorkItem(dataset, str(path.absolute()), name, start, min(start + chunk_size, n))
                     for start in range(0, n, chunk_size)
                 ]
         return items

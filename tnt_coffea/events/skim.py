@@ -29,6 +29,7 @@ __all__ = [
     "is_mine",
     "load",
     "sample_of",
+    "settings_of",
     "write_part",
 ]
 
@@ -96,7 +97,7 @@ class Sample:
         names = [name for name in (*_EVENT, *_FLAT, *_JAGGED) if truth or name != "label"]
         tables, settings = [], set()
         for path in sorted(map(Path, paths)):
-            settings.add(_footer(path).model_dump_json())
+            settings.add(settings_of(path).model_dump_json())
             tables.append(pq.read_table(path, columns=names))
         if len(settings) != 1:
             msg = (
@@ -230,28 +231,34 @@ def entries(path: Path) -> int:
     """Return the number of dijets in a part."""
     import pyarrow.parquet as pq
 
-    _footer(path)
+    settings_of(path)
     return int(pq.read_metadata(path).num_rows)
 
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
-    """Return rows [start, stop) as NanoEvents; the metadata then hold `skim_settings` too."""
+    """Return rows [start, stop) as NanoEvents."""
     import pyarrow.parquet as pq
     from coffea.nanoevents import BaseSchema, NanoEventsFactory
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
-    settings = _footer(path)
+    settings_of(path)
     rows = pq.read_table(path, columns=sorted(FIELDS)).slice(start, stop - start)
     source = SimplePreloadedColumnSource(
         _arrays(rows), str(path), len(rows), f"rows {start}-{stop}"
     )
-    metadata = metadata | {"skim_settings": settings.model_dump(mode="json")}
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata
     ).events()
 
 
-def _footer(path: Path) -> SkimSettings:
+def settings_of(path: str | Path) -> SkimSettings:
+    """Return the settings that a part was made with, from its footer.
+
+    Raises
+    ------
+    InputError
+        The file is not a readable part of this version's schema.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
