@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from tnt_coffea import pipeline
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError, ExecutionError, InputError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.execution import OnError, map_tasks, open_executor, run
@@ -143,9 +143,30 @@ def test_filesets_refuse_what_is_no_file(events_file: Path, tmp_path: Path) -> N
             Fileset.from_paths({"data": files})
 
 
-def test_user_given_client_and_executor_are_used(tmp_path: Path, events_file: Path) -> None:
-    from coffea.processor import FuturesExecutor
+def test_executor_of_the_users_own_is_used(tmp_path: Path, events_file: Path) -> None:
+    from coffea.processor import IterativeExecutor
 
-    sample, _ = skimmed([events_file], tmp_path / "a", FuturesExecutor(workers=1, status=False))
+    calls = []
+
+    class Counted(IterativeExecutor):
+        def __call__(self, items: Any, function: Any, accumulator: Any) -> Any:
+            calls.append(len(items))
+            return super().__call__(items, function, accumulator)
+
+    sample, _ = skimmed([events_file], tmp_path / "a", Counted(status=False), chunk_size=250)
+    assert calls == [2]
     assert len(sample) == 500
-    shutil.rmtree(tmp_path / "a")
+
+
+def test_planted_duplicates_are_counted(
+    tmp_path: Path, events_file: Path, small_config: SearchConfig
+) -> None:
+    path = tmp_path / "twice.h5"
+    with h5py.File(events_file) as source, h5py.File(path, "w") as target:
+        rows = source["events"][:30]
+        rows[20, :2100], rows[25, :2100] = rows[4, :2100], rows[4, :2100]
+        target["events"] = rows
+    made = pipeline.skim(Fileset.from_paths({"data": [path]}), small_config, out=tmp_path)
+    assert (made.duplicates, made.accounting.selected) == (2, 30)
+    # Copies have one id, so no fold can train on one and score another.
+    assert len(set(made.sample().event_id.tolist())) == 28
