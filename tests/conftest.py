@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tnt_coffea import pipeline
+from tnt_coffea import chain, pipeline
 from tnt_coffea.config import (
     AbcdSettings,
     BumpSettings,
@@ -68,5 +68,5 @@ def events_file(generated: Path) -> Path:
 @pytest.fixture(scope="session")
 def workspace(generated: Path) -> Path:
     """A finished search of the small configuration, made once."""
-    pipeline.demo(SMALL, out=generated)
+    chain.demo(SMALL, out=generated)
     return generated

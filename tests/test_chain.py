@@ -14,7 +14,7 @@ import pytest
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from tnt_coffea import pipeline
+from tnt_coffea import chain, pipeline
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError
 from tnt_coffea.events import sources
@@ -65,7 +65,7 @@ def test_truth_reaches_no_tagger_histogram_or_result(
         assert (rows[:, 2100] != truth).sum() > 0
         target["events"] = rows
     fileset = Fileset.from_paths({"data": [permuted]})
-    pipeline.run(fileset, small_config, out=tmp_path / "out")
+    chain.run(fileset, small_config, out=tmp_path / "out")
     assert outputs(tmp_path / "out") == outputs(workspace)
     # The labels themselves did change, so the comparison above means something.
     before = Skim.load(workspace / "skim").sample(truth=True).label
@@ -203,7 +203,7 @@ def test_finished_stages_are_not_run_again(workspace: Path, small_config: Search
         }
 
     before = written()
-    pipeline.demo(small_config, out=workspace)
+    chain.demo(small_config, out=workspace)
     assert written() == before
 
 
@@ -259,7 +259,7 @@ import sys
 for name in ("tensorflow", "keras", "onnx", "tf2onnx", "pythia8mc"):
     sys.modules[name] = None
 from pathlib import Path
-from tnt_coffea import pipeline
+from tnt_coffea import chain, pipeline
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Taggers

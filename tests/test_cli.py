@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -9,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import TntCoffeaError
 
 
 def call(*words: object) -> Result:
@@ -60,10 +64,132 @@ def test_stages_one_by_one_end_in_the_result_of_the_chain(
     assert (tmp_path / "out" / result).read_bytes() == (workspace / result).read_bytes()
 
 
-def test_settings_prints_a_file_to_start_from(tmp_path: Path) -> None:
-    done = call("settings", "--seed", 5)
-    (tmp_path / "search.yaml").write_text(done.output)
-    assert SearchConfig.from_yaml(tmp_path / "search.yaml") == SearchConfig(seed=5)
+def test_help_lists_every_exit_code() -> None:
+    text = call("--help").output
+    for kind in (TntCoffeaError, *TntCoffeaError.__subclasses__()):
+        assert f"\n  {kind.exit_code} " in text
+
+
+def test_config_init_writes_a_file_to_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    assert call("config", "init", path).exit_code == 0
+    assert SearchConfig.from_yaml(path) == SearchConfig()
+    assert "  # mean of the signal in m_jj [GeV]" in path.read_text()
+    path.write_text("seed: 3\n")
+    assert "is there already" in failed(call("config", "init", path), 2)
+    assert path.read_text() == "seed: 3\n"
+    assert call("config", "init", path, "--force").exit_code == 0
+    assert SearchConfig.from_yaml(path) == SearchConfig()
+
+
+def test_config_show_prints_what_a_search_would_use(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("fit: {bump: {mass: 4000}}\n")
+    shown = call("config", "show", path, "--seed", 5).output
+    back = SearchConfig.from_text(shown)
+    assert (back.seed, back.fit.bump.mass) == (5, 4000.0)
+
+
+def test_config_check_lists_what_differs_and_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("seed: 3\nfit:\n  bump:\n    mass: 4000\n")
+    done = call("config", "check", path)
+    assert done.exit_code == 0
+    assert "fit.bump.mass: 4000.0 instead of 3500.0" in done.output
+    assert "2 settings differ" in done.output
+    path.write_text("seed: 3\nfit:\n  bump:\n    mas: 4000\n")
+    line = failed(call("config", "check", path), 2)
+    assert f"{path}:4: fit.bump.mas is not a setting; did you mean fit.bump.mass?" in line
+
+
+def test_models_are_listed_and_shown() -> None:
+    listed = call("models", "list").output
+    for word in ("rnd-3500", "autoencoder", "tnt", "16"):
+        assert word in listed
+    shown = call("models", "show", "rnd-3500/tnt/light-1-2")
+    assert shown.exit_code == 0
+    assert json.loads(shown.output)["scope"] == "light"
+    assert "rnd-3500/tnt" in failed(call("models", "show", "rnd-3500/tnt/heavy-9-9"), 5)
+
+
+def test_inspect_says_what_is_in_a_file(events_file: Path) -> None:
+    done = call("inspect", events_file)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"source +lhco", done.output)
+    assert "150 signal, 350 background" in done.output
+    assert re.search(r"dijets in the first 500 +500", done.output)
+    assert re.search(r"m_jj +\d+ +\d+ +\d+", done.output)
+    assert "no problem in 500 events" in done.output
+
+
+def test_inspect_reads_a_skim_too(workspace: Path) -> None:
+    part = next((workspace / "skim" / "parts").rglob("*.parquet"))
+    done = call("inspect", part)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"source +skim", done.output)
+    assert "heavy_tau21" in done.output
+
+
+def test_inspect_lists_problems_with_their_place(events_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "problems.h5"
+    with h5py.File(events_file) as file:
+        rows = next(item for item in file.values() if isinstance(item, h5py.Dataset))[:20]
+    rows[3], rows[7, 0] = 0, -5
+    with h5py.File(path, "w") as file:
+        file["events"] = np.concatenate([rows, rows[:2]])
+    done = call("inspect", path)
+    assert done.exit_code == 3
+    assert "a negative pT in event 7" in done.output
+    assert "1 problems" in done.output
+    rows[7, 0] = 5
+    with h5py.File(path, "w") as file:
+        file["events"] = np.concatenate([rows, rows[:2]])
+    done = call("inspect", path)
+    assert done.exit_code == 3
+    assert "2 events are copies" in done.output
+    assert "1 events have no particle" in done.output
+
+
+def test_dry_run_says_what_would_run_and_writes_nothing(
+    workspace: Path, config: Path, tmp_path: Path, events_file: Path
+) -> None:
+    done = call("run", events_file, "--config", config, "--out", tmp_path / "new", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "8 autoencoders and 8 classifiers" in " ".join(done.output.split())
+    assert "nothing was run" in done.output
+    assert not (tmp_path / "new").exists()
+    done = call("demo", "--out", workspace, "--dry-run")
+    rows = [line.split() for line in done.output.splitlines()]
+    states = {row[0]: row[1] for row in rows if len(row) > 2}
+    assert [states[name] for name in ("generate", "skim", "train", "search")] == ["done"] * 4
+
+
+def test_resume_takes_settings_and_files_from_the_folder(
+    workspace: Path, config: Path, tmp_path: Path, events_file: Path
+) -> None:
+    out = tmp_path / "out"
+    assert "no search to go on with" in failed(call("run", "--resume", "--out", out), 4)
+    machine = ("--executor", "iterative", "--quiet", "--out", out)
+    assert call("skim", events_file, "--config", config, *machine).exit_code == 0
+    shutil.copytree(workspace / "train", out / "train")
+    done = call("run", "--resume", *machine)
+    assert done.exit_code == 0, done.output
+    assert str(out / "report" / "report.html") in done.output.splitlines()[-1]
+    result = Path("fit") / "result.json"
+    assert (out / result).read_bytes() == (workspace / result).read_bytes()
+
+
+def test_run_without_files_says_so() -> None:
+    done = call("run")
+    assert done.exit_code == 2
+    assert "name the FILES" in done.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(shell: str) -> None:
+    done = call("completion", shell)
+    assert done.exit_code == 0
+    assert "_TNT_COFFEA_COMPLETE" in done.output
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
@@ -91,7 +217,7 @@ def test_stage_that_is_not_there_says_which_to_run(tmp_path: Path) -> None:
 def test_wrong_setting_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text("sead: 3")
-    assert "sead is not a setting" in failed(call("settings", "--config", path), 2)
+    assert "sead is not a setting" in failed(call("config", "check", path), 2)
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:

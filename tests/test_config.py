@@ -31,7 +31,11 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("serach: {}", "serach is not a setting"),
+        ("serach: {}", "yaml:1: serach is not a setting; did you mean search"),
+        ("seed: 1\n\nskim:\n  jets:\n    radus: 1", r"yaml:5: skim\.jets\.radus is not"),
+        ("seed: 1\nfit:\n  bump: {efficiency: 0.2}", r"yaml:3: fit\.bump\.efficiency is 0\.2"),
+        ("seed: 1\nskim: {}\nseed: 2", "yaml:3: seed was given in line 1"),
+        ("search:\n  efficiencies:\n    - 0.1\n    - 2", r"yaml:4: search\.efficiencies\.1"),
         ("skim: {jets: {radius: -1}}", r"skim\.jets\.radius"),
         ("skim: {jets: {algorithm: anti-kt}}", "'antikt', 'cambridge' or 'kt'"),
         ("search: {window: {low: 4000, high: 3000}}", "low must be below high"),
@@ -76,3 +80,8 @@ def test_named_seeds_are_stable_and_distinct() -> None:
     assert len(found) == 1000
     assert min(found) >= 1
     assert max(found) < 2**31
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for line in SearchConfig().to_yaml().splitlines():
+        assert not line or "  # " in line or line.lstrip().startswith("# "), line

@@ -17,10 +17,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tnt_coffea.chain import demo, run
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
-    from tnt_coffea.pipeline import demo, fit, generate, report, run, search, skim, train
+    from tnt_coffea.pipeline import fit, generate, report, search, skim, train
     from tnt_coffea.products import Histograms, Skim, Taggers
     from tnt_coffea.results import SearchResult
 
@@ -55,9 +56,8 @@ _HOMES = {
     "SearchResult": "results",
     "Skim": "products",
     "Taggers": "products",
-    **dict.fromkeys(
-        ("demo", "fit", "generate", "report", "run", "search", "skim", "train"), "pipeline"
-    ),
+    **dict.fromkeys(("demo", "run"), "chain"),
+    **dict.fromkeys(("fit", "generate", "report", "search", "skim", "train"), "pipeline"),
 }
 
 

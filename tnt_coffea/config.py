@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.settings_text import SettingsText, commented
 
 __all__ = [
     "AbcdSettings",
@@ -63,8 +63,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class MassRange(Settings):
     """A half-open range [low, high) in m_jj."""
 
-    low: Positive = Field(description="lower edge [GeV]")
-    high: Positive = Field(description="upper edge [GeV]")
+    low: Positive = Field(description="[GeV]")
+    high: Positive = Field(description="[GeV]")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -133,9 +133,9 @@ class Autoencoder(StrEnum):
 class OptimizerSettings(Settings):
     """Adam with inverse-time decay, as the paper's authors ran it."""
 
-    learning_rate: Positive = 1e-3
-    beta1: Fraction = 0.8
-    beta2: Fraction = 0.99
+    learning_rate: Positive = Field(1e-3, description="of the first step")
+    beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
+    beta2: Fraction = Field(0.99, description="decay of its running square, a step")
     decay: float = Field(5e-4, ge=0, description="learning rate / (1 + decay * step)")
     batch: int = Field(200, ge=1, description="jets per step")
     validation: Fraction = Field(0.1, description="share kept for early stopping")
@@ -145,7 +145,7 @@ class OptimizerSettings(Settings):
 class AutoencoderSettings(Settings):
     """The first tagger, trained on all jets of a sample."""
 
-    kind: Autoencoder = Autoencoder.LINEAR
+    kind: Autoencoder = Field(Autoencoder.LINEAR, description="linear or convolutional")
     latent: int = Field(6, ge=1, description="size of the latent space")
     epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
 
@@ -229,7 +229,7 @@ class FitSettings(Settings):
 
 
 class GenerateSettings(Settings):
-    """LHC-Olympics-like events, FACTS: W' -> X Y -> four quarks on QCD dijets at 13 TeV."""
+    """LHC-Olympics-like events: W' -> X Y -> four quarks on QCD dijets at 13 TeV."""
 
     background: int = Field(10_000, ge=0, description="QCD dijet events")
     signal: int = Field(310, ge=0, description="signal events")
@@ -275,33 +275,26 @@ class SearchConfig(Settings):
         Raises
         ------
         ConfigError
-            The file cannot be read, is not YAML, or holds a wrong setting.
+            The file cannot be read, is not YAML, or holds a wrong setting; the line is named.
         """
         path = Path(path)
         try:
-            values = yaml.safe_load(path.read_text())
+            text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"{path}: cannot read the configuration: {error}"
+            reason = getattr(error, "strerror", None) or error
+            msg = f"{path}: cannot read the configuration: {reason}"
             raise ConfigError(msg) from error
-        except yaml.YAMLError as error:
-            msg = f"{path}: not valid YAML: {error}"
-            raise ConfigError(msg) from error
-        if values is not None and not isinstance(values, dict):
-            msg = f"{path}: expected settings by name, found {type(values).__name__}"
-            raise ConfigError(msg)
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "settings") -> Self:
+        """Return the configuration in YAML text; errors as `from_yaml`, under the name given."""
+        settings = SettingsText.parsed(text, name)
         try:
-            return cls.model_validate(values or {})
+            return cls.model_validate(settings.values)
         except ValidationError as error:
-            msg = f"{path}: " + "; ".join(_complaint(item) for item in error.errors())
-            raise ConfigError(msg) from error
+            raise settings.complaint(error, cls()) from error
 
     def to_yaml(self) -> str:
-        """Return the configuration as YAML text, every setting written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def _complaint(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "settings"
-    if item["type"] == "extra_forbidden":
-        return f"{where} is not a setting"
-    return f"{where}: {item['msg']} (got {item['input']!r})"
+        """Return the configuration as YAML text, every setting with its meaning beside it."""
+        return commented(self)

@@ -1,4 +1,4 @@
-"""The stages of a search as functions, and the whole chain.
+"""The stages of a search as functions.
 
 Every stage leaves a folder under `out` and is not run again while its settings and
 inputs stay the same. What a stage may use of the machine is in `execution.Resources`,
@@ -8,9 +8,8 @@ which no result depends on.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
+from tnt_coffea.search_folder import note_config, note_files
 from tnt_coffea.stages import Stage
 
 if TYPE_CHECKING:
@@ -31,16 +31,17 @@ if TYPE_CHECKING:
 __all__ = [
     "OUT",
     "STAGES",
-    "Outcome",
-    "demo",
     "fit",
     "generate",
+    "generate_stage",
     "report",
-    "run",
     "search",
+    "search_stage",
     "skim",
+    "skim_stage",
     "stage_seconds",
     "train",
+    "train_stage",
 ]
 
 OUT = "tnt-coffea-output"
@@ -71,11 +72,10 @@ def generate(
     from tnt_coffea import generator
 
     resources = resources or Resources()
-    inputs = {"settings": config.generate.model_dump(mode="json"), "seed": config.seed}
-    stage = Stage("generate", Path(out) / "generate", inputs | {"pythia": _extra("pythia8mc")})
+    stage = generate_stage(config, out)
     path = stage.folder / "events.h5"
     if not _done(stage, resources):
-        parts = stage.begin()
+        parts = _begun(stage, config)
         tasks = [
             (task, str((parts / task.name).resolve()))
             for task in generator.plan(config.generate, config.seed)
@@ -115,14 +115,10 @@ def skim(
     from tnt_coffea.processors import SkimProcessor
 
     resources = resources or Resources()
-    inputs = {
-        "settings": config.skim.model_dump(mode="json"),
-        "files": fileset.content_hashes(),
-        "on_error": resources.on_error.value,
-    }
-    stage = Stage("skim", Path(out) / "skim", inputs)
+    stage = skim_stage(fileset, config, out, resources)
     if not _done(stage, resources):
-        work = stage.begin() / "parts"
+        work = _begun(stage, config) / "parts"
+        note_files(out, fileset)
         shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
         work.mkdir()
         with resources.open() as executor:
@@ -188,17 +184,9 @@ def train(
 
     resources = resources or Resources()
     chosen = config.search
-    inputs = {
-        "settings": config.train.model_dump(mode="json"),
-        "window": chosen.window.model_dump(),
-        "fit_range": chosen.fit_range.model_dump(),
-        "efficiencies": list(chosen.efficiencies),
-        "seed": config.seed,
-        "skim": skim.content,
-    }
-    stage = Stage("train", Path(out) / "train", inputs)
+    stage = train_stage(skim, config, out)
     if not _done(stage, resources):
-        parts = stage.begin()
+        parts = _begun(stage, config)
         with resources.open() as executor:
 
             def run_tasks(tasks: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
@@ -258,17 +246,9 @@ def search(
     fileset = source.fileset() if isinstance(source, Skim) else source
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
-    inputs = {
-        "settings": config.search.model_dump(mode="json"),
-        "skim_settings": config.skim.model_dump(mode="json"),
-        "source": scored or {"files": fileset.content_hashes()},
-        "taggers": sets,
-        "quantiles": {n: s.quantiles and s.quantiles.sample for n, s in taggers.sets.items()},
-        "on_error": resources.on_error.value,
-    }
-    stage = Stage("search", Path(out) / "search", inputs)
+    stage = search_stage(source, taggers, config, out, resources)
     if not _done(stage, resources):
-        stage.begin()
+        _begun(stage, config)
         with resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
@@ -319,7 +299,7 @@ def fit(
     stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
     if stage is not None:
         stage.clear()  # it takes seconds, and all it needs is in the search's folder
-        stage.begin()
+        _begun(stage, config)
     fit_range = (chosen.fit_range.low, chosen.fit_range.high)
 
     def hunt(channels: Any, name: str) -> Any:
@@ -436,80 +416,57 @@ def report(
     return evaluation
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the whole chain gives.
-
-    Attributes
-    ----------
-    result
-        p-values and provenance.
-    evaluation
-        Taggers against truth, where the labels are known.
-    report
-        The HTML report.
-    seconds
-        Stage times.
-    """
-
-    result: SearchResult
-    evaluation: Evaluation | None
-    report: Path
-    seconds: Mapping[str, float]
+def generate_stage(config: SearchConfig, out: str | Path) -> Stage:
+    """Return the folder of `generate`, keyed by what decides its content."""
+    inputs = {"settings": config.generate.model_dump(mode="json"), "seed": config.seed}
+    return Stage("generate", Path(out) / "generate", inputs | {"pythia": _extra("pythia8mc")})
 
 
-def run(
-    fileset: Fileset,
+def skim_stage(
+    fileset: Fileset, config: SearchConfig, out: str | Path, resources: Resources
+) -> Stage:
+    """Return the folder of `skim`, keyed by what decides its content."""
+    inputs = {
+        "settings": config.skim.model_dump(mode="json"),
+        "files": fileset.content_hashes(),
+        "on_error": resources.on_error.value,
+    }
+    return Stage("skim", Path(out) / "skim", inputs)
+
+
+def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
+    """Return the folder of `train`, keyed by what decides its content."""
+    inputs = {
+        "settings": config.train.model_dump(mode="json"),
+        "window": config.search.window.model_dump(),
+        "fit_range": config.search.fit_range.model_dump(),
+        "efficiencies": list(config.search.efficiencies),
+        "seed": config.seed,
+        "skim": skim.content,
+    }
+    return Stage("train", Path(out) / "train", inputs)
+
+
+def search_stage(
+    source: Skim | Fileset,
+    taggers: Taggers,
     config: SearchConfig,
-    *,
-    out: str | Path = OUT,
-    resources: Resources | None = None,
-) -> Outcome:
-    """Run the whole chain from events to p-values and a report.
-
-    Parameters
-    ----------
-    fileset
-        Files of any source with particles.
-    config
-        The search.
-    out
-        Its folder, one subfolder a stage.
-    resources
-        What may be used.
-
-    Raises
-    ------
-    TntCoffeaError
-        As the stages.
-    """
-    resources = resources or Resources()
-    out = Path(out)
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
-        skimmed = skim(fileset, config, out=out, resources=shared)
-        taggers = train(skimmed, config, out=out, resources=shared)
-        histograms = search(skimmed, taggers, config, out=out, resources=shared)
-    with resources.announced("Fitting"):
-        result = fit(histograms, config, out=out)
-    path = out / "report" / "report.html"
-    seconds, start = stage_seconds(out), time.monotonic()
-    with resources.announced("Drawing the report"):
-        evaluation = report(
-            result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
-        )
-    return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
-
-
-def demo(
-    config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
-) -> Outcome:
-    """Generate events and search them; parameters and errors as `generate` and `run`."""
-    resources = resources or Resources()
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
-        fileset = generate(config, out=out, resources=shared)
-        return run(fileset, config, out=out, resources=shared)
+    out: str | Path,
+    resources: Resources,
+) -> Stage:
+    """Return the folder of `search`, keyed by what decides its content."""
+    scored: dict[str, Any] = (
+        {"skim": source.content} if isinstance(source, Skim) else {"files": source.content_hashes()}
+    )
+    inputs = {
+        "settings": config.search.model_dump(mode="json"),
+        "skim_settings": config.skim.model_dump(mode="json"),
+        "source": scored,
+        "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
+        "quantiles": {n: s.quantiles and s.quantiles.sample for n, s in taggers.sets.items()},
+        "on_error": resources.on_error.value,
+    }
+    return Stage("search", Path(out) / "search", inputs)
 
 
 def stage_seconds(out: str | Path) -> dict[str, float]:
@@ -525,6 +482,12 @@ def _done(stage: Stage, resources: Resources) -> bool:
     if resources.overwrite and not stage.matches():
         stage.clear()
     return stage.finished() is not None
+
+
+def _begun(stage: Stage, config: SearchConfig) -> Path:
+    parts = stage.begin()
+    note_config(stage.folder.parent, config)  # for commands that go on in this folder
+    return parts
 
 
 def _generated(task_and_path: tuple[Any, str]) -> str:

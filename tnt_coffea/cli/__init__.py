@@ -1,0 +1,37 @@
+"""The command line: a thin echo of the functions in `chain`, `pipeline` and `inspection`.
+
+A new command is one function in the module of its group, and a name in the list below.
+"""
+
+from __future__ import annotations
+
+import click
+
+from tnt_coffea.cli.chains import demo, run
+from tnt_coffea.cli.completion import completion
+from tnt_coffea.cli.files import inspect
+from tnt_coffea.cli.group import Commands
+from tnt_coffea.cli.models import models
+from tnt_coffea.cli.settings import config
+from tnt_coffea.cli.steps import fit, generate, report, search, skim, train
+
+__all__ = ["main"]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="tnt-coffea")
+def main(debug: bool) -> None:
+    """Search dijet events for new physics without a signal model, by Tag N' Train.
+
+    `demo` makes events and searches them; `run` searches your files. Both consist of the
+    stages generate, skim, train, search, fit and report, which can be run one by one.
+    """
+
+
+main.add_section("Whole searches", [demo, run])
+main.add_section("Stages", [generate, skim, train, search, fit, report])
+main.add_section("Looking and preparing", [inspect, config, models, completion])
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Commands that run a whole search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tnt_coffea.cli.options import configured, dry_run_option, machine_options, out_option
+
+if TYPE_CHECKING:
+    from tnt_coffea.chain import Outcome
+    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.filesets import Fileset
+
+__all__ = ["demo", "run"]
+
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the search in OUT: its settings, its files. Complete stages are kept "
+    "without it, too, where settings and files are given again.",
+)
+
+
+@click.command()
+@out_option
+@resume_option
+@dry_run_option
+@machine_options
+@configured
+def demo(
+    config: SearchConfig, out: Path, resume: bool, dry_run: bool, resources: Resources
+) -> None:
+    """Make LHC-Olympics-like events and search them: the whole chain on one machine."""
+    from tnt_coffea import chain
+
+    if resume:
+        _must_be_there(out)
+    if dry_run:
+        _show_plan(config, out, resources, None)
+        return
+    _show(chain.demo(config, out=out, resources=resources), config)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@out_option
+@resume_option
+@dry_run_option
+@machine_options
+@configured
+def run(
+    files: tuple[Path, ...],
+    config: SearchConfig,
+    out: Path,
+    resume: bool,
+    dry_run: bool,
+    resources: Resources,
+) -> None:
+    """Search FILES: skim, train, search, fit, report."""
+    from tnt_coffea import chain
+    from tnt_coffea.filesets import Fileset
+    from tnt_coffea.search_folder import noted_files
+
+    if not files and not resume:
+        msg = "name the FILES to search, or --resume a search"
+        raise click.UsageError(msg)
+    if resume:
+        _must_be_there(out)
+    fileset = Fileset.from_paths({"data": files}) if files else noted_files(out)
+    if dry_run:
+        _show_plan(config, out, resources, fileset)
+        return
+    _show(chain.run(fileset, config, out=out, resources=resources), config)
+
+
+def _must_be_there(out: Path) -> None:
+    from tnt_coffea.errors import StageError
+    from tnt_coffea.search_folder import noted_config
+
+    if noted_config(out) is None:
+        msg = f"{out}: no search to go on with; start one without --resume"
+        raise StageError(msg)
+
+
+def _show(outcome: Outcome, config: SearchConfig) -> None:
+    from rich.console import Console
+
+    from tnt_coffea.reporting import results_table
+
+    console = Console()
+    console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
+    console.print(f"Report with plots: [bold]{outcome.report}[/]", soft_wrap=True)
+
+
+def _show_plan(
+    config: SearchConfig, out: Path, resources: Resources, fileset: Fileset | None
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tnt_coffea.planning import planned
+    from tnt_coffea.reporting.wording import duration
+
+    plan = planned(config, out, resources, fileset)
+    table = Table(title=f"What would run in {out}", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("stage", "state", "work"):
+        table.add_column(name)
+    table.add_column("about", justify="right")
+    for stage in plan:
+        time = duration(stage.seconds) if stage.seconds else "-"
+        table.add_row(*map(Text, (stage.name, stage.state, stage.work, time)))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"About {duration(sum(stage.seconds for stage in plan))} with {resources.workers} "
+        "processes, from rates of one 2026 server core; nothing was run.",
+        soft_wrap=True,
+    )

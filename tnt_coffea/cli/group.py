@@ -1,0 +1,85 @@
+"""The top group: commands by section, and every error as one line with its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tnt_coffea.errors import TntCoffeaError
+
+__all__ = ["Commands"]
+
+INTERRUPTED = 130
+"""As the shell has it: 128 and the number of SIGINT."""
+
+
+class Commands(click.Group):
+    """Lists its commands by section and turns our errors into one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections: dict[str, list[str]] = {}
+
+    def add_section(self, title: str, commands: Sequence[click.Command]) -> None:
+        """Add commands under a title of the help text."""
+        for command in commands:
+            self.add_command(command)
+        self.sections[title] = [str(command.name) for command in commands]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of their sections."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section."""
+        width = max(map(len, self.commands))
+        for title, names in self.sections.items():
+            rows = [
+                (name.ljust(width), self.commands[name].get_short_help_str(limit=200))
+                for name in names
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit codes, as the errors have them."""
+        kinds = sorted(TntCoffeaError.__subclasses__(), key=lambda kind: kind.exit_code)
+        rows = [(str(kind.exit_code), str(kind.__doc__).partition("\n")[0]) for kind in kinds]
+        rows = [("0", "All went well."), ("1", "Something unexpected; please report it."), *rows]
+        with formatter.section("Exit codes"):
+            formatter.write_dl([*rows, (str(INTERRUPTED), "Interrupted by Ctrl-C.")])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error becomes one line and an exit code, unless `--debug`."""
+        debug = ctx.params.get("debug", False)
+        try:
+            return super().invoke(ctx)
+        except TntCoffeaError as error:
+            if debug:
+                raise
+            click.secho(f"error: {error}", fg="red", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.secho("interrupted; the same command goes on where it was cut", err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except OSError as error:
+            if debug:
+                raise
+            # What a disk says no user has done wrong: full, read-only, gone.
+            place = f"{error.filename}: " if error.filename else ""
+            click.secho(f"error: {place}{error.strerror or error}", fg="red", err=True)
+            ctx.exit(1)
+        except Exception as error:
+            if debug:
+                raise
+            click.secho(
+                f"unexpected error: {type(error).__name__}: {error} "
+                "(tnt-coffea --debug shows where; please report it)",
+                fg="red",
+                err=True,
+            )
+            ctx.exit(1)

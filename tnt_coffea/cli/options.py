@@ -1,0 +1,151 @@
+"""Options that several commands have, and the objects they stand for."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.products import Taggers
+
+__all__ = [
+    "configured",
+    "dry_run_option",
+    "files_argument",
+    "histograms_option",
+    "load_taggers",
+    "machine_options",
+    "out_option",
+    "skim_option",
+    "taggers_option",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+out_option = click.option(
+    "--out",
+    type=PATH,
+    default=Path("tnt-coffea-output"),
+    show_default=True,
+    help="Folder of the search, one subfolder a stage.",
+)
+files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would run, with an estimate of the time, and stop."
+)
+skim_option = click.option(
+    "--skim", "skim_folder", type=PATH, help="Folder of the skim stage.  [default: OUT/skim]"
+)
+taggers_option = click.option(
+    "--taggers",
+    "taggers_folder",
+    type=PATH,
+    help="Folder with tagger sets, or the name of a packaged one.  [default: OUT/train]",
+)
+histograms_option = click.option(
+    "--histograms",
+    "search_folder",
+    type=PATH,
+    help="Folder of the search stage.  [default: OUT/search]",
+)
+machine_options = _options(
+    click.option(
+        "--executor",
+        default="dask",
+        show_default=True,
+        help="iterative, futures, dask (processes here), or tcp://scheduler:8786.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        default=_cores,
+        show_default="one a core",
+        help="Processes that are started here.",
+    ),
+    click.option(
+        "--chunk-size",
+        type=click.IntRange(1),
+        default=1000,
+        show_default=True,
+        help="Most events in a work item; no result depends on it.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
+    click.option("--skip-bad-files", is_flag=True, help="Leave bad files out and list them."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
+)
+
+
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `config` and, where it has the options, `resources`."""
+
+    @functools.wraps(command)
+    def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
+        config = _config(config_path, seed, rest["out"])
+        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        if "executor" in rest:
+            rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
+        command(config=config, **rest)
+
+    return _options(
+        click.option(
+            "--config",
+            "config_path",
+            type=PATH,
+            help="Settings (YAML); what it leaves out keeps its default.  "
+            "[default: those that OUT was begun with]",
+        ),
+        click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'."),
+    )(wrapped)
+
+
+def _config(path: Path | None, seed: int | None, out: Path) -> SearchConfig:
+    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.search_folder import noted_config
+
+    config = SearchConfig.from_yaml(path) if path else noted_config(out) or SearchConfig()
+    return config if seed is None else config.model_copy(update={"seed": seed})
+
+
+def _resources(
+    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+) -> Resources:
+    from tnt_coffea.execution import OnError, Resources
+
+    return Resources(
+        executor=executor,
+        workers=workers,
+        chunk_size=chunk_size,
+        progress=not quiet,
+        overwrite=overwrite,
+        on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+    )
+
+
+def load_taggers(folder: Path) -> Taggers:
+    """Return the tagger sets in a folder, or those of the package by their name."""
+    from tnt_coffea.products import Taggers
+    from tnt_coffea.taggers import packaged_taggers
+
+    return Taggers.load(packaged_taggers().get(str(folder), folder))

@@ -1,0 +1,77 @@
+"""Commands around the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tnt_coffea.errors import ConfigError
+
+__all__ = ["config"]
+
+_file = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.group()
+def config() -> None:
+    """Start, show and check a file of settings."""
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("search.yaml"))
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(file: Path, force: bool) -> None:
+    """Write all settings with their defaults and meanings to FILE (search.yaml)."""
+    from tnt_coffea.config import SearchConfig
+
+    if file.exists() and not force:
+        msg = f"{file}: is there already; choose another name, or replace it (--force)"
+        raise ConfigError(msg)
+    try:
+        file.write_text(SearchConfig().to_yaml())
+    except OSError as error:
+        msg = f"{file}: cannot be written: {error.strerror}"
+        raise ConfigError(msg) from error
+    click.echo(f"settings: {file}; delete what you do not change, and keep the rest short")
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'.")
+def show(file: Path | None, seed: int | None) -> None:
+    """Print all settings as a search would use them, of FILE or the defaults."""
+    from tnt_coffea.config import SearchConfig
+
+    chosen = SearchConfig.from_yaml(file) if file else SearchConfig()
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    click.echo(chosen.to_yaml(), nl=False)
+
+
+@config.command()
+@_file
+def check(file: Path) -> None:
+    """Check FILE and list what it changes; errors name their line."""
+    from tnt_coffea.config import SearchConfig
+
+    default = SearchConfig()
+    chosen = SearchConfig.from_yaml(file)
+    changed = list(_changes(default.model_dump(mode="json"), chosen.model_dump(mode="json")))
+    for name, before, now in changed:
+        click.echo(f"{name}: {now} instead of {before}")
+    many = f"{len(changed)} settings differ" if len(changed) != 1 else "1 setting differs"
+    click.echo(f"{file}: valid; {many} from the defaults")
+
+
+def _changes(
+    default: Mapping[str, Any], chosen: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in chosen.items():
+        known = default.get(name)
+        if isinstance(value, dict) and isinstance(known, dict):
+            yield from _changes(known, value, f"{prefix}{name}.")
+        elif value != known:
+            yield f"{prefix}{name}", known, value

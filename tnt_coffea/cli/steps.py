@@ -1,0 +1,148 @@
+"""Commands that run one stage each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tnt_coffea.cli.options import (
+    configured,
+    files_argument,
+    histograms_option,
+    load_taggers,
+    machine_options,
+    out_option,
+    skim_option,
+    taggers_option,
+)
+
+if TYPE_CHECKING:
+    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.execution import Resources
+
+__all__ = ["fit", "generate", "report", "search", "skim", "train"]
+
+
+@click.command()
+@out_option
+@machine_options
+@configured
+def generate(config: SearchConfig, out: Path, resources: Resources) -> None:
+    """Make events with PYTHIA 8 in the layout of the LHC Olympics."""
+    from tnt_coffea import pipeline
+
+    fileset = pipeline.generate(config, out=out, resources=resources)
+    click.echo(f"events: {fileset.files['data'][0]}")
+
+
+@click.command()
+@files_argument
+@out_option
+@machine_options
+@configured
+def skim(files: tuple[Path, ...], config: SearchConfig, out: Path, resources: Resources) -> None:
+    """Cluster jets in FILES and keep dijets, observables and images."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.filesets import Fileset
+
+    made = pipeline.skim(Fileset.from_paths({"data": files}), config, out=out, resources=resources)
+    accounting = made.accounting
+    click.echo(
+        f"skim: {out / 'skim'}: {accounting.selected} dijets of {accounting.events} events, "
+        f"{accounting.n_lost} lost, {made.duplicates} duplicates"
+    )
+
+
+@click.command()
+@skim_option
+@out_option
+@machine_options
+@configured
+def train(config: SearchConfig, out: Path, skim_folder: Path | None, resources: Resources) -> None:
+    """Train autoencoders and Tag N' Train taggers on a skim, and export them to ONNX."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.products import Skim
+
+    taggers = pipeline.train(
+        Skim.load(skim_folder or out / "skim"), config, out=out, resources=resources
+    )
+    for name, tagger_set in taggers.sets.items():
+        click.echo(f"taggers: {out / 'train' / name}: {len(tagger_set.members)} ONNX files")
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@skim_option
+@taggers_option
+@out_option
+@machine_options
+@configured
+def search(
+    files: tuple[Path, ...],
+    config: SearchConfig,
+    out: Path,
+    skim_folder: Path | None,
+    taggers_folder: Path | None,
+    resources: Resources,
+) -> None:
+    """Score a skim, or FILES with particles, and fill the histograms."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.filesets import Fileset
+    from tnt_coffea.products import Skim
+
+    source: Any = (
+        Fileset.from_paths({"data": files}) if files else Skim.load(skim_folder or out / "skim")
+    )
+    taggers = load_taggers(taggers_folder or out / "train")
+    made = pipeline.search(source, taggers, config, out=out, resources=resources)
+    click.echo(
+        f"histograms: {out / 'search' / 'histograms.h5'}: {made.accounting.selected} dijets of "
+        f"{made.accounting.events} events"
+    )
+
+
+@click.command()
+@histograms_option
+@out_option
+@configured
+def fit(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
+    """Fit the histograms: bump hunts and ABCD estimates, with p-values."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.products import Histograms
+
+    result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
+    click.echo(result.summary())
+    click.echo(f"result: {out / 'fit' / 'result.json'}")
+
+
+@click.command()
+@histograms_option
+@skim_option
+@taggers_option
+@out_option
+@configured
+def report(
+    config: SearchConfig,
+    out: Path,
+    search_folder: Path | None,
+    skim_folder: Path | None,
+    taggers_folder: Path | None,
+) -> None:
+    """Write the HTML report of a finished search, with an evaluation where truth is known."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.products import Histograms, Skim
+    from tnt_coffea.results import SearchResult
+
+    path = out / "report" / "report.html"
+    pipeline.report(
+        SearchResult.load(out / "fit" / "result.json"),
+        path,
+        config,
+        Histograms.load(search_folder or out / "search"),
+        skim=Skim.load(skim_folder or out / "skim"),
+        taggers=load_taggers(taggers_folder or out / "train"),
+        seconds=pipeline.stage_seconds(out),
+    )
+    click.echo(f"report: {path}")

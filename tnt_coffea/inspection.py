@@ -1,0 +1,183 @@
+"""What is in a file: its source, its events, what is wrong with them, and their first dijets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import SkimSettings
+from tnt_coffea.errors import InputError
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sources import SOURCES, particles_of, source_of
+from tnt_coffea.processors.skim import reconstructed
+
+__all__ = ["Inspection", "inspect_events"]
+
+CHUNK = 1000
+MOST_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a file with events.
+
+    Attributes
+    ----------
+    path
+        The file.
+    source
+        Name in `events.sources.SOURCES`.
+    entries
+        Events in the file.
+    read
+        Events that were looked at.
+    facts
+        What is true of them, in words, by name.
+    problems
+        What a search would refuse or lose, with its place.
+    dijets
+        (dijet,) columns of the first ones, as in a skim; none where there is none.
+    """
+
+    path: Path
+    source: str
+    entries: int
+    read: int
+    facts: Mapping[str, str]
+    problems: tuple[str, ...]
+    dijets: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+def inspect_events(
+    path: str | Path, *, most: int | None = 10_000, settings: SkimSettings | None = None
+) -> Inspection:
+    """Return what is in a file with events, of any source.
+
+    Parameters
+    ----------
+    path
+        The file; it is read in chunks.
+    most
+        Events looked at, from the first on; None for all.
+    settings
+        Jets to find in the first chunk; the default ones if None.
+
+    Raises
+    ------
+    InputError
+        No source knows the file, or it cannot be opened.
+    """
+    path = Path(path)
+    source = source_of(path)
+    name = next(name for name, module in SOURCES.items() if module is source)
+    entries = source.entries(path)
+    read = entries if most is None else min(entries, most)
+    tally, problems = _Tally(), list[str]()
+    for start in range(0, read, CHUNK):
+        stop = min(start + CHUNK, read)
+        try:
+            tally.add(_columns(source, path, start, stop))
+        except InputError as error:
+            problems.append(str(error))
+    dijets, cutflow = _first_dijets(source, path, min(CHUNK, read), settings or SkimSettings())
+    problems = problems[:MOST_PROBLEMS] + (
+        [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]
+        if len(problems) > MOST_PROBLEMS
+        else []
+    )
+    facts = dict(tally.facts()) | cutflow
+    return Inspection(path, name, entries, read, facts, (*problems, *tally.problems()), dijets)
+
+
+def _columns(source: Any, path: Path, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+    events = source.load(path, start, stop, _metadata(path, start, stop))
+    if not hasattr(source, "particles"):
+        names = ("event_id", "weight", "label")
+        return {name: np.asarray(events[name]) for name in names if name in events.fields}
+    import awkward as ak
+
+    particles = particles_of(events)
+    return {
+        "event_id": particles.event_id,
+        "weight": particles.weight,
+        "label": particles.label,
+        "particles": ak.to_numpy(ak.num(particles.p4)),
+    }
+
+
+def _metadata(path: Path, start: int, stop: int) -> dict[str, Any]:
+    return {"dataset": "data", "filename": str(path), "entrystart": start, "entrystop": stop}
+
+
+def _first_dijets(
+    source: Any, path: Path, stop: int, settings: SkimSettings
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    from tnt_coffea.events.skim import sample_of, settings_of
+
+    events = None
+    try:
+        events = source.load(path, 0, stop, _metadata(path, 0, stop))
+        if hasattr(source, "particles"):
+            sample, cutflow = reconstructed(events, settings)
+        else:
+            sample, cutflow = sample_of(events, settings_of(path)), {}
+    except InputError:
+        return {}, {}  # among the problems already
+    facts = {f"dijets in the first {stop}": f"{len(sample)}"} if cutflow else {}
+    if cutflow:
+        cuts = (f"{n} by {cut}" for cut, n in cutflow["rejected"].items() if n)
+        facts["rejected there"] = ", ".join(cuts) or "none"
+    return _quantities(sample), facts
+
+
+def _quantities(sample: Sample) -> dict[str, npt.NDArray[Any]]:
+    order = np.argsort(sample.event_id)
+    return {name: column[order] for name, column in sample.columns.items()}
+
+
+class _Tally:
+    """Adds up chunks."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, list[npt.NDArray[Any]]] = {}
+
+    def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        for name, column in columns.items():
+            self.chunks.setdefault(name, []).append(column)
+
+    def _all(self, name: str) -> npt.NDArray[Any] | None:
+        return np.concatenate(self.chunks[name]) if name in self.chunks else None
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        counts, label, weight = map(self._all, ("particles", "label", "weight"))
+        if counts is not None and len(counts):
+            low, median, high = np.percentile(counts, (0, 50, 100)).astype(int)
+            yield "particles per event", f"{low} to {high}, median {median}"
+        if label is not None:
+            yield "labels", _labels(label)
+        if weight is not None and len(weight):
+            same = np.ptp(weight) == 0
+            yield (
+                "weights",
+                f"all {weight[0]:g}"
+                if same
+                else f"{weight.min():g} to {weight.max():g}, sum {weight.sum():g}",
+            )
+
+    def problems(self) -> Iterator[str]:
+        event_id, counts = self._all("event_id"), self._all("particles")
+        if event_id is not None and (again := len(event_id) - len(np.unique(event_id))):
+            yield f"{again} events are copies of others in this file"
+        if counts is not None and (empty := int((counts == 0).sum())):
+            yield f"{empty} events have no particle; they are rejected by two_jets and counted"
+
+
+def _labels(label: npt.NDArray[Any]) -> str:
+    known = {1: "signal", 0: "background", -1: "unknown"}
+    found = ((name, int((label == value).sum())) for value, name in known.items())
+    return ", ".join(f"{n} {name}" for name, n in found if n)

@@ -1,0 +1,146 @@
+"""What a search would do, before it does it: a dry run, with an estimate of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tnt_coffea import pipeline
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import StageError
+from tnt_coffea.events.sources import source_of
+from tnt_coffea.execution import Resources
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.stages import Stage
+
+__all__ = ["PlannedStage", "planned"]
+
+# Seconds of one core, from `make demo` on two cores of an AMD EPYC (2026-11-22).
+# PYTHIA is the same on all machines to within a factor of two or so.
+BACKGROUND_EVENT = 1 / 43
+SIGNAL_EVENT = 1 / 258
+SKIMMED_EVENT = 1 / 1100
+SCORED_EVENT = 1 / 900
+TRAINED_JET = 1 / 1300
+"""A jet in one epoch."""
+TRAINED_SHARE = 0.3
+"""Early stopping ends a training after about this share of its most epochs."""
+AUTOENCODER = 4.0
+"""A linear autoencoder, with the start of its process."""
+FIT, REPORT = 6.0, 26.0
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a plan.
+
+    Attributes
+    ----------
+    name
+        As the command is called.
+    state
+        `done`, `to do`, `goes on` (begun before), or why it would be refused.
+    work
+        What it works on, in words.
+    seconds
+        Estimate of what is left of it, at this number of workers [s].
+    """
+
+    name: str
+    state: str
+    work: str
+    seconds: float
+
+
+def planned(
+    config: SearchConfig,
+    out: str | Path,
+    resources: Resources,
+    fileset: Fileset | None = None,
+) -> list[PlannedStage]:
+    """Return what a whole search would do, stage by stage, without doing any of it.
+
+    Parameters
+    ----------
+    config
+        The search.
+    out
+        Its folder; complete stages in it are found.
+    resources
+        Workers, for the estimate.
+    fileset
+        Files to search; without them events would be generated first.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
+    return list(_stages(config, Path(out), resources, fileset))
+
+
+def _stages(
+    config: SearchConfig, out: Path, resources: Resources, fileset: Fileset | None
+) -> Iterator[PlannedStage]:
+    workers = max(resources.workers, 1)
+    if fileset is None:
+        made = config.generate
+        events = made.background + made.signal
+        core = made.background * BACKGROUND_EVENT + made.signal * SIGNAL_EVENT
+        work = f"{made.background} background and {made.signal} signal events"
+        stage: Stage | None = pipeline.generate_stage(config, out)
+        yield (first := _planned("generate", stage, work, core / workers, resources))
+        if first.state == "done":
+            fileset = Fileset.from_paths({"data": [out / "generate" / "events.h5"]})
+    else:
+        events = sum(source_of(p).entries(p) for files in fileset.files.values() for p in files)
+    stage = pipeline.skim_stage(fileset, config, out, resources) if fileset else None
+    work = f"{events} events to dijets and images"
+    yield (second := _planned("skim", stage, work, events * SKIMMED_EVENT / workers, resources))
+    skim = Skim.load(out / "skim") if second.state == "done" else None
+    stage = pipeline.train_stage(skim, config, out) if skim else None
+    trainings, core = _trainings(config, events)
+    yield (third := _planned("train", stage, trainings, core / workers, resources))
+    stage = None
+    if skim and third.state == "done":
+        stage = pipeline.search_stage(skim, Taggers.load(out / "train"), config, out, resources)
+    seconds = events * SCORED_EVENT / workers
+    yield _planned("search", stage, f"{events} events scored out of fold", seconds, resources)
+    yield PlannedStage("fit", "to do", "bump hunts and ABCD estimates", FIT)
+    yield PlannedStage("report", "to do", "plots and HTML", REPORT)
+
+
+def _planned(
+    name: str, stage: Stage | None, work: str, seconds: float, resources: Resources
+) -> PlannedStage:
+    if stage is None:  # its input is not there yet
+        return PlannedStage(name, "to do", work, seconds)
+    if resources.overwrite and not stage.matches():
+        return PlannedStage(name, "to do, overwriting", work, seconds)
+    try:
+        done = stage.finished() is not None
+    except StageError as error:
+        return PlannedStage(name, f"refused: {error}", work, 0.0)
+    if done:
+        return PlannedStage(name, "done", work, 0.0)
+    state = "goes on" if stage.parts.exists() else "to do"
+    return PlannedStage(name, state, work, seconds)
+
+
+def _trainings(config: SearchConfig, events: int) -> tuple[str, float]:
+    chosen = config.train
+    outer = chosen.folds.outer
+    inner = chosen.folds.inner if outer == 2 else outer - 1
+    taggers = 2 * outer * inner
+    trained_on = events * (1 - 1 / outer) * (1 - 1 / inner)
+    labelled = trained_on * chosen.tnt.background_rich
+    epochs = chosen.tnt.epochs * TRAINED_SHARE
+    classifier = labelled * epochs * TRAINED_JET
+    core = taggers * (AUTOENCODER + chosen.tnt.iterations * classifier)
+    text = (
+        f"{taggers} autoencoders and {taggers * chosen.tnt.iterations} classifiers "
+        f"({outer} x {inner} folds, 2 jets)"
+    )
+    return text, core

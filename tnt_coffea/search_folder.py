@@ -1,0 +1,60 @@
+"""What a search's folder remembers beside its stages: the settings and the files it began with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import StageError
+from tnt_coffea.filesets import Fileset
+
+__all__ = ["note_config", "note_files", "noted_config", "noted_files"]
+
+
+def note_config(out: str | Path, config: SearchConfig) -> None:
+    """Write the settings to `config.yaml`, each with its meaning."""
+    _write(Path(out) / "config.yaml", config.to_yaml())
+
+
+def noted_config(out: str | Path) -> SearchConfig | None:
+    """Return the settings noted in a search's folder, or None where there are none.
+
+    Raises
+    ------
+    ConfigError
+        They are damaged.
+    """
+    path = Path(out) / "config.yaml"
+    return SearchConfig.from_yaml(path) if path.exists() else None
+
+
+def note_files(out: str | Path, fileset: Fileset) -> None:
+    """Write the files by dataset to `files.json`, as absolute paths."""
+    paths = {name: [str(p.absolute()) for p in files] for name, files in fileset.files.items()}
+    _write(Path(out) / "files.json", json.dumps(paths, indent=1) + "\n")
+
+
+def noted_files(out: str | Path) -> Fileset:
+    """Return the files noted in a search's folder.
+
+    Raises
+    ------
+    StageError
+        None are noted, so there is no search to go on with.
+    InputError
+        One of them is gone.
+    """
+    path = Path(out) / "files.json"
+    try:
+        files = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        msg = f"{out}: no search to go on with ({path.name} cannot be read); name the files"
+        raise StageError(msg) from error
+    return Fileset.from_paths(files)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)

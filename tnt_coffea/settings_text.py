@@ -1,0 +1,160 @@
+"""Settings as YAML text: where each one stands, and what each one means."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tnt_coffea.errors import ConfigError
+
+__all__ = ["SettingsText", "commented"]
+
+Path = tuple[str | int, ...]
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class SettingsText:
+    """Parsed YAML that still knows its lines.
+
+    Attributes
+    ----------
+    name
+        The file, for messages.
+    values
+        Settings by name.
+    lines
+        Line of every setting, from 1.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    lines: Mapping[Path, int]
+
+    @classmethod
+    def parsed(cls, text: str, name: str) -> SettingsText:
+        """Return the settings in a text.
+
+        Raises
+        ------
+        ConfigError
+            The text is not YAML, not settings by name, or gives one of them twice.
+        """
+        try:
+            values = yaml.safe_load(text)
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{name}:{mark.line + 1}" if mark else name
+            problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
+            msg = f"{where}: not valid YAML: {problem}"
+            raise ConfigError(msg) from error
+        if values is not None and not isinstance(values, dict):
+            msg = f"{name}:1: expected settings by name, found {type(values).__name__}"
+            raise ConfigError(msg)
+        lines: dict[Path, int] = {}
+        for path, line in _places(root):
+            if path in lines:
+                msg = (
+                    f"{name}:{line}: {_dotted(path)} was given in line {lines[path]} already; "
+                    "keep one of the two"
+                )
+                raise ConfigError(msg)
+            lines[path] = line
+        return cls(name, values or {}, lines)
+
+    def complaint(self, error: ValidationError, default: BaseModel) -> ConfigError:
+        """Return what is wrong with the settings, each with its line, as one error.
+
+        Parameters
+        ----------
+        error
+            Of the settings' validation.
+        default
+            The settings there are, for names that are nearly right.
+        """
+        known = [_dotted(path) for path in _names(default.model_dump())]
+        return ConfigError("; ".join(self._complaint(item, known) for item in error.errors()))
+
+    def _complaint(self, item: Any, known: list[str]) -> str:
+        path = tuple(item["loc"])
+        message = str(item["msg"]).removeprefix("Value error, ")
+        # A rule over several settings complains at the top, and starts with a setting's name.
+        named = path or tuple(message.split(" ")[0].split("."))
+        where = f"{self.name}:{self._line(named)}"
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(_dotted(path), known, n=1, cutoff=0.8)
+            hint = f"did you mean {near[0]}?" if near else "`tnt-coffea config show` lists them all"
+            return f"{where}: {_dotted(path)} is not a setting; {hint}"
+        if not path:
+            return f"{where}: {message}"
+        if item["type"] == "value_error":
+            return f"{where}: {_dotted(path)}: {message}"
+        return f"{where}: {_dotted(path)}: {message} (got {item['input']!r})"
+
+    def _line(self, path: Path) -> int:
+        known = (self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines)
+        return next(known, 1)
+
+
+def _places(node: Any, prefix: Path = ()) -> Iterator[tuple[Path, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*prefix, str(key.value))
+            yield path, key.start_mark.line + 1
+            yield from _places(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            path = (*prefix, number)
+            yield path, item.start_mark.line + 1
+            yield from _places(item, path)
+
+
+def _names(values: Mapping[str, Any], prefix: Path = ()) -> Iterator[Path]:
+    for name, value in values.items():
+        yield (*prefix, name)
+        if isinstance(value, dict):
+            yield from _names(value, (*prefix, name))
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def commented(settings: BaseModel, indent: int = 0) -> str:
+    """Return settings as YAML, each with what it means and its unit in a comment.
+
+    Parameters
+    ----------
+    settings
+        A model whose fields have descriptions.
+    indent
+        Spaces before every line.
+    """
+    margin, lines = " " * indent, []
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            note = info.description or (type(value).__doc__ or "").partition("\n")[0].rstrip(".")
+            lines += ["" if not indent else None, _line(f"{margin}{name}:", note)]
+            lines.append(commented(value, indent + 2).rstrip("\n"))
+        else:
+            plain = settings.model_dump(mode="json", include={name})[name]
+            lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
+    return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
+
+
+def _line(setting: str, note: str) -> str:
+    if not note:
+        return setting
+    on_one = f"{setting}  # {note}"
+    if len(on_one) <= WIDTH:
+        return on_one
+    margin = " " * (len(setting) - len(setting.lstrip()))
+    return f"{margin}# {note}\n{setting}"
