@@ -1,0 +1,257 @@
+"""The documentation site builds, and what its pages show exists and runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+import tnt_coffea as tnt
+from tnt_coffea.cli import main
+from tnt_coffea.errors import TntCoffeaError
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"))
+    if "_build" not in path.parts
+)
+FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """Give the fenced blocks of a page with their info string."""
+    for found in FENCE.finditer(page.read_text()):
+        yield found["info"].strip(), found["text"]
+
+
+def block_named(page: str, name: str) -> str:
+    """Return the text of a `code-block` by its `:name:`."""
+    for _, text in blocks(DOCS / page):
+        if f":name: {name}\n" in text:
+            return text.split("\n\n", 1)[1]
+    pytest.fail(f"{page} has no block named {name}")
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Give the `tnt-coffea` command lines of a page, as words."""
+    for line in page.read_text().splitlines():
+        shown = re.match(r"^(?:\$ |    )(tnt-coffea .*)$", line)
+        if shown:
+            yield shlex.split(shown[1], comments=True)[1:]
+        for inline in re.findall(r"`(tnt-coffea [^`]*)`", line):
+            yield shlex.split(inline)[1:]
+
+
+@pytest.mark.skipif(find_spec("furo") is None, reason="needs pip install 'tnt-coffea[docs]'")
+def test_site_builds_without_warnings(tmp_path: Path) -> None:
+    options = "-W --keep-going -q -b html -D nb_execution_mode=off"
+    folders = ["-d", str(tmp_path / "doctrees"), str(DOCS), str(tmp_path / "html")]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options.split(), *folders],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    settings = (tmp_path / "html" / "reference" / "settings.html").read_text()
+    assert "closure_limit" in settings
+    command_line = (tmp_path / "html" / "reference" / "command-line.html").read_text()
+    assert "--skip-bad-files" in command_line
+    for exception in TntCoffeaError.__subclasses__():
+        assert exception.__name__ in (tmp_path / "html" / "how-to" / "errors.html").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    images = re.findall(r"^```\{image\} (\S+)$", page.read_text(), re.MULTILINE)
+    missing += [image for image in images if not (page.parent / image).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=named)
+def test_commands_parse(page: Path) -> None:
+    for words in commands(page):
+        parse(main, words)
+
+
+def parse(command: click.Command, words: list[str]) -> None:
+    """Parse a command line down to its last command, without running anything."""
+    words = [word for word in words if word not in ("COMMAND", "...")]
+    if any(word in ("--help", "--version") for word in words):
+        return
+    if not isinstance(command, click.Group):
+        # Files of the page's examples need not be there, and callbacks must not run.
+        command.make_parser(click.Context(command)).parse_args(list(words))
+        return
+    _, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words))
+    if rest:
+        inner = command.get_command(click.Context(command), rest[0])
+        assert inner is not None, f"no command '{rest[0]}' in {command.name}"
+        parse(inner, rest[1:])
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    parse(main, shlex.split("run box1.h5 --config search.yaml --out box1"))
+    with pytest.raises(click.NoSuchOption):
+        parse(main, shlex.split("run box1.h5 --outt box1"))
+    with pytest.raises(AssertionError, match="settings"):
+        parse(main, ["settings"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_python_names_exist(page: Path) -> None:
+    for info, text in blocks(page):
+        if info.startswith("python") or info in ("{code-block} python", "{code-cell} ipython3"):
+            for module, name in imported(ast.parse(without_options(text))):
+                assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def without_options(text: str) -> str:
+    """Return a directive's content: its options, lines `:name: value`, left out."""
+    return re.sub(r"\A(:[^\n]*\n)+", "", text)
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Give what a piece of code takes from this package, as module and name."""
+    aliases = {"tnt": "tnt_coffea"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tnt_coffea"):
+            for alias in node.names:
+                home = f"{node.module}.{alias.name}"
+                # The how-to's own example module is not there.
+                if alias.name == "npz":
+                    continue
+                if find_spec(node.module or "") and not hasattr(
+                    importlib.import_module(node.module or ""), alias.name
+                ):
+                    importlib.import_module(home)
+                yield node.module or "", alias.name
+                if node.module == "tnt_coffea":
+                    aliases[alias.asname or alias.name] = home
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = aliases.get(node.value.id)
+            if module is not None:
+                yield module, node.attr
+
+
+def two_jets(rng: np.random.Generator, events: int) -> dict[str, Any]:
+    """Return events of two back-to-back jets as flat columns."""
+    counts = np.full(events, 60)
+    n = counts.sum()
+    phi = np.repeat(rng.uniform(-np.pi, np.pi, events), 60)
+    side = np.tile(np.repeat([0.0, np.pi], 30), events)
+    return {
+        "pt": rng.exponential(50, n) + 0.5,
+        "eta": rng.normal(0, 0.15, n),
+        "phi": np.remainder(phi + side + rng.normal(0, 0.15, n) + np.pi, 2 * np.pi) - np.pi,
+        "counts": counts,
+    }
+
+
+@pytest.fixture(scope="module")
+def npz_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("npz") / "events.npz"
+    np.savez(path, **two_jets(np.random.default_rng(1), 240))
+    return path
+
+
+def executed(text: str, name: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile(text, name, "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture(scope="module")
+def npz_skim(npz_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tnt.Skim]:
+    """A skim of events that were read by the source of the how-to page."""
+    from tnt_coffea.events import sources
+
+    module = executed(block_named("how-to/own-source.md", "npz-source"), "npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources.SOURCES, "npz", module)
+        fileset = tnt.Fileset.from_paths({"data": [npz_file]})
+        yield tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path_factory.mktemp("search"))
+
+
+def test_source_of_the_how_to_reads_its_files(npz_skim: tnt.Skim, npz_file: Path) -> None:
+    assert npz_skim.accounting.events == 240
+    sample = npz_skim.sample()
+    assert len(sample) == npz_skim.accounting.selected > 200
+    with np.load(npz_file) as file:
+        total = file["pt"].sum()
+    found = sample.columns["heavy_pt"].sum() + sample.columns["light_pt"].sum()
+    assert 0.8 * total < found <= total
+
+
+@pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
+def test_method_of_the_how_to_scores_out_of_fold(npz_skim: tnt.Skim, tmp_path: Path) -> None:
+    method = executed(block_named("how-to/own-method.md", "mean-image-method"), "method")
+    wide = {"low": 100.0, "high": 12000.0}
+    config = tnt.SearchConfig.model_validate({"search": {"fit_range": wide, "m_jj": wide}})
+    sample = npz_skim.sample()
+    made = method.mean_image_set(sample, config)
+    for member in made.members:
+        assert member.fold not in member.tagger.card.ancestors
+    taggers = tnt.Taggers({made.name: made}, {})
+    histograms = tnt.search(npz_skim, taggers, config, out=tmp_path)
+    assert histograms.hists["mean-image"].sum().value == pytest.approx(len(sample))
+
+    fold = made.score(sample).fold
+    member = next(m for m in made.members if (m.fold, m.scope) == (0, "heavy"))
+    mean = sample.images("heavy")[fold != 0].mean(axis=0)
+    images = sample.images("heavy")[fold == 0]
+    expected = ((images - mean) ** 2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(member.tagger.score(images), expected, rtol=1e-4)
+
+
+def test_family_of_the_how_to_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hist
+
+    from tnt_coffea import stats
+    from tnt_coffea.stats import families
+
+    page = executed(block_named("how-to/background-family.md", "ua2-family"), "ua2")
+    known = MappingProxyType({**families.FAMILIES, "ua2": page.UA2})
+    monkeypatch.setattr(families, "FAMILIES", known)
+    edges = np.linspace(2600, 7000, 111)
+    seen = np.ones(110, dtype=bool)
+    x = edges / 13000
+    truth = page.UA2.build(edges, 4, np.zeros(110), seen)
+    # ln p0, p1, p2, p3: 50 000 events falling by four orders of magnitude.
+    expected = truth.normalised(50_000.0, seen).expected(np.array([0.0, 4.0, 5.0, 3.0]))
+    np.testing.assert_allclose(
+        expected[1] / expected[0],
+        np.exp(-5 * (x[1] - x[0]) - 3 * (x[2] ** 2 - x[1] ** 2)) * (x[1] / x[0]) ** -4,
+        rtol=2e-2,
+    )
+    spectrum = hist.Hist.new.Reg(110, 2600, 7000, name="m_jj").Double()
+    spectrum[...] = np.random.default_rng(1).poisson(expected * 50_000 / expected.sum())
+    result = stats.bump_hunt(
+        spectrum, mass=3500, width=120, fit_range=(2600, 7000), bin_width=40, family="ua2"
+    )
+    assert result.converged
+    assert result.z < 3
+    assert result.channels[0].goodness_of_fit > 0.01
