@@ -68,3 +68,22 @@ def test_state_of_pyhf_is_given_back():
         assert pyhf.get_backend() == before
     finally:
         pyhf.set_backend("numpy", "scipy")
+
+
+def test_on_and_off_region_give_li_and_ma():
+    b = {"name": "b", "type": "normfactor", "data": None}
+    off = {"name": "off", "samples": [{"name": "background", "data": [1.0], "modifiers": [b]}]}
+    one = pyhf.Model(
+        {
+            "channels": [off, channel("on", [1.0], [1.0], b)],
+            "parameters": [
+                {"name": "mu", "inits": [1.0], "bounds": [[0.0, 500.0]]},
+                {"name": "b", "inits": [100.0], "bounds": [[0.0, 1000.0]]},
+            ],
+        },
+        poi_name="mu",
+        validate=False,
+    )
+    counts = {"off": 100.0, "on": 140.0}
+    test = background_test(one, [counts[name] for name in one.config.channels])
+    assert test.z == pytest.approx(2.588026, abs=1e-4)

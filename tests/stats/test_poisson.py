@@ -7,9 +7,11 @@ import pytest
 
 from tnt_coffea.stats import poisson
 from tnt_coffea.stats.background import LogLinear, dijet_function
-from tnt_coffea.stats.orders import chosen_background
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.orders import chosen_background, chosen_orders, outside_signal
 from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.resonance import gaussian
+from tnt_coffea.stats.signals import SignalShape, Template, gaussian
 from tnt_coffea.stats.spectra import Spectrum
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
@@ -38,22 +40,90 @@ def test_normalisation_alone_gives_the_total():
 
 
 def test_gradient_is_that_of_the_likelihood(mean):
+    shape = SignalShape(3500, 120, scale_uncertainty=0.02, width_uncertainty=0.1)
     one = channel(np.random.default_rng(3).poisson(500 * mean).astype(float), parameters=4)
-    phi = np.array([0.3, -0.2, 0.5, 0.1])
-    gradient, hessian, _ = poisson._derivatives([one], 4.0, [phi], True)
+    one = replace(one, template=Template(shape, EDGES, 1.0))
+    points = np.array([[4.0, 0.5, -0.4, 0.3, -0.2, 0.5, 0.1]])
+    likelihood = Likelihood([one], [one.observed[None]], points, np.arange(7))
+    rows = np.arange(1)
+    gradient, hessian = likelihood.derivatives(points, rows)
     step = 1e-4
-    points = np.concatenate([[4.0], phi])
-    for i in range(5):
+    for i in range(7):
         up, down = points.copy(), points.copy()
-        up[i] += step
-        down[i] -= step
-        slope = poisson._nll([one], up[0], [up[1:]]) - poisson._nll([one], down[0], [down[1:]])
-        assert gradient[i] == pytest.approx(slope / (2 * step), rel=1e-5, abs=1e-6)
-        change = (
-            poisson._derivatives([one], up[0], [up[1:]], True)[0]
-            - poisson._derivatives([one], down[0], [down[1:]], True)[0]
-        )
-        np.testing.assert_allclose(hessian[i], change / (2 * step), rtol=1e-5, atol=1e-5)
+        up[0, i] += step
+        down[0, i] -= step
+        slope = (likelihood.value(up, rows) - likelihood.value(down, rows)) / (2 * step)
+        assert gradient[0, i] == pytest.approx(slope[0], rel=1e-5, abs=1e-6)
+        change = likelihood.derivatives(up, rows)[0] - likelihood.derivatives(down, rows)[0]
+        np.testing.assert_allclose(hessian[0, i], change[0] / (2 * step), rtol=1e-5, atol=1e-5)
+
+
+def test_toys_fitted_together_are_those_fitted_alone(mean):
+    one = channel(500 * mean, parameters=3)
+    counts = poisson.toy_counts([500 * mean], 300, np.random.default_rng(8))
+    together = poisson.discoveries([one], counts)
+    assert together.converged.all()
+    for i in (0, 17, 255, 256, 299):
+        alone = poisson.discovery([replace(one, observed=counts[0][i])])
+        assert together.q0[i] == pytest.approx(alone.q0, abs=1e-7)
+        assert together.best.mu[i] == pytest.approx(alone.best.mu, abs=1e-3)
+
+
+def test_background_fits_serve_hypotheses_that_differ_in_the_signal(mean):
+    one = channel(500 * mean)
+    other = replace(one, signal=gaussian(EDGES, 4000.0, 120.0))
+    counts = poisson.toy_counts([500 * mean], 50, np.random.default_rng(9))
+    null = poisson.background_fits([one], counts)
+    np.testing.assert_allclose(
+        poisson.discoveries([other], counts, null).q0,
+        poisson.discoveries([other], counts).q0,
+        atol=1e-7,
+    )
+
+
+def test_uncertain_scale_finds_a_shifted_signal(mean):
+    shape = SignalShape(3500.0, 120.0, scale_uncertainty=0.03)
+    plain = channel(5000 * mean)
+    moving = replace(plain, template=Template(shape, EDGES, 1.0))
+    counts = 5000 * mean + 120 * gaussian(EDGES, 3500 * np.exp(0.05), 120.0)
+    fixed = poisson.discovery([replace(plain, observed=counts)])
+    free = poisson.discovery([replace(moving, observed=counts)])
+    assert free.converged
+    assert free.z > fixed.z
+    assert 0.5 < free.best.alpha[0] < 5 / 3
+    # A nuisance parameter costs half its square.
+    nowhere = poisson.discovery([replace(moving, observed=5000 * mean + 60 * plain.signal)])
+    assert nowhere.best.alpha[0] == pytest.approx(0.0, abs=0.02)
+
+
+def test_vanishing_uncertainties_change_nothing(mean):
+    counts = np.random.default_rng(12).poisson(1000 * mean + 40 * gaussian(EDGES, 3500, 120))
+    plain = replace(channel(1000 * mean), observed=counts.astype(float))
+    shape = SignalShape(3500.0, 120.0, scale_uncertainty=1e-5, width_uncertainty=1e-5)
+    moving = replace(plain, template=Template(shape, EDGES, 1.0))
+    assert poisson.discovery([moving]).q0 == pytest.approx(poisson.discovery([plain]).q0, abs=1e-4)
+
+
+def test_signed_fit_finds_a_deficit(mean):
+    one = channel(5000 * mean, parameters=4)
+    counts = [(5000 * mean - 30 * one.signal)[None]]
+    null = poisson.background_fits([one], counts)
+    assert poisson.signal_fits([one], counts, null, signed=True).mu[0] == pytest.approx(
+        -30, rel=1e-3
+    )
+    assert poisson.signal_fits([one], counts, null).mu[0] == 0.0
+
+
+def test_fixed_mu_profiles_the_background(mean):
+    one = channel(5000 * mean)
+    counts = [(5000 * mean + 50 * one.signal)[None]]
+    null = poisson.background_fits([one], counts)
+    best = poisson.signal_fits([one], counts, null)
+    there = poisson.signal_fits([one], counts, null, mu=float(best.mu[0]))
+    assert there.nll[0] == pytest.approx(best.nll[0], abs=1e-8)
+    sigma = poisson.signal_uncertainties([one], counts, best)[0]
+    beside = poisson.signal_fits([one], counts, null, mu=float(best.mu[0] + sigma))
+    assert beside.nll[0] - best.nll[0] == pytest.approx(0.5, abs=0.03)
 
 
 def test_asimov_data_return_the_signal_injected(mean):
@@ -87,7 +157,8 @@ def test_deficit_is_no_discovery_and_needs_no_second_fit(mean):
     one = channel(1000 * mean)
     test = poisson.discovery([replace(one, observed=1000 * mean - 20 * one.signal)])
     assert test.q0 == 0.0
-    assert test.best is test.background
+    assert test.best.mu == 0.0
+    assert test.best.nll == test.background.nll
 
 
 def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
@@ -99,29 +170,36 @@ def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
 
 @pytest.mark.parametrize("events", [300, 20_000])
 def test_false_positive_rate_is_nominal(mean, events):
-    random = np.random.default_rng(6)
-    toys = 1200
+    toys = 4000
     truth = channel(events * mean, parameters=3)
-    z = np.array(
-        [
-            poisson.discovery(poisson.toy_channels([truth], [events * mean], random)).z
-            for _ in range(toys)
-        ]
-    )
-    rate = np.mean(z > 1.6448536)
+    counts = poisson.toy_counts([events * mean], toys, np.random.default_rng(6))
+    test = poisson.discoveries([truth], counts)
+    assert test.converged.all()
+    rate = np.mean(test.z > 1.6448536)
     assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
 
 
 def test_false_positive_rate_includes_the_choice_of_the_function(mean):
-    random = np.random.default_rng(11)
-    signal = gaussian(EDGES, 3500.0, 120.0)
-    z = []
-    for _ in range(1000):
-        counts = random.poisson(1200 * mean).astype(float)
-        family = chosen_background(Spectrum("all", EDGES, counts, False), 3500, 120, 3, 4, 0.05)
-        z.append(poisson.discovery([Channel("all", counts, signal, family)]).z)
-    rate = np.mean(np.array(z) > 1.6448536)
-    assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 1000)
+    toys = 3000
+    counts = np.random.default_rng(11).poisson(1200 * mean, (toys, mean.size)).astype(float)
+    outside = outside_signal(EDGES, 3500.0, 120.0)
+    chosen = chosen_orders("all", EDGES, counts, outside, FAMILIES["dijet"], (3, 4), 0.05)
+    assert set(chosen) == {3, 4}
+    z = np.zeros(toys)
+    for order in (3, 4):
+        one = channel(1200 * mean, parameters=order)
+        z[chosen == order] = poisson.discoveries([one], [counts[chosen == order]]).z
+    rate = np.mean(z > 1.6448536)
+    assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
+
+
+def test_order_is_the_same_alone_and_among_toys(mean):
+    counts = np.random.default_rng(13).poisson(20_000 * mean, (20, mean.size)).astype(float)
+    outside = outside_signal(EDGES, 3500.0, 120.0)
+    together = chosen_orders("all", EDGES, counts, outside, FAMILIES["dijet"], (2, 4), 0.05)
+    for observed, order in zip(counts, together, strict=True):
+        alone = chosen_background(Spectrum("all", EDGES, observed, False), 3500, 120, 2, 4, 0.05)
+        assert alone.parameters == order
 
 
 def test_deviance_of_the_observation_itself_is_zero():

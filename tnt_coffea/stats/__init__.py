@@ -1,4 +1,4 @@
-"""From histograms to p-values: bump hunt and ABCD."""
+"""From histograms to p-values: bump hunt, scan and ABCD."""
 
 from __future__ import annotations
 
@@ -9,26 +9,43 @@ from tnt_coffea.stats.abcd_results import (
     Closure,
     RegionClosure,
 )
+from tnt_coffea.stats.bump_hunter import BumpHunterResult, bump_hunter_check
 from tnt_coffea.stats.bump_results import BumpHuntResult, ChannelResult
+from tnt_coffea.stats.combination import FoldCombination, fold_combination
 from tnt_coffea.stats.counting import abcd, paper_significance
+from tnt_coffea.stats.masked_window import WindowResult, masked_window_test
+from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.plane import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.regions import abcd_counts, abcd_in_window, closure
 from tnt_coffea.stats.resonance import bump_hunt
+from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.scanning import scan
 
 __all__ = [
     "AbcdCounts",
     "AbcdRefusal",
     "AbcdResult",
     "BumpHuntResult",
+    "BumpHunterResult",
     "ChannelResult",
     "Closure",
+    "FoldCombination",
+    "GrossVitells",
     "RegionClosure",
+    "ScanPoint",
+    "ScanResult",
+    "SharedEvents",
+    "WindowResult",
     "abcd",
     "abcd_counts",
     "abcd_in_window",
     "bump_hunt",
+    "bump_hunter_check",
     "closure",
+    "fold_combination",
     "inclusive_spectrum",
+    "masked_window_test",
     "paper_significance",
+    "scan",
     "selected_spectrum",
 ]

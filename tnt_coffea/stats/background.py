@@ -1,17 +1,31 @@
-"""Smooth backgrounds in m_jj: exactly log-linear functions, integrated over bins."""
+"""Smooth backgrounds in m_jj, integrated over bins: what every family of functions can do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 
-__all__ = ["MAX_PARAMETERS", "MIN_PARAMETERS", "SQRT_S", "LogLinear", "dijet_function"]
+__all__ = [
+    "MAX_PARAMETERS",
+    "MIN_PARAMETERS",
+    "SQRT_S",
+    "Affine",
+    "Background",
+    "Evaluation",
+    "LogLinear",
+    "dijet_function",
+    "quadrature",
+]
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 SQRT_S = 13_000.0
 """Centre-of-mass energy that makes m_jj dimensionless [GeV]."""
@@ -23,6 +37,65 @@ MIN_PARAMETERS, MAX_PARAMETERS = 2, 4
 _NODES = 5
 # exp() of more than this is no background but a minimiser's trial step.
 _LARGEST_EXPONENT = 300.0
+# A direction that changes no bin by more than this share of the largest one is not whitened.
+_SMALLEST_PIVOT = 1e-8
+# Below about this many events per bin a polynomial is bent to stay positive.
+_ROUNDED_BELOW = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A background and its derivatives at one or many points.
+
+    Attributes
+    ----------
+    expected
+        Events per bin, shape (..., bins).
+    jacobian
+        d expected / d phi, shape (..., bins, parameters).
+    curvature
+        From weights of shape (..., bins) to the weighted sum over bins of
+        d2 expected / d phi d phi, shape (..., parameters, parameters).
+    """
+
+    expected: Array
+    jacobian: Array
+    curvature: Callable[[Array], Array]
+
+
+class Background(Protocol):
+    """A family of expectations with free parameters phi; phi = 0 is its origin.
+
+    Every method that takes phi of shape (..., parameters) works on many points at once.
+    """
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, the normalisation included."""
+        ...
+
+    def expected(self, phi: Array) -> Array:
+        """Return the expected events in every bin, shape (..., bins)."""
+        ...
+
+    def evaluated(self, phi: Array) -> Evaluation:
+        """Return the expectation with its first and second derivatives."""
+        ...
+
+    def restricted(self, bins: Mask) -> Self:
+        """Return the same family on some of the bins."""
+        ...
+
+    def normalised(self, total: float, seen: Mask | None = None) -> Self:
+        """Return the same family with an origin that expects so many events in some bins."""
+        ...
+
+    def whitened(self, phi: Array, seen: Mask | None = None) -> Self:
+        """Return the same family with phi as its origin and parameters of unit uncertainty.
+
+        The uncertainty is that of a fit to the bins in `seen`; by default to all.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +105,7 @@ class LogLinear:
     Integration over a bin would break log-linearity if the bin were the unit:
     here the quadrature node is, its weight sits in the offset, and a bin's
     expectation is the sum of its nodes. Nothing is approximated at the bin centre.
+    A sum of positive terms, such as a Bernstein polynomial, has its terms as nodes.
 
     Attributes
     ----------
@@ -49,24 +123,52 @@ class LogLinear:
         """Number of parameters, the normalisation included."""
         return int(self.features.shape[-1])
 
+    @cached_property
+    def _flat(self) -> Array:
+        return np.ascontiguousarray(self.features.reshape(-1, self.parameters).T)
+
+    @cached_property
+    def _pairs(self) -> Array:
+        nodes = self._flat.T
+        return np.asarray((nodes[:, :, None] * nodes[:, None, :]).reshape(len(nodes), -1))
+
     def rates(self, phi: Array) -> Array:
-        """Return the expected events at every node, shape (bins, nodes)."""
-        exponent = self.offset + self.features @ phi
+        """Return the expected events at every node, shape (..., bins, nodes)."""
+        exponent = np.reshape(phi @ self._flat, (*np.shape(phi)[:-1], *self.offset.shape))
+        exponent += self.offset
         return np.asarray(np.exp(np.minimum(exponent, _LARGEST_EXPONENT)))
 
     def expected(self, phi: Array) -> Array:
-        """Return the expected events in every bin, shape (bins,)."""
-        return np.asarray(self.rates(phi).sum(axis=1))
+        """Return the expected events in every bin, shape (..., bins)."""
+        return np.asarray(self.rates(phi).sum(axis=-1))
 
     def jacobian(self, rates: Array) -> Array:
-        """Return d expected / d phi for the rates of one phi, shape (bins, parameters)."""
-        return np.asarray(np.einsum("bn,bnp->bp", rates, self.features))
+        """Return d expected / d phi for the rates of some phi, shape (..., bins, parameters)."""
+        return np.stack(
+            [(rates * self.features[..., i]).sum(axis=-1) for i in range(self.parameters)], axis=-1
+        )
 
-    def restricted(self, bins: NDArray[np.bool_]) -> LogLinear:
+    def evaluated(self, phi: Array) -> Evaluation:
+        """Return the expectation with its first and second derivatives."""
+        rates = self.rates(phi)
+        size = self.parameters
+
+        def curvature(weights: Array) -> Array:
+            weighted = (weights[..., None] * rates).reshape(*weights.shape[:-1], -1)
+            return np.asarray((weighted @ self._pairs).reshape(*weights.shape[:-1], size, size))
+
+        return Evaluation(rates.sum(axis=-1), self.jacobian(rates), curvature)
+
+    def restricted(self, bins: Mask) -> LogLinear:
         """Return the same family on some of the bins."""
         return LogLinear(self.offset[bins], self.features[bins])
 
-    def whitened(self, phi: Array) -> LogLinear:
+    def normalised(self, total: float, seen: Mask | None = None) -> LogLinear:
+        """Return the same family with an origin that expects so many events in some bins."""
+        now = self.expected(np.zeros(self.parameters))[_mask(seen)].sum()
+        return LogLinear(self.offset + np.log(total / now), self.features)
+
+    def whitened(self, phi: Array, seen: Mask | None = None) -> LogLinear:
         """Return the same family with phi as its origin and parameters of unit uncertainty.
 
         With J = d expected / d phi and b the expectation, QR of J / sqrt(b) makes
@@ -74,9 +176,89 @@ class LogLinear:
         fail silently on the textbook parameters, whose correlations exceed 0.999.
         """
         rates = self.rates(phi)
-        expected = np.maximum(rates.sum(axis=1), np.finfo(float).tiny)
-        triangle = np.linalg.qr(self.jacobian(rates) / np.sqrt(expected)[:, None], mode="r")
+        triangle = _triangle(self.jacobian(rates), rates.sum(axis=-1), seen)
         return LogLinear(self.offset + self.features @ phi, self.features @ np.linalg.inv(triangle))
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A family of backgrounds base + matrix . phi, as a plain polynomial is.
+
+    Near zero and below, y events per bin are taken as (y + sqrt(y^2 + e^2)) / 2 with
+    e = 0.01: positive, smooth, and the same as y where a bin expects anything.
+
+    Attributes
+    ----------
+    base
+        Expected events at phi = 0, shape (bins,).
+    matrix
+        What the parameters multiply, shape (bins, parameters).
+    """
+
+    base: Array
+    matrix: Array
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, the normalisation included."""
+        return int(self.matrix.shape[-1])
+
+    def expected(self, phi: Array) -> Array:
+        """Return the expected events in every bin, shape (..., bins)."""
+        return self._positive(phi)[0]
+
+    def evaluated(self, phi: Array) -> Evaluation:
+        """Return the expectation with its first and second derivatives."""
+        expected, slope, bend = self._positive(phi)
+
+        def curvature(weights: Array) -> Array:
+            weighted = (weights * bend)[..., None] * self.matrix
+            return np.asarray(np.swapaxes(weighted, -1, -2) @ self.matrix)
+
+        return Evaluation(expected, slope[..., None] * self.matrix, curvature)
+
+    def _positive(self, phi: Array) -> tuple[Array, Array, Array]:
+        """Return the expectation and its first two derivatives in the polynomial's value."""
+        value = self.base + phi @ self.matrix.T
+        root = np.hypot(value, _ROUNDED_BELOW)
+        # For value < 0 the plain sum would cancel.
+        expected = np.where(
+            value > 0, 0.5 * (value + root), 0.5 * _ROUNDED_BELOW**2 / (root + np.abs(value))
+        )
+        return expected, expected / root, 0.5 * _ROUNDED_BELOW**2 / root**3
+
+    def restricted(self, bins: Mask) -> Affine:
+        """Return the same family on some of the bins."""
+        return Affine(self.base[bins], self.matrix[bins])
+
+    def normalised(self, total: float, seen: Mask | None = None) -> Affine:
+        """Return the same family with a flat origin that expects so many events in some bins."""
+        # The constant is the first term of every polynomial here.
+        constant = self.matrix[:, 0]
+        return Affine(total * constant / constant[_mask(seen)].sum(), self.matrix)
+
+    def whitened(self, phi: Array, seen: Mask | None = None) -> Affine:
+        """Return the same family with phi as its origin and parameters of unit uncertainty."""
+        here = self.evaluated(phi)
+        triangle = _triangle(here.jacobian, here.expected, seen)
+        return Affine(self.base + self.matrix @ phi, self.matrix @ np.linalg.inv(triangle))
+
+
+def quadrature(edges: Array) -> tuple[Array, Array]:
+    """Return the Gauss-Legendre nodes of every bin and the logarithms of their weights [GeV].
+
+    Parameters
+    ----------
+    edges
+        Edges of the bins [GeV], shape (bins + 1,).
+
+    Returns
+    -------
+    Both of shape (bins, nodes).
+    """
+    points, weights = np.polynomial.legendre.leggauss(_NODES)
+    half = 0.5 * np.diff(edges)[:, None]
+    return 0.5 * (edges[1:] + edges[:-1])[:, None] + half * points, np.log(half * weights)
 
 
 def dijet_function(edges: Array, parameters: int) -> LogLinear:
@@ -115,9 +297,24 @@ def dijet_function(edges: Array, parameters: int) -> LogLinear:
             f"from {edges[0]:g} to {edges[-1]:g} GeV: choose a smaller fit range"
         )
         raise FitError(msg)
-    points, weights = np.polynomial.legendre.leggauss(_NODES)
-    half = 0.5 * np.diff(edges)[:, None]
-    x = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * points) / SQRT_S
+    mass, log_weights = quadrature(edges)
+    x = mass / SQRT_S
     log_x = np.log(x)
     terms = (np.ones_like(x), -log_x, np.log1p(-x), -(log_x**2))
-    return LogLinear(np.log(half * weights), np.stack(terms[:parameters], axis=-1))
+    return LogLinear(log_weights, np.stack(terms[:parameters], axis=-1))
+
+
+def _mask(seen: Mask | None) -> Mask | slice:
+    return slice(None) if seen is None else seen
+
+
+def _triangle(jacobian: Array, expected: Array, seen: Mask | None) -> Array:
+    """Return R of the QR of J / sqrt(b), directions that change nothing left at unit size."""
+    root = np.sqrt(np.maximum(expected, np.finfo(float).tiny))
+    triangle = np.array(np.linalg.qr((jacobian / root[:, None])[_mask(seen)], mode="r"))
+    pivots = np.abs(np.diag(triangle))
+    flat = pivots <= _SMALLEST_PIVOT * max(float(pivots.max()), 1e-300)
+    if flat.any():
+        triangle[flat] = 0.0
+        triangle[flat, flat] = 1.0
+    return triangle

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+from tnt_coffea.stats.envelope import FamilyFit
 from tnt_coffea.stats.records import Record
+from tnt_coffea.stats.trust import EdgeTrial, SpuriousSignal, is_biased
 
 __all__ = ["COMBINATION_NOTE", "BumpHuntResult", "ChannelResult"]
 
@@ -88,11 +90,25 @@ class BumpHuntResult(Record):
     minimiser
         'minuit', or 'scipy' where Minuit failed.
     calibration
-        'asymptotic' or 'toys'.
+        'asymptotic', 'toys' or 'null chains'.
     toys
-        Toy experiments behind p_value; 0 where it is asymptotic.
+        Toy experiments, or null chains, behind p_value; 0 where it is asymptotic.
     notes
         What a reader must know before quoting the numbers.
+    family
+        Family of the background functions; that of the best fit in an envelope.
+    interval
+        68 % interval of mu: where ln L falls by one half, within mu >= 0.
+    shape
+        Kind of the signal shape.
+    nuisances
+        Nuisance parameters of the signal at the maximum, by name.
+    envelope
+        Every family's part where the families were profiled over.
+    spurious
+        Signals that the fit finds where there is none.
+    edges_tried
+        Lower edges tried where it was chosen by fit quality.
     """
 
     mass: float
@@ -113,12 +129,36 @@ class BumpHuntResult(Record):
     calibration: str
     toys: int
     notes: tuple[str, ...]
+    family: str = "dijet"
+    interval: tuple[float, float] | None = None
+    shape: str = "gaussian"
+    nuisances: tuple[tuple[str, float], ...] = ()
+    envelope: tuple[FamilyFit, ...] = ()
+    spurious: tuple[SpuriousSignal, ...] = ()
+    edges_tried: tuple[EdgeTrial, ...] = ()
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether every spurious signal is below 20 % of the uncertainty of mu.
+
+        A control sample may exceed that by its own uncertainty.
+        """
+        return not any(is_biased(s) for s in self.spurious)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the result that `to_dict` wrote."""
-        channels = tuple(ChannelResult.from_dict(channel) for channel in values["channels"])
-        return super().from_dict({**values, "channels": channels})
+        parts: dict[str, type[Record]] = {
+            "channels": ChannelResult,
+            "envelope": FamilyFit,
+            "spurious": SpuriousSignal,
+            "edges_tried": EdgeTrial,
+        }
+        records = {
+            name: tuple(kind.from_dict(item) for item in values.get(name, ()))
+            for name, kind in parts.items()
+        }
+        return super().from_dict({**values, **records})
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
@@ -136,4 +176,13 @@ class BumpHuntResult(Record):
             f"({channel.goodness_calibration})"
             for channel in self.channels
         ]
+        if self.spurious:
+            worst = max(self.spurious, key=lambda s: abs(s.relative))
+            lines.append(
+                f"  spurious signal at most {worst.relative:+.2f} of its uncertainty "
+                f"({worst.truth}): {'passes' if self.unbiased else 'FAILS'}"
+            )
+        if self.envelope:
+            names = ", ".join(f"{f.family} {f.best:.2f}" for f in self.envelope)
+            lines.append(f"  envelope, -ln L + parameters / 2: {names}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

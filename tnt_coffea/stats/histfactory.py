@@ -17,17 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.background import LogLinear
 
-__all__ = ["HistFactoryTest", "background_test", "numpy_backend", "smooth_model"]
+__all__ = ["HistFactoryTest", "background_test", "numpy_backend"]
 
 Array = NDArray[np.float64]
 
 # Minuit stops at an estimated distance of 0.002 times this, in 2 ln L.
 _TOLERANCE = 1e-3
-_MODIFIER = "loglinear"
-# Whitened parameters need no bounds, and Minuit is better without.
-_PHI_BOUND = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +74,9 @@ def numpy_backend() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        yield
+        # Trial steps of a minimiser may overflow; what it returns is checked.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            yield
     finally:
         log.setLevel(level)
         pyhf.set_backend(*before)
@@ -89,6 +87,7 @@ def background_test(
     data: Sequence[float],
     *,
     start: Mapping[str, float] | None = None,
+    best_start: Mapping[str, Sequence[float]] | None = None,
 ) -> HistFactoryTest:
     """Test mu = 0 of any pyhf model whose signal is linear in its parameter of interest.
 
@@ -100,6 +99,10 @@ def background_test(
         Observed counts and auxiliary data, in the model's order.
     start
         First values of scalar parameters that differ from the model's own.
+    best_start
+        Parameters from which the fit of mu begins where a signal is known to move
+        with nuisance parameters: the score at mu = 0 and the nominal signal does not
+        tell then whether there is a maximum at mu > 0, and the fit is always made.
 
     Raises
     ------
@@ -115,11 +118,16 @@ def background_test(
         null, null_nll, _, null_edm, null_by = _fit(
             model, data, [*values[:poi], 0.0, *values[poi + 1 :]], _with(fixed, poi, True)
         )
-        if _score(model, data, null) <= 0:
-            return HistFactoryTest(0.0, null, null, 0.0, None, null_edm, null_by)
+        nothing = HistFactoryTest(0.0, null, null, 0.0, None, null_edm, null_by)
+        if best_start is None and _score(model, data, null) <= 0:
+            return nothing
         first = null.tolist()
         first[poi] = values[poi]
+        for name, known in (best_start or {}).items():
+            first[model.config.par_slice(name)] = known
         best, best_nll, errors, best_edm, best_by = _fit(model, data, first, fixed)
+        if best_start is not None and best_nll >= null_nll:
+            return nothing
     return HistFactoryTest(
         q0=max(0.0, null_nll - best_nll),
         background=null,
@@ -129,125 +137,6 @@ def background_test(
         edm=None if null_edm is None or best_edm is None else max(null_edm, best_edm),
         minimiser="scipy" if "scipy" in (null_by, best_by) else "minuit",
     )
-
-
-def smooth_model(
-    signals: Mapping[str, Array], families: Mapping[str, LogLinear], most_signal: float
-) -> Any:
-    """Return a pyhf model of channels with log-linear backgrounds and one signal strength.
-
-    Parameters
-    ----------
-    signals
-        Per channel the expected signal at mu = 1, shape (bins,).
-    families
-        Per channel the whitened background; phi = 0 is its nominal expectation.
-    most_signal
-        Upper bound of mu.
-
-    Notes
-    -----
-    The background is a modifier of our own, type 'loglinear', which multiplies a
-    bin's nominal expectation by expected(phi) / expected(0). Such a model is not
-    schema-valid HistFactory, hence validate=False.
-    """
-    import pyhf
-
-    channels = [
-        {
-            "name": name,
-            "samples": [
-                {
-                    "name": "signal",
-                    "data": signals[name].tolist(),
-                    "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
-                },
-                {
-                    "name": "background",
-                    "data": family.expected(np.zeros(family.parameters)).tolist(),
-                    "modifiers": [{"name": f"phi_{name}", "type": _MODIFIER, "data": family}],
-                },
-            ],
-        }
-        for name, family in families.items()
-    ]
-    mu = {"name": "mu", "inits": [1.0], "bounds": [[0.0, most_signal]]}
-    with numpy_backend():
-        return pyhf.Model(
-            {"channels": channels, "parameters": [mu]},
-            modifier_set={
-                **pyhf.modifiers.histfactory_set,
-                _MODIFIER: (_LogLinearBuilder, _LogLinearApplier),
-            },
-            validate=False,
-            poi_name="mu",
-        )
-
-
-class _LogLinearBuilder:
-    """Collects which bins of which sample each log-linear background covers."""
-
-    is_shared = False
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-        self.required_parsets: dict[str, list[dict[str, Any]]] = {}
-        self._places: dict[str, tuple[str, str, LogLinear]] = {}
-
-    def append(self, key: str, channel: str, sample: str, modifier: Any, _: Any) -> None:
-        if not modifier:
-            return
-        family = modifier["data"]
-        self._places[key] = (channel, sample, family)
-        self.required_parsets[modifier["name"]] = [
-            {
-                "paramset_type": "unconstrained",
-                "n_parameters": family.parameters,
-                "is_scalar": False,
-                "inits": (0.0,) * family.parameters,
-                "bounds": ((-_PHI_BOUND, _PHI_BOUND),) * family.parameters,
-                "fixed": False,
-            }
-        ]
-
-    def finalize(self) -> dict[str, tuple[str, str, LogLinear]]:
-        return self._places
-
-
-class _LogLinearApplier:
-    """Multiplies nominal expectations by expected(phi) / expected(0)."""
-
-    name = _MODIFIER
-    op_code = "multiplication"
-
-    def __init__(
-        self,
-        modifiers: Sequence[tuple[str, str]],
-        pdfconfig: Any,
-        builder_data: Mapping[str, tuple[str, str, LogLinear]],
-        batch_size: int | None = None,
-    ) -> None:
-        if batch_size is not None:
-            msg = "log-linear backgrounds are not batched: build the model without batch_size"
-            raise FitError(msg)
-        sizes = [pdfconfig.channel_nbins[name] for name in pdfconfig.channels]
-        first = dict(zip(pdfconfig.channels, np.cumsum([0, *sizes]), strict=False))
-        self._shape = (len(modifiers), len(pdfconfig.samples), 1, sum(sizes))
-        self._parts = []
-        for row, (name, kind) in enumerate(modifiers):
-            channel, sample, family = builder_data[f"{kind}/{name}"]
-            bins = slice(first[channel], first[channel] + pdfconfig.channel_nbins[channel])
-            place = (row, pdfconfig.samples.index(sample), 0, bins)
-            nominal = family.expected(np.zeros(family.parameters))
-            self._parts.append((place, pdfconfig.par_slice(name), family, nominal))
-
-    def apply(self, pars: Array) -> Array | None:
-        if not self._parts:
-            return None
-        factors = np.ones(self._shape)
-        for place, parameters, family, nominal in self._parts:
-            factors[place] = family.expected(np.asarray(pars)[parameters]) / nominal
-        return factors
 
 
 def _with(fixed: Sequence[bool], index: int, value: bool) -> list[bool]:
@@ -297,12 +186,15 @@ def _fit(
     pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer(tolerance=1e-10))
     try:
         pars, value, _ = pyhf.infer.mle.fit(list(data), model, **options)
-    except pyhf.exceptions.FailedMinimization as error:
-        msg = (
-            f"neither Minuit nor SciPy finds the maximum of the likelihood ({error}): "
-            "use wider bins, fewer parameters or a range with more events"
-        )
-        raise FitError(msg) from error
+        failed = not (np.all(np.isfinite(pars)) and np.isfinite(value))
+    except pyhf.exceptions.FailedMinimization:
+        failed = True
     finally:
         pyhf.set_backend(backend, minuit)
+    if failed:
+        msg = (
+            "neither Minuit nor SciPy finds the maximum of the likelihood: use wider bins, fewer "
+            "parameters or a range with more events"
+        )
+        raise FitError(msg)
     return np.asarray(pars), float(value), None, None, "scipy"

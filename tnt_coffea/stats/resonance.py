@@ -1,8 +1,9 @@
-"""Bump hunt: a Gaussian signal on dijet functions, one channel or several."""
+"""Bump hunt: a resonance on smooth backgrounds, one channel or several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,30 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import poisson
 from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS
+from tnt_coffea.stats.bump_notes import calibration_notes, data_notes, fit_trouble, model_notes
 from tnt_coffea.stats.bump_results import COMBINATION_NOTE, BumpHuntResult, ChannelResult
-from tnt_coffea.stats.histfactory import HistFactoryTest, background_test, smooth_model
-from tnt_coffea.stats.orders import chosen_background, goodness_of_fit
+from tnt_coffea.stats.channels import channel_models, signal_shares
+from tnt_coffea.stats.envelope import Envelope, enveloped
+from tnt_coffea.stats.families import family_named
+from tnt_coffea.stats.orders import goodness_of_fit
 from tnt_coffea.stats.poisson import Channel
+from tnt_coffea.stats.reported import Reported, asimov_closure, mu_interval, pyhf_test
+from tnt_coffea.stats.signals import SignalShape, gaussian
 from tnt_coffea.stats.spectra import Spectrum, spectra
+from tnt_coffea.stats.trust import EdgeTrial, chosen_lower_edge, spurious_signals
 
 __all__ = ["bump_hunt", "gaussian"]
 
 Array = NDArray[np.float64]
 
-_LOW_BACKGROUND = 25.0
-_Z_AGREEMENT = 1e-2
-_CLOSURE_AGREEMENT = 1e-3
-_LARGEST_EDM = 1e-4
-_INJECTED_SIGMAS = 3.0
+
+@dataclass(frozen=True)
+class _Choice:
+    """How background functions are chosen."""
+
+    family: str
+    limits: tuple[int, int]
+    f_test: float
 
 
 def bump_hunt(
@@ -43,6 +53,16 @@ def bump_hunt(
     shares: Mapping[str, float] | None = None,
     toys: int = 0,
     seed: int = 1,
+    family: str = "dijet",
+    envelope: Sequence[str] = (),
+    shape: str = "gaussian",
+    tails: tuple[float, float, float, float] = (1.5, 3.0, 1.5, 10.0),
+    scale_uncertainty: float = 0.0,
+    width_uncertainty: float = 0.0,
+    lower_edges: Sequence[float] = (),
+    control: Any = None,
+    null_chains: Sequence[float] = (),
+    independent: bool = False,
 ) -> BumpHuntResult:
     """Test one mass hypothesis in a spectrum, or in several that share the signal.
 
@@ -50,15 +70,15 @@ def bump_hunt(
     ----------
     channels
         `hist.Hist` in m_jj [GeV], or a mapping from channel to such histograms
-        (cross-validation folds).
+        (cross-validation folds, windows).
     mass, width
-        Mean and standard deviation of the Gaussian signal [GeV].
+        Peak and Gaussian width of the signal [GeV].
     fit_range
         Lower and upper edge of the fit [GeV].
     bin_width
         Bins of the fit [GeV]; None keeps the histogram's.
     min_parameters, max_parameters
-        Range of the dijet function's parameters, normalisation included. Starting
+        Range of the background function's parameters, normalisation included. Starting
         from 2, the choice keeps a power law where the data cannot yet tell it from
         the truth: on spectra of 60 and 1200 events from a four-parameter truth 8 and
         9 % of background-only toys then pass a 5 % test; starting from 3, 5 and 4 %.
@@ -71,6 +91,24 @@ def bump_hunt(
         keep the functions that were chosen on the data.
     seed
         Root seed of the toys.
+    family
+        Family of the background functions, a key of `families.FAMILIES`.
+    envelope
+        Further families to profile over.
+    shape, tails, scale_uncertainty, width_uncertainty
+        The signal, as in `signals.SignalShape`. With uncertainties the signal can
+        move towards a fluctuation, and only toys give a valid p-value.
+    lower_edges
+        Lower edges of the fit to choose from by fit quality [GeV], none below
+        2600; `fit_range` then gives the upper edge only.
+    control
+        Signal-free events after the same selection, in the form of `channels`: a
+        truth for the test of spurious signal.
+    null_chains
+        q0 of the same test on null chains with retraining: they give the p-value.
+    independent
+        Whether the channels are known to be independent, as prequential folds are:
+        a combined p-value then needs no null chains.
 
     Returns
     -------
@@ -84,143 +122,157 @@ def bump_hunt(
 
     Source
     ------
-    Bump hunt of arXiv:2002.12376, section 4.1, with the dijet function in place
+    Bump hunt of arXiv:2002.12376, section 4.1, with smooth functions in place
     of its cubic polynomial; q0 from arXiv:1007.1727, equation 12.
     """
-    _check(mass, width, fit_range, min_parameters, max_parameters, f_test, toys)
+    signal = SignalShape(mass, width, shape, tails, scale_uncertainty, width_uncertainty)
+    _check(family, (min_parameters, max_parameters), f_test, toys, null_chains)
+    choice = _Choice(family, (min_parameters, max_parameters), f_test)
+    fit_range, tried = _range(channels, signal, choice, fit_range, bin_width, lower_edges, seed)
     data = spectra(channels, fit_range, bin_width)
-    fractions = _fractions(tuple(s.name for s in data), shares)
-    orders = (min_parameters, max_parameters, f_test)
-    models = [
-        Channel(
-            spectrum.name,
-            spectrum.counts,
-            fractions[spectrum.name] * gaussian(spectrum.edges, mass, width),
-            chosen_background(spectrum, mass, width, *orders),
-        )
-        for spectrum in data
+    fractions = signal_shares(tuple(s.name for s in data), shares)
+    models = {
+        name: channel_models(data, signal, fractions, name, choice.limits, f_test)
+        for name in dict.fromkeys((family, *envelope))
+    }
+    found = enveloped(models, [spectrum.counts[None] for spectrum in data])
+    at_null, at_best = found.chosen()
+    test = found.tests[at_best]
+    check = poisson.Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
+    reported = pyhf_test(models[at_best], check)
+    # A family that is better at mu = 0 lowers q0 by as much; the same numbers, to the
+    # precision of the minimisers, stand on both sides.
+    lowered = 2 * float(found.null.min() - found.null[list(models).index(at_best), 0])
+    q0 = max(0.0, reported.test.q0 + lowered)
+    closure = asimov_closure(reported)
+    null = [
+        c.background.expected(test.background.phi[i][0])
+        for test in (found.tests[at_null],)
+        for i, c in enumerate(models[at_null])
     ]
-    check = poisson.discovery(models)
-    scale = poisson.signal_uncertainty(models, 0.0, check.background.phi)
-    reported, model = _pyhf_test(models, scale)
-    closure = _asimov_closure(models, model, reported, scale)
-    p_value, notes = _calibrated(models, model, reported, mass, width, toys, seed)
-    notes = [*_data_notes(data, width), *_order_notes(models), *notes]
-    trouble = _trouble(check, reported, closure)
-    mu_hat = reported.mu_hat * scale
-    return BumpHuntResult(
+    p_value, calibration, experiments, failed = _calibrated(
+        models, null, q0, toys, seed, null_chains
+    )
+    trouble = fit_trouble(check, reported.test, closure)
+    sigma = reported.mu_uncertainty
+    coupled = len(data) > 1 and not independent and calibration != "null chains"
+    spurious = spurious_signals(
+        models[at_best],
+        data,
+        at_best,
+        mass,
+        width,
+        reported.scale,
+        choice.limits,
+        f_test,
+        None
+        if control is None
+        else {s.name: s.counts for s in spectra(control, fit_range, bin_width)},
+    )
+    result = BumpHuntResult(
         mass=float(mass),
         width=float(width),
         fit_range=(float(fit_range[0]), float(fit_range[1])),
         channels=tuple(
-            _channel_result(c, s, model, reported, fractions[c.name], scale, seed)
-            for c, s in zip(models, data, strict=True)
+            _channel_result(reported, c, s, fractions[c.name], seed)
+            for c, s in zip(models[at_best], data, strict=True)
         ),
-        q0=reported.q0,
-        z=reported.z,
+        q0=q0,
+        z=float(np.sqrt(q0)),
         p_value=p_value,
-        p_asymptotic=float(ndtr(-reported.z)),
-        mu_hat=mu_hat,
-        mu_uncertainty=poisson.signal_uncertainty(
-            models, mu_hat, [_phi(model, reported.best, c.name) for c in models]
-        ),
-        z_numpy=check.z,
+        p_asymptotic=float(ndtr(-np.sqrt(q0))),
+        mu_hat=reported.mu_hat,
+        mu_uncertainty=sigma,
+        z_numpy=float(np.sqrt(found.q0[0])),
         asimov_closure=closure,
         converged=not trouble,
-        edm=reported.edm,
-        minimiser=reported.minimiser,
-        calibration="toys" if toys else "asymptotic",
-        toys=toys,
-        notes=(*trouble, *notes),
+        edm=reported.test.edm,
+        minimiser=reported.test.minimiser,
+        calibration=calibration,
+        toys=experiments,
+        notes=(
+            *trouble,
+            *data_notes(data, width),
+            *model_notes(models[at_best], at_best, signal, spurious),
+            *([COMBINATION_NOTE] if coupled else []),
+            *calibration_notes(models[at_best], null, signal, calibration, experiments, failed),
+        ),
+        family=at_best,
+        interval=mu_interval(models[at_best], check.best, sigma),
+        shape=shape,
+        nuisances=tuple(zip(signal.nuisances, reported.alpha, strict=True)),
+        envelope=found.families() if envelope else (),
+        spurious=spurious,
+        edges_tried=tried,
     )
+    return result
 
 
-def gaussian(edges: Array, mass: float, width: float) -> Array:
-    """Return the integrals of a normal density over bins, shape (bins,); 1 over the full line."""
-    return np.asarray(np.diff(ndtr((edges - mass) / width)))
-
-
-def _pyhf_test(models: Sequence[Channel], scale: float) -> tuple[HistFactoryTest, Any]:
-    """Return the reported test and its model, mu in units of its own uncertainty."""
-    most = 10 + 2 * sum(float(c.observed.sum()) for c in models) / scale
-    model = smooth_model(
-        {c.name: scale * c.signal for c in models}, {c.name: c.background for c in models}, most
-    )
-    return background_test(model, _joined(model, {c.name: c.observed for c in models})), model
-
-
-def _joined(model: Any, counts: Mapping[str, Array]) -> list[float]:
-    return [float(n) for name in model.config.channels for n in counts[name]]
-
-
-def _phi(model: Any, parameters: Array, channel: str) -> Array:
-    return np.asarray(parameters[model.config.par_slice(f"phi_{channel}")])
-
-
-def _asimov_closure(
-    models: Sequence[Channel], model: Any, reported: HistFactoryTest, scale: float
-) -> float:
-    """Return fitted over injected signal on the expectation of a three-sigma signal."""
-    asimov = {
-        c.name: c.background.expected(_phi(model, reported.background, c.name))
-        + _INJECTED_SIGMAS * scale * c.signal
-        for c in models
-    }
-    return background_test(model, _joined(model, asimov)).mu_hat / _INJECTED_SIGMAS
+def _range(
+    channels: Any,
+    signal: SignalShape,
+    choice: _Choice,
+    fit_range: tuple[float, float],
+    bin_width: float | None,
+    lower_edges: Sequence[float],
+    seed: int,
+) -> tuple[tuple[float, float], tuple[EdgeTrial, ...]]:
+    """Return the fit range, its lower edge chosen by fit quality if edges are given."""
+    tried: tuple[EdgeTrial, ...] = ()
+    if lower_edges:
+        edge, tried = chosen_lower_edge(
+            channels,
+            mass=signal.mass,
+            width=signal.width,
+            candidates=lower_edges,
+            upper=fit_range[1],
+            bin_width=bin_width,
+            family=choice.family,
+            limits=choice.limits,
+            f_test=choice.f_test,
+            seed=seed,
+        )
+        fit_range = (edge, fit_range[1])
+    if not fit_range[0] < signal.mass < fit_range[1]:
+        msg = (
+            f"mass {signal.mass:g} GeV lies outside the fit range {fit_range[0]:g}-"
+            f"{fit_range[1]:g} GeV: the background under the signal would be extrapolated"
+        )
+        raise FitError(msg)
+    return fit_range, tried
 
 
 def _calibrated(
-    models: Sequence[Channel],
-    model: Any,
-    reported: HistFactoryTest,
-    mass: float,
-    width: float,
+    models: Mapping[str, Sequence[Channel]],
+    null: Sequence[Array],
+    q0: float,
     toys: int,
     seed: int,
-) -> tuple[float, list[str]]:
-    """Return the p-value and what must be said about it."""
-    notes = [COMBINATION_NOTE] if len(models) > 1 else []
-    null = [c.background.expected(_phi(model, reported.background, c.name)) for c in models]
+    null_chains: Sequence[float],
+) -> tuple[float, str, int, int]:
+    """Return the p-value, its kind, the experiments behind it and those that failed."""
+    if len(null_chains):
+        above = int(np.sum(np.asarray(null_chains) >= q0))
+        return (above + 1) / (len(null_chains) + 1), "null chains", len(null_chains), 0
     if not toys:
-        # The signal template tells which part of each bin lies near the mass.
-        near = sum(
-            float(np.sum(b[c.signal > np.exp(-2) * c.signal.max()]))
-            for b, c in zip(null, models, strict=True)
-        )
-        if near < _LOW_BACKGROUND:
-            notes.append(
-                f"{near:.1f} background events within mass +- 2 widths ({mass:g} +- {2 * width:g} "
-                "GeV): the asymptotic p-value is not reliable there; ask for toys"
-            )
-        return float(ndtr(-reported.z)), notes
+        return float(ndtr(-np.sqrt(q0))), "asymptotic", 0, 0
     random = seeds.generator(seed, "stats", "bump_hunt", "toys")
-    tests = [poisson.discovery(poisson.toy_channels(models, null, random)) for _ in range(toys)]
-    failed = sum(not test.converged for test in tests)
-    if failed:
-        notes.append(f"{failed} of {toys} toy fits did not converge; they count as they stand")
-    above = sum(test.q0 >= reported.q0 for test in tests)
-    return (above + 1) / (toys + 1), notes
+    tests: Envelope = enveloped(models, poisson.toy_counts(null, toys, random))
+    above = int(np.sum(tests.q0 >= q0))
+    return (above + 1) / (toys + 1), "toys", toys, int(np.sum(~tests.converged))
 
 
 def _channel_result(
-    channel: Channel,
-    spectrum: Spectrum,
-    model: Any,
-    reported: HistFactoryTest,
-    share: float,
-    scale: float,
-    seed: int,
+    reported: Reported, channel: Channel, spectrum: Spectrum, share: float, seed: int
 ) -> ChannelResult:
-    expected = channel.background.expected(_phi(model, reported.background, channel.name))
-    full = channel.background.expected(_phi(model, reported.best, channel.name))
-    full = full + reported.mu_hat * scale * channel.signal
+    expected = reported.background(channel)
     p_value, calibration = goodness_of_fit(channel, expected, seed)
     return ChannelResult(
         name=channel.name,
         edges=tuple(spectrum.edges.tolist()),
         observed=tuple(channel.observed.tolist()),
         background=tuple(expected.tolist()),
-        signal_plus_background=tuple(full.tolist()),
+        signal_plus_background=tuple(reported.full(channel).tolist()),
         parameters=channel.background.parameters,
         goodness_of_fit=p_value,
         goodness_calibration=calibration,
@@ -229,84 +281,23 @@ def _channel_result(
     )
 
 
-def _trouble(check: poisson.Discovery, reported: HistFactoryTest, closure: float) -> list[str]:
-    """Return every reason not to trust the fit."""
-    trouble = []
-    if not check.converged:
-        edm = max(check.background.edm, check.best.edm)
-        trouble.append(f"the cross-check stopped {edm:.2g} in ln L from its minimum")
-    if reported.edm is None:
-        trouble.append("Minuit failed and SciPy gave the result, without a distance to the minimum")
-    elif reported.edm > _LARGEST_EDM:
-        trouble.append(f"Minuit stopped {reported.edm:.2g} in ln L from its minimum")
-    if abs(reported.z - check.z) > _Z_AGREEMENT:
-        trouble.append(f"two minimisers disagree: Z = {reported.z:.3f} and {check.z:.3f}")
-    if abs(closure - 1) > _CLOSURE_AGREEMENT:
-        trouble.append(f"the fit returns {closure:.4f} of a signal injected without fluctuations")
-    return trouble
-
-
-def _data_notes(data: Sequence[Spectrum], width: float) -> list[str]:
-    notes = []
-    widest = max(float(np.diff(spectrum.edges).max()) for spectrum in data)
-    if widest > 0.5 * width:
-        notes.append(
-            f"bins of {widest:g} GeV are wider than half the signal's width ({width:g} GeV): "
-            "significance is lost"
-        )
-    if any(spectrum.weighted for spectrum in data):
-        notes.append("events are weighted: the likelihood takes the sums of weights as counts")
-    return notes
-
-
-def _order_notes(models: Sequence[Channel]) -> list[str]:
-    few = [c.name for c in models if c.background.parameters == MIN_PARAMETERS]
-    if not few:
-        return []
-    return [
-        f"{', '.join(few)}: a two-parameter function was kept because a third did not gain enough; "
-        "such a choice can leave a spurious signal of a few tenths of a sigma: compare with "
-        "min_parameters=3"
-    ]
-
-
-def _fractions(names: Sequence[str], shares: Mapping[str, float] | None) -> dict[str, float]:
-    if shares is None:
-        return dict.fromkeys(names, 1 / len(names))
-    total = sum(shares.values())
-    if set(shares) != set(names) or min(shares.values()) < 0 or total <= 0:
-        msg = (
-            f"shares must give every channel a part of the signal: channels {sorted(names)}, "
-            f"shares {dict(shares)}"
-        )
-        raise FitError(msg)
-    return {name: shares[name] / total for name in names}
-
-
 def _check(
-    mass: float,
-    width: float,
-    fit_range: tuple[float, float],
-    min_parameters: int,
-    max_parameters: int,
+    family: str,
+    limits: tuple[int, int],
     f_test: float,
     toys: int,
+    null_chains: Sequence[float],
 ) -> None:
-    if width <= 0:
-        msg = f"the signal's width must be positive, got {width:g} GeV"
-        raise FitError(msg)
-    if not fit_range[0] < mass < fit_range[1]:
+    most = max(MAX_PARAMETERS, family_named(family).orders[-1])
+    if not MIN_PARAMETERS <= limits[0] <= limits[1] <= most:
         msg = (
-            f"mass {mass:g} GeV lies outside the fit range {fit_range[0]:g}-{fit_range[1]:g} GeV: "
-            "the background under the signal would be extrapolated"
-        )
-        raise FitError(msg)
-    if not MIN_PARAMETERS <= min_parameters <= max_parameters <= MAX_PARAMETERS:
-        msg = (
-            f"parameters must satisfy {MIN_PARAMETERS} <= min <= max <= {MAX_PARAMETERS}, got "
-            f"{min_parameters} and {max_parameters}"
+            f"parameters must satisfy {MIN_PARAMETERS} <= min <= max <= {most}, got "
+            f"{limits[0]} and {limits[1]}"
         )
         raise FitError(msg)
     if not 0 < f_test < 1 or toys < 0:
         msg = f"f_test must lie in (0, 1) and toys be 0 or more, got {f_test} and {toys}"
+        raise FitError(msg)
+    if len(null_chains) and not np.isfinite(np.asarray(null_chains, dtype=float)).all():
+        msg = "null_chains holds a q0 that is not finite: leave no failed chain in it"
         raise FitError(msg)

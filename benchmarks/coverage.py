@@ -1,0 +1,238 @@
+"""How often a background fluctuates into a signal: false positives and pulls of the bump hunt.
+
+    python benchmarks/coverage.py coverage-output --toys 2000 --pool control-output/seed-*/search
+
+Every toy runs the whole choice that a search makes: order of the function by F-test on
+the bins outside the signal, fit without and with a signal. Each has a seed of its own, and
+its Z and status are stored, whatever they are; fits that failed stay in the denominator
+(they count as above the threshold, the worst they can be). Truths: the fitted family
+itself, a four-parameter function fitted with three, another family, and histograms of
+PYTHIA events before and after a selection, from a pool of which a toy uses less than 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from tnt_coffea import seeds
+from tnt_coffea.products import Histograms
+from tnt_coffea.stats import inclusive_spectrum, poisson, selected_spectrum
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.orders import chosen_orders, outside_signal
+from tnt_coffea.stats.poisson import Channel
+from tnt_coffea.stats.signals import gaussian
+from tnt_coffea.stats.spectra import rebinned
+from tnt_coffea.stats.trust import SPURIOUS_LIMIT, spurious_signal
+
+Array = NDArray[np.float64]
+
+EDGES = np.arange(2600.0, 7001.0, 40.0)
+MASS, WIDTH = 3500.0, 120.0
+REGIMES = (50_000, 500, 50)
+LEVEL, THRESHOLD = 0.05, 1.6448536
+INJECTED_SIGMAS = 3.0
+POOL_SHARE = 0.05
+SEED = 20260
+
+
+@dataclass(frozen=True)
+class Case:
+    """One truth, at one number of events, fitted with some orders of the dijet function."""
+
+    truth: str
+    events: int
+    orders: tuple[int, int]
+    shape: Array
+
+    @property
+    def name(self) -> str:
+        """The case as text."""
+        return f"{self.truth} fitted with dijet {self.orders[0]}-{self.orders[1]}"
+
+
+def smooth_truths() -> dict[str, Array]:
+    everywhere = np.ones(EDGES.size - 1, dtype=bool)
+    four = FAMILIES["dijet"].build(EDGES, 4, EDGES[1:], everywhere)
+    dijet4 = four.expected(np.array([0.0, 5.0, 10.0, 0.1]))
+    dijet4 = 1e6 * dijet4 / dijet4.sum()
+    truths = {"dijet-4": dijet4}
+    for name, family, order in (("dijet-3", "dijet", 3), ("exponential-4", "exponential", 4)):
+        built = FAMILIES[family].build(EDGES, order, dijet4, everywhere)
+        fitted, _ = poisson.fitted_background(built, dijet4)
+        truths[name] = fitted.expected(np.zeros(order))
+    return {name: truth / truth.sum() for name, truth in truths.items()}
+
+
+def pools(folders: Sequence[Path]) -> dict[str, Array]:
+    """Return m_jj histograms of generated events, summed over searches, by selection."""
+    summed: dict[str, Array] = {}
+
+    def add(name: str, spectrum: Any) -> None:
+        counts = rebinned(name, spectrum, (EDGES[0], EDGES[-1]), 40.0).counts
+        summed[name] = summed.get(name, np.zeros(EDGES.size - 1)) + counts
+
+    for folder in folders:
+        found = Histograms.load(folder)
+        add("PYTHIA", inclusive_spectrum(next(iter(found.hists.values()))))
+        for name, histogram in found.hists.items():
+            for efficiency, thresholds in found.thresholds[name].items():
+                spectra = selected_spectrum(histogram, thresholds, per_fold=False)
+                add(f"PYTHIA after {name} {efficiency:g}", spectra["all"])
+    return summed
+
+
+def cases(pool: Mapping[str, Array]) -> Iterator[Case]:
+    for name, shape in smooth_truths().items():
+        for events in REGIMES:
+            for orders in ((3, 4), (3, 3), (2, 4)):
+                yield Case(name, events, orders, shape)
+    for name, counts in pool.items():
+        for events in REGIMES[1:]:
+            if events < POOL_SHARE * counts.sum():
+                yield Case(name, events, (3, 4), counts / counts.sum())
+
+
+def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
+    """Return seed, Z, order, status and the pull of an injected signal of every toy."""
+    signal = gaussian(EDGES, MASS, WIDTH)
+    numbers = [seeds.integer(SEED, case.name, case.events, toy) for toy in range(toys)]
+    noise = [np.random.default_rng(number) for number in numbers]
+    null = np.array([r.poisson(case.events * case.shape) for r in noise], dtype=float)
+    strength = INJECTED_SIGMAS * _sigma(case, signal)
+    injected = null + np.array([r.poisson(strength * signal) for r in noise], dtype=float)
+    outside = outside_signal(EDGES, MASS, WIDTH)
+    # Toys too empty for the smallest function are what a search refuses.
+    usable = np.count_nonzero(null[:, outside], axis=1) >= case.orders[0]
+    orders = np.zeros(toys, dtype=int)
+    orders[usable] = chosen_orders(
+        "toys", EDGES, null[usable], outside, FAMILIES["dijet"], case.orders, 0.05
+    )
+    z, pull = np.full(toys, np.nan), np.full(toys, np.nan)
+    good, good_pull = np.zeros(toys, dtype=bool), np.zeros(toys, dtype=bool)
+    for order in sorted(set(orders[usable])):
+        rows = np.flatnonzero(orders == order)
+        models = _models(case, signal, int(order))
+        test = poisson.discoveries(models, [null[rows]])
+        z[rows], good[rows] = test.z, test.converged
+        start = poisson.background_fits(models, [injected[rows]])
+        best = poisson.signal_fits(models, [injected[rows]], start, signed=True)
+        error = poisson.signal_uncertainties(models, [injected[rows]], best)
+        pull[rows], good_pull[rows] = (best.mu - strength) / error, best.converged
+    return [
+        {
+            "case": case.name,
+            "events": case.events,
+            "toy": toy,
+            "seed": numbers[toy],
+            "order": int(orders[toy]),
+            "z": float(z[toy]),
+            "status": "ok" if good[toy] else "failed" if usable[toy] else "refused",
+            "pull": float(pull[toy]),
+            "pull_status": "ok" if good_pull[toy] else "failed",
+        }
+        for toy in range(toys)
+    ]
+
+
+def summary(case: Case, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    z = np.array([row["z"] for row in rows])
+    status = np.array([row["status"] for row in rows])
+    # A refused spectrum gives no p-value at all; a failed fit might have given any.
+    above = np.sum((status == "ok") & (z > THRESHOLD)) + np.sum(status == "failed")
+    fitted = np.array([row["pull_status"] == "ok" for row in rows])
+    pulls = np.array([row["pull"] for row in rows])[fitted]
+    rate = float(above / len(rows))
+    signal = gaussian(EDGES, MASS, WIDTH)
+    sigma = _sigma(case, signal)
+    orders = [int(order) for order in sorted({row["order"] for row in rows}) if order]
+    gate = {
+        str(order): spurious_signal(
+            _models(case, signal, order), [case.events * case.shape], case.truth, sigma
+        ).relative
+        for order in orders
+    }
+    share = {str(o): float(np.mean([row["order"] == o for row in rows])) for o in orders}
+    worst = max((abs(gate[o]) for o in gate if share[o] > 0.05), default=0.0)
+    return {
+        "case": case.name,
+        "events": case.events,
+        "toys": len(rows),
+        "rate": rate,
+        "sigmas": (rate - LEVEL) / float(np.sqrt(LEVEL * (1 - LEVEL) / len(rows))),
+        "failed": int(np.sum(status == "failed")),
+        "refused": int(np.sum(status == "refused")),
+        "pull_mean": float(pulls.mean()),
+        "pull_width": float(pulls.std(ddof=1)),
+        "pull_failed": int(np.sum(~fitted)),
+        "orders": share,
+        "spurious": {order: float(value) for order, value in gate.items()},
+        "flagged": bool(worst > SPURIOUS_LIMIT),
+    }
+
+
+def _models(case: Case, signal: Array, order: int) -> list[Channel]:
+    expected = case.events * case.shape
+    everywhere = np.ones(expected.size, dtype=bool)
+    built = FAMILIES["dijet"].build(EDGES, order, expected, everywhere)
+    background, _ = poisson.fitted_background(built, expected)
+    return [Channel("all", expected, signal, background)]
+
+
+def _sigma(case: Case, signal: Array) -> float:
+    models = _models(case, signal, case.orders[0])
+    smooth = models[0].background.expected(np.zeros(case.orders[0]))
+    models = [replace(models[0], observed=smooth)]
+    null = poisson.background_fits(models, [smooth[None]])
+    return float(poisson.signal_uncertainties(models, [smooth[None]], null)[0])
+
+
+def main() -> None:
+    """Run every case and print and store all toys."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--toys", type=int, default=2000)
+    parser.add_argument("--pool", type=Path, nargs="*", default=[], help="folders of searches")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    columns = ("truth and fit", "events", "rate", "sigmas", "failed", "refused", "pull", "spurious")
+    table = Table(*columns, title=f"{arguments.toys} toys each, level {LEVEL}")
+    results = []
+    with (arguments.out / "toys.csv").open("w", newline="") as stream:
+        writer: csv.DictWriter[str] | None = None
+        for case in cases(pools(arguments.pool)):
+            rows = toys_of(case, arguments.toys)
+            if writer is None:
+                writer = csv.DictWriter(stream, list(rows[0]))
+                writer.writeheader()
+            writer.writerows(rows)
+            found = summary(case, rows)
+            results.append(found)
+            spurious = ", ".join(f"{o}: {v:+.2f}" for o, v in found["spurious"].items())
+            table.add_row(
+                found["case"],
+                str(found["events"]),
+                f"{found['rate']:.4f}",
+                f"{found['sigmas']:+.1f}",
+                str(found["failed"]),
+                str(found["refused"]),
+                f"{found['pull_mean']:+.2f} +- {found['pull_width']:.2f}",
+                spurious + (" FLAGGED" if found["flagged"] else ""),
+            )
+            print(json.dumps(found), flush=True)
+    Console(width=150).print(table)
+    (arguments.out / "coverage.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from tnt_coffea.config import BackgroundFamily, SignalKind
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import poisson
+from tnt_coffea.stats.background import Affine
+from tnt_coffea.stats.families import FAMILIES, family_named
+from tnt_coffea.stats.poisson import Channel
+from tnt_coffea.stats.signals import SHAPES, gaussian
+
+EDGES = np.arange(2600.0, 7001.0, 40.0)
+EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)
+CASES = [(family.name, order) for family in FAMILIES.values() for order in family.orders]
+
+
+@pytest.fixture(scope="module")
+def mean(falling_shape):
+    return falling_shape.reshape(-1, 2).sum(axis=1)
+
+
+def built(name, order, counts):
+    return family_named(name).build(EDGES, order, counts, EVERYWHERE)
+
+
+@pytest.mark.parametrize(("name", "order"), CASES)
+def test_derivatives_are_those_of_the_expectation(name, order, mean):
+    family, _ = poisson.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
+    phi = np.linspace(-0.4, 0.5, order)
+    weights = np.cos(np.arange(mean.size))
+    here = family.evaluated(phi)
+    np.testing.assert_allclose(here.expected, family.expected(phi), rtol=1e-12)
+    step = 1e-5
+    for i in range(order):
+        up, down = phi.copy(), phi.copy()
+        up[i] += step
+        down[i] -= step
+        slope = (family.expected(up) - family.expected(down)) / (2 * step)
+        np.testing.assert_allclose(here.jacobian[:, i], slope, rtol=1e-5, atol=1e-6)
+        bent = family.evaluated(up).jacobian - family.evaluated(down).jacobian
+        np.testing.assert_allclose(
+            here.curvature(weights)[i], weights @ bent / (2 * step), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(("name", "order"), CASES)
+def test_many_points_at_once_are_each_alone(name, order, mean):
+    family, _ = poisson.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
+    points = np.random.default_rng(1).normal(0, 0.5, (3, order))
+    together = family.evaluated(points)
+    weights = np.random.default_rng(2).normal(size=(3, mean.size))
+    for i, phi in enumerate(points):
+        alone = family.evaluated(phi)
+        np.testing.assert_allclose(together.expected[i], alone.expected, rtol=1e-12)
+        np.testing.assert_allclose(together.jacobian[i], alone.jacobian, rtol=1e-12)
+        np.testing.assert_allclose(
+            together.curvature(weights)[i], alone.curvature(weights[i]), rtol=1e-9, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(
+    "name", [family.name for family in FAMILIES.values() if len(family.orders) > 1]
+)
+def test_orders_are_nested(name, mean):
+    observed = np.random.default_rng(4).poisson(20_000 * mean).astype(float)
+    values = [
+        poisson.fitted_background(built(name, order, observed), observed)[1].nll
+        for order in family_named(name).orders
+    ]
+    assert np.all(np.diff(values) < 1e-6)
+
+
+@pytest.mark.parametrize("name", [f.name for f in FAMILIES.values() if not f.reproduction_only])
+@pytest.mark.parametrize("events", [50_000, 500, 50])
+def test_every_family_finds_a_signal_injected_without_fluctuations(name, events, mean):
+    background = built(name, 3, events * mean)
+    fitted, _ = poisson.fitted_background(background, events * mean)
+    truth = fitted.expected(np.zeros(3))
+    sigma = np.sqrt(0.1 * events)
+    one = Channel("all", truth, gaussian(EDGES, 3500, 120), fitted)
+    test = poisson.discovery([replace(one, observed=truth + 3 * sigma * one.signal)])
+    assert test.converged
+    assert test.best.mu == pytest.approx(3 * sigma, rel=1e-3)
+
+
+def test_power_law_times_polynomial_is_the_integral_of_its_function():
+    family = built("power_law", 4, np.ones(EDGES.size - 1))
+    c, p = np.array([0.3, -1.0, 0.5]), 1.3
+
+    def density(m):
+        u = (m - EDGES[0]) / (EDGES[-1] - EDGES[0])
+        e = np.exp(c)
+        polynomial = e[0] * (1 - u) ** 2 + 2 * e[1] * u * (1 - u) + e[2] * u**2
+        return polynomial * (m / EDGES[0]) ** -(8 + p)
+
+    exact = [quad(density, EDGES[i], EDGES[i + 1], epsrel=1e-12)[0] for i in (0, 40, 109)]
+    found = family.expected(np.array([*c, p]))[[0, 40, 109]]
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+
+
+def test_bernstein_with_equal_coefficients_is_its_prefit(mean):
+    observed = np.random.default_rng(5).poisson(5000 * mean).astype(float)
+    prefit, _ = poisson.fitted_background(built("dijet", 3, observed), observed)
+    for order in (2, 3, 4):
+        found = built("bernstein", order, observed).expected(np.zeros(order))
+        np.testing.assert_allclose(found, prefit.expected(np.zeros(3)), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("events", "published"), [(5e3, 1.5), (5e4, 4.6), (5e5, 14.5)])
+def test_paper_cubic_makes_a_signal_of_a_dijet_function(events, published):
+    # The truth behind the known numbers is one particular dijet function; ours has the
+    # same growth with the root of the number of events, and a bias as large.
+    edges = np.arange(2800.0, 4201.0, 20.0)
+    seen = np.ones(edges.size - 1, dtype=bool)
+    dijet = FAMILIES["dijet"].build(edges, 4, seen, seen)
+    truth = dijet.expected(np.array([0.0, 5.0, 10.0, 0.1]))
+    truth *= events / truth.sum()
+    cubic, _ = poisson.fitted_background(FAMILIES["cubic"].build(edges, 4, truth, seen), truth)
+    one = Channel("all", truth, gaussian(edges, 3500, 120), cubic)
+    null = poisson.background_fits([one], [truth[None]])
+    best = poisson.signal_fits([one], [truth[None]], null, signed=True)
+    z = np.sqrt(2 * (null.nll[0] - best.nll[0]))
+    assert best.converged.all()
+    assert published / 3 < z < 3 * published
+
+
+def test_polynomial_below_zero_stays_positive_and_smooth():
+    polynomial = Affine(np.array([1.0, 1.0]), np.array([[1.0], [-1.0]]))
+    values = polynomial.expected(np.array([[0.0], [-5.0], [1e6]]))
+    assert (values > 0).all()
+    np.testing.assert_allclose(values[0], 1.0, rtol=1e-4)
+
+
+def test_settings_know_the_families_and_shapes_fit_for_a_search():
+    assert {f.name for f in FAMILIES.values() if not f.reproduction_only} == set(BackgroundFamily)
+    assert set(SHAPES) == set(SignalKind)
+
+
+def test_unknown_family_is_refused_with_the_known_ones():
+    with pytest.raises(FitError, match="dijet, exponential, power_law, bernstein, cubic"):
+        family_named("spline")

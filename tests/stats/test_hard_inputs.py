@@ -1,0 +1,133 @@
+"""Nothing that a histogram may hold makes a test hang or give a silent NaN."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import bump_hunt
+from tnt_coffea.stats.bump_hunter import bump_hunter_check
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.masked_window import masked_window_test
+from tnt_coffea.stats.scanning import scan
+
+RANGE = {"fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+
+
+def hunt(histogram):
+    return bump_hunt(histogram, mass=3500.0, width=120.0, **RANGE)
+
+
+def hunt_families(histogram):
+    return bump_hunt(
+        histogram, mass=3500.0, width=120.0, envelope=("exponential", "bernstein"), **RANGE
+    )
+
+
+def scanned(histogram):
+    return scan(histogram, masses=[3400.0, 3500.0], width=120.0, toys=20, **RANGE)
+
+
+def window(histogram):
+    return masked_window_test(histogram, window=(3320.0, 3720.0), **RANGE)
+
+
+def hunter(histogram):
+    return bump_hunter_check(histogram, toys=20, **RANGE)
+
+
+TESTS = (hunt, hunt_families, scanned, window, hunter)
+
+
+def check_answer(test, histogram):
+    """Demand a result without NaN, or a refusal that is right for few bins."""
+    try:
+        result = test(histogram)
+    except FitError as error:
+        message = str(error)
+    else:
+        message = "too few" if json.dumps(result.to_dict(), allow_nan=False) else ""
+    assert "too few" in message or "neither Minuit nor SciPy" in message
+
+
+@pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize(
+    ("bins", "value", "message"),
+    [
+        (slice(None), 0.0, "0 of"),
+        (slice(100, None), 0.0, None),
+        (slice(3, None), 0.0, None),
+        (slice(1, None), 0.0, "too few"),
+        (slice(50, 51), np.nan, "not finite"),
+        (slice(50, 51), np.inf, "not finite"),
+        (slice(50, 52), -3.0, "negative"),
+    ],
+)
+def test_every_test_answers_or_refuses(test, bins, value, message, toy_spectrum):
+    histogram = toy_spectrum(800, 0, 90)
+    histogram.view().value[bins] = value
+    histogram.view().variance[bins] = np.abs(value)
+    if message:
+        with pytest.raises(FitError, match=message):
+            test(histogram)
+        return
+    check_answer(test, histogram)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_one_event_is_too_few(test, mass_histogram):
+    counts = np.zeros(220)
+    counts[40] = 1
+    with pytest.raises(FitError, match="too few"):
+        test(mass_histogram(counts))
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_events_only_where_the_signal_is(test, mass_histogram):
+    counts = np.zeros(220)
+    counts[40:50] = 5
+    check_answer(test, mass_histogram(counts))
+
+
+def test_negative_weights_that_leave_counts_positive_are_fitted_and_noted(toy_spectrum):
+    histogram = toy_spectrum(3000, 0, 91)
+    plain = hunt(histogram)
+    histogram.view().variance = 3 * histogram.view().value
+    weighted = hunt(histogram)
+    assert weighted.z == pytest.approx(plain.z, abs=1e-6)
+    assert any("weighted" in note for note in weighted.notes)
+
+
+@pytest.mark.parametrize("mass", [2000.0, 2600.0, 7000.0, 9000.0])
+def test_signal_outside_the_range_is_refused(mass, toy_spectrum):
+    with pytest.raises(FitError, match="outside the fit range"):
+        bump_hunt(toy_spectrum(800, 0, 92), mass=mass, width=120.0, **RANGE)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -100.0, 0.0])
+def test_masses_and_widths_that_are_no_numbers_are_refused(wrong, toy_spectrum):
+    with pytest.raises(FitError):
+        bump_hunt(toy_spectrum(800, 0, 93), mass=wrong, width=120.0, **RANGE)
+    with pytest.raises(FitError):
+        bump_hunt(toy_spectrum(800, 0, 93), mass=3500.0, width=wrong, **RANGE)
+
+
+def test_signal_at_the_very_edge_of_the_range_is_answered(toy_spectrum):
+    result = bump_hunt(toy_spectrum(800, 0, 94), mass=2620.0, width=120.0, **RANGE)
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert result.z >= 0
+
+
+@pytest.mark.parametrize("family", [f.name for f in FAMILIES.values()])
+def test_sparse_and_lumpy_spectra_in_every_family(family, mass_histogram):
+    counts = np.zeros(220)
+    counts[[0, 7, 11, 30, 47, 90, 150, 219]] = [9, 4, 3, 2, 1, 1, 1, 1]
+    limits = {"min_parameters": 4 if family == "cubic" else 3}
+    result = bump_hunt(
+        mass_histogram(counts), mass=3500.0, width=120.0, family=family, **RANGE, **limits
+    )
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert result.z >= 0

@@ -1,0 +1,139 @@
+"""Toys of spectra that share events: nested efficiencies, overlapping windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea.errors import FitError
+
+__all__ = ["SharedEvents"]
+
+Array = NDArray[np.float64]
+
+# The shares of the patterns change slowly with m_jj; their counts do not.
+_SMOOTHING_BINS = 5.0
+_SWEEPS = 200
+_AGREEMENT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SharedEvents:
+    """Which events of several spectra are the same.
+
+    Events are counted by pattern: the set of spectra that an event enters. A toy
+    draws one Poisson number for every pattern and bin, and adds it to all spectra of
+    the pattern, so that a fluctuation appears wherever the event does.
+
+    Attributes
+    ----------
+    names
+        The spectra.
+    patterns
+        Whether events of a pattern enter a spectrum, shape (patterns, spectra).
+    counts
+        Observed events, shape (patterns, bins).
+    """
+
+    names: tuple[str, ...]
+    patterns: NDArray[np.bool_]
+    counts: Array
+
+    @classmethod
+    def of_events(cls, edges: Array, m_jj: Array, passes: Mapping[str, NDArray[np.bool_]]) -> Self:
+        """Return the shared events of selections on the same events.
+
+        Parameters
+        ----------
+        edges
+            Edges of the bins of the fit [GeV].
+        m_jj
+            Of every event [GeV], shape (events,).
+        passes
+            Whether every event passes, by spectrum.
+        """
+        names = tuple(passes)
+        table = np.stack([np.asarray(passes[name], dtype=bool) for name in names], axis=1)
+        kept = table.any(axis=1)
+        patterns, which = np.unique(table[kept], axis=0, return_inverse=True)
+        chosen = np.asarray(m_jj, dtype=float)[kept]
+        counts = [np.histogram(chosen[which.ravel() == i], edges)[0] for i in range(len(patterns))]
+        return cls(names, patterns, np.asarray(counts, dtype=float).reshape(len(patterns), -1))
+
+    @classmethod
+    def nested(cls, spectra: Mapping[str, Array]) -> Self:
+        """Return the shared events of spectra of which each contains the next.
+
+        Parameters
+        ----------
+        spectra
+            Counts per bin, loosest selection first, shape (bins,) each.
+
+        Raises
+        ------
+        FitError
+            A tighter selection holds more events than a looser one.
+        """
+        names = tuple(spectra)
+        counts = np.array([np.asarray(spectra[name], dtype=float) for name in names])
+        slices = counts - np.vstack([counts[1:], np.zeros(counts.shape[1])])
+        if (slices < 0).any():
+            msg = f"selections {list(names)} are not nested: give the loosest one first"
+            raise FitError(msg)
+        return cls(names, np.tri(len(names), dtype=bool), slices)
+
+    def expected(self, marginals: Sequence[Array]) -> Array:
+        """Return the expectation of every pattern that gives every spectrum its own.
+
+        The smoothed shares of the patterns are scaled until their sums agree with the
+        fitted backgrounds (iterative proportional fitting); where the backgrounds
+        contradict each other (a tighter one above a looser one) they come as close as
+        they can, and all toys still share events.
+
+        Parameters
+        ----------
+        marginals
+            Expected events per bin of every spectrum, in the order of `names`.
+
+        Returns
+        -------
+        Expected events, shape (patterns, bins).
+        """
+        if len(marginals) != len(self.names) or any(
+            len(b) != self.counts.shape[1] for b in marginals
+        ):
+            msg = (
+                f"shared events of {len(self.names)} spectra in {self.counts.shape[1]} bins cannot "
+                f"serve {len(marginals)} in {sorted({len(b) for b in marginals})} bins: count them "
+                "in the bins of the fit"
+            )
+            raise FitError(msg)
+        cells = self._smoothed()
+        for _ in range(_SWEEPS):
+            worst = 0.0
+            for column, wanted in zip(self.patterns.T, marginals, strict=True):
+                total = cells[column].sum(axis=0)
+                ratio = np.asarray(wanted) / np.maximum(total, np.finfo(float).tiny)
+                cells[column] *= ratio
+                worst = max(worst, float(np.abs(ratio - 1).max()))
+            if worst < _AGREEMENT:
+                break
+        return cells
+
+    def toys(
+        self, marginals: Sequence[Array], toys: int, random: np.random.Generator
+    ) -> list[Array]:
+        """Return toy counts of every spectrum, shape (toys, bins) each, events shared."""
+        cells = random.poisson(self.expected(marginals), (toys, *self.counts.shape)).astype(float)
+        return [cells[:, column].sum(axis=1) for column in self.patterns.T]
+
+    def _smoothed(self) -> Array:
+        bins = np.arange(self.counts.shape[1])
+        kernel = np.exp(-0.5 * ((bins[:, None] - bins) / _SMOOTHING_BINS) ** 2)
+        smooth = self.counts @ (kernel / kernel.sum(axis=0))
+        # A pattern that was seen nowhere near can still occur there.
+        return np.asarray(smooth + 1e-6 * self.counts.sum(axis=1, keepdims=True) / bins.size)
