@@ -14,7 +14,7 @@ from tnt_coffea import stats
 from tnt_coffea.config import ImageSettings, SearchConfig, SkimSettings
 from tnt_coffea.events.skim import sample_of
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.reporting import ReportContents, evaluate, mean_images
+from tnt_coffea.reporting import ReportContents, event_views
 from tnt_coffea.results import SearchResult
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.taggers.quantiles import threshold
@@ -174,10 +174,7 @@ def contents(search):
         config=search.config,
         hists={"tnt": search.hists["tnt"]},
         thresholds=search.thresholds,
-        evaluation=evaluate(
-            search.sample, search.ranks, search.thresholds, search.window, search.fit_range
-        ),
-        images=mean_images(search.sample, search.ranks["tnt"]),
+        views=event_views(search.sample, search.ranks, search.thresholds, search.config.search),
         histories=[("tnt heavy/fold 0", losses), ("linear/fold 0", {"loss": 0.1})],
         accounting={
             "skim": {
@@ -187,5 +184,6 @@ def contents(search):
                 "lost": {"data: <bad>.h5, entries 0-50": [50, "truncated & unreadable"]},
             }
         },
+        duplicates=3,
         stage_seconds={"skim": 3.2, "train": 200.0},
     )

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.errors import ExecutionError
-from tnt_coffea.reporting import evaluate, headline, results_table, write_report
-from tnt_coffea.reporting.wording import cautions, duration, p_text
+from tnt_coffea.reporting import EventViews, event_views, headline, results_table, write_report
+from tnt_coffea.reporting.wording import cautions, coverage, duration, odds, p_text
 from tnt_coffea.stats import AbcdRefusal
 
 
@@ -23,10 +23,18 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.loaded, self.words, self.open = [], [], []
+        self.images, self.headings, self.ids, self.root = [], [], [], {}
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.loaded += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        self.ids += [v for k, v in attrs if k == "id"]
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "html":
+            self.root = dict(attrs)
         if tag not in ("meta", "link", "img"):
             self.open.append(tag)
 
@@ -50,9 +58,8 @@ def bare(contents):
         contents,
         result=replace(contents.result, after={}, abcd={}),
         hists={},
-        images=None,
+        views=EventViews(),
         histories=(),
-        evaluation=None,
     )
 
 
@@ -68,10 +75,97 @@ def test_the_page_is_whole_and_loads_nothing(report):
     assert "<script" not in text
 
 
+def test_the_page_can_be_read_aloud_and_followed(report):
+    page = Page(report[0].read_text())
+
+    assert page.root["lang"] == "en"
+    assert len(page.images) == 13
+    for image in page.images:
+        assert len(image["alt"]) > 40
+        assert int(image["width"]) > 0
+        assert int(image["height"]) > 0
+    assert page.headings[0] == 1
+    assert page.headings.count(1) == 1
+    assert max(np.diff(page.headings)) == 1
+    assert len(page.ids) == len(set(page.ids))
+    targets = {value[1:] for value in page.loaded if value.startswith("#")}
+    assert targets <= set(page.ids)
+
+
+def contrast(first, second):
+    """The contrast of two colours as WCAG 2.2 defines it."""
+
+    def luminance(colour):
+        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_stands_out_from_its_background(report):
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", report[0].read_text()))
+
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for name in ("ink", "soft", "accent", "warn"):
+        for background in ("#ffffff", colours["band"], "#fff6ed"):
+            assert contrast(colours[name], background) >= 4.5, (name, background)
+
+
+def test_phones_and_printers_have_rules_of_their_own(report):
+    text = report[0].read_text()
+
+    assert 'name="viewport" content="width=device-width' in text
+    assert "@media (max-width" in text
+    assert "@media print" in text
+    assert re.search(r"figure img \{[^}]*max-width: 100%", text)
+
+
+def test_the_events_of_the_picture_are_in_the_table(report, contents):
+    words = Page(report[0].read_text()).words
+
+    ids = [word for word in words if re.fullmatch("[0-9a-f]{16}", word)]
+    assert ids == [event.event_id for event in contents.views.events]
+    first = contents.views.events[0]
+    assert f"{first.m_jj:.0f}" in words
+    masses = [jet.observables["mass"] for jet in first.jets.values()]
+    assert f"{masses[0]:.0f} / {masses[1]:.0f}" in words
+
+
+def test_the_page_says_what_the_p_values_leave_out(report, search):
+    words = " ".join(Page(report[0].read_text()).words)
+
+    notes = coverage(search.result, search.config)
+    assert len(notes) == 5
+    assert odds(search.result.before.p_value) in notes[0]
+    for word in ("not the chance that there is no signal", "Look-elsewhere", "train anew"):
+        assert word in words
+    toys = replace(search.result.before, calibration="toys")
+    calibrated = coverage(replace(search.result, before=toys, after={}), search.config)
+    assert len(calibrated) == 3
+    assert not any("Asymptotic" in note for note in calibrated)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [
+        (0.5, "about 5 in 10"),
+        (0.0123, "about 1 in 81"),
+        (1.8e-7, "about 1 in 5.6 million"),
+        (2.9e-10, "about 1 in 3.4 billion"),
+        (1e-300, "less than 1 in a trillion"),
+        (0.0, "less than 1 in a trillion"),
+    ],
+)
+def test_odds_in_words(p_value, words):
+    assert odds(p_value) == words
+
+
 def test_every_plot_is_beside_the_page_in_three_forms(report):
     names = {path.stem for path in report[1:]}
 
-    assert len(names) == 9
+    assert len(names) == 13
     for name in names:
         folder = report[0].parent / "plots"
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -105,24 +199,23 @@ def test_truth_is_marked_and_left_out_where_there_is_none(report, bare, tmp_path
 
 def test_permuted_labels_change_the_evaluation_and_nothing_else(search, contents, tmp_path, report):
     label = np.random.default_rng(0).permutation(search.sample.label)
-    shuffled = evaluate(
+    shuffled = event_views(
         replace(search.sample, label=label),
         search.ranks,
         search.thresholds,
-        search.window,
-        search.fit_range,
+        search.config.search,
     )
-    (path, *plots) = write_report(tmp_path / "report.html", replace(contents, evaluation=shuffled))
+    (path, *plots) = write_report(tmp_path / "report.html", replace(contents, views=shuffled))
 
-    assert shuffled.sets["tnt"].rocs["both"].auc == pytest.approx(0.5, abs=0.08)
+    assert shuffled.evaluation.sets["tnt"].rocs["both"].auc == pytest.approx(0.5, abs=0.08)
     changed = {
         plot.name
         for plot in plots
         if plot.read_bytes() != (report[0].parent / "plots" / plot.name).read_bytes()
     }
-    truth = {f"{name}.{kind}" for name in ("roc", "improvement") for kind in ("png", "pdf", "json")}
-    assert changed == truth
-    section = re.compile(r'<section class="truth">.*?</section>', re.DOTALL)
+    stems = ("roc", "improvement", "jet-shapes-truth")
+    assert changed == {f"{name}.{kind}" for name in stems for kind in ("png", "pdf", "json")}
+    section = re.compile(r'<section class="truth" id="evaluation">.*?</section>', re.DOTALL)
     assert section.sub("", path.read_text()) == section.sub("", report[0].read_text())
 
 
@@ -135,6 +228,7 @@ def test_accounts_names_and_settings_are_on_the_page_escaped(report, contents):
     words = " ".join(Page(text).words)
     assert contents.config.to_yaml().splitlines()[0] in words
     assert "50 of 6300 events were lost" in words
+    assert "3 dijets have the id of an earlier one" in words
     assert "3 min 20 s" in words
     assert "ab" * 32 in words
 
@@ -195,7 +289,9 @@ def test_cautions_name_bad_fits_and_lost_events(search):
 def test_the_tables_fit_the_terminal_and_hold_every_number(search, contents, width):
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(
-        results_table(search.result, contents.evaluation, contents.stage_seconds, search.config)
+        results_table(
+            search.result, contents.views.evaluation, contents.stage_seconds, search.config
+        )
     )
     text = console.export_text()
 
@@ -203,7 +299,7 @@ def test_the_tables_fit_the_terminal_and_hold_every_number(search, contents, wid
     for test in (result.before, *result.after.values(), *result.abcd.values()):
         if not isinstance(test, AbcdRefusal):
             assert p_text(test.p_value) in text
-    for found in contents.evaluation.sets.values():
+    for found in contents.views.evaluation.sets.values():
         for roc in (found.rocs[jet] for jet in ("heavy", "light", "both")):
             assert f"{roc.auc:.3f} ± {roc.auc_uncertainty:.3f}" in text
         for point in found.working_points:

@@ -93,7 +93,7 @@ def test_out_of_the_fit_range_nothing_counts(hand_made):
 
 
 def test_a_better_tagger_has_a_larger_area_and_improvement(search, contents):
-    found = contents.evaluation.sets
+    found = contents.views.evaluation.sets
 
     for jet in ("heavy", "light", "both"):
         assert found["tnt"].rocs[jet].auc > found["autoencoder"].rocs[jet].auc + 0.1
@@ -104,9 +104,9 @@ def test_a_better_tagger_has_a_larger_area_and_improvement(search, contents):
 
 
 def test_round_trip_through_json(contents):
-    text = json.dumps(contents.evaluation.to_dict(), allow_nan=False)
+    text = json.dumps(contents.views.evaluation.to_dict(), allow_nan=False)
 
-    assert Evaluation.from_dict(json.loads(text)) == contents.evaluation
+    assert Evaluation.from_dict(json.loads(text)) == contents.views.evaluation
 
 
 def test_wrong_ranks_and_thresholds_are_refused(hand_made):

@@ -13,15 +13,19 @@ from matplotlib.figure import Figure
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.reporting import (
+    AnomalousEvent,
     JetImages,
+    JetShapes,
     PlaneView,
+    ScoreCorrelations,
     all_plots,
     loss_curves,
     mass_spectrum,
     mean_images,
     plane_view,
 )
-from tnt_coffea.reporting.mass_spectra import poisson_errors, summed_channel
+from tnt_coffea.reporting.mass_spectra import summed_channel
+from tnt_coffea.reporting.style import COLOURS
 from tnt_coffea.stats import BumpHuntResult, Closure
 from tnt_coffea.taggers import Ranks
 
@@ -38,12 +42,20 @@ def test_every_kind_of_plot_is_there(plots):
         "spectrum-after-tnt-channels",
         "plane-tnt",
         "closure-tnt",
+        "score-correlations",
         "mean-images",
+        "anomalous-events",
+        "jet-shapes",
         "losses",
         "roc",
         "improvement",
+        "jet-shapes-truth",
     }
-    assert {name for name, plot in plots.items() if plot.truth} == {"roc", "improvement"}
+    assert {name for name, plot in plots.items() if plot.truth} == {
+        "roc",
+        "improvement",
+        "jet-shapes-truth",
+    }
 
 
 def test_axes_are_labelled_with_units(plots):
@@ -80,8 +92,17 @@ def test_the_numbers_behind_the_plots_survive_json(plots, contents):
     assert BumpHuntResult.from_dict(again["spectrum-after-tnt"]) == result.after["tnt"]
     assert Closure.from_dict(again["closure-tnt"]) == result.abcd["tnt"].closure
     assert PlaneView.from_dict(again["plane-tnt"]).to_dict() == plots["plane-tnt"].data
+    views = contents.views
     images = JetImages.from_dict(again["mean-images"])
-    np.testing.assert_array_equal(images.anomalous["light"], contents.images.anomalous["light"])
+    np.testing.assert_array_equal(images.anomalous["light"], views.images.anomalous["light"])
+    events = tuple(AnomalousEvent.from_dict(event) for event in again["anomalous-events"])
+    assert events == views.events
+    shapes = JetShapes.from_dict(again["jet-shapes"])
+    np.testing.assert_array_equal(shapes.mass["heavy"], views.shapes.mass["heavy"])
+    correlations = again["score-correlations"]
+    assert {name: ScoreCorrelations.from_dict(c) for name, c in correlations.items()} == dict(
+        views.correlations
+    )
 
 
 def test_a_users_style_is_neither_used_nor_changed(search):
@@ -120,13 +141,36 @@ def test_channels_are_summed_for_the_eye(search):
     assert summed_channel(channels[:1]) is channels[0]
 
 
-def test_poisson_errors_are_garwoods():
-    # Central 68.27 % intervals as tabulated by the PDG: 0 -> [0, 1.84], 1 -> [0.17, 3.30],
-    # 10 -> [6.89, 14.27].
-    down, up = poisson_errors(np.array([0.0, 1.0, 10.0]))
+def test_the_points_have_garwoods_intervals(search):
+    # Central 68.27 % intervals as tabulated by the PDG: 1 -> [0.17, 3.30], 10 -> [6.89, 14.27].
+    channel = search.result.before.channels[0]
+    n = len(channel.observed)
+    channel = replace(channel, observed=(0.0, 1.0, 10.0, *(0.0 for _ in range(n - 3))))
+    figure = mass_spectrum(replace(search.result.before, channels=(channel,)), (3300, 3700))
 
-    np.testing.assert_allclose(down, [0, 0.827, 3.109], atol=2e-3)
-    np.testing.assert_allclose(up, [1.841, 2.300, 4.267], atol=2e-3)
+    (points,) = figure.axes[0].containers
+    (bars,) = points.lines[2]
+    drawn = [segment[:, 1] for segment in bars.get_segments() if len(segment) == 2]
+    np.testing.assert_allclose(drawn, [[0.173, 3.300], [6.891, 14.267]], atol=2e-3)
+
+
+def test_the_style_is_mplheps_with_its_colours(search):
+    from mplhep import style
+
+    figure = mass_spectrum(search.result.before, (3300, 3700))
+
+    assert list(COLOURS) == style.ROOT["axes.prop_cycle"].by_key()["color"]
+    axes = figure.axes[0]
+    assert axes.yaxis.get_tick_params()["right"]
+    assert axes.yaxis.get_major_ticks()[0].get_tickdir() == "in"
+    assert not any(word in text.get_text() for text in axes.texts for word in ("CMS", "ATLAS"))
+
+
+def test_no_figure_belongs_to_pyplot(plots):
+    import matplotlib.pyplot as plt
+
+    assert plots
+    assert plt.get_fignums() == []
 
 
 def test_the_plane_holds_every_event_of_the_fit_range(search):

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from tnt_coffea.reporting.anomalous_jets import JetImages, mean_image_panels, mean_images
 from tnt_coffea.reporting.contents import ReportContents
+from tnt_coffea.reporting.correlations import (
+    RankCorrelation,
+    ScoreCorrelations,
+    correlation_by_mass,
+    score_correlations,
+    spearman,
+)
 from tnt_coffea.reporting.curves import loss_curves, roc_curves, significance_improvement
 from tnt_coffea.reporting.document import write_report
 from tnt_coffea.reporting.evaluation import (
@@ -16,33 +23,63 @@ from tnt_coffea.reporting.evaluation import (
     evaluate,
     improvement_uncertainty,
 )
+from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.mass_spectra import channel_spectra, mass_spectrum
+from tnt_coffea.reporting.mass_tau21 import (
+    JetShapes,
+    TrueShapes,
+    jet_shape_panels,
+    jet_shapes,
+    true_shape_panels,
+    true_shapes,
+)
 from tnt_coffea.reporting.planes import (
     PlaneView,
     closure_by_mass,
     plane_view,
     score_plane_panels,
 )
-from tnt_coffea.reporting.plots import Plot, all_plots
+from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.roc import Roc, roc_curve
+from tnt_coffea.reporting.single_events import (
+    AnomalousEvent,
+    AnomalousJet,
+    anomalous_event_panels,
+    anomalous_events,
+)
 from tnt_coffea.reporting.terminal import results_table
+from tnt_coffea.reporting.views import EventViews, event_views
 from tnt_coffea.reporting.wording import headline
 
 __all__ = [
+    "AnomalousEvent",
+    "AnomalousJet",
     "Evaluation",
+    "EventViews",
     "JetImages",
+    "JetShapes",
     "PlaneView",
     "Plot",
+    "RankCorrelation",
     "ReportContents",
     "Roc",
+    "ScoreCorrelations",
+    "Section",
     "SetEvaluation",
+    "TrueShapes",
     "WorkingPoint",
     "all_plots",
+    "anomalous_event_panels",
+    "anomalous_events",
     "channel_spectra",
     "closure_by_mass",
+    "correlation_by_mass",
     "evaluate",
+    "event_views",
     "headline",
     "improvement_uncertainty",
+    "jet_shape_panels",
+    "jet_shapes",
     "loss_curves",
     "mass_spectrum",
     "mean_image_panels",
@@ -51,7 +88,11 @@ __all__ = [
     "results_table",
     "roc_curve",
     "roc_curves",
+    "score_correlations",
     "score_plane_panels",
     "significance_improvement",
+    "spearman",
+    "true_shape_panels",
+    "true_shapes",
     "write_report",
 ]

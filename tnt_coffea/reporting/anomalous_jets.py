@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.errors import InputError
+from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.style import logarithmic, new_figure, styled
+from tnt_coffea.reporting.style import logarithmic, new_figure, shades, styled
 from tnt_coffea.reporting.wording import percent
 from tnt_coffea.taggers import Ranks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["JetImages", "mean_image_panels", "mean_images"]
+__all__ = ["JetImages", "mean_image_panels", "mean_images", "most_anomalous"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -88,20 +88,39 @@ def mean_images(sample: Sample, ranks: Ranks, top: float = 0.03) -> JetImages:
     Raises
     ------
     InputError
-        There is no event.
+        There is no event, or the skim holds no images.
     """
-    if not len(sample):
-        msg = "no event to take mean images of: does the skim hold any?"
-        raise InputError(msg)
-    chosen = np.argsort(-ranks.both, kind="stable")[: max(1, round(top * len(sample)))]
+    chosen = most_anomalous(sample, ranks, max(1, round(top * len(sample))))
     return JetImages(
         everything={jet: _mean(sample, jet, np.arange(len(sample))) for jet in JETS},
         anomalous={jet: _mean(sample, jet, np.sort(chosen)) for jet in JETS},
         events=len(sample),
         anomalous_events=len(chosen),
         top=top,
-        half_width=sample.settings.images.half_width,
+        half_width=sample.image_settings.half_width,
     )
+
+
+def most_anomalous(sample: Sample, ranks: Ranks, count: int) -> npt.NDArray[np.intp]:
+    """Return the rows with the highest ranks, the highest first; equal ones keep their order.
+
+    Raises
+    ------
+    InputError
+        There is no event.
+    TaggerError
+        The ranks are not those of this sample.
+    """
+    if not len(sample):
+        msg = "no event to show in the report: does the skim hold any in the fit range?"
+        raise InputError(msg)
+    if len(ranks.fold) != len(sample):
+        msg = (
+            f"ranks of {len(ranks.fold)} events for a sample of {len(sample)}; rank the sample "
+            "that is reported"
+        )
+        raise TaggerError(msg)
+    return np.argsort(-ranks.both, kind="stable")[:count]
 
 
 @styled
@@ -109,25 +128,25 @@ def mean_image_panels(images: JetImages) -> Figure:
     """Return the mean images of all and of the most anomalous events, heavy and light jets."""
     from matplotlib.colors import LogNorm
 
-    figure = new_figure(7.6, 7.0, square_panels=True)
+    figure = new_figure(6.4, 5.9, layout="compressed")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     highest = max(
         float(image.max())
         for group in (images.everything, images.anomalous)
         for image in group.values()
     )
-    norm = LogNorm(highest / 10**DECADES, highest, clip=True)
+    norm = LogNorm(highest / 10**DECADES, highest)
     half = images.half_width
     rows = (
-        (images.everything, f"all {images.events:,} events"),
-        (images.anomalous, f"top {percent(images.top)}: {images.anomalous_events:,} events"),
+        (images.everything, f"all ({images.events:,})"),
+        (images.anomalous, f"top {percent(images.top)} ({images.anomalous_events:,})"),
     )
     for row, (group, events) in zip(panels, rows, strict=True):
         for panel, jet in zip(row, JETS, strict=True):
             mesh = panel.imshow(
                 group[jet],
                 norm=norm,
-                cmap="viridis",
+                cmap=shades(),
                 origin="lower",
                 extent=(-half, half, -half, half),
                 interpolation="nearest",
@@ -144,7 +163,7 @@ def mean_image_panels(images: JetImages) -> Figure:
 
 
 def _mean(sample: Sample, jet: str, rows: npt.NDArray[np.intp]) -> Float64Array:
-    size = sample.settings.images.pixels
+    size = sample.image_settings.pixels
     total = np.zeros((size, size))
     # Dense images of all events would not fit into memory.
     for start in range(0, len(rows), BATCH):

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.anomalous_jets import JetImages
-from tnt_coffea.reporting.evaluation import Evaluation
+from tnt_coffea.reporting.views import EventViews
 from tnt_coffea.results import SearchResult
 
 __all__ = ["ReportContents"]
@@ -26,14 +25,14 @@ class ReportContents:
         Search histograms by tagger set, `hist.Hist`.
     thresholds
         X by tagger set, efficiency and fold.
-    evaluation
-        Against the truth; None where it is not known.
-    images
-        Mean jet images, if they were made.
+    views
+        What is shown of the events themselves; empty where they are not at hand.
     histories
         'kind/which' and history of every training, JSON values.
     accounting
         Where every event went, by stage: values of `accounting.Accounting.to_dict`.
+    duplicates
+        Dijets whose id an earlier one has; None where it is not known.
     stage_seconds
         Duration of every stage [s].
     """
@@ -42,8 +41,8 @@ class ReportContents:
     config: SearchConfig
     hists: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[float, Mapping[int, float]]] = field(default_factory=dict)
-    evaluation: Evaluation | None = None
-    images: JetImages | None = None
+    views: EventViews = field(default_factory=EventViews)
     histories: Sequence[tuple[str, Mapping[str, Any]]] = ()
     accounting: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    duplicates: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)

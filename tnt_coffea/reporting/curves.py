@@ -26,7 +26,7 @@ PANELS_IN_A_ROW = 3
 @styled
 def roc_curves(evaluation: Evaluation) -> Figure:
     """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
-    figure = new_figure(9.6, 5.0)
+    figure = new_figure(7.2, 4.6)
     linear, rejection = figure.subplots(1, 2)
     for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
         for jet, line in _JETS.items():
@@ -63,7 +63,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
 
     A curve ends where fewer than ten background events are left.
     """
-    figure = new_figure(7.2, 4.6)
+    figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     highest = 1.0
     for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
@@ -113,7 +113,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
 
     columns = min(len(kinds), PANELS_IN_A_ROW)
     rows = -(-len(kinds) // columns)
-    figure = new_figure(max(4.6, 3.5 * columns + 0.4), 2.9 * rows + 0.6)
+    figure = new_figure(max(5.2, 3.2 * columns + 0.4), 2.9 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
         for history in members:
@@ -164,9 +164,10 @@ def _working_points(axes: Axes, points: Sequence[Any], colour: str) -> None:
         axes.annotate(
             f"{100 * point.efficiency:g} %",
             (point.eps_signal, point.improvement),
-            xytext=(6, 5),
+            xytext=(0, 7),
             textcoords="offset points",
-            fontsize=8,
+            ha="center",
+            fontsize=9,
         )
 
 

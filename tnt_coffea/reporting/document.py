@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.reporting.contents import ReportContents
-from tnt_coffea.reporting.plots import Plot, all_plots
-from tnt_coffea.reporting.tables import evaluation_rows, summary
+from tnt_coffea.reporting.cuts import Step, cutflow, selection_flow
+from tnt_coffea.reporting.figures import Plot, Section
+from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.tables import correlation_rows, evaluation_rows, event_rows, summary
 from tnt_coffea.reporting.wording import (
     cautions,
+    coverage,
     duration,
     headline,
     percent,
@@ -26,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-# Inches from which a figure is too broad for a phone, and scrolls there.
-BROAD = 8.0
+# CSS pixels an inch of a figure takes at most: its text is then as large as the page's.
+PIXELS_AN_INCH = 105
 
 
 def write_report(path: Path, contents: ReportContents) -> list[Path]:
@@ -53,26 +58,37 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    panels: list[dict[str, Any]] = []
+    panels: dict[str, list[dict[str, Any]]] = {section.name: [] for section in Section}
     for plot in all_plots(contents):
         saved = plot.save(path.parent / "plots")
         written += saved
-        panels.append(_panel(plot, saved[0]))
+        panels[plot.section.name].append(_panel(plot, saved[0]))
+    views, provenance = contents.views, dict(contents.result.provenance)
     page = (
         _environment()
         .get_template("report.html")
         .render(
             headline=headline(contents.result, contents.config),
             cautions=cautions(contents.result, accounting),
+            coverage=coverage(contents.result, contents.config),
             summary=summary(contents.result, contents.config),
-            search_plots=[panel for panel in panels if not panel["truth"]],
-            truth_plots=[panel for panel in panels if panel["truth"]],
-            evaluation=contents.evaluation,
-            evaluated=evaluation_rows(contents.evaluation),
+            sections=Section,
+            plots=panels,
+            correlations=correlation_rows(views.correlations),
+            shown=views.shown,
+            events=event_rows(views.events),
+            true_events=[i for i, true in enumerate(views.events_are_signal, start=1) if true],
+            evaluation=views.evaluation,
+            evaluated=evaluation_rows(views.evaluation),
             accounting=accounting,
+            flows={stage: cutflow(account) for stage, account in accounting.items()},
+            duplicates=contents.duplicates,
+            selections=_selections(contents),
+            search=contents.config.search,
             stage_seconds=contents.stage_seconds,
             settings=contents.config.to_yaml(),
-            provenance=_flat(contents.result.provenance),
+            versions=_flat(_versions(provenance.pop("versions", {}))),
+            provenance=_flat(provenance),
         )
     )
     path.write_text(page, encoding="utf-8")
@@ -80,13 +96,34 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
 
 
 def _panel(plot: Plot, png: Path) -> dict[str, Any]:
+    # As saved: the backend rounds the size to pixels.
+    width, height = (int.from_bytes(png.read_bytes()[i : i + 4]) for i in (16, 20))
     return {
         "name": plot.name,
         "title": plot.title,
         "caption": plot.caption,
-        "truth": plot.truth,
-        "broad": bool(plot.figure.get_figwidth() > BROAD),
+        "alt": plot.alt,
+        "width": width,
+        "height": height,
+        "shown": round(plot.figure.get_figwidth() * PIXELS_AN_INCH),
         "png": base64.b64encode(png.read_bytes()).decode(),
+    }
+
+
+def _selections(contents: ReportContents) -> dict[str, tuple[tuple[Step, ...], ...]]:
+    search = contents.config.search
+    ranges = [(r.low, r.high) for r in (search.fit_range, search.window)]
+    return {
+        name: selection_flow(histogram, contents.thresholds[name], *ranges)
+        for name, histogram in contents.hists.items()
+    }
+
+
+def _versions(recorded: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **recorded,
+        **{f"{name} (plots)": version(name) for name in ("matplotlib", "mplhep")},
+        "python (report)": platform.python_version(),
     }
 
 
@@ -101,8 +138,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "set_name": set_name, "duration": duration}
+    environment.filters |= {
+        "duration": duration,
+        "percent": percent,
+        "set_name": set_name,
+        "tight": _tight,
+    }
     return environment
+
+
+def _tight(text: str) -> str:
+    """Return a text whose equations do not break over lines."""
+    return text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["channel_spectra", "mass_spectrum", "poisson_errors", "summed_channel"]
+__all__ = ["channel_spectra", "mass_spectrum", "summed_channel"]
 
 _SPARSE = 50.0
 """Below this many events in the fullest bin a peak is seen better on a linear axis."""
@@ -41,13 +41,13 @@ def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Fig
     title
         What was selected.
     """
-    figure = new_figure(7.2, 5.6)
+    figure = new_figure(6.2, 5.0)
     main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
     channel = summed_channel(result.channels)
     _spectrum(main, channel, window)
     main.set_ylabel(f"events / {_bin_width(channel):g} GeV")
     main.set_title(title)
-    main.legend(loc="upper right", title=_numbers(result), title_fontsize=9, alignment="left")
+    main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
     _pulls(low, channel, window)
     low.set_xlabel(MASS_LABEL)
     low.set_xlim(*result.fit_range)
@@ -61,11 +61,11 @@ def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> F
     n = len(result.channels)
     columns = min(n, PANELS_IN_A_ROW)
     rows = -(-n // columns)
-    figure = new_figure(3.6 * columns + 0.4, 2.9 * rows + 0.7)
+    figure = new_figure(3.2 * columns + 0.4, 2.9 * rows + 0.8)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, channel in zip(panels, result.channels, strict=False):
         _spectrum(panel, channel, window)
-        panel.set_title(f"{channel.name}: goodness of fit p = {channel.goodness_of_fit:.2g}")
+        panel.set_title(f"{channel.name}: goodness of fit p = {p_text(channel.goodness_of_fit)}")
         panel.tick_params(labelbottom=True)
         panel.set_xlabel(MASS_LABEL)
     for panel in panels[::columns]:
@@ -74,7 +74,7 @@ def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> F
         panel.remove()
     panels[0].set_xlim(*result.fit_range)
     panels[0].legend(fontsize=8)
-    figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
 
@@ -107,58 +107,62 @@ def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
     )
 
 
-def poisson_errors(observed: Float64Array) -> Float64Array:
-    """Return the (2, bin) lengths down and up to central 68.3 % Poisson intervals.
-
-    Source
-    ------
-    F. Garwood, Biometrika 28 (1936) 437.
-    """
-    from scipy.stats import chi2
-
-    tail = 0.158655
-    low = np.where(observed > 0, chi2.ppf(tail, 2 * np.maximum(observed, 1e-9)) / 2, 0.0)
-    high = chi2.isf(tail, 2 * (observed + 1)) / 2
-    return np.stack([observed - low, high - observed])
-
-
 def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
+    from mplhep import histplot
+
     edges, observed = np.array(channel.edges), np.array(channel.observed)
     expectations = np.array([channel.background, channel.signal_plus_background])
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
-    axes.stairs(
-        expectations[0], edges, baseline=None, color=BLUE, lw=1.8, label="background-only fit"
-    )
-    axes.stairs(
-        expectations[1],
-        edges,
-        baseline=None,
-        color=RED,
-        lw=1.5,
-        ls=(0, (4, 1.5)),
-        label="signal + background fit",
-    )
-    # On a logarithmic axis an empty bin has no place; on both its error bar would be all ink.
-    filled = observed > 0
-    centres = (edges[1:] + edges[:-1]) / 2
-    axes.errorbar(
-        centres[filled],
-        observed[filled],
-        yerr=poisson_errors(observed[filled]),
-        fmt="o",
-        ms=2.8,
-        lw=0.9,
-        color="black",
-        label="data",
-    )
+    for values, colour, line, label in (
+        (expectations[0], BLUE, "-", "background-only fit"),
+        (expectations[1], RED, (0, (4, 1.5)), "signal + background fit"),
+    ):
+        histplot(
+            (values, edges),
+            ax=axes,
+            yerr=False,
+            edges=False,
+            flow="none",
+            color=colour,
+            linestyle=line,
+            linewidth=1.7,
+            label=label,
+        )
+    _points(axes, observed, edges)
     top = max(observed.max(), expectations.max(), 1.0)
     if top < _SPARSE:
         axes.set_ylim(0, 1.9 * top)
     else:
         axes.set_yscale("log")
         logarithmic(axes.yaxis)
-        axes.set_ylim(0.3, top * 3)
+        axes.set_ylim(0.3, top * 9)
     axes.margins(x=0)
+
+
+def _points(axes: Axes, observed: Float64Array, edges: Float64Array) -> None:
+    """Draw counts with central 68.3 % Poisson intervals (Garwood's, as mplhep takes them)."""
+    from mplhep import histplot
+    from mplhep.error_estimation import poisson_interval
+
+    # On a logarithmic axis an empty bin has no place; on both its error bar would be all ink.
+    counts = np.where(observed > 0, observed, np.nan)
+    errors = np.full((2, len(observed)), np.nan)
+    if (observed > 0).any():
+        low, high = poisson_interval(observed, observed)
+        errors = np.where(observed > 0, [observed - low, high - observed], np.nan)
+    histplot(
+        (counts, edges),
+        ax=axes,
+        yerr=errors,
+        histtype="errorbar",
+        flow="none",
+        color="black",
+        marker="o",
+        markersize=3,
+        elinewidth=0.9,
+        capsize=0,
+        label="data",
+    )
 
 
 def _pulls(axes: Axes, channel: ChannelResult, window: Range) -> None:
@@ -181,7 +185,10 @@ def _bin_width(channel: ChannelResult) -> float:
 
 
 def _numbers(result: BumpHuntResult) -> str:
-    return (
-        f"Z = {result.z:.2f}, local p = {p_text(result.p_value)}\n"
-        f"signal {result.mu_hat:.0f} ± {result.mu_uncertainty:.0f} events"
-    )
+    lines = [
+        f"Z = {result.z:.2f}, local p = {p_text(result.p_value)}",
+        f"signal {result.mu_hat:.0f} ± {result.mu_uncertainty:.0f} events",
+    ]
+    if len(result.channels) == 1:
+        lines.append(f"goodness of fit p = {p_text(result.channels[0].goodness_of_fit)}")
+    return "\n".join(lines)

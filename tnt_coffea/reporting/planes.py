@@ -130,7 +130,7 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
     """
     from matplotlib.colors import LogNorm
 
-    figure = new_figure(8.6, 4.6, square_panels=True)
+    figure = new_figure(7.0, 4.0, layout="compressed")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     ratios = [_over_independent(counts, view) for counts in (view.outside, view.inside)]
     seen = np.concatenate([ratio[ratio > 0] for ratio in map(np.ravel, ratios)])
@@ -148,7 +148,7 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
             cmap="PuOr_r",
         )
         _lines(panel, view)
-        panel.set_title(f"{title}, {name}:\n{np.sum(counts):,.0f} events")
+        panel.set_title(f"{title}, {name}:\n{np.sum(counts):,.0f} events", fontsize=10)
         panel.set_xlabel("heavy-jet quantile [1]")
         panel.set_aspect("equal")
     panels[0].set_ylabel("light-jet quantile [1]")
@@ -162,7 +162,7 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
 @styled
 def closure_by_mass(closure: Closure, window: Range, title: str = "") -> Figure:
     """Return kappa = A D / (B C) beside the window, region by region, and all together."""
-    figure = new_figure(7.2, 3.6)
+    figure = new_figure(6.2, 3.6)
     axes = figure.subplots()
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window, left out")
     low, high = closure.kappa - closure.uncertainty, closure.kappa + closure.uncertainty
@@ -227,17 +227,17 @@ def _over_independent(counts: tuple[tuple[float, ...], ...], view: PlaneView) ->
 def _lines(axes: Axes, view: PlaneView) -> None:
     low = view.background_quantile
     axes.plot([0, low, low], [low, low, 0], color="black", lw=1.1, ls=":")
-    axes.text(low / 2, low / 2, f"both low\n(< {low:g})", ha="center", va="center", fontsize=8)
+    axes.text(low / 2, low / 2, f"both low\n(< {low:g})", ha="center", va="center", fontsize=9)
     for efficiency, x in view.working_points:
         axes.plot([x, x, 1], [1, x, x], color="black", lw=1.1)
         axes.annotate(
             f"{100 * efficiency:g} %",
-            (x, 1),
-            xytext=(2, -3),
+            (x, x),
+            xytext=(2, 2),
             textcoords="offset points",
             ha="left",
-            va="top",
-            fontsize=8,
+            va="bottom",
+            fontsize=9,
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tnt_coffea.reporting import anomalous_jets, curves, mass_spectra, planes
-from tnt_coffea.reporting.wording import percent, set_name, with_article
+from tnt_coffea.reporting import (
+    anomalous_jets,
+    correlations,
+    curves,
+    mass_spectra,
+    mass_tau21,
+    planes,
+    single_events,
+)
+from tnt_coffea.reporting.figures import Plot, Section
+from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
 from tnt_coffea.stats.bump_results import BumpHuntResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from tnt_coffea.reporting.anomalous_jets import JetImages
     from tnt_coffea.reporting.contents import ReportContents
+    from tnt_coffea.reporting.single_events import AnomalousEvent
 
-__all__ = ["Plot", "all_plots"]
-
-
-@dataclass(frozen=True, eq=False)
-class Plot:
-    """A figure, what it shows, and its numbers.
-
-    Attributes
-    ----------
-    name
-        Stem of its files.
-    title
-        What it shows, in a few words.
-    caption
-        How to read it.
-    figure
-        The figure.
-    data
-        Its numbers, JSON values.
-    truth
-        Whether it needed the truth.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    data: Any
-    truth: bool = False
-
-    def save(self, folder: Path) -> list[Path]:
-        """Write PNG, PDF and JSON into a folder; the same plot gives the same bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{self.name}.{suffix}" for suffix in ("png", "pdf", "json")]
-        self.figure.savefig(paths[0], metadata={"Software": None})
-        # The layout is found once: it takes longer than the drawing.
-        self.figure.set_layout_engine("none")
-        self.figure.savefig(paths[1], metadata={"CreationDate": None})
-        paths[2].write_text(json.dumps(self.data, sort_keys=True, allow_nan=False) + "\n")
-        return paths
+__all__ = ["all_plots"]
 
 
 def all_plots(contents: ReportContents) -> Iterator[Plot]:
@@ -64,18 +31,8 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
     yield from _score_planes(contents)
     yield from _closures(contents)
-    if contents.images is not None:
-        top = percent(contents.images.top)
-        yield Plot(
-            "mean-images",
-            "Mean jet images",
-            "Mean images of the heavier and the lighter jet of an event: all events above, below "
-            f"the {top} that Tag N' Train ranks most anomalous. Jets are centred, turned and "
-            "reflected; the colour scale is logarithmic and shared, and pixels below its end "
-            "have the darkest colour.",
-            anomalous_jets.mean_image_panels(contents.images),
-            contents.images.to_dict(),
-        )
+    yield from _correlations(contents)
+    yield from _jets(contents)
     losses = curves.loss_curves(contents.histories)
     if losses is not None:
         yield Plot(
@@ -85,6 +42,8 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
             "weights were kept.",
             losses,
             [[name, dict(history)] for name, history in contents.histories],
+            Section.TRAINING,
+            f"Training and validation losses per epoch of {len(contents.histories)} trainings.",
         )
     yield from _truth_plots(contents)
 
@@ -112,6 +71,10 @@ def _spectrum(
         f"background-only fit.{summed if several else ''}",
         mass_spectra.mass_spectrum(found, window, title),
         found.to_dict(),
+        Section.MASS,
+        f"Spectrum of {chosen} in the dijet mass with a background-only and a signal plus "
+        f"background fit, and pulls below. Z is {found.z:.2f}, the local p-value "
+        f"{p_text(found.p_value)}, the fitted signal {found.mu_hat:.0f} events.",
     )
     if several:
         yield Plot(
@@ -121,6 +84,9 @@ def _spectrum(
             "all share one signal strength.",
             mass_spectra.channel_spectra(found, window, title),
             found.to_dict(),
+            Section.MASS,
+            f"Spectra of {chosen} with their fits, one panel for each of the "
+            f"{len(found.channels)} channels.",
         )
 
 
@@ -142,6 +108,9 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
             "the folds) of each selection; dotted: both jets low.",
             planes.score_plane_panels(view, set_name(name)),
             view.to_dict(),
+            Section.SCORES,
+            "Two maps of events over the expectation of independent scores, by the quantiles of "
+            "the heavy and the light jet: outside and inside the window.",
         )
 
 
@@ -160,32 +129,117 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
                 found.closure, _range(contents.config.search.window), set_name(name)
             ),
             found.closure.to_dict(),
+            Section.SCORES,
+            f"Closure factor against the dijet mass; outside the window it is "
+            f"{found.closure.kappa:.2f} ± {found.closure.uncertainty:.2f} altogether.",
         )
 
 
+def _correlations(contents: ReportContents) -> Iterator[Plot]:
+    found = contents.views.correlations
+    if found:
+        yield Plot(
+            "score-correlations",
+            "Correlation of the two jets' scores",
+            "Spearman's rank correlation of the heavy and the light jet's quantiles in slices of "
+            "m_jj, with statistical uncertainties; the bands are all events outside the window, "
+            "where signal is rare. ABCD needs it to be near 0; a signal makes it rise in the "
+            "window, and so does any other dependence. No truth is used.",
+            correlations.correlation_by_mass(found, _range(contents.config.search.window)),
+            {name: correlation.to_dict() for name, correlation in found.items()},
+            Section.SCORES,
+            "Rank correlation of the two scores against the dijet mass, by tagger set; the "
+            "numbers by region are in the table.",
+        )
+
+
+def _jets(contents: ReportContents) -> Iterator[Plot]:
+    views, taggers = contents.views, with_article(contents.views.shown)
+    if views.images is not None:
+        yield from _images(views.images, views.events, taggers)
+    if views.shapes is not None:
+        yield Plot(
+            "jet-shapes",
+            "Jet mass and N-subjettiness ratio of the most anomalous events",
+            f"Mass against τ21 of the jets of the {percent(views.shapes.top)} of events that "
+            f"{taggers} ranks most anomalous, over all events of the fit range. A low τ21 means "
+            "two prongs.",
+            mass_tau21.jet_shape_panels(views.shapes),
+            views.shapes.to_dict(),
+            Section.JETS,
+            "Scatter of jet mass against tau21, heavy and light jets: the most anomalous events "
+            "over the density of all.",
+        )
+
+
+def _images(means: JetImages, events: tuple[AnomalousEvent, ...], taggers: str) -> Iterator[Plot]:
+    top = percent(means.top)
+    yield Plot(
+        "mean-images",
+        "Mean jet images",
+        "Mean images of the heavier and the lighter jet of an event: all events of the fit range "
+        f"above, below the {top} that {taggers} ranks most anomalous. Jets are centred, turned "
+        "and reflected; the colour scale is logarithmic and shared; pixels below its end are "
+        "white.",
+        anomalous_jets.mean_image_panels(means),
+        means.to_dict(),
+        Section.JETS,
+        "Four mean jet images: heavy and light jets, of all events and of the most anomalous.",
+    )
+    yield Plot(
+        "anomalous-events",
+        "The most anomalous events",
+        f"Heavy (left) and light (right) jet of the {len(events)} events that {taggers} ranks "
+        "highest, with m_jj and the masses of both jets; the first row repeats the mean images "
+        f"of all events and of the top {top}. The table has the numbers.",
+        single_events.anomalous_event_panels(events, means),
+        [event.to_dict() for event in events],
+        Section.JETS,
+        f"Images of both jets of the {len(events)} most anomalous events, below the mean images.",
+    )
+
+
 def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
-    if contents.evaluation is None:
+    views = contents.views
+    if views.evaluation is None:
         return
-    data = contents.evaluation.to_dict()
+    data = views.evaluation.to_dict()
     yield Plot(
         "roc",
         "ROC curves",
         "Left: signal against background efficiency from out-of-fold quantiles in the fit range, "
         "'both jets' by the lower one of the two. Right: the same as background rejection, "
         "where at least ten background events are left.",
-        curves.roc_curves(contents.evaluation),
+        curves.roc_curves(views.evaluation),
         data,
-        truth=True,
+        Section.TRUTH,
+        "ROC curves of every tagger set and jet; the areas are in the table.",
     )
     yield Plot(
         "improvement",
         "Significance improvement",
         "Factor by which a selection on both jets raises S / sqrt(B) in the window; bands and "
         "bars are binomial uncertainties.",
-        curves.significance_improvement(contents.evaluation),
+        curves.significance_improvement(views.evaluation),
         data,
-        truth=True,
+        Section.TRUTH,
+        "Significance improvement against signal efficiency; the working points are in the table.",
     )
+    if views.shapes is not None and views.true_shapes is not None:
+        top = percent(views.shapes.top)
+        yield Plot(
+            "jet-shapes-truth",
+            "Jet mass and N-subjettiness ratio beside the truth",
+            f"Left: the jets of the {top} of events that {with_article(views.shown)} ranks most "
+            "anomalous, marked by what they truly are. Right: all background events of the fit "
+            "range in grey, and the smallest areas that hold 68 % and 90 % of the signal.",
+            mass_tau21.true_shape_panels(views.shapes, views.true_shapes),
+            views.shapes.to_dict() | views.true_shapes.to_dict(),
+            Section.TRUTH,
+            f"Jet mass against tau21 by truth: {int(views.true_shapes.anomalous_is_signal.sum())} "
+            f"of the {len(views.true_shapes.anomalous_is_signal)} most anomalous events are "
+            "signal.",
+        )
 
 
 def _range(values: Any) -> tuple[float, float]:

@@ -1,6 +1,6 @@
-"""How figures look: one style for all of them, applied to nothing else.
+"""How figures look: mplhep's style in sizes for a page, applied to our figures and nothing else.
 
-Matplotlib is imported on first use and its pyplot state is never touched.
+Matplotlib and mplhep are imported on first use; no figure belongs to pyplot.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -26,15 +27,18 @@ __all__ = [
     "logarithmic",
     "new_figure",
     "power_of_ten",
+    "shades",
     "styled",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Layout = Literal["constrained", "compressed"] | None
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-# Six colours that stay apart for colour-blind readers; source: M. Petroff, arXiv:2107.02270.
+# Six colours that stay apart for colour-blind readers, also mplhep's own cycle;
+# source: M. Petroff, arXiv:2107.02270.
 BLUE, ORANGE, RED, PURPLE, GREY, VIOLET = (
     "#5790fc",
     "#f89c20",
@@ -45,36 +49,28 @@ BLUE, ORANGE, RED, PURPLE, GREY, VIOLET = (
 )
 COLOURS = (BLUE, ORANGE, RED, PURPLE, GREY, VIOLET)
 
-# The conventions of collider experiments (ticks inwards on all sides, axis titles at the
-# ends, no frame around legends) in sizes for a page of text.
-_RC: Mapping[str, Any] = {
-    "axes.grid": False,
-    "axes.labelsize": 11,
+# mplhep draws for slides of 10 x 10 inches; these are its proportions on a page. A page is read
+# on phones too, so figures are narrow and their text is not small.
+_PAGE: Mapping[str, Any] = {
+    "axes.labelsize": 12,
     "axes.linewidth": 0.9,
-    "axes.titlesize": 10.5,
+    "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "figure.dpi": 150,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
+    "font.size": 11,
+    "legend.borderpad": 0.4,
+    "legend.fontsize": 10,
     "lines.linewidth": 1.7,
-    "mathtext.fontset": "dejavusans",
     "savefig.facecolor": "white",
     "svg.hashsalt": "tnt_coffea",
-    "xaxis.labellocation": "right",
-    "xtick.direction": "in",
+    "xtick.labelsize": 10.5,
+    "xtick.major.pad": 4,
     "xtick.major.size": 6,
     "xtick.minor.size": 3,
-    "xtick.minor.visible": True,
-    "xtick.top": True,
-    "yaxis.labellocation": "top",
-    "ytick.direction": "in",
+    "ytick.labelsize": 10.5,
+    "ytick.major.pad": 4,
     "ytick.major.size": 6,
     "ytick.minor.size": 3,
-    "ytick.minor.visible": True,
-    "ytick.right": True,
 }
 
 
@@ -87,26 +83,26 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
         with mpl.rc_context():
             # From matplotlib's defaults, so that a user's own style has no say.
-            mpl.rcParams.update({**_plain_defaults(), **_RC})
-            mpl.rcParams["axes.prop_cycle"] = f"cycler('color', {list(COLOURS)})"
+            mpl.rcParams.update({**_plain_defaults(), **_mplhep_style(), **_PAGE})
             return draw(*args, **kwargs)
 
     return wrapper
 
 
-def new_figure(width: float, height: float, *, square_panels: bool = False) -> Figure:
+def new_figure(width: float, height: float, layout: Layout = "constrained") -> Figure:
     """Return an empty figure that belongs to no window.
 
     Parameters
     ----------
     width, height
         Inches.
-    square_panels
-        Whether the panels keep an aspect of their own, and space between them goes.
+    layout
+        'compressed' where panels keep an aspect of their own, so that space between them
+        goes; None where the caller places them.
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="compressed" if square_panels else "constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def logarithmic(axis: Axis) -> None:
@@ -128,8 +124,26 @@ def power_of_ten(value: float) -> str:
     return f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
+def shades() -> Colormap:
+    """Return a map from light to dark, with white for what is empty or below its range.
+
+    Lightness alone orders it, so colour blindness and grey prints do no harm.
+    """
+    import matplotlib as mpl
+
+    return mpl.colormaps["magma_r"].with_extremes(under="white", bad="white")
+
+
 def _plain_defaults() -> dict[str, Any]:
     import matplotlib as mpl
 
     # Choosing a backend would load pyplot.
     return {key: value for key, value in mpl.rcParamsDefault.items() if "backend" not in key}
+
+
+def _mplhep_style() -> dict[str, Any]:
+    from mplhep import style
+
+    # Its fonts lack the primes and superscripts of our labels, which DejaVu has.
+    skipped = ("font.", "mathtext.")
+    return {key: value for key, value in style.ROOT.items() if not key.startswith(skipped)}

@@ -6,13 +6,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
+from tnt_coffea.reporting.single_events import AnomalousEvent
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
 from tnt_coffea.stats.bump_results import BumpHuntResult
 
-__all__ = ["EvaluationRow", "Summary", "SummaryRow", "evaluation_rows", "summary"]
+__all__ = [
+    "EvaluationRow",
+    "Summary",
+    "SummaryRow",
+    "correlation_rows",
+    "evaluation_rows",
+    "event_rows",
+    "summary",
+]
+
+_EVENT_COLUMNS = {
+    "mass": ("mass [GeV]", ".0f"),
+    "tau21": ("τ21", ".2f"),
+    "pt": ("pT [GeV]", ".0f"),
+    "n_constituents": ("particles", ".0f"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,44 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
         )
         for name, found in evaluation.sets.items()
     ]
+
+
+def correlation_rows(correlations: Mapping[str, ScoreCorrelations]) -> list[dict[str, str]]:
+    """Return Spearman's coefficients as text: `taggers`, and one column a region."""
+    return [
+        {"taggers": set_name(name)} | {r.region: _correlation_text(r) for r in found.regions}
+        for name, found in correlations.items()
+    ]
+
+
+def event_rows(events: Iterable[AnomalousEvent]) -> list[dict[str, str]]:
+    """Return the most anomalous events as text, one row each; 'a / b' is heavy / light jet."""
+
+    def both(event: AnomalousEvent, name: str) -> str:
+        values = [jet.observables[name] for jet in event.jets.values()]
+        return " / ".join(f"{value:{_EVENT_COLUMNS[name][1]}}" for value in values)
+
+    return [
+        {
+            "#": f"{number}",
+            "m_jj [GeV]": f"{event.m_jj:.0f}",
+            **{
+                shown: both(event, name)
+                for name, (shown, _) in _EVENT_COLUMNS.items()
+                if name in event.jets["heavy"].observables
+            },
+            "quantile": " / ".join(f"{jet.quantile:.4f}" for jet in event.jets.values()),
+            "fold": f"{event.fold}",
+            "event id": event.event_id,
+        }
+        for number, event in enumerate(events, start=1)
+    ]
+
+
+def _correlation_text(found: RankCorrelation) -> str:
+    if found.coefficient is None:
+        return "-"
+    return f"{found.coefficient:+.3f} ± {found.uncertainty:.3f}"
 
 
 def _point_texts(point: WorkingPoint) -> dict[str, str]:

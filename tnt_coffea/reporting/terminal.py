@@ -52,10 +52,10 @@ def results_table(
 
 def _tests(found: Summary) -> Table:
     table = _table(
-        "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is", "notes")
+        "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is",), ("notes",)
     )
     for row in found.rows:
-        notes = ",".join(map(str, row.notes))
+        notes = ", ".join(map(str, row.notes))
         _add(
             table,
             # Eighty columns have to do.
@@ -116,7 +116,11 @@ def _times(stage_seconds: Mapping[str, float]) -> Table:
 
 
 def _table(
-    title: str, texts: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...] = ()
+    title: str,
+    texts: tuple[str, ...],
+    numbers: tuple[str, ...],
+    more: tuple[str, ...] = (),
+    folded: tuple[str, ...] = (),
 ) -> Table:
     from rich import box
     from rich.table import Table
@@ -133,7 +137,9 @@ def _table(
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     for name in more:
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
+    for name in folded:
+        table.add_column(name, overflow="fold")
     return table
 
 

@@ -11,7 +11,17 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdResult
 from tnt_coffea.stats.bump_results import COMBINATION_NOTE
 
-__all__ = ["cautions", "duration", "headline", "p_text", "percent", "set_name", "with_article"]
+__all__ = [
+    "cautions",
+    "coverage",
+    "duration",
+    "headline",
+    "odds",
+    "p_text",
+    "percent",
+    "set_name",
+    "with_article",
+]
 
 _SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
@@ -27,6 +37,19 @@ def p_text(p_value: float) -> str:
         return text
     digits, exponent = text.split("e")
     return f"{digits}{_TIMES}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+
+
+def odds(p_value: float) -> str:
+    """Return a p-value as a frequency in words: 'about 1 in 5.6 million'."""
+    if p_value >= 0.095:
+        return f"about {round(10 * p_value)} in 10"
+    if p_value < 1e-12:
+        return "less than 1 in a trillion"
+    n = float(f"{1 / p_value:.2g}")
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if n >= size:
+            return f"about 1 in {n / size:g}{word}"
+    return f"about 1 in {n:,.0f}"
 
 
 def percent(share: float) -> str:
@@ -63,6 +86,51 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
         f"of {p_text(before.p_value)} (Z = {before.z:.2f}): {_verdict(before.p_value)}."
     )
     return first, _after(result, config), _meaning(result)
+
+
+def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
+    """Return what the p-values say in plain words, and what they leave out.
+
+    Parameters
+    ----------
+    result
+        The search.
+    config
+        The settings that it was made with.
+    """
+    before, bump = result.before, config.fit.bump
+    tests = {"in all dijets": before}
+    tests |= {f"with {with_article(name)}": found for name, found in result.after.items()}
+    chances = "; ".join(f"{where}, {odds(found.p_value)}" for where, found in tests.items())
+    notes = [
+        "How often background alone would give an excess at least this large here, if the "
+        f"background function is right: {chances}. This is not the chance that there is no signal."
+    ]
+    if any(found.calibration == "asymptotic" for found in tests.values()):
+        notes.append(
+            "Asymptotic means that the large-sample form of the test statistic was taken "
+            "(arXiv:1007.1727) and not checked with toys in this search; with few events under the "
+            "peak it is approximate, and tiny values hold to their order of magnitude at best."
+        )
+    notes.append(
+        f"Look-elsewhere: the p-values are for a mass of {bump.mass:g} GeV and a width of "
+        f"{bump.width:g} GeV, fixed before the data were looked at. Other masses and widths that "
+        f"might have been tried are not accounted for, nor that {len(tests)} "
+        f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
+        "picked."
+    )
+    if any(COMBINATION_NOTE in found.notes for found in result.after.values()):
+        notes.append(
+            "Folds: each fold's taggers were trained on the other folds, so the folds are not "
+            "independent. Their combination was not calibrated with background-only searches that "
+            "train anew, which is the test to ask for before quoting a significance."
+        )
+    notes.append(
+        "Systematic uncertainties: the background's parameters float in the fits and ABCD has a "
+        "closure uncertainty. Jet energy scale and resolution, the signal's shape, and a selection "
+        "that bends the background's spectrum are not covered."
+    )
+    return notes
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:

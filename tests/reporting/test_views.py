@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tnt_coffea.accounting import Accounting
+from tnt_coffea.config import SkimSettings
+from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.reporting import (
+    ReportContents,
+    all_plots,
+    anomalous_event_panels,
+    anomalous_events,
+    event_views,
+    jet_shapes,
+    true_shapes,
+)
+from tnt_coffea.reporting.cuts import cutflow, selection_flow
+from tnt_coffea.taggers import Ranks
+
+
+def views_of(search, **changes):
+    sample = replace(search.sample, **changes)
+    return event_views(sample, search.ranks, search.thresholds, search.config.search)
+
+
+def without_images(search):
+    """The same dijets in a skim that holds neither images nor jet observables but the pT."""
+    settings = SkimSettings(images=None, observables=("pt",))
+    return views_of(search, settings=settings, pixels={})
+
+
+def test_the_most_anomalous_events_come_in_order(search):
+    ranks = search.ranks["tnt"]
+    events = anomalous_events(search.sample, ranks, count=8)
+
+    rows = np.argsort(-ranks.both, kind="stable")[:8]
+    assert [event.event_id for event in events] == [
+        f"{i:016x}" for i in search.sample.event_id[rows].tolist()
+    ]
+    assert [event.rank for event in events] == sorted(ranks.both, reverse=True)[:8]
+    first, row = events[0], rows[0]
+    assert first.m_jj == search.sample.m_jj[row]
+    assert first.fold == ranks.fold[row]
+    assert first.jets["light"].quantile == ranks.light[row]
+    for jet in ("heavy", "light"):
+        observables = first.jets[jet].observables
+        assert observables["tau21"] == search.sample.columns[f"{jet}_tau21"][row]
+        image = search.sample.images(jet, rows[:1])[0, 0]
+        np.testing.assert_array_equal(first.jets[jet].image, image)
+
+
+def test_equal_ranks_go_by_event_id(search):
+    n = len(search.sample)
+    same = Ranks(np.zeros(n, np.int64), np.full(n, 0.5), np.full(n, 0.5))
+
+    events = anomalous_events(search.sample, same, count=3)
+
+    assert [event.event_id for event in events] == [
+        f"{i:016x}" for i in np.sort(search.sample.event_id)[:3].tolist()
+    ]
+
+
+def test_no_more_events_than_there_are(search):
+    rows = np.arange(3)
+    ranks = Ranks(*(column[rows] for column in vars(search.ranks["tnt"]).values()))
+
+    events = anomalous_events(search.sample.select(rows), ranks)
+
+    assert len(events) == 3
+    with pytest.raises(InputError, match="no event"):
+        anomalous_events(search.sample.select(rows[:0]), ranks)
+    with pytest.raises(TaggerError, match="rank the sample"):
+        anomalous_events(search.sample, ranks)
+
+
+def test_shapes_hold_every_jet_and_the_top_one_percent(search):
+    ranks = search.ranks["tnt"]
+    shapes = jet_shapes(search.sample, ranks)
+
+    rows = np.argsort(-ranks.both, kind="stable")[: round(0.01 * len(search.sample))]
+    for jet in ("heavy", "light"):
+        mass = search.sample.columns[f"{jet}_mass"]
+        np.testing.assert_allclose(shapes.mass[jet], mass[rows])
+        inside = mass <= shapes.mass_edges[jet][-1]
+        assert shapes.everything[jet].sum() == inside.sum()
+        assert shapes.mass[jet].max() < shapes.mass_edges[jet][-1]
+    truth = true_shapes(search.sample, ranks, shapes)
+    np.testing.assert_array_equal(truth.anomalous_is_signal, search.sample.label[rows] > 0)
+    for jet in ("heavy", "light"):
+        np.testing.assert_allclose(
+            truth.signal[jet] + truth.background[jet], shapes.everything[jet]
+        )
+
+
+def test_views_are_of_the_fit_range(search):
+    views = views_of(search)
+    fit = search.fit_range
+    m_jj = search.sample.m_jj
+
+    inside = (m_jj >= fit.low) & (m_jj < fit.high)
+    assert views.shown == "tnt"
+    assert views.images.events == inside.sum()
+    assert all(fit.low <= event.m_jj < fit.high for event in views.events)
+    assert set(views.correlations) == {"autoencoder", "tnt"}
+    truth = dict(zip(search.sample.event_id.tolist(), search.sample.label > 0, strict=True))
+    assert list(views.events_are_signal) == [truth[int(e.event_id, 16)] for e in views.events]
+
+
+def test_unknown_labels_leave_out_the_truth_and_nothing_else(search):
+    known = views_of(search)
+    views = views_of(search, label=np.full(len(search.sample), -1, np.int8))
+
+    assert views.evaluation is None
+    assert views.true_shapes is None
+    assert views.events_are_signal == ()
+    assert views.events == known.events
+    assert views.correlations == known.correlations
+
+
+def test_one_score_an_event_has_no_correlation(search):
+    ranks = search.ranks["tnt"]
+    both = {"tnt": Ranks(ranks.fold, ranks.heavy, ranks.heavy)}
+
+    views = event_views(search.sample, both, search.thresholds, search.config.search)
+
+    assert views.correlations == {}
+
+
+def test_a_skim_without_images_or_masses_has_fewer_plots(search):
+    views = without_images(search)
+
+    assert views.images is None
+    assert views.shapes is None
+    assert views.events[0].jets["heavy"].image is None
+    assert set(views.events[0].jets["heavy"].observables) == {"pt"}
+    with pytest.raises(InputError, match="skim with images"):
+        anomalous_event_panels(views.events, views_of(search).images)
+    contents = ReportContents(replace(search.result, after={}, abcd={}), search.config, views=views)
+    names = {plot.name for plot in all_plots(contents)}
+    assert names == {"spectrum-before", "score-correlations", "roc", "improvement"}
+
+
+def test_missing_columns_are_named(search):
+    sample = replace(search.sample, columns={"m_jj": search.sample.m_jj})
+
+    with pytest.raises(InputError, match="no mass and no tau21"):
+        jet_shapes(sample, search.ranks["tnt"])
+
+
+def test_the_cutflow_ends_at_the_selected_events():
+    account = Accounting(1000, 600, {"two_jets": 100, "trigger": 250}, {"a": (50, "broken")})
+    steps = cutflow(account)
+
+    assert [(step.cut, step.events) for step in steps] == [
+        ("events in", 1000),
+        ("could be read", 950),
+        ("two_jets", 850),
+        ("trigger", 600),
+        ("selected", 600),
+    ]
+    assert steps[2].of_previous == pytest.approx(850 / 950)
+    assert steps[3].of_all == pytest.approx(0.6)
+    assert steps[0].of_previous is None
+    assert [step.of_all for step in cutflow(Accounting(0, 0))] == [None, None]
+
+
+def test_selections_are_counted_as_on_the_events(search):
+    fit, window = search.fit_range, search.window
+    flows = selection_flow(
+        search.hists["tnt"],
+        search.thresholds["tnt"],
+        (fit.low, fit.high),
+        (window.low, window.high),
+    )
+
+    ranks, m_jj = search.ranks["tnt"], search.sample.m_jj
+    for steps, mass_range in zip(flows, (fit, window), strict=True):
+        inside = (m_jj >= mass_range.low) & (m_jj < mass_range.high)
+        expected = [inside.sum()]
+        for _, points in sorted(search.thresholds["tnt"].items(), reverse=True):
+            x = np.array([points[fold] for fold in ranks.fold])
+            expected.append((inside & (ranks.both > x)).sum())
+        assert [step.events for step in steps] == expected

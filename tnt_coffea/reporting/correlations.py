@@ -1,0 +1,268 @@
+"""Correlation of the two jets' scores, which the ABCD estimate needs to be small."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import MassRange
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, styled
+from tnt_coffea.reporting.wording import set_name
+from tnt_coffea.taggers import Ranks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "RankCorrelation",
+    "ScoreCorrelations",
+    "correlation_by_mass",
+    "score_correlations",
+    "spearman",
+]
+
+Float64Array = npt.NDArray[np.float64]
+
+FEWEST = 300
+"""Events a slice in m_jj has at least: its correlation is then known to 0.06."""
+MOST_SLICES = 4
+_FEWEST_FOR_ANY = 4
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's coefficient of q_heavy and q_light in a region of m_jj.
+
+    Attributes
+    ----------
+    region
+        What readers call it.
+    mass_range
+        Its hull in m_jj [GeV].
+    events
+        Effective number of events, (sum w)^2 / sum w^2.
+    coefficient, uncertainty
+        Of `spearman`; None where there are too few events.
+    """
+
+    region: str
+    mass_range: tuple[float, float]
+    events: float
+    coefficient: float | None
+    uncertainty: float | None
+
+
+@dataclass(frozen=True)
+class ScoreCorrelations:
+    """How far the scores of the two jets depend on each other; no truth enters.
+
+    Attributes
+    ----------
+    regions
+        The fit range, the fit range outside the window (poor in signal), the window.
+    slices
+        Slices in m_jj: those beside the window hold about the same number of events on
+        either side of it, the window is one.
+    """
+
+    regions: tuple[RankCorrelation, ...]
+    slices: tuple[RankCorrelation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            kind: [
+                {**asdict(found), "mass_range": list(found.mass_range)}
+                for found in getattr(self, kind)
+            ]
+            for kind in ("regions", "slices")
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ScoreCorrelations:
+        """Return the inverse of `to_dict`."""
+
+        def read(rows: Sequence[Mapping[str, Any]]) -> tuple[RankCorrelation, ...]:
+            return tuple(
+                RankCorrelation(**{**row, "mass_range": tuple(row["mass_range"])}) for row in rows
+            )
+
+        return cls(read(values["regions"]), read(values["slices"]))
+
+
+def score_correlations(
+    sample: Sample, ranks: Ranks, window: MassRange, fit_range: MassRange
+) -> ScoreCorrelations:
+    """Return the correlations of the two jets' quantiles, in regions and slices of m_jj.
+
+    Parameters
+    ----------
+    sample
+        Dijets; labels are not used.
+    ranks
+        Their quantiles.
+    window, fit_range
+        Ranges in m_jj, lower edge included; the window lies in the fit range.
+
+    Raises
+    ------
+    TaggerError
+        The ranks are not those of this sample.
+    """
+    if len(ranks.fold) != len(sample):
+        msg = (
+            f"ranks of {len(ranks.fold)} events for a sample of {len(sample)}; rank the sample "
+            "that is reported"
+        )
+        raise TaggerError(msg)
+    m_jj = sample.m_jj
+
+    def found(region: str, rows: npt.NDArray[np.bool_], hull: tuple[float, float]) -> Any:
+        weight = sample.weight[rows]
+        value, error = spearman(ranks.heavy[rows], ranks.light[rows], weight)
+        return RankCorrelation(region, hull, _effective(weight), value, error)
+
+    def between(low: float, high: float) -> npt.NDArray[np.bool_]:
+        return (m_jj >= low) & (m_jj < high)
+
+    whole, inside = (fit_range.low, fit_range.high), (window.low, window.high)
+    outside = between(*whole) & ~between(*inside)
+    edges = _slices(m_jj[between(*whole)], inside, whole)
+    return ScoreCorrelations(
+        regions=(
+            found("whole fit range", between(*whole), whole),
+            found("outside the window", outside, whole),
+            found("in the window", between(*inside), inside),
+        ),
+        slices=tuple(
+            found(f"{low:.0f}-{high:.0f} GeV", between(low, high), (low, high))
+            for low, high in itertools.pairwise(edges)
+        ),
+    )
+
+
+def spearman(
+    x: Float64Array, y: Float64Array, weight: Float64Array | None = None
+) -> tuple[float, float] | tuple[None, None]:
+    r"""Return Spearman's rank correlation of two columns and its standard deviation.
+
+    With U and V the mid-ranks in (0, 1), rho is their linear correlation. To first order each
+    event i moves it by
+
+    psi_i = [(u_i - 1/2)(v_i - 1/2) + E_j 1(u_j >= u_i)(v_j - 1/2)
+             + E_j 1(v_j >= v_i)(u_j - 1/2)] / (sigma_U sigma_V) - its mean,
+
+    the last two terms because an event also shifts the ranks of those above it (equal ones
+    count half); the variance is that of the mean of psi. It holds under dependence, and is
+    1 / n without it.
+
+    Parameters
+    ----------
+    x, y
+        (event,), any increasing scale.
+    weight
+        (event,), positive; 1 if not given.
+
+    Returns
+    -------
+    Coefficient and uncertainty; two None below four events, or where a column is constant.
+
+    Source
+    ------
+    C. B. Borkowf, Comput. Stat. Data Anal. 39 (2002) 271 (variance under dependence).
+    """
+    w = np.ones(len(x)) if weight is None else weight
+    if len(x) < _FEWEST_FOR_ANY:
+        return None, None
+    u, v = (_mid_ranks(column, w) - 0.5 for column in (x, y))
+    share = w / w.sum()
+    spread = float(np.sqrt((share * u**2).sum() * (share * v**2).sum()))
+    if spread == 0:
+        return None, None
+    rho = float((share * u * v).sum()) / spread
+    psi = (u * v + _above(u, share * v) + _above(v, share * u)) / spread
+    psi -= (share * psi).sum()
+    return rho, float(np.sqrt((share**2 * psi**2).sum()))
+
+
+@styled
+def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: Any) -> Figure:
+    """Return Spearman's coefficient against m_jj, and its value outside the window as a band.
+
+    Parameters
+    ----------
+    correlations
+        By the tagger set's name.
+    window
+        (low, high) in m_jj [GeV].
+    """
+    figure = new_figure(6.2, 4.0)
+    axes = figure.subplots()
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
+    axes.axhline(0, color="black", lw=0.9, ls=":", label="independent scores")
+    markers = "osD^v"
+    for k, (name, found) in enumerate(correlations.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        outside = found.regions[1]
+        known = [s for s in found.slices if s.coefficient is not None]
+        edges = np.array([s.mass_range for s in known]).reshape(-1, 2)
+        axes.errorbar(
+            edges.mean(axis=1),
+            np.array([s.coefficient for s in known], dtype=float),
+            xerr=np.diff(edges, axis=1)[:, 0] / 2,
+            yerr=np.array([s.uncertainty for s in known], dtype=float),
+            fmt=markers[k % len(markers)],
+            ms=5,
+            lw=1.2,
+            color=colour,
+            label=set_name(name),
+        )
+        if outside.coefficient is not None and outside.uncertainty is not None:
+            low, high = (outside.coefficient + s * outside.uncertainty for s in (-1, 1))
+            axes.axhspan(low, high, color=colour, alpha=0.2, lw=0)
+    hulls = [found.regions[0].mass_range for found in correlations.values()]
+    axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
+    axes.set_xlabel(r"$m_{jj}$ [GeV]")
+    axes.set_ylabel("Spearman's rank correlation [1]")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _slices(
+    m_jj: Float64Array, window: tuple[float, float], whole: tuple[float, float]
+) -> list[float]:
+    """Return edges: the window's, the range's, and between them those of equal counts."""
+    edges = [whole[0]]
+    for low, high in ((whole[0], window[0]), (window[1], whole[1])):
+        beside = np.sort(m_jj[(m_jj >= low) & (m_jj < high)])
+        n = min(max(len(beside) // FEWEST, 1), MOST_SLICES)
+        inner = [float(beside[len(beside) * k // n]) for k in range(1, n)]
+        edges += [edge for edge in (low, *inner, high) if edge > edges[-1]]
+    return edges
+
+
+def _mid_ranks(column: Float64Array, weight: Float64Array) -> Float64Array:
+    """Return the weighted share below each value, half of the equal ones included."""
+    _, where = np.unique(column, return_inverse=True)
+    mass = np.bincount(where, weights=weight)
+    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+    return np.asarray(middle[where])
+
+
+def _above(level: Float64Array, terms: Float64Array) -> Float64Array:
+    """Return, for every event, the sum of the terms of events above its level, equal ones half."""
+    order = np.argsort(level, kind="stable")
+    from_top = np.append(np.cumsum(terms[order][::-1])[::-1], 0.0)
+    left, right = (np.searchsorted(level[order], level, side=side) for side in ("left", "right"))
+    return np.asarray((from_top[left] + from_top[right]) / 2)
+
+
+def _effective(weight: Float64Array) -> float:
+    return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
