@@ -6,7 +6,7 @@ OUT ?= demo-output
 # Processes of one thread each: BLAS threads inside them would fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow lint wheels lock clean
+.PHONY: demo test slow lint docs wheels lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
@@ -22,6 +22,9 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 # Whether every locked dependency has a wheel for the Pythons that are not run here.
 wheels: $(VENV)/.ready

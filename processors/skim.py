@@ -6,15 +6,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 from coffea import processor
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import JetAlgorithm, JetOrder, JetSettings, SkimSettings
+from tnt_coffea.errors import InputError
+from tnt_coffea.events.identity import uniform
+from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.skim import Sample, sample_of, write_part
-from tnt_coffea.events.sources import particles_of
-from tnt_coffea.jets.dijets import dijet_columns, find_dijets
+from tnt_coffea.events.sources import jets_of, particles_of
+from tnt_coffea.events.stored_jets import StoredJets
+from tnt_coffea.jets.dijets import find_dijets, select_dijets
+from tnt_coffea.jets.observables import dijet_columns
 
-__all__ = ["SkimProcessor", "cutflow_of", "reconstructed"]
+__all__ = ["SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
 
 class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -52,25 +58,64 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
 
 def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
-    """Return the dijets of a chunk of particles and its cutflow.
+    """Return the dijets of a chunk of events and its cutflow.
 
     Parameters
     ----------
     events
-        NanoEvents of any source with particles.
+        NanoEvents of any source with particles or jets.
     settings
-        Jets and images.
+        Jets, observables and images.
+
+    Raises
+    ------
+    InputError
+        An adapter refuses the events, the source's own jets are of another algorithm or
+        radius than the settings, or what is asked for needs constituents that they lack.
     """
-    particles = particles_of(events)
-    jets, cuts = find_dijets(particles.p4, settings.jets)
+    source = settings.source
+    stored = jets_of(events, source)
+    found = particles_of(events, source) if stored is None else stored
+    choice: dict[str, Any] = {
+        "coin": coin_of(found.event_id, settings.jets),
+        "leading": settings.leading_jets,
+    }
+    if isinstance(found, Particles):
+        jets, cuts = find_dijets(found.p4, settings.jets, **choice)
+    else:
+        jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
     passed = np.logical_and.reduce(list(cuts.values()))
     columns = {
-        "event_id": particles.event_id[passed],
-        "weight": particles.weight[passed],
-        "label": particles.label[passed],
+        "event_id": found.event_id[passed],
+        "weight": found.weight[passed],
+        "label": found.label[passed],
         **dijet_columns(jets, settings),
     }
-    return sample_of(columns, settings), cutflow_of(cuts, len(particles))
+    return sample_of(columns, settings), cutflow_of(cuts, len(found))
+
+
+def _as_asked(stored: StoredJets, settings: JetSettings) -> ak.Array:
+    # The settings are on every tagger's card: they have to say what the jets really are.
+    if (settings.algorithm, settings.radius) != (JetAlgorithm.ANTIKT, stored.radius):
+        msg = (
+            f"the jets of the file are anti-kt with R = {stored.radius:g}, the settings say "
+            f"{settings.algorithm} with R = {settings.radius:g}; set skim.jets.algorithm to "
+            f"antikt and skim.jets.radius to {stored.radius:g}, or cluster particles"
+        )
+        raise InputError(msg)
+    if stored.constituents is None:
+        return stored.p4
+    return ak.with_field(stored.p4, stored.constituents, "constituents")
+
+
+def coin_of(event_id: Any, settings: JetSettings) -> Any:
+    """Return which events put their softer jet first, (event,) bool; None where order decides.
+
+    A pure function of the event's id and `settings.order_seed`.
+    """
+    if settings.order is not JetOrder.RANDOM:
+        return None
+    return uniform(event_id, settings.order_seed, "jet order") < 0.5
 
 
 def cutflow_of(cuts: dict[str, Any], n: int) -> dict[str, Any]:

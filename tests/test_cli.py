@@ -150,6 +150,25 @@ def test_inspect_lists_problems_with_their_place(events_file: Path, tmp_path: Pa
     assert "1 events have no particle" in done.output
 
 
+def test_convert_rewrites_events_and_refuses_to_replace(events_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "events.root"
+    done = call("convert", events_file, out)
+    assert done.exit_code == 0, done.output
+    assert f"{out}: 500 events of 1 file" in done.output
+    assert "exists already" in failed(call("convert", events_file, out), 3)
+    looked = call("inspect", out)
+    assert re.search(r"source +pfnano", looked.output)
+    assert "150 signal, 350 background" in looked.output
+
+
+def test_inspect_reads_jets_without_constituents(real_data: Path) -> None:
+    done = call("inspect", real_data / "root" / "PHYSLITE_example.root")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"jets per event +0 to 4", done.output)
+    assert re.search(r"m_jj +\d", done.output)
+    assert "tau21" not in done.output
+
+
 def test_dry_run_says_what_would_run_and_writes_nothing(
     workspace: Path, config: Path, tmp_path: Path, events_file: Path
 ) -> None:

@@ -55,5 +55,6 @@ class Accounting:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Accounting:
         """Return the inverse of `to_dict`."""
-        lost = {key: (int(n), str(reason)) for key, (n, reason) in values["lost"].items()}
-        return cls(values["events"], values["selected"], values["rejected"], lost)
+        lost = {str(key): (int(n), str(reason)) for key, (n, reason) in values["lost"].items()}
+        rejected = {str(cut): int(n) for cut, n in values["rejected"].items()}
+        return cls(int(values["events"]), int(values["selected"]), rejected, lost)

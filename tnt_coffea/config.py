@@ -11,30 +11,50 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.settings_text import SettingsText, commented
+from tnt_coffea.settings_text import COMPLETE, SettingsText, commented
 
 __all__ = [
+    "EVENT_OBSERVABLES",
+    "JET_OBSERVABLES",
     "AbcdSettings",
     "Autoencoder",
     "AutoencoderSettings",
+    "Axes",
+    "BackgroundFamily",
     "BumpSettings",
     "FitSettings",
     "FoldSettings",
     "GenerateSettings",
+    "ImageChannel",
     "ImageSettings",
     "JetAlgorithm",
+    "JetOrder",
     "JetSettings",
+    "JetsFrom",
     "MassRange",
     "OptimizerSettings",
     "SearchConfig",
     "SearchSettings",
     "Settings",
+    "SignalKind",
     "SkimSettings",
+    "SourceSettings",
+    "SubstructureSettings",
     "TntSettings",
     "TrainSettings",
 ]
@@ -87,33 +107,197 @@ class JetAlgorithm(StrEnum):
     KT = "kt"
 
 
-class JetSettings(Settings):
+class JetOrder(StrEnum):
+    """Which of the two leading jets comes first and is called heavy."""
+
+    MASS = "mass"
+    PT = "pt"
+    RANDOM = "random"
+
+
+class _Grown(Settings):
+    """Settings that gained fields after the first taggers and skims had been written.
+
+    Such a field is left out of the JSON at its default: cards, digests and stages from
+    before it stay what they are. `to_yaml` writes it all the same.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_before(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if info.context == COMPLETE:
+            return values
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in self.LATER or getattr(self, name) != fields[name].default
+        }
+
+
+class JetSettings(_Grown):
     """Clustering and the choice of the dijet."""
+
+    LATER = frozenset({"eta_max", "order", "order_seed"})
 
     algorithm: JetAlgorithm = Field(JetAlgorithm.ANTIKT, description="clustering algorithm")
     radius: Positive = Field(1.0, description="jet radius R")
     pt_min: Positive = Field(20.0, description="lowest jet pT kept [GeV]")
+    eta_max: Positive | None = Field(None, description="largest abs(eta) of a jet; null: any")
     trigger_pt: float = Field(
         0.0, ge=0, description="lowest pT of the leading jet [GeV]; 0 where the data are triggered"
     )
+    order: JetOrder = Field(
+        JetOrder.MASS, description="what makes one of the two leading jets the heavy one"
+    )
+    order_seed: int = Field(0, ge=0, description="seed of the coin where the order is random")
 
 
-class ImageSettings(Settings):
+class ImageChannel(StrEnum):
+    """What a pixel adds up."""
+
+    PT = "pt"
+    MULTIPLICITY = "multiplicity"
+
+
+class ImageSettings(_Grown):
     """Jet images, arXiv:2002.12376, section 3.1: every step can be switched off."""
+
+    LATER = frozenset({"channels"})
 
     pixels: int = Field(40, ge=2, le=256, description="pixels along each side")
     half_width: Positive = Field(0.7, description="image covers +- this in eta and phi")
     centre: bool = Field(True, description="put the pT-weighted centroid at the origin")
     rotate: bool = Field(True, description="turn the principal axis to 12 o'clock")
     flip: bool = Field(True, description="reflect the hardest constituent into the upper left")
-    normalise: bool = Field(True, description="divide by the sum of the pixels")
+    normalise: bool = Field(True, description="divide every channel by the sum of its pixels")
+    channels: tuple[ImageChannel, ...] = Field(
+        (ImageChannel.PT,), description="layers of the image; pT is the first"
+    )
+
+    @model_validator(mode="after")
+    def _channels(self) -> Self:
+        if self.channels[:1] != (ImageChannel.PT,) or len(set(self.channels)) != len(self.channels):
+            msg = f"channels must start with pt and name each once, got {list(self.channels)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channel, row, column)."""
+        return len(self.channels), self.pixels, self.pixels
 
 
-class SkimSettings(Settings):
+class Axes(StrEnum):
+    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently."""
+
+    KT = "KT_Axes"
+    WTA_KT = "WTA_KT_Axes"
+    ONE_PASS_KT = "OnePass_KT_Axes"
+    ONE_PASS_WTA_KT = "OnePass_WTA_KT_Axes"
+
+
+class SubstructureSettings(Settings):
+    """How the substructure observables are computed."""
+
+    axes: Axes = Field(Axes.WTA_KT, description="axes of N-subjettiness")
+    soft_drop_beta: float = Field(0.0, ge=-10, le=10, description="angular exponent of soft drop")
+    soft_drop_zcut: Fraction = Field(0.1, description="least momentum share of soft drop")
+    subjets: int = Field(2, ge=1, le=4, description="exclusive kt subjets that a jet is split into")
+
+
+_BETAS = ("", "_beta05", "_beta2")
+JET_OBSERVABLES = (
+    *("pt", "eta", "phi", "mass", "rescaled_mass", "n_constituents", "soft_drop_mass"),
+    *("subjet1_pt", "subjet1_mass", "subjet2_pt", "subjet2_mass"),
+    *("subjet3_pt", "subjet3_mass", "subjet4_pt", "subjet4_mass"),
+    "tau1_width",
+    *(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),
+    *(f"tau{n + 1}{n}{beta}" for beta in _BETAS for n in range(1, 9)),
+)
+"""Observables of a jet that a skim can hold; `jets.observables` says what each of them is."""
+EVENT_OBSERVABLES = ("delta_eta", "delta_phi", "pt_balance", "m_jjj")
+"""Observables of an event that a skim can hold beside m_jj."""
+
+
+class JetsFrom(StrEnum):
+    """Where the jets of a source come from that holds both particles and jets."""
+
+    PARTICLES = "particles"
+    FILE = "file"
+
+
+class SourceSettings(Settings):
+    """Choices that a source leaves; sources that do not leave one ignore it."""
+
+    jets: JetsFrom = Field(
+        JetsFrom.PARTICLES,
+        description="cluster the particles, or take the large-radius jets of the file",
+    )
+    puppi: bool = Field(True, description="scale particles by their PUPPI weights, where present")
+
+
+class SkimSettings(_Grown):
     """From particles to dijets, observables and images."""
 
+    LATER = frozenset({"observables", "source", "substructure"})
+
+    source: SourceSettings = SourceSettings()
     jets: JetSettings = JetSettings()
-    images: ImageSettings = ImageSettings()
+    images: ImageSettings | None = Field(
+        ImageSettings(), description="the image of either jet; null: no images"
+    )
+    observables: tuple[str, ...] = Field(
+        ("pt", "eta", "phi", "mass", "tau21", "n_constituents"),
+        description="columns of either jet and of the event, beside m_jj",
+    )
+    substructure: SubstructureSettings = SubstructureSettings()
+
+    @field_validator("observables")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in (*JET_OBSERVABLES, *EVENT_OBSERVABLES)]
+        if unknown:
+            plain = [name for name in JET_OBSERVABLES if not name.startswith("tau")]
+            msg = (
+                f"unknown {unknown}; known are {', '.join((*plain, *EVENT_OBSERVABLES))}, "
+                "tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
+                "which also come with _beta05 and _beta2"
+            )
+            raise ValueError(msg)
+        if len(set(names)) != len(names):
+            msg = f"an observable is named twice in {list(names)}"
+            raise ValueError(msg)
+        return names
+
+    @model_validator(mode="after")
+    def _subjets(self) -> Self:
+        asked = max(
+            (int(name[6]) for name in self.observables if name.startswith("subjet")), default=0
+        )
+        if asked > self.substructure.subjets:
+            msg = f"subjet{asked} is asked for; substructure.subjets is {self.substructure.subjets}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def leading_jets(self) -> int:
+        """How many jets of an event the observables look at."""
+        return 3 if "m_jjj" in self.observables else 2
+
+    @property
+    def of_jet(self) -> tuple[str, ...]:
+        """The observables of either jet, in their order."""
+        return tuple(name for name in self.observables if name in JET_OBSERVABLES)
+
+    @property
+    def of_event(self) -> tuple[str, ...]:
+        """The observables of the event beside m_jj, in their order."""
+        return tuple(name for name in self.observables if name in EVENT_OBSERVABLES)
 
 
 class FoldSettings(Settings):
@@ -185,8 +369,12 @@ class TrainSettings(Settings):
 class SearchSettings(Settings):
     """Where the search looks, and how much it keeps: fixed before anything is looked at."""
 
-    window: MassRange = MassRange(low=3300.0, high=3700.0)
-    fit_range: MassRange = MassRange(low=2600.0, high=7000.0)
+    window: MassRange = Field(
+        MassRange(low=3300.0, high=3700.0), description="where the resonance is looked for in m_jj"
+    )
+    fit_range: MassRange = Field(
+        MassRange(low=2600.0, high=7000.0), description="m_jj that is fitted, window included"
+    )
     efficiencies: tuple[Fraction, ...] = Field(
         (0.3, 0.1, 0.03), min_length=1, description="shares of events with both jets above X"
     )
@@ -199,16 +387,61 @@ class SearchSettings(Settings):
     bin_width: Positive = Field(20.0, description="bins of the stored histogram in m_jj [GeV]")
 
 
-class BumpSettings(Settings):
+class BackgroundFamily(StrEnum):
+    """Families of smooth backgrounds fit for a search."""
+
+    DIJET = "dijet"
+    EXPONENTIAL = "exponential"
+    POWER_LAW = "power_law"
+    BERNSTEIN = "bernstein"
+
+
+class SignalKind(StrEnum):
+    """Shapes of a resonance."""
+
+    GAUSSIAN = "gaussian"
+    DOUBLE_CRYSTAL_BALL = "double_crystal_ball"
+
+
+class BumpSettings(_Grown):
     """Bump hunt at one mass hypothesis."""
+
+    LATER = frozenset(
+        {
+            "envelope",
+            "family",
+            "lower_edges",
+            "scale_uncertainty",
+            "shape",
+            "toys",
+            "width_uncertainty",
+        }
+    )
 
     mass: Positive = Field(3500.0, description="mean of the signal in m_jj [GeV]")
     width: Positive = Field(120.0, description="Gaussian width of the signal in m_jj [GeV]")
     bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
-    min_parameters: int = Field(3, ge=2, le=4, description="fewest of the dijet function")
-    max_parameters: int = Field(4, ge=2, le=4, description="most of the dijet function")
+    family: BackgroundFamily = Field(
+        BackgroundFamily.DIJET, description="family of the background functions"
+    )
+    envelope: tuple[BackgroundFamily, ...] = Field(
+        (), description="further families to profile over"
+    )
+    min_parameters: int = Field(3, ge=2, le=4, description="fewest of the background function")
+    max_parameters: int = Field(4, ge=2, le=4, description="most of the background function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
+    lower_edges: tuple[Positive, ...] = Field(
+        (), description="lower edges of the fit to choose from by fit quality [GeV]; none: as set"
+    )
+    shape: SignalKind = Field(SignalKind.GAUSSIAN, description="shape of the signal")
+    scale_uncertainty: float = Field(
+        0.0, ge=0, description="relative uncertainty of the signal's mass"
+    )
+    width_uncertainty: float = Field(
+        0.0, ge=0, description="relative uncertainty of the signal's width"
+    )
+    toys: int = Field(0, ge=0, description="background-only toys for the p-value; 0: asymptotic")
 
 
 class AbcdSettings(Settings):

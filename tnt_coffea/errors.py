@@ -16,6 +16,7 @@ __all__ = [
     "LeakError",
     "MissingExtraError",
     "StageError",
+    "StorageError",
     "TaggerError",
     "TntCoffeaError",
     "TrainingError",
@@ -78,6 +79,12 @@ class GeneratorError(TntCoffeaError):
     """PYTHIA refused its settings or could not make the events asked for."""
 
     exit_code = 9
+
+
+class StorageError(TntCoffeaError):
+    """A file cannot be written: the disk is full, read-only, or not ours."""
+
+    exit_code = 11
 
 
 class MissingExtraError(TntCoffeaError, ImportError):

@@ -309,12 +309,14 @@ def _quiet(wanted: bool) -> Iterator[None]:
     # coffea's iterative and futures executors draw their bars even where status is False.
     from coffea.util import coffea_console
 
-    before = coffea_console.quiet
-    coffea_console.quiet = before or wanted
+    before = coffea_console.quiet, coffea_console.is_jupyter
+    coffea_console.quiet = before[0] or wanted
+    if wanted:  # a notebook would get an empty widget
+        coffea_console.is_jupyter = False
     try:
         yield
     finally:
-        coffea_console.quiet = before
+        coffea_console.quiet, coffea_console.is_jupyter = before
 
 
 def _nothing(item: Any) -> dict[Any, Any]:
@@ -365,6 +367,9 @@ def _dask_client(address: str, workers: int) -> Iterator[Any]:
             processes=True,
             dashboard_address=":0",  # any free port
             silence_logs=logging.CRITICAL,  # what matters comes home in envelopes
+            # A task that kills its worker would kill the next ones too, and with the last of
+            # them go the scattered inputs, which everything else then waits for.
+            scheduler_kwargs={"allowed_failures": 0},
         )
     with cluster, Client(cluster) as client:
         yield client

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.skim import Sample
-from tnt_coffea.events.sources import SOURCES, particles_of, source_of
+from tnt_coffea.events.particles import NUMBERS
+from tnt_coffea.events.skim import Sample, sample_of, settings_of
+from tnt_coffea.events.sources import SOURCES, jets_of, particles_of, source_of
+from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.processors.skim import reconstructed
 
 __all__ = ["Inspection", "inspect_events"]
@@ -95,18 +97,21 @@ def inspect_events(
 
 
 def _columns(source: Any, path: Path, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
-    events = source.load(path, start, stop, _metadata(path, start, stop))
-    if not hasattr(source, "particles"):
-        names = ("event_id", "weight", "label")
-        return {name: np.asarray(events[name]) for name in names if name in events.fields}
     import awkward as ak
 
-    particles = particles_of(events)
+    events = source.load(path, start, stop, _metadata(path, start, stop))
+    if source is SOURCES["skim"]:
+        names = ("event_id", "weight", "label")
+        return {name: np.asarray(events[name]) for name in names if name in events.fields}
+    stored = jets_of(events)
+    found = particles_of(events) if stored is None else stored
+    counted = "particles" if stored is None else "jets"
     return {
-        "event_id": particles.event_id,
-        "weight": particles.weight,
-        "label": particles.label,
-        "particles": ak.to_numpy(ak.num(particles.p4)),
+        "event_id": found.event_id,
+        "weight": found.weight,
+        "label": found.label,
+        counted: ak.to_numpy(ak.num(found.p4)),
+        **found.numbers,
     }
 
 
@@ -117,22 +122,31 @@ def _metadata(path: Path, start: int, stop: int) -> dict[str, Any]:
 def _first_dijets(
     source: Any, path: Path, stop: int, settings: SkimSettings
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    from tnt_coffea.events.skim import sample_of, settings_of
-
-    events = None
     try:
         events = source.load(path, 0, stop, _metadata(path, 0, stop))
-        if hasattr(source, "particles"):
-            sample, cutflow = reconstructed(events, settings)
-        else:
-            sample, cutflow = sample_of(events, settings_of(path)), {}
+        if source is SOURCES["skim"]:
+            return _quantities(sample_of(events, settings_of(path))), {}
+        jets = jets_of(events)
+        if jets is not None:
+            settings = _of_stored_jets(settings, jets)
+        sample, cutflow = reconstructed(events, settings)
     except InputError:
         return {}, {}  # among the problems already
-    facts = {f"dijets in the first {stop}": f"{len(sample)}"} if cutflow else {}
-    if cutflow:
-        cuts = (f"{n} by {cut}" for cut, n in cutflow["rejected"].items() if n)
-        facts["rejected there"] = ", ".join(cuts) or "none"
-    return _quantities(sample), facts
+    cuts = (f"{n} by {cut}" for cut, n in cutflow["rejected"].items() if n)
+    return _quantities(sample), {
+        f"dijets in the first {stop}": f"{len(sample)}",
+        "rejected there": ", ".join(cuts) or "none",
+    }
+
+
+def _of_stored_jets(settings: SkimSettings, jets: StoredJets) -> SkimSettings:
+    # Jets that are given are of their own radius, and without constituents have no more.
+    chosen = {"jets": settings.jets.model_copy(update={"radius": jets.radius})}
+    if jets.constituents is not None:
+        return settings.model_copy(update=chosen)
+    return settings.model_copy(
+        update={**chosen, "images": None, "observables": ("pt", "eta", "phi", "mass")}
+    )
 
 
 def _quantities(sample: Sample) -> dict[str, npt.NDArray[Any]]:
@@ -154,10 +168,16 @@ class _Tally:
         return np.concatenate(self.chunks[name]) if name in self.chunks else None
 
     def facts(self) -> Iterator[tuple[str, str]]:
-        counts, label, weight = map(self._all, ("particles", "label", "weight"))
-        if counts is not None and len(counts):
-            low, median, high = np.percentile(counts, (0, 50, 100)).astype(int)
-            yield "particles per event", f"{low} to {high}, median {median}"
+        label, weight = map(self._all, ("label", "weight"))
+        for name in ("particles", "jets"):
+            counts = self._all(name)
+            if counts is not None and len(counts):
+                low, median, high = np.percentile(counts, (0, 50, 100)).astype(int)
+                yield f"{name} per event", f"{low} to {high}, median {median}"
+        for name in NUMBERS:
+            numbers = self._all(name)
+            if numbers is not None and len(numbers):
+                yield name, f"{numbers.min()} to {numbers.max()}"
         if label is not None:
             yield "labels", _labels(label)
         if weight is not None and len(weight):

@@ -121,7 +121,7 @@ def skim(
         note_files(out, fileset)
         shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
         work.mkdir()
-        with resources.open() as executor:
+        with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
                 SkimProcessor(config.skim, work.resolve()),
@@ -130,9 +130,9 @@ def skim(
                 on_error=resources.on_error,
                 description="Skimming",
             )
-        if not output["parts"]:
-            msg = f"none of {accounting.events} events has a dijet: {accounting.to_dict()}"
-            raise InputError(msg)
+            if not output["parts"]:
+                msg = f"none of {accounting.events} events has a dijet: {accounting.to_dict()}"
+                raise InputError(msg)
         parts = {dataset: sorted(names) for dataset, names in sorted(output["parts"].items())}
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
@@ -249,7 +249,7 @@ def search(
     stage = search_stage(source, taggers, config, out, resources)
     if not _done(stage, resources):
         _begun(stage, config)
-        with resources.open() as executor:
+        with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
                 SearchProcessor(config, taggers.sets.values()),
@@ -378,23 +378,19 @@ def report(
     histograms
         Of `search`.
     skim, taggers
-        With both, images are shown and, where the labels are known, the taggers are
-        evaluated. This is the only place where labels are read.
+        With both, events and jets are shown and, where the labels are known, the taggers
+        are evaluated. This is the only place where labels are read.
     seconds
         Stage times.
     """
     from tnt_coffea import reporting
 
     path = Path(path)
-    evaluation, images = None, None
+    views = reporting.EventViews()
     if skim is not None and taggers is not None:
         sample = skim.sample(truth=True)
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
-        evaluation = reporting.evaluate(
-            sample, ranks, histograms.thresholds, config.search.window, config.search.fit_range
-        )
-        shown = "tnt" if "tnt" in ranks else next(iter(ranks))
-        images = reporting.mean_images(sample, ranks[shown])
+        views = reporting.event_views(sample, ranks, histograms.thresholds, config.search)
     accounting = {"search": histograms.accounting.to_dict()}
     if skim is not None:
         accounting = {"skim": skim.accounting.to_dict(), **accounting}
@@ -406,14 +402,14 @@ def report(
             config=config,
             hists=histograms.hists,
             thresholds=histograms.thresholds,
-            evaluation=evaluation,
-            images=images,
+            views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,
+            duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
         ),
     )
-    return evaluation
+    return views.evaluation
 
 
 def generate_stage(config: SearchConfig, out: str | Path) -> Stage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.errors import StageError, TaggerError
+from tnt_coffea.errors import ExecutionError, StageError, TaggerError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import TaggerSet
 
 __all__ = ["Histograms", "Skim", "Taggers"]
+
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged JSON file raises, one way or another."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,20 @@ class Skim:
         """
         folder = Path(folder)
         outputs = _outputs(folder, "skim")
-        parts = {
-            dataset: tuple(folder / "parts" / name for name in names)
-            for dataset, names in outputs["parts"].items()
-        }
-        gone = [path for paths in parts.values() for path in paths if not path.exists()]
+        try:
+            parts = {
+                str(dataset): tuple(folder / "parts" / name for name in names)
+                for dataset, names in outputs["parts"].items()
+            }
+            gone = [path for paths in parts.values() for path in paths if not path.exists()]
+            accounting = Accounting.from_dict(outputs["accounting"])
+            skim = cls(parts, str(outputs["content"]), int(outputs["duplicates"]), accounting)
+        except (*_DAMAGE, ExecutionError) as error:
+            raise StageError(_damaged(folder / "manifest.json", error, "skim")) from error
         if gone:
             msg = f"{gone[0]}: a part of the skim is gone; remove {folder} and skim again"
             raise StageError(msg)
-        accounting = Accounting.from_dict(outputs["accounting"])
-        return cls(parts, outputs["content"], outputs["duplicates"], accounting)
+        return skim
 
 
 @dataclass(frozen=True)
@@ -100,9 +110,11 @@ class Taggers:
     def save(self, folder: Path) -> None:
         """Write every set into a folder of its name, and the histories."""
         for name, tagger_set in self.sets.items():
-            tagger_set.save(folder / name)
+            with stored(folder / name):
+                tagger_set.save(folder / name)
         text = json.dumps(self.histories, indent=1, sort_keys=True) + "\n"
-        (folder / "histories.json").write_text(text)
+        with written(folder / "histories.json") as path:
+            path.write_text(text)
 
     @classmethod
     def load(cls, folder: str | Path) -> Taggers:
@@ -120,7 +132,12 @@ class Taggers:
             raise TaggerError(msg)
         sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
         path = folder / "histories.json"
-        return cls(sets, json.loads(path.read_text()) if path.exists() else {})
+        try:
+            histories = json.loads(path.read_text()) if path.exists() else {}
+            return cls(sets, {str(name): dict(losses) for name, losses in histories.items()})
+        except _DAMAGE as error:
+            msg = f"{path}: the training histories cannot be read: {error}; restore or remove it"
+            raise TaggerError(msg) from error
 
 
 @dataclass(frozen=True)
@@ -145,16 +162,25 @@ class Histograms:
     provenance: Mapping[str, Any]
 
     def save(self, folder: Path) -> None:
-        """Write the histograms through UHI (HDF5, no pickle) and the rest as JSON."""
+        """Write the histograms through UHI (HDF5, no pickle) and the rest as JSON.
+
+        Raises
+        ------
+        StorageError
+            The folder cannot be written to.
+        """
         import h5py
         import uhi.io.hdf5
 
-        partial = folder / "histograms.h5.partial"
-        with h5py.File(partial, "w") as file:
+        # In memory first: HDF5 itself may crash where the disk is full.
+        image = io.BytesIO()
+        with h5py.File(image, "w") as file:
             for name in sorted(self.hists):
                 uhi.io.hdf5.write(file.create_group(name), self.hists[name])
-        partial.replace(folder / "histograms.h5")
+        with written(folder / "histograms.h5") as path:
+            path.write_bytes(image.getvalue())
         content = {
+            "histograms": hashlib.sha256(image.getvalue()).hexdigest(),
             "thresholds": {
                 name: [
                     [eff, {str(t): x for t, x in by_fold.items()}] for eff, by_fold in by.items()
@@ -164,7 +190,8 @@ class Histograms:
             "accounting": self.accounting.to_dict(),
             "provenance": dict(self.provenance),
         }
-        (folder / "search.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        with written(folder / "search.json") as path:
+            path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> Histograms:
@@ -173,17 +200,26 @@ class Histograms:
         Raises
         ------
         StageError
-            They are missing or cannot be read.
+            They are missing, damaged or cannot be read.
         """
         import h5py
         import hist
         import uhi.io.hdf5
 
         folder = Path(folder)
+        path = folder / "histograms.h5"
+        if not path.exists():
+            msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
+            raise StageError(msg)
         try:
-            with h5py.File(folder / "histograms.h5", "r") as file:
-                hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
             content = json.loads((folder / "search.json").read_text())
+            image = path.read_bytes()
+            # HDF5 hangs on some damaged files: it gets to see none.
+            if hashlib.sha256(image).hexdigest() != content["histograms"]:
+                msg = f"{path}: not the file that search.json beside it names; it was changed"
+                raise ValueError(msg)
+            with h5py.File(io.BytesIO(image), "r") as file:
+                hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
             thresholds = {
                 name: {
                     float(eff): {int(t): float(x) for t, x in by_fold.items()}
@@ -192,15 +228,32 @@ class Histograms:
                 for name, pairs in content["thresholds"].items()
             }
             accounting = Accounting.from_dict(content["accounting"])
-            return cls(hists, thresholds, accounting, content["provenance"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{folder}: no readable histograms: {error}; run `tnt-coffea search` again"
-            raise StageError(msg) from error
+            return cls(hists, thresholds, accounting, dict(content["provenance"]))
+        except (*_DAMAGE, RuntimeError, ExecutionError) as error:
+            raise StageError(_damaged(folder, error, "search")) from error
 
 
 def _outputs(folder: Path, stage: str) -> Any:
-    try:
-        return json.loads((folder / "manifest.json").read_text())["outputs"]
-    except (OSError, ValueError, KeyError) as error:
+    path = folder / "manifest.json"
+    if not path.exists():
         msg = f"{folder}: no complete stage '{stage}' here; run `tnt-coffea {stage}` first"
-        raise StageError(msg) from error
+        raise StageError(msg)
+    try:
+        manifest = json.loads(path.read_text())
+        found = str(manifest["stage"])
+        outputs = dict(manifest["outputs"])
+    except _DAMAGE as error:
+        raise StageError(_damaged(path, error, stage)) from error
+    if found != stage:
+        msg = f"{folder}: holds the stage '{found}', expected '{stage}'; name its folder"
+        raise StageError(msg)
+    return outputs
+
+
+def _damaged(path: Path, error: Exception, stage: str) -> str:
+    folder = path if path.is_dir() else path.parent
+    reason = " ".join(str(error).split())
+    return (
+        f"{path}: cannot be read: {type(error).__name__}: {reason}. "
+        f"Remove {folder} and run `tnt-coffea {stage}` again"
+    )

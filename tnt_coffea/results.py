@@ -10,6 +10,7 @@ from typing import Any
 
 from tnt_coffea.errors import StageError
 from tnt_coffea.stats import AbcdRefusal, AbcdResult, BumpHuntResult
+from tnt_coffea.storage import written
 
 __all__ = ["SearchResult"]
 
@@ -65,8 +66,15 @@ class SearchResult:
         )
 
     def save(self, path: Path) -> None:
-        """Write the result as JSON; the same result gives the same bytes."""
-        path.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
+        """Write the result as JSON; the same result gives the same bytes.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be written.
+        """
+        with written(path) as partial:
+            partial.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> SearchResult:
@@ -77,8 +85,14 @@ class SearchResult:
         StageError
             The file cannot be read or holds no result.
         """
+        if not path.exists():
+            msg = f"{path}: no result here; run `tnt-coffea fit` first"
+            raise StageError(msg)
         try:
             return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{path}: not a readable result: {error}; run `tnt-coffea fit` again"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            msg = (
+                f"{path}: not a readable result: {type(error).__name__}: {error}; "
+                "run `tnt-coffea fit` again"
+            )
             raise StageError(msg) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.storage import written
 
 __all__ = ["note_config", "note_files", "noted_config", "noted_files"]
 
@@ -55,6 +56,5 @@ def noted_files(out: str | Path) -> Fileset:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with written(path) as partial:
+        partial.write_text(text)

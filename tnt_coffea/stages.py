@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tnt_coffea.config import digest
-from tnt_coffea.errors import StageError
+from tnt_coffea.errors import InputError, StageError, TaggerError
+from tnt_coffea.storage import stored, written
 
 __all__ = ["Stage"]
 
@@ -63,7 +65,11 @@ class Stage:
                 if known.get("key") != self.key:
                     raise StageError(self._difference(known, path))
         manifest = self.folder / "manifest.json"
-        outputs: dict[str, Any] | None = _read(manifest)["outputs"] if manifest.exists() else None
+        if not manifest.exists():
+            return None
+        outputs = _read(manifest).get("outputs")
+        if not isinstance(outputs, dict):
+            raise StageError(_damaged(manifest, "no outputs are noted in it"))
         return outputs
 
     def matches(self) -> bool:
@@ -75,9 +81,17 @@ class Stage:
         return True
 
     def begin(self) -> Path:
-        """Return the folder for work in progress, noting whose it is; parts of it may be there."""
-        self.parts.mkdir(parents=True, exist_ok=True)
-        (self.parts / "stage.json").write_text(json.dumps(self._identity(), indent=1) + "\n")
+        """Return the folder for work in progress, noting whose it is; parts of it may be there.
+
+        Raises
+        ------
+        StorageError
+            The folder cannot be written to.
+        """
+        with stored(self.folder):
+            self.parts.mkdir(parents=True, exist_ok=True)
+        with written(self.parts / "stage.json") as path:
+            path.write_text(json.dumps(self._identity(), indent=1) + "\n")
         self._started.append(time.monotonic())
         return self.parts
 
@@ -88,24 +102,44 @@ class Stage:
         ----------
         outputs
             JSON values that `finished` gives back.
+
+        Raises
+        ------
+        StorageError
+            The manifest cannot be written; the stage is then not complete.
         """
         manifest = self._identity() | {
             "outputs": dict(outputs),
             "seconds": round(time.monotonic() - self._started[-1], 2) if self._started else 0.0,
         }
-        partial = self.folder / "manifest.json.partial"
-        partial.write_text(json.dumps(manifest, indent=1) + "\n")
-        partial.replace(self.folder / "manifest.json")
+        with written(self.folder / "manifest.json") as path:
+            path.write_text(json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(self.parts, ignore_errors=True)
+
+    @contextmanager
+    def undone_on_bad_input(self) -> Iterator[None]:
+        """Forget what was begun where the input is at fault: the corrected one has another key."""
+        try:
+            yield
+        except (InputError, TaggerError):
+            shutil.rmtree(self.parts, ignore_errors=True)
+            with suppress(OSError):  # it stays where an older result lies in it
+                self.folder.rmdir()
+            raise
 
     def clear(self) -> None:
         """Remove the stage's folder, whatever it holds."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        with stored(self.folder):
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
 
     def seconds(self) -> float:
         """Return how long the complete stage took, in its last session."""
-        return float(_read(self.folder / "manifest.json")["seconds"])
+        path = self.folder / "manifest.json"
+        try:
+            return float(_read(path)["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StageError(_damaged(path, f"no time is noted in it ({error})")) from error
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -117,7 +151,9 @@ class Stage:
 
     def _difference(self, known: Mapping[str, Any], path: Path) -> str:
         ours = _flat({**self.inputs, "version": version("tnt-coffea")})
-        theirs = _flat({**known.get("inputs", {}), "version": known.get("version")})
+        inputs = known.get("inputs")
+        inputs = inputs if isinstance(inputs, Mapping) else {}
+        theirs = _flat({**inputs, "version": known.get("version")})
         changed = [
             f"{name}: {theirs.get(name, 'absent')} there, {ours.get(name, 'absent')} now"
             for name in sorted(ours.keys() | theirs.keys())
@@ -142,10 +178,13 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read: {error}; remove the folder to make the stage again"
-        raise StageError(msg) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StageError(_damaged(path, str(error))) from error
     if not isinstance(content, dict):
-        msg = f"{path}: no manifest; remove the folder to make the stage again"
-        raise StageError(msg)
+        raise StageError(_damaged(path, f"it holds {type(content).__name__}, no settings by name"))
     return content
+
+
+def _damaged(path: Path, reason: str) -> str:
+    folder = path.parent.parent if path.parent.name == ".parts" else path.parent
+    return f"{path}: cannot be read: {reason}. Remove {folder} to make the stage again"

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -137,3 +141,145 @@ def test_page_named_h5_is_refused(tmp_path: Path) -> None:
     path.write_text("<html>404</html>")
     with pytest.raises(InputError, match="no known source"):
         sources.source_of(path)
+
+
+FILTERS = {
+    "none": {},
+    "gzip": {"compression": "gzip", "shuffle": True},
+    "blosc": hdf5plugin.Blosc(cname="blosclz"),
+    "blosc-zstd": hdf5plugin.Blosc(cname="zstd"),
+    "blosc2": hdf5plugin.Blosc2(cname="lz4"),
+    "zstd": hdf5plugin.Zstd(),
+    "lz4": hdf5plugin.LZ4(),
+    "bzip2": hdf5plugin.BZip2(),
+    "bitshuffle": hdf5plugin.Bitshuffle(),
+}
+
+
+def stored(path: Path, rows: np.ndarray, **how: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", data=rows, **how)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_filter_gives_the_same_events(tmp_path: Path, name: str, dtype: str) -> None:
+    rows = table(n=20)
+    plain = read(stored(tmp_path / "plain.h5", rows))
+    packed = stored(tmp_path / "packed.h5", rows.astype(dtype), chunks=(7, 2101), **FILTERS[name])
+    found = read(packed)
+    assert np.array_equal(found.event_id, plain.event_id)
+    assert np.array_equal(found.label, plain.label)
+    assert ak.array_equal(found.p4.pt, plain.p4.pt)
+
+
+@pytest.mark.parametrize(
+    "chunks", [(1, 2101), (7, 2101), (7, 50), (64, 100), (300, 1), (128, 2101)]
+)
+@pytest.mark.parametrize("slab", [2101 * 4, 2101 * 4 * 10, 1 << 30])
+def test_any_layout_and_any_range_give_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: tuple[int, int], slab: int
+) -> None:
+    rows = table(n=300)
+    expected = read(stored(tmp_path / "plain.h5", rows)).event_id
+    path = stored(tmp_path / "packed.h5", rows, chunks=chunks, **FILTERS["blosc-zstd"])
+    monkeypatch.setattr(lhco, "SLAB_BYTES", slab)
+    for start, stop in ((0, 300), (0, 1), (5, 8), (63, 65), (100, 290), (299, 300)):
+        assert np.array_equal(read(path, start, stop).event_id, expected[start:stop])
+
+
+def test_rewritten_file_is_read_anew(tmp_path: Path) -> None:
+    how = {"chunks": (40, 2101), **FILTERS["blosc"]}
+    path = stored(tmp_path / "events.h5", table(n=40, seed=1), **how)
+    before = read(path, 0, 5).event_id
+    path.unlink()
+    stored(path, table(n=40, seed=2), **how)
+    after = read(path, 0, 5).event_id
+    assert not np.isin(after, before).any()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """4.4 GB of rows in the Olympics' layout: one packed chunk, stored again and again."""
+    path, n = tmp_path_factory.mktemp("large") / "events.h5", 7 * 37_500
+    rows = table(n=7).astype(np.float64)
+    with h5py.File(path, "w") as file:
+        how = {"chunks": (7, 2101), "compression": "gzip"}
+        one = file.create_dataset("one", data=rows, **how)
+        _, packed = one.id.read_direct_chunk((0, 0))
+        all_of_them = file.create_dataset("df/block0_values", (n, 2101), "f8", **how)
+        for start in range(0, n, 7):
+            all_of_them.id.write_direct_chunk((start, 0), packed)
+        del file["one"]
+    return path, n
+
+
+def test_memory_depends_on_neither_file_nor_range(large: tuple[Path, int]) -> None:
+    path, n = large
+    assert n * 2101 * 8 > 4 << 30
+    peaks = []
+    for stop in (2_000, 10_000):
+        tracemalloc.start()
+        rows = lhco.load(path, 0, stop, {})
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(rows) == stop
+        peaks.append(peak)
+    # Five times the rows: 170 MB of table, of which only the particles stay.
+    assert peaks[1] < 80 << 20
+    assert peaks[1] < peaks[0] + (40 << 20)
+
+
+def test_large_file_is_counted_at_once(large: tuple[Path, int]) -> None:
+    path, n = large
+    start = time.perf_counter()
+    assert lhco.entries(path) == n
+    assert time.perf_counter() - start < 2
+
+
+def test_chunks_that_cannot_be_streamed_are_refused_with_the_cure(tmp_path: Path) -> None:
+    path = tmp_path / "events.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", (40_000, 2101), "f4", chunks=(40_000, 1), compression="gzip")
+    with pytest.raises(InputError, match=r"321 MiB at a time.*h5repack -l /events:CHUNK=100x2101"):
+        lhco.entries(path)
+
+
+def test_filter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.h5"
+    with h5py.File(path, "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((7, 2101))
+        plist.set_filter(305, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((7, 2101))
+        h5py.h5d.create(file.id, b"events", h5py.h5t.NATIVE_FLOAT, space, plist)
+    with pytest.raises(InputError, match="filter 305"):
+        lhco.entries(path)
+
+
+def test_rows_that_were_never_written_are_no_events(tmp_path: Path) -> None:
+    path = tmp_path / "events.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", (21, 2101), "f4", chunks=(7, 2101), compression="gzip")
+        file["events"][:7] = table(n=7)
+    with pytest.raises(InputError, match=r"21 rows of which only 1 of 3 chunks were written"):
+        lhco.entries(path)
+
+
+def test_file_that_shrank_during_the_pass_is_noticed(tmp_path: Path) -> None:
+    path = stored(tmp_path / "events.h5", table(n=20))
+    stored(path, table(n=10))
+    with pytest.raises(InputError, match="rows 5 to 20 were asked for and 10 are there"):
+        lhco.load(path, 5, 20, {})
+
+
+def test_real_file_gives_the_numbers_of_h5py(lhco_file: Path) -> None:
+    with h5py.File(lhco_file) as file:
+        rows = file["df/block0_values"][:]
+    found = read(lhco_file)
+    assert len(found) == len(rows)
+    assert found.label.tolist() == rows[:, 2100].astype(int).tolist()
+    assert ak.num(found.p4).tolist() == (rows[:, :2100:3] > 0).sum(axis=1).tolist()
+    sums = rows[:, :2100:3].astype(np.float32).astype(np.float64).sum(axis=1)
+    assert ak.to_numpy(ak.sum(found.p4.pt, axis=1)) == pytest.approx(sums, rel=1e-9)

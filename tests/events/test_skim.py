@@ -8,13 +8,23 @@ import pytest
 
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.skim import Sample, entries, load, sample_of, write_part
-from tnt_coffea.jets.dijets import OBSERVABLES
+from tnt_coffea.events.skim import (
+    FIELDS,
+    Sample,
+    entries,
+    flat_columns,
+    load,
+    sample_of,
+    write_part,
+)
 
 
-def sample(n: int = 40, seed: int = 0, pixels: int = 8) -> Sample:
+def sample(
+    n: int = 40, seed: int = 0, pixels: int = 8, settings: SkimSettings | None = None
+) -> Sample:
     import awkward as ak
 
+    settings = settings or SkimSettings(images=ImageSettings(pixels=pixels))
     rng = np.random.default_rng(seed)
     columns = {
         "event_id": rng.integers(0, 2**64, n, dtype=np.uint64),
@@ -23,7 +33,7 @@ def sample(n: int = 40, seed: int = 0, pixels: int = 8) -> Sample:
         "m_jj": rng.uniform(2000, 6000, n),
     }
     for jet in ("heavy", "light"):
-        columns |= {f"{jet}_{o}": rng.random(n).astype(np.float32) for o in OBSERVABLES}
+        columns |= {f"{jet}_{o}": rng.random(n).astype(np.float32) for o in settings.of_jet}
         counts = rng.integers(0, 6, n)
         index = [np.sort(rng.choice(pixels**2, k, replace=False)) for k in counts]
         columns[f"{jet}_image_index"] = ak.unflatten(
@@ -32,7 +42,8 @@ def sample(n: int = 40, seed: int = 0, pixels: int = 8) -> Sample:
         columns[f"{jet}_image_value"] = ak.unflatten(
             rng.random(counts.sum()).astype(np.float32), counts
         )
-    return sample_of(columns, SkimSettings(images=ImageSettings(pixels=pixels)))
+    columns |= {name: rng.random(n).astype(np.float32) for name in settings.of_event}
+    return sample_of(columns, settings)
 
 
 def test_round_trip_changes_nothing(tmp_path: Path) -> None:
@@ -119,3 +130,61 @@ def test_damaged_part_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=str(path)):
         Sample.read([path])
+
+
+FEATURES = SkimSettings(observables=("mass", "tau32_beta2", "delta_eta", "m_jjj"), images=None)
+
+
+def test_columns_follow_the_settings(tmp_path: Path) -> None:
+    made = sample(settings=FEATURES)
+    names = ["m_jj", "heavy_mass", "heavy_tau32_beta2", "light_mass", "light_tau32_beta2"]
+    assert list(flat_columns(FEATURES)) == [*names, "delta_eta", "m_jjj"]
+    assert list(made.columns) == list(flat_columns(FEATURES))
+    assert made.pixels == {}
+    write_part(tmp_path / "a.parquet", made)
+    stored = pq.read_schema(tmp_path / "a.parquet").names
+    assert sorted(stored) == sorted(["event_id", "weight", "label", *flat_columns(FEATURES)])
+    back = Sample.read([tmp_path / "a.parquet"])
+    assert back.settings == FEATURES
+    assert back.content_hash() == made.content_hash()
+    events = load(tmp_path / "a.parquet", 0, 40, {"dataset": "data"})
+    assert set(events.fields) >= FIELDS
+    assert sample_of(events, FEATURES).content_hash() == made.content_hash()
+
+
+def test_every_column_of_the_settings_is_in_the_hash() -> None:
+    made = sample(settings=FEATURES)
+    before = made.content_hash()
+    made.columns["delta_eta"][3] += 1
+    assert made.content_hash() != before
+
+
+def test_images_that_were_not_made_are_refused() -> None:
+    with pytest.raises(InputError, match="the skim holds no images"):
+        sample(settings=FEATURES).images("heavy")
+
+
+def test_default_skim_is_what_it_was_before_the_settings_could_say_more() -> None:
+    # Digests written on cards and in stages before observables, channels and orders existed.
+    assert SkimSettings().digest().startswith("7248d1f568edabcf")
+    assert SkimSettings().model_dump(mode="json").keys() == {"jets", "images"}
+    old = (
+        '{"jets":{"algorithm":"antikt","radius":1.0,"pt_min":20.0,"trigger_pt":0.0},'
+        '"images":{"pixels":40,"half_width":0.7,"centre":true,"rotate":true,"flip":true,'
+        '"normalise":true}}'
+    )
+    assert SkimSettings.model_validate_json(old) == SkimSettings()
+    assert SkimSettings().model_dump_json() == old
+    assert flat_columns(SkimSettings())[:3] == ("m_jj", "heavy_pt", "heavy_eta")
+
+
+def test_images_of_two_channels_come_back(tmp_path: Path) -> None:
+    settings = SkimSettings(images=ImageSettings(pixels=6, channels=("pt", "multiplicity")))
+    made = sample(settings=settings)
+    write_part(tmp_path / "a.parquet", made)
+    back = Sample.read([tmp_path / "a.parquet"])
+    images = back.images("heavy")
+    assert images.shape == (40, 2, 6, 6)
+    assert np.array_equal(images, made.images("heavy")[np.argsort(made.event_id)])
+    rows = np.array([3, 1])
+    assert np.array_equal(back.sparse_images("heavy", rows).dense(), images[rows])

@@ -8,7 +8,8 @@ import vector
 from tnt_coffea.config import JetAlgorithm, JetSettings, SkimSettings
 from tnt_coffea.jets import clustering
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.dijets import dijet_columns, find_dijets
+from tnt_coffea.jets.dijets import find_dijets
+from tnt_coffea.jets.observables import dijet_columns
 
 
 def event(seed: int, n: int = 30) -> np.ndarray:

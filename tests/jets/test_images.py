@@ -139,3 +139,102 @@ def test_single_particle_and_particles_outside_the_frame() -> None:
     )
     assert far.counts.tolist() == [0]
     assert far.dense().sum() == 0
+
+
+def literal_image(pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, pixels: int) -> np.ndarray:
+    """The paper's steps one after the other for one jet, particle by particle."""
+    px, py, pz = (pt * np.cos(phi)).sum(), (pt * np.sin(phi)).sum(), (pt * np.sinh(eta)).sum()
+    x = eta - np.arcsinh(pz / np.hypot(px, py))
+    y = np.angle(np.exp(1j * (phi - np.arctan2(py, px))))
+    x, y = x - np.average(x, weights=pt), y - np.average(y, weights=pt)
+    covariance = np.cov(np.stack([x, y]), aweights=pt, bias=True)
+    axis = np.linalg.eigh(covariance)[1][:, 1]
+    turn = np.pi / 2 - np.arctan2(axis[1], axis[0])
+    x, y = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
+    hardest = np.argmax(pt)
+    x, y = -x * np.sign(x[hardest]), y * np.sign(y[hardest])
+    made = np.zeros((pixels, pixels))
+    for weight, u, v in zip(pt, x, y, strict=True):
+        column, row = (int(np.floor((c + 0.7) / 1.4 * pixels)) for c in (u, v))
+        if 0 <= column < pixels and 0 <= row < pixels:
+            made[row, column] += weight
+    return made / made.sum()
+
+
+@pytest.mark.parametrize("pixels", [40, 17])
+def test_image_agrees_with_a_literal_computation(pixels: int) -> None:
+    rows = [random_jet(seed, n=25 + seed) for seed in range(12)]
+    many = jets(*([list(r[k]) for r in rows] for k in range(3)))
+    made = jet_images(many, ImageSettings(pixels=pixels))
+    for image_of_jet, row in zip(made, rows, strict=True):
+        assert image_of_jet[0] == pytest.approx(literal_image(*row, pixels), abs=1e-6)
+
+
+def test_pixels_agree_with_energyflow() -> None:
+    energyflow = pytest.importorskip("energyflow", reason="EnergyFlow is not installed")
+    settings = ImageSettings(pixels=33, rotate=False, flip=False, channels=("pt", "multiplicity"))
+    for seed in range(5):
+        pt, x, y = random_jet(seed)
+        # EnergyFlow centres on the pixel of the centroid, which is then that of the middle.
+        x, y = x - np.average(x, weights=pt), y - np.average(y, weights=pt)
+        theirs = energyflow.utils.pixelate(
+            np.stack([pt, x, y, np.zeros(len(pt))], axis=1), npix=33, img_width=1.4, nb_chan=2
+        )
+        ours = jet_images(jets([pt], [x], [y]), settings)[0]
+        assert ours[0] == pytest.approx(theirs[..., 0], abs=1e-6)
+        assert ours[1] * len(pt) == pytest.approx(theirs[..., 1], abs=1e-4)
+
+
+def test_channels_are_layers_of_one_image() -> None:
+    rows = [random_jet(seed) for seed in range(3)]
+    many = jets(*([list(r[k]) for r in rows] for k in range(3)))
+    both = ImageSettings(channels=("pt", "multiplicity"), normalise=False)
+    made = jet_images(many, both)
+    assert made.shape == (3, 2, 40, 40)
+    assert np.array_equal(made[:, :1], jet_images(many, ImageSettings(normalise=False)))
+    assert made[:, 1].sum(axis=(1, 2)).tolist() == [40, 40, 40]
+    assert np.array_equal(made[:, 0] > 0, made[:, 1] > 0)
+    sums = jet_images(many, both.model_copy(update={"normalise": True})).sum(axis=(2, 3))
+    assert sums == pytest.approx(np.ones((3, 2)), abs=1e-5)
+    sparse = sparse_images(many, both)
+    jet = np.repeat(np.arange(3), sparse.counts)
+    assert (np.diff(jet * 3200 + sparse.index.astype(int)) > 0).all()
+
+
+def test_large_images_of_two_channels_are_addressed() -> None:
+    rows = [random_jet(seed) for seed in range(2)]
+    many = jets(*([list(r[k]) for r in rows] for k in range(3)))
+    large = ImageSettings(pixels=256, channels=("pt", "multiplicity"), normalise=False)
+    sparse = sparse_images(many, large)
+    assert sparse.index.dtype == np.uint32
+    assert sparse.dense()[:, 1].sum() == 80
+    assert sparse_images(many, ImageSettings(pixels=256)).index.dtype == np.uint16
+
+
+def test_jets_are_the_same_one_by_one_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [random_jet(seed, n=5 + seed) for seed in range(9)]
+    many = jets(*([list(r[k]) for r in rows] for k in range(3)))
+    whole = jet_images(many)
+    monkeypatch.setattr("tnt_coffea.jets.images._DENSE_VALUES", 2 * 1600)
+    assert np.array_equal(jet_images(many), whole)
+
+
+@pytest.mark.parametrize("step", ["centre", "rotate", "flip", "normalise"])
+def test_every_step_can_be_switched_off_alone(step: str) -> None:
+    pt, x, y = random_jet(11)
+    x, y = x + 0.1, y - 0.15
+    assert np.abs(image(pt, x, y) - image(pt, x, y, **{step: False})).max() > 1e-3
+
+
+def test_equal_hardest_particles_do_not_depend_on_the_order() -> None:
+    pt, x, y = random_jet(7)
+    pt[[3, 20]] = pt.max() + 1
+    order = np.random.default_rng(1).permutation(len(pt))
+    assert image(pt, x, y) == pytest.approx(image(pt[order], x[order], y[order]), abs=1e-7)
+
+
+def test_no_jets_and_empty_jets() -> None:
+    empty = jets([[1.0], []], [[0.0], []], [[0.0], []])
+    assert sparse_images(empty, ImageSettings()).counts.tolist() == [1, 0]
+    assert jet_images(empty[:0]).shape == (0, 1, 40, 40)
+    assert jet_images(empty[1:]).sum() == 0

@@ -1,91 +1,161 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import awkward as ak
+import fastjet
 import numpy as np
 import pytest
-import vector
 
-from tnt_coffea.jets.substructure import Axes, n_subjettiness, subjettiness_ratio
+from tnt_coffea.config import Axes
+from tnt_coffea.jets import reclustering
+from tnt_coffea.jets.substructure import n_subjettiness, subjettiness_ratio, subjettiness_table
 
-
-def jets(n_jets: int, n: int = 30) -> ak.Array:
-    rng = np.random.default_rng(n_jets)
-    prong = rng.random((n_jets, n)) < 0.4
-    return vector.zip(
-        {
-            "pt": ak.Array(list(rng.exponential(30, (n_jets, n)) + 0.1)),
-            "eta": ak.Array(list(rng.normal(0.4 * prong, 0.05))),
-            "phi": ak.Array(list(rng.normal(-0.3 * prong, 0.05))),
-            "mass": ak.Array(list(np.zeros((n_jets, n)))),
-        }
-    )
+BETAS = (0.5, 1.0, 2.0)
+N = (1, 2, 3, 4)
 
 
-def winner_take_all_tau1(jet: ak.Array) -> float:
-    """tau_1 about the winner-take-all kt axis, merging pairs literally."""
-    p = [(float(a), float(b), float(c)) for a, b, c in zip(jet.pt, jet.eta, jet.phi, strict=True)]
-    while len(p) > 1:
-        best = min(
-            ((i, j) for i in range(len(p)) for j in range(i)),
-            key=lambda ij: (
-                min(p[ij[0]][0], p[ij[1]][0]) ** 2
-                * ((p[ij[0]][1] - p[ij[1]][1]) ** 2 + (p[ij[0]][2] - p[ij[1]][2]) ** 2)
-            ),
+@pytest.fixture(scope="module")
+def rows(pronged: Callable[..., np.ndarray]) -> list[np.ndarray]:
+    return [pronged(seed, n) for seed, n in enumerate((12, 20, 25, 9))]
+
+
+@pytest.fixture(scope="module")
+def many(rows: list[np.ndarray], jets_of: Callable[..., ak.Array]) -> ak.Array:
+    return jets_of(rows)
+
+
+def by_contrib(jets: ak.Array, beta: float, axes: Axes, n: tuple[int, ...] = N) -> np.ndarray:
+    """FastJet-contrib's N-subjettiness, which finds its axes itself."""
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)
+    sequence = fastjet.ClusterSequence(ak.to_packed(jets), definition)
+    return ak.to_numpy(
+        sequence.njettiness(
+            measure_definition="NormalizedMeasure",
+            axes_definition=axes.value,
+            njets=list(n),
+            beta=beta,
+            R0=1.0,
         )
-        a, b = (p[k] for k in best)
-        harder = max(a, b)
-        p = [q for k, q in enumerate(p) if k not in best]
-        p.append((a[0] + b[0], harder[1], harder[2]))
-    pt = np.asarray(jet.pt)
-    distance = np.hypot(np.asarray(jet.eta) - p[0][1], np.asarray(jet.phi) - p[0][2])
-    return float((pt * distance).sum() / pt.sum())
-
-
-def test_tau1_agrees_with_a_literal_computation() -> None:
-    many = jets(6)
-    taus = n_subjettiness(many, (1,), axes=Axes.WTA_KT)
-    assert taus[:, 0] == pytest.approx([winner_take_all_tau1(jet) for jet in many], rel=1e-6)
-
-
-def test_two_prongs_have_small_tau21() -> None:
-    taus = n_subjettiness(jets(50))
-    two = subjettiness_ratio(taus[:, 1], taus[:, 0])
-    one_prong = jets(50)
-    one_prong = vector.zip(
-        {
-            "pt": one_prong.pt,
-            "eta": one_prong.eta - 0.4 * (one_prong.eta > 0.2),
-            "phi": one_prong.phi + 0.3 * (one_prong.phi < -0.15),
-            "mass": ak.zeros_like(one_prong.pt),
-        }
     )
-    taus = n_subjettiness(one_prong)
-    assert np.median(two) < 0.5 * np.median(subjettiness_ratio(taus[:, 1], taus[:, 0]))
 
 
-def test_fewer_particles_than_axes_give_zero_and_no_warning() -> None:
-    few = vector.zip(
-        {
-            "pt": ak.Array([[10.0], [10.0, 5.0], [10.0, 5.0, 3.0], []]),
-            "eta": ak.Array([[0.0], [0.0, 0.3], [0.0, 0.3, 0.6], []]),
-            "phi": ak.Array([[0.0], [0.0, 0.3], [0.0, 0.3, -0.2], []]),
-            "mass": ak.Array([[0.0], [0.0, 0.0], [0.0, 0.0, 0.0], []]),
-        }
+@pytest.mark.parametrize("axes", [Axes.WTA_KT, Axes.KT])
+def test_tau_agrees_with_a_literal_computation(
+    axes: Axes,
+    rows: list[np.ndarray],
+    many: ak.Array,
+    literal_tree: Any,
+    wta: Any,
+    squared_distance: Callable[..., float],
+) -> None:
+    taus = subjettiness_table(many, N, BETAS, radius=0.8, axes=axes)
+    for jet, values in zip(rows, taus, strict=True):
+        tree = literal_tree(jet, 1, wta) if axes is Axes.WTA_KT else literal_tree(jet, 1)
+        particles = [tree.p4[i] for i in range(len(jet))]
+        for column, n in enumerate(N):
+            near = [min(squared_distance(p, a) for a in tree.exclusive(n)) for p in particles]
+            for line, beta in enumerate(BETAS):
+                expected = (jet[:, 0] @ np.array(near) ** (beta / 2)) / (
+                    jet[:, 0].sum() * 0.8**beta
+                )
+                assert values[line, column] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("axes", list(Axes))
+def test_tau_agrees_with_fastjet_contrib(axes: Axes, beta: float, many: ak.Array) -> None:
+    ours = n_subjettiness(many, N, beta=beta, axes=axes)
+    assert ours == pytest.approx(by_contrib(many, beta, axes), rel=1e-6, abs=1e-9)
+
+
+def test_one_pass_minimises(rows: list[np.ndarray], many: ak.Array) -> None:
+    # For one axis and beta = 2 the minimum is known: the pT-weighted centroid.
+    taus = n_subjettiness(many, (1,), beta=2.0, axes=Axes.ONE_PASS_KT)[:, 0]
+    for (pt, eta, phi), tau in zip((jet.T for jet in rows), taus, strict=True):
+        centre = [np.average(values, weights=pt) for values in (eta, phi)]
+        spread = (eta - centre[0]) ** 2 + (phi - centre[1]) ** 2
+        assert tau == pytest.approx(np.average(spread, weights=pt), rel=1e-4)
+    for axes, one_pass in ((Axes.KT, Axes.ONE_PASS_KT), (Axes.WTA_KT, Axes.ONE_PASS_WTA_KT)):
+        fixed, best = (n_subjettiness(many, N, axes=a) for a in (axes, one_pass))
+        # FastJet-contrib stops the minimisation at a relative 1e-4.
+        assert (best <= fixed * (1 + 1e-3)).all()
+        assert (best < fixed * (1 - 1e-2)).any()
+
+
+def test_massive_constituents_use_rapidity(jets_of: Callable[..., ak.Array]) -> None:
+    rng = np.random.default_rng(3)
+    jet = np.stack(
+        [rng.exponential(2, 15) + 1, rng.normal(2, 0.2, 15), rng.normal(0, 0.2, 15), np.ones(15)], 1
     )
-    taus = n_subjettiness(few)
-    assert taus[0].tolist() == [0, 0]
-    assert taus[1][0] > 0
-    assert taus[1][1] == 0
-    assert taus[2].min() > 0
-    assert taus[3].tolist() == [0, 0]
-    assert subjettiness_ratio(taus[:, 1], taus[:, 0])[[0, 1, 3]].tolist() == [0, 0, 0]
+    ours = n_subjettiness(jets_of([jet]), N)
+    assert ours == pytest.approx(by_contrib(jets_of([jet]), 1.0, Axes.WTA_KT), rel=1e-6)
+    massless = n_subjettiness(jets_of([jet[:, :3]]), N)
+    assert np.abs(ours / massless - 1).max() > 1e-3
 
 
-def test_jet_is_independent_of_its_neighbours() -> None:
-    many = jets(8)
-    assert np.array_equal(n_subjettiness(many)[3:5], n_subjettiness(many[3:5]))
+def test_two_prongs_have_small_tau21(pronged: Any, jets_of: Callable[..., ak.Array]) -> None:
+    one, two = [], []
+    for seed in range(30):
+        jet = pronged(seed)
+        jet[:, 1:] = np.random.default_rng(seed).normal(0, 0.05, (len(jet), 2))
+        one.append(jet)
+        split = jet.copy()
+        split[::2, 1] += 0.5
+        two.append(split)
+    medians = []
+    for jets in (one, two):
+        taus = n_subjettiness(jets_of(jets))
+        medians.append(np.median(subjettiness_ratio(taus[:, 1], taus[:, 0])))
+    assert medians[1] < 0.5 * medians[0]
 
 
-def test_unknown_axes_are_refused() -> None:
+def test_fewer_particles_than_axes_give_zero_and_no_warning(
+    jets_of: Callable[..., ak.Array],
+) -> None:
+    jet = np.array([[10.0, 0.0, 0.0], [5.0, 0.3, 0.3], [3.0, 0.6, -0.2]])
+    few = jets_of([jet[:1], jet[:2], jet, jet[:0]])
+    for axes in Axes:
+        taus = n_subjettiness(few, axes=axes)
+        assert taus[0].tolist() == [0, 0]
+        assert taus[1][0] > 0
+        assert taus[1][1] == 0
+        assert taus[2].min() > 0
+        assert taus[3].tolist() == [0, 0]
+        ratio = subjettiness_ratio(taus[:, 1], taus[:, 0])
+        assert ratio[[0, 1, 3]].tolist() == [0, 0, 0]
+    assert n_subjettiness(few[:0]).shape == (0, 2)
+
+
+def test_copies_of_the_axes_particles_are_at_no_distance(jets_of: Callable[..., ak.Array]) -> None:
+    # Rounding would leave 1e-16, of which beta = 0.5 makes 1e-8 and a ratio anything.
+    two = np.array([[100.0, 2.1, 0.3], [90.0, 2.6, 0.1]])
+    taus = subjettiness_table(jets_of([np.concatenate([two, two])]), (2, 3), (0.5,))
+    assert taus.tolist() == [[[0.0, 0.0]]]
+
+
+def test_jet_is_independent_of_its_neighbours_and_of_batches(
+    many: ak.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = n_subjettiness(many, N)
+    assert np.array_equal(whole[1:3], n_subjettiness(many[1:3], N))
+    monkeypatch.setattr(reclustering, "JETS_PER_CALL", 1)
+    assert np.array_equal(whole, n_subjettiness(many, N))
+
+
+def test_no_warning_formatter_is_left_behind(many: ak.Array) -> None:
+    import warnings
+
+    before = warnings.formatwarning
+    n_subjettiness(many)
+    assert warnings.formatwarning is before
+
+
+def test_unknown_axes_and_numbers_are_refused(many: ak.Array) -> None:
     with pytest.raises(ValueError, match="WTA"):
-        n_subjettiness(jets(2), axes="WTA_kt")  # type: ignore[arg-type]
+        n_subjettiness(many, axes="WTA_kt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1"):
+        n_subjettiness(many, (0, 1))
+    with pytest.raises(ValueError, match="beta above 0"):
+        n_subjettiness(many, beta=0.0)

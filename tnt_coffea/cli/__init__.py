@@ -9,6 +9,7 @@ import click
 
 from tnt_coffea.cli.chains import demo, run
 from tnt_coffea.cli.completion import completion
+from tnt_coffea.cli.conversion import convert
 from tnt_coffea.cli.files import inspect
 from tnt_coffea.cli.group import Commands
 from tnt_coffea.cli.models import models
@@ -31,7 +32,7 @@ def main(debug: bool) -> None:
 
 main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
-main.add_section("Looking and preparing", [inspect, config, models, completion])
+main.add_section("Looking and preparing", [inspect, convert, config, models, completion])
 
 if __name__ == "__main__":
     main()

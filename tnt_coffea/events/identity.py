@@ -3,6 +3,15 @@
 Folds, splits, thinning and tie-breaking are pure functions of the id and a
 named seed. None of them can depend on chunk size, executor, file name or file
 order, and an event cannot sit in a training and a scored fold at once.
+
+Where a source numbers its events, run, luminosity block and event number are in the id
+*beside* the content, never instead of it. Numbers alone would have to be trusted to be
+unique, and whether they repeat (simulated samples all are run 1, parallel jobs all start
+from event 0) can be seen neither from a chunk nor from one file of many. The content tells
+such events apart, also where two samples share numbers, so the name that somebody gave a
+sample is not needed: an event keeps its fold when its sample is renamed, and is recognised
+as the same one in two overlapping samples. Content is the source's own, before any setting
+(PUPPI, jets of the file) is applied. A converted file carries the id as a column.
 """
 
 from __future__ import annotations
@@ -17,7 +26,11 @@ __all__ = ["event_ids", "fold_of", "hashed", "uniform"]
 UInt64Array = npt.NDArray[np.uint64]
 
 
-def event_ids(constituents: npt.ArrayLike, counts: npt.ArrayLike) -> UInt64Array:
+def event_ids(
+    constituents: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    numbers: npt.ArrayLike | None = None,
+) -> UInt64Array:
     """Return the id of every event: the first 8 bytes of BLAKE2b over its constituents.
 
     Parameters
@@ -28,15 +41,21 @@ def event_ids(constituents: npt.ArrayLike, counts: npt.ArrayLike) -> UInt64Array
         so float32 and float64 copies of a file agree.
     counts
         (event,) particles in every event.
+    numbers
+        (event, 3) run, luminosity block and event number, where the source has all of
+        them; hashed before the content as little-endian uint64.
     """
     rows = np.ascontiguousarray(constituents, dtype="<f4")
     ends = np.cumsum(np.asarray(counts, dtype=np.int64)) * 12
     content = rows.data.cast("B") if rows.size else memoryview(b"")
+    prefix = b"" if numbers is None else np.ascontiguousarray(numbers, dtype="<u8").tobytes()
+    width = len(prefix) // max(len(ends), 1)
     out = np.empty(len(ends), dtype=np.uint64)
     start = 0
     for i, end in enumerate(ends):
-        digest = hashlib.blake2b(content[start:end], digest_size=8).digest()
-        out[i] = int.from_bytes(digest, "little")
+        state = hashlib.blake2b(prefix[i * width : (i + 1) * width], digest_size=8)
+        state.update(content[start:end])
+        out[i] = int.from_bytes(state.digest(), "little")
         start = end
     return out
 

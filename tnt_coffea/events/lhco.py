@@ -1,27 +1,78 @@
 """LHC Olympics HDF5: tables of 700 x (pT, eta, phi), with or without a truth column.
 
-Source: arXiv:2101.08320, section 2. The table is found by its shape, not its name:
-the Olympics' own files are pandas *fixed* tables (`df/block0_values`, float64,
-Blosc), others in circulation are plain float32 data sets.
+Source: arXiv:2101.08320, section 2. The table is found by its shape, not its name: the
+Olympics' own files (R&D, three-prong, Herwig++, black boxes) are pandas *fixed* tables
+(`df/block0_values`, float64, Blosc), others in circulation are plain float32 data sets.
+
+Rows are read a slab at a time and kept without their padding, so memory depends on
+neither the file nor the range asked for. A compressed chunk can only be unpacked whole:
+where it holds more rows than are asked for, the rest is kept for the next range.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import h5py
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.hdf5_table import (
+    check_table,
+    opened_table,
+    row_bytes,
+    rows_unpacked_together,
+    stamp,
+)
 from tnt_coffea.events.particles import Particles, from_columns
 
-__all__ = ["COLUMNS", "MAX_PARTICLES", "entries", "is_mine", "load", "particles"]
+__all__ = ["COLUMNS", "FIELDS", "MAX_PARTICLES", "entries", "is_mine", "load", "particles"]
 
 MAX_PARTICLES = 700
 COLUMNS = 3 * MAX_PARTICLES
+WIDTHS = (COLUMNS, COLUMNS + 1)
+EXPECTED = (
+    f"one LHC Olympics table of {COLUMNS} columns (700 x pT, eta, phi) or {COLUMNS + 1} "
+    "(with truth bit)"
+)
 FIELDS = frozenset({"constituent_pt", "constituent_eta", "constituent_phi", "label"})
+
+SLAB_BYTES = 16 << 20
+"""Dense rows in memory at once."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a table without their padding.
+
+    Attributes
+    ----------
+    counts
+        (event,) particles.
+    values
+        pT [GeV], eta, phi, each (particle,), of all events one after the other.
+    label
+        (event,) truth column, or -1.
+    """
+
+    counts: npt.NDArray[np.int64]
+    values: tuple[npt.NDArray[Any], ...]
+    label: npt.NDArray[Any]
+
+    def cut(self, start: int, stop: int) -> _Rows:
+        ends = np.concatenate([[0], np.cumsum(self.counts)])
+        inside = slice(ends[start], ends[stop])
+        return _Rows(
+            self.counts[start:stop],
+            tuple(column[inside] for column in self.values),
+            self.label[start:stop],
+        )
 
 
 def is_mine(path: Path) -> bool:
@@ -36,10 +87,10 @@ def entries(path: Path) -> int:
     Raises
     ------
     InputError
-        The file is not readable HDF5, or holds no table of 2100 or 2101 columns, or no row.
+        The file is not readable HDF5, holds no table of 2100 or 2101 columns or no row, rows
+        of the table were never written, or they cannot be read a few at a time.
     """
-    with _opened(path) as file:
-        return int(_table(file, path).shape[0])
+    return check_table(path, WIDTHS, EXPECTED)
 
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
@@ -48,29 +99,21 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     Raises
     ------
     InputError
-        As `entries`, or the rows cannot be decompressed.
+        As `entries`, or the rows cannot be unpacked, or are no longer there.
     """
     # Slow imports stay out of the way of `tnt-coffea --help`.
     from coffea.nanoevents import BaseSchema, NanoEventsFactory
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
-    with _opened(path) as file:
-        try:
-            rows = np.asarray(_table(file, path)[start:stop])
-        except OSError as error:
-            msg = f"{path}: rows {start} to {stop} cannot be read: {error}. Is the file complete?"
-            raise InputError(msg) from error
-    cube = rows[:, :COLUMNS].reshape(len(rows), MAX_PARTICLES, 3)
-    # NaN is kept: the checks behind the contract must see it.
-    filled = cube[:, :, 0] != 0
-    counts = filled.sum(axis=1)
+    rows = _joined(list(_read(path, start, stop)))
     columns = {
-        f"constituent_{name}": ak.unflatten(cube[:, :, i][filled], counts)
-        for i, name in enumerate(("pt", "eta", "phi"))
+        f"constituent_{name}": ak.unflatten(column, rows.counts)
+        for name, column in zip(("pt", "eta", "phi"), rows.values, strict=True)
     }
-    label = rows[:, COLUMNS] if rows.shape[1] > COLUMNS else np.full(len(rows), -1.0)
-    columns["label"] = ak.Array(label)
-    source = SimplePreloadedColumnSource(columns, str(path), len(rows), f"rows {start}-{stop}")
+    columns["label"] = ak.Array(rows.label)
+    source = SimplePreloadedColumnSource(
+        columns, str(path), len(rows.counts), f"rows {start}-{stop}"
+    )
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata
     ).events()
@@ -88,40 +131,58 @@ def particles(events: Any) -> Particles:
     )
 
 
-def _opened(path: Path) -> h5py.File:
-    import hdf5plugin  # noqa: F401  registers the Blosc filter of the Olympics' files
+def _read(path: Path, start: int, stop: int) -> Iterator[_Rows]:
+    with opened_table(path, WIDTHS, EXPECTED) as table:
+        if stop > len(table):
+            msg = (
+                f"{path}: rows {start} to {stop} were asked for and {len(table)} are there; "
+                "was the file changed during the pass?"
+            )
+            raise InputError(msg)
+        tall = rows_unpacked_together(table)
+        if tall > stop - start:
+            yield from _from_blocks(path, start, stop, tall)
+            return
+        step = tall * max(1, SLAB_BYTES // (tall * row_bytes(table)))
+        first = min(step - start % step, stop - start)  # then on the chunks' own edges
+        cuts = [start, *range(start + first, stop, step), stop]
+        for a, b in pairwise(cuts):
+            yield _without_padding(table[a:b])
 
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        msg = (
-            f"{path}: not a readable HDF5 file: {error}. "
-            "Expected an LHC Olympics table; a truncated download looks like this"
-        )
-        raise InputError(msg) from error
+
+def _from_blocks(path: Path, start: int, stop: int, tall: int) -> Iterator[_Rows]:
+    when = stamp(path)
+    for number in range(start // tall, -(-stop // tall)):
+        offset = number * tall
+        rows = _block(path, when, number, tall)
+        yield rows.cut(max(start - offset, 0), min(stop - offset, len(rows.counts)))
 
 
-def _table(file: h5py.File, path: Path) -> h5py.Dataset:
-    shapes: dict[str, tuple[int, ...]] = {}
-    found: list[h5py.Dataset] = []
+@lru_cache(maxsize=1)
+def _block(path: Path, when: tuple[int, ...], number: int, tall: int) -> _Rows:
+    # When it was written is part of the key: a file written anew is read anew.
+    with opened_table(path, WIDTHS, EXPECTED) as table:
+        return _without_padding(table[number * tall : (number + 1) * tall])
 
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            shapes[name] = item.shape
-            if len(item.shape) == 2 and item.shape[1] in (COLUMNS, COLUMNS + 1):
-                found.append(item)
 
-    file.visititems(visit)
-    if len(found) != 1:
-        msg = (
-            f"{path}: expected one table of {COLUMNS} columns (700 x pT, eta, phi) or "
-            f"{COLUMNS + 1} (with truth bit), found {shapes or 'no data set at all'}"
-        )
-        raise InputError(msg)
-    if found[0].dtype.kind != "f":
-        msg = f"{path}: the table holds {found[0].dtype}, expected float32 or float64"
-        raise InputError(msg)
-    if found[0].shape[0] == 0:
-        msg = f"{path}: the table has no events"
-        raise InputError(msg)
-    return found[0]
+def _without_padding(rows: npt.NDArray[Any]) -> _Rows:
+    cube = rows[:, :COLUMNS].reshape(len(rows), MAX_PARTICLES, 3)
+    # NaN is kept: the checks behind the contract must see it.
+    filled = cube[:, :, 0] != 0
+    native = rows.dtype.newbyteorder("=")  # awkward knows no other
+    label = rows[:, COLUMNS] if rows.shape[1] > COLUMNS else np.full(len(rows), -1.0)
+    return _Rows(
+        np.count_nonzero(filled, axis=1),
+        tuple(cube[:, :, i][filled].astype(native, copy=False) for i in range(3)),
+        label.astype(native),  # a view would keep the whole slab alive
+    )
+
+
+def _joined(parts: list[_Rows]) -> _Rows:
+    if len(parts) == 1:
+        return parts[0]
+    return _Rows(
+        np.concatenate([part.counts for part in parts]),
+        tuple(np.concatenate([part.values[i] for part in parts]) for i in range(3)),
+        np.concatenate([part.label for part in parts]),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import awkward as ak
 import numpy as np
@@ -12,7 +13,10 @@ import vector
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import event_ids
 
-__all__ = ["Particles", "from_columns"]
+__all__ = ["NUMBERS", "Particles", "from_columns", "identified"]
+
+NUMBERS = ("run", "luminosityBlock", "event")
+"""What an experiment numbers its events by, under the names of NanoAOD."""
 
 MAX_ABS_ETA = 20.0
 """Beyond this no particle is physical (it would carry 10^8 times its pT): the column is not eta."""
@@ -28,17 +32,20 @@ class Particles:
         (event, particle) `Momentum4D` with pt [GeV], eta, phi, mass [GeV], packed,
         without options, pT > 0, in source order.
     event_id
-        (event,) uint64, from the content (`identity.event_ids`).
+        (event,) uint64 (`identity`).
     weight
         (event,) float64.
     label
         (event,) int8: 1 signal, 0 background, -1 unknown. Evaluation only.
+    numbers
+        (event,) uint64 by name, those of `NUMBERS` that the source has.
     """
 
     p4: ak.Array
     event_id: npt.NDArray[np.uint64]
     weight: npt.NDArray[np.float64]
     label: npt.NDArray[np.int8]
+    numbers: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -50,10 +57,14 @@ def from_columns(
     phi: ak.Array,
     *,
     where: str,
+    mass: ak.Array | None = None,
+    scale: ak.Array | None = None,
     weight: npt.ArrayLike | None = None,
     label: npt.ArrayLike | None = None,
+    numbers: Mapping[str, npt.ArrayLike] | None = None,
+    event_id: npt.ArrayLike | None = None,
 ) -> Particles:
-    """Return massless particles as `Particles`, refusing what no detector can give.
+    """Return particles as `Particles`, refusing what no detector can give.
 
     Parameters
     ----------
@@ -62,37 +73,99 @@ def from_columns(
         the events' identity rests on, so that copies in float64 behave the same.
     where
         File and entries, for messages.
+    mass
+        (event, particle) [GeV]; massless where there is none.
+    scale
+        (event, particle) factor on the four-momenta; those it makes 0 are left out.
+        It has no part in the events' identity.
+    weight, label
+        (event,); 1 and -1 where there are none.
+    numbers
+        (event,) by name, those of `NUMBERS` that the source has.
+    event_id
+        (event,) where the source knows it already (a converted file).
 
     Raises
     ------
     InputError
         A value is not finite, a pT negative, an abs(eta) above 20, or a label is not -1, 0 or 1.
+
+    Source: of PUPPI, arXiv:1407.6013, section 2: the weight scales the four-momentum.
     """
-    counts = ak.to_numpy(ak.num(pt, axis=1))
-    columns = [np.asarray(ak.flatten(column), dtype=np.float32) for column in (pt, eta, phi)]
+    given = [column for column in (pt, eta, phi, mass, scale) if column is not None]
+    counts = _counts(given, where)
+    columns = [np.asarray(ak.flatten(column), dtype=np.float32) for column in given]
     _check(columns, counts, where)
-    keep = columns[0] > 0
-    if not keep.all():
-        counts = np.asarray(ak.sum(ak.unflatten(keep, counts), axis=1), dtype=np.int64)
-        columns = [column[keep] for column in columns]
-    flat = np.stack(columns, axis=1)
-    wide = flat.astype(np.float64)
+    factor = columns.pop() if scale is not None else None
+    kept = np.stack(columns, axis=1)
+    kept, counts, factor = _selected(columns[0] > 0, kept, counts, factor)
+    known = {name: np.array(values, np.uint64) for name, values in (numbers or {}).items()}
+    ids = event_id if event_id is not None else identified(kept[:, :3], counts, known)
+    if factor is not None:
+        for scaled in (0, 3)[: len(columns) - 2]:
+            kept[:, scaled] *= factor
+        kept, counts, _ = _selected(kept[:, 0] > 0, kept, counts, None)
+    wide = kept.astype(np.float64)
     p4 = vector.zip(
-        {"pt": wide[:, 0], "eta": wide[:, 1], "phi": wide[:, 2], "mass": np.zeros(len(wide))}
+        {
+            "pt": wide[:, 0],
+            "eta": wide[:, 1],
+            "phi": wide[:, 2],
+            "mass": wide[:, 3] if mass is not None else np.zeros(len(wide)),
+        }
     )
     n = len(counts)
     return Particles(
         p4=ak.unflatten(p4, counts),
-        event_id=event_ids(flat, counts),
-        weight=np.ones(n) if weight is None else np.array(weight, dtype=np.float64),
+        event_id=np.array(ids, dtype=np.uint64),
+        weight=np.ones(n) if weight is None else _weights(weight, where),
         label=np.full(n, -1, np.int8) if label is None else _labels(label, where),
+        numbers=known,
     )
+
+
+def identified(
+    content: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.int64],
+    numbers: Mapping[str, npt.NDArray[np.uint64]],
+) -> npt.NDArray[np.uint64]:
+    """Return the ids of events of (particle, 3) content, over their numbers too if complete."""
+    if set(numbers) >= set(NUMBERS):
+        return event_ids(content, counts, np.stack([numbers[name] for name in NUMBERS], axis=1))
+    return event_ids(content, counts)
+
+
+def _counts(columns: list[ak.Array], where: str) -> npt.NDArray[np.int64]:
+    counts: list[npt.NDArray[np.int64]] = [
+        ak.to_numpy(ak.num(column, axis=1)).astype(np.int64) for column in columns
+    ]
+    if any(not np.array_equal(counts[0], other) for other in counts[1:]):
+        msg = (
+            f"{where}: pT, eta, phi and what else a particle has are lists of different lengths; "
+            "the file is damaged"
+        )
+        raise InputError(msg)
+    return counts[0]
+
+
+def _selected(
+    keep: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.int64],
+    factor: npt.NDArray[np.float32] | None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+    if keep.all():
+        return rows, counts, factor
+    ends = np.cumsum(counts)
+    running = np.concatenate([[0], np.cumsum(keep)])
+    left = running[ends] - running[ends - counts]
+    return rows[keep], left, None if factor is None else factor[keep]
 
 
 def _check(
     columns: list[npt.NDArray[np.float32]], counts: npt.NDArray[np.int64], where: str
 ) -> None:
-    pt, eta, _ = columns
+    pt, eta = columns[:2]
     for name, bad in (
         ("a value that is not finite", ~np.isfinite(np.stack(columns)).all(axis=0)),
         ("a negative pT", pt < 0),
@@ -101,12 +174,24 @@ def _check(
         if bad.any():
             first = int(np.flatnonzero(bad)[0])
             event = int(np.searchsorted(np.cumsum(counts), first, side="right"))
-            values = ", ".join(f"{column[first]:g}" for column in columns)
+            values = ", ".join(f"{column[first]:g}" for column in columns[:3])
             msg = (
                 f"{where}: {name} in event {event} of these entries: pT, eta, phi = {values}; "
                 f"{int(bad.sum())} such particles in all. Expected particles in GeV and radians"
             )
             raise InputError(msg)
+
+
+def _weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
+    values = np.array(weight, dtype=np.float64)
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        msg = (
+            f"{where}: the weight of event {int(np.flatnonzero(wrong)[0])} of these entries is "
+            f"{values[wrong][0]}; {int(wrong.sum())} such events in all. Expected finite weights"
+        )
+        raise InputError(msg)
+    return values
 
 
 def _labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:

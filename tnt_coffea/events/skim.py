@@ -8,7 +8,8 @@ computed from it can depend on how the events were split into files and chunks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,19 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.jets.images import SparseImages
+from tnt_coffea.storage import written
 
 __all__ = [
     "FIELDS",
     "SCHEMA_VERSION",
     "Sample",
     "entries",
+    "flat_columns",
+    "image_columns",
     "is_mine",
     "load",
     "sample_of",
@@ -33,11 +38,23 @@ __all__ = [
     "write_part",
 ]
 
-SCHEMA_VERSION = "1"
-_FLAT = ("m_jj", *(f"{jet}_{name}" for jet in JETS for name in OBSERVABLES))
-_JAGGED = tuple(f"{jet}_image_{part}" for jet in JETS for part in ("index", "value"))
+SCHEMA_VERSION = "2"
 _EVENT = ("event_id", "weight", "label")
-FIELDS = frozenset((*_EVENT, *_FLAT, *_JAGGED))
+FIELDS = frozenset((*_EVENT, "m_jj"))
+"""What every skim holds; `flat_columns` and `image_columns` name what its settings add."""
+
+
+def flat_columns(settings: SkimSettings) -> tuple[str, ...]:
+    """Return the names of a skim's columns with one number an event, in their order."""
+    of_jets = (f"{jet}_{name}" for jet in JETS for name in settings.of_jet)
+    return ("m_jj", *of_jets, *settings.of_event)
+
+
+def image_columns(settings: SkimSettings) -> tuple[str, ...]:
+    """Return the names of a skim's columns with one list an event: none without images."""
+    if settings.images is None:
+        return ()
+    return tuple(f"{jet}_image_{part}" for jet in JETS for part in ("index", "value"))
 
 
 @dataclass(frozen=True)
@@ -53,9 +70,10 @@ class Sample:
     label
         (event,) int8; all -1 unless the truth was asked for.
     columns
-        `m_jj` (event,) float64 GeV and the observables of either jet, (event,) float32.
+        `m_jj` (event,) float64 GeV; the observables of either jet (`heavy_mass`) and of the
+        event (`delta_eta`), (event,) float32.
     pixels
-        `heavy_image_index` and the like: (event, pixel) jagged.
+        `heavy_image_index` and the like: (event, pixel) jagged. Empty without images.
     settings
         How the dijets and images were made.
     """
@@ -75,6 +93,23 @@ class Sample:
         """(event,) float64, GeV."""
         return self.columns["m_jj"]
 
+    @property
+    def image_settings(self) -> ImageSettings:
+        """How the images were made.
+
+        Raises
+        ------
+        InputError
+            The skim was made without images.
+        """
+        if self.settings.images is None:
+            msg = (
+                "the skim holds no images (skim.images is null), and what was asked for needs "
+                "them; set skim.images and make the skim again, from a source with constituents"
+            )
+            raise InputError(msg)
+        return self.settings.images
+
     @classmethod
     def read(cls, paths: Iterable[str | Path], *, truth: bool = False) -> Sample:
         """Return the dijets of all parts in the order of their ids.
@@ -92,13 +127,13 @@ class Sample:
             There is no part, one cannot be read, or they were made with different settings.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        names = [name for name in (*_EVENT, *_FLAT, *_JAGGED) if truth or name != "label"]
         tables, settings = [], set()
         for path in sorted(map(Path, paths)):
-            settings.add(settings_of(path).model_dump_json())
-            tables.append(pq.read_table(path, columns=names))
+            made = settings_of(path)
+            settings.add(made.model_dump_json())
+            names = [name for name in _columns(made) if truth or name != "label"]
+            tables.append(_rows(path, names))
         if len(settings) != 1:
             msg = (
                 "no part of a skim was given"
@@ -126,28 +161,53 @@ class Sample:
     def images(
         self, jet: str, rows: npt.NDArray[Any] | slice | None = None
     ) -> npt.NDArray[np.float32]:
-        """Return (event, channel, row, column) float32 of one jet, `heavy` or `light`."""
+        """Return (event, channel, row, column) float32 of one jet, `heavy` or `light`.
+
+        Raises
+        ------
+        InputError
+            The skim was made without images.
+        """
+        return self.sparse_images(jet, rows).dense()
+
+    def sparse_images(self, jet: str, rows: npt.NDArray[Any] | slice | None = None) -> SparseImages:
+        """Return the filled pixels of one jet's images, as `images` and as augmentation wants them.
+
+        Raises
+        ------
+        InputError
+            The skim was made without images.
+        """
+        shape = self.image_settings.shape
         which = slice(None) if rows is None else rows
         index = self.pixels[f"{jet}_image_index"][which]
-        value = self.pixels[f"{jet}_image_value"][which]
-        size = self.settings.images.pixels
-        out = np.zeros((len(index), size * size), np.float32)
-        owner = np.repeat(np.arange(len(index)), ak.to_numpy(ak.num(index)))
-        out[owner, ak.to_numpy(ak.flatten(index))] = ak.to_numpy(ak.flatten(value))
-        return out.reshape(len(index), 1, size, size)
+        return SparseImages(
+            counts=ak.to_numpy(ak.num(index)),
+            index=ak.to_numpy(ak.flatten(index)),
+            value=ak.to_numpy(ak.flatten(self.pixels[f"{jet}_image_value"][which])),
+            shape=shape,
+        )
 
     def content_hash(self) -> str:
         """Return the SHA-256 of everything but the labels, in the order of the ids."""
         order = np.argsort(self.event_id, kind="stable")
         state = hashlib.sha256(self.settings.digest().encode())
-        arrays = [self.event_id, self.weight, *(self.columns[name] for name in _FLAT)]
+        arrays = [
+            self.event_id,
+            self.weight,
+            *(self.columns[name] for name in flat_columns(self.settings)),
+        ]
         for array in arrays:
             state.update(np.ascontiguousarray(array[order]).data)
-        for name in _JAGGED:
+        for name in image_columns(self.settings):
             jagged = self.pixels[name][order]
             state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
             state.update(np.ascontiguousarray(ak.to_numpy(ak.flatten(jagged))).data)
         return state.hexdigest()
+
+
+def _columns(settings: SkimSettings) -> tuple[str, ...]:
+    return (*_EVENT, *flat_columns(settings), *image_columns(settings))
 
 
 def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
@@ -167,14 +227,23 @@ def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
         event_id=event_id,
         weight=ak.to_numpy(events["weight"]).astype(np.float64),
         label=label.astype(np.int8),
-        columns={name: ak.to_numpy(events[name]) for name in _FLAT},
-        pixels={name: ak.without_parameters(ak.materialize(events[name])) for name in _JAGGED},
+        columns={name: ak.to_numpy(events[name]) for name in flat_columns(settings)},
+        pixels={
+            name: ak.without_parameters(ak.materialize(events[name]))
+            for name in image_columns(settings)
+        },
         settings=settings,
     )
 
 
 def write_part(path: Path, sample: Sample) -> None:
-    """Write a part of a skim; the file appears under its name only when it is complete."""
+    """Write a part of a skim; the file appears under its name only when it is complete.
+
+    Raises
+    ------
+    StorageError
+        The disk is full, read-only, or not ours to write.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -189,20 +258,23 @@ def write_part(path: Path, sample: Sample) -> None:
         metadata={
             "tnt_coffea.schema": SCHEMA_VERSION,
             "tnt_coffea.settings": sample.settings.model_dump_json(),
+            "tnt_coffea.digest": sample.settings.digest(),
         },
     )
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with written(path) as partial:
+        # With checksums: Parquet reads many a changed byte without a word otherwise.
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def _arrays(table: Any) -> dict[str, ak.Array]:
     # By hand, not by awkward: a Parquet column may hold nulls by its type even where
     # it has none, and options must not get further than here.
+    import pyarrow as pa
+
     arrays = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
-        if name in _JAGGED:
+        if pa.types.is_list(column.type):
             counts = np.diff(column.offsets.to_numpy())
             arrays[name] = ak.unflatten(column.flatten().to_numpy(), counts)
         else:
@@ -224,25 +296,44 @@ def is_mine(path: Path) -> bool:
             return False
     import pyarrow.parquet as pq
 
-    return b"tnt_coffea.schema" in (pq.read_schema(path).metadata or {})
+    with _reading(path):
+        return b"tnt_coffea.schema" in (pq.read_schema(path).metadata or {})
 
 
 def entries(path: Path) -> int:
-    """Return the number of dijets in a part."""
+    """Return the number of dijets in a part.
+
+    Raises
+    ------
+    InputError
+        As `settings_of`, or the footer contradicts itself.
+    """
     import pyarrow.parquet as pq
 
     settings_of(path)
-    return int(pq.read_metadata(path).num_rows)
+    with _reading(path):
+        footer = pq.read_metadata(path)
+        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+        # The first column is flat: as many values as rows.
+        counts = {sum(g.num_rows for g in groups), sum(g.column(0).num_values for g in groups)}
+    if counts != {footer.num_rows}:
+        msg = f"{path}: the footer names {footer.num_rows} rows and holds {counts}; skim again"
+        raise InputError(msg)
+    return int(footer.num_rows)
 
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
-    """Return rows [start, stop) as NanoEvents."""
-    import pyarrow.parquet as pq
+    """Return rows [start, stop) as NanoEvents.
+
+    Raises
+    ------
+    InputError
+        As `settings_of`, or a page is damaged.
+    """
     from coffea.nanoevents import BaseSchema, NanoEventsFactory
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
-    settings_of(path)
-    rows = pq.read_table(path, columns=sorted(FIELDS)).slice(start, stop - start)
+    rows = _rows(path, sorted(_columns(settings_of(path)))).slice(start, stop - start)
     source = SimplePreloadedColumnSource(
         _arrays(rows), str(path), len(rows), f"rows {start}-{stop}"
     )
@@ -259,19 +350,41 @@ def settings_of(path: str | Path) -> SkimSettings:
     InputError
         The file is not a readable part of this version's schema.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(path):
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid) as error:
-        msg = f"{path}: not a readable part of a skim: {error}"
-        raise InputError(msg) from error
-    version = metadata.get(b"tnt_coffea.schema", b"none").decode()
+        version = metadata.get(b"tnt_coffea.schema", b"none").decode()
     if version != SCHEMA_VERSION:
         msg = (
             f"{path}: skim schema {version}, this version reads {SCHEMA_VERSION}; "
             "make the skim again"
         )
         raise InputError(msg)
-    return SkimSettings.model_validate_json(metadata[b"tnt_coffea.settings"])
+    with _reading(path):
+        settings = SkimSettings.model_validate_json(metadata[b"tnt_coffea.settings"])
+        if settings.digest() != metadata[b"tnt_coffea.digest"].decode():
+            msg = "the settings in its footer are not those it was written with"
+            raise ValueError(msg)
+    return settings
+
+
+def _rows(path: Path, names: Sequence[str]) -> Any:
+    import pyarrow.parquet as pq
+
+    with _reading(path):
+        return pq.read_table(path, columns=list(names), page_checksum_verification=True)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = f"{path}: not a readable part of a skim: {reason}. It is damaged; skim again"
+        raise InputError(msg) from error

@@ -1,7 +1,9 @@
 """Which source a file belongs to, by its content, and which adapter its events need.
 
 A source is a module with `is_mine`, `entries`, `load` and `FIELDS`; one that holds
-particles has `particles` as well. A new source is one such module and a line here.
+particles has `particles` as well, one that holds jets has `jets`. Where coffea's schemas
+give its fields other names, those are in `SCHEMA_FIELDS`. A new source is one such module
+and a line here.
 """
 
 from __future__ import annotations
@@ -10,13 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tnt_coffea.config import JetsFrom, SourceSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import lhco, skim
+from tnt_coffea.events import delphes, lhco, parquet, pfnano, physlite, skim, trees
 from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.stored_jets import StoredJets
 
-__all__ = ["SOURCES", "particles_of", "source_of"]
+__all__ = ["SOURCES", "adapter_of", "jets_of", "particles_of", "source_of"]
 
-SOURCES: dict[str, ModuleType] = {"lhco": lhco, "skim": skim}
+SOURCES: dict[str, ModuleType] = {
+    "lhco": lhco,
+    "skim": skim,
+    "pfnano": pfnano,
+    "delphes": delphes,
+    "physlite": physlite,
+    "parquet": parquet,
+}
 
 
 def source_of(path: str | Path) -> ModuleType:
@@ -39,8 +50,8 @@ def source_of(path: str | Path) -> ModuleType:
     raise InputError(msg)
 
 
-def particles_of(events: Any) -> Particles:
-    """Return the particles of NanoEvents of any source, chosen by the fields they have.
+def adapter_of(events: Any) -> ModuleType:
+    """Return the source module whose adapters fit NanoEvents, by the fields they have.
 
     Raises
     ------
@@ -49,8 +60,67 @@ def particles_of(events: Any) -> Particles:
     """
     fields = set(events.fields)
     for source in SOURCES.values():
-        if hasattr(source, "particles") and fields >= source.FIELDS:
-            adapted: Particles = source.particles(events)
-            return adapted
+        if not (hasattr(source, "particles") or hasattr(source, "jets")):
+            continue
+        if any(fields >= known for known in (source.FIELDS, *getattr(source, "SCHEMA_FIELDS", ()))):
+            return source
     msg = f"no source has the fields {sorted(fields)[:12]}; tnt_coffea reads {', '.join(SOURCES)}"
     raise InputError(msg)
+
+
+def particles_of(events: Any, settings: SourceSettings | None = None) -> Particles:
+    """Return the particles of NanoEvents of any source.
+
+    Parameters
+    ----------
+    events
+        NanoEvents under `BaseSchema` or the source's own schema of coffea.
+    settings
+        What to choose where the source leaves a choice.
+
+    Raises
+    ------
+    InputError
+        No adapter knows these fields, the source has no particles, or a value is impossible.
+    """
+    source = adapter_of(events)
+    if not hasattr(source, "particles"):
+        msg = f"{trees.where(events)}: jets without particles; there is nothing to cluster"
+        raise InputError(msg)
+    adapted: Particles = _adapted(source, "particles", events, settings)
+    return adapted
+
+
+def jets_of(events: Any, settings: SourceSettings | None = None) -> StoredJets | None:
+    """Return the jets of the file where they are asked for or are all there is, else None.
+
+    Parameters
+    ----------
+    events, settings
+        As `particles_of`.
+
+    Raises
+    ------
+    InputError
+        As `particles_of`, or the jets asked for are not there.
+    """
+    source = adapter_of(events)
+    wanted = (settings or SourceSettings()).jets is JetsFrom.FILE
+    if not wanted and _has_particles(source, events):
+        return None
+    if not hasattr(source, "jets"):
+        msg = f"{trees.where(events)}: no jets are stored there; cluster the particles instead"
+        raise InputError(msg)
+    adapted: StoredJets = _adapted(source, "jets", events, settings)
+    return adapted
+
+
+def _has_particles(source: ModuleType, events: Any) -> bool:
+    if source is pfnano:  # plain NanoAOD has the jets alone
+        return pfnano.holds(events, "PFCands", "pt")
+    return hasattr(source, "particles")
+
+
+def _adapted(source: ModuleType, what: str, events: Any, settings: SourceSettings | None) -> Any:
+    adapter = getattr(source, what)
+    return adapter(events, settings) if getattr(source, "HAS_CHOICES", False) else adapter(events)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from tnt_coffea.jets.augmentation import augmented
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.dijets import dijet_columns, find_dijets
+from tnt_coffea.jets.dijets import find_dijets, select_dijets
+from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import SparseImages, jet_images, sparse_images
-from tnt_coffea.jets.substructure import Axes, n_subjettiness, subjettiness_ratio
+from tnt_coffea.jets.observables import dijet_columns
+from tnt_coffea.jets.subjets import exclusive_subjets
+from tnt_coffea.jets.substructure import (
+    Axes,
+    n_subjettiness,
+    subjettiness_ratio,
+    subjettiness_table,
+)
 
 __all__ = [
     "Axes",
     "SparseImages",
+    "augmented",
     "cluster",
     "dijet_columns",
+    "exclusive_subjets",
     "find_dijets",
     "jet_images",
     "n_subjettiness",
+    "select_dijets",
+    "soft_drop_mass",
     "sparse_images",
     "subjettiness_ratio",
+    "subjettiness_table",
 ]

@@ -2,17 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea.config import JetSettings
+from tnt_coffea.jets.kinematics import transverse_momentum
 
-__all__ = ["cluster"]
+__all__ = ["Clusters", "cluster", "find_clusters"]
 
-EVENTS_PER_CALL = 2000
+EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
+
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Jets as flat arrays: awkward arrays are made of them once, when the choice is made.
+
+    Attributes
+    ----------
+    particles
+        (event, particle) that was clustered, packed.
+    per_event
+        (event,) jets of every event; they follow each other in descending pT.
+    p4
+        (4, jet) px, py, pz, E [GeV].
+    sizes
+        (jet,) constituents of every jet.
+    members
+        (constituent,) rows in the flattened particles.
+    """
+
+    particles: ak.Array
+    per_event: IntArray
+    p4: Float64Array
+    sizes: IntArray
+    members: IntArray
+
+    def jets(self, chosen: IntArray | None = None, per_event: IntArray | None = None) -> ak.Array:
+        """Return (event, jet) `Momentum4D` with the field `constituents`.
+
+        Parameters
+        ----------
+        chosen
+            (jet,) rows of the jets wanted, in the order wanted; all by default.
+        per_event
+            (event,) how many of them each event has.
+        """
+        if chosen is None or per_event is None:
+            chosen, per_event, members = np.arange(len(self.sizes)), self.per_event, self.members
+        else:
+            members = self.members[_ranges(_offsets(self.sizes)[chosen], self.sizes[chosen])]
+        particle = self.particles.layout.content
+        constituents = ak.contents.ListOffsetArray(
+            ak.index.Index64(_offsets(self.sizes[chosen])),
+            ak.contents.RecordArray(
+                [ak.contents.NumpyArray(_column(field)[members]) for field in particle.contents],
+                particle.fields,
+                parameters={"__record__": "Momentum4D"},
+            ),
+        )
+        record = ak.contents.RecordArray(
+            [*map(ak.contents.NumpyArray, self.p4[:, chosen]), constituents],
+            ["px", "py", "pz", "E", "constituents"],
+            parameters={"__record__": "Momentum4D"},
+        )
+        return ak.Array(
+            ak.contents.ListOffsetArray(ak.index.Index64(_offsets(per_event)), record),
+            behavior=self.particles.behavior,
+        )
 
 
 def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.Array:
@@ -23,7 +87,7 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
     particles
         (event, particle) `Momentum4D`, GeV, without options.
     settings
-        Algorithm, radius and lowest jet pT.
+        Algorithm, radius, lowest jet pT and largest abs(eta).
     leading
         Most jets kept in an event.
 
@@ -33,49 +97,94 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
         (event, jet) `Momentum4D` (px, py, pz, E in GeV) with the field `constituents`:
         (event, jet, particle) records pt [GeV], eta, phi, mass [GeV].
     """
+    return find_clusters(particles, settings, leading).jets()
+
+
+def find_clusters(particles: ak.Array, settings: JetSettings, leading: int) -> Clusters:
+    """Return the jets of every event as flat arrays; parameters as `cluster`."""
+    packed = ak.to_packed(particles)
+    starts = np.asarray(packed.layout.offsets)
+    # Cartesian once for all calls: the binding computes them from the whole of what a
+    # sliced array is cut from, call after call.
+    flat = ak.Array(packed.layout.content, behavior=packed.behavior)
+    cartesian = np.stack([ak.to_numpy(getattr(flat, name)) for name in ("px", "py", "pz", "E")])
     parts = [
-        _cluster(particles[start : start + EVENTS_PER_CALL], settings, leading)
-        for start in range(0, max(len(particles), 1), EVENTS_PER_CALL)
+        _leading(cartesian, starts[first : first + EVENTS_PER_CALL + 1], settings, leading)
+        for first in range(0, max(len(packed), 1), EVENTS_PER_CALL)
     ]
-    return parts[0] if len(parts) == 1 else ak.concatenate(parts)
+    per_event, p4, sizes, members = zip(*parts, strict=True)
+    return Clusters(
+        packed,
+        np.concatenate(per_event),
+        np.concatenate(p4, axis=1),
+        np.concatenate(sizes),
+        np.concatenate(members),
+    )
 
 
-def _cluster(particles: ak.Array, settings: JetSettings, leading: int) -> ak.Array:
+def _leading(
+    cartesian: Float64Array, starts: IntArray, settings: JetSettings, leading: int
+) -> tuple[IntArray, Float64Array, IntArray, IntArray]:
+    found, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
+    counts = np.diff(np.asarray(found.offsets))
+    event = np.repeat(np.arange(len(counts)), counts)
+    p4 = np.stack([_column(field) for field in found.content.contents])
+    # The binding does not sort by pT, and a stable order among equals keeps
+    # the result independent of how events are split into chunks.
+    order = np.lexsort((-transverse_momentum(p4), event))
+    if settings.eta_max is not None:
+        order = order[_central(p4[:, order], settings.eta_max)]
+    per_event = np.bincount(event[order], minlength=len(counts))
+    rank = np.arange(len(order)) - np.repeat(_offsets(per_event)[:-1], per_event)
+    chosen = order[rank < leading]
+    member_offsets = np.asarray(indices.content.offsets)
+    sizes = np.diff(member_offsets)[chosen]
+    members = _column(indices.content.content)[_ranges(member_offsets[chosen], sizes)]
+    return (
+        np.minimum(per_event, leading),
+        p4[:, chosen],
+        sizes,
+        members + np.repeat(starts[event[chosen]], sizes),
+    )
+
+
+def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings) -> Any:
     # The binding takes 0.3 s to import: kernels without clustering do not pay for it.
     import fastjet
 
     definition = fastjet.JetDefinition(_algorithm(fastjet, settings), settings.radius)
-    packed = ak.to_packed(particles)
-    sequence = fastjet.ClusterSequence(packed, definition)
-    jets = sequence.inclusive_jets(min_pt=settings.pt_min)
-    members = sequence.constituent_index(min_pt=settings.pt_min)
-    # The binding does not sort by pT, and a stable order among equals keeps
-    # the result independent of how events are split into chunks.
-    order = ak.argsort(jets.pt, axis=1, ascending=False, stable=True)[:, :leading]
-    jets, members = jets[order], members[order]
-    per_jet = ak.flatten(members, axis=1)
-    event_of_jet = np.repeat(np.arange(len(jets)), ak.to_numpy(ak.num(jets)))
-    picked = ak.flatten(packed)[
-        ak.flatten(per_jet) + np.repeat(_starts(packed)[event_of_jet], ak.to_numpy(ak.num(per_jet)))
-    ]
-    constituents = ak.unflatten(ak.unflatten(picked, ak.num(per_jet)), ak.num(jets))
-    return ak.zip(
-        {
-            "px": jets.px,
-            "py": jets.py,
-            "pz": jets.pz,
-            "E": jets.E,
-            "constituents": constituents,
-        },
-        depth_limit=2,
-        with_name="Momentum4D",
-        behavior=packed.behavior,
+    particles = ak.contents.ListOffsetArray(
+        ak.index.Index64(offsets),
+        ak.contents.RecordArray(
+            [*map(ak.contents.NumpyArray, cartesian)],
+            ["px", "py", "pz", "E"],
+            parameters={"__record__": "Momentum4D"},
+        ),
+    )
+    sequence = fastjet.ClusterSequence(ak.Array(particles), definition)
+    return (
+        sequence.inclusive_jets(min_pt=settings.pt_min).layout,
+        sequence.constituent_index(min_pt=settings.pt_min).layout,
     )
 
 
-def _starts(jagged: ak.Array) -> Any:
-    counts = ak.to_numpy(ak.num(jagged))
-    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+def _central(p4: Float64Array, eta_max: float) -> npt.NDArray[np.bool_]:
+    central: npt.NDArray[np.bool_] = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
+    return central
+
+
+def _offsets(counts: IntArray) -> IntArray:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _ranges(starts: IntArray, lengths: IntArray) -> IntArray:
+    # start, start + 1, ... for every start, one after the other.
+    before = _offsets(lengths)[:-1]
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _column(field: Any) -> npt.NDArray[Any]:
+    return np.asarray(field.data)
 
 
 def _algorithm(fastjet: Any, settings: JetSettings) -> Any:

@@ -1,4 +1,4 @@
-"""The dijet of an event: two jets, which of them is heavy, and what is known of each."""
+"""The dijet of an event: two jets, and which of them is heavy."""
 
 from __future__ import annotations
 
@@ -6,83 +6,120 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import JetSettings, SkimSettings
-from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.images import sparse_images
-from tnt_coffea.jets.substructure import n_subjettiness, subjettiness_ratio
+from tnt_coffea.config import JetOrder, JetSettings, SkimSettings
+from tnt_coffea.jets.clustering import find_clusters
+from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
 
-__all__ = ["JETS", "OBSERVABLES", "dijet_columns", "find_dijets"]
+__all__ = ["JETS", "OBSERVABLES", "find_dijets", "select_dijets"]
 
 JETS = ("heavy", "light")
-OBSERVABLES = ("pt", "eta", "phi", "mass", "tau21", "n_constituents")
+OBSERVABLES = SkimSettings().of_jet
+"""What a skim holds of either jet unless it is told otherwise."""
+
+BoolArray = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 def find_dijets(
-    particles: ak.Array, settings: JetSettings
-) -> tuple[ak.Array, dict[str, npt.NDArray[np.bool_]]]:
-    """Return the two leading jets of the selected events, the heavier one first, and the cuts.
+    particles: ak.Array,
+    settings: JetSettings,
+    *,
+    coin: BoolArray | None = None,
+    leading: int = 2,
+) -> tuple[ak.Array, dict[str, BoolArray]]:
+    """Return the leading jets of the selected events, the heavy one first, and the cuts.
 
     Parameters
     ----------
     particles
         (event, particle) `Momentum4D`, GeV.
     settings
-        Clustering and trigger.
+        Clustering, cuts, trigger and order.
+    coin
+        (event,) True puts the softer of the two leading jets first; needed where
+        `settings.order` is random, unused elsewhere.
+    leading
+        Most jets kept in an event.
 
     Returns
     -------
     jets
-        (selected event, 2) jets as `clustering.cluster` gives them, ordered by mass
-        event by event.
+        (selected event, 2 to `leading`) jets as `clustering.cluster` gives them: heavy and
+        light, which are the two of largest pT in the order of the settings, and then the
+        others in descending pT.
     cuts
         (event,) bool for every cut by name, in the order of the cutflow: `two_jets`, `trigger`.
     """
-    jets = cluster(particles, settings)
-    cuts = {
-        "two_jets": ak.to_numpy(ak.num(jets) >= 2),
-        "trigger": ak.to_numpy(ak.fill_none(ak.firsts(jets.pt) > settings.trigger_pt, False)),
-    }
-    pair = jets[cuts["two_jets"] & cuts["trigger"]]
-    order = ak.argsort(pair.mass, axis=1, ascending=False, stable=True)
-    return pair[order], cuts
+    found = find_clusters(particles, settings, leading)
+    jet = _order(found.p4, found.per_event, settings, coin)
+    cuts = _cuts(transverse_momentum(found.p4), found.per_event, settings)
+    kept = cuts["two_jets"] & cuts["trigger"]
+    chosen = jet[np.repeat(kept, found.per_event)]
+    return found.jets(chosen, found.per_event[kept]), cuts
 
 
-def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]:
-    """Return the flat columns that a skim holds of a dijet.
+def select_dijets(
+    jets: ak.Array,
+    settings: JetSettings,
+    *,
+    coin: BoolArray | None = None,
+    leading: int = 2,
+) -> tuple[ak.Array, dict[str, BoolArray]]:
+    """Return dijets of jets that a source has clustered already; otherwise as `find_dijets`.
 
     Parameters
     ----------
     jets
-        (event, 2) heavy and light jet, of `find_dijets`.
+        (event, jet) `Momentum4D`, GeV, in any order; further fields stay with their jet.
     settings
-        The image to make.
-
-    Returns
-    -------
-    dict
-        `m_jj` (event,) float64 GeV; for each of `heavy` and `light`: `_pt`, `_eta`, `_phi`,
-        `_mass` (GeV), `_tau21`, `_n_constituents` (event,) float32, and the sparse image
-        `_image_index`, `_image_value` (event, pixel).
+        Cuts, trigger and order; algorithm and radius are the source's own.
+    coin, leading
+        As in `find_dijets`.
     """
-    columns: dict[str, ak.Array] = {"m_jj": _dijet_mass(jets)}
-    for i, name in enumerate(JETS):
-        jet = jets[:, i]
-        constituents = ak.with_name(jet.constituents, "Momentum4D")
-        tau = n_subjettiness(constituents, (1, 2), radius=settings.jets.radius)
-        image = sparse_images(constituents, settings.images)
-        columns |= {
-            f"{name}_pt": ak.values_astype(jet.pt, np.float32),
-            f"{name}_eta": ak.values_astype(jet.eta, np.float32),
-            f"{name}_phi": ak.values_astype(jet.phi, np.float32),
-            f"{name}_mass": ak.values_astype(jet.mass, np.float32),
-            f"{name}_tau21": ak.Array(subjettiness_ratio(tau[:, 1], tau[:, 0]).astype(np.float32)),
-            f"{name}_n_constituents": ak.values_astype(ak.num(constituents), np.float32),
-            f"{name}_image_index": ak.unflatten(image.index, image.counts),
-            f"{name}_image_value": ak.unflatten(image.value, image.counts),
-        }
-    return columns
+    kept = jets.pt >= settings.pt_min
+    if settings.eta_max is not None:
+        kept = kept & (np.abs(jets.eta) <= settings.eta_max)
+    jets = jets[kept]
+    jets = jets[ak.argsort(jets.pt, axis=1, ascending=False, stable=True)][:, :leading]
+    per_event = ak.to_numpy(ak.num(jets)).astype(np.int64)
+    flat = ak.flatten(jets)
+    p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in ("px", "py", "pz", "E")])
+    p4 = p4.astype(np.float64)
+    cuts = _cuts(ak.to_numpy(flat.pt), per_event, settings)
+    order = _order(p4, per_event, settings, coin)
+    ordered = ak.unflatten(flat[order], per_event)
+    return ordered[cuts["two_jets"] & cuts["trigger"]], cuts
 
 
-def _dijet_mass(jets: ak.Array) -> ak.Array:
-    total = jets[:, 0] + jets[:, 1]
-    return ak.without_parameters(total.mass)
+def _cuts(pt: Float64Array, per_event: IntArray, settings: JetSettings) -> dict[str, BoolArray]:
+    leading = np.full(len(per_event), -np.inf)
+    leading[per_event > 0] = pt[_starts(per_event)[per_event > 0]]
+    return {"two_jets": per_event >= 2, "trigger": leading > settings.trigger_pt}
+
+
+def _order(
+    p4: Float64Array, per_event: IntArray, settings: JetSettings, coin: BoolArray | None
+) -> IntArray:
+    # The rows of jets that lie in descending pT, with the first two of an event exchanged
+    # where the order of the settings wants it.
+    order = np.arange(int(per_event.sum()))
+    if settings.order is JetOrder.PT:
+        return order
+    events = np.flatnonzero(per_event >= 2)
+    first = _starts(per_event)[events]
+    if settings.order is JetOrder.MASS:
+        mass = invariant_mass(p4)
+        swap = mass[first + 1] > mass[first]
+    elif coin is None:
+        msg = "jets in random order need a coin, (event,) bool; none was given"
+        raise ValueError(msg)
+    else:
+        swap = np.asarray(coin, dtype=bool)[events]
+    order[first[swap]], order[first[swap] + 1] = first[swap] + 1, first[swap]
+    return order
+
+
+def _starts(per_event: IntArray) -> IntArray:
+    starts: IntArray = np.cumsum(per_event) - per_event
+    return starts

@@ -6,17 +6,21 @@ Source: arXiv:2002.12376, section 3.1; order of the steps as its authors ran the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import ImageSettings
+from tnt_coffea.config import ImageChannel, ImageSettings
 
 __all__ = ["SparseImages", "jet_images", "sparse_images"]
 
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_DENSE_VALUES = 2**19
+"""Pixels that are held dense at once (4 MB)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class SparseImages:
     counts
         (jet,) filled pixels of every jet.
     index
-        (pixel,) uint16, row * pixels + column, ascending within a jet.
+        (pixel,) (channel * pixels + row) * pixels + column, ascending within a jet; uint16,
+        or uint32 where that is too small.
     value
         (pixel,) float32.
     shape
@@ -36,7 +41,7 @@ class SparseImages:
     """
 
     counts: IntArray
-    index: npt.NDArray[np.uint16]
+    index: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
     value: npt.NDArray[np.float32]
     shape: tuple[int, int, int]
 
@@ -62,7 +67,8 @@ def jet_images(
     Returns
     -------
     (jet, channel, row, column) float32. Rows are phi and columns eta, both ascending;
-    channel 0 is pT and sums to 1 where `normalise` is on. A jet with nothing inside
+    channel 0 is pT, others are what the settings name; each sums to 1 where `normalise` is
+    on. A jet with nothing inside
     the frame is all zero.
 
     Source: arXiv:2002.12376, section 3.1.
@@ -76,21 +82,23 @@ def sparse_images(constituents: ak.Array, settings: ImageSettings) -> SparseImag
     flat = ak.flatten(constituents)
     jet = np.repeat(np.arange(len(counts)), counts)
     pt, eta, phi = (ak.to_numpy(column) for column in (flat.pt, flat.eta, flat.phi))
-    x, y = _on_the_jet_axis(flat, jet, len(counts))
+    x, y = _on_the_jet_axis(pt, eta, phi, jet, len(counts))
     x, y = _transformed(x, y, pt, eta, phi, jet, len(counts), settings)
-    return _pixelated(x, y, pt, jet, len(counts), settings)
+    return _pixelated(x, y, pt, counts, settings)
 
 
-def _on_the_jet_axis(flat: ak.Array, jet: IntArray, jets: int) -> tuple[Float64Array, Float64Array]:
+def _on_the_jet_axis(
+    pt: Float64Array, eta: Float64Array, phi: Float64Array, jet: IntArray, jets: int
+) -> tuple[Float64Array, Float64Array]:
     px, py, pz = (
-        np.bincount(jet, ak.to_numpy(component), minlength=jets)
-        for component in (flat.px, flat.py, flat.pz)
+        np.bincount(jet, component, minlength=jets)
+        for component in (pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta))
     )
-    pt = np.hypot(px, py)
-    axis_eta = np.arcsinh(np.divide(pz, pt, out=np.zeros(jets), where=pt > 0))
+    jet_pt = np.hypot(px, py)
+    axis_eta = np.arcsinh(np.divide(pz, jet_pt, out=np.zeros(jets), where=jet_pt > 0))
     axis_phi = np.arctan2(py, px)
-    x = ak.to_numpy(flat.eta) - axis_eta[jet]
-    y = np.remainder(ak.to_numpy(flat.phi) - axis_phi[jet] + np.pi, 2 * np.pi) - np.pi
+    x = eta - axis_eta[jet]
+    y = np.remainder(phi - axis_phi[jet] + np.pi, 2 * np.pi) - np.pi
     return x, y
 
 
@@ -129,34 +137,67 @@ def _transformed(
 
 
 def _hardest(pt: Float64Array, eta: Float64Array, phi: Float64Array, jet: IntArray) -> IntArray:
-    # Equal pT is broken by eta and phi, so the order of the particles never matters.
-    order = np.lexsort((phi, eta, -pt, jet))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = jet[order][1:] != jet[order][:-1]
-    return order[first]
+    # One of each jet. Equal pT is broken by eta and phi, so the order of the particles
+    # never matters; few are equal, and only those have to be sorted.
+    first = np.flatnonzero(np.diff(jet, prepend=-1))
+    rank = np.cumsum(np.diff(jet, prepend=-1) > 0) - 1
+    top = np.flatnonzero(pt == np.maximum.reduceat(pt, first)[rank]) if len(jet) else first
+    order = top[np.lexsort((phi[top], eta[top], jet[top]))]
+    return order[np.diff(jet[order], prepend=-1) > 0]
 
 
 def _pixelated(
     x: Float64Array,
     y: Float64Array,
     pt: Float64Array,
-    jet: IntArray,
-    jets: int,
+    counts: IntArray,
     settings: ImageSettings,
 ) -> SparseImages:
     size, half = settings.pixels, settings.half_width
     column = np.floor((x + half) * (size / (2 * half))).astype(np.int64)
     row = np.floor((y + half) * (size / (2 * half))).astype(np.int64)
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    cell = (jet * size * size + row * size + column)[inside]
-    cells, slot = np.unique(cell, return_inverse=True)
-    value = np.bincount(slot, pt[inside], minlength=len(cells))
-    owner = cells // (size * size)
-    if settings.normalise:
-        value = value / np.bincount(owner, value, minlength=jets)[owner]
+    jet = np.repeat(np.arange(len(counts)), counts)
+    cell = (jet * size + row) * size + column
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    jets_per_call = max(1, _DENSE_VALUES // size**2)
+    parts = []
+    for start in range(0, max(len(counts), 1), jets_per_call):
+        stop = min(start + jets_per_call, len(counts))
+        mine = slice(ends[start], ends[stop])
+        kept = inside[mine]
+        address = cell[mine][kept] - start * size * size
+        parts.append(_filled(address, pt[mine][kept], stop - start, settings))
+    numbers, index, value = zip(*parts, strict=True)
+    small = np.prod(settings.shape) <= 2**16
+    flat = np.concatenate(index)
     return SparseImages(
-        counts=np.bincount(owner, minlength=jets).astype(np.int64),
-        index=(cells % (size * size)).astype(np.uint16),
-        value=value.astype(np.float32),
-        shape=(1, size, size),
+        counts=np.concatenate(numbers).astype(np.int64),
+        index=flat.astype(np.uint16) if small else flat.astype(np.uint32),
+        value=np.concatenate(value).astype(np.float32),
+        shape=settings.shape,
     )
+
+
+def _filled(
+    address: IntArray, pt: Float64Array, jets: int, settings: ImageSettings
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    # Dense for a few hundred jets at a time, which stays in the cache; sorting the addresses
+    # of all jets instead costs several times as much.
+    layer = settings.pixels**2
+    hits = np.bincount(address, minlength=jets * layer)
+    at = np.flatnonzero(hits > 0)
+    owner, values = at // layer, []
+    for channel in settings.channels:
+        weights = pt if channel is ImageChannel.PT else None
+        value = np.bincount(address, weights, minlength=jets * layer)[at].astype(np.float64)
+        if settings.normalise:
+            value = value / np.bincount(owner, value, minlength=jets)[owner]
+        values.append(value)
+    channels = len(values)
+    numbers = np.bincount(owner, minlength=jets)
+    if channels == 1:
+        return numbers, at % layer, values[0]
+    index = np.concatenate([at % layer + k * layer for k in range(channels)])
+    order = np.argsort(np.tile(owner, channels), kind="stable")
+    return numbers * channels, index[order], np.concatenate(values)[order]

@@ -1,23 +1,25 @@
-"""Jet substructure observables."""
+"""N-subjettiness."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Axes", "n_subjettiness", "subjettiness_ratio"]
+from tnt_coffea.config import Axes, JetAlgorithm
+from tnt_coffea.jets.kinematics import rapidity, transverse_momentum
+from tnt_coffea.jets.reclustering import cartesian, exclusive_jets, reclustered
 
+__all__ = ["Axes", "n_subjettiness", "subjettiness_ratio", "subjettiness_table"]
 
-class Axes(StrEnum):
-    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently."""
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
-    KT = "KT_Axes"
-    WTA_KT = "WTA_KT_Axes"
-    ONE_PASS_KT = "OnePass_KT_Axes"
-    ONE_PASS_WTA_KT = "OnePass_WTA_KT_Axes"
+_SAME_DIRECTION = 1e-24
+"""Squared distance below which an axis and a particle are one: winner-take-all axes are
+particles, and rounding must not move them off themselves."""
 
 
 def n_subjettiness(
@@ -27,7 +29,7 @@ def n_subjettiness(
     beta: float = 1.0,
     radius: float = 1.0,
     axes: Axes = Axes.WTA_KT,
-) -> npt.NDArray[np.float64]:
+) -> Float64Array:
     """Return tau_N in the normalised measure.
 
     Parameters
@@ -47,41 +49,135 @@ def n_subjettiness(
     -------
     (jet, len(n)) float64, 0 for a jet with no more constituents than axes.
 
+    Raises
+    ------
+    ValueError
+        The axes are not known, an N is below 1, or beta is not positive.
+
     Source: arXiv:1011.2268, equations 2.1 and 2.2.
     """
-    import fastjet
+    return subjettiness_table(constituents, n, (beta,), radius=radius, axes=axes)[:, 0]
 
+
+def subjettiness_table(
+    constituents: ak.Array,
+    n: Sequence[int],
+    betas: Sequence[float],
+    *,
+    radius: float = 1.0,
+    axes: Axes = Axes.WTA_KT,
+) -> Float64Array:
+    """Return (jet, beta, N) tau_N for several exponents at once; otherwise as `n_subjettiness`."""
     axes = Axes(axes)
-    taus = np.zeros((len(constituents), len(n)))
-    # Jets with fewer particles than axes have tau = 0 by definition; FastJet
-    # warns about them, so they never get there.
-    counts = ak.to_numpy(ak.num(constituents))
-    many = np.flatnonzero(counts > max(n, default=0))
-    few = np.flatnonzero((counts <= max(n, default=0)) & (counts > 0))
-    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
-    for rows, wanted in ((many, n), *(((few[i : i + 1]), n) for i in range(len(few)))):
-        if not len(rows):
-            continue
-        possible = tuple(k for k in wanted if k < counts[rows].min())
-        if not possible:
-            continue
-        sequence = fastjet.ClusterSequence(ak.to_packed(constituents[rows]), definition)
-        values = sequence.njettiness(
-            measure_definition="NormalizedMeasure",
-            axes_definition=axes.value,
-            njets=list(possible),
-            beta=beta,
-            R0=radius,
-        )
-        columns = np.array([n.index(k) for k in possible])
-        taus[rows[:, None], columns] = ak.to_numpy(values)
+    if min(n, default=1) < 1 or min(betas, default=1.0) <= 0:
+        msg = f"N-subjettiness takes N of at least 1 and beta above 0, got {n} and {betas}"
+        raise ValueError(msg)
+    p4, offsets = cartesian(constituents)
+    taus = np.zeros((len(offsets) - 1, len(betas), len(n)))
+    if axes in (Axes.KT, Axes.WTA_KT):
+        _fill_from_exclusive_axes(taus, p4, offsets, n, betas, radius, axes)
+    else:
+        _fill_from_contrib(taus, p4, offsets, n, betas, radius, axes)
     return taus
 
 
-def subjettiness_ratio(
-    numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def subjettiness_ratio(numerator: Float64Array, denominator: Float64Array) -> Float64Array:
     """Return tau_N / tau_M per jet, 0 where tau_M is 0 (a jet of M particles has no M-th prong)."""
     out = np.zeros_like(denominator)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
+
+
+def _fill_from_exclusive_axes(
+    taus: Float64Array,
+    p4: Float64Array,
+    offsets: IntArray,
+    n: Sequence[int],
+    betas: Sequence[float],
+    radius: float,
+    axes: Axes,
+) -> None:
+    # kt axes do not depend on beta: one clustering of a jet serves every N and every beta,
+    # where FastJet-contrib clusters again for each of them.
+    rows = np.flatnonzero(np.diff(offsets) > min(n, default=1))
+    p4, offsets = _picked(p4, offsets, rows)
+    for mine, sequence in reclustered(
+        p4, offsets, JetAlgorithm.KT, winner_takes_all=axes is Axes.WTA_KT
+    ):
+        starts = offsets[mine.start : mine.stop + 1]
+        particles = _directions(p4[:, starts[0] : starts[-1]])
+        counts = np.diff(starts)
+        for column, number in enumerate(n):
+            enough = np.flatnonzero(counts > number)
+            pieces, first = exclusive_jets(sequence, number)
+            squared = _nearest(particles, _directions(pieces), first, counts, number)
+            for line, beta in enumerate(betas):
+                values = _normalised(squared, particles[0], starts - starts[0], beta, radius)
+                taus[rows[mine][enough], line, column] = values[enough]
+
+
+def _nearest(
+    particles: Float64Array, axes: Float64Array, first: IntArray, counts: IntArray, number: int
+) -> Float64Array:
+    nearest = np.full(particles.shape[1], np.inf)
+    for k in range(number):
+        # A jet with fewer axes has no tau of this N: any of its own will do.
+        axis = np.repeat(np.minimum(first[:-1] + k, first[1:] - 1), counts)
+        dy = particles[1] - axes[1][axis]
+        dphi = np.abs(particles[2] - axes[2][axis])
+        dphi = np.minimum(dphi, 2 * np.pi - dphi)
+        np.minimum(nearest, dy * dy + dphi * dphi, out=nearest)
+    nearest[nearest < _SAME_DIRECTION] = 0.0
+    return nearest
+
+
+def _normalised(
+    squared: Float64Array, pt: Float64Array, starts: IntArray, beta: float, radius: float
+) -> Float64Array:
+    distance = squared if beta == 2 else np.sqrt(squared)
+    if beta not in (1, 2):
+        distance = distance**beta
+    weighted = np.add.reduceat(pt * distance, starts[:-1])
+    taus: Float64Array = weighted / (np.add.reduceat(pt, starts[:-1]) * radius**beta)
+    return taus
+
+
+def _directions(p4: Float64Array) -> Float64Array:
+    # (3, particle) pT, rapidity, phi.
+    return np.stack([transverse_momentum(p4), rapidity(p4), np.arctan2(p4[1], p4[0])])
+
+
+def _fill_from_contrib(
+    taus: Float64Array,
+    p4: Float64Array,
+    offsets: IntArray,
+    n: Sequence[int],
+    betas: Sequence[float],
+    radius: float,
+    axes: Axes,
+) -> None:
+    counts = np.diff(offsets)
+    for column, number in enumerate(n):
+        # Jets with fewer particles than axes have tau = 0 by definition; FastJet warns
+        # about them, so they never get there.
+        rows = np.flatnonzero(counts > number)
+        part, starts = _picked(p4, offsets, rows)
+        for mine, sequence in reclustered(part, starts, JetAlgorithm.KT):
+            for line, beta in enumerate(betas):
+                values = sequence.njettiness(
+                    measure_definition="NormalizedMeasure",
+                    axes_definition=axes.value,
+                    njets=[number],
+                    beta=beta,
+                    R0=radius,
+                )
+                taus[rows[mine], line, column] = ak.to_numpy(values)[:, 0]
+
+
+def _picked(p4: Float64Array, offsets: IntArray, rows: IntArray) -> tuple[Float64Array, IntArray]:
+    counts = np.diff(offsets)
+    if len(rows) == len(counts):
+        return p4, offsets
+    kept = np.zeros(len(counts), dtype=bool)
+    kept[rows] = True
+    return p4[:, np.repeat(kept, counts)], np.concatenate([[0], np.cumsum(counts[rows])])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tnt_coffea.config import FoldSettings, MassRange, Settings, SkimSettings
+from tnt_coffea.config import EVENT_OBSERVABLES, FoldSettings, MassRange, Settings, SkimSettings
 from tnt_coffea.errors import TaggerError
+from tnt_coffea.events.skim import flat_columns
 
 __all__ = ["METADATA_KEY", "Card"]
 
@@ -25,6 +26,9 @@ class Card(Settings):
     method: str = Field(description="how it was trained: autoencoder-linear, tnt, ...")
     scope: str = Field(description="heavy, light or event")
     input: str = Field("image", description="image or features")
+    inputs: tuple[str, ...] = Field(
+        (), description="observables that are the features, in their order, see `columns`"
+    )
     skim: SkimSettings = Field(description="exact settings of the jets and images it needs")
     training_sample: str = Field(description="SHA-256 of the events trained on, truth excluded")
     folds: FoldSettings = Field(description="cross-validation it belongs to")
@@ -41,9 +45,70 @@ class Card(Settings):
     history: dict[str, float] = Field(default_factory=dict, description="final losses")
     versions: dict[str, str] = Field(default_factory=dict, description="libraries used")
 
+    @model_validator(mode="after")
+    def _features_are_named(self) -> Self:
+        if self.input not in ("image", "features"):
+            msg = f"input is {self.input!r}, expected 'image' or 'features'"
+            raise ValueError(msg)
+        if (self.input == "features") != bool(self.inputs):
+            msg = f"input is {self.input!r} with inputs {list(self.inputs)}: features are named"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a skim that are the features; none for a tagger of images.
+
+        A jet's observable without `heavy_` or `light_` before it is that of the scope's jet.
+        """
+        complete = ("m_jj", *EVENT_OBSERVABLES)
+        return tuple(
+            name
+            if name in complete or name.startswith(("heavy_", "light_"))
+            else f"{self.scope}_{name}"
+            for name in self.inputs
+        )
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why the tagger cannot score events made with these settings, if it cannot.
+
+        A tagger of images asks for the same jets and images, one of features for the same
+        jets and its columns; what else a skim holds does not matter.
+        """
+        if self.input == "image" and settings.images is None:
+            return (
+                "takes images, and these events have none: their source has jets without "
+                "constituents, or skim.images is null; use a tagger of features"
+            )
+        missing = [name for name in self.columns if name not in flat_columns(settings)]
+        if missing:
+            return (
+                f"takes the features {', '.join(missing)}, which these events do not have; "
+                "name them in skim.observables"
+            )
+        mine, theirs = (
+            {
+                "jets": made.jets,
+                "source": made.source,
+                **({"images": made.images} if self.input == "image" else {}),
+                **({"substructure": made.substructure} if self.input == "features" else {}),
+            }
+            for made in (self.skim, settings)
+        )
+        for name, wanted in mine.items():
+            if theirs[name] != wanted:
+                return (
+                    f"was trained on {name} made with {wanted}, but these are made with "
+                    f"{theirs[name]}; use the tagger's settings"
+                )
+        return None
+
     def to_json(self) -> str:
         """Return the card as canonical JSON."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        values = self.model_dump(mode="json")
+        if not self.inputs:  # a later field: taggers of images keep the bytes they had
+            del values["inputs"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> Card:

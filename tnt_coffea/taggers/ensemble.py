@@ -15,6 +15,7 @@ from tnt_coffea.config import FoldSettings, MassRange, digest
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.skim import Sample
+from tnt_coffea.taggers.inputs import scores_of
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.tagger import Tagger
 
@@ -150,7 +151,8 @@ class TaggerSet:
         Raises
         ------
         TaggerError
-            The sample's jets or images were made with other settings than a tagger's.
+            The sample's jets or images were made with other settings than a tagger's, or
+            it lacks the images or features that a tagger takes.
         """
         fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
         raw = {scope: np.zeros(len(sample), np.float32) for scope in self.scopes}
@@ -164,8 +166,7 @@ class TaggerSet:
                 ]
                 for start in range(0, len(mine), _DENSE):
                     rows = mine[start : start + _DENSE]
-                    images = sample.images(scope, rows)
-                    parts = np.stack([tagger.score(images) for tagger in taggers])
+                    parts = np.stack(scores_of(taggers, scope, sample, rows))
                     raw[scope][rows] = parts.astype(np.float64).mean(axis=0)
         return Scores(fold, raw)
 
@@ -286,12 +287,9 @@ class TaggerSet:
         }
 
     def _checked(self, member: Member, sample: Sample) -> Tagger:
-        card = member.tagger.card
-        if card.skim != sample.settings:
-            msg = (
-                f"{member.name}: trained on jets and images made with {card.skim}, "
-                f"but these were made with {sample.settings}; use the tagger's settings"
-            )
+        reason = member.tagger.card.misfit(sample.settings)
+        if reason is not None:
+            msg = f"{member.name}: {reason}"
             raise TaggerError(msg)
         return member.tagger
 

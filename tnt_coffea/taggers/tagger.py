@@ -76,7 +76,12 @@ class Tagger:
     @cached_property
     def card(self) -> Card:
         """What the tagger is, needs, and was trained on."""
-        metadata = _session(_Bytes(self)).get_modelmeta().custom_metadata_map
+        session = _session(_Bytes(self))
+        try:
+            metadata = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            msg = f"{self.where}: the metadata is damaged: {error}; restore or train it again"
+            raise TaggerError(msg) from error
         return Card.from_metadata(metadata, self.where)
 
     def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -106,9 +111,14 @@ class Tagger:
             rows = np.asarray(inputs[start : start + BATCH], np.float32)
             batch = np.zeros((BATCH, *inputs.shape[1:]), np.float32)
             batch[: len(rows)] = rows
-            scores[start : start + len(rows)] = session.run(["score"], {expected.name: batch})[0][
-                : len(rows)
-            ]
+            try:
+                out = np.asarray(session.run(["score"], {expected.name: batch})[0])
+            except Exception as error:  # ONNX Runtime's exceptions share no public base class
+                raise TaggerError(_complaint(self.where, "cannot be run", error)) from error
+            if out.size != BATCH:
+                msg = f"{self.where}: gives {out.shape} scores for {BATCH} jets, expected one each"
+                raise TaggerError(msg)
+            scores[start : start + len(rows)] = out.reshape(BATCH)[: len(rows)]
         if not np.isfinite(scores).all():
             msg = f"{self.where}: {int((~np.isfinite(scores)).sum())} scores are not finite"
             raise TaggerError(msg)
@@ -138,14 +148,15 @@ def _session(key: _Bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
+        # Its fallback prints, and there is nothing to fall back to.
         session = onnxruntime.InferenceSession(
-            key.tagger.data, options, providers=["CPUExecutionProvider"]
+            key.tagger.data, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
+        inputs = [item.name for item in session.get_inputs()]
+        outputs = [item.name for item in session.get_outputs()]
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        msg = f"{key.tagger.where}: not a readable ONNX file: {str(error).splitlines()[0]}"
-        raise TaggerError(msg) from error
-    inputs = [item.name for item in session.get_inputs()]
-    outputs = [item.name for item in session.get_outputs()]
+        where = key.tagger.where
+        raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
     if inputs not in (["image"], ["features"]) or outputs != ["score"]:
         msg = (
             f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; "
@@ -153,3 +164,8 @@ def _session(key: _Bytes) -> Any:
         )
         raise TaggerError(msg)
     return session
+
+
+def _complaint(where: str, what: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{where}: {what}: {reason[0][:200]}; restore or train it again"

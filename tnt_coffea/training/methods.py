@@ -77,7 +77,7 @@ def autoencoder(
     Source: arXiv:2002.12376, section 3.1; the linear kind is the stronger first
     tagger on small samples.
     """
-    if not sample.settings.images.normalise:
+    if not sample.image_settings.normalise:
         msg = (
             "autoencoders compare images that sum to one, but the skim was made with "
             "skim.images.normalise: false; make the skim with true"
@@ -86,7 +86,7 @@ def autoencoder(
     if settings.kind is Autoencoder.LINEAR:
         return _linear(sample, jet, settings.latent)
     network = networks.convolutional_autoencoder(
-        pixels=sample.settings.images.pixels,
+        pixels=sample.image_settings.pixels,
         latent=settings.latent,
         pixel_scale=PIXEL_SCALE,
         seed=seed,
@@ -152,7 +152,7 @@ def tnt_classifier(
         kept_back |= _validation(sample, mask, optimizer, seed)
     labelled = labels.signal_rich | labels.background_rich
     network = networks.jet_classifier(
-        pixels=sample.settings.images.pixels,
+        pixels=sample.image_settings.pixels,
         channels=sample.images(jet, np.arange(0)).shape[1],
         pixel_scale=settings.pixel_scale,
         seed=seed,

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea.nanoevents import BaseSchema, PHYSLITESchema
+
+from tnt_coffea.errors import InputError
+from tnt_coffea.events import jets_of, particles_of, physlite, source_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping")
+JETS, EVENT = "AnalysisLargeRJetsAuxDyn", "EventInfoAuxDyn"
+
+
+def test_jets_are_the_files_own_in_gev(root_files: dict[str, Path], loaded: Any) -> None:
+    path = root_files["physlite"]
+    assert source_of(path) is physlite
+    jets = jets_of(loaded(path))
+    with uproot.open(path) as file:
+        tree = file["CollectionTree"]
+        pt, mass = (tree[f"{JETS}.{part}"].array() for part in ("pt", "m"))
+        numbers = [tree[f"{EVENT}.{n}"].array() for n in ("runNumber", "lumiBlock", "eventNumber")]
+        weights = tree[f"{EVENT}.mcEventWeights"].array()
+    assert ak.flatten(jets.p4.pt * 1000).tolist() == pytest.approx(
+        ak.flatten(pt).tolist(), rel=1e-6
+    )
+    assert ak.flatten(jets.p4.mass * 1000).tolist() == pytest.approx(
+        ak.flatten(mass).tolist(), rel=1e-6, abs=1e-3
+    )
+    assert [column.tolist() for column in jets.numbers.values()] == [n.tolist() for n in numbers]
+    assert jets.weight.tolist() == weights[:, 0].tolist()
+    assert jets.radius == 1.0
+    assert jets.constituents is None
+    assert len(set(jets.event_id.tolist())) == 100
+
+
+@pytest.mark.parametrize("schema", [PHYSLITESchema, BaseSchema])
+def test_every_schema_gives_the_same_jets(
+    root_files: dict[str, Path], loaded: Any, under_schema: Any, schema: Any
+) -> None:
+    path = root_files["physlite"]
+    ours, theirs = jets_of(loaded(path)), jets_of(under_schema(path, "CollectionTree", schema))
+    assert np.array_equal(ours.event_id, theirs.event_id)
+    assert ak.array_equal(ours.p4, theirs.p4)
+    assert np.array_equal(ours.weight, theirs.weight)
+
+
+def test_there_is_nothing_to_cluster(root_files: dict[str, Path], loaded: Any) -> None:
+    with pytest.raises(InputError, match="jets without particles"):
+        particles_of(loaded(root_files["physlite"]))

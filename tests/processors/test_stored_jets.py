@@ -1,0 +1,199 @@
+"""Events whose jets are given: with constituents, and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+from coffea.nanoevents import PHYSLITESchema
+
+from tnt_coffea.config import ImageSettings, JetSettings, MassRange, SearchConfig, SkimSettings
+from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.events import JetsFrom, SourceSettings, convert, source_of
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.processors import SearchProcessor, SkimProcessor
+from tnt_coffea.processors.skim import reconstructed
+from tnt_coffea.taggers import TaggerSet, load_set
+
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping")
+
+KINEMATICS = SkimSettings(images=None, observables=("pt", "eta", "phi", "mass", "delta_eta"))
+
+
+OWN_JETS = SourceSettings(jets=JetsFrom.FILE)
+
+
+def loaded(path: Path, start: int = 0, stop: int | None = None) -> Any:
+    source = source_of(path)
+    stop = source.entries(path) if stop is None else stop
+    return source.load(path, start, stop, {"dataset": "data", "filename": str(path)})
+
+
+@pytest.fixture
+def physlite(real_data: Path) -> Path:
+    return real_data / "root" / "PHYSLITE_example.root"
+
+
+def skimmed(path: Path, settings: SkimSettings, ours: Callable[..., Any], folder: Path) -> Sample:
+    ours(path, SkimProcessor(settings, folder), chunk_size=30)
+    return Sample.read(folder.rglob("*.parquet"))
+
+
+def test_dijets_of_physlite_are_the_leading_jets(
+    physlite: Path, ours: Callable[..., Any], tmp_path: Path
+) -> None:
+    sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
+    with uproot.open(physlite) as file:
+        names = ("pt", "eta", "phi", "m")
+        jets = file["CollectionTree"].arrays(
+            [f"AnalysisLargeRJetsAuxDyn.{name}" for name in names], how=tuple
+        )
+    expected = {}
+    for pt, eta, phi, m in zip(*(part.tolist() for part in jets), strict=True):
+        if len(pt) < 2:
+            continue
+        first, second = sorted(range(len(pt)), key=lambda i: -pt[i])[:2]
+        heavy, light = (first, second) if m[first] >= m[second] else (second, first)
+        p4 = [
+            (
+                np.hypot(m[i], pt[i] * np.cosh(eta[i])),
+                pt[i] * np.cos(phi[i]),
+                pt[i] * np.sin(phi[i]),
+                pt[i] * np.sinh(eta[i]),
+            )
+            for i in (heavy, light)
+        ]
+        energy, *momentum = np.sum(p4, axis=0)
+        m_jj = np.sqrt(energy**2 - np.dot(momentum, momentum)) / 1000
+        expected[round(m_jj, 2)] = (m[heavy] / 1000, m[light] / 1000)
+    assert len(sample) == len(expected) == 32
+    for i, m_jj in enumerate(sample.m_jj):
+        found = sample.columns["heavy_mass"][i], sample.columns["light_mass"][i]
+        assert found == pytest.approx(expected[round(m_jj, 2)], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (SkimSettings(), "tau21|N-subjettiness|images"),
+        (SkimSettings(observables=("mass",)), "images"),
+        (SkimSettings(images=None), "constituents"),
+        (SkimSettings(images=None, observables=("mass", "tau32")), "N-subjettiness|tau32"),
+    ],
+)
+def test_what_needs_constituents_is_refused(
+    physlite: Path, ours: Callable[..., Any], tmp_path: Path, settings: SkimSettings, wanted: str
+) -> None:
+    with pytest.raises(InputError, match=wanted) as error:
+        skimmed(physlite, settings, ours, tmp_path)
+    assert "set skim.images to null and skim.observables" in str(error.value)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_taggers_of_images_refuse_jets_without_constituents(
+    physlite: Path, ours: Callable[..., Any]
+) -> None:
+    config = SearchConfig(skim=KINEMATICS)
+    with pytest.raises(TaggerError, match=r"takes images, and these events have none"):
+        ours(physlite, SearchProcessor(config, load_set("rnd-3500/tnt")))
+
+
+@pytest.fixture
+def calibrated(
+    physlite: Path,
+    ours: Callable[..., Any],
+    tmp_path: Path,
+    feature_taggers: Callable[..., TaggerSet],
+) -> TaggerSet:
+    sample = skimmed(physlite, KINEMATICS, ours, tmp_path / "skim")
+    everything = MassRange(low=1.0, high=20_000.0)
+    return feature_taggers(KINEMATICS).calibrated(sample, everything, (0.5, 0.3))
+
+
+def test_taggers_of_features_score_physlite_on_every_road(
+    physlite: Path,
+    ours: Callable[..., Any],
+    stock: Callable[..., Any],
+    calibrated: TaggerSet,
+    tmp_path: Path,
+) -> None:
+    config = SearchConfig(skim=KINEMATICS)
+    search = SearchProcessor(config, calibrated)
+    reference = ours(physlite, search)
+    (histogram,) = reference["hists"].values()
+    assert reference["cutflow"]["data"]["selected"] == 32
+    assert histogram.sum(flow=True).value != 32  # these events have weights
+    assert stock(physlite, search, PHYSLITESchema, "CollectionTree") == reference
+    for form in ("root", "parquet"):
+        path = convert(physlite, tmp_path / f"converted.{form}").path
+        assert ours(path, search) == reference
+
+
+def test_features_are_the_samples_columns_in_the_cards_order(
+    physlite: Path, ours: Callable[..., Any], feature_taggers: Callable[..., Any], tmp_path: Path
+) -> None:
+    sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
+    made = feature_taggers(KINEMATICS, ("mass", "light_pt", "delta_eta"))
+    assert made.members[0].tagger.card.columns == ("heavy_mass", "light_pt", "delta_eta")
+    scores = made.score(sample).raw
+    for scope in ("heavy", "light"):
+        names = (f"{scope}_mass", "light_pt", "delta_eta")
+        expected = sum(sample.columns[name] for name in names)
+        assert scores[scope] == pytest.approx(expected, rel=1e-6)
+
+
+def test_features_that_the_skim_lacks_are_named(
+    physlite: Path, ours: Callable[..., Any], feature_taggers: Callable[..., Any], tmp_path: Path
+) -> None:
+    sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
+    with pytest.raises(TaggerError, match=r"features heavy_tau21, which these events do not have"):
+        feature_taggers(KINEMATICS, ("mass", "tau21")).score(sample)
+
+
+def test_stored_ak8_jets_give_images_and_observables(real_data: Path) -> None:
+    events = loaded(real_data / "root" / "pfnano.root")
+    jets = JetSettings(radius=0.8)
+    clustered, _ = reconstructed(events, SkimSettings(jets=jets))
+    stored, _ = reconstructed(events, SkimSettings(source=OWN_JETS, jets=jets))
+    assert np.array_equal(stored.event_id, clustered.event_id)
+    # CMS corrects the energy of its jets by up to ten per cent; their shapes are the same.
+    assert stored.m_jj == pytest.approx(clustered.m_jj, rel=0.15)
+    heavy = stored.columns["heavy_eta"], clustered.columns["heavy_eta"]
+    same = np.flatnonzero(np.abs(heavy[0] - heavy[1]) < 0.05)
+    assert len(same) >= 7
+    difference = np.abs(stored.images("heavy", same) - clustered.images("heavy", same))
+    assert np.median(difference.sum(axis=(1, 2, 3))) < 0.3
+
+
+def test_settings_have_to_say_what_the_stored_jets_are(real_data: Path) -> None:
+    with pytest.raises(InputError, match=r"set .* skim\.jets\.radius to 0\.8"):
+        reconstructed(loaded(real_data / "root" / "pfnano.root"), SkimSettings(source=OWN_JETS))
+
+
+def test_jets_in_random_order_do_not_depend_on_the_chunk(physlite: Path) -> None:
+    settings = KINEMATICS.model_copy(update={"jets": JetSettings(order="random", order_seed=5)})
+    masses = []
+    for cuts in ((0, 100), (0, 37, 100)):
+        parts = [
+            reconstructed(loaded(physlite, *cut), settings)[0].columns["heavy_mass"]
+            for cut in pairwise(cuts)
+        ]
+        masses.append(np.concatenate(parts))
+    assert np.array_equal(*masses)
+
+
+def test_images_of_another_size_are_still_refused(feature_taggers: Callable[..., Any]) -> None:
+    card = load_set("rnd-3500/tnt").members[0].tagger.card
+    assert card.misfit(SkimSettings()) is None
+    assert card.misfit(SkimSettings(observables=("mass",))) is None
+    reason = card.misfit(SkimSettings(images=ImageSettings(pixels=32)))
+    assert reason is not None
+    assert "pixels=32" in reason
+    features = feature_taggers(KINEMATICS).members[0].tagger.card
+    assert features.misfit(SkimSettings()) is None  # images more do not matter
+    assert "radius=0.8" in (features.misfit(SkimSettings(jets=JetSettings(radius=0.8))) or "")

@@ -1,0 +1,108 @@
+"""Delphes ROOT: energy-flow tracks, photons and neutral hadrons.
+
+Files from before Delphes 3.5 have no `Mass` of tracks; their tracks are massless, as the
+towers always are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from tnt_coffea.events import trees
+from tnt_coffea.events.particles import Particles, from_columns
+
+__all__ = ["COLUMNS", "FIELDS", "SCHEMA_FIELDS", "entries", "is_mine", "load", "particles"]
+
+TREE = "Delphes"
+PT_OF = {"EFlowTrack": "PT", "EFlowPhoton": "ET", "EFlowNeutralHadron": "ET"}
+_KINEMATICS = {(name, part) for name, pt in PT_OF.items() for part in (pt, "Eta", "Phi")}
+_OPTIONAL = {("EFlowTrack", "Mass"), ("Event", "Number"), ("Event", "Weight")}
+# Under coffea's BaseSchema a branch has its whole path for a name.
+COLUMNS = {f"{name}.{part}": f"{name}/{name}.{part}" for name, part in _KINEMATICS | _OPTIONAL}
+FIELDS = frozenset(f"{name}/{name}.{part}" for name, part in _KINEMATICS)
+SCHEMA_FIELDS = (frozenset(PT_OF),)
+
+
+def is_mine(path: Path) -> bool:
+    """Tell whether a ROOT file has a Delphes tree with energy-flow objects."""
+    return trees.tree_holds(path, TREE, {f"{name}.{part}" for name, part in _KINEMATICS})
+
+
+def entries(path: Path) -> int:
+    """Return the number of events; raises `InputError` as `trees.entries`."""
+    return trees.entries(path, TREE)
+
+
+def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
+    """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
+    found = trees.read(path, TREE, COLUMNS, start, stop)
+    columns = {COLUMNS[name]: column for name, column in found.items()}
+    return trees.nano_events(columns, path, start, stop, metadata)
+
+
+def particles(events: Any) -> Particles:
+    """Return tracks, photons and neutral hadrons, in that order, behind the common contract.
+
+    Their identity is the content alone: `Event.Number` starts again in every file.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of `DelphesSchema` or `BaseSchema`.
+
+    Raises
+    ------
+    InputError
+        As `from_columns`.
+    """
+    pt, eta, phi, mass = (
+        ak.concatenate(parts, axis=1)
+        for parts in zip(*(_kinematics(events, name) for name in PT_OF), strict=True)
+    )
+    number = _first(events, "Number")
+    return from_columns(
+        pt,
+        eta,
+        phi,
+        mass=mass,
+        where=trees.where(events),
+        weight=_first(events, "Weight"),
+        numbers={} if number is None else {"event": number},
+    )
+
+
+def _kinematics(events: Any, name: str) -> list[ak.Array]:
+    pt, eta, phi = (_column(events, name, part) for part in (PT_OF[name], "Eta", "Phi"))
+    towers = name != "EFlowTrack" or not _has(events, name, "Mass")
+    mass = ak.zeros_like(pt) if towers else _column(events, name, "Mass")
+    # A tower whose energy the tracks account for is kept with no energy and an eta of 999.9.
+    filled = pt != 0
+    return [column[filled] for column in (pt, eta, phi, mass)]
+
+
+def _has(events: Any, name: str, part: str) -> bool:
+    if f"{name}/{name}.{part}" in events.fields:
+        return True
+    return name in events.fields and part in events[name].fields
+
+
+def _column(events: Any, name: str, part: str) -> ak.Array:
+    flat = f"{name}/{name}.{part}"
+    column = events[flat] if flat in events.fields else events[name][part]
+    return ak.without_parameters(ak.materialize(column))
+
+
+def _first(events: Any, part: str) -> Any:
+    # The event's own record is a list of one in the file, and may be flat under a schema.
+    if not _has(events, "Event", part):
+        return None
+    column = _column(events, "Event", part)
+    if column.ndim == 1:
+        return ak.to_numpy(column)
+    if not ak.all(ak.num(column) > 0):
+        return None
+    return np.asarray(column[:, 0])

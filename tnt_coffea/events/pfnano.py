@@ -1,0 +1,237 @@
+"""CMS NanoAOD with particle-flow candidates (PFNano), plain NanoAOD, and converted files.
+
+`PFCands` are clustered, or the stored AK8 jets are taken, with the constituents that
+`FatJetPFCands` links to them. Plain NanoAOD has the jets alone. What `convert` writes has
+the same columns, and beside them `eventId`, `weight` and `label`, which are then taken as
+they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import SourceSettings
+from tnt_coffea.errors import InputError
+from tnt_coffea.events import trees
+from tnt_coffea.events.particles import NUMBERS, Particles, from_columns
+from tnt_coffea.events.stored_jets import StoredJets, grouped
+
+__all__ = [
+    "COLLECTIONS",
+    "COLUMNS",
+    "FIELDS",
+    "HAS_CHOICES",
+    "JET_FIELDS",
+    "SCALARS",
+    "SCHEMA_FIELDS",
+    "columns",
+    "entries",
+    "holds",
+    "is_mine",
+    "jets",
+    "load",
+    "particles",
+]
+
+HAS_CHOICES = True
+"""`particles` and `jets` take `SourceSettings`."""
+
+TREE = "Events"
+AK8_RADIUS = 0.8
+COLLECTIONS = {
+    "PFCands": ("pt", "eta", "phi", "mass", "puppiWeight"),
+    "FatJet": ("pt", "eta", "phi", "mass"),
+    "FatJetPFCands": ("jetIdx", "pFCandsIdx"),
+}
+SCALARS = (*NUMBERS, "genWeight", "eventId", "weight", "label", "fatJetRadius")
+"""The last four are of converted files; a NanoAOD name with an underscore is a collection's."""
+COLUMNS = (*SCALARS, *(f"{name}_{part}" for name, parts in COLLECTIONS.items() for part in parts))
+
+FIELDS = frozenset({"PFCands_pt", "PFCands_eta", "PFCands_phi", "PFCands_mass"})
+JET_FIELDS = frozenset(f"FatJet_{part}" for part in COLLECTIONS["FatJet"])
+SCHEMA_FIELDS = (
+    JET_FIELDS,
+    frozenset({"PFCands", "run"}),
+    frozenset({"PFCands", "eventId"}),
+    frozenset({"FatJet", "run"}),
+    frozenset({"FatJet", "eventId"}),
+)
+
+
+def is_mine(path: Path) -> bool:
+    """Tell whether a ROOT file has a tree of events with particle-flow candidates or AK8 jets."""
+    return trees.tree_holds(path, TREE, FIELDS, JET_FIELDS)
+
+
+def entries(path: Path) -> int:
+    """Return the number of events; raises `InputError` as `trees.entries`."""
+    return trees.entries(path, TREE)
+
+
+def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
+    """Return entries [start, stop) as NanoEvents, with the branches that either way needs.
+
+    Raises
+    ------
+    InputError
+        As `trees.read`.
+    """
+    return trees.nano_events(
+        trees.read(path, TREE, COLUMNS, start, stop), path, start, stop, metadata
+    )
+
+
+def holds(events: Any, collection: str, part: str) -> bool:
+    """Tell whether NanoEvents have a part of a collection, under any schema."""
+    if f"{collection}_{part}" in events.fields:
+        return True
+    return collection in events.fields and part in events[collection].fields
+
+
+def particles(events: Any, settings: SourceSettings | None = None) -> Particles:
+    """Return the particle-flow candidates behind the common contract.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of `PFNanoAODSchema`, `NanoAODSchema` or `BaseSchema`.
+    settings
+        Whether PUPPI weights scale the particles.
+
+    Raises
+    ------
+    InputError
+        As `from_columns`, or the file has no particles.
+    """
+    if not holds(events, "PFCands", "pt"):
+        msg = f"{trees.where(events)}: jets without particles; there is nothing to cluster"
+        raise InputError(msg)
+    puppi = (settings or SourceSettings()).puppi and holds(events, "PFCands", "puppiWeight")
+    return from_columns(
+        *(_column(events, "PFCands", part) for part in ("pt", "eta", "phi")),
+        mass=_column(events, "PFCands", "mass"),
+        scale=_column(events, "PFCands", "puppiWeight") if puppi else None,
+        where=trees.where(events),
+        **_per_event(events),
+    )
+
+
+def jets(events: Any, settings: SourceSettings | None = None) -> StoredJets:
+    """Return the stored AK8 jets, with their constituents where the file links them.
+
+    Parameters
+    ----------
+    events, settings
+        As `particles`.
+
+    Raises
+    ------
+    InputError
+        As `from_columns`, the file has no AK8 jets, or a link leads nowhere.
+    """
+    where = trees.where(events)
+    if not holds(events, "FatJet", "pt"):
+        msg = f"{where}: the file has no AK8 jets (FatJet); cluster its particles instead"
+        raise InputError(msg)
+    has_particles = holds(events, "PFCands", "pt")
+    per_event = _per_event(events)
+    if has_particles:
+        # The event is the same one whichever way it is read, and so is its id.
+        per_event["event_id"] = particles(events).event_id
+    made = from_columns(
+        *(_column(events, "FatJet", part) for part in ("pt", "eta", "phi")),
+        mass=_column(events, "FatJet", "mass"),
+        where=where,
+        **(
+            _per_event(events) | ({"event_id": particles(events).event_id} if has_particles else {})
+        ),
+    )
+    linked = has_particles and holds(events, "FatJetPFCands", "pFCandsIdx")
+    if not np.array_equal(ak.num(made.p4), ak.num(_column(events, "FatJet", "pt"))):
+        msg = f"{where}: a jet without pT among FatJet; the collection is damaged"
+        raise InputError(msg)
+    return StoredJets(
+        p4=made.p4,
+        constituents=_constituents(events, settings or SourceSettings()) if linked else None,
+        radius=_radius(events),
+        event_id=made.event_id,
+        weight=made.weight,
+        label=made.label,
+        numbers=made.numbers,
+    )
+
+
+def columns(events: Any) -> dict[str, ak.Array]:
+    """Return what a converted file holds of these events: the columns as they are.
+
+    Raises
+    ------
+    InputError
+        As `particles` and `jets`.
+    """
+    made = particles(events) if holds(events, "PFCands", "pt") else jets(events)
+    found: dict[str, Any] = {
+        "eventId": made.event_id,
+        "weight": made.weight,
+        "label": made.label,
+        **made.numbers,
+    }
+    if holds(events, "FatJet", "pt"):
+        found["fatJetRadius"] = np.full(len(made), _radius(events), np.float32)
+    for name, parts in COLLECTIONS.items():
+        for part in parts:
+            if holds(events, name, part):
+                dtype = np.int32 if part.endswith("Idx") else np.float32
+                found[f"{name}_{part}"] = ak.values_astype(_column(events, name, part), dtype)
+    return found
+
+
+def _per_event(events: Any) -> dict[str, Any]:
+    there = [name for name in SCALARS if name in events.fields]
+    values = {name: ak.to_numpy(events[name]) for name in there}
+    return {
+        "weight": values.get("weight", values.get("genWeight")),
+        "label": values.get("label"),
+        "event_id": values.get("eventId"),
+        "numbers": {name: values[name] for name in NUMBERS if name in values},
+    }
+
+
+def _column(events: Any, collection: str, part: str) -> ak.Array:
+    flat = f"{collection}_{part}"
+    column = events[flat] if flat in events.fields else events[collection][part]
+    # A Parquet column may hold nulls by its type even where it holds none.
+    return ak.drop_none(ak.without_parameters(ak.materialize(column)), axis=1)
+
+
+def _radius(events: Any) -> float:
+    if "fatJetRadius" not in events.fields:
+        return AK8_RADIUS
+    found: npt.NDArray[np.float64] = np.unique(ak.to_numpy(events["fatJetRadius"]))
+    return float(str(found[0])) if len(found) else AK8_RADIUS
+
+
+def _constituents(events: Any, settings: SourceSettings) -> ak.Array:
+    import vector
+
+    parts = {part: _column(events, "PFCands", part) for part in ("pt", "eta", "phi", "mass")}
+    if settings.puppi and holds(events, "PFCands", "puppiWeight"):
+        weight = _column(events, "PFCands", "puppiWeight")
+        parts |= {part: parts[part] * weight for part in ("pt", "mass")}
+    p4 = vector.zip({name: ak.values_astype(part, np.float64) for name, part in parts.items()})
+    try:
+        found = grouped(
+            p4,
+            _column(events, "FatJetPFCands", "jetIdx"),
+            _column(events, "FatJetPFCands", "pFCandsIdx"),
+            ak.to_numpy(ak.num(_column(events, "FatJet", "pt"))).astype(np.int64),
+        )
+    except IndexError as error:
+        msg = f"{trees.where(events)}: {error}; FatJetPFCands does not belong to this file's jets"
+        raise InputError(msg) from error
+    return found[found.pt > 0]

@@ -1,0 +1,128 @@
+"""ATLAS DAOD_PHYSLITE: large-radius jets (MeV to GeV), without constituents.
+
+The jets are the calibrated `AnalysisLargeRJets`, anti-kt with R = 1.0 and groomed by the
+experiment. Taggers of images need constituents and cannot be used; taggers of features can.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from tnt_coffea.events import trees
+from tnt_coffea.events.particles import from_columns
+from tnt_coffea.events.stored_jets import StoredJets
+
+__all__ = ["COLUMNS", "FIELDS", "SCHEMA_FIELDS", "columns", "entries", "is_mine", "jets", "load"]
+
+TREE = "CollectionTree"
+RADIUS = 1.0
+_GEV = 1e-3
+_JETS, _EVENT = "AnalysisLargeRJetsAuxDyn", "EventInfoAuxDyn"
+_NUMBERS = {"run": "runNumber", "luminosityBlock": "lumiBlock", "event": "eventNumber"}
+_KINEMATICS = ("pt", "eta", "phi", "m")
+FIELDS = frozenset(f"{_JETS}.{part}" for part in _KINEMATICS)
+COLUMNS = (
+    *sorted(FIELDS),
+    *(f"{_EVENT}.{name}" for name in (*_NUMBERS.values(), "mcEventWeights")),
+)
+SCHEMA_FIELDS = (frozenset({"LargeRJets", "EventInfo"}),)
+
+
+def is_mine(path: Path) -> bool:
+    """Tell whether a ROOT file has an ATLAS tree with calibrated large-radius jets."""
+    return trees.tree_holds(path, TREE, FIELDS)
+
+
+def entries(path: Path) -> int:
+    """Return the number of events; raises `InputError` as `trees.entries`."""
+    return trees.entries(path, TREE)
+
+
+def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
+    """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
+    return trees.nano_events(
+        trees.read(path, TREE, COLUMNS, start, stop), path, start, stop, metadata
+    )
+
+
+def jets(events: Any) -> StoredJets:
+    """Return the large-radius jets in GeV.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of `PHYSLITESchema` or `BaseSchema`.
+
+    Raises
+    ------
+    InputError
+        As `from_columns`.
+    """
+    made = from_columns(
+        _column(events, "pt") * _GEV,
+        _column(events, "eta"),
+        _column(events, "phi"),
+        mass=_column(events, "m") * _GEV,
+        where=trees.where(events),
+        weight=_weight(events),
+        numbers={
+            name: ak.to_numpy(_info(events, theirs))
+            for name, theirs in _NUMBERS.items()
+            if _informed(events, theirs)
+        },
+    )
+    return StoredJets(
+        p4=made.p4,
+        constituents=None,
+        radius=RADIUS,
+        event_id=made.event_id,
+        weight=made.weight,
+        label=made.label,
+        numbers=made.numbers,
+    )
+
+
+def columns(events: Any) -> dict[str, Any]:
+    """Return what a converted file holds of these events; raises `InputError` as `jets`."""
+    made = jets(events)
+    return {
+        "eventId": made.event_id,
+        "weight": made.weight,
+        "label": made.label,
+        **made.numbers,
+        "fatJetRadius": np.full(len(made), RADIUS, np.float32),
+        **{
+            f"FatJet_{part}": ak.values_astype(getattr(made.p4, part), np.float32)
+            for part in ("pt", "eta", "phi", "mass")
+        },
+    }
+
+
+def _column(events: Any, part: str) -> ak.Array:
+    flat = f"{_JETS}.{part}"
+    column = events[flat] if flat in events.fields else events["LargeRJets"][part]
+    return ak.values_astype(ak.without_parameters(ak.materialize(column)), np.float64)
+
+
+def _informed(events: Any, name: str) -> bool:
+    if f"{_EVENT}.{name}" in events.fields:
+        return True
+    return "EventInfo" in events.fields and name in events["EventInfo"].fields
+
+
+def _info(events: Any, name: str) -> ak.Array:
+    flat = f"{_EVENT}.{name}"
+    column = events[flat] if flat in events.fields else events["EventInfo"][name]
+    return ak.without_parameters(ak.materialize(column))
+
+
+def _weight(events: Any) -> Any:
+    if not _informed(events, "mcEventWeights"):
+        return None
+    weights = _info(events, "mcEventWeights")
+    # The first is the nominal one; collision data have none.
+    return ak.to_numpy(ak.fill_none(ak.firsts(weights), 1.0))
