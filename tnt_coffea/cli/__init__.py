@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from tnt_coffea.cli.benchmarks import benchmark
 from tnt_coffea.cli.chains import demo, run
 from tnt_coffea.cli.completion import completion
 from tnt_coffea.cli.conversion import convert
@@ -32,7 +33,7 @@ def main(debug: bool) -> None:
 
 main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
-main.add_section("Looking and preparing", [inspect, convert, config, models, completion])
+main.add_section("Looking and preparing", [inspect, convert, config, models, benchmark, completion])
 
 if __name__ == "__main__":
     main()
