@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, InputError, MissingExtraError
+from tnt_coffea.errors import ConfigError, InputError, MissingExtraError, TaggerError
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -157,15 +157,16 @@ def train(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> Taggers:
-    """Return autoencoders and Tag N' Train taggers trained on the unlabelled dijets.
+    """Return the tagger sets of `train.methods`, trained on the unlabelled dijets.
 
     Each event is scored only by taggers that neither it nor any event of its fold had a
-    part in. The quantile maps and working points are made here as well.
+    part in. The quantile maps and working points are made here as well. References, which
+    are trained with the truth, go to `train/references` and are not returned.
 
     Parameters
     ----------
     skim
-        The dijets; their labels are not read.
+        The dijets; their labels are read for references alone.
     config
         `seed`, `train` and `search` are read.
     out
@@ -197,15 +198,20 @@ def train(
             )
         with resources.announced("Ranking every fold's events by its own taggers"):
             sample = skim.sample()
-            made = _tagger_sets(outcomes, config)
-            made = replace(
-                made,
-                sets={
-                    name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
-                    for name, s in made.sets.items()
-                },
+            made, references = (
+                replace(
+                    kind,
+                    sets={
+                        name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                        for name, s in kind.sets.items()
+                    },
+                )
+                for kind in _tagger_sets(outcomes, config)
             )
         made.save(stage.folder)
+        if references.sets:
+            (stage.folder / "references").mkdir(exist_ok=True)
+            references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
 
@@ -243,6 +249,10 @@ def search(
     from tnt_coffea.processors import SearchProcessor
 
     resources = resources or Resources()
+    references = [name for name, tagger_set in taggers.sets.items() if tagger_set.reference]
+    if references:
+        msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
+        raise TaggerError(msg)
     fileset = source.fileset() if isinstance(source, Skim) else source
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
@@ -499,19 +509,28 @@ def _generated(task_and_path: tuple[Any, str]) -> str:
     return path
 
 
-def _tagger_sets(outcomes: Mapping[str, Sequence[Any]], config: SearchConfig) -> Taggers:
+def _tagger_sets(
+    outcomes: Mapping[str, Sequence[Any]], config: SearchConfig
+) -> tuple[Taggers, Taggers]:
+    """Return the tagger sets of a search, and those of references."""
     from tnt_coffea.taggers import Member, Tagger, TaggerSet
 
-    sets, histories = {}, {}
+    made: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
     for name, members in outcomes.items():
-        places = []
+        reference = any(item.uses_truth for item in members)
+        kind = made[reference]
+        places, histories = [], {}
         for item in members:
-            label = f"{item.scope}-{item.scored}-{item.inner}"
+            number = f"-{item.member}" if item.member else ""
+            label = f"{item.scope}-{item.scored}-{item.inner}{number}"
             tagger = Tagger.from_file(item.path, sha256=item.sha256)
             places.append(Member(tagger, item.scope, item.scored, label))
-            histories[f"{name} {item.scope}/{item.scored}-{item.inner}"] = item.history
-        sets[name] = TaggerSet(name, config.train.folds, config.seed, tuple(places))
-    return Taggers(sets, histories)
+            where = f"{item.scope}/{item.scored}-{item.inner}{number}"
+            histories[f"{name} {where}"] = item.history
+        found = TaggerSet(name, config.train.folds, config.seed, tuple(places), reference=reference)
+        changed = Taggers({**kind.sets, name: found}, {**kind.histories, **histories})
+        made = (made[0], changed) if reference else (changed, made[1])
+    return made
 
 
 def _extra(package: str) -> str:

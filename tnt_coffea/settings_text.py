@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tnt_coffea.errors import ConfigError
 
-__all__ = ["SettingsText", "commented"]
+__all__ = ["COMPLETE", "SettingsText", "commented"]
 
 Path = tuple[str | int, ...]
 WIDTH = 100
@@ -127,6 +127,10 @@ def _dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
+COMPLETE = "complete"
+"""Serialisation context in which settings leave out no field, default or not."""
+
+
 def commented(settings: BaseModel, indent: int = 0) -> str:
     """Return settings as YAML, each with what it means and its unit in a comment.
 
@@ -145,7 +149,7 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
             lines += ["" if not indent else None, _line(f"{margin}{name}:", note)]
             lines.append(commented(value, indent + 2).rstrip("\n"))
         else:
-            plain = settings.model_dump(mode="json", include={name})[name]
+            plain = settings.model_dump(mode="json", include={name}, context=COMPLETE)[name]
             lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
     return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
 

@@ -27,7 +27,7 @@ def digests(outcomes):
     return {(item.scored, item.inner, item.scope): item.sha256 for item in outcomes}
 
 
-def task_for(skim, config, folder, *, scored=0, left_out=0, jet="heavy", **changes):
+def task_for(skim, config, folder, *, scored=0, left_out=0, scope="heavy", **changes):
     """The task of an autoencoder as the driver plans it."""
     tasks = []
 
@@ -40,13 +40,20 @@ def task_for(skim, config, folder, *, scored=0, left_out=0, jet="heavy", **chang
     found = next(
         task
         for task in tasks
-        if (task.plan.scored, task.left_out, task.jet) == (scored, left_out, jet)
+        if (task.plan.scored, task.left_out, task.scope) == (scored, left_out, scope)
     )
     return replace(found, **changes)
 
 
 def as_labeller(outcome, inner=None):
-    return Labeller(outcome.inner if inner is None else inner, outcome.path, outcome.sha256)
+    place = outcome.inner
+    return Labeller(
+        place if inner is None else inner, outcome.path, outcome.sha256, place, outcome.scope
+    )
+
+
+def as_tnt(config):
+    return {"method": "tnt", "set_name": "tnt", "iteration": 1, "window": config.search.window}
 
 
 def with_tnt(config, **changes):
@@ -178,7 +185,7 @@ def tnt_task(trained, tmp_path):
     """The heavy-jet task of fold 0 without inner fold 0, and what may or may not label for it."""
     _, config, sets, skim, _ = trained
     taggers = {(item.scored, item.inner, item.scope): item for item in sets["autoencoder"]}
-    task = task_for(skim, config, tmp_path / "parts", iteration=1, window=config.search.window)
+    task = task_for(skim, config, tmp_path / "parts", **as_tnt(config))
     return replace(task, labellers=(as_labeller(taggers[0, 1, "light"]),)), taggers
 
 
@@ -187,7 +194,7 @@ def test_planted_leaks_are_refused(tnt_task):
     # The light-jet autoencoder without inner fold 0 was trained on inner fold 1.
     leaks = {
         "trained on inner fold 1": as_labeller(taggers[0, 0, "light"], inner=1),
-        "come from the light one": as_labeller(taggers[0, 1, "heavy"]),
+        "come from the light one": replace(as_labeller(taggers[0, 1, "heavy"]), jet="light"),
         r"ancestors in folds \[0\]": as_labeller(taggers[1, 1, "light"]),
     }
     for message, labeller in leaks.items():
@@ -262,11 +269,11 @@ def test_key_follows_what_matters_only(trained, tmp_path):
     )
     other = (
         replace(task, settings=changed_latent),
-        replace(task, jet="light"),
+        replace(task, scope="light"),
         replace(task, left_out=1),
         replace(task, seed=6),
         replace(task, training_sample="0" * 64),
-        replace(task, iteration=1),
+        replace(task, method="tnt", iteration=1),
     )
     assert {item.key for item in same} == {task.key}
     assert len({item.key for item in (task, *other)}) == 7

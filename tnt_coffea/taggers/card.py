@@ -24,7 +24,10 @@ class Card(Settings):
 
     method: str = Field(description="how it was trained: autoencoder-linear, tnt, ...")
     scope: str = Field(description="heavy, light or event")
-    input: str = Field("image", description="image or features")
+    input: str = Field("image", description="image, features or both")
+    inputs: tuple[str, ...] = Field(
+        (), description="columns of the skim that are the features, in their order"
+    )
     skim: SkimSettings = Field(description="exact settings of the jets and images it needs")
     training_sample: str = Field(description="SHA-256 of the events trained on, truth excluded")
     folds: FoldSettings = Field(description="cross-validation it belongs to")
@@ -43,7 +46,10 @@ class Card(Settings):
 
     def to_json(self) -> str:
         """Return the card as canonical JSON."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        values = self.model_dump(mode="json")
+        if not self.inputs:  # a later field: taggers of images keep the bytes they had
+            del values["inputs"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> Card:

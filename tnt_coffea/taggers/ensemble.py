@@ -15,6 +15,7 @@ from tnt_coffea.config import FoldSettings, MassRange, digest
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.skim import Sample
+from tnt_coffea.taggers.inputs import scores_of
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.tagger import Tagger
 
@@ -57,7 +58,7 @@ class Scores:
     fold
         (event,) outer fold.
     raw
-        (event,) float32 by scope.
+        (event,) float32 by scope; not a number in a fold that no tagger scores.
     """
 
     fold: npt.NDArray[np.int64]
@@ -73,7 +74,8 @@ class Ranks:
     fold
         (event,) outer fold.
     heavy, light
-        (event,) quantile in (0, 1); equal to each other for a set of scope `event`.
+        (event,) quantile in (0, 1); equal to each other for a set of scope `event`. Not a
+        number in a fold that no tagger scores: such an event passes no cut and is in no bin.
     """
 
     fold: npt.NDArray[np.int64]
@@ -84,6 +86,11 @@ class Ranks:
     def both(self) -> Float64Array:
         """(event,) min(heavy, light): 'both jets above X' is `both > X`."""
         return np.minimum(self.heavy, self.light)
+
+    @property
+    def unscored(self) -> int:
+        """Number of events in folds that no tagger scores."""
+        return int(np.count_nonzero(np.isnan(self.both)))
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,9 @@ class TaggerSet:
         The taggers and their places.
     quantiles
         The quantile map; None until the training has scored its folds.
+    reference
+        Taggers that were trained with the truth are let in: for a comparison, never for a
+        search.
     """
 
     name: str
@@ -107,6 +117,7 @@ class TaggerSet:
     fold_seed: int
     members: tuple[Member, ...]
     quantiles: QuantileMap | None = None
+    reference: bool = False
 
     def __post_init__(self) -> None:
         for member in self.members:
@@ -120,11 +131,12 @@ class TaggerSet:
             if (card.folds.outer, card.fold_seed) != (self.folds.outer, self.fold_seed):
                 msg = f"{member.name}: trained with other folds than those of set '{self.name}'"
                 raise LeakError(msg)
-            if card.uses_truth:
+            if card.uses_truth and not self.reference:
                 msg = f"{member.name}: trained with truth labels; a search never uses it"
                 raise TaggerError(msg)
         places = {(m.fold, m.scope) for m in self.members}
-        missing = {(t, s) for t in range(self.folds.outer) for s in self.scopes} - places
+        # A fold without any tagger is not scored; one with half of them is a mistake.
+        missing = {(t, s) for t in self.scored_folds for s in self.scopes} - places
         if missing or not self.members:
             msg = f"tagger set '{self.name}': no tagger for fold and scope {sorted(missing)}"
             raise TaggerError(msg)
@@ -133,6 +145,11 @@ class TaggerSet:
     def scopes(self) -> tuple[str, ...]:
         """What the set scores: ('heavy', 'light') or ('event',)."""
         return tuple(sorted({member.scope for member in self.members}))
+
+    @property
+    def scored_folds(self) -> tuple[int, ...]:
+        """The outer folds with taggers, ascending: not all in split and prequential mode."""
+        return tuple(sorted({member.fold for member in self.members}))
 
     @cached_property
     def window(self) -> MassRange | None:
@@ -153,8 +170,8 @@ class TaggerSet:
             The sample's jets or images were made with other settings than a tagger's.
         """
         fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
-        raw = {scope: np.zeros(len(sample), np.float32) for scope in self.scopes}
-        for t in range(self.folds.outer):
+        raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
+        for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
             for scope in self.scopes:
                 taggers = [
@@ -164,8 +181,7 @@ class TaggerSet:
                 ]
                 for start in range(0, len(mine), _DENSE):
                     rows = mine[start : start + _DENSE]
-                    images = sample.images(scope, rows)
-                    parts = np.stack([tagger.score(images) for tagger in taggers])
+                    parts = np.stack(scores_of(taggers, scope, sample, rows))
                     raw[scope][rows] = parts.astype(np.float64).mean(axis=0)
         return Scores(fold, raw)
 
@@ -181,7 +197,7 @@ class TaggerSet:
             msg = f"tagger set '{self.name}' has no quantile map; `tnt-coffea train` writes it"
             raise TaggerError(msg)
         scores = self.score(sample)
-        q = {scope: np.zeros(len(sample)) for scope in self.scopes}
+        q = {scope: np.full(len(sample), np.nan) for scope in self.scopes}
         for t, references in self.quantiles.references.items():
             rows = scores.fold == t
             for scope in self.scopes:
@@ -214,7 +230,7 @@ class TaggerSet:
                 )
                 for scope in self.scopes
             }
-            for t in range(self.folds.outer)
+            for t in self.scored_folds
         }
         quantiles = QuantileMap(self.digest, reference.content_hash(), m_jj, references, {})
         ranks = replace(self, quantiles=quantiles).ranks(reference)
@@ -252,7 +268,7 @@ class TaggerSet:
                 for entry in manifest["members"]
             ]
             name, folds = manifest["name"], FoldSettings(**manifest["folds"])
-            seed = int(manifest["fold_seed"])
+            seed, reference = int(manifest["fold_seed"]), bool(manifest.get("reference", False))
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{path}: not a readable tagger set: {error}"
             raise TaggerError(msg) from error
@@ -263,7 +279,7 @@ class TaggerSet:
             members.append(Member(tagger, scope, fold, file))
         map_path = folder / "quantiles.json"
         quantiles = QuantileMap.load(map_path) if map_path.exists() else None
-        loaded = cls(name, folds, seed, tuple(members), quantiles)
+        loaded = cls(name, folds, seed, tuple(members), quantiles, reference)
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
             raise TaggerError(msg)
@@ -274,6 +290,7 @@ class TaggerSet:
             "name": self.name,
             "folds": self.folds.model_dump(),
             "fold_seed": self.fold_seed,
+            **({"reference": True} if self.reference else {}),
             "members": [
                 {
                     "name": member.name,
