@@ -27,6 +27,7 @@ from tnt_coffea.stages import Stage
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
+    from tnt_coffea.training.costs import Costs
 
 __all__ = [
     "OUT",
@@ -42,6 +43,7 @@ __all__ = [
     "stage_seconds",
     "train",
     "train_stage",
+    "training_costs",
 ]
 
 OUT = "tnt-coffea-output"
@@ -214,6 +216,25 @@ def train(
             references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
+
+
+def training_costs(
+    skim: Skim, config: SearchConfig, *, resources: Resources | None = None
+) -> Costs:
+    """Return the networks that `train` would train, with their measured cost; none is trained.
+
+    Parameters
+    ----------
+    skim
+        The dijets; their labels are not read.
+    config
+        As for `train`.
+    resources
+        How many workers there would be.
+    """
+    from tnt_coffea.training import training_costs as costs_of
+
+    return costs_of(skim.paths, config, workers=(resources or Resources()).workers)
 
 
 def search(

@@ -6,6 +6,7 @@ the first training.
 
 from __future__ import annotations
 
+from tnt_coffea.training.costs import CostedRound, Costs, training_costs
 from tnt_coffea.training.cross_validation import RunTasks, Trainings, cross_validate
 from tnt_coffea.training.export import seal
 from tnt_coffea.training.folds import (
@@ -26,6 +27,8 @@ from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows
 
 __all__ = [
     "METHODS",
+    "CostedRound",
+    "Costs",
     "FoldPlan",
     "Job",
     "Labeller",
@@ -52,5 +55,6 @@ __all__ = [
     "score_order",
     "seal",
     "split_plan",
+    "training_costs",
     "windows_of",
 ]

@@ -20,7 +20,7 @@ from tnt_coffea.training.selection import Selection
 from tnt_coffea.training.trained import Trained
 from tnt_coffea.training.trees import boosted_trees
 
-__all__ = ["Budget", "classifier", "libraries", "signal_efficiency", "weighted_jets"]
+__all__ = ["Budget", "classifier", "epochs", "libraries", "signal_efficiency", "weighted_jets"]
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
@@ -58,6 +58,11 @@ def libraries(settings: ClassifierSettings) -> tuple[str, ...]:
     if settings.network is Network.TREES:
         return ("numpy", "onnx")
     return ("numpy", "onnx", "keras", "tensorflow")
+
+
+def epochs(settings: ClassifierSettings, most: int) -> int:
+    """Return how often the events are passed over at most: a tree is one pass."""
+    return settings.trees if settings.network is Network.TREES else most
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:

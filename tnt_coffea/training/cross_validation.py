@@ -231,7 +231,7 @@ class Trainings:
     ) -> tuple[Labeller, ...]:
         method, settings = method_of(one.method), self.config.train
         wanted = plan.labellers(place, one.iteration)
-        files = method.files(settings, one.iteration)
+        files = method.files(settings, scope, one.iteration)
         if files:
             return tuple(
                 _from_file(inner, jet, path, independent=settings.tnt.initial.independent)

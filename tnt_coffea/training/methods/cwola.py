@@ -40,6 +40,11 @@ class CwolaHunting(Method):
         """Return whether epoch and network are chosen on the inner fold left out."""
         return settings.cwola.choose_by_efficiency
 
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs, or trees."""
+        chosen = settings.cwola
+        return classifiers.epochs(chosen.classifier, chosen.epochs) * settings.cwola.candidates
+
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return regions, network and optimiser."""
         values = settings.model_dump(mode="json")

@@ -135,13 +135,17 @@ class Method(ABC):
         """Return what labels a round, None where nothing does."""
         return None
 
-    def files(self, settings: TrainSettings, iteration: int) -> dict[Jet, str]:
+    def files(self, settings: TrainSettings, scope: Scope, iteration: int) -> dict[Jet, str]:
         """Return tagger files from outside that label a round, by jet."""
         return {}
 
     def title(self, settings: TrainSettings) -> str:
         """Return the method as on the card."""
         return self.name
+
+    @abstractmethod
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs of one training, those of all candidates together."""
 
     @abstractmethod
     def options(self, settings: TrainSettings) -> dict[str, Any]:

@@ -23,6 +23,11 @@ __all__ = ["PureCwola", "Supervised", "SupervisedBothJets"]
 class _WithTruth(Method):
     uses_truth = True
 
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs, or trees."""
+        chosen = settings.supervised
+        return classifiers.epochs(chosen.classifier, chosen.epochs)
+
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return network and optimiser."""
         values = settings.model_dump(mode="json")

@@ -47,19 +47,25 @@ class TagNTrain(Method):
         self, settings: TrainSettings, scope: Scope, iteration: int
     ) -> Labelling | None:
         """Return the initial taggers for the first round, then those of the round before."""
-        jets = JETS if self.shared(settings) else (self.tags_with(scope),)
+        jets = self._labelling_jets(settings, scope)
         if iteration > self.first:
             return Labelling(self.name, iteration - 1, jets)
         if settings.tnt.initial.kind is Initial.AUTOENCODER:
             return Labelling("autoencoder", 0, jets)
         return None
 
-    def files(self, settings: TrainSettings, iteration: int) -> dict[Jet, str]:
+    def files(self, settings: TrainSettings, scope: Scope, iteration: int) -> dict[Jet, str]:
         """Return the tagger files of the first round, if it begins with any."""
         initial = settings.tnt.initial
         if iteration > self.first or initial.kind is not Initial.FILES:
             return {}
-        return {"heavy": initial.heavy, "light": initial.light}
+        given: dict[Jet, str] = {"heavy": initial.heavy, "light": initial.light}
+        return {jet: given[jet] for jet in self._labelling_jets(settings, scope)}
+
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs, or trees."""
+        chosen = settings.tnt
+        return classifiers.epochs(chosen.classifier, chosen.epochs)
 
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return labels, network and optimiser."""
@@ -86,6 +92,9 @@ class TagNTrain(Method):
             classifiers.Budget(chosen.epochs, job.settings.optimizer, chosen.pixel_scale),
             job.seed,
         )
+
+    def _labelling_jets(self, settings: TrainSettings, scope: Scope) -> tuple[Jet, ...]:
+        return JETS if self.shared(settings) else (self.tags_with(scope),)
 
     def _selection(self, job: Job, jet: Jet) -> Selection:
         labels, quantile = tnt_labels(job, self.tags_with(jet))

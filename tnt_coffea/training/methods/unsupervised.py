@@ -29,6 +29,11 @@ class Autoencoders(Method):
         """Return `autoencoder-` and the kind."""
         return f"{self.name}-{settings.autoencoder.kind}"
 
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs; the linear kind passes over the images once."""
+        linear = settings.autoencoder.kind is Autoencoder.LINEAR
+        return 1 if linear else settings.autoencoder.epochs
+
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return kind and size; the linear kind has no epochs and no optimiser."""
         values = settings.model_dump(mode="json")
