@@ -7,6 +7,7 @@ which no result depends on.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -163,7 +164,8 @@ def train(
 
     Each event is scored only by taggers that neither it nor any event of its fold had a
     part in. The quantile maps and working points are made here as well. References, which
-    are trained with the truth, go to `train/references` and are not returned.
+    are trained with the truth, go to `train/references` and are not returned. What the
+    methods assume and the data do not show is in `train/assumptions.json`.
 
     Parameters
     ----------
@@ -183,7 +185,7 @@ def train(
     TrainingError
         A training cannot start or gives nothing usable.
     """
-    from tnt_coffea.training import cross_validate
+    from tnt_coffea.training import assumptions, cross_validate
 
     resources = resources or Resources()
     chosen = config.search
@@ -210,7 +212,19 @@ def train(
                 )
                 for kind in _tagger_sets(outcomes, config)
             )
+            noted = {
+                name: assumptions(
+                    s,
+                    sample,
+                    chosen.window,
+                    chosen.fit_range,
+                    [item.history for item in outcomes[name]],
+                ).to_dict()
+                for name, s in made.sets.items()
+            }
         made.save(stage.folder)
+        text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
+        (stage.folder / "assumptions.json").write_text(text)
         if references.sets:
             (stage.folder / "references").mkdir(exist_ok=True)
             references.save(stage.folder / "references")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,10 @@ def train(
     taggers = pipeline.train(skim, config, out=out, resources=resources)
     for name, tagger_set in taggers.sets.items():
         click.echo(f"taggers: {out / 'train' / name}: {len(tagger_set.members)} ONNX files")
+    noted = out / "train" / "assumptions.json"
+    for name, found in json.loads(noted.read_text()).items() if noted.exists() else ():
+        for warning in found["warnings"]:
+            click.echo(f"warning: {name}: {warning}", err=True)
 
 
 @click.command()

@@ -6,6 +6,7 @@ the first training.
 
 from __future__ import annotations
 
+from tnt_coffea.training.assumptions import Assumptions, assumptions
 from tnt_coffea.training.costs import CostedRound, Costs, training_costs
 from tnt_coffea.training.cross_validation import RunTasks, Trainings, cross_validate
 from tnt_coffea.training.export import seal
@@ -27,6 +28,7 @@ from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows
 
 __all__ = [
     "METHODS",
+    "Assumptions",
     "CostedRound",
     "Costs",
     "FoldPlan",
@@ -40,6 +42,7 @@ __all__ = [
     "SplitPlan",
     "Task",
     "Trainings",
+    "assumptions",
     "convolutional_autoencoder",
     "cross_validate",
     "cross_validation_plans",
