@@ -9,8 +9,7 @@ from tnt_coffea.config import ClassifierSettings, MassRange, SearchConfig
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import assumptions, cross_validate
 
-from .conftest import make_sample, one_by_one
-from .test_methods import with_masses
+from .conftest import make_sample, one_by_one, with_masses
 
 RANGE = MassRange(low=2600, high=7000)
 WINDOW = MassRange(low=3300, high=3700)

@@ -6,8 +6,7 @@ from tnt_coffea.config import ClassifierSettings, SearchConfig, TntSettings, Tra
 from tnt_coffea.training import cross_validate, training_costs
 from tnt_coffea.training.costs import CostedRound, Costs
 
-from .conftest import make_sample, one_by_one
-from .test_methods import TREES, with_masses
+from .conftest import TREES, make_sample, one_by_one, with_masses
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -30,11 +30,8 @@ from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import Labeller
 from tnt_coffea.training.tasks import run_task
 
-from .conftest import make_sample, one_by_one
+from .conftest import TREES, make_sample, one_by_one, with_jets_changed, with_masses
 
-TREES = ClassifierSettings(
-    network="trees", input="features", features=("mass", "tau21"), trees=8, leaves=4
-)
 WITH_TRUTH = sorted(name for name, method in METHODS.items() if method.uses_truth)
 WITHOUT_TRUTH = sorted(set(METHODS) - set(WITH_TRUTH))
 
@@ -50,20 +47,6 @@ def config_for(*methods, mode="cross_validation", outer=2, tnt=None, **train):
             supervised=SupervisedSettings(classifier=TREES),
         ),
     )
-
-
-def with_masses(sample):
-    """Signal jets are heavier and have two prongs: something for features to find."""
-    rng = np.random.default_rng(8)
-    columns = dict(sample.columns)
-    for jet, mass in (("heavy", 500), ("light", 100)):
-        signal = sample.label == 1
-        columns[f"{jet}_mass"] = np.where(
-            signal, rng.normal(mass, 20, len(sample)), rng.exponential(mass, len(sample))
-        ).astype(np.float32)
-        columns[f"{jet}_tau21"] = rng.normal(np.where(signal, 0.3, 0.6), 0.1).astype(np.float32)
-        columns[f"{jet}_pt"] = (columns["m_jj"] / 2 + rng.normal(0, 50, len(sample))).astype("f4")
-    return replace(sample, columns=columns)
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +85,6 @@ def as_set(name, items, config, **options):
 
 def auc(signal, background):
     return (signal[:, None] > background).mean() + (signal[:, None] == background).mean() / 2
-
-
-def changed(sample, which):
-    """The same events with other features and masses where `which` is true."""
-    rows = np.arange(len(sample))
-    rows[which] = np.roll(rows[which], 1)
-    columns = {name: values[rows] for name, values in sample.columns.items()}
-    pixels = {name: values[rows] for name, values in sample.pixels.items()}
-    return replace(sample, columns=columns, pixels=pixels)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -167,7 +141,7 @@ def test_a_scored_fold_changes_no_tagger_that_scores_it(name, mode, sample, trai
     before = train(sample, config)
     scored = max(item.scored for item in before[name])
     which = fold_of(sample.event_id, 3, config.seed) == scored
-    after = shas(train(changed(sample, which), config))
+    after = shas(train(with_jets_changed(sample, which), config))
     for place, sha in shas(before).items():
         if place[1] == scored:
             assert after[place] == sha
@@ -188,7 +162,7 @@ def test_a_leak_put_in_on_purpose_is_detected(sample, train, monkeypatch):
 
     monkeypatch.setattr(FoldPlan, "trains", everything)
     before = shas(train(sample, config))
-    after = shas(train(changed(sample, scored), config))
+    after = shas(train(with_jets_changed(sample, scored), config))
     assert all(after[place] != sha for place, sha in before.items() if place[1] == 0)
 
 
