@@ -17,7 +17,7 @@ from tnt_coffea.training.cross_validation import Trainings
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labellers import Jet, Ranking
 from tnt_coffea.training.methods import Job, method_of
-from tnt_coffea.training.rounds import Round
+from tnt_coffea.training.rounds import Round, networks
 
 __all__ = ["CostedRound", "Costs", "training_costs"]
 
@@ -158,13 +158,11 @@ def _costed(
         for plan in trainings.plans
         for place in plan.places
     ]
-    scopes = 1 if method.shared(settings) else len(method.scopes(settings))
-    members = settings.members if method.has_chance(settings) else 1
     window = f", window {one.window.name}" if one.window else ""
     events = round(float(np.mean(read)))
     return CostedRound(
         name=f"{method.title(settings)}{window}, iteration {one.iteration}",
-        networks=len(read) * scopes * members,
+        networks=networks(one, trainings.plans, settings),
         events=events,
         epochs=method.epochs(settings),
         start=measured[0],

@@ -22,10 +22,10 @@ import numpy as np
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.skim import Sample
-from tnt_coffea.training.folds import FoldPlan, plans_of
+from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import Jet, Labeller
 from tnt_coffea.training.methods import Scope, method_of
-from tnt_coffea.training.rounds import Round, set_name, wanted_rounds, waves
+from tnt_coffea.training.rounds import Round, plans_for, set_name, wanted_rounds, waves
 from tnt_coffea.training.tasks import Outcome, Task, run_task, truth_hash
 from tnt_coffea.training.windows import windows_of
 
@@ -119,8 +119,7 @@ class Trainings:
         """Return the trainings of a search, of which none has been run; see `cross_validate`."""
         ordered = waves(config)
         if plans is None:
-            rounds = 1 + max(one.iteration for wave in ordered for one in wave)
-            plans = plans_of(config.train.folds, config.seed, rounds)
+            plans = plans_for(ordered, config)
         paths = tuple(sorted(str(path) for path in skim))
         return cls(config, paths, str(folder), tuple(plans), ordered)
 

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tnt_coffea.config import MassRange, SearchConfig, TrainSettings
+from tnt_coffea.training.folds import FoldPlan, plans_of
 from tnt_coffea.training.methods import Labelling, method_of
 from tnt_coffea.training.windows import windows_of
 
-__all__ = ["Round", "depth", "needed", "set_name", "wanted_rounds", "waves"]
+__all__ = [
+    "Round",
+    "depth",
+    "needed",
+    "networks",
+    "plans_for",
+    "set_name",
+    "wanted_rounds",
+    "waves",
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,20 @@ def depth(one: Round, settings: TrainSettings) -> int:
     method = method_of(one.method)
     labelling = method.labelled_by(settings, method.scopes(settings)[0], one.iteration)
     return 0 if labelling is None else 1 + depth(one.before(labelling, settings), settings)
+
+
+def networks(one: Round, plans: Sequence[FoldPlan], settings: TrainSettings) -> int:
+    """Return how many trainings a round has."""
+    method = method_of(one.method)
+    scopes = 1 if method.shared(settings) else len(method.scopes(settings))
+    members = settings.members if method.has_chance(settings) else 1
+    return sum(len(plan.places) for plan in plans) * scopes * members
+
+
+def plans_for(rounds: Sequence[Sequence[Round]], config: SearchConfig) -> tuple[FoldPlan, ...]:
+    """Return the fold plans of a search whose waves of rounds these are."""
+    last = max(one.iteration for wave in rounds for one in wave)
+    return plans_of(config.train.folds, config.seed, 1 + last)
 
 
 def waves(config: SearchConfig) -> list[list[Round]]:
