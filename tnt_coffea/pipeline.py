@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea import seeds
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import Initial, SearchConfig
 from tnt_coffea.errors import ConfigError, InputError, MissingExtraError, TaggerError
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.execution import run as run_pass
@@ -481,7 +481,7 @@ def skim_stage(
 
 def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
     """Return the folder of `train`, keyed by what decides its content."""
-    inputs = {
+    inputs: dict[str, Any] = {
         "settings": config.train.model_dump(mode="json"),
         "window": config.search.window.model_dump(),
         "fit_range": config.search.fit_range.model_dump(),
@@ -489,6 +489,10 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "seed": config.seed,
         "skim": skim.content,
     }
+    initial = config.train.tnt.initial
+    if initial.kind is Initial.FILES:
+        # A file of the same name may be another tagger.
+        inputs["initial"] = [_sha256(path) for path in (initial.heavy, initial.light)]
     return Stage("train", Path(out) / "train", inputs)
 
 
@@ -566,6 +570,12 @@ def _tagger_sets(
         changed = Taggers({**kind.sets, name: found}, {**kind.histories, **histories})
         made = (made[0], changed) if reference else (changed, made[1])
     return made
+
+
+def _sha256(path: str) -> str:
+    from tnt_coffea.taggers import Tagger
+
+    return Tagger.from_file(path).sha256
 
 
 def _extra(package: str) -> str:

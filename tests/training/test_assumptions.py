@@ -66,7 +66,12 @@ def test_independent_jets_give_no_warning(plain, noted):
 def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
     rng = np.random.default_rng(1)
     mass = plain.m_jj * 0.1 + rng.normal(0, 10, len(plain))
-    found = noted(with_columns(plain, mass, mass), [{"warnings": ["small"]}, {}])
+    found = noted(with_columns(plain, mass, mass), [{"signal-rich": 30}, {"tied": 0.9}, {}])
     assert found.correlation > 0.5
     assert found.sculpting < 1e-6
-    assert [text[:10] for text in found.warnings] == ["small", "the scores", "the top 10"]
+    assert [text[:14] for text in found.warnings] == [
+        "1 of 3 taggers",
+        "1 of 3 trainin",
+        "the scores of ",
+        "the top 10% ha",
+    ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tnt_coffea.config import MassRange
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
 
 __all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
 
@@ -68,7 +69,7 @@ def assumptions(
     window, fit_range
         Window of the set, and range of m_jj.
     histories
-        Of its trainings, for their own warnings.
+        Of its trainings: shares of tied scores, numbers of signal-rich jets.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
     """
@@ -80,7 +81,7 @@ def assumptions(
     ranks = made.ranks(poor)
     scored = np.isfinite(ranks.both)
     found: dict[str, float | None] = {"correlation": None, "sculpting": None}
-    warnings = sorted({text for history in histories for text in history.get("warnings", ())})
+    warnings = _of_trainings(list(histories))
     if made.scopes != ("event",) and scored.sum() > 2:
         both = np.corrcoef(ranks.heavy[scored], ranks.light[scored])
         found["correlation"] = float(both[0, 1])
@@ -98,6 +99,23 @@ def assumptions(
                 f"window (p = {p:.1g}): try train.tnt.reweight, or features without m_jj in them"
             )
     return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
+
+
+def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
+    n, warnings = len(histories), []
+    tied = [h["tied"] for h in histories if h.get("tied", 0.0) > MANY_TIED]
+    if tied:
+        warnings.append(
+            f"{len(tied)} of {n} taggers give one score to more than {MANY_TIED:.0%} of the jets "
+            f"(up to {max(tied):.0%}): tight selections are then decided by a hash"
+        )
+    few = [h["signal-rich"] for h in histories if h.get("signal-rich", np.inf) < FEW_SIGNAL_RICH]
+    if few:
+        warnings.append(
+            f"{len(few)} of {n} trainings have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
+            f"(fewest {min(few)}): use more events or a wider window"
+        )
+    return warnings
 
 
 def _same_shape(m_jj: npt.NDArray[np.float64], rank: npt.NDArray[np.float64]) -> float | None:

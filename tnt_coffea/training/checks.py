@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +11,15 @@ import numpy.typing as npt
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.trained import Trained
 
-__all__ = ["FEW_SIGNAL_RICH", "TOLERANCE", "checked"]
+__all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "TOLERANCE", "checked"]
 
 TOLERANCE = 1e-5
 """Largest difference between the ONNX graph's score and the network's, of their size."""
 FEW_SIGNAL_RICH = 200
 """Signal-rich jets below which a training is noted as too small to trust."""
+MANY_TIED = 0.5
+"""Share of jets with a score that another one has, above which a search is told so."""
 _SHOWN = 256
-_TIED = 0.5
-"""Share of jets with a score that another one has, above which the note says so."""
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -29,9 +28,8 @@ def checked(
     trained: Trained,
     inputs: Callable[[Int64Array], Mapping[str, npt.NDArray[np.float32]]],
     rows: Int64Array,
-    counts: Mapping[str, int] | None = None,
 ) -> Trained:
-    """Return the training with its ties and warnings in the history.
+    """Return the training with its share of tied scores in the history.
 
     Parameters
     ----------
@@ -41,8 +39,6 @@ def checked(
         Function from row numbers to the tagger's inputs.
     rows
         Jets that it was trained on; up to 256 of them are scored.
-    counts
-        Jets by group.
 
     Raises
     ------
@@ -74,14 +70,4 @@ def checked(
         raise TrainingError(msg)
     _, repeats = np.unique(scores, return_counts=True)
     tied = float(repeats[repeats > 1].sum() / len(scores))
-    return replace(trained, history=trained.history | _notes(tied, counts or {}))
-
-
-def _notes(tied: float, counts: Mapping[str, int]) -> dict[str, Any]:
-    warnings = []
-    if tied > _TIED:
-        warnings.append(f"{tied:.0%} of the jets share their score with another one")
-    for name, n in counts.items():
-        if name == "signal-rich" and n < FEW_SIGNAL_RICH:
-            warnings.append(f"only {n} {name} jets, {FEW_SIGNAL_RICH} are the least to trust")
-    return {"tied": tied, **({"warnings": warnings} if warnings else {})}
+    return replace(trained, history=trained.history | {"tied": tied})

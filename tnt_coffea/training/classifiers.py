@@ -121,7 +121,7 @@ def classifier(
         for chance in _seeds(seed, budget.candidates)
     ]
     best = made[int(np.argmax([merit for merit, _ in made]))][1]
-    return checked(best, inputs.tagger, np.flatnonzero(selection.used), selection.counts)
+    return checked(best, inputs.tagger, np.flatnonzero(selection.used))
 
 
 def _seeds(seed: int, candidates: int) -> list[int]:
