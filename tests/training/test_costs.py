@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tnt_coffea.config import ClassifierSettings, SearchConfig, TntSettings, TrainSettings
@@ -44,6 +46,34 @@ def test_epochs_of_a_network_are_measured(write_skim):
     assert (first.epochs, second.epochs) == (1, 30)
     assert second.start > 0
     assert 0 < second.epoch < second.expected < second.most
+
+
+def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path):
+    from click.testing import CliRunner
+
+    from tnt_coffea.accounting import Accounting
+    from tnt_coffea.cli import main
+
+    write_skim(with_masses(make_sample(800)), "parts")
+    outputs = {
+        "parts": {"data": ["part0.parquet", "part1.parquet"]},
+        "content": "0" * 64,
+        "duplicates": 0,
+        "accounting": Accounting(800, 800, {}, {}).to_dict(),
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"outputs": outputs}))
+    (tmp_path / "settings.yaml").write_text(
+        "train: {methods: [cwola], cwola: {sideband: 1.0, classifier: "
+        "{network: trees, input: features}}}"
+    )
+    arguments = ["train", "--dry-run", "--skim", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(
+        main, [*arguments, "--workers", "3", "--config", str(tmp_path / "settings.yaml")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "8 x cwola, window 3300-3700, iteration 1:" in done.output
+    assert "8 trainings, 3 at a time" in done.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_total_counts_waves_of_workers():

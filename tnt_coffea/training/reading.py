@@ -21,8 +21,9 @@ Wanted = Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.bool_]]
 def read_events(paths: Iterable[str | Path], wanted: Wanted, *, truth: bool = False) -> Sample:
     """Return the wanted events of a skim in the order of their ids.
 
-    At any time one part and the events wanted so far are in memory, about 0.6 kB a dijet
-    with the paper's images.
+    At any time one part and the events wanted so far are in memory: 0.6 kB a dijet with the
+    paper's images, and while they are put in order twice that. A training on top of them
+    stays below 3 kB a dijet (measured with 80,000); dense images of one jet take 6.4 kB.
 
     Parameters
     ----------
@@ -61,4 +62,5 @@ def read_events(paths: Iterable[str | Path], wanted: Wanted, *, truth: bool = Fa
             for name in parts[0].pixels
         },
     )
+    parts.clear()  # else three copies would be in memory below
     return whole.select(np.argsort(whole.event_id, kind="stable"))
