@@ -178,8 +178,7 @@ class FoldSettings(_Grown):
     inner: int = Field(4, ge=2, le=20, description="inner folds; used where one fold trains")
     mode: FoldMode = Field(
         FoldMode.CROSS_VALIDATION,
-        description="cross_validation: all other folds train; prequential: those before; "
-        "split: fold i trains round i, the rest is scored",
+        description="who trains: cross_validation, prequential, split (docs/methods.md)",
     )
 
 
@@ -213,9 +212,7 @@ class AutoencoderSettings(_Grown):
     )
     latent: int = Field(6, ge=1, description="size of the latent space")
     epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
-    kl_weight: Positive = Field(
-        1e-4, description="variational: weight of the divergence from a unit Gaussian"
-    )
+    kl_weight: Positive = Field(1e-4, description="variational: weight of the divergence")
 
 
 class Network(StrEnum):
@@ -237,9 +234,7 @@ class ClassifierInput(StrEnum):
 class AugmentationSettings(Settings):
     """Changes of the training images that leave their class alone, arXiv:2412.00198."""
 
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="largest rotation about the centre, either way [degrees]"
-    )
+    rotation: float = Field(0.0, ge=0, le=180, description="largest turn, either way [degrees]")
     reflection: bool = Field(False, description="mirror either axis, each every second time")
     pt_smearing: float = Field(
         0.0, ge=0, lt=1, description="relative width of a Gaussian on every pixel"
@@ -256,13 +251,13 @@ class ClassifierSettings(Settings):
 
     network: Network = Field(
         Network.CONVOLUTIONAL,
-        description="convolutional (on images, or on both), dense or trees (on features)",
+        description="convolutional, dense or trees",
     )
     input: ClassifierInput = Field(ClassifierInput.IMAGE, description="image, features or both")
     features: tuple[str, ...] = Field(
         ("rescaled_mass", "tau21"),
         min_length=1,
-        description="observables of a jet; rescaled_mass is that of arXiv:2101.08320, eq. 4.2",
+        description="of a jet; rescaled_mass: arXiv:2101.08320, eq. 4.2",
     )
     layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (128, 128, 128, 128), min_length=1, description="dense: nodes of the hidden layers"
@@ -334,11 +329,9 @@ class TntSettings(_Grown):
     classifier: ClassifierSettings = ClassifierSettings()
     initial: InitialSettings = InitialSettings()
     reweight: Reweighting = Field(
-        Reweighting.NONE, description="background-rich follows signal-rich in none, pt or m_jj"
+        Reweighting.NONE, description="background-rich as signal-rich in none, pt, m_jj"
     )
-    soft_labels: bool = Field(
-        False, description="targets are the other jet's quantile instead of 0 and 1 (footnote 4)"
-    )
+    soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
     shared: bool = Field(False, description="one network for both jets")
 
     @model_validator(mode="after")
@@ -374,8 +367,7 @@ class CwolaSettings(Settings):
     candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
     choose_by_efficiency: bool = Field(
         False,
-        description="epoch and network by signal-region efficiency at sideband_efficiency on "
-        "the inner fold left out, instead of the loss on a tenth of the others",
+        description="epoch by efficiency on the inner fold left out, not by loss",
     )
     sideband_efficiency: Fraction = Field(0.01, description="where that efficiency is taken")
 
@@ -446,8 +438,7 @@ class TrainSettings(_Grown):
     members: int = Field(1, ge=1, description="trainings of each network, with seeds of their own")
     windows: WindowScan = Field(
         WindowScan.SINGLE,
-        description="single (search.window), olympics (3-5 TeV in steps of 500 GeV), "
-        "staggered (these and those half a step further), cwola (ten of three log bins)",
+        description="m_jj windows: single (search.window), olympics, staggered, cwola",
     )
     cwola: CwolaSettings = CwolaSettings()
     supervised: SupervisedSettings = SupervisedSettings()
