@@ -353,6 +353,19 @@ def test_windows_have_sets_of_their_own_and_share_the_autoencoders(sample, train
     assert as_set("w", sets["tnt-4000-4500"], config).window.name == "4000-4500"
 
 
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_default_settings_are_on_the_card(name):
+    # Settings at their default are left out of the whole, and must not be missed here.
+    method, settings = METHODS[name], TrainSettings()
+    options = method.options(settings)
+    assert options
+    assert method.epochs(settings) >= 1
+    assert "onnx" in method.libraries(settings)
+    section = {"tnt": "tnt", "same_jet": "tnt", "autoencoder": "autoencoder"}.get(name)
+    section = section or ("cwola" if "cwola" in name and "pure" not in name else "supervised")
+    assert section in options
+
+
 def test_unknown_method_is_refused_with_the_known_ones(sample, train):
     with pytest.raises(ConfigError, match=r"no method 'guess'; known are autoencoder, tnt"):
         train(sample, config_for("guess"))

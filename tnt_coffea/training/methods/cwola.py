@@ -47,8 +47,10 @@ class CwolaHunting(Method):
 
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return regions, network and optimiser."""
-        values = settings.model_dump(mode="json")
-        return {"cwola": values["cwola"], "optimizer": values["optimizer"]}
+        return {
+            "cwola": settings.cwola.model_dump(mode="json"),
+            "optimizer": settings.optimizer.model_dump(mode="json"),
+        }
 
     def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
         """Return those of its classifier."""
