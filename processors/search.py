@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import hist
+import numpy as np
 from coffea import processor
 
 from tnt_coffea.config import SearchConfig
@@ -34,7 +35,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     Raises
     ------
     TaggerError
-        Two sets share a name, or one has no quantile map.
+        Two sets share a name, one has no quantile map, or one was trained with the truth.
     """
 
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
@@ -43,6 +44,10 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         names = [tagger_set.name for tagger_set in self.taggers]
         if len(set(names)) != len(names):
             msg = f"two tagger sets share a name: {names}"
+            raise TaggerError(msg)
+        references = [tagger_set.name for tagger_set in self.taggers if tagger_set.reference]
+        if references:
+            msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
             raise TaggerError(msg)
 
     def process(self, events: Any) -> dict[str, Any]:
@@ -71,6 +76,9 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _filled(self, tagger_set: TaggerSet, sample: Sample, dataset: str) -> hist.Hist:
         h = self._empty(tagger_set)
         ranks = tagger_set.ranks(sample)
+        if ranks.unscored:  # folds that only train, in split and prequential mode
+            scored = ~np.isnan(ranks.both)
+            sample, ranks = sample.select(scored), ranks.select(scored)
         h.fill(
             dataset=dataset,
             window=self.config.search.window.name,
@@ -94,7 +102,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             hist.axis.StrCategory([], growth=True, name="dataset"),
             hist.axis.StrCategory([search.window.name], name="window"),
             hist.axis.StrCategory(["nominal"], growth=True, name="variation"),
-            hist.axis.IntCategory(range(tagger_set.folds.outer), name="fold"),
+            hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             hist.axis.Regular(
                 bins, search.m_jj.low, search.m_jj.high, name="m_jj", label="m_jj [GeV]"
             ),

@@ -7,6 +7,7 @@ which no result depends on.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tnt_coffea import seeds
-from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, InputError, MissingExtraError
+from tnt_coffea.config import Initial, SearchConfig
+from tnt_coffea.errors import ConfigError, InputError, MissingExtraError, TaggerError
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -27,6 +31,7 @@ from tnt_coffea.stages import Stage
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
+    from tnt_coffea.training.costs import Costs
 
 __all__ = [
     "OUT",
@@ -42,6 +47,7 @@ __all__ = [
     "stage_seconds",
     "train",
     "train_stage",
+    "training_costs",
 ]
 
 OUT = "tnt-coffea-output"
@@ -157,15 +163,17 @@ def train(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> Taggers:
-    """Return autoencoders and Tag N' Train taggers trained on the unlabelled dijets.
+    """Return the tagger sets of `train.methods`, trained on the unlabelled dijets.
 
     Each event is scored only by taggers that neither it nor any event of its fold had a
-    part in. The quantile maps and working points are made here as well.
+    part in. The quantile maps and working points are made here as well. References, which
+    are trained with the truth, go to `train/references` and are not returned. What the
+    methods assume and the data do not show is in `train/assumptions.json`.
 
     Parameters
     ----------
     skim
-        The dijets; their labels are not read.
+        The dijets; their labels are read for references alone.
     config
         `seed`, `train` and `search` are read.
     out
@@ -180,7 +188,7 @@ def train(
     TrainingError
         A training cannot start or gives nothing usable.
     """
-    from tnt_coffea.training import cross_validate
+    from tnt_coffea.training import assumptions, cross_validate
 
     resources = resources or Resources()
     chosen = config.search
@@ -197,17 +205,53 @@ def train(
             )
         with resources.announced("Ranking every fold's events by its own taggers"):
             sample = skim.sample()
-            made = _tagger_sets(outcomes, config)
-            made = replace(
-                made,
-                sets={
-                    name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
-                    for name, s in made.sets.items()
-                },
+            made, references = (
+                replace(
+                    kind,
+                    sets={
+                        name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                        for name, s in kind.sets.items()
+                    },
+                )
+                for kind in _tagger_sets(outcomes, config)
             )
+            noted = {
+                name: assumptions(
+                    s,
+                    sample,
+                    chosen.window,
+                    chosen.fit_range,
+                    [item.history for item in outcomes[name]],
+                ).to_dict()
+                for name, s in made.sets.items()
+            }
         made.save(stage.folder)
+        text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
+        (stage.folder / "assumptions.json").write_text(text)
+        if references.sets:
+            (stage.folder / "references").mkdir(exist_ok=True)
+            references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
+
+
+def training_costs(
+    skim: Skim, config: SearchConfig, *, resources: Resources | None = None
+) -> Costs:
+    """Return the networks that `train` would train, with their measured cost; none is trained.
+
+    Parameters
+    ----------
+    skim
+        The dijets; their labels are not read.
+    config
+        As for `train`.
+    resources
+        How many workers there would be.
+    """
+    from tnt_coffea.training import training_costs as costs_of
+
+    return costs_of(skim.paths, config, workers=(resources or Resources()).workers)
 
 
 def search(
@@ -243,6 +287,10 @@ def search(
     from tnt_coffea.processors import SearchProcessor
 
     resources = resources or Resources()
+    references = [name for name, tagger_set in taggers.sets.items() if tagger_set.reference]
+    if references:
+        msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
+        raise TaggerError(msg)
     fileset = source.fileset() if isinstance(source, Skim) else source
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
@@ -390,6 +438,10 @@ def report(
     if skim is not None and taggers is not None:
         sample = skim.sample(truth=True)
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
+        scored = _scored(ranks)
+        if not scored.all():  # folds that only train, in split and prequential mode
+            sample = sample.select(scored)
+            ranks = {name: found.select(scored) for name, found in ranks.items()}
         views = reporting.event_views(sample, ranks, histograms.thresholds, config.search)
     accounting = {"search": histograms.accounting.to_dict()}
     if skim is not None:
@@ -432,7 +484,7 @@ def skim_stage(
 
 def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
     """Return the folder of `train`, keyed by what decides its content."""
-    inputs = {
+    inputs: dict[str, Any] = {
         "settings": config.train.model_dump(mode="json"),
         "window": config.search.window.model_dump(),
         "fit_range": config.search.fit_range.model_dump(),
@@ -440,6 +492,10 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "seed": config.seed,
         "skim": skim.content,
     }
+    initial = config.train.tnt.initial
+    if initial.kind is Initial.FILES:
+        # A file of the same name may be another tagger.
+        inputs["initial"] = [_sha256(path) for path in (initial.heavy, initial.light)]
     return Stage("train", Path(out) / "train", inputs)
 
 
@@ -495,19 +551,39 @@ def _generated(task_and_path: tuple[Any, str]) -> str:
     return path
 
 
-def _tagger_sets(outcomes: Mapping[str, Sequence[Any]], config: SearchConfig) -> Taggers:
+def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    scored: npt.NDArray[np.bool_] = ~np.isnan([found.both for found in ranks.values()]).any(axis=0)
+    return scored
+
+
+def _tagger_sets(
+    outcomes: Mapping[str, Sequence[Any]], config: SearchConfig
+) -> tuple[Taggers, Taggers]:
+    """Return the tagger sets of a search, and those of references."""
     from tnt_coffea.taggers import Member, Tagger, TaggerSet
 
-    sets, histories = {}, {}
+    made: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
     for name, members in outcomes.items():
-        places = []
+        reference = any(item.uses_truth for item in members)
+        kind = made[reference]
+        places, histories = [], {}
         for item in members:
-            label = f"{item.scope}-{item.scored}-{item.inner}"
+            number = f"-{item.member}" if item.member else ""
+            label = f"{item.scope}-{item.scored}-{item.inner}{number}"
             tagger = Tagger.from_file(item.path, sha256=item.sha256)
             places.append(Member(tagger, item.scope, item.scored, label))
-            histories[f"{name} {item.scope}/{item.scored}-{item.inner}"] = item.history
-        sets[name] = TaggerSet(name, config.train.folds, config.seed, tuple(places))
-    return Taggers(sets, histories)
+            where = f"{item.scope}/{item.scored}-{item.inner}{number}"
+            histories[f"{name} {where}"] = item.history
+        found = TaggerSet(name, config.train.folds, config.seed, tuple(places), reference=reference)
+        changed = Taggers({**kind.sets, name: found}, {**kind.histories, **histories})
+        made = (made[0], changed) if reference else (changed, made[1])
+    return made
+
+
+def _sha256(path: str) -> str:
+    from tnt_coffea.taggers import Tagger
+
+    return Tagger.from_file(path).sha256
 
 
 def _extra(package: str) -> str:

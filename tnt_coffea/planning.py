@@ -130,17 +130,18 @@ def _planned(
 
 
 def _trainings(config: SearchConfig, events: int) -> tuple[str, float]:
-    chosen = config.train
-    outer = chosen.folds.outer
-    inner = chosen.folds.inner if outer == 2 else outer - 1
-    taggers = 2 * outer * inner
-    trained_on = events * (1 - 1 / outer) * (1 - 1 / inner)
-    labelled = trained_on * chosen.tnt.background_rich
-    epochs = chosen.tnt.epochs * TRAINED_SHARE
-    classifier = labelled * epochs * TRAINED_JET
-    core = taggers * (AUTOENCODER + chosen.tnt.iterations * classifier)
-    text = (
-        f"{taggers} autoencoders and {taggers * chosen.tnt.iterations} classifiers "
-        f"({outer} x {inner} folds, 2 jets)"
-    )
-    return text, core
+    from tnt_coffea.training.methods import method_of
+    from tnt_coffea.training.rounds import networks, plans_for, waves
+
+    chosen, ordered = config.train, waves(config)
+    plans = plans_for(ordered, config)
+    outer, places = chosen.folds.outer, len(plans[0].places)
+    trained_on = events * (1 - 1 / outer) * (1 - 1 / max(places, 2))
+    counts, core = [0, 0], 0.0
+    for one in (one for wave in ordered for one in wave):
+        n, method = networks(one, plans, chosen), method_of(one.method)
+        counts[one.iteration > 0] += n
+        passes = method.epochs(chosen)
+        jets = trained_on * chosen.tnt.background_rich * passes * TRAINED_SHARE
+        core += n * (AUTOENCODER if passes == 1 else jets * TRAINED_JET)
+    return f"{counts[0]} autoencoders and {counts[1]} classifiers ({outer} folds)", core

@@ -79,7 +79,7 @@ class SettingsText:
         default
             The settings there are, for names that are nearly right.
         """
-        known = [_dotted(path) for path in _names(default.model_dump())]
+        known = [_dotted(path) for path in _names(default.model_dump(context=COMPLETE))]
         return ConfigError("; ".join(self._complaint(item, known) for item in error.errors()))
 
     def _complaint(self, item: Any, known: list[str]) -> str:

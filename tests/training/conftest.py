@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.config import (
+    ClassifierSettings,
     FoldSettings,
     ImageSettings,
     OptimizerSettings,
@@ -21,6 +22,11 @@ from tnt_coffea.events.skim import Sample, sample_of, write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 
 PIXELS = 12
+
+TREES = ClassifierSettings(
+    network="trees", input="features", features=("mass", "tau21"), trees=8, leaves=4
+)
+"""A classifier that trains in milliseconds: what reaches a training is the same for all."""
 
 
 def _jagged(images):
@@ -62,12 +68,30 @@ def make_sample(n=2400, signal_share=0.1, seed=0, *, normalise=True):
     return sample.select(np.argsort(sample.event_id))
 
 
-def with_images_changed(sample, which):
-    """The same events with other images where `which` is true: neighbours swap theirs."""
+def with_masses(sample):
+    """Signal jets are heavier and have two prongs: something for features to find."""
+    rng = np.random.default_rng(8)
+    columns = dict(sample.columns)
+    for jet, mass in (("heavy", 500), ("light", 100)):
+        signal = sample.label == 1
+        columns[f"{jet}_mass"] = np.where(
+            signal, rng.normal(mass, 20, len(sample)), rng.exponential(mass, len(sample))
+        ).astype(np.float32)
+        columns[f"{jet}_tau21"] = rng.normal(np.where(signal, 0.3, 0.6), 0.1).astype(np.float32)
+        columns[f"{jet}_pt"] = (columns["m_jj"] / 2 + rng.normal(0, 50, len(sample))).astype("f4")
+    return replace(sample, columns=columns)
+
+
+def with_jets_changed(sample, which):
+    """The same events with other jets where `which` is true: neighbours swap theirs."""
     rows = np.arange(len(sample))
     chosen = np.flatnonzero(which)
     rows[chosen] = np.roll(chosen, 1)
-    return replace(sample, pixels={name: column[rows] for name, column in sample.pixels.items()})
+    return replace(
+        sample,
+        columns={name: column[rows] for name, column in sample.columns.items()},
+        pixels={name: column[rows] for name, column in sample.pixels.items()},
+    )
 
 
 def one_by_one(tasks, function):

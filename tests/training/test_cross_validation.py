@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tnt_coffea.config import AutoencoderSettings, FoldSettings, SearchConfig
+from tnt_coffea.config import (
+    AutoencoderSettings,
+    FoldSettings,
+    OptimizerSettings,
+    SearchConfig,
+    TntSettings,
+    TrainSettings,
+)
 from tnt_coffea.errors import ConfigError, LeakError, TaggerError, TrainingError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.events.skim import write_part
@@ -20,14 +27,14 @@ from tnt_coffea.training import cross_validate, cross_validation_plans, run_task
 from tnt_coffea.training.labellers import Labeller
 from tnt_coffea.training.tasks import Task
 
-from .conftest import make_sample, one_by_one, with_images_changed
+from .conftest import TREES, make_sample, one_by_one, with_jets_changed, with_masses
 
 
 def digests(outcomes):
     return {(item.scored, item.inner, item.scope): item.sha256 for item in outcomes}
 
 
-def task_for(skim, config, folder, *, scored=0, left_out=0, jet="heavy", **changes):
+def task_for(skim, config, folder, *, scored=0, left_out=0, scope="heavy", **changes):
     """The task of an autoencoder as the driver plans it."""
     tasks = []
 
@@ -40,13 +47,20 @@ def task_for(skim, config, folder, *, scored=0, left_out=0, jet="heavy", **chang
     found = next(
         task
         for task in tasks
-        if (task.plan.scored, task.left_out, task.jet) == (scored, left_out, jet)
+        if (task.plan.scored, task.left_out, task.scope) == (scored, left_out, scope)
     )
     return replace(found, **changes)
 
 
 def as_labeller(outcome, inner=None):
-    return Labeller(outcome.inner if inner is None else inner, outcome.path, outcome.sha256)
+    place = outcome.inner
+    return Labeller(
+        place if inner is None else inner, outcome.path, outcome.sha256, place, outcome.scope
+    )
+
+
+def as_tnt(config):
+    return {"method": "tnt", "set_name": "tnt", "iteration": 1, "window": config.search.window}
 
 
 def with_tnt(config, **changes):
@@ -58,15 +72,11 @@ def with_tnt(config, **changes):
 def trained(tmp_path_factory):
     """One iteration on two folds: sample, configuration, taggers, skim, their folder."""
     folder = tmp_path_factory.mktemp("trained")
-    sample = make_sample()
+    sample = with_masses(make_sample())
     write_part(folder / "part0.parquet", sample)
     config = SearchConfig(
         seed=5,
-        train={
-            "folds": {"inner": 2},
-            "optimizer": {"batch": 32, "learning_rate": 3e-3},
-            "tnt": {"epochs": 8, "signal_rich": (0.3,)},
-        },
+        train={"folds": {"inner": 2}, "tnt": {"classifier": TREES, "signal_rich": (0.3,)}},
     )
     sets = cross_validate([folder / "part0.parquet"], config, one_by_one, folder / "parts")
     return sample, config, sets, [folder / "part0.parquet"], folder / "parts"
@@ -87,12 +97,12 @@ def test_cards_tell_folds_ancestors_and_labellers(trained):
     for item in sets["tnt"]:
         other_jet = {"heavy": "light", "light": "heavy"}[item.scope]
         card = Tagger.from_file(item.path).card
-        assert (card.method, card.scope, card.input) == ("tnt", item.scope, "image")
+        assert (card.method, card.scope, card.input) == ("tnt", item.scope, "features")
         assert card.direct == card.ancestors == (1 - item.scored,)
         assert card.skim == sample.settings
         assert (card.window, card.uses_truth) == (config.search.window, False)
         assert card.labelled_by == (autoencoders[item.scored, 1 - item.inner, other_jet],)
-        assert set(card.versions) == {"keras", "numpy", "onnx", "tensorflow"}
+        assert set(card.versions) == {"numpy", "onnx"}
     for item in sets["autoencoder"]:
         card = Tagger.from_file(item.path).card
         assert (card.labelled_by, card.window) == ((), None)
@@ -116,7 +126,7 @@ def test_scored_fold_truth_and_files_change_nothing(trained, write_skim, tmp_pat
     sample, config, sets, *_ = trained
     scored = fold_of(sample.event_id, 2, config.seed) == 0
     rng = np.random.default_rng(1)
-    changed = with_images_changed(sample, scored)
+    changed = with_jets_changed(sample, scored)
     changed = replace(
         changed,
         label=rng.permutation(sample.label),
@@ -133,7 +143,7 @@ def test_scored_fold_truth_and_files_change_nothing(trained, write_skim, tmp_pat
 def test_a_fold_that_trains_does_change_taggers(trained, write_skim, tmp_path):
     # The canary of the test above: the same change, seen by the plan that trains on fold 0.
     sample, config, sets, *_ = trained
-    changed = with_images_changed(sample, fold_of(sample.event_id, 2, config.seed) == 0)
+    changed = with_jets_changed(sample, fold_of(sample.event_id, 2, config.seed) == 0)
     plans = cross_validation_plans(config.train.folds, config.seed)[1:]
     again = cross_validate(write_skim(changed), config, one_by_one, tmp_path / "again", plans)
     for name in ("autoencoder", "tnt"):
@@ -166,7 +176,7 @@ def test_second_iteration_is_labelled_by_the_first_alone(trained, tmp_path):
 def test_autoencoder_never_sees_the_inner_fold_it_labels(trained, write_skim, tmp_path):
     sample, config, sets, *_ = trained
     plan = cross_validation_plans(config.train.folds, config.seed)[0]
-    changed = with_images_changed(sample, plan.inner_of(sample.event_id) == 0)
+    changed = with_jets_changed(sample, plan.inner_of(sample.event_id) == 0)
     skim, before = write_skim(changed), digests(sets["autoencoder"])
     for left_out, same in ((0, True), (1, False)):
         outcome = run_task(task_for(skim, config, tmp_path / "again", left_out=left_out))
@@ -178,7 +188,7 @@ def tnt_task(trained, tmp_path):
     """The heavy-jet task of fold 0 without inner fold 0, and what may or may not label for it."""
     _, config, sets, skim, _ = trained
     taggers = {(item.scored, item.inner, item.scope): item for item in sets["autoencoder"]}
-    task = task_for(skim, config, tmp_path / "parts", iteration=1, window=config.search.window)
+    task = task_for(skim, config, tmp_path / "parts", **as_tnt(config))
     return replace(task, labellers=(as_labeller(taggers[0, 1, "light"]),)), taggers
 
 
@@ -187,7 +197,7 @@ def test_planted_leaks_are_refused(tnt_task):
     # The light-jet autoencoder without inner fold 0 was trained on inner fold 1.
     leaks = {
         "trained on inner fold 1": as_labeller(taggers[0, 0, "light"], inner=1),
-        "come from the light one": as_labeller(taggers[0, 1, "heavy"]),
+        "come from the light one": replace(as_labeller(taggers[0, 1, "heavy"]), jet="light"),
         r"ancestors in folds \[0\]": as_labeller(taggers[1, 1, "light"]),
     }
     for message, labeller in leaks.items():
@@ -211,9 +221,20 @@ def test_labeller_that_changed_is_refused(tnt_task, tmp_path):
         run_task(replace(task, labellers=(labeller,)))
 
 
-def test_another_process_gives_the_same_bytes(tnt_task, tmp_path):
+def test_another_process_gives_the_same_bytes(trained, tnt_task, tmp_path):
+    sample, *_ = trained
     task, _ = tnt_task
+    paper = TrainSettings(
+        folds=task.settings.folds,
+        optimizer=OptimizerSettings(batch=32, learning_rate=3e-3),
+        tnt=TntSettings(epochs=8, signal_rich=(0.3,)),
+    )
+    task = replace(task, settings=paper)
     here = run_task(task)
+    tagger = Tagger.from_file(here.path)
+    assert set(tagger.card.versions) == {"keras", "numpy", "onnx", "tensorflow"}
+    raw, signal = tagger.score(sample.images("heavy")), sample.label == 1
+    assert (raw[signal][:, None] > raw[~signal]).mean() > 0.7
     (tmp_path / "task").write_bytes(pickle.dumps(replace(task, folder=str(tmp_path / "there"))))
     code = (
         "import pickle, sys; from pathlib import Path; from tnt_coffea.training import run_task; "
@@ -262,11 +283,11 @@ def test_key_follows_what_matters_only(trained, tmp_path):
     )
     other = (
         replace(task, settings=changed_latent),
-        replace(task, jet="light"),
+        replace(task, scope="light"),
         replace(task, left_out=1),
         replace(task, seed=6),
         replace(task, training_sample="0" * 64),
-        replace(task, iteration=1),
+        replace(task, method="tnt", iteration=1),
     )
     assert {item.key for item in same} == {task.key}
     assert len({item.key for item in (task, *other)}) == 7

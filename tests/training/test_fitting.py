@@ -18,7 +18,10 @@ def jets(start, stop, images=IMAGES, weights=None):
     rows = np.arange(start, stop)
     ones = np.ones(stop - start, np.float32)
     return Jets(
-        lambda chosen: images[chosen], rows, TARGETS[rows], ones if weights is None else weights
+        lambda chosen: (images[chosen].transpose(0, 2, 3, 1),),
+        rows,
+        TARGETS[rows],
+        ones if weights is None else weights,
     )
 
 

@@ -10,8 +10,22 @@ import pytest
 
 from tnt_coffea.errors import ConfigError, MissingExtraError, TrainingError
 from tnt_coffea.training import backend
-from tnt_coffea.training.export import classifier_model, convolutional_model
-from tnt_coffea.training.networks import convolutional_autoencoder, jet_classifier
+from tnt_coffea.training.export import (
+    FeatureInputs,
+    classifier_model,
+    convolutional_model,
+    two_branch_model,
+    variational_model,
+)
+from tnt_coffea.training.features import FeatureSet, Standardisation
+from tnt_coffea.training.fitting import variational_loss
+from tnt_coffea.training.networks import (
+    convolutional_autoencoder,
+    dense_classifier,
+    jet_classifier,
+    two_branch_classifier,
+    variational_autoencoder,
+)
 
 IMAGES = (np.random.default_rng(4).random((50, 1, 40, 40)) ** 20).astype(np.float32)
 IMAGES /= IMAGES.sum(axis=(1, 2, 3), keepdims=True)
@@ -56,6 +70,56 @@ def test_exported_autoencoder_agrees_with_keras():
     np.testing.assert_allclose(decoded.sum(axis=1), 1, rtol=1e-5)
     expected = ((decoded - IMAGES.reshape(50, -1)) ** 2).sum(axis=1)
     np.testing.assert_allclose(scores(convolutional_model(network)), expected, rtol=1e-5)
+
+
+def small_images():
+    images = np.ascontiguousarray(IMAGES[:, :, 14:26, 14:26]) + np.float32(1e-4)
+    return images / images.sum(axis=(1, 2, 3), keepdims=True)
+
+
+FEATURES = FeatureSet(("m", "t"), ("heavy_mass", "m_jj", "heavy_tau21"), ((0, 1), (2,)))
+RAW = np.random.default_rng(5).random((50, 3)).astype(np.float32) * np.float32(1) + np.array(
+    [100, 3000, 0], np.float32
+)
+INPUTS = FeatureInputs(FEATURES, Standardisation.of(FEATURES.computed(RAW), np.ones(50)))
+
+
+def run(model, **inputs):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(["score"], inputs)[0]
+
+
+def test_exported_dense_network_agrees_with_keras():
+    network = dense_classifier(features=2, layers=(8, 8, 8), dropout=0.1, seed=2)
+    values = INPUTS.standardisation.applied(FEATURES.computed(RAW))
+    expected = network(values, training=False).numpy()[:, 0]
+    assert np.ptp(expected) > 1e-3
+    found = run(classifier_model(network, INPUTS), features=RAW)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_exported_network_of_image_and_features_agrees_with_keras():
+    images = small_images()
+    made = two_branch_classifier(pixels=12, channels=1, pixel_scale=100.0, features=2, seed=2)
+    values = INPUTS.standardisation.applied(FEATURES.computed(RAW))
+    expected = made.network([images.transpose(0, 2, 3, 1), values]).numpy()[:, 0]
+    found = run(two_branch_model(made, INPUTS), image=images, features=RAW)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected) > 1e-3
+
+
+def test_exported_variational_autoencoder_decodes_without_noise():
+    images = small_images()
+    made = variational_autoencoder(pixels=12, latent=3, pixel_scale=100.0, seed=2)
+    inputs = [images.transpose(0, 2, 3, 1), np.zeros((50, 3), np.float32)]
+    decoded, mean, log_variance = made.network(inputs)
+    expected = ((decoded.numpy() - images.reshape(50, -1)) ** 2).sum(axis=1)
+    np.testing.assert_allclose(run(variational_model(made), image=images), expected, rtol=1e-4)
+    # The noise matters: without it the network would be a plain autoencoder.
+    noisy, *_ = made.network([inputs[0], np.ones((50, 3), np.float32)])
+    assert np.abs(noisy.numpy() - decoded.numpy()).max() > 1e-5
+    loss = variational_loss(0.5)(inputs, None, (decoded, mean, log_variance)).numpy()
+    assert (loss >= expected - 1e-6).all()
 
 
 def test_same_seed_gives_the_same_bytes_whatever_was_built_before():

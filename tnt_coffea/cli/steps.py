@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from tnt_coffea.cli.options import (
     configured,
+    dry_run_option,
     files_argument,
     histograms_option,
     load_taggers,
@@ -58,18 +60,31 @@ def skim(files: tuple[Path, ...], config: SearchConfig, out: Path, resources: Re
 @click.command()
 @skim_option
 @out_option
+@dry_run_option
 @machine_options
 @configured
-def train(config: SearchConfig, out: Path, skim_folder: Path | None, resources: Resources) -> None:
-    """Train autoencoders and Tag N' Train taggers on a skim, and export them to ONNX."""
+def train(
+    config: SearchConfig,
+    out: Path,
+    skim_folder: Path | None,
+    dry_run: bool,
+    resources: Resources,
+) -> None:
+    """Train the taggers of `train.methods` on a skim, and export them to ONNX."""
     from tnt_coffea import pipeline
     from tnt_coffea.products import Skim
 
-    taggers = pipeline.train(
-        Skim.load(skim_folder or out / "skim"), config, out=out, resources=resources
-    )
+    skim = Skim.load(skim_folder or out / "skim")
+    if dry_run:
+        click.echo(pipeline.training_costs(skim, config, resources=resources).summary())
+        return
+    taggers = pipeline.train(skim, config, out=out, resources=resources)
     for name, tagger_set in taggers.sets.items():
         click.echo(f"taggers: {out / 'train' / name}: {len(tagger_set.members)} ONNX files")
+    noted = out / "train" / "assumptions.json"
+    for name, found in json.loads(noted.read_text()).items() if noted.exists() else ():
+        for warning in found["warnings"]:
+            click.echo(f"warning: {name}: {warning}", err=True)
 
 
 @click.command()

@@ -85,7 +85,7 @@ def event_views(
     in_fit = (sample.m_jj >= fit_range.low) & (sample.m_jj < fit_range.high)
     if not in_fit.any():
         return EventViews(shown=shown, evaluation=evaluation)
-    seen, by = sample.select(in_fit), _selected(ranks[shown], in_fit)
+    seen, by = sample.select(in_fit), ranks[shown].select(in_fit)
     events, settings = anomalous_events(seen, by), sample.settings
     shapes = jet_shapes(seen, by) if set(COLUMNS) <= set(settings.of_jet) else None
     known = evaluation is not None
@@ -100,7 +100,3 @@ def event_views(
         true_shapes=true_shapes(seen, by, shapes) if known and shapes is not None else None,
         events_are_signal=tuple(signal.tolist()) if known else (),
     )
-
-
-def _selected(ranks: Ranks, which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Ranks:
-    return Ranks(ranks.fold[which], ranks.heavy[which], ranks.light[which])

@@ -25,7 +25,7 @@ class Card(Settings):
 
     method: str = Field(description="how it was trained: autoencoder-linear, tnt, ...")
     scope: str = Field(description="heavy, light or event")
-    input: str = Field("image", description="image or features")
+    input: str = Field("image", description="image, features or both")
     inputs: tuple[str, ...] = Field(
         (), description="observables that are the features, in their order, see `columns`"
     )
@@ -75,7 +75,7 @@ class Card(Settings):
         A tagger of images asks for the same jets and images, one of features for the same
         jets and its columns; what else a skim holds does not matter.
         """
-        if self.input == "image" and settings.images is None:
+        if self.input != "features" and settings.images is None:
             return (
                 "takes images, and these events have none: their source has jets without "
                 "constituents, or skim.images is null; use a tagger of features"
@@ -90,8 +90,8 @@ class Card(Settings):
             {
                 "jets": made.jets,
                 "source": made.source,
-                **({"images": made.images} if self.input == "image" else {}),
-                **({"substructure": made.substructure} if self.input == "features" else {}),
+                **({"images": made.images} if self.input != "features" else {}),
+                **({"substructure": made.substructure} if self.input != "image" else {}),
             }
             for made in (self.skim, settings)
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class Scores:
     fold
         (event,) outer fold.
     raw
-        (event,) float32 by scope.
+        (event,) float32 by scope; not a number in a fold that no tagger scores.
     """
 
     fold: npt.NDArray[np.int64]
@@ -74,7 +75,8 @@ class Ranks:
     fold
         (event,) outer fold.
     heavy, light
-        (event,) quantile in (0, 1); equal to each other for a set of scope `event`.
+        (event,) quantile in (0, 1); equal to each other for a set of scope `event`. Not a
+        number in a fold that no tagger scores: such an event passes no cut and is in no bin.
     """
 
     fold: npt.NDArray[np.int64]
@@ -85,6 +87,15 @@ class Ranks:
     def both(self) -> Float64Array:
         """(event,) min(heavy, light): 'both jets above X' is `both > X`."""
         return np.minimum(self.heavy, self.light)
+
+    def select(self, which: npt.NDArray[Any]) -> Ranks:
+        """Return the ranks of chosen events, by a mask or by row numbers."""
+        return Ranks(self.fold[which], self.heavy[which], self.light[which])
+
+    @property
+    def unscored(self) -> int:
+        """Number of events in folds that no tagger scores."""
+        return int(np.count_nonzero(np.isnan(self.both)))
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,9 @@ class TaggerSet:
         The taggers and their places.
     quantiles
         The quantile map; None until the training has scored its folds.
+    reference
+        Taggers that were trained with the truth are let in: for a comparison, never for a
+        search.
     """
 
     name: str
@@ -108,6 +122,7 @@ class TaggerSet:
     fold_seed: int
     members: tuple[Member, ...]
     quantiles: QuantileMap | None = None
+    reference: bool = False
 
     def __post_init__(self) -> None:
         for member in self.members:
@@ -121,11 +136,12 @@ class TaggerSet:
             if (card.folds.outer, card.fold_seed) != (self.folds.outer, self.fold_seed):
                 msg = f"{member.name}: trained with other folds than those of set '{self.name}'"
                 raise LeakError(msg)
-            if card.uses_truth:
+            if card.uses_truth and not self.reference:
                 msg = f"{member.name}: trained with truth labels; a search never uses it"
                 raise TaggerError(msg)
         places = {(m.fold, m.scope) for m in self.members}
-        missing = {(t, s) for t in range(self.folds.outer) for s in self.scopes} - places
+        # A fold without any tagger is not scored; one with half of them is a mistake.
+        missing = {(t, s) for t in self.scored_folds for s in self.scopes} - places
         if missing or not self.members:
             msg = f"tagger set '{self.name}': no tagger for fold and scope {sorted(missing)}"
             raise TaggerError(msg)
@@ -134,6 +150,11 @@ class TaggerSet:
     def scopes(self) -> tuple[str, ...]:
         """What the set scores: ('heavy', 'light') or ('event',)."""
         return tuple(sorted({member.scope for member in self.members}))
+
+    @property
+    def scored_folds(self) -> tuple[int, ...]:
+        """The outer folds with taggers, ascending: not all in split and prequential mode."""
+        return tuple(sorted({member.fold for member in self.members}))
 
     @cached_property
     def window(self) -> MassRange | None:
@@ -155,8 +176,8 @@ class TaggerSet:
             it lacks the images or features that a tagger takes.
         """
         fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
-        raw = {scope: np.zeros(len(sample), np.float32) for scope in self.scopes}
-        for t in range(self.folds.outer):
+        raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
+        for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
             for scope in self.scopes:
                 taggers = [
@@ -182,7 +203,7 @@ class TaggerSet:
             msg = f"tagger set '{self.name}' has no quantile map; `tnt-coffea train` writes it"
             raise TaggerError(msg)
         scores = self.score(sample)
-        q = {scope: np.zeros(len(sample)) for scope in self.scopes}
+        q = {scope: np.full(len(sample), np.nan) for scope in self.scopes}
         for t, references in self.quantiles.references.items():
             rows = scores.fold == t
             for scope in self.scopes:
@@ -215,7 +236,7 @@ class TaggerSet:
                 )
                 for scope in self.scopes
             }
-            for t in range(self.folds.outer)
+            for t in self.scored_folds
         }
         quantiles = QuantileMap(self.digest, reference.content_hash(), m_jj, references, {})
         ranks = replace(self, quantiles=quantiles).ranks(reference)
@@ -253,7 +274,7 @@ class TaggerSet:
                 for entry in manifest["members"]
             ]
             name, folds = manifest["name"], FoldSettings(**manifest["folds"])
-            seed = int(manifest["fold_seed"])
+            seed, reference = int(manifest["fold_seed"]), bool(manifest.get("reference", False))
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{path}: not a readable tagger set: {error}"
             raise TaggerError(msg) from error
@@ -264,7 +285,7 @@ class TaggerSet:
             members.append(Member(tagger, scope, fold, file))
         map_path = folder / "quantiles.json"
         quantiles = QuantileMap.load(map_path) if map_path.exists() else None
-        loaded = cls(name, folds, seed, tuple(members), quantiles)
+        loaded = cls(name, folds, seed, tuple(members), quantiles, reference)
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
             raise TaggerError(msg)
@@ -275,6 +296,7 @@ class TaggerSet:
             "name": self.name,
             "folds": self.folds.model_dump(),
             "fold_seed": self.fold_seed,
+            **({"reference": True} if self.reference else {}),
             "members": [
                 {
                     "name": member.name,

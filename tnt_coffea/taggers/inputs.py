@@ -10,15 +10,13 @@ import numpy.typing as npt
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers.card import Card
-from tnt_coffea.taggers.tagger import Tagger
+from tnt_coffea.taggers.tagger import Inputs, Tagger
 
 __all__ = ["inputs_of", "scores_of"]
 
 
-def inputs_of(
-    card: Card, scope: str, sample: Sample, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Return (row, channel, row, column) images or (row, feature), float32, as a card says.
+def inputs_of(card: Card, scope: str, sample: Sample, rows: npt.NDArray[np.int64]) -> Inputs:
+    """Return (row, channel, row, column) images, (row, feature), or both, float32.
 
     Parameters
     ----------
@@ -32,19 +30,22 @@ def inputs_of(
     rows
         Which of them.
     """
-    if card.input == "features":
+    made: Inputs = {}
+    if card.input != "features":
+        jets = JETS if scope == "event" else (scope,)
+        made["image"] = np.concatenate([sample.images(jet, rows) for jet in jets], axis=1)
+    if card.input != "image":
         features = [sample.columns[name][rows].astype(np.float32) for name in card.columns]
-        return np.stack(features, axis=1)
-    jets = JETS if scope == "event" else (scope,)
-    return np.concatenate([sample.images(jet, rows) for jet in jets], axis=1)
+        made["features"] = np.stack(features, axis=1)
+    return made
 
 
 def scores_of(
     taggers: Sequence[Tagger], scope: str, sample: Sample, rows: npt.NDArray[np.int64]
 ) -> list[npt.NDArray[np.float32]]:
     """Return every tagger's (row,) scores; what several of them take is made once."""
-    made: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
+    made: dict[tuple[str, tuple[str, ...]], Inputs] = {}
     for card in (tagger.card for tagger in taggers):
-        if card.columns not in made:
-            made[card.columns] = inputs_of(card, scope, sample, rows)
-    return [tagger.score(made[tagger.card.columns]) for tagger in taggers]
+        if (card.input, card.columns) not in made:
+            made[card.input, card.columns] = inputs_of(card, scope, sample, rows)
+    return [tagger.score(made[tagger.card.input, tagger.card.columns]) for tagger in taggers]

@@ -14,7 +14,10 @@ import numpy.typing as npt
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.card import Card
 
-__all__ = ["Tagger"]
+__all__ = ["Inputs", "Tagger"]
+
+Inputs = dict[str, npt.NDArray[np.float32]]
+"""`image` (n, channel, row, column), `features` (n, feature), or both, float32."""
 
 BATCH = 32
 """Jets a call. Always the same, the last call padded: a kernel chosen by batch size could change
@@ -84,45 +87,58 @@ class Tagger:
             raise TaggerError(msg) from error
         return Card.from_metadata(metadata, self.where)
 
-    def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def score(self, inputs: npt.NDArray[np.float32] | Inputs) -> npt.NDArray[np.float32]:
         """Return the anomaly score of every jet or event, (n,) float32, higher = more anomalous.
 
         Parameters
         ----------
         inputs
             (n, channel, row, column) float32 images, channel 0 summing to 1, or
-            (n, feature) float32, as the card says.
+            (n, feature) float32, as the card says; by name where it takes both.
 
         Raises
         ------
         TaggerError
-            The shape is not the tagger's, or a score is not finite.
+            A shape is not the tagger's, or a score is not finite.
         """
         session = _session(_Bytes(self))
-        expected = session.get_inputs()[0]
-        if inputs.ndim != len(expected.shape) or any(
-            isinstance(want, int) and want != got
-            for want, got in zip(expected.shape[1:], inputs.shape[1:], strict=True)
-        ):
-            msg = f"{self.where}: the input is {inputs.shape}, the tagger takes {expected.shape}"
-            raise TaggerError(msg)
-        scores = np.empty(len(inputs), np.float32)
-        for start in range(0, len(inputs), BATCH):
-            rows = np.asarray(inputs[start : start + BATCH], np.float32)
-            batch = np.zeros((BATCH, *inputs.shape[1:]), np.float32)
-            batch[: len(rows)] = rows
+        named = self._named(inputs, session)
+        n = len(next(iter(named.values())))
+        scores = np.empty(n, np.float32)
+        for start in range(0, n, BATCH):
+            batch = {}
+            for name, values in named.items():
+                rows = np.asarray(values[start : start + BATCH], np.float32)
+                batch[name] = np.zeros((BATCH, *values.shape[1:]), np.float32)
+                batch[name][: len(rows)] = rows
             try:
-                out = np.asarray(session.run(["score"], {expected.name: batch})[0])
+                out = np.asarray(session.run(["score"], batch)[0])
             except Exception as error:  # ONNX Runtime's exceptions share no public base class
                 raise TaggerError(_complaint(self.where, "cannot be run", error)) from error
             if out.size != BATCH:
                 msg = f"{self.where}: gives {out.shape} scores for {BATCH} jets, expected one each"
                 raise TaggerError(msg)
-            scores[start : start + len(rows)] = out.reshape(BATCH)[: len(rows)]
+            scores[start : start + BATCH] = out.reshape(BATCH)[: n - start]
         if not np.isfinite(scores).all():
             msg = f"{self.where}: {int((~np.isfinite(scores)).sum())} scores are not finite"
             raise TaggerError(msg)
         return scores
+
+    def _named(self, inputs: npt.NDArray[np.float32] | Inputs, session: Any) -> Inputs:
+        expected = {item.name: item.shape for item in session.get_inputs()}
+        named = inputs if isinstance(inputs, dict) else {next(iter(expected)): inputs}
+        if set(named) != set(expected):
+            msg = f"{self.where}: the inputs are {sorted(named)}, the tagger takes {expected}"
+            raise TaggerError(msg)
+        for name, values in named.items():
+            shape = expected[name]
+            if values.ndim != len(shape) or any(
+                isinstance(want, int) and want != got
+                for want, got in zip(shape[1:], values.shape[1:], strict=True)
+            ):
+                msg = f"{self.where}: the input is {values.shape}, the tagger takes {shape}"
+                raise TaggerError(msg)
+        return named
 
 
 class _Bytes:
@@ -157,10 +173,10 @@ def _session(key: _Bytes) -> Any:
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         where = key.tagger.where
         raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
-    if inputs not in (["image"], ["features"]) or outputs != ["score"]:
+    if inputs not in (["image"], ["features"], ["image", "features"]) or outputs != ["score"]:
         msg = (
             f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; "
-            "a tagger goes from 'image' or 'features' to 'score'"
+            "a tagger goes from 'image', 'features' or both to 'score'"
         )
         raise TaggerError(msg)
     return session

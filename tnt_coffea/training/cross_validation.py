@@ -1,9 +1,10 @@
-"""Cross-validated Tag N' Train: all trainings of a search, stage after stage.
+"""All trainings of a search, wave after wave.
 
 For each scored fold t with the other folds T, divided into inner folds a: an
 autoencoder per jet on T without a; the events of a labelled only by the tagger of
 their other jet that left a out; a classifier per jet on T without a; and again,
-labelling with the classifiers. Nothing below sees t.
+labelling with the classifiers. Nothing below sees t. Prequential and split mode are the
+same with other folds around t.
 
 Source: arXiv:2002.12376, section 2, with the folds of docs/architecture.md,
 "How a search stays honest".
@@ -11,22 +12,30 @@ Source: arXiv:2002.12376, section 2, with the folds of docs/architecture.md,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.skim import Sample
-from tnt_coffea.training.folds import OUTSIDE, FoldPlan, cross_validation_plans
-from tnt_coffea.training.labellers import OTHER_JET, Jet, Labeller
-from tnt_coffea.training.tasks import Outcome, Task, run_task
+from tnt_coffea.training.folds import FoldPlan
+from tnt_coffea.training.labellers import Jet, Labeller
+from tnt_coffea.training.methods import Scope, method_of
+from tnt_coffea.training.rounds import Round, plans_for, set_name, wanted_rounds, waves
+from tnt_coffea.training.tasks import Outcome, Task, run_task, truth_hash
+from tnt_coffea.training.windows import windows_of
 
-__all__ = ["RunTasks", "cross_validate"]
+__all__ = ["RunTasks", "Trainings", "cross_validate"]
 
 RunTasks = Callable[[Sequence[Task], Callable[[Task], Outcome]], Sequence[Outcome]]
 """What runs independent tasks, anywhere, and returns their outcomes."""
 
-_Place = tuple[int, int, str]
+_Place = tuple[Round, int, int, int, str]
+"""Round, scored fold, place, member, scope."""
 
 
 def cross_validate(
@@ -36,26 +45,27 @@ def cross_validate(
     folder: str | Path,
     plans: Sequence[FoldPlan] | None = None,
 ) -> dict[str, list[Outcome]]:
-    """Return the members of the sets `autoencoder` and `tnt` for every scored fold.
+    """Return the members of every tagger set of `train.methods` for every scored fold.
 
     Parameters
     ----------
     skim
         Parts of one skim.
     config
-        Settings of the search; `seed`, `train` and `search.window` are read.
+        Settings of the search; `seed`, `train`, `search.window` and `search.fit_range` are
+        read.
     run_tasks
-        Runs a stage's tasks; its outcomes may come in any order.
+        Runs a wave's tasks; its outcomes may come in any order.
     folder
         Where taggers and histories go. Those of the same trainings that are there
         already are taken, not made again.
     plans
-        Folds to train and score; by default all, cross-validated.
+        Folds to train and score; by default those of `train.folds`.
 
     Returns
     -------
     dict
-        By set, members ordered by scored fold, scope and inner fold. The scores of
+        By set, members ordered by scored fold, scope, inner fold and member. The scores of
         members that share scored fold and scope are to be averaged.
 
     Raises
@@ -63,81 +73,188 @@ def cross_validate(
     TrainingError
         A training fails, or its outcome did not come back.
     """
-    paths = tuple(sorted(str(path) for path in skim))
-    if plans is None:
-        plans = cross_validation_plans(config.train.folds, config.seed)
-    samples = _training_samples(paths, plans)
+    trainings = Trainings.planned(skim, config, folder, plans)
+    for wave in trainings.waves:
+        trainings.finish(wave, run_tasks)
+    return trainings.sets()
 
-    def task(plan: FoldPlan, left_out: int, jet: Jet, before: dict[_Place, Outcome]) -> Task:
-        labellers = _labellers(plan, left_out, jet, before)
-        iteration = labellers[0][1] + 1 if labellers else 0
+
+@dataclass
+class Trainings:
+    """The trainings of a search and what has come of them.
+
+    Attributes
+    ----------
+    config
+        Settings of the search.
+    paths
+        Parts of the skim.
+    folder
+        Where taggers go.
+    plans
+        Folds trained on and scored.
+    waves
+        Rounds that may run at the same time, in order.
+    outcomes
+        By place, as far as they are done.
+    """
+
+    config: SearchConfig
+    paths: tuple[str, ...]
+    folder: str
+    plans: tuple[FoldPlan, ...]
+    waves: list[list[Round]]
+    outcomes: dict[_Place, Outcome] = field(default_factory=dict)
+    _hashes: dict[tuple[str, bool], tuple[str, str]] = field(default_factory=dict)
+    _samples: dict[bool, Sample] = field(default_factory=dict)
+
+    @classmethod
+    def planned(
+        cls,
+        skim: Iterable[str | Path],
+        config: SearchConfig,
+        folder: str | Path,
+        plans: Sequence[FoldPlan] | None = None,
+    ) -> Trainings:
+        """Return the trainings of a search, of which none has been run; see `cross_validate`."""
+        ordered = waves(config)
+        if plans is None:
+            plans = plans_for(ordered, config)
+        paths = tuple(sorted(str(path) for path in skim))
+        return cls(config, paths, str(folder), tuple(plans), ordered)
+
+    def finish(self, wave: Sequence[Round], run_tasks: RunTasks) -> None:
+        """Run all tasks of a wave, whose labellers are done."""
+        tasks = self.tasks(wave)
+        self._samples.clear()  # while the tasks run, their samples are the ones in memory
+        outcomes = {
+            (item.set_name, item.iteration, item.scored, item.inner, item.member, item.scope): item
+            for item in run_tasks([task for _, task in tasks], run_task)
+        }
+        missing = []
+        for one, task in tasks:
+            found = outcomes.get(
+                (
+                    task.set_name,
+                    task.iteration,
+                    task.plan.scored,
+                    task.left_out,
+                    task.member,
+                    task.scope,
+                )
+            )
+            if found is None:
+                missing.append(task.name)
+                continue
+            place = (one, task.plan.scored, task.left_out, task.member)
+            self.outcomes[(*place, task.scope)] = found
+            if found.twin is not None:
+                self.outcomes[(*place, found.twin.scope)] = found.twin
+        if missing:
+            msg = (
+                f"{len(missing)} of {len(tasks)} trainings did not come back, first: "
+                f"{missing[0]}; run again, finished ones are not repeated"
+            )
+            raise TrainingError(msg)
+
+    def tasks(self, wave: Sequence[Round]) -> list[tuple[Round, Task]]:
+        """Return the tasks of a wave with their rounds."""
+        settings = self.config.train
+        made = []
+        for one in wave:
+            method = method_of(one.method)
+            scopes = method.scopes(settings)
+            for plan in self.plans:
+                for place in plan.places:
+                    for scope in scopes[:1] if method.shared(settings) else scopes:
+                        members = settings.members if method.has_chance(settings) else 1
+                        made += [
+                            (one, self._task(one, plan, place, scope, member))
+                            for member in range(members)
+                        ]
+        return made
+
+    def sets(self) -> dict[str, list[Outcome]]:
+        """Return the members of every tagger set, in order."""
+        scored = {plan.scored: plan.scores for plan in self.plans}
+        return {
+            name: sorted(
+                (
+                    replace(item, scored=fold, twin=None)
+                    for (one, first, *_), item in self.outcomes.items()
+                    if one == last
+                    for fold in scored[first]
+                ),
+                key=lambda item: (item.scored, item.scope, item.inner, item.member),
+            )
+            for name, last in wanted_rounds(self.config).items()
+        }
+
+    def _task(self, one: Round, plan: FoldPlan, place: int, scope: Scope, member: int) -> Task:
+        content, truth = self._content(one, plan, place)
         return Task(
+            method=one.method,
+            set_name=set_name(one, len(windows_of(self.config))),
             plan=plan,
-            left_out=left_out,
-            jet=jet,
-            iteration=iteration,
-            labellers=tuple(labeller for labeller, _ in labellers),
-            skim=paths,
-            training_sample=samples[plan, left_out],
-            settings=config.train,
-            window=config.search.window if iteration and config.train.tnt.mass_window else None,
-            seed=config.seed,
-            folder=str(folder),
+            left_out=place,
+            scope=scope,
+            iteration=one.iteration,
+            member=member,
+            labellers=self._labellers(one, plan, place, scope, member),
+            skim=self.paths,
+            training_sample=content,
+            truth=truth,
+            settings=self.config.train,
+            window=one.window,
+            seed=self.config.seed,
+            folder=self.folder,
         )
 
-    stages: list[dict[_Place, Outcome]] = [{}]
-    for _ in range(1 + config.train.tnt.iterations):
-        tasks = [
-            task(plan, left_out, jet, stages[-1])
-            for plan in plans
-            for left_out in plan.inner
-            for jet in OTHER_JET
-        ]
-        stages.append(_outcomes(tasks, run_tasks(tasks, run_task)))
-    return {
-        "autoencoder": _in_order(stages[1]),
-        "tnt": _in_order(stages[-1]),
-    }
-
-
-def _training_samples(
-    paths: tuple[str, ...], plans: Sequence[FoldPlan]
-) -> dict[tuple[FoldPlan, int], str]:
-    whole = Sample.read(paths)
-    hashes = {}
-    for plan in plans:
-        inner = plan.inner_of(whole.event_id)
-        for left_out in plan.inner:
-            mine = (inner != OUTSIDE) & (inner != left_out)
-            hashes[plan, left_out] = whole.select(mine).content_hash()
-    return hashes
-
-
-def _labellers(
-    plan: FoldPlan, left_out: int, jet: Jet, before: dict[_Place, Outcome]
-) -> list[tuple[Labeller, int]]:
-    if not before:
-        return []
-    found = [
-        (inner, before[plan.scored, inner, OTHER_JET[jet]])
-        for inner in plan.inner
-        if inner != left_out
-    ]
-    return [(Labeller(inner, item.path, item.sha256), item.iteration) for inner, item in found]
-
-
-def _outcomes(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> dict[_Place, Outcome]:
-    found = {(item.scored, item.inner, item.scope): item for item in outcomes}
-    wanted = {(task.plan.scored, task.left_out, task.jet): task for task in tasks}
-    missing = [task.name for place, task in wanted.items() if place not in found]
-    if missing:
-        msg = (
-            f"{len(missing)} of {len(tasks)} trainings did not come back, first: {missing[0]}; "
-            "run again, finished ones are not repeated"
+    def _content(self, one: Round, plan: FoldPlan, place: int) -> tuple[str, str]:
+        method, settings = method_of(one.method), self.config.train
+        truth = method.uses_truth
+        if truth not in self._samples:
+            self._samples[truth] = Sample.read(self.paths, truth=truth)
+        sample = self._samples[truth]
+        mine = plan.trains(
+            sample.event_id, place, one.iteration, whole=method.chooses_on_left_out(settings)
         )
-        raise TrainingError(msg)
-    return {place: found[place] for place in wanted}
+        key = (hashlib.sha256(np.packbits(mine).tobytes()).hexdigest(), truth)
+        if key not in self._hashes:
+            chosen = sample.select(mine)
+            self._hashes[key] = (chosen.content_hash(), truth_hash(chosen) if truth else "")
+        return self._hashes[key]
+
+    def _labellers(
+        self, one: Round, plan: FoldPlan, place: int, scope: Scope, member: int
+    ) -> tuple[Labeller, ...]:
+        method, settings = method_of(one.method), self.config.train
+        wanted = plan.labellers(place, one.iteration)
+        files = method.files(settings, scope, one.iteration)
+        if files:
+            return tuple(
+                _from_file(inner, jet, path, independent=settings.tnt.initial.independent)
+                for jet, path in files.items()
+                for inner, _ in wanted
+            )
+        labelling = method.labelled_by(settings, scope, one.iteration)
+        if labelling is None:
+            return ()
+        before = one.before(labelling, settings)
+        if not method_of(labelling.method).has_chance(settings):
+            member = 0
+        found = []
+        for jet in labelling.jets:
+            for inner, at in wanted:
+                item = self.outcomes[before, plan.scored, at, member, jet]
+                found.append(Labeller(inner, item.path, item.sha256, at, jet))
+        return tuple(found)
 
 
-def _in_order(stage: dict[_Place, Outcome]) -> list[Outcome]:
-    return sorted(stage.values(), key=lambda item: (item.scored, item.scope, item.inner))
+def _from_file(inner: int, jet: Jet, path: str, *, independent: bool) -> Labeller:
+    try:
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        msg = f"train.tnt.initial.{jet}: {path}: cannot be opened: {error.strerror or error}"
+        raise TrainingError(msg) from error
+    return Labeller(inner, str(Path(path).resolve()), sha256, inner, jet, independent)

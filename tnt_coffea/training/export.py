@@ -2,38 +2,101 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.taggers.card import METADATA_KEY, Card
 from tnt_coffea.training import backend
+from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.graph import Graph, add_layers
 
 if TYPE_CHECKING:
     from tnt_coffea.training.linear import PrincipalComponents
+    from tnt_coffea.training.networks import TwoBranches, Variational
+    from tnt_coffea.training.trees import BoostedTrees
 
 __all__ = [
+    "FeatureInputs",
     "classifier_model",
     "convolutional_model",
     "linear_model",
     "seal",
+    "trees_model",
+    "two_branch_model",
+    "variational_model",
 ]
 
 
-def classifier_model(network: Any) -> Any:
+@dataclass(frozen=True)
+class FeatureInputs:
+    """Features and the standardisation that a network was trained with."""
+
+    features: FeatureSet
+    standardisation: Standardisation
+
+    def add(self, graph: Graph) -> str:
+        """Return the name of the standardised features, from the graph's input `features`."""
+        return self.standardisation.add(graph, self.features.add(graph, "features"))
+
+
+def classifier_model(network: Any, inputs: FeatureInputs | None = None) -> Any:
     """Return the ONNX model of a classifier: its score is the probability of signal-rich.
 
     Parameters
     ----------
     network
-        keras.Sequential, (n, row, column, channel) to (n, 1).
+        keras.Sequential, (n, row, column, channel) to (n, 1), or with `inputs`
+        (n, feature) to (n, 1).
+    inputs
+        How the features come from the skim's columns.
 
     Returns
     -------
     onnx.ModelProto
     """
-    graph = Graph(_image_shape(network))
-    out = add_layers(graph, network, "image")
+    if inputs is None:
+        graph = Graph(_image_shape(network))
+        out = add_layers(graph, network, "image")
+    else:
+        graph = Graph(None, len(inputs.features.columns))
+        out = add_layers(graph, network, inputs.add(graph))
     return graph.model(graph.add("Reshape", out, graph.constant([-1])))
+
+
+def two_branch_model(network: TwoBranches, inputs: FeatureInputs) -> Any:
+    """Return the ONNX model of a classifier of image and features.
+
+    Parameters
+    ----------
+    network
+        Its parts.
+    inputs
+        How the features come from the skim's columns.
+    """
+    graph = Graph(_image_shape(network.image), len(inputs.features.columns))
+    branches = (
+        add_layers(graph, network.image, "image"),
+        add_layers(graph, network.features, inputs.add(graph)),
+    )
+    out = add_layers(graph, network.head, graph.add("Concat", *branches, axis=1))
+    return graph.model(graph.add("Reshape", out, graph.constant([-1])))
+
+
+def trees_model(trees: BoostedTrees, features: FeatureSet) -> Any:
+    """Return the ONNX model of boosted trees: its score is the probability of signal-rich."""
+    graph = Graph(None, len(features.columns))
+    odds = graph.add_trees(features.add(graph, "features"), trees)
+    flat = graph.add("Reshape", graph.add("Sigmoid", odds), graph.constant([-1]))
+    return graph.model(flat)
+
+
+def variational_model(network: Variational) -> Any:
+    """Return the ONNX model of a variational autoencoder: the squared error without noise."""
+    graph = Graph(_image_shape(network.encoder))
+    value = "image"
+    for part in (network.encoder, network.mean, network.decoder):
+        value = add_layers(graph, part, value)
+    return graph.model(_squared_error(graph, value))
 
 
 def convolutional_model(network: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,22 @@ from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend
 
-__all__ = ["History", "Jets", "fit", "likelihood_loss", "reconstruction_loss"]
+__all__ = [
+    "History",
+    "Inputs",
+    "Jets",
+    "fit",
+    "likelihood_loss",
+    "reconstruction_loss",
+    "variational_loss",
+]
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
+
+
+Inputs = tuple[Float32Array, ...]
+"""What a network takes of a batch: images (jet, row, column, channel), features (jet, feature)."""
 
 
 @dataclass(frozen=True)
@@ -26,32 +39,38 @@ class Jets:
 
     Attributes
     ----------
-    images
-        Function from row numbers to images, (row number, channel, row, column) float32.
+    inputs
+        Function from row numbers to the network's inputs of these rows.
     rows
         (jet,) row numbers.
     targets
-        (jet,) float32: 1 for signal-rich, 0 for background-rich; unused by autoencoders.
+        (jet,) float32: 1 for signal-rich, 0 for background-rich, or between; unused by
+        autoencoders.
     weights
         (jet,) float32, mean 1.
+    change
+        What is done to the inputs of every training batch, with random numbers of its own.
     """
 
-    images: Callable[[Int64Array], Float32Array]
+    inputs: Callable[[Int64Array], Inputs]
     rows: Int64Array
     targets: Float32Array
     weights: Float32Array
+    change: Callable[[Inputs, np.random.Generator], Inputs] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batches(
-        self, order: Int64Array, size: int
-    ) -> Iterator[tuple[Float32Array, Float32Array, Float32Array]]:
-        """Yield (images, targets, weights) in an order of positions; channels last."""
+        self, order: Int64Array, size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[Inputs, Float32Array, Float32Array]]:
+        """Yield (inputs, targets, weights) in an order of positions; changed only with `rng`."""
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
-            images = self.images(self.rows[chosen]).transpose(0, 2, 3, 1)
-            yield np.ascontiguousarray(images), self.targets[chosen], self.weights[chosen]
+            inputs = self.inputs(self.rows[chosen])
+            if rng is not None and self.change is not None:
+                inputs = self.change(inputs, rng)
+            yield inputs, self.targets[chosen], self.weights[chosen]
 
 
 @dataclass(frozen=True)
@@ -64,15 +83,22 @@ class History:
         Weighted mean over the training jets, during the epoch.
     validation_loss
         Weighted mean over the validation jets, after the epoch.
+    merit
+        What the epoch was chosen by instead of the validation loss, higher = better; empty
+        where that loss decided.
+    seconds
+        Wall time of every epoch. It is in no file: the same training gives the same bytes.
     """
 
     loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
+    merit: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def best_epoch(self) -> int:
         """Epoch, from 0, whose weights were kept."""
-        return int(np.argmin(self.validation_loss))
+        return int(np.argmax(self.merit) if self.merit else np.argmin(self.validation_loss))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON values."""
@@ -80,6 +106,7 @@ class History:
             "loss": list(self.loss),
             "validation_loss": list(self.validation_loss),
             "best_epoch": self.best_epoch,
+            **({"merit": list(self.merit)} if self.merit else {}),
         }
 
     def summary(self) -> dict[str, float]:
@@ -89,17 +116,18 @@ class History:
             "best_epoch": float(self.best_epoch),
             "loss": self.loss[self.best_epoch],
             "validation_loss": self.validation_loss[self.best_epoch],
+            **({"merit": self.merit[self.best_epoch]} if self.merit else {}),
         }
 
 
-def likelihood_loss(images: Any, targets: Any, outputs: Any) -> Any:
+def likelihood_loss(inputs: Any, targets: Any, outputs: Any) -> Any:
     """Return the binary cross-entropy of every jet; outputs are probabilities (n, 1)."""
     from keras import ops
 
     return ops.binary_crossentropy(targets, outputs[:, 0])
 
 
-def reconstruction_loss(images: Any, targets: Any, outputs: Any) -> Any:
+def reconstruction_loss(inputs: Any, targets: Any, outputs: Any) -> Any:
     """Return the squared error of every jet, summed over pixels; outputs are images (n, pixel).
 
     The sum, not the mean: of pixels that sum to one the mean is so small that its
@@ -107,7 +135,30 @@ def reconstruction_loss(images: Any, targets: Any, outputs: Any) -> Any:
     """
     from keras import ops
 
-    return ops.sum(ops.square(ops.reshape(images, ops.shape(outputs)) - outputs), axis=1)
+    return ops.sum(ops.square(ops.reshape(inputs[0], ops.shape(outputs)) - outputs), axis=1)
+
+
+def variational_loss(kl_weight: float) -> Callable[[Any, Any, Any], Any]:
+    """Return the loss of a variational autoencoder: squared error and weighted divergence.
+
+    Parameters
+    ----------
+    kl_weight
+        Weight of the Kullback-Leibler divergence from a unit Gaussian (beta of a beta-VAE).
+
+    Source: arXiv:1312.6114, equation 10 and appendix B.
+    """
+
+    def loss(inputs: Any, targets: Any, outputs: Any) -> Any:
+        from keras import ops
+
+        decoded, mean, log_variance = outputs
+        divergence = 0.5 * ops.sum(
+            ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=1
+        )
+        return reconstruction_loss(inputs, targets, decoded) + kl_weight * divergence
+
+    return loss
 
 
 def fit(
@@ -119,6 +170,7 @@ def fit(
     optimizer: OptimizerSettings,
     epochs: int,
     seed: int,
+    merit: Callable[[Float32Array], float] | None = None,
 ) -> History:
     """Train a network in place, leave it with its best weights, and return the losses.
 
@@ -127,7 +179,7 @@ def fit(
     network
         Keras network, channels last.
     loss
-        Function of (images, targets, outputs) to the loss of every jet.
+        Function of (inputs, targets, outputs) to the loss of every jet.
     training, validation
         Jets to train on, and jets to choose the epoch by.
     optimizer
@@ -135,7 +187,10 @@ def fit(
     epochs
         Most epochs.
     seed
-        Seed of the order of the batches.
+        Seed of the order of the batches and of changes to them.
+    merit
+        Function of the (jet,) validation scores that is largest in the best epoch; without
+        it the validation loss decides.
 
     Raises
     ------
@@ -149,11 +204,17 @@ def fit(
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
     step, evaluate = _compiled(network, loss, optimizer)
-    best, best_weights, losses, validation_losses = np.inf, network.get_weights(), [], []
+    losses: list[float] = []
+    validation_losses: list[float] = []
+    merits: list[float] = []
+    seconds: list[float] = []
+    best, best_epoch, best_weights = np.inf, 0, network.get_weights()
     in_order = np.arange(len(validation))
     for epoch in range(epochs):
+        began = perf_counter()
         order = seeds.generator(seed, "epoch", epoch).permutation(len(training))
-        losses.append(_mean_loss(step, training, order, optimizer.batch))
+        rng = seeds.generator(seed, "change", epoch)
+        losses.append(_mean_loss(step, training, order, optimizer.batch, rng))
         validation_losses.append(_mean_loss(evaluate, validation, in_order, optimizer.batch))
         if not np.isfinite(losses[-1] + validation_losses[-1]):
             msg = (
@@ -162,17 +223,35 @@ def fit(
                 "train.optimizer.learning_rate"
             )
             raise TrainingError(msg)
-        if validation_losses[-1] < best:
-            best, best_weights = validation_losses[-1], network.get_weights()
-        elif epoch - int(np.argmin(validation_losses)) >= optimizer.patience:
+        if merit is not None:
+            merits.append(merit(_scores(network, validation, optimizer.batch)))
+        found = validation_losses[-1] if merit is None else -merits[-1]
+        seconds.append(perf_counter() - began)
+        if found < best:
+            best, best_epoch, best_weights = found, epoch, network.get_weights()
+        elif epoch - best_epoch >= optimizer.patience:
             break
     network.set_weights(best_weights)
-    return History(tuple(losses), tuple(validation_losses))
+    return History(tuple(losses), tuple(validation_losses), tuple(merits), tuple(seconds))
 
 
-def _mean_loss(step: Any, jets: Jets, order: Int64Array, size: int) -> float:
-    total = sum(float(step(*batch)) for batch in jets.batches(order, size))
+def _mean_loss(
+    step: Any, jets: Jets, order: Int64Array, size: int, rng: np.random.Generator | None = None
+) -> float:
+    total = sum(float(step(*batch)) for batch in jets.batches(order, size, rng))
     return total / float(jets.weights.sum(dtype=np.float64))
+
+
+def _scores(network: Any, jets: Jets, size: int) -> Float32Array:
+    order = np.arange(len(jets))
+    parts = [
+        np.asarray(_outputs(network, inputs))[:, 0] for inputs, _, _ in jets.batches(order, size)
+    ]
+    return np.concatenate(parts)
+
+
+def _outputs(network: Any, inputs: Any, *, training: bool = False) -> Any:
+    return network(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
 
 
 def _compiled(network: Any, loss: Any, settings: OptimizerSettings) -> tuple[Any, Any]:
@@ -187,22 +266,22 @@ def _compiled(network: Any, loss: Any, settings: OptimizerSettings) -> tuple[Any
     optimizer.build(network.trainable_variables)
     # One signature for every batch, the last and smaller one included: one tracing.
     signature = [
-        tf.TensorSpec(network.input_shape, tf.float32),
+        tuple(tf.TensorSpec(tuple(item.shape), tf.float32) for item in network.inputs),
         tf.TensorSpec((None,), tf.float32),
         tf.TensorSpec((None,), tf.float32),
     ]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def step(images: Any, targets: Any, weights: Any) -> Any:
+    def step(inputs: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            losses = weights * loss(images, targets, network(images, training=True))
+            losses = weights * loss(inputs, targets, _outputs(network, inputs, training=True))
             mean = tf.reduce_mean(losses)
         gradients = tape.gradient(mean, network.trainable_variables)
         optimizer.apply(gradients, network.trainable_variables)
         return tf.reduce_sum(losses)
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def evaluate(images: Any, targets: Any, weights: Any) -> Any:
-        return tf.reduce_sum(weights * loss(images, targets, network(images, training=False)))
+    def evaluate(inputs: Any, targets: Any, weights: Any) -> Any:
+        return tf.reduce_sum(weights * loss(inputs, targets, _outputs(network, inputs)))
 
     return step, evaluate

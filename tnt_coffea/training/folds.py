@@ -11,11 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import FoldSettings
+from tnt_coffea.config import FoldMode, FoldSettings
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import fold_of
+from tnt_coffea.taggers.card import Card
 
-__all__ = ["OUTSIDE", "FoldPlan", "cross_validation_plans", "prequential_plans"]
+__all__ = [
+    "OUTSIDE",
+    "FoldPlan",
+    "SplitPlan",
+    "cross_validation_plans",
+    "plans_of",
+    "prequential_plans",
+    "split_plan",
+]
 
 OUTSIDE = -1
 """Inner fold of an event that has no part in a plan's trainings."""
@@ -75,7 +84,58 @@ class FoldPlan:
             inner = fold_of(event_id, self.settings.inner, self.seed, "inner", self.scored)
         return np.where(np.isin(outer, self.training), inner, OUTSIDE)
 
-    def direct(self, left_out: int) -> tuple[int, ...]:
+    @property
+    def scores(self) -> tuple[int, ...]:
+        """The outer folds that the trainings score."""
+        return (self.scored,)
+
+    @property
+    def places(self) -> range:
+        """What tells the trainings of a round apart: the inner fold that each leaves out."""
+        return self.inner
+
+    def trains(
+        self, event_id: npt.NDArray[np.uint64], place: int, iteration: int, *, whole: bool = False
+    ) -> npt.NDArray[np.bool_]:
+        """Return (event,) whether a training reads the event.
+
+        Parameters
+        ----------
+        event_id
+            (event,) uint64.
+        place, iteration
+            The training.
+        whole
+            It reads the inner fold left out as well, to choose its epoch.
+        """
+        inner = self.inner_of(event_id)
+        out: npt.NDArray[np.bool_] = (inner != OUTSIDE) & (whole | (inner != place))
+        return out
+
+    def left_out(
+        self, event_id: npt.NDArray[np.uint64], place: int
+    ) -> npt.NDArray[np.bool_] | None:
+        """Return (event,) whether an event lies in the inner fold left out, None without one."""
+        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == place
+        return out
+
+    def labellers(self, place: int, iteration: int) -> tuple[tuple[int, int], ...]:
+        """Return the (inner fold, place of the tagger that labels it) of a training."""
+        return tuple((inner, inner) for inner in self.inner if inner != place)
+
+    def may_label(self, card: Card, inner: int) -> bool:
+        """Return whether the tagger of a card saw nothing of an inner fold."""
+        return bool(card.settings.get("left_out") == inner)
+
+    def ancestors(self, iteration: int) -> tuple[int, ...]:
+        """Return the outer folds that any tagger behind one of this round was trained on.
+
+        A tagger that labels was trained on the other inner folds, so with one labeller or
+        with twenty every fold of the plan is among them.
+        """
+        return self.training
+
+    def direct(self, left_out: int, iteration: int = 0) -> tuple[int, ...]:
         """Return the outer folds that a training without inner fold a reads.
 
         Raises
@@ -89,6 +149,98 @@ class FoldPlan:
         if len(self.training) == 1:
             return self.training
         return tuple(fold for i, fold in enumerate(self.training) if i != left_out)
+
+
+@dataclass(frozen=True)
+class SplitPlan(FoldPlan):
+    """A sample of its own for every round, as in the paper.
+
+    Fold 0 trains the autoencoders, fold i iteration i; folds from `scored` on are scored,
+    all by the same taggers.
+
+    Source: arXiv:2002.12376, section 4.1.
+    """
+
+    @property
+    def scores(self) -> tuple[int, ...]:
+        """The outer folds that the trainings score."""
+        return tuple(range(self.scored, self.settings.outer))
+
+    @property
+    def places(self) -> range:
+        """One training a round."""
+        return range(1)
+
+    @property
+    def inner(self) -> range:
+        """The outer folds trained on; each is labelled as a whole."""
+        return range(len(self.training))
+
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return the outer fold of every event, `OUTSIDE` for those that are scored."""
+        outer = fold_of(event_id, self.settings.outer, self.seed)
+        return np.where(outer < self.scored, outer, OUTSIDE)
+
+    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
+        """Return None: no inner fold is left out."""
+        return
+
+    def trains(
+        self, event_id: npt.NDArray[np.uint64], place: int, iteration: int, *, whole: bool = False
+    ) -> npt.NDArray[np.bool_]:
+        """Return (event,) whether a training reads the event: those of the round's own fold."""
+        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == iteration
+        return out
+
+    def labellers(self, place: int, iteration: int) -> tuple[tuple[int, int], ...]:
+        """Return the one fold of the round, and the one tagger of the round before."""
+        return ((iteration, 0),)
+
+    def may_label(self, card: Card, inner: int) -> bool:
+        """Return whether the tagger of a card was trained on earlier folds alone."""
+        return inner not in card.ancestors
+
+    def ancestors(self, iteration: int) -> tuple[int, ...]:
+        """Return the folds of this round and of those before."""
+        return tuple(range(iteration + 1))
+
+    def direct(self, left_out: int, iteration: int = 0) -> tuple[int, ...]:
+        """Return the fold of the round."""
+        return (iteration,)
+
+
+def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, ...]:
+    """Return the plans of a search in the mode of its settings.
+
+    Parameters
+    ----------
+    settings, seed
+        Folds and their root seed.
+    rounds
+        Trainings one after the other, the autoencoders included.
+    """
+    if settings.mode is FoldMode.SPLIT:
+        return (split_plan(settings, seed, rounds),)
+    if settings.mode is FoldMode.PREQUENTIAL:
+        return prequential_plans(settings, seed)
+    return cross_validation_plans(settings, seed)
+
+
+def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
+    """Return the plan with a fold for every round; what is left over is scored.
+
+    Raises
+    ------
+    ConfigError
+        Nothing is left over.
+    """
+    if settings.outer <= rounds:
+        msg = (
+            f"{rounds} rounds of training and at least one fold to search need "
+            f"train.folds.outer of {rounds + 1} or more, got {settings.outer}"
+        )
+        raise ConfigError(msg)
+    return SplitPlan(settings, seed, rounds, tuple(range(rounds)))
 
 
 def cross_validation_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]:

@@ -7,7 +7,7 @@ here a name is the node's place in the graph, and nothing else enters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,25 +15,36 @@ import numpy.typing as npt
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend
 
+if TYPE_CHECKING:
+    from tnt_coffea.training.trees import BoostedTrees
+
 __all__ = ["Graph", "add_layers"]
 
 # Old enough for every onnxruntime that the package allows, new enough for
 # ReduceSum with axes as an input.
 _OPSET = 17
+_ML_OPSET = 3
+_ML = "ai.onnx.ml"
 _IR_VERSION = 8
 
 
 class Graph:
-    """An ONNX graph in the making, from `image` to `score`.
+    """An ONNX graph in the making, from `image`, `features` or both to `score`.
 
     Parameters
     ----------
     shape
-        (channel, row, column) of one image.
+        (channel, row, column) of one image; None without one.
+    features
+        Number of features; None without any.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, int, int] | None, features: int | None = None) -> None:
+        self.inputs: dict[str, tuple[int, ...]] = {}
+        if shape is not None:
+            self.inputs["image"] = shape
+        if features is not None:
+            self.inputs["features"] = (features,)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -54,6 +65,52 @@ class Graph:
         self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
+    @property
+    def _has_trees(self) -> bool:
+        return any(node.domain == _ML for node in self._nodes)
+
+    def add_trees(self, value: str, trees: BoostedTrees) -> str:
+        """Return the name of the log-odds (n, 1) of boosted trees, value being (n, feature)."""
+        nodes: dict[str, list[Any]] = {
+            name: []
+            for name in (
+                [
+                    "treeids",
+                    "nodeids",
+                    "featureids",
+                    "modes",
+                    "values",
+                    "truenodeids",
+                    "falsenodeids",
+                ]
+            )
+        }
+        targets: dict[str, list[Any]] = {name: [] for name in ["treeids", "nodeids", "weights"]}
+        for number, tree in enumerate(trees.trees):
+            n = len(tree.feature)
+            leaf = tree.feature < 0
+            nodes["treeids"] += [number] * n
+            nodes["nodeids"] += range(n)
+            nodes["featureids"] += np.where(leaf, 0, tree.feature).tolist()
+            nodes["modes"] += ["LEAF" if end else "BRANCH_LEQ" for end in leaf]
+            nodes["values"] += tree.threshold.tolist()
+            nodes["truenodeids"] += tree.left.tolist()
+            nodes["falsenodeids"] += tree.right.tolist()
+            targets["treeids"] += [number] * int(leaf.sum())
+            targets["nodeids"] += np.flatnonzero(leaf).tolist()
+            targets["weights"] += tree.value[leaf].tolist()
+        return self.add(
+            "TreeEnsembleRegressor",
+            value,
+            domain=_ML,
+            n_targets=1,
+            post_transform="NONE",
+            base_values=[trees.base],
+            target_ids=[0] * len(targets["treeids"]),
+            **{f"nodes_{name}": values for name, values in nodes.items()},
+            **{f"target_{name}": values for name, values in targets.items()},
+        )
+
     def model(self, score: str) -> Any:
         """Return the checked model whose output is the value of that name.
 
@@ -65,7 +122,8 @@ class Graph:
         Returns
         -------
         onnx.ModelProto
-            Input `image` (n, channel, row, column) float32, output `score` (n,) float32.
+            Inputs `image` (n, channel, row, column) and `features` (n, feature) float32,
+            output `score` (n,) float32.
         """
         onnx = backend.onnx()
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -73,7 +131,10 @@ class Graph:
         graph = helper.make_graph(
             [*self._nodes, output],
             "tagger",
-            [helper.make_tensor_value_info("image", kind, ["n", *self.shape])],
+            [
+                helper.make_tensor_value_info(name, kind, ["n", *shape])
+                for name, shape in self.inputs.items()
+            ],
             [helper.make_tensor_value_info("score", kind, ["n"])],
             self._constants,
         )
@@ -81,7 +142,10 @@ class Graph:
             graph,
             producer_name="tnt_coffea",
             ir_version=_IR_VERSION,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
+            opset_imports=[
+                helper.make_opsetid("", _OPSET),
+                *([helper.make_opsetid(_ML, _ML_OPSET)] if self._has_trees else []),
+            ],
         )
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -133,8 +197,19 @@ def _dense(graph: Graph, layer: Any, value: str) -> str:
 
 
 def _activation(graph: Graph, layer: Any, value: str) -> str:
-    operator = {"relu": "Relu", "sigmoid": "Sigmoid", "linear": None}[layer.activation.__name__]
+    operator = {"relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "linear": None}[
+        layer.activation.__name__
+    ]
     return graph.add(operator, value) if operator else value
+
+
+def _leaky(graph: Graph, layer: Any, value: str) -> str:
+    return graph.add("LeakyRelu", value, alpha=float(layer.negative_slope))
+
+
+def _nothing(graph: Graph, layer: Any, value: str) -> str:
+    # Dropout is there in training only.
+    return value
 
 
 def _pooling(graph: Graph, layer: Any, value: str) -> str:
@@ -172,7 +247,9 @@ def _softmax(graph: Graph, layer: Any, value: str) -> str:
 _LAYERS: dict[str, Callable[[Graph, Any, str], str]] = {
     "Conv2D": _convolution,
     "Dense": _dense,
+    "Dropout": _nothing,
     "Flatten": _flatten,
+    "LeakyReLU": _leaky,
     "MaxPooling2D": _pooling,
     "Rescaling": _rescaling,
     "Reshape": _reshape,

@@ -1,0 +1,130 @@
+"""Whether what the methods assume holds for taggers that are trained: no truth needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import MassRange
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
+
+__all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
+
+LARGEST_CORRELATION = 0.1
+"""Of the two jets' ranks on background-rich events; the paper finds none."""
+_EFFICIENCY = 0.1
+_BINS = 8
+_LEAST_P = 1e-3
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What was found of one tagger set, out of fold.
+
+    Attributes
+    ----------
+    correlation
+        Spearman correlation of the two jets' scores beside the window; None for a set of
+        scope `event`.
+    sculpting
+        p-value of the same m_jj spectrum before and after the top tenth is taken, beside
+        the window; None where too few events are left.
+    warnings
+        What does not hold, and what was noted of the trainings.
+    """
+
+    correlation: float | None
+    sculpting: float | None
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def assumptions(
+    made: TaggerSet,
+    sample: Sample,
+    window: MassRange,
+    fit_range: MassRange,
+    histories: Iterable[Mapping[str, Any]] = (),
+) -> Assumptions:
+    """Return whether the two scores are independent and m_jj is left as it was.
+
+    Parameters
+    ----------
+    made
+        Tagger set with quantile map.
+    sample
+        The skim; labels are not used. Events in the window, where a signal would be, are
+        left out.
+    window, fit_range
+        Window of the set, and range of m_jj.
+    histories
+        Of its trainings: shares of tied scores, numbers of signal-rich jets.
+
+    Source: arXiv:2002.12376, sections 2 and 4.2.
+    """
+    window = made.window or window
+    m_jj = sample.m_jj
+    beside = (m_jj >= fit_range.low) & (m_jj < fit_range.high)
+    beside &= (m_jj < window.low) | (m_jj >= window.high)
+    poor = sample.select(beside)
+    ranks = made.ranks(poor)
+    scored = np.isfinite(ranks.both)
+    found: dict[str, float | None] = {"correlation": None, "sculpting": None}
+    warnings = _of_trainings(list(histories))
+    if made.scopes != ("event",) and scored.sum() > 2:
+        both = np.corrcoef(ranks.heavy[scored], ranks.light[scored])
+        found["correlation"] = float(both[0, 1])
+        if abs(both[0, 1]) > LARGEST_CORRELATION:
+            warnings.append(
+                f"the scores of the two jets are correlated by {both[0, 1]:.2f} beside the "
+                "window: labels carry over what is no signal, and ABCD needs its closure factor"
+            )
+    p = _same_shape(poor.m_jj[scored], ranks.both[scored])
+    if p is not None:
+        found["sculpting"] = p
+        if p < _LEAST_P:
+            warnings.append(
+                f"the top {_EFFICIENCY:.0%} has another m_jj spectrum than the rest beside the "
+                f"window (p = {p:.1g}): try train.tnt.reweight, or features without m_jj in them"
+            )
+    return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
+
+
+def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
+    n, warnings = len(histories), []
+    tied = [h["tied"] for h in histories if h.get("tied", 0.0) > MANY_TIED]
+    if tied:
+        warnings.append(
+            f"{len(tied)} of {n} taggers give one score to more than {MANY_TIED:.0%} of the jets "
+            f"(up to {max(tied):.0%}): tight selections are then decided by a hash"
+        )
+    few = [h["signal-rich"] for h in histories if h.get("signal-rich", np.inf) < FEW_SIGNAL_RICH]
+    if few:
+        warnings.append(
+            f"{len(few)} of {n} trainings have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
+            f"(fewest {min(few)}): use more events or a wider window"
+        )
+    return warnings
+
+
+def _same_shape(m_jj: npt.NDArray[np.float64], rank: npt.NDArray[np.float64]) -> float | None:
+    from scipy.stats import chi2_contingency
+
+    if len(m_jj) < 20 * _BINS:
+        return None
+    kept = rank > np.quantile(rank, 1 - _EFFICIENCY)
+    edges = np.quantile(m_jj, np.arange(1, _BINS) / _BINS)
+    place = np.searchsorted(edges, m_jj, side="right")
+    counts = [np.bincount(place[which], minlength=_BINS) for which in (kept, ~kept)]
+    return float(chi2_contingency(np.array(counts)).pvalue)

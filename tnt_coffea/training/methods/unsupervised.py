@@ -1,0 +1,53 @@
+"""Autoencoders of either jet, the first taggers of Tag N' Train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tnt_coffea.config import Autoencoder, TrainSettings
+from tnt_coffea.training.autoencoders import autoencoder
+from tnt_coffea.training.methods.interface import Job, Method
+from tnt_coffea.training.trained import Trained
+
+__all__ = ["Autoencoders"]
+
+
+class Autoencoders(Method):
+    """Reconstruction error of either jet's image, from all events given.
+
+    Source: arXiv:2002.12376, section 3.2.
+    """
+
+    name = "autoencoder"
+    first = 0
+
+    def has_chance(self, settings: TrainSettings) -> bool:
+        """Return whether members differ: the linear kind has no random numbers."""
+        return settings.autoencoder.kind is not Autoencoder.LINEAR
+
+    def title(self, settings: TrainSettings) -> str:
+        """Return `autoencoder-` and the kind."""
+        return f"{self.name}-{settings.autoencoder.kind}"
+
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return the most epochs; the linear kind passes over the images once."""
+        linear = settings.autoencoder.kind is Autoencoder.LINEAR
+        return 1 if linear else settings.autoencoder.epochs
+
+    def options(self, settings: TrainSettings) -> dict[str, Any]:
+        """Return kind and size; the linear kind has no epochs and no optimiser."""
+        values = settings.model_dump(mode="json")
+        if settings.autoencoder.kind is Autoencoder.LINEAR:
+            return {"autoencoder": {"latent": values["autoencoder"]["latent"]}}
+        return {"autoencoder": values["autoencoder"], "optimizer": values["optimizer"]}
+
+    def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
+        """Return what computes: scipy, or Keras."""
+        if settings.autoencoder.kind is Autoencoder.LINEAR:
+            return ("numpy", "onnx", "scipy")
+        return ("numpy", "onnx", "keras", "tensorflow")
+
+    def train(self, job: Job) -> Trained:
+        """Return the autoencoder of one jet."""
+        chosen = job.settings
+        return autoencoder(job.sample, job.scope, chosen.autoencoder, chosen.optimizer, job.seed)
