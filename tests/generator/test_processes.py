@@ -43,5 +43,5 @@ def test_a_closed_decay_is_refused() -> None:
 
 
 def test_an_unknown_process_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'higgs'; known ones are qcd, wprime_wz"):
+    with pytest.raises(ConfigError, match="'higgs'; known ones are qcd, wprime_wz, "):
         process_named("higgs")
