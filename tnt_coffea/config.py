@@ -287,6 +287,9 @@ class GenerateSettings(Settings):
         0.375, ge=0, le=1, description="share of gravitons that decay to gg, not to R g"
     )
     leading_pt: Positive = Field(1200.0, description="trigger: R = 1 jet above this pT [GeV]")
+    pt_hat_min: float = Field(
+        0.0, ge=0, description="least pT of the hard QCD scattering [GeV]; 0: 2/3 of leading_pt"
+    )
     block: int = Field(250, ge=1, description="accepted events a seeded block makes")
     hidden: bool = Field(False, description="no truth bit: truth goes to key.json beside the file")
     blind: bool = Field(

@@ -35,6 +35,20 @@ def test_thresholds_follow_the_trigger() -> None:
     )
 
 
+def test_the_hard_scattering_can_be_cut_elsewhere() -> None:
+    assert "PhaseSpace:pTHatMin = 1100.0" in process_named("qcd").lines(
+        GenerateSettings(pt_hat_min=1100)
+    )
+
+
+def test_widths_reach_pythia_or_are_left_to_it() -> None:
+    narrow = process_named("wprime_wz").lines(GenerateSettings(daughter_width=0.02))
+    assert {"24:mWidth = 10.0", "24:mMax = 600.0", "23:mWidth = 2.0"} <= set(narrow)
+    own = process_named("wprime_wz").lines(GenerateSettings(daughter_width=0))
+    assert not [line for line in own if line.startswith(("23:mWidth", "24:mWidth", "24:mM"))]
+    assert "34:mWidth = 35.0" in own
+
+
 def test_a_closed_decay_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"1000 GeV cannot decay to 700 \+ 400 GeV"):
         process_named("wprime_wz").lines(

@@ -78,10 +78,11 @@ def _shower(shower: ShowerSettings) -> tuple[str, ...]:
 
 
 def _qcd(settings: GenerateSettings) -> tuple[str, ...]:
+    least = settings.pt_hat_min or _PT_HAT_SHARE * settings.leading_pt
     return (
         *_common(settings),
         "HardQCD:all = on",
-        f"PhaseSpace:pTHatMin = {_PT_HAT_SHARE * settings.leading_pt!r}",
+        f"PhaseSpace:pTHatMin = {least!r}",
     )
 
 
