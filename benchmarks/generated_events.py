@@ -30,7 +30,7 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
-from scipy.stats import chi2, ks_2samp
+from scipy.stats import f, ks_2samp
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.events import lhco
@@ -66,24 +66,26 @@ CHUNK = 1000
 
 
 class Events:
-    """Quantities of the events of one label in one file."""
+    """Quantities of the events of one label in some files."""
 
-    def __init__(self, path: Path, label: int, most: int | None = None) -> None:
-        self.columns = dijet_columns(path, label)
-        rows = rows_of(path, label)
+    def __init__(self, paths: Sequence[Path], label: int) -> None:
+        parts = [dijet_columns(path, label) for path in paths]
+        self.columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        rows = np.concatenate([rows_of(path, label) for path in paths])
         filled = rows[..., 0] > 0
         self.contiguous = bool(np.all(np.diff(filled.astype(int), axis=1) <= 0))
         self.columns["candidates"] = filled.sum(axis=1).astype(float)
         self.pt_counts = counts_in(rows[..., 0], filled, PT_EDGES)
         self.eta_counts = counts_in(np.abs(rows[..., 1]), filled, ETA_EDGES)
         self.kinds, self.ordered, self.by_pt = order_of(rows, filled)
-        self.path = path
 
     @property
     def features(self) -> Floats:
         """(event, feature) what the classifier sees."""
         values = self.columns
-        logs = [np.log(values[n]) for n in ("m_jj", "leading_pt", "heavy_mass", "light_mass")]
+        # A jet of one candidate has no mass.
+        scales = ("m_jj", "leading_pt", "heavy_mass", "light_mass")
+        logs = [np.log(np.maximum(values[name], 1.0)) for name in scales]
         plain = [values[n] for n in QUANTITIES if "tau21" in n or "constituents" in n]
         rest = [np.sqrt(self.kinds), np.sqrt(self.pt_counts), np.sqrt(self.eta_counts)]
         return np.column_stack([*logs, *plain, values["delta_eta"], *rest])
@@ -152,7 +154,10 @@ def hotelling(first: Floats, second: Floats) -> float:
     difference = first.mean(axis=0) - second.mean(axis=0)
     # Empty bins, and the one that the sum of the others fixes, carry nothing.
     inverse = np.linalg.pinv(covariance, rcond=1e-10, hermitian=True)
-    return float(chi2.sf(difference @ inverse @ difference, np.linalg.matrix_rank(covariance)))
+    rank, n = np.linalg.matrix_rank(covariance, hermitian=True), min(len(first), len(second))
+    # As if all of the covariance were the smaller sample's own, which is nearly so here.
+    value = difference @ inverse @ difference * (n - rank) / (rank * (n - 1))
+    return float(f.sf(value, rank, n - rank))
 
 
 def held_out_auc(real: Floats, generated: Floats) -> tuple[float, float]:
@@ -169,7 +174,7 @@ def held_out_auc(real: Floats, generated: Floats) -> tuple[float, float]:
     upper = np.triu_indices(x.shape[1])
     x = np.concatenate([x, (x[:, :, None] * x[:, None, :])[:, upper[0], upper[1]]], 1).clip(-5, 5)
     found = [
-        auc(logistic(x[fold != f], y[fold != f], x[fold == f]), y[fold == f]) for f in range(FOLDS)
+        auc(logistic(x[fold != i], y[fold != i], x[fold == i]), y[fold == i]) for i in range(FOLDS)
     ]
     n, m = len(real), len(generated)
     return float(np.mean(found)), float(np.sqrt((n + m + 1) / (12 * n * m)))
@@ -197,10 +202,12 @@ def auc(score: Floats, y: Floats) -> float:
     return float((rank[y == 1].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def compare(console: Console, title: str, real: Events, generated: Events) -> None:
+def compare(
+    console: Console, title: str, real: Events, generated: Events, first: str = "real"
+) -> None:
     """Print every test of one pair of samples."""
     table = Table(title=title)
-    for name in ("quantity", "real", "generated", "p"):
+    for name in ("quantity", first, "generated", "p"):
         table.add_column(name)
     for name, text in QUANTITIES.items():
         own, other = real.columns[name], generated.columns[name]
@@ -350,15 +357,18 @@ def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("real", type=Path, help="the organisers' sample, with truth bit")
-    parser.add_argument("--background", type=Path, required=True)
-    parser.add_argument("--matched", type=Path, help="background of harder scatterings")
-    parser.add_argument("--signal", type=Path, required=True)
+    parser.add_argument("--background", type=Path, required=True, nargs="+")
+    parser.add_argument("--matched", type=Path, nargs="+", help="background of harder scatterings")
+    parser.add_argument("--signal", type=Path, required=True, nargs="+")
     parser.add_argument("--spectrum", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--plots", type=Path, help="folder for data-*.png")
+    parser.add_argument(
+        "--same", type=Path, nargs="+", help="another file like --background, to compare"
+    )
     chosen = parser.parse_args()
     mpl.use("agg")
     console = Console(width=110)
-    real = [Events(chosen.real, label) for label in (0, 1)]
+    real = [Events([chosen.real], label) for label in (0, 1)]
     background = {"default": Events(chosen.background, 0)}
     if chosen.matched:
         background["pt_hat_min 1100"] = Events(chosen.matched, 0)
@@ -368,6 +378,10 @@ def main() -> None:
     compare(console, f"signal ({len(signal['generated'].kinds)})", real[1], signal["generated"])
     percentiles(console, "background", background["default"])
     percentiles(console, "signal", signal["generated"])
+    if chosen.same:
+        same = Events(chosen.same, 0)
+        title = f"background, default, against another ({len(same.kinds)})"
+        compare(console, title, same, background["default"], "other")
     range_share(console, [("real, tiny", real[0]), *background.items()])
     if chosen.plots:
         plot_quantities(chosen.plots / "data-background.png", "background", real[0], background)

@@ -253,7 +253,6 @@ class ShowerSettings(Settings):
     space_pt_max_match: int = Field(
         0, ge=0, le=2, description="SpaceShower:pTmaxMatch; 2 is a power shower"
     )
-    vincia: bool = Field(False, description="Vincia's antenna showers, 14 times slower")
 
 
 class DetectorSettings(Settings):

@@ -73,7 +73,6 @@ def _shower(shower: ShowerSettings) -> tuple[str, ...]:
         *(f"{name}:factorMultFac = {shower.factor_factor!r}" for name in showers),
         f"TimeShower:pTmaxMatch = {shower.time_pt_max_match}",
         f"SpaceShower:pTmaxMatch = {shower.space_pt_max_match}",
-        *(("PartonShowers:model = 2",) if shower.vincia else ()),
     )
 
 
