@@ -17,7 +17,7 @@ from tnt_coffea.config import GenerateSettings, digest
 from tnt_coffea.errors import GeneratorError, StageError
 from tnt_coffea.generator.blind import resolved
 from tnt_coffea.generator.detector import MAX_CANDIDATES, Candidates
-from tnt_coffea.generator.processes import PROCESSES, parton_jet_pt, process_named
+from tnt_coffea.generator.processes import PROCESSES, early_jet_pt, parton_jet_pt, process_named
 from tnt_coffea.generator.pythia import MAX_SEED, Request, accepted_events
 
 __all__ = [
@@ -177,6 +177,7 @@ def generate_block(task: BlockTask) -> Block:
         leading_pt=settings.leading_pt,
         parton_jet_pt=parton_jet_pt(settings),
         detector=settings.detector,
+        early_jet_pt=early_jet_pt(process_named(task.process), settings),
     )
     try:
         accepted = accepted_events(request)

@@ -22,6 +22,10 @@ __all__ = ["MAX_SEED", "VETO_STEP", "Accepted", "Request", "accepted_events", "l
 # Random:seed of PYTHIA may not exceed this.
 MAX_SEED = 900_000_000
 
+# The showers are stopped here [GeV] for a first look: what they add below changes a
+# jet's pT by little and takes half of PYTHIA's time (docs/data.md).
+_EARLY_SCALE = 20.0
+
 # Width of the two steps above the parton veto's threshold, relative to it.
 VETO_STEP = 0.05
 
@@ -47,6 +51,8 @@ class Request:
     leading_pt : trigger, pT of the leading R = 1 jet of candidates [GeV]
     parton_jet_pt : pT that a jet of partons needs before hadronisation [GeV]
     detector : variation of the detector
+    early_jet_pt : the same in the middle of the showers [GeV]; 0: no look there, as for
+        resonances, which decay later
     """
 
     lines: tuple[str, ...]
@@ -55,6 +61,7 @@ class Request:
     leading_pt: float
     parton_jet_pt: float
     detector: DetectorSettings = field(default_factory=DetectorSettings)
+    early_jet_pt: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,7 @@ def accepted_events(request: Request) -> Accepted:
     relative = np.hypot(info.sigmaErr() / info.sigmaGen(), np.sqrt((1 - share) / n_passed))
     return Accepted(
         candidates=_first(kept, request.events),
-        n_tried=veto.n_tried,
+        n_tried=veto.n_vetoed + n_made,
         n_vetoed=veto.n_vetoed,
         n_failed_trigger=n_made - n_passed,
         n_passed=n_passed,
@@ -201,8 +208,9 @@ def _parton_veto(pythia8mc: Any, request: Request) -> Any:
             pythia8mc.UserHooks.__init__(self)
             # Anti-kt, R, least pT, |eta| up to 5, all visible partons.
             self.jets = pythia8mc.SlowJet(-1, _RADIUS, request.parton_jet_pt, 5.0, 2)
-            self.n_tried = 0
+            self.early = pythia8mc.SlowJet(-1, _RADIUS, request.early_jet_pt or 1.0, 5.0, 2)
             self.n_vetoed = 0
+            self.n_let_pass = 0
             self.passing: list[float] = []
             self.most_tried = _FREE_TRIES + request.events / _LEAST_EFFICIENCY
 
@@ -210,14 +218,31 @@ def _parton_veto(pythia8mc: Any, request: Request) -> Any:
             return True
 
         def doVetoPartonLevel(self, event: Any) -> bool:
-            self.n_tried += 1
-            self.jets.analyze(event)
-            # Without an end PYTHIA would look for a passing event for ever.
-            vetoed = self.jets.sizeJet() == 0 and self.n_tried <= self.most_tried
-            self.n_vetoed += vetoed
+            vetoed = self._vetoed(self.jets, event)
             if not vetoed:
+                self.n_let_pass += 1
                 self.passing.append(self.jets.pT(0) if self.jets.sizeJet() else 0.0)
+            return vetoed
+
+        def canVetoPT(self) -> bool:
+            return request.early_jet_pt > 0
+
+        def scaleVetoPT(self) -> float:
+            return _EARLY_SCALE
+
+        def doVetoPT(self, _: int, event: Any) -> bool:
+            return self._vetoed(self.early, event)
+
+        def _vetoed(self, jets: Any, event: Any) -> bool:
+            jets.analyze(event)
+            # Without an end PYTHIA would look for a passing event for ever.
+            vetoed = jets.sizeJet() == 0 and self.n_tried < self.most_tried
+            self.n_vetoed += vetoed
             return bool(vetoed)
+
+        @property
+        def n_tried(self) -> int:
+            return self.n_vetoed + self.n_let_pass
 
         def near(self, triggered: Any) -> Any:
             """Return how many of a batch's triggered events lie in each step above the cut."""
