@@ -278,7 +278,7 @@ class GenerateSettings(Settings):
     light_mass: Positive = Field(100.0, description="mass of Y [GeV]")
     resonance_width: Positive = Field(0.01, description="width of the resonance over its mass")
     daughter_width: float = Field(
-        0.01,
+        0.0,
         ge=0,
         description="width of X, Y and R over their mass; 0: a W's, Z's (1 % for others)",
     )

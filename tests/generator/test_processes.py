@@ -4,6 +4,7 @@ import pytest
 
 from tnt_coffea.config import GenerateSettings
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.generator import tracker
 from tnt_coffea.generator.processes import PROCESSES, parton_jet_pt, process_named
 
 
@@ -47,6 +48,20 @@ def test_widths_reach_pythia_or_are_left_to_it() -> None:
     own = process_named("wprime_wz").lines(GenerateSettings(daughter_width=0))
     assert not [line for line in own if line.startswith(("23:mWidth", "24:mWidth", "24:mM"))]
     assert "34:mWidth = 35.0" in own
+
+
+def test_particles_decay_inside_the_trackers_volume() -> None:
+    for process in PROCESSES:
+        given = dict(line.split(" = ") for line in process.lines(GenerateSettings()))
+        assert given["ParticleDecays:limitCylinder"] == "on"
+        assert float(given["ParticleDecays:xyMax"]) == 1000 * tracker.RADIUS
+        assert float(given["ParticleDecays:zMax"]) == 1000 * tracker.HALF_LENGTH
+        assert not [name for name in given if "au0" in name]
+
+
+def test_the_signals_daughters_have_the_widths_of_a_w_and_a_z_by_default() -> None:
+    lines = process_named("wprime_wz").lines(GenerateSettings())
+    assert not [line for line in lines if line.startswith(("23:mWidth", "24:mWidth"))]
 
 
 def test_a_closed_decay_is_refused() -> None:
