@@ -552,8 +552,8 @@ def _generated(task_and_path: tuple[Any, str]) -> str:
 
 
 def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    scored: npt.NDArray[np.bool_] = ~np.isnan([found.both for found in ranks.values()]).any(axis=0)
-    return scored
+    unscored = np.isnan([found.both for found in ranks.values()])
+    return np.logical_not(unscored.any(axis=0))
 
 
 def _tagger_sets(

@@ -19,8 +19,8 @@ __all__ = ["PlannedStage", "planned"]
 
 # Seconds of one core, from `make demo` on two cores of an AMD EPYC (2026-11-22).
 # PYTHIA is the same on all machines to within a factor of two or so.
-BACKGROUND_EVENT = 1 / 43
-SIGNAL_EVENT = 1 / 258
+BACKGROUND_EVENT = 1 / 90
+SIGNAL_EVENT = 1 / 350
 SKIMMED_EVENT = 1 / 1100
 SCORED_EVENT = 1 / 900
 TRAINED_JET = 1 / 1300

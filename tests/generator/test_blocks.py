@@ -20,6 +20,7 @@ from tnt_coffea.generator import (
     write_block,
 )
 from tnt_coffea.generator.detector import Candidates
+from tnt_coffea.generator.processes import early_jet_pt, process_named
 from tnt_coffea.generator.pythia import Request, accepted_events, leading_jet_pt
 
 pytest.importorskip("pythia8mc", reason="the 'generate' extra is not installed")
@@ -191,3 +192,18 @@ def test_damaged_files_are_named(tmp_path: Path, blocks: list[Block]) -> None:
     np.savez(path, other=np.zeros(1))
     with pytest.raises(StageError, match=r"a\.npz: expected a block"):
         read_record(path)
+
+
+def test_the_early_look_keeps_the_cross_section() -> None:
+    lines = process_named("qcd").lines(SETTINGS)
+    found = [
+        accepted_events(
+            Request(lines, 5, 20, 1200, 1050, early_jet_pt=early_jet_pt(process, SETTINGS))
+        )
+        for process in (process_named("qcd"), process_named("wprime_wz"))
+    ]
+    assert early_jet_pt(process_named("qcd"), SETTINGS) == 1025
+    assert early_jet_pt(process_named("wprime_wz"), SETTINGS) == 0
+    sections = [one.cross_section_pb for one in found]
+    errors = [one.cross_section_error_pb for one in found]
+    assert abs(sections[0] - sections[1]) < 4 * np.hypot(*errors)

@@ -12,6 +12,8 @@ from tnt_coffea.config import GenerateSettings
 from tnt_coffea.errors import StageError
 from tnt_coffea.generator import Block, BlockRecord, BlockTask, join, plan, write_block
 from tnt_coffea.generator.detector import Candidates
+from tnt_coffea.generator.key import read_key
+from tnt_coffea.generator.olympics import veto_loss
 from tnt_coffea.generator.processes import process_named
 
 SETTINGS = GenerateSettings(background=30, signal=12, block=8)
@@ -34,6 +36,8 @@ def block(number: int, task: BlockTask) -> Block:
         n_vetoed=50,
         n_failed_trigger=30,
         n_passed=20,
+        n_near_veto=1,
+        n_next_to_veto=3,
         cross_section_pb=2.0 + number % 2,
         cross_section_error_pb=0.1,
         pythia="8.317",
@@ -166,3 +170,46 @@ def test_blocks_beyond_the_sample_are_refused(tmp_path: Path, blocks: list[Block
 def test_an_empty_sample_is_an_empty_file(tmp_path: Path) -> None:
     join([], tmp_path / "a.h5", GenerateSettings(background=0, signal=0), 1)
     assert rows(tmp_path / "a.h5").shape == (0, 2101)
+
+
+def test_a_hidden_box_has_no_truth_and_says_nothing(tmp_path: Path) -> None:
+    box = SETTINGS.model_copy(update={"hidden": True})
+    made = [block(number, task) for number, task in enumerate(plan(box, 1))]
+    join(made, tmp_path / "a.h5", box, 1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["events"].shape == (42, 2100)
+        assert set(file.attrs) == {"columns", "pythia", "tnt_coffea", "truth"}
+        assert not any("signal" in str(value) for value in file.attrs.values())
+
+
+def test_the_key_is_the_truth_column_of_the_open_file(tmp_path: Path, blocks: list[Block]) -> None:
+    box = SETTINGS.model_copy(update={"hidden": True})
+    (tmp_path / "box").mkdir()
+    join(blocks, tmp_path / "a.h5", SETTINGS, 1)
+    join(blocks, tmp_path / "box" / "b.h5", box, 1)
+    key = read_key(tmp_path / "box" / "key.json")
+    np.testing.assert_array_equal(key.label, rows(tmp_path / "a.h5")[:, -1])
+    np.testing.assert_array_equal(rows(tmp_path / "box" / "b.h5"), rows(tmp_path / "a.h5")[:, :-1])
+    assert key.settings == box
+    assert key.processes["wprime_wz"]["events"] == 12
+
+
+def test_a_blind_box_has_its_drawn_settings_in_the_key_alone(tmp_path: Path) -> None:
+    blind = SETTINGS.model_copy(update={"hidden": True, "blind": True, "background": 60})
+    made = [block(number, task) for number, task in enumerate(plan(blind, 1))]
+    join(made, tmp_path / "a.h5", blind, 1)
+    key = read_key(tmp_path / "key.json")
+    assert not key.settings.blind
+    assert key.settings.resonance_mass != SETTINGS.resonance_mass
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["events"].shape == (60, 2100)
+        assert str(key.settings.resonance_mass) not in str(dict(file.attrs))
+
+
+def test_veto_loss_is_the_rest_of_a_geometric_series() -> None:
+    # 8, 4, 2, 1, ... below 16 and 32 of 1000 events.
+    loss, error = veto_loss(16, 32, 1000)
+    assert loss == pytest.approx(0.016)
+    assert 0 < error < loss
+    assert veto_loss(0, 5, 1000) == (0.0, 0.001)
+    assert veto_loss(9, 5, 1000) == (np.inf, np.inf)

@@ -24,19 +24,7 @@ if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
 
-__all__ = ["fit", "generate", "report", "search", "skim", "train"]
-
-
-@click.command()
-@out_option
-@machine_options
-@configured
-def generate(config: SearchConfig, out: Path, resources: Resources) -> None:
-    """Make events with PYTHIA 8 in the layout of the LHC Olympics."""
-    from tnt_coffea import pipeline
-
-    fileset = pipeline.generate(config, out=out, resources=resources)
-    click.echo(f"events: {fileset.files['data'][0]}")
+__all__ = ["fit", "report", "search", "skim", "train"]
 
 
 @click.command()

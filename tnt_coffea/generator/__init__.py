@@ -12,16 +12,25 @@ from tnt_coffea.generator.blocks import (
     read_record,
     write_block,
 )
+from tnt_coffea.generator.datasets import DATASETS, Dataset, dataset_named, scaled
+from tnt_coffea.generator.key import KEY, Key, read_key
 from tnt_coffea.generator.olympics import join
 
 __all__ = [
+    "DATASETS",
+    "KEY",
     "Block",
     "BlockRecord",
     "BlockTask",
+    "Dataset",
+    "Key",
+    "dataset_named",
     "generate_block",
     "join",
     "plan",
     "read_block",
+    "read_key",
     "read_record",
+    "scaled",
     "write_block",
 ]

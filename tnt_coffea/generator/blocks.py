@@ -15,8 +15,9 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import GenerateSettings, digest
 from tnt_coffea.errors import GeneratorError, StageError
+from tnt_coffea.generator.blind import resolved
 from tnt_coffea.generator.detector import MAX_CANDIDATES, Candidates
-from tnt_coffea.generator.processes import PROCESSES, parton_jet_pt, process_named
+from tnt_coffea.generator.processes import PROCESSES, early_jet_pt, parton_jet_pt, process_named
 from tnt_coffea.generator.pythia import MAX_SEED, Request, accepted_events
 
 __all__ = [
@@ -52,13 +53,15 @@ class BlockTask:
 
     @property
     def name(self) -> str:
-        """A name for files and logs: 'qcd-00012'."""
+        """A name for files and logs: 'qcd-00012'; of a black box it says nothing."""
+        if self.settings.hidden:
+            return f"block-{self.seed:09d}"
         return f"{self.process}-{self.number:05d}"
 
     @property
     def physics(self) -> str:
         """SHA-256 of the settings that shape an event; how many are made does not."""
-        sizes = {"background", "signal", "block"}
+        sizes = {"background", "signal", "block", "dijet_share", "hidden"}
         return digest(self.settings.model_dump(mode="json", exclude=sizes))
 
 
@@ -71,6 +74,7 @@ class BlockRecord:
     process, number, seed, physics : of its task
     events : accepted events that it holds
     n_tried, n_vetoed, n_failed_trigger, n_passed : see `pythia.Accepted`
+    n_near_veto, n_next_to_veto : see `pythia.Accepted`
     cross_section_pb, cross_section_error_pb : of events that pass the trigger
     pythia : version
     """
@@ -84,6 +88,8 @@ class BlockRecord:
     n_vetoed: int
     n_failed_trigger: int
     n_passed: int
+    n_near_veto: int
+    n_next_to_veto: int
     cross_section_pb: float
     cross_section_error_pb: float
     pythia: str
@@ -125,7 +131,7 @@ def plan(settings: GenerateSettings, seed: int) -> list[BlockTask]:
     Parameters
     ----------
     settings
-        Of the sample.
+        Of the sample; what is in a blind one is drawn here.
     seed
         The root seed.
 
@@ -135,6 +141,7 @@ def plan(settings: GenerateSettings, seed: int) -> list[BlockTask]:
         The masses do not allow the signal's decay.
     """
     tasks = []
+    settings = resolved(settings, seed)
     for process in PROCESSES:
         wanted = process.events(settings)
         if wanted:
@@ -169,6 +176,8 @@ def generate_block(task: BlockTask) -> Block:
         events=task.events,
         leading_pt=settings.leading_pt,
         parton_jet_pt=parton_jet_pt(settings),
+        detector=settings.detector,
+        early_jet_pt=early_jet_pt(process_named(task.process), settings),
     )
     try:
         accepted = accepted_events(request)

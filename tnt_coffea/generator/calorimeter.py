@@ -6,7 +6,7 @@ The numbers are those of the CMS card of Delphes (`delphes_card_CMS.tcl`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,6 +53,11 @@ class Calorimeter:
         step = 2 * np.pi / self.phi_divisions[row]
         low_phi = -np.pi + (tower - self._first[row]) * step
         return self.eta_edges[row], self.eta_edges[row + 1], low_phi, low_phi + step
+
+    def worsened(self, factor: float) -> Calorimeter:
+        """Return the same grid with a resolution larger by a factor."""
+        own = self.resolution
+        return replace(self, resolution=lambda eta, energy: factor * own(eta, energy))
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.config import DetectorSettings
 from tnt_coffea.generator import tracker
 from tnt_coffea.generator.calorimeter import ECAL, HCAL, Deposits, energy_flow
 
@@ -77,7 +78,12 @@ class Candidates:
         return Candidates(self.counts[events], self.momenta[np.repeat(events, self.counts)])
 
 
-def reconstruct(particles: StableParticles, n_events: int, rng: np.random.Generator) -> Candidates:
+def reconstruct(
+    particles: StableParticles,
+    n_events: int,
+    rng: np.random.Generator,
+    variation: DetectorSettings | None = None,
+) -> Candidates:
     """Return the candidates that a CMS-like detector makes of generated particles.
 
     Charged particles become tracks with the tracker's efficiency and
@@ -93,9 +99,12 @@ def reconstruct(particles: StableParticles, n_events: int, rng: np.random.Genera
         How many events the batch holds; one may have no particle.
     rng
         Source of the random numbers; the result depends on nothing else.
+    variation
+        Factors on the card's formulae; all 1 if None.
 
     Source: arXiv:1307.6346 (Delphes) and its CMS card.
     """
+    variation = variation or DetectorSettings()
     visible = ~np.isin(np.abs(particles.pdg_id), _NEUTRINOS) & (particles.pt > 0)
     particles = particles.where(visible)
     code = np.abs(particles.pdg_id)
@@ -103,10 +112,13 @@ def reconstruct(particles: StableParticles, n_events: int, rng: np.random.Genera
         particles.pt, particles.eta, particles.phi, particles.charge
     )
     kind = tracker.species(particles.pdg_id)
-    found = (particles.charge != 0) & (
-        rng.random(code.size) < tracker.tracking_efficiency(kind, particles.pt, eta)
-    )
-    resolution = tracker.momentum_resolution(kind, particles.pt, eta)[found]
+    hadron = kind == tracker.Species.HADRON
+    efficiency = tracker.tracking_efficiency(kind, particles.pt, eta)
+    efficiency *= np.where(hadron, variation.track_efficiency, 1.0)
+    found = (particles.charge != 0) & (rng.random(code.size) < efficiency)
+    resolution = tracker.momentum_resolution(kind, particles.pt, eta)
+    resolution *= np.where(hadron, variation.track_resolution, 1.0)
+    resolution = np.minimum(resolution[found], 1.0)
     track = particles.where(found)
     track_pt = tracker.log_normal(track.pt, resolution * track.pt, rng)
     track_energy = _energy(track, track_pt)
@@ -114,7 +126,8 @@ def reconstruct(particles: StableParticles, n_events: int, rng: np.random.Genera
     share = _ecal_share(code)
     scale = np.ones(track_pt.size)
     neutral = []
-    for calorimeter, fraction in ((ECAL, share), (HCAL, np.where(code == _MUON, 0.0, 1 - share))):
+    hcal = HCAL.worsened(variation.hcal_resolution)
+    for calorimeter, fraction in ((ECAL, share), (hcal, np.where(code == _MUON, 0.0, 1 - share))):
         at = fraction > 0
         truth = Deposits(
             particles.event[at],

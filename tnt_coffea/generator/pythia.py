@@ -6,20 +6,28 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from tnt_coffea import seeds
+from tnt_coffea.config import DetectorSettings
 from tnt_coffea.errors import GeneratorError, MissingExtraError
 from tnt_coffea.generator.detector import Candidates, StableParticles, reconstruct
 
-__all__ = ["MAX_SEED", "Accepted", "Request", "accepted_events", "leading_jet_pt"]
+__all__ = ["MAX_SEED", "VETO_STEP", "Accepted", "Request", "accepted_events", "leading_jet_pt"]
 
 # Random:seed of PYTHIA may not exceed this.
 MAX_SEED = 900_000_000
+
+# The showers are stopped here [GeV] for a first look: what they add below changes a
+# jet's pT by little and takes half of PYTHIA's time (docs/data.md).
+_EARLY_SCALE = 20.0
+
+# Width of the two steps above the parton veto's threshold, relative to it.
+VETO_STEP = 0.05
 
 # A batch holds about 1 MB an event in PYTHIA's record: small ones keep memory low.
 _BATCH = 100
@@ -42,6 +50,9 @@ class Request:
     events : accepted events wanted
     leading_pt : trigger, pT of the leading R = 1 jet of candidates [GeV]
     parton_jet_pt : pT that a jet of partons needs before hadronisation [GeV]
+    detector : variation of the detector
+    early_jet_pt : the same in the middle of the showers [GeV]; 0: no look there, as for
+        resonances, which decay later
     """
 
     lines: tuple[str, ...]
@@ -49,6 +60,8 @@ class Request:
     events: int
     leading_pt: float
     parton_jet_pt: float
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    early_jet_pt: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +75,8 @@ class Accepted:
     n_vetoed : of these, without a hard enough jet of partons
     n_failed_trigger : of the rest, without a hard enough jet of candidates
     n_passed : of the rest, those with one; a few more than are kept
+    n_near_veto, n_next_to_veto : of these, with a parton jet in the first and second
+        step of `VETO_STEP` above the veto's threshold; see `olympics.veto_loss`
     cross_section_pb : of events that pass the trigger
     cross_section_error_pb : its statistical uncertainty
     pythia : version of PYTHIA
@@ -72,6 +87,8 @@ class Accepted:
     n_vetoed: int
     n_failed_trigger: int
     n_passed: int
+    n_near_veto: int
+    n_next_to_veto: int
     cross_section_pb: float
     cross_section_error_pb: float
     pythia: str
@@ -91,12 +108,14 @@ def accepted_events(request: Request) -> Accepted:
     rng = seeds.generator(request.seed, "detector")
     kept: list[Candidates] = []
     n_made = n_passed = 0
+    near = np.zeros(2, dtype=np.int64)
     while n_passed < request.events:
         batch = pythia.nextBatch(_batch_size(request.events, n_passed, n_made), errorMode="skip")
         particles, n = _final_state(batch, pythia)
         del batch
-        candidates = reconstruct(particles, n, rng)
+        candidates = reconstruct(particles, n, rng, request.detector)
         triggered = leading_jet_pt(candidates) > request.leading_pt
+        near += veto.near(triggered)
         kept.append(candidates.where(triggered))
         n_made += n
         n_passed += int(triggered.sum())
@@ -109,10 +128,12 @@ def accepted_events(request: Request) -> Accepted:
     relative = np.hypot(info.sigmaErr() / info.sigmaGen(), np.sqrt((1 - share) / n_passed))
     return Accepted(
         candidates=_first(kept, request.events),
-        n_tried=veto.n_tried,
+        n_tried=veto.n_vetoed + n_made,
         n_vetoed=veto.n_vetoed,
         n_failed_trigger=n_made - n_passed,
         n_passed=n_passed,
+        n_near_veto=int(near[0]),
+        n_next_to_veto=int(near[1]),
         cross_section_pb=float(section),
         cross_section_error_pb=float(section * relative),
         pythia=_version(pythia),
@@ -187,20 +208,50 @@ def _parton_veto(pythia8mc: Any, request: Request) -> Any:
             pythia8mc.UserHooks.__init__(self)
             # Anti-kt, R, least pT, |eta| up to 5, all visible partons.
             self.jets = pythia8mc.SlowJet(-1, _RADIUS, request.parton_jet_pt, 5.0, 2)
-            self.n_tried = 0
+            self.early = pythia8mc.SlowJet(-1, _RADIUS, request.early_jet_pt or 1.0, 5.0, 2)
             self.n_vetoed = 0
+            self.n_let_pass = 0
+            self.passing: list[float] = []
             self.most_tried = _FREE_TRIES + request.events / _LEAST_EFFICIENCY
 
         def canVetoPartonLevel(self) -> bool:
             return True
 
         def doVetoPartonLevel(self, event: Any) -> bool:
-            self.n_tried += 1
-            self.jets.analyze(event)
+            vetoed = self._vetoed(self.jets, event)
+            if not vetoed:
+                self.n_let_pass += 1
+                self.passing.append(self.jets.pT(0) if self.jets.sizeJet() else 0.0)
+            return vetoed
+
+        def canVetoPT(self) -> bool:
+            return request.early_jet_pt > 0
+
+        def scaleVetoPT(self) -> float:
+            return _EARLY_SCALE
+
+        def doVetoPT(self, _: int, event: Any) -> bool:
+            return self._vetoed(self.early, event)
+
+        def _vetoed(self, jets: Any, event: Any) -> bool:
+            jets.analyze(event)
             # Without an end PYTHIA would look for a passing event for ever.
-            vetoed = self.jets.sizeJet() == 0 and self.n_tried <= self.most_tried
+            vetoed = jets.sizeJet() == 0 and self.n_tried < self.most_tried
             self.n_vetoed += vetoed
             return bool(vetoed)
+
+        @property
+        def n_tried(self) -> int:
+            return self.n_vetoed + self.n_let_pass
+
+        def near(self, triggered: Any) -> Any:
+            """Return how many of a batch's triggered events lie in each step above the cut."""
+            hardest, self.passing = np.array(self.passing), []
+            # Where PYTHIA failed after the veto it is not known which events are left.
+            if hardest.size != triggered.size:
+                return np.zeros(2, dtype=np.int64)
+            edges = request.parton_jet_pt * (1 + VETO_STEP * np.arange(3))
+            return np.histogram(hardest[triggered], edges)[0]
 
     return PartonVeto()
 

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from tnt_coffea.config import GenerateSettings, SignalModel
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.generator import DATASETS, dataset_named, plan, scaled
+from tnt_coffea.generator.processes import process_named
+
+# arXiv:2101.08320, table 1.
+TABLE_1 = {
+    "Tune:pp": ("14", "3", "10"),
+    "PDF:pSet": ("13", "12", "5"),
+    "TimeShower:alphaSvalue": ("0.1365", "0.118", "0.16"),
+    "SpaceShower:alphaSvalue": ("0.1365", "0.118", "0.16"),
+    "TimeShower:renormMultFac": ("1.0", "0.5", "2.0"),
+    "SpaceShower:renormMultFac": ("1.0", "0.5", "2.0"),
+    "TimeShower:factorMultFac": ("1.0", "1.5", "0.5"),
+    "SpaceShower:factorMultFac": ("1.0", "1.5", "0.5"),
+    "TimeShower:pTmaxMatch": ("1", "2", "1"),
+    "SpaceShower:pTmaxMatch": ("0", "2", "1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [(0, "rnd-background"), (1, "blackbox-1"), (2, "blackbox-3")]
+)
+def test_table_1_of_the_olympics_paper_reaches_pythia(column: int, name: str) -> None:
+    lines = process_named("qcd").lines(DATASETS[name].settings)
+    given = dict(line.split(" = ") for line in lines)
+    assert {key: given[key] for key in TABLE_1} == {k: v[column] for k, v in TABLE_1.items()}
+    assert list(given).index("Tune:pp") < list(given).index("PDF:pSet")
+
+
+def test_every_process_of_a_box_shares_its_shower() -> None:
+    box = DATASETS["blackbox-3"].settings
+    shower = [line for line in process_named("qcd").lines(box) if "Shower" in line]
+    for name in ("graviton_gg", "graviton_rg"):
+        assert [line for line in process_named(name).lines(box) if "Shower" in line] == shower
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("rnd-background", {"qcd": 1_000_000}),
+        ("rnd-signal", {"wprime_wz": 100_000}),
+        ("rnd-signal-3prong", {"wprime_qqq": 100_000}),
+        ("signal-500-500", {"wprime_wz": 100_000}),
+        ("blackbox-1", {"qcd": 999_166, "wprime_wz": 834}),
+        ("blackbox-2", {"qcd": 1_000_000}),
+        ("blackbox-3", {"qcd": 996_800, "graviton_gg": 1200, "graviton_rg": 2000}),
+        ("simulation", {"qcd": 1_000_000}),
+    ],
+)
+def test_numbers_of_the_originals(name: str, counts: dict[str, int]) -> None:
+    made: dict[str, int] = {}
+    for task in plan(DATASETS[name].settings.model_copy(update={"block": 10_000}), 1):
+        made[task.process] = made.get(task.process, 0) + task.events
+    assert made == counts
+
+
+def test_boxes_alone_hide_their_truth() -> None:
+    hidden = {name for name, dataset in DATASETS.items() if dataset.settings.hidden}
+    assert hidden == {"blackbox", "blackbox-1", "blackbox-2", "blackbox-3"}
+
+
+def test_the_simulation_differs_from_the_data_by_its_shower_alone() -> None:
+    data, simulation = (DATASETS[name].settings for name in ("rnd-background", "simulation"))
+    assert simulation.shower != data.shower
+    assert simulation.model_copy(update={"shower": data.shower}) == data
+
+
+def test_both_daughters_of_500() -> None:
+    settings = DATASETS["signal-500-500"].settings
+    assert settings.heavy_mass == settings.light_mass == 500
+    assert settings.model is SignalModel.TWO_PRONG
+
+
+def test_scaling_keeps_the_proportion() -> None:
+    small = scaled(DATASETS["blackbox-3"].settings, 10_000)
+    assert (small.background, small.signal) == (9968, 32)
+    assert scaled(DATASETS["rnd-signal"].settings, 30).signal == 30
+
+
+def test_nothing_cannot_be_scaled() -> None:
+    with pytest.raises(ConfigError, match="no events"):
+        scaled(GenerateSettings(background=0, signal=0), 10)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'blackbox-4'; known ones are rnd-background, "):
+        dataset_named("blackbox-4")
