@@ -169,6 +169,7 @@ def test_inspect_reads_jets_without_constituents(real_data: Path) -> None:
     assert "tau21" not in done.output
 
 
+@pytest.mark.slow
 def test_benchmark_prints_and_stores_its_figures(events_file: Path, tmp_path: Path) -> None:
     record = tmp_path / "figures.json"
     few = ("--events", 20, "--repetitions", 1, "--quick")

@@ -65,7 +65,7 @@ class SearchResult:
             provenance=values["provenance"],
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the result as JSON; the same result gives the same bytes.
 
         Raises
@@ -73,11 +73,11 @@ class SearchResult:
         StorageError
             The file cannot be written.
         """
-        with written(path) as partial:
+        with written(Path(path)) as partial:
             partial.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> SearchResult:
+    def load(cls, path: str | Path) -> SearchResult:
         """Return the result in a JSON file.
 
         Raises
@@ -85,6 +85,7 @@ class SearchResult:
         StageError
             The file cannot be read or holds no result.
         """
+        path = Path(path)
         if not path.exists():
             msg = f"{path}: no result here; run `tnt-coffea fit` first"
             raise StageError(msg)

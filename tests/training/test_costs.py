@@ -36,6 +36,7 @@ def test_a_dry_run_counts_the_trainings_that_a_run_makes(write_skim, tmp_path, s
     assert f"{costs.networks} trainings, 2 at a time" in costs.summary()
 
 
+@pytest.mark.slow
 def test_epochs_of_a_network_are_measured(write_skim):
     paths = write_skim(with_masses(make_sample(800)))
     dense = ClassifierSettings(

@@ -221,6 +221,7 @@ def test_labeller_that_changed_is_refused(tnt_task, tmp_path):
         run_task(replace(task, labellers=(labeller,)))
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes(trained, tnt_task, tmp_path):
     sample, *_ = trained
     task, _ = tnt_task
