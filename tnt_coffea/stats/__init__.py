@@ -1,4 +1,4 @@
-"""From histograms to p-values: bump hunt, scan and ABCD."""
+"""From histograms to p-values and limits: bump hunt, scan, ABCD, CLs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tnt_coffea.stats.bump_hunter import BumpHunterResult, bump_hunter_check
 from tnt_coffea.stats.bump_results import BumpHuntResult, ChannelResult
 from tnt_coffea.stats.combination import FoldCombination, fold_combination
 from tnt_coffea.stats.counting import abcd, paper_significance
+from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
+from tnt_coffea.stats.limits import counting_limit, retrained_limit, upper_limit
 from tnt_coffea.stats.masked_window import WindowResult, masked_window_test
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.plane import inclusive_spectrum, selected_spectrum
@@ -31,7 +33,9 @@ __all__ = [
     "Closure",
     "FoldCombination",
     "GrossVitells",
+    "LimitResult",
     "RegionClosure",
+    "RetrainedLimit",
     "ScanPoint",
     "ScanResult",
     "SharedEvents",
@@ -42,10 +46,13 @@ __all__ = [
     "bump_hunt",
     "bump_hunter_check",
     "closure",
+    "counting_limit",
     "fold_combination",
     "inclusive_spectrum",
     "masked_window_test",
     "paper_significance",
+    "retrained_limit",
     "scan",
     "selected_spectrum",
+    "upper_limit",
 ]
