@@ -9,8 +9,14 @@ from tnt_coffea.stats.abcd_results import (
     Closure,
     RegionClosure,
 )
+from tnt_coffea.stats.abcd_spectrum import (
+    AbcdSpectrumResult,
+    abcd_by_mass,
+    abcd_regions_by_mass,
+)
 from tnt_coffea.stats.bump_hunter import BumpHunterResult, bump_hunter_check
 from tnt_coffea.stats.bump_results import BumpHuntResult, ChannelResult
+from tnt_coffea.stats.closure_scan import ClosureScan, closure_scan
 from tnt_coffea.stats.combination import FoldCombination, fold_combination
 from tnt_coffea.stats.counting import abcd, paper_significance
 from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
@@ -27,10 +33,12 @@ __all__ = [
     "AbcdCounts",
     "AbcdRefusal",
     "AbcdResult",
+    "AbcdSpectrumResult",
     "BumpHuntResult",
     "BumpHunterResult",
     "ChannelResult",
     "Closure",
+    "ClosureScan",
     "FoldCombination",
     "GrossVitells",
     "LimitResult",
@@ -41,11 +49,14 @@ __all__ = [
     "SharedEvents",
     "WindowResult",
     "abcd",
+    "abcd_by_mass",
     "abcd_counts",
     "abcd_in_window",
+    "abcd_regions_by_mass",
     "bump_hunt",
     "bump_hunter_check",
     "closure",
+    "closure_scan",
     "counting_limit",
     "fold_combination",
     "inclusive_spectrum",
