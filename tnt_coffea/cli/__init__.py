@@ -11,10 +11,11 @@ from tnt_coffea.cli.chains import demo, run
 from tnt_coffea.cli.completion import completion
 from tnt_coffea.cli.conversion import convert
 from tnt_coffea.cli.files import inspect
+from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.group import Commands
 from tnt_coffea.cli.models import models
 from tnt_coffea.cli.settings import config
-from tnt_coffea.cli.steps import fit, generate, report, search, skim, train
+from tnt_coffea.cli.steps import generate, report, search, skim, train
 
 __all__ = ["main"]
 
