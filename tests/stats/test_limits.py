@@ -10,9 +10,10 @@ import pytest
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.asymptotics import AsymptoticCls
 from tnt_coffea.stats.channels import channel_models, signal_shares
+from tnt_coffea.stats.counting_limits import counting_limit, retrained_limit
 from tnt_coffea.stats.histfactory import numpy_backend
 from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits import counting_limit, retrained_limit, upper_limit
+from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.modifiers import smooth_model
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectra import spectra

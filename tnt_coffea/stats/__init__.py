@@ -19,8 +19,9 @@ from tnt_coffea.stats.bump_results import BumpHuntResult, ChannelResult
 from tnt_coffea.stats.closure_scan import ClosureScan, closure_scan
 from tnt_coffea.stats.combination import FoldCombination, fold_combination
 from tnt_coffea.stats.counting import abcd, paper_significance
+from tnt_coffea.stats.counting_limits import counting_limit, retrained_limit
 from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits import counting_limit, retrained_limit, upper_limit
+from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.masked_window import WindowResult, masked_window_test
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.plane import inclusive_spectrum, selected_spectrum
