@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tnt_coffea.reporting import EventViews
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
+from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.stats import ScanPoint, ScanResult, counting_limit
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -54,3 +57,13 @@ def test_largest_impact_stands_on_top():
     axes = impacts(rows).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "large"]
     assert axes.get_xlim()[0] < -3.4
+
+
+def test_report_shows_a_scan_where_there_is_one(contents, tmp_path):
+    scans = {"before": scan_of([0.5, 0.01, 0.3]), "tnt": scan_of([0.4, 2e-5, 0.5])}
+    with_scan = replace(contents, result=replace(contents.result, scans=scans), hists={})
+    plots = {plot.name: plot for plot in all_plots(replace(with_scan, views=EventViews()))}
+    assert "tnt at 3100 GeV" in plots["scan"].alt
+    assert json.loads(plots["scan"].save(tmp_path)[2].read_text())["tnt"]["best"] == 1
+    without = all_plots(replace(contents, hists={}, views=EventViews()))
+    assert "scan" not in {plot.name for plot in without}

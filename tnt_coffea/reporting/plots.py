@@ -110,11 +110,7 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         hypotheses.local_p_values(scans, "Scan over the resonance mass"),
         {name: found.to_dict() for name, found in scans.items()},
         Section.MASS,
-        "Local p-values against the mass; most significant: "
-        + "; ".join(
-            f"{name} at {point.mass:g} GeV, Z {point.z:.2f}" for name, point in best.items()
-        )
-        + ".",
+        f"Local p-values against the mass; most significant: {'; '.join(best)}.",
     )
 
 
