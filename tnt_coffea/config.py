@@ -8,6 +8,7 @@ are in none.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -686,11 +687,28 @@ class AbcdSettings(Settings):
     )
 
 
-class FitSettings(Settings):
+class ScanSettings(Settings):
+    """Bump hunts over masses, with the settings of `bump` otherwise."""
+
+    masses: tuple[Positive, ...] = Field((), description="masses to test [GeV], rising; none: off")
+    toys: int = Field(1000, ge=0, description="background-only toys of the scan for the global p")
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(high <= low for low, high in itertools.pairwise(self.masses)):
+            msg = f"masses must rise, got {list(self.masses)}"
+            raise ValueError(msg)
+        return self
+
+
+class FitSettings(_Grown):
     """From histograms to p-values."""
+
+    LATER = frozenset({"scan"})
 
     bump: BumpSettings = BumpSettings()
     abcd: AbcdSettings = AbcdSettings()
+    scan: ScanSettings = ScanSettings()
 
 
 class SignalModel(StrEnum):

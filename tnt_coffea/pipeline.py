@@ -360,7 +360,32 @@ def fit(
             min_parameters=bump.min_parameters,
             max_parameters=bump.max_parameters,
             f_test=bump.f_test,
+            toys=bump.toys,
             seed=seeds.integer(config.seed, "fit", "bump", name),
+            family=bump.family,
+            envelope=bump.envelope,
+            shape=bump.shape,
+            scale_uncertainty=bump.scale_uncertainty,
+            width_uncertainty=bump.width_uncertainty,
+            lower_edges=bump.lower_edges,
+        )
+
+    def scanned(channels: Any, name: str) -> Any:
+        return stats.scan(
+            {name: channels},
+            masses=config.fit.scan.masses,
+            width=bump.width,
+            fit_range=fit_range,
+            bin_width=bump.bin_width,
+            family=bump.family,
+            min_parameters=bump.min_parameters,
+            max_parameters=bump.max_parameters,
+            f_test=bump.f_test,
+            shape=bump.shape,
+            scale_uncertainty=bump.scale_uncertainty,
+            width_uncertainty=bump.width_uncertainty,
+            toys=config.fit.scan.toys,
+            seed=seeds.integer(config.seed, "fit", "scan", name),
         )
 
     hists = histograms.hists
@@ -369,11 +394,18 @@ def fit(
         raise ConfigError(msg)
     x = histograms.thresholds
     abcd = config.fit.abcd
+    inclusive = stats.inclusive_spectrum(next(iter(hists.values())))
+    selected = {
+        name: stats.selected_spectrum(h, x[name][bump.efficiency]) for name, h in hists.items()
+    }
     result = SearchResult(
-        before=hunt(stats.inclusive_spectrum(next(iter(hists.values()))), "before"),
-        after={
-            name: hunt(stats.selected_spectrum(h, x[name][bump.efficiency]), name)
-            for name, h in hists.items()
+        before=hunt(inclusive, "before"),
+        after={name: hunt(spectra, name) for name, spectra in selected.items()},
+        scans={
+            name: scanned(spectra, name)
+            for name, spectra in (
+                {"before": inclusive, **selected} if config.fit.scan.masses else {}
+            ).items()
         },
         abcd={
             name: stats.abcd_in_window(

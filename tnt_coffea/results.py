@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tnt_coffea.errors import StageError
-from tnt_coffea.stats import AbcdRefusal, AbcdResult, BumpHuntResult
+from tnt_coffea.stats import AbcdRefusal, AbcdResult, BumpHuntResult, ScanResult
 from tnt_coffea.storage import written
 
 __all__ = ["SearchResult"]
@@ -27,6 +27,9 @@ class SearchResult:
         Bump hunt on the events that a tagger set selects, by the set's name.
     abcd
         ABCD estimate, or why there is none, by the set's name.
+    scans
+        Scan over masses of all dijets, 'before', and of each set's selection, if one
+        was asked for.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
     """
@@ -35,17 +38,21 @@ class SearchResult:
     after: Mapping[str, BumpHuntResult]
     abcd: Mapping[str, AbcdResult | AbcdRefusal]
     provenance: Mapping[str, Any]
+    scans: Mapping[str, ScanResult] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
         blocks = [f"before selection\n{self.before.summary()}"]
         blocks += [f"after selection by {name}\n{r.summary()}" for name, r in self.after.items()]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
+        blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
+        scans = {name: result.to_dict() for name, result in self.scans.items()}
         return {
+            **({"scans": scans} if scans else {}),
             "before": self.before.to_dict(),
             "after": {name: result.to_dict() for name, result in self.after.items()},
             "abcd": {name: result.to_dict() for name, result in self.abcd.items()},
@@ -63,6 +70,7 @@ class SearchResult:
                 for name, r in values["abcd"].items()
             },
             provenance=values["provenance"],
+            scans={name: ScanResult.from_dict(r) for name, r in values.get("scans", {}).items()},
         )
 
     def save(self, path: str | Path) -> None:

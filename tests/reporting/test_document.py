@@ -79,7 +79,7 @@ def test_the_page_can_be_read_aloud_and_followed(report):
     page = Page(report[0].read_text())
 
     assert page.root["lang"] == "en"
-    assert len(page.images) == 13
+    assert len(page.images) == 14
     for image in page.images:
         assert len(image["alt"]) > 40
         assert int(image["width"]) > 0
@@ -165,7 +165,7 @@ def test_odds_in_words(p_value, words):
 def test_every_plot_is_beside_the_page_in_three_forms(report):
     names = {path.stem for path in report[1:]}
 
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         folder = report[0].parent / "plots"
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import bump_hunt
+from tnt_coffea.stats import bump_hunt, upper_limit
 from tnt_coffea.stats.bump_hunter import bump_hunter_check
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.masked_window import masked_window_test
@@ -39,7 +39,15 @@ def hunter(histogram):
     return bump_hunter_check(histogram, toys=20, **RANGE)
 
 
-TESTS = (hunt, hunt_families, scanned, window, hunter)
+def limit(histogram):
+    return upper_limit(histogram, mass=3500.0, width=120.0, toys=0, **RANGE)
+
+
+def limit_with_toys(histogram):
+    return upper_limit(histogram, mass=3500.0, width=120.0, toys=30, **RANGE)
+
+
+TESTS = (hunt, hunt_families, scanned, window, hunter, limit, limit_with_toys)
 
 
 def check_answer(test, histogram):

@@ -10,10 +10,13 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
+    ClosureScan,
     abcd_counts,
     abcd_in_window,
+    abcd_regions_by_mass,
     bump_hunt,
     closure,
+    closure_scan,
     inclusive_spectrum,
     selected_spectrum,
 )
@@ -241,3 +244,45 @@ def test_variations_fall_back_on_nominal():
     histogram.fill(variation="up", **kinds, **values)
     histogram.fill(variation="nominal", **kinds, **values)
     assert inclusive_spectrum(histogram).values().sum() == 1
+
+
+def test_closure_is_scanned_over_efficiencies(independent):
+    histogram = filled(independent)
+    thresholds = {
+        0.09: {0: 0.7, 1: 0.7}, 0.06: {0: 0.75, 1: 0.75}, 0.01: {0: 0.9, 1: 0.9},
+        0.6: {0: 0.2, 1: 0.2},
+    }  # fmt: skip
+    found = closure_scan(histogram, thresholds, 0.4, FIT, WINDOW)
+    # X = 0.2 is below the background quantile and has no low region of its own.
+    assert [point.efficiency for point in found.points] == [0.09, 0.06, 0.01]
+    for point in found.points:
+        assert abs(point.closure.kappa - 1) < 4 * point.closure.uncertainty
+        assert point.predicted == pytest.approx(point.counts.a, abs=5 * point.counts.a**0.5 + 5)
+    uncertainties = [point.closure.uncertainty for point in found.points]
+    assert uncertainties == sorted(uncertainties)
+    assert ClosureScan.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert "9 %" in found.summary()
+
+
+def test_regions_by_mass_add_up(independent):
+    histogram = filled(independent)
+    parts = abcd_regions_by_mass(histogram, X, 0.4, [3300.0, 3500.0, 3700.0])
+    whole = abcd_counts(histogram, X, 0.4, WINDOW)
+    assert [part.sum() for part in parts] == [whole.a, whole.b, whole.c, whole.d]
+
+
+def test_tables_of_the_plane_hold_the_regions(independent):
+    counts = abcd_counts(filled(independent), X, 0.4, WINDOW)
+    total = np.sum(counts.tables, axis=0)
+    assert counts.whole
+    assert (total[2, 2], total[2, 0], total[0, 2], total[0, 0]) == (
+        counts.a, counts.b, counts.c, counts.d,
+    )  # fmt: skip
+    assert total.sum() == counts.total
+
+
+def test_distance_correlation_comes_with_the_closure(independent):
+    near = closure(filled(independent), X, 0.4, FIT, WINDOW)
+    far = closure(filled(events(20_000, 5, 0.4)), X, 0.4, FIT, WINDOW)
+    assert near.distance < 0.03
+    assert far.distance > 0.2

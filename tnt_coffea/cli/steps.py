@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
 
-__all__ = ["fit", "report", "search", "skim", "train"]
+__all__ = ["report", "search", "skim", "train"]
 
 
 @click.command()
@@ -104,20 +104,6 @@ def search(
         f"histograms: {out / 'search' / 'histograms.h5'}: {made.accounting.selected} dijets of "
         f"{made.accounting.events} events"
     )
-
-
-@click.command()
-@histograms_option
-@out_option
-@configured
-def fit(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
-    """Fit the histograms: bump hunts and ABCD estimates, with p-values."""
-    from tnt_coffea import pipeline
-    from tnt_coffea.products import Histograms
-
-    result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
-    click.echo(result.summary())
-    click.echo(f"result: {out / 'fit' / 'result.json'}")
 
 
 @click.command()

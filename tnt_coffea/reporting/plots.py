@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tnt_coffea.errors import FitError
 from tnt_coffea.reporting import (
     anomalous_jets,
     correlations,
     curves,
+    hypotheses,
     mass_spectra,
     mass_tau21,
     planes,
@@ -17,6 +19,7 @@ from tnt_coffea.reporting import (
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
 from tnt_coffea.stats.bump_results import BumpHuntResult
+from tnt_coffea.stats.closure_scan import closure_scan
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import JetImages
@@ -29,8 +32,10 @@ __all__ = ["all_plots"]
 def all_plots(contents: ReportContents) -> Iterator[Plot]:
     """Yield the plots that the contents allow, in the order of the report."""
     yield from _spectra(contents)
+    yield from _scans(contents)
     yield from _score_planes(contents)
     yield from _closures(contents)
+    yield from _closures_by_efficiency(contents)
     yield from _correlations(contents)
     yield from _jets(contents)
     losses = curves.loss_curves(contents.histories)
@@ -90,6 +95,25 @@ def _spectrum(
         )
 
 
+def _scans(contents: ReportContents) -> Iterator[Plot]:
+    scans = contents.result.scans
+    if not scans:
+        return
+    points = {name: found.best_point for name, found in scans.items()}
+    best = [f"{name} at {point.mass:g} GeV, Z {point.z:.2f}" for name, point in points.items()]
+    yield Plot(
+        "scan",
+        "Local p-value over the mass",
+        "p-value of a bump hunt at every mass, before and after each selection; 0.5 where the fit "
+        "finds no signal. Dotted: local standard deviations. Dashed: what background-only toys of "
+        "the whole last scan reach somewhere with the probability of 1, 2, 3 standard deviations.",
+        hypotheses.local_p_values(scans, "Scan over the resonance mass"),
+        {name: found.to_dict() for name, found in scans.items()},
+        Section.MASS,
+        f"Local p-values against the mass; most significant: {'; '.join(best)}.",
+    )
+
+
 def _score_planes(contents: ReportContents) -> Iterator[Plot]:
     search = contents.config.search
     for name, histogram in contents.hists.items():
@@ -132,6 +156,33 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
             Section.SCORES,
             f"Closure factor against the dijet mass; outside the window it is "
             f"{found.closure.kappa:.2f} ± {found.closure.uncertainty:.2f} altogether.",
+        )
+
+
+def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
+    search = contents.config.search
+    for name, histogram in contents.hists.items():
+        try:
+            found = closure_scan(
+                histogram,
+                contents.thresholds[name],
+                search.background_quantile,
+                _range(search.fit_range),
+                _range(search.window),
+            )
+        except FitError:
+            # No selection is tight enough for four regions; the table has the refusal.
+            continue
+        yield Plot(
+            f"closure-efficiency-{name}",
+            f"ABCD closure by selection with {with_article(name)}",
+            "A D / (B C) beside the window for every selection, and the observed over the "
+            "predicted events in the window: 1 for independent scores and no signal. The "
+            "prediction has the closure factor of its own selection.",
+            hypotheses.closure_by_efficiency(found, set_name(name)),
+            found.to_dict(),
+            Section.SCORES,
+            "ABCD closure against the selected share of events, beside and inside the window.",
         )
 
 

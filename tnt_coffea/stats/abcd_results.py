@@ -29,6 +29,8 @@ class AbcdCounts(Record):
         All events N.
     mass_range
         Range in m_jj [GeV].
+    tables
+        Events whose (heavy, light) jet is low, between or passing, 3 x 3 for every fold.
 
     Source
     ------
@@ -45,6 +47,14 @@ class AbcdCounts(Record):
     eps2_uncertainty: float
     total: float
     mass_range: tuple[float, float]
+    tables: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the tables are there and hold unweighted events."""
+        return bool(self.tables) and all(
+            float(n).is_integer() for table in self.tables for row in table for n in row
+        )
 
     @property
     def paper_prediction(self) -> float:
@@ -86,8 +96,9 @@ class Closure(Record):
     spread
         Largest deviation of a region from kappa beyond its own statistics,
         relative to kappa: sqrt(max(0, (kappa_r - kappa)^2 - uncertainty_r^2)) / kappa.
-    pearson, spearman
-        Correlation of the two jets' quantiles, from the binned plane.
+    pearson, spearman, distance
+        Correlations of the two jets' quantiles, from the binned plane; the distance
+        correlation of n independent events is about n^-1/2. None in older results.
     """
 
     kappa: float
@@ -96,6 +107,7 @@ class Closure(Record):
     spread: float
     pearson: float
     spearman: float
+    distance: float | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -132,7 +144,7 @@ class AbcdResult(Record):
     z_numpy
         The significance by our own solver, which must agree with z.
     calibration
-        'asymptotic' or 'toys'.
+        'asymptotic', 'toys' or 'permutations'.
     toys
         Toy experiments behind p_value.
     notes
@@ -232,7 +244,9 @@ def _origin(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _closure_line(closure: Closure) -> str:
+    distance = "" if closure.distance is None else f", distance {closure.distance:.3f}"
     return (
         f"closure outside the window {closure.kappa:.3f} +- {closure.uncertainty:.3f}, spread "
         f"{closure.spread:.3f}; Pearson {closure.pearson:.3f}, Spearman {closure.spearman:.3f}"
+        f"{distance}"
     )

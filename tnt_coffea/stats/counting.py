@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, xlogy
+from scipy.special import ndtr
 
-from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdResult, Closure
+from tnt_coffea.stats.abcd_toys import AbcdNull, permutation_p, poisson_p
 from tnt_coffea.stats.histfactory import HistFactoryTest, background_test, numpy_backend
+from tnt_coffea.stats.tied_counts import tied_counts_q0
 
-__all__ = ["abcd", "paper_significance", "tied_counts_q0"]
+__all__ = ["abcd", "paper_significance"]
 
 Array = NDArray[np.float64]
 
 _LOW_BACKGROUND = 5.0
 _DEFAULT_TOYS = 20_000
-_BISECTIONS = 80
 _Z_AGREEMENT = 1e-2
 _LARGEST_EDM = 1e-4
 
@@ -58,7 +58,8 @@ def abcd(
         alone as long as it is small.
     toys
         Toys for the p-value. With fewer than 5 events expected in A they are
-        made in any case.
+        made in any case. Where `counts` has the score plane they are permutations of
+        the jets' scores, which keep its marginals.
     seed
         Root seed of the toys.
     counts, closure
@@ -84,11 +85,8 @@ def abcd(
     first = model.config.channels.index("A")
     if expected < _LOW_BACKGROUND and not toys:
         toys = _DEFAULT_TOYS
-    p_value = (
-        _toy_p(fitted[0], observed[0], q0[0], closure_factor, sigma, toys, seed)
-        if toys
-        else float(ndtr(-reported.z))
-    )
+    null = AbcdNull(observed[0], fitted[0], float(q0[0]), closure_factor, sigma)
+    p_value, calibration = _calibrated(null, reported.z, counts, toys, seed)
     paper = _paper(observed[0], expected, systematic, counts)
     z_numpy = float(np.sqrt(q0[0]))
     trouble = _trouble(reported, z_numpy)
@@ -111,9 +109,9 @@ def abcd(
         edm=reported.edm,
         minimiser=reported.minimiser,
         z_numpy=z_numpy,
-        calibration="toys" if toys else "asymptotic",
+        calibration=calibration,
         toys=toys,
-        notes=(*trouble, *_notes(expected, toys, p_value)),
+        notes=(*trouble, *_notes(expected, calibration, toys, p_value)),
         counts=counts,
         closure=closure,
     )
@@ -144,63 +142,15 @@ def paper_significance(
     return (observed - predicted) / float(np.sqrt(variance)) if variance > 0 else 0.0
 
 
-def tied_counts_q0(
-    counts: Array, closure_factor: float, sigma: float, centre: Array
-) -> tuple[Array, Array]:
-    """Return q0 and the background-only fit of many ABCD experiments at once.
-
-    At mu = 0 the model is log-linear, and its fit keeps the sums A + B + C + D,
-    B + D and C + D: the fitted counts are A - t, B + t, C + t, D - t, and the
-    nuisance parameter moves by sigma t. What remains is one monotonic equation
-    for t, (A - t)(D - t) = kappa exp(sigma (centre + sigma t)) (B + t)(C + t). With
-    a signal allowed the model is saturated.
-
-    Parameters
-    ----------
-    counts
-        A, B, C, D, shape (experiments, 4).
-    closure_factor
-        kappa.
-    sigma
-        Logarithmic closure uncertainty, ln(1 + systematic).
-    centre
-        Auxiliary measurement of the nuisance parameter, shape (experiments,).
-
-    Returns
-    -------
-    q0, shape (experiments,), and fitted expectations, shape (experiments, 4).
-    """
-    a, b, c, d = np.asarray(counts, dtype=float).T
-    low, high = -np.minimum(b, c), np.minimum(a, d)
-    kappa = closure_factor * np.exp(sigma * centre)
-    for _ in range(_BISECTIONS):
-        t = 0.5 * (low + high)
-        below = (a - t) * (d - t) > kappa * np.exp(sigma**2 * t) * (b + t) * (c + t)
-        low, high = np.where(below, t, low), np.where(below, high, t)
-    t = 0.5 * (low + high)
-    fitted = np.stack([a - t, b + t, c + t, d - t], axis=1)
-    seen = np.stack([a, b, c, d], axis=1)
-    ratio = seen / np.maximum(fitted, np.finfo(float).tiny)
-    q0 = 2 * xlogy(seen, np.where(seen > 0, ratio, 1.0)).sum(axis=1) + (sigma * t) ** 2
-    return np.where(t > 0, np.maximum(q0, 0.0), 0.0), fitted
-
-
-def _toy_p(
-    fitted: Array,
-    observed: Array,
-    q0: float,
-    closure_factor: float,
-    sigma: float,
-    toys: int,
-    seed: int,
-) -> float:
-    """Return (k + 1) / (N + 1) over toys of the counts and of the auxiliary measurement."""
-    random = seeds.generator(seed, "stats", "abcd", "toys")
-    shift = sigma * (observed[0] - fitted[0])
-    counts = random.poisson(fitted, size=(toys, 4)).astype(float)
-    centres = random.normal(shift, 1.0, size=toys)
-    above = int(np.sum(tied_counts_q0(counts, closure_factor, sigma, centres)[0] >= q0 - 1e-9))
-    return (above + 1) / (toys + 1)
+def _calibrated(
+    null: AbcdNull, z: float, counts: AbcdCounts | None, toys: int, seed: int
+) -> tuple[float, str]:
+    """Return the p-value and its kind: permutations where the score plane is known."""
+    if not toys:
+        return float(ndtr(-z)), "asymptotic"
+    if counts is not None and counts.whole:
+        return permutation_p(null, counts.tables, toys, seed), "permutations"
+    return poisson_p(null, toys, seed), "toys"
 
 
 def _model(
@@ -272,14 +222,16 @@ def _trouble(reported: HistFactoryTest, z_numpy: float) -> list[str]:
     return trouble
 
 
-def _notes(expected: float, toys: int, p_value: float) -> list[str]:
+def _notes(expected: float, calibration: str, toys: int, p_value: float) -> list[str]:
     notes = []
     if expected < _LOW_BACKGROUND:
-        notes.append(
-            f"{expected:.2f} events expected in A: the p-value is from {toys} toys, which vary the "
-            "counts and the closure; quantiles taken from these very events would fix the "
-            "marginals, which the toys leave free"
+        kind = (
+            "permutations of the scores, which keep how many events pass for each jet"
+            if calibration == "permutations"
+            else "toys, which vary the counts and the closure; quantiles taken from these very "
+            "events would fix the marginals, which the toys leave free"
         )
+        notes.append(f"{expected:.2f} events expected in A: the p-value is from {toys} {kind}")
     if toys and p_value <= 1 / (toys + 1):
         notes.append("no toy reached the data: the p-value is an upper limit; ask for more toys")
     return notes

@@ -17,6 +17,7 @@ from tnt_coffea.stats.abcd_results import (
     RegionClosure,
 )
 from tnt_coffea.stats.counting import abcd
+from tnt_coffea.stats.dependence import distance_correlation, pearson, spearman
 from tnt_coffea.stats.plane import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.spectra import edge_index
 
@@ -163,6 +164,7 @@ def _counts(
     low_heavy = edge_index(plane.heavy, background_quantile, "background quantile on q_heavy")
     low_light = edge_index(plane.light, background_quantile, "background quantile on q_light")
     sums = np.zeros(7)
+    tables = []
     for index, fold in enumerate(plane.folds):
         heavy, light = passing_bins(plane, thresholds, fold)
         if heavy < low_heavy or light < low_light:
@@ -183,6 +185,9 @@ def _counts(
             table,
         )
         sums += [region.sum() for region in regions]
+        rows = (slice(0, low_heavy), slice(low_heavy, heavy), slice(heavy, None))
+        columns = (slice(0, low_light), slice(low_light, light), slice(light, None))
+        tables.append(tuple(tuple(float(table[r, c].sum()) for c in columns) for r in rows))
     a, b, c, d, heavy_low, light_low, total = map(float, sums)
     eps1, eps1_uncertainty = _efficiency(b, light_low)
     eps2, eps2_uncertainty = _efficiency(c, heavy_low)
@@ -197,6 +202,7 @@ def _counts(
         eps2_uncertainty=eps2_uncertainty,
         total=total,
         mass_range=(float(mass_range[0]), float(mass_range[1])),
+        tables=tuple(tables),
     )
 
 
@@ -235,18 +241,18 @@ def _closure(
         RegionClosure(side, n.a, n.b, n.c, n.d, *_kappa(n.a, n.b, n.c, n.d))
         for side, n in zip(sides, counts, strict=True)
     )
-    beside = sum(plane.counts[:, mass_bins(plane, side)].sum(axis=(0, 1)) for side in sides)
+    beside = np.sum(
+        [plane.counts[:, mass_bins(plane, side)].sum(axis=(0, 1)) for side in sides], axis=0
+    )
+    centres = (_centres(plane.heavy), _centres(plane.light))
     return Closure(
         kappa=kappa,
         uncertainty=uncertainty,
         regions=regions,
         spread=_spread(kappa, regions),
-        pearson=_correlation(np.asarray(beside), _centres(plane.heavy), _centres(plane.light)),
-        spearman=_correlation(
-            np.asarray(beside),
-            _ranks(np.sum(beside, axis=1)),
-            _ranks(np.sum(beside, axis=0)),
-        ),
+        pearson=pearson(beside, *centres),
+        spearman=spearman(beside),
+        distance=distance_correlation(beside, *centres),
     )
 
 
@@ -268,17 +274,3 @@ def _spread(kappa: float, regions: tuple[RegionClosure, ...]) -> float:
 
 def _centres(edges: Array) -> Array:
     return 0.5 * (edges[1:] + edges[:-1])
-
-
-def _ranks(counts: Array) -> Array:
-    """Return the mean rank of each bin of a marginal distribution."""
-    return np.cumsum(counts) - 0.5 * counts
-
-
-def _correlation(table: Array, heavy: Array, light: Array) -> float:
-    """Return the weighted linear correlation of two values given to rows and columns."""
-    total = table.sum()
-    heavy = heavy - (table.sum(axis=1) @ heavy) / total
-    light = light - (table.sum(axis=0) @ light) / total
-    variances = (table.sum(axis=1) @ heavy**2) * (table.sum(axis=0) @ light**2)
-    return float(heavy @ table @ light / np.sqrt(variances))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tnt_coffea.reporting import EventViews
+from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
+from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.stats import ScanPoint, ScanResult, counting_limit
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
+
+
+def scan_of(p_values, toys=100):
+    points = tuple(
+        ScanPoint("all", 3000.0 + 100 * i, 120.0, (3,), 1.0, p, 1.0, 1.0, True)
+        for i, p in enumerate(p_values)
+    )
+    maxima = tuple(np.linspace(0.5, 3.0, toys).tolist())
+    best = int(np.argmin(p_values))
+    return ScanResult(points, best, 1.0, 0.2, 0.84, toys, 0, maxima, None, True, (), ())
+
+
+def test_scan_shows_every_p_value_and_both_kinds_of_sigma():
+    figure = local_p_values({"before": scan_of([0.5, 0.01, 0.3]), "tnt": scan_of([0.4, 2e-5, 0.5])})
+    axes = figure.axes[0]
+    drawn = [line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 3]
+    np.testing.assert_allclose(drawn, [[0.5, 0.01, 0.3], [0.4, 2e-5, 0.5]])
+    texts = [text.get_text() for text in axes.texts]
+    assert f"4{SIGMA} local" in texts
+    # 2 of 100 toys are too few for a line at 2 sigma.
+    assert [text for text in texts if "global" in text] == [f"1{SIGMA} global"]
+    assert axes.get_ylim()[0] < 2e-5
+
+
+def test_band_holds_limits_in_the_order_of_their_masses():
+    limit = counting_limit(3, 2.5, efficiency=0.5, luminosity=2.0)
+    limits = [replace(limit, mass=mass) for mass in (4000.0, 3000.0, 3500.0)]
+    axes = brazil_band(limits).axes[0]
+    median, observed = axes.lines
+    assert list(observed.get_xdata()) == [3000.0, 3500.0, 4000.0]
+    assert observed.get_ydata()[0] == limit.observed_cross_section
+    assert median.get_ydata()[0] == limit.expected_cross_section[2]
+    assert "cross section" in axes.get_ylabel()
+    events = brazil_band([replace(limits[0], observed_cross_section=None)]).axes[0]
+    assert "events" in events.get_ylabel()
+
+
+def test_largest_impact_stands_on_top():
+    rows = [("small", 0.1, 1.0, 0.5, -0.5), ("large", -3.0, 0.4, -8.0, 8.0)]
+    axes = impacts(rows).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "large"]
+    assert axes.get_xlim()[0] < -3.4
+
+
+def test_report_shows_a_scan_where_there_is_one(contents, tmp_path):
+    scans = {"before": scan_of([0.5, 0.01, 0.3]), "tnt": scan_of([0.4, 2e-5, 0.5])}
+    with_scan = replace(contents, result=replace(contents.result, scans=scans), hists={})
+    plots = {plot.name: plot for plot in all_plots(replace(with_scan, views=EventViews()))}
+    assert "tnt at 3100 GeV" in plots["scan"].alt
+    assert json.loads(plots["scan"].save(tmp_path)[2].read_text())["tnt"]["best"] == 1
+    without = all_plots(replace(contents, hists={}, views=EventViews()))
+    assert "scan" not in {plot.name for plot in without}

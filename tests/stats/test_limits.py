@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyhf
+import pytest
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.asymptotics import AsymptoticCls
+from tnt_coffea.stats.channels import channel_models, signal_shares
+from tnt_coffea.stats.counting_limits import counting_limit, retrained_limit
+from tnt_coffea.stats.histfactory import numpy_backend
+from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
+from tnt_coffea.stats.limits import upper_limit
+from tnt_coffea.stats.modifiers import smooth_model
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.spectra import spectra
+
+SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
+
+
+def test_nothing_seen_and_nothing_expected_is_three_events():
+    assert counting_limit(0, 0).observed == pytest.approx(2.995732, abs=1e-4)
+    # CLs protects against low fluctuations: the limit on zero events never falls below.
+    assert counting_limit(0, 7.5).observed == pytest.approx(2.995732, abs=1e-3)
+
+
+def test_counting_limit_solves_its_definition():
+    from scipy.stats import poisson
+
+    found = counting_limit(5, 3.2, level=0.9)
+    ratio = poisson.cdf(5, 3.2 + found.observed) / poisson.cdf(5, 3.2)
+    assert ratio == pytest.approx(0.1, abs=1e-5)
+    assert counting_limit(5, 3.2, 1.5).observed > counting_limit(5, 3.2).observed
+    assert list(found.expected) == sorted(found.expected)
+
+
+def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
+    histogram = toy_spectrum(1500, 0, 31)
+    # Few bins, because pyhf takes a quarter of a second for each CLs.
+    settings = SETTINGS | {"bin_width": 220.0, "width": 250.0}
+    ours = upper_limit(histogram, toys=0, **settings)
+    assert ours.converged
+    assert ours.cls == pytest.approx(0.05, abs=1e-4)
+
+    data = spectra(histogram, settings["fit_range"], 220.0)
+    signal = SignalShape(3500.0, 250.0)
+    models = channel_models(data, signal, signal_shares(("all",), None), "dijet", (3, 4), 0.05)
+    model = smooth_model(models, 1.0, 1000.0)
+    counts = [*models[0].observed, *model.config.auxdata]
+    with numpy_backend():
+        observed, expected = pyhf.infer.intervals.upper_limits.toms748_scan(
+            counts, model, 1.0, 300.0, rtol=1e-3
+        )
+    assert ours.observed == pytest.approx(float(observed), rel=2e-3)
+    assert ours.expected == pytest.approx([float(e) for e in expected], rel=3e-3)
+
+
+def test_limit_holds_what_was_injected(toy_spectrum):
+    without = upper_limit(toy_spectrum(3000, 0, 32), toys=0, **SETTINGS)
+    signal = upper_limit(toy_spectrum(3000, 150, 32), toys=0, **SETTINGS)
+    assert signal.observed > 150
+    assert signal.observed > without.expected[4]
+    assert without.expected[0] < without.observed < without.expected[4]
+
+
+def test_limits_of_folds_with_equal_shares_are_as_strong_as_their_sum(toy_spectrum):
+    parts = {f"fold-{i}": toy_spectrum(2000, 0, 33 + i) for i in range(2)}
+    folds = upper_limit(parts, toys=0, **SETTINGS)
+    together = upper_limit(parts["fold-0"] + parts["fold-1"], toys=0, **SETTINGS)
+    assert folds.expected[2] == pytest.approx(together.expected[2], rel=0.05)
+
+
+def test_uncertain_signal_weakens_the_limit(toy_spectrum):
+    histogram = toy_spectrum(3000, 0, 35)
+    models = [
+        channel_models(
+            spectra(histogram, SETTINGS["fit_range"], 80.0),
+            SignalShape(3500.0, 120.0, width_uncertainty=uncertainty),
+            {"all": 1.0},
+            "dijet",
+            (3, 3),
+            0.05,
+        )
+        for uncertainty in (0.0, 0.2)
+    ]
+    sharp, blurred = (AsymptoticCls(channels).at(45.0).expected[2] for channels in models)
+    assert blurred > sharp
+
+
+def test_cross_section_is_events_over_efficiency_and_luminosity(toy_spectrum):
+    found = upper_limit(
+        toy_spectrum(2000, 0, 36), toys=0, efficiency=0.2, luminosity=30.0, **SETTINGS
+    )
+    assert found.observed_cross_section == pytest.approx(found.observed / 6.0)
+    assert found.expected_cross_section[2] == pytest.approx(found.expected[2] / 6.0)
+    assert LimitResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert "fb" in found.summary()
+
+
+def test_toys_agree_with_the_formulae_where_these_hold(toy_spectrum):
+    histogram = toy_spectrum(3000, 0, 37)
+    formulae = upper_limit(histogram, toys=0, **SETTINGS)
+    toys = upper_limit(histogram, toys=150, seed=2, **SETTINGS)
+    assert toys.calibration == "toys"
+    # 150 toys know a limit to about 10 %.
+    assert toys.observed == pytest.approx(formulae.observed, rel=0.2)
+    assert toys.expected[2] == pytest.approx(formulae.expected[2], rel=0.2)
+
+
+def test_formulae_that_do_not_hold_are_noted(toy_spectrum):
+    sparse = upper_limit(toy_spectrum(60, 0, 38), toys=0, **SETTINGS)
+    assert any("too low" in note for note in sparse.notes)
+
+
+def test_limit_with_retraining_is_where_strength_and_limit_meet():
+    one = counting_limit(0, 0, efficiency=0.5, luminosity=10.0)
+
+    def limit_at(strength):
+        # Taggers find a stronger signal better: the limit falls as 6 / strength.
+        limit = 6.0 / strength
+        return replace(
+            one, observed_cross_section=limit, expected_cross_section=(1.0, 1.0, 2.0, 3.0, 4.0)
+        )
+
+    found = retrained_limit([1.0, 1.5, 2.0, 3.0, 4.0], limit_at)
+    assert found.observed == pytest.approx(6**0.5)
+    assert found.expected == pytest.approx(2.0)
+    assert RetrainedLimit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert retrained_limit([0.5, 1.0], limit_at).observed is None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda h: upper_limit(h, level=1.2, **SETTINGS), "confidence level"),
+        (lambda h: upper_limit(h, efficiency=0.1, **SETTINGS), "efficiency and luminosity"),
+        (
+            lambda h: upper_limit(h, efficiency=2.0, luminosity=1.0, **SETTINGS),
+            "efficiency must lie",
+        ),
+        (lambda h: upper_limit(h, **(SETTINGS | {"mass": 9000.0})), "outside the fit range"),
+        (lambda h: upper_limit(h, toys=-1, **SETTINGS), "toys"),
+        (lambda _: counting_limit(1.5, 1), "whole number"),
+        (lambda _: counting_limit(-1, 1), "0 or more"),
+        (lambda _: counting_limit(1, float("nan")), "0 or more"),
+        (lambda _: retrained_limit([2.0, 1.0], None), "rise"),
+        (lambda _: retrained_limit([1.0], lambda _: counting_limit(1, 1)), "every strength"),
+    ],
+)
+def test_what_cannot_be_limited_is_refused(toy_spectrum, call, words):
+    with pytest.raises(FitError, match=words):
+        call(toy_spectrum(500, 0, 39))
+
+
+def test_empty_spectrum_is_refused(mass_histogram):
+    with pytest.raises(FitError, match="too few"):
+        upper_limit(mass_histogram(np.zeros(220)), **SETTINGS)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+
+import pyhf
+import pytest
+import yaml
+from scipy.stats import norm
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import bump_hunt, counting_limit
+from tnt_coffea.stats.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
+from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
+
+# pyhf 0.7 validates with a class that jsonschema is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+
+SETTINGS = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
+
+
+@pytest.fixture(scope="module")
+def histogram(toy_spectrum):
+    return toy_spectrum(3000, 100, 51)
+
+
+@pytest.fixture
+def minuit():
+    before = pyhf.get_backend()
+    pyhf.set_backend("numpy", "minuit")
+    yield
+    pyhf.set_backend(*before)
+
+
+def stock_z(workspace):
+    model = workspace.model()
+    data = workspace.data(model)
+    return float(norm.isf(float(pyhf.infer.hypotest(0.0, data, model, test_stat="q0"))))
+
+
+@pytest.mark.parametrize(("events", "signal"), [(30_000, 250), (3000, 100), (600, 40)])
+def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit, events, signal):
+    spectrum = toy_spectrum(events, signal, 51)
+    values = json.loads(json.dumps(bump_workspace(spectrum, mass=3500.0, **SETTINGS)))
+    pyhf.schema.validate(values, "workspace.json")
+    ours = bump_hunt(spectrum, mass=3500.0, min_parameters=3, **SETTINGS)
+    assert ours.z > 2
+    assert stock_z(pyhf.Workspace(values)) == pytest.approx(ours.z, rel=5e-3)
+
+
+def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):
+    cabinetry = pytest.importorskip("cabinetry", reason="cabinetry is not installed")
+    values = bump_workspace(histogram, mass=3500.0, **SETTINGS)
+    model, data = cabinetry.model_utils.model_and_data(values)
+    found = cabinetry.fit.significance(model, data)
+    ours = bump_hunt(histogram, mass=3500.0, min_parameters=3, **SETTINGS)
+    assert found.observed_significance == pytest.approx(ours.z, rel=5e-3)
+
+
+def test_patchset_has_one_mass_a_patch(histogram, minuit):
+    background, patches = mass_patchset(histogram, masses=[3200.0, 3500.0, 4000.0], **SETTINGS)
+    patchset = pyhf.PatchSet(json.loads(json.dumps(patches)))
+    only = pyhf.Workspace(json.loads(json.dumps(background)))
+    patchset.verify(only)
+    assert [patch.values for patch in patchset] == [
+        (3200.0, 120.0),
+        (3500.0, 120.0),
+        (4000.0, 120.0),
+    ]
+    patched = pyhf.Workspace(patchset.apply(only, "mass_3500"))
+    ours = bump_hunt(histogram, mass=3500.0, min_parameters=3, **SETTINGS)
+    assert stock_z(patched) == pytest.approx(ours.z, rel=5e-3)
+
+
+def test_signal_uncertainties_are_in_the_workspace(histogram):
+    values = bump_workspace(histogram, mass=3500.0, width_uncertainty=0.1, **SETTINGS)
+    pyhf.schema.validate(values, "workspace.json")
+    signal = values["channels"][0]["samples"][-1]
+    kinds = {modifier["name"]: modifier["type"] for modifier in signal["modifiers"]}
+    assert kinds == {"mu": "normfactor", "signal_width": "histosys"}
+
+
+def test_masses_of_a_patchset_must_differ(histogram):
+    with pytest.raises(FitError, match="differ"):
+        mass_patchset(histogram, masses=[3500.0, 3500.0], **SETTINGS)
+
+
+def test_hepdata_tables_hold_spectrum_and_limits(tmp_path, histogram):
+    result = bump_hunt(histogram, mass=3500.0, **SETTINGS)
+    limits = [counting_limit(n, 3.0, efficiency=0.5, luminosity=10.0) for n in (2,)]
+    tables = {**hepdata_spectrum(result), "limits": hepdata_limits(limits)}
+    paths = write_hepdata(tmp_path / "hepdata", tables)
+    entries = list(yaml.safe_load_all(paths[0].read_text()))
+    assert [entry["name"] for entry in entries] == ["all", "limits"]
+    spectrum = yaml.safe_load((tmp_path / "hepdata" / entries[0]["data_file"]).read_text())
+    bins = spectrum["independent_variables"][0]["values"]
+    counts = [row["value"] for row in spectrum["dependent_variables"][0]["values"]]
+    assert (bins[0]["low"], bins[-1]["high"]) == (2600.0, 7000.0)
+    assert counts == list(result.channels[0].observed)
+    expected = yaml.safe_load((tmp_path / "hepdata" / "limits.yaml").read_text())
+    row = expected["dependent_variables"][1]["values"][0]
+    assert row["value"] == pytest.approx(limits[0].expected_cross_section[2])
+    assert row["errors"][0]["asymerror"]["minus"] <= 0 <= row["errors"][0]["asymerror"]["plus"]
+    with pytest.raises(FitError, match="one a mass"):
+        hepdata_limits([*limits, *limits])

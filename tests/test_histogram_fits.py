@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from tnt_coffea import pipeline
+from tnt_coffea.cli import main
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.products import Histograms
+from tnt_coffea.results import SearchResult
+from tnt_coffea.search_folder import noted_config
+from tnt_coffea.stats import abcd
+from tnt_coffea.stats.background import dijet_function
+from tnt_coffea.stats.histogram_files import write_histogram
+from tnt_coffea.stats.signals import gaussian
+
+EDGES = np.arange(2000.0, 8001.0, 50.0)
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def spectrum(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2000 events of a dijet spectrum and 80 of a resonance, as a user's TH1."""
+    import uproot
+
+    shape = dijet_function(EDGES, 4).expected(np.array([0.0, 5.0, 10.0, 0.1]))
+    mean = 6000 * shape / shape.sum() + 80 * gaussian(EDGES, 4000.0, 150.0)
+    counts = np.random.default_rng(1).poisson(mean).astype(float)
+    path = tmp_path_factory.mktemp("own") / "spectrum.root"
+    with uproot.recreate(path) as file:
+        file["mjj"] = (counts, EDGES)
+    return path
+
+
+COMMON = ("--mass", 4000, "--width", 150, "--fit-range", 2600, 7000, "--bin-width", 100)
+
+
+def run(method: str, path: Path, out: Path, *options: Any) -> dict[str, Any]:
+    result = out / f"{method}.json"
+    done = call("fit", path, "--method", method, "--json", result, "--out", out, *options)
+    assert done.exit_code == 0, done.output
+    values: dict[str, Any] = json.loads(result.read_text())
+    return values
+
+
+def test_bump_hunt_of_a_users_root_histogram(spectrum: Path, tmp_path: Path) -> None:
+    found = run("bump", spectrum, tmp_path, *COMMON)
+    assert found["kind"] == "BumpHuntResult"
+    assert found["z"] > 3
+    assert abs(found["mu_hat"] - 80) < 4 * found["mu_uncertainty"]
+
+
+def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
+    found = run(
+        "scan", spectrum, tmp_path, *COMMON, "--masses", 3200, 5200, 200, "--toys", 50
+    )  # fmt: skip
+    assert len(found["points"]) == 11
+    assert found["points"][found["best"]]["mass"] == 4000.0
+    assert found["toys"] == 50
+
+
+def test_limit_with_a_cross_section(spectrum: Path, tmp_path: Path) -> None:
+    found = run(
+        "limit", spectrum, tmp_path, *COMMON, "--toys", 0, "--efficiency", 0.1, "--luminosity", 10
+    )
+    assert found["observed"] > 80
+    assert found["observed_cross_section"] == pytest.approx(found["observed"])
+
+
+def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
+    import hist
+
+    plane = hist.Hist(hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1))
+    plane.fill(*np.random.default_rng(2).random((2, 20_000)))
+    path = tmp_path / "plane.json"
+    write_histogram(path, plane)
+    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4)
+    counts = plane.values()
+    a, b = counts[9:, 9:].sum(), counts[9:, :4].sum()
+    c, d = counts[:4, 9:].sum(), counts[:4, :4].sum()
+    assert [found[name] for name in "abcd"] == [a, b, c, d]
+    assert found["z"] == pytest.approx(abcd(a, b, c, d).z, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("none.root",), 3, "no such file"),
+        (("SPECTRUM", "--method", "abcd"), 7, "plane of two scores"),
+        (("SPECTRUM", "--method", "scan"), 2, "masses"),
+        (("SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
+        (("SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
+        (("SPECTRUM", "--fit-range", 7000, 2600), 2, "do not go together"),
+        (("SPECTRUM", "--fit-range", 2610, 7000, "--bin-width", 50), 7, "no whole number"),
+        (("SPECTRUM", "--method", "limit", "--efficiency", 0.1, *COMMON), 7, "luminosity"),
+        (("--mass", 4000), 2, "one HISTOGRAM"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    spectrum: Path, tmp_path: Path, arguments: tuple[Any, ...], code: int, words: str
+) -> None:
+    given = [spectrum if argument == "SPECTRUM" else argument for argument in arguments]
+    done = call("fit", *given, "--out", tmp_path)
+    assert done.exit_code == code, done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
+    fitted = json.loads((workspace / "fit" / "result.json").read_text())
+    options = ("--name", "tnt", "--config", _settings(workspace, tmp_path))
+    found = run("bump", workspace / "search", tmp_path, *options)
+    assert found["z"] == pytest.approx(fitted["after"]["tnt"]["z"], abs=1e-4)
+    abcd_found = run("abcd", workspace / "search", tmp_path, *options)
+    assert abcd_found["counts"] == fitted["abcd"]["tnt"]["counts"]
+    unnamed = call("fit", workspace / "search", "--out", tmp_path)
+    assert unnamed.exit_code == 2
+    assert "autoencoder, tnt" in unnamed.output
+
+
+def test_scan_of_a_search_is_in_its_result(workspace: Path, small_config: Any) -> None:
+    scanned = small_config.fit.scan.model_copy(update={"masses": (3400.0, 3600.0), "toys": 20})
+    config = small_config.model_copy(
+        update={"fit": small_config.fit.model_copy(update={"scan": scanned})}
+    )
+    histograms = Histograms.load(workspace / "search")
+    result = pipeline.fit(histograms, config)
+    assert list(result.scans) == ["before", "autoencoder", "tnt"]
+    assert [point.mass for point in result.scans["tnt"].points] == [3400.0, 3600.0]
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert "scan, tnt" in result.summary()
+    # Off by default, and then no part of the result or of the stage's key.
+    plain = pipeline.fit(histograms, small_config)
+    assert "scans" not in plain.to_dict()
+    assert "scan" not in small_config.fit.model_dump(mode="json")
+
+
+def test_bump_settings_reach_the_fit(workspace: Path, small_config: Any) -> None:
+    values = small_config.model_dump(mode="json")
+    values["fit"]["bump"] |= {
+        "family": "exponential",
+        "envelope": ["dijet"],
+        "width_uncertainty": 0.1,
+    }
+    config = SearchConfig.model_validate(values)
+    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    assert {part.family for part in result.before.envelope} == {"exponential", "dijet"}
+    assert [name for name, _ in result.before.nuisances] == ["signal_width"]
+
+
+def _settings(workspace: Path, folder: Path) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(noted_config(workspace).to_yaml())
+    return path
