@@ -59,3 +59,6 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
+
+# A word in backquotes may be a field of several classes; which one is meant stands beside it.
+suppress_warnings = ["ref.python"]
