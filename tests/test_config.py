@@ -83,5 +83,7 @@ def test_named_seeds_are_stable_and_distinct() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
+    before = ""
     for line in SearchConfig().to_yaml().splitlines():
-        assert not line or "  # " in line or line.lstrip().startswith("# "), line
+        assert not line or "# " in line or before.lstrip().startswith("# "), line
+        before = line

@@ -42,6 +42,7 @@ def test_every_kind_of_plot_is_there(plots):
         "spectrum-after-tnt-channels",
         "plane-tnt",
         "closure-tnt",
+        "closure-efficiency-tnt",
         "score-correlations",
         "mean-images",
         "anomalous-events",

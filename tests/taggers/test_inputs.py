@@ -36,7 +36,7 @@ def features(*names: str, **changes: Any) -> Card:
 
 def test_features_are_columns_in_the_cards_order(sample: Sample) -> None:
     rows = np.array([5, 2, 9])
-    made = inputs_of(features("tau21", "mass", "m_jj"), "heavy", sample, rows)
+    made = inputs_of(features("tau21", "mass", "m_jj"), "heavy", sample, rows)["features"]
     expected = [sample.columns[name][rows] for name in ("heavy_tau21", "heavy_mass", "m_jj")]
     assert made.dtype == np.float32
     assert made.tolist() == np.stack(expected, axis=1).astype(np.float32).tolist()
@@ -50,7 +50,7 @@ def test_a_jets_observable_is_that_of_the_scope_unless_it_names_its_jet() -> Non
 
 def test_an_event_is_seen_by_both_images(sample: Sample) -> None:
     rows = np.arange(4)
-    made = inputs_of(card(scope="event"), "event", sample, rows)
+    made = inputs_of(card(scope="event"), "event", sample, rows)["image"]
     assert made.shape == (4, 2, 6, 6)
     for channel, jet in enumerate(("heavy", "light")):
         assert np.array_equal(made[:, channel], sample.images(jet, rows)[:, 0])
@@ -63,6 +63,7 @@ def test_an_event_is_seen_by_both_images(sample: Sample) -> None:
         {"inputs": ("mass",)},
         {"input": "tracks"},
         {"input": "features", "inputs": ()},
+        {"input": "both", "inputs": ()},
     ],
 )
 def test_input_and_names_have_to_agree(changes: dict[str, Any]) -> None:

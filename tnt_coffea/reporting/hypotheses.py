@@ -157,8 +157,8 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
     axes.set_ylim(0, None)
-    axes.set_xlabel("selected share of events, both jets")
-    axes.set_ylabel("closure")
+    axes.set_xlabel("selected share of events, both jets [1]")
+    axes.set_ylabel("closure [1]")
     axes.set_title(title)
     axes.legend(loc="best", fontsize=9)
     return figure

@@ -47,10 +47,10 @@ class Card(Settings):
 
     @model_validator(mode="after")
     def _features_are_named(self) -> Self:
-        if self.input not in ("image", "features"):
-            msg = f"input is {self.input!r}, expected 'image' or 'features'"
+        if self.input not in ("image", "features", "both"):
+            msg = f"input is {self.input!r}, expected 'image', 'features' or 'both'"
             raise ValueError(msg)
-        if (self.input == "features") != bool(self.inputs):
+        if (self.input != "image") != bool(self.inputs):
             msg = f"input is {self.input!r} with inputs {list(self.inputs)}: features are named"
             raise ValueError(msg)
         return self
