@@ -62,7 +62,7 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
         "duplicates": 0,
         "accounting": Accounting(800, 800, {}, {}).to_dict(),
     }
-    (tmp_path / "manifest.json").write_text(json.dumps({"outputs": outputs}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "skim", "outputs": outputs}))
     (tmp_path / "settings.yaml").write_text(
         "train: {methods: [cwola], cwola: {sideband: 1.0, classifier: "
         "{network: trees, input: features}}}"

@@ -36,6 +36,3 @@ def main(debug: bool) -> None:
 main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
 main.add_section("Looking and preparing", [inspect, convert, config, models, benchmark, completion])
-
-if __name__ == "__main__":
-    main()
