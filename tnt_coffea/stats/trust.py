@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import poisson
+from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.families import FAMILIES, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.orders import chosen_orders, goodness_of_fit, outside_signal
@@ -210,15 +211,25 @@ def _interpolated(
     f_test: float,
 ) -> Array:
     """Return a family's expectation from a fit outside the signal, shape (bins,)."""
-    outside = outside_signal(spectrum.edges, mass, width)
-    chosen = family_named(family)
-    counts = spectrum.counts
+    fitted = _outside_fit(
+        spectrum, family, outside_signal(spectrum.edges, mass, width), limits, f_test
+    )
+    return np.asarray(fitted.expected(np.zeros(fitted.parameters)))
+
+
+def _outside_fit(
+    spectrum: Spectrum,
+    family: str,
+    outside: NDArray[np.bool_],
+    limits: tuple[int, int],
+    f_test: float,
+) -> Background:
+    chosen, counts = family_named(family), spectrum.counts
     order = chosen_orders(
         spectrum.name, spectrum.edges, counts[None], outside, chosen, limits, f_test
     )[0]
     built = chosen.build(spectrum.edges, int(order), counts, outside)
-    fitted, _ = poisson.fitted_background(built, counts, outside)
-    return np.asarray(fitted.expected(np.zeros(fitted.parameters)))
+    return poisson.fitted_background(built, counts, outside)[0]
 
 
 def _on_control(
@@ -251,14 +262,8 @@ def _sideband_goodness(
     f_test: float,
     seed: int,
 ) -> float:
-    outside = outside_signal(spectrum.edges, mass, width)
-    chosen = family_named(family)
-    counts = spectrum.counts
-    order = chosen_orders(
-        spectrum.name, spectrum.edges, counts[None], outside, chosen, limits, f_test
-    )[0]
-    built = chosen.build(spectrum.edges, int(order), counts, outside)
-    fitted, _ = poisson.fitted_background(built, counts, outside)
+    outside, counts = outside_signal(spectrum.edges, mass, width), spectrum.counts
+    fitted = _outside_fit(spectrum, family, outside, limits, f_test)
     seen = fitted.restricted(outside)
     channel = Channel(spectrum.name, counts[outside], np.zeros(int(outside.sum())), seen)
     return goodness_of_fit(channel, seen.expected(np.zeros(seen.parameters)), seed)[0]
