@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import Initial, SearchConfig
-from tnt_coffea.errors import ConfigError, InputError, MissingExtraError, TaggerError
+from tnt_coffea.errors import ConfigError, InputError, MissingExtraError
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -287,10 +287,7 @@ def search(
     from tnt_coffea.processors import SearchProcessor
 
     resources = resources or Resources()
-    references = [name for name, tagger_set in taggers.sets.items() if tagger_set.reference]
-    if references:
-        msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
-        raise TaggerError(msg)
+    processor = SearchProcessor(config, taggers.sets.values())
     fileset = source.fileset() if isinstance(source, Skim) else source
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
@@ -300,7 +297,7 @@ def search(
         with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
-                SearchProcessor(config, taggers.sets.values()),
+                processor,
                 executor,
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
