@@ -1,0 +1,41 @@
+"""The stages of a search as functions, one module each.
+
+Every stage leaves a folder under `out` and is not run again while its settings and
+inputs stay the same. What a stage may use of the machine is in `execution.Resources`,
+which no result depends on.
+"""
+
+from __future__ import annotations
+
+from tnt_coffea.pipeline.evaluation import report
+from tnt_coffea.pipeline.fitting import fit
+from tnt_coffea.pipeline.folders import (
+    OUT,
+    STAGES,
+    generate_stage,
+    search_stage,
+    skim_stage,
+    stage_seconds,
+    train_stage,
+)
+from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.searching import search
+from tnt_coffea.pipeline.skimming import skim
+from tnt_coffea.pipeline.training import train, training_costs
+
+__all__ = [
+    "OUT",
+    "STAGES",
+    "fit",
+    "generate",
+    "generate_stage",
+    "report",
+    "search",
+    "search_stage",
+    "skim",
+    "skim_stage",
+    "stage_seconds",
+    "train",
+    "train_stage",
+    "training_costs",
+]

@@ -1,0 +1,85 @@
+"""The stage `report`: plots, HTML, and the evaluation against truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.results import SearchResult
+
+if TYPE_CHECKING:
+    from tnt_coffea.reporting import Evaluation
+
+__all__ = ["report"]
+
+
+def report(
+    result: SearchResult,
+    path: str | Path,
+    config: SearchConfig,
+    histograms: Histograms,
+    *,
+    skim: Skim | None = None,
+    taggers: Taggers | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Evaluation | None:
+    """Write the HTML report with its plots, and return the evaluation against truth.
+
+    Parameters
+    ----------
+    result
+        Of `fit`.
+    path
+        The HTML file; plots and their data go to `plots` beside it.
+    config
+        The configuration, for the record.
+    histograms
+        Of `search`.
+    skim, taggers
+        With both, events and jets are shown and, where the labels are known, the taggers
+        are evaluated. This is the only place where labels are read.
+    seconds
+        Stage times.
+    """
+    from tnt_coffea import reporting
+
+    path = Path(path)
+    views = reporting.EventViews()
+    if skim is not None and taggers is not None:
+        sample = skim.sample(truth=True)
+        ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
+        scored = _scored(ranks)
+        if not scored.all():  # folds that only train, in split and prequential mode
+            sample = sample.select(scored)
+            ranks = {name: found.select(scored) for name, found in ranks.items()}
+        views = reporting.event_views(sample, ranks, histograms.thresholds, config.search)
+    accounting = {"search": histograms.accounting.to_dict()}
+    if skim is not None:
+        accounting = {"skim": skim.accounting.to_dict(), **accounting}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reporting.write_report(
+        path,
+        reporting.ReportContents(
+            result=result,
+            config=config,
+            hists=histograms.hists,
+            thresholds=histograms.thresholds,
+            views=views,
+            histories=tuple(taggers.histories.items()) if taggers is not None else (),
+            accounting=accounting,
+            duplicates=None if skim is None else skim.duplicates,
+            stage_seconds=seconds or {},
+        ),
+    )
+    return views.evaluation
+
+
+def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    unscored = np.isnan([found.both for found in ranks.values()])
+    return np.logical_not(unscored.any(axis=0))

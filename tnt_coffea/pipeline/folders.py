@@ -1,0 +1,125 @@
+"""The folders of the stages: what each is keyed by, whether it is complete."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea.config import Initial, SearchConfig
+from tnt_coffea.errors import MissingExtraError
+from tnt_coffea.execution import Resources
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.search_folder import note_config
+from tnt_coffea.stages import Stage
+
+__all__ = [
+    "OUT",
+    "STAGES",
+    "begun",
+    "done",
+    "generate_stage",
+    "search_stage",
+    "skim_stage",
+    "stage_seconds",
+    "train_stage",
+]
+
+OUT = "tnt-coffea-output"
+STAGES = ("generate", "skim", "train", "search", "fit", "report")
+
+
+def generate_stage(config: SearchConfig, out: str | Path) -> Stage:
+    """Return the folder of `generate`, keyed by what decides its content."""
+    inputs = {"settings": config.generate.model_dump(mode="json"), "seed": config.seed}
+    return Stage("generate", Path(out) / "generate", inputs | {"pythia": _extra("pythia8mc")})
+
+
+def skim_stage(
+    fileset: Fileset, config: SearchConfig, out: str | Path, resources: Resources
+) -> Stage:
+    """Return the folder of `skim`, keyed by what decides its content."""
+    inputs = {
+        "settings": config.skim.model_dump(mode="json"),
+        "files": fileset.content_hashes(),
+        "on_error": resources.on_error.value,
+    }
+    return Stage("skim", Path(out) / "skim", inputs)
+
+
+def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
+    """Return the folder of `train`, keyed by what decides its content."""
+    inputs: dict[str, Any] = {
+        "settings": config.train.model_dump(mode="json"),
+        "window": config.search.window.model_dump(),
+        "fit_range": config.search.fit_range.model_dump(),
+        "efficiencies": list(config.search.efficiencies),
+        "seed": config.seed,
+        "skim": skim.content,
+    }
+    initial = config.train.tnt.initial
+    if initial.kind is Initial.FILES:
+        # A file of the same name may be another tagger.
+        inputs["initial"] = [_sha256(path) for path in (initial.heavy, initial.light)]
+    return Stage("train", Path(out) / "train", inputs)
+
+
+def search_stage(
+    source: Skim | Fileset,
+    taggers: Taggers,
+    config: SearchConfig,
+    out: str | Path,
+    resources: Resources,
+) -> Stage:
+    """Return the folder of `search`, keyed by what decides its content."""
+    scored: dict[str, Any] = (
+        {"skim": source.content} if isinstance(source, Skim) else {"files": source.content_hashes()}
+    )
+    inputs = {
+        "settings": config.search.model_dump(mode="json"),
+        "skim_settings": config.skim.model_dump(mode="json"),
+        "source": scored,
+        "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
+        "quantiles": {n: s.quantiles and s.quantiles.sample for n, s in taggers.sets.items()},
+        "on_error": resources.on_error.value,
+    }
+    return Stage("search", Path(out) / "search", inputs)
+
+
+def stage_seconds(out: str | Path) -> dict[str, float]:
+    """Return how long each complete stage in a search's folder took, in seconds."""
+    return {
+        name: Stage(name, Path(out) / name, {}).seconds()
+        for name in STAGES
+        if (Path(out) / name / "manifest.json").exists()
+    }
+
+
+def done(stage: Stage, resources: Resources) -> bool:
+    """Tell whether a stage is complete, after clearing it where that was asked for and needed."""
+    if resources.overwrite and not stage.matches():
+        stage.clear()
+    return stage.finished() is not None
+
+
+def begun(stage: Stage, config: SearchConfig) -> Path:
+    """Begin a stage, note the settings in the search's folder, and return where parts go."""
+    parts = stage.begin()
+    note_config(stage.folder.parent, config)  # for commands that go on in this folder
+    return parts
+
+
+def _sha256(path: str) -> str:
+    from tnt_coffea.taggers import Tagger
+
+    return Tagger.from_file(path).sha256
+
+
+def _extra(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise MissingExtraError(package, "generate") from error

@@ -1,0 +1,66 @@
+"""The stage `generate`: events from PYTHIA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.execution import Resources, map_tasks
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.folders import (
+    OUT,
+    begun,
+    done,
+    generate_stage,
+)
+
+__all__ = ["generate"]
+
+
+def generate(
+    config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
+) -> Fileset:
+    """Return a fileset of freshly generated LHC-Olympics-like events.
+
+    Parameters
+    ----------
+    config
+        `seed` and `generate` are read.
+    out
+        Folder of the search; the events go to `generate/events.h5`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    MissingExtraError
+        PYTHIA is not installed.
+    GeneratorError
+        PYTHIA refuses the settings.
+    """
+    from tnt_coffea import generator
+
+    resources = resources or Resources()
+    stage = generate_stage(config, out)
+    path = stage.folder / "events.h5"
+    if not done(stage, resources):
+        parts = begun(stage, config)
+        tasks = [
+            (task, str((parts / task.name).resolve()))
+            for task in generator.plan(config.generate, config.seed)
+        ]
+        with resources.open() as executor:
+            blocks = map_tasks(_generated, tasks, executor, "Generating")
+        generator.join(blocks, path, config.generate, config.seed)
+        stage.finish({"file": path.name})
+    return Fileset.from_paths({"data": [path]})
+
+
+def _generated(task_and_path: tuple[Any, str]) -> str:
+    from tnt_coffea import generator
+
+    task, path = task_and_path
+    if not Path(path).exists():  # a block that an earlier, killed run has made
+        generator.write_block(path, generator.generate_block(task))
+    return path

@@ -1,0 +1,81 @@
+"""The stage `search`: from tagger sets to histograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.execution import Resources
+from tnt_coffea.execution import run as run_pass
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.folders import (
+    OUT,
+    begun,
+    done,
+    search_stage,
+)
+from tnt_coffea.products import Histograms, Skim, Taggers
+
+__all__ = ["search"]
+
+
+def search(
+    source: Skim | Fileset,
+    taggers: Taggers,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Histograms:
+    """Return the histograms of m_jj against both jets' quantiles, every event scored out of fold.
+
+    Parameters
+    ----------
+    source
+        A skim, or files with particles, which are clustered on the way.
+    taggers
+        Tagger sets with quantile maps.
+    config
+        `skim` and `search` are read.
+    out
+        Folder of the search; the histograms go to `search`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    TaggerError
+        A tagger does not fit these jets and images.
+    LeakError
+        A tagger would score events that had a part in its training.
+    """
+    from tnt_coffea.processors import SearchProcessor
+
+    resources = resources or Resources()
+    processor = SearchProcessor(config, taggers.sets.values())
+    fileset = source.fileset() if isinstance(source, Skim) else source
+    scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
+    sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
+    stage = search_stage(source, taggers, config, out, resources)
+    if not done(stage, resources):
+        begun(stage, config)
+        with stage.undone_on_bad_input(), resources.open() as executor:
+            output, accounting = run_pass(
+                fileset,
+                processor,
+                executor,
+                chunk_size=resources.chunk_size,
+                on_error=resources.on_error,
+                description="Searching",
+            )
+        provenance = {
+            **scored,
+            "taggers": sets,
+            "settings": config.search.digest(),
+            "skim_settings": config.skim.digest(),
+        }
+        made = Histograms(output["hists"], taggers.thresholds(), accounting, provenance)
+        made.save(stage.folder)
+        stage.finish({})
+    return Histograms.load(stage.folder)

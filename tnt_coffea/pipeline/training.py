@@ -1,0 +1,146 @@
+"""The stage `train`: from dijets to tagger sets with their quantile maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.execution import Resources, map_tasks
+from tnt_coffea.pipeline.folders import (
+    OUT,
+    begun,
+    done,
+    train_stage,
+)
+from tnt_coffea.products import Skim, Taggers
+
+if TYPE_CHECKING:
+    from tnt_coffea.training.costs import Costs
+
+__all__ = ["train", "training_costs"]
+
+
+def train(
+    skim: Skim,
+    config: SearchConfig,
+    *,
+    out: str | Path = OUT,
+    resources: Resources | None = None,
+) -> Taggers:
+    """Return the tagger sets of `train.methods`, trained on the unlabelled dijets.
+
+    Each event is scored only by taggers that neither it nor any event of its fold had a
+    part in. The quantile maps and working points are made here as well. References, which
+    are trained with the truth, go to `train/references` and are not returned. What the
+    methods assume and the data do not show is in `train/assumptions.json`.
+
+    Parameters
+    ----------
+    skim
+        The dijets; their labels are read for references alone.
+    config
+        `seed`, `train` and `search` are read.
+    out
+        Folder of the search; the taggers go to `train`.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    MissingExtraError
+        TensorFlow is not installed.
+    TrainingError
+        A training cannot start or gives nothing usable.
+    """
+    from tnt_coffea.training import assumptions, cross_validate
+
+    resources = resources or Resources()
+    chosen = config.search
+    stage = train_stage(skim, config, out)
+    if not done(stage, resources):
+        parts = begun(stage, config)
+        with resources.open() as executor:
+
+            def run_tasks(tasks: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
+                return map_tasks(function, tasks, executor, f"Training {tasks[0].set_name}")
+
+            outcomes = cross_validate(
+                [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
+            )
+        with resources.announced("Ranking every fold's events by its own taggers"):
+            sample = skim.sample()
+            made, references = (
+                replace(
+                    kind,
+                    sets={
+                        name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                        for name, s in kind.sets.items()
+                    },
+                )
+                for kind in _tagger_sets(outcomes, config)
+            )
+            noted = {
+                name: assumptions(
+                    s,
+                    sample,
+                    chosen.window,
+                    chosen.fit_range,
+                    [item.history for item in outcomes[name]],
+                ).to_dict()
+                for name, s in made.sets.items()
+            }
+        made.save(stage.folder)
+        text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
+        (stage.folder / "assumptions.json").write_text(text)
+        if references.sets:
+            (stage.folder / "references").mkdir(exist_ok=True)
+            references.save(stage.folder / "references")
+        stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
+    return Taggers.load(stage.folder)
+
+
+def training_costs(
+    skim: Skim, config: SearchConfig, *, resources: Resources | None = None
+) -> Costs:
+    """Return the networks that `train` would train, with their measured cost; none is trained.
+
+    Parameters
+    ----------
+    skim
+        The dijets; their labels are not read.
+    config
+        As for `train`.
+    resources
+        How many workers there would be.
+    """
+    from tnt_coffea.training import training_costs as costs_of
+
+    return costs_of(skim.paths, config, workers=(resources or Resources()).workers)
+
+
+def _tagger_sets(
+    outcomes: Mapping[str, Sequence[Any]], config: SearchConfig
+) -> tuple[Taggers, Taggers]:
+    """Return the tagger sets of a search, and those of references."""
+    from tnt_coffea.taggers import Member, Tagger, TaggerSet
+
+    made: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
+    for name, members in outcomes.items():
+        reference = any(item.uses_truth for item in members)
+        kind = made[reference]
+        places, histories = [], {}
+        for item in members:
+            number = f"-{item.member}" if item.member else ""
+            label = f"{item.scope}-{item.scored}-{item.inner}{number}"
+            tagger = Tagger.from_file(item.path, sha256=item.sha256)
+            places.append(Member(tagger, item.scope, item.scored, label))
+            where = f"{item.scope}/{item.scored}-{item.inner}{number}"
+            histories[f"{name} {where}"] = item.history
+        found = TaggerSet(name, config.train.folds, config.seed, tuple(places), reference=reference)
+        changed = Taggers({**kind.sets, name: found}, {**kind.histories, **histories})
+        made = (made[0], changed) if reference else (changed, made[1])
+    return made
