@@ -27,13 +27,14 @@ from rich.table import Table
 
 from tnt_coffea import seeds
 from tnt_coffea.products import Histograms
-from tnt_coffea.stats import inclusive_spectrum, poisson, selected_spectrum
-from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.orders import chosen_orders, outside_signal
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.signals import gaussian
-from tnt_coffea.stats.spectra import rebinned
-from tnt_coffea.stats.trust import SPURIOUS_LIMIT, spurious_signal
+from tnt_coffea.stats import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.bumps.trust import SPURIOUS_LIMIT, spurious_signal
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.orders import chosen_orders, outside_signal
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats.fitting.spectra import rebinned
 
 Array = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
 from tnt_coffea.stats import abcd
-from tnt_coffea.stats.background import dijet_function
-from tnt_coffea.stats.histogram_files import write_histogram
-from tnt_coffea.stats.signals import gaussian
+from tnt_coffea.stats.exchange.histogram_files import write_histogram
+from tnt_coffea.stats.fitting.background import dijet_function
+from tnt_coffea.stats.fitting.signals import gaussian
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
 

@@ -13,9 +13,9 @@ from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
-from tnt_coffea.stats.abcd_results import AbcdCounts
-from tnt_coffea.stats.histogram_files import read_histogram
-from tnt_coffea.stats.spectra import edge_index
+from tnt_coffea.stats.exchange.histogram_files import read_histogram
+from tnt_coffea.stats.fitting.spectra import edge_index
+from tnt_coffea.stats.regions.results import AbcdCounts
 
 __all__ = ["FitOptions", "Method", "Stored", "fit_histogram", "stored_histogram"]
 

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import fisher_exact, hypergeom
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.abcd_results import AbcdCounts
-from tnt_coffea.stats.abcd_toys import AbcdNull, permutation_counts, permutation_p
-from tnt_coffea.stats.counting import abcd
-from tnt_coffea.stats.tied_counts import tied_counts_q0
+from tnt_coffea.stats.regions.counting import abcd
+from tnt_coffea.stats.regions.results import AbcdCounts
+from tnt_coffea.stats.regions.tied_counts import tied_counts_q0
+from tnt_coffea.stats.regions.toys import AbcdNull, permutation_counts, permutation_p
 
 TABLES = (
     ((60, 40, 8), (50, 45, 5), (12, 9, 3)),

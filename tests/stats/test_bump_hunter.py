@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.bump_hunter import BumpHunterResult, bump_hunter_check
+from tnt_coffea.stats.bumps.bump_hunter import BumpHunterResult, bump_hunter_check
 
 RANGE = {"fit_range": (2600.0, 7000.0), "bin_width": 40.0, "toys": 100}
 

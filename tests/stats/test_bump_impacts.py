@@ -5,8 +5,8 @@ import pytest
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt
-from tnt_coffea.stats.bump_impacts import nuisance_impacts
-from tnt_coffea.stats.signals import gaussian
+from tnt_coffea.stats.bumps.impacts import nuisance_impacts
+from tnt_coffea.stats.fitting.signals import gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}

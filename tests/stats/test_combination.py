@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import poisson
-from tnt_coffea.stats.background import LogLinear
-from tnt_coffea.stats.combination import FoldCombination, fold_combination
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.signals import gaussian
+from tnt_coffea.stats.bumps.combination import FoldCombination, fold_combination
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.background import LogLinear
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import gaussian
 
 AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
 EDGES = np.arange(2600.0, 7001.0, 40.0)

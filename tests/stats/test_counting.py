@@ -8,7 +8,7 @@ from scipy.stats import hypergeom, norm
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import AbcdResult, abcd, paper_significance
-from tnt_coffea.stats.tied_counts import tied_counts_q0
+from tnt_coffea.stats.regions.tied_counts import tied_counts_q0
 
 
 @pytest.mark.parametrize(

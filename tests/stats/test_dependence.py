@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tnt_coffea.stats.dependence import distance_correlation, pearson, spearman
+from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
 
 VALUES = np.arange(5.0)
 

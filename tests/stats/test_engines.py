@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.stats import poisson
-from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.reported import pyhf_test
-from tnt_coffea.stats.signals import SignalShape, Template
+from tnt_coffea.stats.bumps.reported import pyhf_test
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import SignalShape, Template
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 REGIMES = (50_000, 500, 50)

@@ -8,11 +8,11 @@ from scipy.integrate import quad
 
 from tnt_coffea.config import BackgroundFamily, SignalKind
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import poisson
-from tnt_coffea.stats.background import Affine
-from tnt_coffea.stats.families import FAMILIES, family_named
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.signals import SHAPES, gaussian
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.background import Affine
+from tnt_coffea.stats.fitting.families import FAMILIES, family_named
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import SHAPES, gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)

@@ -9,10 +9,10 @@ import pytest
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt, upper_limit
-from tnt_coffea.stats.bump_hunter import bump_hunter_check
-from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.masked_window import masked_window_test
-from tnt_coffea.stats.scanning import scan
+from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
+from tnt_coffea.stats.bumps.masked_window import masked_window_test
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.scans.scanning import scan
 
 RANGE = {"fit_range": (2600.0, 7000.0), "bin_width": 40.0}
 

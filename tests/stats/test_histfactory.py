@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyhf
 import pytest
 
-from tnt_coffea.stats.histfactory import background_test, numpy_backend
+from tnt_coffea.stats.fitting.histfactory import background_test, numpy_backend
 
 
 def channel(name, signal, background, *modifiers):

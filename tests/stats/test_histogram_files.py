@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.stats.histogram_files import read_histogram, write_histogram
+from tnt_coffea.stats.exchange.histogram_files import read_histogram, write_histogram
 
 
 @pytest.mark.parametrize("ending", [".root", ".json", ".h5"])

@@ -8,15 +8,15 @@ import pyhf
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.asymptotics import AsymptoticCls
-from tnt_coffea.stats.channels import channel_models, signal_shares
-from tnt_coffea.stats.counting_limits import counting_limit, retrained_limit
-from tnt_coffea.stats.histfactory import numpy_backend
-from tnt_coffea.stats.limit_results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits import upper_limit
-from tnt_coffea.stats.modifiers import smooth_model
-from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectra import spectra
+from tnt_coffea.stats.fitting.channels import channel_models, signal_shares
+from tnt_coffea.stats.fitting.histfactory import numpy_backend
+from tnt_coffea.stats.fitting.modifiers import smooth_model
+from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectra import spectra
+from tnt_coffea.stats.limits.asymptotics import AsymptoticCls
+from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
+from tnt_coffea.stats.limits.results import LimitResult, RetrainedLimit
+from tnt_coffea.stats.limits.upper import upper_limit
 
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import poisson as poisson_distribution
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.masked_window import (
+from tnt_coffea.stats.bumps.masked_window import (
     WindowResult,
     masked_window_test,
     poisson_p_value,

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.stats import poisson
-from tnt_coffea.stats.background import LogLinear, dijet_function
-from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.likelihood import Likelihood
-from tnt_coffea.stats.orders import chosen_background, chosen_orders, outside_signal
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.signals import SignalShape, Template, gaussian
-from tnt_coffea.stats.spectra import Spectrum
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.background import LogLinear, dijet_function
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.likelihood import Likelihood
+from tnt_coffea.stats.fitting.orders import chosen_background, chosen_orders, outside_signal
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import SignalShape, Template, gaussian
+from tnt_coffea.stats.fitting.spectra import Spectrum
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 

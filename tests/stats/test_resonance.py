@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt
-from tnt_coffea.stats.resonance import gaussian
+from tnt_coffea.stats.bumps.resonance import gaussian
 
 AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import poisson
-from tnt_coffea.stats.hypotheses import hypothesis_tests, prepared_selection
-from tnt_coffea.stats.overlaps import SharedEvents
-from tnt_coffea.stats.resonance import bump_hunt
-from tnt_coffea.stats.scan_results import ScanResult
-from tnt_coffea.stats.scanning import gross_vitells, scan
-from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectra import Spectrum, rebinned
+from tnt_coffea.stats.bumps.resonance import bump_hunt
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectra import Spectrum, rebinned
+from tnt_coffea.stats.scans.hypotheses import hypothesis_tests, prepared_selection
+from tnt_coffea.stats.scans.overlaps import SharedEvents
+from tnt_coffea.stats.scans.results import ScanResult
+from tnt_coffea.stats.scans.scanning import gross_vitells, scan
 
 SETTINGS = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
 MASSES = np.arange(3000.0, 5601.0, 100.0)

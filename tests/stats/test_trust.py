@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import BumpHuntResult, bump_hunt, poisson
-from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.poisson import Channel
-from tnt_coffea.stats.signals import gaussian
-from tnt_coffea.stats.trust import SpuriousSignal, chosen_lower_edge, is_biased, spurious_signal
+from tnt_coffea.stats import BumpHuntResult, bump_hunt
+from tnt_coffea.stats.bumps.trust import (
+    SpuriousSignal,
+    chosen_lower_edge,
+    is_biased,
+    spurious_signal,
+)
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
@@ -93,7 +99,7 @@ def test_envelope_is_never_more_significant_than_its_penalised_best(toy_spectrum
 
 
 def test_envelope_keeps_the_false_positive_rate(mean):
-    from tnt_coffea.stats.envelope import enveloped
+    from tnt_coffea.stats.fitting.envelope import enveloped
 
     toys = 1500
     expected = 3000 * mean

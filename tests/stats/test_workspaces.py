@@ -9,8 +9,8 @@ from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt, counting_limit
-from tnt_coffea.stats.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
-from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
+from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
+from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
 
 # pyhf 0.7 validates with a class that jsonschema is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")

@@ -18,8 +18,8 @@ from tnt_coffea.reporting import (
 )
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
-from tnt_coffea.stats.bump_results import BumpHuntResult
-from tnt_coffea.stats.closure_scan import closure_scan
+from tnt_coffea.stats.bumps.results import BumpHuntResult
+from tnt_coffea.stats.regions.closure_scan import closure_scan
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import JetImages

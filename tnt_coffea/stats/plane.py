@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.spectra import edge_index
+from tnt_coffea.stats.fitting.spectra import edge_index
 
 __all__ = [
     "Plane",

@@ -1,0 +1,107 @@
+"""Settings of the fits: bump hunt, ABCD, scan."""
+
+from __future__ import annotations
+
+import itertools
+from enum import StrEnum
+from typing import Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from tnt_coffea.config.settings import Fraction, Grown, Positive, Settings
+
+__all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
+
+
+class BackgroundFamily(StrEnum):
+    """Families of smooth backgrounds fit for a search."""
+
+    DIJET = "dijet"
+    EXPONENTIAL = "exponential"
+    POWER_LAW = "power_law"
+    BERNSTEIN = "bernstein"
+
+
+class SignalKind(StrEnum):
+    """Shapes of a resonance."""
+
+    GAUSSIAN = "gaussian"
+    DOUBLE_CRYSTAL_BALL = "double_crystal_ball"
+
+
+class BumpSettings(Grown):
+    """Bump hunt at one mass hypothesis."""
+
+    LATER = frozenset(
+        {
+            "envelope",
+            "family",
+            "lower_edges",
+            "scale_uncertainty",
+            "shape",
+            "toys",
+            "width_uncertainty",
+        }
+    )
+
+    mass: Positive = Field(3500.0, description="mean of the signal in m_jj [GeV]")
+    width: Positive = Field(120.0, description="Gaussian width of the signal in m_jj [GeV]")
+    bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
+    efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
+    family: BackgroundFamily = Field(
+        BackgroundFamily.DIJET, description="family of the background functions"
+    )
+    envelope: tuple[BackgroundFamily, ...] = Field(
+        (), description="further families to profile over"
+    )
+    min_parameters: int = Field(3, ge=2, le=4, description="fewest of the background function")
+    max_parameters: int = Field(4, ge=2, le=4, description="most of the background function")
+    f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
+    lower_edges: tuple[Positive, ...] = Field(
+        (), description="lower edges of the fit to choose from by fit quality [GeV]; none: as set"
+    )
+    shape: SignalKind = Field(SignalKind.GAUSSIAN, description="shape of the signal")
+    scale_uncertainty: float = Field(
+        0.0, ge=0, description="relative uncertainty of the signal's mass"
+    )
+    width_uncertainty: float = Field(
+        0.0, ge=0, description="relative uncertainty of the signal's width"
+    )
+    toys: int = Field(0, ge=0, description="background-only toys for the p-value; 0: asymptotic")
+
+
+class AbcdSettings(Settings):
+    """Background of the doubly tagged region from the other three."""
+
+    efficiency: Fraction = Field(0.1, description="selection that defines 'pass'")
+    systematic: Fraction = Field(0.03, description="least relative closure uncertainty")
+    closure_limit: Positive = Field(
+        0.5, description="largest |closure factor - 1| with which the estimate is given"
+    )
+
+
+class ScanSettings(Settings):
+    """Bump hunts over masses, with the settings of `bump` otherwise."""
+
+    masses: tuple[Positive, ...] = Field((), description="masses to test [GeV], rising; none: off")
+    toys: int = Field(1000, ge=0, description="background-only toys of the scan for the global p")
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(high <= low for low, high in itertools.pairwise(self.masses)):
+            msg = f"masses must rise, got {list(self.masses)}"
+            raise ValueError(msg)
+        return self
+
+
+class FitSettings(Grown):
+    """From histograms to p-values."""
+
+    LATER = frozenset({"scan"})
+
+    bump: BumpSettings = BumpSettings()
+    abcd: AbcdSettings = AbcdSettings()
+    scan: ScanSettings = ScanSettings()

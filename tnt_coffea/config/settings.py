@@ -1,0 +1,86 @@
+"""What all settings share: frozen models with a digest of their values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from tnt_coffea.settings_text import COMPLETE
+
+__all__ = ["Fraction", "Grown", "MassRange", "Positive", "Settings", "digest"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown names, a digest of its values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the settings as canonical JSON (64 hexadecimal digits)."""
+        return digest(self.model_dump(mode="json"))
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of any JSON value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class MassRange(Settings):
+    """A half-open range [low, high) in m_jj."""
+
+    low: Positive = Field(description="[GeV]")
+    high: Positive = Field(description="[GeV]")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            msg = f"low must be below high, got {self.low} >= {self.high}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The range as text, for the window axis: '3300-3700'."""
+        return f"{self.low:g}-{self.high:g}"
+
+
+class Grown(Settings):
+    """Settings that gained fields after the first taggers and skims had been written.
+
+    Such a field is left out of the JSON at its default: cards, digests and stages from
+    before it stay what they are. `to_yaml` writes it all the same.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_before(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if info.context == COMPLETE:
+            return values
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in self.LATER or getattr(self, name) != fields[name].default
+        }

@@ -1,0 +1,318 @@
+"""Settings of training: folds, networks, methods."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from tnt_coffea.config.settings import Fraction, Grown, MassRange, Positive, Settings
+from tnt_coffea.errors import ConfigError
+
+__all__ = [
+    "AugmentationSettings",
+    "Autoencoder",
+    "AutoencoderSettings",
+    "ClassifierInput",
+    "ClassifierSettings",
+    "CwolaSettings",
+    "FoldMode",
+    "FoldSettings",
+    "Initial",
+    "InitialSettings",
+    "Network",
+    "OptimizerSettings",
+    "Reweighting",
+    "Spacing",
+    "SupervisedSettings",
+    "TntSettings",
+    "TrainSettings",
+    "WindowScan",
+]
+
+
+class FoldMode(StrEnum):
+    """Which events train the taggers that score an event."""
+
+    CROSS_VALIDATION = "cross_validation"
+    PREQUENTIAL = "prequential"
+    SPLIT = "split"
+
+
+class FoldSettings(Grown):
+    """Outer folds are scored, inner folds are tagged."""
+
+    LATER = frozenset({"mode"})
+
+    outer: int = Field(2, ge=2, le=20, description="outer folds K")
+    inner: int = Field(4, ge=2, le=20, description="inner folds; used where one fold trains")
+    mode: FoldMode = Field(
+        FoldMode.CROSS_VALIDATION,
+        description="who trains: cross_validation, prequential, split (docs/methods.md)",
+    )
+
+
+class Autoencoder(StrEnum):
+    """Kinds of first tagger."""
+
+    LINEAR = "linear"
+    CONVOLUTIONAL = "convolutional"
+    VARIATIONAL = "variational"
+
+
+class OptimizerSettings(Settings):
+    """Adam with inverse-time decay, as the paper's authors ran it."""
+
+    learning_rate: Positive = Field(1e-3, description="of the first step")
+    beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
+    beta2: Fraction = Field(0.99, description="decay of its running square, a step")
+    decay: float = Field(5e-4, ge=0, description="learning rate / (1 + decay * step)")
+    batch: int = Field(200, ge=1, description="jets per step")
+    validation: Fraction = Field(0.1, description="share kept for early stopping")
+    patience: int = Field(5, ge=1, description="epochs without a better validation loss")
+
+
+class AutoencoderSettings(Grown):
+    """The first tagger, trained on all jets of a sample."""
+
+    LATER = frozenset({"kl_weight"})
+
+    kind: Autoencoder = Field(
+        Autoencoder.LINEAR, description="linear, convolutional or variational"
+    )
+    latent: int = Field(6, ge=1, description="size of the latent space")
+    epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
+    kl_weight: Positive = Field(1e-4, description="variational: weight of the divergence")
+
+
+class Network(StrEnum):
+    """What tells signal-rich from background-rich."""
+
+    CONVOLUTIONAL = "convolutional"
+    DENSE = "dense"
+    TREES = "trees"
+
+
+class ClassifierInput(StrEnum):
+    """What a classifier sees of a jet."""
+
+    IMAGE = "image"
+    FEATURES = "features"
+    BOTH = "both"
+
+
+class AugmentationSettings(Settings):
+    """Changes of the training images that leave their class alone, arXiv:2412.00198."""
+
+    rotation: float = Field(0.0, ge=0, le=180, description="largest turn, either way [degrees]")
+    reflection: bool = Field(False, description="mirror either axis, each every second time")
+    pt_smearing: float = Field(
+        0.0, ge=0, lt=1, description="relative width of a Gaussian on every pixel"
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return bool(self.rotation or self.reflection or self.pt_smearing)
+
+
+class ClassifierSettings(Settings):
+    """Network and inputs of a classifier; the default is the paper's, on images."""
+
+    network: Network = Field(
+        Network.CONVOLUTIONAL,
+        description="convolutional, dense or trees",
+    )
+    input: ClassifierInput = Field(ClassifierInput.IMAGE, description="image, features or both")
+    features: tuple[str, ...] = Field(
+        ("rescaled_mass", "tau21"),
+        min_length=1,
+        description="of a jet; rescaled_mass: arXiv:2101.08320, eq. 4.2",
+    )
+    layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (128, 128, 128, 128), min_length=1, description="dense: nodes of the hidden layers"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="dense: share dropped between layers")
+    trees: int = Field(100, ge=1, description="trees: most boosting rounds")
+    leaves: int = Field(8, ge=2, description="trees: leaves of a tree")
+    shrinkage: Fraction = Field(0.1, description="trees: learning rate")
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        wants_image = self.network is Network.CONVOLUTIONAL
+        if wants_image != (self.input is not ClassifierInput.FEATURES):
+            msg = f"network {self.network} cannot be fed with {self.input}"
+            raise ValueError(msg)
+        return self
+
+
+class Initial(StrEnum):
+    """What labels the first iteration of Tag N' Train."""
+
+    AUTOENCODER = "autoencoder"
+    FILES = "files"
+    FEATURE = "feature"
+
+
+class InitialSettings(Settings):
+    """The first labels of Tag N' Train, arXiv:2002.12376, section 2."""
+
+    kind: Initial = Field(Initial.AUTOENCODER, description="autoencoder, files or feature")
+    heavy: str = Field("", description="files: tagger of the heavy jet, an ONNX file")
+    light: str = Field("", description="files: tagger of the light jet, an ONNX file")
+    independent: bool = Field(
+        False, description="files: promised to be trained on none of these events"
+    )
+    feature: str = Field("mass", description="feature: an observable of either jet")
+    descending: bool = Field(False, description="feature: low values are anomalous")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.kind is Initial.FILES and not (self.heavy and self.light):
+            msg = "initial.kind 'files' needs initial.heavy and initial.light"
+            raise ValueError(msg)
+        return self
+
+
+class Reweighting(StrEnum):
+    """What of the right jet the background-rich sample is made to follow."""
+
+    NONE = "none"
+    PT = "pt"
+    M_JJ = "m_jj"
+
+
+class TntSettings(Grown):
+    """Tag N' Train, arXiv:2002.12376, sections 2 and 4.1."""
+
+    LATER = frozenset({"classifier", "initial", "reweight", "soft_labels", "shared"})
+
+    iterations: int = Field(1, ge=1, description="label-and-train rounds")
+    signal_rich: tuple[Fraction, ...] = Field(
+        (0.2, 0.1), min_length=1, description="top share of the other jet; the last one repeats"
+    )
+    background_rich: Fraction = Field(0.4, description="lowest share of the other jet")
+    mass_window: bool = Field(True, description="signal-rich events lie in the window as well")
+    epochs: int = Field(40, ge=1, description="most epochs")
+    pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
+    classifier: ClassifierSettings = ClassifierSettings()
+    initial: InitialSettings = InitialSettings()
+    reweight: Reweighting = Field(
+        Reweighting.NONE, description="background-rich as signal-rich in none, pt, m_jj"
+    )
+    soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
+    shared: bool = Field(False, description="one network for both jets")
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if max(self.signal_rich) + self.background_rich > 1:
+            msg = (
+                f"signal_rich and background_rich overlap: {max(self.signal_rich)} + "
+                f"{self.background_rich} is above 1"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class Spacing(StrEnum):
+    """How the width of a sideband is counted."""
+
+    LINEAR = "linear"
+    LOGARITHMIC = "logarithmic"
+
+
+class CwolaSettings(Settings):
+    """CWoLa hunting: signal region against sidebands; the default is arXiv:2002.12376's."""
+
+    sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
+    spacing: Spacing = Field(Spacing.LINEAR, description="widths in m_jj or in its logarithm")
+    classifier: ClassifierSettings = ClassifierSettings()
+    pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
+    epochs: int = Field(30, ge=1, description="most epochs")
+    batch: int | None = Field(None, ge=1, description="events per step; null: optimizer.batch")
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a better one; null: optimizer.patience"
+    )
+    candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
+    choose_by_efficiency: bool = Field(
+        False,
+        description="epoch by efficiency on the inner fold left out, not by loss",
+    )
+    sideband_efficiency: Fraction = Field(0.01, description="where that efficiency is taken")
+
+    @classmethod
+    def olympics(cls) -> Self:
+        """Return the settings of arXiv:2101.08320, section 4.1; folds: outer 5.
+
+        The window is three of 16 logarithmic bins, either sideband two. tau32 belongs to
+        the features where the skim holds it.
+        """
+        return cls(
+            sideband=2 / 3,
+            spacing=Spacing.LOGARITHMIC,
+            classifier=ClassifierSettings(
+                network=Network.DENSE,
+                input=ClassifierInput.FEATURES,
+                features=("rescaled_mass", "tau21", "tau32"),
+            ),
+            epochs=700,
+            batch=5000,
+            patience=250,
+            candidates=3,
+            choose_by_efficiency=True,
+        )
+
+    def sidebands(self, window: MassRange) -> tuple[MassRange, MassRange]:
+        """Return the lower and the upper sideband of a signal region."""
+        low, high = window.low, window.high
+        if self.spacing is Spacing.LOGARITHMIC:
+            factor = (high / low) ** self.sideband
+            return MassRange(low=low / factor, high=low), MassRange(low=high, high=high * factor)
+        width = self.sideband * (high - low)
+        if width >= low:
+            msg = f"the lower sideband of window {window.name} would begin below zero"
+            raise ConfigError(msg)
+        return MassRange(low=low - width, high=low), MassRange(low=high, high=high + width)
+
+
+class SupervisedSettings(Settings):
+    """References that are trained with the truth; no search accepts them."""
+
+    classifier: ClassifierSettings = ClassifierSettings()
+    pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
+    epochs: int = Field(40, ge=1, description="most epochs")
+
+
+class WindowScan(StrEnum):
+    """Sets of m_jj windows with a tagger set each."""
+
+    SINGLE = "single"
+    OLYMPICS = "olympics"
+    STAGGERED = "staggered"
+    CWOLA = "cwola"
+
+
+class TrainSettings(Grown):
+    """Training of the taggers on the unlabelled data."""
+
+    LATER = frozenset({"methods", "members", "windows", "cwola", "supervised"})
+
+    folds: FoldSettings = FoldSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    autoencoder: AutoencoderSettings = AutoencoderSettings()
+    tnt: TntSettings = TntSettings()
+    methods: tuple[str, ...] = Field(
+        ("autoencoder", "tnt"), min_length=1, description="tagger sets to train, by method"
+    )
+    members: int = Field(1, ge=1, description="trainings of each network, with seeds of their own")
+    windows: WindowScan = Field(
+        WindowScan.SINGLE,
+        description="m_jj windows: single (search.window), olympics, staggered, cwola",
+    )
+    cwola: CwolaSettings = CwolaSettings()
+    supervised: SupervisedSettings = SupervisedSettings()

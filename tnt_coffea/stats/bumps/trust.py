@@ -1,0 +1,269 @@
+"""Whether a background function may be trusted: spurious signal, lower edge of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.background import Background
+from tnt_coffea.stats.fitting.families import FAMILIES, family_named
+from tnt_coffea.stats.fitting.likelihood import Channel
+from tnt_coffea.stats.fitting.orders import chosen_orders, goodness_of_fit, outside_signal
+from tnt_coffea.stats.fitting.spectra import Spectrum, spectra
+from tnt_coffea.stats.records import Record
+
+__all__ = [
+    "LOWEST_EDGE",
+    "SPURIOUS_LIMIT",
+    "EdgeTrial",
+    "SpuriousSignal",
+    "chosen_lower_edge",
+    "is_biased",
+    "spurious_signal",
+    "spurious_signals",
+]
+
+Array = NDArray[np.float64]
+
+LOWEST_EDGE = 2600.0
+"""Where the LHC Olympics' spectrum falls smoothly, above its trigger (pT > 1.2 TeV) [GeV]."""
+
+SPURIOUS_LIMIT = 0.2
+"""Largest spurious signal, in uncertainties of mu, with which a background may be used."""
+
+_LEAST_GOODNESS = 0.05
+
+
+@dataclass(frozen=True)
+class SpuriousSignal(Record):
+    """What a background fit makes of a spectrum without signal.
+
+    Attributes
+    ----------
+    truth
+        The spectrum: another family, or a control sample.
+    events
+        Fitted signal events, negative ones too.
+    uncertainty
+        What the control sample's own fluctuations contribute; 0 for a smooth truth.
+    relative
+        `events` in units of the uncertainty of mu in the data.
+    """
+
+    truth: str
+    events: float
+    uncertainty: float
+    relative: float
+
+
+def is_biased(spurious: SpuriousSignal) -> bool:
+    """Return whether a spurious signal exceeds 20 % of the uncertainty of mu.
+
+    A control sample's may exceed that by its own uncertainty.
+    """
+    if spurious.relative == 0:
+        return False
+    sigma = spurious.events / spurious.relative
+    return bool(abs(spurious.events) > SPURIOUS_LIMIT * sigma + spurious.uncertainty)
+
+
+@dataclass(frozen=True)
+class EdgeTrial(Record):
+    """One lower edge that was tried: the edge [GeV] and the least p-value of the channels' fits."""
+
+    edge: float
+    goodness_of_fit: float
+
+
+def spurious_signal(
+    channels: Sequence[Channel], truth: Sequence[Array], name: str, sigma: float
+) -> SpuriousSignal:
+    """Return the signal that a fit finds in an expectation without any.
+
+    Parameters
+    ----------
+    channels
+        Signals and backgrounds as fitted to the data.
+    truth
+        Expected events of every channel, shape (bins,).
+    name
+        What the truth is called.
+    sigma
+        Uncertainty of mu in the data.
+    """
+    fixed = [replace(channel, template=None) for channel in channels]
+    counts = [np.asarray(b, dtype=float)[None] for b in truth]
+    null = poisson.background_fits(fixed, counts)
+    events = float(poisson.signal_fits(fixed, counts, null, signed=True).mu[0])
+    return SpuriousSignal(name, events, 0.0, events / sigma)
+
+
+def spurious_signals(
+    channels: Sequence[Channel],
+    data: Sequence[Spectrum],
+    family: str,
+    mass: float,
+    width: float,
+    sigma: float,
+    limits: tuple[int, int],
+    f_test: float,
+    control: Mapping[str, Array] | None = None,
+) -> tuple[SpuriousSignal, ...]:
+    """Return the spurious signals on every other family's function and on a control sample.
+
+    The other families are fitted to the data outside mass +- 2 widths, each in the
+    order that its own F-test asks for: how far they differ under the signal is how
+    well the data know the background there. A control sample (signal-free events
+    after the same selection) says more, and is scaled to the data's number of events.
+    """
+    found = []
+    for other in FAMILIES.values():
+        if other.name == family or other.reproduction_only:
+            continue
+        try:
+            truth = [_interpolated(s, other.name, mass, width, limits, f_test) for s in data]
+        except FitError:
+            continue  # too few events for that family: it has nothing to say
+        found.append(spurious_signal(channels, truth, other.name, sigma))
+    if control:
+        found.append(_on_control(channels, data, control, sigma))
+    return tuple(found)
+
+
+def chosen_lower_edge(
+    channels: Any,
+    *,
+    mass: float,
+    width: float,
+    candidates: Sequence[float],
+    upper: float,
+    bin_width: float | None = None,
+    family: str = "dijet",
+    limits: tuple[int, int] = (2, 4),
+    f_test: float = 0.05,
+    lowest: float = LOWEST_EDGE,
+    seed: int = 1,
+) -> tuple[float, tuple[EdgeTrial, ...]]:
+    """Return the lowest edge from which the background fits, and what was tried.
+
+    Every channel is fitted outside mass +- 2 widths; the first edge, from below, with
+    a goodness of fit of 5 % or more in all of them is taken.
+
+    Parameters
+    ----------
+    channels
+        As for `bump_hunt`.
+    mass, width
+        The signal, whose bins take no part [GeV].
+    candidates
+        Edges to try [GeV]; in steps that leave whole bins.
+    upper
+        Upper edge of the fit [GeV].
+    bin_width, family, limits, f_test
+        As for `bump_hunt`; `limits` are the fewest and most parameters.
+    lowest
+        No edge below this is accepted: the trigger shapes the spectrum there [GeV].
+    seed
+        Root seed of the toys for sparse bins.
+
+    Raises
+    ------
+    FitError
+        A candidate lies below the trigger or leaves no whole lower sideband, or none fits.
+    """
+    edges = sorted(float(edge) for edge in candidates)
+    if not edges or edges[0] < lowest:
+        msg = (
+            f"lower edges {edges} GeV: at least one is needed, and none below {lowest:g} GeV, "
+            "where the trigger shapes the spectrum"
+        )
+        raise FitError(msg)
+    if edges[-1] > mass - 3 * width:
+        msg = (
+            f"a lower edge of {edges[-1]:g} GeV leaves no lower sideband for a signal at {mass:g} "
+            f"GeV of width {width:g} GeV: stay below mass - 3 widths"
+        )
+        raise FitError(msg)
+    tried = []
+    for edge in edges:
+        data = spectra(channels, (edge, upper), bin_width)
+        least = min(_sideband_goodness(s, family, mass, width, limits, f_test, seed) for s in data)
+        tried.append(EdgeTrial(edge, least))
+        if least >= _LEAST_GOODNESS:
+            return edge, tuple(tried)
+    listed = ", ".join(f"{t.edge:g} GeV (p = {t.goodness_of_fit:.2g})" for t in tried)
+    msg = f"the background fits from none of the lower edges {listed}: try another family"
+    raise FitError(msg)
+
+
+def _interpolated(
+    spectrum: Spectrum,
+    family: str,
+    mass: float,
+    width: float,
+    limits: tuple[int, int],
+    f_test: float,
+) -> Array:
+    """Return a family's expectation from a fit outside the signal, shape (bins,)."""
+    fitted = _outside_fit(
+        spectrum, family, outside_signal(spectrum.edges, mass, width), limits, f_test
+    )
+    return np.asarray(fitted.expected(np.zeros(fitted.parameters)))
+
+
+def _outside_fit(
+    spectrum: Spectrum,
+    family: str,
+    outside: NDArray[np.bool_],
+    limits: tuple[int, int],
+    f_test: float,
+) -> Background:
+    chosen, counts = family_named(family), spectrum.counts
+    order = chosen_orders(
+        spectrum.name, spectrum.edges, counts[None], outside, chosen, limits, f_test
+    )[0]
+    built = chosen.build(spectrum.edges, int(order), counts, outside)
+    return poisson.fitted_background(built, counts, outside)[0]
+
+
+def _on_control(
+    channels: Sequence[Channel],
+    data: Sequence[Spectrum],
+    control: Mapping[str, Array],
+    sigma: float,
+) -> SpuriousSignal:
+    if set(control) != {s.name for s in data}:
+        msg = (
+            f"the control sample has channels {sorted(control)}, the data {[s.name for s in data]}"
+        )
+        raise FitError(msg)
+    counts = [control[s.name] for s in data]
+    total = sum(float(c.sum()) for c in counts)
+    if total <= 0:
+        msg = "the control sample holds no events in the fit range"
+        raise FitError(msg)
+    scale = sum(float(s.counts.sum()) for s in data) / total
+    found = spurious_signal(channels, [scale * c for c in counts], "control sample", sigma)
+    return replace(found, uncertainty=sigma * float(np.sqrt(scale)))
+
+
+def _sideband_goodness(
+    spectrum: Spectrum,
+    family: str,
+    mass: float,
+    width: float,
+    limits: tuple[int, int],
+    f_test: float,
+    seed: int,
+) -> float:
+    outside, counts = outside_signal(spectrum.edges, mass, width), spectrum.counts
+    fitted = _outside_fit(spectrum, family, outside, limits, f_test)
+    seen = fitted.restricted(outside)
+    channel = Channel(spectrum.name, counts[outside], np.zeros(int(outside.sum())), seen)
+    return goodness_of_fit(channel, seen.expected(np.zeros(seen.parameters)), seed)[0]

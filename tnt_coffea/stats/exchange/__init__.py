@@ -1,0 +1,1 @@
+"""Results and histograms for others: workspaces, HEPData, files of histograms."""

@@ -1,0 +1,1 @@
+"""CLs upper limits."""

@@ -1,0 +1,188 @@
+"""CLs upper limits on a signal in spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import toms748
+
+from tnt_coffea import seeds
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.bumps.reported import pyhf_test
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.background import MAX_PARAMETERS
+from tnt_coffea.stats.fitting.channels import signal_model
+from tnt_coffea.stats.fitting.histfactory import numpy_backend
+from tnt_coffea.stats.fitting.likelihood import Channel
+from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.limits.asymptotics import AsymptoticCls, ToyCls, crossing
+from tnt_coffea.stats.limits.building import checked_limit, limit_result
+from tnt_coffea.stats.limits.results import BANDS, LimitResult
+
+__all__ = ["upper_limit"]
+
+Array = NDArray[np.float64]
+
+# With fewer background events under the signal the asymptotic limit is too low.
+_LOW_BACKGROUND = 10.0
+_DEFAULT_TOYS = 300
+_UNDER = 2.0
+# pyhf looks for the limit this far around the numpy engine's.
+_BRACKET = 0.03
+_AGREEMENT = 0.01
+
+
+def upper_limit(
+    channels: Any,
+    *,
+    mass: float,
+    width: float,
+    fit_range: tuple[float, float],
+    bin_width: float | None = None,
+    level: float = 0.95,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
+    family: str = "dijet",
+    min_parameters: int = 3,
+    max_parameters: int = MAX_PARAMETERS,
+    f_test: float = 0.05,
+    shape: str = "gaussian",
+    scale_uncertainty: float = 0.0,
+    width_uncertainty: float = 0.0,
+    shares: Mapping[str, float] | None = None,
+    toys: int | None = None,
+    seed: int = 1,
+) -> LimitResult:
+    """Return the CLs upper limit on the signal events in one spectrum, or in several.
+
+    Parameters
+    ----------
+    channels, mass, width, fit_range, bin_width, family, min_parameters, max_parameters
+        As for `bump_hunt`, like f_test, shape, both uncertainties and shares.
+    level
+        Confidence level.
+    efficiency
+        Share of the produced signal events that is selected, for the cross section.
+    luminosity
+        Of the data [1/fb].
+    toys
+        Toys of each hypothesis at each strength; 0 takes the asymptotic formulae, None
+        takes toys where fewer than 10 background events lie under the signal.
+    seed
+        Root seed of the toys.
+
+    Returns
+    -------
+    The observed limit is pyhf's, found by TOMS 748 around that of the numpy engine,
+    which gives the expected ones; with toys, all are the numpy engine's.
+
+    Raises
+    ------
+    FitError
+        The histograms do not suit the fit, or there is no limit.
+
+    Source
+    ------
+    CLs: Read, J. Phys. G 28 (2002) 2693; formulae: arXiv:1007.1727.
+
+    Notes
+    -----
+    The limit holds for the taggers that selected these events. One on a model has to let
+    its signal take part in the training: `retrained_limit`.
+    """
+    checked_limit(level, efficiency, luminosity, (min_parameters, max_parameters), toys)
+    signal = SignalShape(
+        mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
+    )
+    if not fit_range[0] < mass < fit_range[1]:
+        msg = f"mass {mass:g} GeV lies outside the fit range {fit_range[0]:g}-{fit_range[1]:g} GeV"
+        raise FitError(msg)
+    orders = (min_parameters, max_parameters)
+    model = signal_model(channels, signal, fit_range, bin_width, family, orders, f_test, shares)
+    models = model.channels
+    cls = AsymptoticCls(models)
+    if not np.isfinite(cls.sigma):
+        msg = "the data say nothing about a signal here: use a range with more events around it"
+        raise FitError(msg)
+    alpha = 1 - level
+    observed = crossing(lambda mu: cls.at(mu).observed, alpha, cls.sigma)
+    expected = [
+        crossing(lambda mu, i=i: cls.at(mu).expected[i], alpha, cls.sigma)  # type: ignore[misc]
+        for i in range(len(BANDS))
+    ]
+    under = sum(
+        float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * width].sum())
+        for b, s in zip(cls.background, model.data, strict=True)
+    )
+    notes: list[str] = []
+    if toys is None:
+        toys = _DEFAULT_TOYS if under < _LOW_BACKGROUND else 0
+    converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
+    if toys:
+        random = seeds.generator(seed, "stats", "limit", "toys")
+        thrown = ToyCls.thrown(cls, (observed, *expected), toys, random)
+        observed, *expected = thrown.limits(alpha, toys)
+        notes.append(
+            f"CLs from {toys} toys of each hypothesis at {len(thrown.strengths)} strengths, "
+            f"{thrown.failed} with a failed fit; about {0.023 * toys:.0f} of them lie beyond each "
+            "band at 2 standard deviations"
+        )
+    else:
+        if under < _LOW_BACKGROUND:
+            notes.append(
+                f"{under:.1f} background events under the signal: the asymptotic limit is too low, "
+                "ask for toys"
+            )
+        observed, by_pyhf, trouble = _by_pyhf(models, observed, alpha)
+        notes += trouble
+        converged = converged and not trouble
+    return limit_result(
+        signal,
+        level,
+        observed,
+        expected,
+        float(cls.best.mu[0]),
+        (efficiency, luminosity),
+        cls=by_pyhf,
+        calibration="toys" if toys else "asymptotic",
+        toys=toys,
+        converged=converged,
+        family=family,
+        notes=tuple(notes),
+    )
+
+
+def _by_pyhf(
+    models: Sequence[Channel], guess: float, alpha: float
+) -> tuple[float, float | None, list[str]]:
+    """Return the observed limit by pyhf, CLs there, and what went wrong."""
+    import pyhf
+
+    reported = pyhf_test(models, poisson.discovery(models))
+    model, config = reported.model, reported.model.config
+    counts = {channel.name: channel.observed for channel in models}
+    data = [float(n) for name in config.channels for n in counts[name]] + list(config.auxdata)
+    known: dict[float, float] = {}
+
+    def excess(mu: float) -> float:
+        if mu not in known:
+            value = pyhf.infer.hypotest(mu / reported.scale, data, model, test_stat="qtilde")
+            known[mu] = float(value)
+        return known[mu] - alpha
+
+    low, high = guess * (1 - _BRACKET), guess * (1 + _BRACKET)
+    try:
+        with numpy_backend():
+            if not excess(low) > 0 > excess(high):
+                return guess, None, [f"pyhf has no limit within 3 % of {guess:.4g} events"]
+            found = float(toms748(excess, low, high, rtol=1e-4))
+            excess(found)
+    except pyhf.exceptions.FailedMinimization:
+        return guess, None, ["pyhf failed to fit; the limit is the numpy engine's"]
+    trouble = []
+    if abs(found / guess - 1) > _AGREEMENT:
+        trouble.append(f"two minimisers disagree: limits {found:.4g} and {guess:.4g} events")
+    return found, known[found], trouble

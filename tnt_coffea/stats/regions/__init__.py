@@ -1,0 +1,1 @@
+"""ABCD: the four regions of the score plane."""

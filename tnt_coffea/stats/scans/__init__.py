@@ -1,0 +1,1 @@
+"""Scans over masses and selections, and their global p-values."""

@@ -1,0 +1,293 @@
+"""Scan: a bump hunt at every mass of every selection, and what the search for the best costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from tnt_coffea import seeds
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.bumps.reported import pyhf_test
+from tnt_coffea.stats.fitting import poisson
+from tnt_coffea.stats.fitting.fits import Discoveries
+from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectra import spectra
+from tnt_coffea.stats.scans.hypotheses import (
+    Hypothesis,
+    Selection,
+    hypothesis_tests,
+    prepared_selection,
+)
+from tnt_coffea.stats.scans.overlaps import SharedEvents
+from tnt_coffea.stats.scans.results import GrossVitells, ScanPoint, ScanResult
+
+__all__ = ["gross_vitells", "scan"]
+
+Array = NDArray[np.float64]
+
+# A hypothesis needs this many widths of spectrum on both sides of its mass.
+_SIDEBAND_WIDTHS = 3.0
+# Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
+_LEVEL = 0.5
+_Z_AGREEMENT = 1e-2
+# Toys held in memory at a time.
+_TOYS = 500
+
+RETRAINING_NOTE = (
+    "toys are made of histograms and leave the taggers as they are: what retraining adds is known "
+    "only from null chains"
+)
+
+
+def scan(
+    selections: Any,
+    *,
+    masses: Sequence[float],
+    width: float,
+    fit_range: tuple[float, float],
+    bin_width: float | None = None,
+    relative_width: bool = False,
+    windows: Mapping[str, tuple[float, float]] | None = None,
+    family: str = "dijet",
+    min_parameters: int = 3,
+    max_parameters: int = 4,
+    f_test: float = 0.05,
+    shape: str = "gaussian",
+    scale_uncertainty: float = 0.0,
+    width_uncertainty: float = 0.0,
+    overlap: SharedEvents | None = None,
+    toys: int = 1000,
+    seed: int = 1,
+) -> ScanResult:
+    """Test every mass in every selection, and give the best one its global p-value.
+
+    Parameters
+    ----------
+    selections
+        `hist.Hist` in m_jj [GeV]; or a mapping from selection (window, efficiency)
+        to such a histogram or to a mapping from channel (fold) to histogram.
+    masses
+        Masses to test [GeV], rising.
+    width
+        Gaussian width of the signal [GeV]; a share of the mass with `relative_width`.
+    fit_range, bin_width
+        As for `bump_hunt`.
+    windows
+        By selection the range of masses that it is searched for [GeV]; all by default.
+    family, min_parameters, max_parameters, f_test
+        As for `bump_hunt`: the function is chosen on the data outside each signal, and
+        toys keep it.
+    shape, scale_uncertainty, width_uncertainty
+        As for `bump_hunt`.
+    overlap
+        Which events the spectra share, needed where there are several selections;
+        its names are 'selection' or 'selection/channel', in order.
+    toys
+        Background-only toys of the whole scan; 0 gives no global p-value.
+    seed
+        Root seed of the toys.
+
+    Raises
+    ------
+    FitError
+        No mass has whole sidebands, or several selections come without their overlap.
+
+    Source
+    ------
+    Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
+    """
+    named = selections if isinstance(selections, Mapping) else {"all": selections}
+    if len(masses) == 0 or np.any(np.diff(masses) <= 0):
+        msg = f"masses must rise, got {list(masses)}"
+        raise FitError(msg)
+    signals = [
+        SignalShape(
+            float(mass),
+            width * mass if relative_width else width,
+            shape,
+            scale_uncertainty=scale_uncertainty,
+            width_uncertainty=width_uncertainty,
+        )
+        for mass in masses
+    ]
+    skipped: list[tuple[str, float]] = []
+    chosen = []
+    for name, channels in named.items():
+        data = spectra(channels, fit_range, bin_width)
+        low, high = (windows or {}).get(name, (0.0, np.inf))
+        wanted = [signal for signal in signals if low <= signal.mass < high]
+        whole = [signal for signal in wanted if _has_sidebands(signal, fit_range)]
+        skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
+        if whole:
+            chosen.append(
+                prepared_selection(
+                    name, data, whole, family, (min_parameters, max_parameters), f_test
+                )
+            )
+    if not chosen:
+        msg = (
+            f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
+            f"spectrum on both sides within {fit_range[0]:g}-{fit_range[1]:g} GeV"
+        )
+        raise FitError(msg)
+    if toys and len(chosen) > 1 and overlap is None:
+        msg = (
+            f"{len(chosen)} selections share events, and a global p-value must know which: give "
+            "`overlap` (SharedEvents.of_events or .nested), or toys=0"
+        )
+        raise FitError(msg)
+    return _result(chosen, overlap, toys, seed, tuple(skipped))
+
+
+def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
+    """Return the global p-value of the largest q0 of a scan from upcrossings in toys.
+
+    Parameters
+    ----------
+    q0
+        Test statistic of background-only toys along the scan, shape (toys, masses).
+    best
+        Largest q0 of the data.
+    level
+        q0 at which upcrossings are counted.
+
+    Source
+    ------
+    Gross, Vitells, arXiv:1005.1891, equation 3.
+    """
+    # A scan that starts above the level has crossed it before.
+    above = q0 > level
+    crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=1)
+    mean = float(crossings.mean())
+    error = float(crossings.std(ddof=1) / np.sqrt(len(q0))) if len(q0) > 1 else float(mean)
+    local = float(ndtr(-np.sqrt(best)))
+    return GrossVitells(
+        min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
+    )
+
+
+def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
+    reach = _SIDEBAND_WIDTHS * signal.width
+    return fit_range[0] <= signal.mass - reach and signal.mass + reach <= fit_range[1]
+
+
+def _result(
+    selections: Sequence[Selection],
+    overlap: SharedEvents | None,
+    toys: int,
+    seed: int,
+    skipped: tuple[tuple[str, float], ...],
+) -> ScanResult:
+    points, hypotheses = [], []
+    for selection in selections:
+        counts = [spectrum.counts[None] for spectrum in selection.data]
+        for hypothesis, test in zip(
+            selection.hypotheses, hypothesis_tests(selection, counts), strict=True
+        ):
+            points.append(_point(selection.name, hypothesis, test, counts))
+            hypotheses.append(hypothesis)
+    best = int(np.argmax([point.z for point in points]))
+    channels = hypotheses[best].channels
+    z_pyhf = pyhf_test(channels, poisson.discovery(channels)).test.z
+    q0, failed = _toy_scans(selections, overlap, toys, seed)
+    maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
+    p_global = (int(np.sum(maxima >= points[best].z)) + 1) / (toys + 1) if toys else None
+    reason = _why_no_crossings(selections, toys)
+    notes = [RETRAINING_NOTE] if toys else []
+    if reason:
+        notes.append(f"no Gross-Vitells p-value: {reason}")
+    if skipped:
+        listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
+        notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
+    return ScanResult(
+        points=tuple(points),
+        best=best,
+        z_pyhf=z_pyhf,
+        p_global=p_global,
+        z_global=None if p_global is None else _as_sigmas(p_global, toys),
+        toys=toys,
+        failed=failed,
+        toy_maxima=tuple(maxima.tolist()),
+        gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
+        converged=all(p.converged for p in points) and abs(z_pyhf - points[best].z) < _Z_AGREEMENT,
+        skipped=skipped,
+        notes=tuple(notes),
+    )
+
+
+def _point(
+    name: str, hypothesis: Hypothesis, test: Discoveries, counts: Sequence[Array]
+) -> ScanPoint:
+    sigma = poisson.signal_uncertainties(hypothesis.channels, counts, test.best)
+    z = float(test.z[0])
+    return ScanPoint(
+        selection=name,
+        mass=hypothesis.signal.mass,
+        width=hypothesis.signal.width,
+        parameters=hypothesis.orders,
+        z=z,
+        p_local=float(ndtr(-z)),
+        mu_hat=float(test.best.mu[0]),
+        mu_uncertainty=float(sigma[0]) if np.isfinite(sigma[0]) else None,
+        converged=bool(test.converged[0]),
+    )
+
+
+def _toy_scans(
+    selections: Sequence[Selection], overlap: SharedEvents | None, toys: int, seed: int
+) -> tuple[Array, int]:
+    """Return q0 of every hypothesis in every toy, and how many toys had a failed fit."""
+    random = seeds.generator(seed, "stats", "scan", "toys")
+    expected = [b for selection in selections for b in selection.null]
+    if overlap is not None:
+        _check_overlap(selections, overlap)
+    q0, failed = [], 0
+    for first in range(0, toys, _TOYS):
+        size = min(_TOYS, toys - first)
+        counts = (
+            poisson.toy_counts(expected, size, random)
+            if overlap is None
+            else overlap.toys(expected, size, random)
+        )
+        tests: list[Discoveries] = []
+        for selection in selections:
+            tests += hypothesis_tests(selection, counts[: len(selection.data)])
+            counts = counts[len(selection.data) :]
+        q0.append(np.stack([test.q0 for test in tests], axis=1))
+        failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))
+    return np.concatenate(q0) if q0 else np.zeros((0, 0)), failed
+
+
+def _check_overlap(selections: Sequence[Selection], overlap: SharedEvents) -> None:
+    wanted = [
+        selection.name if len(selection.data) == 1 else f"{selection.name}/{spectrum.name}"
+        for selection in selections
+        for spectrum in selection.data
+    ]
+    if list(overlap.names) != wanted:
+        msg = f"the overlap is of {list(overlap.names)}, the scan of {wanted}, in this order"
+        raise FitError(msg)
+
+
+def _why_no_crossings(selections: Sequence[Selection], toys: int) -> str:
+    """Return why upcrossings do not give a global p-value, or nothing where they do."""
+    signals = [hypothesis.signal for hypothesis in selections[0].hypotheses]
+    if not toys:
+        return "upcrossings are counted in toys"
+    if len(selections) > 1:
+        return "it assumes one selection across the scan"
+    if any(signal.nuisances for signal in signals):
+        return "q0 of a signal that may move is not chi-square distributed"
+    steps = np.diff([signal.mass for signal in signals])
+    if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
+        return "masses further apart than a width miss upcrossings"
+    return ""
+
+
+def _as_sigmas(p: float, toys: int) -> float:
+    # Where every toy lies above the data p is 1, and known to half a toy.
+    return float(-ndtri(min(p, 1 - 0.5 / (toys + 1))))
