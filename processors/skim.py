@@ -89,6 +89,7 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
         "event_id": found.event_id[passed],
         "weight": found.weight[passed],
         "label": found.label[passed],
+        **{name: column[passed] for name, column in found.numbers.items()},
         **dijet_columns(jets, settings),
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))

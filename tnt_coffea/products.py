@@ -53,9 +53,9 @@ class Skim:
         """Return the parts as input of a pass."""
         return Fileset.from_paths(self.parts)
 
-    def sample(self, *, truth: bool = False) -> Sample:
-        """Return the dijets in memory; labels only where `truth` asks for them."""
-        return Sample.read(self.paths, truth=truth)
+    def sample(self, *, truth: bool = False, numbers: bool = False) -> Sample:
+        """Return the dijets in memory; labels and numbers as `Sample.read`."""
+        return Sample.read(self.paths, truth=truth, numbers=numbers)
 
     @classmethod
     def load(cls, folder: str | Path) -> Skim:

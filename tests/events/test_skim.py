@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,31 @@ def test_round_trip_changes_nothing(tmp_path: Path) -> None:
     assert np.array_equal(back.images("light"), made.images("light")[order])
     assert back.content_hash() == made.content_hash()
     assert back.settings == made.settings
+
+
+def numbered(made: Sample, *names: str) -> Sample:
+    numbers = {name: np.arange(len(made), dtype=np.uint64) + 2**40 for name in names}
+    return replace(made, numbers=numbers)
+
+
+def test_numbers_of_the_experiment_are_read_where_asked_for(tmp_path: Path) -> None:
+    made = numbered(sample(), "run", "luminosityBlock", "event")
+    write_part(tmp_path / "a.parquet", made)
+    assert Sample.read([tmp_path / "a.parquet"]).numbers == {}
+    back = Sample.read([tmp_path / "a.parquet"], numbers=True)
+    assert list(back.numbers) == ["run", "luminosityBlock", "event"]
+    order = np.argsort(made.event_id)
+    assert np.array_equal(back.numbers["event"], made.numbers["event"][order])
+    assert np.array_equal(back.select(order[:3]).numbers["run"], back.numbers["run"][order[:3]])
+    assert back.content_hash() == sample().content_hash()
+
+
+def test_numbers_that_a_part_lacks_are_left_out(tmp_path: Path) -> None:
+    write_part(tmp_path / "a.parquet", numbered(sample(seed=1), "run", "event"))
+    write_part(tmp_path / "b.parquet", numbered(sample(seed=2), "event"))
+    back = Sample.read(tmp_path.iterdir(), numbers=True)
+    assert list(back.numbers) == ["event"]
+    assert len(back.numbers["event"]) == len(back) == 80
 
 
 def test_content_does_not_depend_on_parts_or_their_order(tmp_path: Path) -> None:

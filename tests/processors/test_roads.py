@@ -6,13 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
+import numpy as np
 import pytest
+import uproot
 from coffea.nanoevents import BaseSchema, DelphesSchema, NanoAODSchema, PFNanoAODSchema
 
 from tnt_coffea import taggers
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import JetSettings, SearchConfig, SkimSettings
 from tnt_coffea.events import convert
-from tnt_coffea.processors import SearchProcessor
+from tnt_coffea.events.pfnano import COLUMNS as NANO_COLUMNS
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.processors import SearchProcessor, SkimProcessor
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Missing cross-reference",
@@ -23,6 +28,9 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 FORMATS = ("root", "parquet")
+_PHYSLITE_NUMBERS = tuple(
+    f"EventInfoAuxDyn.{name}" for name in ("runNumber", "lumiBlock", "eventNumber")
+)
 
 
 class NumberlessNanoAODSchema(NanoAODSchema):
@@ -104,6 +112,75 @@ def test_real_root_files_give_the_same_histograms_on_either_road(
     reference = ours(path, search)
     assert filled(reference) == events
     assert stock(path, search, schema, tree, chunk_size=5) == reference
+
+
+def test_real_events_as_rntuple_give_the_same_histograms(
+    real_data: Path, tmp_path: Path, search: SearchProcessor, ours: Callable[..., Any]
+) -> None:
+    source, copy = real_data / "root" / "pfnano.root", tmp_path / "rntuple.root"
+    with uproot.open(source) as file, uproot.recreate(copy) as out:
+        tree = file["Events"]
+        names = sorted(set(NANO_COLUMNS).intersection(tree.keys()))
+        out.mkrntuple("Events", tree.arrays(names, how=dict))
+    assert ours(copy, search, chunk_size=4) == ours(source, search)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_random_order_follows_the_event_not_the_file(
+    olympics: Path, tmp_path: Path, ours: Callable[..., Any], form: str
+) -> None:
+    by_mass, by_lot = SkimSettings(), SkimSettings(jets=JetSettings(order="random", order_seed=5))
+    mass = {}
+    for name, settings, path, chunk_size in (
+        ("mass", by_mass, olympics, 1000),
+        ("lot", by_lot, olympics, 1000),
+        ("converted", by_lot, convert(olympics, tmp_path / f"out.{form}").path, 9),
+    ):
+        folder = tmp_path / name
+        parts = ours(path, SkimProcessor(settings, folder), chunk_size)["parts"]["data"]
+        sample = Sample.read(folder / part for part in parts)
+        mass[name] = np.stack([sample.columns[f"{jet}_mass"] for jet in ("heavy", "light")])
+    assert np.array_equal(mass["lot"], mass["converted"])
+    assert np.array_equal(np.sort(mass["lot"], axis=0), np.sort(mass["mass"], axis=0))
+    # Forty coins: 10 to 30 heads but for one time in a thousand.
+    assert 10 < (mass["lot"][0] > mass["lot"][1]).sum() < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "branches"),
+    [
+        ("pfnano", "Events", ("run", "luminosityBlock", "event")),
+        ("PHYSLITE_example", "CollectionTree", _PHYSLITE_NUMBERS),
+        ("skhep_uproot-issue513_delphes", "Delphes", None),
+    ],
+)
+def test_numbers_of_real_events_come_through_conversion_and_skim(
+    real_data: Path,
+    tmp_path: Path,
+    ours: Callable[..., Any],
+    name: str,
+    tree: str,
+    branches: tuple[str, ...] | None,
+) -> None:
+    source = real_data / "root" / f"{name}.root"
+    settings = SkimSettings(images=None, observables=("mass",))
+    skims = {}
+    for path in (source, convert(source, tmp_path / "converted.parquet").path):
+        folder = tmp_path / path.stem
+        parts = ours(path, SkimProcessor(settings, folder), chunk_size=7)["parts"]["data"]
+        skims[path] = Sample.read([folder / part for part in parts], numbers=True)
+    direct, converted = skims.values()
+    assert len(direct) > 0
+    assert {n: c.tolist() for n, c in direct.numbers.items()} == {
+        n: c.tolist() for n, c in converted.numbers.items()
+    }
+    with uproot.open(source) as file:
+        raw = {b: file[tree][b].array() for b in branches or ("Event.Number",)}
+    rows = set(
+        zip(*(np.asarray(ak.ravel(column)).tolist() for column in raw.values()), strict=True)
+    )
+    assert set(zip(*(c.tolist() for c in direct.numbers.values()), strict=True)) <= rows
+    assert len(direct.numbers) == len(raw)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.reporting import (
+    AnomalousEvent,
     ReportContents,
     all_plots,
     anomalous_event_panels,
@@ -18,6 +20,7 @@ from tnt_coffea.reporting import (
     true_shapes,
 )
 from tnt_coffea.reporting.cuts import cutflow, selection_flow
+from tnt_coffea.reporting.tables import event_rows
 from tnt_coffea.taggers import Ranks
 
 
@@ -50,6 +53,24 @@ def test_the_most_anomalous_events_come_in_order(search):
         assert observables["tau21"] == search.sample.columns[f"{jet}_tau21"][row]
         image = search.sample.images(jet, rows[:1])[0, 0]
         np.testing.assert_array_equal(first.jets[jet].image, image)
+
+
+def test_events_that_an_experiment_numbered_can_be_looked_up(search):
+    numbers = {
+        name: np.arange(len(search.sample), dtype=np.uint64) + start
+        for name, start in (("run", 300_000), ("luminosityBlock", 7), ("event", 2**40))
+    }
+    sample = replace(search.sample, numbers=numbers)
+
+    (first,) = anomalous_events(sample, search.ranks["tnt"], count=1)
+
+    row = np.argmax(search.ranks["tnt"].both)
+    known = f"{300_000 + row}:{7 + row}:{2**40 + row}"
+    assert event_rows([first])[0]["run:luminosityBlock:event"] == known
+    assert AnomalousEvent.from_dict(json.loads(json.dumps(first.to_dict()))) == first
+    (unknown,) = anomalous_events(search.sample, search.ranks["tnt"], count=1)
+    assert "event id" in event_rows([unknown])[0]
+    assert "run:luminosityBlock:event" not in event_rows([unknown])[0]
 
 
 def test_equal_ranks_go_by_event_id(search):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.jets.images import SparseImages
 from tnt_coffea.storage import written
@@ -41,7 +42,10 @@ __all__ = [
 SCHEMA_VERSION = "2"
 _EVENT = ("event_id", "weight", "label")
 FIELDS = frozenset((*_EVENT, "m_jj"))
-"""What every skim holds; `flat_columns` and `image_columns` name what its settings add."""
+"""What every skim holds; `flat_columns` and `image_columns` name what its settings add.
+
+A part also holds those of `NUMBERS` that its source has.
+"""
 
 
 def flat_columns(settings: SkimSettings) -> tuple[str, ...]:
@@ -76,6 +80,9 @@ class Sample:
         `heavy_image_index` and the like: (event, pixel) jagged. Empty without images.
     settings
         How the dijets and images were made.
+    numbers
+        (event,) uint64 by name, those of run, luminosityBlock and event that the sources have
+        and that were asked for.
     """
 
     event_id: npt.NDArray[np.uint64]
@@ -84,6 +91,7 @@ class Sample:
     columns: Mapping[str, npt.NDArray[Any]]
     pixels: Mapping[str, ak.Array]
     settings: SkimSettings
+    numbers: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -111,7 +119,9 @@ class Sample:
         return self.settings.images
 
     @classmethod
-    def read(cls, paths: Iterable[str | Path], *, truth: bool = False) -> Sample:
+    def read(
+        cls, paths: Iterable[str | Path], *, truth: bool = False, numbers: bool = False
+    ) -> Sample:
         """Return the dijets of all parts in the order of their ids.
 
         Parameters
@@ -120,6 +130,8 @@ class Sample:
             Parts of one skim.
         truth
             Read the labels too. Evaluation asks for them, nothing else does.
+        numbers
+            Read the experiment's numbers of the events too, those that all parts hold.
 
         Raises
         ------
@@ -128,12 +140,14 @@ class Sample:
         """
         import pyarrow as pa
 
+        parts = sorted(map(Path, paths))
+        known = _numbers_in_all(parts) if numbers else ()
         tables, settings = [], set()
-        for path in sorted(map(Path, paths)):
+        for path in parts:
             made = settings_of(path)
             settings.add(made.model_dump_json())
             names = [name for name in _columns(made) if truth or name != "label"]
-            tables.append(_rows(path, names))
+            tables.append(_rows(path, (*names, *known)))
         if len(settings) != 1:
             msg = (
                 "no part of a skim was given"
@@ -156,6 +170,7 @@ class Sample:
             label=self.label[which],
             columns={name: column[which] for name, column in self.columns.items()},
             pixels={name: column[which] for name, column in self.pixels.items()},
+            numbers={name: column[which] for name, column in self.numbers.items()},
         )
 
     def images(
@@ -189,7 +204,10 @@ class Sample:
         )
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of everything but the labels, in the order of the ids."""
+        """Return the SHA-256 of all that training may use, in the order of the ids.
+
+        Labels and the experiment's numbers have no part in it.
+        """
         order = np.argsort(self.event_id, kind="stable")
         state = hashlib.sha256(self.settings.digest().encode())
         arrays = [
@@ -210,6 +228,16 @@ def _columns(settings: SkimSettings) -> tuple[str, ...]:
     return (*_EVENT, *flat_columns(settings), *image_columns(settings))
 
 
+def _numbers_in_all(paths: Sequence[Path]) -> tuple[str, ...]:
+    import pyarrow.parquet as pq
+
+    known = set(NUMBERS)
+    for path in paths:
+        with _reading(path):
+            known &= set(pq.read_schema(path).names)
+    return tuple(name for name in NUMBERS if name in known)
+
+
 def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
     """Return the skim's columns as a `Sample`; without a `label` column the labels are -1.
 
@@ -221,8 +249,8 @@ def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
         How the dijets and images were made.
     """
     event_id = ak.to_numpy(events["event_id"]).astype(np.uint64)
-    known = "label" in (events.fields if isinstance(events, ak.Array) else events)
-    label = ak.to_numpy(events["label"]) if known else np.full(len(event_id), -1)
+    there = set(events.fields if isinstance(events, ak.Array) else events)
+    label = ak.to_numpy(events["label"]) if "label" in there else np.full(len(event_id), -1)
     return Sample(
         event_id=event_id,
         weight=ak.to_numpy(events["weight"]).astype(np.float64),
@@ -233,6 +261,9 @@ def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
             for name in image_columns(settings)
         },
         settings=settings,
+        numbers={
+            name: ak.to_numpy(events[name]).astype(np.uint64) for name in NUMBERS if name in there
+        },
     )
 
 
@@ -252,6 +283,7 @@ def write_part(path: Path, sample: Sample) -> None:
             "event_id": sample.event_id,
             "weight": sample.weight,
             "label": sample.label,
+            **sample.numbers,
             **sample.columns,
             **{name: _arrow_list(column) for name, column in sample.pixels.items()},
         },

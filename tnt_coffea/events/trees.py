@@ -1,4 +1,4 @@
-"""ROOT trees: what a file holds, and ranges of its branches, with errors that name the file."""
+"""ROOT trees and RNTuples: what a file holds, and ranges of it, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import awkward as ak
 from tnt_coffea.errors import InputError
 
 __all__ = ["branches", "entries", "nano_events", "read", "tree_holds", "where"]
+
+_TREES = frozenset({"TTree", "ROOT::RNTuple"})
 
 
 def tree_holds(path: Path, tree: str, *alternatives: Iterable[str]) -> bool:
@@ -33,9 +35,9 @@ def tree_holds(path: Path, tree: str, *alternatives: Iterable[str]) -> bool:
 
 
 def branches(path: Path, tree: str) -> frozenset[str]:
-    """Return the names of a tree's branches; none where there is no such tree."""
+    """Return the names of a tree's branches or an RNTuple's fields; none where it is not there."""
     with _reading(path) as file:
-        if tree not in file or file.classname_of(tree) != "TTree":
+        if tree not in file or file.classname_of(tree) not in _TREES:
             return frozenset()
         return frozenset(file[tree].keys(full_paths=False))
 

@@ -52,7 +52,7 @@ def report(
     path = Path(path)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
-        sample = skim.sample(truth=True)
+        sample = skim.sample(truth=True, numbers=True)
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
         scored = _scored(ranks)
         if not scored.all():  # folds that only train, in split and prequential mode

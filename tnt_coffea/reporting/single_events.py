@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,12 +60,15 @@ class AnomalousEvent:
         GeV.
     jets
         `heavy` and `light`.
+    numbers
+        Run, luminosityBlock and event, those that the sources have.
     """
 
     event_id: str
     fold: int
     m_jj: float
     jets: Mapping[str, AnomalousJet]
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rank(self) -> float:
@@ -127,6 +130,7 @@ def anomalous_events(sample: Sample, ranks: Ranks, count: int = 8) -> tuple[Anom
             fold=int(ranks.fold[row]),
             m_jj=float(sample.m_jj[row]),
             jets={jet: found(jet, i, row) for jet in JETS},
+            numbers={name: int(column[row]) for name, column in sample.numbers.items()},
         )
         for i, row in enumerate(rows)
     )

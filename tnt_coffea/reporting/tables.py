@@ -163,6 +163,11 @@ def event_rows(events: Iterable[AnomalousEvent]) -> list[dict[str, str]]:
             },
             "quantile": " / ".join(f"{jet.quantile:.4f}" for jet in event.jets.values()),
             "fold": f"{event.fold}",
+            **(
+                {":".join(event.numbers): ":".join(map(str, event.numbers.values()))}
+                if event.numbers
+                else {}
+            ),
             "event id": event.event_id,
         }
         for number, event in enumerate(events, start=1)
