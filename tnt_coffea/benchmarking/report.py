@@ -76,7 +76,7 @@ class FileTimes:
         if "literal" in one:
             faster = one["literal"] / one["images"]
             yield Ratio("literal script / file to two images", faster, 30.0, at_most=False)
-            for manner in ("literal by columns", "literal on numpy"):
+            for manner in ("literal by rows", "literal on numpy"):
                 yield Ratio(f"{manner} / file to two images", one[manner] / one["images"])
         if "energyflow" in one:
             yield Ratio("EnergyFlow's pixelate / our images", one["energyflow"] / one["pixels"])
