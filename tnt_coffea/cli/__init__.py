@@ -11,6 +11,7 @@ from tnt_coffea.cli.benchmarks import benchmark
 from tnt_coffea.cli.chains import demo, run
 from tnt_coffea.cli.completion import completion
 from tnt_coffea.cli.conversion import convert
+from tnt_coffea.cli.evaluation import evaluate
 from tnt_coffea.cli.files import inspect
 from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
@@ -35,4 +36,7 @@ def main(debug: bool) -> None:
 
 main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
-main.add_section("Looking and preparing", [inspect, convert, config, models, benchmark, completion])
+main.add_section(
+    "Looking and preparing",
+    [evaluate, inspect, convert, config, models, benchmark, completion],
+)

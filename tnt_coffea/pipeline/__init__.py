@@ -7,6 +7,7 @@ which no result depends on.
 
 from __future__ import annotations
 
+from tnt_coffea.pipeline.comparing import compare_methods
 from tnt_coffea.pipeline.evaluation import report
 from tnt_coffea.pipeline.fitting import fit
 from tnt_coffea.pipeline.folders import (
@@ -26,6 +27,7 @@ from tnt_coffea.pipeline.training import train, training_costs
 __all__ = [
     "OUT",
     "STAGES",
+    "compare_methods",
     "fit",
     "generate",
     "generate_stage",

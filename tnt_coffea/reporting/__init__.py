@@ -6,6 +6,9 @@ Matplotlib, jinja2 and rich come in with the first figure, page or table.
 from __future__ import annotations
 
 from tnt_coffea.reporting.anomalous_jets import JetImages, mean_image_panels, mean_images
+from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
+from tnt_coffea.reporting.comparison_figures import comparison_plots
+from tnt_coffea.reporting.comparison_table import comparison_table
 from tnt_coffea.reporting.contents import ReportContents
 from tnt_coffea.reporting.correlations import (
     RankCorrelation,
@@ -54,10 +57,13 @@ from tnt_coffea.reporting.wording import headline
 __all__ = [
     "AnomalousEvent",
     "AnomalousJet",
+    "Band",
+    "Comparison",
     "Evaluation",
     "EventViews",
     "JetImages",
     "JetShapes",
+    "MethodFigures",
     "PlaneView",
     "Plot",
     "RankCorrelation",
@@ -73,6 +79,9 @@ __all__ = [
     "anomalous_events",
     "channel_spectra",
     "closure_by_mass",
+    "compare",
+    "comparison_plots",
+    "comparison_table",
     "correlation_by_mass",
     "evaluate",
     "event_views",

@@ -1,0 +1,92 @@
+"""Trained methods side by side, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tnt_coffea import pipeline
+from tnt_coffea.cli import main
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.products import Skim, Taggers
+
+
+def evaluated(out: Path, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["evaluate", "--out", str(out), *arguments])
+    return done.exit_code, done.output
+
+
+@pytest.fixture(scope="module")
+def search(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished search, to write into."""
+    out = tmp_path_factory.mktemp("evaluated") / "search"
+    shutil.copytree(workspace, out)
+    return out
+
+
+def test_evaluate_writes_table_plots_and_numbers(search: Path) -> None:
+    code, output = evaluated(search)
+    assert code == 0, output
+    found = json.loads((search / "evaluate" / "comparison.json").read_text())
+    taggers = Taggers.load(search / "train")
+    assert set(found["methods"]) == set(taggers.sets)
+    for name, method in found["methods"].items():
+        auc = method["bands"]["auc_both"]
+        assert 0 < auc["median"] < 1
+        assert auc["seeds"] == 1
+        assert f"{auc['median']:.3f}" in output, name
+    for name in ("roc", "improvement", "sculpting"):
+        for suffix in ("png", "pdf", "json"):
+            assert (search / "evaluate" / f"comparison-{name}.{suffix}").stat().st_size > 0
+
+
+def test_trainings_of_one_method_are_a_band_and_references_are_marked(
+    search: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(search / "train", again)
+    taggers = Taggers.load(again)
+    name, first = next(iter(taggers.sets.items()))
+    (again / "references" / "best").mkdir(parents=True)
+    reference = replace(first, name="best", reference=True, quantiles=None)
+    sample = Skim.load(search / "skim").sample()
+    config = SearchConfig.from_yaml(search / "config.yaml").search
+    reference = reference.calibrated(sample, config.fit_range, config.efficiencies)
+    reference.save(again / "references" / "best")
+    code, output = evaluated(search, "--taggers", str(search / "train"), "--taggers", str(again))
+    assert code == 0, output
+    found = json.loads((search / "evaluate" / "comparison.json").read_text())
+    assert found["methods"][name]["bands"]["auc_both"]["seeds"] == 2
+    assert found["truth"] == ["best"]
+    assert "best*" in output
+
+
+def test_events_without_truth_are_refused(search: Path) -> None:
+    skim = Skim.load(search / "skim")
+    taggers = Taggers.load(search / "train")
+    settings = SearchConfig.from_yaml(search / "config.yaml").search
+    unknown = _Unknown(skim.parts, skim.content, skim.duplicates, skim.accounting)
+    with pytest.raises(TaggerError, match="no labels"):
+        pipeline.compare_methods(unknown, [("seed 1", taggers)], settings)
+
+
+def test_two_trainings_of_one_name_are_refused(search: Path) -> None:
+    code, output = evaluated(search, *2 * ("--taggers", str(search / "train")))
+    assert code == TaggerError.exit_code
+    assert "name them apart" in output
+    assert "Traceback" not in output
+
+
+class _Unknown(Skim):
+    """A skim of events whose truth nobody knows."""
+
+    def sample(self, *, truth: bool = False, numbers: bool = False):
+        made = super().sample(truth=truth, numbers=numbers)
+        return replace(made, label=np.full(len(made), -1, np.int8))

@@ -1,0 +1,312 @@
+"""Methods against each other on the same events, over seeds; uses the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.config import MassRange
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.events.skim import Sample
+from tnt_coffea.reporting.evaluation import improvement_uncertainty
+from tnt_coffea.reporting.roc import Roc, roc_curve
+from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting
+from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
+from tnt_coffea.taggers import Ranks
+
+__all__ = [
+    "EFFICIENCIES",
+    "Band",
+    "Comparison",
+    "Dependence",
+    "Improvement",
+    "MethodFigures",
+    "band",
+    "compare",
+    "method_figures",
+]
+
+BoolArray = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
+
+EFFICIENCIES = (1.0, 0.1, 0.05, 0.03, 0.01)
+"""Background efficiencies at which methods are compared."""
+_GRID = 60
+"""Bins a quantile in the plane that correlations are computed from."""
+_FEWEST = 10
+"""Background events below which an improvement is not quoted."""
+_LOOSE = 0.2
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What a selection of a share of the background in the window is worth.
+
+    Attributes
+    ----------
+    efficiency
+        Share of the background in the window that is kept.
+    value, uncertainty
+        eps_S / sqrt(eps_B) and its statistical uncertainty; None with fewer than 10
+        background events, or no signal, left.
+    """
+
+    efficiency: float
+    value: float | None
+    uncertainty: float | None
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How far the quantiles of the two jets depend on each other on background.
+
+    Attributes
+    ----------
+    pearson, spearman, distance
+        Coefficients; the last is 0 only for independent scores, and about n^-1/2 for n events.
+    tail
+        Events with both quantiles in their top 10 % over what independence gives: 1 without
+        correlation.
+    tail_uncertainty
+        Its Poisson uncertainty.
+    """
+
+    pearson: float
+    spearman: float
+    distance: float
+    tail: float
+    tail_uncertainty: float
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """One training of a method on the test events.
+
+    Attributes
+    ----------
+    rocs
+        `heavy`, `light`, `both` in the fit range and `both_in_window`.
+    signal_kept
+        Share of the signal where 20 % of the background is kept, by jet.
+    improvements, sculpting
+        One an efficiency.
+    dependence
+        None for a method with one score an event.
+    """
+
+    rocs: Mapping[str, Roc]
+    signal_kept: Mapping[str, float]
+    improvements: tuple[Improvement, ...]
+    sculpting: tuple[Sculpting, ...]
+    dependence: Dependence | None
+
+    def numbers(self) -> dict[str, float | None]:
+        """Return the figures that tables show and bands are made of, by name."""
+        found: dict[str, float | None] = {f"auc_{name}": roc.auc for name, roc in self.rocs.items()}
+        found |= {f"signal_kept_{name}": share for name, share in self.signal_kept.items()}
+        found |= {f"improvement_{i.efficiency:g}": i.value for i in self.improvements}
+        found |= {f"sculpting_p_{s.efficiency:g}": s.p_value for s in self.sculpting}
+        if self.dependence is not None:
+            found |= asdict(self.dependence)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A figure over seeds: median and the central 68 %, linear between order statistics."""
+
+    median: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods on the same events.
+
+    Attributes
+    ----------
+    window, fit_range
+        In m_jj [GeV].
+    signal, background
+        Events in the fit range.
+    methods
+        One or more trainings by method; each has a name, as its seed.
+    truth
+        Methods that were trained with the truth.
+    """
+
+    window: tuple[float, float]
+    fit_range: tuple[float, float]
+    signal: int
+    background: int
+    methods: Mapping[str, Mapping[str, MethodFigures]]
+    truth: tuple[str, ...] = ()
+
+    def bands(self, method: str) -> dict[str, Band]:
+        """Return every figure of a method over its trainings; those that lack one are left out."""
+        rows = [figures.numbers() for figures in self.methods[method].values()]
+        names = [name for name in rows[0] if all(row.get(name) is not None for row in rows)]
+        return {name: band([float(row[name] or 0.0) for row in rows]) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, bands included."""
+        return {
+            "window": list(self.window),
+            "fit_range": list(self.fit_range),
+            "signal": self.signal,
+            "background": self.background,
+            "truth": list(self.truth),
+            "methods": {
+                name: {
+                    "trainings": {seed: found.to_dict() for seed, found in trainings.items()},
+                    "bands": {figure: asdict(b) for figure, b in self.bands(name).items()},
+                }
+                for name, trainings in self.methods.items()
+            },
+        }
+
+
+def band(values: Sequence[float]) -> Band:
+    """Return the median of values and their central 68 %."""
+    low, median, high = np.quantile(np.asarray(values, dtype=float), (0.16, 0.5, 0.84))
+    return Band(float(median), float(low), float(high), len(values))
+
+
+def compare(
+    sample: Sample,
+    ranks: Mapping[str, Mapping[str, Ranks]],
+    window: MassRange,
+    fit_range: MassRange,
+    truth: Sequence[str] = (),
+) -> Comparison:
+    """Return every training of every method on the same events.
+
+    Parameters
+    ----------
+    sample
+        Read with `truth=True`; every event in the fit range has a label.
+    ranks
+        Out-of-fold quantiles of the sample's events, by method and training.
+    window, fit_range
+        Ranges in m_jj, lower edge included.
+    truth
+        Methods that were trained with the truth.
+
+    Raises
+    ------
+    TaggerError
+        A label is missing, the window lacks signal or background, or ranks are of another sample.
+    """
+    in_fit = (sample.m_jj >= fit_range.low) & (sample.m_jj < fit_range.high)
+    signal = sample.label > 0
+    in_window = in_fit & (sample.m_jj >= window.low) & (sample.m_jj < window.high)
+    if (sample.label[in_fit] < 0).any():
+        msg = "methods are compared on events whose truth is known; these have no labels"
+        raise TaggerError(msg)
+    if not (signal & in_window).any() or not (~signal & in_window).any():
+        msg = f"the window {window.name} GeV lacks signal or background: nothing to compare"
+        raise TaggerError(msg)
+    for method, trainings in ranks.items():
+        for training, found in trainings.items():
+            if len(found.fold) != len(sample) or np.isnan(found.both[in_fit]).any():
+                msg = f"{method}, {training}: the ranks are not those of all events compared"
+                raise TaggerError(msg)
+    return Comparison(
+        window=(window.low, window.high),
+        fit_range=(fit_range.low, fit_range.high),
+        signal=int((signal & in_fit).sum()),
+        background=int((~signal & in_fit).sum()),
+        methods={
+            method: {
+                training: method_figures(sample, found, in_fit, in_window)
+                for training, found in trainings.items()
+            }
+            for method, trainings in ranks.items()
+        },
+        truth=tuple(truth),
+    )
+
+
+def method_figures(
+    sample: Sample, ranks: Ranks, in_fit: BoolArray, in_window: BoolArray
+) -> MethodFigures:
+    """Return the figures of one training.
+
+    Parameters
+    ----------
+    sample
+        Read with `truth=True`.
+    ranks
+        Quantiles of the sample's events.
+    in_fit, in_window
+        (event,) which events are in the fit range, and in the window.
+    """
+    signal = sample.label > 0
+    choices = {
+        "heavy": (ranks.heavy, in_fit),
+        "light": (ranks.light, in_fit),
+        "both": (ranks.both, in_fit),
+        "both_in_window": (ranks.both, in_window),
+    }
+    rocs = {
+        name: roc_curve(score[rows], signal[rows], sample.weight[rows])
+        for name, (score, rows) in choices.items()
+    }
+    background = in_fit & ~signal
+    dependence = None
+    if not np.array_equal(ranks.heavy[in_fit], ranks.light[in_fit]):
+        dependence = _dependence(ranks.heavy[background], ranks.light[background])
+    return MethodFigures(
+        rocs=rocs,
+        signal_kept={name: _kept(roc, _LOOSE) for name, roc in rocs.items()},
+        improvements=tuple(
+            _improvement(efficiency, ranks.both[in_window], signal[in_window])
+            for efficiency in EFFICIENCIES
+        ),
+        sculpting=tuple(
+            sculpting(efficiency, ranks.both[background], sample.m_jj[background])
+            for efficiency in EFFICIENCIES
+            if efficiency < 1
+        ),
+        dependence=dependence,
+    )
+
+
+def _kept(roc: Roc, false_positive: float) -> float:
+    return float(np.interp(false_positive, roc.false_positive, roc.true_positive))
+
+
+def _improvement(efficiency: float, score: Float64Array, signal: BoolArray) -> Improvement:
+    passed = passing(score[~signal], efficiency)(score)
+    counts = [(int((passed & kind).sum()), int(kind.sum())) for kind in (signal, ~signal)]
+    eps_signal, eps_background = (kept / n for kept, n in counts)
+    if counts[1][0] < _FEWEST or not eps_signal:
+        return Improvement(efficiency, None, None)
+    uncertainty = improvement_uncertainty(eps_signal, eps_background, counts[0][1], counts[1][1])
+    return Improvement(efficiency, eps_signal / float(np.sqrt(eps_background)), uncertainty)
+
+
+def _dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
+    bins = np.linspace(0, 1, _GRID + 1)
+    ranked = [np.argsort(np.argsort(q, kind="stable"), kind="stable") for q in (heavy, light)]
+    table = np.histogram2d(heavy, light, (bins, bins))[0]
+    middle = 0.5 * (bins[1:] + bins[:-1])
+    top = [rank >= 0.9 * len(rank) for rank in ranked]
+    found, expected = int((top[0] & top[1]).sum()), top[0].sum() * top[1].mean()
+    return Dependence(
+        pearson=pearson(table, middle, middle),
+        spearman=spearman(table),
+        distance=distance_correlation(table, middle, middle),
+        tail=float(found / expected),
+        tail_uncertainty=float(np.sqrt(max(found, 1)) / expected),
+    )

@@ -1,0 +1,202 @@
+"""Figures of methods against each other, with bands over their trainings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tnt_coffea.reporting.comparison import Comparison
+from tnt_coffea.reporting.figures import Plot, Section
+from tnt_coffea.reporting.style import COLOURS, GREY, logarithmic, new_figure, styled
+from tnt_coffea.reporting.wording import set_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["comparison_plots", "improvement_bands", "roc_bands", "sculpting_panels"]
+
+_LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
+_SHOWN = (0.1, 0.05, 0.01)
+PANELS_IN_A_ROW = 3
+
+
+def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
+    n = len(COLOURS)
+    return {
+        name: (COLOURS[i % n], _LINES[i // n % len(_LINES)])
+        for i, name in enumerate(comparison.methods)
+    }
+
+
+def _label(comparison: Comparison, method: str) -> str:
+    trainings = len(comparison.methods[method])
+    truth = ", uses the truth" if method in comparison.truth else ""
+    return f"{set_name(method)}{truth}{f' ({trainings} trainings)' if trainings > 1 else ''}"
+
+
+@styled
+def roc_bands(comparison: Comparison) -> Figure:
+    """Return background rejection against signal efficiency, both jets, in the fit range.
+
+    Lines are medians over trainings, bands their central 68 %.
+    """
+    figure = new_figure(6.6, 5.0)
+    axes = figure.subplots()
+    share = np.linspace(0.02, 1, 150)
+    for name, (colour, line) in _styles(comparison).items():
+        curves = []
+        for found in comparison.methods[name].values():
+            roc = found.rocs["both"]
+            passed = np.interp(share, roc.true_positive, roc.false_positive)
+            curves.append(1 / np.maximum(passed, 1 / roc.n_background))
+        low, median, high = np.quantile(curves, (0.16, 0.5, 0.84), axis=0)
+        axes.plot(share, median, color=colour, ls=line, label=_label(comparison, name))
+        axes.fill_between(share, low, high, color=colour, alpha=0.2, lw=0)
+    axes.plot(share, 1 / share, color=GREY, lw=1, label="guessing")
+    axes.set(
+        xlim=(0, 1),
+        yscale="log",
+        xlabel=r"signal efficiency $\epsilon_S$ [1]",
+        ylabel=r"background rejection $1/\epsilon_B$ [1]",
+    )
+    axes.set_ylim(bottom=1)
+    logarithmic(axes.yaxis)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def improvement_bands(comparison: Comparison) -> Figure:
+    """Return eps_S / sqrt(eps_B) in the window against the background kept.
+
+    Points are medians over trainings, bars their central 68 % or, where that is wider, the
+    median's statistical uncertainty.
+    """
+    figure = new_figure(6.6, 5.0)
+    axes = figure.subplots()
+    for i, (name, (colour, line)) in enumerate(_styles(comparison).items()):
+        trainings = list(comparison.methods[name].values())
+        points = []
+        for k, one in enumerate(trainings[0].improvements):
+            values = [found.improvements[k].value for found in trainings]
+            errors = [found.improvements[k].uncertainty for found in trainings]
+            if None in values or one.efficiency == 1:
+                continue
+            low, median, high = np.quantile(np.array(values, float), (0.16, 0.5, 0.84))
+            error = float(np.median(np.array(errors, float)))
+            bar = (max(median - low, error), max(high - median, error))
+            points.append((one.efficiency, float(median), *bar))
+        if not points:
+            continue
+        x, y, below, above = np.array(points).T
+        shifted = x * 1.04 ** (i - len(comparison.methods) / 2)
+        axes.errorbar(
+            shifted,
+            y,
+            yerr=(below, above),
+            color=colour,
+            ls=line,
+            marker="o",
+            ms=4,
+            label=_label(comparison, name),
+        )
+    axes.axhline(1, color=GREY, lw=1, label="no selection")
+    axes.set(
+        xscale="log",
+        xlabel=r"background kept in the window $\epsilon_B$ [1]",
+        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$ [1]",
+    )
+    axes.set_ylim(bottom=0)
+    logarithmic(axes.xaxis)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def sculpting_panels(comparison: Comparison) -> Figure:
+    """Return the background's spectrum after a selection over that before, a panel a method.
+
+    The first training of each; flat is one.
+    """
+    names = list(comparison.methods)
+    columns = min(len(names), PANELS_IN_A_ROW)
+    rows = -(-len(names) // columns)
+    figure = new_figure(max(4.6, 2.9 * columns + 0.4), 2.5 * rows + 0.8)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for panel, name in zip(panels.ravel(), names, strict=False):
+        first = next(iter(comparison.methods[name].values()))
+        shown = [found for found in first.sculpting if found.efficiency in _SHOWN]
+        for colour, found in zip(COLOURS, shown, strict=False):
+            edges = np.array(found.edges)
+            panel.errorbar(
+                0.5 * (edges[1:] + edges[:-1]) / 1000,
+                found.ratio,
+                xerr=0.5 * np.diff(edges) / 1000,
+                yerr=found.uncertainty,
+                fmt="o",
+                ms=3,
+                color=colour,
+                label=f"{100 * found.efficiency:g} % kept",
+            )
+        panel.axhline(1, color=GREY, lw=1)
+        panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
+        truth = " (truth)" if name in comparison.truth else ""
+        panel.set_title(f"{set_name(name)}{truth}", fontsize=10)
+    for panel in panels.ravel()[len(names) :]:
+        panel.remove()
+    panels[0, 0].set_ylim(0, 2.5)
+    for panel in panels[-1]:
+        panel.set_xlabel(r"$m_{jj}$ [TeV]")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("share kept / mean [1]")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def comparison_plots(comparison: Comparison) -> list[Plot]:
+    """Return all figures of a comparison with captions and numbers."""
+    numbers = comparison.to_dict()["methods"]
+
+    def data(*wanted: str) -> dict[str, object]:
+        return {
+            method: {
+                training: {name: found[name] for name in wanted}
+                for training, found in rows["trainings"].items()
+            }
+            for method, rows in numbers.items()
+        }
+
+    truth = " Methods marked so were trained with the truth."
+    return [
+        Plot(
+            "comparison-roc",
+            "Background rejection of all methods",
+            "Both jets above the same quantile, in the fit range; medians over trainings with the "
+            f"central 68 %.{truth}",
+            roc_bands(comparison),
+            data("rocs"),
+            Section.TRUTH,
+            "Curves of background rejection against signal efficiency, one for each method.",
+        ),
+        Plot(
+            "comparison-improvement",
+            "Significance improvement of all methods",
+            "In the mass window; medians over trainings, with the wider of their central 68 % and "
+            f"the statistical uncertainty.{truth}",
+            improvement_bands(comparison),
+            data("improvements"),
+            Section.TRUTH,
+            "Points of significance improvement against background efficiency for each method.",
+        ),
+        Plot(
+            "comparison-sculpting",
+            "Dijet mass of the background after and before",
+            f"Share kept in slices of m_jj over the share kept in all; flat is one.{truth}",
+            sculpting_panels(comparison),
+            data("sculpting"),
+            Section.TRUTH,
+            "A panel for each method with the ratio of background spectra in m_jj.",
+        ),
+    ]
