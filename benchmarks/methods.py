@@ -1,24 +1,30 @@
-"""Every method on the same events: the comparisons of arXiv:2002.12376 on a small sample.
+"""Every method on the same events: the comparisons of arXiv:2002.12376, one cell at a time.
 
-    python benchmarks/methods.py events.h5 study-output --seeds 1 2 3 --network trees
+    python -P benchmarks/methods.py OUT --background qcd.h5 --signal signal.h5 \
+        --events 100000 --share 0.09 --seeds 1 2 3 --network trees
 
-Figure 2 (AUC of TNT, TNT + m_jj, CWoLa hunting, autoencoders and the supervised
-references), figure 4 (correlation of the two scores on background, TNT against pure
-CWoLa) and figure 7 (retraining with the same jet). Every event is scored out of fold. A
-study that was stopped goes on where it was; the figures are in `methods-NETWORK.json`.
-Truth decides nothing here but the figures, and the methods marked with it.
+A cell is a number of background events, a share of signal and a kind of network. Every
+event is scored out of fold; a study that was stopped goes on where it was. Figures of all
+trainings and their bands over seeds are in `OUT/methods-NETWORK-SIZE-SHARE.json`, with what
+is needed to repeat them. Truth decides nothing here but the figures, and the methods marked
+with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import h5py
+import hdf5plugin
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +38,8 @@ from tnt_coffea.config import (
     TrainSettings,
 )
 from tnt_coffea.execution import map_tasks
+from tnt_coffea.reporting import MethodFigures, compare
+from tnt_coffea.reporting.comparison import band
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import cross_validate, method_of
 
@@ -44,6 +52,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "autoencoder": ("autoencoder", {}),
     "TNT": ("tnt", {"mass_window": False}),
     "TNT, 2 iterations": ("tnt", {"mass_window": False, "iterations": 2}),
+    "TNT, reweighted in pT": ("tnt", {"mass_window": False, "reweight": "pt"}),
     "TNT + m_jj": ("tnt", {}),
     "CWoLa hunting, both jets": ("cwola", {}),
     "CWoLa hunting, per jet": ("cwola_per_jet", {}),
@@ -53,7 +62,36 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "supervised, separate": ("supervised", {}),
     "supervised, both jets": ("supervised_both_jets", {}),
 }
-EFFICIENCIES = (0.1, 0.03)
+SHOWN = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "improvement_0.01", "pearson")
+
+
+def mixed(background: Path, signal: Path, events: int, share: float, path: Path) -> None:
+    """Write the first background events and as many of the first signal events as the share asks.
+
+    Parameters
+    ----------
+    background, signal
+        Files of `tnt-coffea generate`.
+    events
+        Background events.
+    share
+        Signal over all events.
+    path
+        What is written, in the same layout.
+    """
+    wanted = round(events * share / (1 - share))
+    with h5py.File(path, "w") as out:
+        parts = []
+        for source, n in ((background, events), (signal, wanted)):
+            with h5py.File(source) as file:
+                (name,) = (key for key, item in file.items() if isinstance(item, h5py.Dataset))
+                if len(file[name]) < n:
+                    msg = f"{source}: {len(file[name])} events, {n} are wanted"
+                    raise SystemExit(msg)
+                parts.append(file[name][:n])
+        out.create_dataset(
+            name, data=np.concatenate(parts), chunks=(256, parts[0].shape[1]), **hdf5plugin.Blosc()
+        )
 
 
 def configured(seed: int, network: str, method: str, tnt: dict[str, Any]) -> SearchConfig:
@@ -69,89 +107,110 @@ def configured(seed: int, network: str, method: str, tnt: dict[str, Any]) -> Sea
     return SearchConfig(seed=seed, train=training)
 
 
-def auc(signal: npt.NDArray[Any], background: npt.NDArray[Any]) -> float:
-    """Return the share of pairs in the right order, ties half."""
-    both = np.concatenate([signal, background])
-    _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    n, m = len(signal), len(background)
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+def trained(
+    paths: Sequence[Path], config: SearchConfig, resources: Resources, folder: Path
+) -> TaggerSet:
+    """Return the tagger set of a configuration's one method, without a quantile map."""
+    with resources.open() as executor:
 
+        def run_tasks(tasks: Any, function: Callable[..., Any]) -> Any:
+            return map_tasks(function, tasks, executor, f"Training {tasks[0].set_name}")
 
-def figures(sample: Any, outcomes: Sequence[Any], config: SearchConfig) -> dict[str, float]:
-    """Return the figures of one tagger set against truth, out of fold."""
+        sets = cross_validate(paths, config, run_tasks, folder)
     members = tuple(
         Member(Tagger.from_file(item.path), item.scope, item.scored, str(i))
-        for i, item in enumerate(outcomes)
+        for i, item in enumerate(sets[config.train.methods[0]])
     )
-    made = TaggerSet("study", config.train.folds, config.seed, members, reference=True)
-    made = made.calibrated(sample, config.search.fit_range, EFFICIENCIES)
-    ranks = made.ranks(sample)
-    signal, window = sample.label == 1, config.search.window
-    found = {
-        f"auc_{name}": auc(q[signal], q[~signal])
-        for name, q in (("heavy", ranks.heavy), ("light", ranks.light), ("both", ranks.both))
+    return TaggerSet("study", config.train.folds, config.seed, members, reference=True)
+
+
+def figures(sample: Any, made: TaggerSet, config: SearchConfig) -> MethodFigures:
+    """Return the figures of one tagger set against truth, out of fold."""
+    search = config.search
+    ranks = made.calibrated(sample, search.fit_range, ()).ranks(sample)
+    found = compare(sample, {"one": {"one": ranks}}, search.window, search.fit_range)
+    return found.methods["one"]["one"]
+
+
+def row(found: MethodFigures, seconds: float) -> dict[str, Any]:
+    """Return what is kept of a training: all figures but the curves."""
+    return {
+        "figures": found.numbers(),
+        "auc_uncertainty": {name: roc.auc_uncertainty for name, roc in found.rocs.items()},
+        "improvements": [asdict(one) for one in found.improvements],
+        "sculpting": [asdict(one) for one in found.sculpting],
+        "seconds": round(seconds, 1),
     }
-    inside = (sample.m_jj >= window.low) & (sample.m_jj < window.high)
-    for efficiency in EFFICIENCIES:
-        x = made.quantiles.x(efficiency) if made.quantiles else {}
-        kept = np.array([rank > x[t] for rank, t in zip(ranks.both, ranks.fold, strict=True)])
-        eps_s, eps_b = (float(kept[inside & which].mean()) for which in (signal, ~signal))
-        found[f"improvement_{efficiency:g}"] = eps_s / np.sqrt(eps_b) if eps_b else float("nan")
-    if made.scopes != ("event",):
-        heavy, light = ranks.heavy[~signal], ranks.light[~signal]
-        found["correlation"] = float(np.corrcoef(heavy, light)[0, 1])
-    tied = [item.history.get("tied", 0.0) for item in outcomes]
-    return found | {"tied": float(np.mean(tied))}
+
+
+def bands(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return median and central 68 % over seeds of every figure that all seeds have."""
+    numbers = [one["figures"] for one in rows.values()]
+    names = [name for name in numbers[0] if all(n.get(name) is not None for n in numbers)]
+    return {name: asdict(band([n[name] for n in numbers])) for name in names}
+
+
+def table(methods: dict[str, Any]) -> Table:
+    """Return medians and half the width of the 68 % bands."""
+    shown = Table("method", "seeds", *SHOWN)
+    for name, found in methods.items():
+        cells = [
+            f"{b['median']:.3f} +- {(b['high'] - b['low']) / 2:.3f}" if b else ""
+            for b in (found["bands"].get(column) for column in SHOWN)
+        ]
+        mark = " (truth)" if method_of(VARIANTS[name][0]).uses_truth else ""
+        shown.add_row(name + mark, ", ".join(found["trainings"]), *cells)
+    return shown
 
 
 def main() -> None:
-    """Train what is not there yet, and print the table after every method."""
+    """Train what is not there yet, and write and print the figures after every training."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("events", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--background", type=Path, required=True)
+    parser.add_argument("--signal", type=Path, required=True)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--share", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--network", choices=sorted(NETWORKS), default="trees")
     parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--executor", default="iterative")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    resources = Resources(executor=arguments.executor)
-    fileset = Fileset.from_paths({"data": [arguments.events]})
-    made = skim(fileset, SearchConfig(), out=arguments.out, resources=resources)
+    cell = f"{arguments.events // 1000}k-{100 * arguments.share:g}pct"
+    folder = arguments.out / cell
+    folder.mkdir(parents=True, exist_ok=True)
+    events = folder / "events.h5"
+    if not events.exists():
+        mixed(arguments.background, arguments.signal, arguments.events, arguments.share, events)
+    resources = Resources(executor=arguments.executor, workers=arguments.workers, progress=False)
+    made = skim(Fileset.from_paths({"data": [events]}), SearchConfig(), out=folder)
     sample = made.sample(truth=True)
-    record = arguments.out / f"methods-{arguments.network}.json"
-    done: dict[str, dict[str, Any]] = json.loads(record.read_text()) if record.exists() else {}
+    record = arguments.out / f"methods-{arguments.network}-{cell}.json"
+    done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {"methods": {}}
+    done |= {
+        "background": int((sample.label == 0).sum()),
+        "signal": int((sample.label == 1).sum()),
+        "skim": made.content,
+        "versions": {name: version(name) for name in ("tnt-coffea", "numpy", "keras")},
+        "machine": platform.machine(),
+    }
     paths = [path.resolve() for path in made.paths]
-    for name in arguments.only:
-        method, tnt = VARIANTS[name]
-        for seed in arguments.seeds:
-            if str(seed) in done.get(name, {}):
+    for seed in arguments.seeds:
+        for name in arguments.only:
+            method, tnt = VARIANTS[name]
+            rows = done["methods"].setdefault(name, {"trainings": {}, "bands": {}})
+            if str(seed) in rows["trainings"]:
                 continue
+            started = time.perf_counter()
             config = configured(seed, arguments.network, method, tnt)
-            with resources.open() as executor:
-
-                def run_tasks(tasks: Any, function: Callable[..., Any], on: Any = executor) -> Any:
-                    return map_tasks(function, tasks, on, f"Training {tasks[0].set_name}")
-
-                sets = cross_validate(paths, config, run_tasks, arguments.out / "taggers")
-            done.setdefault(name, {})[str(seed)] = figures(sample, sets[method], config)
+            tagger_set = trained(paths, config, resources, folder / "taggers")
+            seconds = time.perf_counter() - started
+            found = figures(sample, tagger_set, config)
+            rows["trainings"][str(seed)] = row(found, seconds)
+            rows["bands"] = bands(rows["trainings"])
             record.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
-        Console(width=140).print(table(done))
-
-
-def table(done: dict[str, dict[str, Any]]) -> Table:
-    """Return mean and half the spread over seeds of every figure."""
-    columns = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "correlation", "tied")
-    shown = Table("method", "seeds", *columns)
-    for name, seeds in done.items():
-        cells = []
-        for column in columns:
-            values = [row[column] for row in seeds.values() if column in row]
-            spread = f" +- {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.3f}{spread}" if values else "")
-        mark = " (truth)" if method_of(VARIANTS[name][0]).uses_truth else ""
-        shown.add_row(name + mark, ", ".join(seeds), *cells)
-    return shown
+        Console(width=140).print(table(done["methods"]))
 
 
 if __name__ == "__main__":
