@@ -33,6 +33,8 @@ from tnt_coffea.config import (
     ClassifierSettings,
     CwolaSettings,
     FoldSettings,
+    JetSettings,
+    SkimSettings,
     SupervisedSettings,
     TntSettings,
     TrainSettings,
@@ -40,6 +42,7 @@ from tnt_coffea.config import (
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.reporting import MethodFigures, compare
 from tnt_coffea.reporting.comparison import band
+from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import cross_validate, method_of
 
@@ -80,7 +83,7 @@ def mixed(background: Path, signal: Path, events: int, share: float, path: Path)
         What is written, in the same layout.
     """
     wanted = round(events * share / (1 - share))
-    with h5py.File(path, "w") as out:
+    with written(path) as partial, h5py.File(partial, "w") as out:
         parts = []
         for source, n in ((background, events), (signal, wanted)):
             with h5py.File(source) as file:
@@ -172,19 +175,22 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--share", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--order", choices=("mass", "random"), default="mass")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="trees")
     parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--executor", default="iterative")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     cell = f"{arguments.events // 1000}k-{100 * arguments.share:g}pct"
+    cell += "-random-order" if arguments.order == "random" else ""
     folder = arguments.out / cell
     folder.mkdir(parents=True, exist_ok=True)
     events = folder / "events.h5"
     if not events.exists():
         mixed(arguments.background, arguments.signal, arguments.events, arguments.share, events)
     resources = Resources(executor=arguments.executor, workers=arguments.workers, progress=False)
-    made = skim(Fileset.from_paths({"data": [events]}), SearchConfig(), out=folder)
+    jets = SkimSettings(jets=JetSettings(order=arguments.order))
+    made = skim(Fileset.from_paths({"data": [events]}), SearchConfig(skim=jets), out=folder)
     sample = made.sample(truth=True)
     record = arguments.out / f"methods-{arguments.network}-{cell}.json"
     done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {"methods": {}}

@@ -32,6 +32,7 @@ from tnt_coffea.config import (
     TntSettings,
     TrainSettings,
 )
+from tnt_coffea.storage import written
 
 TREES = ClassifierSettings(network="trees", input="features")
 MODES = {
@@ -123,7 +124,7 @@ def main() -> None:
             break
         folder = arguments.out / f"chain-{i:02d}"
         folder.mkdir(exist_ok=True)
-        with h5py.File(folder / "events.h5", "w") as file:
+        with written(folder / "events.h5") as partial, h5py.File(partial, "w") as file:
             file.create_dataset(name, data=rows, chunks=(256, rows.shape[1]), **hdf5plugin.Blosc())
         for mode in MODES:
             chains = done.setdefault(mode, {})
