@@ -16,8 +16,8 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from rich.table import Table
 
 from tnt_coffea import Fileset, Resources, SearchConfig, skim
 from tnt_coffea.config import (
+    AutoencoderSettings,
     ClassifierSettings,
     CwolaSettings,
     FoldSettings,
@@ -51,20 +52,38 @@ NETWORKS = {
     "trees": ClassifierSettings(network="trees", input="features"),
     "dense": ClassifierSettings(network="dense", input="features"),
 }
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "autoencoder": ("autoencoder", {}),
-    "TNT": ("tnt", {"mass_window": False}),
-    "TNT, 2 iterations": ("tnt", {"mass_window": False, "iterations": 2}),
-    "TNT, reweighted in pT": ("tnt", {"mass_window": False, "reweight": "pt"}),
-    "TNT + m_jj": ("tnt", {}),
-    "CWoLa hunting, both jets": ("cwola", {}),
-    "CWoLa hunting, per jet": ("cwola_per_jet", {}),
-    "same jet": ("same_jet", {"mass_window": False}),
-    "same jet, 3 iterations": ("same_jet", {"mass_window": False, "iterations": 3}),
-    "pure CWoLa": ("pure_cwola", {}),
-    "supervised, separate": ("supervised", {}),
-    "supervised, both jets": ("supervised_both_jets", {}),
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method, and what of its settings is not the default."""
+
+    method: str
+    tnt: Mapping[str, Any] = field(default_factory=dict)
+    autoencoder: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = {"mass_window": False}
+VARIANTS = {
+    "autoencoder": Variant("autoencoder"),
+    "TNT": Variant("tnt", PLAIN),
+    "TNT, 2 iterations": Variant("tnt", {**PLAIN, "iterations": 2}),
+    "TNT, reweighted in pT": Variant("tnt", {**PLAIN, "reweight": "pt"}),
+    "TNT + m_jj": Variant("tnt"),
+    "CWoLa hunting, both jets": Variant("cwola"),
+    "CWoLa hunting, per jet": Variant("cwola_per_jet"),
+    "same jet": Variant("same_jet", PLAIN),
+    "same jet, 3 iterations": Variant("same_jet", {**PLAIN, "iterations": 3}),
+    "pure CWoLa": Variant("pure_cwola"),
+    "supervised, separate": Variant("supervised"),
+    "supervised, both jets": Variant("supervised_both_jets"),
 }
+AUTOENCODERS = {
+    "autoencoder, 16 components": Variant("autoencoder", autoencoder={"latent": 16}),
+    "autoencoder, convolutional": Variant("autoencoder", autoencoder={"kind": "convolutional"}),
+    "autoencoder, variational": Variant("autoencoder", autoencoder={"kind": "variational"}),
+}
+ALL = VARIANTS | AUTOENCODERS
 SHOWN = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "improvement_0.01", "pearson")
 
 
@@ -97,13 +116,14 @@ def mixed(background: Path, signal: Path, events: int, share: float, path: Path)
         )
 
 
-def configured(seed: int, network: str, method: str, tnt: dict[str, Any]) -> SearchConfig:
+def configured(seed: int, network: str, variant: Variant) -> SearchConfig:
     """Return the settings of one training; two inner folds, to fit a small machine."""
     classifier = NETWORKS[network]
     training = TrainSettings(
         folds=FoldSettings(inner=2),
-        methods=(method,),
-        tnt=TntSettings(classifier=classifier, **tnt),
+        methods=(variant.method,),
+        autoencoder=AutoencoderSettings(**variant.autoencoder),
+        tnt=TntSettings(classifier=classifier, **variant.tnt),
         cwola=CwolaSettings(classifier=classifier),
         supervised=SupervisedSettings(classifier=classifier),
     )
@@ -141,7 +161,6 @@ def row(found: MethodFigures, seconds: float) -> dict[str, Any]:
         "figures": found.numbers(),
         "auc_uncertainty": {name: roc.auc_uncertainty for name, roc in found.rocs.items()},
         "improvements": [asdict(one) for one in found.improvements],
-        "sculpting": [asdict(one) for one in found.sculpting],
         "seconds": round(seconds, 1),
     }
 
@@ -161,7 +180,7 @@ def table(methods: dict[str, Any]) -> Table:
             f"{b['median']:.3f} +- {(b['high'] - b['low']) / 2:.3f}" if b else ""
             for b in (found["bands"].get(column) for column in SHOWN)
         ]
-        mark = " (truth)" if method_of(VARIANTS[name][0]).uses_truth else ""
+        mark = " (truth)" if method_of(ALL[name].method).uses_truth else ""
         shown.add_row(name + mark, ", ".join(found["trainings"]), *cells)
     return shown
 
@@ -177,7 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--order", choices=("mass", "random"), default="mass")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="trees")
-    parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--only", nargs="+", choices=sorted(ALL), default=list(VARIANTS))
     parser.add_argument("--executor", default="iterative")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -204,12 +223,11 @@ def main() -> None:
     paths = [path.resolve() for path in made.paths]
     for seed in arguments.seeds:
         for name in arguments.only:
-            method, tnt = VARIANTS[name]
             rows = done["methods"].setdefault(name, {"trainings": {}, "bands": {}})
             if str(seed) in rows["trainings"]:
                 continue
             started = time.perf_counter()
-            config = configured(seed, arguments.network, method, tnt)
+            config = configured(seed, arguments.network, ALL[name])
             tagger_set = trained(paths, config, resources, folder / "taggers")
             seconds = time.perf_counter() - started
             found = figures(sample, tagger_set, config)
