@@ -7,27 +7,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tnt_coffea.config import FoldSettings, ImageSettings, JetSettings, SkimSettings
+from tnt_coffea.config import JetSettings, SkimSettings
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
 from tnt_coffea.taggers.inputs import inputs_of
 
-SKIM = SkimSettings(images=ImageSettings(pixels=6))
-
-
-def card(**changes: Any) -> Card:
-    values = {
-        "method": "test",
-        "scope": "heavy",
-        "skim": SKIM,
-        "training_sample": "0" * 64,
-        "folds": FoldSettings(outer=2),
-        "fold_seed": 1,
-        "direct": (1,),
-        "ancestors": (1,),
-        "seed": 1,
-    }
-    return Card(**(values | changes))
+from .conftest import SKIM, card
 
 
 def features(*names: str, **changes: Any) -> Card:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tnt_coffea.reporting.comparison import Comparison
+from tnt_coffea.reporting.curves import rejection_scales
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.style import COLOURS, GREY, logarithmic, new_figure, styled
 from tnt_coffea.reporting.wording import set_name
@@ -54,14 +55,7 @@ def roc_bands(comparison: Comparison) -> Figure:
         axes.plot(share, median, color=colour, ls=line, label=_label(comparison, name))
         axes.fill_between(share, low, high, color=colour, alpha=0.2, lw=0)
     axes.plot(share, 1 / share, color=GREY, lw=1, label="guessing")
-    axes.set(
-        xlim=(0, 1),
-        yscale="log",
-        xlabel=r"signal efficiency $\epsilon_S$ [1]",
-        ylabel=r"background rejection $1/\epsilon_B$ [1]",
-    )
-    axes.set_ylim(bottom=1)
-    logarithmic(axes.yaxis)
+    rejection_scales(axes)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

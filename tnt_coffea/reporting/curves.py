@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["loss_curves", "roc_curves", "significance_improvement"]
+__all__ = ["loss_curves", "rejection_scales", "roc_curves", "significance_improvement"]
 
 _JETS = {"heavy": (0, (4, 1.5)), "light": (0, (1, 1.2)), "both": "-"}
 _FEWEST_BACKGROUND = 10
@@ -45,16 +45,21 @@ def roc_curves(evaluation: Evaluation) -> Figure:
         xlabel=r"background efficiency $\epsilon_B$ [1]",
         ylabel=r"signal efficiency $\epsilon_S$ [1]",
     )
-    rejection.set(
+    rejection_scales(rejection)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def rejection_scales(axes: Axes) -> None:
+    """Make axes those of background rejection against signal efficiency."""
+    axes.set(
         xlim=(0, 1),
         yscale="log",
         xlabel=r"signal efficiency $\epsilon_S$ [1]",
         ylabel=r"background rejection $1/\epsilon_B$ [1]",
     )
-    rejection.set_ylim(bottom=1)
-    logarithmic(rejection.yaxis)
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+    axes.set_ylim(bottom=1)
+    logarithmic(axes.yaxis)
 
 
 @styled
