@@ -262,7 +262,8 @@ def _fitted(
     mu: float | None = None,
     least: float = 0.0,
 ) -> Fits:
-    x = start.parameters()
+    movable = [c.background.movable(phi) for c, phi in zip(channels, start.phi, strict=True)]
+    x = replace(start, phi=tuple(movable)).parameters()
     shared = 1 + start.alpha.shape[1]
     # At mu = 0 the signal's nuisance parameters sit at their constraint.
     held = shared if mu == 0 else 0 if mu is None else 1
