@@ -76,11 +76,8 @@ class Reported:
 
     def full(self, channel: Channel) -> Array:
         """Return a channel's expectation in the fit with a signal, shape (bins,)."""
-        signal = channel.signal
-        if channel.template is not None:
-            signal = channel.template.varied(np.array([self.alpha]))[0][0]
         expected = channel.background.expected(self.phi(channel, self.test.best))
-        return np.asarray(expected + self.mu_hat * signal)
+        return np.asarray(expected + self.mu_hat * channel.moved_signal(np.array([self.alpha]))[0])
 
 
 def pyhf_test(channels: Sequence[Channel], check: Discovery) -> Reported:
