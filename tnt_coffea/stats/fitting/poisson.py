@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def discoveries(
     alpha = np.zeros((len(background), len(nuisance_names(channels))))
     background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
     null = background
-    fields = [np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)]
+    fields: list[Any] = [np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)]
     for start, rows in _starts(channels, observed, background):
         if not rows.size:
             continue
