@@ -5,9 +5,12 @@
 Every toy runs the whole choice that a search makes: order of the function by F-test on
 the bins outside the signal, fit without and with a signal. Each has a seed of its own, and
 its Z and status are stored, whatever they are; fits that failed stay in the denominator
-(they count as above the threshold, the worst they can be). Truths: the fitted family
-itself, a four-parameter function fitted with three, another family, and histograms of
-PYTHIA events before and after a selection, from a pool of which a toy uses less than 5 %.
+(they count as above the threshold, the worst they can be). Where a search would throw toys
+to calibrate its p-value, so does every toy here: 199 of its own background-only fit, fewer
+where ten of them have reached it, because p is above 5 % then whatever the others give.
+Truths: the fitted family itself, a four-parameter function fitted with three, another
+family, and histograms of PYTHIA events before and after a selection, from a pool of which
+a toy uses less than 5 %.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.families import FAMILIES
 from tnt_coffea.stats.fitting.orders import chosen_orders, outside_signal
 from tnt_coffea.stats.fitting.poisson import Channel
-from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats.fitting.signals import SignalShape, gaussian
 from tnt_coffea.stats.fitting.spectra import rebinned
+from tnt_coffea.stats.fitting.validity import why_not_asymptotic
 
 Array = NDArray[np.float64]
 
@@ -45,6 +49,9 @@ LEVEL, THRESHOLD = 0.05, 1.6448536
 INJECTED_SIGMAS = 3.0
 POOL_SHARE = 0.05
 SEED = 20260
+# Toys of a toy: p <= 5 % if at most 9 of 199 reach it.
+INNER_ROUNDS = (20, 40, 139)
+INNER_REACHED = 10
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,14 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
     )
     z, pull = np.full(toys, np.nan), np.full(toys, np.nan)
     good, good_pull = np.zeros(toys, dtype=bool), np.zeros(toys, dtype=bool)
+    p_toys, inner = np.full(toys, np.nan), np.zeros(toys, dtype=int)
     for order in sorted(set(orders[usable])):
         rows = np.flatnonzero(orders == order)
         models = _models(case, signal, int(order))
         test = poisson.discoveries(models, [null[rows]])
         z[rows], good[rows] = test.z, test.converged
+        random = seeds.generator(SEED, case.name, case.events, "inner", int(order))
+        p_toys[rows], inner[rows] = calibrated(models, test, random)
         start = poisson.background_fits(models, [injected[rows]])
         best = poisson.signal_fits(models, [injected[rows]], start, signed=True)
         error = poisson.signal_uncertainties(models, [injected[rows]], best)
@@ -138,6 +148,8 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
             "seed": numbers[toy],
             "order": int(orders[toy]),
             "z": float(z[toy]),
+            "p_toys": float(p_toys[toy]),
+            "inner_toys": int(inner[toy]),
             "status": "ok" if good[toy] else "failed" if usable[toy] else "refused",
             "pull": float(pull[toy]),
             "pull_status": "ok" if good_pull[toy] else "failed",
@@ -146,11 +158,38 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
     ]
 
 
+def calibrated(
+    models: Sequence[Channel], test: poisson.Discoveries, random: np.random.Generator
+) -> tuple[Array, NDArray[np.int64]]:
+    """Return p of every toy from toys of its own fit, and their number: NaN and 0 without."""
+    expected = models[0].background.expected(test.background.phi[0])
+    signal = SignalShape(MASS, WIDTH)
+    active = np.flatnonzero([bool(why_not_asymptotic(models, [b], signal)) for b in expected])
+    p, thrown = np.full(len(expected), np.nan), np.zeros(len(expected), dtype=np.int64)
+    reached = np.zeros(len(expected), dtype=np.int64)
+    # Whatever is thrown reaches q0 = 0.
+    p[active] = 1.0
+    active = active[test.q0[active] > 0]
+    for size in INNER_ROUNDS:
+        counts = random.poisson(np.repeat(expected[active], size, axis=0)).astype(float)
+        found = poisson.discoveries(models, [counts]).q0.reshape(-1, size)
+        reached[active] += np.sum(found >= test.q0[active, None] - 1e-6, axis=1)
+        thrown[active] += size
+        p[active] = (reached[active] + 1) / (thrown[active] + 1)
+        active = active[reached[active] < INNER_REACHED]
+    return p, thrown
+
+
 def summary(case: Case, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     z = np.array([row["z"] for row in rows])
     status = np.array([row["status"] for row in rows])
     # A refused spectrum gives no p-value at all; a failed fit might have given any.
-    above = np.sum((status == "ok") & (z > THRESHOLD)) + np.sum(status == "failed")
+    failed, ok = np.sum(status == "failed"), status == "ok"
+    above = np.sum(ok & (z > THRESHOLD)) + failed
+    p_toys = np.array([row["p_toys"] for row in rows])
+    by_toys = np.isfinite(p_toys)
+    reported = np.where(by_toys, p_toys <= LEVEL, z > THRESHOLD)
+    rate_reported = float((np.sum(ok & reported) + failed) / len(rows))
     fitted = np.array([row["pull_status"] == "ok" for row in rows])
     pulls = np.array([row["pull"] for row in rows])[fitted]
     rate = float(above / len(rows))
@@ -170,8 +209,11 @@ def summary(case: Case, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "events": case.events,
         "toys": len(rows),
         "rate": rate,
-        "sigmas": (rate - LEVEL) / float(np.sqrt(LEVEL * (1 - LEVEL) / len(rows))),
-        "failed": int(np.sum(status == "failed")),
+        "sigmas": _sigmas(rate, len(rows)),
+        "rate_reported": rate_reported,
+        "sigmas_reported": _sigmas(rate_reported, len(rows)),
+        "by_toys": float(np.mean(by_toys)),
+        "failed": int(failed),
         "refused": int(np.sum(status == "refused")),
         "pull_mean": float(pulls.mean()),
         "pull_width": float(pulls.std(ddof=1)),
@@ -180,6 +222,36 @@ def summary(case: Case, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "spurious": {order: float(value) for order, value in gate.items()},
         "flagged": bool(worst > SPURIOUS_LIMIT),
     }
+
+
+def markdown(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the documentation; pulls are judged where the formulae hold."""
+    lines = [
+        "| truth and fit | events | formula | off | toys | off | pull mean | pull width | failed "
+        "| flagged |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in results:
+        toys = found["by_toys"] > 0.5
+        rates = [f"{100 * found['rate']:.2f} %", _marked(found["sigmas"], not toys)]
+        rates += [
+            f"{100 * found['rate_reported']:.2f} %" if toys else "",
+            _marked(found["sigmas_reported"], True) if toys else "",
+        ]
+        off = abs(found["pull_mean"]) > 0.1 or abs(found["pull_width"] - 1) > 0.05
+        pulls = [f"{found['pull_mean']:+.2f}", f"{found['pull_width']:.2f}"]
+        pulls[1] += " **!**" if off and not toys else ""
+        cells = [found["case"], str(found["events"]), *rates, *pulls, str(found["failed"])]
+        lines.append(f"| {' | '.join([*cells, 'yes' if found['flagged'] else 'no'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _marked(sigmas: float, judged: bool) -> str:
+    return f"{sigmas:+.1f}" + (" **!**" if judged and abs(sigmas) > 3 else "")
+
+
+def _sigmas(rate: float, toys: int) -> float:
+    return (rate - LEVEL) / float(np.sqrt(LEVEL * (1 - LEVEL) / toys))
 
 
 def _models(case: Case, signal: Array, order: int) -> list[Channel]:
@@ -206,7 +278,17 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, nargs="*", default=[], help="folders of searches")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    columns = ("truth and fit", "events", "rate", "sigmas", "failed", "refused", "pull", "spurious")
+    columns = (
+        "truth and fit",
+        "events",
+        "formula",
+        "sigmas",
+        "toys",
+        "sigmas",
+        "failed",
+        "refused",
+    )
+    columns += ("pull", "spurious")
     table = Table(*columns, title=f"{arguments.toys} toys each, level {LEVEL}")
     results = []
     with (arguments.out / "toys.csv").open("w", newline="") as stream:
@@ -225,13 +307,16 @@ def main() -> None:
                 str(found["events"]),
                 f"{found['rate']:.4f}",
                 f"{found['sigmas']:+.1f}",
+                f"{found['rate_reported']:.4f}" if found["by_toys"] else "",
+                f"{found['sigmas_reported']:+.1f}" if found["by_toys"] else "",
                 str(found["failed"]),
                 str(found["refused"]),
                 f"{found['pull_mean']:+.2f} +- {found['pull_width']:.2f}",
                 spurious + (" FLAGGED" if found["flagged"] else ""),
             )
             print(json.dumps(found), flush=True)
-    Console(width=150).print(table)
+    Console(width=170).print(table)
+    (arguments.out / "coverage.md").write_text(markdown(results))
     (arguments.out / "coverage.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -9,7 +9,7 @@ import pytest
 from tnt_coffea.reporting import EventViews
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.stats import ScanPoint, ScanResult, counting_limit
+from tnt_coffea.stats import NuisanceImpact, ScanPoint, ScanResult, counting_limit
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
@@ -53,7 +53,10 @@ def test_band_holds_limits_in_the_order_of_their_masses():
 
 
 def test_largest_impact_stands_on_top():
-    rows = [("small", 0.1, 1.0, 0.5, -0.5), ("large", -3.0, 0.4, -8.0, 8.0)]
+    rows = [
+        NuisanceImpact("small", 0.1, 1.0, 0.5, -0.5),
+        NuisanceImpact("large", -3.0, 0.4, -8.0, 8.0, -9.0, 7.5),
+    ]
     axes = impacts(rows).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "large"]
     assert axes.get_xlim()[0] < -3.4

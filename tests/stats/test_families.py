@@ -9,9 +9,9 @@ from scipy.integrate import quad
 from tnt_coffea.config import BackgroundFamily, SignalKind
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.background import Affine
 from tnt_coffea.stats.fitting.families import FAMILIES, family_named
 from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.polynomials import Affine
 from tnt_coffea.stats.fitting.signals import SHAPES, gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
@@ -88,19 +88,48 @@ def test_every_family_finds_a_signal_injected_without_fluctuations(name, events,
     assert test.best.mu == pytest.approx(3 * sigma, rel=1e-3)
 
 
-def test_power_law_times_polynomial_is_the_integral_of_its_function():
+def test_power_law_is_the_integral_of_its_function():
     family = built("power_law", 4, np.ones(EDGES.size - 1))
-    c, p = np.array([0.3, -1.0, 0.5]), 1.3
+    c0, p, c1, c2 = 0.3, 9.3, -1.0, 0.5
 
     def density(m):
-        u = (m - EDGES[0]) / (EDGES[-1] - EDGES[0])
-        e = np.exp(c)
-        polynomial = e[0] * (1 - u) ** 2 + 2 * e[1] * u * (1 - u) + e[2] * u**2
-        return polynomial * (m / EDGES[0]) ** -(8 + p)
+        u = 2 * (m - EDGES[0]) / (EDGES[-1] - EDGES[0]) - 1
+        return (m / EDGES[0]) ** -p * np.exp(c0 + c1 * u + c2 * u**2)
 
     exact = [quad(density, EDGES[i], EDGES[i + 1], epsrel=1e-12)[0] for i in (0, 40, 109)]
-    found = family.expected(np.array([*c, p]))[[0, 40, 109]]
+    found = family.expected(np.array([c0, p, c1, c2]))[[0, 40, 109]]
     np.testing.assert_allclose(found, exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "order"), [case for case in CASES if case[0] != "cubic"])
+def test_every_fit_of_a_few_events_converges_to_one_maximum(name, order, mean):
+    # As in a search: the functions are whitened around the fit to one spectrum.
+    observed = np.random.default_rng(5).poisson(50 * mean).astype(float)
+    family, _ = poisson.fitted_background(built(name, order, observed), observed)
+    channel = Channel("all", observed, gaussian(EDGES, 3500, 120), family)
+    random = np.random.default_rng(1)
+    counts = [random.poisson(50 * mean, (200, mean.size)).astype(float)]
+    tests = poisson.discoveries([channel], counts)
+    assert tests.converged.all()
+    far = replace(tests.background, phi=(random.normal(0, 1, (200, order)),))
+    elsewhere = poisson.background_fits([channel], counts, far)
+    assert np.max(tests.background.nll - elsewhere.nll) < 1e-5
+
+
+def test_coefficients_at_zero_come_back():
+    few = np.zeros(EDGES.size - 1)
+    few[:6] = 8.0
+    family, fit = poisson.fitted_background(built("bernstein", 4, few), few)
+    assert fit.converged
+    roots = np.abs(family.origin)
+    assert roots.min() < 1e-3
+    many = family.expected(np.full(4, 2.0)) + 1.0
+    channel = Channel("all", many, np.zeros(many.size), family)
+    found = poisson.background_fit([channel])
+    other, best = poisson.fitted_background(built("bernstein", 4, few), many)
+    assert found.converged
+    assert found.nll == pytest.approx(best.nll, abs=1e-4)
+    assert np.abs(other.origin).max() > 1.0
 
 
 def test_bernstein_with_equal_coefficients_is_its_prefit(mean):

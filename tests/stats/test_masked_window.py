@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from scipy.stats import poisson as poisson_distribution
 
 from tnt_coffea.errors import FitError
@@ -71,6 +72,15 @@ def test_pull_of_the_interpolated_background_is_normal(falling_shape, mass_histo
     assert abs(np.mean(pulls)) < 3 / np.sqrt(60)
     assert np.std(pulls) == pytest.approx(1.0, abs=3 / np.sqrt(120))
     assert 0.38 < np.mean(p) < 0.62
+
+
+def test_few_events_get_the_poisson_p_value(toy_spectrum):
+    few = masked_window_test(toy_spectrum(60, 6, 45), **WINDOW)
+    assert (few.calibration, few.p_value) == ("Poisson", few.p_poisson)
+    assert few.z == pytest.approx(max(0.0, norm.isf(few.p_poisson)))
+    many = masked_window_test(toy_spectrum(5000, 60, 45), **WINDOW)
+    assert many.calibration == "asymptotic"
+    assert many.p_value == pytest.approx(norm.sf(np.sqrt(many.q0)))
 
 
 def test_result_survives_json(toy_spectrum):

@@ -11,6 +11,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt
 from tnt_coffea.stats.bumps.resonance import gaussian
 
+EDGES = np.arange(2600.0, 7001.0, 20.0)
 AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
 
 
@@ -26,7 +27,7 @@ def test_signal_is_the_integral_of_a_gaussian():
 def test_two_minimisers_agree(toy_spectrum, events, seed):
     result = bump_hunt(toy_spectrum(events, 2 * np.sqrt(0.12 * events), seed), **AT_3500)
     assert result.converged, result.notes
-    assert result.z == pytest.approx(result.z_numpy, abs=1e-3)
+    assert result.z_asymptotic == pytest.approx(result.z_numpy, abs=1e-3)
     assert result.asimov_closure == pytest.approx(1.0, abs=1e-3)
 
 
@@ -96,15 +97,61 @@ def test_goodness_of_fit_sees_a_wrong_shape(toy_spectrum):
 
 def test_toys_calibrate_the_p_value(toy_spectrum):
     histogram = toy_spectrum(60, 10, 12)
-    asymptotic = bump_hunt(histogram, **AT_3500)
+    asymptotic = bump_hunt(histogram, toys=0, **AT_3500)
     assert asymptotic.calibration == "asymptotic"
-    assert any("ask for toys" in note for note in asymptotic.notes)
+    assert any("not reliable" in note for note in asymptotic.notes)
     toys = bump_hunt(histogram, toys=400, seed=3, **AT_3500)
     assert (toys.calibration, toys.toys) == ("toys", 400)
     assert toys.p_value * 401 == pytest.approx(round(toys.p_value * 401))
     assert 1 / 401 <= toys.p_value < 0.2
-    assert toys.z == asymptotic.z
+    assert toys.z == pytest.approx(norm.isf(toys.p_value))
+    assert toys.z_asymptotic == asymptotic.z
     assert bump_hunt(histogram, toys=400, seed=3, **AT_3500) == toys
+
+
+@pytest.mark.parametrize(
+    ("events", "signal", "change", "calibration"),
+    [
+        (60, 10, {}, "toys"),
+        (1200, 40, {}, "asymptotic"),
+        (1200, 80, {"scale_uncertainty": 0.01}, "toys"),
+        (60, 10, {"null_chains": [0.5, 2.0, 7.0]}, "null chains"),
+    ],
+)
+def test_toys_are_thrown_by_themselves_where_the_formula_fails(
+    toy_spectrum, events, signal, change, calibration
+):
+    result = bump_hunt(toy_spectrum(events, signal, 12), **AT_3500, **change)
+    assert result.calibration == calibration
+    assert (result.toys == 0) == (calibration == "asymptotic")
+    assert result.z == pytest.approx(max(0.0, norm.isf(result.p_value)), abs=1e-6)
+    assert (result.p_uncertainty > 0) == (calibration != "asymptotic")
+    assert not any("not reliable" in note for note in result.notes)
+
+
+def test_no_excess_has_no_significance(falling_shape, mass_histogram):
+    dip = mass_histogram(60 * falling_shape - 2 * gaussian(EDGES, 3500, 120))
+    result = bump_hunt(dip, **AT_3500)
+    assert (result.calibration, result.p_value, result.z) == ("toys", 1.0, 0.0)
+
+
+def test_weighted_toys_give_the_p_value_of_many_plain_ones(toy_spectrum):
+    histogram = toy_spectrum(60, 16, 12)
+    weighted = bump_hunt(histogram, **AT_3500)
+    assert weighted.toys == 3000
+    plain = bump_hunt(histogram, toys=8000, **AT_3500)
+    assert plain.toys == 8000
+    apart = abs(weighted.p_value - plain.p_value)
+    assert apart < 3 * np.hypot(weighted.p_uncertainty, plain.p_uncertainty)
+    assert weighted.p_uncertainty < 0.15 * weighted.p_value
+
+
+def test_weighted_toys_give_the_asymptotic_p_value_where_that_holds(toy_spectrum):
+    # A width that hardly moves asks for toys and leaves the formula right.
+    result = bump_hunt(toy_spectrum(20_000, 300, 5), width_uncertainty=1e-4, **AT_3500)
+    assert result.calibration == "toys"
+    assert result.z_asymptotic > 4.5
+    assert result.z == pytest.approx(result.z_asymptotic, abs=0.15)
 
 
 def test_wide_bins_and_weights_are_noted(toy_spectrum):

@@ -70,7 +70,12 @@ class BumpSettings(Grown):
     width_uncertainty: float = Field(
         0.0, ge=0, description="relative uncertainty of the signal's width"
     )
-    toys: int = Field(0, ge=0, description="background-only toys for the p-value; 0: asymptotic")
+    toys: int | None = Field(
+        None,
+        ge=0,
+        description="background-only toys for the p-value; 0: asymptotic; null: toys where the "
+        "asymptotic formula does not hold",
+    )
 
 
 class AbcdSettings(Settings):

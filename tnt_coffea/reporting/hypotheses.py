@@ -19,7 +19,7 @@ from tnt_coffea.reporting.style import (
     styled,
 )
 from tnt_coffea.reporting.wording import percent, set_name
-from tnt_coffea.stats import ClosureScan, LimitResult, ScanResult
+from tnt_coffea.stats import ClosureScan, LimitResult, NuisanceImpact, ScanResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,34 +165,43 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
 
 
 @styled
-def impacts(rows: Sequence[tuple[str, float, float, float, float]], title: str = "") -> Figure:
+def impacts(rows: Sequence[NuisanceImpact], title: str = "") -> Figure:
     """Return pulls of nuisance parameters and what each does to the signal.
 
     Parameters
     ----------
     rows
-        Name, pull, its uncertainty, and the change of mu [events] when the parameter is
-        held one uncertainty above and below its best value.
+        The parameters; bars are their impacts, open ones those before the fit.
     title
         Of which fit.
     """
-    ordered = sorted(rows, key=lambda row: max(abs(row[3]), abs(row[4])))
+    ordered = sorted(rows, key=lambda row: max(abs(row.up), abs(row.down)))
     figure = new_figure(6.2, 1.6 + 0.4 * len(ordered))
     axes = figure.subplots()
     other = axes.twiny()
     places = np.arange(len(ordered))
-    other.barh(places, [row[3] for row in ordered], 0.7, color=RED, alpha=0.45, label="+1 sigma")
-    other.barh(places, [row[4] for row in ordered], 0.7, color=BLUE, alpha=0.45, label="-1 sigma")
+    other.barh(places, [row.up for row in ordered], 0.7, color=RED, alpha=0.45, label="+1 sigma")
+    other.barh(places, [row.down for row in ordered], 0.7, color=BLUE, alpha=0.45, label="-1 sigma")
+    for colour, changes in (
+        (RED, [row.before_up or 0.0 for row in ordered]),
+        (BLUE, [row.before_down or 0.0 for row in ordered]),
+    ):
+        other.barh(places, changes, 0.7, facecolor="none", edgecolor=colour, lw=0.8)
     axes.errorbar(
-        [row[1] for row in ordered], places, xerr=[row[2] for row in ordered],
+        [row.pull for row in ordered], places, xerr=[row.uncertainty for row in ordered],
         color="black", marker="o", ls="", capsize=2, zorder=3,
     )  # fmt: skip
     for level in (-1, 1):
         axes.axvline(level, color=GREY, lw=0.8, ls=":")
-    axes.set_yticks(places, [row[0] for row in ordered])
-    farthest = max((abs(row[1]) + row[2] for row in ordered), default=0.0)
+    axes.set_yticks(places, [row.name for row in ordered])
+    farthest = max((abs(row.pull) + row.uncertainty for row in ordered), default=0.0)
     axes.set_xlim(-max(2.6, 1.1 * farthest), max(2.6, 1.1 * farthest))
-    largest = max((max(abs(row[3]), abs(row[4])) for row in ordered), default=1.0) or 1.0
+    changes = [
+        abs(change or 0.0)
+        for row in ordered
+        for change in (row.up, row.down, row.before_up, row.before_down)
+    ]
+    largest = max(changes, default=1.0) or 1.0
     other.set_xlim(-1.3 * largest, 1.3 * largest)
     axes.set_xlabel("pull, with its uncertainty (points)")
     other.set_xlabel("change of the signal [events] (bars)")

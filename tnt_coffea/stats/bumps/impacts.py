@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import MAX_PARAMETERS
 from tnt_coffea.stats.fitting.channels import signal_model
-from tnt_coffea.stats.fitting.likelihood import Likelihood, nuisance_names
+from tnt_coffea.stats.fitting.fits import Fits
+from tnt_coffea.stats.fitting.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.fitting.newton import solved
 from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.records import Record
 
-__all__ = ["nuisance_impacts"]
+__all__ = ["NuisanceImpact", "nuisance_impacts"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NuisanceImpact(Record):
+    """One nuisance parameter and its impact on the signal.
+
+    Attributes
+    ----------
+    name
+        The parameter: 'signal_scale', 'signal_width', or 'phi_CHANNEL_NUMBER'.
+    pull, uncertainty
+        Its best value and the uncertainty of that.
+    up, down
+        Change of the fitted signal events where the parameter is held one of these
+        uncertainties above and below its best value and all others are fitted again.
+    before_up, before_down
+        The same for one uncertainty of its constraint; None where it has no constraint.
+    """
+
+    name: str
+    pull: float
+    uncertainty: float
+    up: float
+    down: float
+    before_up: float | None = None
+    before_down: float | None = None
 
 
 def nuisance_impacts(
@@ -33,13 +65,13 @@ def nuisance_impacts(
     scale_uncertainty: float = 0.0,
     width_uncertainty: float = 0.0,
     shares: Mapping[str, float] | None = None,
-) -> list[tuple[str, float, float, float, float]]:
-    """Return every parameter's pull, its uncertainty, and its impacts on the signal events.
+) -> tuple[NuisanceImpact, ...]:
+    """Return every nuisance parameter's pull and its impact on the signal events, by refits.
 
     The signal's parameters have unit constraints; the background's are whitened around a
     background-only fit, so that their pull is what the signal takes from the background.
-    Impacts are from the curvature at the maximum: the covariance of mu and the parameter
-    over the parameter's uncertainty, upwards and downwards.
+    The signal may be negative here: where the fit with mu >= 0 finds none, a parameter
+    still moves the best value of mu, and at the bound nothing would be seen of it.
 
     Parameters
     ----------
@@ -49,7 +81,8 @@ def nuisance_impacts(
     Raises
     ------
     FitError
-        There is no signal to have an impact on, or the histograms do not suit the fit.
+        The histograms do not suit the fit, or a best value lies where a bin would expect
+        fewer events than none.
     """
     signal = SignalShape(
         mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
@@ -59,23 +92,62 @@ def nuisance_impacts(
         channels, signal, fit_range, bin_width, family, limits, f_test, shares
     ).channels
     counts = [model.observed[None] for model in models]
-    best = poisson.discoveries(models, counts).best
-    if best.mu[0] <= 0:
-        msg = "the fit finds no signal: nothing has an impact on it"
-        raise FitError(msg)
+    start = poisson.discoveries(models, counts).best
+    best = _checked(poisson.signal_fits(models, counts, start, signed=True), "the best fit")
+    sigmas = _uncertainties(models, counts, best)
+    constrained = nuisance_names(models)
+    names = [*constrained]
+    names += [f"phi_{m.name}_{k}" for m in models for k in range(m.background.parameters)]
+
+    def change(position: int, shift: float) -> float:
+        fit = _held(models, counts, best, position, shift)
+        return float(_checked(fit, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
+
+    values, found = best.parameters()[0], []
+    for i, name in enumerate(names, start=1):
+        sigma = float(sigmas[i])
+        before = (change(i, 1.0), change(i, -1.0)) if name in constrained else (None, None)
+        found.append(
+            NuisanceImpact(
+                name, float(values[i]), sigma, change(i, sigma), change(i, -sigma), *before
+            )
+        )
+    return tuple(found)
+
+
+def _uncertainties(models: Sequence[Channel], counts: Sequence[Array], best: Fits) -> Array:
+    """Return the uncertainties of all parameters from the curvature at the maximum."""
     x = best.parameters()
-    likelihood = Likelihood(models, counts, x, np.arange(x.shape[1]))
-    _, hessian, _ = likelihood.all_derivatives(x, np.arange(1))
     size = x.shape[1]
+    likelihood = Likelihood(models, counts, x, np.arange(size), least=-np.inf)
+    _, hessian, _ = likelihood.all_derivatives(x, np.arange(1))
     covariance, known = solved(np.repeat(hessian, size, axis=0), np.eye(size))
     if not known.all():
         msg = "the likelihood has no curvature in some direction: use fewer parameters"
         raise FitError(msg)
-    names = list(nuisance_names(models))
-    names += [f"phi_{m.name}_{k}" for m in models for k in range(m.background.parameters)]
-    rows = []
-    for i, name in enumerate(names, start=1):
-        sigma = float(np.sqrt(covariance[i, i]))
-        change = float(covariance[0, i]) / sigma
-        rows.append((name, float(x[0, i]), sigma, change, -change))
-    return rows
+    return np.sqrt(np.diag(covariance))
+
+
+def _held(
+    models: Sequence[Channel], counts: Sequence[Array], best: Fits, position: int, shift: float
+) -> Fits:
+    alpha, phi = best.alpha.copy(), [values.copy() for values in best.phi]
+    # One row of parameters: mu, the nuisances of the signal, phi of every channel.
+    place = position - 1
+    for part in (alpha, *phi):
+        if place < part.shape[1]:
+            part[0, place] += shift
+            break
+        place -= part.shape[1]
+    start = replace(best, alpha=alpha, phi=tuple(phi))
+    return poisson.signal_fits(models, counts, start, signed=True, held=[position])
+
+
+def _checked(fits: Fits, what: str) -> Fits:
+    if not fits.converged.all():
+        msg = (
+            f"{what} ends where a bin would expect fewer events than none: there are too few "
+            "events under the signal for impacts"
+        )
+        raise FitError(msg)
+    return fits

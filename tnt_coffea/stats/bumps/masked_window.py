@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
-from scipy.special import gammainc, ndtr, xlogy
+from scipy.special import gammainc, ndtr, ndtri, xlogy
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
@@ -16,6 +16,7 @@ from tnt_coffea.stats.fitting.families import family_named
 from tnt_coffea.stats.fitting.orders import chosen_orders, goodness_of_fit
 from tnt_coffea.stats.fitting.poisson import Channel
 from tnt_coffea.stats.fitting.spectra import edge_index, rebinned
+from tnt_coffea.stats.fitting.validity import LEAST_BACKGROUND
 from tnt_coffea.stats.records import Record
 
 __all__ = ["WindowResult", "masked_window_test", "poisson_p_value", "theta_q0"]
@@ -23,7 +24,6 @@ __all__ = ["WindowResult", "masked_window_test", "poisson_p_value", "theta_q0"]
 Array = NDArray[np.float64]
 
 _GAUSS_POINTS = 80
-_LOW_BACKGROUND = 25.0
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class WindowResult(Record):
         Events in the window; background from the sidebands; its uncertainty.
     mu_hat
         observed - expected, at least 0.
-    q0, z, p_value
-        Profile likelihood of equations 2.5 and 2.6, asymptotic.
+    q0
+        Profile likelihood ratio of equations 2.5 and 2.6.
+    z, p_value
+        Significance and p-value, as `calibration` says.
     p_poisson
         Probability of so many events or more, the background's uncertainty
         integrated over: the Poisson test of CWoLa hunting.
@@ -51,6 +53,8 @@ class WindowResult(Record):
         Whether the sideband fit converged.
     notes
         What a reader must know.
+    calibration
+        'asymptotic', or 'Poisson' where fewer than 25 events are expected: p is p_poisson.
     """
 
     window: tuple[float, float]
@@ -69,13 +73,15 @@ class WindowResult(Record):
     goodness_calibration: str
     converged: bool
     notes: tuple[str, ...]
+    calibration: str = "asymptotic"
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
         lines = [
             f"window {self.window[0]:g}-{self.window[1]:g} GeV: {self.observed:g} events, "
             f"{self.expected:.1f} +- {self.uncertainty:.1f} expected from the sidebands",
-            f"  Z = {self.z:.2f} (p = {self.p_value:.3g}), Poisson p = {self.p_poisson:.3g}",
+            f"  Z = {self.z:.2f} (p = {self.p_value:.3g}, {self.calibration}), Poisson p = "
+            f"{self.p_poisson:.3g}",
             f"  {self.family} with {self.parameters} parameters, goodness of fit p = "
             f"{self.goodness_of_fit:.3g} ({self.goodness_calibration}), "
             f"{'converged' if self.converged else 'NOT CONVERGED'}",
@@ -195,9 +201,13 @@ def masked_window_test(
     sidebands = fitted.restricted(beside)
     channel = Channel("window", spectrum.counts[beside], np.zeros(int(beside.sum())), sidebands)
     goodness = goodness_of_fit(channel, here.expected[beside], seed)
+    p_poisson, z = poisson_p_value(n, b, sigma), float(np.sqrt(q0))
+    p_value, calibration = float(ndtr(-z)), "asymptotic"
     notes = []
-    if b < _LOW_BACKGROUND:
-        notes.append(f"{b:.1f} events expected: read the Poisson p-value, not the asymptotic one")
+    if b < LEAST_BACKGROUND:
+        p_value, calibration = p_poisson, "Poisson"
+        z = max(0.0, float(-ndtri(max(p_value, np.finfo(float).tiny))))
+        notes.append(f"{b:.1f} events expected: the p-value is the Poisson one")
     if sigma > b:
         notes.append(f"the background is known to +-{sigma:.1f} only: the fit extrapolates")
     return WindowResult(
@@ -208,13 +218,14 @@ def masked_window_test(
         uncertainty=sigma,
         mu_hat=max(0.0, n - b),
         q0=q0,
-        z=float(np.sqrt(q0)),
-        p_value=float(ndtr(-np.sqrt(q0))),
-        p_poisson=poisson_p_value(n, b, sigma),
+        z=z,
+        p_value=p_value,
+        p_poisson=p_poisson,
         family=family,
         parameters=order,
         goodness_of_fit=goodness[0],
         goodness_calibration=goodness[1],
         converged=fit.converged,
         notes=tuple(notes),
+        calibration=calibration,
     )

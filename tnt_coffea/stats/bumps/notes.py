@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.stats.bumps.calibration import Calibration
 from tnt_coffea.stats.bumps.trust import SpuriousSignal, is_biased
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import MIN_PARAMETERS
@@ -20,7 +21,6 @@ __all__ = ["calibration_notes", "data_notes", "fit_trouble", "model_notes"]
 
 Array = NDArray[np.float64]
 
-_LOW_BACKGROUND = 25.0
 _Z_AGREEMENT = 1e-2
 _CLOSURE_AGREEMENT = 1e-3
 _LARGEST_EDM = 1e-4
@@ -83,35 +83,26 @@ def model_notes(
     return notes
 
 
-def calibration_notes(
-    models: Sequence[Channel],
-    null: Sequence[Array],
-    signal: SignalShape,
-    calibration: str,
-    experiments: int,
-    failed: int,
-) -> list[str]:
+def calibration_notes(calibration: Calibration) -> list[str]:
     """Return what must be said about the p-value."""
     notes = []
-    if calibration == "asymptotic":
-        # The signal template tells which part of each bin lies near the mass.
-        near = sum(
-            float(np.sum(b[c.signal > np.exp(-2) * c.signal.max()]))
-            for b, c in zip(null, models, strict=True)
-        )
-        if near < _LOW_BACKGROUND:
-            notes.append(
-                f"{near:.1f} background events within mass +- 2 widths ({signal.mass:g} +- "
-                f"{2 * signal.width:g} GeV): the asymptotic p-value is not reliable there; ask for "
-                "toys"
+    why = "; ".join(calibration.reasons)
+    if why and calibration.kind == "asymptotic":
+        notes.append(f"{why}: the asymptotic p-value is not reliable there; allow toys")
+    if calibration.kind == "toys":
+        plain = calibration.experiments - calibration.with_signal
+        text = f"{calibration.reached} of {plain} background-only toys reach this excess"
+        if calibration.with_signal:
+            text += (
+                f"; {calibration.with_signal} more were thrown with a signal and weighted by their "
+                "probability without one"
             )
-        if signal.nuisances:
-            notes.append(
-                "the signal may move within its uncertainties, which the asymptotic p-value does "
-                "not know: ask for toys"
-            )
-    if failed:
+        elif not calibration.reached:
+            text += ", so that p may be smaller than they can tell"
+        notes.append(f"{text} ({why})" if why else text)
+    if calibration.failed:
         notes.append(
-            f"{failed} of {experiments} toy fits did not converge; they count as they stand"
+            f"{calibration.failed} of {calibration.experiments} toy fits did not converge; they "
+            "count as they stand"
         )
     return notes

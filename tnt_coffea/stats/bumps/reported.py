@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +76,8 @@ class Reported:
 
     def full(self, channel: Channel) -> Array:
         """Return a channel's expectation in the fit with a signal, shape (bins,)."""
-        signal = channel.signal
-        if channel.template is not None:
-            signal = channel.template.varied(np.array([self.alpha]))[0][0]
         expected = channel.background.expected(self.phi(channel, self.test.best))
-        return np.asarray(expected + self.mu_hat * signal)
+        return np.asarray(expected + self.mu_hat * channel.moved_signal(np.array([self.alpha]))[0])
 
 
 def pyhf_test(channels: Sequence[Channel], check: Discovery) -> Reported:
@@ -106,7 +103,9 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> Reported:
         for channel, phi in zip(channels, check.best.phi, strict=True):
             start[f"phi_{channel.name}"] = phi.tolist()
     counts = {channel.name: channel.observed for channel in channels}
-    test = background_test(model, _joined(model, counts), best_start=start)
+    test = background_test(
+        model, _joined(model, counts), best_start=start, moved=_movable(channels, model)
+    )
     return Reported(tuple(channels), model, test, scale)
 
 
@@ -117,7 +116,11 @@ def asimov_closure(reported: Reported) -> float:
         + _INJECTED_SIGMAS * reported.scale * channel.signal
         for channel in reported.channels
     }
-    test = background_test(reported.model, _joined(reported.model, expected))
+    test = background_test(
+        reported.model,
+        _joined(reported.model, expected),
+        moved=_movable(reported.channels, reported.model),
+    )
     return test.mu_hat / _INJECTED_SIGMAS
 
 
@@ -166,6 +169,17 @@ def _repeated(channels: Sequence[Channel], fit: poisson.Fit) -> poisson.Fits:
         np.array([fit.edm]),
         np.array([fit.converged]),
     )
+
+
+def _movable(channels: Sequence[Channel], model: Any) -> Callable[[Array], Array]:
+    def moved(parameters: Array) -> Array:
+        parameters = parameters.copy()
+        for channel in channels:
+            place = model.config.par_slice(f"phi_{channel.name}")
+            parameters[place] = channel.background.movable(parameters[place])
+        return parameters
+
+    return moved
 
 
 def _joined(model: Any, counts: Mapping[str, Array]) -> list[float]:

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.bumps.calibration import calibrated, from_null_chains
 from tnt_coffea.stats.bumps.notes import calibration_notes, data_notes, fit_trouble, model_notes
 from tnt_coffea.stats.bumps.reported import Reported, asimov_closure, mu_interval, pyhf_test
 from tnt_coffea.stats.bumps.results import COMBINATION_NOTE, BumpHuntResult, ChannelResult
@@ -19,7 +20,7 @@ from tnt_coffea.stats.bumps.trust import EdgeTrial, chosen_lower_edge, spurious_
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import MAX_PARAMETERS, MIN_PARAMETERS
 from tnt_coffea.stats.fitting.channels import channel_models, signal_shares
-from tnt_coffea.stats.fitting.envelope import Envelope, enveloped
+from tnt_coffea.stats.fitting.envelope import enveloped
 from tnt_coffea.stats.fitting.families import family_named
 from tnt_coffea.stats.fitting.orders import goodness_of_fit
 from tnt_coffea.stats.fitting.poisson import Channel
@@ -51,7 +52,7 @@ def bump_hunt(
     max_parameters: int = MAX_PARAMETERS,
     f_test: float = 0.05,
     shares: Mapping[str, float] | None = None,
-    toys: int = 0,
+    toys: int | None = None,
     seed: int = 1,
     family: str = "dijet",
     envelope: Sequence[str] = (),
@@ -87,7 +88,8 @@ def bump_hunt(
     shares
         Share of the signal in each channel; equal by default.
     toys
-        Background-only toys for the p-value; 0 gives the asymptotic one. Toys
+        Background-only toys for the p-value; 0 gives the asymptotic one. None takes
+        that where it holds and toys elsewhere, as `calibration.calibrated` says. Toys
         keep the functions that were chosen on the data.
     seed
         Root seed of the toys.
@@ -136,7 +138,7 @@ def bump_hunt(
         for name in dict.fromkeys((family, *envelope))
     }
     found = enveloped(models, [spectrum.counts[None] for spectrum in data])
-    at_null, at_best = found.chosen()
+    _, at_best = found.chosen()
     test = found.tests[at_best]
     check = poisson.Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
     reported = pyhf_test(models[at_best], check)
@@ -145,17 +147,15 @@ def bump_hunt(
     lowered = 2 * float(found.null.min() - found.null[list(models).index(at_best), 0])
     q0 = max(0.0, reported.test.q0 + lowered)
     closure = asimov_closure(reported)
-    null = [
-        c.background.expected(test.background.phi[i][0])
-        for test in (found.tests[at_null],)
-        for i, c in enumerate(models[at_null])
-    ]
-    p_value, calibration, experiments, failed = _calibrated(
-        models, null, q0, toys, seed, null_chains
+    random = seeds.generator(seed, "stats", "bump_hunt", "toys")
+    calibration = (
+        from_null_chains(q0, null_chains)
+        if len(null_chains)
+        else calibrated(models, signal, found, q0, toys, random)
     )
     trouble = fit_trouble(check, reported.test, closure)
     sigma = reported.mu_uncertainty
-    coupled = len(data) > 1 and not independent and calibration != "null chains"
+    coupled = len(data) > 1 and not independent and calibration.kind != "null chains"
     spurious = spurious_signals(
         models[at_best],
         data,
@@ -178,8 +178,9 @@ def bump_hunt(
             for c, s in zip(models[at_best], data, strict=True)
         ),
         q0=q0,
-        z=float(np.sqrt(q0)),
-        p_value=p_value,
+        z=calibration.z,
+        p_value=calibration.p_value,
+        p_uncertainty=calibration.uncertainty,
         p_asymptotic=float(ndtr(-np.sqrt(q0))),
         mu_hat=reported.mu_hat,
         mu_uncertainty=sigma,
@@ -188,14 +189,14 @@ def bump_hunt(
         converged=not trouble,
         edm=reported.test.edm,
         minimiser=reported.test.minimiser,
-        calibration=calibration,
-        toys=experiments,
+        calibration=calibration.kind,
+        toys=calibration.experiments,
         notes=(
             *trouble,
             *data_notes(data, width),
             *model_notes(models[at_best], at_best, signal, spurious),
             *([COMBINATION_NOTE] if coupled else []),
-            *calibration_notes(models[at_best], null, signal, calibration, experiments, failed),
+            *calibration_notes(calibration),
         ),
         family=at_best,
         interval=mu_interval(models[at_best], check.best, sigma),
@@ -242,26 +243,6 @@ def _range(
     return fit_range, tried
 
 
-def _calibrated(
-    models: Mapping[str, Sequence[Channel]],
-    null: Sequence[Array],
-    q0: float,
-    toys: int,
-    seed: int,
-    null_chains: Sequence[float],
-) -> tuple[float, str, int, int]:
-    """Return the p-value, its kind, the experiments behind it and those that failed."""
-    if len(null_chains):
-        above = int(np.sum(np.asarray(null_chains) >= q0))
-        return (above + 1) / (len(null_chains) + 1), "null chains", len(null_chains), 0
-    if not toys:
-        return float(ndtr(-np.sqrt(q0))), "asymptotic", 0, 0
-    random = seeds.generator(seed, "stats", "bump_hunt", "toys")
-    tests: Envelope = enveloped(models, poisson.toy_counts(null, toys, random))
-    above = int(np.sum(tests.q0 >= q0))
-    return (above + 1) / (toys + 1), "toys", toys, int(np.sum(~tests.converged))
-
-
 def _channel_result(
     reported: Reported, channel: Channel, spectrum: Spectrum, share: float, seed: int
 ) -> ChannelResult:
@@ -285,7 +266,7 @@ def _check(
     family: str,
     limits: tuple[int, int],
     f_test: float,
-    toys: int,
+    toys: int | None,
     null_chains: Sequence[float],
 ) -> None:
     most = max(MAX_PARAMETERS, family_named(family).orders[-1])
@@ -295,7 +276,7 @@ def _check(
             f"{limits[0]} and {limits[1]}"
         )
         raise FitError(msg)
-    if not 0 < f_test < 1 or toys < 0:
+    if not 0 < f_test < 1 or (toys is not None and toys < 0):
         msg = f"f_test must lie in (0, 1) and toys be 0 or more, got {f_test} and {toys}"
         raise FitError(msg)
     if len(null_chains) and not np.isfinite(np.asarray(null_chains, dtype=float)).all():

@@ -70,8 +70,10 @@ class BumpHuntResult(Record):
         Lower and upper edge of the fit [GeV].
     channels
         The spectra and their fits.
-    q0, z
-        Test statistic of arXiv:1007.1727, equation 12, and its root.
+    q0
+        Test statistic of arXiv:1007.1727, equation 12.
+    z
+        The p-value in standard deviations; 0 where it is a half or more.
     p_value
         Local p-value, calibrated as `calibration` says.
     p_asymptotic
@@ -80,7 +82,7 @@ class BumpHuntResult(Record):
         Signal events over all channels, mu >= 0; the uncertainty is from the
         curvature of the likelihood.
     z_numpy
-        The significance by our own minimiser, which must agree with z.
+        sqrt(q0) by our own minimiser, which must agree with `z_asymptotic`.
     asimov_closure
         Fitted over injected mu on the background's expectation plus a signal.
     converged
@@ -109,6 +111,8 @@ class BumpHuntResult(Record):
         Signals that the fit finds where there is none.
     edges_tried
         Lower edges tried where it was chosen by fit quality.
+    p_uncertainty
+        Statistical uncertainty of p_value from the number of these.
     """
 
     mass: float
@@ -136,6 +140,12 @@ class BumpHuntResult(Record):
     envelope: tuple[FamilyFit, ...] = ()
     spurious: tuple[SpuriousSignal, ...] = ()
     edges_tried: tuple[EdgeTrial, ...] = ()
+    p_uncertainty: float = 0.0
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return float(self.q0**0.5)
 
     @property
     def unbiased(self) -> bool:
@@ -162,13 +172,15 @@ class BumpHuntResult(Record):
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        error = f" +- {self.p_uncertainty:.1g}" if self.p_uncertainty else ""
         lines = [
             f"bump hunt at {self.mass:g} GeV, width {self.width:g} GeV, fit range "
             f"{self.fit_range[0]:g}-{self.fit_range[1]:g} GeV",
-            f"  Z = {self.z:.2f} (sqrt of q0), p = {self.p_value:.3g} ({self.calibration}), "
+            f"  Z = {self.z:.2f}, p = {self.p_value:.3g}{error} ({self.calibration}), "
             f"signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events",
-            f"  {'converged' if self.converged else 'NOT CONVERGED'}; Z of the cross-check "
-            f"{self.z_numpy:.2f}; Asimov closure {self.asimov_closure:.4f}",
+            f"  {'converged' if self.converged else 'NOT CONVERGED'}; sqrt of q0 "
+            f"{self.z_asymptotic:.2f}, by the cross-check {self.z_numpy:.2f}; Asimov closure "
+            f"{self.asimov_closure:.4f}",
         ]
         lines += [
             f"  {channel.name}: {sum(channel.observed):g} events, {channel.parameters} background "

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.fitting.whitening import Mask, chosen_bins, unit_directions
 
 __all__ = [
     "MAX_PARAMETERS",
     "MIN_PARAMETERS",
     "SQRT_S",
-    "Affine",
     "Background",
     "Evaluation",
     "LogLinear",
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 SQRT_S = 13_000.0
 """Centre-of-mass energy that makes m_jj dimensionless [GeV]."""
@@ -37,10 +36,6 @@ MIN_PARAMETERS, MAX_PARAMETERS = 2, 4
 _NODES = 5
 # exp() of more than this is no background but a minimiser's trial step.
 _LARGEST_EXPONENT = 300.0
-# A direction that changes no bin by more than this share of the largest one is not whitened.
-_SMALLEST_PIVOT = 1e-8
-# Below about this many events per bin a polynomial is bent to stay positive.
-_ROUNDED_BELOW = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +75,10 @@ class Background(Protocol):
 
     def evaluated(self, phi: Array) -> Evaluation:
         """Return the expectation with its first and second derivatives."""
+        ...
+
+    def movable(self, phi: Array) -> Array:
+        """Return phi, moved off points that are stationary without being a minimum."""
         ...
 
     def restricted(self, bins: Mask) -> Self:
@@ -159,13 +158,17 @@ class LogLinear:
 
         return Evaluation(rates.sum(axis=-1), self.jacobian(rates), curvature)
 
+    def movable(self, phi: Array) -> Array:
+        """Return phi: no point of this family is stationary without being a minimum."""
+        return phi
+
     def restricted(self, bins: Mask) -> LogLinear:
         """Return the same family on some of the bins."""
         return LogLinear(self.offset[bins], self.features[bins])
 
     def normalised(self, total: float, seen: Mask | None = None) -> LogLinear:
         """Return the same family with an origin that expects so many events in some bins."""
-        now = self.expected(np.zeros(self.parameters))[_mask(seen)].sum()
+        now = self.expected(np.zeros(self.parameters))[chosen_bins(seen)].sum()
         return LogLinear(self.offset + np.log(total / now), self.features)
 
     def whitened(self, phi: Array, seen: Mask | None = None) -> LogLinear:
@@ -176,72 +179,8 @@ class LogLinear:
         fail silently on the textbook parameters, whose correlations exceed 0.999.
         """
         rates = self.rates(phi)
-        triangle = _triangle(self.jacobian(rates), rates.sum(axis=-1), seen)
-        return LogLinear(self.offset + self.features @ phi, self.features @ np.linalg.inv(triangle))
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """A family of backgrounds base + matrix . phi, as a plain polynomial is.
-
-    Near zero and below, y events per bin are taken as (y + sqrt(y^2 + e^2)) / 2 with
-    e = 0.01: positive, smooth, and the same as y where a bin expects anything.
-
-    Attributes
-    ----------
-    base
-        Expected events at phi = 0, shape (bins,).
-    matrix
-        What the parameters multiply, shape (bins, parameters).
-    """
-
-    base: Array
-    matrix: Array
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters, the normalisation included."""
-        return int(self.matrix.shape[-1])
-
-    def expected(self, phi: Array) -> Array:
-        """Return the expected events in every bin, shape (..., bins)."""
-        return self._positive(phi)[0]
-
-    def evaluated(self, phi: Array) -> Evaluation:
-        """Return the expectation with its first and second derivatives."""
-        expected, slope, bend = self._positive(phi)
-
-        def curvature(weights: Array) -> Array:
-            weighted = (weights * bend)[..., None] * self.matrix
-            return np.asarray(np.swapaxes(weighted, -1, -2) @ self.matrix)
-
-        return Evaluation(expected, slope[..., None] * self.matrix, curvature)
-
-    def _positive(self, phi: Array) -> tuple[Array, Array, Array]:
-        """Return the expectation and its first two derivatives in the polynomial's value."""
-        value = self.base + phi @ self.matrix.T
-        root = np.hypot(value, _ROUNDED_BELOW)
-        # For value < 0 the plain sum would cancel.
-        expected = np.where(
-            value > 0, 0.5 * (value + root), 0.5 * _ROUNDED_BELOW**2 / (root + np.abs(value))
-        )
-        return expected, expected / root, 0.5 * _ROUNDED_BELOW**2 / root**3
-
-    def restricted(self, bins: Mask) -> Affine:
-        """Return the same family on some of the bins."""
-        return Affine(self.base[bins], self.matrix[bins])
-
-    def normalised(self, total: float, seen: Mask | None = None) -> Affine:
-        """Return the same family with a flat origin that expects so many events in some bins."""
-        # The constant is the first term of every polynomial here.
-        constant = self.matrix[:, 0]
-        return Affine(total * constant / constant[_mask(seen)].sum(), self.matrix)
-
-    def whitened(self, phi: Array, seen: Mask | None = None) -> Affine:
-        """Return the same family with phi as its origin and parameters of unit uncertainty."""
-        here = self.evaluated(phi)
-        triangle = _triangle(here.jacobian, here.expected, seen)
-        return Affine(self.base + self.matrix @ phi, self.matrix @ np.linalg.inv(triangle))
+        directions = unit_directions(self.jacobian(rates), rates.sum(axis=-1), seen)
+        return LogLinear(self.offset + self.features @ phi, self.features @ directions)
 
 
 def quadrature(edges: Array) -> tuple[Array, Array]:
@@ -302,19 +241,3 @@ def dijet_function(edges: Array, parameters: int) -> LogLinear:
     log_x = np.log(x)
     terms = (np.ones_like(x), -log_x, np.log1p(-x), -(log_x**2))
     return LogLinear(log_weights, np.stack(terms[:parameters], axis=-1))
-
-
-def _mask(seen: Mask | None) -> Mask | slice:
-    return slice(None) if seen is None else seen
-
-
-def _triangle(jacobian: Array, expected: Array, seen: Mask | None) -> Array:
-    """Return R of the QR of J / sqrt(b), directions that change nothing left at unit size."""
-    root = np.sqrt(np.maximum(expected, np.finfo(float).tiny))
-    triangle = np.array(np.linalg.qr((jacobian / root[:, None])[_mask(seen)], mode="r"))
-    pivots = np.abs(np.diag(triangle))
-    flat = pivots <= _SMALLEST_PIVOT * max(float(pivots.max()), 1e-300)
-    if flat.any():
-        triangle[flat] = 0.0
-        triangle[flat, flat] = 1.0
-    return triangle

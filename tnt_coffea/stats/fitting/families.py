@@ -16,22 +16,19 @@ from scipy.special import comb, xlog1py, xlogy
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting.background import (
-    Affine,
     Background,
     LogLinear,
     dijet_function,
     quadrature,
 )
 from tnt_coffea.stats.fitting.poisson import fitted_background
+from tnt_coffea.stats.fitting.polynomials import Affine, PositiveSum
 
 __all__ = ["FAMILIES", "Family", "family_named"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Builder = Callable[[Array, int, Array, Mask], Background]
-
-# Powers near those of the dijet spectrum, so that what is left to fit is small.
-_TYPICAL_POWER = 8.0
 
 
 @dataclass(frozen=True)
@@ -85,17 +82,20 @@ def _exponential(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear
 
 
 def _power_law(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
-    """Return (m_jj / m_0)^-p times a Bernstein polynomial of degree parameters - 2."""
+    """Return (m_jj / m_0)^-p exp(c0 + c1 u + c2 u^2 + ...), u = m_jj on the fit range as [-1, 1].
+
+    The polynomial is in the exponent. A plain one, its coefficients kept positive, has
+    several maxima of the likelihood at low counts: where a fit ends then depends on
+    where it began.
+    """
     mass, log_weights = quadrature(edges)
-    log_mass = np.log(mass / edges[0])
-    terms = _bernstein_terms(_within(edges, mass), parameters - 2)
-    offset = (log_weights - _TYPICAL_POWER * log_mass)[..., None] + terms
-    power = np.broadcast_to(-log_mass[..., None, None], (*offset.shape, 1))
-    coefficients = np.broadcast_to(np.eye(parameters - 1), (*offset.shape, parameters - 1))
-    return _flattened(offset, np.concatenate([coefficients, power], axis=-1))
+    u = 2 * _within(edges, mass) - 1
+    powers = [u**k for k in range(1, parameters - 1)]
+    terms = [np.ones_like(u), -np.log(mass / edges[0]), *powers]
+    return LogLinear(log_weights, np.stack(terms, axis=-1))
 
 
-def _bernstein(edges: Array, parameters: int, counts: Array, seen: Mask) -> LogLinear:
+def _bernstein(edges: Array, parameters: int, counts: Array, seen: Mask) -> PositiveSum:
     """Return a dijet function fitted beforehand times a Bernstein polynomial.
 
     The prefit has three parameters and stays as it is; it looks at the bins in
@@ -104,8 +104,7 @@ def _bernstein(edges: Array, parameters: int, counts: Array, seen: Mask) -> LogL
     prefit, _ = fitted_background(dijet_function(edges, 3), counts, seen)
     mass, _ = quadrature(edges)
     terms = _bernstein_terms(_within(edges, mass), parameters - 1)
-    offset = prefit.offset[..., None] + terms
-    return _flattened(offset, np.broadcast_to(np.eye(parameters), (*offset.shape, parameters)))
+    return PositiveSum.of(np.exp(prefit.offset[..., None] + terms).sum(axis=1))
 
 
 def _cubic(edges: Array, parameters: int, _: Array, __: Mask) -> Affine:
@@ -130,17 +129,11 @@ def _within(edges: Array, mass: Array) -> Array:
 def _bernstein_terms(u: Array, degree: int) -> Array:
     """Return the logarithms of the Bernstein polynomials of a degree, the last axis.
 
-    With coefficients exp(parameter) their sum is positive on the whole range, and
-    it is a sum of log-linear terms: the engine needs to know nothing else.
+    With coefficients that are not negative their sum is not, on the whole range.
     """
     k = np.arange(degree + 1)
     u = u[..., None]
     return np.asarray(np.log(comb(degree, k)) + xlogy(k, u) + xlog1py(degree - k, -u))
-
-
-def _flattened(offset: Array, features: Array) -> LogLinear:
-    bins = len(offset)
-    return LogLinear(offset.reshape(bins, -1), features.reshape(bins, -1, features.shape[-1]))
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

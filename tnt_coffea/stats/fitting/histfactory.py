@@ -8,7 +8,7 @@ it takes seconds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +88,7 @@ def background_test(
     *,
     start: Mapping[str, float] | None = None,
     best_start: Mapping[str, Sequence[float]] | None = None,
+    moved: Callable[[Array], Array] | None = None,
 ) -> HistFactoryTest:
     """Test mu = 0 of any pyhf model whose signal is linear in its parameter of interest.
 
@@ -103,6 +104,9 @@ def background_test(
         Parameters from which the fit of mu begins where a signal is known to move
         with nuisance parameters: the score at mu = 0 and the nominal signal does not
         tell then whether there is a maximum at mu > 0, and the fit is always made.
+    moved
+        From the parameters at mu = 0 to where the fit of mu begins, where that must not
+        be the same place.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def background_test(
         nothing = HistFactoryTest(0.0, null, null, 0.0, None, null_edm, null_by)
         if best_start is None and _score(model, data, null) <= 0:
             return nothing
-        first = null.tolist()
+        first = (null if moved is None else moved(null)).tolist()
         first[poi] = values[poi]
         for name, known in (best_start or {}).items():
             first[model.config.par_slice(name)] = known

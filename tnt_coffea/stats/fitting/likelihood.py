@@ -53,6 +53,12 @@ class Channel:
     background: Background
     template: Template | None = None
 
+    def moved_signal(self, alpha: Array) -> Array:
+        """Return the signal per unit mu for nuisance parameters of shape (points, nuisances)."""
+        if self.template is None:
+            return np.broadcast_to(self.signal, (len(alpha), self.signal.size))
+        return self.template.varied(alpha)[0]
+
 
 def nuisance_names(channels: Sequence[Channel]) -> tuple[str, ...]:
     """Return the names of the signal's nuisance parameters, the same in all channels."""
@@ -131,10 +137,7 @@ class Likelihood:
         for channel, counts, place in zip(self.channels, self.observed, self.places, strict=True):
             n = _rows(counts, rows)
             mean = channel.background.expected(parameters[:, place])
-            signal = (
-                channel.signal if channel.template is None else channel.template.varied(alpha)[0]
-            )
-            mean = mean + mu * signal
+            mean = mean + mu * channel.moved_signal(alpha)
             forbidden = forbidden | (mean < 0).any(axis=1)
             # A tail may underflow to zero: that costs nothing where nothing was seen.
             mean = np.maximum(mean, _TINY)

@@ -126,7 +126,8 @@ class _Builder:
 
 class _SmoothBuilder(_Builder):
     def parameters(self, data: Background) -> dict[str, Any]:
-        return _parameter_set("unconstrained", data.parameters)
+        start = data.movable(np.zeros(data.parameters))
+        return _parameter_set("unconstrained", data.parameters) | {"inits": tuple(start.tolist())}
 
 
 class _ShapeBuilder(_Builder):

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
 
 from tnt_coffea.stats.fitting.background import Background
+from tnt_coffea.stats.fitting.counts import deviance, pulls, toy_counts
 from tnt_coffea.stats.fitting.fits import Discoveries, Discovery, Fit, Fits
 from tnt_coffea.stats.fitting.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.fitting.newton import minimised, solved
@@ -75,6 +75,7 @@ def signal_fits(
     *,
     mu: float | None = None,
     signed: bool = False,
+    held: Sequence[int] = (),
 ) -> Fits:
     """Fit mu and the backgrounds to many toys.
 
@@ -89,8 +90,11 @@ def signal_fits(
     signed
         Let mu be negative, as long as no bin expects less than nothing. A fit
         that ends at that limit has not converged.
+    held
+        Positions in `Fits.parameters` that stay where the start has them.
     """
-    return _fitted(channels, observed, start, mu=mu, least=-np.inf if signed else 0.0)
+    least = -np.inf if signed else 0.0
+    return _fitted(channels, observed, start, mu=mu, least=least, held=held)
 
 
 def discoveries(
@@ -114,12 +118,8 @@ def discoveries(
     # A background fit of another signal knows nothing of this one's nuisance parameters.
     alpha = np.zeros((len(background), len(nuisance_names(channels))))
     background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
-    fields: list[Any] = [
-        background.parameters(),
-        background.nll,
-        background.edm,
-        background.converged,
-    ]
+    null = background
+    fields: list[Any] = [np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)]
     for start, rows in _starts(channels, observed, background):
         if not rows.size:
             continue
@@ -129,10 +129,8 @@ def discoveries(
         # The first start is the background fit itself: what begins there counts, failed or not.
         better = (found.nll < fields[1][rows]) | (start[rows, 0] == 0)
         values = (found.parameters(), found.nll, found.edm, found.converged)
-        fields = [
-            _replaced(old, rows[better], new[better])
-            for old, new in zip(fields, values, strict=True)
-        ]
+        for old, new in zip(fields, values, strict=True):
+            old[rows[better]] = new[better]
     best = _as_fits(channels, *fields)
     return Discoveries(background, best, np.maximum(0.0, 2 * (background.nll - best.nll)))
 
@@ -208,30 +206,6 @@ def fitted_background(
     return start.whitened(fit.phi[0], bins), fit
 
 
-def deviance(observed: Array, expected: Array) -> Array:
-    """Return the likelihood ratio to the saturated model, 2 sum(n ln(n / b) - n + b).
-
-    The sum is over the last axis, the bins.
-    """
-    return np.asarray(np.sum(_deviances(observed, expected), axis=-1))
-
-
-def pulls(observed: Array, expected: Array) -> Array:
-    """Return each bin's signed root of its deviance: a pull that holds at low counts too."""
-    terms = np.maximum(_deviances(observed, expected), 0.0)
-    return np.asarray(np.sign(observed - expected) * np.sqrt(terms))
-
-
-def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator) -> list[Array]:
-    """Return Poisson counts around the expectations of every channel, shape (toys, bins)."""
-    return [random.poisson(mean, (toys, len(mean))).astype(float) for mean in expected]
-
-
-def _deviances(observed: Array, expected: Array) -> Array:
-    expected = np.maximum(expected, np.finfo(float).tiny)
-    return np.asarray(2 * (xlogy(observed, observed / expected) - observed + expected))
-
-
 def _observed(channels: Sequence[Channel]) -> list[Array]:
     return [np.asarray(channel.observed, dtype=float)[None] for channel in channels]
 
@@ -261,15 +235,19 @@ def _fitted(
     *,
     mu: float | None = None,
     least: float = 0.0,
+    held: Sequence[int] = (),
 ) -> Fits:
-    x = start.parameters()
+    movable = [c.background.movable(phi) for c, phi in zip(channels, start.phi, strict=True)]
+    x = replace(start, phi=tuple(movable)).parameters()
+    kept = np.asarray(held, dtype=np.intp)
+    x[:, kept] = start.parameters()[:, kept]
     shared = 1 + start.alpha.shape[1]
     # At mu = 0 the signal's nuisance parameters sit at their constraint.
-    held = shared if mu == 0 else 0 if mu is None else 1
+    first_free = shared if mu == 0 else 0 if mu is None else 1
     if mu is not None:
         x[:, 0] = mu
-        x[:, 1:held] = 0.0
-    free = np.arange(held, x.shape[1])
+        x[:, 1:first_free] = 0.0
+    free = np.setdiff1d(np.arange(first_free, x.shape[1]), kept)
     nll, edm, good = np.empty(len(x)), np.empty(len(x)), np.zeros(len(x), dtype=bool)
     for first in range(0, len(x), _BATCH):
         part = slice(first, first + _BATCH)
@@ -281,7 +259,7 @@ def _fitted(
             -np.inf if mu is not None else least,
         )
         found = minimised(objective, x[part][:, free])
-        x[part, held:] = found.x
+        x[part, free] = found.x
         nll[part], edm[part], good[part] = found.value, found.edm, found.converged
     return _as_fits(channels, x, nll, edm, good)
 
@@ -316,9 +294,3 @@ def _starts(
         shifted[:, 0] = np.maximum(score, 0.0) / np.maximum(known, np.finfo(float).tiny)
         starts.append((shifted, np.flatnonzero(score > 0)))
     return starts
-
-
-def _replaced(values: Array, rows: NDArray[np.intp], new: Array) -> Array:
-    values = values.copy()
-    values[rows] = new
-    return values

@@ -150,7 +150,7 @@ class ToyCls:
         for mu in strengths:
             fit = poisson.signal_fits(channels, data, seen, mu=float(mu))
             expected = [
-                channel.background.expected(phi)[0] + mu * _signal(channel, fit.alpha)
+                channel.background.expected(phi)[0] + mu * channel.moved_signal(fit.alpha)[0]
                 for channel, phi in zip(channels, fit.phi, strict=True)
             ]
             something = poisson.toy_counts(expected, toys, random)
@@ -242,7 +242,3 @@ def _tails(signal: Array, null: Array, observed: float) -> tuple[list[float], li
     levels = np.quantile(null, ndtr(-np.array(BANDS, dtype=float)), method="inverted_cdf")
     cuts = [observed - _TIE, *(levels - _TIE)]
     return [float(np.mean(signal >= q)) for q in cuts], [float(np.mean(null >= q)) for q in cuts]
-
-
-def _signal(channel: Channel, alpha: Array) -> Array:
-    return channel.signal if channel.template is None else channel.template.varied(alpha)[0][0]
