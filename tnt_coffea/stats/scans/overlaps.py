@@ -44,7 +44,13 @@ class SharedEvents:
     counts: Array
 
     @classmethod
-    def of_events(cls, edges: Array, m_jj: Array, passes: Mapping[str, NDArray[np.bool_]]) -> Self:
+    def of_events(
+        cls,
+        edges: Array,
+        m_jj: Array,
+        passes: Mapping[str, NDArray[np.bool_]],
+        weight: Array | None = None,
+    ) -> Self:
         """Return the shared events of selections on the same events.
 
         Parameters
@@ -55,14 +61,19 @@ class SharedEvents:
             Of every event [GeV], shape (events,).
         passes
             Whether every event passes, by spectrum.
+        weight
+            Of every event; by default 1.
         """
         names = tuple(passes)
         table = np.stack([np.asarray(passes[name], dtype=bool) for name in names], axis=1)
         kept = table.any(axis=1)
         patterns, which = np.unique(table[kept], axis=0, return_inverse=True)
-        chosen = np.asarray(m_jj, dtype=float)[kept]
-        counts = [np.histogram(chosen[which.ravel() == i], edges)[0] for i in range(len(patterns))]
-        return cls(names, patterns, np.asarray(counts, dtype=float).reshape(len(patterns), -1))
+        cells = np.zeros((len(patterns), len(edges) - 1))
+        place = np.searchsorted(edges, np.asarray(m_jj, dtype=float)[kept], side="right") - 1
+        inside = (place >= 0) & (place < cells.shape[1])
+        events = np.ones(len(place)) if weight is None else np.asarray(weight, dtype=float)[kept]
+        np.add.at(cells, (which.ravel()[inside], place[inside]), events[inside])
+        return cls(names, patterns, cells)
 
     @classmethod
     def nested(cls, spectra: Mapping[str, Array]) -> Self:
@@ -128,8 +139,13 @@ class SharedEvents:
         self, marginals: Sequence[Array], toys: int, random: np.random.Generator
     ) -> list[Array]:
         """Return toy counts of every spectrum, shape (toys, bins) each, events shared."""
-        cells = random.poisson(self.expected(marginals), (toys, *self.counts.shape)).astype(float)
-        return [cells[:, column].sum(axis=1) for column in self.patterns.T]
+        spectra = [np.zeros((toys, self.counts.shape[1])) for _ in self.names]
+        # One pattern after the other: there may be thousands of them.
+        for expected, members in zip(self.expected(marginals), self.patterns, strict=True):
+            events = random.poisson(expected, (toys, len(expected)))
+            for i in np.flatnonzero(members):
+                spectra[i] += events
+        return spectra
 
     def _smoothed(self) -> Array:
         bins = np.arange(self.counts.shape[1])
