@@ -101,7 +101,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if tagger_set.quantiles is None:
             msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
             raise TaggerError(msg)
-        edges = tagger_set.quantiles.edges(search.background_quantile)
+        edges = tagger_set.quantiles.edges(search.background_quantile, *search.closure_quantiles)
         return hist.Hist(
             hist.axis.StrCategory([], growth=True, name="dataset"),
             hist.axis.StrCategory([search.window.name], name="window"),

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
+from tnt_coffea.cli.progress import toys_shown
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -65,6 +70,40 @@ def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
     assert len(found["points"]) == 11
     assert found["points"][found["best"]]["mass"] == 4000.0
     assert found["toys"] == 50
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_toys_are_shown_on_a_terminal(spectrum: Path, tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    words = ["fit", spectrum, "--method", "scan", *COMMON, "--masses", 3500, 4500, 500]
+    words += ["--toys", 110, "--out", tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tnt_coffea.cli", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=end, text=True,
+    ) as process:  # fmt: skip
+        os.close(end)
+        shown = b""
+        with suppress(OSError):  # what a closed terminal gives instead of an end of file
+            while part := os.read(terminal, 4096):
+                shown += part
+        output, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert output.startswith("scan of 3 hypotheses")
+    assert b"110/110" in shown
+    assert b"toys/s" in shown
+
+
+def test_nothing_is_shown_elsewhere_or_where_quiet_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with toys_shown(quiet=False) as shown:
+        assert shown is None  # standard error of a test is no terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with toys_shown(quiet=True) as shown:
+        assert shown is None
+    with toys_shown(quiet=False) as shown:
+        assert shown is not None
 
 
 def test_limit_with_a_cross_section(spectrum: Path, tmp_path: Path) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tnt_coffea import pipeline
-from tnt_coffea.config import MassRange, SearchConfig, SkimSettings
+from tnt_coffea.cli import main
+from tnt_coffea.config import (
+    BumpSettings,
+    FitSettings,
+    MassRange,
+    SearchConfig,
+    SkimSettings,
+)
+from tnt_coffea.config.fits import ScanSettings
 from tnt_coffea.errors import StageError, TaggerError
 from tnt_coffea.events.skim import Sample, sample_of, write_part
 from tnt_coffea.execution import Resources
@@ -23,7 +34,8 @@ from tnt_coffea.taggers import Coincidences, TaggerSet
 SKIM = SkimSettings(images=None, observables=("pt", "mass", "tau21"))
 CONFIG = SearchConfig(skim=SKIM)
 EFFICIENCIES = (0.3, 0.1, 0.03)
-WINDOWS = {"low": MassRange(low=3000.0, high=3600.0), "high": MassRange(low=3300.0, high=3900.0)}
+LOW, HIGH = "sum-3000-3600", "sum-3300-3900"
+WINDOWS = {LOW: MassRange(low=3000.0, high=3600.0), HIGH: MassRange(low=3300.0, high=3900.0)}
 
 
 @pytest.fixture
@@ -51,7 +63,7 @@ def skim_file(sample: Sample, tmp_path: Path) -> Path:
 @pytest.fixture
 def taggers(sample: Sample, feature_taggers: Callable[..., TaggerSet]) -> Taggers:
     """Two windows whose taggers have one feature in common."""
-    features = {"low": ("mass", "pt"), "high": ("mass", "tau21")}
+    features = {LOW: ("mass", "pt"), HIGH: ("mass", "tau21")}
     sets = {
         name: feature_taggers(SKIM, features[name], name, WINDOWS[name]).calibrated(
             sample, CONFIG.search.fit_range, EFFICIENCIES
@@ -70,7 +82,7 @@ def searched(skim_file: Path, taggers: Taggers, tmp_path: Path) -> Histograms:
 def test_sums_over_patterns_are_the_histograms(searched: Histograms) -> None:
     found = searched.coincidences
     assert found is not None
-    assert [own.name for own in found.sets] == ["low", "high"]
+    assert [own.name for own in found.sets] == [LOW, HIGH]
     assert found.sets[0].window == (3000.0, 3600.0)
     for name, by_efficiency in searched.thresholds.items():
         for efficiency, thresholds in by_efficiency.items():
@@ -87,14 +99,14 @@ def test_shared_events_are_those_of_the_events_themselves(
 ) -> None:
     edges = np.arange(2600.0, 7001.0, 40.0)
     assert searched.coincidences is not None
-    found = searched.coincidences.shared_events({"low": ("low", 0.1), "high": ("high", 0.3)}, edges)
+    found = searched.coincidences.shared_events({"low": (LOW, 0.1), "high": (HIGH, 0.3)}, edges)
     assert found.names == ("low/fold-0", "low/fold-1", "high/fold-0", "high/fold-1")
     passes = {}
-    for name, efficiency in (("low", 0.1), ("high", 0.3)):
+    for name, efficiency in ((LOW, 0.1), (HIGH, 0.3)):
         ranks = taggers.sets[name].ranks(sample)
         for fold, x in taggers.thresholds()[name][efficiency].items():
             passes[f"{name}/fold-{fold}"] = (ranks.fold == fold) & (ranks.both > x)
-    both = sum(passes[f"low/fold-{t}"] & passes[f"high/fold-{t}"] for t in (0, 1))
+    both = sum(passes[f"{LOW}/fold-{t}"] & passes[f"{HIGH}/fold-{t}"] for t in (0, 1))
     inside = (sample.m_jj >= 2600) & (sample.m_jj < 7000)
     assert found.counts[found.patterns.sum(axis=1) == 2].sum() == (both & inside).sum() > 20
     for column, passed in zip(found.patterns.T, passes.values(), strict=True):
@@ -129,10 +141,10 @@ def test_taggers_of_no_window_have_none_and_events_that_pass_nothing_are_left_ou
 
 def test_what_the_search_lacks_is_said(searched: Histograms) -> None:
     assert searched.coincidences is not None
-    with pytest.raises(TaggerError, match=r"no tagger set 'other'.*'high', 'low'"):
+    with pytest.raises(TaggerError, match=r"no tagger set 'other'.*'sum-3000-3600'"):
         searched.coincidences.selections(["other"])
     with pytest.raises(TaggerError, match=r"no selection of 0\.2, only \[0\.03, 0\.1, 0\.3\]"):
-        searched.coincidences.passes("low", 0.2, 0)
+        searched.coincidences.passes(LOW, 0.2, 0)
 
 
 def test_other_selections_are_not_added(searched: Histograms) -> None:
@@ -160,3 +172,80 @@ def test_searches_from_before_are_read(searched: Histograms, tmp_path: Path) -> 
     old.save(tmp_path)
     assert Histograms.load(tmp_path).coincidences is None
     assert not (tmp_path / "coincidences.h5").exists()
+
+
+SCAN = CONFIG.model_copy(
+    update={
+        "fit": FitSettings(
+            bump=BumpSettings(width=100.0, bin_width=100.0, efficiency=0.3),
+            scan=ScanSettings(masses=tuple(np.arange(3050.0, 3900.0, 100.0)), toys=20),
+        )
+    }
+)
+
+
+def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
+    searched: Histograms,
+) -> None:
+    names = pipeline.windows_of_method(searched, "sum")
+    assert names == (LOW, HIGH)
+    steps: list[tuple[int, int]] = []
+    selections = {name: (name, 0.3) for name in names}
+    found = pipeline.scan(
+        searched, SCAN, selections, progress=lambda done, of: steps.append((done, of))
+    )
+    for name, window in WINDOWS.items():
+        masses = [point.mass for point in found.points if point.selection == name]
+        assert masses == [mass for mass in SCAN.fit.scan.masses if window.low <= mass < window.high]
+    assert found.toys == 20
+    assert found.p_global is not None
+    assert steps == [(0, 20), (20, 20)]
+    old = replace(searched, coincidences=None)
+    with pytest.raises(StageError, match="search again"):
+        pipeline.scan(old, SCAN, selections)
+    assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
+
+
+def test_windows_and_nested_selections_are_scanned_from_the_command_line(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SCAN.to_yaml())
+    assert searched.hists.keys() == {LOW, HIGH}
+
+    def fit(*arguments: str) -> Any:
+        common = ["--config", str(settings), "--out", str(tmp_path / "none")]
+        path = str(tmp_path / "out" / "search")
+        return CliRunner().invoke(main, ["fit", path, *common, *arguments])
+
+    windows = fit("--method", "scan", "--name", "sum")
+    assert windows.exit_code == 0, windows.output
+    assert "global p" in windows.output
+    stored = tmp_path / "nested.json"
+    nested = fit("--method", "scan", "--name", LOW, "--nested", "--json", str(stored))
+    assert nested.exit_code == 0, nested.output
+    points = json.loads(stored.read_text())["points"]
+    assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
+    refused = fit("--method", "bump", "--name", "sum")
+    assert refused.exit_code == 2
+    assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output
+
+
+def test_closure_over_efficiencies_comes_with_abcd(searched: Histograms, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(CONFIG.to_yaml())
+    stored = tmp_path / "abcd.json"
+    path, options = tmp_path / "out" / "search", ("--config", settings, "--json", stored)
+    arguments = ["fit", path, "--method", "abcd", "--name", LOW, *options]
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    points = json.loads(stored.read_text())["closures"]["points"]
+    # Three selections of their own X, and the further quantiles of the histogram's axes.
+    assert len(points) == 3 + len(CONFIG.search.closure_quantiles)
+    assert {point["x"] for point in points} == {None, *CONFIG.search.closure_quantiles}
+    assert min(point["efficiency"] for point in points) < 0.001
+    assert any("empty" in point["refusal"] for point in points)
+    assert all(point["closure"] is not None or point["refusal"] for point in points)
+    for edge in CONFIG.search.closure_quantiles:
+        for axis in ("q_heavy", "q_light"):
+            assert edge in searched.hists[LOW].axes[axis].edges

@@ -97,6 +97,28 @@ class SharedEvents:
             raise FitError(msg)
         return cls(names, np.tri(len(names), dtype=bool), slices)
 
+    def only(self, names: Sequence[str]) -> Self:
+        """Return what some of the spectra share.
+
+        Raises
+        ------
+        FitError
+            One of them is not among the spectra.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            msg = (
+                f"the overlap is of {list(self.names)} and lacks {missing}: name its spectra as "
+                "the scan does, 'selection' or 'selection/channel'"
+            )
+            raise FitError(msg)
+        table = self.patterns[:, [self.names.index(name) for name in names]]
+        kept = table.any(axis=1)
+        patterns, which = np.unique(table[kept], axis=0, return_inverse=True)
+        cells = np.zeros((len(patterns), self.counts.shape[1]))
+        np.add.at(cells, which.ravel(), self.counts[kept])
+        return type(self)(tuple(names), patterns, cells)
+
     def expected(self, marginals: Sequence[Array]) -> Array:
         """Return the expectation of every pattern that gives every spectrum its own.
 
@@ -139,9 +161,13 @@ class SharedEvents:
         self, marginals: Sequence[Array], toys: int, random: np.random.Generator
     ) -> list[Array]:
         """Return toy counts of every spectrum, shape (toys, bins) each, events shared."""
-        spectra = [np.zeros((toys, self.counts.shape[1])) for _ in self.names]
+        return self.drawn(self.expected(marginals), toys, random)
+
+    def drawn(self, cells: Array, toys: int, random: np.random.Generator) -> list[Array]:
+        """Return toy counts of every spectrum around expectations of the patterns."""
+        spectra = [np.zeros((toys, cells.shape[1])) for _ in self.names]
         # One pattern after the other: there may be thousands of them.
-        for expected, members in zip(self.expected(marginals), self.patterns, strict=True):
+        for expected, members in zip(cells, self.patterns, strict=True):
             events = random.poisson(expected, (toys, len(expected)))
             for i in np.flatnonzero(members):
                 spectra[i] += events

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.reported import pyhf_test
 from tnt_coffea.stats.fitting import poisson
@@ -24,6 +23,7 @@ from tnt_coffea.stats.scans.hypotheses import (
 )
 from tnt_coffea.stats.scans.overlaps import SharedEvents
 from tnt_coffea.stats.scans.results import GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.scans.toys import scanned_toys
 
 __all__ = ["gross_vitells", "scan"]
 
@@ -34,8 +34,6 @@ _SIDEBAND_WIDTHS = 3.0
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 _Z_AGREEMENT = 1e-2
-# Toys held in memory at a time.
-_TOYS = 500
 
 RETRAINING_NOTE = (
     "toys are made of histograms and leave the taggers as they are: what retraining adds is known "
@@ -62,6 +60,7 @@ def scan(
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
     """Test every mass in every selection, and give the best one its global p-value.
 
@@ -85,11 +84,13 @@ def scan(
         As for `bump_hunt`.
     overlap
         Which events the spectra share, needed where there are several selections;
-        its names are 'selection' or 'selection/channel', in order.
+        its names are 'selection', or 'selection/channel' where there are several.
     toys
         Background-only toys of the whole scan; 0 gives no global p-value.
     seed
         Root seed of the toys.
+    progress
+        Called with the toys that are done, and all of them.
 
     Raises
     ------
@@ -140,7 +141,8 @@ def scan(
             "`overlap` (SharedEvents.of_events or .nested), or toys=0"
         )
         raise FitError(msg)
-    return _result(chosen, overlap, toys, seed, tuple(skipped))
+    q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
+    return _result(chosen, q0, failed, tuple(skipped))
 
 
 def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
@@ -177,11 +179,11 @@ def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
 
 def _result(
     selections: Sequence[Selection],
-    overlap: SharedEvents | None,
-    toys: int,
-    seed: int,
+    q0: Array,
+    failed: int,
     skipped: tuple[tuple[str, float], ...],
 ) -> ScanResult:
+    toys = len(q0)
     points, hypotheses = [], []
     for selection in selections:
         counts = [spectrum.counts[None] for spectrum in selection.data]
@@ -193,7 +195,6 @@ def _result(
     best = int(np.argmax([point.z for point in points]))
     channels = hypotheses[best].channels
     z_pyhf = pyhf_test(channels, poisson.discovery(channels)).test.z
-    q0, failed = _toy_scans(selections, overlap, toys, seed)
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     p_global = (int(np.sum(maxima >= points[best].z)) + 1) / (toys + 1) if toys else None
     reason = _why_no_crossings(selections, toys)
@@ -235,42 +236,6 @@ def _point(
         mu_uncertainty=float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
     )
-
-
-def _toy_scans(
-    selections: Sequence[Selection], overlap: SharedEvents | None, toys: int, seed: int
-) -> tuple[Array, int]:
-    """Return q0 of every hypothesis in every toy, and how many toys had a failed fit."""
-    random = seeds.generator(seed, "stats", "scan", "toys")
-    expected = [b for selection in selections for b in selection.null]
-    if overlap is not None:
-        _check_overlap(selections, overlap)
-    q0, failed = [], 0
-    for first in range(0, toys, _TOYS):
-        size = min(_TOYS, toys - first)
-        counts = (
-            poisson.toy_counts(expected, size, random)
-            if overlap is None
-            else overlap.toys(expected, size, random)
-        )
-        tests: list[Discoveries] = []
-        for selection in selections:
-            tests += hypothesis_tests(selection, counts[: len(selection.data)])
-            counts = counts[len(selection.data) :]
-        q0.append(np.stack([test.q0 for test in tests], axis=1))
-        failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))
-    return np.concatenate(q0) if q0 else np.zeros((0, 0)), failed
-
-
-def _check_overlap(selections: Sequence[Selection], overlap: SharedEvents) -> None:
-    wanted = [
-        selection.name if len(selection.data) == 1 else f"{selection.name}/{spectrum.name}"
-        for selection in selections
-        for spectrum in selection.data
-    ]
-    if list(overlap.names) != wanted:
-        msg = f"the overlap is of {list(overlap.names)}, the scan of {wanted}, in this order"
-        raise FitError(msg)
 
 
 def _why_no_crossings(selections: Sequence[Selection], toys: int) -> str:
