@@ -125,6 +125,7 @@ def abcd_of_plane(
         )
         raise ConfigError(msg)
     counts = np.asarray(histogram.values(), dtype=float)
+    variances = histogram.variances()
     if not np.isfinite(counts).all() or counts.min() < 0:
         msg = "a bin of the plane is negative or not finite: only counts can be used"
         raise FitError(msg)
@@ -153,6 +154,7 @@ def abcd_of_plane(
         total=float(total.sum()),
         mass_range=(0.0, 0.0),
         tables=(table,),
+        weighted=variances is not None and not np.allclose(variances, counts),
     )
     return stats.abcd(
         found.a,

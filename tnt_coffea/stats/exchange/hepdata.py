@@ -11,7 +11,7 @@ import yaml
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.results import BumpHuntResult
 from tnt_coffea.stats.limits.results import LimitResult
-from tnt_coffea.storage import written
+from tnt_coffea.storage import stored, written
 
 __all__ = ["hepdata_limits", "hepdata_spectrum", "write_hepdata"]
 
@@ -119,7 +119,8 @@ def write_hepdata(
         The folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     entries, paths = [], []
     for name, table in tables.items():
         stem = "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.plane import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.records import Record
@@ -165,4 +167,5 @@ def _share(plane: Plane, x: Mapping[int, float], fit_range: tuple[float, float])
         heavy, light = passing_bins(plane, x, fold)
         passed += table[heavy:, light:].sum()
     total = inside.sum()
-    return float(passed / total) if total > 0 else 0.0
+    # Bins that hold no counts are for the regions to refuse.
+    return float(passed / total) if 0 < passed <= total < np.inf else 0.0

@@ -87,10 +87,15 @@ class SharedEvents:
         Raises
         ------
         FitError
-            A tighter selection holds more events than a looser one.
+            A tighter selection holds more events than a looser one, or what they hold are
+            no counts in the same bins.
         """
         names = tuple(spectra)
-        counts = np.array([np.asarray(spectra[name], dtype=float) for name in names])
+        each = [np.asarray(spectra[name], dtype=float) for name in names]
+        if len({spectrum.shape for spectrum in each}) != 1 or not np.isfinite(each).all():
+            msg = f"selections {list(names)} must hold counts in the same bins"
+            raise FitError(msg)
+        counts = np.array(each)
         slices = counts - np.vstack([counts[1:], np.zeros(counts.shape[1])])
         if (slices < 0).any():
             msg = f"selections {list(names)} are not nested: give the loosest one first"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.bumps.notes import data_notes
 from tnt_coffea.stats.bumps.reported import pyhf_test
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.fits import Discoveries
@@ -101,6 +102,7 @@ def scan(
     ------
     Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
     """
+    _check((min_parameters, max_parameters), f_test, toys)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):
         msg = f"masses must rise, got {list(masses)}"
@@ -172,6 +174,15 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     )
 
 
+def _check(limits: tuple[int, int], f_test: float, toys: int) -> None:
+    if not 2 <= limits[0] <= limits[1] or not 0 < f_test < 1 or toys < 0:
+        msg = (
+            "a scan needs 2 <= min_parameters <= max_parameters, f_test in (0, 1) and 0 toys or "
+            f"more, got {limits[0]}, {limits[1]}, {f_test} and {toys}"
+        )
+        raise FitError(msg)
+
+
 def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
     reach = _SIDEBAND_WIDTHS * signal.width
     return fit_range[0] <= signal.mass - reach and signal.mass + reach <= fit_range[1]
@@ -198,7 +209,9 @@ def _result(
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     p_global = (int(np.sum(maxima >= points[best].z)) + 1) / (toys + 1) if toys else None
     reason = _why_no_crossings(selections, toys)
-    notes = [RETRAINING_NOTE] if toys else []
+    data = [spectrum for selection in selections for spectrum in selection.data]
+    narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
+    notes = [*data_notes(data, narrowest), *([RETRAINING_NOTE] if toys else [])]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
     if skipped:
