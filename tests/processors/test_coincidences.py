@@ -28,6 +28,7 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
+from tnt_coffea.reporting.hypotheses import local_p_values
 from tnt_coffea.stats import selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
 
@@ -187,10 +188,9 @@ SCAN = CONFIG.model_copy(
 def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     searched: Histograms,
 ) -> None:
-    names = pipeline.windows_of_method(searched, "sum")
-    assert names == (LOW, HIGH)
+    assert pipeline.windows_by_method(searched) == {"sum": (LOW, HIGH)}
     steps: list[tuple[int, int]] = []
-    selections = {name: (name, 0.3) for name in names}
+    selections = {name: (name, 0.3) for name in WINDOWS}
     found = pipeline.scan(
         searched, SCAN, selections, progress=lambda done, of: steps.append((done, of))
     )
@@ -204,6 +204,25 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     with pytest.raises(StageError, match="search again"):
         pipeline.scan(old, SCAN, selections)
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
+
+
+def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(
+    searched: Histograms,
+) -> None:
+    settings = SCAN.fit.model_copy(
+        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
+    )
+    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
+    assert list(result.scans) == ["before", "sum"]
+    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
+    assert result.scans["sum"].p_global is not None
+    figure = local_p_values(result.scans)
+    masses, p_values = figure.axes[0].lines[1].get_data()
+    assert masses.tolist() == list(SCAN.fit.scan.masses)
+    for mass, p in zip(masses, p_values, strict=True):
+        assert p == min(x.p_local for x in result.scans["sum"].points if x.mass == mass)
+    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
+    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
 
 
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(

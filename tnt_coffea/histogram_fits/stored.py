@@ -59,7 +59,8 @@ def stored_histogram(path: str | Path, name: str | None = None) -> Stored:
     names = sorted(found.hists)
     if name is None and len(names) == 1:
         name = names[0]
-    sets = () if name is None else pipeline.windows_of_method(found, name)
+    named = pipeline.windows_by_method(found) | {own: (own,) for own in names}
+    sets = () if name is None else named.get(name, ())
     if not sets:
         msg = f"{path}: name the tagger set, one of {', '.join(names)}"
         raise ConfigError(msg)

@@ -20,7 +20,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.scans import scan, scan_settings, windows_of_method
+from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs
@@ -43,5 +43,5 @@ __all__ = [
     "train",
     "train_stage",
     "training_costs",
-    "windows_of_method",
+    "windows_by_method",
 ]

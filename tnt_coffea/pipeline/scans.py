@@ -13,7 +13,7 @@ from tnt_coffea.products import Histograms
 if TYPE_CHECKING:
     from tnt_coffea.stats import ScanResult
 
-__all__ = ["scan", "scan_settings", "windows_of_method"]
+__all__ = ["scan", "scan_settings", "windows_by_method"]
 
 
 def scan(
@@ -115,12 +115,18 @@ def scan_settings(config: SearchConfig) -> dict[str, Any]:
     }
 
 
-def windows_of_method(histograms: Histograms, name: str) -> tuple[str, ...]:
-    """Return the tagger sets of a name: the one that has it, or a method's, one a window."""
-    if name in histograms.hists:
-        return (name,)
-    window = re.compile(rf"{re.escape(name)}-[0-9.]+-[0-9.]+")
-    return tuple(sorted(own for own in histograms.hists if window.fullmatch(own)))
+def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
+    """Return the tagger sets that are one method in several windows, by its name.
+
+    A set that stands alone has its own name.
+    """
+    sets: dict[str, list[str]] = {}
+    for name in sorted(histograms.hists):
+        found = re.fullmatch(r"(.+)-[0-9.]+-[0-9.]+", name)
+        sets.setdefault(found[1] if found else name, []).append(name)
+    return {
+        (method if len(names) > 1 else names[0]): tuple(names) for method, names in sets.items()
+    }
 
 
 def _thresholds(histograms: Histograms, name: str, efficiency: float) -> Mapping[int, float]:

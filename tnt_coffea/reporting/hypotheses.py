@@ -36,6 +36,8 @@ _LEAST_P = 1e-3
 def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     """Return the local p-value of every scan by mass, with lines of local and global sigmas.
 
+    Where several windows or selections have the mass, it is the smallest of theirs.
+
     A global line stands where the toys' largest local significance is exceeded with the
     probability of that many standard deviations; it is drawn where enough toys lie beyond.
 
@@ -50,8 +52,8 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     axes = figure.subplots()
     lowest = _LEAST_P
     for colour, (name, found) in zip(COLOURS, scans.items(), strict=False):
-        masses = [point.mass for point in found.points]
-        p = np.array([point.p_local for point in found.points])
+        masses = sorted({point.mass for point in found.points})
+        p = np.array([min(x.p_local for x in found.points if x.mass == mass) for mass in masses])
         lowest = min(lowest, float(p.min()))
         text = "all dijets" if name == "before" else set_name(name)
         if found.z_global is not None:
