@@ -153,6 +153,60 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize("method", ["bump", "scan", "limit"])
+@pytest.mark.parametrize(
+    ("bins", "value", "words"),
+    [
+        (slice(None), 0.0, "hold events, too few"),
+        (slice(31, None), 0.0, "hold events, too few"),
+        (slice(30, 31), np.nan, "not finite"),
+        (slice(30, 31), -500.0, "negative"),
+    ],
+)
+def test_root_histogram_of_no_counts_is_one_line(
+    tmp_path: Path, method: str, bins: slice, value: float, words: str
+) -> None:
+    import uproot
+
+    counts = np.zeros(len(EDGES) - 1)
+    counts[30] = 1
+    counts[bins] = value
+    path = tmp_path / "own.root"
+    with uproot.recreate(path) as file:
+        file["mjj"] = (counts, EDGES)
+    options = ("--masses", 3500, 4500, 500, "--toys", 5) if method == "scan" else ()
+    done = call("fit", path, "--method", method, "--out", tmp_path, *COMMON, *options)
+    assert done.exit_code == 7, done.output
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bins", "value", "words"),
+    [
+        ((slice(None), slice(None)), 0.0, "region B, C, D is empty ({'A': 0.0, 'B': 0.0"),
+        ((slice(0, 4), slice(0, 4)), 0.0, "region D is empty"),
+        ((0, 0), np.nan, "negative or not finite"),
+        ((9, 9), -1.0, "negative or not finite"),
+    ],
+)
+def test_root_plane_of_no_counts_is_one_line(
+    tmp_path: Path, bins: Any, value: float, words: str
+) -> None:
+    import hist
+
+    plane = hist.Hist(hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1))
+    plane.fill(*np.random.default_rng(3).random((2, 2000)))
+    plane.view()[bins] = value
+    path = tmp_path / "plane.root"
+    write_histogram(path, plane)
+    cuts = ("--passing", 0.9, "--low", 0.4)
+    done = call("fit", path, "--method", "abcd", "--out", tmp_path, *cuts)
+    assert done.exit_code == 7, done.output
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
+
+
 def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     fitted = json.loads((workspace / "fit" / "result.json").read_text())
     options = ("--name", "tnt", "--config", _settings(workspace, tmp_path))

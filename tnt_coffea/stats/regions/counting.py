@@ -259,7 +259,7 @@ def _check(
     leakage: tuple[float, float, float],
     toys: int,
 ) -> None:
-    named = dict(zip("ABCD", counts, strict=True))
+    named = {name: float(n) for name, n in zip("ABCD", counts, strict=True)}
     if not all(np.isfinite(n) and n >= 0 for n in counts):
         msg = f"the four regions must hold counts, 0 or more, got {named}"
         raise FitError(msg)
