@@ -230,6 +230,18 @@ def test_signals_outside_the_range_are_left_out_or_refused(toy_spectrum):
         mass_patchset(histogram, masses=[3400.0, 100.0], **SETTINGS)
 
 
+def test_window_of_too_few_events_is_left_out_and_said(toy_spectrum, mass_histogram):
+    one = np.zeros(220)
+    one[40] = 1
+    named = {"full": toy_spectrum(800, 0, 95), "bare": mass_histogram(one)}
+    overlap = SharedEvents(("full", "bare"), np.eye(2, dtype=bool), np.ones((2, 110)))
+    found = scan(named, masses=[3400.0, 3500.0], overlap=overlap, toys=5, **SETTINGS)
+    assert {point.selection for point in found.points} == {"full"}
+    assert any("bare is not searched" in note and "too few" in note for note in found.notes)
+    with pytest.raises(FitError, match=r"a is not searched.*too few.*; b is not searched"):
+        scan({"a": mass_histogram(one), "b": mass_histogram(one)}, masses=[3400.0], **SETTINGS)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -96,7 +96,8 @@ def scan(
     Raises
     ------
     FitError
-        No mass has whole sidebands, or several selections come without their overlap.
+        No mass has whole sidebands, several selections come without their overlap, or none
+        can be fitted; one of several that cannot is left out and noted.
 
     Source
     ------
@@ -118,19 +119,27 @@ def scan(
         for mass in masses
     ]
     skipped: list[tuple[str, float]] = []
-    chosen = []
+    chosen, refused = [], []
     for name, channels in named.items():
         data = spectra(channels, fit_range, bin_width)
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
         whole = [signal for signal in wanted if _has_sidebands(signal, fit_range)]
         skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
-        if whole:
+        if not whole:
+            continue
+        try:
             chosen.append(
                 prepared_selection(
                     name, data, whole, family, (min_parameters, max_parameters), f_test
                 )
             )
+        except FitError as error:
+            if len(named) == 1:
+                raise
+            refused.append(f"{name} is not searched: {error}")
+    if refused and not chosen:
+        raise FitError("; ".join(refused))
     if not chosen:
         msg = (
             f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
@@ -144,7 +153,7 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped))
+    return _result(chosen, q0, failed, tuple(skipped), refused)
 
 
 def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
@@ -193,6 +202,7 @@ def _result(
     q0: Array,
     failed: int,
     skipped: tuple[tuple[str, float], ...],
+    refused: Sequence[str],
 ) -> ScanResult:
     toys = len(q0)
     points, hypotheses = [], []
@@ -217,6 +227,7 @@ def _result(
     if skipped:
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
+    notes += refused
     return ScanResult(
         points=tuple(points),
         best=best,
