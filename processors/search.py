@@ -14,7 +14,7 @@ from tnt_coffea.errors import TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.skim import Sample, sample_of
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
-from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.taggers import Coincidences, Ranks, TaggerSet
 
 __all__ = ["SearchProcessor"]
 
@@ -51,14 +51,18 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise TaggerError(msg)
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return the histograms of a chunk by tagger set, and its cutflow."""
+        """Return the histograms of a chunk by tagger set, what they share, and its cutflow."""
         sample, cutflow = self._dijets(events)
         dataset = events.metadata["dataset"]
+        ranks = [tagger_set.ranks(sample) for tagger_set in self.taggers]
         return {
             "hists": {
-                tagger_set.name: self._filled(tagger_set, sample, dataset)
-                for tagger_set in self.taggers
+                tagger_set.name: self._filled(tagger_set, own, sample, dataset)
+                for tagger_set, own in zip(self.taggers, ranks, strict=True)
             },
+            "coincidences": Coincidences.of_events(
+                self.taggers, ranks, sample.m_jj, sample.weight, self._mass_axis()
+            ),
             "cutflow": {dataset: cutflow},
         }
 
@@ -73,9 +77,10 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
         return sample, cutflow_of({}, len(sample))
 
-    def _filled(self, tagger_set: TaggerSet, sample: Sample, dataset: str) -> hist.Hist:
+    def _filled(
+        self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
+    ) -> hist.Hist:
         h = self._empty(tagger_set)
-        ranks = tagger_set.ranks(sample)
         if ranks.unscored:  # folds that only train, in split and prequential mode
             scored = ~np.isnan(ranks.both)
             sample, ranks = sample.select(scored), ranks.select(scored)
@@ -96,17 +101,19 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if tagger_set.quantiles is None:
             msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
             raise TaggerError(msg)
-        edges = tagger_set.quantiles.edges(search.background_quantile)
-        bins = round((search.m_jj.high - search.m_jj.low) / search.bin_width)
+        edges = tagger_set.quantiles.edges(search.background_quantile, *search.closure_quantiles)
         return hist.Hist(
             hist.axis.StrCategory([], growth=True, name="dataset"),
             hist.axis.StrCategory([search.window.name], name="window"),
             hist.axis.StrCategory(["nominal"], growth=True, name="variation"),
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
-            hist.axis.Regular(
-                bins, search.m_jj.low, search.m_jj.high, name="m_jj", label="m_jj [GeV]"
-            ),
+            self._mass_axis(),
             hist.axis.Variable(edges, name="q_heavy", label="heavy-jet quantile", flow=False),
             hist.axis.Variable(edges, name="q_light", label="light-jet quantile", flow=False),
             storage=hist.storage.Weight(),
         )
+
+    def _mass_axis(self) -> hist.axis.Regular:
+        m_jj, width = self.config.search.m_jj, self.config.search.bin_width
+        bins = round((m_jj.high - m_jj.low) / width)
+        return hist.axis.Regular(bins, m_jj.low, m_jj.high, name="m_jj", label="m_jj [GeV]")

@@ -148,6 +148,7 @@ def test_histograms_do_not_depend_on_executor_chunks_or_start(
             )
             assert accounting.selected == 500
             assert set(output["hists"]) == {"autoencoder", "tnt"}
+            assert output["coincidences"] == reference.coincidences
             for name, h in output["hists"].items():
                 assert h == reference.hists[name]
                 assert h.sum(flow=True).value == 500

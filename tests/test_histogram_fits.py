@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
+from tnt_coffea.cli.progress import toys_shown
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -67,6 +72,40 @@ def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
     assert found["toys"] == 50
 
 
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_toys_are_shown_on_a_terminal(spectrum: Path, tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    words = ["fit", spectrum, "--method", "scan", *COMMON, "--masses", 3500, 4500, 500]
+    words += ["--toys", 110, "--out", tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tnt_coffea.cli", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=end, text=True,
+    ) as process:  # fmt: skip
+        os.close(end)
+        shown = b""
+        with suppress(OSError):  # what a closed terminal gives instead of an end of file
+            while part := os.read(terminal, 4096):
+                shown += part
+        output, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert output.startswith("scan of 3 hypotheses")
+    assert b"110/110" in shown
+    assert b"toys/s" in shown
+
+
+def test_nothing_is_shown_elsewhere_or_where_quiet_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with toys_shown(quiet=False) as shown:
+        assert shown is None  # standard error of a test is no terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with toys_shown(quiet=True) as shown:
+        assert shown is None
+    with toys_shown(quiet=False) as shown:
+        assert shown is not None
+
+
 def test_limit_with_a_cross_section(spectrum: Path, tmp_path: Path) -> None:
     found = run(
         "limit", spectrum, tmp_path, *COMMON, "--toys", 0, "--efficiency", 0.1, "--luminosity", 10
@@ -112,6 +151,60 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert done.exit_code == code, done.output
     assert words in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("method", ["bump", "scan", "limit"])
+@pytest.mark.parametrize(
+    ("bins", "value", "words"),
+    [
+        (slice(None), 0.0, "hold events, too few"),
+        (slice(31, None), 0.0, "hold events, too few"),
+        (slice(30, 31), np.nan, "not finite"),
+        (slice(30, 31), -500.0, "negative"),
+    ],
+)
+def test_root_histogram_of_no_counts_is_one_line(
+    tmp_path: Path, method: str, bins: slice, value: float, words: str
+) -> None:
+    import uproot
+
+    counts = np.zeros(len(EDGES) - 1)
+    counts[30] = 1
+    counts[bins] = value
+    path = tmp_path / "own.root"
+    with uproot.recreate(path) as file:
+        file["mjj"] = (counts, EDGES)
+    options = ("--masses", 3500, 4500, 500, "--toys", 5) if method == "scan" else ()
+    done = call("fit", path, "--method", method, "--out", tmp_path, *COMMON, *options)
+    assert done.exit_code == 7, done.output
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bins", "value", "words"),
+    [
+        ((slice(None), slice(None)), 0.0, "region B, C, D is empty ({'A': 0.0, 'B': 0.0"),
+        ((slice(0, 4), slice(0, 4)), 0.0, "region D is empty"),
+        ((0, 0), np.nan, "negative or not finite"),
+        ((9, 9), -1.0, "negative or not finite"),
+    ],
+)
+def test_root_plane_of_no_counts_is_one_line(
+    tmp_path: Path, bins: Any, value: float, words: str
+) -> None:
+    import hist
+
+    plane = hist.Hist(hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1))
+    plane.fill(*np.random.default_rng(3).random((2, 2000)))
+    plane.view()[bins] = value
+    path = tmp_path / "plane.root"
+    write_histogram(path, plane)
+    cuts = ("--passing", 0.9, "--low", 0.4)
+    done = call("fit", path, "--method", "abcd", "--out", tmp_path, *cuts)
+    assert done.exit_code == 7, done.output
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
 
 
 def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:

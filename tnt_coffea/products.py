@@ -15,7 +15,7 @@ from tnt_coffea.errors import ExecutionError, StageError, TaggerError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
-from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.taggers import Coincidences, TaggerSet
 
 __all__ = ["Histograms", "Skim", "Taggers"]
 
@@ -154,12 +154,15 @@ class Histograms:
         Where every event of the pass went.
     provenance
         Hashes of what was scored and by which taggers.
+    coincidences
+        Which events the selections share; None in searches from before these were kept.
     """
 
     hists: Mapping[str, Any]
     thresholds: Mapping[str, Mapping[float, Mapping[int, float]]]
     accounting: Accounting
     provenance: Mapping[str, Any]
+    coincidences: Coincidences | None = None
 
     def save(self, folder: Path) -> None:
         """Write the histograms through UHI (HDF5, no pickle) and the rest as JSON.
@@ -190,6 +193,11 @@ class Histograms:
             "accounting": self.accounting.to_dict(),
             "provenance": dict(self.provenance),
         }
+        if self.coincidences is not None:
+            shared = self.coincidences.to_bytes()
+            content["coincidences"] = hashlib.sha256(shared).hexdigest()
+            with written(folder / "coincidences.h5") as path:
+                path.write_bytes(shared)
         with written(folder / "search.json") as path:
             path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -213,11 +221,7 @@ class Histograms:
             raise StageError(msg)
         try:
             content = json.loads((folder / "search.json").read_text())
-            image = path.read_bytes()
-            # HDF5 hangs on some damaged files: it gets to see none.
-            if hashlib.sha256(image).hexdigest() != content["histograms"]:
-                msg = f"{path}: not the file that search.json beside it names; it was changed"
-                raise ValueError(msg)
+            image = _named_bytes(path, content["histograms"])
             with h5py.File(io.BytesIO(image), "r") as file:
                 hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
             thresholds = {
@@ -228,9 +232,24 @@ class Histograms:
                 for name, pairs in content["thresholds"].items()
             }
             accounting = Accounting.from_dict(content["accounting"])
-            return cls(hists, thresholds, accounting, dict(content["provenance"]))
+            coincidences = None
+            if "coincidences" in content:
+                shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
+                coincidences = Coincidences.from_bytes(shared)
+            provenance = dict(content["provenance"])
+            return cls(hists, thresholds, accounting, provenance, coincidences)
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:
             raise StageError(_damaged(folder, error, "search")) from error
+
+
+def _named_bytes(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file that another one names by their hash."""
+    image = path.read_bytes()
+    # HDF5 hangs on some damaged files: it gets to see none.
+    if hashlib.sha256(image).hexdigest() != sha256:
+        msg = f"{path}: not the file that search.json beside it names; it was changed"
+        raise ValueError(msg)
+    return image
 
 
 def _outputs(folder: Path, stage: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tnt_coffea.config import FoldSettings, SkimSettings
+from tnt_coffea.config import FoldSettings, MassRange, SkimSettings
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.taggers import Card, Member, Tagger, TaggerSet
@@ -54,18 +54,25 @@ def stock() -> Callable[..., dict[str, Any]]:
 def feature_taggers() -> Callable[..., TaggerSet]:
     """Two folds of taggers of features: score = sum of the features, in ONNX."""
 
-    def make(skim: SkimSettings, inputs: tuple[str, ...] = ("mass", "pt")) -> TaggerSet:
+    def make(
+        skim: SkimSettings,
+        inputs: tuple[str, ...] = ("mass", "pt"),
+        name: str = "features",
+        window: MassRange | None = None,
+    ) -> TaggerSet:
         members = [
-            Member(_summing(skim, inputs, scope, fold), scope, fold, f"{scope}-{fold}")
+            Member(_summing(skim, inputs, scope, fold, window), scope, fold, f"{scope}-{fold}")
             for fold in (0, 1)
             for scope in ("heavy", "light")
         ]
-        return TaggerSet("features", FOLDS, 1, tuple(members))
+        return TaggerSet(name, FOLDS, 1, tuple(members))
 
     return make
 
 
-def _summing(skim: SkimSettings, inputs: tuple[str, ...], scope: str, fold: int) -> Tagger:
+def _summing(
+    skim: SkimSettings, inputs: tuple[str, ...], scope: str, fold: int, window: MassRange | None
+) -> Tagger:
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["features", "axes"], ["score"], keepdims=0)],
         "sum",
@@ -77,6 +84,7 @@ def _summing(skim: SkimSettings, inputs: tuple[str, ...], scope: str, fold: int)
     card = Card(
         method="sum",
         scope=scope,
+        window=window,
         input="features",
         inputs=inputs,
         skim=skim,

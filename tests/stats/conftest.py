@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import faulthandler
+
 import hist
 import numpy as np
 import pytest
@@ -36,3 +38,11 @@ def toy_spectrum(falling_shape, mass_histogram):
         return mass_histogram(np.random.default_rng(seed).poisson(mean).astype(float))
 
     return make
+
+
+@pytest.fixture
+def time_bound():
+    """A test that hangs, even in compiled code, ends its process and says where it stood."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

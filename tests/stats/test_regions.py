@@ -254,14 +254,47 @@ def test_closure_is_scanned_over_efficiencies(independent):
     }  # fmt: skip
     found = closure_scan(histogram, thresholds, 0.4, FIT, WINDOW)
     # X = 0.2 is below the background quantile and has no low region of its own.
-    assert [point.efficiency for point in found.points] == [0.09, 0.06, 0.01]
-    for point in found.points:
+    assert [point.efficiency for point in found.points] == [0.6, 0.09, 0.06, 0.01]
+    assert found.points[0].counts is found.points[0].closure is None
+    assert "below the background quantile" in found.points[0].refusal
+    for point in found.points[1:]:
         assert abs(point.closure.kappa - 1) < 4 * point.closure.uncertainty
         assert point.predicted == pytest.approx(point.counts.a, abs=5 * point.counts.a**0.5 + 5)
-    uncertainties = [point.closure.uncertainty for point in found.points]
+    uncertainties = [point.closure.uncertainty for point in found.points[1:]]
     assert uncertainties == sorted(uncertainties)
     assert ClosureScan.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert "9 %" in found.summary()
+
+
+def test_closure_reaches_a_tenth_of_a_per_cent_and_says_where_events_end():
+    fold, m_jj, heavy, light = events(60_000, 12)
+    quantiles = [0.8, 0.9, 0.955, 0.97, 0.99, 0.999]
+    edges = sorted({*EDGES, *quantiles})
+    histogram = hist.Hist(
+        hist.axis.IntCategory([0, 1], name="fold"),
+        hist.axis.Regular(300, 2000, 8000, name="m_jj"),
+        *(hist.axis.Variable(edges, name=f"q_{jet}", flow=False) for jet in ("heavy", "light")),
+        storage=hist.storage.Weight(),
+    )
+    histogram.fill(fold, m_jj, heavy, light)
+    found = closure_scan(histogram, {0.09: {0: 0.7, 1: 0.7}}, 0.4, FIT, WINDOW, [*quantiles, 0.98])
+    points = {point.x: point for point in found.points}
+    assert list(points) == [None, 0.8, 0.9, 0.955, 0.97, 0.98, 0.99, 0.999]
+    inside = (m_jj >= 2600) & (m_jj < 7000)
+    for x in quantiles[:4]:
+        passed = (heavy >= x) & (light >= x) & inside
+        assert points[x].efficiency == pytest.approx(passed.sum() / inside.sum())
+        assert points[x].efficiency == pytest.approx((1 - x) ** 2, rel=0.3)
+        assert abs(points[x].closure.kappa - 1) < 4 * points[x].closure.uncertainty
+    assert points[0.97].efficiency < 0.0013
+    assert 0 < points[0.99].beside < 10
+    assert "few:" in points[0.99].outcome
+    assert points[0.999].closure is None
+    assert "region A is empty" in points[0.999].outcome
+    assert points[0.999].efficiency == pytest.approx(1e-6)
+    assert "0.98 is not an edge" in points[0.98].refusal
+    assert ClosureScan.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert len(found.summary().splitlines()) == 1 + len(points)
 
 
 def test_regions_by_mass_add_up(independent):

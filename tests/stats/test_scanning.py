@@ -105,6 +105,45 @@ def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
     assert one - 0.03 < both < 2 * one + 0.03
 
 
+def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
+    histogram = toy_spectrum(1000, 0, 40)
+    counts = rebinned("all", histogram, (2600.0, 7000.0), 40.0).counts
+    both = {"low": histogram, "high": histogram}
+    names = tuple(both)
+    same = SharedEvents(names, np.array([[True, True]]), counts[None])
+    separate = SharedEvents(names, np.eye(2, dtype=bool), np.stack([counts, counts]))
+    settings = SETTINGS | {"masses": MASSES[:12:2], "toys": 400}
+    one = scan(histogram, seed=2, **settings)
+    shared = scan(both, overlap=same, seed=3, **settings)
+    independent = scan(both, overlap=separate, seed=4, **settings)
+    assert shared.best_point.z == independent.best_point.z == one.best_point.z
+    assert shared.p_global < independent.p_global
+    # The chance that the largest Z of one selection, or of two independent ones, exceeds 1.5.
+    p = float(np.mean(np.array(one.toy_maxima) > 1.5))
+    for found, expected in ((shared, p), (independent, 1 - (1 - p) ** 2)):
+        rate = float(np.mean(np.array(found.toy_maxima) > 1.5))
+        # Both rates are of 400 toys; that of `one` counts up to twice in the second.
+        sigma = np.sqrt((p * (1 - p) * (2 * (1 - p)) ** 2 + expected * (1 - expected)) / 400)
+        assert abs(rate - expected) < 3 * sigma
+
+
+def test_overlap_of_more_spectra_than_are_scanned_is_cut_down(toy_spectrum):
+    named = {"low": toy_spectrum(900, 0, 41), "high": toy_spectrum(900, 0, 42)}
+    counts = [rebinned(n, h, (2600.0, 7000.0), 40.0).counts for n, h in named.items()]
+    overlap = SharedEvents(
+        ("low", "high", "other"),
+        np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]], dtype=bool),
+        np.stack([counts[0], counts[1], counts[0], counts[0]]),
+    )
+    cut = overlap.only(["high", "low"])
+    assert cut.patterns.tolist() == [[False, True], [True, False]]
+    np.testing.assert_array_equal(cut.counts, [2 * counts[0], counts[1]])
+    found = scan(named, masses=[3400.0, 3600.0], overlap=overlap, toys=10, **SETTINGS)
+    assert found.toys == 10
+    with pytest.raises(FitError, match=r"lacks \['high'\]"):
+        scan(named, masses=[3400.0], overlap=overlap.only(["low"]), toys=10, **SETTINGS)
+
+
 def test_windows_search_their_own_masses(toy_spectrum):
     named = {"low": toy_spectrum(3000, 0, 26), "high": toy_spectrum(3000, 0, 27)}
     found = scan(

@@ -102,3 +102,6 @@ def test_hepdata_tables_hold_spectrum_and_limits(tmp_path, histogram):
     assert row["errors"][0]["asymerror"]["minus"] <= 0 <= row["errors"][0]["asymerror"]["plus"]
     with pytest.raises(FitError, match="one a mass"):
         hepdata_limits([*limits, *limits])
+    for names in (("fold-0", "fold_0"), ("submission",)):
+        with pytest.raises(FitError, match="same files"):
+            write_hepdata(tmp_path, dict.fromkeys(names, tables["limits"]))

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tnt_coffea.cli.options import configured, histograms_option, out_option
+from tnt_coffea.cli.progress import toys_shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tnt_coffea.config import SearchConfig
+    from tnt_coffea.histogram_fits import FitResult
 
 __all__ = ["fit"]
 
@@ -26,18 +30,26 @@ _ONE = "For one HISTOGRAM: "
     type=click.Choice(["bump", "abcd", "scan", "limit"]),
     help=f"{_ONE}what to do with it.  [default: bump]",
 )
-@click.option("--name", help=f"{_ONE}which one in the file, or which tagger set.")
+@click.option(
+    "--name",
+    help=f"{_ONE}which one in the file, or which tagger set; a method with several windows can be "
+    "scanned in all of them.",
+)
 @click.option("--mass", type=float, help=f"{_ONE}mass of the signal [GeV].")
 @click.option("--width", type=float, help=f"{_ONE}width of the signal [GeV].")
 @click.option("--fit-range", nargs=2, type=float, help=f"{_ONE}range of the fit [GeV].")
 @click.option("--bin-width", type=float, help=f"{_ONE}bins of the fit [GeV].")
 @click.option("--masses", nargs=3, type=float, help="For a scan: lowest, highest, step [GeV].")
+@click.option(
+    "--nested", is_flag=True, help="For a scan of a search: every share of search.efficiencies."
+)
 @click.option("--toys", type=click.IntRange(0), help=f"{_ONE}toys, instead of the settings'.")
 @click.option("--efficiency", type=float, help="For a limit: selected over produced signal.")
 @click.option("--luminosity", type=float, help="For a limit: of the data [1/fb].")
 @click.option("--passing", type=float, help="For ABCD on a plane of scores: a jet passes above.")
 @click.option("--low", type=float, help="For ABCD on a plane of scores: a jet is low below.")
 @click.option("--json", "json_path", type=PATH, help=f"{_ONE}where the result goes as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @histograms_option
 @out_option
 @configured
@@ -46,6 +58,7 @@ def fit(
     out: Path,
     search_folder: Path | None,
     histogram: Path | None,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Fit a search's histograms, or one HISTOGRAM of your own.
@@ -57,7 +70,11 @@ def fit(
     if histogram is None:
         _search(config, out, search_folder, options)
     else:
-        _one(histogram, config, options)
+        with toys_shown(quiet) as progress:
+            found = _one(histogram, config, options, progress)
+        click.echo(found.summary())
+        if options["json_path"] is not None:
+            _write(options["json_path"], found)
 
 
 def _search(
@@ -75,11 +92,15 @@ def _search(
     click.echo(f"result: {out / 'fit' / 'result.json'}")
 
 
-def _one(path: Path, config: SearchConfig, options: dict[str, Any]) -> None:
+def _one(
+    path: Path,
+    config: SearchConfig,
+    options: dict[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> FitResult:
     from tnt_coffea.histogram_fits import FitOptions, Method, fit_histogram, stored_histogram
-    from tnt_coffea.storage import written
 
-    found = fit_histogram(
+    return fit_histogram(
         stored_histogram(path, options["name"]),
         Method(options["method"] or "bump"),
         _changed(config, options),
@@ -90,14 +111,19 @@ def _one(path: Path, config: SearchConfig, options: dict[str, Any]) -> None:
             luminosity=options["luminosity"],
             passing=options["passing"],
             low=options["low"],
+            nested=options["nested"],
+            progress=progress,
         ),
     )
-    click.echo(found.summary())
-    if options["json_path"] is not None:
-        with written(options["json_path"]) as partial:
-            text = json.dumps(found.to_dict(), indent=1, sort_keys=True, allow_nan=False)
-            partial.write_text(text + "\n")
-        click.echo(f"result: {options['json_path']}")
+
+
+def _write(path: Path, found: FitResult) -> None:
+    from tnt_coffea.storage import written
+
+    with written(path) as partial:
+        text = json.dumps(found.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+        partial.write_text(text + "\n")
+    click.echo(f"result: {path}")
 
 
 def _changed(config: SearchConfig, options: dict[str, Any]) -> SearchConfig:

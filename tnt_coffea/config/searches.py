@@ -6,13 +6,15 @@ from pydantic import (
     Field,
 )
 
-from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
+from tnt_coffea.config.settings import Fraction, Grown, MassRange, Positive
 
 __all__ = ["SearchSettings"]
 
 
-class SearchSettings(Settings):
+class SearchSettings(Grown):
     """Where the search looks, and how much it keeps: fixed before anything is looked at."""
+
+    LATER = frozenset({"closure_quantiles"})
 
     window: MassRange = Field(
         MassRange(low=3300.0, high=3700.0), description="where the resonance is looked for in m_jj"
@@ -25,6 +27,11 @@ class SearchSettings(Settings):
     )
     background_quantile: Fraction = Field(
         0.4, description="both-jet quantile below which the ABCD regions are 'low'"
+    )
+    closure_quantiles: tuple[Fraction, ...] = Field(
+        (0.8, 0.86, 0.9, 0.93, 0.955, 0.97, 0.985),
+        description="further quantiles X at which ABCD's closure is tested (0.97: 0.1 % of events "
+        "with independent scores)",
     )
     m_jj: MassRange = Field(
         MassRange(low=2000.0, high=8000.0), description="range of the stored histogram"

@@ -20,6 +20,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs
@@ -32,6 +33,8 @@ __all__ = [
     "generate",
     "generate_stage",
     "report",
+    "scan",
+    "scan_settings",
     "search",
     "search_stage",
     "skim",
@@ -40,4 +43,5 @@ __all__ = [
     "train",
     "train_stage",
     "training_costs",
+    "windows_by_method",
 ]

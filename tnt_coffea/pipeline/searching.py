@@ -75,7 +75,13 @@ def search(
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
         }
-        made = Histograms(output["hists"], taggers.thresholds(), accounting, provenance)
+        made = Histograms(
+            output["hists"],
+            taggers.thresholds(),
+            accounting,
+            provenance,
+            output.get("coincidences"),
+        )
         made.save(stage.folder)
         stage.finish({})
     return Histograms.load(stage.folder)

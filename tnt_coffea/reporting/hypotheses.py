@@ -36,6 +36,8 @@ _LEAST_P = 1e-3
 def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     """Return the local p-value of every scan by mass, with lines of local and global sigmas.
 
+    Where several windows or selections have the mass, it is the smallest of theirs.
+
     A global line stands where the toys' largest local significance is exceeded with the
     probability of that many standard deviations; it is drawn where enough toys lie beyond.
 
@@ -50,8 +52,8 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     axes = figure.subplots()
     lowest = _LEAST_P
     for colour, (name, found) in zip(COLOURS, scans.items(), strict=False):
-        masses = [point.mass for point in found.points]
-        p = np.array([point.p_local for point in found.points])
+        masses = sorted({point.mass for point in found.points})
+        p = np.array([min(x.p_local for x in found.points if x.mass == mass) for mass in masses])
         lowest = min(lowest, float(p.min()))
         text = "all dijets" if name == "before" else set_name(name)
         if found.z_global is not None:
@@ -136,23 +138,22 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
         color=BLUE, marker="o", ls="", capsize=2, label="A D / (B C) beside the window",
     )  # fmt: skip
     inside = [point for point in beside if point.predicted]
-    ratio = np.array([point.counts.a / (point.predicted or 1.0) for point in inside])
-    error = np.array(
-        [max(point.counts.a, 1.0) ** 0.5 / (point.predicted or 1.0) for point in inside]
-    )
+    seen = np.array([point.counts.a if point.counts else 0.0 for point in inside])
+    predicted = np.array([point.predicted or 1.0 for point in inside])
+    ratio, error = seen / predicted, np.sqrt(np.maximum(seen, 1.0)) / predicted
     axes.errorbar(
         [0.93 * point.efficiency for point in inside], ratio, error,
         color=RED, marker="s", ls="", capsize=2, label="observed / predicted in the window",
     )  # fmt: skip
     refused = [point.efficiency for point in scan.points if point.closure is None]
     for i, efficiency in enumerate(refused):
-        axes.axvline(
-            efficiency, color=ORANGE, ls=":", label=None if i else "no closure: empty region"
-        )
+        axes.axvline(efficiency, color=ORANGE, ls=":", label=None if i else "no closure")
     axes.set_xscale("log")
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axes.set_xticks([point.efficiency for point in scan.points])
+    shares = [point.efficiency for point in scan.points]
+    decades = [digit * 10.0**power for power in range(-6, 0) for digit in (1, 3)]
+    axes.set_xticks([tick for tick in decades if min(shares) / 2 < tick < 2 * max(shares)])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)

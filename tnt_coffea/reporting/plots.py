@@ -169,6 +169,7 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
                 search.background_quantile,
                 _range(search.fit_range),
                 _range(search.window),
+                search.closure_quantiles,
             )
         except FitError:
             # No selection is tight enough for four regions; the table has the refusal.
@@ -176,9 +177,10 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             f"closure-efficiency-{name}",
             f"ABCD closure by selection with {with_article(name)}",
-            "A D / (B C) beside the window for every selection, and the observed over the "
-            "predicted events in the window: 1 for independent scores and no signal. The "
-            "prediction has the closure factor of its own selection.",
+            "A D / (B C) beside the window for selections down to a tenth of a per cent, and the "
+            "observed over the predicted events in the window: 1 for independent scores and no "
+            "signal. The prediction has the closure factor of its own selection. Dotted: too few "
+            "events, or no four regions; the numbers say which.",
             hypotheses.closure_by_efficiency(found, set_name(name)),
             found.to_dict(),
             Section.SCORES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.coincidences import Coincidences, SetSelections
 from tnt_coffea.taggers.ensemble import Member, Ranks, Scores, TaggerSet
 from tnt_coffea.taggers.quantiles import QuantileMap
 from tnt_coffea.taggers.store import load, load_set, packaged_sets, packaged_taggers
@@ -10,10 +11,12 @@ from tnt_coffea.taggers.tagger import Tagger
 
 __all__ = [
     "Card",
+    "Coincidences",
     "Member",
     "QuantileMap",
     "Ranks",
     "Scores",
+    "SetSelections",
     "Tagger",
     "TaggerSet",
     "load",

@@ -165,10 +165,10 @@ class QuantileMap:
             raise TaggerError(msg)
         return {fold: point.x for fold, point in self.thresholds[efficiency].items()}
 
-    def edges(self, background_quantile: float) -> list[float]:
-        """Return histogram edges that hold every X and the background quantile."""
+    def edges(self, *quantiles: float) -> list[float]:
+        """Return histogram edges that hold every X and the quantiles given."""
         inner = {point.x for points in self.thresholds.values() for point in points.values()}
-        return sorted({0.0, background_quantile, 1.0} | inner)
+        return sorted({0.0, *quantiles, 1.0} | inner)
 
     def save(self, path: Path) -> None:
         """Write the map as JSON."""

@@ -11,7 +11,7 @@ import yaml
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.results import BumpHuntResult
 from tnt_coffea.stats.limits.results import LimitResult
-from tnt_coffea.storage import written
+from tnt_coffea.storage import stored, written
 
 __all__ = ["hepdata_limits", "hepdata_spectrum", "write_hepdata"]
 
@@ -115,15 +115,21 @@ def write_hepdata(
 
     Raises
     ------
+    FitError
+        Two tables would have one file.
     StorageError
         The folder cannot be written to.
     """
+    stems = {name: "".join(x if x.isalnum() else "_" for x in name) for name in tables}
+    if len({"submission", *stems.values()}) != len(stems) + 1:
+        msg = f"tables {sorted(tables)} would have the same files: rename one of them"
+        raise FitError(msg)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     entries, paths = [], []
     for name, table in tables.items():
-        stem = "".join(letter if letter.isalnum() else "_" for letter in name)
-        path = folder / f"{stem}.yaml"
+        path = folder / f"{stems[name]}.yaml"
         with written(path) as partial:
             partial.write_text(yaml.safe_dump(dict(table), sort_keys=False))
         entries.append(

@@ -10,6 +10,7 @@ samples are divided by their factor there, and mean nothing by themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,11 +67,12 @@ def bump_workspace(
     Raises
     ------
     FitError
-        The histograms do not suit the fit.
+        The histograms do not suit the fit, or the mass lies outside it.
     """
     signal = SignalShape(
         mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
     )
+    _check_inside([mass], fit_range)
     limits = (min_parameters, max_parameters)
     model = signal_model(channels, signal, fit_range, bin_width, family, limits, f_test, shares)
     scale = _scale(model.channels)
@@ -113,6 +115,11 @@ def mass_patchset(
         INSPIRE record, 'ins' and seven digits.
     description
         What the signals are.
+
+    Raises
+    ------
+    FitError
+        As `bump_workspace`; masses are repeated, or the record has no such name.
     """
     import pyhf
 
@@ -129,6 +136,10 @@ def mass_patchset(
         )
         for mass in masses
     ]
+    if re.fullmatch(r"ins\d{7}", hepdata) is None:
+        msg = f"hepdata is 'ins' and the seven digits of an INSPIRE record, got {hepdata!r}"
+        raise FitError(msg)
+    _check_inside(masses, fit_range)
     limits = (min_parameters, max_parameters)
     middle = signals[len(signals) // 2]
     model = signal_model(channels, middle, fit_range, bin_width, family, limits, f_test)
@@ -156,6 +167,16 @@ def mass_patchset(
         "version": "1.0.0",
     }
     return background, patchset
+
+
+def _check_inside(masses: Sequence[float], fit_range: tuple[float, float]) -> None:
+    outside = [mass for mass in masses if not fit_range[0] < mass < fit_range[1]]
+    if outside:
+        msg = (
+            f"mass {outside[0]:g} GeV lies outside the fit range {fit_range[0]:g}-"
+            f"{fit_range[1]:g} GeV: the background under the signal would be extrapolated"
+        )
+        raise FitError(msg)
 
 
 def _scale(models: Sequence[Channel]) -> float:

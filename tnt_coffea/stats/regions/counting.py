@@ -111,7 +111,7 @@ def abcd(
         z_numpy=z_numpy,
         calibration=calibration,
         toys=toys,
-        notes=(*trouble, *_notes(expected, calibration, toys, p_value)),
+        notes=(*trouble, *_notes(expected, calibration, toys, p_value, counts)),
         counts=counts,
         closure=closure,
     )
@@ -134,10 +134,21 @@ def paper_significance(
     systematic
         Relative systematic uncertainty of the estimate.
 
+    Raises
+    ------
+    FitError
+        A number is not finite, or the count negative.
+
     Source
     ------
     arXiv:2002.12376, equation 4.1.
     """
+    if not np.isfinite([observed, predicted, statistical, systematic]).all() or observed < 0:
+        msg = (
+            f"the paper's significance needs counts and their uncertainty, got {observed} "
+            f"observed, {predicted} +- {statistical} predicted, systematic {systematic}"
+        )
+        raise FitError(msg)
     variance = observed + statistical**2 + (systematic * predicted) ** 2
     return (observed - predicted) / float(np.sqrt(variance)) if variance > 0 else 0.0
 
@@ -222,8 +233,12 @@ def _trouble(reported: HistFactoryTest, z_numpy: float) -> list[str]:
     return trouble
 
 
-def _notes(expected: float, calibration: str, toys: int, p_value: float) -> list[str]:
+def _notes(
+    expected: float, calibration: str, toys: int, p_value: float, counts: AbcdCounts | None
+) -> list[str]:
     notes = []
+    if counts is not None and counts.weighted:
+        notes.append("events are weighted: the likelihood takes the sums of weights as counts")
     if expected < _LOW_BACKGROUND:
         kind = (
             "permutations of the scores, which keep how many events pass for each jet"
@@ -244,7 +259,7 @@ def _check(
     leakage: tuple[float, float, float],
     toys: int,
 ) -> None:
-    named = dict(zip("ABCD", counts, strict=True))
+    named = {name: float(n) for name, n in zip("ABCD", counts, strict=True)}
     if not all(np.isfinite(n) and n >= 0 for n in counts):
         msg = f"the four regions must hold counts, 0 or more, got {named}"
         raise FitError(msg)
@@ -255,9 +270,15 @@ def _check(
             "looser selection, a wider window, or merge folds"
         )
         raise FitError(msg)
-    if systematic < 0 or closure_factor <= 0 or min(leakage) < 0 or toys < 0:
+    if (
+        not np.isfinite([systematic, closure_factor, *leakage]).all()
+        or systematic < 0
+        or closure_factor <= 0
+        or min(leakage) < 0
+        or toys < 0
+    ):
         msg = (
-            "systematic, leakage and toys must be 0 or more, and closure_factor positive, got "
-            f"{systematic}, {leakage}, {toys} and {closure_factor}"
+            "systematic, leakage and toys must be 0 or more, closure_factor positive, all finite, "
+            f"got {systematic}, {leakage}, {toys} and {closure_factor}"
         )
         raise FitError(msg)

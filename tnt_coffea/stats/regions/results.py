@@ -31,6 +31,8 @@ class AbcdCounts(Record):
         Range in m_jj [GeV].
     tables
         Events whose (heavy, light) jet is low, between or passing, 3 x 3 for every fold.
+    weighted
+        Whether the events are not all of weight one.
 
     Source
     ------
@@ -48,6 +50,7 @@ class AbcdCounts(Record):
     total: float
     mass_range: tuple[float, float]
     tables: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    weighted: bool = False
 
     @property
     def whole(self) -> bool:

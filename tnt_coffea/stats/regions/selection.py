@@ -49,7 +49,8 @@ def abcd_counts(
     Raises
     ------
     FitError
-        An edge or a threshold is missing, or pass and low overlap.
+        An edge or a threshold is missing, pass and low overlap, or what the regions hold
+        is no count.
 
     Source
     ------
@@ -188,6 +189,13 @@ def _counts(
         rows = (slice(0, low_heavy), slice(low_heavy, heavy), slice(heavy, None))
         columns = (slice(0, low_light), slice(low_light, light), slice(light, None))
         tables.append(tuple(tuple(float(table[r, c].sum()) for c in columns) for r in rows))
+    if not np.isfinite(sums).all() or sums.min() < 0:
+        named = dict(zip("ABCD", sums.tolist(), strict=False))
+        msg = (
+            f"{mass_range[0]:g}-{mass_range[1]:g} GeV: the regions of the score plane must hold "
+            f"counts, 0 or more, got {named} and {sums[-1]:g} in all"
+        )
+        raise FitError(msg)
     a, b, c, d, heavy_low, light_low, total = map(float, sums)
     eps1, eps1_uncertainty = _efficiency(b, light_low)
     eps2, eps2_uncertainty = _efficiency(c, heavy_low)
@@ -203,6 +211,7 @@ def _counts(
         total=total,
         mass_range=(float(mass_range[0]), float(mass_range[1])),
         tables=tuple(tables),
+        weighted=not np.allclose(plane.variances[:, bins], plane.counts[:, bins]),
     )
 
 
@@ -210,7 +219,8 @@ def _efficiency(passed: float, total: float) -> tuple[float, float]:
     if total <= 0:
         return 0.0, 0.0
     share = passed / total
-    return share, float(np.sqrt(share * (1 - share) / total))
+    # Negative weights can lift a part above its whole.
+    return share, float(np.sqrt(max(share * (1 - share), 0.0) / total))
 
 
 def _closure(

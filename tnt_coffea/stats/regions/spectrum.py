@@ -98,13 +98,13 @@ def abcd_by_mass(
     """
     regions = [np.asarray(values, dtype=float) for values in (a, b, c, d)]
     shape = np.asarray(signal, dtype=float)
-    if len({values.shape for values in (*regions, shape)}) != 1 or shape.ndim != 1:
-        msg = "A, B, C, D and signal must have the same bins"
+    if len({v.shape for v in (*regions, shape)}) != 1 or shape.ndim != 1 or not shape.size:
+        msg = "A, B, C, D and signal must have the same bins, one or more"
         raise FitError(msg)
     if not np.isfinite([*regions, shape]).all() or min(v.min() for v in (*regions, shape)) < 0:
         msg = "counts and signal must be finite and not negative"
         raise FitError(msg)
-    if shape.sum() <= 0 or systematic < 0 or closure_factor <= 0:
+    if not (shape.sum() > 0 and 0 <= systematic < np.inf and 0 < closure_factor < np.inf):
         msg = "the signal must be somewhere, systematic be 0 or more, closure_factor positive"
         raise FitError(msg)
     empty = [name for name, values in zip("BCD", regions[1:], strict=True) if values.min() == 0]

@@ -44,7 +44,13 @@ class SharedEvents:
     counts: Array
 
     @classmethod
-    def of_events(cls, edges: Array, m_jj: Array, passes: Mapping[str, NDArray[np.bool_]]) -> Self:
+    def of_events(
+        cls,
+        edges: Array,
+        m_jj: Array,
+        passes: Mapping[str, NDArray[np.bool_]],
+        weight: Array | None = None,
+    ) -> Self:
         """Return the shared events of selections on the same events.
 
         Parameters
@@ -55,14 +61,19 @@ class SharedEvents:
             Of every event [GeV], shape (events,).
         passes
             Whether every event passes, by spectrum.
+        weight
+            Of every event; by default 1.
         """
         names = tuple(passes)
         table = np.stack([np.asarray(passes[name], dtype=bool) for name in names], axis=1)
         kept = table.any(axis=1)
         patterns, which = np.unique(table[kept], axis=0, return_inverse=True)
-        chosen = np.asarray(m_jj, dtype=float)[kept]
-        counts = [np.histogram(chosen[which.ravel() == i], edges)[0] for i in range(len(patterns))]
-        return cls(names, patterns, np.asarray(counts, dtype=float).reshape(len(patterns), -1))
+        cells = np.zeros((len(patterns), len(edges) - 1))
+        place = np.searchsorted(edges, np.asarray(m_jj, dtype=float)[kept], side="right") - 1
+        inside = (place >= 0) & (place < cells.shape[1])
+        events = np.ones(len(place)) if weight is None else np.asarray(weight, dtype=float)[kept]
+        np.add.at(cells, (which.ravel()[inside], place[inside]), events[inside])
+        return cls(names, patterns, cells)
 
     @classmethod
     def nested(cls, spectra: Mapping[str, Array]) -> Self:
@@ -76,15 +87,42 @@ class SharedEvents:
         Raises
         ------
         FitError
-            A tighter selection holds more events than a looser one.
+            A tighter selection holds more events than a looser one, or what they hold are
+            no counts in the same bins.
         """
         names = tuple(spectra)
-        counts = np.array([np.asarray(spectra[name], dtype=float) for name in names])
+        each = [np.asarray(spectra[name], dtype=float) for name in names]
+        if len({spectrum.shape for spectrum in each}) != 1 or not np.isfinite(each).all():
+            msg = f"selections {list(names)} must hold counts in the same bins"
+            raise FitError(msg)
+        counts = np.array(each)
         slices = counts - np.vstack([counts[1:], np.zeros(counts.shape[1])])
         if (slices < 0).any():
             msg = f"selections {list(names)} are not nested: give the loosest one first"
             raise FitError(msg)
         return cls(names, np.tri(len(names), dtype=bool), slices)
+
+    def only(self, names: Sequence[str]) -> Self:
+        """Return what some of the spectra share.
+
+        Raises
+        ------
+        FitError
+            One of them is not among the spectra.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            msg = (
+                f"the overlap is of {list(self.names)} and lacks {missing}: name its spectra as "
+                "the scan does, 'selection' or 'selection/channel'"
+            )
+            raise FitError(msg)
+        table = self.patterns[:, [self.names.index(name) for name in names]]
+        kept = table.any(axis=1)
+        patterns, which = np.unique(table[kept], axis=0, return_inverse=True)
+        cells = np.zeros((len(patterns), self.counts.shape[1]))
+        np.add.at(cells, which.ravel(), self.counts[kept])
+        return type(self)(tuple(names), patterns, cells)
 
     def expected(self, marginals: Sequence[Array]) -> Array:
         """Return the expectation of every pattern that gives every spectrum its own.
@@ -128,8 +166,17 @@ class SharedEvents:
         self, marginals: Sequence[Array], toys: int, random: np.random.Generator
     ) -> list[Array]:
         """Return toy counts of every spectrum, shape (toys, bins) each, events shared."""
-        cells = random.poisson(self.expected(marginals), (toys, *self.counts.shape)).astype(float)
-        return [cells[:, column].sum(axis=1) for column in self.patterns.T]
+        return self.drawn(self.expected(marginals), toys, random)
+
+    def drawn(self, cells: Array, toys: int, random: np.random.Generator) -> list[Array]:
+        """Return toy counts of every spectrum around expectations of the patterns."""
+        spectra = [np.zeros((toys, cells.shape[1])) for _ in self.names]
+        # One pattern after the other: there may be thousands of them.
+        for expected, members in zip(cells, self.patterns, strict=True):
+            events = random.poisson(expected, (toys, len(expected)))
+            for i in np.flatnonzero(members):
+                spectra[i] += events
+        return spectra
 
     def _smoothed(self) -> Array:
         bins = np.arange(self.counts.shape[1])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.bumps.notes import data_notes
 from tnt_coffea.stats.bumps.reported import pyhf_test
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.fits import Discoveries
@@ -24,6 +24,7 @@ from tnt_coffea.stats.scans.hypotheses import (
 )
 from tnt_coffea.stats.scans.overlaps import SharedEvents
 from tnt_coffea.stats.scans.results import GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.scans.toys import scanned_toys
 
 __all__ = ["gross_vitells", "scan"]
 
@@ -34,8 +35,6 @@ _SIDEBAND_WIDTHS = 3.0
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 _Z_AGREEMENT = 1e-2
-# Toys held in memory at a time.
-_TOYS = 500
 
 RETRAINING_NOTE = (
     "toys are made of histograms and leave the taggers as they are: what retraining adds is known "
@@ -62,6 +61,7 @@ def scan(
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
     """Test every mass in every selection, and give the best one its global p-value.
 
@@ -85,21 +85,25 @@ def scan(
         As for `bump_hunt`.
     overlap
         Which events the spectra share, needed where there are several selections;
-        its names are 'selection' or 'selection/channel', in order.
+        its names are 'selection', or 'selection/channel' where there are several.
     toys
         Background-only toys of the whole scan; 0 gives no global p-value.
     seed
         Root seed of the toys.
+    progress
+        Called with the toys that are done, and all of them.
 
     Raises
     ------
     FitError
-        No mass has whole sidebands, or several selections come without their overlap.
+        No mass has whole sidebands, several selections come without their overlap, or none
+        can be fitted; one of several that cannot is left out and noted.
 
     Source
     ------
     Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
     """
+    _check((min_parameters, max_parameters), f_test, toys)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):
         msg = f"masses must rise, got {list(masses)}"
@@ -115,19 +119,27 @@ def scan(
         for mass in masses
     ]
     skipped: list[tuple[str, float]] = []
-    chosen = []
+    chosen, refused = [], []
     for name, channels in named.items():
         data = spectra(channels, fit_range, bin_width)
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
         whole = [signal for signal in wanted if _has_sidebands(signal, fit_range)]
         skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
-        if whole:
+        if not whole:
+            continue
+        try:
             chosen.append(
                 prepared_selection(
                     name, data, whole, family, (min_parameters, max_parameters), f_test
                 )
             )
+        except FitError as error:
+            if len(named) == 1:
+                raise
+            refused.append(f"{name} is not searched: {error}")
+    if refused and not chosen:
+        raise FitError("; ".join(refused))
     if not chosen:
         msg = (
             f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
@@ -140,7 +152,8 @@ def scan(
             "`overlap` (SharedEvents.of_events or .nested), or toys=0"
         )
         raise FitError(msg)
-    return _result(chosen, overlap, toys, seed, tuple(skipped))
+    q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
+    return _result(chosen, q0, failed, tuple(skipped), refused)
 
 
 def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
@@ -170,6 +183,15 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     )
 
 
+def _check(limits: tuple[int, int], f_test: float, toys: int) -> None:
+    if not 2 <= limits[0] <= limits[1] or not 0 < f_test < 1 or toys < 0:
+        msg = (
+            "a scan needs 2 <= min_parameters <= max_parameters, f_test in (0, 1) and 0 toys or "
+            f"more, got {limits[0]}, {limits[1]}, {f_test} and {toys}"
+        )
+        raise FitError(msg)
+
+
 def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
     reach = _SIDEBAND_WIDTHS * signal.width
     return fit_range[0] <= signal.mass - reach and signal.mass + reach <= fit_range[1]
@@ -177,11 +199,12 @@ def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
 
 def _result(
     selections: Sequence[Selection],
-    overlap: SharedEvents | None,
-    toys: int,
-    seed: int,
+    q0: Array,
+    failed: int,
     skipped: tuple[tuple[str, float], ...],
+    refused: Sequence[str],
 ) -> ScanResult:
+    toys = len(q0)
     points, hypotheses = [], []
     for selection in selections:
         counts = [spectrum.counts[None] for spectrum in selection.data]
@@ -193,16 +216,18 @@ def _result(
     best = int(np.argmax([point.z for point in points]))
     channels = hypotheses[best].channels
     z_pyhf = pyhf_test(channels, poisson.discovery(channels)).test.z
-    q0, failed = _toy_scans(selections, overlap, toys, seed)
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     p_global = (int(np.sum(maxima >= points[best].z)) + 1) / (toys + 1) if toys else None
     reason = _why_no_crossings(selections, toys)
-    notes = [RETRAINING_NOTE] if toys else []
+    data = [spectrum for selection in selections for spectrum in selection.data]
+    narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
+    notes = [*data_notes(data, narrowest), *([RETRAINING_NOTE] if toys else [])]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
     if skipped:
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
+    notes += refused
     return ScanResult(
         points=tuple(points),
         best=best,
@@ -235,42 +260,6 @@ def _point(
         mu_uncertainty=float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
     )
-
-
-def _toy_scans(
-    selections: Sequence[Selection], overlap: SharedEvents | None, toys: int, seed: int
-) -> tuple[Array, int]:
-    """Return q0 of every hypothesis in every toy, and how many toys had a failed fit."""
-    random = seeds.generator(seed, "stats", "scan", "toys")
-    expected = [b for selection in selections for b in selection.null]
-    if overlap is not None:
-        _check_overlap(selections, overlap)
-    q0, failed = [], 0
-    for first in range(0, toys, _TOYS):
-        size = min(_TOYS, toys - first)
-        counts = (
-            poisson.toy_counts(expected, size, random)
-            if overlap is None
-            else overlap.toys(expected, size, random)
-        )
-        tests: list[Discoveries] = []
-        for selection in selections:
-            tests += hypothesis_tests(selection, counts[: len(selection.data)])
-            counts = counts[len(selection.data) :]
-        q0.append(np.stack([test.q0 for test in tests], axis=1))
-        failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))
-    return np.concatenate(q0) if q0 else np.zeros((0, 0)), failed
-
-
-def _check_overlap(selections: Sequence[Selection], overlap: SharedEvents) -> None:
-    wanted = [
-        selection.name if len(selection.data) == 1 else f"{selection.name}/{spectrum.name}"
-        for selection in selections
-        for spectrum in selection.data
-    ]
-    if list(overlap.names) != wanted:
-        msg = f"the overlap is of {list(overlap.names)}, the scan of {wanted}, in this order"
-        raise FitError(msg)
 
 
 def _why_no_crossings(selections: Sequence[Selection], toys: int) -> str:

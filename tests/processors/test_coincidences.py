@@ -1,0 +1,270 @@
+"""What the selections of different tagger sets share, in a pass over real Parquet files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tnt_coffea import pipeline
+from tnt_coffea.cli import main
+from tnt_coffea.config import (
+    BumpSettings,
+    FitSettings,
+    MassRange,
+    SearchConfig,
+    SkimSettings,
+)
+from tnt_coffea.config.fits import ScanSettings
+from tnt_coffea.errors import StageError, TaggerError
+from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.execution import Resources
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.processors import SearchProcessor
+from tnt_coffea.products import Histograms, Taggers
+from tnt_coffea.reporting.hypotheses import local_p_values
+from tnt_coffea.stats import selected_spectrum
+from tnt_coffea.taggers import Coincidences, TaggerSet
+
+SKIM = SkimSettings(images=None, observables=("pt", "mass", "tau21"))
+CONFIG = SearchConfig(skim=SKIM)
+EFFICIENCIES = (0.3, 0.1, 0.03)
+LOW, HIGH = "sum-3000-3600", "sum-3300-3900"
+WINDOWS = {LOW: MassRange(low=3000.0, high=3600.0), HIGH: MassRange(low=3300.0, high=3900.0)}
+
+
+@pytest.fixture
+def sample() -> Sample:
+    """3000 dijets with a falling spectrum, all features between 0 and 1."""
+    rng = np.random.default_rng(4)
+    n = 3000
+    columns = {
+        "event_id": rng.integers(0, 2**64, n, dtype=np.uint64),
+        "weight": np.ones(n),
+        "m_jj": 1900 + rng.exponential(900, n),
+    }
+    for jet in ("heavy", "light"):
+        columns |= {f"{jet}_{o}": rng.random(n).astype(np.float32) for o in SKIM.observables}
+    return sample_of(columns, SKIM)
+
+
+@pytest.fixture
+def skim_file(sample: Sample, tmp_path: Path) -> Path:
+    path = tmp_path / "part.parquet"
+    write_part(path, sample)
+    return path
+
+
+@pytest.fixture
+def taggers(sample: Sample, feature_taggers: Callable[..., TaggerSet]) -> Taggers:
+    """Two windows whose taggers have one feature in common."""
+    features = {LOW: ("mass", "pt"), HIGH: ("mass", "tau21")}
+    sets = {
+        name: feature_taggers(SKIM, features[name], name, WINDOWS[name]).calibrated(
+            sample, CONFIG.search.fit_range, EFFICIENCIES
+        )
+        for name in WINDOWS
+    }
+    return Taggers(sets, {})
+
+
+@pytest.fixture
+def searched(skim_file: Path, taggers: Taggers, tmp_path: Path) -> Histograms:
+    fileset = Fileset.from_paths({"data": [skim_file]})
+    return pipeline.search(fileset, taggers, CONFIG, out=tmp_path / "out")
+
+
+def test_sums_over_patterns_are_the_histograms(searched: Histograms) -> None:
+    found = searched.coincidences
+    assert found is not None
+    assert [own.name for own in found.sets] == [LOW, HIGH]
+    assert found.sets[0].window == (3000.0, 3600.0)
+    for name, by_efficiency in searched.thresholds.items():
+        for efficiency, thresholds in by_efficiency.items():
+            spectra = selected_spectrum(searched.hists[name], thresholds)
+            for fold in (0, 1):
+                rows = found.passes(name, efficiency, fold)
+                counts = np.bincount(found.rows[rows, 0], found.events[rows], 300)
+                assert counts.sum() > 10
+                np.testing.assert_array_equal(counts, spectra[f"fold-{fold}"].values())
+
+
+def test_shared_events_are_those_of_the_events_themselves(
+    sample: Sample, taggers: Taggers, searched: Histograms
+) -> None:
+    edges = np.arange(2600.0, 7001.0, 40.0)
+    assert searched.coincidences is not None
+    found = searched.coincidences.shared_events({"low": (LOW, 0.1), "high": (HIGH, 0.3)}, edges)
+    assert found.names == ("low/fold-0", "low/fold-1", "high/fold-0", "high/fold-1")
+    passes = {}
+    for name, efficiency in ((LOW, 0.1), (HIGH, 0.3)):
+        ranks = taggers.sets[name].ranks(sample)
+        for fold, x in taggers.thresholds()[name][efficiency].items():
+            passes[f"{name}/fold-{fold}"] = (ranks.fold == fold) & (ranks.both > x)
+    both = sum(passes[f"{LOW}/fold-{t}"] & passes[f"{HIGH}/fold-{t}"] for t in (0, 1))
+    inside = (sample.m_jj >= 2600) & (sample.m_jj < 7000)
+    assert found.counts[found.patterns.sum(axis=1) == 2].sum() == (both & inside).sum() > 20
+    for column, passed in zip(found.patterns.T, passes.values(), strict=True):
+        wanted = np.histogram(sample.m_jj[passed & inside], edges)[0]
+        np.testing.assert_array_equal(found.counts[column].sum(axis=0), wanted)
+
+
+@pytest.mark.parametrize("chunk_size", [41, 700])
+def test_chunks_change_no_byte(
+    skim_file: Path, taggers: Taggers, searched: Histograms, tmp_path: Path, chunk_size: int
+) -> None:
+    fileset = Fileset.from_paths({"data": [skim_file]})
+    resources = Resources(chunk_size=chunk_size)
+    again = pipeline.search(fileset, taggers, CONFIG, out=tmp_path / "again", resources=resources)
+    assert again.coincidences == searched.coincidences
+    for name in ("histograms.h5", "coincidences.h5", "search.json"):
+        first, second = (tmp_path / out / "search" / name for out in ("out", "again"))
+        assert first.read_bytes() == second.read_bytes(), name
+
+
+def test_taggers_of_no_window_have_none_and_events_that_pass_nothing_are_left_out(
+    sample: Sample, skim_file: Path, feature_taggers: Callable[..., TaggerSet], ours: Any
+) -> None:
+    tagger_set = feature_taggers(SKIM).calibrated(sample, CONFIG.search.fit_range, (0.1,))
+    found = ours(skim_file, SearchProcessor(CONFIG, tagger_set))["coincidences"]
+    assert found.sets[0].window is None
+    passed = (tagger_set.ranks(sample).both > 0.5).sum()
+    selected = found.events.sum()
+    assert 0 < selected < passed
+    assert found.merge().rows.shape[0] <= selected
+
+
+def test_what_the_search_lacks_is_said(searched: Histograms) -> None:
+    assert searched.coincidences is not None
+    with pytest.raises(TaggerError, match=r"no tagger set 'other'.*'sum-3000-3600'"):
+        searched.coincidences.selections(["other"])
+    with pytest.raises(TaggerError, match=r"no selection of 0\.2, only \[0\.03, 0\.1, 0\.3\]"):
+        searched.coincidences.passes(LOW, 0.2, 0)
+
+
+def test_other_selections_are_not_added(searched: Histograms) -> None:
+    ours = searched.coincidences
+    assert ours is not None
+    other = Coincidences(ours.sets[:1], ours.edges, ours.rows[:, :3], ours.events)
+    with pytest.raises(TaggerError, match="cannot be added"):
+        _ = ours + other
+    assert ours != other
+    doubled = ours + ours
+    assert doubled.merge().events.sum() == 2 * ours.events.sum()
+
+
+def test_changed_file_is_refused_before_it_is_opened(searched: Histograms, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "search" / "coincidences.h5"
+    image = bytearray(path.read_bytes())
+    image[-1] ^= 1
+    path.write_bytes(image)
+    with pytest.raises(StageError, match="not the file that search"):
+        Histograms.load(path.parent)
+
+
+def test_searches_from_before_are_read(searched: Histograms, tmp_path: Path) -> None:
+    old = Histograms(searched.hists, searched.thresholds, searched.accounting, {})
+    old.save(tmp_path)
+    assert Histograms.load(tmp_path).coincidences is None
+    assert not (tmp_path / "coincidences.h5").exists()
+
+
+SCAN = CONFIG.model_copy(
+    update={
+        "fit": FitSettings(
+            bump=BumpSettings(width=100.0, bin_width=100.0, efficiency=0.3),
+            scan=ScanSettings(masses=tuple(np.arange(3050.0, 3900.0, 100.0)), toys=20),
+        )
+    }
+)
+
+
+def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
+    searched: Histograms,
+) -> None:
+    assert pipeline.windows_by_method(searched) == {"sum": (LOW, HIGH)}
+    steps: list[tuple[int, int]] = []
+    selections = {name: (name, 0.3) for name in WINDOWS}
+    found = pipeline.scan(
+        searched, SCAN, selections, progress=lambda done, of: steps.append((done, of))
+    )
+    for name, window in WINDOWS.items():
+        masses = [point.mass for point in found.points if point.selection == name]
+        assert masses == [mass for mass in SCAN.fit.scan.masses if window.low <= mass < window.high]
+    assert found.toys == 20
+    assert found.p_global is not None
+    assert steps == [(0, 20), (20, 20)]
+    old = replace(searched, coincidences=None)
+    with pytest.raises(StageError, match="search again"):
+        pipeline.scan(old, SCAN, selections)
+    assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
+
+
+def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(
+    searched: Histograms,
+) -> None:
+    settings = SCAN.fit.model_copy(
+        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
+    )
+    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
+    assert list(result.scans) == ["before", "sum"]
+    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
+    assert result.scans["sum"].p_global is not None
+    figure = local_p_values(result.scans)
+    masses, p_values = figure.axes[0].lines[1].get_data()
+    assert masses.tolist() == list(SCAN.fit.scan.masses)
+    for mass, p in zip(masses, p_values, strict=True):
+        assert p == min(x.p_local for x in result.scans["sum"].points if x.mass == mass)
+    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
+    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
+
+
+def test_windows_and_nested_selections_are_scanned_from_the_command_line(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SCAN.to_yaml())
+    assert searched.hists.keys() == {LOW, HIGH}
+
+    def fit(*arguments: str) -> Any:
+        common = ["--config", str(settings), "--out", str(tmp_path / "none")]
+        path = str(tmp_path / "out" / "search")
+        return CliRunner().invoke(main, ["fit", path, *common, *arguments])
+
+    windows = fit("--method", "scan", "--name", "sum")
+    assert windows.exit_code == 0, windows.output
+    assert "global p" in windows.output
+    stored = tmp_path / "nested.json"
+    nested = fit("--method", "scan", "--name", LOW, "--nested", "--json", str(stored))
+    assert nested.exit_code == 0, nested.output
+    points = json.loads(stored.read_text())["points"]
+    assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
+    refused = fit("--method", "bump", "--name", "sum")
+    assert refused.exit_code == 2
+    assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output
+
+
+def test_closure_over_efficiencies_comes_with_abcd(searched: Histograms, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(CONFIG.to_yaml())
+    stored = tmp_path / "abcd.json"
+    path, options = tmp_path / "out" / "search", ("--config", settings, "--json", stored)
+    arguments = ["fit", path, "--method", "abcd", "--name", LOW, *options]
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    points = json.loads(stored.read_text())["closures"]["points"]
+    # Three selections of their own X, and the further quantiles of the histogram's axes.
+    assert len(points) == 3 + len(CONFIG.search.closure_quantiles)
+    assert {point["x"] for point in points} == {None, *CONFIG.search.closure_quantiles}
+    assert min(point["efficiency"] for point in points) < 0.001
+    assert any("empty" in point["refusal"] for point in points)
+    assert all(point["closure"] is not None or point["refusal"] for point in points)
+    for edge in CONFIG.search.closure_quantiles:
+        for axis in ("q_heavy", "q_light"):
+            assert edge in searched.hists[LOW].axes[axis].edges

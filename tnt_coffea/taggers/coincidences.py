@@ -1,0 +1,260 @@
+"""Which events the selections of several tagger sets share."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea.errors import TaggerError
+from tnt_coffea.taggers.ensemble import Ranks, TaggerSet
+
+if TYPE_CHECKING:
+    from tnt_coffea.stats.scans.overlaps import SharedEvents
+
+__all__ = ["Coincidences", "SetSelections"]
+
+Float64Array = npt.NDArray[np.float64]
+Int16Array = npt.NDArray[np.int16]
+
+# Rows that may wait to be merged: with every sum the work would grow with their square.
+_WAITING = 10_000
+
+
+@dataclass(frozen=True)
+class SetSelections:
+    """The selections of one tagger set, each of which contains the next.
+
+    Attributes
+    ----------
+    name
+        The tagger set.
+    window
+        Range in m_jj that its taggers were trained for [GeV]; None where for all.
+    folds
+        Folds that it scores.
+    efficiencies
+        Shares of events with both jets above X, falling.
+    """
+
+    name: str
+    window: tuple[float, float] | None
+    folds: tuple[int, ...]
+    efficiencies: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Coincidences:
+    """Events by what all selections of a search make of them, in bins of m_jj.
+
+    The sum of two, `a + b`, is that of their events.
+
+    Attributes
+    ----------
+    sets
+        The tagger sets.
+    edges
+        Edges of the bins in m_jj [GeV].
+    rows
+        Bin, then by set the event's fold and how many of the set's selections it passes,
+        loosest first; shape (rows, 1 + 2 sets). Events that pass none are left out.
+    events
+        Sum of weights, shape (rows,).
+    merged
+        How many rows there were when each was last made unique.
+    """
+
+    sets: tuple[SetSelections, ...]
+    edges: Float64Array
+    rows: Int16Array
+    events: Float64Array
+    merged: int = 0
+
+    @classmethod
+    def of_events(
+        cls,
+        tagger_sets: Sequence[TaggerSet],
+        ranks: Sequence[Ranks],
+        m_jj: Float64Array,
+        weight: Float64Array,
+        axis: Any,
+    ) -> Coincidences:
+        """Return the coincidences of a sample.
+
+        Parameters
+        ----------
+        tagger_sets
+            With quantile maps.
+        ranks
+            Of the sample, by tagger set.
+        m_jj, weight
+            Of every event, m_jj in GeV.
+        axis
+            The histograms' axis in m_jj.
+        """
+        place = np.asarray(axis.index(m_jj))
+        columns = [place]
+        for tagger_set, own in zip(tagger_sets, ranks, strict=True):
+            columns += [own.fold, _passed(tagger_set, own)]
+        rows = np.stack(columns, axis=1).astype(np.int16)
+        kept = (place >= 0) & (place < len(axis)) & (rows[:, 2::2] > 0).any(axis=1)
+        sets = tuple(_selections(tagger_set) for tagger_set in tagger_sets)
+        edges, events = np.asarray(axis.edges, float), np.asarray(weight, float)
+        return cls(sets, edges, rows[kept], events[kept]).merge()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Coincidences):
+            return NotImplemented
+        ours, theirs = self.merge(), other.merge()
+        return ours.sets == theirs.sets and all(
+            np.array_equal(getattr(ours, name), getattr(theirs, name))
+            for name in ("edges", "rows", "events")
+        )
+
+    def __add__(self, other: Coincidences) -> Coincidences:
+        """Return the coincidences of both samples."""
+        if self.sets != other.sets or not np.array_equal(self.edges, other.edges):
+            msg = "coincidences of other selections or other bins in m_jj cannot be added"
+            raise TaggerError(msg)
+        total = Coincidences(
+            self.sets,
+            self.edges,
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.events, other.events]),
+            max(self.merged, other.merged),
+        )
+        return total.merge() if len(total.rows) > 2 * total.merged + _WAITING else total
+
+    def merge(self) -> Coincidences:
+        """Return the same with every row once, in order."""
+        rows, which = np.unique(self.rows, axis=0, return_inverse=True)
+        events = np.bincount(which.ravel(), weights=self.events, minlength=len(rows))
+        return Coincidences(self.sets, self.edges, rows, events.astype(float), len(rows))
+
+    def selections(self, names: Sequence[str]) -> tuple[SetSelections, ...]:
+        """Return the selections of tagger sets by name.
+
+        Raises
+        ------
+        TaggerError
+            There is no such set.
+        """
+        by_name = {own.name: own for own in self.sets}
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            msg = f"no tagger set {missing[0]!r} in the search; it has {sorted(by_name)}"
+            raise TaggerError(msg)
+        return tuple(by_name[name] for name in names)
+
+    def passes(self, name: str, efficiency: float, fold: int) -> npt.NDArray[np.bool_]:
+        """Return which rows a selection takes in one fold, shape (rows,).
+
+        Raises
+        ------
+        TaggerError
+            The search has no such selection.
+        """
+        (own,) = self.selections([name])
+        if efficiency not in own.efficiencies:
+            msg = (
+                f"tagger set '{name}' has no selection of {efficiency:g}, only "
+                f"{sorted(own.efficiencies)}: set search.efficiencies and train again"
+            )
+            raise TaggerError(msg)
+        column = 1 + 2 * self.sets.index(own)
+        level = own.efficiencies.index(efficiency) + 1
+        return np.asarray((self.rows[:, column] == fold) & (self.rows[:, column + 1] >= level))
+
+    def shared_events(
+        self, selections: Mapping[str, tuple[str, float]], edges: Float64Array
+    ) -> SharedEvents:
+        """Return the events that spectra share, for the toys of a scan.
+
+        Parameters
+        ----------
+        selections
+            Tagger set and efficiency by the selection's name in the scan. Folds are its
+            channels, as `stats.selected_spectrum` gives them.
+        edges
+            Edges of the bins of the fit [GeV], each an edge of the stored bins.
+
+        Raises
+        ------
+        TaggerError
+            The search has no such selection.
+        """
+        from tnt_coffea.stats.scans.overlaps import SharedEvents
+
+        passes = {}
+        for name, (set_name, efficiency) in selections.items():
+            (own,) = self.selections([set_name])
+            for fold in own.folds:
+                spectrum = name if len(own.folds) == 1 else f"{name}/fold-{fold}"
+                passes[spectrum] = self.passes(set_name, efficiency, fold)
+        centres = 0.5 * (self.edges[1:] + self.edges[:-1])
+        return SharedEvents.of_events(edges, centres[self.rows[:, 0]], passes, self.events)
+
+    def to_bytes(self) -> bytes:
+        """Return an HDF5 image; the same events give the same bytes."""
+        import h5py
+
+        merged, image = self.merge(), io.BytesIO()
+        with h5py.File(image, "w") as file:
+            file.attrs["sets"] = json.dumps([asdict(own) for own in merged.sets])
+            for name in ("edges", "rows", "events"):
+                file.create_dataset(
+                    name, data=getattr(merged, name), compression="gzip", shuffle=True
+                )
+        return image.getvalue()
+
+    @classmethod
+    def from_bytes(cls, image: bytes) -> Coincidences:
+        """Return the inverse of `to_bytes`."""
+        import h5py
+
+        with h5py.File(io.BytesIO(image), "r") as file:
+            sets = tuple(_listed(values) for values in json.loads(file.attrs["sets"]))
+            rows = file["rows"][:]
+            return cls(sets, file["edges"][:], rows, file["events"][:], len(rows))
+
+
+def _selections(tagger_set: TaggerSet) -> SetSelections:
+    if tagger_set.quantiles is None:
+        msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
+        raise TaggerError(msg)
+    window = tagger_set.window
+    return SetSelections(
+        tagger_set.name,
+        None if window is None else (window.low, window.high),
+        tagger_set.scored_folds,
+        tuple(sorted(tagger_set.quantiles.thresholds, reverse=True)),
+    )
+
+
+def _passed(tagger_set: TaggerSet, ranks: Ranks) -> npt.NDArray[np.int64]:
+    """Return how many selections every event passes; X rises as the efficiency falls."""
+    passed = np.zeros(len(ranks.fold), dtype=np.int64)
+    if tagger_set.quantiles is None:
+        return passed
+    for points in tagger_set.quantiles.thresholds.values():
+        for fold, point in points.items():
+            # A histogram's bin holds its lower edge, which X is.
+            passed += (ranks.fold == fold) & (ranks.both >= point.x)
+    return passed
+
+
+def _listed(values: Mapping[str, Any]) -> SetSelections:
+    window = values["window"]
+    return SetSelections(
+        str(values["name"]),
+        None if window is None else (float(window[0]), float(window[1])),
+        tuple(int(fold) for fold in values["folds"]),
+        tuple(float(efficiency) for efficiency in values["efficiencies"]),
+    )
