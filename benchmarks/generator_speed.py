@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tnt_coffea.config import GenerateSettings
-from tnt_coffea.generator import generate_block, join, plan, processes, pythia
+from tnt_coffea.generator import engine, generate_block, join, plan, processes, pythia
 from tnt_coffea.generator.processes import process_named
+from tnt_coffea.generator.veto import parton_veto
 
 PARTS = {
-    "init": "PYTHIA's start",
+    "started": "PYTHIA's start",
     "nextBatch": "PYTHIA's events, veto included",
-    "_final_state": "columns of particles",
+    "final_state": "columns of particles",
     "reconstruct": "detector",
-    "leading_jet_pt": "trigger",
+    "triggered": "trigger",
 }
 
 
@@ -70,18 +71,11 @@ class TimedPythia:
 def ours(settings: GenerateSettings) -> tuple[float, dict[str, float]]:
     """Return accepted events a second, and each part's share of the time."""
     clock = Clock()
-    known = {name: getattr(pythia, name) for name in (*PARTS, "_started") if hasattr(pythia, name)}
-
-    start_pythia = clock.timed("init", known["_started"])
-
-    def started(request: Any) -> Any:
-        own, veto = start_pythia(request)
-        return TimedPythia(own, clock), veto
-
-    pythia._started = started
-    for name in PARTS:
-        if name in known:
-            setattr(pythia, name, clock.timed(name, known[name]))
+    known = {name: getattr(pythia, name) for name in PARTS if hasattr(pythia, name)}
+    for name, function in known.items():
+        setattr(pythia, name, clock.timed(name, function))
+    engine_start = pythia.started
+    pythia.started = lambda *arguments: TimedPythia(engine_start(*arguments), clock)
     start = time.process_time()
     made = sum(generate_block(task).record.n_passed for task in plan(settings, 1))
     seconds = time.process_time() - start
@@ -92,12 +86,15 @@ def ours(settings: GenerateSettings) -> tuple[float, dict[str, float]]:
 
 def bare(settings: GenerateSettings, process: str, events: int) -> float:
     """Return accepted events a second of PYTHIA's own loop."""
-    request = pythia.Request(
-        process_named(process).lines(settings), 1, events, settings.leading_pt, 1050.0
-    )
+    module = engine.imported()
     start = time.process_time()
-    generator, _ = pythia._started(request)
-    jets = pythia._imported().SlowJet(-1, 1.0, settings.leading_pt, 5.0, 2)
+    generator = module.Pythia("", False)
+    for line in process_named(process).lines(settings):
+        generator.readString(line)
+    veto = parton_veto(module, 1050.0, 0.0, np.inf)
+    generator.setUserHooksPtr(veto)
+    generator.init()
+    jets = module.SlowJet(-1, 1.0, settings.leading_pt, 5.0, 2)
     made = 0
     while made < events:
         if generator.next():
@@ -118,10 +115,10 @@ def unvetoed(path: Path, events: int) -> None:
 
 def early_jets(events: int) -> npt.NDArray[np.float64]:
     """Return pT of the hardest jet in the middle of the showers of triggered events, unvetoed."""
-    own, found = pythia._parton_veto, []
+    own, found = pythia.parton_veto, []
 
-    def recording(module: Any, request: pythia.Request) -> Any:
-        class Recording(type(own(module, request))):  # type: ignore[misc]
+    def recording(*arguments: Any) -> Any:
+        class Recording(type(own(*arguments))):  # type: ignore[misc]
             """Looks and never drops."""
 
             def __init__(self) -> None:
@@ -149,12 +146,18 @@ def early_jets(events: int) -> npt.NDArray[np.float64]:
 
     settings = GenerateSettings()
     lines = process_named("qcd").lines(settings)
-    pythia._parton_veto = recording
+    pythia.parton_veto = recording
     pythia.accepted_events(
         pythia.Request(lines, 4, events, settings.leading_pt, 1050.0, early_jet_pt=300.0)
     )
-    pythia._parton_veto = own
+    pythia.parton_veto = own
     return np.concatenate(found)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Return the median, and the smallest and largest value in brackets."""
+    low, middle, high = (format(v, form) for v in np.percentile(values, (0, 50, 100)))
+    return f"{middle} ({low}, {high})"
 
 
 def main() -> None:
@@ -162,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--background", type=int, default=1000)
     parser.add_argument("--signal", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5, help="of ours and the bare script")
     parser.add_argument("--unvetoed", type=Path, help="write background without vetoes instead")
     parser.add_argument("--losses", action="store_true", help="of the early veto instead")
     chosen = parser.parse_args()
@@ -176,19 +180,30 @@ def main() -> None:
     # The first block of a process imports what the others have.
     for task in plan(GenerateSettings(background=2, signal=2), 3):
         generate_block(task)
-    table = Table(title="CPU time of one process")
-    for name in ("process", "accepted / s", "bare script / s", *PARTS.values()):
+    table = Table(title=f"CPU time of one process, median of {chosen.rounds} (smallest, largest)")
+    for name in ("process", "accepted / s", "bare script / s", "ratio", "PYTHIA", *PARTS.values()):
         table.add_column(name)
     for process, counts in (
         ("qcd", {"background": chosen.background, "signal": 0}),
         ("wprime_wz", {"background": 0, "signal": chosen.signal}),
     ):
         settings = GenerateSettings(**counts, block=max(counts.values()))
-        rate, shares = ours(settings)
-        other = bare(settings, process, max(counts.values()))
-        cells = [f"{shares[name]:.1%}" for name in PARTS]
-        table.add_row(process, f"{rate:.1f}", f"{other:.1f}", *cells)
-    Console(width=110).print(table)
+        # In turn: the machine's other load changes while this runs.
+        rounds = [
+            (*ours(settings), bare(settings, process, max(counts.values())))
+            for _ in range(chosen.rounds)
+        ]
+        shares = {name: np.median([own[name] for _, own, _ in rounds]) for name in PARTS}
+        whole = [own["started"] + own["nextBatch"] for _, own, _ in rounds]
+        table.add_row(
+            process,
+            spread([rate for rate, _, _ in rounds], ".0f"),
+            spread([other for _, _, other in rounds], ".0f"),
+            spread([rate / other for rate, _, other in rounds], ".2f"),
+            spread(whole, ".1%"),
+            *(f"{share:.1%}" for share in shares.values()),
+        )
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

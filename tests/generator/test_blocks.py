@@ -21,7 +21,8 @@ from tnt_coffea.generator import (
 )
 from tnt_coffea.generator.detector import Candidates
 from tnt_coffea.generator.processes import early_jet_pt, process_named
-from tnt_coffea.generator.pythia import Request, accepted_events, leading_jet_pt
+from tnt_coffea.generator.pythia import Request, accepted_events
+from tnt_coffea.generator.trigger import leading_jet_pt
 
 pytest.importorskip("pythia8mc", reason="the 'generate' extra is not installed")
 

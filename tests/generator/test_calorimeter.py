@@ -7,12 +7,15 @@ from scipy.stats import norm
 from tnt_coffea.generator.calorimeter import ECAL, HCAL, Calorimeter, Deposits, energy_flow
 
 CALORIMETERS = pytest.mark.parametrize("calorimeter", [ECAL, HCAL], ids=["ecal", "hcal"])
-NONE = Deposits(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
+NONE = Deposits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
 
 
-def deposits(energy: np.ndarray, eta: float, phi: float, sigma: float = 0.0) -> Deposits:
+def deposits(
+    calorimeter: Calorimeter, energy: np.ndarray, eta: float, phi: float, sigma: float = 0.0
+) -> Deposits:
     n = energy.size
-    return Deposits(np.arange(n), np.full(n, eta), np.full(n, phi), energy, np.full(n, sigma))
+    tower = calorimeter.towers(np.full(n, eta), np.full(n, phi))
+    return Deposits(np.arange(n), tower, energy, np.full(n, sigma))
 
 
 @CALORIMETERS
@@ -67,7 +70,10 @@ def test_granularity_is_the_card_s(
 def test_energy_of_isolated_particles_is_right_on_average(calorimeter: Calorimeter) -> None:
     n, energy = 5000, 100.0
     flow = energy_flow(
-        calorimeter, deposits(np.full(n, energy), 0.6, 1.0), NONE, np.random.default_rng(2)
+        calorimeter,
+        deposits(calorimeter, np.full(n, energy), 0.6, 1.0),
+        NONE,
+        np.random.default_rng(2),
     )
     sigma = float(calorimeter.resolution(np.array(0.609), np.array(energy)))
     measured = flow.pt * np.cosh(flow.eta)
@@ -79,15 +85,17 @@ def test_energy_of_isolated_particles_is_right_on_average(calorimeter: Calorimet
 @CALORIMETERS
 def test_soft_deposits_stay_below_the_threshold(calorimeter: Calorimeter) -> None:
     flow = energy_flow(
-        calorimeter, deposits(np.full(500, 0.02), 4.0, 1.0), NONE, np.random.default_rng(2)
+        calorimeter,
+        deposits(calorimeter, np.full(500, 0.02), 4.0, 1.0),
+        NONE,
+        np.random.default_rng(2),
     )
     assert flow.event.size == 0
 
 
 def test_particles_in_one_tower_are_one_candidate() -> None:
-    truth = Deposits(
-        np.zeros(2, np.int64), np.full(2, 0.04), np.full(2, 0.04), np.full(2, 50.0), np.zeros(2)
-    )
+    tower = HCAL.towers(np.full(2, 0.04), np.full(2, 0.04))
+    truth = Deposits(np.zeros(2, np.int64), tower, np.full(2, 50.0), np.zeros(2))
     flow = energy_flow(HCAL, truth, NONE, np.random.default_rng(2))
     assert flow.pt.size == 1
 
@@ -97,8 +105,8 @@ def test_a_perfect_track_explains_its_deposit() -> None:
     energy = np.full(n, 100.0)
     flow = energy_flow(
         HCAL,
-        deposits(energy, 0.6, 1.0),
-        deposits(energy, 0.6, 1.0, sigma=1e-6),
+        deposits(HCAL, energy, 0.6, 1.0),
+        deposits(HCAL, energy, 0.6, 1.0, sigma=1e-6),
         np.random.default_rng(2),
     )
     # What is left is fluctuation: the tower's energy E exceeds 100 by sigma(E) from
@@ -115,8 +123,8 @@ def test_a_poor_track_is_corrected_towards_the_calorimeter() -> None:
     measured = np.full(n, 300.0)
     flow = energy_flow(
         HCAL,
-        deposits(np.full(n, 200.0), 0.6, 1.0),
-        deposits(measured, 0.6, 1.0, sigma=150.0),
+        deposits(HCAL, np.full(n, 200.0), 0.6, 1.0),
+        deposits(HCAL, measured, 0.6, 1.0, sigma=150.0),
         np.random.default_rng(2),
     )
     assert flow.event.size == 0
@@ -128,6 +136,6 @@ def test_a_poor_track_is_corrected_towards_the_calorimeter() -> None:
 
 
 def test_a_missed_track_becomes_neutral_energy() -> None:
-    truth = deposits(np.full(300, 40.0), 0.6, 1.0)
+    truth = deposits(HCAL, np.full(300, 40.0), 0.6, 1.0)
     flow = energy_flow(HCAL, truth, NONE, np.random.default_rng(2))
     np.testing.assert_array_equal(np.sort(flow.event), np.arange(300))

@@ -21,7 +21,7 @@ from tnt_coffea.events import lhco
 from tnt_coffea.events.sources import particles_of
 from tnt_coffea.execution import Resources
 from tnt_coffea.generator import DATASETS, generate_block, join, plan, read_key, write_block
-from tnt_coffea.generator.pythia import leading_jet_pt
+from tnt_coffea.generator.trigger import leading_jet_pt
 from tnt_coffea.inspection import inspect_events
 
 pytest.importorskip("pythia8mc", reason="the 'generate' extra is not installed")

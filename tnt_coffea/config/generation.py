@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
-from tnt_coffea.config.settings import Fraction, Positive, Settings
+from tnt_coffea.config.settings import Fraction, Grown, Positive, Settings
 
 __all__ = ["DetectorSettings", "GenerateSettings", "ShowerSettings", "SignalModel"]
 
@@ -49,8 +49,10 @@ class DetectorSettings(Settings):
     hcal_resolution: Positive = Field(1.0, description="on the HCAL's energy resolution")
 
 
-class GenerateSettings(Settings):
+class GenerateSettings(Grown):
     """LHC-Olympics-like events: a resonance that decays to jets on QCD dijets at 13 TeV."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"mantissa_bits"})
 
     background: int = Field(10_000, ge=0, description="QCD dijet events; if blind, all events")
     signal: int = Field(310, ge=0, description="signal events; if blind, drawn")
@@ -77,6 +79,9 @@ class GenerateSettings(Settings):
     hidden: bool = Field(False, description="no truth bit: truth goes to key.json beside the file")
     blind: bool = Field(
         False, description="signal, shower and detector are drawn from the seed; see docs/data.md"
+    )
+    mantissa_bits: int = Field(
+        23, ge=12, le=23, description="bits kept of every pT, eta and phi; 23 keeps all"
     )
     shower: ShowerSettings = ShowerSettings()
     detector: DetectorSettings = DetectorSettings()

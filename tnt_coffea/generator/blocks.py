@@ -178,6 +178,7 @@ def generate_block(task: BlockTask) -> Block:
         parton_jet_pt=parton_jet_pt(settings),
         detector=settings.detector,
         early_jet_pt=early_jet_pt(process_named(task.process), settings),
+        mantissa_bits=settings.mantissa_bits,
     )
     try:
         accepted = accepted_events(request)

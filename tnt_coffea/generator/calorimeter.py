@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,7 +50,7 @@ class Calorimeter:
 
     def edges(self, tower: Integers) -> tuple[Floats, Floats, Floats, Floats]:
         """Return low eta, high eta, low phi and high phi of towers."""
-        row = np.searchsorted(self._first, tower, side="right") - 1
+        row = self._row[tower]
         step = 2 * np.pi / self.phi_divisions[row]
         low_phi = -np.pi + (tower - self._first[row]) * step
         return self.eta_edges[row], self.eta_edges[row + 1], low_phi, low_phi + step
@@ -64,7 +65,11 @@ class Calorimeter:
         """How many towers there are."""
         return int(self.phi_divisions.sum())
 
-    @property
+    @cached_property
+    def _row(self) -> Integers:
+        return np.repeat(np.arange(self.phi_divisions.size), self.phi_divisions)
+
+    @cached_property
     def _first(self) -> Integers:
         return np.concatenate([[0], np.cumsum(self.phi_divisions)[:-1]])
 
@@ -124,14 +129,13 @@ class Deposits:
     Attributes
     ----------
     event : (deposit,) number of the event
-    eta, phi : (deposit,) where they arrive
+    tower : (deposit,) where they arrive, -1 outside of the acceptance
     energy : (deposit,) GeV
     sigma : (deposit,) uncertainty of a track's energy, GeV; zero for true deposits
     """
 
     event: npt.NDArray[Any]
-    eta: Floats
-    phi: Floats
+    tower: Integers
     energy: Floats
     sigma: Floats
 
@@ -177,13 +181,11 @@ def energy_flow(
 
     Source: JHEP 02 (2014) 057, sections 3.2 and 3.3, with the rescaling of later Delphes versions.
     """
-    hit_tower = calorimeter.towers(truth.eta, truth.phi)
-    track_tower = calorimeter.towers(tracks.eta, tracks.phi)
-    hit, seen = hit_tower >= 0, track_tower >= 0
+    hit, seen = truth.tower >= 0, tracks.tower >= 0
     keys = np.concatenate(
         [
-            truth.event[hit] * calorimeter.size + hit_tower[hit],
-            tracks.event[seen] * calorimeter.size + track_tower[seen],
+            truth.event[hit] * calorimeter.size + truth.tower[hit],
+            tracks.event[seen] * calorimeter.size + tracks.tower[seen],
         ]
     )
     unique, index = np.unique(keys, return_inverse=True)

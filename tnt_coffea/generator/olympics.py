@@ -94,7 +94,7 @@ def join(
 
 
 def _compression(hdf5plugin: Any) -> dict[str, Any]:
-    return dict(hdf5plugin.Blosc(cname="zstd", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE))
+    return dict(hdf5plugin.Blosc(cname="zstd", clevel=7, shuffle=hdf5plugin.Blosc.SHUFFLE))
 
 
 def _in_order(

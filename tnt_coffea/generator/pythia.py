@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import DetectorSettings
-from tnt_coffea.errors import GeneratorError, MissingExtraError
+from tnt_coffea.errors import GeneratorError
 from tnt_coffea.generator.detector import Candidates, StableParticles, reconstruct
+from tnt_coffea.generator.engine import imported, started, version_of
+from tnt_coffea.generator.trigger import triggered
+from tnt_coffea.generator.veto import parton_veto
 
-__all__ = ["MAX_SEED", "VETO_STEP", "Accepted", "Request", "accepted_events", "leading_jet_pt"]
+__all__ = ["MAX_SEED", "Accepted", "Request", "accepted_events"]
 
 # Random:seed of PYTHIA may not exceed this.
 MAX_SEED = 900_000_000
 
-# The showers are stopped here [GeV] for a first look: what they add below changes a
-# jet's pT by little and takes half of PYTHIA's time (docs/data.md).
-_EARLY_SCALE = 20.0
-
-# Width of the two steps above the parton veto's threshold, relative to it.
-VETO_STEP = 0.05
-
 # A batch holds about 1 MB an event in PYTHIA's record: small ones keep memory low.
 _BATCH = 100
-_RADIUS = 1.0
-_PACKAGE, _EXTRA = "pythia8mc", "generate"
 _MILLIBARN_IN_PB = 1e9
 # Give up when fewer events than this pass: the settings cannot make what is asked for.
 _LEAST_EFFICIENCY = 1e-3
 _FREE_TRIES = 2_000
+
+# PYTHIA looks at every entry of an event once more when it is done, for a tenth of its
+# time on signal; `final_state` does so for a whole batch.
+_UNCHECKED = ("Check:event = off",)
+_CONSERVED = 1e-4
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,7 @@ class Request:
     detector : variation of the detector
     early_jet_pt : the same in the middle of the showers [GeV]; 0: no look there, as for
         resonances, which decay later
+    mantissa_bits : kept of the 23 of every pT, eta and phi
     """
 
     lines: tuple[str, ...]
@@ -62,6 +59,7 @@ class Request:
     parton_jet_pt: float
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     early_jet_pt: float = 0.0
+    mantissa_bits: int = 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,21 +102,29 @@ def accepted_events(request: Request) -> Accepted:
     GeneratorError
         PYTHIA refuses a setting, or next to no event passes the trigger.
     """
-    pythia, veto = _started(request)
+    veto = parton_veto(
+        imported(),
+        request.parton_jet_pt,
+        request.early_jet_pt,
+        _FREE_TRIES + request.events / _LEAST_EFFICIENCY,
+    )
+    pythia = started((*request.lines, *_UNCHECKED), request.seed, veto)
+    charges, energy = Charges.known_to(pythia), pythia.infoPython().eCM()
     rng = seeds.generator(request.seed, "detector")
     kept: list[Candidates] = []
     n_made = n_passed = 0
     near = np.zeros(2, dtype=np.int64)
     while n_passed < request.events:
         batch = pythia.nextBatch(_batch_size(request.events, n_passed, n_made), errorMode="skip")
-        particles, n = _final_state(batch, pythia)
+        particles, conserved = final_state(batch, charges, energy)
         del batch
-        candidates = reconstruct(particles, n, rng, request.detector)
-        triggered = leading_jet_pt(candidates) > request.leading_pt
-        near += veto.near(triggered)
-        kept.append(candidates.where(triggered))
+        n = conserved.size
+        candidates = reconstruct(particles, n, rng, request.detector).cut(request.mantissa_bits)
+        passed = conserved & triggered(candidates, request.leading_pt)
+        near += veto.near(passed)
+        kept.append(candidates.where(passed))
         n_made += n
-        n_passed += int(triggered.sum())
+        n_passed += int(passed.sum())
         if n_passed < _LEAST_EFFICIENCY * (veto.n_tried - _FREE_TRIES) or n == 0:
             raise _hopeless(request, veto.n_tried, n_passed)
     info = pythia.infoPython()
@@ -136,124 +142,8 @@ def accepted_events(request: Request) -> Accepted:
         n_next_to_veto=int(near[1]),
         cross_section_pb=float(section),
         cross_section_error_pb=float(section * relative),
-        pythia=_version(pythia),
+        pythia=version_of(pythia),
     )
-
-
-def leading_jet_pt(candidates: Candidates) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the pT [GeV] of each event's leading anti-kt R = 1 jet, 0 where there is none.
-
-    Source: arXiv:2101.08320, section 2.1.
-    """
-    import fastjet
-
-    pt, eta, phi = candidates.momenta.astype(np.float64).T
-    flat = ak.zip(
-        {
-            "px": pt * np.cos(phi),
-            "py": pt * np.sin(phi),
-            "pz": pt * np.sinh(eta),
-            "E": pt * np.cosh(eta),
-        }
-    )
-    # The binding refuses events without particles.
-    filled = candidates.counts > 0
-    leading = np.zeros(candidates.counts.size)
-    if not filled.any():
-        return leading
-    events = ak.unflatten(flat, candidates.counts[filled])
-    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, _RADIUS)
-    with _no_banner("fastjet"):
-        jets = fastjet.ClusterSequence(events, definition).inclusive_jets()
-    leading[filled] = ak.to_numpy(ak.max(np.hypot(jets.px, jets.py), axis=1))
-    return leading
-
-
-def _imported() -> Any:
-    try:
-        import pythia8mc
-    except ImportError as error:
-        raise MissingExtraError(_PACKAGE, _EXTRA) from error
-    return pythia8mc
-
-
-def _version(pythia: Any) -> str:
-    return f"{pythia.parm('Pythia:versionNumber'):.3f}"
-
-
-def _started(request: Request) -> tuple[Any, Any]:
-    pythia8mc = _imported()
-    pythia = pythia8mc.Pythia("", False)
-    seed = ("Random:setSeed = on", f"Random:seed = {request.seed}")
-    for line in (*request.lines, *seed):
-        if not pythia.readString(line):
-            msg = f"PYTHIA {_version(pythia)} does not know the setting {line!r}"
-            raise GeneratorError(msg)
-    veto = _parton_veto(pythia8mc, request)
-    pythia.setUserHooksPtr(veto)
-    if not pythia.init():
-        msg = f"PYTHIA could not start with the settings: {'; '.join(request.lines)}"
-        raise GeneratorError(msg)
-    with _no_banner("pythia8mc"):
-        veto.jets.analyze(pythia.event)
-    # PYTHIA keeps no reference to a hook that is written in Python.
-    return pythia, veto
-
-
-def _parton_veto(pythia8mc: Any, request: Request) -> Any:
-    class PartonVeto(pythia8mc.UserHooks):  # type: ignore[misc]
-        """Drops events before hadronisation whose partons make no hard jet."""
-
-        def __init__(self) -> None:
-            pythia8mc.UserHooks.__init__(self)
-            # Anti-kt, R, least pT, |eta| up to 5, all visible partons.
-            self.jets = pythia8mc.SlowJet(-1, _RADIUS, request.parton_jet_pt, 5.0, 2)
-            self.early = pythia8mc.SlowJet(-1, _RADIUS, request.early_jet_pt or 1.0, 5.0, 2)
-            self.n_vetoed = 0
-            self.n_let_pass = 0
-            self.passing: list[float] = []
-            self.most_tried = _FREE_TRIES + request.events / _LEAST_EFFICIENCY
-
-        def canVetoPartonLevel(self) -> bool:
-            return True
-
-        def doVetoPartonLevel(self, event: Any) -> bool:
-            vetoed = self._vetoed(self.jets, event)
-            if not vetoed:
-                self.n_let_pass += 1
-                self.passing.append(self.jets.pT(0) if self.jets.sizeJet() else 0.0)
-            return vetoed
-
-        def canVetoPT(self) -> bool:
-            return request.early_jet_pt > 0
-
-        def scaleVetoPT(self) -> float:
-            return _EARLY_SCALE
-
-        def doVetoPT(self, _: int, event: Any) -> bool:
-            return self._vetoed(self.early, event)
-
-        def _vetoed(self, jets: Any, event: Any) -> bool:
-            jets.analyze(event)
-            # Without an end PYTHIA would look for a passing event for ever.
-            vetoed = jets.sizeJet() == 0 and self.n_tried < self.most_tried
-            self.n_vetoed += vetoed
-            return bool(vetoed)
-
-        @property
-        def n_tried(self) -> int:
-            return self.n_vetoed + self.n_let_pass
-
-        def near(self, triggered: Any) -> Any:
-            """Return how many of a batch's triggered events lie in each step above the cut."""
-            hardest, self.passing = np.array(self.passing), []
-            # Where PYTHIA failed after the veto it is not known which events are left.
-            if hardest.size != triggered.size:
-                return np.zeros(2, dtype=np.int64)
-            edges = request.parton_jet_pt * (1 + VETO_STEP * np.arange(3))
-            return np.histogram(hardest[triggered], edges)[0]
-
-    return PartonVeto()
 
 
 def _batch_size(wanted: int, n_passed: int, n_made: int) -> int:
@@ -263,26 +153,76 @@ def _batch_size(wanted: int, n_passed: int, n_made: int) -> int:
     return int(np.clip(np.ceil(1.1 * missing / share), 4, _BATCH))
 
 
-def _final_state(batch: Any, pythia: Any) -> tuple[StableParticles, int]:
-    particle = batch.prt[batch.prt.status > 0]
-    counts = ak.to_numpy(ak.num(particle))
-    flat = ak.flatten(particle)
-    px, py, pz, energy = (
-        np.asarray(ak.to_numpy(flat.p[name]), dtype=np.float64) for name in ("px", "py", "pz", "e")
+@dataclass(frozen=True, eq=False)
+class Charges:
+    """Electric charges by PDG code, antiparticles included.
+
+    Attributes
+    ----------
+    codes : (code,) ascending
+    charges : (code,) in units of the positron's
+    """
+
+    codes: npt.NDArray[np.int64]
+    charges: npt.NDArray[np.float64]
+
+    @classmethod
+    def known_to(cls, pythia: Any) -> Charges:
+        """Return the charges of all particles in PYTHIA's table."""
+        table, code = pythia.particleData, 1
+        known = {}
+        while code:
+            known[code] = table.charge(code)
+            known[-code] = -known[code]
+            code = table.nextId(code)
+        codes = np.array(sorted(known), np.int64)
+        return cls(codes, np.array([known[code] for code in codes.tolist()]))
+
+    def of(self, pdg_id: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return (particle,) charges."""
+        return self.charges[np.searchsorted(self.codes, pdg_id)]
+
+
+def final_state(
+    batch: Any, charges: Charges, energy: float
+) -> tuple[StableParticles, npt.NDArray[np.bool_]]:
+    """Return the final particles of a batch of PYTHIA's, and which events conserve momentum.
+
+    Parameters
+    ----------
+    batch
+        From `nextBatch`.
+    charges
+        Of the same PYTHIA.
+    energy
+        Of the collision, in its rest frame [GeV].
+
+    Source: PYTHIA's own check of an event, within `Check:epTolErr` of the energy.
+    """
+    entries = batch.prt
+    counts = ak.to_numpy(ak.num(entries))
+    final = ak.to_numpy(ak.flatten(entries.status)) > 0
+    event = np.repeat(np.arange(len(counts)), counts)[final]
+    px, py, pz, e = (
+        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64)
+        for name in ("px", "py", "pz", "e")
     )
-    pdg_id = ak.to_numpy(flat.id).astype(np.int64)
-    codes, index = np.unique(pdg_id, return_inverse=True)
-    charges = np.array([pythia.particleData.charge(int(code)) for code in codes])
+    pdg_id = ak.to_numpy(ak.flatten(entries.id))[final].astype(np.int64)
     pt = np.hypot(px, py)
+    conserved = np.ones(len(counts), np.bool_)
+    for part, expected in ((px, 0.0), (py, 0.0), (pz, 0.0), (e, energy)):
+        total = np.bincount(event, part, len(counts))
+        # Written so that what is no number fails.
+        conserved &= np.abs(total - expected) < _CONSERVED * energy
     return StableParticles(
-        event=np.repeat(np.arange(len(batch)), counts),
+        event=event,
         pdg_id=pdg_id,
-        charge=charges[index] if codes.size else np.zeros(0),
+        charge=charges.of(pdg_id),
         pt=pt,
         eta=np.arcsinh(pz / np.maximum(pt, 1e-12)),
         phi=np.arctan2(py, px),
-        energy=energy,
-    ), len(batch)
+        energy=e,
+    ), conserved
 
 
 def _first(parts: list[Candidates], events: int) -> Candidates:
@@ -297,24 +237,3 @@ def _hopeless(request: Request, n_tried: int, n_passed: int) -> GeneratorError:
         f"expected at least {_LEAST_EFFICIENCY:.1%}; lower leading_pt or raise the masses. "
         f"Settings: {'; '.join(request.lines)}"
     )
-
-
-_greeted: set[str] = set()
-
-
-@contextlib.contextmanager
-def _no_banner(library: str) -> Iterator[None]:
-    """Swallow the banner that a C++ library prints at its first call in a process."""
-    if library in _greeted:
-        yield
-        return
-    _greeted.add(library)
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - os.devnull is no path to a file
-            os.dup2(nothing.fileno(), 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)

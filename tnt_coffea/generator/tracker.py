@@ -45,14 +45,14 @@ class Species(IntEnum):
 # Card, modules *TrackingEfficiency. Rows: species. Columns: pT [GeV] in (0.1, 1], (1, 100], above.
 _EFFICIENCY_CENTRAL = np.array([[0.70, 0.95, 0.95], [0.73, 0.95, 0.99], [0.75, 0.99, 0.99]])
 _EFFICIENCY_FORWARD = np.array([[0.60, 0.85, 0.85], [0.50, 0.83, 0.90], [0.70, 0.98, 0.98]])
-_EFFICIENCY_PT = np.array([1.0, 100.0])
+_EFFICIENCY_PT = (1.0, 100.0)
 _EFFICIENCY_ETA = 1.5
 
 # Card, modules *MomentumSmearing, from arXiv:1405.6569 for hadrons: sigma / pT is
 # sqrt(a^2 + (b pT)^2). Rows: species. Columns: |eta| up to 0.5, 1.5, 2.5.
 # The present card has smaller a and b for hadrons. Olympics events have 2.0 candidates
 # below 0.3 GeV: these older, wider values give 2.0, the present ones 1.2.
-_RESOLUTION_ETA = np.array([0.5, 1.5])
+_RESOLUTION_ETA = (0.5, 1.5)
 _RESOLUTION_A = np.array([[0.06, 0.10, 0.25], [0.03, 0.05, 0.15], [0.01, 0.015, 0.025]])
 _RESOLUTION_B = np.array([[13e-4, 17e-4, 31e-4], [13e-4, 17e-4, 31e-4], [1e-4, 1.5e-4, 3.5e-4]])
 
@@ -90,8 +90,14 @@ def where_particles_end(
 
     Source: JHEP 02 (2014) 057, section 3.1.
     """
-    charged = charge != 0
-    curve = np.where(charged, pt / (CURVATURE * FIELD * np.maximum(np.abs(charge), 1e-9)), np.inf)
+    eta_out, phi_out = eta.copy(), phi.copy()
+    bent = np.flatnonzero(charge)
+    eta_out[bent], phi_out[bent] = _helix_ends(pt[bent], eta[bent], phi[bent], charge[bent])
+    return eta_out, (phi_out + np.pi) % (2 * np.pi) - np.pi
+
+
+def _helix_ends(pt: Floats, eta: Floats, phi: Floats, charge: Floats) -> tuple[Floats, Floats]:
+    curve = pt / (CURVATURE * FIELD * np.maximum(np.abs(charge), 1e-9))
     steep = np.sinh(eta)
     # Half of the angle through which the transverse momentum has turned.
     to_barrel = np.arcsin(np.minimum(RADIUS / (2 * curve), 1.0))
@@ -99,16 +105,13 @@ def where_particles_end(
     with np.errstate(divide="ignore", invalid="ignore"):
         z_barrel = 2 * curve * to_barrel * steep
         to_cap = HALF_LENGTH / (2 * curve * np.abs(steep))
-    barrel = charged & reaches & (np.abs(z_barrel) <= HALF_LENGTH)
+    barrel = reaches & (np.abs(z_barrel) <= HALF_LENGTH)
     half_turn = np.where(barrel, to_barrel, np.where(np.isfinite(to_cap), to_cap, 0.0))
     # Signed: after more than half a circle the point lies behind the momentum's direction.
-    chord = np.where(charged, 2 * np.where(charged, curve, 1.0) * np.sin(half_turn), 1.0)
+    chord = 2 * curve * np.sin(half_turn)
     z = np.where(barrel, z_barrel, np.sign(steep) * HALF_LENGTH)
     eta_end = np.arcsinh(z / np.maximum(np.abs(chord), 1e-6))
-    phi_end = phi - np.sign(charge) * half_turn + np.where(chord < 0, np.pi, 0.0)
-    eta_out = np.where(charged, eta_end, eta)
-    phi_out = np.where(charged, phi_end, phi)
-    return eta_out, (phi_out + np.pi) % (2 * np.pi) - np.pi
+    return eta_end, phi - np.sign(charge) * half_turn + np.where(chord < 0, np.pi, 0.0)
 
 
 def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> Floats:
@@ -124,7 +127,7 @@ def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> 
         (particle,) pseudorapidity of the point where it leaves the tracker, as
         in Delphes: particles that curl up into an end cap are lost.
     """
-    column = np.searchsorted(_EFFICIENCY_PT, pt, side="left")
+    column = _edges_below(_EFFICIENCY_PT, pt)
     central = np.abs(eta) <= _EFFICIENCY_ETA
     found = np.where(central, _EFFICIENCY_CENTRAL[kind, column], _EFFICIENCY_FORWARD[kind, column])
     return np.where((pt > PT_MIN) & (np.abs(eta) <= ETA_MAX), found, 0.0)
@@ -132,9 +135,14 @@ def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> 
 
 def momentum_resolution(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> Floats:
     """Return sigma(pT) / pT of tracks, at most 1; parameters as in `tracking_efficiency`."""
-    column = np.searchsorted(_RESOLUTION_ETA, np.abs(eta), side="left")
+    column = _edges_below(_RESOLUTION_ETA, np.abs(eta))
     relative: Floats = np.hypot(_RESOLUTION_A[kind, column], _RESOLUTION_B[kind, column] * pt)
     return relative.clip(max=1.0)
+
+
+def _edges_below(edges: tuple[float, float], values: Floats) -> npt.NDArray[np.intp]:
+    first, second = edges
+    return (values > first).astype(np.intp) + (values > second)
 
 
 def log_normal(mean: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
