@@ -56,7 +56,7 @@ def train(
     TrainingError
         A training cannot start or gives nothing usable.
     """
-    from tnt_coffea.training import assumptions, cross_validate
+    from tnt_coffea.training import assumptions, cross_validate, mapped_events
 
     resources = resources or Resources()
     chosen = config.search
@@ -72,7 +72,7 @@ def train(
                 [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
             )
         with resources.announced("Ranking every fold's events by its own taggers"):
-            sample = skim.sample()
+            sample = mapped_events(skim.paths, parts)
             made, references = (
                 replace(
                     kind,

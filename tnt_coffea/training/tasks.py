@@ -1,6 +1,6 @@
 """One training as a task: picklable, named by everything that decides its outcome, resumable.
 
-A task reads the skim, keeps the events of its own folds before it looks at
+A task maps the skim, keeps the events of its own folds before it looks at
 anything else, trains, and leaves two files in its folder: the tagger, and the
 history beside it, which is written last.
 """
@@ -35,7 +35,7 @@ from tnt_coffea.training.labellers import (
     rankings,
 )
 from tnt_coffea.training.methods import Job, Method, Scope, method_of
-from tnt_coffea.training.reading import read_events
+from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.trained import Trained
 
 __all__ = ["Outcome", "Task", "run_task", "trained_on", "truth_hash"]
@@ -245,12 +245,11 @@ def run_task(task: Task) -> Outcome:
 
 
 def _sample(task: Task) -> Sample:
-    def wanted(event_id: Any) -> Any:
-        return task.plan.trains(
-            event_id, task.left_out, task.iteration, whole=_reads_left_out(task)
-        )
-
-    sample = read_events(task.skim, wanted, truth=task.how.uses_truth)
+    events = mapped_events(task.skim, task.folder, truth=task.how.uses_truth)
+    mine = task.plan.trains(
+        events.event_id, task.left_out, task.iteration, whole=_reads_left_out(task)
+    )
+    sample = events.select(mine)
     found = (sample.content_hash(), truth_hash(sample) if task.how.uses_truth else "")
     if found != (task.training_sample, task.truth):
         msg = "the skim is not the one that the training was planned for; start again"
