@@ -26,7 +26,8 @@ from tnt_coffea.training.labellers import Jet, Labeller
 from tnt_coffea.training.methods import Scope, method_of
 from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.rounds import Round, plans_for, set_name, wanted_rounds, waves
-from tnt_coffea.training.tasks import Outcome, Task, run_task, truth_hash
+from tnt_coffea.training.running import run_task, truth_hash
+from tnt_coffea.training.tasks import Outcome, Task
 from tnt_coffea.training.windows import windows_of
 
 __all__ = ["RunTasks", "Trainings", "cross_validate"]
