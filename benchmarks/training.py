@@ -3,7 +3,7 @@
     python benchmarks/training.py [events]
 
 The paper's classifier is trained for the same epochs, batches and optimiser twice in one
-process: from a Parquet skim whose sparse images are expanded a batch at a time, and by
+process: from a Parquet skim whose sparse images are mapped and expanded a batch at a time, and by
 `keras.Model.fit` on the same images as dense arrays. Printed are jets per second of the
 second epoch (the first one compiles), their ratio, and the peak memory of either data
 set. Single-threaded, as a training worker is.
@@ -25,7 +25,7 @@ from tnt_coffea.events.skim import Sample, sample_of, write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.training import backend, fitting, networks
 from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.reading import read_events
+from tnt_coffea.training.reading import mapped_events
 
 FILLED = 48
 """Filled pixels of a heavy jet."""
@@ -59,12 +59,12 @@ def main() -> None:
     keras.utils.set_random_seed(1)
     optimizer = OptimizerSettings()
     size = {"pixels": 40, "channels": 1, "pixel_scale": 100.0, "seed": 1}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "part.parquet"
-        write_part(path, sample(n))
-        began = perf_counter()
-        read = read_events([path], lambda ids: np.ones(len(ids), bool))
-        reading = perf_counter() - began
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "part.parquet"
+    write_part(path, sample(n))
+    began = perf_counter()
+    read = mapped_events([path], folder.name)
+    reading = perf_counter() - began
     inputs = ClassifierInputs(read, ("heavy",), ClassifierSettings())
     rows, targets = np.arange(n), (np.arange(n) % 2).astype(np.float32)
     ones = np.ones(n, np.float32)

@@ -28,7 +28,7 @@ from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import METHODS, cross_validate, cross_validation_plans
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import Labeller
-from tnt_coffea.training.tasks import run_task
+from tnt_coffea.training.running import run_task
 
 from .conftest import TREES, make_sample, one_by_one, with_jets_changed, with_masses
 

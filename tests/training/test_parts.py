@@ -21,7 +21,6 @@ from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.training.augmentation import augmented
 from tnt_coffea.training.classifiers import signal_efficiency
 from tnt_coffea.training.features import FeatureSet, Standardisation
-from tnt_coffea.training.reading import read_events
 from tnt_coffea.training.reweighting import ratio_weights
 from tnt_coffea.training.selection import Group, Selection
 from tnt_coffea.training.sparse import SparseImages
@@ -120,16 +119,6 @@ def test_merit_is_the_efficiency_at_a_fixed_sideband_efficiency():
     scores = np.concatenate([np.linspace(0, 2, 100), np.linspace(0, 1, 100)]).astype("f4")
     assert signal_efficiency(0.01)(targets, scores) == pytest.approx(0.5, abs=0.02)
     assert signal_efficiency(0.5)(targets, scores) == pytest.approx(0.75, abs=0.02)
-
-
-def test_events_read_part_by_part_are_those_of_the_whole(write_skim):
-    paths = write_skim(SAMPLE, parts=3)
-    wanted = SAMPLE.event_id % 3 == 0
-    found = read_events(paths, lambda ids: ids % 3 == 0)
-    assert found.content_hash() == SAMPLE.select(wanted).content_hash()
-    assert (found.label == -1).all()
-    truth = read_events(paths, lambda ids: ids % 3 == 0, truth=True)
-    np.testing.assert_array_equal(truth.label, SAMPLE.label[wanted])
 
 
 def test_windows_of_the_olympics():

@@ -44,7 +44,7 @@ class JetOrder(StrEnum):
 class JetSettings(Grown):
     """Clustering and the choice of the dijet."""
 
-    LATER = frozenset({"eta_max", "order", "order_seed"})
+    LATER = frozenset({"eta_max", "object_radius", "order", "order_seed"})
 
     algorithm: JetAlgorithm = Field(JetAlgorithm.ANTIKT, description="clustering algorithm")
     radius: Positive = Field(1.0, description="jet radius R")
@@ -52,6 +52,11 @@ class JetSettings(Grown):
     eta_max: Positive | None = Field(None, description="largest abs(eta) of a jet; null: any")
     trigger_pt: float = Field(
         0.0, ge=0, description="lowest pT of the leading jet [GeV]; 0 where the data are triggered"
+    )
+    object_radius: Positive | None = Field(
+        None,
+        description="largest Delta R at which a further jet becomes part of the nearer one of the "
+        "two leading jets; null: an object is one jet",
     )
     order: JetOrder = Field(
         JetOrder.MASS, description="what makes one of the two leading jets the heavy one"

@@ -41,6 +41,8 @@ __all__ = [
 
 SCHEMA_VERSION = "2"
 _EVENT = ("event_id", "weight", "label")
+_HASHED = 2**14
+"""Events whose images are hashed at once: where they lie on disk, no more are in memory."""
 FIELDS = frozenset((*_EVENT, "m_jj"))
 """What every skim holds; `flat_columns` and `image_columns` name what its settings add.
 
@@ -220,7 +222,9 @@ class Sample:
         for name in image_columns(self.settings):
             jagged = self.pixels[name][order]
             state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
-            state.update(np.ascontiguousarray(ak.to_numpy(ak.flatten(jagged))).data)
+            for start in range(0, len(jagged), _HASHED):
+                part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
+                state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
 
 

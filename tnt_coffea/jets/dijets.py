@@ -7,14 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import JetOrder, JetSettings, SkimSettings
+from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import find_clusters
 from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
+from tnt_coffea.jets.objects import with_objects
 
 __all__ = ["JETS", "OBSERVABLES", "find_dijets", "select_dijets"]
 
 JETS = ("heavy", "light")
 OBSERVABLES = SkimSettings().of_jet
 """What a skim holds of either jet unless it is told otherwise."""
+
+_ALL = 2**31
+"""More jets than an event has."""
 
 BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]
@@ -35,7 +40,8 @@ def find_dijets(
     particles
         (event, particle) `Momentum4D`, GeV.
     settings
-        Clustering, cuts, trigger and order.
+        Clustering, cuts, trigger, objects and order. The trigger looks at the leading jet, not
+        at the object that it becomes part of.
     coin
         (event,) True puts the softer of the two leading jets first; needed where
         `settings.order` is random, unused elsewhere.
@@ -51,9 +57,12 @@ def find_dijets(
     cuts
         (event,) bool for every cut by name, in the order of the cutflow: `two_jets`, `trigger`.
     """
-    found = find_clusters(particles, settings, leading)
-    jet = _order(found.p4, found.per_event, settings, coin)
+    several = settings.object_radius is not None
+    found = find_clusters(particles, settings, _ALL if several else leading)
     cuts = _cuts(transverse_momentum(found.p4), found.per_event, settings)
+    if settings.object_radius is not None:
+        found = with_objects(found, settings.object_radius, leading)
+    jet = _order(found.p4, found.per_event, settings, coin)
     kept = cuts["two_jets"] & cuts["trigger"]
     chosen = jet[np.repeat(kept, found.per_event)]
     return found.jets(chosen, found.per_event[kept]), cuts
@@ -76,7 +85,19 @@ def select_dijets(
         Cuts, trigger and order; algorithm and radius are the source's own.
     coin, leading
         As in `find_dijets`.
+
+    Raises
+    ------
+    InputError
+        Objects of several jets are asked for: what a source computed of its jets cannot be
+        added up.
     """
+    if settings.object_radius is not None:
+        msg = (
+            "objects of several jets (skim.jets.object_radius) need particles, and these jets "
+            "were clustered by their source; set it to null, or cluster particles"
+        )
+        raise InputError(msg)
     kept = jets.pt >= settings.pt_min
     if settings.eta_max is not None:
         kept = kept & (np.abs(jets.eta) <= settings.eta_max)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tnt_coffea.pipeline.folders import (
     done,
     train_stage,
 )
+from tnt_coffea.pipeline.training_display import shown
 from tnt_coffea.products import Skim, Taggers
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def train(
     TrainingError
         A training cannot start or gives nothing usable.
     """
-    from tnt_coffea.training import assumptions, cross_validate
+    from tnt_coffea.training import assumptions, cross_validate, mapped_events
 
     resources = resources or Resources()
     chosen = config.search
@@ -66,13 +68,15 @@ def train(
         with resources.open() as executor:
 
             def run_tasks(tasks: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
-                return map_tasks(function, tasks, executor, f"Training {tasks[0].set_name}")
+                watched = shown(tasks) if resources.progress else nullcontext()
+                with watched:
+                    return map_tasks(function, tasks, executor.copy(status=False), "Training")
 
             outcomes = cross_validate(
                 [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
             )
         with resources.announced("Ranking every fold's events by its own taggers"):
-            sample = skim.sample()
+            sample = mapped_events(skim.paths, parts)
             made, references = (
                 replace(
                     kind,

@@ -23,7 +23,9 @@ from tnt_coffea.training.labels import Labels, rich_labels, score_order
 from tnt_coffea.training.linear import PrincipalComponents, principal_components
 from tnt_coffea.training.methods import METHODS, Job, Method, method_of
 from tnt_coffea.training.networks import convolutional_autoencoder, jet_classifier
-from tnt_coffea.training.tasks import Outcome, Task, run_task
+from tnt_coffea.training.reading import mapped_events
+from tnt_coffea.training.running import run_task
+from tnt_coffea.training.tasks import Outcome, Task
 from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows_of
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "cross_validation_plans",
     "cwola_windows",
     "jet_classifier",
+    "mapped_events",
     "method_of",
     "olympics_windows",
     "plans_of",

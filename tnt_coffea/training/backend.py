@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import cache
@@ -39,6 +40,7 @@ def tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     tf = _import("tensorflow")
+    tf.get_logger().addFilter(_of_interest)
     _one_thread(tf)
     tf.config.experimental.enable_op_determinism()
     return tf
@@ -68,6 +70,11 @@ def _import(package: str) -> Any:
         if error.name != package:
             raise
         raise MissingExtraError(package, "train") from error
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    # Every network is compiled once, which TensorFlow takes for one that is compiled often.
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _one_thread(tf: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
@@ -17,6 +18,7 @@ from tnt_coffea.training.cross_validation import Trainings
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labellers import Jet, Ranking
 from tnt_coffea.training.methods import Job, method_of
+from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.rounds import Round, networks
 
 __all__ = ["CostedRound", "Costs", "training_costs"]
@@ -137,14 +139,15 @@ def training_costs(skim: Iterable[str | Path], config: SearchConfig, *, workers:
     """
     paths = tuple(skim)
     trainings = Trainings.planned(paths, config, "", None)
-    sample = Sample.read(paths)
     measured: dict[tuple[str, int], tuple[float, float]] = {}
     found = []
-    for one in (one for wave in trainings.waves for one in wave):
-        key = (one.method, one.iteration)
-        if key not in measured:
-            measured[key] = _measured(one, sample, trainings.plans[0], config)
-        found.append(_costed(one, trainings, sample, measured[key]))
+    with TemporaryDirectory() as folder:
+        sample = mapped_events(paths, folder)
+        for one in (one for wave in trainings.waves for one in wave):
+            key = (one.method, one.iteration)
+            if key not in measured:
+                measured[key] = _measured(one, sample, trainings.plans[0], config)
+            found.append(_costed(one, trainings, sample, measured[key]))
     return Costs(tuple(found), max(workers, 1))
 
 

@@ -21,12 +21,13 @@ import numpy as np
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.events.skim import Sample
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import Jet, Labeller
 from tnt_coffea.training.methods import Scope, method_of
+from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.rounds import Round, plans_for, set_name, wanted_rounds, waves
-from tnt_coffea.training.tasks import Outcome, Task, run_task, truth_hash
+from tnt_coffea.training.running import run_task, truth_hash
+from tnt_coffea.training.tasks import Outcome, Task
 from tnt_coffea.training.windows import windows_of
 
 __all__ = ["RunTasks", "Trainings", "cross_validate"]
@@ -106,7 +107,6 @@ class Trainings:
     waves: list[list[Round]]
     outcomes: dict[_Place, Outcome] = field(default_factory=dict)
     _hashes: dict[tuple[str, bool], tuple[str, str]] = field(default_factory=dict)
-    _samples: dict[bool, Sample] = field(default_factory=dict)
 
     @classmethod
     def planned(
@@ -126,7 +126,6 @@ class Trainings:
     def finish(self, wave: Sequence[Round], run_tasks: RunTasks) -> None:
         """Run all tasks of a wave, whose labellers are done."""
         tasks = self.tasks(wave)
-        self._samples.clear()  # while the tasks run, their samples are the ones in memory
         outcomes = {
             (item.set_name, item.iteration, item.scored, item.inner, item.member, item.scope): item
             for item in run_tasks([task for _, task in tasks], run_task)
@@ -213,9 +212,7 @@ class Trainings:
     def _content(self, one: Round, plan: FoldPlan, place: int) -> tuple[str, str]:
         method, settings = method_of(one.method), self.config.train
         truth = method.uses_truth
-        if truth not in self._samples:
-            self._samples[truth] = Sample.read(self.paths, truth=truth)
-        sample = self._samples[truth]
+        sample = mapped_events(self.paths, self.folder, truth=truth)
         mine = plan.trains(
             sample.event_id, place, one.iteration, whole=method.chooses_on_left_out(settings)
         )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import backend
+from tnt_coffea.training import backend, progress
 
 __all__ = [
     "History",
@@ -225,6 +225,7 @@ def fit(
             raise TrainingError(msg)
         if merit is not None:
             merits.append(merit(_scores(network, validation, optimizer.batch)))
+        progress.note(epoch + 1, losses[-1], validation_losses[-1])
         found = validation_losses[-1] if merit is None else -merits[-1]
         seconds.append(perf_counter() - began)
         if found < best:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.training import progress
 
 __all__ = ["BoostedTrees", "Tree", "boosted_trees"]
 
@@ -143,6 +144,7 @@ def boosted_trees(
         odds_held += tree(held_back)
         losses.append(_cross_entropy(odds, y, w))
         held_losses.append(_cross_entropy(odds_held, y_held, w_held))
+        progress.note(len(trees), losses[-1], held_losses[-1])
         if len(trees) - 1 - int(np.argmin(held_losses)) >= patience:
             break
     best = int(np.argmin(held_losses)) + 1

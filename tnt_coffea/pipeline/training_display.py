@@ -1,0 +1,77 @@
+"""Trainings as they run, on a terminal: how many are done, what is left, the last losses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tnt_coffea.training import Task
+
+__all__ = ["shown"]
+
+_PER_SECOND = 2
+_MOST = 16
+"""Trainings shown; a cluster runs more of them than a screen has lines."""
+
+
+@contextmanager
+def shown(tasks: Sequence[Task], console: Console | None = None) -> Iterator[None]:
+    """Show the tasks while the block runs; silent where there is no terminal.
+
+    Parameters
+    ----------
+    tasks
+        Trainings of one wave, run by whatever executor: all that is looked at is their folder.
+    console
+        Where to; the standard error by default.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    began, before = time.monotonic(), _finished(tasks)
+
+    def table() -> Table:
+        return _table(tasks, before, time.monotonic() - began)
+
+    with Live(
+        get_renderable=table, console=console, refresh_per_second=_PER_SECOND, transient=True
+    ):
+        yield
+
+
+def _table(tasks: Sequence[Task], before: int, seconds: float) -> Table:
+    from rich.table import Table
+
+    from tnt_coffea.reporting.wording import duration
+    from tnt_coffea.training import progress
+
+    done = _finished(tasks)
+    made, left = done - before, len(tasks) - done
+    expected = f", about {duration(seconds / made * left)} left" if made and left else ""
+    sets = ", ".join(dict.fromkeys(task.set_name for task in tasks))
+    table = Table(
+        title=f"Training {sets}: {done} of {len(tasks)} done{expected}",
+        box=None,
+        title_justify="left",
+        title_style="bold",
+    )
+    for heading in ("", "epoch", "loss", "validation"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for one in progress.running(task.news for task in tasks)[:_MOST]:
+        losses = (f"{loss:.4g}" for loss in (one.loss, one.validation_loss))
+        table.add_row(one.name, f"{one.epoch} of {one.epochs}", *losses)
+    return table
+
+
+def _finished(tasks: Sequence[Task]) -> int:
+    return sum(task.record.exists() for task in tasks)
