@@ -119,7 +119,9 @@ def discoveries(
     alpha = np.zeros((len(background), len(nuisance_names(channels))))
     background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
     null = background
-    fields: list[Any] = [np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)]
+    fields: list[Any] = [
+        np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)
+    ]
     for start, rows in _starts(channels, observed, background):
         if not rows.size:
             continue

@@ -22,7 +22,7 @@ from tnt_coffea.stats.limits.asymptotics import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.limits.building import checked_limit, limit_result
 from tnt_coffea.stats.limits.results import BANDS, LimitResult
 
-__all__ = ["upper_limit"]
+__all__ = ["limit_band", "upper_limit"]
 
 Array = NDArray[np.float64]
 
@@ -55,6 +55,7 @@ def upper_limit(
     shares: Mapping[str, float] | None = None,
     toys: int | None = None,
     seed: int = 1,
+    cross_check: bool = True,
 ) -> LimitResult:
     """Return the CLs upper limit on the signal events in one spectrum, or in several.
 
@@ -73,6 +74,8 @@ def upper_limit(
         takes toys where fewer than 10 background events lie under the signal.
     seed
         Root seed of the toys.
+    cross_check
+        Whether pyhf finds the observed limit; else it is the numpy engine's, too.
 
     Returns
     -------
@@ -97,26 +100,12 @@ def upper_limit(
     signal = SignalShape(
         mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
     )
-    if not fit_range[0] < mass < fit_range[1]:
-        msg = f"mass {mass:g} GeV lies outside the fit range {fit_range[0]:g}-{fit_range[1]:g} GeV"
-        raise FitError(msg)
     orders = (min_parameters, max_parameters)
-    model = signal_model(channels, signal, fit_range, bin_width, family, orders, f_test, shares)
-    models = model.channels
-    cls = AsymptoticCls(models)
-    if not np.isfinite(cls.sigma):
-        msg = "the data say nothing about a signal here: use a range with more events around it"
-        raise FitError(msg)
-    alpha = 1 - level
-    observed = crossing(lambda mu: cls.at(mu).observed, alpha, cls.sigma)
-    expected = [
-        crossing(lambda mu, i=i: cls.at(mu).expected[i], alpha, cls.sigma)  # type: ignore[misc]
-        for i in range(len(BANDS))
-    ]
-    under = sum(
-        float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * width].sum())
-        for b, s in zip(cls.background, model.data, strict=True)
+    models, cls, under = _prepared(
+        channels, signal, fit_range, bin_width, family, orders, f_test, shares
     )
+    alpha = 1 - level
+    observed, expected = _formula_limits(cls, alpha)
     notes: list[str] = []
     if toys is None:
         toys = _DEFAULT_TOYS if under < _LOW_BACKGROUND else 0
@@ -136,9 +125,10 @@ def upper_limit(
                 f"{under:.1f} background events under the signal: the asymptotic limit is too low, "
                 "ask for toys"
             )
-        observed, by_pyhf, trouble = _by_pyhf(models, observed, alpha)
-        notes += trouble
-        converged = converged and not trouble
+        if cross_check:
+            observed, by_pyhf, trouble = _by_pyhf(models, observed, alpha)
+            notes += trouble
+            converged = converged and not trouble
     return limit_result(
         signal,
         level,
@@ -153,6 +143,72 @@ def upper_limit(
         family=family,
         notes=tuple(notes),
     )
+
+
+def limit_band(
+    channels: Any, *, masses: Sequence[float], **settings: Any
+) -> tuple[LimitResult, ...]:
+    """Return the asymptotic limits over masses by the numpy engine, for a figure.
+
+    Masses at which the formulae do not hold, or have no limit, are left out: there
+    `upper_limit` takes toys, a quarter of a minute each.
+
+    Parameters
+    ----------
+    channels
+        As for `upper_limit`.
+    masses
+        Masses to limit [GeV].
+    settings
+        Other keyword arguments of `upper_limit`.
+    """
+    found = []
+    for mass in masses:
+        try:
+            limit = upper_limit(channels, mass=mass, toys=0, cross_check=False, **settings)
+        except FitError:
+            continue
+        # All that a note may say here is that the formulae do not hold.
+        if not limit.notes:
+            found.append(limit)
+    return tuple(found)
+
+
+def _prepared(
+    channels: Any,
+    signal: SignalShape,
+    fit_range: tuple[float, float],
+    bin_width: float | None,
+    family: str,
+    orders: tuple[int, int],
+    f_test: float,
+    shares: Mapping[str, float] | None,
+) -> tuple[Sequence[Channel], AsymptoticCls, float]:
+    """Return the channels, their CLs and the background events under the signal."""
+    mass = signal.mass
+    if not fit_range[0] < mass < fit_range[1]:
+        msg = f"mass {mass:g} GeV lies outside the fit range {fit_range[0]:g}-{fit_range[1]:g} GeV"
+        raise FitError(msg)
+    model = signal_model(channels, signal, fit_range, bin_width, family, orders, f_test, shares)
+    cls = AsymptoticCls(model.channels)
+    if not np.isfinite(cls.sigma):
+        msg = "the data say nothing about a signal here: use a range with more events around it"
+        raise FitError(msg)
+    under = sum(
+        float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * signal.width].sum())
+        for b, s in zip(cls.background, model.data, strict=True)
+    )
+    return model.channels, cls, under
+
+
+def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float]]:
+    """Return the observed limit and the expected ones by the asymptotic formulae."""
+    observed = crossing(lambda mu: cls.at(mu).observed, alpha, cls.sigma)
+    expected = [
+        crossing(lambda mu, i=i: cls.at(mu).expected[i], alpha, cls.sigma)  # type: ignore[misc]
+        for i in range(len(BANDS))
+    ]
+    return observed, expected
 
 
 def _by_pyhf(
