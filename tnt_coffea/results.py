@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.errors import StageError
-from tnt_coffea.stats import AbcdRefusal, AbcdResult, BumpHuntResult, ScanResult
+from tnt_coffea.stats import (
+    AbcdRefusal,
+    AbcdResult,
+    BumpHuntResult,
+    LimitRefusal,
+    LimitResult,
+    ScanResult,
+)
 from tnt_coffea.storage import written
 
 __all__ = ["SearchResult"]
@@ -30,6 +37,11 @@ class SearchResult:
     scans
         Scan over masses of all dijets, 'before', and of each set's selection, if one
         was asked for.
+    limits
+        Upper limits on the signal at the mass of the bump hunts, or why there is none, by
+        the same names.
+    limit_bands
+        Asymptotic limits at the masses of the scans where they hold.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
     """
@@ -39,6 +51,8 @@ class SearchResult:
     abcd: Mapping[str, AbcdResult | AbcdRefusal]
     provenance: Mapping[str, Any]
     scans: Mapping[str, ScanResult] = field(default_factory=dict)
+    limits: Mapping[str, LimitResult | LimitRefusal] = field(default_factory=dict)
+    limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
@@ -46,13 +60,21 @@ class SearchResult:
         blocks += [f"after selection by {name}\n{r.summary()}" for name, r in self.after.items()]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
+        blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]
         return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        scans = {name: result.to_dict() for name, result in self.scans.items()}
+        # Left out where they were not asked for, as by versions that did not know them.
+        later: dict[str, dict[str, Any]] = {
+            "scans": {name: result.to_dict() for name, result in self.scans.items()},
+            "limits": {name: result.to_dict() for name, result in self.limits.items()},
+            "limit_bands": {
+                name: [limit.to_dict() for limit in band] for name, band in self.limit_bands.items()
+            },
+        }
         return {
-            **({"scans": scans} if scans else {}),
+            **{name: values for name, values in later.items() if values},
             "before": self.before.to_dict(),
             "after": {name: result.to_dict() for name, result in self.after.items()},
             "abcd": {name: result.to_dict() for name, result in self.abcd.items()},
@@ -70,7 +92,15 @@ class SearchResult:
                 for name, r in values["abcd"].items()
             },
             provenance=values["provenance"],
-            scans={name: ScanResult.from_dict(r) for name, r in values.get("scans", {}).items()},
+            scans={name: ScanResult.from_dict(r) for name, r in _parts(values, "scans")},
+            limits={
+                name: (LimitRefusal if "reason" in r else LimitResult).from_dict(r)
+                for name, r in _parts(values, "limits")
+            },
+            limit_bands={
+                name: tuple(map(LimitResult.from_dict, band))
+                for name, band in _parts(values, "limit_bands")
+            },
         )
 
     def save(self, path: str | Path) -> None:
@@ -105,3 +135,8 @@ class SearchResult:
                 "run `tnt-coffea fit` again"
             )
             raise StageError(msg) from error
+
+
+def _parts(values: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
+    """Return what there is of a kind, that of all dijets first: files sort by name."""
+    return sorted(values.get(kind, {}).items(), key=lambda item: item[0] != "before")

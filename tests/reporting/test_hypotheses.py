@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from tnt_coffea.reporting import EventViews
+from tnt_coffea.reporting import EventViews, results_table, write_report
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.stats import NuisanceImpact, ScanPoint, ScanResult, counting_limit
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats import LimitRefusal, NuisanceImpact, ScanPoint, ScanResult, counting_limit
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
@@ -70,3 +73,50 @@ def test_report_shows_a_scan_where_there_is_one(contents, tmp_path):
     assert json.loads(plots["scan"].save(tmp_path)[2].read_text())["tnt"]["best"] == 1
     without = all_plots(replace(contents, hists={}, views=EventViews()))
     assert "scan" not in {plot.name for plot in without}
+
+
+def limited(mass, **change):
+    limit = replace(counting_limit(3, 2.5, efficiency=0.5, luminosity=2.0), mass=mass)
+    return replace(limit, **change)
+
+
+def test_report_shows_limits_over_the_masses_of_a_scan(contents, tmp_path):
+    band = tuple(limited(mass) for mass in (3000.0, 3100.0))
+    result = replace(
+        contents.result,
+        scans={"tnt": scan_of([0.4, 2e-5, 0.5])},
+        limit_bands={"tnt": band, "before": band[:1]},
+    )
+    shown = replace(contents, result=result, hists={}, views=EventViews())
+    plots = {plot.name: plot for plot in all_plots(shown)}
+    assert "limits-before" not in plots  # one mass is no band
+    assert "3000 to 3100 GeV" in plots["limits-tnt"].alt
+    assert "1 masses of the scan" in plots["limits-tnt"].caption
+    saved = json.loads(plots["limits-tnt"].save(tmp_path)[2].read_text())
+    assert [limit["observed"] for limit in saved] == [limit.observed for limit in band]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path, width):
+    limits = {
+        "before": limited(3500.0, observed_cross_section=None, notes=("a note",)),
+        "tnt": limited(3500.0),
+        "autoencoder": LimitRefusal("CLs stays above 0.05"),
+    }
+    result = replace(contents.result, limits=limits)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(results_table(result))
+    text = console.export_text()
+    page = write_report(
+        tmp_path / "report.html",
+        replace(contents, result=result, hists={}, views=EventViews(), histories=()),
+    )[0].read_text()
+    tnt = limits["tnt"]
+    for words in (f"{tnt.observed:.3g}", f"{tnt.observed_cross_section:.3g}", "refused", "fb"):
+        assert words in text
+        assert words in page
+    for note in ("limit, none: a note", "limit, autoencoder: CLs stays above 0.05"):
+        assert note in text
+        assert note in page
+    assert "…" not in text
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result

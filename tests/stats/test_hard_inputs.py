@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import bump_hunt, upper_limit
+from tnt_coffea.stats import bump_hunt, nuisance_impacts, upper_limit
 from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
 from tnt_coffea.stats.bumps.masked_window import masked_window_test
 from tnt_coffea.stats.fitting.families import FAMILIES
@@ -47,7 +49,30 @@ def limit_with_toys(histogram):
     return upper_limit(histogram, mass=3500.0, width=120.0, toys=30, **RANGE)
 
 
-TESTS = (hunt, hunt_families, scanned, window, hunter, limit, limit_with_toys)
+def moving(histogram):
+    return bump_hunt(histogram, mass=3500.0, width=120.0, scale_uncertainty=0.01, **RANGE)
+
+
+def impacts(histogram):
+    found = nuisance_impacts(histogram, mass=3500.0, width=120.0, width_uncertainty=0.1, **RANGE)
+    return SimpleNamespace(to_dict=lambda: [impact.to_dict() for impact in found])
+
+
+TESTS = (hunt, hunt_families, moving, scanned, window, hunter, limit, limit_with_toys, impacts)
+LONGEST = 120  # seconds, ten times what the slowest takes on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs():
+    def stop(*_):
+        msg = f"no answer after {LONGEST} s"
+        raise TimeoutError(msg)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def check_answer(test, histogram):

@@ -16,8 +16,9 @@ from tnt_coffea.stats.fitting.spectra import spectra
 from tnt_coffea.stats.limits.asymptotics import AsymptoticCls
 from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
 from tnt_coffea.stats.limits.results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits.upper import upper_limit
+from tnt_coffea.stats.limits.upper import limit_band, upper_limit
 
+BAND = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
 
 
@@ -113,6 +114,16 @@ def test_toys_agree_with_the_formulae_where_these_hold(toy_spectrum):
 def test_formulae_that_do_not_hold_are_noted(toy_spectrum):
     sparse = upper_limit(toy_spectrum(60, 0, 38), toys=0, **SETTINGS)
     assert any("too low" in note for note in sparse.notes)
+
+
+def test_band_holds_the_limits_of_the_masses_where_the_formulae_hold(toy_spectrum):
+    histogram = toy_spectrum(3000, 0, 37)
+    band = limit_band(histogram, masses=[3500.0, 5000.0, 6500.0, 9000.0], **BAND)
+    # Beyond 6 TeV hardly any background is left, and 9 TeV is outside.
+    assert [limit.mass for limit in band] == [3500.0, 5000.0]
+    alone = upper_limit(histogram, mass=3500.0, toys=0, **BAND)
+    assert band[0].observed == pytest.approx(alone.observed, rel=1e-3)
+    assert band[0].expected == alone.expected
 
 
 def test_limit_with_retraining_is_where_strength_and_limit_meet():

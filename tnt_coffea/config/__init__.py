@@ -12,6 +12,7 @@ from tnt_coffea.config.fits import (
     BackgroundFamily,
     BumpSettings,
     FitSettings,
+    LimitSettings,
     SignalKind,
 )
 from tnt_coffea.config.generation import (
@@ -82,6 +83,7 @@ __all__ = [
     "JetOrder",
     "JetSettings",
     "JetsFrom",
+    "LimitSettings",
     "MassRange",
     "Network",
     "OptimizerSettings",

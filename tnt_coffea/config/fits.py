@@ -1,8 +1,9 @@
-"""Settings of the fits: bump hunt, ABCD, scan."""
+"""Settings of the fits: bump hunt, ABCD, scan, limits."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -102,11 +103,38 @@ class ScanSettings(Settings):
         return self
 
 
-class FitSettings(Grown):
-    """From histograms to p-values."""
+class LimitSettings(Settings):
+    """CLs upper limits on the signal events at the mass of `bump`, with its other settings."""
 
-    LATER = frozenset({"scan"})
+    enabled: bool = Field(True, description="whether limits are set")
+    level: float = Field(0.95, gt=0.5, lt=1, description="confidence level")
+    efficiencies: Mapping[str, Fraction] = Field(
+        {},
+        description="for cross sections: selected over produced signal events, by tagger set; "
+        "'before' is the spectrum of all dijets",
+    )
+    luminosity: Positive | None = Field(None, description="of the data, for cross sections [1/fb]")
+    toys: int | None = Field(
+        None,
+        ge=0,
+        description="toys of each hypothesis at each strength; 0: asymptotic; null: toys where "
+        "the asymptotic formulae do not hold",
+    )
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if bool(self.efficiencies) != (self.luminosity is not None):
+            msg = "cross sections need efficiencies and luminosity: give both or none"
+            raise ValueError(msg)
+        return self
+
+
+class FitSettings(Grown):
+    """From histograms to p-values and limits."""
+
+    LATER = frozenset({"limit", "scan"})
 
     bump: BumpSettings = BumpSettings()
     abcd: AbcdSettings = AbcdSettings()
     scan: ScanSettings = ScanSettings()
+    limit: LimitSettings = LimitSettings()

@@ -1,23 +1,30 @@
-"""The stage `fit`: from histograms to p-values."""
+"""The stage `fit`: from histograms to p-values and limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.pipeline.folders import (
     begun,
 )
-from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
 
+if TYPE_CHECKING:
+    from tnt_coffea import stats
+
 __all__ = ["fit"]
+
+# What results call the spectrum of all dijets.
+_BEFORE = "before"
 
 
 def fit(
@@ -26,7 +33,7 @@ def fit(
     *,
     out: str | Path | None = None,
 ) -> SearchResult:
-    """Return p-values: bump hunts before and after selection, and ABCD estimates.
+    """Return p-values and limits: before and after selection, and ABCD estimates.
 
     Parameters
     ----------
@@ -44,61 +51,39 @@ def fit(
     """
     from tnt_coffea import stats
 
-    bump, chosen = config.fit.bump, config.search
     inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
     stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
     if stage is not None:
         stage.clear()  # it takes seconds, and all it needs is in the search's folder
         begun(stage, config)
-    fit_range = (chosen.fit_range.low, chosen.fit_range.high)
-
-    def hunt(channels: Any, name: str) -> Any:
-        return stats.bump_hunt(
-            channels,
-            mass=bump.mass,
-            width=bump.width,
-            fit_range=fit_range,
-            bin_width=bump.bin_width,
-            min_parameters=bump.min_parameters,
-            max_parameters=bump.max_parameters,
-            f_test=bump.f_test,
-            toys=bump.toys,
-            seed=seeds.integer(config.seed, "fit", "bump", name),
-            family=bump.family,
-            envelope=bump.envelope,
-            shape=bump.shape,
-            scale_uncertainty=bump.scale_uncertainty,
-            width_uncertainty=bump.width_uncertainty,
-            lower_edges=bump.lower_edges,
-        )
-
     hists = histograms.hists
     if not hists:
         msg = "no histogram to fit: the search was made without tagger sets"
         raise ConfigError(msg)
     x = histograms.thresholds
-    abcd = config.fit.abcd
-    inclusive = stats.inclusive_spectrum(next(iter(hists.values())))
     selected = {
-        name: stats.selected_spectrum(h, x[name][bump.efficiency]) for name, h in hists.items()
+        name: stats.selected_spectrum(h, x[name][config.fit.bump.efficiency])
+        for name, h in hists.items()
     }
+    tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
+    _check_names(config.fit.limit.efficiencies, tested)
+    fits = _Fits(config)
+    hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
+    scans: dict[str, stats.ScanResult] = {}
+    if config.fit.scan.masses:
+        scans = {name: fits.scan(spectra, name) for name, spectra in tested.items()}
+    limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
+    if config.fit.limit.enabled:
+        limits = {name: fits.limit(spectra, name) for name, spectra in tested.items()}
     result = SearchResult(
-        before=hunt(inclusive, "before"),
-        after={name: hunt(spectra, name) for name, spectra in selected.items()},
-        scans=_scans(histograms, config, inclusive) if config.fit.scan.masses else {},
-        abcd={
-            name: stats.abcd_in_window(
-                h,
-                x[name][abcd.efficiency],
-                chosen.background_quantile,
-                fit_range,
-                (chosen.window.low, chosen.window.high),
-                systematic_floor=abcd.systematic,
-                closure_limit=abcd.closure_limit,
-                seed=seeds.integer(config.seed, "fit", "abcd", name),
-            )
-            for name, h in hists.items()
-        },
+        before=hunts.pop(_BEFORE),
+        after=hunts,
+        scans=scans,
+        limits=limits,
+        limit_bands={name: fits.band(tested[name], name, scans[name]) for name in scans}
+        if limits
+        else {},
+        abcd={name: fits.abcd(h, x[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
             "fit_settings": config.fit.digest(),
@@ -114,23 +99,108 @@ def fit(
     return result
 
 
-def _scans(histograms: Histograms, config: SearchConfig, inclusive: Any) -> dict[str, Any]:
-    """Return the scan of all dijets and one of each method, all its windows in one."""
-    from tnt_coffea import stats
+@dataclass(frozen=True)
+class _Fits:
+    """The tests of one spectrum, or of one plane, with the settings of a search."""
 
-    def seed(name: str) -> int:
-        return seeds.integer(config.seed, "fit", "scan", name)
+    config: SearchConfig
 
-    wanted = config.fit.scan
-    before = stats.scan(
-        {"before": inclusive},
-        masses=wanted.masses,
-        toys=wanted.toys,
-        seed=seed("before"),
-        **scan_settings(config),
-    )
-    found = {"before": before}
-    for name, sets in windows_by_method(histograms).items():
-        selections = {own: (own, config.fit.bump.efficiency) for own in sets}
-        found[name] = scan(histograms, config, selections, seed=seed(name))
-    return found
+    @property
+    def common(self) -> dict[str, Any]:
+        """What all fits of a spectrum share."""
+        bump, search = self.config.fit.bump, self.config.search
+        return {
+            "width": bump.width,
+            "fit_range": (search.fit_range.low, search.fit_range.high),
+            "bin_width": bump.bin_width,
+            "family": bump.family,
+            "min_parameters": bump.min_parameters,
+            "max_parameters": bump.max_parameters,
+            "f_test": bump.f_test,
+            "shape": bump.shape,
+            "scale_uncertainty": bump.scale_uncertainty,
+            "width_uncertainty": bump.width_uncertainty,
+        }
+
+    def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
+        from tnt_coffea import stats
+
+        bump = self.config.fit.bump
+        return stats.bump_hunt(
+            channels,
+            mass=bump.mass,
+            toys=bump.toys,
+            seed=seeds.integer(self.config.seed, "fit", "bump", name),
+            envelope=bump.envelope,
+            lower_edges=bump.lower_edges,
+            **self.common,
+        )
+
+    def scan(self, channels: Any, name: str) -> stats.ScanResult:
+        from tnt_coffea import stats
+
+        return stats.scan(
+            {name: channels},
+            masses=self.config.fit.scan.masses,
+            toys=self.config.fit.scan.toys,
+            seed=seeds.integer(self.config.seed, "fit", "scan", name),
+            **self.common,
+        )
+
+    def limit(self, channels: Any, name: str) -> stats.LimitResult | stats.LimitRefusal:
+        from tnt_coffea import stats
+
+        try:
+            return stats.upper_limit(
+                channels,
+                mass=self.config.fit.bump.mass,
+                toys=self.config.fit.limit.toys,
+                seed=seeds.integer(self.config.seed, "fit", "limit", name),
+                **self._limited(name),
+            )
+        except FitError as error:
+            # The p-values stand without it.
+            return stats.LimitRefusal(str(error))
+
+    def band(
+        self, channels: Any, name: str, scan: stats.ScanResult
+    ) -> tuple[stats.LimitResult, ...]:
+        from tnt_coffea import stats
+
+        masses = [point.mass for point in scan.points]
+        return stats.limit_band(channels, masses=masses, **self._limited(name))
+
+    def _limited(self, name: str) -> dict[str, Any]:
+        limit = self.config.fit.limit
+        efficiency = limit.efficiencies.get(name)
+        luminosity = None if efficiency is None else limit.luminosity
+        return {
+            **self.common,
+            "level": limit.level,
+            "efficiency": efficiency,
+            "luminosity": luminosity,
+        }
+
+    def abcd(
+        self, histogram: Any, thresholds: Mapping[float, Mapping[int, float]], name: str
+    ) -> stats.AbcdResult | stats.AbcdRefusal:
+        from tnt_coffea import stats
+
+        abcd, search = self.config.fit.abcd, self.config.search
+        return stats.abcd_in_window(
+            histogram,
+            thresholds[abcd.efficiency],
+            search.background_quantile,
+            (search.fit_range.low, search.fit_range.high),
+            (search.window.low, search.window.high),
+            systematic_floor=abcd.systematic,
+            closure_limit=abcd.closure_limit,
+            seed=seeds.integer(self.config.seed, "fit", "abcd", name),
+        )
+
+
+def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:
+    unknown = sorted(set(efficiencies) - set(tested))
+    if unknown:
+        msg = f"fit.limit.efficiencies names {', '.join(unknown)}: known are {', '.join(tested)}"
+        raise ConfigError(msg)

@@ -72,6 +72,8 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
             cautions=cautions(contents.result, accounting),
             coverage=coverage(contents.result, contents.config),
             summary=summary(contents.result, contents.config),
+            limit=contents.config.fit.limit,
+            mass=contents.config.fit.bump.mass,
             sections=Section,
             plots=panels,
             correlations=correlation_rows(views.correlations),

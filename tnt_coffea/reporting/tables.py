@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
+from tnt_coffea.reporting.limits import LimitRow, limit_rows
 from tnt_coffea.reporting.single_events import AnomalousEvent
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
@@ -72,10 +73,13 @@ class Summary:
         In the order: before, after, ABCD.
     notes
         Texts; the first is number 1.
+    limits
+        Upper limits, if they were set.
     """
 
     rows: tuple[SummaryRow, ...]
     notes: tuple[str, ...]
+    limits: tuple[LimitRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,10 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         *(_bump_row(set_name(name), kept, test, notes) for name, test in result.after.items()),
         *(_abcd_row(set_name(name), passed, test, notes) for name, test in result.abcd.items()),
     ]
-    return Summary(tuple(rows), tuple(notes))
+    limits = [
+        row for name, found in result.limits.items() for row in limit_rows(name, kept, found, notes)
+    ]
+    return Summary(tuple(rows), tuple(notes), tuple(limits))
 
 
 def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
-from tnt_coffea.reporting.wording import duration
+from tnt_coffea.reporting.wording import duration, percent
 from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.limits.results import LimitResult
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -41,6 +42,9 @@ def results_table(
 
     found = summary(result, config)
     tables: list[Table] = [_tests(found)]
+    if found.limits:
+        level = next((x.level for x in result.limits.values() if isinstance(x, LimitResult)), None)
+        tables.append(_limits(found, level))
     if found.notes:
         tables.append(_notes(found))
     if evaluation is not None:
@@ -68,6 +72,20 @@ def _tests(found: Summary) -> Table:
             row.calibration,
             notes,
         )
+    return table
+
+
+def _limits(found: Summary, level: float | None) -> Table:
+    table = _table(
+        f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
+        ("taggers",),
+        ("kept", "observed", "expected (68 %)"),
+        ("unit", "limit is"),
+        ("notes",),
+    )
+    for row in found.limits:
+        cells = (row.selection, row.kept, row.observed, row.expected, row.unit, row.calibration)
+        _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
 
 

@@ -12,8 +12,8 @@ from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, 
 from tnt_coffea.stats.exchange.histogram_files import read_histogram, write_histogram
 from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
 from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
-from tnt_coffea.stats.limits.results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits.upper import upper_limit
+from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult, RetrainedLimit
+from tnt_coffea.stats.limits.upper import limit_band, upper_limit
 from tnt_coffea.stats.plane import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.regions.closure_scan import ClosureScan, closure_scan
 from tnt_coffea.stats.regions.counting import abcd, paper_significance
@@ -46,6 +46,7 @@ __all__ = [
     "ClosureScan",
     "FoldCombination",
     "GrossVitells",
+    "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
     "RegionClosure",
@@ -69,6 +70,7 @@ __all__ = [
     "hepdata_limits",
     "hepdata_spectrum",
     "inclusive_spectrum",
+    "limit_band",
     "masked_window_test",
     "mass_patchset",
     "nuisance_impacts",

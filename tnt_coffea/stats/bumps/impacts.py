@@ -81,8 +81,8 @@ def nuisance_impacts(
     Raises
     ------
     FitError
-        The histograms do not suit the fit, or a best value lies where a bin would expect
-        fewer events than none.
+        The histograms do not suit the fit, or there are too few events under the signal
+        for one of the fits to have a minimum.
     """
     signal = SignalShape(
         mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
@@ -146,8 +146,8 @@ def _held(
 def _checked(fits: Fits, what: str) -> Fits:
     if not fits.converged.all():
         msg = (
-            f"{what} ends where a bin would expect fewer events than none: there are too few "
-            "events under the signal for impacts"
+            f"{what} has no minimum, or only where a bin expects fewer events than none: there "
+            "are too few events under the signal for impacts"
         )
         raise FitError(msg)
     return fits

@@ -118,8 +118,10 @@ def discoveries(
     # A background fit of another signal knows nothing of this one's nuisance parameters.
     alpha = np.zeros((len(background), len(nuisance_names(channels))))
     background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
-    start_values = (background.parameters(), background.nll, background.edm, background.converged)
-    fields: list[Any] = [np.array(values) for values in start_values]
+    null = background
+    fields: list[Any] = [
+        np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)
+    ]
     for start, rows in _starts(channels, observed, background):
         if not rows.size:
             continue

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from tnt_coffea.stats.records import Record
 
-__all__ = ["BANDS", "LimitResult", "RetrainedLimit"]
+__all__ = ["BANDS", "LimitRefusal", "LimitResult", "RetrainedLimit"]
 
 BANDS = (-2, -1, 0, 1, 2)
 """Where the expected limits stand, in standard deviations of the background."""
@@ -84,6 +84,17 @@ class LimitResult(Record):
         agreed = "" if self.cls is None else f"; CLs by pyhf at the limit {self.cls:.4f}"
         lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}{agreed}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class LimitRefusal(Record):
+    """Why there is no limit: the histograms do not suit it, or CLs never falls far enough."""
+
+    reason: str
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"CLs upper limit: refused\n  {self.reason}"
 
 
 @dataclass(frozen=True)

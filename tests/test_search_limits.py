@@ -1,0 +1,73 @@
+"""Upper limits in the fit stage of a search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tnt_coffea import pipeline
+from tnt_coffea.config import FitSettings, SearchConfig
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.products import Histograms
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats import LimitRefusal, LimitResult
+
+
+def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
+    values = config.model_dump(mode="json")
+    for name, section in sections.items():
+        values["fit"][name] = values["fit"].get(name, {}) | section
+    return SearchConfig.model_validate(values)
+
+
+def test_limits_of_every_selection_are_in_the_result(workspace: Path, small_config: Any) -> None:
+    stored = SearchResult.load(workspace / "fit" / "result.json")
+    assert list(stored.limits) == ["before", "autoencoder", "tnt"]
+    before = stored.limits["before"]
+    assert isinstance(before, LimitResult)
+    assert before.observed > before.mu_hat
+    assert before.observed_cross_section is None
+    assert "limit, before" in stored.summary()
+    assert stored.limit_bands == {}
+
+
+def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
+    workspace: Path, small_config: Any
+) -> None:
+    config = changed(
+        small_config,
+        limit={"efficiencies": {"before": 0.5}, "luminosity": 2.0, "toys": 0},
+        scan={"masses": [3400.0, 3600.0], "toys": 0},
+    )
+    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    before = result.limits["before"]
+    assert isinstance(before, LimitResult)
+    assert before.observed_cross_section == pytest.approx(before.observed)
+    assert isinstance(result.limits["tnt"], LimitResult | LimitRefusal)
+    assert list(result.limit_bands) == ["before", "autoencoder", "tnt"]
+    band = result.limit_bands["before"]
+    assert [limit.mass for limit in band] == [3400.0, 3600.0]
+    assert all(limit.expected_cross_section is not None for limit in band)
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_limits_can_be_left_out(workspace: Path, small_config: Any) -> None:
+    config = changed(small_config, limit={"enabled": False})
+    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    assert "limits" not in result.to_dict()
+    # A setting of later: results of before keep their digests.
+    assert "limit" not in FitSettings().model_dump(mode="json")
+
+
+def test_efficiency_of_an_unknown_set_is_refused(workspace: Path, small_config: Any) -> None:
+    config = changed(small_config, limit={"efficiencies": {"cwola": 0.5}, "luminosity": 2.0})
+    with pytest.raises(ConfigError, match="names cwola: known are before, autoencoder, tnt"):
+        pipeline.fit(Histograms.load(workspace / "search"), config)
+
+
+def test_half_a_cross_section_is_refused(small_config: Any) -> None:
+    with pytest.raises(ValueError, match="give both or none"):
+        changed(small_config, limit={"luminosity": 2.0})
