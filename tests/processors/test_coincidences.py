@@ -199,30 +199,17 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
         assert masses == [mass for mass in SCAN.fit.scan.masses if window.low <= mass < window.high]
     assert found.toys == 20
     assert found.p_global is not None
+    curve = local_p_values({"sum": found}).axes[0].lines[0]
+    assert curve.get_xdata().tolist() == list(SCAN.fit.scan.masses)
+    for mass, p in zip(*curve.get_data(), strict=True):
+        assert p == min(point.p_local for point in found.points if point.mass == mass)
+    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
+    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
     assert steps == [(0, 20), (20, 20)]
     old = replace(searched, coincidences=None)
     with pytest.raises(StageError, match="search again"):
         pipeline.scan(old, SCAN, selections)
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
-
-
-def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(
-    searched: Histograms,
-) -> None:
-    settings = SCAN.fit.model_copy(
-        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
-    )
-    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
-    assert list(result.scans) == ["before", "sum"]
-    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
-    assert result.scans["sum"].p_global is not None
-    figure = local_p_values(result.scans)
-    masses, p_values = figure.axes[0].lines[1].get_data()
-    assert masses.tolist() == list(SCAN.fit.scan.masses)
-    for mass, p in zip(masses, p_values, strict=True):
-        assert p == min(x.p_local for x in result.scans["sum"].points if x.mass == mass)
-    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
-    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
 
 
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(

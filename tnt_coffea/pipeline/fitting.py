@@ -12,7 +12,6 @@ from tnt_coffea.errors import ConfigError
 from tnt_coffea.pipeline.folders import (
     begun,
 )
-from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
@@ -72,6 +71,24 @@ def fit(
             lower_edges=bump.lower_edges,
         )
 
+    def scanned(channels: Any, name: str) -> Any:
+        return stats.scan(
+            {name: channels},
+            masses=config.fit.scan.masses,
+            width=bump.width,
+            fit_range=fit_range,
+            bin_width=bump.bin_width,
+            family=bump.family,
+            min_parameters=bump.min_parameters,
+            max_parameters=bump.max_parameters,
+            f_test=bump.f_test,
+            shape=bump.shape,
+            scale_uncertainty=bump.scale_uncertainty,
+            width_uncertainty=bump.width_uncertainty,
+            toys=config.fit.scan.toys,
+            seed=seeds.integer(config.seed, "fit", "scan", name),
+        )
+
     hists = histograms.hists
     if not hists:
         msg = "no histogram to fit: the search was made without tagger sets"
@@ -85,7 +102,12 @@ def fit(
     result = SearchResult(
         before=hunt(inclusive, "before"),
         after={name: hunt(spectra, name) for name, spectra in selected.items()},
-        scans=_scans(histograms, config, inclusive) if config.fit.scan.masses else {},
+        scans={
+            name: scanned(spectra, name)
+            for name, spectra in (
+                {"before": inclusive, **selected} if config.fit.scan.masses else {}
+            ).items()
+        },
         abcd={
             name: stats.abcd_in_window(
                 h,
@@ -112,25 +134,3 @@ def fit(
         result.save(stage.folder / "result.json")
         stage.finish({})
     return result
-
-
-def _scans(histograms: Histograms, config: SearchConfig, inclusive: Any) -> dict[str, Any]:
-    """Return the scan of all dijets and one of each method, all its windows in one."""
-    from tnt_coffea import stats
-
-    def seed(name: str) -> int:
-        return seeds.integer(config.seed, "fit", "scan", name)
-
-    wanted = config.fit.scan
-    before = stats.scan(
-        {"before": inclusive},
-        masses=wanted.masses,
-        toys=wanted.toys,
-        seed=seed("before"),
-        **scan_settings(config),
-    )
-    found = {"before": before}
-    for name, sets in windows_by_method(histograms).items():
-        selections = {own: (own, config.fit.bump.efficiency) for own in sets}
-        found[name] = scan(histograms, config, selections, seed=seed(name))
-    return found
