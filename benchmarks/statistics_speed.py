@@ -163,7 +163,7 @@ def four_counts() -> Iterator[Row]:
     values = tuple(COUNTS.values())
     for systematic in (0.0, 0.03):
         found, wall, cpu = timed(lambda s=systematic: abcd(*values, systematic=s), 10)
-        name = f"ABCD {COUNTS}, closure {100 * systematic:g} %"
+        name = f"ABCD of {', '.join(map(str, values))}, closure {100 * systematic:g} %"
         yield Row(name, wall, cpu, "ms", f"Z = {found.z:.4f}")
         with contextlib.suppress(ImportError):
             importlib.import_module("abcd_pyhf")

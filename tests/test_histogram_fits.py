@@ -114,6 +114,38 @@ def test_limit_with_a_cross_section(spectrum: Path, tmp_path: Path) -> None:
     assert found["observed_cross_section"] == pytest.approx(found["observed"])
 
 
+# pyhf 0.7 validates with a class that jsonschema is about to drop.
+@pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+def test_workspaces_and_hepdata_tables_of_a_users_histogram(spectrum: Path, tmp_path: Path) -> None:
+    import pyhf
+
+    found = run(
+        "bump", spectrum, tmp_path, *COMMON,
+        "--workspace", tmp_path / "ws.json", "--hepdata", tmp_path / "tables",
+    )  # fmt: skip
+    workspace = pyhf.Workspace(json.loads((tmp_path / "ws.json").read_text()))
+    assert sum(workspace.data(workspace.model(), include_auxdata=False)) == sum(
+        found["channels"][0]["observed"]
+    )
+    assert {part.name for part in (tmp_path / "tables").iterdir()} == {
+        "submission.yaml",
+        "all.yaml",
+    }
+    masses = ("--masses", 3500, 4500, 500, "--toys", 0)
+    run("scan", spectrum, tmp_path, *COMMON, *masses, "--workspace", tmp_path / "grid.json")
+    background = pyhf.Workspace(json.loads((tmp_path / "grid.json").read_text()))
+    patches = pyhf.PatchSet(json.loads((tmp_path / "grid.patchset.json").read_text()))
+    patches.verify(background)
+    assert [patch.values[0] for patch in patches] == [3500.0, 4000.0, 4500.0]
+    limit = ("--method", "limit", "--toys", 0, "--out", tmp_path)
+    refused = call("fit", spectrum, *COMMON, *limit, "--workspace", tmp_path / "none.json")
+    assert refused.exit_code == 2
+    assert "--workspace is for bump hunts and scans" in refused.output
+    done = call("fit", spectrum, *COMMON, *limit, "--hepdata", tmp_path / "limits")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "limits" / "limits.yaml").is_file()
+
+
 def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     import hist
 

@@ -50,7 +50,7 @@ def stock() -> Callable[..., dict[str, Any]]:
     return process
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def feature_taggers() -> Callable[..., TaggerSet]:
     """Two folds of taggers of features: score = sum of the features, in ONNX."""
 

@@ -39,7 +39,7 @@ LOW, HIGH = "sum-3000-3600", "sum-3300-3900"
 WINDOWS = {LOW: MassRange(low=3000.0, high=3600.0), HIGH: MassRange(low=3300.0, high=3900.0)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample() -> Sample:
     """3000 dijets with a falling spectrum, all features between 0 and 1."""
     rng = np.random.default_rng(4)
@@ -54,14 +54,19 @@ def sample() -> Sample:
     return sample_of(columns, SKIM)
 
 
-@pytest.fixture
-def skim_file(sample: Sample, tmp_path: Path) -> Path:
-    path = tmp_path / "part.parquet"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("windows")
+
+
+@pytest.fixture(scope="module")
+def skim_file(sample: Sample, folder: Path) -> Path:
+    path = folder / "part.parquet"
     write_part(path, sample)
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def taggers(sample: Sample, feature_taggers: Callable[..., TaggerSet]) -> Taggers:
     """Two windows whose taggers have one feature in common."""
     features = {LOW: ("mass", "pt"), HIGH: ("mass", "tau21")}
@@ -74,10 +79,10 @@ def taggers(sample: Sample, feature_taggers: Callable[..., TaggerSet]) -> Tagger
     return Taggers(sets, {})
 
 
-@pytest.fixture
-def searched(skim_file: Path, taggers: Taggers, tmp_path: Path) -> Histograms:
+@pytest.fixture(scope="module")
+def searched(skim_file: Path, taggers: Taggers, folder: Path) -> Histograms:
     fileset = Fileset.from_paths({"data": [skim_file]})
-    return pipeline.search(fileset, taggers, CONFIG, out=tmp_path / "out")
+    return pipeline.search(fileset, taggers, CONFIG, out=folder)
 
 
 def test_sums_over_patterns_are_the_histograms(searched: Histograms) -> None:
@@ -117,14 +122,19 @@ def test_shared_events_are_those_of_the_events_themselves(
 
 @pytest.mark.parametrize("chunk_size", [41, 700])
 def test_chunks_change_no_byte(
-    skim_file: Path, taggers: Taggers, searched: Histograms, tmp_path: Path, chunk_size: int
+    skim_file: Path,
+    taggers: Taggers,
+    searched: Histograms,
+    folder: Path,
+    tmp_path: Path,
+    chunk_size: int,
 ) -> None:
     fileset = Fileset.from_paths({"data": [skim_file]})
     resources = Resources(chunk_size=chunk_size)
-    again = pipeline.search(fileset, taggers, CONFIG, out=tmp_path / "again", resources=resources)
+    again = pipeline.search(fileset, taggers, CONFIG, out=tmp_path, resources=resources)
     assert again.coincidences == searched.coincidences
     for name in ("histograms.h5", "coincidences.h5", "search.json"):
-        first, second = (tmp_path / out / "search" / name for out in ("out", "again"))
+        first, second = (out / "search" / name for out in (folder, tmp_path))
         assert first.read_bytes() == second.read_bytes(), name
 
 
@@ -160,7 +170,8 @@ def test_other_selections_are_not_added(searched: Histograms) -> None:
 
 
 def test_changed_file_is_refused_before_it_is_opened(searched: Histograms, tmp_path: Path) -> None:
-    path = tmp_path / "out" / "search" / "coincidences.h5"
+    searched.save(tmp_path)
+    path = tmp_path / "coincidences.h5"
     image = bytearray(path.read_bytes())
     image[-1] ^= 1
     path.write_bytes(image)
@@ -199,6 +210,12 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
         assert masses == [mass for mass in SCAN.fit.scan.masses if window.low <= mass < window.high]
     assert found.toys == 20
     assert found.p_global is not None
+    curve = local_p_values({"sum": found}).axes[0].lines[0]
+    assert curve.get_xdata().tolist() == list(SCAN.fit.scan.masses)
+    for mass, p in zip(*curve.get_data(), strict=True):
+        assert p == min(point.p_local for point in found.points if point.mass == mass)
+    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
+    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
     assert steps == [(0, 20), (20, 20)]
     old = replace(searched, coincidences=None)
     with pytest.raises(StageError, match="search again"):
@@ -206,27 +223,8 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
 
 
-def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(
-    searched: Histograms,
-) -> None:
-    settings = SCAN.fit.model_copy(
-        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
-    )
-    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
-    assert list(result.scans) == ["before", "sum"]
-    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
-    assert result.scans["sum"].p_global is not None
-    figure = local_p_values(result.scans)
-    masses, p_values = figure.axes[0].lines[1].get_data()
-    assert masses.tolist() == list(SCAN.fit.scan.masses)
-    for mass, p in zip(masses, p_values, strict=True):
-        assert p == min(x.p_local for x in result.scans["sum"].points if x.mass == mass)
-    alone = replace(searched, hists={"tnt": searched.hists[LOW], LOW: searched.hists[LOW]})
-    assert pipeline.windows_by_method(alone) == {LOW: (LOW,), "tnt": ("tnt",)}
-
-
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
-    searched: Histograms, tmp_path: Path
+    searched: Histograms, folder: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(SCAN.to_yaml())
@@ -234,7 +232,7 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
 
     def fit(*arguments: str) -> Any:
         common = ["--config", str(settings), "--out", str(tmp_path / "none")]
-        path = str(tmp_path / "out" / "search")
+        path = str(folder / "search")
         return CliRunner().invoke(main, ["fit", path, *common, *arguments])
 
     windows = fit("--method", "scan", "--name", "sum")
@@ -250,11 +248,13 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output
 
 
-def test_closure_over_efficiencies_comes_with_abcd(searched: Histograms, tmp_path: Path) -> None:
+def test_closure_over_efficiencies_comes_with_abcd(
+    searched: Histograms, folder: Path, tmp_path: Path
+) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(CONFIG.to_yaml())
     stored = tmp_path / "abcd.json"
-    path, options = tmp_path / "out" / "search", ("--config", settings, "--json", stored)
+    path, options = folder / "search", ("--config", settings, "--json", stored)
     arguments = ["fit", path, "--method", "abcd", "--name", LOW, *options]
     done = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output

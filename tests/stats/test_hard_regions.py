@@ -230,6 +230,15 @@ def test_signals_outside_the_range_are_left_out_or_refused(toy_spectrum):
         mass_patchset(histogram, masses=[3400.0, 100.0], **SETTINGS)
 
 
+def test_patterns_of_negative_weight_are_thrown_as_none():
+    overlap = SharedEvents(
+        ("a", "b"), np.array([[True, True], [True, False]]), np.array([[9.0, 9.0], [-2.0, -2.0]])
+    )
+    first, second = overlap.toys([np.full(2, 9.0)] * 2, 50, np.random.default_rng(1))
+    assert (first == second).all()
+    assert first.mean() == pytest.approx(9.0, abs=4 * 0.3)
+
+
 def test_window_of_too_few_events_is_left_out_and_said(toy_spectrum, mass_histogram):
     one = np.zeros(220)
     one[40] = 1

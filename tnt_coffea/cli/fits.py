@@ -12,8 +12,6 @@ from tnt_coffea.cli.options import configured, histograms_option, out_option
 from tnt_coffea.cli.progress import toys_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.histogram_fits import FitResult
 
@@ -49,6 +47,14 @@ _ONE = "For one HISTOGRAM: "
 @click.option("--passing", type=float, help="For ABCD on a plane of scores: a jet passes above.")
 @click.option("--low", type=float, help="For ABCD on a plane of scores: a jet is low below.")
 @click.option("--json", "json_path", type=PATH, help=f"{_ONE}where the result goes as JSON.")
+@click.option(
+    "--workspace",
+    type=PATH,
+    help="For a bump hunt: where its pyhf workspace goes; for a scan: and its patchset beside it.",
+)
+@click.option(
+    "--hepdata", type=PATH, help="For a bump hunt or limit: folder for its HEPData tables."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @histograms_option
 @out_option
@@ -70,11 +76,7 @@ def fit(
     if histogram is None:
         _search(config, out, search_folder, options)
     else:
-        with toys_shown(quiet) as progress:
-            found = _one(histogram, config, options, progress)
-        click.echo(found.summary())
-        if options["json_path"] is not None:
-            _write(options["json_path"], found)
+        _one(histogram, _changed(config, options), options, quiet)
 
 
 def _search(
@@ -92,29 +94,36 @@ def _search(
     click.echo(f"result: {out / 'fit' / 'result.json'}")
 
 
-def _one(
-    path: Path,
-    config: SearchConfig,
-    options: dict[str, Any],
-    progress: Callable[[int, int], None] | None,
-) -> FitResult:
-    from tnt_coffea.histogram_fits import FitOptions, Method, fit_histogram, stored_histogram
+def _one(path: Path, config: SearchConfig, options: dict[str, Any], quiet: bool) -> None:
+    from tnt_coffea import histogram_fits
+    from tnt_coffea.histogram_fits import FitOptions, Method
 
-    return fit_histogram(
-        stored_histogram(path, options["name"]),
-        Method(options["method"] or "bump"),
-        _changed(config, options),
-        FitOptions(
-            masses=_masses(options["masses"]),
-            toys=options["toys"],
-            efficiency=options["efficiency"],
-            luminosity=options["luminosity"],
-            passing=options["passing"],
-            low=options["low"],
-            nested=options["nested"],
-            progress=progress,
-        ),
-    )
+    stored = histogram_fits.stored_histogram(path, options["name"])
+    with toys_shown(quiet) as progress:
+        found = histogram_fits.fit_histogram(
+            stored,
+            Method(options["method"] or "bump"),
+            config,
+            FitOptions(
+                masses=_masses(options["masses"]),
+                toys=options["toys"],
+                efficiency=options["efficiency"],
+                luminosity=options["luminosity"],
+                passing=options["passing"],
+                low=options["low"],
+                nested=options["nested"],
+                progress=progress,
+            ),
+        )
+    click.echo(found.summary())
+    if options["json_path"] is not None:
+        _write(options["json_path"], found)
+    if options["workspace"] is not None:
+        for file in histogram_fits.write_workspace(options["workspace"], stored, config, found):
+            click.echo(f"workspace: {file}")
+    if options["hepdata"] is not None:
+        for file in histogram_fits.write_tables(options["hepdata"], found):
+            click.echo(f"table: {file}")
 
 
 def _write(path: Path, found: FitResult) -> None:

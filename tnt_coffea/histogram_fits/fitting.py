@@ -11,11 +11,9 @@ from tnt_coffea import pipeline, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.histogram_fits.planes import abcd_of_plane, abcd_of_search
-from tnt_coffea.histogram_fits.stored import Stored
+from tnt_coffea.histogram_fits.stored import Stored, stored_spectra
 
 __all__ = ["FitOptions", "FitResult", "Method", "fit_histogram"]
-
-_PLANE = ("fold", "m_jj", "q_heavy", "q_light")
 
 
 class Method(StrEnum):
@@ -99,7 +97,10 @@ def fit_histogram(
         return _abcd(_only(stored, method), config, options)
     if method is Method.SCAN:
         return _scan(stored, config, options)
-    bump, spectra = config.fit.bump, _spectra(_only(stored, method), config)
+    bump, spectra = (
+        config.fit.bump,
+        stored_spectra(_only(stored, method), config.fit.bump.efficiency),
+    )
     common = {"mass": bump.mass, "seed": config.seed, **pipeline.scan_settings(config)}
     if method is Method.BUMP:
         return stats.bump_hunt(
@@ -143,7 +144,7 @@ def _scan(stored: Stored, config: SearchConfig, options: FitOptions) -> FitResul
         if options.nested:
             msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
             raise ConfigError(msg)
-        spectra = {"data": _spectra(stored, config)}
+        spectra = {"data": stored_spectra(stored, config.fit.bump.efficiency)}
         settings = pipeline.scan_settings(config)
         return stats.scan(spectra, seed=config.seed, **chosen, **settings)
     efficiencies = sorted(stored.thresholds or {}, reverse=True) if options.nested else ()
@@ -155,21 +156,6 @@ def _scan(stored: Stored, config: SearchConfig, options: FitOptions) -> FitResul
     if len(selections) == 1:
         selections = {"data": next(iter(selections.values()))}
     return pipeline.scan(stored.search, config, selections, **chosen)
-
-
-def _spectra(stored: Stored, config: SearchConfig) -> Any:
-    names = [axis.name for axis in stored.histogram.axes]
-    if not set(_PLANE) <= set(names):
-        return stored.histogram
-    efficiency = config.fit.bump.efficiency
-    if stored.thresholds is None or efficiency not in stored.thresholds:
-        msg = (
-            f"the search has no selection of {efficiency:g} (it has "
-            f"{sorted(stored.thresholds or {})}): set fit.bump.efficiency to one of them, and give "
-            "the folder of the search stage"
-        )
-        raise ConfigError(msg)
-    return stats.selected_spectrum(stored.histogram, stored.thresholds[efficiency])
 
 
 def _abcd(stored: Stored, config: SearchConfig, options: FitOptions) -> FitResult:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea import pipeline
+from tnt_coffea import pipeline, stats
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.products import Histograms
 from tnt_coffea.stats.exchange.histogram_files import read_histogram
 
-__all__ = ["Stored", "stored_histogram"]
+__all__ = ["Stored", "stored_histogram", "stored_spectra"]
+
+_PLANE = ("fold", "m_jj", "q_heavy", "q_light")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,3 +68,24 @@ def stored_histogram(path: str | Path, name: str | None = None) -> Stored:
         raise ConfigError(msg)
     by = {eff: dict(x) for eff, x in found.thresholds[sets[0]].items()}
     return Stored(found.hists[sets[0]], by, found, sets)
+
+
+def stored_spectra(stored: Stored, efficiency: float) -> Any:
+    """Return the spectrum in m_jj: one's own, or those of a search's selection by fold.
+
+    Raises
+    ------
+    ConfigError
+        The search has no selection of this efficiency.
+    """
+    names = [axis.name for axis in stored.histogram.axes]
+    if not set(_PLANE) <= set(names):
+        return stored.histogram
+    if stored.thresholds is None or efficiency not in stored.thresholds:
+        msg = (
+            f"the search has no selection of {efficiency:g} (it has "
+            f"{sorted(stored.thresholds or {})}): set fit.bump.efficiency to one of them, and give "
+            "the folder of the search stage"
+        )
+        raise ConfigError(msg)
+    return stats.selected_spectrum(stored.histogram, stored.thresholds[efficiency])

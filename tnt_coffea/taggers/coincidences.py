@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Coincidences", "SetSelections"]
 
 Float64Array = npt.NDArray[np.float64]
-Int16Array = npt.NDArray[np.int16]
+Int32Array = npt.NDArray[np.int32]
 
 # Rows that may wait to be merged: with every sum the work would grow with their square.
 _WAITING = 10_000
@@ -71,7 +71,7 @@ class Coincidences:
 
     sets: tuple[SetSelections, ...]
     edges: Float64Array
-    rows: Int16Array
+    rows: Int32Array
     events: Float64Array
     merged: int = 0
 
@@ -101,7 +101,7 @@ class Coincidences:
         columns = [place]
         for tagger_set, own in zip(tagger_sets, ranks, strict=True):
             columns += [own.fold, _passed(tagger_set, own)]
-        rows = np.stack(columns, axis=1).astype(np.int16)
+        rows = np.stack(columns, axis=1).astype(np.int32)
         kept = (place >= 0) & (place < len(axis)) & (rows[:, 2::2] > 0).any(axis=1)
         sets = tuple(_selections(tagger_set) for tagger_set in tagger_sets)
         edges, events = np.asarray(axis.edges, float), np.asarray(weight, float)

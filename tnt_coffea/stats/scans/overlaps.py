@@ -181,6 +181,8 @@ class SharedEvents:
     def _smoothed(self) -> Array:
         bins = np.arange(self.counts.shape[1])
         kernel = np.exp(-0.5 * ((bins[:, None] - bins) / _SMOOTHING_BINS) ** 2)
-        smooth = self.counts @ (kernel / kernel.sum(axis=0))
+        # Weights may sum to less than nothing where a pattern is rare.
+        counts = np.maximum(self.counts, 0.0)
+        smooth = counts @ (kernel / kernel.sum(axis=0))
         # A pattern that was seen nowhere near can still occur there.
-        return np.asarray(smooth + 1e-6 * self.counts.sum(axis=1, keepdims=True) / bins.size)
+        return np.asarray(smooth + 1e-6 * counts.sum(axis=1, keepdims=True) / bins.size)
