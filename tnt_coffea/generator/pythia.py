@@ -201,10 +201,10 @@ def final_state(
     """
     entries = batch.prt
     counts = ak.to_numpy(ak.num(entries))
-    final = ak.to_numpy(ak.flatten(entries.status)) > 0
-    event = np.repeat(np.arange(len(counts)), counts)[final]
+    final = np.flatnonzero(ak.to_numpy(ak.flatten(entries.status)) > 0)
+    event = np.searchsorted(np.cumsum(counts), final, side="right")
     px, py, pz, e = (
-        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64)
+        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64, copy=False)
         for name in ("px", "py", "pz", "e")
     )
     pdg_id = ak.to_numpy(ak.flatten(entries.id))[final].astype(np.int64)
