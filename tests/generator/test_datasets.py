@@ -64,6 +64,13 @@ def test_boxes_alone_hide_their_truth() -> None:
     assert hidden == {"blackbox", "blackbox-1", "blackbox-2", "blackbox-3"}
 
 
+def test_boxes_alone_are_rounded_and_all_alike() -> None:
+    bits = {name: dataset.settings.mantissa_bits for name, dataset in DATASETS.items()}
+    boxes = {name for name in bits if name.startswith("blackbox")}
+    assert {bits[name] for name in boxes} == {18}
+    assert {bits[name] for name in bits if name not in boxes} == {23}
+
+
 def test_the_simulation_differs_from_the_data_by_its_shower_alone() -> None:
     data, simulation = (DATASETS[name].settings for name in ("rnd-background", "simulation"))
     assert simulation.shower != data.shower

@@ -125,3 +125,18 @@ def test_no_event_has_more_than_700_candidates() -> None:
     particles = gun(13, 1.0, 10.0, 0.0, 1, each=n)
     candidates = reconstruct(particles, 1, rng)
     np.testing.assert_array_equal(candidates.counts, [700])
+
+
+def test_cutting_bits_shortens_numbers_and_nothing_else() -> None:
+    rng = np.random.default_rng(3)
+    momenta = np.column_stack(
+        [rng.exponential(50, 3000), rng.uniform(-5, 5, 3000), rng.uniform(-np.pi, np.pi, 3000)]
+    ).astype(np.float32)
+    whole = Candidates(np.full(30, 100), momenta)
+    cut = whole.cut(18)
+    np.testing.assert_array_equal(cut.counts, whole.counts)
+    np.testing.assert_array_equal(np.sign(cut.momenta), np.sign(momenta))
+    lost = 1 - cut.momenta.astype(float) / momenta.astype(float)
+    assert np.all((lost >= 0) & (lost < 2**-18))
+    np.testing.assert_array_equal(cut.momenta.view(np.uint32) & 0b11111, 0)
+    assert whole.cut(23) is whole

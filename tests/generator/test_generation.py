@@ -20,7 +20,15 @@ from tnt_coffea.config import GenerateSettings, SearchConfig
 from tnt_coffea.events import lhco
 from tnt_coffea.events.sources import particles_of
 from tnt_coffea.execution import Resources
-from tnt_coffea.generator import DATASETS, generate_block, join, plan, read_key, write_block
+from tnt_coffea.generator import (
+    DATASETS,
+    generate_block,
+    join,
+    plan,
+    read_key,
+    scaled,
+    write_block,
+)
 from tnt_coffea.generator.trigger import leading_jet_pt
 from tnt_coffea.inspection import inspect_events
 
@@ -97,6 +105,23 @@ def test_attributes_of_a_process(tmp_path: Path) -> None:
     assert 0 < process["trigger_efficiency"] <= 1
     assert 0 <= process["veto_loss"] < 0.5
     assert process["cross_section_pb"] > process["cross_section_error_pb"] > 0
+
+
+def test_an_event_of_the_fullest_box_takes_less_than_2200_bytes(tmp_path: Path) -> None:
+    settings = scaled(DATASETS["blackbox-3"].settings, 40)
+    path = tmp_path / "events.h5"
+    blocks = [generate_block(task) for task in plan(settings, 4)]
+    join(blocks, path, settings, 4)
+    with h5py.File(path) as file:
+        assert file["events"].id.get_storage_size() / 40 < 2200
+    # Cutting bits moves no event across the trigger and no jet by more than was cut.
+    whole = settings.model_copy(update={"mantissa_bits": 23})
+    exact = [generate_block(task) for task in plan(whole, 4)]
+    for cut, uncut in zip(blocks, exact, strict=True):
+        assert cut.record.n_passed == uncut.record.n_passed
+        np.testing.assert_allclose(
+            leading_jet_pt(cut.candidates), leading_jet_pt(uncut.candidates), rtol=2e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["rnd-signal-3prong", "blackbox-3"])

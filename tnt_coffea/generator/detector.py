@@ -128,9 +128,11 @@ def reconstruct(
     )
     kind = tracker.species(particles.pdg_id)
     hadron = kind == tracker.Species.HADRON
-    efficiency = tracker.tracking_efficiency(kind, particles.pt, eta)
-    efficiency *= np.where(hadron, variation.track_efficiency, 1.0)
-    found = (particles.charge != 0) & (rng.random(code.size) < efficiency)
+    charged = np.flatnonzero(particles.charge)
+    efficiency = tracker.tracking_efficiency(kind[charged], particles.pt[charged], eta[charged])
+    efficiency *= np.where(hadron[charged], variation.track_efficiency, 1.0)
+    found = np.zeros(code.size, np.bool_)
+    found[charged] = rng.random(code.size)[charged] < efficiency
     track = particles.where(found)
     resolution = tracker.momentum_resolution(kind[found], track.pt, eta[found])
     resolution *= np.where(hadron[found], variation.track_resolution, 1.0)
@@ -180,8 +182,10 @@ def hardest(candidates: Candidates, most: int) -> Candidates:
 
 
 def _ecal_share(code: Integers) -> Floats:
-    electromagnetic = _one_of(code, _ELECTROMAGNETIC)
-    return np.select([electromagnetic, _one_of(code, _SHARED)], [1.0, _SHARED_ECAL], 0.0)
+    share = np.zeros(code.size)
+    share[_one_of(code, _ELECTROMAGNETIC)] = 1.0
+    share[_one_of(code, _SHARED)] = _SHARED_ECAL
+    return share
 
 
 def _one_of(code: Integers, few: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import awkward as ak
@@ -33,6 +34,9 @@ _FREE_TRIES = 2_000
 # time on signal; `final_state` does so for a whole batch.
 _UNCHECKED = ("Check:event = off",)
 _CONSERVED = 1e-4
+
+# Codes up to here are looked up in a table.
+_NEAR = 6000
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,20 @@ class Charges:
 
     def of(self, pdg_id: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return (particle,) charges."""
-        return self.charges[np.searchsorted(self.codes, pdg_id)]
+        # Most particles have one of few codes: look those up, and search for the rest.
+        near = np.abs(pdg_id) <= _NEAR
+        found: npt.NDArray[np.float64] = self._dense[np.where(near, pdg_id, 0) + _NEAR]
+        rest = np.flatnonzero(~near)
+        if rest.size:
+            found[rest] = self.charges[np.searchsorted(self.codes, pdg_id[rest])]
+        return found
+
+    @cached_property
+    def _dense(self) -> npt.NDArray[np.float64]:
+        dense = np.zeros(2 * _NEAR + 1)
+        near = np.abs(self.codes) <= _NEAR
+        dense[self.codes[near] + _NEAR] = self.charges[near]
+        return dense
 
 
 def final_state(
@@ -201,10 +218,10 @@ def final_state(
     """
     entries = batch.prt
     counts = ak.to_numpy(ak.num(entries))
-    final = ak.to_numpy(ak.flatten(entries.status)) > 0
-    event = np.repeat(np.arange(len(counts)), counts)[final]
+    final = np.flatnonzero(ak.to_numpy(ak.flatten(entries.status)) > 0)
+    event = np.searchsorted(np.cumsum(counts), final, side="right")
     px, py, pz, e = (
-        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64)
+        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64, copy=False)
         for name in ("px", "py", "pz", "e")
     )
     pdg_id = ak.to_numpy(ak.flatten(entries.id))[final].astype(np.int64)

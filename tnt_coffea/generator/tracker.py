@@ -66,7 +66,10 @@ def species(pdg_id: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
         (particle,) PDG codes, either sign.
     """
     code = np.abs(pdg_id)
-    return np.select([code == 11, code == 13], [Species.ELECTRON, Species.MUON], Species.HADRON)
+    kind = np.full(code.size, int(Species.HADRON), np.intp)
+    kind[code == 11] = Species.ELECTRON
+    kind[code == 13] = Species.MUON
+    return kind
 
 
 def where_particles_end(

@@ -44,18 +44,20 @@ def largest_possible_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
     in the half-plane around it. Of evenly spaced directions one is at most half a step
     away from the jet's own.
     """
-    n, event = candidates.counts.size, candidates.event
+    most = np.zeros(candidates.counts.size)
+    filled = candidates.counts > 0
+    if not filled.any():
+        return most
+    angle = np.pi / _DIRECTIONS * np.arange(_DIRECTIONS)
     pt, _, phi = candidates.momenta.astype(np.float64).T
-    px, py = pt * np.cos(phi), pt * np.sin(phi)
-    whole = np.bincount(event, px, n), np.bincount(event, py, n)
-    most = np.zeros(n)
-    for angle in np.pi / _DIRECTIONS * np.arange(_DIRECTIONS):
-        along, across = np.cos(angle), np.sin(angle)
-        # Both half-planes together, and how much more the fuller one has.
-        both = np.bincount(event, np.abs(px * along + py * across), n)
-        more = np.abs(whole[0] * along + whole[1] * across)
-        most = np.maximum(most, (both + more) / 2)
-    return most * (1 / math.cos(math.pi / _DIRECTIONS / 2))
+    along = np.outer(np.cos(angle), pt * np.cos(phi))
+    along += np.outer(np.sin(angle), pt * np.sin(phi))
+    first = _first(candidates.counts[filled])
+    # Both half-planes together, and how much more the fuller one has.
+    more = np.abs(np.add.reduceat(along, first, axis=1))
+    both = np.add.reduceat(np.abs(along, out=along), first, axis=1)
+    most[filled] = ((both + more) / 2).max(axis=0) / math.cos(math.pi / _DIRECTIONS / 2)
+    return most
 
 
 def leading_jet_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
@@ -65,6 +67,11 @@ def leading_jet_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
     """
     import fastjet
 
+    # The binding refuses events without particles.
+    filled = candidates.counts > 0
+    leading = np.zeros(candidates.counts.size)
+    if not filled.any():
+        return leading
     pt, eta, phi = candidates.momenta.astype(np.float64).T
     flat = ak.zip(
         {
@@ -74,17 +81,16 @@ def leading_jet_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
             "E": pt * np.cosh(eta),
         }
     )
-    # The binding refuses events without particles.
-    filled = candidates.counts > 0
-    leading = np.zeros(candidates.counts.size)
-    if not filled.any():
-        return leading
     events = ak.unflatten(flat, candidates.counts[filled])
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     with no_banner("fastjet"):
         jets = fastjet.ClusterSequence(events, definition).inclusive_jets()
-    # Every event with a particle has a jet, so that none of the runs is empty.
-    first = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(jets)))[:-1]])
+    # Every event with a particle has a jet.
     px, py = (ak.to_numpy(ak.flatten(jets[name])) for name in ("px", "py"))
-    leading[filled] = np.maximum.reduceat(np.hypot(px, py), first)
+    leading[filled] = np.maximum.reduceat(np.hypot(px, py), _first(ak.to_numpy(ak.num(jets))))
     return leading
+
+
+def _first(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    # Where each run begins; none may be empty.
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
