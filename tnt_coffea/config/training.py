@@ -196,7 +196,9 @@ class TntSettings(Grown):
     signal_rich: tuple[Fraction, ...] = Field(
         (0.2, 0.1), min_length=1, description="top share of the other jet; the last one repeats"
     )
-    background_rich: Fraction = Field(0.4, description="lowest share of the other jet")
+    background_rich: Fraction | tuple[Fraction, ...] = Field(
+        0.4, description="lowest share of the other jet, in every iteration or in each"
+    )
     mass_window: bool = Field(True, description="signal-rich events lie in the window as well")
     epochs: int = Field(40, ge=1, description="most epochs")
     pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
@@ -210,13 +212,28 @@ class TntSettings(Grown):
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
-        if max(self.signal_rich) + self.background_rich > 1:
-            msg = (
-                f"signal_rich and background_rich overlap: {max(self.signal_rich)} + "
-                f"{self.background_rich} is above 1"
-            )
+        if self.background_rich == ():
+            msg = "background_rich is empty: name at least one share"
             raise ValueError(msg)
+        shares = self.signal_rich, self.background_shares
+        for iteration in range(1, 1 + max(map(len, shares))):
+            rich, poor = self.shares(iteration)
+            if rich + poor > 1:
+                msg = f"signal_rich and background_rich overlap: {rich} + {poor} is above 1"
+                raise ValueError(msg)
         return self
+
+    @property
+    def background_shares(self) -> tuple[float, ...]:
+        """Background-rich shares by iteration; the last one repeats."""
+        given = self.background_rich
+        return given if isinstance(given, tuple) else (given,)
+
+    def shares(self, iteration: int) -> tuple[float, float]:
+        """Return the signal-rich and the background-rich share of an iteration, from 1."""
+        by_iteration = self.signal_rich, self.background_shares
+        rich, poor = (given[min(iteration, len(given)) - 1] for given in by_iteration)
+        return rich, poor
 
 
 class Spacing(StrEnum):
