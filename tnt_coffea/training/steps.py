@@ -12,7 +12,7 @@ from typing import Any
 from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.training import backend
 
-__all__ = ["Loss", "Step", "outputs_of", "steps"]
+__all__ = ["Loss", "Step", "by_keras", "compiled", "outputs_of", "steps"]
 
 Loss = Callable[[Any, Any, Any], Any]
 """Of (inputs, targets, outputs) to the loss of every jet."""
@@ -39,8 +39,8 @@ def steps(network: Any, loss: Loss, settings: OptimizerSettings) -> tuple[Step, 
         beta_2=settings.beta2,
     )
     if keras.backend.backend() == "tensorflow":
-        return _compiled(network, loss, optimizer)
-    return _by_keras(keras, network, loss, optimizer)
+        return compiled(network, loss, optimizer)
+    return by_keras(network, loss, optimizer)
 
 
 def outputs_of(network: Any, inputs: Any, *, training: bool = False) -> Any:
@@ -48,7 +48,8 @@ def outputs_of(network: Any, inputs: Any, *, training: bool = False) -> Any:
     return network(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
 
 
-def _compiled(network: Any, loss: Loss, optimizer: Any) -> tuple[Step, Step]:
+def compiled(network: Any, loss: Loss, optimizer: Any) -> tuple[Step, Step]:
+    """Return the two steps as functions of TensorFlow."""
     tf = backend.tensorflow()
     optimizer.build(network.trainable_variables)
     # One signature for every batch, the last and smaller one included: one tracing.
@@ -74,8 +75,11 @@ def _compiled(network: Any, loss: Loss, optimizer: Any) -> tuple[Step, Step]:
     return step, evaluate
 
 
-def _by_keras(keras: Any, network: Any, loss: Loss, optimizer: Any) -> tuple[Step, Step]:
-    class Learner(keras.Model):  # type: ignore[misc]
+def by_keras(network: Any, loss: Loss, optimizer: Any) -> tuple[Step, Step]:
+    """Return the two steps as any backend of Keras takes them."""
+    keras = backend.keras()
+
+    class Learner(keras.Model):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.network = network
