@@ -51,8 +51,8 @@ def weak_label_auc(sample: Any, sets: Any, config: SearchConfig) -> float:
     found = []
     for jet, other in zip(JETS, JETS[::-1], strict=True):
         tag, score = getattr(first, other), getattr(trained, jet)
-        rich = (tag > 1 - tnt.signal_rich[0]) & inside
-        poor = tag < tnt.background_rich
+        top, lowest = tnt.shares(1)
+        rich, poor = (tag > 1 - top) & inside, tag < lowest
         for fold in range(config.train.folds.outer):
             mine = first.fold == fold
             found.append(auc(score[mine & rich], score[mine & poor]))

@@ -15,7 +15,9 @@ from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.reporting import Evaluation
+from tnt_coffea.results import SearchResult
 
 
 def evaluated(out: Path, *arguments: str) -> tuple[int, str]:
@@ -47,25 +49,54 @@ def test_evaluate_writes_table_plots_and_numbers(search: Path) -> None:
             assert (search / "evaluate" / f"comparison-{name}.{suffix}").stat().st_size > 0
 
 
+def add_reference(search: Path, train: Path) -> str:
+    """Put a set beside those of a search that stands for one trained with the truth."""
+    name, first = next(iter(Taggers.load(train).sets.items()))
+    (train / "references" / "best").mkdir(parents=True)
+    reference = replace(first, name="best", reference=True, quantiles=None)
+    sample = Skim.load(search / "skim").sample()
+    config = SearchConfig.from_yaml(search / "config.yaml").search
+    reference = reference.calibrated(sample, config.fit_range, config.efficiencies)
+    reference.save(train / "references" / "best")
+    return name
+
+
 def test_trainings_of_one_method_are_a_band_and_references_are_marked(
     search: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
     shutil.copytree(search / "train", again)
-    taggers = Taggers.load(again)
-    name, first = next(iter(taggers.sets.items()))
-    (again / "references" / "best").mkdir(parents=True)
-    reference = replace(first, name="best", reference=True, quantiles=None)
-    sample = Skim.load(search / "skim").sample()
-    config = SearchConfig.from_yaml(search / "config.yaml").search
-    reference = reference.calibrated(sample, config.fit_range, config.efficiencies)
-    reference.save(again / "references" / "best")
+    name = add_reference(search, again)
     code, output = evaluated(search, "--taggers", str(search / "train"), "--taggers", str(again))
     assert code == 0, output
     found = json.loads((search / "evaluate" / "comparison.json").read_text())
     assert found["methods"][name]["bands"]["auc_both"]["seeds"] == 2
     assert found["truth"] == ["best"]
     assert "best*" in output
+
+
+def test_a_report_shows_references_and_says_what_they_know(search: Path, tmp_path: Path) -> None:
+    train = tmp_path / "train"
+    shutil.copytree(search / "train", train)
+    add_reference(search, train)
+    config = SearchConfig.from_yaml(search / "config.yaml")
+    taggers = Taggers.load(train)
+    found = pipeline.report(
+        SearchResult.load(search / "fit" / "result.json"),
+        tmp_path / "report.html",
+        config,
+        Histograms.load(search / "search"),
+        skim=Skim.load(search / "skim"),
+        taggers=taggers,
+        references=pipeline.references_beside(train),
+    )
+    assert found is not None
+    assert (set(found.sets), found.truth) == ({*taggers.sets, "best"}, ("best",))
+    assert Evaluation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    html = (tmp_path / "report.html").read_text()
+    assert "best (trained with the truth)" in html
+    assert found.shown("tnt") == "Tag N' Train"
+    assert pipeline.references_beside(search / "train") is None
 
 
 def test_events_without_truth_are_refused(search: Path) -> None:

@@ -80,7 +80,14 @@ def run(
     seconds, start = pipeline.stage_seconds(out), time.monotonic()
     with resources.announced("Drawing the report"):
         evaluation = pipeline.report(
-            result, path, config, histograms, skim=skimmed, taggers=taggers, seconds=seconds
+            result,
+            path,
+            config,
+            histograms,
+            skim=skimmed,
+            taggers=taggers,
+            references=pipeline.references_beside(out / "train"),
+            seconds=seconds,
         )
     return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
 

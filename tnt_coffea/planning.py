@@ -142,6 +142,6 @@ def _trainings(config: SearchConfig, events: int) -> tuple[str, float]:
         n, method = networks(one, plans, chosen), method_of(one.method)
         counts[one.iteration > 0] += n
         passes = method.epochs(chosen)
-        jets = trained_on * chosen.tnt.background_rich * passes * TRAINED_SHARE
+        jets = trained_on * max(chosen.tnt.background_shares) * passes * TRAINED_SHARE
         core += n * (AUTOENCODER if passes == 1 else jets * TRAINED_JET)
     return f"{counts[0]} autoencoders and {counts[1]} classifiers ({outer} folds)", core

@@ -17,10 +17,10 @@ X = np.linspace(0, 1, 100, dtype=np.float32)[:, None]
 ROWS = np.arange(100)
 
 
-def stump(low, high):
+def stump(low, high, cut=0.5):
     tree = Tree(
         np.array([0, -1, -1]),
-        np.array([0.5, 0, 0], np.float32),
+        np.array([cut, 0, 0], np.float32),
         np.array([1, 0, 0]),
         np.array([2, 0, 0]),
         np.array([0, low, high], np.float32),
@@ -42,6 +42,12 @@ def test_a_sound_tagger_passes_with_its_ties_noted():
 def test_a_constant_score_is_refused():
     with pytest.raises(TrainingError, match=r"0\.731059 for all of 100 jets"):
         look_at(stump(1.0, 1.0))
+
+
+def test_a_score_of_nearly_all_jets_is_refused():
+    assert look_at(stump(-1.0, 1.0, cut=0.89)).history["tied"] == 1.0
+    with pytest.raises(TrainingError, match="one score is that of 92% of 100 jets, at most 90%"):
+        look_at(stump(-1.0, 1.0, cut=0.92))
 
 
 def test_a_score_that_is_not_finite_is_refused():

@@ -108,3 +108,25 @@ def test_loss_that_is_not_finite_is_an_error():
 def test_empty_sample_is_an_error():
     with pytest.raises(TrainingError, match="no jets to train on"):
         fitted(network(), training=jets(0, 0))
+
+
+@pytest.mark.parametrize("loss", [likelihood_loss, reconstruction_loss])
+def test_steps_of_other_backends_are_those_of_tensorflow(loss):
+    from tnt_coffea.training.steps import by_keras, compiled
+
+    keras = backend.keras()
+    size = {"units": 16} if loss is reconstruction_loss else {}
+    found = []
+    for made in (compiled, by_keras):
+        net = network(**size)
+        step, evaluate = made(net, loss, keras.optimizers.Adam(0.02))
+        weights = np.linspace(0.5, 1.5, 64, dtype=np.float32)
+        losses = [
+            float(step((batch,), targets, weights[: len(targets)]))
+            for (batch,), targets, _ in jets(0, 160).batches(np.arange(160), 64)
+        ]
+        (batch,) = jets(300, 350).inputs(np.arange(300, 350))
+        losses.append(float(evaluate((batch,), TARGETS[300:350], weights[:50])))
+        found.append(losses)
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert len(set(found[0])) == 4

@@ -60,7 +60,8 @@ def evaluate(
 
 
 def _trainings(folder: Path) -> list[tuple[str, Taggers]]:
+    from tnt_coffea import pipeline
+
     found = [(str(folder), load_taggers(folder))]
-    if any((folder / "references").glob("*/set.json")):
-        found.append((str(folder), load_taggers(folder / "references")))
-    return found
+    references = pipeline.references_beside(folder)
+    return found if references is None else [*found, (str(folder), references)]

@@ -132,6 +132,7 @@ def report(
         Histograms.load(search_folder or out / "search"),
         skim=Skim.load(skim_folder or out / "skim"),
         taggers=load_taggers(taggers_folder or out / "train"),
+        references=pipeline.references_beside(taggers_folder or out / "train"),
         seconds=pipeline.stage_seconds(out),
     )
     click.echo(f"report: {path}")

@@ -32,23 +32,25 @@ from tnt_coffea.config.jets import (
     JetSettings,
     SubstructureSettings,
 )
-from tnt_coffea.config.search_config import SearchConfig
-from tnt_coffea.config.searches import SearchSettings
-from tnt_coffea.config.settings import MassRange, Settings, digest
-from tnt_coffea.config.skims import JetsFrom, SkimSettings, SourceSettings
-from tnt_coffea.config.training import (
+from tnt_coffea.config.networks import (
     AugmentationSettings,
     Autoencoder,
     AutoencoderSettings,
     ClassifierInput,
     ClassifierSettings,
+    Network,
+    OptimizerSettings,
+)
+from tnt_coffea.config.search_config import SearchConfig
+from tnt_coffea.config.searches import SearchSettings
+from tnt_coffea.config.settings import MassRange, Settings, digest
+from tnt_coffea.config.skims import JetsFrom, SkimSettings, SourceSettings
+from tnt_coffea.config.training import (
     CwolaSettings,
     FoldMode,
     FoldSettings,
     Initial,
     InitialSettings,
-    Network,
-    OptimizerSettings,
     Reweighting,
     Spacing,
     SupervisedSettings,

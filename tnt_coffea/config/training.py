@@ -1,31 +1,31 @@
-"""Settings of training: folds, networks, methods."""
+"""Settings of training: folds, methods, windows."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
+from tnt_coffea.config.networks import (
+    AutoencoderSettings,
+    ClassifierInput,
+    ClassifierSettings,
+    Network,
+    OptimizerSettings,
+)
 from tnt_coffea.config.settings import Fraction, Grown, MassRange, Positive, Settings
 from tnt_coffea.errors import ConfigError
 
 __all__ = [
-    "AugmentationSettings",
-    "Autoencoder",
-    "AutoencoderSettings",
-    "ClassifierInput",
-    "ClassifierSettings",
     "CwolaSettings",
     "FoldMode",
     "FoldSettings",
     "Initial",
     "InitialSettings",
-    "Network",
-    "OptimizerSettings",
     "Reweighting",
     "Spacing",
     "SupervisedSettings",
@@ -54,101 +54,6 @@ class FoldSettings(Grown):
         FoldMode.CROSS_VALIDATION,
         description="who trains: cross_validation, prequential, split (docs/methods.md)",
     )
-
-
-class Autoencoder(StrEnum):
-    """Kinds of first tagger."""
-
-    LINEAR = "linear"
-    CONVOLUTIONAL = "convolutional"
-    VARIATIONAL = "variational"
-
-
-class OptimizerSettings(Settings):
-    """Adam with inverse-time decay, as the paper's authors ran it."""
-
-    learning_rate: Positive = Field(1e-3, description="of the first step")
-    beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
-    beta2: Fraction = Field(0.99, description="decay of its running square, a step")
-    decay: float = Field(5e-4, ge=0, description="learning rate / (1 + decay * step)")
-    batch: int = Field(200, ge=1, description="jets per step")
-    validation: Fraction = Field(0.1, description="share kept for early stopping")
-    patience: int = Field(5, ge=1, description="epochs without a better validation loss")
-
-
-class AutoencoderSettings(Grown):
-    """The first tagger, trained on all jets of a sample."""
-
-    LATER = frozenset({"kl_weight"})
-
-    kind: Autoencoder = Field(
-        Autoencoder.LINEAR, description="linear, convolutional or variational"
-    )
-    latent: int = Field(6, ge=1, description="size of the latent space")
-    epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
-    kl_weight: Positive = Field(1e-4, description="variational: weight of the divergence")
-
-
-class Network(StrEnum):
-    """What tells signal-rich from background-rich."""
-
-    CONVOLUTIONAL = "convolutional"
-    DENSE = "dense"
-    TREES = "trees"
-
-
-class ClassifierInput(StrEnum):
-    """What a classifier sees of a jet."""
-
-    IMAGE = "image"
-    FEATURES = "features"
-    BOTH = "both"
-
-
-class AugmentationSettings(Settings):
-    """Changes of the training images that leave their class alone, arXiv:2412.00198."""
-
-    rotation: float = Field(0.0, ge=0, le=180, description="largest turn, either way [degrees]")
-    reflection: bool = Field(False, description="mirror either axis, each every second time")
-    pt_smearing: float = Field(
-        0.0, ge=0, lt=1, description="relative width of a Gaussian on every pixel"
-    )
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is changed at all."""
-        return bool(self.rotation or self.reflection or self.pt_smearing)
-
-
-class ClassifierSettings(Settings):
-    """Network and inputs of a classifier; the default is the paper's, on images."""
-
-    network: Network = Field(
-        Network.CONVOLUTIONAL,
-        description="convolutional, dense or trees",
-    )
-    input: ClassifierInput = Field(ClassifierInput.IMAGE, description="image, features or both")
-    features: tuple[str, ...] = Field(
-        ("rescaled_mass", "tau21"),
-        min_length=1,
-        description="of a jet; rescaled_mass: arXiv:2101.08320, eq. 4.2",
-    )
-    layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (128, 128, 128, 128), min_length=1, description="dense: nodes of the hidden layers"
-    )
-    dropout: float = Field(0.1, ge=0, lt=1, description="dense: share dropped between layers")
-    trees: int = Field(100, ge=1, description="trees: most boosting rounds")
-    leaves: int = Field(8, ge=2, description="trees: leaves of a tree")
-    shrinkage: Fraction = Field(0.1, description="trees: learning rate")
-    augmentation: AugmentationSettings = AugmentationSettings()
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        wants_image = self.network is Network.CONVOLUTIONAL
-        if wants_image != (self.input is not ClassifierInput.FEATURES):
-            msg = f"network {self.network} cannot be fed with {self.input}"
-            raise ValueError(msg)
-        return self
 
 
 class Initial(StrEnum):
@@ -196,7 +101,9 @@ class TntSettings(Grown):
     signal_rich: tuple[Fraction, ...] = Field(
         (0.2, 0.1), min_length=1, description="top share of the other jet; the last one repeats"
     )
-    background_rich: Fraction = Field(0.4, description="lowest share of the other jet")
+    background_rich: Fraction | tuple[Fraction, ...] = Field(
+        0.4, description="lowest share of the other jet, in every iteration or in each"
+    )
     mass_window: bool = Field(True, description="signal-rich events lie in the window as well")
     epochs: int = Field(40, ge=1, description="most epochs")
     pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
@@ -210,13 +117,28 @@ class TntSettings(Grown):
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
-        if max(self.signal_rich) + self.background_rich > 1:
-            msg = (
-                f"signal_rich and background_rich overlap: {max(self.signal_rich)} + "
-                f"{self.background_rich} is above 1"
-            )
+        if self.background_rich == ():
+            msg = "background_rich is empty: name at least one share"
             raise ValueError(msg)
+        shares = self.signal_rich, self.background_shares
+        for iteration in range(1, 1 + max(map(len, shares))):
+            rich, poor = self.shares(iteration)
+            if rich + poor > 1:
+                msg = f"signal_rich and background_rich overlap: {rich} + {poor} is above 1"
+                raise ValueError(msg)
         return self
+
+    @property
+    def background_shares(self) -> tuple[float, ...]:
+        """Background-rich shares by iteration; the last one repeats."""
+        given = self.background_rich
+        return given if isinstance(given, tuple) else (given,)
+
+    def shares(self, iteration: int) -> tuple[float, float]:
+        """Return the signal-rich and the background-rich share of an iteration, from 1."""
+        by_iteration = self.signal_rich, self.background_shares
+        rich, poor = (given[min(iteration, len(given)) - 1] for given in by_iteration)
+        return rich, poor
 
 
 class Spacing(StrEnum):

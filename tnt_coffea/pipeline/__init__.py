@@ -8,7 +8,7 @@ which no result depends on.
 from __future__ import annotations
 
 from tnt_coffea.pipeline.comparing import compare_methods
-from tnt_coffea.pipeline.evaluation import report
+from tnt_coffea.pipeline.evaluation import references_beside, report
 from tnt_coffea.pipeline.fitting import fit
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -32,6 +32,7 @@ __all__ = [
     "fit",
     "generate",
     "generate_stage",
+    "references_beside",
     "report",
     "scan",
     "scan_settings",

@@ -16,7 +16,7 @@ from tnt_coffea.results import SearchResult
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
-__all__ = ["report"]
+__all__ = ["references_beside", "report"]
 
 
 def report(
@@ -27,6 +27,7 @@ def report(
     *,
     skim: Skim | None = None,
     taggers: Taggers | None = None,
+    references: Taggers | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> Evaluation | None:
     """Write the HTML report with its plots, and return the evaluation against truth.
@@ -44,6 +45,8 @@ def report(
     skim, taggers
         With both, events and jets are shown and, where the labels are known, the taggers
         are evaluated. This is the only place where labels are read.
+    references
+        Of `references_beside`: they are evaluated beside the others and marked.
     seconds
         Stage times.
     """
@@ -53,12 +56,20 @@ def report(
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
         sample = skim.sample(truth=True, numbers=True)
-        ranks = {name: tagger_set.ranks(sample) for name, tagger_set in taggers.sets.items()}
+        told = Taggers({}, {}) if references is None else references
+        sets = {**taggers.sets, **told.sets}
+        ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
         scored = _scored(ranks)
         if not scored.all():  # folds that only train, in split and prequential mode
             sample = sample.select(scored)
             ranks = {name: found.select(scored) for name, found in ranks.items()}
-        views = reporting.event_views(sample, ranks, histograms.thresholds, config.search)
+        views = reporting.event_views(
+            sample,
+            {name: ranks[name] for name in taggers.sets},
+            {**histograms.thresholds, **told.thresholds()},
+            config.search,
+            {name: ranks[name] for name in told.sets},
+        )
     accounting = {"search": histograms.accounting.to_dict()}
     if skim is not None:
         accounting = {"skim": skim.accounting.to_dict(), **accounting}
@@ -78,6 +89,23 @@ def report(
         ),
     )
     return views.evaluation
+
+
+def references_beside(folder: str | Path) -> Taggers | None:
+    """Return the sets beside a search's taggers that were trained with the truth, if any.
+
+    Parameters
+    ----------
+    folder
+        Of the stage `train`.
+
+    Raises
+    ------
+    TaggerError
+        One of them is damaged.
+    """
+    found = Path(folder) / "references"
+    return Taggers.load(found) if any(found.glob("*/set.json")) else None
 
 
 def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +29,13 @@ def roc_curves(evaluation: Evaluation) -> Figure:
     """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
     figure = new_figure(7.2, 4.6)
     linear, rejection = figure.subplots(1, 2)
-    for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
+    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         for jet, line in _JETS.items():
             roc = found.rocs[jet]
             wanted = "both jets" if jet == "both" else f"{jet} jet"
-            label = f"{set_name(name)}, {wanted}: AUC {roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
+            label = (
+                f"{evaluation.shown(name)}, {wanted}: AUC {roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
+            )
             linear.plot(roc.false_positive, roc.true_positive, color=colour, ls=line, label=label)
             eps_background, eps_signal = _seen(roc)
             rejection.plot(eps_signal, 1 / eps_background, color=colour, ls=line)
@@ -71,7 +74,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     highest = 1.0
-    for colour, (name, found) in zip(COLOURS, evaluation.sets.items(), strict=False):
+    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         roc = found.rocs["both_in_window"]
         eps_background, eps_signal = _seen(roc)
         value = eps_signal / np.sqrt(eps_background)
@@ -81,7 +84,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
                 for s, b in zip(eps_signal, eps_background, strict=True)
             ]
         )
-        axes.plot(eps_signal, value, color=colour, label=set_name(name))
+        axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
         _working_points(axes, found.working_points, colour)
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))

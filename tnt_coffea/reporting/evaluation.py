@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.reporting.roc import Roc, roc_curve
+from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
 
 __all__ = ["Evaluation", "SetEvaluation", "WorkingPoint", "evaluate", "improvement_uncertainty"]
@@ -90,6 +91,8 @@ class Evaluation:
         Weighted events in the fit range.
     sets
         By the tagger set's name.
+    truth
+        Sets that were trained with the truth: references, no search uses them.
     """
 
     window: tuple[float, float]
@@ -97,6 +100,11 @@ class Evaluation:
     signal: float
     background: float
     sets: Mapping[str, SetEvaluation]
+    truth: tuple[str, ...] = ()
+
+    def shown(self, name: str) -> str:
+        """Return what readers call a set, with a mark on those that were told the truth."""
+        return set_name(name) + (" (trained with the truth)" if name in self.truth else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -105,6 +113,7 @@ class Evaluation:
             "fit_range": list(self.fit_range),
             "signal": self.signal,
             "background": self.background,
+            "truth": list(self.truth),
             "sets": {
                 name: {
                     "rocs": {jet: roc.to_dict() for jet, roc in found.rocs.items()},
@@ -122,6 +131,7 @@ class Evaluation:
             fit_range=(values["fit_range"][0], values["fit_range"][1]),
             signal=values["signal"],
             background=values["background"],
+            truth=tuple(values.get("truth", ())),
             sets={
                 name: SetEvaluation(
                     {jet: Roc.from_dict(roc) for jet, roc in found["rocs"].items()},
@@ -138,6 +148,7 @@ def evaluate(
     thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
     window: MassRange,
     fit_range: MassRange,
+    truth: Collection[str] = (),
 ) -> Evaluation | None:
     """Return how the tagger sets do against the truth, or None where it is not known.
 
@@ -155,6 +166,8 @@ def evaluate(
         above the X of its fold.
     window, fit_range
         Ranges in m_jj, lower edge included.
+    truth
+        Sets that were trained with the truth.
 
     Raises
     ------
@@ -173,6 +186,7 @@ def evaluate(
         fit_range=(fit_range.low, fit_range.high),
         signal=float(sample.weight[in_fit & signal].sum()),
         background=float(sample.weight[in_fit & ~signal].sum()),
+        truth=tuple(sorted(truth)),
         sets={
             name: SetEvaluation(
                 _rocs(found, signal, sample.weight, in_fit, in_window),

@@ -133,7 +133,7 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
     names = {"heavy": "heavy jet", "light": "light jet", "both": "both jets"}
     return [
         EvaluationRow(
-            name=set_name(name),
+            name=evaluation.shown(name),
             aucs={
                 shown: f"{found.rocs[jet].auc:.3f} ± {found.rocs[jet].auc_uncertainty:.3f}"
                 for jet, shown in names.items()

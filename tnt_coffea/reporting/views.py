@@ -53,6 +53,7 @@ def event_views(
     ranks: Mapping[str, Ranks],
     thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
     search: SearchSettings,
+    references: Mapping[str, Ranks] | None = None,
 ) -> EventViews:
     """Return everything that a report shows of events.
 
@@ -64,9 +65,11 @@ def event_views(
     ranks
         Out-of-fold quantiles by tagger set, at least one.
     thresholds
-        X by tagger set, efficiency and fold.
+        X by tagger set, efficiency and fold; of references too.
     search
         The window and the fit range.
+    references
+        Quantiles by sets that were trained with the truth; they are evaluated, and nothing else.
 
     Raises
     ------
@@ -74,7 +77,8 @@ def event_views(
         The ranks are not those of this sample, or a fold has no threshold.
     """
     window, fit_range = search.window, search.fit_range
-    evaluation = evaluate(sample, ranks, thresholds, window, fit_range)
+    told = references or {}
+    evaluation = evaluate(sample, {**ranks, **told}, thresholds, window, fit_range, tuple(told))
     shown = "tnt" if "tnt" in ranks else next(iter(ranks))
     correlations = {
         name: score_correlations(sample, found, window, fit_range)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tnt_coffea.config import Autoencoder, AutoencoderSettings, OptimizerSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.skim import Sample
-from tnt_coffea.training import export, fitting, networks
+from tnt_coffea.training import backend, export, fitting, networks
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.classifiers import weighted_jets
 from tnt_coffea.training.linear import principal_components
@@ -125,7 +125,8 @@ def _network(
             return images.expanded(rows), np.zeros((len(rows), settings.latent), np.float32)
 
         def decoded(rows: Int64Array) -> Float32Array:
-            return np.asarray(network(list(inputs(rows)), training=False)[0])
+            images_of: Float32Array = backend.array(network(list(inputs(rows)), training=False)[0])
+            return images_of
 
         def model() -> Any:
             return export.variational_model(variational)
@@ -136,7 +137,8 @@ def _network(
             return (images.expanded(rows),)
 
         def decoded(rows: Int64Array) -> Float32Array:
-            return np.asarray(network(images.expanded(rows), training=False))
+            images_of: Float32Array = backend.array(network(images.expanded(rows), training=False))
+            return images_of
 
         def model() -> Any:
             return export.convolutional_model(network)

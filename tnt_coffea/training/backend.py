@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module, metadata
@@ -11,7 +12,7 @@ from typing import Any
 
 from tnt_coffea.errors import MissingExtraError, TrainingError
 
-__all__ = ["onnx", "tensorflow", "versions"]
+__all__ = ["accelerator", "array", "keras", "libraries", "onnx", "tensorflow", "versions"]
 
 
 def onnx() -> Any:
@@ -25,8 +26,47 @@ def onnx() -> Any:
     return _import("onnx")
 
 
+def libraries() -> tuple[str, ...]:
+    """Return the packages that have a part in a network: Keras and its backend, which is one."""
+    return ("numpy", "onnx", "keras", _backend())
+
+
+def keras() -> Any:
+    """Return Keras, its backend set up; `KERAS_BACKEND` chooses one other than TensorFlow.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    TrainingError
+        As `tensorflow`.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if _backend() == "tensorflow":
+        tensorflow()
+    return _import("keras")
+
+
+def array(values: Any) -> Any:
+    """Return a backend's tensor as a numpy array."""
+    return keras().ops.convert_to_numpy(values)
+
+
+def accelerator() -> dict[str, str]:
+    """Return the GPU that TensorFlow computes on in this process, for the record; {} for none."""
+    tf = sys.modules.get("tensorflow")
+    found = tf.config.get_visible_devices("GPU") if tf is not None else []
+    if not found:
+        return {}
+    details = tf.config.experimental.get_device_details(found[0])  # type: ignore[union-attr]
+    return {"accelerator": str(details.get("device_name", "GPU"))}
+
+
 def tensorflow() -> Any:
-    """Return TensorFlow with one thread, no accelerator and deterministic operations.
+    """Return TensorFlow with one thread and deterministic operations.
+
+    It uses a GPU where there is one, and of its memory what it needs; several workers may
+    share one. `CUDA_VISIBLE_DEVICES=` hides it.
 
     Raises
     ------
@@ -38,7 +78,6 @@ def tensorflow() -> Any:
     """
     # Importing TensorFlow logs to the terminal below this level.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     tf = _import("tensorflow")
     tf.get_logger().addFilter(_of_interest)
     _one_thread(tf)
@@ -72,6 +111,10 @@ def _import(package: str) -> Any:
         raise MissingExtraError(package, "train") from error
 
 
+def _backend() -> str:
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
+
+
 def _of_interest(record: logging.LogRecord) -> bool:
     # Every network is compiled once, which TensorFlow takes for one that is compiled often.
     return "triggered tf.function retracing" not in record.getMessage()
@@ -84,7 +127,8 @@ def _one_thread(tf: Any) -> None:
     try:
         threading.set_intra_op_parallelism_threads(1)
         threading.set_inter_op_parallelism_threads(1)
-        tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError as error:
         msg = (
             "TensorFlow was used in this process before the training, with threads or devices "

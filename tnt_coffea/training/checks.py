@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.trained import Trained
 
-__all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "TOLERANCE", "checked"]
+__all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "MOST_ALIKE", "TOLERANCE", "checked"]
 
 TOLERANCE = 1e-5
 """Largest difference between the ONNX graph's score and the network's, of their size."""
@@ -19,6 +19,9 @@ FEW_SIGNAL_RICH = 200
 """Signal-rich jets below which a training is noted as too small to trust."""
 MANY_TIED = 0.5
 """Share of jets with a score that another one has, above which a search is told so."""
+MOST_ALIKE = 0.9
+"""Largest share of jets with one and the same score: beyond it a hash, not the score, would say
+which are background-rich and which are the top tenth."""
 _SHOWN = 256
 
 Int64Array = npt.NDArray[np.int64]
@@ -43,7 +46,7 @@ def checked(
     Raises
     ------
     TrainingError
-        Scores are not finite, the same for all jets, or not those of the network.
+        Scores are not finite, the same for all jets or for nearly all, or not those of the network.
     """
     import onnxruntime
 
@@ -69,5 +72,12 @@ def checked(
         msg = f"the exported score differs from the network's by {worst:.2g}, at most {TOLERANCE}"
         raise TrainingError(msg)
     _, repeats = np.unique(scores, return_counts=True)
+    alike = float(repeats.max() / len(scores))
+    if len(scores) > 1 and alike > MOST_ALIKE:
+        msg = (
+            f"one score is that of {alike:.0%} of {len(scores)} jets, at most {MOST_ALIKE:.0%}: "
+            "hardly anything was learned; use more events, more trees or another seed"
+        )
+        raise TrainingError(msg)
     tied = float(repeats[repeats > 1].sum() / len(scores))
     return replace(trained, history=trained.history | {"tied": tied})

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import ClassifierSettings, Network, OptimizerSettings
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import export, fitting, networks
+from tnt_coffea.training import backend, export, fitting, networks
 from tnt_coffea.training.augmentation import augmented
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.inputs import ClassifierInputs
@@ -57,7 +57,7 @@ def libraries(settings: ClassifierSettings) -> tuple[str, ...]:
     """Return the packages that have a part in such a classifier."""
     if settings.network is Network.TREES:
         return ("numpy", "onnx")
-    return ("numpy", "onnx", "keras", "tensorflow")
+    return backend.libraries()
 
 
 def epochs(settings: ClassifierSettings, most: int) -> int:
@@ -172,7 +172,8 @@ def _network(
     def predict(rows: Int64Array) -> Float32Array:
         batch = expanded(rows)
         out = network(batch[0] if len(batch) == 1 else list(batch), training=False)
-        return np.asarray(out)[:, 0]
+        scores: Float32Array = backend.array(out)[:, 0]
+        return scores
 
     best = history.best_epoch
     return (

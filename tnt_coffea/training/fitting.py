@@ -14,6 +14,7 @@ from tnt_coffea import seeds
 from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend, progress
+from tnt_coffea.training.steps import outputs_of, steps
 
 __all__ = [
     "History",
@@ -203,7 +204,7 @@ def fit(
         if not len(jets):
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
-    step, evaluate = _compiled(network, loss, optimizer)
+    step, evaluate = steps(network, loss, optimizer)
     losses: list[float] = []
     validation_losses: list[float] = []
     merits: list[float] = []
@@ -246,43 +247,7 @@ def _mean_loss(
 def _scores(network: Any, jets: Jets, size: int) -> Float32Array:
     order = np.arange(len(jets))
     parts = [
-        np.asarray(_outputs(network, inputs))[:, 0] for inputs, _, _ in jets.batches(order, size)
+        backend.array(outputs_of(network, inputs))[:, 0]
+        for inputs, _, _ in jets.batches(order, size)
     ]
     return np.concatenate(parts)
-
-
-def _outputs(network: Any, inputs: Any, *, training: bool = False) -> Any:
-    return network(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
-
-
-def _compiled(network: Any, loss: Any, settings: OptimizerSettings) -> tuple[Any, Any]:
-    tf = backend.tensorflow()
-    import keras
-
-    optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay),
-        beta_1=settings.beta1,
-        beta_2=settings.beta2,
-    )
-    optimizer.build(network.trainable_variables)
-    # One signature for every batch, the last and smaller one included: one tracing.
-    signature = [
-        tuple(tf.TensorSpec(tuple(item.shape), tf.float32) for item in network.inputs),
-        tf.TensorSpec((None,), tf.float32),
-        tf.TensorSpec((None,), tf.float32),
-    ]
-
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def step(inputs: Any, targets: Any, weights: Any) -> Any:
-        with tf.GradientTape() as tape:
-            losses = weights * loss(inputs, targets, _outputs(network, inputs, training=True))
-            mean = tf.reduce_mean(losses)
-        gradients = tape.gradient(mean, network.trainable_variables)
-        optimizer.apply(gradients, network.trainable_variables)
-        return tf.reduce_sum(losses)
-
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def evaluate(inputs: Any, targets: Any, weights: Any) -> Any:
-        return tf.reduce_sum(weights * loss(inputs, targets, _outputs(network, inputs)))
-
-    return step, evaluate

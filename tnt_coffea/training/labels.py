@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import MassRange, TntSettings
+from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.identity import hashed
 
-__all__ = ["Labels", "rich_labels", "score_order", "signal_share"]
+__all__ = ["Labels", "rich_labels", "score_order"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -62,11 +62,6 @@ def score_order(
     # The id itself is last: without it two events with equal hashes would be
     # ordered by position.
     return np.lexsort((event_id, hashed(event_id, 0, "ties", tagger), values))
-
-
-def signal_share(settings: TntSettings, iteration: int) -> float:
-    """Return the top share called signal-rich in an iteration, from 1; the last one repeats."""
-    return settings.signal_rich[min(iteration, len(settings.signal_rich)) - 1]
 
 
 def rich_labels(

@@ -294,10 +294,7 @@ def _decoder(keras: Any, initial: Callable[[], Any], pixels: int) -> list[Any]:
 
 
 def _keras() -> Any:
-    backend.tensorflow()
-    import keras
-
-    return keras
+    return backend.keras()
 
 
 def _initialisers(keras: Any, seed: int) -> Callable[[], Any]:

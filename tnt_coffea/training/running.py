@@ -21,6 +21,7 @@ from tnt_coffea.config import Initial
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.skim import Sample
 from tnt_coffea.taggers.card import Card
+from tnt_coffea.training import backend
 from tnt_coffea.training.export import seal
 from tnt_coffea.training.labellers import Jet, Ranking, feature_rankings, rankings
 from tnt_coffea.training.methods import Job
@@ -61,7 +62,9 @@ def run_task(task: Task) -> Outcome:
         data = seal(trained.model, _for_scope(card, scope))
         _write(task.tagger(scope), data)
         found.append(hashlib.sha256(data).hexdigest())
-    outcome = _outcome(task, found, trained.history)
+    with_keras = "keras" in task.versions
+    history = trained.history | (backend.accelerator() if with_keras else {})
+    outcome = _outcome(task, found, history)
     _write(task.record, json.dumps(_record(outcome), indent=1).encode())
     return outcome
 

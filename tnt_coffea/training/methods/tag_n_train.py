@@ -10,7 +10,7 @@ from tnt_coffea.config import Initial, Reweighting, TrainSettings
 from tnt_coffea.training import classifiers
 from tnt_coffea.training.inputs import ClassifierInputs
 from tnt_coffea.training.labellers import JETS, OTHER_JET, Jet
-from tnt_coffea.training.labels import Labels, rich_labels, signal_share
+from tnt_coffea.training.labels import Labels, rich_labels
 from tnt_coffea.training.methods.interface import Job, Labelling, Method, Scope
 from tnt_coffea.training.reweighting import ratio_weights
 from tnt_coffea.training.selection import Group, Selection
@@ -156,13 +156,14 @@ def tnt_labels(job: Job, jet: Jet) -> tuple[Labels, np.ndarray[Any, np.dtype[np.
     settings, sample = job.settings.tnt, job.sample
     signal_rich, background_rich = np.zeros((2, len(sample)), dtype=np.bool_)
     quantile = np.full(len(sample), 0.5)
+    rich, poor = settings.shares(job.iteration)
     for ranking in job.rankings(jet):
         rows = ranking.rows
         labels = rich_labels(
             ranking.order,
             sample.m_jj[rows],
-            signal_rich=signal_share(settings, job.iteration),
-            background_rich=settings.background_rich,
+            signal_rich=rich,
+            background_rich=poor,
             window=job.window,
         )
         signal_rich[rows] = labels.signal_rich

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tnt_coffea.config import Autoencoder, TrainSettings
+from tnt_coffea.training import backend
 from tnt_coffea.training.autoencoders import autoencoder
 from tnt_coffea.training.methods.interface import Job, Method
 from tnt_coffea.training.trained import Trained
@@ -45,7 +46,7 @@ class Autoencoders(Method):
         """Return what computes: scipy, or Keras."""
         if settings.autoencoder.kind is Autoencoder.LINEAR:
             return ("numpy", "onnx", "scipy")
-        return ("numpy", "onnx", "keras", "tensorflow")
+        return backend.libraries()
 
     def train(self, job: Job) -> Trained:
         """Return the autoencoder of one jet."""
