@@ -116,9 +116,10 @@ def mixed(background: Path, signal: Path, events: int, share: float, path: Path)
         )
 
 
-def configured(seed: int, network: str, members: int, variant: Variant) -> SearchConfig:
+def configured(
+    seed: int, classifier: ClassifierSettings, members: int, variant: Variant
+) -> SearchConfig:
     """Return the settings of one training; two inner folds, to fit a small machine."""
-    classifier = NETWORKS[network]
     training = TrainSettings(
         folds=FoldSettings(inner=2),
         methods=(variant.method,),
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--share", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--features", nargs="+", help="instead of the network's own")
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--order", choices=("mass", "random"), default="mass")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="trees")
@@ -213,8 +215,12 @@ def main() -> None:
     jets = SkimSettings(jets=JetSettings(order=arguments.order))
     made = skim(Fileset.from_paths({"data": [events]}), SearchConfig(skim=jets), out=folder)
     sample = made.sample(truth=True)
-    ensemble = f"-{arguments.members}-members" if arguments.members > 1 else ""
-    record = arguments.out / f"methods-{arguments.network}{ensemble}-{cell}.json"
+    classifier, kind = NETWORKS[arguments.network], arguments.network
+    if arguments.features:
+        classifier = classifier.model_copy(update={"features": tuple(arguments.features)})
+        kind += f"-{'-'.join(arguments.features)}"
+    kind += f"-{arguments.members}-members" if arguments.members > 1 else ""
+    record = arguments.out / f"methods-{kind}-{cell}.json"
     done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {"methods": {}}
     done |= {
         "background": int((sample.label == 0).sum()),
@@ -230,7 +236,7 @@ def main() -> None:
             if str(seed) in rows["trainings"]:
                 continue
             started = time.perf_counter()
-            config = configured(seed, arguments.network, arguments.members, ALL[name])
+            config = configured(seed, classifier, arguments.members, ALL[name])
             tagger_set = trained(paths, config, resources, folder / "taggers")
             seconds = time.perf_counter() - started
             found = figures(sample, tagger_set, config)
