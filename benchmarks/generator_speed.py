@@ -3,9 +3,11 @@
     python benchmarks/generator_speed.py
     python benchmarks/generator_speed.py --unvetoed slow.h5 --background 2000
     python benchmarks/generator_speed.py --losses --background 4000
+    python benchmarks/generator_speed.py --bias --background 400
 
 The second writes background without the vetoes, for `generated_events.py --same`. The third
 counts, among triggered events of which the early veto dropped none, those that it would drop.
+The fourth measures what weighted events would gain.
 
 CPU seconds of one process. The bare script is PYTHIA's own loop with the same settings and
 the same veto before hadronisation, and PYTHIA's own jets of final particles as trigger: the
@@ -94,13 +96,37 @@ def bare(settings: GenerateSettings, process: str, events: int) -> float:
     veto = parton_veto(module, 1050.0, 0.0, np.inf)
     generator.setUserHooksPtr(veto)
     generator.init()
-    jets = module.SlowJet(-1, 1.0, settings.leading_pt, 5.0, 2)
-    made = 0
-    while made < events:
+    accepted_weights(generator, events, settings.leading_pt)
+    return events / (time.process_time() - start)
+
+
+def accepted_weights(generator: Any, events: int, leading_pt: float) -> npt.NDArray[np.float64]:
+    """Return the weights of so many events with a hard jet of final particles."""
+    jets = engine.imported().SlowJet(-1, 1.0, leading_pt, 5.0, 2)
+    weights: list[float] = []
+    while len(weights) < events:
         if generator.next():
             jets.analyze(generator.event)
-            made += jets.sizeJet() > 0
-    return made / (time.process_time() - start)
+            if jets.sizeJet():
+                weights.append(generator.infoPython().weight())
+    return np.array(weights)
+
+
+def biased(events: int, power: float, seed: int) -> str:
+    """Return what a bias of the hard scattering by a power of its pT gains."""
+    settings = GenerateSettings()
+    lines = process_named("qcd").lines(settings)
+    if power:
+        lines += ("PhaseSpace:bias2Selection = on", f"PhaseSpace:bias2SelectionPow = {power}")
+    veto = parton_veto(engine.imported(), 1050.0, 1025.0, np.inf)
+    generator = engine.started(lines, seed, veto)
+    start = time.process_time()
+    weight = accepted_weights(generator, events, settings.leading_pt)
+    seconds = time.process_time() - start
+    # Down to equal weights: those above the last percent's would be kept whole.
+    rates = events, weight.sum() ** 2 / (weight**2).sum(), weight.sum() / np.percentile(weight, 99)
+    text = " ".join(f"{rate / seconds:.0f}" for rate in rates)
+    return f"{text}; tried per event {veto.n_tried / events:.1f}"
 
 
 def unvetoed(path: Path, events: int) -> None:
@@ -168,7 +194,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of ours and the bare script")
     parser.add_argument("--unvetoed", type=Path, help="write background without vetoes instead")
     parser.add_argument("--losses", action="store_true", help="of the early veto instead")
+    parser.add_argument("--bias", action="store_true", help="gain of weighted events instead")
     chosen = parser.parse_args()
+    if chosen.bias:
+        for power in (0, 2, 4, 6):
+            found = [biased(chosen.background, power, seed) for seed in (11, 12)]
+            print(f"power {power}: events, effective, with equal weights / s: {found}")
+        return
     if chosen.losses:
         jets = early_jets(chosen.background)
         for least in (950, 1000, 1025, 1050, 1075):
