@@ -8,11 +8,12 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tnt_coffea.config import JetSettings
+from tnt_coffea.config import ImageSettings, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import cluster
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.objects import owners
+from tnt_coffea.jets.observables import dijet_columns
 
 NARROW = JetSettings(radius=0.4, pt_min=5.0, order="pt")
 WIDE = JetSettings(radius=0.4, pt_min=5.0, order="pt", object_radius=1.2)
@@ -86,6 +87,23 @@ def test_objects_are_ordered_as_jets_are_and_the_rest_follows(particles: ak.Arra
     assert ak.all(ak.num(by_pt) > 2)
     rest = by_pt[:, 2:].pt
     assert ak.array_equal(rest, ak.sort(rest, ascending=False))
+
+
+def test_columns_and_images_are_those_of_the_objects(particles: ak.Array) -> None:
+    wide = ImageSettings(half_width=2.5)
+    objects, _ = find_dijets(particles, WIDE)
+    jets, _ = find_dijets(particles, NARROW)
+    found, single = (
+        dijet_columns(made, SkimSettings(jets=settings, images=wide))
+        for made, settings in ((objects, WIDE), (jets, NARROW))
+    )
+    assert np.asarray(found["m_jj"]) == pytest.approx(
+        ak.to_numpy((objects[:, 0] + objects[:, 1]).mass), rel=1e-6
+    )
+    assert ak.all(found["m_jj"] > single["m_jj"])
+    for jet in ("heavy", "light"):
+        assert ak.all(found[f"{jet}_n_constituents"] >= single[f"{jet}_n_constituents"])
+    assert ak.to_numpy(ak.sum(found["heavy_image_value"], axis=1)) == pytest.approx(1, rel=1e-5)
 
 
 def test_trigger_looks_at_the_jet_and_a_small_radius_changes_nothing(

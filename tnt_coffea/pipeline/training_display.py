@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, Group
 
     from tnt_coffea.training import Task
 
@@ -40,17 +39,19 @@ def shown(tasks: Sequence[Task], console: Console | None = None) -> Iterator[Non
         return
     began, before = time.monotonic(), _finished(tasks)
 
-    def table() -> Table:
-        return _table(tasks, before, time.monotonic() - began)
+    def standing() -> Group:
+        return _standing(tasks, before, time.monotonic() - began)
 
     with Live(
-        get_renderable=table, console=console, refresh_per_second=_PER_SECOND, transient=True
+        get_renderable=standing, console=console, refresh_per_second=_PER_SECOND, transient=True
     ):
         yield
 
 
-def _table(tasks: Sequence[Task], before: int, seconds: float) -> Table:
+def _standing(tasks: Sequence[Task], before: int, seconds: float) -> Group:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from tnt_coffea.reporting.wording import duration
     from tnt_coffea.training import progress
@@ -59,18 +60,14 @@ def _table(tasks: Sequence[Task], before: int, seconds: float) -> Table:
     made, left = done - before, len(tasks) - done
     expected = f", about {duration(seconds / made * left)} left" if made and left else ""
     sets = ", ".join(dict.fromkeys(task.set_name for task in tasks))
-    table = Table(
-        title=f"Training {sets}: {done} of {len(tasks)} done{expected}",
-        box=None,
-        title_justify="left",
-        title_style="bold",
-    )
+    title = Text(f"Training {sets}: {done} of {len(tasks)} done{expected}", style="bold")
+    table = Table(box=None)
     for heading in ("", "epoch", "loss", "validation"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in progress.running(task.news for task in tasks)[:_MOST]:
         losses = (f"{loss:.4g}" for loss in (one.loss, one.validation_loss))
         table.add_row(one.name, f"{one.epoch} of {one.epochs}", *losses)
-    return table
+    return Group(title, table) if table.row_count else Group(title)
 
 
 def _finished(tasks: Sequence[Task]) -> int:

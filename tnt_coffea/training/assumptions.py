@@ -106,8 +106,8 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
     tied = [h["tied"] for h in histories if h.get("tied", 0.0) > MANY_TIED]
     if tied:
         warnings.append(
-            f"{len(tied)} of {n} taggers give one score to more than {MANY_TIED:.0%} of the jets "
-            f"(up to {max(tied):.0%}): tight selections are then decided by a hash"
+            f"{len(tied)} of {n} taggers give more than {MANY_TIED:.0%} of the jets a score that "
+            f"another jet has (up to {max(tied):.0%}): tight selections are then decided by a hash"
         )
     few = [h["signal-rich"] for h in histories if h.get("signal-rich", np.inf) < FEW_SIGNAL_RICH]
     if few:

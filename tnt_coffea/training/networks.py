@@ -48,7 +48,7 @@ def jet_classifier(*, pixels: int, channels: int, pixel_scale: float, seed: int)
 
     Source: arXiv:2002.12376, section 3.2, and the authors' public code for the layers.
     """
-    keras = _keras()
+    keras = backend.keras()
     initial = _initialisers(keras, seed)
     return keras.Sequential(
         [
@@ -79,7 +79,7 @@ def dense_classifier(*, features: int, layers: Sequence[int], dropout: float, se
 
     Source: arXiv:2101.08320, section 4.1.1 (four layers of 128, dropout 0.1).
     """
-    keras = _keras()
+    keras = backend.keras()
     initial = _initialisers(keras, seed)
     stack = [keras.Input((features,))]
     for i, nodes in enumerate(layers):
@@ -126,7 +126,7 @@ def two_branch_classifier(
     seed
         Seed of the initial weights.
     """
-    keras = _keras()
+    keras = backend.keras()
     initial = _initialisers(keras, seed)
 
     def dense(units: int, activation: str = "relu") -> Any:
@@ -161,7 +161,7 @@ def convolutional_autoencoder(*, pixels: int, latent: int, pixel_scale: float, s
 
     Source: arXiv:2002.12376, section 3.1, and the authors' public code for the layers.
     """
-    keras = _keras()
+    keras = backend.keras()
     initial = _initialisers(keras, seed)
     return keras.Sequential(
         [
@@ -199,7 +199,7 @@ def variational_autoencoder(
 
     Source: arXiv:1312.6114; suggested for Tag N' Train in arXiv:2002.12376, section 5.
     """
-    keras = _keras()
+    keras = backend.keras()
     initial = _initialisers(keras, seed)
 
     def linear() -> Any:
@@ -291,10 +291,6 @@ def _decoder(keras: Any, initial: Callable[[], Any], pixels: int) -> list[Any]:
         layers.Flatten(),
         layers.Softmax(),
     ]
-
-
-def _keras() -> Any:
-    return backend.keras()
 
 
 def _initialisers(keras: Any, seed: int) -> Callable[[], Any]:
