@@ -1,4 +1,4 @@
-"""Upper limits in the fit stage of a search."""
+"""Upper limits and impacts in the fit stage of a search."""
 
 from __future__ import annotations
 
@@ -54,10 +54,16 @@ def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
-def test_limits_can_be_left_out(workspace: Path, small_config: Any) -> None:
-    config = changed(small_config, limit={"enabled": False})
+def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
+    workspace: Path, small_config: Any
+) -> None:
+    config = changed(
+        small_config, limit={"enabled": False}, bump={"width_uncertainty": 0.1, "toys": 0}
+    )
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
     assert "limits" not in result.to_dict()
+    assert result.impacts["before"][0].name == "signal_width"
+    assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
     # A setting of later: results of before keep their digests.
     assert "limit" not in FitSettings().model_dump(mode="json")
 

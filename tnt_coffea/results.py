@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from tnt_coffea.stats import (
     BumpHuntResult,
     LimitRefusal,
     LimitResult,
+    NuisanceImpact,
     ScanResult,
 )
+from tnt_coffea.stats.records import Record
 from tnt_coffea.storage import written
 
 __all__ = ["SearchResult"]
@@ -42,6 +44,8 @@ class SearchResult:
         the same names.
     limit_bands
         Asymptotic limits at the masses of the scans where they hold.
+    impacts
+        Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
     """
@@ -53,6 +57,7 @@ class SearchResult:
     scans: Mapping[str, ScanResult] = field(default_factory=dict)
     limits: Mapping[str, LimitResult | LimitRefusal] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
+    impacts: Mapping[str, tuple[NuisanceImpact, ...]] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
@@ -69,9 +74,8 @@ class SearchResult:
         later: dict[str, dict[str, Any]] = {
             "scans": {name: result.to_dict() for name, result in self.scans.items()},
             "limits": {name: result.to_dict() for name, result in self.limits.items()},
-            "limit_bands": {
-                name: [limit.to_dict() for limit in band] for name, band in self.limit_bands.items()
-            },
+            "limit_bands": {name: _dicts(band) for name, band in self.limit_bands.items()},
+            "impacts": {name: _dicts(found) for name, found in self.impacts.items()},
         }
         return {
             **{name: values for name, values in later.items() if values},
@@ -100,6 +104,10 @@ class SearchResult:
             limit_bands={
                 name: tuple(map(LimitResult.from_dict, band))
                 for name, band in _parts(values, "limit_bands")
+            },
+            impacts={
+                name: tuple(map(NuisanceImpact.from_dict, found))
+                for name, found in _parts(values, "impacts")
             },
         )
 
@@ -135,6 +143,10 @@ class SearchResult:
                 "run `tnt-coffea fit` again"
             )
             raise StageError(msg) from error
+
+
+def _dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
+    return [record.to_dict() for record in records]
 
 
 def _parts(values: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:

@@ -96,6 +96,18 @@ def test_report_shows_limits_over_the_masses_of_a_scan(contents, tmp_path):
     assert [limit["observed"] for limit in saved] == [limit.observed for limit in band]
 
 
+def test_report_shows_impacts_where_the_signal_is_uncertain(contents):
+    rows = (
+        NuisanceImpact("signal_width", 0.1, 0.9, 5.0, -4.0, 6.0, -5.0),
+        NuisanceImpact("phi_all_0", 0.2, 1.0, -1.0, 1.0),
+    )
+    result = replace(contents.result, impacts={"tnt": rows})
+    shown = replace(contents, result=result, hists={}, views=EventViews())
+    plots = {plot.name: plot for plot in all_plots(shown)}
+    assert "signal_width, +5.0 and -4.0 events" in plots["impacts-tnt"].alt
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path, width):
     limits = {

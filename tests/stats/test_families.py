@@ -116,6 +116,18 @@ def test_every_fit_of_a_few_events_converges_to_one_maximum(name, order, mean):
     assert np.max(tests.background.nll - elsewhere.nll) < 1e-5
 
 
+def test_an_event_where_nothing_is_expected_pulls_the_function(mean):
+    # A polynomial of fourth degree fitted to 50 events falls by 100 powers of ten beyond them.
+    observed = np.random.default_rng(5).poisson(50 * mean).astype(float)
+    family, _ = poisson.fitted_background(built("exponential", 5, observed), observed)
+    assert family.expected(np.zeros(5))[95] < 1e-100
+    far = observed.copy()
+    far[95] = 1
+    fit = poisson.background_fit([Channel("all", far, np.zeros(far.size), family)])
+    assert fit.converged
+    assert family.expected(fit.phi[0])[95] > 1e-3
+
+
 def test_coefficients_at_zero_come_back():
     few = np.zeros(EDGES.size - 1)
     few[:6] = 8.0

@@ -74,7 +74,8 @@ def fit(
         scans = {name: fits.scan(spectra, name) for name, spectra in tested.items()}
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
     if config.fit.limit.enabled:
-        limits = {name: fits.limit(spectra, name) for name, spectra in tested.items()}
+        limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
+    impacts = {name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items()}
     result = SearchResult(
         before=hunts.pop(_BEFORE),
         after=hunts,
@@ -83,6 +84,7 @@ def fit(
         limit_bands={name: fits.band(tested[name], name, scans[name]) for name in scans}
         if limits
         else {},
+        impacts={name: found for name, found in impacts.items() if found},
         abcd={name: fits.abcd(h, x[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
@@ -147,16 +149,33 @@ class _Fits:
             **self.common,
         )
 
-    def limit(self, channels: Any, name: str) -> stats.LimitResult | stats.LimitRefusal:
+    def impacts(
+        self, channels: Any, hunt: stats.BumpHuntResult
+    ) -> tuple[stats.NuisanceImpact, ...]:
+        """Return impacts on a hunt's signal where its shape is uncertain and they exist."""
+        from tnt_coffea import stats
+
+        if not hunt.nuisances:
+            return ()
+        # The hunt may have chosen its own lower edge.
+        settings = self.common | {"fit_range": hunt.fit_range, "family": hunt.family}
+        try:
+            return stats.nuisance_impacts(channels, mass=hunt.mass, **settings)
+        except FitError:
+            return ()
+
+    def limit(
+        self, channels: Any, name: str, hunt: stats.BumpHuntResult
+    ) -> stats.LimitResult | stats.LimitRefusal:
         from tnt_coffea import stats
 
         try:
             return stats.upper_limit(
                 channels,
-                mass=self.config.fit.bump.mass,
+                mass=hunt.mass,
                 toys=self.config.fit.limit.toys,
                 seed=seeds.integer(self.config.seed, "fit", "limit", name),
-                **self._limited(name),
+                **self._limited(name) | {"fit_range": hunt.fit_range},
             )
         except FitError as error:
             # The p-values stand without it.

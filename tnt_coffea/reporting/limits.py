@@ -1,4 +1,4 @@
-"""Upper limits as rows of a table and as figures over the mass."""
+"""Upper limits as rows of a table and as figures over the mass; impacts on the signal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.hypotheses import brazil_band
+from tnt_coffea.reporting.hypotheses import brazil_band, impacts
 from tnt_coffea.reporting.wording import set_name, with_article
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult
 
-__all__ = ["LimitRow", "limit_plots", "limit_rows"]
+__all__ = ["LimitRow", "impact_plots", "limit_plots", "limit_rows"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def limit_plots(result: SearchResult) -> Iterator[Plot]:
         # A line needs two masses.
         if len(band) < 2:
             continue
-        chosen = "all dijets" if name == "before" else f"the selection by {with_article(name)}"
+        chosen = _chosen(name)
         left_out = len(result.scans[name].points) - len(band) if name in result.scans else 0
         few = f" {left_out} masses of the scan, where they do not hold, are left out."
         yield Plot(
@@ -96,3 +96,26 @@ def limit_plots(result: SearchResult) -> Iterator[Plot]:
             f"Observed and expected upper limits on the signal in {chosen} at {len(band)} masses "
             f"from {band[0].mass:g} to {band[-1].mass:g} GeV.",
         )
+
+
+def impact_plots(result: SearchResult) -> Iterator[Plot]:
+    """Yield a figure of the nuisance parameters of every bump hunt that has some."""
+    for name, rows in result.impacts.items():
+        chosen = _chosen(name)
+        largest = max(rows, key=lambda row: max(abs(row.up), abs(row.down)))
+        yield Plot(
+            f"impacts-{name}",
+            f"Impacts on the signal: {chosen}",
+            "Points: best value and uncertainty of every nuisance parameter. Bars: change of the "
+            "signal where it is held one of these uncertainties above or below, all else fitted "
+            "again; outlines: one uncertainty of its constraint.",
+            impacts(rows, f"Impacts, {chosen}"),
+            [row.to_dict() for row in rows],
+            Section.MASS,
+            f"Pulls and impacts of {len(rows)} nuisance parameters in {chosen}; the largest impact "
+            f"is that of {largest.name}, {largest.up:+.1f} and {largest.down:+.1f} events.",
+        )
+
+
+def _chosen(name: str) -> str:
+    return "all dijets" if name == "before" else f"the selection by {with_article(name)}"

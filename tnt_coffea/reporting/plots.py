@@ -17,7 +17,7 @@ from tnt_coffea.reporting import (
     single_events,
 )
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.limits import limit_plots
+from tnt_coffea.reporting.limits import impact_plots, limit_plots
 from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
 from tnt_coffea.stats.bumps.results import BumpHuntResult
 from tnt_coffea.stats.regions.closure_scan import closure_scan
@@ -35,6 +35,7 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
     yield from _scans(contents)
     yield from limit_plots(contents.result)
+    yield from impact_plots(contents.result)
     yield from _score_planes(contents)
     yield from _closures(contents)
     yield from _closures_by_efficiency(contents)

@@ -20,8 +20,9 @@ __all__ = ["Channel", "Likelihood", "nuisance_names"]
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-# Expectations below this are taken for it: its square is still a number.
-_TINY = 1e-100
+# Expectations below this are taken for it, and an event there pulls no longer: a function may
+# fall by hundreds of powers of e. Its square is still a number.
+_TINY = 1e-150
 # No nuisance parameter is ever this many sigmas off: it keeps trial steps finite.
 _FARTHEST = 10.0
 # Rounding of a log-likelihood sum, relative to the events in it.
