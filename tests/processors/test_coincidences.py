@@ -223,6 +223,16 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
 
 
+def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
+    settings = SCAN.fit.model_copy(
+        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
+    )
+    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
+    assert list(result.scans) == ["before", LOW, HIGH, "sum"]
+    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
+    assert result.scans["sum"].p_global is not None
+
+
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     searched: Histograms, folder: Path, tmp_path: Path
 ) -> None:

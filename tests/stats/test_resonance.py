@@ -198,3 +198,12 @@ def test_empty_and_wrong_histograms_are_refused(mass_histogram):
         bump_hunt(plane, **AT_3500)
     with pytest.raises(FitError, match="negative"):
         bump_hunt(mass_histogram(-np.ones(220)), **AT_3500)
+
+
+def test_toys_report_their_progress_and_do_not_depend_on_it(toy_spectrum):
+    histogram, steps = toy_spectrum(300, 10, 61), []
+    shown = bump_hunt(
+        histogram, toys=300, progress=lambda done, of: steps.append((done, of)), **AT_3500
+    )
+    assert steps == [(0, 300), (256, 300), (300, 300)]
+    assert bump_hunt(histogram, toys=300, **AT_3500) == shown

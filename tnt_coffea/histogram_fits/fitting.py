@@ -108,6 +108,7 @@ def fit_histogram(
             toys=bump.toys if options.toys is None else options.toys,
             envelope=bump.envelope,
             lower_edges=bump.lower_edges,
+            progress=options.progress,
             **common,
         )
     return stats.upper_limit(

@@ -14,6 +14,7 @@ from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.pipeline.folders import (
     begun,
 )
+from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
@@ -79,7 +80,7 @@ def fit(
     result = SearchResult(
         before=hunts.pop(_BEFORE),
         after=hunts,
-        scans=scans,
+        scans={**scans, **(_window_scans(histograms, config) if scans else {})},
         limits=limits,
         limit_bands={name: fits.band(tested[name], name, scans[name]) for name in scans}
         if limits
@@ -110,19 +111,7 @@ class _Fits:
     @property
     def common(self) -> dict[str, Any]:
         """What all fits of a spectrum share."""
-        bump, search = self.config.fit.bump, self.config.search
-        return {
-            "width": bump.width,
-            "fit_range": (search.fit_range.low, search.fit_range.high),
-            "bin_width": bump.bin_width,
-            "family": bump.family,
-            "min_parameters": bump.min_parameters,
-            "max_parameters": bump.max_parameters,
-            "f_test": bump.f_test,
-            "shape": bump.shape,
-            "scale_uncertainty": bump.scale_uncertainty,
-            "width_uncertainty": bump.width_uncertainty,
-        }
+        return scan_settings(self.config)
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         from tnt_coffea import stats
@@ -216,6 +205,21 @@ class _Fits:
             closure_limit=abcd.closure_limit,
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
         )
+
+
+def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, stats.ScanResult]:
+    """Return one scan of all windows of each method that has several."""
+    efficiency = config.fit.bump.efficiency
+    return {
+        method: scan(
+            histograms,
+            config,
+            {name: (name, efficiency) for name in names},
+            seed=seeds.integer(config.seed, "fit", "scan", method),
+        )
+        for method, names in windows_by_method(histograms).items()
+        if len(names) > 1
+    }
 
 
 def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:

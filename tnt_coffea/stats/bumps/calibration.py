@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ _STRENGTHS = (0.6, 1.0)
 _SHIFTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 # q0 of toys and data that differ by no more than this are the same number.
 _TIE = 1e-6
+# Toys between two reports of progress: the fits' own batch.
+_BATCH = 256
 # Expectations below this are taken for it.
 _TINY = 1e-100
 
@@ -86,6 +88,7 @@ def calibrated(
     q0: float,
     toys: int | None,
     random: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Return the p-value of a test.
 
@@ -105,6 +108,8 @@ def calibrated(
         signal are added, each weighted by its probability without one.
     random
         Generator of the toys.
+    progress
+        Called with the toys that are done, and all of them.
 
     Source
     ------
@@ -122,8 +127,7 @@ def calibrated(
     least = float(found.q0[0]) - _TIE
     number = DEFAULT_TOYS if toys is None else toys
     counts = poisson.toy_counts(null, number, random)
-    tests = enveloped(models, counts)
-    reaches, failed = tests.q0 >= least, int(np.sum(~tests.converged))
+    reaches, failed = _tested(models, counts, least, progress)
     reached = int(reaches.sum())
     if toys is not None or reached >= _ENOUGH:
         return _counted(reached, number, "toys", failed, reasons)
@@ -131,8 +135,8 @@ def calibrated(
     sizes = [number, *map(len, np.array_split(np.arange(_WITH_SIGNAL), len(means) - 1))]
     parts = [poisson.toy_counts(m, n, random) for m, n in zip(means[1:], sizes[1:], strict=True)]
     counts = [np.concatenate(same) for same in zip(counts, *parts, strict=True)]
-    more = enveloped(models, [n[number:] for n in counts])
-    reaches = np.concatenate([reaches, more.q0 >= least])
+    more, more_failed = _tested(models, [n[number:] for n in counts], least, progress)
+    reaches = np.concatenate([reaches, more])
     weights = _weights(counts, means, sizes) * reaches
     own = float(_weights([channel.observed[None] for channel in channels], means, sizes)[0])
     total = len(weights)
@@ -143,11 +147,30 @@ def calibrated(
         uncertainty=float(weights.std() / np.sqrt(total)),
         kind="toys",
         experiments=total,
-        failed=failed + int(np.sum(~more.converged)),
+        failed=failed + more_failed,
         reached=reached,
         with_signal=_WITH_SIGNAL,
         reasons=reasons,
     )
+
+
+def _tested(
+    models: Mapping[str, Sequence[Channel]],
+    counts: Sequence[Array],
+    least: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.bool_], int]:
+    """Return which toys reach a q0, and how many had a failed fit."""
+    toys, reaches, failed = len(counts[0]), [], 0
+    if progress is not None:
+        progress(0, toys)
+    for first in range(0, toys, _BATCH):
+        tests = enveloped(models, [n[first : first + _BATCH] for n in counts])
+        reaches.append(tests.q0 >= least)
+        failed += int(np.sum(~tests.converged))
+        if progress is not None:
+            progress(min(first + _BATCH, toys), toys)
+    return np.concatenate(reaches), failed
 
 
 def _counted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def bump_hunt(
     control: Any = None,
     null_chains: Sequence[float] = (),
     independent: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
     """Test one mass hypothesis in a spectrum, or in several that share the signal.
 
@@ -111,6 +112,8 @@ def bump_hunt(
     independent
         Whether the channels are known to be independent, as prequential folds are:
         a combined p-value then needs no null chains.
+    progress
+        Called with the toys that are done, and all of them.
 
     Returns
     -------
@@ -151,7 +154,7 @@ def bump_hunt(
     calibration = (
         from_null_chains(q0, null_chains)
         if len(null_chains)
-        else calibrated(models, signal, found, q0, toys, random)
+        else calibrated(models, signal, found, q0, toys, random, progress)
     )
     trouble = fit_trouble(check, reported.test, closure)
     sigma = reported.mu_uncertainty
