@@ -73,3 +73,9 @@ def checked_limit(
     if not MIN_PARAMETERS <= limits[0] <= limits[1] or (toys is not None and toys < 0):
         msg = f"parameters must rise from {MIN_PARAMETERS}, toys be 0 or more: {limits}, {toys}"
         raise FitError(msg)
+    # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
+    if toys and toys + 1 <= 1 / (1 - level):
+        msg = (
+            f"{toys} toys know no p-value as low as {1 - level:.3g}: take {round(20 / (1 - level))}"
+        )
+        raise FitError(msg)
