@@ -154,7 +154,7 @@ def test_limit_with_retraining_is_where_strength_and_limit_meet():
         ),
         (lambda h: upper_limit(h, **(SETTINGS | {"mass": 9000.0})), "outside the fit range"),
         (lambda h: upper_limit(h, toys=-1, **SETTINGS), "toys"),
-        (lambda h: upper_limit(h, toys=19, **SETTINGS), "19 toys know no p-value as low as 0.05"),
+        (lambda h: upper_limit(h, toys=18, **SETTINGS), "18 toys know no p-value as low as 0.05"),
         (lambda _: counting_limit(1.5, 1), "whole number"),
         (lambda _: counting_limit(-1, 1), "0 or more"),
         (lambda _: counting_limit(1, float("nan")), "0 or more"),
