@@ -1,6 +1,6 @@
 """How often a background fluctuates into a signal: false positives and pulls of the bump hunt.
 
-    python benchmarks/fit_coverage.py coverage-output --toys 2000 --pool control-output/seed-*/search
+    python benchmarks/fit_coverage.py OUT --toys 2000 --pool control-output/seed-*/search
 
 Every toy runs the whole choice that a search makes: order of the function by F-test on
 the bins outside the signal, fit without and with a signal. Each has a seed of its own, and
