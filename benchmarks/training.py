@@ -21,7 +21,8 @@ import awkward as ak
 import numpy as np
 
 from tnt_coffea.config import ClassifierSettings, OptimizerSettings, SkimSettings
-from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.training import backend, fitting, networks
 from tnt_coffea.training.inputs import ClassifierInputs

@@ -12,7 +12,7 @@ from coffea import processor
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events import skim
-from tnt_coffea.events.skim import Sample, sample_of
+from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, Ranks, TaggerSet
 

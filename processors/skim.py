@@ -14,7 +14,8 @@ from tnt_coffea.config import JetAlgorithm, JetOrder, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
-from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.skim import write_part
 from tnt_coffea.events.sources import jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets

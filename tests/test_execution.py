@@ -12,7 +12,8 @@ from tnt_coffea import pipeline
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError, ExecutionError, InputError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import OnError, map_tasks, open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SkimProcessor
@@ -35,7 +36,7 @@ def skimmed(
     fileset = Fileset.from_paths({"data": files})
     with open_executor(executor, workers=2) as opened:
         _, accounting = run(fileset, SkimProcessor(SkimSettings(), folder), opened, **options)
-    return Sample.read(folder.rglob("*.parquet"), truth=True), accounting
+    return read_parts(folder.rglob("*.parquet"), truth=True), accounting
 
 
 def test_items_cover_every_entry_once(events_file: Path) -> None:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
-from tnt_coffea.events.skim import Sample, sample_of, settings_of
+from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.skim import settings_of
 from tnt_coffea.events.sources import SOURCES, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.processors.skim import reconstructed

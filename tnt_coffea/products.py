@@ -12,7 +12,8 @@ from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.errors import ExecutionError, StageError, TaggerError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
@@ -54,8 +55,8 @@ class Skim:
         return Fileset.from_paths(self.parts)
 
     def sample(self, *, truth: bool = False, numbers: bool = False) -> Sample:
-        """Return the dijets in memory; labels and numbers as `Sample.read`."""
-        return Sample.read(self.paths, truth=truth, numbers=numbers)
+        """Return the dijets in memory; labels and numbers as `read_parts`."""
+        return read_parts(self.paths, truth=truth, numbers=numbers)
 
     @classmethod
     def load(cls, folder: str | Path) -> Skim:

@@ -24,7 +24,8 @@ from tnt_coffea.events import (
 )
 from tnt_coffea.events.conversion import Format
 from tnt_coffea.events.identity import fold_of
-from tnt_coffea.events.skim import sample_of, write_part
+from tnt_coffea.events.sample import sample_of
+from tnt_coffea.events.skim import write_part
 
 FORMATS = ("root", "parquet")
 EVERY_FILE = ("lhco", "pfnano", "skimmed pfnano", "delphes", "physlite")

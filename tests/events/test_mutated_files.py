@@ -57,7 +57,7 @@ def read_skim(path: Path) -> None:
         return
     n = skim.entries(path)
     assert 0 < n < MOST_EVENTS, n
-    sample = skim.Sample.read([path], truth=True)
+    sample = skim.read_parts([path], truth=True)
     events = skim.load(path, 0, n, {"filename": str(path)})
     assert len(sample) == len(events) == n
     for jet in ("heavy", "light"):

@@ -9,15 +9,8 @@ import pytest
 
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.skim import (
-    FIELDS,
-    Sample,
-    entries,
-    flat_columns,
-    load,
-    sample_of,
-    write_part,
-)
+from tnt_coffea.events.sample import Sample, flat_columns, sample_of
+from tnt_coffea.events.skim import FIELDS, entries, load, read_parts, write_part
 
 
 def sample(
@@ -50,7 +43,7 @@ def sample(
 def test_round_trip_changes_nothing(tmp_path: Path) -> None:
     made = sample()
     write_part(tmp_path / "a.parquet", made)
-    back = Sample.read([tmp_path / "a.parquet"], truth=True)
+    back = read_parts([tmp_path / "a.parquet"], truth=True)
     order = np.argsort(made.event_id)
     assert np.array_equal(back.event_id, made.event_id[order])
     assert np.array_equal(back.label, made.label[order])
@@ -68,8 +61,8 @@ def numbered(made: Sample, *names: str) -> Sample:
 def test_numbers_of_the_experiment_are_read_where_asked_for(tmp_path: Path) -> None:
     made = numbered(sample(), "run", "luminosityBlock", "event")
     write_part(tmp_path / "a.parquet", made)
-    assert Sample.read([tmp_path / "a.parquet"]).numbers == {}
-    back = Sample.read([tmp_path / "a.parquet"], numbers=True)
+    assert read_parts([tmp_path / "a.parquet"]).numbers == {}
+    back = read_parts([tmp_path / "a.parquet"], numbers=True)
     assert list(back.numbers) == ["run", "luminosityBlock", "event"]
     order = np.argsort(made.event_id)
     assert np.array_equal(back.numbers["event"], made.numbers["event"][order])
@@ -80,7 +73,7 @@ def test_numbers_of_the_experiment_are_read_where_asked_for(tmp_path: Path) -> N
 def test_numbers_that_a_part_lacks_are_left_out(tmp_path: Path) -> None:
     write_part(tmp_path / "a.parquet", numbered(sample(seed=1), "run", "event"))
     write_part(tmp_path / "b.parquet", numbered(sample(seed=2), "event"))
-    back = Sample.read(tmp_path.iterdir(), numbers=True)
+    back = read_parts(tmp_path.iterdir(), numbers=True)
     assert list(back.numbers) == ["event"]
     assert len(back.numbers["event"]) == len(back) == 80
 
@@ -89,7 +82,7 @@ def test_content_does_not_depend_on_parts_or_their_order(tmp_path: Path) -> None
     made = sample()
     for name, rows in (("x", slice(25, 40)), ("y", slice(0, 25))):
         write_part(tmp_path / f"{name}.parquet", made.select(np.arange(40)[rows]))
-    both = Sample.read(tmp_path.glob("*.parquet"))
+    both = read_parts(tmp_path.glob("*.parquet"))
     assert both.content_hash() == made.content_hash()
     assert np.all(np.diff(both.event_id.astype(float)) > 0)
 
@@ -97,7 +90,7 @@ def test_content_does_not_depend_on_parts_or_their_order(tmp_path: Path) -> None
 def test_labels_are_not_read_unless_asked_for_and_are_in_no_hash(tmp_path: Path) -> None:
     made = sample()
     write_part(tmp_path / "a.parquet", made)
-    assert set(Sample.read([tmp_path / "a.parquet"]).label.tolist()) == {-1}
+    assert set(read_parts([tmp_path / "a.parquet"]).label.tolist()) == {-1}
     flipped = sample_of(
         {
             "event_id": made.event_id,
@@ -138,7 +131,7 @@ def test_parts_of_different_settings_do_not_mix(tmp_path: Path) -> None:
     write_part(tmp_path / "a.parquet", sample())
     write_part(tmp_path / "b.parquet", sample(pixels=10))
     with pytest.raises(InputError, match="different settings"):
-        Sample.read(tmp_path.glob("*.parquet"))
+        read_parts(tmp_path.glob("*.parquet"))
 
 
 def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
@@ -147,7 +140,7 @@ def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({"tnt_coffea.schema": "0"}), path)
     with pytest.raises(InputError, match="schema 0"):
-        Sample.read([path])
+        read_parts([path])
 
 
 def test_damaged_part_is_refused(tmp_path: Path) -> None:
@@ -155,7 +148,7 @@ def test_damaged_part_is_refused(tmp_path: Path) -> None:
     write_part(path, sample())
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=str(path)):
-        Sample.read([path])
+        read_parts([path])
 
 
 FEATURES = SkimSettings(observables=("mass", "tau32_beta2", "delta_eta", "m_jjj"), images=None)
@@ -170,7 +163,7 @@ def test_columns_follow_the_settings(tmp_path: Path) -> None:
     write_part(tmp_path / "a.parquet", made)
     stored = pq.read_schema(tmp_path / "a.parquet").names
     assert sorted(stored) == sorted(["event_id", "weight", "label", *flat_columns(FEATURES)])
-    back = Sample.read([tmp_path / "a.parquet"])
+    back = read_parts([tmp_path / "a.parquet"])
     assert back.settings == FEATURES
     assert back.content_hash() == made.content_hash()
     events = load(tmp_path / "a.parquet", 0, 40, {"dataset": "data"})
@@ -208,7 +201,7 @@ def test_images_of_two_channels_come_back(tmp_path: Path) -> None:
     settings = SkimSettings(images=ImageSettings(pixels=6, channels=("pt", "multiplicity")))
     made = sample(settings=settings)
     write_part(tmp_path / "a.parquet", made)
-    back = Sample.read([tmp_path / "a.parquet"])
+    back = read_parts([tmp_path / "a.parquet"])
     images = back.images("heavy")
     assert images.shape == (40, 2, 6, 6)
     assert np.array_equal(images, made.images("heavy")[np.argsort(made.event_id)])

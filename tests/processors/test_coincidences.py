@@ -23,7 +23,8 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.config.fits import ScanSettings
 from tnt_coffea.errors import StageError, TaggerError
-from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor

@@ -16,7 +16,7 @@ from tnt_coffea import taggers
 from tnt_coffea.config import JetSettings, SearchConfig, SkimSettings
 from tnt_coffea.events import convert
 from tnt_coffea.events.pfnano import COLUMNS as NANO_COLUMNS
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 
 pytestmark = pytest.mark.filterwarnings(
@@ -138,7 +138,7 @@ def test_random_order_follows_the_event_not_the_file(
     ):
         folder = tmp_path / name
         parts = ours(path, SkimProcessor(settings, folder), chunk_size)["parts"]["data"]
-        sample = Sample.read(folder / part for part in parts)
+        sample = read_parts(folder / part for part in parts)
         mass[name] = np.stack([sample.columns[f"{jet}_mass"] for jet in ("heavy", "light")])
     assert np.array_equal(mass["lot"], mass["converted"])
     assert np.array_equal(np.sort(mass["lot"], axis=0), np.sort(mass["mass"], axis=0))
@@ -168,7 +168,7 @@ def test_numbers_of_real_events_come_through_conversion_and_skim(
     for path in (source, convert(source, tmp_path / "converted.parquet").path):
         folder = tmp_path / path.stem
         parts = ours(path, SkimProcessor(settings, folder), chunk_size=7)["parts"]["data"]
-        skims[path] = Sample.read([folder / part for part in parts], numbers=True)
+        skims[path] = read_parts([folder / part for part in parts], numbers=True)
     direct, converted = skims.values()
     assert len(direct) > 0
     assert {n: c.tolist() for n, c in direct.numbers.items()} == {

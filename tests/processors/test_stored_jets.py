@@ -15,7 +15,8 @@ from coffea.nanoevents import PHYSLITESchema
 from tnt_coffea.config import ImageSettings, JetSettings, MassRange, SearchConfig, SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import JetsFrom, SourceSettings, convert, source_of
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.processors.skim import reconstructed
 from tnt_coffea.taggers import TaggerSet, load_set
@@ -41,7 +42,7 @@ def physlite(real_data: Path) -> Path:
 
 def skimmed(path: Path, settings: SkimSettings, ours: Callable[..., Any], folder: Path) -> Sample:
     ours(path, SkimProcessor(settings, folder), chunk_size=30)
-    return Sample.read(folder.rglob("*.parquet"))
+    return read_parts(folder.rglob("*.parquet"))
 
 
 def test_dijets_of_physlite_are_the_leading_jets(

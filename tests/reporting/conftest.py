@@ -12,7 +12,7 @@ import pytest
 
 from tnt_coffea import stats
 from tnt_coffea.config import ImageSettings, SearchConfig, SkimSettings
-from tnt_coffea.events.skim import sample_of
+from tnt_coffea.events.sample import sample_of
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.reporting import ReportContents, event_views
 from tnt_coffea.results import SearchResult

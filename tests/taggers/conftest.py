@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tnt_coffea.config import FoldSettings, ImageSettings, SkimSettings
-from tnt_coffea.events.skim import Sample, sample_of
+from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.jets.dijets import OBSERVABLES
 from tnt_coffea.taggers import Card, Tagger
 from tnt_coffea.taggers.card import METADATA_KEY

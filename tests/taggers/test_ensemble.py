@@ -10,7 +10,7 @@ import pytest
 from tnt_coffea.config import FoldSettings, ImageSettings, MassRange, SkimSettings
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 
 FOLDS = FoldSettings(outer=2)

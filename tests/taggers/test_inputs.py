@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tnt_coffea.config import JetSettings, SkimSettings
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
 from tnt_coffea.taggers.inputs import inputs_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SkimProcessor
@@ -23,7 +23,7 @@ def test_packaged_sets_load_and_rank_events_they_never_saw(
             SkimProcessor(SkimSettings(), tmp_path),
             executor,
         )
-    sample = Sample.read(tmp_path.rglob("*.parquet"), truth=True)
+    sample = read_parts(tmp_path.rglob("*.parquet"), truth=True)
     assert set(packaged_taggers()) == {"rnd-3500"}
     for name in packaged_sets():
         ranks = load_set(name).ranks(sample)

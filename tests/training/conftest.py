@@ -18,7 +18,8 @@ from tnt_coffea.config import (
     TntSettings,
     TrainSettings,
 )
-from tnt_coffea.events.skim import Sample, sample_of, write_part
+from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 
 PIXELS = 12

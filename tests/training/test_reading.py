@@ -13,7 +13,7 @@ import pytest
 
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError, StorageError
-from tnt_coffea.events.skim import Sample, write_part
+from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.sparse import SparseImages
 
@@ -31,7 +31,7 @@ def is_mapped(array):
 def test_mapped_events_are_those_of_the_parts(write_skim, tmp_path):
     paths = write_skim(SAMPLE, parts=3)
     found = mapped_events(paths, tmp_path / "flat")
-    read = Sample.read(paths)
+    read = read_parts(paths)
     assert found.content_hash() == read.content_hash() == SAMPLE.content_hash()
     assert (found.label == -1).all()
     for name, column in read.pixels.items():
@@ -58,7 +58,7 @@ def test_events_of_one_id_stay_in_the_order_of_the_parts(write_skim, tmp_path):
     paths = write_skim(twice, parts=4)
     assert len(set(twice.event_id.tolist())) < 60
     found = mapped_events(paths, tmp_path / "flat")
-    np.testing.assert_array_equal(found.m_jj, Sample.read(paths).m_jj)
+    np.testing.assert_array_equal(found.m_jj, read_parts(paths).m_jj)
 
 
 def test_files_are_made_once_and_again_for_another_skim(write_skim, tmp_path):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tnt_coffea.benchmarking.report import ScoringTimes
 from tnt_coffea.benchmarking.timing import interleaved
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers.tagger import Tagger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tnt_coffea.config import JetsFrom, SourceSettings
 from tnt_coffea.events.conversion import convert
 from tnt_coffea.events.particles import Particles
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.sources import SOURCES, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.evaluation import improvement_uncertainty
 from tnt_coffea.reporting.roc import Roc, roc_curve
 from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, styled
 from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks

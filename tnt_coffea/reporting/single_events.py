@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting.anomalous_jets import JetImages, most_anomalous
 from tnt_coffea.reporting.style import logarithmic, new_figure, shades, styled

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tnt_coffea.config import SearchSettings
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.anomalous_jets import JetImages, mean_images, most_anomalous
 from tnt_coffea.reporting.correlations import ScoreCorrelations, score_correlations
 from tnt_coffea.reporting.evaluation import Evaluation, evaluate

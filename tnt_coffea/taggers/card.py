@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tnt_coffea.config import EVENT_OBSERVABLES, FoldSettings, MassRange, Settings, SkimSettings
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.events.skim import flat_columns
+from tnt_coffea.events.sample import flat_columns
 
 __all__ = ["METADATA_KEY", "Card"]
 

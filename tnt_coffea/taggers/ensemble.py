@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tnt_coffea.config import FoldSettings, MassRange, digest
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import scores_of
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.tagger import Tagger

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.tagger import Inputs, Tagger

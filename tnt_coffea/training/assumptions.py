@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
 

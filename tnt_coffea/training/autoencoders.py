@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import Autoencoder, AutoencoderSettings, OptimizerSettings
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend, export, fitting, networks
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.classifiers import weighted_jets

@@ -13,7 +13,7 @@ import numpy as np
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig, TrainSettings
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.cross_validation import Trainings
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labellers import Jet, Ranking

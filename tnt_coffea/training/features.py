@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 
 if TYPE_CHECKING:
     from tnt_coffea.training.graph import Graph

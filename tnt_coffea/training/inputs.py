@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import ClassifierInput, ClassifierSettings
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.export import FeatureInputs
 from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.fitting import Float32Array, Inputs

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tnt_coffea.errors import LeakError, TrainingError
 from tnt_coffea.events.identity import hashed
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import inputs_of
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training.folds import FoldPlan

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from tnt_coffea.config import SkimSettings, digest
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.skim import Sample, flat_columns, image_columns
+from tnt_coffea.events.sample import Sample, flat_columns, image_columns
+from tnt_coffea.events.skim import read_parts
 from tnt_coffea.storage import stored
 
 __all__ = ["mapped_events"]
@@ -60,7 +61,7 @@ def mapped_events(
     """
     parts = sorted(map(Path, paths))
     if not parts:
-        return Sample.read(parts)
+        return read_parts(parts)
     place = Path(folder) / f"events-{_key(parts, truth=truth)}"
     if not place.exists():
         layout = _Layout.of(parts, truth=truth)
@@ -153,7 +154,7 @@ class _Layout:
 
 def _read(parts: Sequence[Path], *, truth: bool) -> Iterator[Sample]:
     for path in parts:
-        yield Sample.read([path], truth=truth)
+        yield read_parts([path], truth=truth)
 
 
 def _arrays(part: Sample) -> dict[str, npt.NDArray[Any]]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tnt_coffea.config import Initial
 from tnt_coffea.errors import ConfigError, TrainingError
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.training import backend
 from tnt_coffea.training.export import seal

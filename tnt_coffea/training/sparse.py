@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 
 __all__ = ["SparseImages"]
 

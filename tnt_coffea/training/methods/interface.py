@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import MassRange, TrainSettings
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.labellers import Jet, Ranking
 from tnt_coffea.training.trained import Trained
 
