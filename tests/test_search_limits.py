@@ -13,7 +13,7 @@ from tnt_coffea.config import FitSettings, SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats import LimitRefusal, LimitResult
+from tnt_coffea.stats import ImpactRefusal, LimitRefusal, LimitResult
 
 
 def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
@@ -66,6 +66,22 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
     # A setting of later: results of before keep their digests.
     assert "limit" not in FitSettings().model_dump(mode="json")
+
+
+def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) -> None:
+    # Two selected events lie above 5 TeV, both in one fold.
+    config = changed(
+        small_config,
+        limit={"enabled": False},
+        bump={"mass": 5500.0, "width_uncertainty": 0.1, "toys": 0},
+    )
+    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    refused = result.impacts["tnt"]
+    assert isinstance(refused, ImpactRefusal)
+    assert "too few events under the signal for impacts" in refused.reason
+    assert not isinstance(result.impacts["before"], ImpactRefusal)
+    assert f"impacts, tnt\nimpacts on the signal: refused\n  {refused.reason}" in result.summary()
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
 def test_efficiency_of_an_unknown_set_is_refused(workspace: Path, small_config: Any) -> None:

@@ -13,6 +13,7 @@ from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
     BumpHuntResult,
+    ImpactRefusal,
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
@@ -45,7 +46,8 @@ class SearchResult:
     limit_bands
         Asymptotic limits at the masses of the scans where they hold.
     impacts
-        Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain.
+        Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain, or
+        why there are none.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
     """
@@ -57,7 +59,7 @@ class SearchResult:
     scans: Mapping[str, ScanResult] = field(default_factory=dict)
     limits: Mapping[str, LimitResult | LimitRefusal] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
-    impacts: Mapping[str, tuple[NuisanceImpact, ...]] = field(default_factory=dict)
+    impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
@@ -66,6 +68,11 @@ class SearchResult:
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]
+        blocks += [
+            f"impacts, {name}\n{found.summary()}"
+            for name, found in self.impacts.items()
+            if isinstance(found, ImpactRefusal)
+        ]
         return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +82,10 @@ class SearchResult:
             "scans": {name: result.to_dict() for name, result in self.scans.items()},
             "limits": {name: result.to_dict() for name, result in self.limits.items()},
             "limit_bands": {name: _dicts(band) for name, band in self.limit_bands.items()},
-            "impacts": {name: _dicts(found) for name, found in self.impacts.items()},
+            "impacts": {
+                name: found.to_dict() if isinstance(found, ImpactRefusal) else _dicts(found)
+                for name, found in self.impacts.items()
+            },
         }
         return {
             **{name: values for name, values in later.items() if values},
@@ -106,7 +116,9 @@ class SearchResult:
                 for name, band in _parts(values, "limit_bands")
             },
             impacts={
-                name: tuple(map(NuisanceImpact.from_dict, found))
+                name: ImpactRefusal.from_dict(found)
+                if "reason" in found
+                else tuple(map(NuisanceImpact.from_dict, found))
                 for name, found in _parts(values, "impacts")
             },
         )

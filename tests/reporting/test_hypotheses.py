@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -11,8 +12,17 @@ from rich.console import Console
 from tnt_coffea.reporting import EventViews, results_table, write_report
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats import LimitRefusal, NuisanceImpact, ScanPoint, ScanResult, counting_limit
+from tnt_coffea.stats import (
+    ImpactRefusal,
+    LimitRefusal,
+    NuisanceImpact,
+    ScanPoint,
+    ScanResult,
+    counting_limit,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
@@ -106,6 +116,30 @@ def test_report_shows_impacts_where_the_signal_is_uncertain(contents):
     plots = {plot.name: plot for plot in all_plots(shown)}
     assert "signal_width, +5.0 and -4.0 events" in plots["impacts-tnt"].alt
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tmp_path):
+    refusals = {"before": ImpactRefusal("no minimum"), "tnt": ImpactRefusal("too few events")}
+    result = replace(contents.result, impacts=refusals)
+    shown = replace(contents, result=result, hists={}, views=EventViews(), histories=())
+    page = unescape(write_report(tmp_path / "report.html", shown)[0].read_text())
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(results_table(result))
+    text = console.export_text()
+    for note in (
+        "no impacts on the signal, none: no minimum",
+        f"no impacts on the signal, {set_name('tnt')}: too few events",
+    ):
+        assert note in text
+        assert note in page
+    found = summary(result)
+    rows = {row.selection: row for row in found.rows if row.test == "bump hunt"}
+    for selection, reason in (("none", "no minimum"), (set_name("tnt"), "too few events")):
+        own = [found.notes[number - 1] for number in rows[selection].notes]
+        assert [note for note in own if "impacts" in note] == [
+            f"no impacts on the signal, {selection}: {reason}"
+        ]
+    assert not [plot for plot in all_plots(shown) if plot.name.startswith("impacts")]
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -76,7 +76,9 @@ def fit(
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
     if config.fit.limit.enabled:
         limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
-    impacts = {name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items()}
+    impacts = {
+        name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items() if hunt.nuisances
+    }
     result = SearchResult(
         before=hunts.pop(_BEFORE),
         after=hunts,
@@ -85,7 +87,7 @@ def fit(
         limit_bands={name: fits.band(tested[name], name, scans[name]) for name in scans}
         if limits
         else {},
-        impacts={name: found for name, found in impacts.items() if found},
+        impacts=impacts,
         abcd={name: fits.abcd(h, x[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
@@ -140,18 +142,15 @@ class _Fits:
 
     def impacts(
         self, channels: Any, hunt: stats.BumpHuntResult
-    ) -> tuple[stats.NuisanceImpact, ...]:
-        """Return impacts on a hunt's signal where its shape is uncertain and they exist."""
+    ) -> tuple[stats.NuisanceImpact, ...] | stats.ImpactRefusal:
         from tnt_coffea import stats
 
-        if not hunt.nuisances:
-            return ()
         # The hunt may have chosen its own lower edge.
         settings = self.common | {"fit_range": hunt.fit_range, "family": hunt.family}
         try:
             return stats.nuisance_impacts(channels, mass=hunt.mass, **settings)
-        except FitError:
-            return ()
+        except FitError as error:
+            return stats.ImpactRefusal(str(error))
 
     def limit(
         self, channels: Any, name: str, hunt: stats.BumpHuntResult

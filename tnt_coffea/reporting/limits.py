@@ -9,6 +9,7 @@ from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts
 from tnt_coffea.reporting.wording import set_name, with_article
 from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.bumps.impacts import ImpactRefusal
 from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult
 
 __all__ = ["LimitRow", "impact_plots", "limit_plots", "limit_rows"]
@@ -101,6 +102,8 @@ def limit_plots(result: SearchResult) -> Iterator[Plot]:
 def impact_plots(result: SearchResult) -> Iterator[Plot]:
     """Yield a figure of the nuisance parameters of every bump hunt that has some."""
     for name, rows in result.impacts.items():
+        if isinstance(rows, ImpactRefusal):  # among the notes of the tests
+            continue
         chosen = _chosen(name)
         largest = max(rows, key=lambda row: max(abs(row.up), abs(row.down)))
         yield Plot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tnt_coffea.config import SearchConfig
@@ -12,6 +12,7 @@ from tnt_coffea.reporting.limits import LimitRow, limit_rows
 from tnt_coffea.reporting.single_events import AnomalousEvent
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact
 from tnt_coffea.stats.bumps.results import BumpHuntResult
 from tnt_coffea.stats.regions.results import AbcdRefusal, AbcdResult
 
@@ -116,8 +117,11 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     kept = "" if config is None else percent(config.fit.bump.efficiency)
     passed = "" if config is None else percent(config.fit.abcd.efficiency)
     rows = [
-        _bump_row("none", "100 %", result.before, notes),
-        *(_bump_row(set_name(name), kept, test, notes) for name, test in result.after.items()),
+        _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
+        *(
+            _bump_row(set_name(name), kept, test, result.impacts.get(name), notes)
+            for name, test in result.after.items()
+        ),
         *(_abcd_row(set_name(name), passed, test, notes) for name, test in result.abcd.items()),
     ]
     limits = [
@@ -206,8 +210,17 @@ def _point_texts(point: WorkingPoint) -> dict[str, str]:
     }
 
 
-def _bump_row(selection: str, kept: str, found: BumpHuntResult, notes: list[str]) -> SummaryRow:
+def _bump_row(
+    selection: str,
+    kept: str,
+    found: BumpHuntResult,
+    impacts: Sequence[NuisanceImpact] | ImpactRefusal | None,
+    notes: list[str],
+) -> SummaryRow:
     digits = 0 if found.mu_uncertainty >= 10 else 1
+    texts = list(found.notes)
+    if isinstance(impacts, ImpactRefusal):
+        texts.append(f"no impacts on the signal, {selection}: {impacts.reason}")
     return SummaryRow(
         test="bump hunt",
         selection=selection,
@@ -216,7 +229,7 @@ def _bump_row(selection: str, kept: str, found: BumpHuntResult, notes: list[str]
         p_value=p_text(found.p_value),
         signal=f"{found.mu_hat:.{digits}f} ± {found.mu_uncertainty:.{digits}f}",
         calibration=_calibration(found),
-        notes=_numbered(found.notes, notes),
+        notes=_numbered(texts, notes),
     )
 
 

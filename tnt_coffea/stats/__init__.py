@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tnt_coffea.stats.bumps.bump_hunter import BumpHunterResult, bump_hunter_check
 from tnt_coffea.stats.bumps.combination import FoldCombination, fold_combination
-from tnt_coffea.stats.bumps.impacts import NuisanceImpact, nuisance_impacts
+from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact, nuisance_impacts
 from tnt_coffea.stats.bumps.masked_window import WindowResult, masked_window_test
 from tnt_coffea.stats.bumps.resonance import bump_hunt
 from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
@@ -46,6 +46,7 @@ __all__ = [
     "ClosureScan",
     "FoldCombination",
     "GrossVitells",
+    "ImpactRefusal",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",

@@ -19,7 +19,7 @@ from tnt_coffea.stats.fitting.newton import solved
 from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.records import Record
 
-__all__ = ["NuisanceImpact", "nuisance_impacts"]
+__all__ = ["ImpactRefusal", "NuisanceImpact", "nuisance_impacts"]
 
 Array = NDArray[np.float64]
 
@@ -48,6 +48,17 @@ class NuisanceImpact(Record):
     down: float
     before_up: float | None = None
     before_down: float | None = None
+
+
+@dataclass(frozen=True)
+class ImpactRefusal(Record):
+    """Why there are no impacts: a fit that they need has no minimum."""
+
+    reason: str
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"impacts on the signal: refused\n  {self.reason}"
 
 
 def nuisance_impacts(
