@@ -8,6 +8,10 @@ event is scored out of fold; a study that was stopped goes on where it was. Figu
 trainings and their bands over seeds are in `OUT/methods-NETWORK-SIZE-SHARE.json`, with what
 is needed to repeat them. Truth decides nothing here but the figures, and the methods marked
 with it.
+
+`--unseen` names a signal-free file of which the last events, in none of the cells, are scored
+by the same taggers: the correlation of the two scores and the spectrum in m_jj as an analysis
+would find them on events that had no part in any training.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.reporting import MethodFigures, compare
-from tnt_coffea.reporting.comparison import band
+from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
+from tnt_coffea.reporting.sculpting import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import cross_validate, method_of
@@ -87,33 +92,29 @@ ALL = VARIANTS | AUTOENCODERS
 SHOWN = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "improvement_0.01", "pearson")
 
 
-def mixed(background: Path, signal: Path, events: int, share: float, path: Path) -> None:
-    """Write the first background events and as many of the first signal events as the share asks.
+def copied(parts: Sequence[tuple[Path, slice]], path: Path) -> None:
+    """Write some events of some files into one, in the same layout.
 
     Parameters
     ----------
-    background, signal
-        Files of `tnt-coffea generate`.
-    events
-        Background events.
-    share
-        Signal over all events.
+    parts
+        Files of `tnt-coffea generate`, and which of their events.
     path
-        What is written, in the same layout.
+        What is written.
     """
-    wanted = round(events * share / (1 - share))
+    chosen = []
+    for source, which in parts:
+        with h5py.File(source) as file:
+            (name,) = (key for key, item in file.items() if isinstance(item, h5py.Dataset))
+            wanted = which.stop or -which.start
+            if len(file[name]) < wanted:
+                msg = f"{source}: {len(file[name])} events, {wanted} are wanted"
+                raise SystemExit(msg)
+            # h5py knows no negative start.
+            chosen.append(file[name][slice(*which.indices(len(file[name])))])
     with written(path) as partial, h5py.File(partial, "w") as out:
-        parts = []
-        for source, n in ((background, events), (signal, wanted)):
-            with h5py.File(source) as file:
-                (name,) = (key for key, item in file.items() if isinstance(item, h5py.Dataset))
-                if len(file[name]) < n:
-                    msg = f"{source}: {len(file[name])} events, {n} are wanted"
-                    raise SystemExit(msg)
-                parts.append(file[name][:n])
-        out.create_dataset(
-            name, data=np.concatenate(parts), chunks=(256, parts[0].shape[1]), **hdf5plugin.Blosc()
-        )
+        chunks = (256, chosen[0].shape[1])
+        out.create_dataset(name, data=np.concatenate(chosen), chunks=chunks, **hdf5plugin.Blosc())
 
 
 def configured(
@@ -150,11 +151,33 @@ def trained(
 
 
 def figures(sample: Any, made: TaggerSet, config: SearchConfig) -> MethodFigures:
-    """Return the figures of one tagger set against truth, out of fold."""
-    search = config.search
-    ranks = made.calibrated(sample, search.fit_range, ()).ranks(sample)
+    """Return the figures of one tagger set with quantile map against truth, out of fold."""
+    search, ranks = config.search, made.ranks(sample)
     found = compare(sample, {"one": {"one": ranks}}, search.window, search.fit_range)
     return found.methods["one"]["one"]
+
+
+def background_alone(sample: Any, made: TaggerSet, config: SearchConfig) -> dict[str, Any]:
+    """Return correlation and sculpting of signal-free events.
+
+    Parameters
+    ----------
+    sample
+        Events that no tagger was trained on; each is scored by the taggers of its own fold.
+    made
+        Tagger set with the quantile map of the events it was trained for.
+    config
+        Its `search.fit_range` is looked at.
+    """
+    search = config.search.fit_range
+    use = (sample.m_jj >= search.low) & (sample.m_jj < search.high)
+    ranks, m_jj = made.ranks(sample).select(use), sample.m_jj[use]
+    found: dict[str, Any] = {"events": int(use.sum())}
+    if made.scopes != ("event",):
+        found["dependence"] = asdict(dependence(ranks.heavy, ranks.light))
+    shares = [share for share in EFFICIENCIES if share < 1]
+    found["sculpting"] = [asdict(sculpting(share, ranks.both, m_jj)) for share in shares]
+    return found
 
 
 def row(found: MethodFigures, seconds: float) -> dict[str, Any]:
@@ -201,6 +224,8 @@ def main() -> None:
     parser.add_argument("--order", choices=("mass", "random"), default="mass")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="trees")
     parser.add_argument("--only", nargs="+", choices=sorted(ALL), default=list(VARIANTS))
+    parser.add_argument("--unseen", type=Path, help="signal-free file, its last events")
+    parser.add_argument("--unseen-events", type=int, default=100_000)
     parser.add_argument("--executor", default="iterative")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -210,11 +235,28 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     events = folder / "events.h5"
     if not events.exists():
-        mixed(arguments.background, arguments.signal, arguments.events, arguments.share, events)
+        n_signal = round(arguments.events * arguments.share / (1 - arguments.share))
+        copied(
+            [
+                (arguments.background, slice(arguments.events)),
+                (arguments.signal, slice(n_signal)),
+            ],
+            events,
+        )
     resources = Resources(executor=arguments.executor, workers=arguments.workers, progress=False)
-    jets = SkimSettings(jets=JetSettings(order=arguments.order))
-    made = skim(Fileset.from_paths({"data": [events]}), SearchConfig(skim=jets), out=folder)
+    plain = SearchConfig(skim=SkimSettings(jets=JetSettings(order=arguments.order)))
+    made = skim(Fileset.from_paths({"data": [events]}), plain, out=folder)
     sample = made.sample(truth=True)
+    unseen = None
+    if arguments.unseen:
+        last = folder.parent / f"unseen-{arguments.order}"
+        last.mkdir(exist_ok=True)
+        if not (last / "events.h5").exists():
+            copied([(arguments.unseen, slice(-arguments.unseen_events, None))], last / "events.h5")
+        unseen = skim(Fileset.from_paths({"data": [last / "events.h5"]}), plain, out=last).sample()
+        if np.isin(unseen.event_id, sample.event_id).any():
+            msg = f"{arguments.unseen}: its last events are among those trained on"
+            raise SystemExit(msg)
     classifier, kind = NETWORKS[arguments.network], arguments.network
     if arguments.features:
         classifier = classifier.model_copy(update={"features": tuple(arguments.features)})
@@ -233,14 +275,19 @@ def main() -> None:
     for seed in arguments.seeds:
         for name in arguments.only:
             rows = done["methods"].setdefault(name, {"trainings": {}, "bands": {}})
-            if str(seed) in rows["trainings"]:
+            found = rows["trainings"].get(str(seed), {})
+            if found and (unseen is None or "unseen" in found):
                 continue
             started = time.perf_counter()
             config = configured(seed, classifier, arguments.members, ALL[name])
             tagger_set = trained(paths, config, resources, folder / "taggers")
             seconds = time.perf_counter() - started
-            found = figures(sample, tagger_set, config)
-            rows["trainings"][str(seed)] = row(found, seconds)
+            tagger_set = tagger_set.calibrated(sample, config.search.fit_range, ())
+            if not found:
+                found = row(figures(sample, tagger_set, config), seconds)
+            if unseen is not None:
+                found["unseen"] = background_alone(unseen, tagger_set, config)
+            rows["trainings"][str(seed)] = found
             rows["bands"] = bands(rows["trainings"])
             record.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
         Console(width=140).print(table(done["methods"]))

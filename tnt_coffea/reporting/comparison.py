@@ -27,6 +27,7 @@ __all__ = [
     "MethodFigures",
     "band",
     "compare",
+    "dependence",
     "method_figures",
 ]
 
@@ -263,9 +264,9 @@ def method_figures(
         for name, (score, rows) in choices.items()
     }
     background = in_fit & ~signal
-    dependence = None
+    found = None
     if not np.array_equal(ranks.heavy[in_fit], ranks.light[in_fit]):
-        dependence = _dependence(ranks.heavy[background], ranks.light[background])
+        found = dependence(ranks.heavy[background], ranks.light[background])
     return MethodFigures(
         rocs=rocs,
         signal_kept={name: _kept(roc, _LOOSE) for name, roc in rocs.items()},
@@ -278,7 +279,7 @@ def method_figures(
             for efficiency in EFFICIENCIES
             if efficiency < 1
         ),
-        dependence=dependence,
+        dependence=found,
     )
 
 
@@ -296,7 +297,14 @@ def _improvement(efficiency: float, score: Float64Array, signal: BoolArray) -> I
     return Improvement(efficiency, eps_signal / float(np.sqrt(eps_background)), uncertainty)
 
 
-def _dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
+def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
+    """Return how far two jets' quantiles depend on each other.
+
+    Parameters
+    ----------
+    heavy, light
+        (event,) quantiles of background events.
+    """
     bins = np.linspace(0, 1, _GRID + 1)
     ranked = [np.argsort(np.argsort(q, kind="stable"), kind="stable") for q in (heavy, light)]
     table = np.histogram2d(heavy, light, (bins, bins))[0]
