@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +34,7 @@ from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting.roc import roc_curve
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.training import window_surplus
 
 TOP = 0.2
 SLOW = {"epochs": 100}
@@ -55,17 +55,6 @@ CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"patience": 10},
     ),
 }
-
-
-def window_surplus(m_jj: npt.NDArray[np.float64], ranks: Ranks, window: MassRange) -> float:
-    """Return the metric of one training; see the module's text."""
-    both = ranks.both > 1 - TOP
-    half = 0.5 * (window.high - window.low)
-    inside = (m_jj >= window.low) & (m_jj < window.high)
-    beside = ~inside & (m_jj >= window.low - half) & (m_jj < window.high + half)
-    n, m = int((both & inside).sum()), int((both & beside).sum())
-    scale = inside.sum() / beside.sum()
-    return float((n - m * scale) / np.sqrt(max(n + m * scale**2, 1.0)))
 
 
 def against_truth(sample: Any, ranks: Ranks, fit_range: MassRange) -> dict[str, float]:
@@ -124,7 +113,9 @@ def main() -> None:
             row: dict[str, Any] = {
                 "candidate": name,
                 "seed": seed,
-                "window_surplus": window_surplus(sample.m_jj, found.ranks(sample), search.window),
+                "window_surplus": window_surplus(
+                    sample.m_jj, found.ranks(sample).both > 1 - TOP, search.window
+                ),
                 "seconds": round(time.perf_counter() - started, 1),
             }
             if (sample.label > 0).any():

@@ -69,12 +69,15 @@ class Variant:
 
 
 PLAIN = {"mass_window": False}
+BESIDE = {"reweight": "mass", "reweight_beside": True}
 VARIANTS = {
     "autoencoder": Variant("autoencoder"),
     "TNT": Variant("tnt", PLAIN),
     "TNT, 2 iterations": Variant("tnt", {**PLAIN, "iterations": 2}),
     "TNT, reweighted in pT": Variant("tnt", {**PLAIN, "reweight": "pt"}),
+    "TNT, reweighted in mass": Variant("tnt", {**PLAIN, **BESIDE}),
     "TNT + m_jj": Variant("tnt"),
+    "TNT + m_jj, reweighted in mass": Variant("tnt", BESIDE),
     "CWoLa hunting, both jets": Variant("cwola"),
     "CWoLa hunting, per jet": Variant("cwola_per_jet"),
     "same jet": Variant("same_jet", PLAIN),

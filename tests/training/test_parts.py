@@ -21,6 +21,7 @@ from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.training.augmentation import augmented
 from tnt_coffea.training.classifiers import signal_efficiency
 from tnt_coffea.training.features import FeatureSet, Standardisation
+from tnt_coffea.training.purity import window_surplus
 from tnt_coffea.training.reweighting import ratio_weights
 from tnt_coffea.training.selection import Group, Selection
 from tnt_coffea.training.sparse import SparseImages
@@ -89,6 +90,39 @@ def test_reweighted_background_follows_the_signal_rich_jets():
     before = abs(values[~wanted].mean() - values[wanted].mean())
     after = abs(np.average(values[~wanted], weights=out[~wanted]) - values[wanted].mean())
     assert after < 0.25 * before or after < 0.05
+
+
+def test_ratios_measured_beside_the_window_leave_a_signal_alone():
+    n = 60000
+    inside = rng.random(n) < 0.2
+    wanted = rng.random(n) < 0.3
+    signal = inside & wanted & (rng.random(n) < 0.3)
+    # Background: wanted events are heavier, everywhere. Signal: a peak, in the window only.
+    values = np.where(signal, rng.normal(6, 0.1, n), rng.exponential(np.where(wanted, 2.0, 1.0)))
+    out = ratio_weights(values, np.ones(n), wanted, ~wanted, ~inside)
+    means = [np.average(values[part], weights=out[part]) for part in (~wanted, wanted & ~signal)]
+    assert means[0] == pytest.approx(means[1], rel=0.05)
+    peak = np.abs(values - 6) < 0.3
+    share = [
+        np.average(peak[part & inside], weights=out[part & inside]) for part in (wanted, ~wanted)
+    ]
+    assert share[0] > 4 * share[1]
+    nothing_to_measure = ratio_weights(values, np.ones(n), wanted, ~wanted, np.zeros(n, np.bool_))
+    assert (nothing_to_measure == 1).all()
+
+
+def test_surplus_in_a_window_needs_a_resonance_and_no_truth():
+    window = MassRange(low=3300, high=3700)
+    m_jj = rng.uniform(2600, 5000, (400, 5000))
+    found = [window_surplus(mass, rng.random(5000) < 0.2, window) for mass in m_jj]
+    assert abs(np.mean(found)) < 0.2
+    # The spread is that of binomial rather than Poisson counts.
+    assert np.std(found) == pytest.approx(np.sqrt(0.8), rel=0.15)
+    resonance = np.concatenate([m_jj[0], np.full(100, 3500.0)])
+    kept = rng.random(5100) < np.repeat([0.2, 0.6], [5000, 100])
+    purer = rng.random(5100) < np.repeat([0.05, 0.6], [5000, 100])
+    assert 1 < window_surplus(resonance, kept, window) < window_surplus(resonance, purer, window)
+    assert window_surplus([3500.0], np.array([True]), window) == 0
 
 
 def test_groups_have_their_shares_in_training_and_validation():

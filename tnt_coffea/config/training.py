@@ -89,13 +89,16 @@ class Reweighting(StrEnum):
 
     NONE = "none"
     PT = "pt"
+    MASS = "mass"
     M_JJ = "m_jj"
 
 
 class TntSettings(Grown):
     """Tag N' Train, arXiv:2002.12376, sections 2 and 4.1."""
 
-    LATER = frozenset({"classifier", "initial", "reweight", "soft_labels", "shared"})
+    LATER = frozenset(
+        {"classifier", "initial", "reweight", "reweight_beside", "soft_labels", "shared"}
+    )
 
     iterations: int = Field(1, ge=1, description="label-and-train rounds")
     signal_rich: tuple[Fraction, ...] = Field(
@@ -110,10 +113,20 @@ class TntSettings(Grown):
     classifier: ClassifierSettings = ClassifierSettings()
     initial: InitialSettings = InitialSettings()
     reweight: Reweighting = Field(
-        Reweighting.NONE, description="background-rich as signal-rich in none, pt, m_jj"
+        Reweighting.NONE, description="background-rich as signal-rich in none, pt, mass, m_jj"
+    )
+    reweight_beside: bool = Field(
+        False, description="as signal-rich is beside the window, where the signal has no part"
     )
     soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
     shared: bool = Field(False, description="one network for both jets")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.reweight_beside and self.reweight in {Reweighting.NONE, Reweighting.M_JJ}:
+            msg = f"reweight_beside says where to measure, reweight is {self.reweight}: pt or mass?"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:

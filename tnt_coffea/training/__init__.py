@@ -23,6 +23,7 @@ from tnt_coffea.training.labels import Labels, rich_labels, score_order
 from tnt_coffea.training.linear import PrincipalComponents, principal_components
 from tnt_coffea.training.methods import METHODS, Job, Method, method_of
 from tnt_coffea.training.networks import convolutional_autoencoder, jet_classifier
+from tnt_coffea.training.purity import window_surplus
 from tnt_coffea.training.reading import mapped_events
 from tnt_coffea.training.running import run_task
 from tnt_coffea.training.tasks import Outcome, Task
@@ -62,5 +63,6 @@ __all__ = [
     "seal",
     "split_plan",
     "training_costs",
+    "window_surplus",
     "windows_of",
 ]

@@ -29,10 +29,13 @@ class Labels:
         (event,) bool.
     background_rich
         (event,) bool, never true where `signal_rich` is.
+    tagged
+        (event,) bool: signal-rich but for the window.
     """
 
     signal_rich: BoolArray
     background_rich: BoolArray
+    tagged: BoolArray
 
 
 def score_order(
@@ -99,11 +102,12 @@ def rich_labels(
         )
         raise TrainingError(msg)
     n = len(order)
-    top = _mask(order[n - round(signal_rich * n) :], n)
+    tagged = _mask(order[n - round(signal_rich * n) :], n)
+    top = tagged
     if window is not None:
         mass = np.asarray(m_jj, dtype=np.float64)
-        top &= (mass >= window.low) & (mass < window.high)
-    return Labels(top, _mask(order[: round(background_rich * n)], n))
+        top = tagged & (mass >= window.low) & (mass < window.high)
+    return Labels(top, _mask(order[: round(background_rich * n)], n), tagged)
 
 
 def _mask(positions: npt.NDArray[np.int64], n: int) -> BoolArray:

@@ -103,7 +103,7 @@ class PureCwola(_WithTruth):
 
     def samples(self, job: Job) -> tuple[BoolArray, BoolArray]:
         """Return two disjoint random samples with TNT's numbers of signal and background."""
-        labels, _ = tnt_labels(job, OTHER_JET[job.scope])
+        labels, _ = tnt_labels(job, OTHER_JET[job.scope], job.window)
         draw = np.argsort(uniform(job.sample.event_id, job.seed, "mixed samples"), kind="stable")
         rich, poor = np.zeros((2, len(draw)), dtype=np.bool_)
         for truth in (0, 1):

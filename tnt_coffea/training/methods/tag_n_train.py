@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tnt_coffea.config import Initial, Reweighting, TrainSettings
+from tnt_coffea.config import Initial, MassRange, Reweighting, TrainSettings
+from tnt_coffea.events.skim import Sample
 from tnt_coffea.training import classifiers
+from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.inputs import ClassifierInputs
 from tnt_coffea.training.labellers import JETS, OTHER_JET, Jet
 from tnt_coffea.training.labels import Labels, rich_labels
@@ -36,6 +39,10 @@ class TagNTrain(Method):
         return settings.tnt.shared
 
     def has_window(self, settings: TrainSettings) -> bool:
+        """Return whether signal-rich events lie in it, or weights are measured beside it."""
+        return self.labels_in_window(settings) or settings.tnt.reweight_beside
+
+    def labels_in_window(self, settings: TrainSettings) -> bool:
         """Return whether it is TNT + m_jj."""
         return settings.tnt.mass_window
 
@@ -97,15 +104,21 @@ class TagNTrain(Method):
         return JETS if self.shared(settings) else (self.tags_with(scope),)
 
     def _selection(self, job: Job, jet: Jet) -> Selection:
-        labels, quantile = tnt_labels(job, self.tags_with(jet))
+        window = job.window if self.labels_in_window(job.settings) else None
+        labels, quantile = tnt_labels(job, self.tags_with(jet), window)
         settings, sample = job.settings.tnt, job.sample
         targets = quantile if settings.soft_labels else labels.signal_rich.astype(np.float64)
         weight = sample.weight
         if settings.reweight is not Reweighting.NONE:
-            # Of the right jet: the one that is trained on, event by event.
-            column = "m_jj" if settings.reweight is Reweighting.M_JJ else f"{jet}_pt"
+            wanted, measured = labels.signal_rich, None
+            if settings.reweight_beside:
+                wanted, measured = labels.tagged, ~job.in_window
             weight = ratio_weights(
-                sample.columns[column], weight, labels.signal_rich, labels.background_rich
+                _followed(sample, jet, settings.reweight),
+                weight,
+                wanted,
+                labels.background_rich,
+                measured,
             )
         return Selection(
             event_id=sample.event_id,
@@ -130,7 +143,7 @@ class SameJet(TagNTrain):
         """Return False: with one network for both jets the labels would be the other jet's."""
         return False
 
-    def has_window(self, settings: TrainSettings) -> bool:
+    def labels_in_window(self, settings: TrainSettings) -> bool:
         """Return False: a window would bring in what the jet does not know."""
         return False
 
@@ -139,7 +152,9 @@ class SameJet(TagNTrain):
         return "heavy" if scope == "heavy" else "light"
 
 
-def tnt_labels(job: Job, jet: Jet) -> tuple[Labels, np.ndarray[Any, np.dtype[np.float64]]]:
+def tnt_labels(
+    job: Job, jet: Jet, window: MassRange | None
+) -> tuple[Labels, np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the labels that one jet's taggers give, and the quantiles they come from.
 
     Parameters
@@ -148,13 +163,15 @@ def tnt_labels(job: Job, jet: Jet) -> tuple[Labels, np.ndarray[Any, np.dtype[np.
         The training.
     jet
         Whose taggers label.
+    window
+        Signal-rich events lie in it as well, if there is one.
 
     Returns
     -------
     Labels, (event,) quantile within the inner fold
     """
     settings, sample = job.settings.tnt, job.sample
-    signal_rich, background_rich = np.zeros((2, len(sample)), dtype=np.bool_)
+    signal_rich, background_rich, tagged = np.zeros((3, len(sample)), dtype=np.bool_)
     quantile = np.full(len(sample), 0.5)
     rich, poor = settings.shares(job.iteration)
     for ranking in job.rankings(jet):
@@ -164,9 +181,18 @@ def tnt_labels(job: Job, jet: Jet) -> tuple[Labels, np.ndarray[Any, np.dtype[np.
             sample.m_jj[rows],
             signal_rich=rich,
             background_rich=poor,
-            window=job.window,
+            window=window,
         )
+        tagged[rows] = labels.tagged
         signal_rich[rows] = labels.signal_rich
         background_rich[rows] = labels.background_rich
         quantile[rows] = ranking.quantile
-    return Labels(signal_rich, background_rich), quantile
+    return Labels(signal_rich, background_rich, tagged), quantile
+
+
+def _followed(sample: Sample, jet: Jet, reweight: Reweighting) -> npt.NDArray[Any]:
+    if reweight is Reweighting.M_JJ:
+        return sample.m_jj
+    # Of the right jet: the one that is trained on, event by event.
+    features = FeatureSet.of((reweight.value,), (jet,), sample)
+    return features.raw(sample, np.arange(len(sample)))[:, 0]
