@@ -50,7 +50,7 @@ from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
 from tnt_coffea.reporting.sculpting import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import cross_validate, method_of
+from tnt_coffea.training import assumptions, cross_validate, method_of, window_surplus
 
 NETWORKS = {
     "convolutional": ClassifierSettings(),
@@ -76,8 +76,10 @@ VARIANTS = {
     "TNT, 2 iterations": Variant("tnt", {**PLAIN, "iterations": 2}),
     "TNT, reweighted in pT": Variant("tnt", {**PLAIN, "reweight": "pt"}),
     "TNT, reweighted in mass": Variant("tnt", {**PLAIN, **BESIDE}),
+    "TNT, reweighted in mass, 2 iterations": Variant("tnt", {**PLAIN, **BESIDE, "iterations": 2}),
     "TNT + m_jj": Variant("tnt"),
     "TNT + m_jj, reweighted in mass": Variant("tnt", BESIDE),
+    "TNT + m_jj, reweighted in mass, 2 iterations": Variant("tnt", {**BESIDE, "iterations": 2}),
     "CWoLa hunting, both jets": Variant("cwola"),
     "CWoLa hunting, per jet": Variant("cwola_per_jet"),
     "same jet": Variant("same_jet", PLAIN),
@@ -181,6 +183,21 @@ def background_alone(sample: Any, made: TaggerSet, config: SearchConfig) -> dict
     shares = [share for share in EFFICIENCIES if share < 1]
     found["sculpting"] = [asdict(sculpting(share, ranks.both, m_jj)) for share in shares]
     return found
+
+
+def without_truth(sample: Any, made: TaggerSet, config: SearchConfig) -> dict[str, Any]:
+    """Return what can be known of a tagger set where no event has a label.
+
+    These may decide between settings: correlation and sculpting beside the window, and the
+    surplus in it of events with both jets in their top 10 %.
+    """
+    search = config.search
+    beside = assumptions(made, sample, search.window, search.fit_range)
+    return {
+        "correlation": beside.correlation,
+        "sculpting_p": beside.sculpting,
+        "surplus": window_surplus(sample.m_jj, made.ranks(sample).both > 0.9, search.window),
+    }
 
 
 def row(found: MethodFigures, seconds: float) -> dict[str, Any]:
@@ -288,6 +305,7 @@ def main() -> None:
             tagger_set = tagger_set.calibrated(sample, config.search.fit_range, ())
             if not found:
                 found = row(figures(sample, tagger_set, config), seconds)
+                found["without_truth"] = without_truth(sample, tagger_set, config)
             if unseen is not None:
                 found["unseen"] = background_alone(unseen, tagger_set, config)
             rows["trainings"][str(seed)] = found
