@@ -25,7 +25,7 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.errors import ConfigError, LeakError, TaggerError, TrainingError
 from tnt_coffea.events.identity import fold_of
-from tnt_coffea.events.skim import flat_columns
+from tnt_coffea.events.sample import flat_columns
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import METHODS, cross_validate, cross_validation_plans
 from tnt_coffea.training.folds import FoldPlan

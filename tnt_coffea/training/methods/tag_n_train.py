@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import Initial, MassRange, Reweighting, TrainSettings
-from tnt_coffea.events.skim import Sample
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import classifiers
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.inputs import ClassifierInputs
