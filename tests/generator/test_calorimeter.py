@@ -2,20 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
-from tnt_coffea.generator.calorimeter import ECAL, HCAL, Calorimeter, Deposits, energy_flow
+from tnt_coffea.generator.calorimeter import ECAL, HCAL, Calorimeter
 
 CALORIMETERS = pytest.mark.parametrize("calorimeter", [ECAL, HCAL], ids=["ecal", "hcal"])
-NONE = Deposits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-
-
-def deposits(
-    calorimeter: Calorimeter, energy: np.ndarray, eta: float, phi: float, sigma: float = 0.0
-) -> Deposits:
-    n = energy.size
-    tower = calorimeter.towers(np.full(n, eta), np.full(n, phi))
-    return Deposits(np.arange(n), tower, energy, np.full(n, sigma))
 
 
 @CALORIMETERS
@@ -46,6 +36,23 @@ def test_outside_of_the_acceptance_is_no_tower(calorimeter: Calorimeter) -> None
     np.testing.assert_array_equal(tower, -1)
 
 
+@CALORIMETERS
+def test_rows_are_those_of_a_search_among_the_edges(calorimeter: Calorimeter) -> None:
+    edges = calorimeter.eta_edges
+    at = np.concatenate([edges, np.nextafter(edges, -9), np.nextafter(edges, 9)])
+    eta = np.concatenate([at, np.random.default_rng(1).uniform(-5, 5, 20_000), [np.nan, np.inf]])
+    phi = np.random.default_rng(2).uniform(-9, 9, eta.size)
+    row = np.searchsorted(edges, eta, side="left") - 1
+    inside = (eta > -5) & (eta < 5)
+    towers = calorimeter.towers(eta, phi)
+    np.testing.assert_array_equal(towers >= 0, inside)
+    divisions = calorimeter.phi_divisions[row[inside]]
+    column = np.floor((phi[inside] + np.pi) / (2 * np.pi) * divisions).astype(int) % divisions
+    before = np.cumsum(calorimeter.phi_divisions) - calorimeter.phi_divisions
+    np.testing.assert_array_equal(towers[inside], before[row[inside]] + column)
+    np.testing.assert_array_equal(calorimeter.towers(eta[inside], phi[inside]), towers[inside])
+
+
 @pytest.mark.parametrize(
     ("calorimeter", "eta", "size_eta", "size_phi"),
     [
@@ -64,78 +71,3 @@ def test_granularity_is_the_card_s(
     low_eta, high_eta, low_phi, high_phi = calorimeter.edges(tower)
     assert high_eta - low_eta == pytest.approx(size_eta)
     assert high_phi - low_phi == pytest.approx(size_phi)
-
-
-@CALORIMETERS
-def test_energy_of_isolated_particles_is_right_on_average(calorimeter: Calorimeter) -> None:
-    n, energy = 5000, 100.0
-    flow = energy_flow(
-        calorimeter,
-        deposits(calorimeter, np.full(n, energy), 0.6, 1.0),
-        NONE,
-        np.random.default_rng(2),
-    )
-    sigma = float(calorimeter.resolution(np.array(0.609), np.array(energy)))
-    measured = flow.pt * np.cosh(flow.eta)
-    assert flow.event.size == n
-    assert measured.mean() == pytest.approx(energy, abs=4 * sigma / np.sqrt(n))
-    assert measured.std() == pytest.approx(sigma, rel=0.05)
-
-
-@CALORIMETERS
-def test_soft_deposits_stay_below_the_threshold(calorimeter: Calorimeter) -> None:
-    flow = energy_flow(
-        calorimeter,
-        deposits(calorimeter, np.full(500, 0.02), 4.0, 1.0),
-        NONE,
-        np.random.default_rng(2),
-    )
-    assert flow.event.size == 0
-
-
-def test_particles_in_one_tower_are_one_candidate() -> None:
-    tower = HCAL.towers(np.full(2, 0.04), np.full(2, 0.04))
-    truth = Deposits(np.zeros(2, np.int64), tower, np.full(2, 50.0), np.zeros(2))
-    flow = energy_flow(HCAL, truth, NONE, np.random.default_rng(2))
-    assert flow.pt.size == 1
-
-
-def test_a_perfect_track_explains_its_deposit() -> None:
-    n = 2000
-    energy = np.full(n, 100.0)
-    flow = energy_flow(
-        HCAL,
-        deposits(HCAL, energy, 0.6, 1.0),
-        deposits(HCAL, energy, 0.6, 1.0, sigma=1e-6),
-        np.random.default_rng(2),
-    )
-    # What is left is fluctuation: the tower's energy E exceeds 100 by sigma(E) from
-    # E = 117.27 on, where (E - 100)^2 = 0.05^2 E^2 + 1.5^2 E. E is log-normal.
-    spread = np.sqrt(np.log1p((0.05**2 * 100**2 + 1.5**2 * 100) / 100**2))
-    expected = norm.sf((np.log(1.1727) + spread**2 / 2) / spread)
-    error = np.sqrt(expected * (1 - expected) / n)
-    assert flow.event.size / n == pytest.approx(expected, abs=4 * error)
-    np.testing.assert_allclose(flow.track_scale, 1.0, atol=1e-6)
-
-
-def test_a_poor_track_is_corrected_towards_the_calorimeter() -> None:
-    n = 2000
-    measured = np.full(n, 300.0)
-    flow = energy_flow(
-        HCAL,
-        deposits(HCAL, np.full(n, 200.0), 0.6, 1.0),
-        deposits(HCAL, measured, 0.6, 1.0, sigma=150.0),
-        np.random.default_rng(2),
-    )
-    assert flow.event.size == 0
-    # Inverse-variance mean of 300 +- 150 and the tower's median energy.
-    variance = 0.05**2 * 200**2 + 1.5**2 * 200
-    median = 200 / np.sqrt(1 + variance / 200**2)
-    best = (variance * 300 + 150**2 * median) / (variance + 150**2)
-    assert np.median(flow.track_scale * measured) == pytest.approx(best, abs=2.0)
-
-
-def test_a_missed_track_becomes_neutral_energy() -> None:
-    truth = deposits(HCAL, np.full(300, 40.0), 0.6, 1.0)
-    flow = energy_flow(HCAL, truth, NONE, np.random.default_rng(2))
-    np.testing.assert_array_equal(np.sort(flow.event), np.arange(300))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 
@@ -87,6 +88,21 @@ def test_charges_are_those_of_pythia() -> None:
     expected = [pythia.particleData.charge(int(code)) for code in codes]
     assert Charges.known_to(pythia).of(codes).tolist() == expected
     assert expected[:4] == [-1.0, 1.0, 0.0, 1.0]
+
+
+def test_final_particles_are_those_with_a_positive_status() -> None:
+    pythia = started(process_named("qcd").lines(DATASETS["blackbox-3"].settings), 2, hook("qcd"))
+    charges = Charges.known_to(pythia)
+    batch = pythia.nextBatch(4, errorMode="skip")
+    particles, _ = final_state(batch, charges, ENERGY)
+    final = batch.prt[batch.prt.status > 0]
+    assert np.bincount(particles.event).tolist() == ak.num(final).tolist()
+    px, py, pz, e = (ak.to_numpy(ak.flatten(final.p[name])) for name in ("px", "py", "pz", "e"))
+    np.testing.assert_array_equal(particles.pdg_id, ak.to_numpy(ak.flatten(final.id)))
+    np.testing.assert_array_equal(particles.pt, np.hypot(px, py))
+    np.testing.assert_array_equal(particles.eta, np.arcsinh(pz / np.hypot(px, py)))
+    np.testing.assert_array_equal(particles.phi, np.arctan2(py, px))
+    np.testing.assert_array_equal(particles.energy, e)
 
 
 def test_an_event_that_lost_momentum_is_seen() -> None:

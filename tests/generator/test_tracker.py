@@ -13,6 +13,13 @@ def test_neutral_particles_fly_straight() -> None:
     np.testing.assert_allclose(ends[1], phi)
 
 
+def test_phi_goes_around_the_circle() -> None:
+    phi = np.array([-7.0, -np.pi, np.nextafter(-np.pi, -4), 0.0, np.pi, np.nextafter(np.pi, 0), 7])
+    ends = tracker.where_particles_end(np.ones(7), np.zeros(7), phi, np.zeros(7))[1]
+    np.testing.assert_array_equal(ends, (phi + np.pi) % (2 * np.pi) - np.pi)
+    assert np.all((ends >= -np.pi) & (ends <= np.pi))
+
+
 def test_hard_tracks_are_almost_straight() -> None:
     eta, phi = np.array([-2.0, -1.0, 0.0, 1.0]), np.array([-3.0, -1.0, 0.5, 2.9])
     ends = tracker.where_particles_end(np.full(4, 1e5), eta, phi, np.ones(4))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import awkward as ak
 import numpy as np
 import pytest
 
 from tnt_coffea.generator.detector import Candidates
 from tnt_coffea.generator.trigger import largest_possible_pt, leading_jet_pt, triggered
 
-pytest.importorskip("fastjet")
+fastjet = pytest.importorskip("fastjet")
 
 
 def events(seed: int, n: int = 300) -> Candidates:
@@ -29,6 +30,28 @@ def test_no_jet_passes_what_is_possible() -> None:
     # And it says something: below what one would get by adding up all candidates.
     whole = np.bincount(some.event, some.momenta[:, 0], some.counts.size)
     assert np.median(possible[whole > 0] / whole[whole > 0]) < 0.9
+
+
+def test_softer_jets_than_wanted_are_none() -> None:
+    some = events(3)
+    every, hard = leading_jet_pt(some), leading_jet_pt(some, 700.0)
+    np.testing.assert_array_equal(hard, np.where(every >= 700, every, 0))
+    assert 0.1 < np.mean(hard > 0) < 0.9
+    np.testing.assert_array_equal(leading_jet_pt(some, 1e6), 0)
+
+
+def test_jets_are_those_of_awkward_s_own_lists() -> None:
+    some = events(4, 60)
+    filled = some.counts > 0
+    pt, eta, phi = some.momenta.astype(np.float64).T
+    columns = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), pt * np.cosh(eta)
+    flat = ak.zip(dict(zip(("px", "py", "pz", "E"), columns, strict=True)))
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)
+    jets = fastjet.ClusterSequence(
+        ak.unflatten(flat, some.counts[filled]), definition
+    ).inclusive_jets()
+    expected = ak.max(np.hypot(jets.px, jets.py), axis=1)
+    np.testing.assert_array_equal(leading_jet_pt(some)[filled], ak.to_numpy(expected))
 
 
 def test_one_candidate_is_a_jet_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Calorimeters: towers, their resolution, and the energy that tracks do not explain.
+"""Calorimeters: towers and their resolution.
 
 The numbers are those of the CMS card of Delphes (`delphes_card_CMS.tcl`).
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.generator.tracker import log_normal
-
-__all__ = ["ECAL", "HCAL", "Calorimeter", "Deposits", "Flow", "energy_flow"]
+__all__ = ["ECAL", "HCAL", "Calorimeter"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
+
+# Equal steps in eta through the whole acceptance, each shorter than any tower.
+_CELLS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +44,31 @@ class Calorimeter:
     def towers(self, eta: Floats, phi: Floats) -> Integers:
         """Return the tower's number for each direction, -1 outside of the acceptance."""
         inside = (eta > self.eta_edges[0]) & (eta < self.eta_edges[-1])
-        row = np.searchsorted(self.eta_edges, np.where(inside, eta, 0.0), side="left") - 1
-        divisions = self.phi_divisions[row]
-        column = np.floor((phi + np.pi) / (2 * np.pi) * divisions).astype(np.int64) % divisions
-        return np.where(inside, self._first[row] + column, -1)
+        everywhere = bool(inside.all())
+        row = self._rows(eta if everywhere else np.where(inside, eta, 0.0))
+        divisions = self.phi_divisions.take(row)
+        column = np.floor((phi + np.pi) / (2 * np.pi) * divisions).astype(np.int64)
+        # Nearly none: a division of integers takes longer than all of the above.
+        around = np.flatnonzero((column < 0) | (column >= divisions))
+        column[around] %= divisions[around]
+        column += self._first.take(row)
+        return column if everywhere else np.where(inside, column, -1)
 
     def edges(self, tower: Integers) -> tuple[Floats, Floats, Floats, Floats]:
         """Return low eta, high eta, low phi and high phi of towers."""
-        row = self._row[tower]
-        step = 2 * np.pi / self.phi_divisions[row]
-        low_phi = -np.pi + (tower - self._first[row]) * step
-        return self.eta_edges[row], self.eta_edges[row + 1], low_phi, low_phi + step
+        row = self._row.take(tower)
+        step = self._step.take(row)
+        low_phi = -np.pi + (tower - self._first.take(row)) * step
+        return self.eta_edges.take(row), self.eta_edges.take(row + 1), low_phi, low_phi + step
+
+    def centres(self, tower: Integers) -> Floats:
+        """Return eta in the middle of towers."""
+        return self._centre.take(self._row.take(tower))
 
     def worsened(self, factor: float) -> Calorimeter:
         """Return the same grid with a resolution larger by a factor."""
+        if factor == 1:
+            return self
         own = self.resolution
         return replace(self, resolution=lambda eta, energy: factor * own(eta, energy))
 
@@ -72,6 +84,36 @@ class Calorimeter:
     @cached_property
     def _first(self) -> Integers:
         return np.concatenate([[0], np.cumsum(self.phi_divisions)[:-1]])
+
+    @cached_property
+    def _step(self) -> Floats:
+        return np.asarray(2 * np.pi / self.phi_divisions)
+
+    @cached_property
+    def _centre(self) -> Floats:
+        return np.asarray((self.eta_edges[:-1] + self.eta_edges[1:]) / 2)
+
+    def _rows(self, eta: Floats) -> Integers:
+        # What np.searchsorted(edges, eta, side="left") - 1 gives, without its many steps:
+        # the cells are too narrow for two edges, so that one comparison is left.
+        row = self._before.take(self._cell(eta))
+        row += eta > self.eta_edges.take(row + 1)
+        return row
+
+    def _cell(self, eta: Floats) -> Integers:
+        # Rounded or not, it never falls where eta rises: all that `_rows` needs.
+        low, high = self.eta_edges[[0, -1]]
+        cell: Integers = ((eta - low) * (_CELLS / (high - low))).astype(np.int64)
+        return cell
+
+    @cached_property
+    def _before(self) -> Integers:
+        # For each cell the last edge in the cells before it, which all eta in the cell exceed.
+        cells = self._cell(self.eta_edges)
+        if np.any(np.diff(cells) == 0):
+            msg = f"towers narrower than a {_CELLS}th of the acceptance: {self.eta_edges}"
+            raise ValueError(msg)
+        return np.searchsorted(cells, np.arange(_CELLS + 1), side="left") - 1
 
 
 def _ecal_resolution(eta: Floats, energy: Floats) -> Floats:
@@ -120,117 +162,3 @@ def _hcal() -> Calorimeter:
 
 ECAL = _ecal()
 HCAL = _hcal()
-
-
-@dataclass(frozen=True, eq=False)
-class Deposits:
-    """Energies that arrive at a calorimeter, or that tracks announce there.
-
-    Attributes
-    ----------
-    event : (deposit,) number of the event
-    tower : (deposit,) where they arrive, -1 outside of the acceptance
-    energy : (deposit,) GeV
-    sigma : (deposit,) uncertainty of a track's energy, GeV; zero for true deposits
-    """
-
-    event: npt.NDArray[Any]
-    tower: Integers
-    energy: Floats
-    sigma: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Flow:
-    """What a calorimeter adds to the tracks.
-
-    Attributes
-    ----------
-    event : (neutral,) number of the event
-    pt, eta, phi : (neutral,) excess over the tracks, GeV
-    track_scale : (track,) factor on the track's momentum
-    """
-
-    event: npt.NDArray[Any]
-    pt: Floats
-    eta: Floats
-    phi: Floats
-    track_scale: Floats
-
-
-def energy_flow(
-    calorimeter: Calorimeter, truth: Deposits, tracks: Deposits, rng: np.random.Generator
-) -> Flow:
-    """Return neutral candidates and corrected tracks, tower by tower.
-
-    A tower's energy is smeared and must pass the thresholds. What it holds
-    beyond its tracks becomes a neutral candidate if it is significant;
-    otherwise the tracks are scaled to the weighted mean of both measurements.
-    A candidate's direction is uniform within its tower.
-
-    Parameters
-    ----------
-    calorimeter
-        The grid and its resolution.
-    truth
-        True energies; those outside of the acceptance are lost.
-    tracks
-        Measured tracks that deposit here.
-    rng
-        Source of the random numbers.
-
-    Source: JHEP 02 (2014) 057, sections 3.2 and 3.3, with the rescaling of later Delphes versions.
-    """
-    hit, seen = truth.tower >= 0, tracks.tower >= 0
-    keys = np.concatenate(
-        [
-            truth.event[hit] * calorimeter.size + truth.tower[hit],
-            tracks.event[seen] * calorimeter.size + tracks.tower[seen],
-        ]
-    )
-    unique, index = np.unique(keys, return_inverse=True)
-    of_hit, of_track = np.split(index, [int(hit.sum())])
-    deposited = _sums(of_hit, truth.energy[hit], unique.size)
-    charged = _sums(of_track, tracks.energy[seen], unique.size)
-    variance = _sums(of_track, tracks.sigma[seen] ** 2, unique.size)
-
-    low_eta, high_eta, low_phi, high_phi = calorimeter.edges(unique % calorimeter.size)
-    centre = (low_eta + high_eta) / 2
-    energy = log_normal(deposited, calorimeter.resolution(centre, deposited), rng)
-    sigma = calorimeter.resolution(centre, energy)
-    quiet = (energy < calorimeter.energy_min) | (energy < calorimeter.significance_min * sigma)
-    energy = np.where(quiet, 0.0, energy)
-
-    excess = np.maximum(energy - charged, 0.0)
-    total_sigma = np.maximum(np.sqrt(variance + sigma**2), 1e-9)
-    neutral = excess > np.maximum(
-        calorimeter.energy_min, calorimeter.significance_min * total_sigma
-    )
-    scale = np.where(neutral, 1.0, _best_scale(charged, variance, energy, sigma**2))
-
-    eta = rng.uniform(low_eta, high_eta)
-    phi = rng.uniform(low_phi, high_phi)
-    track_scale = np.ones(tracks.energy.size)
-    track_scale[seen] = scale[of_track]
-    return Flow(
-        event=unique[neutral] // calorimeter.size,
-        pt=excess[neutral] / np.cosh(eta[neutral]),
-        eta=eta[neutral],
-        phi=phi[neutral],
-        track_scale=track_scale,
-    )
-
-
-def _sums(index: npt.NDArray[np.intp], values: Floats, size: int) -> Floats:
-    return np.bincount(index, values, size).astype(np.float64)
-
-
-def _best_scale(
-    charged: Floats, charged_variance: Floats, energy: Floats, variance: Floats
-) -> Floats:
-    # Inverse-variance mean over the tracks' sum, written without a division by
-    # a variance that may be zero.
-    total = charged_variance + variance
-    usable = (charged > 0) & (total > 0)
-    mean = (variance * charged + charged_variance * energy) / np.where(usable, total, 1.0)
-    return np.where(usable, mean / np.where(usable, charged, 1.0), 1.0)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from tnt_coffea.config import DetectorSettings
 from tnt_coffea.generator import tracker
-from tnt_coffea.generator.calorimeter import ECAL, HCAL, Deposits, energy_flow
+from tnt_coffea.generator.calorimeter import ECAL, HCAL
+from tnt_coffea.generator.particle_flow import Deposits, energy_flow
 
 __all__ = ["ETA_MAX", "MAX_CANDIDATES", "Candidates", "StableParticles", "hardest", "reconstruct"]
 
@@ -55,7 +56,11 @@ class StableParticles:
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> StableParticles:
         """Return the chosen particles."""
-        return StableParticles(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return self.at(np.flatnonzero(chosen))
+
+    def at(self, index: Integers) -> StableParticles:
+        """Return the particles at some places."""
+        return StableParticles(*(getattr(self, field.name).take(index) for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,8 @@ class Candidates:
 
     def where(self, events: npt.NDArray[np.bool_]) -> Candidates:
         """Return the candidates of the chosen events."""
-        return Candidates(self.counts[events], self.momenta[np.repeat(events, self.counts)])
+        chosen = np.flatnonzero(np.repeat(events, self.counts))
+        return Candidates(self.counts[events], self.momenta.take(chosen, axis=0))
 
     def cut(self, mantissa_bits: int) -> Candidates:
         """Return them with so many of the 23 mantissa bits of each number, the rest zero.
@@ -126,16 +132,18 @@ def reconstruct(
     eta, phi = tracker.where_particles_end(
         particles.pt, particles.eta, particles.phi, particles.charge
     )
-    kind = tracker.species(particles.pdg_id)
-    hadron = kind == tracker.Species.HADRON
-    charged = np.flatnonzero(particles.charge)
-    efficiency = tracker.tracking_efficiency(kind[charged], particles.pt[charged], eta[charged])
-    efficiency *= np.where(hadron[charged], variation.track_efficiency, 1.0)
-    found = np.zeros(code.size, np.bool_)
-    found[charged] = rng.random(code.size)[charged] < efficiency
-    track = particles.where(found)
-    resolution = tracker.momentum_resolution(kind[found], track.pt, eta[found])
-    resolution *= np.where(hadron[found], variation.track_resolution, 1.0)
+    # A number for each particle, of which those of the charged ones count.
+    lot = rng.random(code.size)
+    charged = np.flatnonzero(particles.charge != 0)
+    kind = tracker.species(code.take(charged))
+    charged_eta = eta.take(charged)
+    efficiency = tracker.tracking_efficiency(kind, particles.pt.take(charged), charged_eta)
+    efficiency *= np.array([variation.track_efficiency, 1.0, 1.0]).take(kind)
+    seen = np.flatnonzero(lot.take(charged) < efficiency)
+    found, kind = charged.take(seen), kind.take(seen)
+    track = particles.at(found)
+    resolution = tracker.momentum_resolution(kind, track.pt, charged_eta.take(seen))
+    resolution *= np.array([variation.track_resolution, 1.0, 1.0]).take(kind)
     resolution = np.minimum(resolution, 1.0)
     track_pt = tracker.log_normal(track.pt, resolution * track.pt, rng)
     track_energy = _energy(track, track_pt)
@@ -145,21 +153,22 @@ def reconstruct(
     neutral = []
     hcal = HCAL.worsened(variation.hcal_resolution)
     for calorimeter, fraction in ((ECAL, share), (hcal, np.where(code == _MUON, 0.0, 1 - share))):
-        at = fraction > 0
-        used = at[found]
-        tower = np.full(code.size, -1)
-        tower[at] = calorimeter.towers(eta[at], phi[at])
+        at, used = np.flatnonzero(fraction > 0), np.flatnonzero(fraction.take(found) > 0)
+        here = calorimeter.towers(eta.take(at), phi.take(at))
+        tower = np.empty(code.size, np.int64)
+        tower[at] = here
         truth = Deposits(
-            particles.event[at],
-            tower[at],
-            (particles.energy * fraction)[at],
-            np.zeros(int(at.sum())),
+            particles.event.take(at),
+            here,
+            particles.energy.take(at) * fraction.take(at),
+            np.zeros(at.size),
         )
+        energy = track_energy.take(used)
         announced = Deposits(
-            track.event[used],
-            tower[found][used],
-            track_energy[used],
-            (resolution * track_energy)[used],
+            track.event.take(used),
+            tower.take(found.take(used)),
+            energy,
+            resolution.take(used) * energy,
         )
         flow = energy_flow(calorimeter, truth, announced, rng)
         scale[used] = flow.track_scale
@@ -198,18 +207,21 @@ def _one_of(code: Integers, few: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 
 def _energy(track: StableParticles, pt: Floats) -> Floats:
     # The mass of the true particle is kept, as Delphes does.
-    true, measured = (np.square(value * np.cosh(track.eta)) for value in (track.pt, pt))
+    grown = np.cosh(track.eta)
+    true, measured = (np.square(value * grown) for value in (track.pt, pt))
     squared: Floats = np.maximum(np.square(track.energy) - true, 0.0) + measured
     return np.asarray(np.sqrt(squared))
 
 
 def _packed(parts: list[tuple[Any, ...]], n_events: int) -> Candidates:
-    event, pt, eta, phi = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    momenta = np.column_stack([pt, eta, phi]).astype(np.float32)
+    event = np.concatenate([part[0] for part in parts])
+    momenta = np.empty((event.size, 3), np.float32)
+    for column in range(3):
+        momenta[:, column] = np.concatenate([part[1 + column] for part in parts])
     # Rounding to float32 must not carry a candidate onto the edge of the acceptance.
     edge = np.nextafter(np.float32(ETA_MAX), np.float32(0))
     np.clip(momenta[:, 1], -edge, edge, out=momenta[:, 1])
-    kept = momenta[:, 0] > 0
-    event, momenta = event[kept].astype(np.int64), momenta[kept]
     order = np.argsort(event, kind="stable")
-    return Candidates(np.bincount(event, minlength=n_events), momenta[order])
+    order = order[momenta[:, 0].take(order) > 0]
+    event = event.take(order)
+    return Candidates(np.bincount(event, minlength=n_events), momenta.take(order, axis=0))

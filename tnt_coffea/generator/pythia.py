@@ -185,9 +185,10 @@ class Charges:
     def of(self, pdg_id: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return (particle,) charges."""
         # Most particles have one of few codes: look those up, and search for the rest.
-        near = np.abs(pdg_id) <= _NEAR
-        found: npt.NDArray[np.float64] = self._dense[np.where(near, pdg_id, 0) + _NEAR]
-        rest = np.flatnonzero(~near)
+        place = pdg_id + _NEAR
+        rest = np.flatnonzero((place < 0) | (place > 2 * _NEAR))
+        place[rest] = 0
+        found: npt.NDArray[np.float64] = self._dense.take(place)
         if rest.size:
             found[rest] = self.charges[np.searchsorted(self.codes, pdg_id[rest])]
         return found
@@ -216,15 +217,17 @@ def final_state(
 
     Source: PYTHIA's own check of an event, within `Check:epTolErr` of the energy.
     """
-    entries = batch.prt
-    counts = ak.to_numpy(ak.num(entries))
-    final = np.flatnonzero(ak.to_numpy(ak.flatten(entries.status)) > 0)
-    event = np.searchsorted(np.cumsum(counts), final, side="right")
+    counts = ak.to_numpy(ak.num(batch.prt))
+    entries = ak.flatten(batch.prt).layout
+    final = np.flatnonzero(entries.content("status").data > 0)
+    ends = np.searchsorted(final, np.cumsum(counts))
+    event = np.repeat(np.arange(counts.size), np.diff(ends, prepend=0))
+    momentum = entries.content("p")
     px, py, pz, e = (
-        ak.to_numpy(ak.flatten(entries.p[name]))[final].astype(np.float64, copy=False)
+        momentum.content(name).data.take(final).astype(np.float64, copy=False)
         for name in ("px", "py", "pz", "e")
     )
-    pdg_id = ak.to_numpy(ak.flatten(entries.id))[final].astype(np.int64)
+    pdg_id = entries.content("id").data.take(final).astype(np.int64)
     pt = np.hypot(px, py)
     conserved = np.ones(len(counts), np.bool_)
     for part, expected in ((px, 0.0), (py, 0.0), (pz, 0.0), (e, energy)):

@@ -43,8 +43,13 @@ class Species(IntEnum):
 
 
 # Card, modules *TrackingEfficiency. Rows: species. Columns: pT [GeV] in (0.1, 1], (1, 100], above.
-_EFFICIENCY_CENTRAL = np.array([[0.70, 0.95, 0.95], [0.73, 0.95, 0.99], [0.75, 0.99, 0.99]])
-_EFFICIENCY_FORWARD = np.array([[0.60, 0.85, 0.85], [0.50, 0.83, 0.90], [0.70, 0.98, 0.98]])
+# First the central ones, then the forward ones.
+_EFFICIENCY = np.array(
+    [
+        [[0.70, 0.95, 0.95], [0.73, 0.95, 0.99], [0.75, 0.99, 0.99]],
+        [[0.60, 0.85, 0.85], [0.50, 0.83, 0.90], [0.70, 0.98, 0.98]],
+    ]
+)
 _EFFICIENCY_PT = (1.0, 100.0)
 _EFFICIENCY_ETA = 1.5
 
@@ -94,9 +99,14 @@ def where_particles_end(
     Source: JHEP 02 (2014) 057, section 3.1.
     """
     eta_out, phi_out = eta.copy(), phi.copy()
-    bent = np.flatnonzero(charge)
-    eta_out[bent], phi_out[bent] = _helix_ends(pt[bent], eta[bent], phi[bent], charge[bent])
-    return eta_out, (phi_out + np.pi) % (2 * np.pi) - np.pi
+    bent = np.flatnonzero(charge != 0)
+    eta_out[bent], phi_out[bent] = _helix_ends(*(x.take(bent) for x in (pt, eta, phi, charge)))
+    phi_out += np.pi
+    # Few: a remainder takes ten times as long as a sum.
+    around = np.flatnonzero((phi_out < 0) | (phi_out >= 2 * np.pi))
+    phi_out[around] %= 2 * np.pi
+    phi_out -= np.pi
+    return eta_out, phi_out
 
 
 def _helix_ends(pt: Floats, eta: Floats, phi: Floats, charge: Floats) -> tuple[Floats, Floats]:
@@ -130,16 +140,18 @@ def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> 
         (particle,) pseudorapidity of the point where it leaves the tracker, as
         in Delphes: particles that curl up into an end cap are lost.
     """
-    column = _edges_below(_EFFICIENCY_PT, pt)
-    central = np.abs(eta) <= _EFFICIENCY_ETA
-    found = np.where(central, _EFFICIENCY_CENTRAL[kind, column], _EFFICIENCY_FORWARD[kind, column])
-    return np.where((pt > PT_MIN) & (np.abs(eta) <= ETA_MAX), found, 0.0)
+    away = np.abs(eta)
+    cell = 3 * kind + _edges_below(_EFFICIENCY_PT, pt)
+    cell += 9 * (away > _EFFICIENCY_ETA)
+    found: Floats = _EFFICIENCY.take(cell)
+    found[~((pt > PT_MIN) & (away <= ETA_MAX))] = 0.0
+    return found
 
 
 def momentum_resolution(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> Floats:
     """Return sigma(pT) / pT of tracks, at most 1; parameters as in `tracking_efficiency`."""
-    column = _edges_below(_RESOLUTION_ETA, np.abs(eta))
-    relative: Floats = np.hypot(_RESOLUTION_A[kind, column], _RESOLUTION_B[kind, column] * pt)
+    cell = 3 * kind + _edges_below(_RESOLUTION_ETA, np.abs(eta))
+    relative: Floats = np.hypot(_RESOLUTION_A.take(cell), _RESOLUTION_B.take(cell) * pt)
     return relative.clip(max=1.0)
 
 
@@ -162,7 +174,8 @@ def log_normal(mean: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
         Source of the random numbers.
     """
     positive = mean > 0
-    safe = np.where(positive, mean, 1.0)
+    everywhere = bool(positive.all())
+    safe = mean if everywhere else np.where(positive, mean, 1.0)
     spread = np.sqrt(np.log1p((sigma / safe) ** 2))
-    drawn = np.exp(np.log(safe) - spread**2 / 2 + spread * rng.standard_normal(mean.shape))
-    return np.where(positive, drawn, 0.0)
+    drawn: Floats = np.exp(np.log(safe) - spread**2 / 2 + spread * rng.standard_normal(mean.shape))
+    return drawn if everywhere else np.where(positive, drawn, 0.0)
