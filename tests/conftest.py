@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,6 +43,37 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("TNT_COFFEA_TEST_DATA does not name the folder with real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def on_a_terminal() -> Callable[..., tuple[str, str]]:
+    """Call the command with standard error on a terminal: what it prints, what the terminal shows.
+
+    With `whole` standard output goes to the terminal too.
+    """
+    if not hasattr(os, "openpty"):
+        pytest.skip("needs a pseudo-terminal")
+
+    def call(*words: object, whole: bool = False) -> tuple[str, str]:
+        terminal, end = os.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "tnt_coffea.cli", *map(str, words)],
+            stdout=end if whole else subprocess.PIPE,
+            stderr=end,
+            text=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        ) as process:
+            os.close(end)
+            shown = b""
+            with suppress(OSError):  # what a closed terminal gives instead of an end of file
+                while part := os.read(terminal, 4096):
+                    shown += part
+            printed, _ = process.communicate(timeout=60)
+        os.close(terminal)
+        assert process.returncode == 0, shown
+        return printed or "", shown.decode()
+
+    return call
 
 
 @pytest.fixture(scope="session")

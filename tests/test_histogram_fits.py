@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +70,14 @@ def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
     assert found["toys"] == 50
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_toys_are_shown_on_a_terminal(spectrum: Path, tmp_path: Path) -> None:
-    terminal, end = os.openpty()
+def test_toys_are_shown_on_a_terminal(
+    spectrum: Path, tmp_path: Path, on_a_terminal: Callable[..., tuple[str, str]]
+) -> None:
     words = ["fit", spectrum, "--method", "scan", *COMMON, "--masses", 3500, 4500, 500]
-    words += ["--toys", 110, "--out", tmp_path]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tnt_coffea.cli", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=end, text=True,
-    ) as process:  # fmt: skip
-        os.close(end)
-        shown = b""
-        with suppress(OSError):  # what a closed terminal gives instead of an end of file
-            while part := os.read(terminal, 4096):
-                shown += part
-        output, _ = process.communicate(timeout=60)
-    os.close(terminal)
-    assert process.returncode == 0
+    output, shown = on_a_terminal(*words, "--toys", 110, "--out", tmp_path)
     assert output.startswith("scan of 3 hypotheses")
-    assert b"110/110" in shown
-    assert b"toys/s" in shown
+    assert "110/110" in shown
+    assert "toys/s" in shown
 
 
 def test_nothing_is_shown_elsewhere_or_where_quiet_is_asked_for(

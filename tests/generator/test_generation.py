@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -161,6 +163,22 @@ def test_the_box_depends_on_neither_processes_nor_a_restart(tmp_path: Path) -> N
     pipeline.generate(config, out=tmp_path / "one", resources=alone)
     for name in ("events.h5", "key.json"):
         assert (one / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_terminal_shows_rate_and_time_left(
+    tmp_path: Path, on_a_terminal: Callable[..., tuple[str, str]]
+) -> None:
+    words = ["generate", "rnd-signal", "--set", "signal=12", "--set", "block=3", "--out", tmp_path]
+    _, shown = on_a_terminal(*words, "--executor", "iterative", whole=True)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    states = re.findall(r"Generating +\d+% \S+ (\d)/4 \[ [\d:]+ < (\S+) \| (\S+) +task/s \]", drawn)
+    assert [done for done, _, _ in states][:5] == ["0", "1", "2", "3", "4"]
+    # Two blocks are enough to know both.
+    _, left, rate = states[2]
+    assert re.fullmatch(r"0:\d\d:\d\d", left)
+    assert float(rate) > 0
+    assert states[-1][1] == "0:00:00"
+    assert "events.h5" in drawn
 
 
 def test_without_a_name_the_settings_decide(tmp_path: Path) -> None:
