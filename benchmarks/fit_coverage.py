@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea import seeds
 from tnt_coffea.products import Histograms
-from tnt_coffea.stats import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats import SpectrumFit, inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.bumps.trust import SPURIOUS_LIMIT, spurious_signal
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.families import FAMILIES
@@ -40,6 +40,7 @@ from tnt_coffea.stats.fitting.validity import why_not_asymptotic
 Array = NDArray[np.float64]
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
+FIT = SpectrumFit((EDGES[0], EDGES[-1]), bin_width=40.0)
 MASS, WIDTH = 3500.0, 120.0
 REGIMES = (50_000, 500, 50)
 LEVEL, THRESHOLD = 0.05, 1.6448536
@@ -85,7 +86,7 @@ def pools(folders: Sequence[Path]) -> dict[str, Array]:
     summed: dict[str, Array] = {}
 
     def add(name: str, spectrum: Any) -> None:
-        counts = rebinned(name, spectrum, (EDGES[0], EDGES[-1]), 40.0).counts
+        counts = rebinned(name, spectrum, FIT).counts
         summed[name] = summed.get(name, np.zeros(EDGES.size - 1)) + counts
 
     for folder in folders:
@@ -117,12 +118,16 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
     null = np.array([r.poisson(case.events * case.shape) for r in noise], dtype=float)
     strength = INJECTED_SIGMAS * _sigma(case, signal)
     injected = null + np.array([r.poisson(strength * signal) for r in noise], dtype=float)
-    outside = outside_signal(EDGES, MASS, WIDTH)
+    outside = outside_signal(EDGES, SignalShape(MASS, WIDTH))
     # Toys too empty for the smallest function are what a search refuses.
     usable = np.count_nonzero(null[:, outside], axis=1) >= case.orders[0]
     orders = np.zeros(toys, dtype=int)
     orders[usable] = chosen_orders(
-        "toys", EDGES, null[usable], outside, FAMILIES["dijet"], case.orders, 0.05
+        "toys",
+        EDGES,
+        null[usable],
+        outside,
+        replace(FIT, min_parameters=case.orders[0], max_parameters=case.orders[1]),
     )
     z, pull = np.full(toys, np.nan), np.full(toys, np.nan)
     good, good_pull = np.zeros(toys, dtype=bool), np.zeros(toys, dtype=bool)

@@ -29,19 +29,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.benchmarking.machine import Machine
-from tnt_coffea.stats import abcd, scan, upper_limit
+from tnt_coffea.stats import SpectrumFit, abcd, scan, upper_limit
 from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
 from tnt_coffea.stats.bumps.reported import pyhf_test
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.families import FAMILIES
-from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import Spectrum
 from tnt_coffea.stats.scans.hypotheses import hypothesis_tests, prepared_selection
 
 Array = NDArray[np.float64]
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
-FIT = {"width": 120.0, "fit_range": (2600.0, 7000.0)}
+WIDTH = 120.0
+FIT = SpectrumFit((EDGES[0], EDGES[-1]))
 MASSES = np.arange(3000.0, 5601.0, 100.0)
 REGIMES = (50_000, 5000, 500, 50)
 COUNTS = {"A": 130, "B": 1000, "C": 1000, "D": 10_000}
@@ -96,8 +96,8 @@ def scan_points(toys: int, pyhf_toys: int) -> Iterator[Row]:
     """Time the test of one mass in toys: fits without and with a signal."""
     for events in REGIMES:
         data = (Spectrum("all", EDGES, spectrum(events).values(), False),)
-        signal = SignalShape(3500.0, 120.0)
-        chosen = prepared_selection("all", data, [signal], "dijet", (3, 4), 0.05)
+        signal = FIT.signal(3500.0, WIDTH)
+        chosen = prepared_selection("all", data, [signal], FIT)
         counts = poisson.toy_counts(chosen.null, toys, np.random.default_rng(SEED))
         tests, wall, cpu = timed(lambda c=chosen, n=counts: hypothesis_tests(c, n), 3)
         failed = int(np.sum(~tests[0].converged))
@@ -126,17 +126,16 @@ def with_pyhf(chosen: Any, counts: Sequence[Array], toys: int) -> Array:
 def scans(toys: int) -> Iterator[Row]:
     """Time the global p-value of a scan, and pyBumpHunter on the same spectrum."""
     histogram = spectrum(5000)
-    found, wall, cpu = timed(lambda: scan(histogram, masses=MASSES, toys=toys, seed=1, **FIT))
+    found, wall, cpu = timed(
+        lambda: scan(histogram, masses=MASSES, width=WIDTH, fit=FIT, toys=toys, seed=1)
+    )
     yield Row(
         f"scan of {len(MASSES)} masses, {toys} toys, 5,000 events", wall, cpu, "s",
         f"global p = {found.p_global:.3g}", 120.0,
     )  # fmt: skip
     if importlib.util.find_spec("pyBumpHunter") is None:
         return
-    fit_range = FIT["fit_range"]
-    peer, wall, cpu = timed(
-        lambda: bump_hunter_check(histogram, fit_range=fit_range, toys=toys, seed=1)
-    )
+    peer, wall, cpu = timed(lambda: bump_hunter_check(histogram, fit=FIT, toys=toys, seed=1))
     yield Row(
         f"pyBumpHunter, {toys} pseudo-experiments, same spectrum, background exact", wall, cpu,
         "s", f"global p = {peer.p_global:.3g}",
@@ -150,7 +149,7 @@ def limits() -> Iterator[Row]:
         kind = "" if toys is None else ", formulae only"
         histogram = spectrum(events)
         found, wall, cpu = timed(
-            lambda h=histogram, n=toys: upper_limit(h, mass=3500.0, toys=n, **FIT)
+            lambda h=histogram, n=toys: upper_limit(h, mass=3500.0, width=WIDTH, fit=FIT, toys=n)
         )
         yield Row(
             f"CLs limit and band, {events:,} events{kind}", wall, cpu, "s",

@@ -250,7 +250,10 @@ def test_family_of_the_how_to_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     spectrum = hist.Hist.new.Reg(110, 2600, 7000, name="m_jj").Double()
     spectrum[...] = np.random.default_rng(1).poisson(expected * 50_000 / expected.sum())
     result = stats.bump_hunt(
-        spectrum, mass=3500, width=120, fit_range=(2600, 7000), bin_width=40, family="ua2"
+        spectrum,
+        mass=3500,
+        width=120,
+        fit=stats.SpectrumFit((2600, 7000), bin_width=40, family="ua2"),
     )
     assert result.converged
     assert result.z < 3

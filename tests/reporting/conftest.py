@@ -115,8 +115,7 @@ def make_search(n_background=6000, n_signal=120, seed=3):
     fitted = {
         "mass": bump.mass,
         "width": bump.width,
-        "fit_range": (fit.low, fit.high),
-        "bin_width": 80.0,
+        "fit": stats.SpectrumFit((fit.low, fit.high), bin_width=80.0),
     }
     result = SearchResult(
         before=stats.bump_hunt(stats.inclusive_spectrum(hists["tnt"]), **fitted),

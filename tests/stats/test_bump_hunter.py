@@ -7,8 +7,10 @@ import pytest
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.bump_hunter import BumpHunterResult, bump_hunter_check
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
-RANGE = {"fit_range": (2600.0, 7000.0), "bin_width": 40.0, "toys": 100}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+RANGE = {"fit": FIT, "toys": 100}
 
 pytest.importorskip("pyBumpHunter", reason="pyBumpHunter is not installed")
 

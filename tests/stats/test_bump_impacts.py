@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyhf
 import pytest
@@ -10,18 +12,19 @@ from tnt_coffea.stats.bumps.impacts import nuisance_impacts
 from tnt_coffea.stats.fitting.channels import signal_model
 from tnt_coffea.stats.fitting.histfactory import numpy_backend
 from tnt_coffea.stats.fitting.modifiers import SHAPE_PARAMETERS, smooth_model
-from tnt_coffea.stats.fitting.signals import SignalShape, gaussian
+from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
-SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+UNCERTAIN = replace(FIT, width_uncertainty=0.15)
+SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 
 
 def test_impacts_are_those_of_refits_in_pyhf(toy_spectrum):
     histogram = toy_spectrum(5000, 200, 61)
-    rows = nuisance_impacts(histogram, width_uncertainty=0.15, **SETTINGS)
-    signal = SignalShape(3500.0, 120.0, width_uncertainty=0.15)
-    fixed = (SETTINGS["fit_range"], 80.0, "dijet", (3, 4), 0.05)
-    channels = signal_model(histogram, signal, *fixed).channels
+    rows = nuisance_impacts(histogram, **SETTINGS | {"fit": UNCERTAIN})
+    channels = signal_model(histogram, UNCERTAIN.signal(3500.0, 120.0), UNCERTAIN).channels
     model = smooth_model(channels, 1.0, 1000.0)
     data = [*channels[0].observed, *model.config.auxdata]
     places = [model.config.par_slice(SHAPE_PARAMETERS).start]
@@ -50,8 +53,8 @@ def test_impacts_are_those_of_refits_in_pyhf(toy_spectrum):
 
 def test_the_width_of_the_signal_moves_it_most_and_upwards(toy_spectrum):
     histogram = toy_spectrum(5000, 200, 61)
-    width, *others = nuisance_impacts(histogram, width_uncertainty=0.15, **SETTINGS)
-    hunted = bump_hunt(histogram, toys=0, width_uncertainty=0.15, **SETTINGS)
+    width, *others = nuisance_impacts(histogram, **SETTINGS | {"fit": UNCERTAIN})
+    hunted = bump_hunt(histogram, toys=0, **SETTINGS | {"fit": UNCERTAIN})
     assert width.name == "signal_width"
     assert width.pull == pytest.approx(hunted.nuisances[0][1], abs=1e-2)
     assert 0 < width.uncertainty < 1.2

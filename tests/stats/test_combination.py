@@ -11,8 +11,10 @@ from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import LogLinear
 from tnt_coffea.stats.fitting.poisson import Channel
 from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
-AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+AT_3500 = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 FOLDS, CATEGORIES, PER_CATEGORY = 10, 20, 300.0
 

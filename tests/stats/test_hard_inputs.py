@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,47 +15,49 @@ from tnt_coffea.stats import bump_hunt, nuisance_impacts, upper_limit
 from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
 from tnt_coffea.stats.bumps.masked_window import masked_window_test
 from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.scans.scanning import scan
 
-RANGE = {"fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
 
 def hunt(histogram):
-    return bump_hunt(histogram, mass=3500.0, width=120.0, **RANGE)
+    return bump_hunt(histogram, mass=3500.0, width=120.0, fit=FIT)
 
 
 def hunt_families(histogram):
     return bump_hunt(
-        histogram, mass=3500.0, width=120.0, envelope=("exponential", "bernstein"), **RANGE
+        histogram, mass=3500.0, width=120.0, envelope=("exponential", "bernstein"), fit=FIT
     )
 
 
 def scanned(histogram):
-    return scan(histogram, masses=[3400.0, 3500.0], width=120.0, toys=20, **RANGE)
+    return scan(histogram, masses=[3400.0, 3500.0], width=120.0, toys=20, fit=FIT)
 
 
 def window(histogram):
-    return masked_window_test(histogram, window=(3320.0, 3720.0), **RANGE)
+    return masked_window_test(histogram, window=(3320.0, 3720.0), fit=FIT)
 
 
 def hunter(histogram):
-    return bump_hunter_check(histogram, toys=20, **RANGE)
+    return bump_hunter_check(histogram, toys=20, fit=FIT)
 
 
 def limit(histogram):
-    return upper_limit(histogram, mass=3500.0, width=120.0, toys=0, **RANGE)
+    return upper_limit(histogram, mass=3500.0, width=120.0, toys=0, fit=FIT)
 
 
 def limit_with_toys(histogram):
-    return upper_limit(histogram, mass=3500.0, width=120.0, toys=30, **RANGE)
+    return upper_limit(histogram, mass=3500.0, width=120.0, toys=30, fit=FIT)
 
 
 def moving(histogram):
-    return bump_hunt(histogram, mass=3500.0, width=120.0, scale_uncertainty=0.01, **RANGE)
+    return bump_hunt(histogram, mass=3500.0, width=120.0, fit=replace(FIT, scale_uncertainty=0.01))
 
 
 def impacts(histogram):
-    found = nuisance_impacts(histogram, mass=3500.0, width=120.0, width_uncertainty=0.1, **RANGE)
+    uncertain = replace(FIT, width_uncertainty=0.1)
+    found = nuisance_impacts(histogram, mass=3500.0, width=120.0, fit=uncertain)
     return SimpleNamespace(to_dict=lambda: [impact.to_dict() for impact in found])
 
 
@@ -137,19 +140,19 @@ def test_negative_weights_that_leave_counts_positive_are_fitted_and_noted(toy_sp
 @pytest.mark.parametrize("mass", [2000.0, 2600.0, 7000.0, 9000.0])
 def test_signal_outside_the_range_is_refused(mass, toy_spectrum):
     with pytest.raises(FitError, match="outside the fit range"):
-        bump_hunt(toy_spectrum(800, 0, 92), mass=mass, width=120.0, **RANGE)
+        bump_hunt(toy_spectrum(800, 0, 92), mass=mass, width=120.0, fit=FIT)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -100.0, 0.0])
 def test_masses_and_widths_that_are_no_numbers_are_refused(wrong, toy_spectrum):
     with pytest.raises(FitError):
-        bump_hunt(toy_spectrum(800, 0, 93), mass=wrong, width=120.0, **RANGE)
+        bump_hunt(toy_spectrum(800, 0, 93), mass=wrong, width=120.0, fit=FIT)
     with pytest.raises(FitError):
-        bump_hunt(toy_spectrum(800, 0, 93), mass=3500.0, width=wrong, **RANGE)
+        bump_hunt(toy_spectrum(800, 0, 93), mass=3500.0, width=wrong, fit=FIT)
 
 
 def test_signal_at_the_very_edge_of_the_range_is_answered(toy_spectrum):
-    result = bump_hunt(toy_spectrum(800, 0, 94), mass=2620.0, width=120.0, **RANGE)
+    result = bump_hunt(toy_spectrum(800, 0, 94), mass=2620.0, width=120.0, fit=FIT)
     json.dumps(result.to_dict(), allow_nan=False)
     assert result.z >= 0
 
@@ -158,9 +161,7 @@ def test_signal_at_the_very_edge_of_the_range_is_answered(toy_spectrum):
 def test_sparse_and_lumpy_spectra_in_every_family(family, mass_histogram):
     counts = np.zeros(220)
     counts[[0, 7, 11, 30, 47, 90, 150, 219]] = [9, 4, 3, 2, 1, 1, 1, 1]
-    limits = {"min_parameters": 4 if family == "cubic" else 3}
-    result = bump_hunt(
-        mass_histogram(counts), mass=3500.0, width=120.0, family=family, **RANGE, **limits
-    )
+    fit = replace(FIT, family=family, min_parameters=4 if family == "cubic" else 3)
+    result = bump_hunt(mass_histogram(counts), mass=3500.0, width=120.0, fit=fit)
     json.dumps(result.to_dict(), allow_nan=False)
     assert result.z >= 0

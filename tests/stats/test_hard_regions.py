@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hist
 import numpy as np
@@ -24,13 +25,15 @@ from tnt_coffea.stats import (
     paper_significance,
     scan,
 )
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 pytestmark = pytest.mark.usefixtures("time_bound")
 
 X = {0: 0.7, 1: 0.75}
 FIT, WINDOW = (2600.0, 7000.0), (3300.0, 3700.0)
 EDGES = [0.0, 0.2, 0.4, 0.7, 0.75, 0.9, 1.0]
-SETTINGS = {"width": 120.0, "fit_range": FIT, "bin_width": 40.0}
+SPECTRUM = SpectrumFit(FIT, bin_width=40.0)
+SETTINGS = {"width": 120.0, "fit": SPECTRUM}
 
 
 def in_window(plane):
@@ -173,7 +176,8 @@ def scanned(histogram):
 
 
 def moving(histogram):
-    return scan(histogram, masses=[3400.0], scale_uncertainty=0.02, toys=5, **SETTINGS)
+    uncertain = replace(SPECTRUM, scale_uncertainty=0.02)
+    return scan(histogram, masses=[3400.0], width=120.0, fit=uncertain, toys=5)
 
 
 def workspace(histogram):
@@ -254,9 +258,8 @@ def test_window_of_too_few_events_is_left_out_and_said(toy_spectrum, mass_histog
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"toys": -1}, {"f_test": 2.0}, {"min_parameters": 5}, {"masses": [np.nan]},
-        {"masses": [3400.0, np.nan]}, {"masses": [-1.0]}, {"masses": []}, {"width": np.nan},
-        {"fit_range": (np.nan, 7000.0)},
+        {"toys": -1}, {"masses": [np.nan]}, {"masses": [3400.0, np.nan]}, {"masses": [-1.0]},
+        {"masses": []}, {"width": np.nan},
     ],
 )  # fmt: skip
 def test_settings_of_a_scan_that_are_no_numbers_are_refused(wrong, toy_spectrum):

@@ -8,18 +8,18 @@ import pyhf
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.channels import channel_models, signal_shares
+from tnt_coffea.stats.fitting.channels import signal_model
 from tnt_coffea.stats.fitting.histfactory import numpy_backend
 from tnt_coffea.stats.fitting.modifiers import smooth_model
-from tnt_coffea.stats.fitting.signals import SignalShape
-from tnt_coffea.stats.fitting.spectra import spectra
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.limits.asymptotics import AsymptoticCls
 from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
 from tnt_coffea.stats.limits.results import LimitResult, RetrainedLimit
 from tnt_coffea.stats.limits.upper import limit_band, upper_limit
 
-BAND = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
-SETTINGS = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+BAND = {"width": 120.0, "fit": FIT}
+SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 
 
 def test_nothing_seen_and_nothing_expected_is_three_events():
@@ -41,14 +41,12 @@ def test_counting_limit_solves_its_definition():
 def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
     histogram = toy_spectrum(1500, 0, 31)
     # Few bins, because pyhf takes a quarter of a second for each CLs.
-    settings = SETTINGS | {"bin_width": 220.0, "width": 250.0}
-    ours = upper_limit(histogram, toys=0, **settings)
+    fit = replace(FIT, bin_width=220.0)
+    ours = upper_limit(histogram, mass=3500.0, width=250.0, fit=fit, toys=0)
     assert ours.converged
     assert ours.cls == pytest.approx(0.05, abs=1e-4)
 
-    data = spectra(histogram, settings["fit_range"], 220.0)
-    signal = SignalShape(3500.0, 250.0)
-    models = channel_models(data, signal, signal_shares(("all",), None), "dijet", (3, 4), 0.05)
+    models = signal_model(histogram, fit.signal(3500.0, 250.0), fit).channels
     model = smooth_model(models, 1.0, 1000.0)
     counts = [*models[0].observed, *model.config.auxdata]
     with numpy_backend():
@@ -76,17 +74,10 @@ def test_limits_of_folds_with_equal_shares_are_as_strong_as_their_sum(toy_spectr
 
 def test_uncertain_signal_weakens_the_limit(toy_spectrum):
     histogram = toy_spectrum(3000, 0, 35)
-    models = [
-        channel_models(
-            spectra(histogram, SETTINGS["fit_range"], 80.0),
-            SignalShape(3500.0, 120.0, width_uncertainty=uncertainty),
-            {"all": 1.0},
-            "dijet",
-            (3, 3),
-            0.05,
-        )
-        for uncertainty in (0.0, 0.2)
+    fits = [
+        replace(FIT, max_parameters=3, width_uncertainty=uncertainty) for uncertainty in (0.0, 0.2)
     ]
+    models = [signal_model(histogram, fit.signal(3500.0, 120.0), fit).channels for fit in fits]
     sharp, blurred = (AsymptoticCls(channels).at(45.0).expected[2] for channels in models)
     assert blurred > sharp
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from tnt_coffea.stats.bumps.masked_window import (
     poisson_p_value,
     theta_q0,
 )
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
-WINDOW = {"window": (3300.0, 3700.0), "fit_range": (2600.0, 7000.0), "bin_width": 20.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=20.0)
+WINDOW = {"window": (3300.0, 3700.0), "fit": FIT}
 
 
 def test_equations_2_5_and_2_6():
@@ -66,7 +69,7 @@ def test_pull_of_the_interpolated_background_is_normal(falling_shape, mass_histo
     pulls, p = [], []
     for _ in range(60):
         histogram = mass_histogram(random.poisson(5000 * falling_shape).astype(float))
-        found = masked_window_test(histogram, **WINDOW, max_parameters=3)
+        found = masked_window_test(histogram, **WINDOW | {"fit": replace(FIT, max_parameters=3)})
         pulls.append((found.expected - 5000 * falling_shape[near].sum()) / found.uncertainty)
         p.append(found.p_poisson)
     assert abs(np.mean(pulls)) < 3 / np.sqrt(60)

@@ -12,6 +12,8 @@ from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.families import FAMILIES
 from tnt_coffea.stats.fitting.orders import chosen_orders, goodness_of_fit, outside_signal
 from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)
@@ -28,9 +30,10 @@ def three(falling_shape):
 
 def test_a_parameter_too_many_is_taken_as_often_as_the_test_says(three):
     counts = np.random.default_rng(1).poisson(50_000 * three, (1000, three.size)).astype(float)
-    outside = outside_signal(EDGES, 3500.0, 120.0)
+    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
     for f_test in (0.05, 0.2):
-        orders = chosen_orders("t", EDGES, counts, outside, FAMILIES["dijet"], (3, 4), f_test)
+        fit = SpectrumFit((EDGES[0], EDGES[-1]), f_test=f_test)
+        orders = chosen_orders("t", EDGES, counts, outside, fit)
         spread = 3 * np.sqrt(f_test * (1 - f_test) / len(counts))
         assert abs(np.mean(orders == 4) - f_test) < spread
 

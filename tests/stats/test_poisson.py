@@ -7,14 +7,15 @@ import pytest
 
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import LogLinear, dijet_function
-from tnt_coffea.stats.fitting.families import FAMILIES
 from tnt_coffea.stats.fitting.likelihood import Likelihood
 from tnt_coffea.stats.fitting.orders import chosen_background, chosen_orders, outside_signal
 from tnt_coffea.stats.fitting.poisson import Channel
 from tnt_coffea.stats.fitting.signals import SignalShape, Template, gaussian
 from tnt_coffea.stats.fitting.spectra import Spectrum
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
 
 def flat_background(expected):
@@ -182,8 +183,8 @@ def test_false_positive_rate_is_nominal(mean, events):
 def test_false_positive_rate_includes_the_choice_of_the_function(mean):
     toys = 3000
     counts = np.random.default_rng(11).poisson(1200 * mean, (toys, mean.size)).astype(float)
-    outside = outside_signal(EDGES, 3500.0, 120.0)
-    chosen = chosen_orders("all", EDGES, counts, outside, FAMILIES["dijet"], (3, 4), 0.05)
+    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
+    chosen = chosen_orders("all", EDGES, counts, outside, FIT)
     assert set(chosen) == {3, 4}
     z = np.zeros(toys)
     for order in (3, 4):
@@ -195,10 +196,10 @@ def test_false_positive_rate_includes_the_choice_of_the_function(mean):
 
 def test_order_is_the_same_alone_and_among_toys(mean):
     counts = np.random.default_rng(13).poisson(20_000 * mean, (20, mean.size)).astype(float)
-    outside = outside_signal(EDGES, 3500.0, 120.0)
-    together = chosen_orders("all", EDGES, counts, outside, FAMILIES["dijet"], (2, 4), 0.05)
+    signal, fit = SignalShape(3500.0, 120.0), replace(FIT, min_parameters=2)
+    together = chosen_orders("all", EDGES, counts, outside_signal(EDGES, signal), fit)
     for observed, order in zip(counts, together, strict=True):
-        alone = chosen_background(Spectrum("all", EDGES, observed, False), 3500, 120, 2, 4, 0.05)
+        alone = chosen_background(Spectrum("all", EDGES, observed, False), signal, fit)
         assert alone.parameters == order
 
 

@@ -20,6 +20,7 @@ from tnt_coffea.stats import (
     inclusive_spectrum,
     selected_spectrum,
 )
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 X = {0: 0.7, 1: 0.75}
 FIT, WINDOW = (2600.0, 7000.0), (3300.0, 3700.0)
@@ -82,7 +83,7 @@ def test_spectra_hold_the_events_above_both_thresholds(independent):
 
 def test_spectra_go_into_the_bump_hunt(independent):
     spectra = selected_spectrum(filled(independent), X)
-    result = bump_hunt(spectra, mass=3500, width=120, fit_range=(2600, 6000), bin_width=40)
+    result = bump_hunt(spectra, mass=3500, width=120, fit=SpectrumFit((2600, 6000), bin_width=40))
     assert result.converged, result.notes
     assert [c.name for c in result.channels] == ["fold-0", "fold-1"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hist
 import numpy as np
@@ -10,9 +11,12 @@ from scipy.stats import norm
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt
 from tnt_coffea.stats.bumps.resonance import gaussian
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
-AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+AT_3500 = {"mass": 3500.0, "width": 120.0, "fit": FIT}
+FROM_TWO = AT_3500 | {"fit": replace(FIT, min_parameters=2)}
 
 
 def test_signal_is_the_integral_of_a_gaussian():
@@ -52,10 +56,10 @@ def test_folds_share_the_signal(toy_spectrum):
 
 def test_shares_are_normalised_and_complete(toy_spectrum):
     folds = {"a": toy_spectrum(600, 40, 10), "b": toy_spectrum(600, 40, 11)}
-    result = bump_hunt(folds, shares={"a": 3, "b": 1}, **AT_3500)
+    result = bump_hunt(folds, **AT_3500 | {"fit": replace(FIT, shares={"a": 3, "b": 1})})
     assert [channel.share for channel in result.channels] == [0.75, 0.25]
     with pytest.raises(FitError, match="shares must give every channel"):
-        bump_hunt(folds, shares={"a": 1}, **AT_3500)
+        bump_hunt(folds, **AT_3500 | {"fit": replace(FIT, shares={"a": 1})})
 
 
 def test_order_of_the_channels_changes_nothing(toy_spectrum):
@@ -68,8 +72,8 @@ def test_order_of_the_channels_changes_nothing(toy_spectrum):
 
 
 def test_order_of_the_function_grows_with_the_data(falling_shape, mass_histogram):
-    few = bump_hunt(mass_histogram(60 * falling_shape), **AT_3500)
-    many = bump_hunt(mass_histogram(50_000 * falling_shape), **AT_3500)
+    few = bump_hunt(mass_histogram(60 * falling_shape), **FROM_TWO)
+    many = bump_hunt(mass_histogram(50_000 * falling_shape), **FROM_TWO)
     assert few.channels[0].parameters == 2
     assert many.channels[0].parameters > 2
 
@@ -88,10 +92,12 @@ def test_signal_does_not_choose_the_function(toy_spectrum):
 def test_goodness_of_fit_sees_a_wrong_shape(toy_spectrum):
     good = bump_hunt(toy_spectrum(20_000, 0, 9), **AT_3500)
     assert good.channels[0].goodness_of_fit > 0.01
-    wrong = bump_hunt(toy_spectrum(50_000, 0, 9), max_parameters=2, **AT_3500)
+    two = replace(FIT, min_parameters=2, max_parameters=2)
+    wrong = bump_hunt(toy_spectrum(50_000, 0, 9), **AT_3500 | {"fit": two})
     assert wrong.channels[0].goodness_of_fit < 0.01
     assert good.channels[0].goodness_calibration == "toys"
-    coarse = bump_hunt(toy_spectrum(50_000, 0, 9), **AT_3500 | {"fit_range": (2600.0, 4200.0)})
+    dense = replace(FIT, range=(2600.0, 4200.0))
+    coarse = bump_hunt(toy_spectrum(50_000, 0, 9), **AT_3500 | {"fit": dense})
     assert coarse.channels[0].goodness_calibration == "asymptotic"
 
 
@@ -114,14 +120,14 @@ def test_toys_calibrate_the_p_value(toy_spectrum):
     [
         (60, 10, {}, "toys"),
         (1200, 40, {}, "asymptotic"),
-        (1200, 80, {"scale_uncertainty": 0.01}, "toys"),
+        (1200, 80, {"fit": replace(FIT, scale_uncertainty=0.01)}, "toys"),
         (60, 10, {"null_chains": [0.5, 2.0, 7.0]}, "null chains"),
     ],
 )
 def test_toys_are_thrown_by_themselves_where_the_formula_fails(
     toy_spectrum, events, signal, change, calibration
 ):
-    result = bump_hunt(toy_spectrum(events, signal, 12), **AT_3500, **change)
+    result = bump_hunt(toy_spectrum(events, signal, 12), **AT_3500 | change)
     assert result.calibration == calibration
     assert (result.toys == 0) == (calibration == "asymptotic")
     assert result.z == pytest.approx(max(0.0, norm.isf(result.p_value)), abs=1e-6)
@@ -137,9 +143,9 @@ def test_no_excess_has_no_significance(falling_shape, mass_histogram):
 
 def test_weighted_toys_give_the_p_value_of_many_plain_ones(toy_spectrum):
     histogram = toy_spectrum(60, 16, 12)
-    weighted = bump_hunt(histogram, **AT_3500)
+    weighted = bump_hunt(histogram, **FROM_TWO)
     assert weighted.toys == 3000
-    plain = bump_hunt(histogram, toys=8000, **AT_3500)
+    plain = bump_hunt(histogram, toys=8000, **FROM_TWO)
     assert plain.toys == 8000
     apart = abs(weighted.p_value - plain.p_value)
     assert apart < 3 * np.hypot(weighted.p_uncertainty, plain.p_uncertainty)
@@ -148,7 +154,8 @@ def test_weighted_toys_give_the_p_value_of_many_plain_ones(toy_spectrum):
 
 def test_weighted_toys_give_the_asymptotic_p_value_where_that_holds(toy_spectrum):
     # A width that hardly moves asks for toys and leaves the formula right.
-    result = bump_hunt(toy_spectrum(20_000, 300, 5), width_uncertainty=1e-4, **AT_3500)
+    uncertain = replace(FIT, width_uncertainty=1e-4)
+    result = bump_hunt(toy_spectrum(20_000, 300, 5), **AT_3500 | {"fit": uncertain})
     assert result.calibration == "toys"
     assert result.z_asymptotic > 4.5
     assert result.z == pytest.approx(result.z_asymptotic, abs=0.15)
@@ -157,7 +164,7 @@ def test_weighted_toys_give_the_asymptotic_p_value_where_that_holds(toy_spectrum
 def test_wide_bins_and_weights_are_noted(toy_spectrum):
     histogram = toy_spectrum(2000, 0, 13)
     histogram.view().variance = 2 * histogram.view().value
-    result = bump_hunt(histogram, **AT_3500 | {"bin_width": 100.0})
+    result = bump_hunt(histogram, **AT_3500 | {"fit": replace(FIT, bin_width=100.0)})
     assert any("wider than half the signal" in note for note in result.notes)
     assert any("weighted" in note for note in result.notes)
 
@@ -172,15 +179,13 @@ def test_result_survives_json(toy_spectrum):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bin_width": 30.0}, "no whole number of bins"),
-        ({"bin_width": 10.0}, "not an edge"),
-        ({"fit_range": (2610.0, 7010.0)}, "not an edge"),
-        ({"fit_range": (7000.0, 2600.0)}, "outside the fit range"),
+        ({"fit": replace(FIT, bin_width=30.0)}, "no whole number of bins"),
+        ({"fit": replace(FIT, bin_width=10.0)}, "not an edge"),
+        ({"fit": replace(FIT, range=(2610.0, 7010.0))}, "not an edge"),
         ({"mass": 2500.0}, "outside the fit range"),
         ({"width": 0.0}, "width must be positive"),
-        ({"min_parameters": 1}, "2 <= min <= max <= 4"),
-        ({"f_test": 0.0}, "f_test must lie"),
-        ({"fit_range": (3300.0, 3700.0)}, "too few for a function"),
+        ({"toys": -1}, "0 toys or more"),
+        ({"fit": replace(FIT, range=(3300.0, 3700.0))}, "too few for a function"),
     ],
 )
 def test_bad_input_is_refused(toy_spectrum, change, message):

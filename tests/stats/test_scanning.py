@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from tnt_coffea.stats.bumps.resonance import bump_hunt
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import Spectrum, rebinned
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.scans.hypotheses import hypothesis_tests, prepared_selection
 from tnt_coffea.stats.scans.overlaps import SharedEvents
 from tnt_coffea.stats.scans.results import ScanResult
 from tnt_coffea.stats.scans.scanning import gross_vitells, scan
 
-SETTINGS = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+SETTINGS = {"width": 120.0, "fit": FIT}
 MASSES = np.arange(3000.0, 5601.0, 100.0)
 
 
@@ -35,7 +38,7 @@ def test_scan_point_is_the_bump_hunt_at_that_mass(toy_spectrum):
     histogram = toy_spectrum(2000, 60, 22)
     found = scan(histogram, masses=[3400.0, 3500.0], toys=0, **SETTINGS)
     for point in found.points:
-        alone = bump_hunt(histogram, mass=point.mass, min_parameters=3, **SETTINGS)
+        alone = bump_hunt(histogram, mass=point.mass, **SETTINGS)
         assert point.z == pytest.approx(alone.z, abs=1e-3)
         assert point.mu_hat == pytest.approx(alone.mu_hat, abs=0.05)
         assert point.mu_uncertainty == pytest.approx(alone.mu_uncertainty, rel=1e-3)
@@ -49,7 +52,7 @@ def test_global_p_value_of_background_is_uniform(falling_shape):
     mean = 2000 * falling_shape.reshape(-1, 2).sum(axis=1)
     data = (Spectrum("all", edges, mean, False),)
     signals = [SignalShape(mass, 120.0) for mass in MASSES[::2]]
-    chosen = prepared_selection("all", data, signals, "dijet", (3, 3), 0.05)
+    chosen = prepared_selection("all", data, signals, replace(FIT, max_parameters=3))
     maxima, observed = (
         np.max(
             [t.z for t in hypothesis_tests(chosen, poisson.toy_counts([mean], n, random))], axis=0
@@ -89,7 +92,7 @@ def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
     tight = random.poisson(400 * falling_shape).astype(float)
     loose = tight + random.poisson(600 * falling_shape)
     named = {"loose": mass_histogram(loose), "tight": mass_histogram(tight)}
-    counts = {n: rebinned(n, h, (2600.0, 7000.0), 40.0).counts for n, h in named.items()}
+    counts = {n: rebinned(n, h, FIT).counts for n, h in named.items()}
     overlap = SharedEvents.nested(counts)
     masses = MASSES[::4]
     with pytest.raises(FitError, match="which: give `overlap`"):
@@ -107,7 +110,7 @@ def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
 
 def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
     histogram = toy_spectrum(1000, 0, 40)
-    counts = rebinned("all", histogram, (2600.0, 7000.0), 40.0).counts
+    counts = rebinned("all", histogram, FIT).counts
     both = {"low": histogram, "high": histogram}
     names = tuple(both)
     same = SharedEvents(names, np.array([[True, True]]), counts[None])
@@ -129,7 +132,7 @@ def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
 
 def test_overlap_of_more_spectra_than_are_scanned_is_cut_down(toy_spectrum):
     named = {"low": toy_spectrum(900, 0, 41), "high": toy_spectrum(900, 0, 42)}
-    counts = [rebinned(n, h, (2600.0, 7000.0), 40.0).counts for n, h in named.items()]
+    counts = [rebinned(n, h, FIT).counts for n, h in named.items()]
     overlap = SharedEvents(
         ("low", "high", "other"),
         np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]], dtype=bool),

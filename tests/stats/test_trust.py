@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from tnt_coffea.stats.bumps.trust import (
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.families import FAMILIES
 from tnt_coffea.stats.fitting.poisson import Channel
-from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats.fitting.signals import SignalShape, gaussian
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
-AT_3500 = {"mass": 3500.0, "width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 40.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+AT_3500 = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 ENVELOPE = ("exponential", "power_law", "bernstein")
 
 
@@ -76,14 +79,15 @@ def test_control_sample_with_a_bump_is_flagged(toy_spectrum):
 
 
 def test_two_parameters_are_flagged_in_a_real_fit(toy_spectrum):
-    found = bump_hunt(toy_spectrum(20_000, 0, 73), max_parameters=2, **AT_3500)
+    two = replace(FIT, min_parameters=2, max_parameters=2)
+    found = bump_hunt(toy_spectrum(20_000, 0, 73), **AT_3500 | {"fit": two})
     assert not found.unbiased
     assert "FAILS" in found.summary()
 
 
 def test_envelope_is_never_more_significant_than_its_penalised_best(toy_spectrum):
     histogram = toy_spectrum(3000, 90, 74)
-    found = bump_hunt(histogram, envelope=ENVELOPE, min_parameters=3, **AT_3500)
+    found = bump_hunt(histogram, envelope=ENVELOPE, **AT_3500)
     assert found.converged, found.notes
     assert [f.family for f in found.envelope] == ["dijet", *ENVELOPE]
     best = min(found.envelope, key=lambda f: f.best)
@@ -92,7 +96,7 @@ def test_envelope_is_never_more_significant_than_its_penalised_best(toy_spectrum
     assert found.q0 == pytest.approx(2 * (null - best.best), abs=1e-3)
     assert found.z == pytest.approx(found.z_numpy, abs=1e-3)
     for family in found.envelope:
-        alone = bump_hunt(histogram, family=family.family, min_parameters=3, **AT_3500)
+        alone = bump_hunt(histogram, **AT_3500 | {"fit": FIT.with_family(family.family)})
         assert alone.z == pytest.approx(family.z, abs=1e-3)
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert BumpHuntResult.from_dict(json.loads(text)) == found
@@ -140,13 +144,13 @@ def test_lower_edge_is_the_first_that_fits(falling_shape, mass_histogram):
 
 def test_lower_edge_stays_above_the_trigger_and_leaves_a_sideband(toy_spectrum):
     histogram = toy_spectrum(5000, 0, 77)
-    common = {"mass": 3500.0, "width": 120.0, "upper": 7000.0, "bin_width": 40.0}
+    signal, fit = SignalShape(3500.0, 120.0), replace(FIT, range=(3000.0, 7000.0))
     with pytest.raises(FitError, match="none below 2600 GeV"):
-        chosen_lower_edge(histogram, candidates=[2500.0, 2600.0], **common)
+        chosen_lower_edge(histogram, signal, [2500.0, 2600.0], fit)
     with pytest.raises(FitError, match="no lower sideband"):
-        chosen_lower_edge(histogram, candidates=[3200.0], **common)
-    edge, tried = chosen_lower_edge(histogram, candidates=[2600.0, 2800.0], **common)
-    assert (edge, len(tried)) == (2600.0, 1)
+        chosen_lower_edge(histogram, signal, [3200.0], fit)
+    found, tried = chosen_lower_edge(histogram, signal, [2600.0, 2800.0], fit)
+    assert (found, len(tried)) == (FIT, 1)
 
 
 def test_interval_covers_the_signal(toy_spectrum):

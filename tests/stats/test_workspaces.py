@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyhf
 import pytest
@@ -11,11 +12,13 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt, counting_limit
 from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
 from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 # pyhf 0.7 validates with a class that jsonschema is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 
-SETTINGS = {"width": 120.0, "fit_range": (2600.0, 7000.0), "bin_width": 80.0}
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+SETTINGS = {"width": 120.0, "fit": FIT}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit,
     spectrum = toy_spectrum(events, signal, 51)
     values = json.loads(json.dumps(bump_workspace(spectrum, mass=3500.0, **SETTINGS)))
     pyhf.schema.validate(values, "workspace.json")
-    ours = bump_hunt(spectrum, mass=3500.0, min_parameters=3, **SETTINGS)
+    ours = bump_hunt(spectrum, mass=3500.0, **SETTINGS)
     assert ours.z > 2
     assert stock_z(pyhf.Workspace(values)) == pytest.approx(ours.z, rel=5e-3)
 
@@ -52,7 +55,7 @@ def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):
     values = bump_workspace(histogram, mass=3500.0, **SETTINGS)
     model, data = cabinetry.model_utils.model_and_data(values)
     found = cabinetry.fit.significance(model, data)
-    ours = bump_hunt(histogram, mass=3500.0, min_parameters=3, **SETTINGS)
+    ours = bump_hunt(histogram, mass=3500.0, **SETTINGS)
     assert found.observed_significance == pytest.approx(ours.z, rel=5e-3)
 
 
@@ -67,12 +70,14 @@ def test_patchset_has_one_mass_a_patch(histogram, minuit):
         (4000.0, 120.0),
     ]
     patched = pyhf.Workspace(patchset.apply(only, "mass_3500"))
-    ours = bump_hunt(histogram, mass=3500.0, min_parameters=3, **SETTINGS)
+    ours = bump_hunt(histogram, mass=3500.0, **SETTINGS)
     assert stock_z(patched) == pytest.approx(ours.z, rel=5e-3)
 
 
 def test_signal_uncertainties_are_in_the_workspace(histogram):
-    values = bump_workspace(histogram, mass=3500.0, width_uncertainty=0.1, **SETTINGS)
+    values = bump_workspace(
+        histogram, mass=3500.0, width=120.0, fit=replace(FIT, width_uncertainty=0.1)
+    )
     pyhf.schema.validate(values, "workspace.json")
     signal = values["channels"][0]["samples"][-1]
     kinds = {modifier["name"]: modifier["type"] for modifier in signal["modifiers"]}

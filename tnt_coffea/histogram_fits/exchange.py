@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,19 @@ def write_workspace(path: Path, stored: Stored, config: SearchConfig, result: An
     FitError
         A workspace cannot be made of these histograms.
     """
-    settings = pipeline.scan_settings(config)
+    bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
     if isinstance(result, stats.BumpHuntResult):
-        chosen = {"fit_range": result.fit_range, "family": result.family}
-        spectra = stored_spectra(stored, config.fit.bump.efficiency)
-        contents = {path: stats.bump_workspace(spectra, mass=result.mass, **settings | chosen)}
+        spectra = stored_spectra(stored, bump.efficiency)
+        hunted = replace(fit, range=result.fit_range).with_family(result.family)
+        workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
+        contents = {path: workspace}
     elif isinstance(result, stats.ScanResult):
         if len({point.selection for point in result.points}) > 1:
             msg = "a patchset is of one selection: scan one tagger set, without --nested"
             raise ConfigError(msg)
         masses = [point.mass for point in result.points]
-        spectra = stored_spectra(stored, config.fit.bump.efficiency)
-        workspace, patches = stats.mass_patchset(spectra, masses=masses, **settings)
+        spectra = stored_spectra(stored, bump.efficiency)
+        workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
         contents = {path: workspace, path.with_suffix(".patchset.json"): patches}
     else:
         msg = "--workspace is for bump hunts and scans: ABCD and limits have none to exchange"

@@ -97,26 +97,30 @@ def fit_histogram(
         return _abcd(_only(stored, method), config, options)
     if method is Method.SCAN:
         return _scan(stored, config, options)
-    bump, spectra = (
-        config.fit.bump,
-        stored_spectra(_only(stored, method), config.fit.bump.efficiency),
-    )
-    common = {"mass": bump.mass, "seed": config.seed, **pipeline.scan_settings(config)}
+    bump = config.fit.bump
+    spectra = stored_spectra(_only(stored, method), bump.efficiency)
+    fit = pipeline.spectrum_fit(config)
     if method is Method.BUMP:
         return stats.bump_hunt(
             spectra,
+            mass=bump.mass,
+            width=bump.width,
+            fit=fit,
+            seed=config.seed,
             toys=bump.toys if options.toys is None else options.toys,
             envelope=bump.envelope,
             lower_edges=bump.lower_edges,
             progress=options.progress,
-            **common,
         )
     return stats.upper_limit(
         spectra,
+        mass=bump.mass,
+        width=bump.width,
+        fit=fit,
+        seed=config.seed,
         toys=options.toys,
         efficiency=options.efficiency,
         luminosity=options.luminosity,
-        **common,
     )
 
 
@@ -146,8 +150,13 @@ def _scan(stored: Stored, config: SearchConfig, options: FitOptions) -> FitResul
             msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
             raise ConfigError(msg)
         spectra = {"data": stored_spectra(stored, config.fit.bump.efficiency)}
-        settings = pipeline.scan_settings(config)
-        return stats.scan(spectra, seed=config.seed, **chosen, **settings)
+        return stats.scan(
+            spectra,
+            width=config.fit.bump.width,
+            fit=pipeline.spectrum_fit(config),
+            seed=config.seed,
+            **chosen,
+        )
     efficiencies = sorted(stored.thresholds or {}, reverse=True) if options.nested else ()
     selections = {
         (f"{name} {efficiency:g}" if options.nested else name): (name, efficiency)

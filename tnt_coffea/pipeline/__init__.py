@@ -20,7 +20,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
+from tnt_coffea.pipeline.scans import scan, spectrum_fit, windows_by_method
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs
@@ -35,11 +35,11 @@ __all__ = [
     "references_beside",
     "report",
     "scan",
-    "scan_settings",
     "search",
     "search_stage",
     "skim",
     "skim_stage",
+    "spectrum_fit",
     "stage_seconds",
     "train",
     "train_stage",

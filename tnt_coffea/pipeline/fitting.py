@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
-from tnt_coffea.pipeline.folders import (
-    begun,
-)
-from tnt_coffea.pipeline.scans import scan, scan_settings, windows_by_method
+from tnt_coffea.pipeline.folders import begun
+from tnt_coffea.pipeline.scans import scan, spectrum_fit, windows_by_method
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
@@ -110,11 +108,6 @@ class _Fits:
 
     config: SearchConfig
 
-    @property
-    def common(self) -> dict[str, Any]:
-        """What all fits of a spectrum share."""
-        return scan_settings(self.config)
-
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         from tnt_coffea import stats
 
@@ -122,11 +115,12 @@ class _Fits:
         return stats.bump_hunt(
             channels,
             mass=bump.mass,
+            width=bump.width,
+            fit=spectrum_fit(self.config),
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
             envelope=bump.envelope,
             lower_edges=bump.lower_edges,
-            **self.common,
         )
 
     def scan(self, channels: Any, name: str) -> stats.ScanResult:
@@ -135,9 +129,10 @@ class _Fits:
         return stats.scan(
             {name: channels},
             masses=self.config.fit.scan.masses,
+            width=self.config.fit.bump.width,
+            fit=spectrum_fit(self.config),
             toys=self.config.fit.scan.toys,
             seed=seeds.integer(self.config.seed, "fit", "scan", name),
-            **self.common,
         )
 
     def impacts(
@@ -145,10 +140,13 @@ class _Fits:
     ) -> tuple[stats.NuisanceImpact, ...] | stats.ImpactRefusal:
         from tnt_coffea import stats
 
-        # The hunt may have chosen its own lower edge.
-        settings = self.common | {"fit_range": hunt.fit_range, "family": hunt.family}
         try:
-            return stats.nuisance_impacts(channels, mass=hunt.mass, **settings)
+            return stats.nuisance_impacts(
+                channels,
+                mass=hunt.mass,
+                width=hunt.width,
+                fit=self._as(hunt).with_family(hunt.family),
+            )
         except FitError as error:
             return stats.ImpactRefusal(str(error))
 
@@ -161,9 +159,10 @@ class _Fits:
             return stats.upper_limit(
                 channels,
                 mass=hunt.mass,
+                fit=self._as(hunt),
                 toys=self.config.fit.limit.toys,
                 seed=seeds.integer(self.config.seed, "fit", "limit", name),
-                **self._limited(name) | {"fit_range": hunt.fit_range},
+                **self._limited(name),
             )
         except FitError as error:
             # The p-values stand without it.
@@ -175,14 +174,19 @@ class _Fits:
         from tnt_coffea import stats
 
         masses = [point.mass for point in scan.points]
-        return stats.limit_band(channels, masses=masses, **self._limited(name))
+        fit = spectrum_fit(self.config)
+        return stats.limit_band(channels, masses=masses, fit=fit, **self._limited(name))
+
+    def _as(self, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:
+        """Return the fit of a hunt, which may have chosen its own lower edge."""
+        return replace(spectrum_fit(self.config), range=hunt.fit_range)
 
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
         efficiency = limit.efficiencies.get(name)
         luminosity = None if efficiency is None else limit.luminosity
         return {
-            **self.common,
+            "width": self.config.fit.bump.width,
             "level": limit.level,
             "efficiency": efficiency,
             "luminosity": luminosity,

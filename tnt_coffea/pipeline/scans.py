@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.products import Histograms
 
 if TYPE_CHECKING:
-    from tnt_coffea.stats import ScanResult
+    from tnt_coffea.stats import ScanResult, SpectrumFit
 
-__all__ = ["scan", "scan_settings", "windows_by_method"]
+__all__ = ["scan", "spectrum_fit", "windows_by_method"]
 
 
 def scan(
@@ -62,7 +62,7 @@ def scan(
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
         raise ConfigError(msg)
-    settings = scan_settings(config)
+    fit = spectrum_fit(config)
     spectra = {
         name: stats.selected_spectrum(
             histograms.hists[set_name], _thresholds(histograms, set_name, efficiency)
@@ -76,9 +76,7 @@ def scan(
             name: own.window for name, own in zip(selections, chosen, strict=True) if own.window
         }
         channels = next(iter(spectra.values()))
-        edges = rebinned(
-            "scan", next(iter(channels.values())), settings["fit_range"], settings["bin_width"]
-        ).edges
+        edges = rebinned("scan", next(iter(channels.values())), fit).edges
         overlap = histograms.coincidences.shared_events(selections, edges)
     elif len(selections) > 1:
         msg = (
@@ -89,30 +87,32 @@ def scan(
     return stats.scan(
         spectra,
         masses=masses,
+        width=config.fit.bump.width,
+        fit=fit,
         windows=windows if len(selections) > 1 else None,
         overlap=overlap if len(selections) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=config.seed if seed is None else seed,
         progress=progress,
-        **settings,
     )
 
 
-def scan_settings(config: SearchConfig) -> dict[str, Any]:
-    """Return what `stats.bump_hunt`, `scan` and `upper_limit` take alike from the settings."""
+def spectrum_fit(config: SearchConfig) -> SpectrumFit:
+    """Return how all spectra of a search are fitted: `search.fit_range` and `fit.bump`."""
+    from tnt_coffea.stats import SpectrumFit
+
     bump = config.fit.bump
-    return {
-        "width": bump.width,
-        "fit_range": (config.search.fit_range.low, config.search.fit_range.high),
-        "bin_width": bump.bin_width,
-        "family": bump.family,
-        "min_parameters": bump.min_parameters,
-        "max_parameters": bump.max_parameters,
-        "f_test": bump.f_test,
-        "shape": bump.shape,
-        "scale_uncertainty": bump.scale_uncertainty,
-        "width_uncertainty": bump.width_uncertainty,
-    }
+    return SpectrumFit(
+        (config.search.fit_range.low, config.search.fit_range.high),
+        bin_width=bump.bin_width,
+        family=bump.family,
+        min_parameters=bump.min_parameters,
+        max_parameters=bump.max_parameters,
+        f_test=bump.f_test,
+        shape=bump.shape,
+        scale_uncertainty=bump.scale_uncertainty,
+        width_uncertainty=bump.width_uncertainty,
+    )
 
 
 def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:

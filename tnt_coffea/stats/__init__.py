@@ -11,6 +11,7 @@ from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
 from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
 from tnt_coffea.stats.exchange.histogram_files import read_histogram, write_histogram
 from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
 from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult, RetrainedLimit
 from tnt_coffea.stats.limits.upper import limit_band, upper_limit
@@ -55,6 +56,7 @@ __all__ = [
     "ScanPoint",
     "ScanResult",
     "SharedEvents",
+    "SpectrumFit",
     "WindowResult",
     "abcd",
     "abcd_by_mass",

@@ -13,9 +13,9 @@ import numpy as np
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError, MissingExtraError
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.families import family_named
-from tnt_coffea.stats.fitting.orders import chosen_orders
+from tnt_coffea.stats.fitting.orders import chosen_function
 from tnt_coffea.stats.fitting.spectra import rebinned
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.records import Record
 
 __all__ = ["BumpHunterResult", "bump_hunter_check"]
@@ -66,13 +66,8 @@ class BumpHunterResult(Record):
 def bump_hunter_check(
     histogram: Any,
     *,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
+    fit: SpectrumFit,
     widths: tuple[int, int] = (2, 8),
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = 4,
-    f_test: float = 0.05,
     toys: int = 1000,
     seed: int = 1,
 ) -> BumpHunterResult:
@@ -82,8 +77,8 @@ def bump_hunter_check(
     ----------
     histogram
         `hist.Hist` in m_jj [GeV].
-    fit_range, bin_width, family, min_parameters, max_parameters, f_test
-        As for `bump_hunt`; all bins choose the function.
+    fit
+        Range, bins and background; all bins choose the function.
     widths
         Least and largest width of the interval, in bins.
     toys
@@ -106,19 +101,12 @@ def bump_hunter_check(
         peer = importlib.import_module(_PEER)
     except ImportError as error:
         raise MissingExtraError(_PEER, "crosscheck") from error
-    spectrum = rebinned("all", histogram, fit_range, bin_width)
+    spectrum = rebinned("all", histogram, fit)
     if not 1 <= widths[0] <= widths[1] < spectrum.counts.size or toys < 1:
         msg = f"widths must satisfy 1 <= least <= largest < bins, and toys be positive: {widths}"
         raise FitError(msg)
     everywhere = np.ones(spectrum.counts.size, dtype=bool)
-    chosen = family_named(family)
-    limits = (min_parameters, max_parameters)
-    order = int(
-        chosen_orders(
-            "all", spectrum.edges, spectrum.counts[None], everywhere, chosen, limits, f_test
-        )[0]
-    )
-    built = chosen.build(spectrum.edges, order, spectrum.counts, everywhere)
+    built = chosen_function(spectrum, everywhere, fit)
     fitted, _ = poisson.fitted_background(built, spectrum.counts)
     reference = fitted.expected(np.zeros(fitted.parameters))
     hunter = peer.BumpHunter1D(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.resonance import bump_hunt
 from tnt_coffea.stats.bumps.results import BumpHuntResult
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.records import Record
 
 __all__ = ["FoldCombination", "fold_combination"]
@@ -58,6 +59,9 @@ def fold_combination(
     folds: Mapping[str, Any],
     prequential: Mapping[str, Any] | None = None,
     *,
+    mass: float,
+    width: float,
+    fit: SpectrumFit,
     null_chains: Sequence[float] = (),
     **settings: Any,
 ) -> FoldCombination:
@@ -70,10 +74,12 @@ def fold_combination(
     prequential
         Spectra by fold in the order of training, each scored by taggers from the
         folds before it. The first fold, which none comes before, must not be there.
+    mass, width, fit
+        As for `bump_hunt`; the prequential folds have their part of `fit.shares`.
     null_chains
         q0 of the shared test on background-only chains with retraining.
     settings
-        Keyword arguments of `bump_hunt`.
+        Further keyword arguments of `bump_hunt`.
 
     Raises
     ------
@@ -88,13 +94,12 @@ def fold_combination(
                 f"{sorted(folds)}: the first fold has no folds before it and is not searched"
             )
             raise FitError(msg)
-    shared = bump_hunt(folds, null_chains=null_chains, **settings)
+    settings = {"mass": mass, "width": width, **settings}
+    shared = bump_hunt(folds, fit=fit, null_chains=null_chains, **settings)
     before = None
     if prequential is not None:
-        shares = settings.get("shares")
-        own = {k: v for k, v in settings.items() if k != "shares"}
-        if shares is not None:
-            own["shares"] = {name: shares[name] for name in prequential}
+        if fit.shares is not None:
+            fit = replace(fit, shares={name: fit.shares[name] for name in prequential})
         # Independent channels: nothing about the folds remains to be said.
-        before = bump_hunt(prequential, independent=True, **own)
+        before = bump_hunt(prequential, fit=fit, independent=True, **settings)
     return FoldCombination(shared, before, bool(len(null_chains)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.background import MAX_PARAMETERS
 from tnt_coffea.stats.fitting.channels import signal_model
 from tnt_coffea.stats.fitting.fits import Fits
 from tnt_coffea.stats.fitting.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.fitting.newton import solved
-from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.records import Record
 
 __all__ = ["ImpactRefusal", "NuisanceImpact", "nuisance_impacts"]
@@ -62,20 +61,7 @@ class ImpactRefusal(Record):
 
 
 def nuisance_impacts(
-    channels: Any,
-    *,
-    mass: float,
-    width: float,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = MAX_PARAMETERS,
-    f_test: float = 0.05,
-    shape: str = "gaussian",
-    scale_uncertainty: float = 0.0,
-    width_uncertainty: float = 0.0,
-    shares: Mapping[str, float] | None = None,
+    channels: Any, *, mass: float, width: float, fit: SpectrumFit
 ) -> tuple[NuisanceImpact, ...]:
     """Return every nuisance parameter's pull and its impact on the signal events, by refits.
 
@@ -86,8 +72,8 @@ def nuisance_impacts(
 
     Parameters
     ----------
-    channels, mass, width, fit_range, bin_width, family, min_parameters, max_parameters
-        As for `bump_hunt`, like f_test, shape, both uncertainties and shares.
+    channels, mass, width, fit
+        As for `bump_hunt`.
 
     Raises
     ------
@@ -95,13 +81,7 @@ def nuisance_impacts(
         The histograms do not suit the fit, or there are too few events under the signal
         for one of the fits to have a minimum.
     """
-    signal = SignalShape(
-        mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
-    )
-    limits = (min_parameters, max_parameters)
-    models = signal_model(
-        channels, signal, fit_range, bin_width, family, limits, f_test, shares
-    ).channels
+    models = signal_model(channels, fit.signal(mass, width), fit).channels
     counts = [model.observed[None] for model in models]
     start = poisson.discoveries(models, counts).best
     best = _checked(poisson.signal_fits(models, counts, start, signed=True), "the best fit")
@@ -111,8 +91,8 @@ def nuisance_impacts(
     names += [f"phi_{m.name}_{k}" for m in models for k in range(m.background.parameters)]
 
     def change(position: int, shift: float) -> float:
-        fit = _held(models, counts, best, position, shift)
-        return float(_checked(fit, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
+        found = _held(models, counts, best, position, shift)
+        return float(_checked(found, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
 
     values, found = best.parameters()[0], []
     for i, name in enumerate(names, start=1):

@@ -12,10 +12,10 @@ from scipy.special import gammainc, ndtr, ndtri, xlogy
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.families import family_named
-from tnt_coffea.stats.fitting.orders import chosen_orders, goodness_of_fit
+from tnt_coffea.stats.fitting.orders import chosen_function, goodness_of_fit
 from tnt_coffea.stats.fitting.poisson import Channel
 from tnt_coffea.stats.fitting.spectra import edge_index, rebinned
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.fitting.validity import LEAST_BACKGROUND
 from tnt_coffea.stats.records import Record
 
@@ -139,12 +139,7 @@ def masked_window_test(
     histogram: Any,
     *,
     window: tuple[float, float],
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = 4,
-    f_test: float = 0.05,
+    fit: SpectrumFit,
     seed: int = 1,
 ) -> WindowResult:
     """Count in a window, with the background from a fit to the bins beside it.
@@ -158,8 +153,8 @@ def masked_window_test(
         `hist.Hist` in m_jj [GeV].
     window
         Lower and upper edge of the window [GeV], edges of the bins of the fit.
-    fit_range, bin_width, family, min_parameters, max_parameters, f_test
-        As for `bump_hunt`.
+    fit
+        Range, bins and background; the bins beside the window choose the function.
     seed
         Root seed of the toys for the goodness of fit.
 
@@ -173,25 +168,18 @@ def masked_window_test(
     Andreassen, Nachman, Shih, arXiv:2001.05001, section II C; the Poisson test:
     Collins, Howe, Nachman, arXiv:1805.02664 and arXiv:1902.02634.
     """
-    spectrum = rebinned("window", histogram, fit_range, bin_width)
+    spectrum = rebinned("window", histogram, fit)
     first, last = (edge_index(spectrum.edges, edge, "window") for edge in window)
     if not 0 < first < last < len(spectrum.edges) - 1:
         msg = (
             f"the window {window[0]:g}-{window[1]:g} GeV needs a sideband on either side within "
-            f"{fit_range[0]:g}-{fit_range[1]:g} GeV"
+            f"{fit.range[0]:g}-{fit.range[1]:g} GeV"
         )
         raise FitError(msg)
     beside = np.ones(spectrum.counts.size, dtype=bool)
     beside[first:last] = False
-    chosen = family_named(family)
-    limits = (min_parameters, max_parameters)
-    order = int(
-        chosen_orders(
-            spectrum.name, spectrum.edges, spectrum.counts[None], beside, chosen, limits, f_test
-        )[0]
-    )
-    built = chosen.build(spectrum.edges, order, spectrum.counts, beside)
-    fitted, fit = poisson.fitted_background(built, spectrum.counts, beside)
+    built = chosen_function(spectrum, beside, fit)
+    fitted, at_best = poisson.fitted_background(built, spectrum.counts, beside)
     here = fitted.evaluated(np.zeros(fitted.parameters))
     n = float(spectrum.counts[first:last].sum())
     b = float(here.expected[first:last].sum())
@@ -212,7 +200,7 @@ def masked_window_test(
         notes.append(f"the background is known to +-{sigma:.1f} only: the fit extrapolates")
     return WindowResult(
         window=(float(window[0]), float(window[1])),
-        fit_range=(float(fit_range[0]), float(fit_range[1])),
+        fit_range=(float(fit.range[0]), float(fit.range[1])),
         observed=n,
         expected=b,
         uncertainty=sigma,
@@ -221,11 +209,11 @@ def masked_window_test(
         z=z,
         p_value=p_value,
         p_poisson=p_poisson,
-        family=family,
-        parameters=order,
+        family=fit.family,
+        parameters=fitted.parameters,
         goodness_of_fit=goodness[0],
         goodness_calibration=goodness[1],
-        converged=fit.converged,
+        converged=at_best.converged,
         notes=tuple(notes),
         calibration=calibration,
     )

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import Background
-from tnt_coffea.stats.fitting.families import FAMILIES, family_named
+from tnt_coffea.stats.fitting.families import FAMILIES
 from tnt_coffea.stats.fitting.likelihood import Channel
-from tnt_coffea.stats.fitting.orders import chosen_orders, goodness_of_fit, outside_signal
+from tnt_coffea.stats.fitting.orders import chosen_function, goodness_of_fit, outside_signal
+from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import Spectrum, spectra
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.records import Record
 
 __all__ = [
@@ -107,12 +109,9 @@ def spurious_signal(
 def spurious_signals(
     channels: Sequence[Channel],
     data: Sequence[Spectrum],
-    family: str,
-    mass: float,
-    width: float,
+    signal: SignalShape,
+    fit: SpectrumFit,
     sigma: float,
-    limits: tuple[int, int],
-    f_test: float,
     control: Mapping[str, Array] | None = None,
 ) -> tuple[SpuriousSignal, ...]:
     """Return the spurious signals on every other family's function and on a control sample.
@@ -124,10 +123,10 @@ def spurious_signals(
     """
     found = []
     for other in FAMILIES.values():
-        if other.name == family or other.reproduction_only:
+        if other.name == fit.family or other.reproduction_only:
             continue
         try:
-            truth = [_interpolated(s, other.name, mass, width, limits, f_test) for s in data]
+            truth = [_interpolated(s, signal, fit.with_family(other.name)) for s in data]
         except FitError:
             continue  # too few events for that family: it has nothing to say
         found.append(spurious_signal(channels, truth, other.name, sigma))
@@ -138,19 +137,14 @@ def spurious_signals(
 
 def chosen_lower_edge(
     channels: Any,
-    *,
-    mass: float,
-    width: float,
+    signal: SignalShape,
     candidates: Sequence[float],
-    upper: float,
-    bin_width: float | None = None,
-    family: str = "dijet",
-    limits: tuple[int, int] = (2, 4),
-    f_test: float = 0.05,
+    fit: SpectrumFit,
+    *,
     lowest: float = LOWEST_EDGE,
     seed: int = 1,
-) -> tuple[float, tuple[EdgeTrial, ...]]:
-    """Return the lowest edge from which the background fits, and what was tried.
+) -> tuple[SpectrumFit, tuple[EdgeTrial, ...]]:
+    """Return the fit from the lowest edge from which the background fits, and what was tried.
 
     Every channel is fitted outside mass +- 2 widths; the first edge, from below, with
     a goodness of fit of 5 % or more in all of them is taken.
@@ -159,14 +153,12 @@ def chosen_lower_edge(
     ----------
     channels
         As for `bump_hunt`.
-    mass, width
-        The signal, whose bins take no part [GeV].
+    signal
+        The signal, whose bins take no part.
     candidates
         Edges to try [GeV]; in steps that leave whole bins.
-    upper
-        Upper edge of the fit [GeV].
-    bin_width, family, limits, f_test
-        As for `bump_hunt`; `limits` are the fewest and most parameters.
+    fit
+        The fit, whose upper edge stays.
     lowest
         No edge below this is accepted: the trigger shapes the spectrum there [GeV].
     seed
@@ -184,52 +176,34 @@ def chosen_lower_edge(
             "where the trigger shapes the spectrum"
         )
         raise FitError(msg)
-    if edges[-1] > mass - 3 * width:
+    if edges[-1] > signal.mass - 3 * signal.width:
         msg = (
-            f"a lower edge of {edges[-1]:g} GeV leaves no lower sideband for a signal at {mass:g} "
-            f"GeV of width {width:g} GeV: stay below mass - 3 widths"
+            f"a lower edge of {edges[-1]:g} GeV leaves no lower sideband for a signal at "
+            f"{signal.mass:g} GeV of width {signal.width:g} GeV: stay below mass - 3 widths"
         )
         raise FitError(msg)
     tried = []
     for edge in edges:
-        data = spectra(channels, (edge, upper), bin_width)
-        least = min(_sideband_goodness(s, family, mass, width, limits, f_test, seed) for s in data)
+        from_edge = replace(fit, range=(edge, fit.range[1]))
+        data = spectra(channels, from_edge)
+        least = min(_sideband_goodness(s, signal, from_edge, seed) for s in data)
         tried.append(EdgeTrial(edge, least))
         if least >= _LEAST_GOODNESS:
-            return edge, tuple(tried)
+            return from_edge, tuple(tried)
     listed = ", ".join(f"{t.edge:g} GeV (p = {t.goodness_of_fit:.2g})" for t in tried)
     msg = f"the background fits from none of the lower edges {listed}: try another family"
     raise FitError(msg)
 
 
-def _interpolated(
-    spectrum: Spectrum,
-    family: str,
-    mass: float,
-    width: float,
-    limits: tuple[int, int],
-    f_test: float,
-) -> Array:
-    """Return a family's expectation from a fit outside the signal, shape (bins,)."""
-    fitted = _outside_fit(
-        spectrum, family, outside_signal(spectrum.edges, mass, width), limits, f_test
-    )
+def _interpolated(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> Array:
+    """Return the expectation from a fit outside the signal, shape (bins,)."""
+    fitted = _outside_fit(spectrum, outside_signal(spectrum.edges, signal), fit)
     return np.asarray(fitted.expected(np.zeros(fitted.parameters)))
 
 
-def _outside_fit(
-    spectrum: Spectrum,
-    family: str,
-    outside: NDArray[np.bool_],
-    limits: tuple[int, int],
-    f_test: float,
-) -> Background:
-    chosen, counts = family_named(family), spectrum.counts
-    order = chosen_orders(
-        spectrum.name, spectrum.edges, counts[None], outside, chosen, limits, f_test
-    )[0]
-    built = chosen.build(spectrum.edges, int(order), counts, outside)
-    return poisson.fitted_background(built, counts, outside)[0]
+def _outside_fit(spectrum: Spectrum, outside: NDArray[np.bool_], fit: SpectrumFit) -> Background:
+    built = chosen_function(spectrum, outside, fit)
+    return poisson.fitted_background(built, spectrum.counts, outside)[0]
 
 
 def _on_control(
@@ -254,16 +228,10 @@ def _on_control(
 
 
 def _sideband_goodness(
-    spectrum: Spectrum,
-    family: str,
-    mass: float,
-    width: float,
-    limits: tuple[int, int],
-    f_test: float,
-    seed: int,
+    spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit, seed: int
 ) -> float:
-    outside, counts = outside_signal(spectrum.edges, mass, width), spectrum.counts
-    fitted = _outside_fit(spectrum, family, outside, limits, f_test)
+    outside, counts = outside_signal(spectrum.edges, signal), spectrum.counts
+    fitted = _outside_fit(spectrum, outside, fit)
     seen = fitted.restricted(outside)
     channel = Channel(spectrum.name, counts[outside], np.zeros(int(outside.sum())), seen)
     return goodness_of_fit(channel, seen.expected(np.zeros(seen.parameters)), seed)[0]

@@ -11,7 +11,7 @@ samples are divided by their factor there, and mean nothing by themselves.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.background import MAX_PARAMETERS
 from tnt_coffea.stats.fitting.channels import SignalModel, signal_model
 from tnt_coffea.stats.fitting.likelihood import Channel
 from tnt_coffea.stats.fitting.signals import SignalShape, Template
 from tnt_coffea.stats.fitting.spectra import Spectrum
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 __all__ = ["bump_workspace", "mass_patchset"]
 
@@ -38,22 +38,7 @@ _MEASUREMENT = "bump hunt"
 _TINY = 1e-9
 
 
-def bump_workspace(
-    channels: Any,
-    *,
-    mass: float,
-    width: float,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = MAX_PARAMETERS,
-    f_test: float = 0.05,
-    shape: str = "gaussian",
-    scale_uncertainty: float = 0.0,
-    width_uncertainty: float = 0.0,
-    shares: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit) -> dict[str, Any]:
     """Return a bump hunt as a pyhf workspace, JSON values.
 
     At mu = 1 the signal is as many events as its uncertainty; the measurement's
@@ -61,20 +46,16 @@ def bump_workspace(
 
     Parameters
     ----------
-    channels, mass, width, fit_range, bin_width, family, min_parameters, max_parameters
-        As for `bump_hunt`, like f_test, shape, both uncertainties and shares.
+    channels, mass, width, fit
+        As for `bump_hunt`.
 
     Raises
     ------
     FitError
         The histograms do not suit the fit, or the mass lies outside it.
     """
-    signal = SignalShape(
-        mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
-    )
-    _check_inside([mass], fit_range)
-    limits = (min_parameters, max_parameters)
-    model = signal_model(channels, signal, fit_range, bin_width, family, limits, f_test, shares)
+    signal = fit.signal(mass, width)
+    model = signal_model(channels, signal, fit)
     scale = _scale(model.channels)
     workspace = _background_only(model.channels, scale)
     samples = _signal_samples(model, signal, scale)
@@ -88,15 +69,7 @@ def mass_patchset(
     *,
     masses: Sequence[float],
     width: float,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = MAX_PARAMETERS,
-    f_test: float = 0.05,
-    shape: str = "gaussian",
-    scale_uncertainty: float = 0.0,
-    width_uncertainty: float = 0.0,
+    fit: SpectrumFit,
     hepdata: str = "ins0000000",
     description: str = "Resonances on a smooth dijet background",
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -107,8 +80,8 @@ def mass_patchset(
 
     Parameters
     ----------
-    channels, width, fit_range, bin_width, family, min_parameters, max_parameters
-        As for `bump_hunt`, like f_test, shape and both uncertainties.
+    channels, width, fit
+        As for `bump_hunt`.
     masses
         Masses [GeV].
     hepdata
@@ -126,23 +99,13 @@ def mass_patchset(
     if len(masses) == 0 or len(set(masses)) != len(masses):
         msg = f"a patchset needs masses that differ, got {list(masses)}"
         raise FitError(msg)
-    signals = [
-        SignalShape(
-            float(mass),
-            width,
-            shape,
-            scale_uncertainty=scale_uncertainty,
-            width_uncertainty=width_uncertainty,
-        )
-        for mass in masses
-    ]
+    signals = [fit.signal(float(mass), width) for mass in masses]
     if re.fullmatch(r"ins\d{7}", hepdata) is None:
         msg = f"hepdata is 'ins' and the seven digits of an INSPIRE record, got {hepdata!r}"
         raise FitError(msg)
-    _check_inside(masses, fit_range)
-    limits = (min_parameters, max_parameters)
+    fit.check_inside(*masses)
     middle = signals[len(signals) // 2]
-    model = signal_model(channels, middle, fit_range, bin_width, family, limits, f_test)
+    model = signal_model(channels, middle, fit)
     scale = _scale(model.channels)
     background = _background_only(model.channels, scale)
     patches = [
@@ -167,16 +130,6 @@ def mass_patchset(
         "version": "1.0.0",
     }
     return background, patchset
-
-
-def _check_inside(masses: Sequence[float], fit_range: tuple[float, float]) -> None:
-    outside = [mass for mass in masses if not fit_range[0] < mass < fit_range[1]]
-    if outside:
-        msg = (
-            f"mass {outside[0]:g} GeV lies outside the fit range {fit_range[0]:g}-"
-            f"{fit_range[1]:g} GeV: the background under the signal would be extrapolated"
-        )
-        raise FitError(msg)
 
 
 def _scale(models: Sequence[Channel]) -> float:

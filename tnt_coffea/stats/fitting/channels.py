@@ -13,6 +13,7 @@ from tnt_coffea.stats.fitting.likelihood import Channel
 from tnt_coffea.stats.fitting.orders import chosen_background
 from tnt_coffea.stats.fitting.signals import SignalShape, Template
 from tnt_coffea.stats.fitting.spectra import Spectrum, spectra
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 __all__ = ["SignalModel", "channel_models", "signal_model", "signal_shares"]
 
@@ -27,45 +28,29 @@ class SignalModel:
     channels: tuple[Channel, ...]
 
 
-def signal_model(
-    histograms: Any,
-    signal: SignalShape,
-    fit_range: tuple[float, float],
-    bin_width: float | None,
-    family: str,
-    limits: tuple[int, int],
-    f_test: float,
-    shares: Mapping[str, float] | None = None,
-) -> SignalModel:
+def signal_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> SignalModel:
     """Return the model of a signal in histograms, each with the function that it asks for.
 
     Parameters
     ----------
-    histograms, fit_range, bin_width
-        As the channels of `bump_hunt`; range and width [GeV].
-    signal
-        The signal.
-    family, limits, f_test, shares
-        As for `channel_models`; without shares, equal ones.
+    histograms
+        As the channels of `bump_hunt`.
+    signal, fit
+        The signal, and how it is fitted.
 
     Raises
     ------
     FitError
-        The histograms or the shares do not suit the fit.
+        The signal lies outside the range, or the histograms or the shares do not suit the fit.
     """
-    data = tuple(spectra(histograms, fit_range, bin_width))
-    fractions = signal_shares(tuple(spectrum.name for spectrum in data), shares)
-    channels = tuple(channel_models(data, signal, fractions, family, limits, f_test))
-    return SignalModel(signal, data, fractions, channels)
+    fit.check_inside(signal.mass)
+    data = tuple(spectra(histograms, fit))
+    shares = signal_shares(data, fit)
+    return SignalModel(signal, data, shares, tuple(channel_models(data, signal, shares, fit)))
 
 
 def channel_models(
-    data: Sequence[Spectrum],
-    signal: SignalShape,
-    shares: Mapping[str, float],
-    family: str,
-    limits: tuple[int, int],
-    f_test: float,
+    data: Sequence[Spectrum], signal: SignalShape, shares: Mapping[str, float], fit: SpectrumFit
 ) -> list[Channel]:
     """Return the channels of a fit, each with the function that its spectrum asks for.
 
@@ -76,21 +61,21 @@ def channel_models(
     signal
         The signal.
     shares
-        Share of the signal in every channel.
-    family, limits, f_test
+        Share of the signal in every channel, of `signal_shares`.
+    fit
         Family, fewest and most parameters, p-value of the F-test.
     """
     models = []
     for spectrum in data:
         share = shares[spectrum.name]
         template = Template(signal, spectrum.edges, share) if signal.nuisances else None
-        background = chosen_background(spectrum, signal.mass, signal.width, *limits, f_test, family)
+        background = chosen_background(spectrum, signal, fit)
         expected = share * signal.integrals(spectrum.edges)
         models.append(Channel(spectrum.name, spectrum.counts, expected, background, template))
     return models
 
 
-def signal_shares(names: Sequence[str], shares: Mapping[str, float] | None) -> dict[str, float]:
+def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float]:
     """Return the share of the signal in every channel, normalised to 1.
 
     Raises
@@ -98,6 +83,7 @@ def signal_shares(names: Sequence[str], shares: Mapping[str, float] | None) -> d
     FitError
         The shares are not those of the channels, or negative, or all zero.
     """
+    names, shares = [spectrum.name for spectrum in data], fit.shares
     if shares is None:
         return dict.fromkeys(names, 1 / len(names))
     total = sum(shares.values())

@@ -10,13 +10,22 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.background import Background
-from tnt_coffea.stats.fitting.families import Family, family_named
+from tnt_coffea.stats.fitting.families import family_named
 from tnt_coffea.stats.fitting.poisson import Channel
+from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import Spectrum
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
-__all__ = ["chosen_background", "chosen_orders", "goodness_of_fit", "outside_signal"]
+__all__ = [
+    "chosen_background",
+    "chosen_function",
+    "chosen_orders",
+    "goodness_of_fit",
+    "outside_signal",
+]
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # The order of the function is chosen outside mass +- this many widths.
 _BLIND_WIDTHS = 2.0
@@ -25,59 +34,40 @@ _SPARSE_BIN = 5.0
 _GOODNESS_TOYS = 300
 
 
-def outside_signal(edges: Array, mass: float, width: float) -> NDArray[np.bool_]:
+def outside_signal(edges: Array, signal: SignalShape) -> Mask:
     """Return the bins that lie wholly outside mass +- 2 widths."""
-    reach = _BLIND_WIDTHS * width
-    return np.asarray((edges[1:] <= mass - reach) | (edges[:-1] >= mass + reach))
+    reach = _BLIND_WIDTHS * signal.width
+    return np.asarray((edges[1:] <= signal.mass - reach) | (edges[:-1] >= signal.mass + reach))
 
 
-def chosen_background(
-    spectrum: Spectrum,
-    mass: float,
-    width: float,
-    min_parameters: int,
-    max_parameters: int,
-    f_test: float,
-    family: str = "dijet",
-) -> Background:
-    """Return a family's function of the order that the spectrum asks for, whitened.
+def chosen_background(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> Background:
+    """Return the function that a spectrum asks for, whitened.
 
-    A parameter is added while twice the gain in ln L, as chi-square with one
-    degree of freedom, has a p-value below `f_test`. Only bins outside mass +- 2
-    width decide, so that a signal there does not choose its own background.
+    Only bins outside mass +- 2 widths decide, so that a signal there does not choose its
+    own background.
 
     Raises
     ------
     FitError
         Too few bins outside the signal hold events, or the family has no such order.
     """
-    outside = outside_signal(spectrum.edges, mass, width)
-    chosen_family = family_named(family)
-    order = int(
-        chosen_orders(
-            spectrum.name,
-            spectrum.edges,
-            spectrum.counts[None],
-            outside,
-            chosen_family,
-            (min_parameters, max_parameters),
-            f_test,
-        )[0]
-    )
-    built = chosen_family.build(spectrum.edges, order, spectrum.counts, outside)
+    built = chosen_function(spectrum, outside_signal(spectrum.edges, signal), fit)
     return poisson.fitted_background(built, spectrum.counts)[0]
 
 
+def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
+    """Return the function that the bins in `seen` ask for, as its family builds it."""
+    order = chosen_orders(spectrum.name, spectrum.edges, spectrum.counts[None], seen, fit)[0]
+    return family_named(fit.family).build(spectrum.edges, int(order), spectrum.counts, seen)
+
+
 def chosen_orders(
-    name: str,
-    edges: Array,
-    counts: Array,
-    seen: NDArray[np.bool_],
-    family: Family,
-    limits: tuple[int, int],
-    f_test: float,
+    name: str, edges: Array, counts: Array, seen: Mask, fit: SpectrumFit
 ) -> NDArray[np.intp]:
     """Return the number of parameters that each of many spectra asks for, shape (spectra,).
+
+    A parameter is added while twice the gain in ln L, as chi-square with one
+    degree of freedom, has a p-value below `f_test`.
 
     Parameters
     ----------
@@ -89,19 +79,16 @@ def chosen_orders(
         Events per bin, shape (spectra, bins).
     seen
         The bins that decide.
-    family
-        The family of functions.
-    limits
-        Fewest and most parameters; within what the family has.
-    f_test
-        p-value below which a parameter is added.
+    fit
+        Family, fewest and most parameters, p-value of the test.
     """
-    orders = [order for order in family.orders if limits[0] <= order <= limits[1]]
-    orders = orders or [order for order in family.orders if order > limits[1]][:1]
+    family, fewest = family_named(fit.family), fit.min_parameters
+    orders = [order for order in family.orders if fewest <= order <= fit.max_parameters]
+    orders = orders or [order for order in family.orders if order > fit.max_parameters][:1]
     observed = counts[:, seen]
     occupied = np.count_nonzero(observed, axis=1)
     if not orders or occupied.min() < orders[0] or observed.shape[1] <= orders[0]:
-        fewest = orders[0] if orders else limits[0]
+        fewest = orders[0] if orders else fewest
         msg = (
             f"{name}: {occupied.min()} of {observed.shape[1]} bins outside the signal hold events, "
             f"too few for a function of {fewest} parameters: widen the fit range, use "
@@ -121,7 +108,7 @@ def chosen_orders(
         nll = poisson.background_fits([channel], [observed[growing]]).nll
         better = np.ones(len(growing), dtype=bool)
         if order > orders[0]:
-            better = chdtrc(1, np.maximum(0.0, 2 * (best[growing] - nll))) < f_test
+            better = chdtrc(1, np.maximum(0.0, 2 * (best[growing] - nll))) < fit.f_test
         growing = growing[better]
         chosen[growing], best[growing] = order, nll[better]
     return chosen

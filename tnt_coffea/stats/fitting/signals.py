@@ -13,9 +13,12 @@ from scipy.special import ndtr
 
 from tnt_coffea.errors import FitError
 
-__all__ = ["SHAPES", "SignalShape", "Standard", "Template", "gaussian"]
+__all__ = ["DEFAULT_TAILS", "SHAPES", "SignalShape", "Standard", "Template", "gaussian"]
 
 Array = NDArray[np.float64]
+
+DEFAULT_TAILS = (1.5, 3.0, 1.5, 10.0)
+"""Tails of a double Crystal Ball: start [widths] and power, below and above the peak."""
 
 _ROOT_2PI = float(np.sqrt(2 * np.pi))
 
@@ -56,7 +59,7 @@ class SignalShape:
     mass: float
     width: float
     kind: str = "gaussian"
-    tails: tuple[float, float, float, float] = (1.5, 3.0, 1.5, 10.0)
+    tails: tuple[float, float, float, float] = DEFAULT_TAILS
     scale_uncertainty: float = 0.0
     width_uncertainty: float = 0.0
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 __all__ = ["Spectrum", "edge_index", "rebinned", "spectra"]
 
@@ -60,10 +61,8 @@ def edge_index(edges: Array, value: float, what: str) -> int:
     return position
 
 
-def rebinned(
-    name: str, histogram: Any, fit_range: tuple[float, float], bin_width: float | None
-) -> Spectrum:
-    """Return a histogram in m_jj within a range and in bins of one width.
+def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
+    """Return a histogram in m_jj within the range and in the bins of a fit.
 
     Parameters
     ----------
@@ -71,10 +70,8 @@ def rebinned(
         The channel, for messages.
     histogram
         `hist.Hist` with one axis in m_jj [GeV].
-    fit_range
-        Lower and upper edge of the fit [GeV].
-    bin_width
-        Width wanted [GeV]; None keeps the histogram's own bins.
+    fit
+        Its range and bins.
 
     Raises
     ------
@@ -88,7 +85,7 @@ def rebinned(
         )
         raise FitError(msg)
     edges = np.asarray(histogram.axes[0].edges, dtype=float)
-    wanted = _wanted_edges(name, edges, fit_range, bin_width)
+    wanted = _wanted_edges(name, edges, fit)
     cuts = [edge_index(edges, float(edge), f"{name}, bins of the fit") for edge in wanted]
     values = np.asarray(histogram.values(), dtype=float)
     counts = np.add.reduceat(values[: cuts[-1]], cuts[:-1])
@@ -102,32 +99,21 @@ def rebinned(
     return Spectrum(name, wanted, counts, bool(weighted))
 
 
-def spectra(
-    channels: Any, fit_range: tuple[float, float], bin_width: float | None
-) -> tuple[Spectrum, ...]:
+def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
     """Return the spectra of one histogram, or of a mapping from channel to histogram."""
     named = channels if isinstance(channels, Mapping) else {"all": channels}
     if not named:
         msg = "no channel to fit: give one histogram, or a mapping from channel to histogram"
         raise FitError(msg)
-    return tuple(
-        rebinned(str(name), histogram, fit_range, bin_width) for name, histogram in named.items()
-    )
+    return tuple(rebinned(str(name), histogram, fit) for name, histogram in named.items())
 
 
-def _wanted_edges(
-    name: str, edges: Array, fit_range: tuple[float, float], bin_width: float | None
-) -> Array:
-    low, high = map(float, fit_range)
-    if not low < high:
-        msg = f"{name}: the fit range must rise, got {low:g} to {high:g} GeV"
-        raise FitError(msg)
+def _wanted_edges(name: str, edges: Array, fit: SpectrumFit) -> Array:
+    low, high = map(float, fit.range)
+    bin_width = fit.bin_width
     if bin_width is None:
         first, last = (edge_index(edges, e, f"{name}, fit range") for e in (low, high))
         return edges[first : last + 1]
-    if bin_width <= 0:
-        msg = f"{name}: bin_width must be positive, got {bin_width:g} GeV"
-        raise FitError(msg)
     bins = round((high - low) / bin_width)
     if bins < 1 or abs(bins * bin_width - (high - low)) > 1e-6 * bin_width:
         msg = (

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.background import MIN_PARAMETERS
 from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.limits.results import LimitResult
 
@@ -46,8 +45,7 @@ def checked_limit(
     level: float,
     efficiency: float | None,
     luminosity: float | None,
-    limits: tuple[int, int],
-    toys: int | None,
+    toys: int | None = None,
 ) -> None:
     """Refuse settings that no limit has.
 
@@ -70,8 +68,8 @@ def checked_limit(
                 f"{efficiency:g} and {luminosity:g}"
             )
             raise FitError(msg)
-    if not MIN_PARAMETERS <= limits[0] <= limits[1] or (toys is not None and toys < 0):
-        msg = f"parameters must rise from {MIN_PARAMETERS}, toys be 0 or more: {limits}, {toys}"
+    if toys is not None and toys < 0:
+        msg = f"a limit needs 0 toys or more, got {toys}"
         raise FitError(msg)
     # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
     if toys and toys + 1 <= 1 / (1 - level):

@@ -11,7 +11,6 @@ from scipy.special import gammaincc, ndtr
 from scipy.stats import poisson as poisson_law
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.background import MAX_PARAMETERS, MIN_PARAMETERS
 from tnt_coffea.stats.limits.asymptotics import crossing
 from tnt_coffea.stats.limits.building import checked_limit, limit_result
 from tnt_coffea.stats.limits.results import BANDS, LimitResult, RetrainedLimit
@@ -51,7 +50,7 @@ def counting_limit(
     FitError
         A number is negative, not finite, or the events are not whole.
     """
-    checked_limit(level, efficiency, luminosity, (MIN_PARAMETERS, MAX_PARAMETERS), 0)
+    checked_limit(level, efficiency, luminosity)
     if not all(np.isfinite(x) and x >= 0 for x in (observed, background, uncertainty)):
         msg = f"counts must be 0 or more, got {observed}, {background} +- {uncertainty}"
         raise FitError(msg)

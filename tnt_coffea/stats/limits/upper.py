@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.bumps.reported import pyhf_test
 from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.background import MAX_PARAMETERS
 from tnt_coffea.stats.fitting.channels import signal_model
 from tnt_coffea.stats.fitting.histfactory import numpy_backend
 from tnt_coffea.stats.fitting.likelihood import Channel
 from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.limits.asymptotics import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.limits.building import checked_limit, limit_result
 from tnt_coffea.stats.limits.results import BANDS, LimitResult
@@ -42,19 +42,10 @@ def upper_limit(
     *,
     mass: float,
     width: float,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
+    fit: SpectrumFit,
     level: float = 0.95,
     efficiency: float | None = None,
     luminosity: float | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = MAX_PARAMETERS,
-    f_test: float = 0.05,
-    shape: str = "gaussian",
-    scale_uncertainty: float = 0.0,
-    width_uncertainty: float = 0.0,
-    shares: Mapping[str, float] | None = None,
     toys: int | None = None,
     seed: int = 1,
     cross_check: bool = True,
@@ -63,8 +54,8 @@ def upper_limit(
 
     Parameters
     ----------
-    channels, mass, width, fit_range, bin_width, family, min_parameters, max_parameters
-        As for `bump_hunt`, like f_test, shape, both uncertainties and shares.
+    channels, mass, width, fit
+        As for `bump_hunt`.
     level
         Confidence level.
     efficiency
@@ -98,14 +89,9 @@ def upper_limit(
     The limit holds for the taggers that selected these events. One on a model has to let
     its signal take part in the training: `retrained_limit`.
     """
-    checked_limit(level, efficiency, luminosity, (min_parameters, max_parameters), toys)
-    signal = SignalShape(
-        mass, width, shape, scale_uncertainty=scale_uncertainty, width_uncertainty=width_uncertainty
-    )
-    orders = (min_parameters, max_parameters)
-    models, cls, under = _prepared(
-        channels, signal, fit_range, bin_width, family, orders, f_test, shares
-    )
+    checked_limit(level, efficiency, luminosity, toys)
+    signal = fit.signal(mass, width)
+    models, cls, under = _prepared(channels, signal, fit)
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
     notes: list[str] = []
@@ -144,13 +130,20 @@ def upper_limit(
         calibration="toys" if toys else "asymptotic",
         toys=toys,
         converged=converged,
-        family=family,
+        family=fit.family,
         notes=tuple(notes),
     )
 
 
 def limit_band(
-    channels: Any, *, masses: Sequence[float], **settings: Any
+    channels: Any,
+    *,
+    masses: Sequence[float],
+    width: float,
+    fit: SpectrumFit,
+    level: float = 0.95,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
 ) -> tuple[LimitResult, ...]:
     """Return the asymptotic limits over masses by the numpy engine, for a figure.
 
@@ -159,17 +152,25 @@ def limit_band(
 
     Parameters
     ----------
-    channels
-        As for `upper_limit`.
     masses
         Masses to limit [GeV].
-    settings
-        Other keyword arguments of `upper_limit`.
+    channels, width, fit, level, efficiency, luminosity
+        As for `upper_limit`.
     """
     found = []
     for mass in masses:
         try:
-            limit = upper_limit(channels, mass=mass, toys=0, cross_check=False, **settings)
+            limit = upper_limit(
+                channels,
+                mass=mass,
+                width=width,
+                fit=fit,
+                level=level,
+                efficiency=efficiency,
+                luminosity=luminosity,
+                toys=0,
+                cross_check=False,
+            )
         except FitError:
             continue
         # All that a note may say here is that the formulae do not hold.
@@ -179,21 +180,11 @@ def limit_band(
 
 
 def _prepared(
-    channels: Any,
-    signal: SignalShape,
-    fit_range: tuple[float, float],
-    bin_width: float | None,
-    family: str,
-    orders: tuple[int, int],
-    f_test: float,
-    shares: Mapping[str, float] | None,
+    channels: Any, signal: SignalShape, fit: SpectrumFit
 ) -> tuple[Sequence[Channel], AsymptoticCls, float]:
     """Return the channels, their CLs and the background events under the signal."""
     mass = signal.mass
-    if not fit_range[0] < mass < fit_range[1]:
-        msg = f"mass {mass:g} GeV lies outside the fit range {fit_range[0]:g}-{fit_range[1]:g} GeV"
-        raise FitError(msg)
-    model = signal_model(channels, signal, fit_range, bin_width, family, orders, f_test, shares)
+    model = signal_model(channels, signal, fit)
     cls = AsymptoticCls(model.channels)
     if not np.isfinite(cls.sigma):
         msg = "the data say nothing about a signal here: use a range with more events around it"

@@ -14,6 +14,7 @@ from tnt_coffea.stats.fitting.fits import Discoveries, Fits
 from tnt_coffea.stats.fitting.likelihood import Channel
 from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import Spectrum
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 
 __all__ = ["Hypothesis", "Selection", "hypothesis_tests", "prepared_selection"]
 
@@ -54,9 +55,7 @@ def prepared_selection(
     name: str,
     data: Sequence[Spectrum],
     signals: Sequence[SignalShape],
-    family: str,
-    limits: tuple[int, int],
-    f_test: float,
+    fit: SpectrumFit,
 ) -> Selection:
     """Return a selection with one hypothesis for every signal.
 
@@ -64,14 +63,11 @@ def prepared_selection(
     ----------
     name, data, signals
         The selection, its spectra, the signals to test.
-    family, limits, f_test
-        Family, fewest and most parameters, p-value of the F-test.
+    fit
+        How they are fitted.
     """
-    shares = signal_shares(tuple(s.name for s in data), None)
-    hypotheses = [
-        Hypothesis(s, tuple(channel_models(data, s, shares, family, limits, f_test)))
-        for s in signals
-    ]
+    shares = signal_shares(data, fit)
+    hypotheses = [Hypothesis(s, tuple(channel_models(data, s, shares, fit))) for s in signals]
     return Selection(name, tuple(data), tuple(hypotheses))
 
 

@@ -16,6 +16,7 @@ from tnt_coffea.stats.fitting import poisson
 from tnt_coffea.stats.fitting.fits import Discoveries
 from tnt_coffea.stats.fitting.signals import SignalShape
 from tnt_coffea.stats.fitting.spectra import spectra
+from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.scans.hypotheses import (
     Hypothesis,
     Selection,
@@ -47,17 +48,9 @@ def scan(
     *,
     masses: Sequence[float],
     width: float,
-    fit_range: tuple[float, float],
-    bin_width: float | None = None,
+    fit: SpectrumFit,
     relative_width: bool = False,
     windows: Mapping[str, tuple[float, float]] | None = None,
-    family: str = "dijet",
-    min_parameters: int = 3,
-    max_parameters: int = 4,
-    f_test: float = 0.05,
-    shape: str = "gaussian",
-    scale_uncertainty: float = 0.0,
-    width_uncertainty: float = 0.0,
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
@@ -74,15 +67,10 @@ def scan(
         Masses to test [GeV], rising.
     width
         Gaussian width of the signal [GeV]; a share of the mass with `relative_width`.
-    fit_range, bin_width
-        As for `bump_hunt`.
+    fit
+        How every spectrum is fitted. The function is chosen on the data outside each signal.
     windows
         By selection the range of masses that it is searched for [GeV]; all by default.
-    family, min_parameters, max_parameters, f_test
-        As for `bump_hunt`: the function is chosen on the data outside each signal, and
-        toys keep it.
-    shape, scale_uncertainty, width_uncertainty
-        As for `bump_hunt`.
     overlap
         Which events the spectra share, needed where there are several selections;
         its names are 'selection', or 'selection/channel' where there are several.
@@ -103,37 +91,28 @@ def scan(
     ------
     Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
     """
-    _check((min_parameters, max_parameters), f_test, toys)
+    if toys < 0:
+        msg = f"a scan needs 0 toys or more, got {toys}"
+        raise FitError(msg)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):
         msg = f"masses must rise, got {list(masses)}"
         raise FitError(msg)
     signals = [
-        SignalShape(
-            float(mass),
-            width * mass if relative_width else width,
-            shape,
-            scale_uncertainty=scale_uncertainty,
-            width_uncertainty=width_uncertainty,
-        )
-        for mass in masses
+        fit.signal(float(mass), width * mass if relative_width else width) for mass in masses
     ]
     skipped: list[tuple[str, float]] = []
     chosen, refused = [], []
     for name, channels in named.items():
-        data = spectra(channels, fit_range, bin_width)
+        data = spectra(channels, fit)
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
-        whole = [signal for signal in wanted if _has_sidebands(signal, fit_range)]
+        whole = [signal for signal in wanted if _has_sidebands(signal, fit.range)]
         skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
         if not whole:
             continue
         try:
-            chosen.append(
-                prepared_selection(
-                    name, data, whole, family, (min_parameters, max_parameters), f_test
-                )
-            )
+            chosen.append(prepared_selection(name, data, whole, fit))
         except FitError as error:
             if len(named) == 1:
                 raise
@@ -143,7 +122,7 @@ def scan(
     if not chosen:
         msg = (
             f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
-            f"spectrum on both sides within {fit_range[0]:g}-{fit_range[1]:g} GeV"
+            f"spectrum on both sides within {fit.range[0]:g}-{fit.range[1]:g} GeV"
         )
         raise FitError(msg)
     if toys and len(chosen) > 1 and overlap is None:
@@ -181,15 +160,6 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     return GrossVitells(
         min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
     )
-
-
-def _check(limits: tuple[int, int], f_test: float, toys: int) -> None:
-    if not 2 <= limits[0] <= limits[1] or not 0 < f_test < 1 or toys < 0:
-        msg = (
-            "a scan needs 2 <= min_parameters <= max_parameters, f_test in (0, 1) and 0 toys or "
-            f"more, got {limits[0]}, {limits[1]}, {f_test} and {toys}"
-        )
-        raise FitError(msg)
 
 
 def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:

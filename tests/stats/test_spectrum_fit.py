@@ -1,0 +1,73 @@
+"""The settings that all tests of a spectrum share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import SpectrumFit, bump_hunt, mass_patchset, scan, upper_limit
+from tnt_coffea.stats.fitting.families import FAMILIES
+from tnt_coffea.stats.fitting.signals import SignalShape
+
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+TAILS = (1.0, 3.0, 1.0, 5.0)
+
+
+@pytest.mark.parametrize("width", [np.nan, np.inf, -np.inf, 0.0, -40.0])
+def test_bins_without_a_width_are_refused(width):
+    with pytest.raises(FitError, match=r"the bins of a fit need a width above 0, got bin_width ="):
+        SpectrumFit((2600.0, 7000.0), bin_width=width)
+
+
+@pytest.mark.parametrize(
+    "edges", [(7000.0, 2600.0), (2600.0, 2600.0), (np.nan, 7000.0), (2600.0, np.inf)]
+)
+def test_range_must_rise_between_numbers(edges):
+    with pytest.raises(FitError, match="the fit range must rise"):
+        SpectrumFit(edges)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"family": "straight"}, "straight"),
+        ({"min_parameters": 1}, "2 <= min <= max <= 4"),
+        ({"max_parameters": 5}, "2 <= min <= max <= 4"),
+        ({"min_parameters": 4, "max_parameters": 3}, "got 4 and 3"),
+        ({"f_test": 0.0}, "f_test must lie"),
+        ({"f_test": np.nan}, "f_test must lie"),
+    ],
+)
+def test_settings_that_no_background_has_are_refused(change, message):
+    with pytest.raises(FitError, match=message):
+        SpectrumFit((2600.0, 7000.0), **change)
+
+
+def test_another_family_takes_no_more_parameters_than_it_has():
+    five = replace(FIT, family="exponential", min_parameters=5, max_parameters=5)
+    assert FAMILIES["exponential"].orders[-1] == 5
+    dijet = five.with_family("dijet")
+    assert (dijet.family, dijet.min_parameters, dijet.max_parameters) == ("dijet", 4, 4)
+    assert FIT.with_family("power_law") == replace(FIT, family="power_law")
+
+
+def test_every_test_takes_the_shape_and_the_shares_of_the_signal(toy_spectrum):
+    folds = {"a": toy_spectrum(1500, 60, 1), "b": toy_spectrum(1500, 20, 2)}
+    fit = replace(FIT, shape="double_crystal_ball", tails=TAILS, shares={"a": 3, "b": 1})
+    assert fit.signal(3500.0, 120.0) == SignalShape(3500.0, 120.0, "double_crystal_ball", TAILS)
+    hunted = bump_hunt(folds, mass=3500.0, width=120.0, fit=fit)
+    scanned = scan({"tnt": folds}, masses=[3500.0], width=120.0, fit=fit, toys=0)
+    limited = upper_limit(folds, mass=3500.0, width=120.0, fit=fit, toys=0)
+    assert scanned.best_point.z == pytest.approx(hunted.z, abs=1e-3)
+    assert scanned.best_point.mu_hat == pytest.approx(hunted.mu_hat, abs=0.05)
+    assert limited.mu_hat == pytest.approx(hunted.mu_hat, abs=0.05)
+    _, patches = mass_patchset(folds, masses=[3500.0], width=120.0, fit=fit)
+    added = [sum(step["value"]["data"]) for step in patches["patches"][0]["patch"]]
+    assert added[0] == pytest.approx(3 * added[1])
+    equal = scan(
+        {"tnt": folds}, masses=[3500.0], width=120.0, fit=replace(fit, shares=None), toys=0
+    )
+    assert equal.best_point.mu_hat != pytest.approx(hunted.mu_hat, abs=0.5)
