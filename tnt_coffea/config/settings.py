@@ -57,6 +57,11 @@ class MassRange(Settings):
         return self
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """Low and high [GeV]."""
+        return (self.low, self.high)
+
+    @property
     def name(self) -> str:
         """The range as text, for the window axis: '3300-3700'."""
         return f"{self.low:g}-{self.high:g}"

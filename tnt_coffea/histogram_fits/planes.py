@@ -71,10 +71,7 @@ def abcd_of_search(
             f"selection of fit.abcd.efficiency = {settings.efficiency:g}"
         )
         raise FitError(msg)
-    ranges = (
-        (search.fit_range.low, search.fit_range.high),
-        (search.window.low, search.window.high),
-    )
+    ranges = (search.fit_range.edges, search.window.edges)
     result = stats.abcd_in_window(
         histogram,
         thresholds[settings.efficiency],

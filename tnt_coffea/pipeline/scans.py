@@ -103,7 +103,7 @@ def spectrum_fit(config: SearchConfig) -> SpectrumFit:
 
     bump = config.fit.bump
     return SpectrumFit(
-        (config.search.fit_range.low, config.search.fit_range.high),
+        config.search.fit_range.edges,
         bin_width=bump.bin_width,
         family=bump.family,
         min_parameters=bump.min_parameters,

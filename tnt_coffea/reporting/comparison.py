@@ -13,7 +13,8 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.evaluation import improvement_uncertainty
-from tnt_coffea.reporting.roc import Roc, roc_curve
+from tnt_coffea.reporting.labelled import LabelledEvents
+from tnt_coffea.reporting.roc import Roc
 from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting
 from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
 from tnt_coffea.taggers import Ranks
@@ -90,7 +91,7 @@ class MethodFigures:
     Attributes
     ----------
     rocs
-        `heavy`, `light`, `both` in the fit range and `both_in_window`.
+        Of `LabelledEvents.rocs`.
     signal_kept
         Share of the signal where 20 % of the background is kept, by jet.
     improvements, sculpting
@@ -208,29 +209,26 @@ def compare(
     TaggerError
         A label is missing, the window lacks signal or background, or ranks are of another sample.
     """
-    in_fit = (sample.m_jj >= fit_range.low) & (sample.m_jj < fit_range.high)
-    signal = sample.label > 0
-    in_window = in_fit & (sample.m_jj >= window.low) & (sample.m_jj < window.high)
-    if (sample.label[in_fit] < 0).any():
+    events = LabelledEvents.of(sample, window, fit_range)
+    if not events.all_known:
         msg = "methods are compared on events whose truth is known; these have no labels"
         raise TaggerError(msg)
-    if not (signal & in_window).any() or not (~signal & in_window).any():
+    if not events.both_kinds:
         msg = f"the window {window.name} GeV lacks signal or background: nothing to compare"
         raise TaggerError(msg)
     for method, trainings in ranks.items():
         for training, found in trainings.items():
-            if len(found.fold) != len(sample) or np.isnan(found.both[in_fit]).any():
+            if len(found.fold) != len(sample) or np.isnan(found.both[events.in_fit]).any():
                 msg = f"{method}, {training}: the ranks are not those of all events compared"
                 raise TaggerError(msg)
     return Comparison(
-        window=(window.low, window.high),
-        fit_range=(fit_range.low, fit_range.high),
-        signal=int((signal & in_fit).sum()),
-        background=int((~signal & in_fit).sum()),
+        window=window.edges,
+        fit_range=fit_range.edges,
+        signal=int((events.in_fit & events.signal).sum()),
+        background=int((events.in_fit & ~events.signal).sum()),
         methods={
             method: {
-                training: method_figures(sample, found, in_fit, in_window)
-                for training, found in trainings.items()
+                training: method_figures(events, found) for training, found in trainings.items()
             }
             for method, trainings in ranks.items()
         },
@@ -238,31 +236,10 @@ def compare(
     )
 
 
-def method_figures(
-    sample: Sample, ranks: Ranks, in_fit: BoolArray, in_window: BoolArray
-) -> MethodFigures:
-    """Return the figures of one training.
-
-    Parameters
-    ----------
-    sample
-        Read with `truth=True`.
-    ranks
-        Quantiles of the sample's events.
-    in_fit, in_window
-        (event,) which events are in the fit range, and in the window.
-    """
-    signal = sample.label > 0
-    choices = {
-        "heavy": (ranks.heavy, in_fit),
-        "light": (ranks.light, in_fit),
-        "both": (ranks.both, in_fit),
-        "both_in_window": (ranks.both, in_window),
-    }
-    rocs = {
-        name: roc_curve(score[rows], signal[rows], sample.weight[rows])
-        for name, (score, rows) in choices.items()
-    }
+def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
+    """Return the figures of one training by its quantiles of these events."""
+    signal, in_fit, in_window = events.signal, events.in_fit, events.in_window
+    m_jj, rocs = events.sample.m_jj, events.rocs(ranks)
     background = in_fit & ~signal
     found = None
     if not np.array_equal(ranks.heavy[in_fit], ranks.light[in_fit]):
@@ -275,7 +252,7 @@ def method_figures(
             for efficiency in EFFICIENCIES
         ),
         sculpting=tuple(
-            sculpting(efficiency, ranks.both[background], sample.m_jj[background])
+            sculpting(efficiency, ranks.both[background], m_jj[background])
             for efficiency in EFFICIENCIES
             if efficiency < 1
         ),

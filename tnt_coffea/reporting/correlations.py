@@ -132,7 +132,7 @@ def score_correlations(
     def between(low: float, high: float) -> npt.NDArray[np.bool_]:
         return (m_jj >= low) & (m_jj < high)
 
-    whole, inside = (fit_range.low, fit_range.high), (window.low, window.high)
+    whole, inside = fit_range.edges, window.edges
     outside = between(*whole) & ~between(*inside)
     edges = _slices(m_jj[between(*whole)], inside, whole)
     return ScoreCorrelations(

@@ -114,9 +114,10 @@ def _panel(plot: Plot, png: Path) -> dict[str, Any]:
 
 def _selections(contents: ReportContents) -> dict[str, tuple[tuple[Step, ...], ...]]:
     search = contents.config.search
-    ranges = [(r.low, r.high) for r in (search.fit_range, search.window)]
     return {
-        name: selection_flow(histogram, contents.thresholds[name], *ranges)
+        name: selection_flow(
+            histogram, contents.thresholds[name], search.fit_range.edges, search.window.edges
+        )
         for name, histogram in contents.hists.items()
     }
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.roc import Roc, roc_curve
+from tnt_coffea.reporting.labelled import LabelledEvents
+from tnt_coffea.reporting.roc import Roc
 from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
 
@@ -69,8 +70,7 @@ class SetEvaluation:
     Attributes
     ----------
     rocs
-        `heavy`, `light` and `both` (the lower quantile of the two) in the fit range, and
-        `both_in_window`.
+        Of `LabelledEvents.rocs`.
     working_points
         One an efficiency, the loosest first.
     """
@@ -175,21 +175,20 @@ def evaluate(
         The ranks are not those of this sample, or a fold has no threshold.
     """
     _check(sample, ranks, thresholds)
-    in_fit = (sample.m_jj >= fit_range.low) & (sample.m_jj < fit_range.high)
-    in_window = in_fit & (sample.m_jj >= window.low) & (sample.m_jj < window.high)
-    signal = sample.label > 0
-    kinds = (signal & in_window, ~signal & in_window)
-    if (sample.label[in_fit] < 0).any() or not all(kind.any() for kind in kinds):
+    events = LabelledEvents.of(sample, window, fit_range)
+    if not events.all_known or not events.both_kinds:
         return None
+    signal = events.signal
+    kinds = (signal & events.in_window, ~signal & events.in_window)
     return Evaluation(
-        window=(window.low, window.high),
-        fit_range=(fit_range.low, fit_range.high),
-        signal=float(sample.weight[in_fit & signal].sum()),
-        background=float(sample.weight[in_fit & ~signal].sum()),
+        window=window.edges,
+        fit_range=fit_range.edges,
+        signal=float(sample.weight[events.in_fit & signal].sum()),
+        background=float(sample.weight[events.in_fit & ~signal].sum()),
         truth=tuple(sorted(truth)),
         sets={
             name: SetEvaluation(
-                _rocs(found, signal, sample.weight, in_fit, in_window),
+                events.rocs(found),
                 tuple(
                     _working_point(efficiency, found, points, sample.weight, kinds)
                     for efficiency, points in sorted(thresholds[name].items(), reverse=True)
@@ -221,21 +220,6 @@ def improvement_uncertainty(
     relative = (1 - eps_signal) / (n_signal * eps_signal)
     relative += (1 - eps_background) / (4 * n_background * eps_background)
     return float(eps_signal / np.sqrt(eps_background) * np.sqrt(relative))
-
-
-def _rocs(
-    ranks: Ranks, signal: BoolArray, weight: Float64Array, in_fit: BoolArray, in_window: BoolArray
-) -> dict[str, Roc]:
-    choices = {
-        "heavy": (ranks.heavy, in_fit),
-        "light": (ranks.light, in_fit),
-        "both": (ranks.both, in_fit),
-        "both_in_window": (ranks.both, in_window),
-    }
-    return {
-        name: roc_curve(score[rows], signal[rows], weight[rows])
-        for name, (score, rows) in choices.items()
-    }
 
 
 def _working_point(

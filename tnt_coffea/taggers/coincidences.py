@@ -232,7 +232,7 @@ def _selections(tagger_set: TaggerSet) -> SetSelections:
     window = tagger_set.window
     return SetSelections(
         tagger_set.name,
-        None if window is None else (window.low, window.high),
+        None if window is None else window.edges,
         tagger_set.scored_folds,
         tuple(sorted(tagger_set.quantiles.thresholds, reverse=True)),
     )
