@@ -6,6 +6,7 @@ Matplotlib, jinja2 and rich come in with the first figure, page or table.
 from __future__ import annotations
 
 from tnt_coffea.reporting.anomalous_jets import JetImages, mean_image_panels, mean_images
+from tnt_coffea.reporting.anomaly import most_anomalous, most_anomalous_share
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
 from tnt_coffea.reporting.comparison_table import comparison_table
@@ -27,6 +28,7 @@ from tnt_coffea.reporting.evaluation import (
     improvement_uncertainty,
 )
 from tnt_coffea.reporting.figures import Plot, Section
+from tnt_coffea.reporting.labelled import LabelledEvents
 from tnt_coffea.reporting.mass_spectra import channel_spectra, mass_spectrum
 from tnt_coffea.reporting.mass_tau21 import (
     JetShapes,
@@ -63,6 +65,7 @@ __all__ = [
     "EventViews",
     "JetImages",
     "JetShapes",
+    "LabelledEvents",
     "MethodFigures",
     "PlaneView",
     "Plot",
@@ -93,6 +96,8 @@ __all__ = [
     "mass_spectrum",
     "mean_image_panels",
     "mean_images",
+    "most_anomalous",
+    "most_anomalous_share",
     "plane_view",
     "results_table",
     "roc_curve",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.reporting.anomaly import most_anomalous_share
 from tnt_coffea.reporting.style import logarithmic, new_figure, shades, styled
 from tnt_coffea.reporting.wording import percent
 from tnt_coffea.taggers import Ranks
@@ -19,7 +19,7 @@ from tnt_coffea.taggers import Ranks
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["JetImages", "mean_image_panels", "mean_images", "most_anomalous"]
+__all__ = ["JetImages", "mean_image_panels", "mean_images"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -78,19 +78,15 @@ def mean_images(sample: Sample, ranks: Ranks, top: float = 0.03) -> JetImages:
 
     Parameters
     ----------
-    sample
-        Dijets; labels are not used.
-    ranks
-        Their quantiles; 'most anomalous' goes by the lower one of the two jets.
-    top
-        Share of events called most anomalous; at least one event is.
+    sample, ranks, top
+        As for `most_anomalous_share`.
 
     Raises
     ------
     InputError
         There is no event, or the skim holds no images.
     """
-    chosen = most_anomalous(sample, ranks, max(1, round(top * len(sample))))
+    chosen = most_anomalous_share(sample, ranks, top)
     return JetImages(
         everything={jet: _mean(sample, jet, np.arange(len(sample))) for jet in JETS},
         anomalous={jet: _mean(sample, jet, np.sort(chosen)) for jet in JETS},
@@ -99,28 +95,6 @@ def mean_images(sample: Sample, ranks: Ranks, top: float = 0.03) -> JetImages:
         top=top,
         half_width=sample.image_settings.half_width,
     )
-
-
-def most_anomalous(sample: Sample, ranks: Ranks, count: int) -> npt.NDArray[np.intp]:
-    """Return the rows with the highest ranks, the highest first; equal ones keep their order.
-
-    Raises
-    ------
-    InputError
-        There is no event.
-    TaggerError
-        The ranks are not those of this sample.
-    """
-    if not len(sample):
-        msg = "no event to show in the report: does the skim hold any in the fit range?"
-        raise InputError(msg)
-    if len(ranks.fold) != len(sample):
-        msg = (
-            f"ranks of {len(ranks.fold)} events for a sample of {len(sample)}; rank the sample "
-            "that is reported"
-        )
-        raise TaggerError(msg)
-    return np.argsort(-ranks.both, kind="stable")[:count]
 
 
 @styled

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.anomalous_jets import most_anomalous
+from tnt_coffea.reporting.anomaly import most_anomalous, most_anomalous_share
 from tnt_coffea.reporting.style import BLUE, ORANGE, RED, new_figure, styled
 from tnt_coffea.reporting.wording import percent
 from tnt_coffea.taggers import Ranks
@@ -112,12 +112,8 @@ def jet_shapes(sample: Sample, ranks: Ranks, top: float = 0.01) -> JetShapes:
 
     Parameters
     ----------
-    sample
-        Dijets; labels are not used.
-    ranks
-        Their quantiles; 'most anomalous' goes by the lower one of the two jets.
-    top
-        Share of events called most anomalous; at least one event is.
+    sample, ranks, top
+        As for `most_anomalous_share`.
 
     Raises
     ------
@@ -131,7 +127,7 @@ def jet_shapes(sample: Sample, ranks: Ranks, top: float = 0.01) -> JetShapes:
             "skim.observables and make the skim again"
         )
         raise InputError(msg)
-    rows = most_anomalous(sample, ranks, max(1, round(top * len(sample))))
+    rows = most_anomalous_share(sample, ranks, top)
     mass, tau21 = (
         {jet: sample.columns[f"{jet}_{name}"].astype(np.float64) for jet in JETS}
         for name in COLUMNS

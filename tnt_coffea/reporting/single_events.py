@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.anomalous_jets import JetImages, most_anomalous
+from tnt_coffea.reporting.anomalous_jets import JetImages
+from tnt_coffea.reporting.anomaly import most_anomalous
 from tnt_coffea.reporting.style import logarithmic, new_figure, shades, styled
 from tnt_coffea.taggers import Ranks
 
@@ -98,12 +99,8 @@ def anomalous_events(sample: Sample, ranks: Ranks, count: int = 8) -> tuple[Anom
 
     Parameters
     ----------
-    sample
-        Dijets; labels are not used.
-    ranks
-        Their quantiles; events go by the lower one of the two jets, equal ones by id.
-    count
-        How many; fewer if there are fewer events.
+    sample, ranks, count
+        As for `most_anomalous`.
 
     Raises
     ------

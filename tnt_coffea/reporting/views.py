@@ -9,7 +9,8 @@ import numpy as np
 
 from tnt_coffea.config import SearchSettings
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.anomalous_jets import JetImages, mean_images, most_anomalous
+from tnt_coffea.reporting.anomalous_jets import JetImages, mean_images
+from tnt_coffea.reporting.anomaly import most_anomalous
 from tnt_coffea.reporting.correlations import ScoreCorrelations, score_correlations
 from tnt_coffea.reporting.evaluation import Evaluation, evaluate
 from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
