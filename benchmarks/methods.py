@@ -68,18 +68,21 @@ class Variant:
     autoencoder: Mapping[str, Any] = field(default_factory=dict)
 
 
-PLAIN = {"mass_window": False}
-BESIDE = {"reweight": "mass", "reweight_beside": True}
+PAPER = {"reweight": "none"}
+PLAIN = {"mass_window": False, **PAPER}
+IN_PT = {"mass_window": False, "reweight": "pt", "reweight_beside": False}
 VARIANTS = {
     "autoencoder": Variant("autoencoder"),
     "TNT": Variant("tnt", PLAIN),
     "TNT, 2 iterations": Variant("tnt", {**PLAIN, "iterations": 2}),
-    "TNT, reweighted in pT": Variant("tnt", {**PLAIN, "reweight": "pt"}),
-    "TNT, reweighted in mass": Variant("tnt", {**PLAIN, **BESIDE}),
-    "TNT, reweighted in mass, 2 iterations": Variant("tnt", {**PLAIN, **BESIDE, "iterations": 2}),
-    "TNT + m_jj": Variant("tnt"),
-    "TNT + m_jj, reweighted in mass": Variant("tnt", BESIDE),
-    "TNT + m_jj, reweighted in mass, 2 iterations": Variant("tnt", {**BESIDE, "iterations": 2}),
+    "TNT, reweighted in pT": Variant("tnt", IN_PT),
+    "TNT, reweighted in mass": Variant("tnt", {"mass_window": False}),
+    "TNT, reweighted in mass, 2 iterations": Variant(
+        "tnt", {"mass_window": False, "iterations": 2}
+    ),
+    "TNT + m_jj": Variant("tnt", PAPER),
+    "TNT + m_jj, reweighted in mass": Variant("tnt"),
+    "TNT + m_jj, reweighted in mass, 2 iterations": Variant("tnt", {"iterations": 2}),
     "CWoLa hunting, both jets": Variant("cwola"),
     "CWoLa hunting, per jet": Variant("cwola_per_jet"),
     "same jet": Variant("same_jet", PLAIN),

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from tnt_coffea.config import (
     ClassifierSettings,
@@ -312,9 +311,10 @@ def test_first_labels_from_tagger_files(sample, train):
 def test_reweighting_and_soft_labels_change_the_training(sample, train):
     plain = shas(train(sample, config_for("tnt")))
     for change in (
+        {"reweight": "none"},
         {"reweight": "pt"},
         {"reweight": "m_jj"},
-        {"reweight": "mass", "reweight_beside": True},
+        {"reweight_beside": False},
         {"soft_labels": True},
     ):
         other = shas(train(sample, config_for("tnt", tnt=change)))
@@ -338,8 +338,8 @@ def test_weights_measured_beside_the_window_keep_the_jets_apart(train):
     signal = sample.label == 1
     correlation, kept = {}, {}
     for name, change in {
-        "plain": {},
-        "reweighted": {"reweight": "mass", "reweight_beside": True},
+        "plain": {"reweight": "none"},
+        "reweighted": {},
     }.items():
         initial = InitialSettings(kind="feature", feature="mass")
         config = config_for("tnt", tnt={"mass_window": False, "initial": initial, **change})
@@ -358,24 +358,18 @@ def test_weights_measured_beside_the_window_keep_the_jets_apart(train):
 
 def test_a_jet_that_labels_itself_is_reweighted_beside_the_window_as_well(sample, train):
     initial = InitialSettings(kind="feature", feature="tau21", descending=True)
-    plain = {"initial": initial, "mass_window": False}
-    beside = {"initial": initial, "reweight": "mass", "reweight_beside": True}
-    found = [shas(train(sample, config_for("same_jet", tnt=tnt))) for tnt in (plain, beside)]
+    changes = ({"reweight": "none"}, {})
+    configs = [config_for("same_jet", tnt={"initial": initial, **change}) for change in changes]
+    found = [shas(train(sample, config)) for config in configs]
     assert not set(found[0].values()) & set(found[1].values())
 
 
 def test_weights_beside_the_window_need_a_variable_that_the_skim_holds(sample, train):
-    with pytest.raises(ValidationError, match="pt or mass"):
-        TntSettings(reweight_beside=True)
-    with pytest.raises(ValidationError, match="pt or mass"):
-        TntSettings(reweight="m_jj", reweight_beside=True)
     settings = sample.settings.model_copy(update={"observables": ("tau21", "pt")})
     kept = {name: sample.columns[name] for name in flat_columns(settings)}
     without = replace(sample, columns=kept, settings=settings)
     trees = ClassifierSettings(network="trees", input="features", features=("tau21",))
-    config = config_for(
-        "tnt", tnt={"classifier": trees, "reweight": "mass", "reweight_beside": True}
-    )
+    config = config_for("tnt", tnt={"classifier": trees})
     with pytest.raises(ConfigError, match=r"holds no 'heavy_mass'.*skim.observables"):
         train(without, config)
 

@@ -96,9 +96,7 @@ class Reweighting(StrEnum):
 class TntSettings(Grown):
     """Tag N' Train, arXiv:2002.12376, sections 2 and 4.1."""
 
-    LATER = frozenset(
-        {"classifier", "initial", "reweight", "reweight_beside", "soft_labels", "shared"}
-    )
+    LATER = frozenset({"classifier", "initial", "soft_labels", "shared"})
 
     iterations: int = Field(1, ge=1, description="label-and-train rounds")
     signal_rich: tuple[Fraction, ...] = Field(
@@ -113,20 +111,13 @@ class TntSettings(Grown):
     classifier: ClassifierSettings = ClassifierSettings()
     initial: InitialSettings = InitialSettings()
     reweight: Reweighting = Field(
-        Reweighting.NONE, description="background-rich as signal-rich in none, pt, mass, m_jj"
+        Reweighting.MASS, description="background-rich as signal-rich in none, pt, mass, m_jj"
     )
     reweight_beside: bool = Field(
-        False, description="as signal-rich is beside the window, where the signal has no part"
+        True, description="pt and mass: as beside the window, where the signal has no part"
     )
     soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
     shared: bool = Field(False, description="one network for both jets")
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.reweight_beside and self.reweight in {Reweighting.NONE, Reweighting.M_JJ}:
-            msg = f"reweight_beside says where to measure, reweight is {self.reweight}: pt or mass?"
-            raise ValueError(msg)
-        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -140,6 +131,11 @@ class TntSettings(Grown):
                 msg = f"signal_rich and background_rich overlap: {rich} + {poor} is above 1"
                 raise ValueError(msg)
         return self
+
+    @property
+    def measures_beside(self) -> bool:
+        """Whether weights depend on the window, by what lies beside it."""
+        return self.reweight_beside and self.reweight in {Reweighting.PT, Reweighting.MASS}
 
     @property
     def background_shares(self) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ class TagNTrain(Method):
 
     def has_window(self, settings: TrainSettings) -> bool:
         """Return whether signal-rich events lie in it, or weights are measured beside it."""
-        return self.labels_in_window(settings) or settings.tnt.reweight_beside
+        return self.labels_in_window(settings) or settings.tnt.measures_beside
 
     def labels_in_window(self, settings: TrainSettings) -> bool:
         """Return whether it is TNT + m_jj."""
@@ -111,7 +111,7 @@ class TagNTrain(Method):
         weight = sample.weight
         if settings.reweight is not Reweighting.NONE:
             wanted, measured = labels.signal_rich, None
-            if settings.reweight_beside:
+            if settings.measures_beside:
                 wanted, measured = labels.tagged, ~job.in_window
             weight = ratio_weights(
                 _followed(sample, jet, settings.reweight),
