@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, styled
+from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, over_ranges, styled
 from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
 
@@ -212,12 +212,11 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
         colour = COLOURS[k % len(COLOURS)]
         outside = found.regions[1]
         known = [s for s in found.slices if s.coefficient is not None]
-        edges = np.array([s.mass_range for s in known]).reshape(-1, 2)
-        axes.errorbar(
-            edges.mean(axis=1),
-            np.array([s.coefficient for s in known], dtype=float),
-            xerr=np.diff(edges, axis=1)[:, 0] / 2,
-            yerr=np.array([s.uncertainty for s in known], dtype=float),
+        over_ranges(
+            axes,
+            [s.mass_range for s in known],
+            [s.coefficient for s in known],
+            [s.uncertainty for s in known],
             fmt=markers[k % len(markers)],
             ms=5,
             lw=1.2,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, new_figure, styled
+from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
 from tnt_coffea.stats.plane import mass_bins, score_plane
 from tnt_coffea.stats.regions.results import Closure
 
@@ -172,12 +172,11 @@ def closure_by_mass(closure: Closure, window: Range, title: str = "") -> Figure:
     axes.axhline(closure.kappa, color=BLUE, label=rf"$\kappa$ = {closure.kappa:.3f}")
     axes.axhline(1, color="black", lw=0.9, ls=":", label="independent scores")
     found = [region for region in closure.regions if region.kappa is not None]
-    edges = np.array([region.mass_range for region in found]).reshape(-1, 2)
-    axes.errorbar(
-        edges.mean(axis=1),
-        np.array([region.kappa for region in found], dtype=float),
-        xerr=np.diff(edges, axis=1)[:, 0] / 2,
-        yerr=np.array([region.uncertainty for region in found], dtype=float),
+    over_ranges(
+        axes,
+        [region.mass_range for region in found],
+        [region.kappa for region in found],
+        [region.uncertainty for region in found],
         fmt="o",
         ms=4.5,
         color=ORANGE,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
@@ -26,6 +29,7 @@ __all__ = [
     "VIOLET",
     "logarithmic",
     "new_figure",
+    "over_ranges",
     "power_of_ten",
     "shades",
     "styled",
@@ -114,6 +118,24 @@ def logarithmic(axis: Axis) -> None:
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def over_ranges(
+    axes: Axes,
+    ranges: Sequence[tuple[float, float]],
+    values: Sequence[float | None],
+    uncertainties: Sequence[float | None],
+    **look: Any,
+) -> None:
+    """Draw values with their uncertainties over the ranges that they hold for; none is missing."""
+    edges = np.array(ranges).reshape(-1, 2)
+    axes.errorbar(
+        edges.mean(axis=1),
+        np.array(values, dtype=float),
+        xerr=np.diff(edges, axis=1)[:, 0] / 2,
+        yerr=np.array(uncertainties, dtype=float),
+        **look,
+    )
 
 
 def power_of_ten(value: float) -> str:
