@@ -145,7 +145,7 @@ class _Fits:
                 channels,
                 mass=hunt.mass,
                 width=hunt.width,
-                fit=self._as(hunt).with_family(hunt.family),
+                fit=self._from_edge_of(hunt).with_family(hunt.family),
             )
         except FitError as error:
             return stats.ImpactRefusal(str(error))
@@ -159,7 +159,7 @@ class _Fits:
             return stats.upper_limit(
                 channels,
                 mass=hunt.mass,
-                fit=self._as(hunt),
+                fit=self._from_edge_of(hunt),
                 toys=self.config.fit.limit.toys,
                 seed=seeds.integer(self.config.seed, "fit", "limit", name),
                 **self._limited(name),
@@ -177,8 +177,8 @@ class _Fits:
         fit = spectrum_fit(self.config)
         return stats.limit_band(channels, masses=masses, fit=fit, **self._limited(name))
 
-    def _as(self, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:
-        """Return the fit of a hunt, which may have chosen its own lower edge."""
+    def _from_edge_of(self, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:
+        """Return the fit from the lower edge of a hunt, which may have chosen its own."""
         return replace(spectrum_fit(self.config), range=hunt.fit_range)
 
     def _limited(self, name: str) -> dict[str, Any]:
