@@ -6,10 +6,16 @@ OUT ?= demo-output
 # Processes of one thread each: BLAS threads inside them would fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow lint docs wheels lock clean
+.PHONY: demo models test slow lint docs wheels lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
+
+# The packaged taggers are the demo's; the same machine gives the same bytes.
+models: demo
+	rm -rf models/rnd-3500
+	mkdir -p models/rnd-3500
+	cp -r $(OUT)/train/autoencoder $(OUT)/train/tnt models/rnd-3500/
 
 test: $(VENV)/.ready lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
