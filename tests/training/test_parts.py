@@ -220,6 +220,9 @@ def test_new_settings_leave_digests_and_cards_as_they_were():
             "mass_window": True,
             "epochs": 40,
             "pixel_scale": 100.0,
+            # Not the defaults of the first cards: left out, they would mean something else.
+            "reweight": "mass",
+            "reweight_beside": True,
         },
     }
     assert TrainSettings().model_dump(mode="json") == before

@@ -7,7 +7,7 @@ import pytest
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.export import trees_model
 from tnt_coffea.training.features import FeatureSet
-from tnt_coffea.training.trees import boosted_trees
+from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 
 rng = np.random.default_rng(4)
 X = rng.normal(size=(3000, 3)).astype(np.float32)
@@ -33,10 +33,21 @@ def test_a_ring_is_found_and_the_noise_left_alone():
 
 
 def test_growth_stops_where_the_validation_loss_is_least():
+    noisy = np.where(rng.random(3000) < 0.4, rng.random(3000).round(), Y)
+    trees = grown(y=noisy, patience=3, rounds=100)
+    assert len(trees.trees) == int(np.argmin(trees.validation_loss)) + 1
+    assert FEWEST_TREES < len(trees.validation_loss) == len(trees.trees) + 3 < 100
+
+
+def test_where_there_is_nothing_to_learn_scores_are_still_different():
     noise = rng.random(3000).round()
     trees = grown(y=noise, patience=3)
-    assert len(trees.trees) == int(np.argmin(trees.validation_loss)) + 1
-    assert len(trees.validation_loss) == len(trees.trees) + 3 < 40
+    assert np.argmin(trees.validation_loss) < FEWEST_TREES
+    kept = FEWEST_TREES + int(np.argmin(trees.validation_loss[FEWEST_TREES - 1 :]))
+    assert FEWEST_TREES <= len(trees.trees) == kept < 40
+    _, repeats = np.unique(trees(X), return_counts=True)
+    assert repeats.max() < 0.1 * len(X)
+    assert len(grown(y=noise, rounds=2).trees) == 2
 
 
 def test_the_graph_gives_the_same_probabilities():

@@ -18,7 +18,7 @@ from tnt_coffea.training.checks import checked
 from tnt_coffea.training.inputs import ClassifierInputs
 from tnt_coffea.training.selection import Selection
 from tnt_coffea.training.trained import Trained
-from tnt_coffea.training.trees import boosted_trees
+from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 
 __all__ = ["Budget", "classifier", "epochs", "libraries", "signal_efficiency", "weighted_jets"]
 
@@ -234,9 +234,11 @@ def _trees(
         shrinkage=settings.shrinkage,
         patience=budget.optimizer.patience,
     )
-    history = fitting.History(trees.loss, trees.validation_loss)
+    history = fitting.History(
+        trees.loss, trees.validation_loss, first=min(len(trees.trees), FEWEST_TREES) - 1
+    )
     features = inputs.features[0]
-    return -min(trees.validation_loss), Trained(
+    return -history.validation_loss[history.best_epoch], Trained(
         export.trees_model(trees, features),
         history.summary(),
         history.to_dict() | selection.counts,

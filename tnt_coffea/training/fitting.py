@@ -89,17 +89,22 @@ class History:
         where that loss decided.
     seconds
         Wall time of every epoch. It is in no file: the same training gives the same bytes.
+    first
+        The first epoch whose weights may be kept.
     """
 
     loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
     merit: tuple[float, ...] = ()
     seconds: tuple[float, ...] = field(default=(), compare=False)
+    first: int = 0
 
     @property
     def best_epoch(self) -> int:
         """Epoch, from 0, whose weights were kept."""
-        return int(np.argmax(self.merit) if self.merit else np.argmin(self.validation_loss))
+        if self.merit:
+            return int(np.argmax(self.merit))
+        return self.first + int(np.argmin(self.validation_loss[self.first :]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON values."""

@@ -17,9 +17,11 @@ import numpy.typing as npt
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
 
-__all__ = ["BoostedTrees", "Tree", "boosted_trees"]
+__all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "boosted_trees"]
 
 _BINS = 64
+FEWEST_TREES = 20
+"""Trees that are kept even where fewer fit better."""
 _REGULAR = 1.0
 """Added to the curvature of a leaf; in units of an event of weight one."""
 _LEAST = 1e-3
@@ -102,6 +104,9 @@ def boosted_trees(
 ) -> BoostedTrees:
     """Return trees trained on one sample and cut off where another one fits best.
 
+    At least 20 are kept: where there is nothing to learn one tree fits best, and gives so few
+    different scores that ties would decide who passes a cut.
+
     Parameters
     ----------
     features
@@ -136,6 +141,7 @@ def boosted_trees(
     trees: list[Tree] = []
     losses: list[float] = []
     held_losses: list[float] = []
+    best = fewest = min(FEWEST_TREES, rounds)
     for _ in range(rounds):
         p = 1 / (1 + np.exp(-odds))
         tree = _grown(bins, edges, w * (p - y), w * p * (1 - p), leaves, shrinkage)
@@ -145,9 +151,10 @@ def boosted_trees(
         losses.append(_cross_entropy(odds, y, w))
         held_losses.append(_cross_entropy(odds_held, y_held, w_held))
         progress.note(len(trees), losses[-1], held_losses[-1])
-        if len(trees) - 1 - int(np.argmin(held_losses)) >= patience:
-            break
-    best = int(np.argmin(held_losses)) + 1
+        if len(trees) >= fewest:
+            best = fewest + int(np.argmin(held_losses[fewest - 1 :]))
+            if len(trees) - best >= patience:
+                break
     return BoostedTrees(base, tuple(trees[:best]), tuple(losses), tuple(held_losses))
 
 
