@@ -56,7 +56,10 @@ NETWORKS = {
     "convolutional": ClassifierSettings(),
     "trees": ClassifierSettings(network="trees", input="features"),
     "dense": ClassifierSettings(network="dense", input="features"),
+    "constituents": ClassifierSettings(network="particle_flow", input="constituents"),
 }
+CONSTITUENTS = 50
+"""Constituents of a jet that the skim keeps for the network of constituents."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,9 @@ def main() -> None:
     arguments = parser.parse_args()
     cell = f"{arguments.events // 1000}k-{100 * arguments.share:g}pct"
     cell += "-random-order" if arguments.order == "random" else ""
-    folder = arguments.out / cell
+    kept = CONSTITUENTS if arguments.network == "constituents" else None
+    suffix = "-constituents" if kept else ""
+    folder = arguments.out / f"{cell}{suffix}"
     folder.mkdir(parents=True, exist_ok=True)
     events = folder / "events.h5"
     if not events.exists():
@@ -267,12 +272,13 @@ def main() -> None:
             events,
         )
     resources = Resources(executor=arguments.executor, workers=arguments.workers, progress=False)
-    plain = SearchConfig(skim=SkimSettings(jets=JetSettings(order=arguments.order)))
+    jets = SkimSettings(jets=JetSettings(order=arguments.order), constituents=kept)
+    plain = SearchConfig(skim=jets)
     made = skim(Fileset.from_paths({"data": [events]}), plain, out=folder)
     sample = made.sample(truth=True)
     unseen = None
     if arguments.unseen:
-        last = folder.parent / f"unseen-{arguments.order}"
+        last = folder.parent / f"unseen-{arguments.order}{suffix}"
         last.mkdir(exist_ok=True)
         if not (last / "events.h5").exists():
             copied([(arguments.unseen, slice(-arguments.unseen_events, None))], last / "events.h5")

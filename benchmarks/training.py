@@ -121,7 +121,7 @@ def main() -> None:
                 "expanding_share": round(expanding / best["skim"], 4),
                 "reading_s": round(reading, 3),
                 "sparse_bytes_per_event": round(
-                    sum(ak.to_packed(column).nbytes for column in read.pixels.values()) / n
+                    sum(ak.to_packed(column).nbytes for column in read.lists.values()) / n
                 ),
                 "dense_bytes_per_jet": images.nbytes // n,
             }

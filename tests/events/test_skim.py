@@ -97,7 +97,7 @@ def test_labels_are_not_read_unless_asked_for_and_are_in_no_hash(tmp_path: Path)
             "weight": made.weight,
             "label": 1 - made.label,
             **made.columns,
-            **made.pixels,
+            **made.lists,
         },
         made.settings,
     )
@@ -159,7 +159,7 @@ def test_columns_follow_the_settings(tmp_path: Path) -> None:
     names = ["m_jj", "heavy_mass", "heavy_tau32_beta2", "light_mass", "light_tau32_beta2"]
     assert list(flat_columns(FEATURES)) == [*names, "delta_eta", "m_jjj"]
     assert list(made.columns) == list(flat_columns(FEATURES))
-    assert made.pixels == {}
+    assert made.lists == {}
     write_part(tmp_path / "a.parquet", made)
     stored = pq.read_schema(tmp_path / "a.parquet").names
     assert sorted(stored) == sorted(["event_id", "weight", "label", *flat_columns(FEATURES)])

@@ -91,7 +91,7 @@ def with_jets_changed(sample, which):
     return replace(
         sample,
         columns={name: column[rows] for name, column in sample.columns.items()},
-        pixels={name: column[rows] for name, column in sample.pixels.items()},
+        lists={name: column[rows] for name, column in sample.lists.items()},
     )
 
 

@@ -34,8 +34,8 @@ def test_mapped_events_are_those_of_the_parts(write_skim, tmp_path):
     read = read_parts(paths)
     assert found.content_hash() == read.content_hash() == SAMPLE.content_hash()
     assert (found.label == -1).all()
-    for name, column in read.pixels.items():
-        assert ak.array_equal(found.pixels[name], column)
+    for name, column in read.lists.items():
+        assert ak.array_equal(found.lists[name], column)
     np.testing.assert_array_equal(
         mapped_events(paths, tmp_path / "flat", truth=True).label, SAMPLE.label
     )
@@ -84,7 +84,7 @@ def test_parts_of_two_skims_are_refused_and_leave_nothing(write_skim, tmp_path):
 
 
 def test_a_skim_without_images_is_mapped_too(write_skim, tmp_path):
-    bare = replace(SAMPLE, pixels={}, settings=SkimSettings(images=None))
+    bare = replace(SAMPLE, lists={}, settings=SkimSettings(images=None))
     found = mapped_events(write_skim(bare), tmp_path / "flat")
     assert found.content_hash() == bare.content_hash()
 
@@ -132,7 +132,7 @@ def crowded(sample, pixels=100):
     columns = {"index": index, "value": value}
     return replace(
         sample,
-        pixels={
+        lists={
             f"{jet}_image_{name}": ak.unflatten(column, pixels)
             for jet in ("heavy", "light")
             for name, column in columns.items()

@@ -59,6 +59,7 @@ class Network(StrEnum):
     CONVOLUTIONAL = "convolutional"
     DENSE = "dense"
     TREES = "trees"
+    PARTICLE_FLOW = "particle_flow"
 
 
 class ClassifierInput(StrEnum):
@@ -67,6 +68,25 @@ class ClassifierInput(StrEnum):
     IMAGE = "image"
     FEATURES = "features"
     BOTH = "both"
+    CONSTITUENTS = "constituents"
+
+    @property
+    def has_image(self) -> bool:
+        """Whether images are shown."""
+        return self in (ClassifierInput.IMAGE, ClassifierInput.BOTH)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether features are shown."""
+        return self in (ClassifierInput.FEATURES, ClassifierInput.BOTH)
+
+
+_FEEDS = {
+    Network.CONVOLUTIONAL: (ClassifierInput.IMAGE, ClassifierInput.BOTH),
+    Network.DENSE: (ClassifierInput.FEATURES,),
+    Network.TREES: (ClassifierInput.FEATURES,),
+    Network.PARTICLE_FLOW: (ClassifierInput.CONSTITUENTS,),
+}
 
 
 class AugmentationSettings(Settings):
@@ -89,9 +109,11 @@ class ClassifierSettings(Settings):
 
     network: Network = Field(
         Network.CONVOLUTIONAL,
-        description="convolutional, dense or trees",
+        description="convolutional, dense, trees or particle_flow",
     )
-    input: ClassifierInput = Field(ClassifierInput.IMAGE, description="image, features or both")
+    input: ClassifierInput = Field(
+        ClassifierInput.IMAGE, description="image, features, both or constituents"
+    )
     features: tuple[str, ...] = Field(
         ("rescaled_mass", "tau21"),
         min_length=1,
@@ -108,8 +130,11 @@ class ClassifierSettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        wants_image = self.network is Network.CONVOLUTIONAL
-        if wants_image != (self.input is not ClassifierInput.FEATURES):
-            msg = f"network {self.network} cannot be fed with {self.input}"
+        if self.input not in _FEEDS[self.network]:
+            takes = " or ".join(_FEEDS[self.network])
+            msg = f"network {self.network} cannot be fed with {self.input}, it takes {takes}"
+            raise ValueError(msg)
+        if self.input is ClassifierInput.CONSTITUENTS and self.augmentation.active:
+            msg = "augmentation changes images, and a network of constituents has none; drop it"
             raise ValueError(msg)
         return self

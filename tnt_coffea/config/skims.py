@@ -43,12 +43,19 @@ class SourceSettings(Settings):
 class SkimSettings(Grown):
     """From particles to dijets, observables and images."""
 
-    LATER = frozenset({"observables", "source", "substructure"})
+    LATER = frozenset({"constituents", "observables", "source", "substructure"})
 
     source: SourceSettings = SourceSettings()
     jets: JetSettings = JetSettings()
     images: ImageSettings | None = Field(
         ImageSettings(), description="the image of either jet; null: no images"
+    )
+    constituents: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="leading constituents of either jet that are kept, in the frame of the images; "
+        "null: none",
     )
     observables: tuple[str, ...] = Field(
         ("pt", "eta", "phi", "mass", "tau21", "n_constituents"),
@@ -82,6 +89,11 @@ class SkimSettings(Grown):
             msg = f"subjet{asked} is asked for; substructure.subjets is {self.substructure.subjets}"
             raise ValueError(msg)
         return self
+
+    @property
+    def frame(self) -> ImageSettings:
+        """The steps to the frame of a jet; all of them where there are no images."""
+        return self.images or ImageSettings()
 
     @property
     def leading_jets(self) -> int:

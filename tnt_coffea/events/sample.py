@@ -17,15 +17,17 @@ import numpy.typing as npt
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
+from tnt_coffea.jets.constituents import LeadingConstituents
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.jets.images import SparseImages
 
-__all__ = ["EVENT_COLUMNS", "Sample", "flat_columns", "image_columns", "sample_of"]
+__all__ = ["EVENT_COLUMNS", "Sample", "flat_columns", "list_columns", "sample_of"]
 
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
+_CONSTITUENTS = ("constituents_pt", "constituents_eta", "constituents_phi")
 _HASHED = 2**14
-"""Events whose images are hashed at once: where they lie on disk, no more are in memory."""
+"""Events whose lists are hashed at once: where they lie on disk, no more are in memory."""
 
 
 def flat_columns(settings: SkimSettings) -> tuple[str, ...]:
@@ -34,11 +36,13 @@ def flat_columns(settings: SkimSettings) -> tuple[str, ...]:
     return ("m_jj", *of_jets, *settings.of_event)
 
 
-def image_columns(settings: SkimSettings) -> tuple[str, ...]:
-    """Return the names of a skim's columns with one list an event: none without images."""
-    if settings.images is None:
-        return ()
-    return tuple(f"{jet}_image_{part}" for jet in JETS for part in ("index", "value"))
+def list_columns(settings: SkimSettings) -> tuple[str, ...]:
+    """Return the names of a skim's columns with one list an event: images, then constituents."""
+    parts = (
+        *(() if settings.images is None else ("image_index", "image_value")),
+        *(() if settings.constituents is None else _CONSTITUENTS),
+    )
+    return tuple(f"{jet}_{part}" for jet in JETS for part in parts)
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Sample:
     columns
         `m_jj` (event,) float64 GeV; the observables of either jet (`heavy_mass`) and of the
         event (`delta_eta`), (event,) float32.
-    pixels
-        `heavy_image_index` and the like: (event, pixel) jagged. Empty without images.
+    lists
+        `heavy_image_index` and the like: (event, pixel) jagged; `heavy_constituents_pt` and the
+        like: (event, particle) jagged. Empty without images and constituents.
     settings
         How the dijets and images were made.
     numbers
@@ -69,7 +74,7 @@ class Sample:
     weight: npt.NDArray[np.float64]
     label: npt.NDArray[np.int8]
     columns: Mapping[str, npt.NDArray[Any]]
-    pixels: Mapping[str, ak.Array]
+    lists: Mapping[str, ak.Array]
     settings: SkimSettings
     numbers: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
 
@@ -98,6 +103,24 @@ class Sample:
             raise InputError(msg)
         return self.settings.images
 
+    @property
+    def constituents_kept(self) -> int:
+        """How many leading constituents of either jet there are at most.
+
+        Raises
+        ------
+        InputError
+            The skim was made without constituents.
+        """
+        if self.settings.constituents is None:
+            msg = (
+                "the skim holds no constituents (skim.constituents is null), and what was asked "
+                "for needs them; set skim.constituents, to 50 for example, and make the skim "
+                "again, from a source with constituents"
+            )
+            raise InputError(msg)
+        return self.settings.constituents
+
     def select(self, which: npt.NDArray[Any]) -> Sample:
         """Return the events of a mask or of row numbers."""
         return replace(
@@ -106,7 +129,7 @@ class Sample:
             weight=self.weight[which],
             label=self.label[which],
             columns={name: column[which] for name, column in self.columns.items()},
-            pixels={name: column[which] for name, column in self.pixels.items()},
+            lists={name: column[which] for name, column in self.lists.items()},
             numbers={name: column[which] for name, column in self.numbers.items()},
         )
 
@@ -132,13 +155,29 @@ class Sample:
         """
         shape = self.image_settings.shape
         which = slice(None) if rows is None else rows
-        index = self.pixels[f"{jet}_image_index"][which]
+        index = self.lists[f"{jet}_image_index"][which]
         return SparseImages(
             counts=ak.to_numpy(ak.num(index)),
             index=ak.to_numpy(ak.flatten(index)),
-            value=ak.to_numpy(ak.flatten(self.pixels[f"{jet}_image_value"][which])),
+            value=ak.to_numpy(ak.flatten(self.lists[f"{jet}_image_value"][which])),
             shape=shape,
         )
+
+    def constituents(
+        self, jet: str, rows: npt.NDArray[Any] | slice | None = None
+    ) -> LeadingConstituents:
+        """Return the leading constituents of one jet, `heavy` or `light`.
+
+        Raises
+        ------
+        InputError
+            The skim was made without constituents.
+        """
+        self.constituents_kept  # noqa: B018  says what is missing
+        which = slice(None) if rows is None else rows
+        pt, eta, phi = (self.lists[f"{jet}_{part}"][which] for part in _CONSTITUENTS)
+        flat = (ak.to_numpy(ak.flatten(values)) for values in (pt, eta, phi))
+        return LeadingConstituents(ak.to_numpy(ak.num(pt)), *flat)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of all that training may use, in the order of the ids.
@@ -154,8 +193,8 @@ class Sample:
         ]
         for array in arrays:
             state.update(np.ascontiguousarray(array[order]).data)
-        for name in image_columns(self.settings):
-            jagged = self.pixels[name][order]
+        for name in list_columns(self.settings):
+            jagged = self.lists[name][order]
             state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
             for start in range(0, len(jagged), _HASHED):
                 part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
@@ -181,9 +220,9 @@ def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:
         weight=ak.to_numpy(events["weight"]).astype(np.float64),
         label=label.astype(np.int8),
         columns={name: ak.to_numpy(events[name]) for name in flat_columns(settings)},
-        pixels={
+        lists={
             name: ak.without_parameters(ak.materialize(events[name]))
-            for name in image_columns(settings)
+            for name in list_columns(settings)
         },
         settings=settings,
         numbers={

@@ -21,7 +21,7 @@ from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
     Sample,
     flat_columns,
-    image_columns,
+    list_columns,
     sample_of,
 )
 from tnt_coffea.storage import written
@@ -39,14 +39,14 @@ __all__ = [
 
 SCHEMA_VERSION = "2"
 FIELDS = frozenset((*EVENT_COLUMNS, "m_jj"))
-"""What every skim holds; `flat_columns` and `image_columns` name what its settings add.
+"""What every skim holds; `flat_columns` and `list_columns` name what its settings add.
 
 A part also holds those of `NUMBERS` that its source has.
 """
 
 
 def _columns(settings: SkimSettings) -> tuple[str, ...]:
-    return (*EVENT_COLUMNS, *flat_columns(settings), *image_columns(settings))
+    return (*EVENT_COLUMNS, *flat_columns(settings), *list_columns(settings))
 
 
 def _numbers_in_all(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def write_part(path: Path, sample: Sample) -> None:
             "label": sample.label,
             **sample.numbers,
             **sample.columns,
-            **{name: _arrow_list(column) for name, column in sample.pixels.items()},
+            **{name: _arrow_list(column) for name, column in sample.lists.items()},
         },
         metadata={
             "tnt_coffea.schema": SCHEMA_VERSION,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tnt_coffea.jets.augmentation import augmented
 from tnt_coffea.jets.clustering import cluster
+from tnt_coffea.jets.constituents import LeadingConstituents, leading_constituents
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
+from tnt_coffea.jets.frames import Framed, framed
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import SparseImages, jet_images, sparse_images
 from tnt_coffea.jets.observables import dijet_columns
@@ -18,13 +20,17 @@ from tnt_coffea.jets.substructure import (
 
 __all__ = [
     "Axes",
+    "Framed",
+    "LeadingConstituents",
     "SparseImages",
     "augmented",
     "cluster",
     "dijet_columns",
     "exclusive_subjets",
     "find_dijets",
+    "framed",
     "jet_images",
+    "leading_constituents",
     "n_subjettiness",
     "select_dijets",
     "soft_drop_mass",

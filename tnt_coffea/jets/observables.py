@@ -6,17 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import ImageSettings, SkimSettings
+from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
+from tnt_coffea.jets.constituents import leading_constituents
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+from tnt_coffea.jets.frames import Framed, framed
 from tnt_coffea.jets.grooming import soft_drop_mass
-from tnt_coffea.jets.images import sparse_images
+from tnt_coffea.jets.images import pixelated
 from tnt_coffea.jets.subjets import exclusive_subjets
 from tnt_coffea.jets.substructure import subjettiness_ratio, subjettiness_table
 
@@ -48,13 +51,14 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
     dict
         `m_jj` (event,) float64 GeV; the event's observables (event,) float32; for each of
         `heavy` and `light` its observables, `heavy_pt` and the like, (event,) float32, GeV
-        where they have a unit, and the sparse image, `heavy_image_index` and
-        `heavy_image_value` (event, pixel).
+        where they have a unit, the sparse image, `heavy_image_index` and
+        `heavy_image_value` (event, pixel), and the leading constituents,
+        `heavy_constituents_pt`, `_eta` and `_phi` (event, particle).
 
     Raises
     ------
     InputError
-        An observable or image needs constituents, and the jets have none.
+        An observable, the image or the constituents are asked for, and the jets have none.
     """
     dijets = _Dijets(jets, settings)
     columns: dict[str, ak.Array] = {"m_jj": ak.Array(dijets.m_jj)}
@@ -64,19 +68,26 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
         values = dijets.of_jet(name).astype(np.float32).reshape(-1, 2)
         columns |= {f"{jet}_{name}": ak.Array(values[:, i]) for i, jet in enumerate(JETS)}
     if settings.images is not None:
-        columns |= _image_columns(dijets.constituents("images"), settings.images)
+        images = pixelated(dijets.framed("images"), settings.images)
+        pixels = {"image_index": images.index, "image_value": images.value}
+        columns |= _lists(images.counts, pixels)
+    if settings.constituents is not None:
+        leading = leading_constituents(dijets.framed("constituents"), settings.constituents)
+        parts = {f"constituents_{name}": getattr(leading, name) for name in ("pt", "eta", "phi")}
+        columns |= _lists(leading.counts, parts)
     return columns
 
 
-def _image_columns(constituents: ak.Array, settings: ImageSettings) -> dict[str, ak.Array]:
-    images = sparse_images(constituents, settings)
-    second = np.repeat(np.arange(len(images.counts)) % 2, images.counts).astype(bool)
-    columns = {}
-    for i, (name, mine) in enumerate(zip(JETS, (~second, second), strict=True)):
-        counts = images.counts[i::2]
-        columns[f"{name}_image_index"] = ak.unflatten(images.index[mine], counts)
-        columns[f"{name}_image_value"] = ak.unflatten(images.value[mine], counts)
-    return columns
+def _lists(
+    counts: npt.NDArray[np.int64], values: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, ak.Array]:
+    # Heavy, light, heavy, light, ...: every second list is the light jet's.
+    second = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
+    return {
+        f"{jet}_{name}": ak.unflatten(value[mine], counts[i::2])
+        for i, (jet, mine) in enumerate(zip(JETS, (~second, second), strict=True))
+        for name, value in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -142,14 +153,25 @@ class _Dijets:
             return self._subjets[name.partition("_")[2]][:, int(name[6]) - 1]
         return self._subjettiness(name)
 
+    def framed(self, wanted: str) -> Framed:
+        """Return the constituents in the frame of images, computed once."""
+        self.constituents(wanted)
+        return self._framed
+
+    @cached_property
+    def _framed(self) -> Framed:
+        return framed(self.constituents("images"), self.settings.frame)
+
     def constituents(self, wanted: str) -> ak.Array:
         """Return (2 * event, particle), or say what cannot be had without them."""
         if "constituents" not in self.jets.fields:
             had = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
+            also = "and skim.constituents " if self.settings.constituents else ""
             msg = (
-                f"skim.{'images' if wanted == 'images' else 'observables'}: {wanted} needs the "
-                "jets' constituents, and this source has jets without them; set skim.images to "
-                f"null and skim.observables to some of {', '.join(dict.fromkeys(had))}"
+                f"skim.{wanted if wanted in ('images', 'constituents') else 'observables'}: "
+                f"{wanted} needs the jets' constituents, and this source has jets without them; "
+                f"set skim.images {also}to null and skim.observables to some of "
+                f"{', '.join(dict.fromkeys(had))}"
             )
             raise InputError(msg)
         return ak.with_name(self.jets.constituents, "Momentum4D")

@@ -17,6 +17,14 @@ METADATA_KEY = "tnt_coffea.card"
 """Key of the card in an ONNX file's own metadata."""
 
 
+_INPUTS = ("image", "features", "both", "constituents")
+
+
+def _constituents(made: SkimSettings) -> dict[str, Any]:
+    steps = {name: getattr(made.frame, name) for name in ("centre", "rotate", "flip")}
+    return {"constituents": made.constituents, "frame": steps}
+
+
 class Card(Settings):
     """Everything that decides whether a tagger may score an event; part of the ONNX file.
 
@@ -25,7 +33,7 @@ class Card(Settings):
 
     method: str = Field(description="how it was trained: autoencoder-linear, tnt, ...")
     scope: str = Field(description="heavy, light or event")
-    input: str = Field("image", description="image, features or both")
+    input: str = Field("image", description="image, features, both or constituents")
     inputs: tuple[str, ...] = Field(
         (), description="observables that are the features, in their order, see `columns`"
     )
@@ -47,13 +55,28 @@ class Card(Settings):
 
     @model_validator(mode="after")
     def _features_are_named(self) -> Self:
-        if self.input not in ("image", "features", "both"):
-            msg = f"input is {self.input!r}, expected 'image', 'features' or 'both'"
+        if self.input not in _INPUTS:
+            msg = f"input is {self.input!r}, expected {', '.join(map(repr, _INPUTS))}"
             raise ValueError(msg)
-        if (self.input != "image") != bool(self.inputs):
+        if self.takes_features != bool(self.inputs):
             msg = f"input is {self.input!r} with inputs {list(self.inputs)}: features are named"
             raise ValueError(msg)
         return self
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether images are among its inputs."""
+        return self.input in ("image", "both")
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether features are among its inputs."""
+        return self.input in ("features", "both")
+
+    @property
+    def takes_constituents(self) -> bool:
+        """Whether its input is constituents."""
+        return self.input == "constituents"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -73,12 +96,18 @@ class Card(Settings):
         """Return why the tagger cannot score events made with these settings, if it cannot.
 
         A tagger of images asks for the same jets and images, one of features for the same
-        jets and its columns; what else a skim holds does not matter.
+        jets and its columns, one of constituents for the same jets, number of constituents
+        and frame; what else a skim holds does not matter.
         """
-        if self.input != "features" and settings.images is None:
+        if self.takes_images and settings.images is None:
             return (
                 "takes images, and these events have none: their source has jets without "
                 "constituents, or skim.images is null; use a tagger of features"
+            )
+        if self.takes_constituents and settings.constituents is None:
+            return (
+                "takes constituents, and these events have none: set skim.constituents to "
+                f"{self.skim.constituents} and make the skim again, from a source with constituents"
             )
         missing = [name for name in self.columns if name not in flat_columns(settings)]
         if missing:
@@ -90,8 +119,9 @@ class Card(Settings):
             {
                 "jets": made.jets,
                 "source": made.source,
-                **({"images": made.images} if self.input != "features" else {}),
-                **({"substructure": made.substructure} if self.input != "image" else {}),
+                **({"images": made.images} if self.takes_images else {}),
+                **({"substructure": made.substructure} if self.takes_features else {}),
+                **(_constituents(made) if self.takes_constituents else {}),
             }
             for made in (self.skim, settings)
         )

@@ -1,4 +1,4 @@
-"""What a tagger takes of a sample: images of a jet, of both, or features by name."""
+"""What a tagger takes of a sample: images, features by name, or constituents."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = ["inputs_of", "scores_of"]
 def inputs_of(card: Card, scope: str, sample: Sample, rows: npt.NDArray[np.int64]) -> Inputs:
     """Return (row, channel, row, column) images, (row, feature), or both, float32.
 
+    For a tagger of constituents it is (row, jet, particle, 3): pT, eta and phi.
+
     Parameters
     ----------
     card
@@ -31,12 +33,16 @@ def inputs_of(card: Card, scope: str, sample: Sample, rows: npt.NDArray[np.int64
         Which of them.
     """
     made: Inputs = {}
-    if card.input != "features":
-        jets = JETS if scope == "event" else (scope,)
+    jets = JETS if scope == "event" else (scope,)
+    if card.takes_images:
         made["image"] = np.concatenate([sample.images(jet, rows) for jet in jets], axis=1)
-    if card.input != "image":
+    if card.takes_features:
         features = [sample.columns[name][rows].astype(np.float32) for name in card.columns]
         made["features"] = np.stack(features, axis=1)
+    if card.takes_constituents:
+        most = sample.constituents_kept
+        shown = [sample.constituents(jet, rows).dense(most) for jet in jets]
+        made["constituents"] = np.stack(shown, axis=1)
     return made
 
 

@@ -17,7 +17,9 @@ from tnt_coffea.taggers.card import Card
 __all__ = ["Inputs", "Tagger"]
 
 Inputs = dict[str, npt.NDArray[np.float32]]
-"""`image` (n, channel, row, column), `features` (n, feature), or both, float32."""
+"""`image` (n, channel, row, column), `features` (n, feature), or both, or `constituents`
+(n, jet, particle, 3), float32."""
+_INPUTS = (["image"], ["features"], ["image", "features"], ["constituents"])
 
 BATCH = 32
 """Jets a call. Always the same, the last call padded: a kernel chosen by batch size could change
@@ -94,7 +96,8 @@ class Tagger:
         ----------
         inputs
             (n, channel, row, column) float32 images, channel 0 summing to 1, or
-            (n, feature) float32, as the card says; by name where it takes both.
+            (n, feature) or (n, jet, particle, 3) float32, as the card says; by name where it
+            takes both images and features.
 
         Raises
         ------
@@ -173,10 +176,10 @@ def _session(key: _Bytes) -> Any:
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         where = key.tagger.where
         raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
-    if inputs not in (["image"], ["features"], ["image", "features"]) or outputs != ["score"]:
+    if inputs not in _INPUTS or outputs != ["score"]:
         msg = (
             f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; "
-            "a tagger goes from 'image', 'features' or both to 'score'"
+            "a tagger goes from 'image', 'features', both, or 'constituents' to 'score'"
         )
         raise TaggerError(msg)
     return session

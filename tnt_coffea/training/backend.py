@@ -5,14 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module, metadata
 from typing import Any
 
+from tnt_coffea import seeds
 from tnt_coffea.errors import MissingExtraError, TrainingError
 
-__all__ = ["accelerator", "array", "keras", "libraries", "onnx", "tensorflow", "versions"]
+__all__ = [
+    "accelerator",
+    "array",
+    "initialisers",
+    "keras",
+    "libraries",
+    "onnx",
+    "tensorflow",
+    "versions",
+]
 
 
 def onnx() -> Any:
@@ -45,6 +55,14 @@ def keras() -> Any:
     if _backend() == "tensorflow":
         tensorflow()
     return _import("keras")
+
+
+def initialisers(seed: int) -> Callable[[], Any]:
+    """Return a function that gives the initialiser of one layer after the other."""
+    # A seed of its own for every layer: Keras' global one would change the
+    # random numbers of whoever calls, and depend on what was built before.
+    uniform, count = keras().initializers.GlorotUniform, iter(range(1000))
+    return lambda: uniform(seed=seeds.integer(seed, "initial", next(count)))
 
 
 def array(values: Any) -> Any:

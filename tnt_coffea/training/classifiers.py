@@ -16,6 +16,7 @@ from tnt_coffea.training import backend, export, fitting, networks
 from tnt_coffea.training.augmentation import augmented
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.inputs import ClassifierInputs
+from tnt_coffea.training.particle_flow import particle_flow_classifier
 from tnt_coffea.training.selection import Selection
 from tnt_coffea.training.trained import Trained
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
@@ -205,6 +206,10 @@ def _built(
             seed=seed,
         )
         return network, lambda: export.classifier_model(network, features)
+    if inputs.has_constituents:
+        _, jets, particles, _ = inputs.constituents(np.arange(0)).shape
+        flow = particle_flow_classifier(jets=jets, particles=particles, seed=seed)
+        return flow.network, lambda: export.particle_flow_model(flow)
     _, pixels, _, channels = inputs.image(np.arange(0)).shape
     size = {"pixels": pixels, "channels": channels, "pixel_scale": budget.pixel_scale}
     if features is None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tnt_coffea.taggers.card import METADATA_KEY, Card
 from tnt_coffea.training import backend
 from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.graph import Graph, add_layers
+from tnt_coffea.training.particle_flow import LEAST_SHARE
 
 if TYPE_CHECKING:
     from tnt_coffea.training.linear import PrincipalComponents
     from tnt_coffea.training.networks import TwoBranches, Variational
+    from tnt_coffea.training.particle_flow import ParticleFlow
     from tnt_coffea.training.trees import BoostedTrees
 
 __all__ = [
@@ -20,6 +24,7 @@ __all__ = [
     "classifier_model",
     "convolutional_model",
     "linear_model",
+    "particle_flow_model",
     "seal",
     "trees_model",
     "two_branch_model",
@@ -79,6 +84,34 @@ def two_branch_model(network: TwoBranches, inputs: FeatureInputs) -> Any:
         add_layers(graph, network.features, inputs.add(graph)),
     )
     out = add_layers(graph, network.head, graph.add("Concat", *branches, axis=1))
+    return graph.model(graph.add("Reshape", out, graph.constant([-1])))
+
+
+def particle_flow_model(flow: ParticleFlow) -> Any:
+    """Return the ONNX model of a classifier of constituents.
+
+    Parameters
+    ----------
+    flow
+        Its parts.
+    """
+    _, jets, particles, columns = flow.network.input_shape
+    graph = Graph(None, constituents=(jets, particles, columns))
+    share, place = (
+        graph.add("Gather", "constituents", graph.constant(np.array(which)), axis=3)
+        for which in ([0], [1, 2])
+    )
+    log_share = graph.add("Log", graph.add("Max", share, graph.constant(LEAST_SHARE)))
+    seen = graph.add("Concat", log_share, place, axis=3)
+    # One row a constituent: a dense layer is a matrix product of two dimensions.
+    rows = graph.add("Reshape", seen, graph.constant([-1, columns]))
+    described = add_layers(graph, flow.particle, rows)
+    width = flow.particle.output_shape[-1]
+    back = graph.add("Reshape", described, graph.constant([-1, jets, particles, width]))
+    axes = graph.constant([2])
+    summed = graph.add("ReduceSum", graph.add("Mul", back, share), axes, keepdims=0)
+    flat = graph.add("Reshape", summed, graph.constant([-1, jets * width]))
+    out = add_layers(graph, flow.head, flat)
     return graph.model(graph.add("Reshape", out, graph.constant([-1])))
 
 

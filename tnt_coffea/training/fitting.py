@@ -31,7 +31,8 @@ Int64Array = npt.NDArray[np.int64]
 
 
 Inputs = tuple[Float32Array, ...]
-"""What a network takes of a batch: images (jet, row, column, channel), features (jet, feature)."""
+"""What a network takes of a batch: images (jet, row, column, channel), features (jet, feature),
+or constituents (row, jet, particle, 3)."""
 
 
 @dataclass(frozen=True)

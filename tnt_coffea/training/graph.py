@@ -29,7 +29,7 @@ _IR_VERSION = 8
 
 
 class Graph:
-    """An ONNX graph in the making, from `image`, `features` or both to `score`.
+    """An ONNX graph in the making, from its inputs to `score`.
 
     Parameters
     ----------
@@ -37,14 +37,23 @@ class Graph:
         (channel, row, column) of one image; None without one.
     features
         Number of features; None without any.
+    constituents
+        (jet, particle, 3) of their input; None without one.
     """
 
-    def __init__(self, shape: tuple[int, int, int] | None, features: int | None = None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int] | None,
+        features: int | None = None,
+        constituents: tuple[int, int, int] | None = None,
+    ) -> None:
         self.inputs: dict[str, tuple[int, ...]] = {}
         if shape is not None:
             self.inputs["image"] = shape
         if features is not None:
             self.inputs["features"] = (features,)
+        if constituents is not None:
+            self.inputs["constituents"] = constituents
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -122,8 +131,8 @@ class Graph:
         Returns
         -------
         onnx.ModelProto
-            Inputs `image` (n, channel, row, column) and `features` (n, feature) float32,
-            output `score` (n,) float32.
+            Inputs `image` (n, channel, row, column), `features` (n, feature) and
+            `constituents` (n, jet, particle, 3) float32, output `score` (n,) float32.
         """
         onnx = backend.onnx()
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT

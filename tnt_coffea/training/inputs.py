@@ -1,4 +1,4 @@
-"""What a classifier is shown of jets: images, features, or both."""
+"""What a classifier is shown of jets: images, features, both, or constituents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tnt_coffea.training.export import FeatureInputs
 from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.fitting import Float32Array, Inputs
 from tnt_coffea.training.labellers import JETS
-from tnt_coffea.training.sparse import SparseImages
+from tnt_coffea.training.sparse import SparseConstituents, SparseImages
 
 __all__ = ["ClassifierInputs"]
 
@@ -31,7 +31,7 @@ class ClassifierInputs:
         One scope, or `heavy` and `light` for a network that is shared: row n + i is then
         the light jet of event i.
     settings
-        Image, features or both.
+        Image, features, both or constituents.
     """
 
     sample: Sample
@@ -44,18 +44,31 @@ class ClassifierInputs:
     @property
     def has_image(self) -> bool:
         """Whether images are shown."""
-        return self.settings.input is not ClassifierInput.FEATURES
+        return self.settings.input.has_image
 
     @property
     def has_features(self) -> bool:
         """Whether features are shown."""
-        return self.settings.input is not ClassifierInput.IMAGE
+        return self.settings.input.has_features
+
+    @property
+    def has_constituents(self) -> bool:
+        """Whether constituents are shown."""
+        return self.settings.input is ClassifierInput.CONSTITUENTS
 
     @cached_property
     def images(self) -> list[list[SparseImages]]:
         """Images by scope and jet of the scope."""
         return [
             [SparseImages.of(self.sample, jet) for jet in _jets(scope)] for scope in self.scopes
+        ]
+
+    @cached_property
+    def sparse_constituents(self) -> list[list[SparseConstituents]]:
+        """Constituents by scope and jet of the scope."""
+        return [
+            [SparseConstituents.of(self.sample, jet) for jet in _jets(scope)]
+            for scope in self.scopes
         ]
 
     @cached_property
@@ -75,6 +88,16 @@ class ClassifierInputs:
         out = np.empty((len(rows), shape[1], shape[2], shape[0]), np.float32)
         for i, images in enumerate(self.images):
             out[scope == i] = _stacked(images, event[scope == i])
+        return out
+
+    def constituents(self, rows: npt.NDArray[np.int64]) -> Float32Array:
+        """Return (row number, jet, particle, 3) of row numbers."""
+        scope, event = np.divmod(rows, max(len(self.sample), 1))
+        first = self.sparse_constituents[0]
+        out = np.empty((len(rows), len(first), first[0].most, 3), np.float32)
+        for i, jets in enumerate(self.sparse_constituents):
+            mine = scope == i
+            out[mine] = np.stack([jet.expanded(event[mine]) for jet in jets], axis=1)
         return out
 
     def columns(self, rows: npt.NDArray[np.int64]) -> Float32Array:
@@ -97,6 +120,8 @@ class ClassifierInputs:
 
     def network(self, rows: npt.NDArray[np.int64], features: FeatureInputs | None) -> Inputs:
         """Return what a network takes of row numbers."""
+        if self.has_constituents:
+            return (self.constituents(rows),)
         image = (self.image(rows),) if self.has_image else ()
         if features is None:
             return image
@@ -109,6 +134,8 @@ class ClassifierInputs:
             out["image"] = np.ascontiguousarray(self.image(rows).transpose(0, 3, 1, 2))
         if self.has_features:
             out["features"] = self.columns(rows)
+        if self.has_constituents:
+            out["constituents"] = self.constituents(rows)
         return out
 
 

@@ -49,7 +49,7 @@ def jet_classifier(*, pixels: int, channels: int, pixel_scale: float, seed: int)
     Source: arXiv:2002.12376, section 3.2, and the authors' public code for the layers.
     """
     keras = backend.keras()
-    initial = _initialisers(keras, seed)
+    initial = backend.initialisers(seed)
     return keras.Sequential(
         [
             *_image_layers(keras, initial, pixels, channels, pixel_scale),
@@ -80,7 +80,7 @@ def dense_classifier(*, features: int, layers: Sequence[int], dropout: float, se
     Source: arXiv:2101.08320, section 4.1.1 (four layers of 128, dropout 0.1).
     """
     keras = backend.keras()
-    initial = _initialisers(keras, seed)
+    initial = backend.initialisers(seed)
     stack = [keras.Input((features,))]
     for i, nodes in enumerate(layers):
         if i and dropout:
@@ -127,7 +127,7 @@ def two_branch_classifier(
         Seed of the initial weights.
     """
     keras = backend.keras()
-    initial = _initialisers(keras, seed)
+    initial = backend.initialisers(seed)
 
     def dense(units: int, activation: str = "relu") -> Any:
         return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
@@ -162,7 +162,7 @@ def convolutional_autoencoder(*, pixels: int, latent: int, pixel_scale: float, s
     Source: arXiv:2002.12376, section 3.1, and the authors' public code for the layers.
     """
     keras = backend.keras()
-    initial = _initialisers(keras, seed)
+    initial = backend.initialisers(seed)
     return keras.Sequential(
         [
             *_encoder(keras, initial, pixels, pixel_scale),
@@ -200,7 +200,7 @@ def variational_autoencoder(
     Source: arXiv:1312.6114; suggested for Tag N' Train in arXiv:2002.12376, section 5.
     """
     keras = backend.keras()
-    initial = _initialisers(keras, seed)
+    initial = backend.initialisers(seed)
 
     def linear() -> Any:
         dense = keras.layers.Dense(latent, kernel_initializer=initial())
@@ -291,12 +291,3 @@ def _decoder(keras: Any, initial: Callable[[], Any], pixels: int) -> list[Any]:
         layers.Flatten(),
         layers.Softmax(),
     ]
-
-
-def _initialisers(keras: Any, seed: int) -> Callable[[], Any]:
-    # A seed of its own for every layer: Keras' global one would change the
-    # random numbers of whoever calls, and depend on what was built before.
-    count = iter(range(1000))
-    return lambda: keras.initializers.GlorotUniform(
-        seed=seeds.integer(seed, "initial", next(count))
-    )

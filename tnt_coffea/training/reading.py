@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import SkimSettings, digest
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.sample import Sample, flat_columns, image_columns
+from tnt_coffea.events.sample import Sample, flat_columns, list_columns
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.storage import stored
 
@@ -50,7 +50,7 @@ def mapped_events(
     Returns
     -------
     Sample
-        Its arrays are read-only and stay on disk, and so do the pixels of a selection of it.
+        Its arrays are read-only and stay on disk, and so do the lists of a selection of it.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class _Layout:
         ids, counts, settings, types = [], [], set(), {}
         for part in _read(parts, truth=truth):
             ids.append(part.event_id)
-            counts.append({name: _counts(column) for name, column in part.pixels.items()})
+            counts.append({name: _counts(column) for name, column in part.lists.items()})
             settings.add(part.settings.model_dump_json())
             types = {name: values.dtype for name, values in _arrays(part).items()}
         if len(settings) != 1:
@@ -142,7 +142,7 @@ class _Layout:
         for part, rows in zip(_read(self.parts, truth=self.truth), self.rows, strict=True):
             for name, values in _arrays(part).items():
                 if name in self.starts:
-                    counts = _counts(part.pixels[name])
+                    counts = _counts(part.lists[name])
                     first = self.starts[name][rows] - (np.cumsum(counts) - counts)
                     files[name][np.repeat(first, counts) + np.arange(len(values))] = values
                 else:
@@ -163,7 +163,7 @@ def _arrays(part: Sample) -> dict[str, npt.NDArray[Any]]:
         "weight": part.weight,
         "label": part.label,
         **part.columns,
-        **{name: ak.to_numpy(ak.flatten(column)) for name, column in part.pixels.items()},
+        **{name: ak.to_numpy(ak.flatten(column)) for name, column in part.lists.items()},
     }
 
 
@@ -198,6 +198,6 @@ def _mapped(place: Path) -> Sample:
         weight=array("weight"),
         label=array("label"),
         columns={name: array(name) for name in flat_columns(settings)},
-        pixels={name: jagged(name) for name in image_columns(settings)},
+        lists={name: jagged(name) for name in list_columns(settings)},
         settings=settings,
     )

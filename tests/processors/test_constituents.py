@@ -1,0 +1,103 @@
+"""Constituents in the skim: the same from every source, and scored on every road."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from tnt_coffea.config import FoldSettings, MassRange, SearchConfig, SkimSettings
+from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.events import Sample, convert
+from tnt_coffea.events.skim import read_parts
+from tnt_coffea.processors import SearchProcessor, SkimProcessor
+from tnt_coffea.taggers import Card, Member, Tagger, TaggerSet
+from tnt_coffea.training.export import particle_flow_model, seal
+from tnt_coffea.training.particle_flow import particle_flow_classifier
+
+FOLDS = FoldSettings(outer=2)
+SKIM = SkimSettings(constituents=12)
+
+
+@pytest.fixture
+def skimmed(ours: Callable[..., Any], tmp_path: Path) -> Callable[..., Sample]:
+    def make(path: Path, settings: SkimSettings, chunk_size: int = 1000) -> Sample:
+        folder = tmp_path / f"skim-{settings.digest()[:8]}-{path.name}-{chunk_size}"
+        ours(path, SkimProcessor(settings, folder), chunk_size)
+        return read_parts(folder.rglob("*.parquet"))
+
+    return make
+
+
+def taggers(sample: Sample) -> TaggerSet:
+    """Two folds of networks as they were drawn."""
+    members = []
+    for fold in (0, 1):
+        for scope in ("heavy", "light"):
+            card = Card(
+                method="flow",
+                scope=scope,
+                input="constituents",
+                skim=SKIM,
+                training_sample="0" * 64,
+                folds=FOLDS,
+                fold_seed=1,
+                direct=(1 - fold,),
+                ancestors=(1 - fold,),
+                seed=1,
+            )
+            flow = particle_flow_classifier(jets=1, particles=12, seed=fold)
+            tagger = Tagger(seal(particle_flow_model(flow), card))
+            members.append(Member(tagger, scope, fold, f"{scope}-{fold}"))
+    everything = MassRange(low=1.0, high=100_000.0)
+    return TaggerSet("flow", FOLDS, 1, tuple(members)).calibrated(sample, everything, (0.5,))
+
+
+def test_they_are_the_same_from_any_file_and_leave_the_rest_alone(
+    olympics: Path, tmp_path: Path, skimmed: Callable[..., Sample]
+) -> None:
+    sample = skimmed(olympics, SKIM)
+    plain = skimmed(olympics, SkimSettings())
+    assert set(sample.lists) - set(plain.lists) == {
+        f"{jet}_constituents_{part}" for jet in ("heavy", "light") for part in ("pt", "eta", "phi")
+    }
+    for name, column in plain.lists.items():
+        assert ak.array_equal(sample.lists[name], column)
+    made = sample.constituents("light", np.array([3, 1])).dense(12)
+    assert np.array_equal(made, sample.constituents("light").dense(12)[[3, 1]])
+    assert made[:, 0, 0].min() > 0
+    assert np.all(np.diff(made[..., 0]) <= 0)
+    copy = convert(olympics, tmp_path / "converted.root", chunk_size=11).path
+    assert skimmed(copy, SKIM, 7).content_hash() == sample.content_hash()
+    assert sample.content_hash() != plain.content_hash()
+
+
+def test_taggers_score_events_and_their_skim_alike(
+    olympics: Path,
+    ours: Callable[..., Any],
+    tmp_path: Path,
+    skimmed: Callable[..., Sample],
+) -> None:
+    tagger_set = taggers(skimmed(olympics, SKIM))
+    search = SearchProcessor(SearchConfig(skim=SKIM), tagger_set)
+    reference = ours(olympics, search)
+    assert reference["hists"]["flow"].sum(flow=True).value == 40
+    for part in tmp_path.rglob("*.parquet"):
+        assert ours(part, search, chunk_size=9)["hists"] == reference["hists"]
+    plain = SearchProcessor(SearchConfig(), tagger_set)
+    with pytest.raises(TaggerError, match=r"set skim\.constituents to 12"):
+        ours(olympics, plain)
+
+
+def test_jets_without_constituents_are_refused(
+    real_data: Path, skimmed: Callable[..., Sample]
+) -> None:
+    path = real_data / "root" / "PHYSLITE_example.root"
+    settings = SkimSettings(images=None, observables=("pt", "mass"), constituents=5)
+    with pytest.raises(InputError, match=r"skim\.constituents: constituents needs the") as error:
+        skimmed(path, settings)
+    assert "set skim.images and skim.constituents to null" in str(error.value)
