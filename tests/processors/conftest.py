@@ -81,12 +81,16 @@ def _summing(
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    card = Card(
-        method="sum",
+    card = card_of("sum", skim, scope, fold, window=window, input="features", inputs=inputs)
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    return Tagger(model.SerializeToString())
+
+
+def card_of(method: str, skim: SkimSettings, scope: str, fold: int, **more: Any) -> Card:
+    """The card of a tagger that may score a fold of two."""
+    return Card(
+        method=method,
         scope=scope,
-        window=window,
-        input="features",
-        inputs=inputs,
         skim=skim,
         training_sample="0" * 64,
         folds=FOLDS,
@@ -94,9 +98,8 @@ def _summing(
         direct=(1 - fold,),
         ancestors=(1 - fold,),
         seed=1,
+        **more,
     )
-    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    return Tagger(model.SerializeToString())
 
 
 @pytest.fixture

@@ -10,16 +10,17 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tnt_coffea.config import FoldSettings, MassRange, SearchConfig, SkimSettings
+from tnt_coffea.config import MassRange, SearchConfig, SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import Sample, convert
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
-from tnt_coffea.taggers import Card, Member, Tagger, TaggerSet
+from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training.export import particle_flow_model, seal
 from tnt_coffea.training.particle_flow import particle_flow_classifier
 
-FOLDS = FoldSettings(outer=2)
+from .conftest import FOLDS, card_of
+
 SKIM = SkimSettings(constituents=12)
 
 
@@ -38,18 +39,7 @@ def taggers(sample: Sample) -> TaggerSet:
     members = []
     for fold in (0, 1):
         for scope in ("heavy", "light"):
-            card = Card(
-                method="flow",
-                scope=scope,
-                input="constituents",
-                skim=SKIM,
-                training_sample="0" * 64,
-                folds=FOLDS,
-                fold_seed=1,
-                direct=(1 - fold,),
-                ancestors=(1 - fold,),
-                seed=1,
-            )
+            card = card_of("flow", SKIM, scope, fold, input="constituents")
             flow = particle_flow_classifier(jets=1, particles=12, seed=fold)
             tagger = Tagger(seal(particle_flow_model(flow), card))
             members.append(Member(tagger, scope, fold, f"{scope}-{fold}"))
