@@ -187,7 +187,11 @@ def add_layers(graph: Graph, network: Any, value: str) -> str:
 
 
 def _rescaling(graph: Graph, layer: Any, value: str) -> str:
-    return graph.add("Mul", value, graph.constant(float(layer.scale)))
+    # Numbers for all, or one for each of the last axis.
+    scaled = graph.add("Mul", value, graph.constant(np.asarray(layer.scale, np.float32)))
+    if not np.any(layer.offset):
+        return scaled
+    return graph.add("Add", scaled, graph.constant(np.asarray(layer.offset, np.float32)))
 
 
 def _convolution(graph: Graph, layer: Any, value: str) -> str:

@@ -11,6 +11,8 @@ __all__ = ["LEAST_SHARE", "ParticleFlow", "particle_flow_classifier"]
 
 LEAST_SHARE = 1e-4
 """Share of a jet's pT below which constituents are alike."""
+_SCALE, _OFFSET = (0.5, 5.0, 5.0), (2.0, 0.0, 0.0)
+"""Of log s, eta and phi, which bring them to the order of one; without them learning is slow."""
 _PARTICLE = (64, 64, 32)
 _HEAD = (64, 64)
 
@@ -56,7 +58,8 @@ def particle_flow_classifier(*, jets: int, particles: int, seed: int) -> Particl
         return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
 
     shown = keras.Input((jets, particles, 3))
-    particle = keras.Sequential([keras.Input(shown.shape[1:]), *map(dense, _PARTICLE)])
+    scaled = keras.layers.Rescaling(_SCALE, _OFFSET)
+    particle = keras.Sequential([keras.Input(shown.shape[1:]), scaled, *map(dense, _PARTICLE)])
     sums = keras.Input((jets * _PARTICLE[-1],))
     head = keras.Sequential([sums, *map(dense, _HEAD), dense(1, "sigmoid")])
     share, place = shown[..., :1], shown[..., 1:]
