@@ -1,12 +1,12 @@
 """Training from the skim against Keras' own `fit` on arrays in memory.
 
-    python benchmarks/training.py [events]
+    python benchmarks/training.py [events] [constituents]
 
-The paper's classifier is trained for the same epochs, batches and optimiser twice in one
-process: from a Parquet skim whose sparse images are mapped and expanded a batch at a time, and by
-`keras.Model.fit` on the same images as dense arrays. Printed are jets per second of the
-second epoch (the first one compiles), their ratio, and the peak memory of either data
-set. Single-threaded, as a training worker is.
+The paper's classifier, or the network of constituents, is trained for the same epochs, batches
+and optimiser twice in one process: from a Parquet skim whose sparse images or constituents are
+mapped and expanded a batch at a time, and by `keras.Model.fit` on the same as dense arrays.
+Printed are jets per second of the best epoch but the first, which compiles, their ratio, and
+what the data take. Single-threaded, as a training worker is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -26,14 +27,18 @@ from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.training import backend, fitting, networks
 from tnt_coffea.training.inputs import ClassifierInputs
+from tnt_coffea.training.particle_flow import particle_flow_classifier
 from tnt_coffea.training.reading import mapped_events
 
 FILLED = 48
 """Filled pixels of a heavy jet."""
+KEPT = 50
+"""Constituents of a jet."""
+FLOW = ClassifierSettings(network="particle_flow", input="constituents")
 
 
-def sample(n: int) -> Sample:
-    """Return dijets with images as sparse as real ones."""
+def sample(n: int, kept: int | None) -> Sample:
+    """Return dijets with images as sparse as real ones, and with constituents where asked."""
     rng = np.random.default_rng(1)
     columns = {
         "event_id": rng.integers(0, 2**64, n, dtype=np.uint64),
@@ -48,39 +53,48 @@ def sample(n: int) -> Sample:
         counts = np.full(n, FILLED)
         columns[f"{jet}_image_index"] = ak.unflatten(index.astype(np.uint16).ravel(), counts)
         columns[f"{jet}_image_value"] = ak.unflatten(value.ravel(), counts)
-    return sample_of(columns, SkimSettings())
+        for name in ("pt", "eta", "phi") if kept else ():
+            value = rng.dirichlet(np.ones(kept), n).astype(np.float32)
+            columns[f"{jet}_constituents_{name}"] = ak.unflatten(value.ravel(), [kept] * n)
+    return sample_of(columns, SkimSettings(constituents=kept))
 
 
 def main() -> None:
     """Measure both and print the ratio."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    kept = KEPT if "constituents" in sys.argv[2:] else None
     backend.tensorflow()
     import keras
 
     keras.utils.set_random_seed(1)
     optimizer = OptimizerSettings()
-    size = {"pixels": 40, "channels": 1, "pixel_scale": 100.0, "seed": 1}
+
+    def built() -> Any:
+        if kept:
+            return particle_flow_classifier(jets=1, particles=kept, seed=1).network
+        return networks.jet_classifier(pixels=40, channels=1, pixel_scale=100.0, seed=1)
+
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "part.parquet"
-    write_part(path, sample(n))
+    write_part(path, sample(n, kept))
     began = perf_counter()
     read = mapped_events([path], folder.name)
     reading = perf_counter() - began
-    inputs = ClassifierInputs(read, ("heavy",), ClassifierSettings())
+    inputs = ClassifierInputs(read, ("heavy",), FLOW if kept else ClassifierSettings())
     rows, targets = np.arange(n), (np.arange(n) % 2).astype(np.float32)
     ones = np.ones(n, np.float32)
     began = perf_counter()
     for start in range(0, n, optimizer.batch):
-        inputs.image(rows[start : start + optimizer.batch])
+        inputs.network(rows[start : start + optimizer.batch], None)
     expanding = perf_counter() - began
-    jets = fitting.Jets(lambda chosen: (inputs.image(chosen),), rows, targets, ones)
+    jets = fitting.Jets(lambda chosen: inputs.network(chosen, None), rows, targets, ones)
     few = fitting.Jets(jets.inputs, rows[:10], targets[:10], ones[:10])
-    images = inputs.image(rows)
+    (dense,) = inputs.network(rows, None)
     found: dict[str, list[float]] = {"skim": [], "keras": []}
     # In turns, so that a load from elsewhere falls on both.
     for _ in range(2):
         ours = fitting.fit(
-            networks.jet_classifier(**size),
+            built(),
             fitting.likelihood_loss,
             jets,
             few,
@@ -89,7 +103,7 @@ def main() -> None:
             seed=1,
         )
         found["skim"] += ours.seconds[1:]
-        network = networks.jet_classifier(**size)
+        network = built()
         network.compile(
             optimizer=keras.optimizers.Adam(
                 keras.optimizers.schedules.InverseTimeDecay(
@@ -102,7 +116,7 @@ def main() -> None:
         )
         times = _EpochTimes()
         network.fit(
-            images,
+            dense,
             targets,
             batch_size=optimizer.batch,
             epochs=3,
@@ -123,7 +137,7 @@ def main() -> None:
                 "sparse_bytes_per_event": round(
                     sum(ak.to_packed(column).nbytes for column in read.lists.values()) / n
                 ),
-                "dense_bytes_per_jet": images.nbytes // n,
+                "dense_bytes_per_jet": dense.nbytes // n,
             }
         )
     )
