@@ -49,7 +49,7 @@ def particle_flow_classifier(*, jets: int, particles: int, seed: int) -> Particl
     seed
         Seed of the initial weights.
 
-    Source: arXiv:1810.05165, equation 1.1, with the weights of its energy flow.
+    Source: arXiv:1810.05165; the weights are those of its energy flow network.
     """
     keras = backend.keras()
     initial = backend.initialisers(seed)
