@@ -3,17 +3,17 @@
     python -P benchmarks/first_taggers.py OUT events.h5 --seeds 1 2 3
     python -P benchmarks/first_taggers.py OUT events.h5 --other tiny.h5 --only "linear, 6"
 
+Each candidate is trained on half of the events, by their ids, and scores the other half.
+
 The tag decides what the chain can learn. The metric that chooses, named before anything was
 run: the **window surplus** of coincidences. An event coincides where both jets are in the
-top 20 % of their autoencoder, out of fold: the share that Tag N' Train takes as signal-rich.
-With n of N events coinciding in the window, and m of M in the sidebands, half a window wide on
-either side, z = (n - m N / M) / sqrt(n + m (N / M)^2). A purer tag has a larger z wherever
-there is a resonance in the window, whatever it is made of, and z is about 0 where there is
-none. Truth has no part in it.
+top 20 % of their autoencoder: the share that Tag N' Train takes as signal-rich. Its surplus
+in the window over the sidebands is `training.window_surplus`: larger for a purer tag wherever
+there is a resonance in the window, whatever it is made of, and about 0 where there is none.
+Truth has no part in it.
 
 Where the file has labels, AUC and the share of signal kept at 20 % of the background are
-printed beside it, for the record; `--other` adds them for labelled events of another file,
-which every tagger of the first file is new to.
+printed beside it, for the record; `--other` adds them for labelled events of another file.
 """
 
 from __future__ import annotations
@@ -25,45 +25,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
-from tnt_coffea import Fileset, Resources, SearchConfig, skim, train
-from tnt_coffea.config import AutoencoderSettings, MassRange, OptimizerSettings, TrainSettings
+from tnt_coffea import Fileset, Resources, SearchConfig, skim
+from tnt_coffea.config import AutoencoderSettings, OptimizerSettings
+from tnt_coffea.events.identity import fold_of
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting.roc import roc_curve
 from tnt_coffea.storage import written
-from tnt_coffea.taggers import Ranks
 from tnt_coffea.training import window_surplus
+from tnt_coffea.training.autoencoders import autoencoder
 
 TOP = 0.2
-SLOW = {"epochs": 100}
-CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "linear, 4": ({"latent": 4}, {}),
-    "linear, 6": ({"latent": 6}, {}),
-    "linear, 10": ({"latent": 10}, {}),
-    "linear, 16": ({"latent": 16}, {}),
-    "convolutional, 6": ({"kind": "convolutional", **SLOW}, {"patience": 10}),
-    "convolutional, 16": ({"kind": "convolutional", "latent": 16, **SLOW}, {"patience": 10}),
-    "convolutional, 6, batches of 50": (
-        {"kind": "convolutional", **SLOW},
-        {"patience": 10, "batch": 50},
-    ),
-    "variational, 6": ({"kind": "variational", **SLOW}, {"patience": 10}),
-    "variational, 6, weak divergence": (
-        {"kind": "variational", "kl_weight": 1e-6, **SLOW},
-        {"patience": 10},
-    ),
+BLOCK = 512
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "linear, 4": {"latent": 4},
+    "linear, 6": {"latent": 6},
+    "linear, 10": {"latent": 10},
+    "linear, 16": {"latent": 16},
+    "convolutional, 2": {"kind": "convolutional", "latent": 2},
+    "convolutional, 6": {"kind": "convolutional", "latent": 6},
+    "convolutional, 16": {"kind": "convolutional", "latent": 16},
+    "variational, 6": {"kind": "variational", "latent": 6},
 }
 
+Float64Array = npt.NDArray[np.float64]
 
-def against_truth(sample: Any, ranks: Ranks, fit_range: MassRange) -> dict[str, float]:
-    """Return AUC and signal kept at 20 % of background, by jet, in the fit range."""
-    use = (sample.m_jj >= fit_range.low) & (sample.m_jj < fit_range.high)
-    found = {}
-    for jet in JETS:
-        score = getattr(ranks, jet)[use]
-        roc = roc_curve(score, sample.label[use] > 0, sample.weight[use])
+
+def scored(model: Any, sample: Any, jet: str) -> Float64Array:
+    """Return the (event,) score of one jet by an exported autoencoder."""
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    starts = range(0, len(sample), BLOCK)
+    parts = [
+        session.run(["score"], {"image": sample.images(jet, slice(start, start + BLOCK))})[0]
+        for start in starts
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def figures(sample: Any, scores: dict[str, Float64Array], config: SearchConfig) -> dict[str, Any]:
+    """Return the metric, and AUC and signal kept at 20 % of background where there are labels."""
+    search, m_jj = config.search, sample.m_jj
+    use = (m_jj >= search.fit_range.low) & (m_jj < search.fit_range.high)
+    both = np.ones(len(sample), dtype=np.bool_)
+    for score in scores.values():
+        both &= score > np.quantile(score[use], 1 - TOP)
+    found: dict[str, Any] = {"surplus": window_surplus(m_jj[use], both[use], search.window)}
+    if not (sample.label[use] > 0).any():
+        return found
+    for jet, score in scores.items():
+        roc = roc_curve(score[use], sample.label[use] > 0, sample.weight[use])
         found[f"auc_{jet}"] = roc.auc
         found[f"kept_{jet}"] = float(np.interp(TOP, roc.false_positive, roc.true_positive))
     return found
@@ -79,53 +93,34 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(CANDIDATES), default=list(CANDIDATES))
     arguments = parser.parse_args()
     resources = Resources(executor="iterative", workers=1, progress=False)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    config = SearchConfig()
+    samples = {}
+    for name, path in (("events", arguments.events), ("other", arguments.other)):
+        if path is not None:
+            files = Fileset.from_paths({"data": [path]})
+            made = skim(files, config, out=arguments.out / name, resources=resources)
+            samples[name] = made.sample(truth=True)
+    events = samples["events"]
     record = arguments.out / "first-taggers.json"
     rows: list[dict[str, Any]] = json.loads(record.read_text()) if record.exists() else []
     for seed in arguments.seeds:
-        plain = SearchConfig(seed=seed)
-        search = plain.search
-        made = skim(
-            Fileset.from_paths({"data": [arguments.events]}),
-            plain,
-            out=arguments.out / f"skim-{seed}",
-            resources=resources,
-        )
-        sample = made.sample(truth=True)
-        other = None
-        if arguments.other:
-            fileset = Fileset.from_paths({"data": [arguments.other]})
-            out = arguments.out / "other"
-            other = skim(fileset, plain, out=out, resources=resources).sample(truth=True)
+        half = fold_of(events.event_id, 2, seed) == 0
+        samples["events"] = events.select(~half)
         for name in arguments.only:
             if any((row["candidate"], row["seed"]) == (name, seed) for row in rows):
                 continue
-            autoencoder, optimizer = CANDIDATES[name]
-            training = TrainSettings(
-                methods=("autoencoder",),
-                autoencoder=AutoencoderSettings(**autoencoder),
-                optimizer=OptimizerSettings(**optimizer),
-            )
-            config = plain.model_copy(update={"train": training})
             started = time.perf_counter()
-            out = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            (found,) = train(made, config, out=out, resources=resources).sets.values()
-            row: dict[str, Any] = {
-                "candidate": name,
-                "seed": seed,
-                "window_surplus": window_surplus(
-                    sample.m_jj, found.ranks(sample).both > 1 - TOP, search.window
-                ),
-                "seconds": round(time.perf_counter() - started, 1),
+            settings = AutoencoderSettings(**CANDIDATES[name])
+            made_of = {
+                jet: autoencoder(events.select(half), jet, settings, OptimizerSettings(), seed)
+                for jet in JETS
             }
-            if (sample.label > 0).any():
-                row["truth"] = against_truth(sample, found.ranks(sample), search.fit_range)
-            if other is not None:
-                row["other"] = against_truth(
-                    other,
-                    found.calibrated(sample, search.fit_range, ()).ranks(other),
-                    search.fit_range,
-                )
+            row: dict[str, Any] = {"candidate": name, "seed": seed}
+            row["seconds"] = round(time.perf_counter() - started, 1)
+            row["loss"] = {jet: trained.summary["loss"] for jet, trained in made_of.items()}
+            for which, sample in samples.items():
+                scores = {jet: scored(made_of[jet].model, sample, jet) for jet in JETS}
+                row[which] = figures(sample, scores, config)
             rows.append(row)
             with written(record) as partial:
                 partial.write_text(json.dumps(rows, indent=1) + "\n")
@@ -137,16 +132,11 @@ def shown(rows: list[dict[str, Any]]) -> Table:
     table = Table("candidate", "seed", "window surplus", "seconds", "truth", "other events' truth")
     for row in rows:
         texts = [
-            ", ".join(f"{name} {value:.3f}" for name, value in row.get(part, {}).items())
-            for part in ("truth", "other")
+            ", ".join(f"{k} {v:.3f}" for k, v in row.get(part, {}).items() if k != "surplus")
+            for part in ("events", "other")
         ]
-        table.add_row(
-            row["candidate"],
-            str(row["seed"]),
-            f"{row['window_surplus']:.2f}",
-            f"{row['seconds']:.0f}",
-            *texts,
-        )
+        surplus, seconds = f"{row['events']['surplus']:.2f}", f"{row['seconds']:.0f}"
+        table.add_row(row["candidate"], str(row["seed"]), surplus, seconds, *texts)
     return table
 
 

@@ -111,6 +111,15 @@ def test_ratios_measured_beside_the_window_leave_a_signal_alone():
     assert (nothing_to_measure == 1).all()
 
 
+def test_few_events_are_reweighted_in_few_bins_or_not_at_all():
+    values = rng.exponential(1, 400)
+    wanted = np.arange(400) % 5 == 0
+    out = ratio_weights(values, np.ones(400), wanted, ~wanted)
+    assert 1 < len(np.unique(out[~wanted])) <= 8  # 80 wanted events, ten a bin
+    few = wanted & (np.cumsum(wanted) <= 19)
+    assert (ratio_weights(values, np.ones(400), few, ~wanted) == 1).all()
+
+
 def test_surplus_in_a_window_needs_a_resonance_and_no_truth():
     window = MassRange(low=3300, high=3700)
     m_jj = rng.uniform(2600, 5000, (400, 5000))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 __all__ = ["ratio_weights"]
 
 _BINS = 20
+_EVENTS_A_BIN = 10
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -35,7 +36,8 @@ def ratio_weights(
     Notes
     -----
     Ratios in twenty bins that hold equal shares of both kinds together, each kind counting a
-    half; the sum of the given weights is kept. A bin without wanted events loses its given ones.
+    half; in fewer where there are not ten events of either kind for each to be measured with.
+    The sum of the given weights is kept. A bin without wanted events loses its given ones.
 
     Source: arXiv:2002.12376, section 4.2.
     """
@@ -44,9 +46,11 @@ def ratio_weights(
     from_wanted, from_given = (
         part if measured is None else part & measured for part in (wanted, given)
     )
-    if not (from_wanted.any() and from_given.any()):
+    rarer = min(int(from_wanted.sum()), int(from_given.sum()))
+    bins = min(_BINS, rarer // _EVENTS_A_BIN)
+    if bins <= 1:
         return out
-    inner = _edges(x, wanted, given)
+    inner = _edges(x, wanted, given, bins)
     place = np.searchsorted(inner, x, side="right")
     n = len(inner) + 1
     target = np.bincount(place[from_wanted], weight[from_wanted], minlength=n)
@@ -59,9 +63,9 @@ def ratio_weights(
 
 
 def _edges(
-    values: Float64Array, wanted: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
+    values: Float64Array, wanted: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_], bins: int
 ) -> Float64Array:
     share = wanted / wanted.sum() + given / given.sum()
     order = np.argsort(values, kind="stable")
     below = np.cumsum(share[order])
-    return np.unique(values[order][np.searchsorted(below, 2 * np.arange(1, _BINS) / _BINS)])
+    return np.unique(values[order][np.searchsorted(below, 2 * np.arange(1, bins) / bins)])
