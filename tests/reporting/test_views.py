@@ -32,7 +32,7 @@ def views_of(search, **changes):
 def without_images(search):
     """The same dijets in a skim that holds neither images nor jet observables but the pT."""
     settings = SkimSettings(images=None, observables=("pt",))
-    return views_of(search, settings=settings, pixels={})
+    return views_of(search, settings=settings, lists={})
 
 
 def test_the_most_anomalous_events_come_in_order(search):
