@@ -10,17 +10,21 @@ import pytest
 
 from tnt_coffea.config import (
     ClassifierSettings,
+    CwolaSettings,
     FoldSettings,
     ImageSettings,
     OptimizerSettings,
     SearchConfig,
     SkimSettings,
+    SupervisedSettings,
     TntSettings,
     TrainSettings,
 )
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+from tnt_coffea.taggers import Member, Tagger, TaggerSet
+from tnt_coffea.training import cross_validate
 
 PIXELS = 12
 
@@ -95,6 +99,35 @@ def with_jets_changed(sample, which):
     )
 
 
+def config_for(*methods, mode="cross_validation", outer=2, tnt=None, **train):
+    return SearchConfig(
+        seed=5,
+        train=TrainSettings(
+            folds=FoldSettings(outer=outer, inner=2, mode=mode),
+            methods=methods,
+            tnt=TntSettings(**({"signal_rich": (0.3,), "classifier": TREES} | (tnt or {}))),
+            **({"cwola": CwolaSettings(classifier=TREES, sideband=1.0)} | train),
+            supervised=SupervisedSettings(classifier=TREES),
+        ),
+    )
+
+
+def shas(sets):
+    return {
+        (name, item.scored, item.scope, item.inner, item.member): item.sha256
+        for name, items in sets.items()
+        for item in items
+    }
+
+
+def as_set(name, items, config, **options):
+    members = tuple(
+        Member(Tagger.from_file(item.path), item.scope, item.scored, str(i))
+        for i, item in enumerate(items)
+    )
+    return TaggerSet(name, config.train.folds, config.seed, members, **options)
+
+
 def one_by_one(tasks, function):
     return [function(task) for task in tasks]
 
@@ -131,3 +164,16 @@ def write_skim(tmp_path):
         return paths
 
     return write
+
+
+@pytest.fixture
+def train(write_skim, tmp_path):
+    """Train on a sample in a folder of its own."""
+    count = iter(range(100))
+
+    def trained(sample, config, run_tasks=one_by_one, plans=None):
+        number = next(count)
+        skim = write_skim(sample, f"skim{number}")
+        return cross_validate(skim, config, run_tasks, tmp_path / f"parts{number}", plans)
+
+    return trained

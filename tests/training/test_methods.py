@@ -14,74 +14,36 @@ import pytest
 from tnt_coffea.config import (
     ClassifierSettings,
     CwolaSettings,
-    FoldSettings,
     InitialSettings,
     MassRange,
-    SearchConfig,
-    SupervisedSettings,
-    TntSettings,
     TrainSettings,
 )
 from tnt_coffea.errors import ConfigError, LeakError, TaggerError, TrainingError
 from tnt_coffea.events.identity import fold_of
-from tnt_coffea.events.sample import flat_columns
-from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import METHODS, cross_validate, cross_validation_plans
+from tnt_coffea.taggers import Tagger
+from tnt_coffea.training import METHODS, cross_validation_plans
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import Labeller
 from tnt_coffea.training.running import run_task
 
-from .conftest import TREES, make_sample, one_by_one, with_jets_changed, with_masses
+from .conftest import (
+    TREES,
+    as_set,
+    config_for,
+    make_sample,
+    one_by_one,
+    shas,
+    with_jets_changed,
+    with_masses,
+)
 
 WITH_TRUTH = sorted(name for name, method in METHODS.items() if method.uses_truth)
 WITHOUT_TRUTH = sorted(set(METHODS) - set(WITH_TRUTH))
 
 
-def config_for(*methods, mode="cross_validation", outer=2, tnt=None, **train):
-    return SearchConfig(
-        seed=5,
-        train=TrainSettings(
-            folds=FoldSettings(outer=outer, inner=2, mode=mode),
-            methods=methods,
-            tnt=TntSettings(**({"signal_rich": (0.3,), "classifier": TREES} | (tnt or {}))),
-            **({"cwola": CwolaSettings(classifier=TREES, sideband=1.0)} | train),
-            supervised=SupervisedSettings(classifier=TREES),
-        ),
-    )
-
-
 @pytest.fixture(scope="module")
 def sample():
     return with_masses(make_sample(1600, signal_share=0.15))
-
-
-@pytest.fixture
-def train(write_skim, tmp_path):
-    """Train on a sample in a folder of its own."""
-    count = iter(range(100))
-
-    def trained(sample, config, run_tasks=one_by_one, plans=None):
-        number = next(count)
-        skim = write_skim(sample, f"skim{number}")
-        return cross_validate(skim, config, run_tasks, tmp_path / f"parts{number}", plans)
-
-    return trained
-
-
-def shas(sets):
-    return {
-        (name, item.scored, item.scope, item.inner, item.member): item.sha256
-        for name, items in sets.items()
-        for item in items
-    }
-
-
-def as_set(name, items, config, **options):
-    members = tuple(
-        Member(Tagger.from_file(item.path), item.scope, item.scored, str(i))
-        for i, item in enumerate(items)
-    )
-    return TaggerSet(name, config.train.folds, config.seed, members, **options)
 
 
 def auc(signal, background):
@@ -319,59 +281,6 @@ def test_reweighting_and_soft_labels_change_the_training(sample, train):
     ):
         other = shas(train(sample, config_for("tnt", tnt=change)))
         assert not set(plain.values()) & set(other.values())
-
-
-def with_correlated_masses(sample):
-    """Ordered by mass, jets of background have masses that depend on each other."""
-    rng = np.random.default_rng(9)
-    n, background = len(sample), sample.label == 0
-    masses = np.sort(rng.exponential(100, (2, n)), axis=0)[::-1]
-    columns = dict(sample.columns)
-    for jet, mass in zip(("heavy", "light"), masses, strict=True):
-        name = f"{jet}_mass"
-        columns[name] = np.where(background, mass, columns[name]).astype(np.float32)
-    return replace(sample, columns=columns)
-
-
-def test_weights_measured_beside_the_window_keep_the_jets_apart(train):
-    sample = with_correlated_masses(with_masses(make_sample(6000, signal_share=0.05)))
-    signal = sample.label == 1
-    correlation, kept = {}, {}
-    for name, change in {
-        "plain": {"reweight": "none"},
-        "reweighted": {},
-    }.items():
-        initial = InitialSettings(kind="feature", feature="mass")
-        config = config_for("tnt", tnt={"mass_window": False, "initial": initial, **change})
-        items = train(sample, config)["tnt"]
-        windows = {Tagger.from_file(item.path).card.window for item in items}
-        assert windows == {None if name == "plain" else config.search.window}
-        made = as_set("tnt", items, config).calibrated(sample, config.search.fit_range, ())
-        ranks = made.ranks(sample)
-        correlation[name] = np.corrcoef(ranks.heavy[~signal], ranks.light[~signal])[0, 1]
-        cut = np.quantile(ranks.both[~signal], 0.98)
-        kept[name] = (ranks.both[signal] > cut).mean()
-    assert correlation["plain"] > 0.2
-    assert abs(correlation["reweighted"]) < 0.3 * correlation["plain"]
-    assert kept["reweighted"] > 0.9 * kept["plain"] > 0.1
-
-
-def test_a_jet_that_labels_itself_is_reweighted_beside_the_window_as_well(sample, train):
-    initial = InitialSettings(kind="feature", feature="tau21", descending=True)
-    changes = ({"reweight": "none"}, {})
-    configs = [config_for("same_jet", tnt={"initial": initial, **change}) for change in changes]
-    found = [shas(train(sample, config)) for config in configs]
-    assert not set(found[0].values()) & set(found[1].values())
-
-
-def test_weights_beside_the_window_need_a_variable_that_the_skim_holds(sample, train):
-    settings = sample.settings.model_copy(update={"observables": ("tau21", "pt")})
-    kept = {name: sample.columns[name] for name in flat_columns(settings)}
-    without = replace(sample, columns=kept, settings=settings)
-    trees = ClassifierSettings(network="trees", input="features", features=("tau21",))
-    config = config_for("tnt", tnt={"classifier": trees})
-    with pytest.raises(ConfigError, match=r"holds no 'heavy_mass'.*skim.observables"):
-        train(without, config)
 
 
 def test_best_candidate_by_signal_region_efficiency(sample, train):
