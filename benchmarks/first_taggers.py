@@ -10,7 +10,7 @@ run: the **window surplus** of coincidences. An event coincides where both jets 
 top 20 % of their autoencoder: the share that Tag N' Train takes as signal-rich. Its surplus
 in the window over the sidebands is `training.window_surplus`: larger for a purer tag wherever
 there is a resonance in the window, whatever it is made of, and about 0 where there is none.
-Truth has no part in it.
+Truth has no part in it. The candidate with the largest mean over the seeds is chosen.
 
 Where the file has labels, AUC and the share of signal kept at 20 % of the background are
 printed beside it, for the record; `--other` adds them for labelled events of another file.
@@ -46,6 +46,12 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "linear, 6": {"latent": 6},
     "linear, 10": {"latent": 10},
     "linear, 16": {"latent": 16},
+    "dense, 6, of all": {"kind": "dense", "latent": 6, "networks": 3},
+    "dense, 8, of 0.4": {"kind": "dense", "latent": 8, "keep": 0.4, "networks": 3},
+    "dense, 10, of 0.3": {"kind": "dense", "latent": 10, "keep": 0.3, "networks": 3},
+    "dense, 10, of 0.4": {"kind": "dense", "latent": 10, "keep": 0.4, "networks": 3},
+    "dense, 10, of 0.5": {"kind": "dense", "latent": 10, "keep": 0.5, "networks": 3},
+    "dense, 14, of 0.4": {"kind": "dense", "latent": 14, "keep": 0.4, "networks": 3},
     "convolutional, 2": {"kind": "convolutional", "latent": 2},
     "convolutional, 6": {"kind": "convolutional", "latent": 6},
     "convolutional, 16": {"kind": "convolutional", "latent": 16},

@@ -228,6 +228,13 @@ def test_a_training_of_one_epoch_is_drawn():
     assert figure.axes[0].lines[0].get_marker() == "."
 
 
+def test_every_network_of_a_training_is_drawn():
+    networks = {"networks": [{"loss": [0.7, 0.6]}, {"loss": [0.8, 0.5]}]}
+    figure = loss_curves([("autoencoder heavy/fold 0", networks)])
+
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines[:2]] == [[0.7, 0.6], [0.8, 0.5]]
+
+
 def test_empty_spectrum_is_drawn(search):
     channel = search.result.before.channels[0]
     empty = replace(channel, observed=tuple(0.0 for _ in channel.observed))

@@ -4,9 +4,16 @@ import json
 
 import pytest
 
-from tnt_coffea.config import ClassifierSettings, SearchConfig, TntSettings, TrainSettings
+from tnt_coffea.config import (
+    AutoencoderSettings,
+    ClassifierSettings,
+    SearchConfig,
+    TntSettings,
+    TrainSettings,
+)
 from tnt_coffea.training import cross_validate, training_costs
 from tnt_coffea.training.costs import CostedRound, Costs
+from tnt_coffea.training.methods import method_of
 
 from .conftest import TREES, make_sample, one_by_one, with_masses
 
@@ -75,6 +82,13 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
     assert "8 x cwola, window 3300-3700, iteration 1:" in done.output
     assert "8 trainings, 3 at a time" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_epochs_of_all_networks_of_an_autoencoder_count():
+    how = method_of("autoencoder")
+    several = AutoencoderSettings(kind="dense", epochs=30, networks=3)
+    assert how.epochs(TrainSettings(autoencoder=several)) == 90
+    assert how.epochs(TrainSettings()) == 1
 
 
 def test_the_total_counts_waves_of_workers():

@@ -6,7 +6,13 @@ import pytest
 from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend
-from tnt_coffea.training.fitting import Jets, fit, likelihood_loss, reconstruction_loss
+from tnt_coffea.training.fitting import (
+    Jets,
+    fit,
+    likelihood_loss,
+    reconstruction_loss,
+    trimmed,
+)
 
 rng = np.random.default_rng(6)
 TARGETS = (rng.random(400) < 0.5).astype(np.float32)
@@ -39,13 +45,21 @@ def network(units=1, activation="sigmoid"):
     )
 
 
-def fitted(net, loss=likelihood_loss, training=None, epochs=8, seed=3, **optimizer):
+def fitted(
+    net,
+    loss=likelihood_loss,
+    training=None,
+    epochs=8,
+    seed=3,
+    validation_images=IMAGES,
+    **optimizer,
+):
     settings = OptimizerSettings(**({"batch": 64, "learning_rate": 0.02} | optimizer))
     return fit(
         net,
         loss,
         jets(0, 300) if training is None else training,
-        jets(300, 400),
+        jets(300, 400, validation_images),
         optimizer=settings,
         epochs=epochs,
         seed=seed,
@@ -130,3 +144,57 @@ def test_steps_of_other_backends_are_those_of_tensorflow(loss):
         found.append(losses)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
     assert len(set(found[0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [(0.4, [0, 3.75, 0, 1.25, 0]), (0.5, [5, 2.5, 0, 5 / 6, 0])],
+)
+def test_trimmed_loss_counts_the_least_of_a_batch(keep, expected):
+    backend.tensorflow()
+    each = np.array([3.0, 1.5, 7.0, 0.5, 9.0], np.float32)
+    found = trimmed(lambda inputs, targets, outputs: outputs, keep)(None, None, each)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_trimmed_loss_of_all_is_the_loss_itself():
+    assert trimmed(reconstruction_loss, 1.0) is reconstruction_loss
+
+
+def test_equal_losses_all_count_once():
+    backend.tensorflow()
+    each = np.full(6, 2.0, np.float32)
+    found = trimmed(lambda inputs, targets, outputs: outputs, 0.5)(None, None, each)
+    np.testing.assert_allclose(found, each)
+
+
+def test_a_trimmed_loss_learns_the_jets_of_the_majority():
+    """One value for all images is learned: the mean of all, or that of the two thirds."""
+    backend.tensorflow()
+    import keras
+
+    rare = np.arange(400) % 3 == 0
+    images = np.where(rare, 5.0, 1.0).astype(np.float32)[:, None, None, None]
+    images = np.broadcast_to(images, (400, 1, 4, 4))
+
+    def learned(keep):
+        network = keras.Sequential(
+            [
+                keras.Input((4, 4, 1)),
+                keras.layers.Rescaling(0.0),
+                keras.layers.Flatten(),
+                keras.layers.Dense(16),
+            ]
+        )
+        fitted(
+            network,
+            trimmed(reconstruction_loss, keep),
+            jets(0, 300, images),
+            epochs=60,
+            patience=60,
+            validation_images=images,
+        )
+        return network(images[:1].transpose(0, 2, 3, 1)).numpy().mean()
+
+    assert learned(1.0) == pytest.approx(7 / 3, abs=0.1)
+    assert learned(0.5) == pytest.approx(1.0, abs=0.1)

@@ -71,3 +71,16 @@ def test_a_variational_autoencoder_is_trained_with_noise_and_scores_without(writ
     images = SAMPLE.images("heavy", np.arange(40))
     np.testing.assert_array_equal(tagger.score(images), tagger.score(images))
     assert outcome.history["loss"][1] < outcome.history["loss"][0]
+
+
+def test_a_dense_autoencoder_of_several_networks_is_one_tagger(write_skim, tmp_path):
+    kind = AutoencoderSettings(kind="dense", latent=3, epochs=2, keep=0.5, networks=3)
+    tagger, outcome = first_tagger(write_skim, tmp_path, methods=("autoencoder",), autoencoder=kind)
+    assert tagger.card.method == "autoencoder-dense"
+    histories = outcome.history["networks"]
+    assert len(histories) == 3
+    assert len({tuple(history["loss"]) for history in histories}) == 3
+    assert all(history["loss"][1] < history["loss"][0] for history in histories)
+    kept = [history["loss"][history["best_epoch"]] for history in histories]
+    assert tagger.card.history["loss"] == pytest.approx(np.mean(kept))
+    assert np.ptp(tagger.score(SAMPLE.images("heavy", np.arange(40)))) > 0

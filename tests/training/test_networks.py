@@ -12,15 +12,15 @@ from tnt_coffea.errors import ConfigError, MissingExtraError, TrainingError
 from tnt_coffea.training import backend
 from tnt_coffea.training.export import (
     FeatureInputs,
+    autoencoder_model,
     classifier_model,
-    convolutional_model,
     two_branch_model,
-    variational_model,
 )
 from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.fitting import variational_loss
 from tnt_coffea.training.networks import (
     convolutional_autoencoder,
+    dense_autoencoder,
     dense_classifier,
     jet_classifier,
     two_branch_classifier,
@@ -69,7 +69,26 @@ def test_exported_autoencoder_agrees_with_keras():
     decoded = network(CHANNELS_LAST).numpy()
     np.testing.assert_allclose(decoded.sum(axis=1), 1, rtol=1e-5)
     expected = ((decoded - IMAGES.reshape(50, -1)) ** 2).sum(axis=1)
-    np.testing.assert_allclose(scores(convolutional_model(network)), expected, rtol=1e-5)
+    np.testing.assert_allclose(scores(autoencoder_model([(network,)])), expected, rtol=1e-5)
+
+
+def test_exported_dense_autoencoder_agrees_with_keras_and_decodes_into_a_plane():
+    network = dense_autoencoder(pixels=40, latent=6, pixel_scale=100.0, seed=1)
+    decoded = network(CHANNELS_LAST).numpy()
+    expected = ((decoded - IMAGES.reshape(50, -1)) ** 2).sum(axis=1)
+    np.testing.assert_allclose(scores(autoencoder_model([(network,)])), expected, rtol=1e-5)
+    spread = np.linalg.svd(decoded - decoded.mean(axis=0), compute_uv=False)
+    assert spread[6] < 1e-5 * spread[0] < spread[5]
+
+
+def test_several_autoencoders_in_one_graph_score_the_mean_of_their_errors():
+    made = [
+        dense_autoencoder(pixels=40, latent=3, pixel_scale=100.0, seed=seed) for seed in range(3)
+    ]
+    alone = [scores(autoencoder_model([(network,)])) for network in made]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-4
+    together = scores(autoencoder_model([(network,) for network in made]))
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-5)
 
 
 def small_images():
@@ -114,7 +133,11 @@ def test_exported_variational_autoencoder_decodes_without_noise():
     inputs = [images.transpose(0, 2, 3, 1), np.zeros((50, 3), np.float32)]
     decoded, mean, log_variance = made.network(inputs)
     expected = ((decoded.numpy() - images.reshape(50, -1)) ** 2).sum(axis=1)
-    np.testing.assert_allclose(run(variational_model(made), image=images), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        run(autoencoder_model([(made.encoder, made.mean, made.decoder)]), image=images),
+        expected,
+        rtol=1e-4,
+    )
     # The noise matters: without it the network would be a plain autoencoder.
     noisy, *_ = made.network([inputs[0], np.ones((50, 3), np.float32)])
     assert np.abs(noisy.numpy() - decoded.numpy()).max() > 1e-5

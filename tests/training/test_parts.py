@@ -7,6 +7,7 @@ import pytest
 
 from tnt_coffea.config import (
     AugmentationSettings,
+    AutoencoderSettings,
     ClassifierSettings,
     CwolaSettings,
     FoldSettings,
@@ -202,10 +203,12 @@ def test_paper_s_sidebands_are_half_as_wide_as_the_region():
         (ClassifierSettings, {"network": "dense"}),
         (ClassifierSettings, {"network": "convolutional", "input": "features"}),
         (InitialSettings, {"kind": "files"}),
+        (AutoencoderSettings, {"keep": 0.5}),
+        (AutoencoderSettings, {"networks": 3}),
     ],
 )
 def test_impossible_settings_are_refused(settings, values):
-    with pytest.raises(ValueError, match=r"cannot be fed|needs initial"):
+    with pytest.raises(ValueError, match=r"cannot be fed|needs initial|trained in batches"):
         settings(**values)
 
 

@@ -24,6 +24,7 @@ class Autoencoder(StrEnum):
     """Kinds of first tagger."""
 
     LINEAR = "linear"
+    DENSE = "dense"
     CONVOLUTIONAL = "convolutional"
     VARIATIONAL = "variational"
 
@@ -43,14 +44,28 @@ class OptimizerSettings(Settings):
 class AutoencoderSettings(Grown):
     """The first tagger, trained on all jets of a sample."""
 
-    LATER = frozenset({"kl_weight"})
+    LATER = frozenset({"kl_weight", "keep", "networks"})
 
     kind: Autoencoder = Field(
-        Autoencoder.LINEAR, description="linear, convolutional or variational"
+        Autoencoder.LINEAR, description="linear, dense, convolutional or variational"
     )
     latent: int = Field(6, ge=1, description="size of the latent space")
     epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
     kl_weight: Positive = Field(1e-4, description="variational: weight of the divergence")
+    keep: float = Field(
+        1.0, gt=0, le=1, description="share of a batch to learn from: the jets described best"
+    )
+    networks: int = Field(1, ge=1, description="networks of other seeds, whose losses are averaged")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.kind is Autoencoder.LINEAR and (self.keep < 1 or self.networks > 1):
+            msg = (
+                "keep and networks are of autoencoders that are trained in batches; the linear "
+                "one is not, so drop them or choose another kind"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Network(StrEnum):

@@ -110,11 +110,13 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
         Name and history of every training. A name is 'kind/which', and all of a kind
         share a panel. Histories without a list `loss` (closed-form trainings) are
         left out; `validation_loss` and `best_epoch` are drawn where they are given.
+        A training of several `networks` holds a history of each.
     """
     kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for name, history in histories:
-        if isinstance(history.get("loss"), list | tuple):
-            kinds.setdefault(name.partition("/")[0], []).append(history)
+    for name, training in histories:
+        for history in training.get("networks", [training]):
+            if isinstance(history.get("loss"), list | tuple):
+                kinds.setdefault(name.partition("/")[0], []).append(history)
     if not kinds:
         return None
     from matplotlib.ticker import MaxNLocator

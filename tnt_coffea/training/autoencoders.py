@@ -1,13 +1,15 @@
-"""Autoencoders of one jet's images: linear, convolutional and variational."""
+"""Autoencoders of one jet's images: linear, dense, convolutional and variational."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea import seeds
 from tnt_coffea.config import Autoencoder, AutoencoderSettings, OptimizerSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
@@ -44,7 +46,7 @@ def autoencoder(
     jet
         `heavy` or `light`.
     settings, optimizer
-        Kind and size, and how the convolutional kinds are fitted.
+        Kind and size, and how the kinds but the linear one are fitted.
     seed
         Seed of this training.
 
@@ -66,7 +68,7 @@ def autoencoder(
         )
         raise ConfigError(msg)
     images = SparseImages.of(sample, jet)
-    train = _linear if settings.kind is Autoencoder.LINEAR else _network
+    train = _linear if settings.kind is Autoencoder.LINEAR else _networks
     trained = train(sample, images, settings, optimizer, seed)
     return checked(
         trained, lambda rows: {"image": _channels_first(images, rows)}, np.arange(len(sample))
@@ -102,68 +104,120 @@ def _linear(
     return Trained(export.linear_model(components), summary, history, predict)
 
 
-def _network(
-    sample: Sample,
-    images: SparseImages,
-    settings: AutoencoderSettings,
-    optimizer: OptimizerSettings,
-    seed: int,
-) -> Trained:
+@dataclass(frozen=True)
+class _Built:
+    """A network of its kind, and how it is fed, fitted and exported.
+
+    Attributes
+    ----------
+    network
+        Keras network.
+    inputs
+        Function from row numbers to what it is fed with.
+    chain
+        keras.Sequential from the image to its reconstruction, one after the other.
+    loss
+        Of every jet.
+    change
+        Of every training batch.
+    """
+
+    network: Any
+    inputs: Callable[[Int64Array], fitting.Inputs]
+    chain: tuple[Any, ...]
+    loss: fitting.Loss = fitting.reconstruction_loss
+    change: fitting.Change | None = None
+
+    def decoded(self, rows: Int64Array) -> Float32Array:
+        """Return the (row number, pixel) reconstructions."""
+        value = self.inputs(rows)[0]
+        for part in self.chain:
+            value = part(value, training=False)
+        out: Float32Array = backend.array(value)
+        return out
+
+
+def _built(images: SparseImages, settings: AutoencoderSettings, seed: int) -> _Built:
     size: dict[str, Any] = {
         "pixels": images.shape[1],
         "latent": settings.latent,
         "pixel_scale": PIXEL_SCALE,
         "seed": seed,
     }
-    everything = np.ones(len(sample), dtype=np.bool_)
-    kept_back = held_back(sample.event_id, everything, optimizer.validation, seed)
+
+    def alone(rows: Int64Array) -> fitting.Inputs:
+        return (images.expanded(rows),)
+
+    def with_noise(rows: Int64Array) -> fitting.Inputs:
+        return images.expanded(rows), np.zeros((len(rows), settings.latent), np.float32)
+
     if settings.kind is Autoencoder.VARIATIONAL:
-        variational = networks.variational_autoencoder(**size)
-        network, loss = variational.network, fitting.variational_loss(settings.kl_weight)
+        parts = networks.variational_autoencoder(**size)
+        chain = (parts.encoder, parts.mean, parts.decoder)
+        loss = fitting.variational_loss(settings.kl_weight)
+        return _Built(parts.network, with_noise, chain, loss, _noisy)
+    make = {
+        Autoencoder.DENSE: networks.dense_autoencoder,
+        Autoencoder.CONVOLUTIONAL: networks.convolutional_autoencoder,
+    }[settings.kind]
+    network = make(**size)
+    return _Built(network, alone, (network,))
 
-        def inputs(rows: Int64Array) -> fitting.Inputs:
-            return images.expanded(rows), np.zeros((len(rows), settings.latent), np.float32)
 
-        def decoded(rows: Int64Array) -> Float32Array:
-            images_of: Float32Array = backend.array(network(list(inputs(rows)), training=False)[0])
-            return images_of
-
-        def model() -> Any:
-            return export.variational_model(variational)
-    else:
-        network, loss = networks.convolutional_autoencoder(**size), fitting.reconstruction_loss
-
-        def inputs(rows: Int64Array) -> fitting.Inputs:
-            return (images.expanded(rows),)
-
-        def decoded(rows: Int64Array) -> Float32Array:
-            images_of: Float32Array = backend.array(network(images.expanded(rows), training=False))
-            return images_of
-
-        def model() -> Any:
-            return export.convolutional_model(network)
+def _networks(
+    sample: Sample,
+    images: SparseImages,
+    settings: AutoencoderSettings,
+    optimizer: OptimizerSettings,
+    seed: int,
+) -> Trained:
+    chances = [seed, *(seeds.integer(seed, "network", i) for i in range(1, settings.networks))]
+    built = [_built(images, settings, chance) for chance in chances]
+    histories = [
+        _fitted(one, sample, settings, optimizer, chance)
+        for one, chance in zip(built, chances, strict=True)
+    ]
 
     def predict(rows: Int64Array) -> Float32Array:
-        residual = images.expanded(rows).reshape(len(rows), -1) - decoded(rows)
-        out: Float32Array = (residual**2).sum(axis=1)
+        flat = images.expanded(rows).reshape(len(rows), -1)
+        errors = [((flat - one.decoded(rows)) ** 2).sum(axis=1) for one in built]
+        out: Float32Array = np.mean(errors, axis=0)
         return out
 
+    figures = [history.summary() for history in histories]
+    return Trained(
+        export.autoencoder_model([one.chain for one in built]),
+        {name: float(np.mean([each[name] for each in figures])) for name in figures[0]},
+        histories[0].to_dict()
+        if len(histories) == 1
+        else {"networks": [history.to_dict() for history in histories]},
+        predict,
+        tuple(seconds for history in histories for seconds in history.seconds),
+    )
+
+
+def _fitted(
+    built: _Built,
+    sample: Sample,
+    settings: AutoencoderSettings,
+    optimizer: OptimizerSettings,
+    seed: int,
+) -> fitting.History:
+    everything = np.ones(len(sample), dtype=np.bool_)
+    kept_back = held_back(sample.event_id, everything, optimizer.validation, seed)
     training, validation = (
-        weighted_jets(inputs, np.flatnonzero(part), np.zeros(len(sample)), sample.weight)
+        weighted_jets(built.inputs, np.flatnonzero(part), np.zeros(len(sample)), sample.weight)
         for part in (~kept_back, kept_back)
     )
-    if settings.kind is Autoencoder.VARIATIONAL:
-        training = replace(training, change=_noisy)
-    history = fitting.fit(
-        network,
-        loss,
-        training,
+    return fitting.fit(
+        built.network,
+        fitting.trimmed(built.loss, settings.keep),
+        replace(training, change=built.change),
         validation,
         optimizer=optimizer,
         epochs=settings.epochs,
         seed=seed,
     )
-    return Trained(model(), history.summary(), history.to_dict(), predict, history.seconds)
 
 
 def _noisy(inputs: fitting.Inputs, rng: np.random.Generator) -> fitting.Inputs:

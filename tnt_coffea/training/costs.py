@@ -225,7 +225,9 @@ def _shortened(settings: TrainSettings) -> TrainSettings:
     for name in ("autoencoder", "tnt", "cwola", "supervised"):
         section = getattr(settings, name)
         update: dict[str, object] = {"epochs": _MEASURED}
-        if name != "autoencoder":
+        if name == "autoencoder":
+            update["networks"] = 1
+        else:
             update["classifier"] = section.classifier.model_copy(update={"trees": _MEASURED})
         if name == "cwola":
             update["candidates"] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,19 @@ from tnt_coffea.training.particle_flow import LEAST_SHARE
 
 if TYPE_CHECKING:
     from tnt_coffea.training.linear import PrincipalComponents
-    from tnt_coffea.training.networks import TwoBranches, Variational
+    from tnt_coffea.training.networks import TwoBranches
     from tnt_coffea.training.particle_flow import ParticleFlow
     from tnt_coffea.training.trees import BoostedTrees
 
 __all__ = [
     "FeatureInputs",
+    "autoencoder_model",
     "classifier_model",
-    "convolutional_model",
     "linear_model",
     "particle_flow_model",
     "seal",
     "trees_model",
     "two_branch_model",
-    "variational_model",
 ]
 
 
@@ -123,29 +123,28 @@ def trees_model(trees: BoostedTrees, features: FeatureSet) -> Any:
     return graph.model(flat)
 
 
-def variational_model(network: Variational) -> Any:
-    """Return the ONNX model of a variational autoencoder: the squared error without noise."""
-    graph = Graph(_image_shape(network.encoder))
-    value = "image"
-    for part in (network.encoder, network.mean, network.decoder):
-        value = add_layers(graph, part, value)
-    return graph.model(_squared_error(graph, value))
-
-
-def convolutional_model(network: Any) -> Any:
-    """Return the ONNX model of an autoencoder: its score is the squared error over all pixels.
+def autoencoder_model(chains: Sequence[Sequence[Any]]) -> Any:
+    """Return the ONNX model of autoencoders: its score is their mean squared error.
 
     Parameters
     ----------
-    network
-        keras.Sequential, (n, row, column, 1) to (n, row x column).
+    chains
+        Of every autoencoder the keras.Sequential on the way of an image, one after the other,
+        from (n, row, column, 1) to (n, row x column).
 
     Returns
     -------
     onnx.ModelProto
+        The error is summed over pixels, and its mean is over autoencoders.
     """
-    graph = Graph(_image_shape(network))
-    return graph.model(_squared_error(graph, add_layers(graph, network, "image")))
+    graph = Graph(_image_shape(chains[0][0]))
+    errors = []
+    for chain in chains:
+        value = "image"
+        for part in chain:
+            value = add_layers(graph, part, value)
+        errors.append(_squared_error(graph, value))
+    return graph.model(graph.add("Mean", *errors) if len(errors) > 1 else errors[0])
 
 
 def linear_model(components: PrincipalComponents) -> Any:

@@ -14,15 +14,18 @@ from tnt_coffea import seeds
 from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend, progress
-from tnt_coffea.training.steps import outputs_of, steps
+from tnt_coffea.training.steps import Loss, outputs_of, steps
 
 __all__ = [
+    "Change",
     "History",
     "Inputs",
     "Jets",
+    "Loss",
     "fit",
     "likelihood_loss",
     "reconstruction_loss",
+    "trimmed",
     "variational_loss",
 ]
 
@@ -33,6 +36,8 @@ Int64Array = npt.NDArray[np.int64]
 Inputs = tuple[Float32Array, ...]
 """What a network takes of a batch: images (jet, row, column, channel), features (jet, feature),
 or constituents (row, jet, particle, 3)."""
+Change = Callable[[Inputs, np.random.Generator], Inputs]
+"""What is done to the inputs of a training batch, with random numbers of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,14 @@ class Jets:
     weights
         (jet,) float32, mean 1.
     change
-        What is done to the inputs of every training batch, with random numbers of its own.
+        Of every training batch.
     """
 
     inputs: Callable[[Int64Array], Inputs]
     rows: Int64Array
     targets: Float32Array
     weights: Float32Array
-    change: Callable[[Inputs, np.random.Generator], Inputs] | None = None
+    change: Change | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,7 +150,7 @@ def reconstruction_loss(inputs: Any, targets: Any, outputs: Any) -> Any:
     return ops.sum(ops.square(ops.reshape(inputs[0], ops.shape(outputs)) - outputs), axis=1)
 
 
-def variational_loss(kl_weight: float) -> Callable[[Any, Any, Any], Any]:
+def variational_loss(kl_weight: float) -> Loss:
     """Return the loss of a variational autoencoder: squared error and weighted divergence.
 
     Parameters
@@ -168,9 +173,38 @@ def variational_loss(kl_weight: float) -> Callable[[Any, Any, Any], Any]:
     return loss
 
 
+def trimmed(loss: Loss, keep: float) -> Loss:
+    """Return a loss that learns from the jets of a batch with the least of it.
+
+    Parameters
+    ----------
+    loss
+        Of (inputs, targets, outputs) to the loss of every jet.
+    keep
+        Share of the jets of a batch that count; the loss of the others is 0, and that of
+        these is raised by 1 / `keep`, so the mean is the mean of those that count.
+
+    Source: least trimmed squares, P. J. Rousseeuw, J. Am. Stat. Assoc. 79 (1984) 871.
+    """
+    if keep >= 1:
+        return loss
+
+    def of_the_best(inputs: Any, targets: Any, outputs: Any) -> Any:
+        from keras import ops
+
+        losses = loss(inputs, targets, outputs)
+        number = ops.cast(ops.shape(losses)[0], "float32")
+        kept = ops.cast(ops.ceil(keep * number), "int32")
+        worst = ops.take(ops.sort(ops.stop_gradient(losses)), kept - 1)
+        counts = ops.cast(losses <= worst, "float32")
+        return losses * counts * (number / ops.sum(counts))
+
+    return of_the_best
+
+
 def fit(
     network: Any,
-    loss: Callable[[Any, Any, Any], Any],
+    loss: Loss,
     training: Jets,
     validation: Jets,
     *,

@@ -17,6 +17,7 @@ __all__ = [
     "TwoBranches",
     "Variational",
     "convolutional_autoencoder",
+    "dense_autoencoder",
     "dense_classifier",
     "jet_classifier",
     "two_branch_classifier",
@@ -168,6 +169,49 @@ def convolutional_autoencoder(*, pixels: int, latent: int, pixel_scale: float, s
             *_encoder(keras, initial, pixels, pixel_scale),
             keras.layers.Dense(latent, activation="relu", kernel_initializer=initial()),
             *_decoder(keras, initial, pixels),
+        ]
+    )
+
+
+def dense_autoencoder(*, pixels: int, latent: int, pixel_scale: float, seed: int) -> Any:
+    """Return the autoencoder with a dense encoder and a linear decoder.
+
+    Parameters
+    ----------
+    pixels
+        Pixels along each side.
+    latent
+        Size of the latent space.
+    pixel_scale
+        Factor on the pixels, which sum to one, before the first layer, undone after the last.
+    seed
+        Seed of the initial weights.
+
+    Returns
+    -------
+    keras.Sequential
+        (n, row, column, 1) float32 to (n, row x column).
+
+    Notes
+    -----
+    What it describes lies in a plane, as with principal components, but where in that plane
+    a jet lies may depend on it in any way: so rare jets may be left out of it, `trimmed`.
+    """
+    keras = backend.keras()
+    initial = backend.initialisers(seed)
+
+    def dense(units: int, activation: str = "linear") -> Any:
+        return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
+
+    return keras.Sequential(
+        [
+            keras.Input((pixels, pixels, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Rescaling(pixel_scale),
+            dense(32, "relu"),
+            dense(latent),
+            dense(pixels**2),
+            keras.layers.Rescaling(1 / pixel_scale),
         ]
     )
 

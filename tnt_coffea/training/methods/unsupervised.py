@@ -31,9 +31,9 @@ class Autoencoders(Method):
         return f"{self.name}-{settings.autoencoder.kind}"
 
     def epochs(self, settings: TrainSettings) -> int:
-        """Return the most epochs; the linear kind passes over the images once."""
-        linear = settings.autoencoder.kind is Autoencoder.LINEAR
-        return 1 if linear else settings.autoencoder.epochs
+        """Return the most epochs of all networks; the linear kind passes over the images once."""
+        chosen = settings.autoencoder
+        return 1 if chosen.kind is Autoencoder.LINEAR else chosen.epochs * chosen.networks
 
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return kind and size; the linear kind has no epochs and no optimiser."""
