@@ -71,3 +71,23 @@ def test_weights_beside_the_window_need_a_variable_that_the_skim_holds(sample, t
     config = config_for("tnt", tnt={"classifier": trees})
     with pytest.raises(ConfigError, match=r"holds no 'heavy_mass'.*skim.observables"):
         train(without, config)
+
+
+def test_weights_that_too_few_events_would_measure_are_noted(sample, train):
+    window = config_for("tnt").search.window
+    inside = (sample.m_jj >= window.low) & (sample.m_jj < window.high)
+    # One tagged jet of 40 or so beside the window in a fold: too few for two bins of ten.
+    few = sample.select(np.flatnonzero(inside | (np.arange(len(sample)) % 6 == 0)))
+    noted = [
+        {item.history["weight bins"] for item in train(part, config_for("tnt"))["tnt"]}
+        for part in (sample, few)
+    ]
+    assert all(2 <= bins <= 20 for bins in noted[0])
+    assert noted[1] == {0}
+    without = train(few, config_for("tnt", tnt={"reweight": "none"}))["tnt"]
+    assert all("weight bins" not in item.history for item in without)
+
+
+def test_one_net_for_both_jets_notes_the_fewer_bins(sample, train):
+    items = train(sample, config_for("tnt", tnt={"shared": True}))["tnt"]
+    assert all(2 <= item.history["weight bins"] <= 20 for item in items)

@@ -13,6 +13,7 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
+from tnt_coffea.training.reweighting import FEWEST_MEASURED
 
 __all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
 
@@ -69,7 +70,8 @@ def assumptions(
     window, fit_range
         Window of the set, and range of m_jj.
     histories
-        Of its trainings: shares of tied scores, numbers of signal-rich jets.
+        Of its trainings: shares of tied scores, numbers of signal-rich jets and of bins of
+        the weights.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
     """
@@ -114,6 +116,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
         warnings.append(
             f"{len(few)} of {n} trainings have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
             f"(fewest {min(few)}): use more events or a wider window"
+        )
+    unweighted = sum(h.get("weight bins") == 0 for h in histories)
+    if unweighted:
+        warnings.append(
+            f"{unweighted} of {n} trainings are without the weights of train.tnt.reweight, which "
+            f"fewer than {FEWEST_MEASURED} jets of a kind would measure: use more events, or say "
+            "reweight: none"
         )
     return warnings
 

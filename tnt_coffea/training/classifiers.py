@@ -182,7 +182,7 @@ def _network(
         Trained(
             model(),
             history.summary(),
-            history.to_dict() | selection.counts,
+            history.to_dict() | selection.counts | dict(selection.notes),
             predict,
             history.seconds,
             input=settings.input.value,
@@ -246,7 +246,7 @@ def _trees(
     return -history.validation_loss[history.best_epoch], Trained(
         export.trees_model(trees, features),
         history.summary(),
-        history.to_dict() | selection.counts,
+        history.to_dict() | selection.counts | dict(selection.notes),
         lambda rows: trees(inputs.computed(rows)),
         input="features",
         columns=features.columns,

@@ -5,20 +5,41 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ratio_weights"]
+__all__ = ["FEWEST_MEASURED", "ratio_bins", "ratio_weights"]
 
 _BINS = 20
 _EVENTS_A_BIN = 10
+FEWEST_MEASURED = 2 * _EVENTS_A_BIN
+"""Events of either kind below which there are no ratios to weight with."""
 
+BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]
+
+
+def ratio_bins(wanted: BoolArray, given: BoolArray, measured: BoolArray | None = None) -> int:
+    """Return in how many bins ratios of the wanted to the given events can be measured.
+
+    Parameters
+    ----------
+    wanted, given, measured
+        As in `ratio_weights`.
+
+    Returns
+    -------
+    int
+        At most twenty, with ten events of the rarer kind for each; 0 where two would have fewer.
+    """
+    kinds = (part if measured is None else part & measured for part in (wanted, given))
+    bins = min(_BINS, min(int(kind.sum()) for kind in kinds) // _EVENTS_A_BIN)
+    return bins if bins > 1 else 0
 
 
 def ratio_weights(
     values: npt.ArrayLike,
     weight: Float64Array,
-    wanted: npt.NDArray[np.bool_],
-    given: npt.NDArray[np.bool_],
-    measured: npt.NDArray[np.bool_] | None = None,
+    wanted: BoolArray,
+    given: BoolArray,
+    measured: BoolArray | None = None,
 ) -> Float64Array:
     """Return (event,) weights with which the given events follow the wanted ones.
 
@@ -35,21 +56,20 @@ def ratio_weights(
 
     Notes
     -----
-    Ratios in twenty bins that hold equal shares of both kinds together, each kind counting a
-    half; in fewer where there are not ten events of either kind for each to be measured with.
-    The sum of the given weights is kept. A bin without wanted events loses its given ones.
+    Ratios in `ratio_bins` bins that hold equal shares of both kinds together, each kind counting
+    a half; without bins the weights stay as they are. The sum of the given weights is kept. A bin
+    without wanted events loses its given ones.
 
     Source: arXiv:2002.12376, section 4.2.
     """
     x = np.asarray(values, dtype=np.float64)
     out = weight.copy()
+    bins = ratio_bins(wanted, given, measured)
+    if not bins:
+        return out
     from_wanted, from_given = (
         part if measured is None else part & measured for part in (wanted, given)
     )
-    rarer = min(int(from_wanted.sum()), int(from_given.sum()))
-    bins = min(_BINS, rarer // _EVENTS_A_BIN)
-    if bins <= 1:
-        return out
     inner = _edges(x, wanted, given, bins)
     place = np.searchsorted(inner, x, side="right")
     n = len(inner) + 1
@@ -62,9 +82,7 @@ def ratio_weights(
     return out
 
 
-def _edges(
-    values: Float64Array, wanted: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_], bins: int
-) -> Float64Array:
+def _edges(values: Float64Array, wanted: BoolArray, given: BoolArray, bins: int) -> Float64Array:
     share = wanted / wanted.sum() + given / given.sum()
     order = np.argsort(values, kind="stable")
     below = np.cumsum(share[order])

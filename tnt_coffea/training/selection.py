@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,8 @@ class Selection:
         Disjoint. Jets in none of them are passed over.
     held_back
         (jet,) bool: what the epoch is chosen by; without it a share of every group.
+    notes
+        Numbers of how it was made, for the history.
     """
 
     event_id: npt.NDArray[np.uint64]
@@ -60,6 +63,7 @@ class Selection:
     weight: Float64Array
     groups: tuple[Group, ...]
     held_back: BoolArray | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -120,6 +124,7 @@ class Selection:
             held_back=(
                 None if held[0] is None or held[1] is None else np.concatenate([held[0], held[1]])
             ),
+            notes={name: min(n, other.notes[name]) for name, n in self.notes.items()},
         )
 
 

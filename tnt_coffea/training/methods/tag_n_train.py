@@ -15,7 +15,7 @@ from tnt_coffea.training.inputs import ClassifierInputs
 from tnt_coffea.training.labellers import JETS, OTHER_JET, Jet
 from tnt_coffea.training.labels import Labels, rich_labels
 from tnt_coffea.training.methods.interface import Job, Labelling, Method, Scope
-from tnt_coffea.training.reweighting import ratio_weights
+from tnt_coffea.training.reweighting import ratio_bins, ratio_weights
 from tnt_coffea.training.selection import Group, Selection
 from tnt_coffea.training.trained import Trained
 
@@ -108,18 +108,15 @@ class TagNTrain(Method):
         labels, quantile = tnt_labels(job, self.tags_with(jet), window)
         settings, sample = job.settings.tnt, job.sample
         targets = quantile if settings.soft_labels else labels.signal_rich.astype(np.float64)
-        weight = sample.weight
+        weight, notes = sample.weight, {}
         if settings.reweight is not Reweighting.NONE:
             wanted, measured = labels.signal_rich, None
             if settings.measures_beside:
                 wanted, measured = labels.tagged, ~job.in_window
-            weight = ratio_weights(
-                _followed(sample, jet, settings.reweight),
-                weight,
-                wanted,
-                labels.background_rich,
-                measured,
-            )
+            poor = labels.background_rich
+            followed = _followed(sample, jet, settings.reweight)
+            weight = ratio_weights(followed, weight, wanted, poor, measured)
+            notes["weight bins"] = ratio_bins(wanted, poor, measured)
         return Selection(
             event_id=sample.event_id,
             targets=targets,
@@ -128,6 +125,7 @@ class TagNTrain(Method):
                 Group("signal-rich", labels.signal_rich),
                 Group("background-rich", labels.background_rich & (weight > 0)),
             ),
+            notes=notes,
         )
 
 
