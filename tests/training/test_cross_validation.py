@@ -294,6 +294,14 @@ def test_key_follows_what_matters_only(trained, tmp_path):
     assert len({item.key for item in (task, *other)}) == 7
 
 
+def test_a_change_of_the_training_code_is_another_key(trained, tmp_path, monkeypatch):
+    _, config, _, skim, _ = trained
+    task = task_for(skim, config, tmp_path)
+    before = replace(task).key
+    monkeypatch.setattr("tnt_coffea.training.tasks.CODE", 0)
+    assert replace(task).key != before
+
+
 def test_convolutional_autoencoder_is_trained_and_sealed(trained, tmp_path):
     _, config, _, skim, _ = trained
     kind = AutoencoderSettings(kind="convolutional", epochs=2)
@@ -327,7 +335,7 @@ def test_skim_that_changed_under_a_task_is_refused(trained, write_skim, tmp_path
 
 def test_images_that_do_not_sum_to_one_are_refused(config, write_skim, tmp_path):
     skim = write_skim(make_sample(60, normalise=False))
-    with pytest.raises(ConfigError, match=r"heavy jet for fold 0.*normalise"):
+    with pytest.raises(ConfigError, match=r"made with skim\.images\.normalise: false"):
         cross_validate(skim, config, one_by_one, tmp_path / "parts")
 
 

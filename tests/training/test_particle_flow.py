@@ -15,6 +15,7 @@ from tnt_coffea.config import (
     OptimizerSettings,
     SearchConfig,
     SkimSettings,
+    TntSettings,
     TrainSettings,
 )
 from tnt_coffea.errors import InputError, TaggerError
@@ -162,6 +163,19 @@ def test_a_skim_without_constituents_is_refused_before_training(write_skim, tmp_
     paths = write_skim(make_sample(300))
     with pytest.raises(InputError, match=r"skim\.constituents is null.*set skim\.constituents"):
         cross_validate(paths, config(), one_by_one, tmp_path / "parts")
+
+
+def test_what_a_later_round_reads_is_missed_before_the_first_one(write_skim, tmp_path):
+    paths, tasks = write_skim(make_sample(300)), []
+    later = config(methods=("autoencoder", "tnt"), tnt=TntSettings(classifier=FLOW))
+
+    def run_tasks(stage, function):
+        tasks.extend(stage)
+        return []
+
+    with pytest.raises(InputError, match=r"skim\.constituents is null"):
+        cross_validate(paths, later, run_tasks, tmp_path / "parts")
+    assert not tasks
 
 
 def test_a_dry_run_measures_it(write_skim):

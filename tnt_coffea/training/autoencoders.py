@@ -21,7 +21,7 @@ from tnt_coffea.training.selection import held_back
 from tnt_coffea.training.sparse import SparseImages
 from tnt_coffea.training.trained import Trained
 
-__all__ = ["PIXEL_SCALE", "autoencoder"]
+__all__ = ["PIXEL_SCALE", "autoencoder", "check_images"]
 
 PIXEL_SCALE = 100.0
 """Factor on the autoencoder's input: a filled pixel is then of order one."""
@@ -60,19 +60,31 @@ def autoencoder(
     Source: arXiv:2002.12376, section 3.1; the linear kind is the stronger first
     tagger on small samples.
     """
-    made_with = sample.image_settings
-    if not made_with.normalise:
-        msg = (
-            "autoencoders compare images that sum to one, but the skim was made with "
-            "skim.images.normalise: false; make the skim with true"
-        )
-        raise ConfigError(msg)
+    check_images(sample)
     images = SparseImages.of(sample, jet)
     train = _linear if settings.kind is Autoencoder.LINEAR else _networks
     trained = train(sample, images, settings, optimizer, seed)
     return checked(
         trained, lambda rows: {"image": _channels_first(images, rows)}, np.arange(len(sample))
     )
+
+
+def check_images(sample: Sample) -> None:
+    """Refuse a skim whose images no autoencoder is trained with.
+
+    Raises
+    ------
+    ConfigError
+        They do not sum to one.
+    InputError
+        There are none.
+    """
+    if not sample.image_settings.normalise:
+        msg = (
+            "autoencoders compare images that sum to one, but the skim was made with "
+            "skim.images.normalise: false; make the skim with true"
+        )
+        raise ConfigError(msg)
 
 
 def _channels_first(images: SparseImages, rows: Int64Array) -> Float32Array:

@@ -73,8 +73,11 @@ def cross_validate(
     ------
     TrainingError
         A training fails, or its outcome did not come back.
+    ConfigError, InputError
+        The skim lacks what a method reads; nothing has been trained.
     """
     trainings = Trainings.planned(skim, config, folder, plans)
+    trainings.check()
     for wave in trainings.waves:
         trainings.finish(wave, run_tasks)
     return trainings.sets()
@@ -122,6 +125,12 @@ class Trainings:
             plans = plans_for(ordered, config)
         paths = tuple(sorted(str(path) for path in skim))
         return cls(config, paths, str(folder), tuple(plans), ordered)
+
+    def check(self) -> None:
+        """Refuse a skim that lacks what a method reads."""
+        none = mapped_events(self.paths, self.folder).select(np.arange(0))
+        for name in sorted({one.method for wave in self.waves for one in wave}):
+            method_of(name).check(none, self.config.train)
 
     def finish(self, wave: Sequence[Round], run_tasks: RunTasks) -> None:
         """Run all tasks of a wave, whose labellers are done."""

@@ -56,6 +56,21 @@ class ClassifierInputs:
         """Whether constituents are shown."""
         return self.settings.input is ClassifierInput.CONSTITUENTS
 
+    def check(self) -> None:
+        """Refuse a skim that does not hold what is shown.
+
+        Raises
+        ------
+        ConfigError, InputError
+            What is missing.
+        """
+        if self.has_image:
+            self.images  # noqa: B018  says what is missing, as the next two do
+        if self.has_features:
+            self.features  # noqa: B018
+        if self.has_constituents:
+            self.sparse_constituents  # noqa: B018
+
     @cached_property
     def images(self) -> list[list[SparseImages]]:
         """Images by scope and jet of the scope."""

@@ -15,7 +15,11 @@ from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.labellers import OTHER_JET, Labeller
 from tnt_coffea.training.methods import Method, Scope, method_of
 
-__all__ = ["Outcome", "Task"]
+__all__ = ["CODE", "Outcome", "Task"]
+
+CODE = 2
+"""Raised by whoever changes what the same settings train to: finished trainings in a folder
+have it in their names, and those of another number are made again."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class Task:
         """Digest of everything that decides the outcome; paths do not."""
         return digest(
             {
+                "code": CODE,
                 "method": self.title,
                 "jet": self.scope,
                 "settings": self.own_settings(),

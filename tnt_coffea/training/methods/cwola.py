@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea.config import TrainSettings
+from tnt_coffea.config import ClassifierSettings, TrainSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import classifiers
 from tnt_coffea.training.inputs import ClassifierInputs
@@ -52,9 +52,9 @@ class CwolaHunting(Method):
             "optimizer": settings.optimizer.model_dump(mode="json"),
         }
 
-    def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
-        """Return those of its classifier."""
-        return classifiers.libraries(settings.cwola.classifier)
+    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
+        """Return `train.cwola.classifier`."""
+        return settings.cwola.classifier
 
     def train(self, job: Job) -> Trained:
         """Return a classifier of signal region against sidebands."""

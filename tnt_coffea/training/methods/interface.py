@@ -15,8 +15,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import MassRange, TrainSettings
+from tnt_coffea.config import ClassifierSettings, MassRange, TrainSettings
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.training import classifiers
+from tnt_coffea.training.inputs import ClassifierInputs
 from tnt_coffea.training.labellers import Jet, Ranking
 from tnt_coffea.training.trained import Trained
 
@@ -152,8 +154,33 @@ class Method(ABC):
         """Return the settings that a training depends on, as JSON values."""
 
     @abstractmethod
+    def classifier(self, settings: TrainSettings) -> ClassifierSettings | None:
+        """Return the settings of its classifier; None if it trains none."""
+
     def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
         """Return the packages that have a part in the outcome."""
+        chosen = self.classifier(settings)
+        return () if chosen is None else classifiers.libraries(chosen)
+
+    def check(self, sample: Sample, settings: TrainSettings) -> None:
+        """Refuse a skim that lacks what trainings read, before the first of them.
+
+        Parameters
+        ----------
+        sample
+            Any events of it, or none.
+        settings
+            Settings of all trainings.
+
+        Raises
+        ------
+        ConfigError, InputError
+            What is missing.
+        """
+        chosen = self.classifier(settings)
+        if chosen is not None:
+            for scope in self.scopes(settings):
+                ClassifierInputs(sample, (scope,), chosen).check()
 
     @abstractmethod
     def train(self, job: Job) -> Trained:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea.config import TrainSettings
+from tnt_coffea.config import ClassifierSettings, TrainSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.training import classifiers
@@ -34,9 +34,9 @@ class _WithTruth(Method):
         chosen = settings.supervised.model_dump(mode="json")
         return {"supervised": chosen, "optimizer": values["optimizer"]}
 
-    def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
-        """Return those of its classifier."""
-        return classifiers.libraries(settings.supervised.classifier)
+    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
+        """Return `train.supervised.classifier`."""
+        return settings.supervised.classifier
 
     def train(self, job: Job) -> Trained:
         """Return a classifier of what the truth says."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import Initial, MassRange, Reweighting, TrainSettings
+from tnt_coffea.config import ClassifierSettings, Initial, MassRange, Reweighting, TrainSettings
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import classifiers
 from tnt_coffea.training.features import FeatureSet
@@ -79,9 +79,16 @@ class TagNTrain(Method):
         values = settings.model_dump(mode="json")
         return {"tnt": values["tnt"], "optimizer": values["optimizer"]}
 
-    def libraries(self, settings: TrainSettings) -> tuple[str, ...]:
-        """Return those of its classifier."""
-        return classifiers.libraries(settings.tnt.classifier)
+    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
+        """Return `train.tnt.classifier`."""
+        return settings.tnt.classifier
+
+    def check(self, sample: Sample, settings: TrainSettings) -> None:
+        """Refuse a skim without the variable of the weights as well."""
+        super().check(sample, settings)
+        if settings.tnt.reweight is not Reweighting.NONE:
+            for jet in JETS:
+                _followed(sample, jet, settings.tnt.reweight)
 
     def train(self, job: Job) -> Trained:
         """Return a classifier of one jet, or of both alike."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tnt_coffea.config import Autoencoder, TrainSettings
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
-from tnt_coffea.training.autoencoders import autoencoder
+from tnt_coffea.training.autoencoders import autoencoder, check_images
 from tnt_coffea.training.methods.interface import Job, Method
 from tnt_coffea.training.trained import Trained
 
@@ -47,6 +48,14 @@ class Autoencoders(Method):
         if settings.autoencoder.kind is Autoencoder.LINEAR:
             return ("numpy", "onnx", "scipy")
         return backend.libraries()
+
+    def classifier(self, settings: TrainSettings) -> None:
+        """Return None."""
+        return
+
+    def check(self, sample: Sample, settings: TrainSettings) -> None:
+        """Refuse a skim without images that sum to one."""
+        check_images(sample)
 
     def train(self, job: Job) -> Trained:
         """Return the autoencoder of one jet."""
