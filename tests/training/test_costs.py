@@ -86,7 +86,7 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
 
 def test_epochs_of_all_networks_of_an_autoencoder_count():
     how = method_of("autoencoder")
-    several = AutoencoderSettings(kind="dense", epochs=30, networks=3)
+    several = AutoencoderSettings(kind="dense", epochs=30, keep=(1.0, 0.5, 0.3))
     assert how.epochs(TrainSettings(autoencoder=several)) == 90
     assert how.epochs(TrainSettings()) == 1
 

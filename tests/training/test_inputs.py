@@ -74,7 +74,7 @@ def test_a_variational_autoencoder_is_trained_with_noise_and_scores_without(writ
 
 
 def test_a_dense_autoencoder_of_several_networks_is_one_tagger(write_skim, tmp_path):
-    kind = AutoencoderSettings(kind="dense", latent=3, epochs=2, keep=0.5, networks=3)
+    kind = AutoencoderSettings(kind="dense", latent=3, epochs=2, keep=(1.0, 0.5, 0.5))
     tagger, outcome = first_tagger(write_skim, tmp_path, methods=("autoencoder",), autoencoder=kind)
     assert tagger.card.method == "autoencoder-dense"
     histories = outcome.history["networks"]

@@ -203,8 +203,8 @@ def test_paper_s_sidebands_are_half_as_wide_as_the_region():
         (ClassifierSettings, {"network": "dense"}),
         (ClassifierSettings, {"network": "convolutional", "input": "features"}),
         (InitialSettings, {"kind": "files"}),
-        (AutoencoderSettings, {"keep": 0.5}),
-        (AutoencoderSettings, {"networks": 3}),
+        (AutoencoderSettings, {"keep": (0.5,)}),
+        (AutoencoderSettings, {"keep": (1.0, 1.0)}),
     ],
 )
 def test_impossible_settings_are_refused(settings, values):

@@ -44,7 +44,7 @@ class OptimizerSettings(Settings):
 class AutoencoderSettings(Grown):
     """The first tagger, trained on all jets of a sample."""
 
-    LATER = frozenset({"kl_weight", "keep", "networks"})
+    LATER = frozenset({"kl_weight", "keep"})
 
     kind: Autoencoder = Field(
         Autoencoder.LINEAR, description="linear, dense, convolutional or variational"
@@ -52,17 +52,19 @@ class AutoencoderSettings(Grown):
     latent: int = Field(6, ge=1, description="size of the latent space")
     epochs: int = Field(30, ge=1, description="most epochs; the linear kind has none")
     kl_weight: Positive = Field(1e-4, description="variational: weight of the divergence")
-    keep: float = Field(
-        1.0, gt=0, le=1, description="share of a batch to learn from: the jets described best"
+    keep: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="networks, by the share of a batch that each learns from: the jets it "
+        "describes best",
     )
-    networks: int = Field(1, ge=1, description="networks of other seeds, whose losses are averaged")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.kind is Autoencoder.LINEAR and (self.keep < 1 or self.networks > 1):
+        if self.kind is Autoencoder.LINEAR and self.keep != (1.0,):
             msg = (
-                "keep and networks are of autoencoders that are trained in batches; the linear "
-                "one is not, so drop them or choose another kind"
+                "keep is for autoencoders that are trained in batches; the linear one is not, "
+                "so drop it or choose another kind"
             )
             raise ValueError(msg)
         return self

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import hmean
 
 from tnt_coffea import seeds
 from tnt_coffea.config import Autoencoder, AutoencoderSettings, OptimizerSettings
@@ -137,7 +138,7 @@ class _Built:
     network: Any
     inputs: Callable[[Int64Array], fitting.Inputs]
     chain: tuple[Any, ...]
-    loss: fitting.Loss = fitting.reconstruction_loss
+    loss: fitting.Loss
     change: fitting.Change | None = None
 
     def decoded(self, rows: Int64Array) -> Float32Array:
@@ -149,7 +150,7 @@ class _Built:
         return out
 
 
-def _built(images: SparseImages, settings: AutoencoderSettings, seed: int) -> _Built:
+def _built(images: SparseImages, settings: AutoencoderSettings, keep: float, seed: int) -> _Built:
     size: dict[str, Any] = {
         "pixels": images.shape[1],
         "latent": settings.latent,
@@ -166,14 +167,15 @@ def _built(images: SparseImages, settings: AutoencoderSettings, seed: int) -> _B
     if settings.kind is Autoencoder.VARIATIONAL:
         parts = networks.variational_autoencoder(**size)
         chain = (parts.encoder, parts.mean, parts.decoder)
-        loss = fitting.variational_loss(settings.kl_weight)
+        loss = fitting.trimmed(fitting.variational_loss(settings.kl_weight), keep)
         return _Built(parts.network, with_noise, chain, loss, _noisy)
     make = {
         Autoencoder.DENSE: networks.dense_autoencoder,
         Autoencoder.CONVOLUTIONAL: networks.convolutional_autoencoder,
     }[settings.kind]
     network = make(**size)
-    return _Built(network, alone, (network,))
+    loss = fitting.trimmed(fitting.reconstruction_loss, keep)
+    return _Built(network, alone, (network,), loss)
 
 
 def _networks(
@@ -183,17 +185,23 @@ def _networks(
     optimizer: OptimizerSettings,
     seed: int,
 ) -> Trained:
-    chances = [seed, *(seeds.integer(seed, "network", i) for i in range(1, settings.networks))]
-    built = [_built(images, settings, chance) for chance in chances]
+    chances = [
+        seed,
+        *(seeds.integer(seed, "network", i) for i in range(1, len(settings.keep))),
+    ]
+    built = [
+        _built(images, settings, keep, chance)
+        for keep, chance in zip(settings.keep, chances, strict=True)
+    ]
     histories = [
-        _fitted(one, sample, settings, optimizer, chance)
+        _fitted(one, sample, optimizer, settings.epochs, chance)
         for one, chance in zip(built, chances, strict=True)
     ]
 
     def predict(rows: Int64Array) -> Float32Array:
         flat = images.expanded(rows).reshape(len(rows), -1)
         errors = [((flat - one.decoded(rows)) ** 2).sum(axis=1) for one in built]
-        out: Float32Array = np.mean(errors, axis=0)
+        out: Float32Array = errors[0] if len(errors) == 1 else hmean(errors, axis=0)
         return out
 
     figures = [history.summary() for history in histories]
@@ -211,8 +219,8 @@ def _networks(
 def _fitted(
     built: _Built,
     sample: Sample,
-    settings: AutoencoderSettings,
     optimizer: OptimizerSettings,
+    epochs: int,
     seed: int,
 ) -> fitting.History:
     everything = np.ones(len(sample), dtype=np.bool_)
@@ -223,11 +231,11 @@ def _fitted(
     )
     return fitting.fit(
         built.network,
-        fitting.trimmed(built.loss, settings.keep),
+        built.loss,
         replace(training, change=built.change),
         validation,
         optimizer=optimizer,
-        epochs=settings.epochs,
+        epochs=epochs,
         seed=seed,
     )
 

@@ -226,7 +226,7 @@ def _shortened(settings: TrainSettings) -> TrainSettings:
         section = getattr(settings, name)
         update: dict[str, object] = {"epochs": _MEASURED}
         if name == "autoencoder":
-            update["networks"] = 1
+            update["keep"] = section.keep[:1]
         else:
             update["classifier"] = section.classifier.model_copy(update={"trees": _MEASURED})
         if name == "cwola":

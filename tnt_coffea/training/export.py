@@ -124,7 +124,7 @@ def trees_model(trees: BoostedTrees, features: FeatureSet) -> Any:
 
 
 def autoencoder_model(chains: Sequence[Sequence[Any]]) -> Any:
-    """Return the ONNX model of autoencoders: its score is their mean squared error.
+    """Return the ONNX model of autoencoders: its score is the harmonic mean of their errors.
 
     Parameters
     ----------
@@ -135,7 +135,11 @@ def autoencoder_model(chains: Sequence[Sequence[Any]]) -> Any:
     Returns
     -------
     onnx.ModelProto
-        The error is summed over pixels, and its mean is over autoencoders.
+        An error is squared and summed over pixels.
+
+    Notes
+    -----
+    The harmonic mean is small where one error is: a jet that any of them describes is ordinary.
     """
     graph = Graph(_image_shape(chains[0][0]))
     errors = []
@@ -144,7 +148,10 @@ def autoencoder_model(chains: Sequence[Sequence[Any]]) -> Any:
         for part in chain:
             value = add_layers(graph, part, value)
         errors.append(_squared_error(graph, value))
-    return graph.model(graph.add("Mean", *errors) if len(errors) > 1 else errors[0])
+    if len(errors) == 1:
+        return graph.model(errors[0])
+    inverse = graph.add("Mean", *(graph.add("Reciprocal", error) for error in errors))
+    return graph.model(graph.add("Reciprocal", inverse))
 
 
 def linear_model(components: PrincipalComponents) -> Any:

@@ -34,7 +34,7 @@ class Autoencoders(Method):
     def epochs(self, settings: TrainSettings) -> int:
         """Return the most epochs of all networks; the linear kind passes over the images once."""
         chosen = settings.autoencoder
-        return 1 if chosen.kind is Autoencoder.LINEAR else chosen.epochs * chosen.networks
+        return 1 if chosen.kind is Autoencoder.LINEAR else chosen.epochs * len(chosen.keep)
 
     def options(self, settings: TrainSettings) -> dict[str, Any]:
         """Return kind and size; the linear kind has no epochs and no optimiser."""
