@@ -9,6 +9,7 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tnt_coffea.errors import InputError
@@ -23,6 +24,7 @@ from tnt_coffea.reporting import (
     mass_spectrum,
     mean_images,
     plane_view,
+    significance_improvement,
 )
 from tnt_coffea.reporting.mass_spectra import summed_channel
 from tnt_coffea.reporting.style import COLOURS
@@ -233,6 +235,20 @@ def test_every_network_of_a_training_is_drawn():
     figure = loss_curves([("autoencoder heavy/fold 0", networks)])
 
     assert [list(line.get_ydata()) for line in figure.axes[0].lines[:2]] == [[0.7, 0.6], [0.8, 0.5]]
+
+
+def test_labels_of_one_working_point_in_two_sets_do_not_overlap(contents):
+    evaluation = contents.views.evaluation
+    one = evaluation.sets["tnt"]
+    figure = significance_improvement(replace(evaluation, sets={"a": one, "b": one}))
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    points = len(boxes) // 2
+    assert points == len([p for p in one.working_points if p.improvement is not None])
+    for first, second in zip(boxes[:points], boxes[points:], strict=True):
+        assert not first.overlaps(second)
 
 
 def test_empty_spectrum_is_drawn(search):

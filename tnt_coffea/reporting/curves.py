@@ -74,6 +74,8 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     highest = 1.0
+    # Working points of two sets may lie on each other: the labels of one go below.
+    below = cycle((True, False))
     for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         roc = found.rocs["both_in_window"]
         eps_background, eps_signal = _seen(roc)
@@ -86,7 +88,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
         )
         axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
-        _working_points(axes, found.working_points, colour)
+        _working_points(axes, found.working_points, colour, below=next(below))
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
@@ -156,7 +158,7 @@ def _losses(axes: Axes, history: Mapping[str, Any]) -> None:
         axes.plot(epochs[best], validation[best], "o", color=RED, ms=4)
 
 
-def _working_points(axes: Axes, points: Sequence[Any], colour: str) -> None:
+def _working_points(axes: Axes, points: Sequence[Any], colour: str, *, below: bool) -> None:
     for point in points:
         if point.improvement is None:
             continue
@@ -174,9 +176,10 @@ def _working_points(axes: Axes, points: Sequence[Any], colour: str) -> None:
         axes.annotate(
             f"{100 * point.efficiency:g} %",
             (point.eps_signal, point.improvement),
-            xytext=(0, 7),
+            xytext=(0, -7 if below else 7),
             textcoords="offset points",
             ha="center",
+            va="top" if below else "bottom",
             fontsize=9,
         )
 
