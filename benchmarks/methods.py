@@ -94,10 +94,17 @@ VARIANTS = {
     "supervised, separate": Variant("supervised"),
     "supervised, both jets": Variant("supervised_both_jets"),
 }
+SEVERAL = {"kind": "dense", "latent": 6, "keep": (1, 0.3) * 3}
+"""First taggers of six networks, `benchmarks/first_taggers.py`."""
 AUTOENCODERS = {
     "autoencoder, 16 components": Variant("autoencoder", autoencoder={"latent": 16}),
     "autoencoder, convolutional": Variant("autoencoder", autoencoder={"kind": "convolutional"}),
     "autoencoder, variational": Variant("autoencoder", autoencoder={"kind": "variational"}),
+    "autoencoder, several networks": Variant("autoencoder", autoencoder=SEVERAL),
+    "TNT, reweighted in mass, after several networks": Variant(
+        "tnt", {"mass_window": False}, SEVERAL
+    ),
+    "TNT + m_jj, reweighted in mass, after several networks": Variant("tnt", {}, SEVERAL),
 }
 ALL = VARIANTS | AUTOENCODERS
 SHOWN = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "improvement_0.01", "pearson")
