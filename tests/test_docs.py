@@ -22,6 +22,7 @@ import pytest
 import tnt_coffea as tnt
 from tnt_coffea.cli import main
 from tnt_coffea.errors import TntCoffeaError
+from tnt_coffea.events.identity import fold_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -225,6 +226,34 @@ def test_method_of_the_how_to_scores_out_of_fold(npz_skim: tnt.Skim, tmp_path: P
     images = sample.images("heavy")[fold == 0]
     expected = ((images - mean) ** 2).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(member.tagger.score(images), expected, rtol=1e-4)
+
+
+@pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
+def test_class_of_the_how_to_is_a_method_like_any_other(
+    npz_skim: tnt.Skim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tnt_coffea.taggers import Tagger
+    from tnt_coffea.training import cross_validate, methods
+
+    page = "how-to/own-method.md"
+    blocks = (block_named(page, name) for name in ("mean-image-method", "mean-image-class"))
+    made = executed("\n".join(blocks), "method").MeanImage()
+    monkeypatch.setattr(methods, "METHODS", {**methods.METHODS, made.name: made})
+    config = tnt.SearchConfig.model_validate({"train": {"methods": [made.name]}})
+
+    def one_by_one(tasks: Any, function: Any) -> Any:
+        return [function(task) for task in tasks]
+
+    sets = cross_validate(npz_skim.paths, config, one_by_one, tmp_path)
+    sample, folds = npz_skim.sample(), config.train.folds
+    assert len(sets[made.name]) == 2 * folds.outer * folds.inner
+    fold = fold_of(sample.event_id, folds.outer, config.seed)
+    for item in sets[made.name]:
+        tagger = Tagger.from_file(item.path)
+        assert tagger.card.method == made.name
+        assert item.scored not in tagger.card.ancestors
+        scores = tagger.score(sample.images(item.scope)[fold == item.scored])
+        assert len(np.unique(scores)) > 0.9 * len(scores)
 
 
 def test_family_of_the_how_to_fits(monkeypatch: pytest.MonkeyPatch) -> None:

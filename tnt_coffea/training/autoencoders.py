@@ -58,8 +58,7 @@ def autoencoder(
     TrainingError
         There are too few events, or the loss is not finite.
 
-    Source: arXiv:2002.12376, section 3.1; the linear kind is the stronger first
-    tagger on small samples.
+    Source: arXiv:2002.12376, section 3.1; the trimmed loss as in `fitting.trimmed`.
     """
     check_images(sample)
     images = SparseImages.of(sample, jet)

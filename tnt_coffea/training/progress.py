@@ -35,7 +35,7 @@ class Standing:
     name
         The training in words.
     epoch, epochs
-        Epochs done (of this candidate), and the most there will be.
+        Epochs done (of this candidate or network), and the most there will be.
     loss, validation_loss
         Of the last epoch.
     """
