@@ -11,6 +11,7 @@ from tnt_coffea.config import ClassifierSettings, InitialSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import flat_columns
 from tnt_coffea.taggers import Tagger
+from tnt_coffea.training.selection import Group, Selection
 
 from .conftest import as_set, config_for, make_sample, shas, with_masses
 
@@ -76,7 +77,7 @@ def test_weights_beside_the_window_need_a_variable_that_the_skim_holds(sample, t
 def test_weights_that_too_few_events_would_measure_are_noted(sample, train):
     window = config_for("tnt").search.window
     inside = (sample.m_jj >= window.low) & (sample.m_jj < window.high)
-    # One tagged jet of 40 or so beside the window in a fold: too few for two bins of ten.
+    # One event in six is left beside the window: fewer than 20 of them are tagged.
     few = sample.select(np.flatnonzero(inside | (np.arange(len(sample)) % 6 == 0)))
     noted = [
         {item.history["weight bins"] for item in train(part, config_for("tnt"))["tnt"]}
@@ -88,6 +89,16 @@ def test_weights_that_too_few_events_would_measure_are_noted(sample, train):
     assert all("weight bins" not in item.history for item in without)
 
 
-def test_one_net_for_both_jets_notes_the_fewer_bins(sample, train):
+def test_one_net_for_both_jets_notes_the_fewer_bins(sample):
+    def selection(bins):
+        none = np.zeros(len(sample))
+        groups = (Group("signal-rich", none == 0),)
+        return Selection(sample.event_id, none, none, groups, notes={"weight bins": bins})
+
+    assert selection(7).joined(selection(4)).notes == {"weight bins": 4}
+    assert selection(4).joined(selection(7)).notes == {"weight bins": 4}
+
+
+def test_one_net_for_both_jets_is_trained_with_its_weights(sample, train):
     items = train(sample, config_for("tnt", tnt={"shared": True}))["tnt"]
     assert all(2 <= item.history["weight bins"] <= 20 for item in items)

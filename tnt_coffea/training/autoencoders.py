@@ -62,8 +62,10 @@ def autoencoder(
     """
     check_images(sample)
     images = SparseImages.of(sample, jet)
-    train = _linear if settings.kind is Autoencoder.LINEAR else _networks
-    trained = train(sample, images, settings, optimizer, seed)
+    if settings.kind is Autoencoder.LINEAR:
+        trained = _linear(sample, images, settings.latent)
+    else:
+        trained = _networks(sample, images, settings, optimizer, seed)
     return checked(
         trained, lambda rows: {"image": _channels_first(images, rows)}, np.arange(len(sample))
     )
@@ -91,15 +93,9 @@ def _channels_first(images: SparseImages, rows: Int64Array) -> Float32Array:
     return np.ascontiguousarray(images.expanded(rows).transpose(0, 3, 1, 2))
 
 
-def _linear(
-    sample: Sample,
-    images: SparseImages,
-    settings: AutoencoderSettings,
-    optimizer: OptimizerSettings,
-    seed: int,
-) -> Trained:
+def _linear(sample: Sample, images: SparseImages, latent: int) -> Trained:
     components = principal_components(
-        lambda rows: _channels_first(images, rows), sample.weight, settings.latent
+        lambda rows: _channels_first(images, rows), sample.weight, latent
     )
     summary = {
         "loss": components.mean_squared_error,
