@@ -25,10 +25,12 @@ SKIMMED_EVENT = 1 / 1100
 SCORED_EVENT = 1 / 900
 TRAINED_JET = 1 / 1300
 """A jet in one epoch."""
+LABELLED = 0.4
+"""Share of the events that a classifier is trained on: those with a label."""
 TRAINED_SHARE = 0.3
-"""Early stopping ends a training after about this share of its most epochs."""
+"""Early stopping ends a training run after about this share of its most epochs."""
 AUTOENCODER = 4.0
-"""A linear autoencoder, with the start of its process."""
+"""A training run of one pass, with the start of its process."""
 FIT, REPORT = 6.0, 26.0
 
 
@@ -130,18 +132,18 @@ def _planned(
 
 
 def _trainings(config: SearchConfig, events: int) -> tuple[str, float]:
-    from tnt_coffea.training.methods import method_of
-    from tnt_coffea.training.rounds import networks, plans_for, waves
+    from tnt_coffea.training import Schedule
 
-    chosen, ordered = config.train, waves(config)
-    plans = plans_for(ordered, config)
-    outer, places = chosen.folds.outer, len(plans[0].places)
-    trained_on = events * (1 - 1 / outer) * (1 - 1 / max(places, 2))
-    counts, core = [0, 0], 0.0
-    for one in (one for wave in ordered for one in wave):
-        n, method = networks(one, plans, chosen), method_of(one.method)
-        counts[one.iteration > 0] += n
-        passes = method.epochs(chosen)
-        jets = trained_on * max(chosen.tnt.background_shares) * passes * TRAINED_SHARE
+    schedule = Schedule.planned({"data": ()}, config, "")
+    outer = config.train.folds.outer
+    runs, core = 0, 0.0
+    for step in (step for wave in schedule.waves for step in wave):
+        n = step.runs(schedule.plans, config)
+        places = len(schedule.plans[0].places(inner=step.inner))
+        trained_on = events * (1 - 1 / outer) * (1 - 1 / places if places > 1 else 1)
+        passes = step.method.passes
+        jets = trained_on * LABELLED * passes * TRAINED_SHARE
+        runs += n
         core += n * (AUTOENCODER if passes == 1 else jets * TRAINED_JET)
-    return f"{counts[0]} autoencoders and {counts[1]} classifiers ({outer} folds)", core
+    names = ", ".join(config.train.methods)
+    return f"{runs} training runs of {names} ({outer} folds)", core

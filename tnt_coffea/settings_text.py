@@ -145,13 +145,29 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            note = info.description or (type(value).__doc__ or "").partition("\n")[0].rstrip(".")
-            lines += ["" if not indent else None, _line(f"{margin}{name}:", note)]
-            lines.append(commented(value, indent + 2).rstrip("\n"))
+            lines += ["" if not indent else None, *_section(name, value, indent, info.description)]
+        elif _holds_models(value):
+            lines.append(_line(f"{margin}{name}:", info.description or ""))
+            for key, item in value.items():
+                lines += _section(key, item, indent + 2)
         else:
             plain = settings.model_dump(mode="json", include={name}, context=COMPLETE)[name]
             lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
     return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
+
+
+def _section(name: str, value: BaseModel, indent: int, note: str | None = None) -> list[str]:
+    """Return a model under its name, as lines."""
+    note = note or (type(value).__doc__ or "").partition("\n")[0].rstrip(".")
+    return [_line(f"{' ' * indent}{name}:", note), commented(value, indent + 2).rstrip("\n")]
+
+
+def _holds_models(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(item, BaseModel) for item in value.values())
+    )
 
 
 def _line(setting: str, note: str) -> str:

@@ -30,7 +30,7 @@ class SearchConfig(Settings):
     generate: GenerateSettings = GenerateSettings()
     skim: SkimSettings = SkimSettings()
     search: SearchSettings = SearchSettings()
-    train: TrainSettings = TrainSettings()
+    train: TrainSettings = Field(default_factory=TrainSettings)
     fit: FitSettings = FitSettings()
 
     @model_validator(mode="after")

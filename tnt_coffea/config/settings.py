@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -60,6 +62,16 @@ class MassRange(Settings):
     def edges(self) -> tuple[float, float]:
         """Low and high [GeV]."""
         return (self.low, self.high)
+
+    def contains(self, m_jj: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return (event,) whether m_jj [GeV] lies in the range.
+
+        >>> MassRange(low=3300, high=3700).contains([3299, 3300, 3700]).tolist()
+        [False, True, False]
+        """
+        values = np.asarray(m_jj)
+        out: npt.NDArray[np.bool_] = (values >= self.low) & (values < self.high)
+        return out
 
     @property
     def name(self) -> str:

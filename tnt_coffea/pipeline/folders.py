@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea.config import Initial, SearchConfig
+from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import MissingExtraError
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
@@ -57,11 +57,13 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "efficiencies": list(config.search.efficiencies),
         "seed": config.seed,
         "skim": skim.content,
-    }
-    initial = config.train.tnt.initial
-    if initial.kind is Initial.FILES:
         # A file of the same name may be another tagger.
-        inputs["initial"] = [_sha256(path) for path in (initial.heavy, initial.light)]
+        "content": {
+            name: content
+            for name, method in config.train.methods.items()
+            if (content := method.content())
+        },
+    }
     return Stage("train", Path(out) / "train", inputs)
 
 
@@ -108,12 +110,6 @@ def begun(stage: Stage, config: SearchConfig) -> Path:
     parts = stage.begin()
     note_config(stage.folder.parent, config)  # for commands that go on in this folder
     return parts
-
-
-def _sha256(path: str) -> str:
-    from tnt_coffea.taggers import Tagger
-
-    return Tagger.from_file(path).sha256
 
 
 def _extra(package: str) -> str:

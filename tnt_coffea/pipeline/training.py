@@ -132,19 +132,32 @@ def _tagger_sets(
     """Return the tagger sets of a search, and those of references."""
     from tnt_coffea.taggers import Member, Tagger, TaggerSet
 
-    made: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
-    for name, members in outcomes.items():
-        reference = any(item.uses_truth for item in members)
-        kind = made[reference]
-        places, histories = [], {}
-        for item in members:
-            number = f"-{item.member}" if item.member else ""
-            label = f"{item.scope}-{item.scored}-{item.inner}{number}"
+    kinds: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
+    for name, outcomes_of_set in outcomes.items():
+        reference = any(item.uses_truth for item in outcomes_of_set)
+        members, histories = [], {}
+        for item in outcomes_of_set:
+            place = "-".join(
+                str(part)
+                for part, named in (
+                    (item.scored, True),
+                    (item.left_out, item.left_out >= 0),
+                    (f"m{item.member}", item.member),
+                )
+                if named
+            )
             tagger = Tagger.from_file(item.path, sha256=item.sha256)
-            places.append(Member(tagger, item.scope, item.scored, label))
-            where = f"{item.scope}/{item.scored}-{item.inner}{number}"
-            histories[f"{name} {where}"] = item.history
-        found = TaggerSet(name, config.train.folds, config.seed, tuple(places), reference=reference)
-        changed = Taggers({**kind.sets, name: found}, {**kind.histories, **histories})
-        made = (made[0], changed) if reference else (changed, made[1])
-    return made
+            members.append(Member(tagger, item.scope, item.scored, f"{item.scope}-{place}"))
+            histories[f"{name} {item.scope}/{place}"] = item.history
+        tagger_set = TaggerSet(
+            name,
+            config.train.folds,
+            config.seed,
+            tuple(members),
+            reference=reference,
+            combine=config.train.combine,
+        )
+        kind = kinds[reference]
+        changed = Taggers({**kind.sets, name: tagger_set}, {**kind.histories, **histories})
+        kinds = (kinds[0], changed) if reference else (changed, kinds[1])
+    return kinds

@@ -64,11 +64,11 @@ def _standing(tasks: Sequence[Task], before: int, seconds: float) -> Group:
     table = Table(box=None)
     for heading in ("", "epoch", "loss", "validation"):
         table.add_column(heading, justify="right" if heading else "left")
-    for one in progress.running(task.news for task in tasks)[:_MOST]:
+    for one in progress.read_statuses(task.status_path for task in tasks)[:_MOST]:
         losses = (f"{loss:.4g}" for loss in (one.loss, one.validation_loss))
         table.add_row(one.name, f"{one.epoch} of {one.epochs}", *losses)
     return Group(title, table) if table.row_count else Group(title)
 
 
 def _finished(tasks: Sequence[Task]) -> int:
-    return sum(task.record.exists() for task in tasks)
+    return sum(task.history_path.exists() for task in tasks)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import FoldSettings, MassRange, digest
+from tnt_coffea.config import Combination, FoldSettings, MassRange, digest
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.taggers.inputs import scores_of
+from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
-from tnt_coffea.taggers.tagger import Tagger
+from tnt_coffea.taggers.tagger import Inputs, Tagger
 
 __all__ = ["Member", "Ranks", "Scores", "TaggerSet"]
 
@@ -115,6 +115,8 @@ class TaggerSet:
     reference
         Taggers that were trained with the truth are let in: for a comparison, never for a
         search.
+    combine
+        How the scores of the taggers of one fold and scope become one.
     """
 
     name: str
@@ -123,6 +125,7 @@ class TaggerSet:
     members: tuple[Member, ...]
     quantiles: QuantileMap | None = None
     reference: bool = False
+    combine: Combination = Combination.MEAN
 
     def __post_init__(self) -> None:
         for member in self.members:
@@ -162,6 +165,12 @@ class TaggerSet:
         return self.members[0].tagger.card.window
 
     @cached_property
+    def knowledge(self) -> str:
+        """What the taggers knew beside the data, see `Card.knowledge`."""
+        known = [member.tagger.card.knowledge for member in self.members]
+        return max(known, key=("none", "background simulation", "signal simulation").index)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest, which names every tagger by its own SHA-256."""
         return digest(self._manifest())
@@ -185,10 +194,11 @@ class TaggerSet:
                     for member in self.members
                     if (member.fold, member.scope) == (t, scope)
                 ]
+                shown = _Shown(sample)
                 for start in range(0, len(mine), _DENSE):
                     rows = mine[start : start + _DENSE]
-                    parts = np.stack(scores_of(taggers, scope, sample, rows))
-                    raw[scope][rows] = parts.astype(np.float64).mean(axis=0)
+                    parts = [tagger.score(shown(tagger.card.inputs, rows)) for tagger in taggers]
+                    raw[scope][rows] = _combined(np.stack(parts), self.combine)
         return Scores(fold, raw)
 
     def ranks(self, sample: Sample) -> Ranks:
@@ -226,7 +236,7 @@ class TaggerSet:
         efficiencies
             Working points wanted.
         """
-        reference = sample.select((sample.m_jj >= m_jj.low) & (sample.m_jj < m_jj.high))
+        reference = sample.select(m_jj.contains(sample.m_jj))
         scores = self.score(reference)
         references = {
             t: {
@@ -274,7 +284,8 @@ class TaggerSet:
                 for entry in manifest["members"]
             ]
             name, folds = manifest["name"], FoldSettings(**manifest["folds"])
-            seed, reference = int(manifest["fold_seed"]), bool(manifest.get("reference", False))
+            seed, reference = int(manifest["fold_seed"]), bool(manifest["reference"])
+            combine = Combination(manifest["combine"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{path}: not a readable tagger set: {error}"
             raise TaggerError(msg) from error
@@ -285,7 +296,7 @@ class TaggerSet:
             members.append(Member(tagger, scope, fold, file))
         map_path = folder / "quantiles.json"
         quantiles = QuantileMap.load(map_path) if map_path.exists() else None
-        loaded = cls(name, folds, seed, tuple(members), quantiles, reference)
+        loaded = cls(name, folds, seed, tuple(members), quantiles, reference, combine)
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
             raise TaggerError(msg)
@@ -296,7 +307,8 @@ class TaggerSet:
             "name": self.name,
             "folds": self.folds.model_dump(),
             "fold_seed": self.fold_seed,
-            **({"reference": True} if self.reference else {}),
+            "reference": self.reference,
+            "combine": self.combine.value,
             "members": [
                 {
                     "name": member.name,
@@ -317,3 +329,31 @@ class TaggerSet:
 
     def _ties(self, event_id: npt.NDArray[np.uint64], scope: str) -> npt.NDArray[np.uint64]:
         return hashed(event_id, self.fold_seed, "ties", self.digest, scope)
+
+
+class _Shown:
+    """Inputs of a sample: read once for all taggers that take the same."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self._readers: dict[tuple[AnyInput, ...], dict[str, Reader]] = {}
+        self._last: dict[tuple[AnyInput, ...], tuple[npt.NDArray[np.int64], Inputs]] = {}
+
+    def __call__(self, inputs: tuple[AnyInput, ...], rows: npt.NDArray[np.int64]) -> Inputs:
+        if inputs not in self._readers:
+            self._readers[inputs] = readers(inputs, self.sample)
+        of, last = self._last.get(inputs, (None, {}))
+        if of is not rows:
+            last = {name: read(rows) for name, read in self._readers[inputs].items()}
+            self._last[inputs] = (rows, last)
+        return last
+
+
+def _combined(scores: npt.NDArray[np.float32], how: Combination) -> Float64Array:
+    """Return the (event,) mean of (tagger, event) scores, or that of the middle half."""
+    values = scores.astype(np.float64)
+    if how is Combination.TRIMMED_MEAN:
+        cut = len(values) // 4
+        values = np.sort(values, axis=0)[cut : len(values) - cut]
+    out: Float64Array = values.mean(axis=0)
+    return out

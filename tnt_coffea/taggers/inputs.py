@@ -1,57 +1,242 @@
-"""What a tagger takes of a sample: images, features by name, or constituents."""
+"""What a tagger is shown of a jet or an event, the same in training and in a search.
+
+| input | holds | shape |
+|---|---|---|
+| `Images` | the images of the scope's jets | (n, jet x channel, row, column) |
+| `Columns` | columns of the skim, one number an event | (n, column) |
+| `Constituents` | the leading constituents of the scope's jets | (n, jet, particle, 3) |
+
+A tagger may take several of them. Each is part of its card and knows whether a skim holds it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from tnt_coffea.events.sample import Sample
+from tnt_coffea.config import ImageSettings, Settings, SkimSettings, SubstructureSettings
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.events.sample import Sample, flat_columns
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.taggers.card import Card
-from tnt_coffea.taggers.tagger import Inputs, Tagger
+from tnt_coffea.taggers.sparse import SparseConstituents, SparseImages
 
-__all__ = ["inputs_of", "scores_of"]
+__all__ = ["AnyInput", "Columns", "Constituents", "Images", "Input", "Reader", "jets_of", "readers"]
+
+Float32Array = npt.NDArray[np.float32]
+Reader = Callable[[npt.NDArray[np.int64]], Float32Array]
+"""Function from (row number,) events of a sample to the input of these events."""
+_FRAME = ("centre", "rotate", "flip")
 
 
-def inputs_of(card: Card, scope: str, sample: Sample, rows: npt.NDArray[np.int64]) -> Inputs:
-    """Return (row, channel, row, column) images, (row, feature), or both, float32.
+def jets_of(scope: str) -> tuple[str, ...]:
+    """Return the jets of a scope: both for `event`, else the one.
 
-    For a tagger of constituents it is (row, jet, particle, 3): pT, eta and phi.
-
-    Parameters
-    ----------
-    card
-        The tagger's; it has to fit the sample's settings (`Card.misfit`).
-    scope
-        heavy, light or event. An event's images are those of both jets, the heavy one's
-        channels first.
-    sample
-        Dijets.
-    rows
-        Which of them.
+    >>> jets_of("event"), jets_of("light")
+    (('heavy', 'light'), ('light',))
     """
-    made: Inputs = {}
-    jets = JETS if scope == "event" else (scope,)
-    if card.takes_images:
-        made["image"] = np.concatenate([sample.images(jet, rows) for jet in jets], axis=1)
-    if card.takes_features:
-        features = [sample.columns[name][rows].astype(np.float32) for name in card.columns]
-        made["features"] = np.stack(features, axis=1)
-    if card.takes_constituents:
+    return JETS if scope == "event" else (scope,)
+
+
+class Input(Settings):
+    """One input of a tagger.
+
+    Attributes
+    ----------
+    name
+        Of the input in the ONNX graph.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one event's input."""
+
+    @abstractmethod
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the input; None where they do."""
+
+    @abstractmethod
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function that reads the input of any events of a sample."""
+
+
+class Images(Input):
+    """Images of jets, as the skim stores them; the heavy jet's channels come first."""
+
+    name: ClassVar[str] = "image"
+
+    kind: Literal["images"] = "images"
+    jets: tuple[str, ...] = Field(min_length=1, description="heavy, light, or both")
+    images: ImageSettings = Field(description="how the images were made")
+
+    @classmethod
+    def of(cls, scope: str, sample: Sample) -> Images:
+        """Return the images of a scope's jets in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without images.
+        """
+        return cls(jets=jets_of(scope), images=sample.image_settings)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channel, row, column), the channels of all jets."""
+        channels, rows, columns = self.images.shape
+        return len(self.jets) * channels, rows, columns
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the images; None where they do."""
+        if settings.images is None:
+            return (
+                "takes images, and these events have none: their source has jets without "
+                "constituents, or skim.images is null; use a tagger of features"
+            )
+        if settings.images != self.images:
+            return _other("images", self.images, settings.images)
+        return None
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, channel, row, column) float32."""
+        sparse = [SparseImages.of(sample, jet) for jet in self.jets]
+
+        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
+            parts = [images.expanded(rows).transpose(0, 3, 1, 2) for images in sparse]
+            out = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            return np.ascontiguousarray(out)
+
+        return read
+
+
+class Columns(Input):
+    """Columns of the skim, one number an event each: m_jj [GeV] and observables."""
+
+    name: ClassVar[str] = "features"
+
+    kind: Literal["columns"] = "columns"
+    columns: tuple[str, ...] = Field(min_length=1, description="their full names, in order")
+    substructure: SubstructureSettings = Field(
+        SubstructureSettings(), description="how observables of substructure were computed"
+    )
+
+    @classmethod
+    def of(cls, columns: Sequence[str], sample: Sample) -> Columns:
+        """Return columns of a sample.
+
+        Raises
+        ------
+        ConfigError
+            The sample does not have one of them.
+        """
+        for name in columns:
+            if name not in sample.columns:
+                known = ", ".join(sorted(sample.columns))
+                msg = f"the skim holds no '{name}', only {known}; add it to skim.observables"
+                raise ConfigError(msg)
+        return cls(columns=tuple(columns), substructure=sample.settings.substructure)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(column,)."""
+        return (len(self.columns),)
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the columns; None where they do."""
+        missing = [name for name in self.columns if name not in flat_columns(settings)]
+        if missing:
+            return (
+                f"takes the features {', '.join(missing)}, which these events do not have; "
+                "name them in skim.observables"
+            )
+        if settings.substructure != self.substructure:
+            return _other("substructure", self.substructure, settings.substructure)
+        return None
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, column) float32."""
+        values = [sample.columns[name] for name in self.columns]
+
+        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
+            return np.stack([column[rows].astype(np.float32) for column in values], axis=1)
+
+        return read
+
+
+class Constituents(Input):
+    """The leading constituents of jets: share of pT, eta and phi, zero where there is none."""
+
+    name: ClassVar[str] = "constituents"
+
+    kind: Literal["constituents"] = "constituents"
+    jets: tuple[str, ...] = Field(min_length=1, description="heavy, light, or both")
+    most: int = Field(ge=1, description="constituents of a jet")
+    centre: bool = Field(description="the frame's origin is the centroid, see `ImageSettings`")
+    rotate: bool = Field(description="the frame's principal axis is turned to 12 o'clock")
+    flip: bool = Field(description="the frame has the hardest constituent in the upper left")
+
+    @classmethod
+    def of(cls, scope: str, sample: Sample) -> Constituents:
+        """Return the constituents of a scope's jets in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without constituents.
+        """
         most = sample.constituents_kept
-        shown = [sample.constituents(jet, rows).dense(most) for jet in jets]
-        made["constituents"] = np.stack(shown, axis=1)
-    return made
+        return cls(jets=jets_of(scope), most=most, **_frame(sample.settings))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(jet, particle, 3)."""
+        return len(self.jets), self.most, 3
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the constituents; None if they do."""
+        if settings.constituents is None:
+            return (
+                "takes constituents, and these events have none: set skim.constituents to "
+                f"{self.most} and make the skim again, from a source with constituents"
+            )
+        if settings.constituents != self.most:
+            return _other("constituents", self.most, settings.constituents)
+        wanted = {name: getattr(self, name) for name in _FRAME}
+        if _frame(settings) != wanted:
+            return _other("constituents", wanted, _frame(settings))
+        return None
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, jet, particle, 3) float32."""
+        sparse = [SparseConstituents.of(sample, jet) for jet in self.jets]
+
+        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
+            return np.stack([jet.expanded(rows) for jet in sparse], axis=1)
+
+        return read
 
 
-def scores_of(
-    taggers: Sequence[Tagger], scope: str, sample: Sample, rows: npt.NDArray[np.int64]
-) -> list[npt.NDArray[np.float32]]:
-    """Return every tagger's (row,) scores; what several of them take is made once."""
-    made: dict[tuple[str, tuple[str, ...]], Inputs] = {}
-    for card in (tagger.card for tagger in taggers):
-        if (card.input, card.columns) not in made:
-            made[card.input, card.columns] = inputs_of(card, scope, sample, rows)
-    return [tagger.score(made[tagger.card.input, tagger.card.columns]) for tagger in taggers]
+AnyInput = Annotated[Images | Columns | Constituents, Field(discriminator="kind")]
+
+
+def readers(inputs: Sequence[Input], sample: Sample) -> dict[str, Reader]:
+    """Return the readers of a tagger's inputs by their names in its graph."""
+    return {each.name: each.reader(sample) for each in inputs}
+
+
+def _frame(settings: SkimSettings) -> dict[str, bool]:
+    return {name: getattr(settings.frame, name) for name in _FRAME}
+
+
+def _other(what: str, wanted: object, given: object) -> str:
+    return (
+        f"was trained on {what} made with {wanted}, but these are made with {given}; use the "
+        "tagger's settings"
+    )

@@ -17,9 +17,9 @@ from tnt_coffea.taggers.card import Card
 __all__ = ["Inputs", "Tagger"]
 
 Inputs = dict[str, npt.NDArray[np.float32]]
-"""`image` (n, channel, row, column), `features` (n, feature), or both, or `constituents`
-(n, jet, particle, 3), float32."""
-_INPUTS = (["image"], ["features"], ["image", "features"], ["constituents"])
+"""By name, float32: `image` (n, channel, row, column), `features` (n, column), `constituents`
+(n, jet, particle, 3)."""
+_OUTPUTS = (["score"], ["score", "latent"])
 
 BATCH = 32
 """Jets a call. Always the same, the last call padded: a kernel chosen by batch size could change
@@ -104,28 +104,65 @@ class Tagger:
         TaggerError
             A shape is not the tagger's, or a score is not finite.
         """
+        (scores,) = self._run(inputs, ["score"])
+        return scores
+
+    def latent(self, inputs: npt.NDArray[np.float32] | Inputs) -> npt.NDArray[np.float32]:
+        """Return the (n, k) float32 further output of every jet or event.
+
+        Parameters
+        ----------
+        inputs
+            As for `score`.
+
+        Raises
+        ------
+        TaggerError
+            As `score`, or the tagger has no such output.
+        """
+        if not self.has_latent:
+            msg = f"{self.where}: has no output 'latent'; its method gives a score alone"
+            raise TaggerError(msg)
+        _, latent = self._run(inputs, ["score", "latent"])
+        return latent
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether the graph has the further output `latent`."""
+        return len(_session(_Bytes(self)).get_outputs()) > 1
+
+    def _run(
+        self, inputs: npt.NDArray[np.float32] | Inputs, names: list[str]
+    ) -> list[npt.NDArray[np.float32]]:
         session = _session(_Bytes(self))
         named = self._named(inputs, session)
         n = len(next(iter(named.values())))
-        scores = np.empty(n, np.float32)
-        for start in range(0, n, BATCH):
+        parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in names]
+        for start in range(0, max(n, 1), BATCH):
             batch = {}
             for name, values in named.items():
                 rows = np.asarray(values[start : start + BATCH], np.float32)
                 batch[name] = np.zeros((BATCH, *values.shape[1:]), np.float32)
                 batch[name][: len(rows)] = rows
             try:
-                out = np.asarray(session.run(["score"], batch)[0])
+                outputs = session.run(names, batch)
             except Exception as error:  # ONNX Runtime's exceptions share no public base class
                 raise TaggerError(_complaint(self.where, "cannot be run", error)) from error
-            if out.size != BATCH:
-                msg = f"{self.where}: gives {out.shape} scores for {BATCH} jets, expected one each"
+            score = np.asarray(outputs[0])
+            if score.size != BATCH:
+                msg = (
+                    f"{self.where}: gives {score.shape} scores for {BATCH} jets, expected one each"
+                )
                 raise TaggerError(msg)
-            scores[start : start + BATCH] = out.reshape(BATCH)[: n - start]
-        if not np.isfinite(scores).all():
-            msg = f"{self.where}: {int((~np.isfinite(scores)).sum())} scores are not finite"
-            raise TaggerError(msg)
-        return scores
+            for part, out in zip(parts, (score.reshape(BATCH), *outputs[1:]), strict=True):
+                part.append(np.asarray(out, np.float32)[: n - start])
+        found = [np.concatenate(part) for part in parts]
+        for name, values in zip(names, found, strict=True):
+            if not np.isfinite(values).all():
+                bad = int((~np.isfinite(values.reshape(n, -1)).all(axis=1)).sum())
+                msg = f"{self.where}: {bad} {name}s are not finite"
+                raise TaggerError(msg)
+        return found
 
     def _named(self, inputs: npt.NDArray[np.float32] | Inputs, session: Any) -> Inputs:
         expected = {item.name: item.shape for item in session.get_inputs()}
@@ -176,10 +213,11 @@ def _session(key: _Bytes) -> Any:
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         where = key.tagger.where
         raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
-    if inputs not in _INPUTS or outputs != ["score"]:
+    known = {"image", "features", "constituents"}
+    if not inputs or not set(inputs) <= known or outputs not in _OUTPUTS:
         msg = (
-            f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; "
-            "a tagger goes from 'image', 'features', both, or 'constituents' to 'score'"
+            f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; a tagger goes from "
+            "some of 'image', 'features' and 'constituents' to 'score', with or without 'latent'"
         )
         raise TaggerError(msg)
     return session

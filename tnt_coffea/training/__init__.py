@@ -1,58 +1,81 @@
 """Training of taggers on unlabelled data; the only package that knows Keras.
 
+| to | take |
+|---|---|
+| train the methods of a search | `cross_validate` |
+| write a method | `Method`, `Job`, `Scorer`; one file, see the how-to |
+| label events by the scores of a tagger | `rich_labels`, `score_order` |
+| train a classifier of classes of events | `classifiers`, `SampleClass`, `WeakLabels` |
+| test what the methods assume | `assumptions` |
+| know the cost before | `training_costs` |
+
 Importing it costs nothing: TensorFlow and onnx, the `train` extra, come in with
-the first training.
+the first training run.
 """
 
 from __future__ import annotations
 
 from tnt_coffea.training.assumptions import Assumptions, assumptions
-from tnt_coffea.training.costs import CostedRound, Costs, training_costs
-from tnt_coffea.training.cross_validation import RunTasks, Trainings, cross_validate
-from tnt_coffea.training.export import seal
+from tnt_coffea.training.costs import Costs, StepCost, training_costs
+from tnt_coffea.training.export import canonical, keras_graph, seal
+from tnt_coffea.training.features import Expression, FeatureSet, Standardisation
+from tnt_coffea.training.fitting import Batches, History, OptimizerSettings, fit
 from tnt_coffea.training.folds import (
     FoldPlan,
+    IndependentPlan,
     SplitPlan,
     cross_validation_plans,
     plans_of,
     prequential_plans,
     split_plan,
 )
-from tnt_coffea.training.labellers import Labeller
+from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.labels import Labels, rich_labels, score_order
 from tnt_coffea.training.linear import PrincipalComponents, principal_components
-from tnt_coffea.training.methods import METHODS, Job, Method, method_of
-from tnt_coffea.training.networks import convolutional_autoencoder, jet_classifier
-from tnt_coffea.training.purity import window_surplus
-from tnt_coffea.training.reading import mapped_events
-from tnt_coffea.training.running import run_task
-from tnt_coffea.training.tasks import Outcome, Task
+from tnt_coffea.training.mapped import mapped_events
+from tnt_coffea.training.method import Job, Method, Need, Reads, Scorer, methods_of
+from tnt_coffea.training.schedule import RunTasks, Schedule, Step, cross_validate, steps_of
+from tnt_coffea.training.task import Outcome, Task, run_task
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows_of
 
 __all__ = [
-    "METHODS",
     "Assumptions",
-    "CostedRound",
+    "Batches",
     "Costs",
+    "Expression",
+    "FeatureSet",
     "FoldPlan",
+    "Graph",
+    "History",
+    "IndependentPlan",
     "Job",
-    "Labeller",
     "Labels",
     "Method",
+    "Need",
+    "OptimizerSettings",
     "Outcome",
     "PrincipalComponents",
+    "Reads",
     "RunTasks",
+    "SampleClass",
+    "Schedule",
+    "Scorer",
     "SplitPlan",
+    "Standardisation",
+    "Step",
+    "StepCost",
     "Task",
-    "Trainings",
+    "WeakLabels",
     "assumptions",
-    "convolutional_autoencoder",
+    "canonical",
     "cross_validate",
     "cross_validation_plans",
     "cwola_windows",
-    "jet_classifier",
+    "fit",
+    "keras_graph",
     "mapped_events",
-    "method_of",
+    "methods_of",
     "olympics_windows",
     "plans_of",
     "prequential_plans",
@@ -62,7 +85,7 @@ __all__ = [
     "score_order",
     "seal",
     "split_plan",
+    "steps_of",
     "training_costs",
-    "window_surplus",
     "windows_of",
 ]

@@ -39,7 +39,7 @@ class Assumptions:
         p-value of the same m_jj spectrum before and after the top tenth is taken, beside
         the window; None where too few events are left.
     warnings
-        What does not hold, and what was noted of the trainings.
+        What does not hold, and what was noted of the training runs.
     """
 
     correlation: float | None
@@ -70,15 +70,13 @@ def assumptions(
     window, fit_range
         Window of the set, and range of m_jj.
     histories
-        Of its trainings: shares of tied scores, numbers of signal-rich jets and of bins of
+        Of its training runs: shares of tied scores, numbers of signal-rich jets and of bins of
         the weights.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
     """
     window = made.window or window
-    m_jj = sample.m_jj
-    beside = (m_jj >= fit_range.low) & (m_jj < fit_range.high)
-    beside &= (m_jj < window.low) | (m_jj >= window.high)
+    beside = fit_range.contains(sample.m_jj) & ~window.contains(sample.m_jj)
     poor = sample.select(beside)
     ranks = made.ranks(poor)
     scored = np.isfinite(ranks.both)
@@ -98,7 +96,7 @@ def assumptions(
         if p < _LEAST_P:
             warnings.append(
                 f"the top {_EFFICIENCY:.0%} has another m_jj spectrum than the rest beside the "
-                f"window (p = {p:.1g}): try train.tnt.reweight, or features without m_jj in them"
+                f"window (p = {p:.1g}): try reweight, or features without m_jj in them"
             )
     return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
 
@@ -114,13 +112,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
     few = [h["signal-rich"] for h in histories if h.get("signal-rich", np.inf) < FEW_SIGNAL_RICH]
     if few:
         warnings.append(
-            f"{len(few)} of {n} trainings have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
+            f"{len(few)} of {n} training runs have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
             f"(fewest {min(few)}): use more events or a wider window"
         )
     unweighted = sum(h.get("weight bins") == 0 for h in histories)
     if unweighted:
         warnings.append(
-            f"{unweighted} of {n} trainings are without the weights of train.tnt.reweight, which "
+            f"{unweighted} of {n} training runs are without the weights of reweight, which "
             f"fewer than {FEWEST_MEASURED} jets of a kind would measure: use more events, or say "
             "reweight: none"
         )

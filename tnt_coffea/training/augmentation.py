@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from tnt_coffea.config import AugmentationSettings
+from tnt_coffea.config import Settings
 
-__all__ = ["augmented"]
+__all__ = ["AugmentationSettings", "augmented"]
 
 Float32Array = npt.NDArray[np.float32]
+
+
+class AugmentationSettings(Settings):
+    """Changes of the training images that leave their class alone, arXiv:2412.00198."""
+
+    rotation: float = Field(0.0, ge=0, le=180, description="largest turn, either way [degrees]")
+    reflection: bool = Field(False, description="mirror either axis, each every second time")
+    pt_smearing: float = Field(
+        0.0, ge=0, lt=1, description="relative width of a Gaussian on every pixel"
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return bool(self.rotation or self.reflection or self.pt_smearing)
 
 
 def augmented(
@@ -23,7 +39,7 @@ def augmented(
     Parameters
     ----------
     images
-        (image, row, column, channel) float32, not negative; rows are phi, columns eta.
+        (image, channel, row, column) float32, not negative; rows are phi, columns eta.
     settings
         What is changed, and how much.
     rng
@@ -34,9 +50,9 @@ def augmented(
     Only filled pixels are touched. A pixel goes to the one that its turned centre lies in;
     what leaves the image is lost before the sum is restored.
     """
-    n, height, width, channels = images.shape
-    image, row, column, channel = np.nonzero(images)
-    value = images[image, row, column, channel].astype(np.float64)
+    n, channels, height, width = images.shape
+    image, channel, row, column = np.nonzero(images)
+    value = images[image, channel, row, column].astype(np.float64)
     y, x = row - (height - 1) / 2, column - (width - 1) / 2
     if settings.rotation:
         angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, n))[image]
@@ -53,9 +69,9 @@ def augmented(
     row = np.rint((y + (height - 1) / 2).round(6)).astype(np.int64)
     column = np.rint((x + (width - 1) / 2).round(6)).astype(np.int64)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    place = ((image * height + row) * width + column) * channels + channel
+    place = ((image * channels + channel) * height + row) * width + column
     out = np.bincount(place[inside], value[inside], minlength=images.size).reshape(images.shape)
-    before, after = images.sum(axis=(1, 2), dtype=np.float64), out.sum(axis=(1, 2))
+    before, after = images.sum(axis=(2, 3), dtype=np.float64), out.sum(axis=(2, 3))
     # A channel of which nothing is left stays empty.
-    out *= (before / np.where(after > 0, after, 1.0))[:, None, None, :]
+    out *= (before / np.where(after > 0, after, 1.0))[:, :, None, None]
     return out.astype(np.float32)

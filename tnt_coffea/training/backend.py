@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any
 
 from tnt_coffea import seeds
@@ -20,6 +23,7 @@ __all__ = [
     "keras",
     "libraries",
     "onnx",
+    "quiet",
     "tensorflow",
     "versions",
 ]
@@ -37,8 +41,24 @@ def onnx() -> Any:
 
 
 def libraries() -> tuple[str, ...]:
-    """Return the packages that have a part in a network: Keras and its backend, which is one."""
-    return ("numpy", "onnx", "keras", _backend())
+    """Return the packages that have a part in a network and in its graph."""
+    converter = ("tf2onnx",) if _backend() == "tensorflow" else ()
+    return ("numpy", "onnx", "keras", _backend(), *converter)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what converters write to the standard error out of the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def keras() -> Any:

@@ -1,62 +1,74 @@
-"""What every tagger has to pass before it is written, and what is noted of it."""
+"""The check that every tagger has to pass before it is written, whatever method made it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.trained import Trained
+from tnt_coffea.taggers.inputs import Reader
+from tnt_coffea.training import backend
+from tnt_coffea.training.method import Scorer
 
 __all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "MOST_ALIKE", "TOLERANCE", "checked"]
 
 TOLERANCE = 1e-5
-"""Largest difference between the ONNX graph's score and the network's, of their size."""
+"""Largest difference between the ONNX graph's score and the model's, of their size."""
 FEW_SIGNAL_RICH = 200
-"""Signal-rich jets below which a training is noted as too small to trust."""
+"""Signal-rich jets below which a training run is noted as too small to trust."""
 MANY_TIED = 0.5
-"""Share of jets with a score that another one has, above which a search is told so."""
+"""Share of jets with a score that another one has, above which a search warns."""
 MOST_ALIKE = 0.9
-"""Largest share of jets with one and the same score: beyond it a hash, not the score, would say
-which are background-rich and which are the top tenth."""
+"""Largest share of jets with one and the same score. If more share one, ties - not the score -
+decide the labels."""
 _SHOWN = 256
 
-Int64Array = npt.NDArray[np.int64]
 
-
-def checked(
-    trained: Trained,
-    inputs: Callable[[Int64Array], Mapping[str, npt.NDArray[np.float32]]],
-    rows: Int64Array,
-) -> Trained:
-    """Return the training with its share of tied scores in the history.
+def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: int) -> Scorer:
+    """Return the scorer with its share of tied scores in the history.
 
     Parameters
     ----------
-    trained
+    scorer
         A tagger and what it was exported from.
-    inputs
-        Function from row numbers to the tagger's inputs.
-    rows
-        Jets that it was trained on; up to 256 of them are scored.
+    model
+        onnx.ModelProto of it.
+    reading
+        Readers of its inputs on events that it was trained on.
+    events
+        How many there are; up to 256 of them are scored. With none nothing is checked but the
+        names of inputs and outputs.
 
     Raises
     ------
     TrainingError
-        Scores are not finite, the same for all jets or for nearly all, or not those of the network.
+        Inputs are not those of a tagger, or scores are not finite, the same for all jets or for
+        nearly all, or not those of the model.
     """
     import onnxruntime
 
-    chosen = rows[np.linspace(0, len(rows) - 1, min(_SHOWN, len(rows))).astype(np.int64)]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        trained.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    scores: npt.NDArray[np.float32] = session.run(["score"], dict(inputs(chosen)))[0]
+    wanted, given = {item.name for item in session.get_inputs()}, set(reading)
+    if wanted != given:
+        msg = f"the model takes {sorted(wanted)}, its inputs are {sorted(given)}"
+        raise TrainingError(msg)
+    rows = np.linspace(0, events - 1, min(_SHOWN, events)).astype(np.int64)
+    if not len(rows):
+        return scorer
+    inputs = {name: read(rows) for name, read in reading.items()}
+    scores: npt.NDArray[np.float32] = session.run(["score"], inputs)[0]
+    if scores.shape != (len(rows),):
+        msg = f"the model gives scores of shape {scores.shape} for {len(rows)} jets"
+        raise TrainingError(msg)
     if not np.isfinite(scores).all():
         msg = f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite"
         raise TrainingError(msg)
@@ -66,10 +78,10 @@ def checked(
             "use more events or another seed"
         )
         raise TrainingError(msg)
-    expected = trained.predict(chosen)
+    expected = _expected(scorer, inputs)
     worst = float(np.max(np.abs(scores - expected) / np.maximum(np.abs(expected), 1.0)))
-    if worst > TOLERANCE:
-        msg = f"the exported score differs from the network's by {worst:.2g}, at most {TOLERANCE}"
+    if not worst <= TOLERANCE:
+        msg = f"the exported score differs from the model's by {worst:.2g}, at most {TOLERANCE}"
         raise TrainingError(msg)
     _, repeats = np.unique(scores, return_counts=True)
     alike = float(repeats.max() / len(scores))
@@ -80,4 +92,18 @@ def checked(
         )
         raise TrainingError(msg)
     tied = float(repeats[repeats > 1].sum() / len(scores))
-    return replace(trained, history=trained.history | {"tied": tied})
+    return replace(scorer, history={**scorer.history, "tied": tied})
+
+
+def _expected(
+    scorer: Scorer, inputs: dict[str, npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float32]:
+    if scorer.predict is not None:
+        return scorer.predict(inputs)
+    if hasattr(scorer.model, "graph"):
+        msg = "an ONNX model comes without `predict`, which it has to agree with"
+        raise TrainingError(msg)
+    out = scorer.model([inputs[item.name] for item in scorer.model.inputs], training=False)
+    score = out[0] if isinstance(out, list | tuple) else out
+    expected: npt.NDArray[np.float32] = backend.array(score)
+    return expected

@@ -1,69 +1,330 @@
-"""Training of a classifier on a weakly labelled sample, whatever labelled it."""
+"""Classifiers of weakly labelled events: each kind is its settings and builds one model.
+
+| `network` | sees | kept model |
+|---|---|---|
+| `convolutional` | images, and features beside them | the paper's, 7,637 parameters on one jet |
+| `dense` | features | layers of nodes with dropout |
+| `trees` | features | boosted trees, without Keras |
+| `particle_flow` | constituents, in any order and number | a sum over constituents |
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from tnt_coffea import seeds
-from tnt_coffea.config import ClassifierSettings, Network, OptimizerSettings
-from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import backend, export, fitting, networks
-from tnt_coffea.training.augmentation import augmented
-from tnt_coffea.training.checks import checked
-from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.particle_flow import particle_flow_classifier
-from tnt_coffea.training.selection import Selection
-from tnt_coffea.training.trained import Trained
+from tnt_coffea.config import Settings
+from tnt_coffea.config.settings import Fraction, Positive
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.inputs import Constituents, Images, Input
+from tnt_coffea.training import backend, networks
+from tnt_coffea.training.augmentation import AugmentationSettings, augmented
+from tnt_coffea.training.features import FeatureSet, Standardisation
+from tnt_coffea.training.fitting import (
+    Batches,
+    Change,
+    History,
+    Merit,
+    OptimizerSettings,
+    cross_entropy,
+    fit,
+)
+from tnt_coffea.training.graph import Graph
+from tnt_coffea.training.method import Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
+from tnt_coffea.training.weak_labels import WeakLabels
 
-__all__ = ["Budget", "classifier", "epochs", "libraries", "signal_efficiency", "weighted_jets"]
+__all__ = [
+    "AnyClassifier",
+    "Classifier",
+    "Convolutional",
+    "Dense",
+    "ParticleFlow",
+    "Trees",
+    "signal_efficiency",
+]
 
 Float32Array = npt.NDArray[np.float32]
-Int64Array = npt.NDArray[np.int64]
-Merit = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], float]
+
+_Nodes = Annotated[int, Field(ge=1)]
+_Standardise = Callable[[FeatureSet], Standardisation]
+"""Function from features to their mean and width on the events trained on."""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How long a classifier is trained.
+class Classifier(Settings):
+    """Base of all classifiers."""
 
-    Attributes
-    ----------
-    epochs
-        Most epochs.
-    optimizer
-        Of networks; trees take its `validation` and `patience`.
-    pixel_scale
-        Factor on pixels inside the network.
-    candidates
-        Networks trained, of which the best is kept.
-    merit
-        Function of (jet,) validation targets and scores that is largest for the best epoch
-        and candidate; the validation loss without it.
-    """
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Most passes over the events: epochs, or trees."""
 
-    epochs: int
-    optimizer: OptimizerSettings
-    pixel_scale: float
-    candidates: int = 1
-    merit: Merit | None = None
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages that have a part in the outcome."""
+        return backend.libraries()
+
+    @abstractmethod
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return what it is shown of a sample.
+
+        Raises
+        ------
+        ConfigError, InputError
+            The skim does not hold it.
+        """
+
+    @abstractmethod
+    def train(
+        self,
+        labels: WeakLabels,
+        scope: str,
+        seed: int,
+        *,
+        merit: Merit | None = None,
+        candidates: int = 1,
+    ) -> Scorer:
+        """Return a classifier of weakly labelled events.
+
+        Parameters
+        ----------
+        labels
+            Classes of events.
+        scope
+            heavy, light or event.
+        seed
+            Seed of this training run.
+        merit
+            Figure by which epoch and candidate are chosen; the validation loss without it.
+        candidates
+            Networks trained, of which the best is kept.
+
+        Raises
+        ------
+        TrainingError
+            A class has too few events, or the loss is not finite.
+
+        Source: arXiv:2002.12376, sections 2 and 3.2; arXiv:2101.08320, section 4.1.1.
+        """
 
 
-def libraries(settings: ClassifierSettings) -> tuple[str, ...]:
-    """Return the packages that have a part in such a classifier."""
-    if settings.network is Network.TREES:
+class KerasClassifier(Classifier):
+    """Base of classifiers that Keras trains."""
+
+    epochs: int = Field(40, ge=1, description="most epochs")
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+    @property
+    def passes(self) -> int:
+        """Most epochs."""
+        return self.epochs
+
+    @abstractmethod
+    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+        """Return the keras.Model from named inputs to the probability (n,)."""
+
+    def change(self) -> Change | None:
+        """Return the random change of training batches, if any."""
+        return None
+
+    def train(
+        self,
+        labels: WeakLabels,
+        scope: str,
+        seed: int,
+        *,
+        merit: Merit | None = None,
+        candidates: int = 1,
+    ) -> Scorer:
+        """Return the best of its candidates; see `Classifier.train`."""
+        sample = labels.classes[0].sample
+        inputs = self.inputs(scope, sample)
+        training, validation = labels.split(inputs, self.optimizer.validation, seed)
+        best: tuple[float, Scorer] | None = None
+        for number in range(candidates):
+            chance = seed if not number else seeds.integer(seed, "candidate", number)
+            model = self.model(scope, sample, _standardised(training), chance)
+            history = fit(
+                model,
+                cross_entropy,
+                training,
+                validation,
+                optimizer=self.optimizer,
+                epochs=self.epochs,
+                seed=chance,
+                merit=merit,
+                change=self.change(),
+            )
+            kept = history.best_epoch
+            value = history.merit[kept] if history.merit else -history.validation_loss[kept]
+            scorer = Scorer.of(model, inputs, history, **labels.counts, **labels.notes)
+            if best is None or value > best[0]:
+                best = (value, scorer)
+        assert best is not None
+        return best[1]
+
+
+def _standardised(training: Batches) -> _Standardise:
+    def of(features: FeatureSet) -> Standardisation:
+        columns = training.inputs(np.arange(len(training)))[features.input.name]
+        return Standardisation.of(features.computed(columns), training.weights)
+
+    return of
+
+
+class Convolutional(KerasClassifier):
+    """The network of arXiv:2002.12376, section 3.2, on images, and on features where named."""
+
+    network: Literal["convolutional"] = "convolutional"
+    features: tuple[str, ...] = Field((), description="shown beside the image; none: image alone")
+    pixel_scale: Positive = Field(100.0, description="factor on pixels inside the network")
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return the images, and the columns of the features."""
+        images = Images.of(scope, sample)
+        if not self.features:
+            return (images,)
+        return images, FeatureSet.of(self.features, scope, sample).input
+
+    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+        """Return the network."""
+        features = FeatureSet.of(self.features, scope, sample) if self.features else None
+        return networks.convolutional_classifier(
+            Images.of(scope, sample),
+            pixel_scale=self.pixel_scale,
+            features=features,
+            standardisation=None if features is None else standardisation(features),
+            seed=seed,
+        )
+
+    def change(self) -> Change | None:
+        """Return the augmentation of the images, if any is asked for."""
+        if not self.augmentation.active:
+            return None
+
+        def changed(
+            inputs: dict[str, Float32Array], rng: np.random.Generator
+        ) -> dict[str, Float32Array]:
+            return inputs | {"image": augmented(inputs["image"], self.augmentation, rng)}
+
+        return changed
+
+
+class Dense(KerasClassifier):
+    """Layers of nodes on standardised features; defaults of arXiv:2101.08320, section 4.1.1."""
+
+    network: Literal["dense"] = "dense"
+    features: tuple[str, ...] = Field(
+        ("rescaled_mass", "tau21"), min_length=1, description="columns or expressions of them"
+    )
+    layers: tuple[_Nodes, ...] = Field(
+        (128, 128, 128, 128), min_length=1, description="nodes of the hidden layers"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="share dropped between layers")
+
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return the columns of the features."""
+        return (FeatureSet.of(self.features, scope, sample).input,)
+
+    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+        """Return the network."""
+        features = FeatureSet.of(self.features, scope, sample)
+        return networks.dense_classifier(
+            features,
+            standardisation(features),
+            layers=self.layers,
+            dropout=self.dropout,
+            seed=seed,
+        )
+
+
+class ParticleFlow(KerasClassifier):
+    """A network of constituents, arXiv:1810.05165."""
+
+    network: Literal["particle_flow"] = "particle_flow"
+
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return the constituents."""
+        return (Constituents.of(scope, sample),)
+
+    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+        """Return the network."""
+        return networks.particle_flow_classifier(Constituents.of(scope, sample), seed=seed)
+
+
+class Trees(Classifier):
+    """Boosted decision trees on features."""
+
+    network: Literal["trees"] = "trees"
+    features: tuple[str, ...] = Field(
+        ("rescaled_mass", "tau21"), min_length=1, description="columns or expressions of them"
+    )
+    trees: int = Field(100, ge=1, description="most boosting rounds")
+    leaves: int = Field(8, ge=2, description="leaves of a tree")
+    shrinkage: Fraction = Field(0.1, description="learning rate")
+    validation: Fraction = Field(0.1, description="share kept to choose the number of trees")
+    patience: int = Field(5, ge=1, description="rounds without a better validation loss")
+
+    @property
+    def passes(self) -> int:
+        """Most trees."""
+        return self.trees
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Numpy computes, onnx writes."""
         return ("numpy", "onnx")
-    return backend.libraries()
+
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return the columns of the features."""
+        return (FeatureSet.of(self.features, scope, sample).input,)
+
+    def train(
+        self,
+        labels: WeakLabels,
+        scope: str,
+        seed: int,
+        *,
+        merit: Merit | None = None,
+        candidates: int = 1,
+    ) -> Scorer:
+        """Return the trees: the number of them is chosen by the validation loss."""
+        features = FeatureSet.of(self.features, scope, labels.classes[0].sample)
+        parts = labels.split((features.input,), self.validation, seed)
+        values = [part.inputs(np.arange(len(part)))[features.input.name] for part in parts]
+        trees = boosted_trees(
+            (features.computed(values[0]), features.computed(values[1])),
+            (parts[0].targets, parts[1].targets),
+            (parts[0].weights, parts[1].weights),
+            rounds=self.trees,
+            leaves=self.leaves,
+            shrinkage=self.shrinkage,
+            patience=self.patience,
+        )
+        history = History(
+            trees.loss, trees.validation_loss, first=min(len(trees.trees), FEWEST_TREES) - 1
+        )
+        graph = Graph(features.input)
+        odds = graph.add_trees(features.add(graph, "features"), trees.trees, trees.base)
+        return Scorer(
+            graph.model(graph.flat(graph.add("Sigmoid", odds))),
+            (features.input,),
+            history.to_dict() | labels.counts | dict(labels.notes),
+            history.summary(),
+            predict=lambda inputs: trees(features.computed(inputs["features"])),
+        )
 
 
-def epochs(settings: ClassifierSettings, most: int) -> int:
-    """Return how often the events are passed over at most: a tree is one pass."""
-    return settings.trees if settings.network is Network.TREES else most
+AnyClassifier = Annotated[
+    Convolutional | Dense | Trees | ParticleFlow, Field(discriminator="network")
+]
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:
@@ -73,201 +334,9 @@ def signal_efficiency(sideband_efficiency: float) -> Merit:
     events passes.
     """
 
-    def merit(targets: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> float:
+    def merit(targets: Float32Array, scores: Float32Array) -> float:
         region, sideband = scores[targets > 0.5], scores[targets < 0.5]
         cut = np.quantile(sideband, 1 - sideband_efficiency, method="higher")
         return float((region > cut).mean())
 
     return merit
-
-
-def classifier(
-    inputs: ClassifierInputs,
-    selection: Selection,
-    settings: ClassifierSettings,
-    budget: Budget,
-    seed: int,
-) -> Trained:
-    """Return a classifier of signal-rich against background-rich jets.
-
-    Parameters
-    ----------
-    inputs
-        The jets.
-    selection
-        (jet,) targets, weights, groups.
-    settings
-        Network, inputs, augmentation.
-    budget
-        How long, and what is best.
-    seed
-        Seed of this training.
-
-    Raises
-    ------
-    TrainingError
-        A group has too few jets, the loss is not finite, or the tagger is of no use.
-
-    Source: arXiv:2002.12376, sections 2 and 3.2; arXiv:2101.08320, section 4.1.1.
-    """
-    held_back = selection.validation(budget.optimizer.validation, seed)
-    parts = (selection.used & ~held_back, selection.used & held_back)
-    for name, part in zip(("train on", "validate with"), parts, strict=True):
-        if not part.any():
-            msg = f"no jets to {name}: use more events, or fewer folds"
-            raise TrainingError(msg)
-    train = _trees if settings.network is Network.TREES else _network
-    made = [
-        train(inputs, selection, parts, settings, budget, chance)
-        for chance in _seeds(seed, budget.candidates)
-    ]
-    best = made[int(np.argmax([merit for merit, _ in made]))][1]
-    return checked(best, inputs.tagger, np.flatnonzero(selection.used))
-
-
-def _seeds(seed: int, candidates: int) -> list[int]:
-    return [seed, *(seeds.integer(seed, "candidate", i) for i in range(1, candidates))]
-
-
-def _network(
-    inputs: ClassifierInputs,
-    selection: Selection,
-    parts: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
-    settings: ClassifierSettings,
-    budget: Budget,
-    seed: int,
-) -> tuple[float, Trained]:
-    weights = [selection.balanced(part) for part in parts]
-    features = None
-    if inputs.has_features:
-        rows = np.flatnonzero(parts[0])
-        features = inputs.standardised(rows, weights[0][rows])
-    network, model = _built(inputs, settings, budget, features, seed)
-
-    def expanded(rows: Int64Array) -> fitting.Inputs:
-        return inputs.network(rows, features)
-
-    def change(batch: fitting.Inputs, rng: np.random.Generator) -> fitting.Inputs:
-        return (augmented(batch[0], settings.augmentation, rng), *batch[1:])
-
-    training, validation = (
-        weighted_jets(expanded, np.flatnonzero(part), selection.targets, weight)
-        for part, weight in zip(parts, weights, strict=True)
-    )
-    if settings.augmentation.active and inputs.has_image:
-        training = fitting.Jets(
-            training.inputs, training.rows, training.targets, training.weights, change
-        )
-    merit = budget.merit
-    history = fitting.fit(
-        network,
-        fitting.likelihood_loss,
-        training,
-        validation,
-        optimizer=budget.optimizer,
-        epochs=budget.epochs,
-        seed=seed,
-        merit=None if merit is None else lambda scores: merit(validation.targets, scores),
-    )
-
-    def predict(rows: Int64Array) -> Float32Array:
-        batch = expanded(rows)
-        out = network(batch[0] if len(batch) == 1 else list(batch), training=False)
-        scores: Float32Array = backend.array(out)[:, 0]
-        return scores
-
-    best = history.best_epoch
-    return (
-        history.merit[best] if history.merit else -history.validation_loss[best],
-        Trained(
-            model(),
-            history.summary(),
-            history.to_dict() | selection.counts | dict(selection.notes),
-            predict,
-            history.seconds,
-            input=settings.input.value,
-            columns=inputs.features[0].columns if inputs.has_features else (),
-        ),
-    )
-
-
-def _built(
-    inputs: ClassifierInputs,
-    settings: ClassifierSettings,
-    budget: Budget,
-    features: export.FeatureInputs | None,
-    seed: int,
-) -> tuple[Any, Callable[[], Any]]:
-    if not inputs.has_image and features is not None:
-        network = networks.dense_classifier(
-            features=len(features.features.names),
-            layers=settings.layers,
-            dropout=settings.dropout,
-            seed=seed,
-        )
-        return network, lambda: export.classifier_model(network, features)
-    if inputs.has_constituents:
-        _, jets, particles, _ = inputs.constituents(np.arange(0)).shape
-        flow = particle_flow_classifier(jets=jets, particles=particles, seed=seed)
-        return flow.network, lambda: export.particle_flow_model(flow)
-    _, pixels, _, channels = inputs.image(np.arange(0)).shape
-    size = {"pixels": pixels, "channels": channels, "pixel_scale": budget.pixel_scale}
-    if features is None:
-        network = networks.jet_classifier(**size, seed=seed)
-        return network, lambda: export.classifier_model(network)
-    branches = networks.two_branch_classifier(
-        **size, features=len(features.features.names), seed=seed
-    )
-    return branches.network, lambda: export.two_branch_model(branches, features)
-
-
-def _trees(
-    inputs: ClassifierInputs,
-    selection: Selection,
-    parts: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
-    settings: ClassifierSettings,
-    budget: Budget,
-    seed: int,
-) -> tuple[float, Trained]:
-    rows = [np.flatnonzero(part) for part in parts]
-    trees = boosted_trees(
-        (inputs.computed(rows[0]), inputs.computed(rows[1])),
-        (selection.targets[rows[0]], selection.targets[rows[1]]),
-        (selection.balanced(parts[0])[rows[0]], selection.balanced(parts[1])[rows[1]]),
-        rounds=settings.trees,
-        leaves=settings.leaves,
-        shrinkage=settings.shrinkage,
-        patience=budget.optimizer.patience,
-    )
-    history = fitting.History(
-        trees.loss, trees.validation_loss, first=min(len(trees.trees), FEWEST_TREES) - 1
-    )
-    features = inputs.features[0]
-    return -history.validation_loss[history.best_epoch], Trained(
-        export.trees_model(trees, features),
-        history.summary(),
-        history.to_dict() | selection.counts | dict(selection.notes),
-        lambda rows: trees(inputs.computed(rows)),
-        input="features",
-        columns=features.columns,
-    )
-
-
-def weighted_jets(
-    inputs: Callable[[Int64Array], fitting.Inputs],
-    rows: Int64Array,
-    targets: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-) -> fitting.Jets:
-    """Return jets with weights of mean 1."""
-    chosen = weights[rows]
-    if len(rows) and chosen.sum() <= 0:
-        msg = f"the weights of {len(rows)} jets sum to {chosen.sum()}, expected more than 0"
-        raise TrainingError(msg)
-    mean = chosen.mean() if len(rows) else 1.0
-    return fitting.Jets(
-        inputs=inputs,
-        rows=rows,
-        targets=targets[rows].astype(np.float32),
-        weights=(chosen / mean).astype(np.float32),
-    )

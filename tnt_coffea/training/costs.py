@@ -1,27 +1,28 @@
-"""What a training would cost on this machine, measured on a slice of the events."""
+"""Cost of a training on this machine, measured on a slice of the events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea import seeds
-from tnt_coffea.config import SearchConfig, TrainSettings
+from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.cross_validation import Trainings
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
-from tnt_coffea.training.labellers import Jet, Ranking
-from tnt_coffea.training.methods import Job, method_of
-from tnt_coffea.training.reading import mapped_events
-from tnt_coffea.training.rounds import Round, networks
+from tnt_coffea.training.labels import Ranking, Scope
+from tnt_coffea.training.mapped import mapped_events
+from tnt_coffea.training.method import Job
+from tnt_coffea.training.schedule import Parts, Schedule, Step
+from tnt_coffea.training.task import DATA, PRIOR, SIMULATION, selected
 
-__all__ = ["CostedRound", "Costs", "training_costs"]
+__all__ = ["EARLY", "Costs", "StepCost", "training_costs"]
 
 _SLICES = (2000, 8000, 32000)
 """Events a measurement is tried with; rare windows need more."""
@@ -32,21 +33,21 @@ EARLY = 0.3
 
 
 @dataclass(frozen=True)
-class CostedRound:
-    """One round of trainings and its cost.
+class StepCost:
+    """Training runs of one method in one window, and their cost.
 
     Attributes
     ----------
     name
-        Method, window and iteration.
+        Tagger set and kind of the method.
     networks
-        Trainings of the round.
+        Training runs.
     events
-        Events that each one reads, on average.
+        Events of the data that each one reads, on average.
     epochs
-        Most epochs of a training.
+        Most passes over the events.
     start
-        Seconds of a training besides its epochs.
+        Seconds of a training run besides its epochs.
     epoch
         Seconds of an epoch, measured on a slice and scaled to `events`.
     """
@@ -60,65 +61,68 @@ class CostedRound:
 
     @property
     def most(self) -> float:
-        """Seconds of one training that takes all its epochs."""
+        """Seconds of one training run that takes all its epochs."""
         return self.start + self.epochs * self.epoch
 
     @property
     def expected(self) -> float:
-        """Seconds of one training that stops early."""
+        """Seconds of one training run that stops early."""
         share = EARLY if self.epochs > 1 else 1.0
         return self.start + share * self.epochs * self.epoch
 
 
 @dataclass(frozen=True)
 class Costs:
-    """All rounds of a search, in their order.
+    """All steps of a search, in their order.
 
     Attributes
     ----------
-    rounds
+    steps
         One after the other.
     workers
         Processes that train at the same time.
     """
 
-    rounds: tuple[CostedRound, ...]
+    steps: tuple[StepCost, ...]
     workers: int
 
     @property
     def networks(self) -> int:
-        """All trainings."""
-        return sum(one.networks for one in self.rounds)
+        """All training runs."""
+        return sum(step.networks for step in self.steps)
 
     @property
     def expected(self) -> float:
         """Seconds of wall time with early stopping."""
-        return sum(self._waves(one.networks) * one.expected for one in self.rounds)
+        return sum(self._waves(step.networks) * step.expected for step in self.steps)
 
     @property
     def most(self) -> float:
-        """Seconds of wall time if no training stops early."""
-        return sum(self._waves(one.networks) * one.most for one in self.rounds)
+        """Seconds of wall time if no training run stops early."""
+        return sum(self._waves(step.networks) * step.most for step in self.steps)
 
     def _waves(self, networks: int) -> int:
         return -(-networks // self.workers)
 
     def summary(self) -> str:
-        """Return the rounds and the total as text."""
+        """Return the steps and the total as text."""
         lines = [
-            f"{one.networks:4d} x {one.name}: {one.expected:.3g} s each, at most {one.most:.3g} s "
-            f"({one.events} events, at most {one.epochs} epochs)"
-            for one in self.rounds
+            f"{step.networks:4d} x {step.name}: {step.expected:.3g} s each, "
+            f"at most {step.most:.3g} s ({step.events} events, at most {step.epochs} epochs)"
+            for step in self.steps
         ]
         total = (
-            f"{self.networks} trainings, {self.workers} at a time: about {self.expected:.0f} s, "
-            f"at most {self.most:.0f} s; finished ones in the folder are not repeated"
+            f"{self.networks} training runs, {self.workers} at a time: "
+            f"about {self.expected:.0f} s, at most {self.most:.0f} s; "
+            "finished ones in the folder are not repeated"
         )
         return "\n".join([*lines, total])
 
 
-def training_costs(skim: Iterable[str | Path], config: SearchConfig, *, workers: int = 1) -> Costs:
-    """Return what the trainings of a search would cost; none of them is made.
+def training_costs(
+    skim: Parts | Iterable[str | Path], config: SearchConfig, *, workers: int = 1
+) -> Costs:
+    """Return the cost of all training runs of a search; none of them is made.
 
     Every method's network is built and trained for two epochs on a slice of the events, with
     labels drawn by lot: neither truth nor any tagger is needed.
@@ -126,7 +130,7 @@ def training_costs(skim: Iterable[str | Path], config: SearchConfig, *, workers:
     Parameters
     ----------
     skim
-        Parts of one skim.
+        Parts of one skim by role, or those of the data alone.
     config
         Settings of the search.
     workers
@@ -137,99 +141,94 @@ def training_costs(skim: Iterable[str | Path], config: SearchConfig, *, workers:
     TrainingError
         A window holds too few events to train with.
     """
-    paths = tuple(skim)
-    trainings = Trainings.planned(paths, config, "", None)
-    measured: dict[tuple[str, int], tuple[float, float]] = {}
-    found = []
+    measured: dict[str, tuple[float, float]] = {}
+    costs = []
     with TemporaryDirectory() as folder:
-        sample = mapped_events(paths, folder)
-        for one in (one for wave in trainings.waves for one in wave):
-            key = (one.method, one.iteration)
-            if key not in measured:
-                measured[key] = _measured(one, sample, trainings.plans[0], config)
-            found.append(_costed(one, trainings, sample, measured[key]))
-    return Costs(tuple(found), max(workers, 1))
+        schedule = Schedule.planned(skim, config, folder)
+        schedule.check()
+        samples = {role: mapped_events(paths, folder) for role, paths in schedule.parts.items()}
+        for step in (step for wave in schedule.waves for step in wave):
+            if step.name not in measured:
+                measured[step.name] = _measured(step, samples, schedule.plans[0], config)
+            costs.append(_cost(step, schedule, samples[DATA], measured[step.name]))
+    return Costs(tuple(costs), max(workers, 1))
 
 
-def _costed(
-    one: Round, trainings: Trainings, sample: Sample, measured: tuple[float, float]
-) -> CostedRound:
-    method, settings = method_of(one.method), trainings.config.train
-    whole = method.chooses_on_left_out(settings)
+def _cost(step: Step, schedule: Schedule, data: Sample, measured: tuple[float, float]) -> StepCost:
     read = [
-        int(plan.trains(sample.event_id, place, one.iteration, whole=whole).sum())
-        for plan in trainings.plans
-        for place in plan.places
+        int(selected(step.method, plan, place, step.round_, DATA)(data.event_id).sum())
+        for plan in step.plans(schedule.plans)
+        for place in plan.places(inner=step.inner)
     ]
-    window = f", window {one.window.name}" if one.window else ""
-    events = round(float(np.mean(read)))
-    return CostedRound(
-        name=f"{method.title(settings)}{window}, iteration {one.iteration}",
-        networks=networks(one, trainings.plans, settings),
+    events = round(float(np.mean(read))) if step.method.reads.data else len(data)
+    return StepCost(
+        name=f"{step.set_name} ({step.method.kind})",
+        networks=step.runs(schedule.plans, schedule.config),
         events=events,
-        epochs=method.epochs(settings),
+        epochs=step.method.passes,
         start=measured[0],
         epoch=measured[1] * events,
     )
 
 
 def _measured(
-    one: Round, sample: Sample, plan: FoldPlan, config: SearchConfig
+    step: Step, samples: Mapping[str, Sample], plan: FoldPlan, config: SearchConfig
 ) -> tuple[float, float]:
-    """Return the seconds of a start, and of an epoch per event read."""
-    mine = np.flatnonzero(plan.inner_of(sample.event_id) != OUTSIDE)
+    """Return the seconds of a start, and of a pass per event read."""
+    data = samples[DATA]
+    own = np.flatnonzero(plan.inner_of(data.event_id) != OUTSIDE)
     for size in _SLICES:
-        part = sample.select(mine[:size])
+        part = data.select(own[:size])
         try:
-            return _timed(one, part, plan, config)
+            return _timed(step, part, samples, plan, config)
         except TrainingError:
-            if size >= len(mine) or size == _SLICES[-1]:
+            if size >= len(own) or size == _SLICES[-1]:
                 raise
     raise AssertionError
 
 
-def _timed(one: Round, part: Sample, plan: FoldPlan, config: SearchConfig) -> tuple[float, float]:
-    method, settings = method_of(one.method), _shortened(config.train)
+def _timed(
+    step: Step, part: Sample, samples: Mapping[str, Sample], plan: FoldPlan, config: SearchConfig
+) -> tuple[float, float]:
+    method = step.method.shortened()
     inner = plan.inner_of(part.event_id)
     lot = seeds.generator(config.seed, "costs")
     part = replace(part, label=(lot.random(len(part)) < 0.1).astype(np.int8))
 
-    def rankings(jet: Jet) -> list[Ranking]:
+    def rankings(name: str, scope: Scope) -> list[Ranking]:
         rows = (np.flatnonzero(inner == fold) for fold in np.unique(inner))
         return [Ranking(chosen, lot.permutation(len(chosen))) for chosen in rows]
 
+    def scores(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+        return lot.random(len(sample), dtype=np.float32)
+
+    further = {
+        role: sample.select(np.arange(min(len(sample), len(part))))
+        for role, sample in samples.items()
+        if role != DATA
+    }
+    place = plan.places(inner=True)[0]
     began = perf_counter()
-    trained = method.train(
+    scorer = method.train(
         Job(
-            sample=part,
-            scope=method.scopes(settings)[0],
-            iteration=one.iteration,
-            settings=settings,
-            window=one.window,
+            data=part if method.reads.data else part.select(np.arange(0)),
+            scope=method.scopes[0],
+            window=step.window,
             seed=config.seed,
-            held_back=(inner == plan.places[0] if method.chooses_on_left_out(settings) else None),
+            left_out=inner == place if method.reads.left_out else None,
+            simulation=further.get(SIMULATION),
+            priors={
+                role.removeprefix(PRIOR): sample
+                for role, sample in further.items()
+                if role.startswith(PRIOR)
+            },
             rankings=rankings,
+            scores=scores,
         )
     )
     total = perf_counter() - began
-    if not trained.seconds:  # no epochs: all of it goes with the events
-        return 0.0, total / method.epochs(settings) / len(part)
-    warm = trained.seconds[-1]
-    return max(total - sum(trained.seconds), 0.0) + (
-        max(trained.seconds[0] - warm, 0.0)
-    ), warm / len(part)
-
-
-def _shortened(settings: TrainSettings) -> TrainSettings:
-    sections = {}
-    for name in ("autoencoder", "tnt", "cwola", "supervised"):
-        section = getattr(settings, name)
-        update: dict[str, object] = {"epochs": _MEASURED}
-        if name == "autoencoder":
-            update["keep"] = section.keep[:1]
-        else:
-            update["classifier"] = section.classifier.model_copy(update={"trees": _MEASURED})
-        if name == "cwola":
-            update["candidates"] = 1
-        sections[name] = section.model_copy(update=update)
-    return settings.model_copy(update=sections)
+    if not scorer.seconds:  # no epochs: all of it goes with the events
+        return 0.0, total / method.passes / len(part)
+    warm = scorer.seconds[-1]
+    start = max(total - sum(scorer.seconds), 0.0) + max(scorer.seconds[0] - warm, 0.0)
+    return start, warm / len(part)

@@ -1,178 +1,140 @@
-"""From trained numbers to a complete tagger: scores inside the graph, the card in the file."""
+"""From a trained model to a complete tagger: the canonical graph, checked, with its card.
+
+Keras writes the graph. Its names count what a process traced before, so the graph is written
+anew in an order and with names that follow from its structure alone: the same weights give the
+same bytes in every process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
+from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.card import METADATA_KEY, Card
 from tnt_coffea.training import backend
-from tnt_coffea.training.features import FeatureSet, Standardisation
-from tnt_coffea.training.graph import Graph, add_layers
-from tnt_coffea.training.particle_flow import LEAST_SHARE
+from tnt_coffea.training.graph import IR_VERSION, OPSET
 
-if TYPE_CHECKING:
-    from tnt_coffea.training.linear import PrincipalComponents
-    from tnt_coffea.training.networks import TwoBranches
-    from tnt_coffea.training.particle_flow import ParticleFlow
-    from tnt_coffea.training.trees import BoostedTrees
+__all__ = ["canonical", "keras_graph", "seal"]
 
-__all__ = [
-    "FeatureInputs",
-    "autoencoder_model",
-    "classifier_model",
-    "linear_model",
-    "particle_flow_model",
-    "seal",
-    "trees_model",
-    "two_branch_model",
-]
+_OUTPUTS = ("score", "latent")
 
 
-@dataclass(frozen=True)
-class FeatureInputs:
-    """Features and the standardisation that a network was trained with."""
-
-    features: FeatureSet
-    standardisation: Standardisation
-
-    def add(self, graph: Graph) -> str:
-        """Return the name of the standardised features, from the graph's input `features`."""
-        return self.standardisation.add(graph, self.features.add(graph, "features"))
-
-
-def classifier_model(network: Any, inputs: FeatureInputs | None = None) -> Any:
-    """Return the ONNX model of a classifier: its score is the probability of signal-rich.
+def keras_graph(model: Any) -> Any:
+    """Return the ONNX graph of a Keras model, in canonical form.
 
     Parameters
     ----------
-    network
-        keras.Sequential, (n, row, column, channel) to (n, 1), or with `inputs`
-        (n, feature) to (n, 1).
-    inputs
-        How the features come from the skim's columns.
+    model
+        keras.Model whose inputs have the names and shapes of a tagger's inputs. It gives the
+        score (n,), or the score and a latent vector (n, k).
 
     Returns
     -------
     onnx.ModelProto
+
+    Raises
+    ------
+    TrainingError
+        Keras cannot write the model, or it needs operators that a tagger may not have.
     """
-    if inputs is None:
-        graph = Graph(_image_shape(network))
-        out = add_layers(graph, network, "image")
-    else:
-        graph = Graph(None, len(inputs.features.columns))
-        out = add_layers(graph, network, inputs.add(graph))
-    return graph.model(graph.add("Reshape", out, graph.constant([-1])))
+    onnx = backend.onnx()
+    with backend.quiet(), TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        # Keras exports what was called at least once.
+        model([np.zeros((1, *item.shape[1:]), np.float32) for item in model.inputs])
+        try:
+            model.export(path, format="onnx", verbose=False, opset_version=OPSET)
+        except Exception as error:  # whatever the converter raises
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            msg = f"the model cannot be written as ONNX: {reason[:200]}"
+            raise TrainingError(msg) from error
+        traced = onnx.load(path)
+    return canonical(traced)
 
 
-def two_branch_model(network: TwoBranches, inputs: FeatureInputs) -> Any:
-    """Return the ONNX model of a classifier of image and features.
+def canonical(traced: Any) -> Any:
+    """Return a model with nodes, names and dimensions that follow from its structure alone.
 
-    Parameters
-    ----------
-    network
-        Its parts.
-    inputs
-        How the features come from the skim's columns.
+    Nodes stand in the order in which the outputs need them; what no output needs is gone.
+
+    Raises
+    ------
+    TrainingError
+        It has more outputs than a score and a latent vector, or operators of other domains.
     """
-    graph = Graph(_image_shape(network.image), len(inputs.features.columns))
-    branches = (
-        add_layers(graph, network.image, "image"),
-        add_layers(graph, network.features, inputs.add(graph)),
+    onnx = backend.onnx()
+    graph = traced.graph
+    if len(graph.output) > len(_OUTPUTS):
+        msg = f"a tagger gives {' and '.join(_OUTPUTS)}, the model {len(graph.output)} outputs"
+        raise TrainingError(msg)
+    makers = {name: node for node in graph.node for name in node.output if name}
+    constants = {item.name: item for item in graph.initializer}
+    names = {item.name: item.name for item in graph.input if item.name not in constants}
+    nodes: list[Any] = []
+    kept: list[Any] = []
+
+    def place(wanted: str) -> None:
+        # Not recursive: a graph may be deeper than the stack.
+        waiting = [wanted]
+        while waiting:
+            name = waiting[-1]
+            if not name or name in names:
+                waiting.pop()
+            elif name in constants:
+                constant = onnx.TensorProto()
+                constant.CopyFrom(constants[name])
+                constant.name = names[name] = f"constant_{len(kept)}"
+                kept.append(constant)
+                waiting.pop()
+            else:
+                maker = makers[name]
+                missing = [item for item in maker.input if item and item not in names]
+                if missing:
+                    waiting.extend(reversed(missing))
+                    continue
+                node = onnx.NodeProto()
+                node.CopyFrom(maker)
+                node.name = f"{maker.op_type}_{len(nodes)}"
+                node.ClearField("doc_string")
+                for number, item in enumerate(maker.output):
+                    names[item] = f"{node.name}_{number}" if item else ""
+                attributes = sorted(node.attribute, key=lambda item: item.name)
+                del node.attribute[:]
+                node.attribute.extend(attributes)
+                node.input[:] = [names[item] if item else "" for item in maker.input]
+                node.output[:] = [names[item] for item in maker.output]
+                nodes.append(node)
+                waiting.pop()
+
+    helper, outputs = onnx.helper, []
+    for item, name in zip(graph.output, _OUTPUTS, strict=False):
+        place(item.name)
+        nodes.append(helper.make_node("Identity", [names[item.name]], [name], name=name))
+        outputs.append(_value(item, name))
+    inputs = [_value(item, item.name) for item in graph.input if item.name not in constants]
+    made = helper.make_model(
+        helper.make_graph(nodes, "tagger", inputs, outputs, kept),
+        producer_name="tnt_coffea",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
     )
-    out = add_layers(graph, network.head, graph.add("Concat", *branches, axis=1))
-    return graph.model(graph.add("Reshape", out, graph.constant([-1])))
+    foreign = sorted({node.domain for node in nodes if node.domain})
+    if foreign:
+        msg = f"the model needs operators of {', '.join(foreign)}, which ONNX itself does not have"
+        raise TrainingError(msg)
+    onnx.checker.check_model(made, full_check=True)
+    return made
 
 
-def particle_flow_model(flow: ParticleFlow) -> Any:
-    """Return the ONNX model of a classifier of constituents.
-
-    Parameters
-    ----------
-    flow
-        Its parts.
-    """
-    _, jets, particles, columns = flow.network.input_shape
-    graph = Graph(None, constituents=(jets, particles, columns))
-    share, place = (
-        graph.add("Gather", "constituents", graph.constant(np.array(which)), axis=3)
-        for which in ([0], [1, 2])
-    )
-    log_share = graph.add("Log", graph.add("Max", share, graph.constant(LEAST_SHARE)))
-    seen = graph.add("Concat", log_share, place, axis=3)
-    # One row a constituent: a dense layer is a matrix product of two dimensions.
-    rows = graph.add("Reshape", seen, graph.constant([-1, columns]))
-    described = add_layers(graph, flow.particle, rows)
-    width = flow.particle.output_shape[-1]
-    back = graph.add("Reshape", described, graph.constant([-1, jets, particles, width]))
-    axes = graph.constant([2])
-    summed = graph.add("ReduceSum", graph.add("Mul", back, share), axes, keepdims=0)
-    flat = graph.add("Reshape", summed, graph.constant([-1, jets * width]))
-    out = add_layers(graph, flow.head, flat)
-    return graph.model(graph.add("Reshape", out, graph.constant([-1])))
-
-
-def trees_model(trees: BoostedTrees, features: FeatureSet) -> Any:
-    """Return the ONNX model of boosted trees: its score is the probability of signal-rich."""
-    graph = Graph(None, len(features.columns))
-    odds = graph.add_trees(features.add(graph, "features"), trees)
-    flat = graph.add("Reshape", graph.add("Sigmoid", odds), graph.constant([-1]))
-    return graph.model(flat)
-
-
-def autoencoder_model(chains: Sequence[Sequence[Any]]) -> Any:
-    """Return the ONNX model of autoencoders: its score is the harmonic mean of their errors.
-
-    Parameters
-    ----------
-    chains
-        Of every autoencoder the keras.Sequential on the way of an image, one after the other,
-        from (n, row, column, 1) to (n, row x column).
-
-    Returns
-    -------
-    onnx.ModelProto
-        An error is squared and summed over pixels.
-
-    Notes
-    -----
-    The harmonic mean is small where one error is: a jet that any of them describes is ordinary.
-    """
-    graph = Graph(_image_shape(chains[0][0]))
-    errors = []
-    for chain in chains:
-        value = "image"
-        for part in chain:
-            value = add_layers(graph, part, value)
-        errors.append(_squared_error(graph, value))
-    if len(errors) == 1:
-        return graph.model(errors[0])
-    inverse = graph.add("Mean", *(graph.add("Reciprocal", error) for error in errors))
-    return graph.model(graph.add("Reciprocal", inverse))
-
-
-def linear_model(components: PrincipalComponents) -> Any:
-    """Return the ONNX model of a linear autoencoder: its score is the squared error.
-
-    Parameters
-    ----------
-    components
-        Principal components of images.
-
-    Returns
-    -------
-    onnx.ModelProto
-    """
-    graph = Graph(components.shape)
-    mean = graph.constant(components.mean)
-    encoder = graph.constant(components.axes.T)
-    decoder = graph.constant(components.axes)
-    centred = graph.add("Sub", graph.add("Flatten", "image"), mean)
-    decoded = graph.add("MatMul", graph.add("MatMul", centred, encoder), decoder)
-    return graph.model(_squared_error(graph, graph.add("Add", decoded, mean)))
+def _value(item: Any, name: str) -> Any:
+    onnx = backend.onnx()
+    tensor = item.type.tensor_type
+    shape: list[Any] = ["n", *(dim.dim_value or None for dim in tensor.shape.dim[1:])]
+    return onnx.helper.make_tensor_value_info(name, tensor.elem_type, shape)
 
 
 def seal(model: Any, card: Card) -> bytes:
@@ -181,7 +143,7 @@ def seal(model: Any, card: Card) -> bytes:
     Parameters
     ----------
     model
-        onnx.ModelProto from `image` to `score`.
+        onnx.ModelProto from named inputs to `score`.
     card
         What the tagger is and what it was made from.
     """
@@ -190,15 +152,3 @@ def seal(model: Any, card: Card) -> bytes:
     backend.onnx().helper.set_model_props(sealed, {METADATA_KEY: card.to_json()})
     data: bytes = sealed.SerializeToString(deterministic=True)
     return data
-
-
-def _image_shape(network: Any) -> tuple[int, int, int]:
-    _, rows, columns, channels = network.input_shape
-    return channels, rows, columns
-
-
-def _squared_error(graph: Graph, reconstruction: str) -> str:
-    # The sum over pixels, not the mean: the same order, without tiny numbers.
-    residual = graph.add("Sub", graph.add("Flatten", "image"), reconstruction)
-    axes = graph.constant([1])
-    return graph.add("ReduceSum", graph.add("Mul", residual, residual), axes, keepdims=0)

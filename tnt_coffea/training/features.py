@@ -1,110 +1,203 @@
-"""Features of jets as a network sees them, computed from the skim's own columns.
+"""Features: arithmetic of a skim's columns, computed inside the tagger's own graph.
 
-What a feature needs beyond its column (the dijet mass in the rescaled jet mass, mean and
-width) goes into the tagger's graph, so a tagger asks for nothing but columns of a skim.
+A feature is a column (`tau21`), or an expression of columns: `mass / m_jj`,
+`log(heavy_mass / light_mass)`, `heavy_mass - light_mass`. A jet's observable without `heavy_` or
+`light_` before it is that of the jet that is looked at; for the scope `event` such a feature is
+there once for each jet. So a tagger asks for nothing but columns of a skim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.inputs import Columns, jets_of
 
-if TYPE_CHECKING:
-    from tnt_coffea.training.graph import Graph
-
-__all__ = ["RESCALED_MASS", "FeatureSet", "Standardisation"]
-
-RESCALED_MASS = "rescaled_mass"
-_OFFSET, _REFERENCE = 30.0, 3000.0
-"""GeV: m' = (m - 30) / m_jj + 30 / 3000, arXiv:2101.08320, equation 4.2."""
+__all__ = ["NAMED_FEATURES", "Expression", "FeatureSet", "Standardisation"]
 
 Float32Array = npt.NDArray[np.float32]
+
+NAMED_FEATURES = {
+    "rescaled_mass": "(mass - 30) / m_jj + 0.01",
+    "log_rescaled_mass": "log10((mass - 30) / m_jj + 0.01)",
+    "mass_difference": "heavy_mass - light_mass",
+    "mass_sum": "heavy_mass + light_mass",
+}
+"""Expressions with a name; rescaled_mass [1]: arXiv:2101.08320, equation 4.2."""
+
+_BINARY = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide"}
+_FUNCTIONS = ("log", "log10", "sqrt", "exp", "abs")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Arithmetic of columns: + - * /, numbers, log, log10, sqrt, exp, abs.
+
+    Attributes
+    ----------
+    text
+        As written.
+
+    >>> ratio = Expression("heavy_mass / m_jj")
+    >>> ratio.columns
+    ('heavy_mass', 'm_jj')
+    >>> float(ratio({"heavy_mass": 350.0, "m_jj": 3500.0}, np))
+    0.1
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for node in ast.walk(self._parsed()):
+            if isinstance(node, ast.Call) and not (
+                isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+            ):
+                msg = f"feature {self.text!r}: only {', '.join(_FUNCTIONS)} may be called"
+                raise ConfigError(msg)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names in the expression, in their order."""
+        names = (
+            node.id
+            for node in _in_order(self._parsed())
+            if isinstance(node, ast.Name) and node.id not in _FUNCTIONS
+        )
+        return tuple(dict.fromkeys(names))
+
+    def renamed(self, names: Mapping[str, str]) -> Expression:
+        """Return the expression with columns of other names."""
+        tree = self._parsed()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = names.get(node.id, node.id)
+        return Expression(ast.unparse(tree))
+
+    def __call__(self, columns: Mapping[str, Any], ops: Any) -> Any:
+        """Return the value of the expression.
+
+        Parameters
+        ----------
+        columns
+            Values by name: arrays, tensors, or names of values in a graph.
+        ops
+            Module or object with `add`, `subtract`, `multiply`, `divide` and the functions:
+            numpy, `keras.ops`, or `graph.GraphOps`.
+        """
+        return _value(self._parsed().body, columns, ops, self.text)
+
+    def _parsed(self) -> ast.Expression:
+        try:
+            return ast.parse(self.text, mode="eval")
+        except (SyntaxError, ValueError) as error:
+            msg = f"feature {self.text!r}: not an expression of columns"
+            raise ConfigError(msg) from error
+
+
+def _in_order(node: ast.AST) -> list[ast.AST]:
+    found = [node]
+    for child in ast.iter_child_nodes(node):
+        found += _in_order(child)
+    return found
+
+
+def _value(node: ast.AST, columns: Mapping[str, Any], ops: Any, text: str) -> Any:
+    if isinstance(node, ast.Name):
+        return columns[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return np.float32(node.value)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        left, right = (_value(part, columns, ops, text) for part in (node.left, node.right))
+        return getattr(ops, _BINARY[type(node.op)])(left, right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return ops.negative(_value(node.operand, columns, ops, text))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
+        return getattr(ops, node.func.id)(_value(node.args[0], columns, ops, text))
+    msg = f"feature {text!r}: only + - * /, numbers, columns and {', '.join(_FUNCTIONS)} are known"
+    raise ConfigError(msg)
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features and the columns that they are computed from.
+    """Features of a jet or an event, and the columns that they are computed from.
 
     Attributes
     ----------
+    expressions
+        One a feature, of full column names.
     names
-        The features, jet by jet.
-    columns
-        Columns of the skim, the tagger's input in this order.
-    places
-        For every feature the columns it needs: one, or jet mass and dijet mass.
+        Features as they were asked for, with the jet before them.
+    input
+        The columns, the tagger's input.
     """
 
+    expressions: tuple[Expression, ...]
     names: tuple[str, ...]
-    columns: tuple[str, ...]
-    places: tuple[tuple[int, ...], ...]
+    input: Columns
 
     @classmethod
-    def of(cls, features: Sequence[str], jets: Sequence[str], sample: Sample) -> FeatureSet:
-        """Return the features of the jets, by observables' names.
+    def of(cls, features: Sequence[str], scope: str, sample: Sample) -> FeatureSet:
+        """Return the features of a scope's jets.
+
+        Parameters
+        ----------
+        features
+            Columns, expressions of them, or names in `NAMED_FEATURES`.
+        scope
+            heavy, light or event.
+        sample
+            Any events with these columns.
 
         Raises
         ------
         ConfigError
-            The skim does not hold an observable.
+            A feature is no expression, or the skim does not hold a column.
         """
-        columns: list[str] = []
-        places: list[tuple[int, ...]] = []
-        names = [f"{jet}_{feature}" for jet in jets for feature in features]
+        of_event: dict[str, Expression] = {}
+        of_jets: dict[str, dict[str, Expression]] = {jet: {} for jet in jets_of(scope)}
+        for feature in features:
+            expression = Expression(NAMED_FEATURES.get(feature, feature))
+            of_jet = [name for name in expression.columns if name not in sample.columns]
+            if not of_jet:
+                of_event[feature] = expression
+            for jet in of_jets if of_jet else ():
+                full = {name: f"{jet}_{name}" for name in of_jet}
+                of_jets[jet][f"{jet}_{feature}"] = expression.renamed(full)
+        every = {name: item for jet in of_jets.values() for name, item in jet.items()} | of_event
+        columns = dict.fromkeys(name for item in every.values() for name in item.columns)
+        return cls(tuple(every.values()), tuple(every), Columns.of(tuple(columns), sample))
 
-        def place(column: str) -> int:
-            if column not in sample.columns:
-                known = ", ".join(sorted(sample.columns))
-                msg = f"the skim holds no '{column}', only {known}; add it to skim.observables"
-                raise ConfigError(msg)
-            if column not in columns:
-                columns.append(column)
-            return columns.index(column)
+    def __len__(self) -> int:
+        return len(self.expressions)
 
-        for jet in jets:
-            for feature in features:
-                if feature == RESCALED_MASS:
-                    places.append((place(f"{jet}_mass"), place("m_jj")))
-                else:
-                    places.append((place(f"{jet}_{feature}"),))
-        return cls(tuple(names), tuple(columns), tuple(places))
-
-    def raw(self, sample: Sample, rows: npt.NDArray[np.int64]) -> Float32Array:
-        """Return (row number, column) float32, the tagger's input."""
-        return np.stack(
-            [sample.columns[name][rows].astype(np.float32) for name in self.columns], axis=1
-        )
-
-    def computed(self, raw: Float32Array) -> Float32Array:
+    def computed(self, columns: Float32Array) -> Float32Array:
         """Return (event, feature) float32 of (event, column)."""
-        out = np.empty((len(raw), len(self.places)), np.float32)
-        for i, place in enumerate(self.places):
-            out[:, i] = raw[:, place[0]]
-            if len(place) == 2:
-                shifted = (out[:, i] - np.float32(_OFFSET)) / raw[:, place[1]]
-                out[:, i] = shifted + np.float32(_OFFSET / _REFERENCE)
-        return out
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = self._values(lambda i: columns[:, i], np)
+        return np.stack([np.broadcast_to(v, len(columns)) for v in values], axis=1, dtype="f4")
 
-    def add(self, graph: Graph, value: str) -> str:
-        """Return the name of `computed` appended to a graph; `value` is (n, column)."""
-        parts = []
-        for place in self.places:
-            columns = [
-                graph.add("Gather", value, graph.constant(np.array([i])), axis=1) for i in place
-            ]
-            if len(columns) == 2:
-                shifted = graph.add("Sub", columns[0], graph.constant(_OFFSET))
-                ratio = graph.add("Div", shifted, columns[1])
-                columns = [graph.add("Add", ratio, graph.constant(_OFFSET / _REFERENCE))]
-            parts.append(columns[0])
-        return graph.add("Concat", *parts, axis=1)
+    def layer(self, columns: Any) -> Any:
+        """Return the (n, feature) Keras tensor of (n, column): features as part of a model."""
+        from keras import ops
+
+        return ops.stack(self._values(lambda i: columns[:, i], ops), axis=1)
+
+    def add(self, graph: Any, columns: str) -> str:
+        """Return the name of the (n, feature) features appended to a `graph.Graph`."""
+        values = self._values(lambda i: graph.slice(columns, i), graph.ops)
+        name: str = graph.add("Concat", *values, axis=1)
+        return name
+
+    def _values(self, column: Callable[[int], Any], ops: Any) -> list[Any]:
+        values = {name: column(i) for i, name in enumerate(self.input.columns)}
+        return [expression(values, ops) for expression in self.expressions]
 
 
 @dataclass(frozen=True)
@@ -121,11 +214,17 @@ class Standardisation:
     scale: Float32Array
 
     @classmethod
-    def of(cls, values: Float32Array, weights: npt.NDArray[np.float64]) -> Standardisation:
-        """Return that of (event, feature) values; a constant feature keeps its scale."""
-        total = weights.sum()
-        mean = (weights[:, None] * values).sum(axis=0) / total
-        width = np.sqrt((weights[:, None] * (values - mean) ** 2).sum(axis=0) / total)
+    def of(cls, values: Float32Array, weights: npt.ArrayLike | None = None) -> Standardisation:
+        """Return that of (event, feature) values; a constant feature keeps its scale.
+
+        >>> Standardisation.of(np.array([[1.0], [3.0]], "f4")).mean.tolist()
+        [2.0]
+        """
+        given = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+        weight = np.abs(given)
+        total = weight.sum()
+        mean = (weight[:, None] * values).sum(axis=0) / total
+        width = np.sqrt((weight[:, None] * (values - mean) ** 2).sum(axis=0) / total)
         width[width == 0] = 1.0
         return cls(mean.astype(np.float32), (1 / width).astype(np.float32))
 
@@ -134,7 +233,6 @@ class Standardisation:
         out: Float32Array = (values - self.mean) * self.scale
         return out
 
-    def add(self, graph: Graph, value: str) -> str:
-        """Return the name of `applied` appended to a graph."""
-        centred = graph.add("Sub", value, graph.constant(self.mean))
-        return graph.add("Mul", centred, graph.constant(self.scale))
+    def layer(self, features: Any) -> Any:
+        """Return the standardised Keras tensor of (n, feature)."""
+        return (features - self.mean) * self.scale

@@ -1,102 +1,128 @@
-"""The one training loop: Adam, early stopping, the best weights; the same bytes every time."""
+"""Training of a Keras model: batches, losses, early stopping; the same bytes every time.
+
+| the model gives | loss |
+|---|---|
+| the probability of the positive class | `cross_entropy` |
+| an error of every jet, to be small | `model_output`, with `trimmed` to leave rare jets out |
+| anything else | a function of (targets, outputs) to the loss of every jet |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from tnt_coffea import seeds
-from tnt_coffea.config import OptimizerSettings
+from tnt_coffea.config import Settings
+from tnt_coffea.config.settings import Fraction, Positive
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.taggers.inputs import Reader
 from tnt_coffea.training import backend, progress
-from tnt_coffea.training.steps import Loss, outputs_of, steps
 
 __all__ = [
+    "Batches",
     "Change",
     "History",
-    "Inputs",
-    "Jets",
     "Loss",
+    "OptimizerSettings",
+    "cross_entropy",
     "fit",
-    "likelihood_loss",
-    "reconstruction_loss",
+    "model_output",
     "trimmed",
-    "variational_loss",
 ]
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
+Loss = Callable[[Any, Any], Any]
+"""Function of (targets, outputs) to the (jet,) losses."""
+Change = Callable[[dict[str, Float32Array], np.random.Generator], dict[str, Float32Array]]
+"""Random change of the inputs of a training batch, or further inputs of it."""
+Merit = Callable[[Float32Array, Float32Array], float]
+"""Function of (jet,) validation targets and outputs, largest in the best epoch."""
 
-Inputs = tuple[Float32Array, ...]
-"""What a network takes of a batch: images (jet, row, column, channel), features (jet, feature),
-or constituents (row, jet, particle, 3)."""
-Change = Callable[[Inputs, np.random.Generator], Inputs]
-"""What is done to the inputs of a training batch, with random numbers of its own."""
+
+class OptimizerSettings(Settings):
+    """Adam with inverse-time decay and early stopping; defaults of arXiv:2002.12376's code."""
+
+    learning_rate: Positive = Field(1e-3, description="of the first step")
+    beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
+    beta2: Fraction = Field(0.99, description="decay of its running square, a step")
+    decay: float = Field(5e-4, ge=0, description="learning rate / (1 + decay * step)")
+    batch: int = Field(200, ge=1, description="jets per step")
+    validation: Fraction = Field(0.1, description="share kept for early stopping")
+    patience: int = Field(5, ge=1, description="epochs without a better validation loss")
+    keep: str = Field(
+        "best", pattern="^(best|last)$", description="weights kept: of the best or last epoch"
+    )
 
 
 @dataclass(frozen=True)
-class Jets:
-    """Jets that a network is shown; their images are expanded a batch at a time.
+class Batches:
+    """Events of one or more samples, read a batch at a time.
 
     Attributes
     ----------
-    inputs
-        Function from row numbers to the network's inputs of these rows.
-    rows
-        (jet,) row numbers.
+    sources
+        By sample, the readers of its inputs by name.
+    source, rows
+        (event,) int64, number of the event's sample and its row there.
     targets
-        (jet,) float32: 1 for signal-rich, 0 for background-rich, or between; unused by
-        autoencoders.
+        (event,) float32: 1 for the positive class, 0 for the other, or between.
     weights
-        (jet,) float32, mean 1.
-    change
-        Of every training batch.
+        (event,) float32, of mean absolute value 1; negative ones are allowed.
     """
 
-    inputs: Callable[[Int64Array], Inputs]
+    sources: Sequence[Mapping[str, Reader]]
+    source: Int64Array
     rows: Int64Array
     targets: Float32Array
     weights: Float32Array
-    change: Change | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(
-        self, order: Int64Array, size: int, rng: np.random.Generator | None = None
-    ) -> Iterator[tuple[Inputs, Float32Array, Float32Array]]:
-        """Yield (inputs, targets, weights) in an order of positions; changed only with `rng`."""
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            inputs = self.inputs(self.rows[chosen])
-            if rng is not None and self.change is not None:
-                inputs = self.change(inputs, rng)
-            yield inputs, self.targets[chosen], self.weights[chosen]
+    def inputs(self, chosen: Int64Array) -> dict[str, Float32Array]:
+        """Return the inputs of the events in these places, by name."""
+        source, rows = self.source[chosen], self.rows[chosen]
+        if len(self.sources) == 1:
+            return {name: read(rows) for name, read in self.sources[0].items()}
+        out: dict[str, Float32Array] = {}
+        for number, of_sample in enumerate(self.sources):
+            own = np.flatnonzero(source == number)
+            for name, read in of_sample.items():
+                values = read(rows[own])
+                if name not in out:
+                    out[name] = np.empty((len(rows), *values.shape[1:]), np.float32)
+                out[name][own] = values
+        return out
 
 
 @dataclass(frozen=True)
 class History:
-    """Losses per epoch of one training.
+    """Losses per epoch of one training run.
 
     Attributes
     ----------
     loss
-        Weighted mean over the training jets, during the epoch.
+        Weighted mean over the training events, during the epoch.
     validation_loss
-        Weighted mean over the validation jets, after the epoch.
+        Weighted mean over the validation events, after the epoch.
     merit
-        What the epoch was chosen by instead of the validation loss, higher = better; empty
+        Figure that chose the epoch instead of the validation loss, higher = better; empty
         where that loss decided.
     seconds
         Wall time of every epoch. It is in no file: the same training gives the same bytes.
     first
         The first epoch whose weights may be kept.
+    last
+        Whether the weights of the last epoch were kept.
     """
 
     loss: tuple[float, ...]
@@ -104,10 +130,13 @@ class History:
     merit: tuple[float, ...] = ()
     seconds: tuple[float, ...] = field(default=(), compare=False)
     first: int = 0
+    last: bool = False
 
     @property
     def best_epoch(self) -> int:
         """Epoch, from 0, whose weights were kept."""
+        if self.last:
+            return len(self.loss) - 1
         if self.merit:
             return int(np.argmax(self.merit))
         return self.first + int(np.argmin(self.validation_loss[self.first :]))
@@ -132,54 +161,25 @@ class History:
         }
 
 
-def likelihood_loss(inputs: Any, targets: Any, outputs: Any) -> Any:
-    """Return the binary cross-entropy of every jet; outputs are probabilities (n, 1)."""
+def cross_entropy(targets: Any, outputs: Any) -> Any:
+    """Return the binary cross-entropy of every jet; outputs are probabilities (n,)."""
     from keras import ops
 
-    return ops.binary_crossentropy(targets, outputs[:, 0])
+    return ops.binary_crossentropy(targets, outputs)
 
 
-def reconstruction_loss(inputs: Any, targets: Any, outputs: Any) -> Any:
-    """Return the squared error of every jet, summed over pixels; outputs are images (n, pixel).
-
-    The sum, not the mean: of pixels that sum to one the mean is so small that its
-    gradients would be lost in Adam's epsilon.
-    """
-    from keras import ops
-
-    return ops.sum(ops.square(ops.reshape(inputs[0], ops.shape(outputs)) - outputs), axis=1)
-
-
-def variational_loss(kl_weight: float) -> Loss:
-    """Return the loss of a variational autoencoder: squared error and weighted divergence.
-
-    Parameters
-    ----------
-    kl_weight
-        Weight of the Kullback-Leibler divergence from a unit Gaussian (beta of a beta-VAE).
-
-    Source: arXiv:1312.6114, equation 10 and appendix B.
-    """
-
-    def loss(inputs: Any, targets: Any, outputs: Any) -> Any:
-        from keras import ops
-
-        decoded, mean, log_variance = outputs
-        divergence = 0.5 * ops.sum(
-            ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=1
-        )
-        return reconstruction_loss(inputs, targets, decoded) + kl_weight * divergence
-
-    return loss
+def model_output(targets: Any, outputs: Any) -> Any:
+    """Return the outputs (n,) as losses: for a model that gives an error of every jet."""
+    return outputs
 
 
 def trimmed(loss: Loss, keep: float) -> Loss:
-    """Return a loss that learns from the jets of a batch with the least of it.
+    """Return a loss in which only the jets of a batch with the smallest losses count.
 
     Parameters
     ----------
     loss
-        Of (inputs, targets, outputs) to the loss of every jet.
+        Function of (targets, outputs) to the loss of every jet.
     keep
         Share of the jets of a batch that count; the loss of the others is 0, and that of
         these is raised by 1 / `keep`, so the mean is the mean of those that count.
@@ -189,40 +189,41 @@ def trimmed(loss: Loss, keep: float) -> Loss:
     if keep >= 1:
         return loss
 
-    def of_the_best(inputs: Any, targets: Any, outputs: Any) -> Any:
+    def of_the_smallest(targets: Any, outputs: Any) -> Any:
         from keras import ops
 
-        losses = loss(inputs, targets, outputs)
+        losses = loss(targets, outputs)
         number = ops.cast(ops.shape(losses)[0], "float32")
         kept = ops.cast(ops.ceil(keep * number), "int32")
         worst = ops.take(ops.sort(ops.stop_gradient(losses)), kept - 1)
         counts = ops.cast(losses <= worst, "float32")
         return losses * counts * (number / ops.sum(counts))
 
-    return of_the_best
+    return of_the_smallest
 
 
 def fit(
-    network: Any,
+    model: Any,
     loss: Loss,
-    training: Jets,
-    validation: Jets,
+    training: Batches,
+    validation: Batches,
     *,
     optimizer: OptimizerSettings,
     epochs: int,
     seed: int,
-    merit: Callable[[Float32Array], float] | None = None,
+    merit: Merit | None = None,
+    change: Change | None = None,
 ) -> History:
-    """Train a network in place, leave it with its best weights, and return the losses.
+    """Train a model in place, leave it with the weights kept, and return the losses.
 
     Parameters
     ----------
-    network
-        Keras network, channels last.
+    model
+        keras.Model with named inputs.
     loss
-        Function of (inputs, targets, outputs) to the loss of every jet.
+        Function of (targets, outputs) to the loss of every jet.
     training, validation
-        Jets to train on, and jets to choose the epoch by.
+        Events to train on, and events to choose the epoch by.
     optimizer
         Settings of Adam, of its decay and of early stopping.
     epochs
@@ -230,8 +231,9 @@ def fit(
     seed
         Seed of the order of the batches and of changes to them.
     merit
-        Function of the (jet,) validation scores that is largest in the best epoch; without
-        it the validation loss decides.
+        Largest in the best epoch; without it the validation loss decides.
+    change
+        Change of every training batch; validation batches get it with numbers of zero.
 
     Raises
     ------
@@ -240,54 +242,175 @@ def fit(
 
     Source: settings of the public code of arXiv:2002.12376.
     """
-    for name, jets in (("train on", training), ("validate with", validation)):
-        if not len(jets):
+    for name, batches in (("train on", training), ("validate with", validation)):
+        if not len(batches):
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
-    step, evaluate = steps(network, loss, optimizer)
-    losses: list[float] = []
-    validation_losses: list[float] = []
-    merits: list[float] = []
-    seconds: list[float] = []
-    best, best_epoch, best_weights = np.inf, 0, network.get_weights()
-    in_order = np.arange(len(validation))
-    for epoch in range(epochs):
-        began = perf_counter()
-        order = seeds.generator(seed, "epoch", epoch).permutation(len(training))
-        rng = seeds.generator(seed, "change", epoch)
-        losses.append(_mean_loss(step, training, order, optimizer.batch, rng))
-        validation_losses.append(_mean_loss(evaluate, validation, in_order, optimizer.batch))
-        if not np.isfinite(losses[-1] + validation_losses[-1]):
-            msg = (
-                f"the loss is not finite in epoch {epoch + 1} "
-                f"({losses[-1]}, validation {validation_losses[-1]}): lower "
-                "train.optimizer.learning_rate"
+    keras = backend.keras()
+    learner = _learner(model, loss)
+    learner.compile(
+        optimizer=keras.optimizers.Adam(
+            keras.optimizers.schedules.InverseTimeDecay(
+                optimizer.learning_rate, 1, optimizer.decay
+            ),
+            beta_1=optimizer.beta1,
+            beta_2=optimizer.beta2,
+        ),
+        jit_compile=False,
+    )
+    names = [item.name for item in model.inputs]
+    watch = _watch(model, validation, optimizer, merit, names)
+    learner.fit(
+        _sequence(training, names, optimizer.batch, seed, change),
+        validation_data=_sequence(validation, names, optimizer.batch),
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[watch],
+    )
+    history: History = watch.history()
+    return history
+
+
+def _learner(model: Any, loss: Loss) -> Any:
+    keras = backend.keras()
+
+    class Learner(keras.Model):  # type: ignore[misc,name-defined]
+        """The model with the weighted mean of its loss."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+            return self.inner(given, training=training)
+
+        def compute_loss(
+            self,
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            training: bool = True,
+        ) -> Any:
+            return keras.ops.mean(sample_weight * loss(y, y_pred))
+
+    return Learner()
+
+
+def _sequence(
+    batches: Batches,
+    names: list[str],
+    size: int,
+    seed: int | None = None,
+    change: Change | None = None,
+) -> Any:
+    keras = backend.keras()
+
+    class Sequence(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
+        """Batches in a new order every epoch, or always in the same without a seed."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.epoch = -1
+            self.order = np.arange(len(batches))
+            self.rng = np.random.default_rng(0)
+
+        def __len__(self) -> int:
+            return -(-len(batches) // size)
+
+        def on_epoch_begin(self) -> None:
+            self.epoch += 1
+            if seed is not None:
+                self.order = seeds.generator(seed, "epoch", self.epoch).permutation(len(batches))
+                self.rng = seeds.generator(seed, "change", self.epoch)
+
+        def __getitem__(self, number: int) -> Any:
+            chosen = self.order[number * size : (number + 1) * size]
+            inputs = batches.inputs(chosen)
+            if seed is not None and change is not None:
+                inputs = change(inputs, self.rng)
+            return (
+                tuple(inputs[name] for name in names),
+                batches.targets[chosen],
+                batches.weights[chosen],
             )
-            raise TrainingError(msg)
-        if merit is not None:
-            merits.append(merit(_scores(network, validation, optimizer.batch)))
-        progress.note(epoch + 1, losses[-1], validation_losses[-1])
-        found = validation_losses[-1] if merit is None else -merits[-1]
-        seconds.append(perf_counter() - began)
-        if found < best:
-            best, best_epoch, best_weights = found, epoch, network.get_weights()
-        elif epoch - best_epoch >= optimizer.patience:
-            break
-    network.set_weights(best_weights)
-    return History(tuple(losses), tuple(validation_losses), tuple(merits), tuple(seconds))
+
+    return Sequence()
 
 
-def _mean_loss(
-    step: Any, jets: Jets, order: Int64Array, size: int, rng: np.random.Generator | None = None
-) -> float:
-    total = sum(float(step(*batch)) for batch in jets.batches(order, size, rng))
-    return total / float(jets.weights.sum(dtype=np.float64))
+def _watch(
+    model: Any,
+    validation: Batches,
+    optimizer: OptimizerSettings,
+    merit: Merit | None,
+    names: list[str],
+) -> Any:
+    keras = backend.keras()
+
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc,name-defined]
+        """Losses of every epoch, the best weights, and the end."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.losses: list[float] = []
+            self.validation_losses: list[float] = []
+            self.merits: list[float] = []
+            self.seconds: list[float] = []
+            self.best, self.best_epoch, self.best_weights = np.inf, 0, model.get_weights()
+            self.began = 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.began = perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            loss, validation_loss = float(logs["loss"]), float(logs["val_loss"])
+            if not np.isfinite(loss + validation_loss):
+                msg = (
+                    f"the loss is not finite in epoch {epoch + 1} ({loss}, validation "
+                    f"{validation_loss}): lower the optimizer's learning_rate"
+                )
+                raise TrainingError(msg)
+            self.losses.append(loss)
+            self.validation_losses.append(validation_loss)
+            current = validation_loss
+            if merit is not None:
+                outputs = outputs_of(model, validation, optimizer.batch)
+                self.merits.append(merit(validation.targets, outputs))
+                current = -self.merits[-1]
+            progress.report_epoch(epoch + 1, loss, validation_loss)
+            self.seconds.append(perf_counter() - self.began)
+            if optimizer.keep == "last":
+                return
+            if current < self.best:
+                self.best, self.best_epoch = current, epoch
+                self.best_weights = model.get_weights()
+            elif epoch - self.best_epoch >= optimizer.patience:
+                self.model.stop_training = True
+
+        def on_train_end(self, logs: Any = None) -> None:
+            if optimizer.keep == "best":
+                model.set_weights(self.best_weights)
+
+        def history(self) -> History:
+            return History(
+                tuple(self.losses),
+                tuple(self.validation_losses),
+                tuple(self.merits),
+                tuple(self.seconds),
+                last=optimizer.keep == "last",
+            )
+
+    return Watch()
 
 
-def _scores(network: Any, jets: Jets, size: int) -> Float32Array:
-    order = np.arange(len(jets))
-    parts = [
-        backend.array(outputs_of(network, inputs))[:, 0]
-        for inputs, _, _ in jets.batches(order, size)
-    ]
+def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
+    """Return the (event,) outputs of a model, `size` events at a time."""
+    names = [item.name for item in model.inputs]
+    places = np.arange(len(batches))
+    parts = []
+    for start in range(0, len(places), size):
+        inputs = batches.inputs(places[start : start + size])
+        parts.append(backend.array(model([inputs[name] for name in names], training=False)))
     return np.concatenate(parts)

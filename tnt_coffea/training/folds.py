@@ -18,7 +18,9 @@ from tnt_coffea.taggers.card import Card
 
 __all__ = [
     "OUTSIDE",
+    "WHOLE",
     "FoldPlan",
+    "IndependentPlan",
     "SplitPlan",
     "cross_validation_plans",
     "plans_of",
@@ -27,7 +29,9 @@ __all__ = [
 ]
 
 OUTSIDE = -1
-"""Inner fold of an event that has no part in a plan's trainings."""
+"""Inner fold of an event that has no part in a plan's training runs."""
+WHOLE = -1
+"""Place of a training run that leaves no inner fold out."""
 
 
 @dataclass(frozen=True)
@@ -89,28 +93,43 @@ class FoldPlan:
         """The outer folds that the trainings score."""
         return (self.scored,)
 
-    @property
-    def places(self) -> range:
-        """What tells the trainings of a round apart: the inner fold that each leaves out."""
-        return self.inner
+    def places(self, *, inner: bool) -> tuple[int, ...]:
+        """Return the inner fold that each training run of a round leaves out; `WHOLE` for none.
+
+        Parameters
+        ----------
+        inner
+            Whether there is one run for each inner fold, or a single one.
+        """
+        return tuple(self.inner) if inner else (WHOLE,)
 
     def trains(
-        self, event_id: npt.NDArray[np.uint64], place: int, iteration: int, *, whole: bool = False
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
     ) -> npt.NDArray[np.bool_]:
-        """Return (event,) whether a training reads the event.
+        """Return (event,) whether a training run reads the event.
 
         Parameters
         ----------
         event_id
             (event,) uint64.
-        place, iteration
-            The training.
+        place
+            Inner fold that the run leaves out, or `WHOLE`.
+        round_
+            How many training runs have to be done before it, one building on the other.
         whole
             It reads the inner fold left out as well, to choose its epoch.
         """
         inner = self.inner_of(event_id)
-        out: npt.NDArray[np.bool_] = (inner != OUTSIDE) & (whole | (inner != place))
+        out: npt.NDArray[np.bool_] = (inner != OUTSIDE) & (
+            whole | (place == WHOLE) | (inner != place)
+        )
         return out
+
+    def simulation(
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int
+    ) -> npt.NDArray[np.bool_]:
+        """Return (event,) whether a training run reads a simulated event, folded like data."""
+        return self.trains(event_id, place, round_)
 
     def left_out(
         self, event_id: npt.NDArray[np.uint64], place: int
@@ -119,15 +138,15 @@ class FoldPlan:
         out: npt.NDArray[np.bool_] = self.inner_of(event_id) == place
         return out
 
-    def labellers(self, place: int, iteration: int) -> tuple[tuple[int, int], ...]:
-        """Return the (inner fold, place of the tagger that labels it) of a training."""
-        return tuple((inner, inner) for inner in self.inner if inner != place)
+    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
+        """Return the (inner fold, place of the tagger that labels it) of a training run."""
+        return tuple((inner, inner) for inner in self.inner if place == WHOLE or inner != place)
 
     def may_label(self, card: Card, inner: int) -> bool:
         """Return whether the tagger of a card saw nothing of an inner fold."""
-        return bool(card.settings.get("left_out") == inner)
+        return card.place.get("left_out") == inner
 
-    def ancestors(self, iteration: int) -> tuple[int, ...]:
+    def ancestors(self, round_: int) -> tuple[int, ...]:
         """Return the outer folds that any tagger behind one of this round was trained on.
 
         A tagger that labels was trained on the other inner folds, so with one labeller or
@@ -135,14 +154,16 @@ class FoldPlan:
         """
         return self.training
 
-    def direct(self, left_out: int, iteration: int = 0) -> tuple[int, ...]:
-        """Return the outer folds that a training without inner fold a reads.
+    def direct(self, left_out: int, round_: int = 0) -> tuple[int, ...]:
+        """Return the outer folds that a training run without inner fold a reads.
 
         Raises
         ------
         TrainingError
             There is no such inner fold.
         """
+        if left_out == WHOLE:
+            return self.training
         if left_out not in self.inner:
             msg = f"inner fold {left_out} does not exist, there are {len(self.inner)}"
             raise TrainingError(msg)
@@ -155,8 +176,8 @@ class FoldPlan:
 class SplitPlan(FoldPlan):
     """A sample of its own for every round, as in the paper.
 
-    Fold 0 trains the autoencoders, fold i iteration i; folds from `scored` on are scored,
-    all by the same taggers.
+    Fold 0 trains the first taggers, fold i those that build on i others, one on the other;
+    folds from `scored` on are scored, all by the same taggers.
 
     Source: arXiv:2002.12376, section 4.1.
     """
@@ -166,10 +187,9 @@ class SplitPlan(FoldPlan):
         """The outer folds that the trainings score."""
         return tuple(range(self.scored, self.settings.outer))
 
-    @property
-    def places(self) -> range:
-        """One training a round."""
-        return range(1)
+    def places(self, *, inner: bool) -> tuple[int, ...]:
+        """Return one place: every round has a sample of its own."""
+        return (WHOLE,)
 
     @property
     def inner(self) -> range:
@@ -186,27 +206,72 @@ class SplitPlan(FoldPlan):
         return
 
     def trains(
-        self, event_id: npt.NDArray[np.uint64], place: int, iteration: int, *, whole: bool = False
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
     ) -> npt.NDArray[np.bool_]:
-        """Return (event,) whether a training reads the event: those of the round's own fold."""
-        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == iteration
+        """Return (event,) whether a training run reads the event: those of the round's fold."""
+        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == round_
         return out
 
-    def labellers(self, place: int, iteration: int) -> tuple[tuple[int, int], ...]:
-        """Return the one fold of the round, and the one tagger of the round before."""
-        return ((iteration, 0),)
+    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
+        """Return the one fold of the round, and the one tagger of a round before."""
+        return ((round_, WHOLE),)
 
     def may_label(self, card: Card, inner: int) -> bool:
         """Return whether the tagger of a card was trained on earlier folds alone."""
         return inner not in card.ancestors
 
-    def ancestors(self, iteration: int) -> tuple[int, ...]:
+    def ancestors(self, round_: int) -> tuple[int, ...]:
         """Return the folds of this round and of those before."""
-        return tuple(range(iteration + 1))
+        return tuple(range(round_ + 1))
 
-    def direct(self, left_out: int, iteration: int = 0) -> tuple[int, ...]:
+    def direct(self, left_out: int, round_: int = 0) -> tuple[int, ...]:
         """Return the fold of the round."""
-        return (iteration,)
+        return (round_,)
+
+
+@dataclass(frozen=True)
+class IndependentPlan(FoldPlan):
+    """A training run that reads no event of the data: its taggers score every fold.
+
+    Attributes
+    ----------
+    scores
+        The outer folds that the other plans of the search score.
+    """
+
+    scored: int = OUTSIDE
+    training: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()  # a field here, a property above
+
+    def __post_init__(self) -> None:
+        """Nothing is trained on, so nothing can be wrong with it."""
+
+    @property
+    def inner(self) -> range:
+        """No inner folds."""
+        return range(0)
+
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return `OUTSIDE` for every event."""
+        return np.full(len(event_id), OUTSIDE)
+
+    def places(self, *, inner: bool) -> tuple[int, ...]:
+        """Return one place: nothing is left out."""
+        return (WHOLE,)
+
+    def simulation(
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int
+    ) -> npt.NDArray[np.bool_]:
+        """Return (event,) True: no data set but the data has folds here."""
+        return np.ones(len(event_id), dtype=np.bool_)
+
+    def ancestors(self, round_: int) -> tuple[int, ...]:
+        """Return no fold."""
+        return ()
+
+    def direct(self, left_out: int, round_: int = 0) -> tuple[int, ...]:
+        """Return no fold."""
+        return ()
 
 
 def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, ...]:
@@ -217,7 +282,7 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
     settings, seed
         Folds and their root seed.
     rounds
-        Trainings one after the other, the autoencoders included.
+        Training runs that build on each other, the first ones included.
     """
     if settings.mode is FoldMode.SPLIT:
         return (split_plan(settings, seed, rounds),)

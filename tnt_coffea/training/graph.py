@@ -1,31 +1,32 @@
-"""ONNX graphs written node by node, so that the same numbers give the same bytes.
+"""ONNX graphs written node by node: trees, tables, slices, arithmetic.
 
-Converters name nodes after counters that go on through the life of a process;
-here a name is the node's place in the graph, and nothing else enters.
+For taggers that are no Keras model. A name is the node's place in the graph and nothing else
+enters, so the same numbers give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.errors import TrainingError
+from tnt_coffea.taggers.inputs import Input
 from tnt_coffea.training import backend
 
 if TYPE_CHECKING:
-    from tnt_coffea.training.trees import BoostedTrees
+    from tnt_coffea.training.trees import Tree
 
-__all__ = ["Graph", "add_layers"]
+__all__ = ["IR_VERSION", "OPSET", "Graph", "GraphOps"]
 
-# Old enough for every onnxruntime that the package allows, new enough for
-# ReduceSum with axes as an input.
-_OPSET = 17
+
+OPSET = 17
+"""Old enough for every ONNX Runtime that the package allows, new enough for ReduceSum with axes
+as an input."""
+IR_VERSION = 8
 _ML_OPSET = 3
 _ML = "ai.onnx.ml"
-_IR_VERSION = 8
 
 
 class Graph:
@@ -33,27 +34,13 @@ class Graph:
 
     Parameters
     ----------
-    shape
-        (channel, row, column) of one image; None without one.
-    features
-        Number of features; None without any.
-    constituents
-        (jet, particle, 3) of their input; None without one.
+    inputs
+        What the tagger is shown.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, int, int] | None,
-        features: int | None = None,
-        constituents: tuple[int, int, int] | None = None,
-    ) -> None:
-        self.inputs: dict[str, tuple[int, ...]] = {}
-        if shape is not None:
-            self.inputs["image"] = shape
-        if features is not None:
-            self.inputs["features"] = (features,)
-        if constituents is not None:
-            self.inputs["constituents"] = constituents
+    def __init__(self, *inputs: Input) -> None:
+        self.inputs = {each.name: each.shape for each in inputs}
+        self.ops = GraphOps(self)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -74,12 +61,20 @@ class Graph:
         self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
+    def slice(self, value: str, column: int) -> str:
+        """Return the name of one column (n, 1) of a value (n, column)."""
+        return self.add("Gather", value, self.constant(np.array([column])), axis=1)
+
+    def flat(self, value: str) -> str:
+        """Return the name of a value (n, 1) as (n,)."""
+        return self.add("Reshape", value, self.constant([-1]))
+
     @property
     def _has_trees(self) -> bool:
         return any(node.domain == _ML for node in self._nodes)
 
-    def add_trees(self, value: str, trees: BoostedTrees) -> str:
-        """Return the name of the log-odds (n, 1) of boosted trees, value being (n, feature)."""
+    def add_trees(self, value: str, trees: Sequence[Tree], base: float = 0.0) -> str:
+        """Return the name of the sum (n, 1) of trees and a base, value being (n, feature)."""
         nodes: dict[str, list[Any]] = {
             name: []
             for name in (
@@ -95,7 +90,7 @@ class Graph:
             )
         }
         targets: dict[str, list[Any]] = {name: [] for name in ["treeids", "nodeids", "weights"]}
-        for number, tree in enumerate(trees.trees):
+        for number, tree in enumerate(trees):
             n = len(tree.feature)
             leaf = tree.feature < 0
             nodes["treeids"] += [number] * n
@@ -114,26 +109,14 @@ class Graph:
             domain=_ML,
             n_targets=1,
             post_transform="NONE",
-            base_values=[trees.base],
+            base_values=[base],
             target_ids=[0] * len(targets["treeids"]),
             **{f"nodes_{name}": values for name, values in nodes.items()},
             **{f"target_{name}": values for name, values in targets.items()},
         )
 
     def model(self, score: str) -> Any:
-        """Return the checked model whose output is the value of that name.
-
-        Parameters
-        ----------
-        score
-            Name of a value of shape (n,).
-
-        Returns
-        -------
-        onnx.ModelProto
-            Inputs `image` (n, channel, row, column), `features` (n, feature) and
-            `constituents` (n, jet, particle, 3) float32, output `score` (n,) float32.
-        """
+        """Return the checked onnx.ModelProto whose output is the value (n,) of that name."""
         onnx = backend.onnx()
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT
         output = helper.make_node("Identity", [score], ["score"], name="score")
@@ -150,9 +133,9 @@ class Graph:
         model = helper.make_model(
             graph,
             producer_name="tnt_coffea",
-            ir_version=_IR_VERSION,
+            ir_version=IR_VERSION,
             opset_imports=[
-                helper.make_opsetid("", _OPSET),
+                helper.make_opsetid("", OPSET),
                 *([helper.make_opsetid(_ML, _ML_OPSET)] if self._has_trees else []),
             ],
         )
@@ -160,112 +143,52 @@ class Graph:
         return model
 
 
-def add_layers(graph: Graph, network: Any, value: str) -> str:
-    """Return the name of the output of a Keras network appended to a graph.
+class GraphOps:
+    """Arithmetic on names of values in a graph, by the names of numpy's functions."""
 
-    Parameters
-    ----------
-    graph
-        Graph to append to.
-    network
-        keras.Sequential, channels last.
-    value
-        Name of its input, (n, channel, row, column): the graph is channels first.
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
 
-    Raises
-    ------
-    TrainingError
-        The network has a layer that is not known here.
-    """
-    for layer in network.layers:
-        kind = type(layer).__name__
-        if kind not in _LAYERS:
-            msg = f"cannot export a Keras layer {kind}; known are {', '.join(sorted(_LAYERS))}"
-            raise TrainingError(msg)
-        value = _LAYERS[kind](graph, layer, value)
-    return value
+    def add(self, left: Any, right: Any) -> str:
+        """Return left + right."""
+        return self._of("Add", left, right)
 
+    def subtract(self, left: Any, right: Any) -> str:
+        """Return left - right."""
+        return self._of("Sub", left, right)
 
-def _rescaling(graph: Graph, layer: Any, value: str) -> str:
-    # Numbers for all, or one for each of the last axis.
-    scaled = graph.add("Mul", value, graph.constant(np.asarray(layer.scale, np.float32)))
-    if not np.any(layer.offset):
-        return scaled
-    return graph.add("Add", scaled, graph.constant(np.asarray(layer.offset, np.float32)))
+    def multiply(self, left: Any, right: Any) -> str:
+        """Return left x right."""
+        return self._of("Mul", left, right)
 
+    def divide(self, left: Any, right: Any) -> str:
+        """Return left / right."""
+        return self._of("Div", left, right)
 
-def _convolution(graph: Graph, layer: Any, value: str) -> str:
-    kernel, bias = layer.get_weights()
-    padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
-    # Keras stores (row, column, in, out), ONNX (out, in, row, column).
-    weights = graph.constant(kernel.transpose(3, 2, 0, 1))
-    out = graph.add("Conv", value, weights, graph.constant(bias), auto_pad=padding)
-    return _activation(graph, layer, out)
+    def negative(self, value: Any) -> str:
+        """Return - value."""
+        return self._of("Neg", value)
 
+    def log(self, value: Any) -> str:
+        """Return the natural logarithm."""
+        return self._of("Log", value)
 
-def _dense(graph: Graph, layer: Any, value: str) -> str:
-    kernel, bias = layer.get_weights()
-    out = graph.add("Gemm", value, graph.constant(kernel), graph.constant(bias))
-    return _activation(graph, layer, out)
+    def log10(self, value: Any) -> str:
+        """Return the logarithm to base 10."""
+        return self.multiply(self.log(value), np.float32(1 / np.log(10)))
 
+    def sqrt(self, value: Any) -> str:
+        """Return the square root."""
+        return self._of("Sqrt", value)
 
-def _activation(graph: Graph, layer: Any, value: str) -> str:
-    operator = {"relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "linear": None}[
-        layer.activation.__name__
-    ]
-    return graph.add(operator, value) if operator else value
+    def exp(self, value: Any) -> str:
+        """Return the exponential."""
+        return self._of("Exp", value)
 
+    def abs(self, value: Any) -> str:
+        """Return the absolute value."""
+        return self._of("Abs", value)
 
-def _leaky(graph: Graph, layer: Any, value: str) -> str:
-    return graph.add("LeakyRelu", value, alpha=float(layer.negative_slope))
-
-
-def _nothing(graph: Graph, layer: Any, value: str) -> str:
-    # Dropout is there in training only.
-    return value
-
-
-def _pooling(graph: Graph, layer: Any, value: str) -> str:
-    size = list(layer.pool_size)
-    return graph.add("MaxPool", value, kernel_shape=size, strides=size)
-
-
-def _upsampling(graph: Graph, layer: Any, value: str) -> str:
-    factors = graph.constant([1.0, 1.0, *map(float, layer.size)])
-    return graph.add(
-        "Resize",
-        value,
-        "",
-        factors,
-        mode="nearest",
-        nearest_mode="floor",
-        coordinate_transformation_mode="asymmetric",
-    )
-
-
-def _flatten(graph: Graph, layer: Any, value: str) -> str:
-    # Dense weights were trained on channels-last pixels.
-    return graph.add("Flatten", graph.add("Transpose", value, perm=[0, 2, 3, 1]))
-
-
-def _reshape(graph: Graph, layer: Any, value: str) -> str:
-    shape = graph.constant([-1, *layer.target_shape])
-    return graph.add("Transpose", graph.add("Reshape", value, shape), perm=[0, 3, 1, 2])
-
-
-def _softmax(graph: Graph, layer: Any, value: str) -> str:
-    return graph.add("Softmax", value, axis=-1)
-
-
-_LAYERS: dict[str, Callable[[Graph, Any, str], str]] = {
-    "Conv2D": _convolution,
-    "Dense": _dense,
-    "Dropout": _nothing,
-    "Flatten": _flatten,
-    "LeakyReLU": _leaky,
-    "MaxPooling2D": _pooling,
-    "Rescaling": _rescaling,
-    "Reshape": _reshape,
-    "Softmax": _softmax,
-    "UpSampling2D": _upsampling,
-}
+    def _of(self, operator: str, *values: Any) -> str:
+        named = (v if isinstance(v, str) else self.graph.constant(v) for v in values)
+        return self.graph.add(operator, *named)

@@ -1,22 +1,47 @@
-"""Signal-rich and background-rich jets from the score of the other jet.
+"""Weak labels of jets from the scores of other taggers, each event's from one that never saw it.
 
-Source: arXiv:2002.12376, section 2, and its public code for the fractions.
+Source: arXiv:2002.12376, section 2, and its public code for the shares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
-from tnt_coffea.errors import TrainingError
+from tnt_coffea.errors import LeakError, TrainingError
 from tnt_coffea.events.identity import hashed
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.tagger import Tagger
+from tnt_coffea.training.folds import FoldPlan
 
-__all__ = ["Labels", "rich_labels", "score_order"]
+__all__ = [
+    "JETS",
+    "OTHER_JET",
+    "Jet",
+    "Labeller",
+    "Labels",
+    "Ranking",
+    "Scope",
+    "labeller_scores",
+    "rankings",
+    "rich_labels",
+    "score_order",
+]
+
+Scope = Literal["heavy", "light", "event"]
+Jet = Literal["heavy", "light"]
+JETS: tuple[Jet, Jet] = ("heavy", "light")
+OTHER_JET: Mapping[str, Jet] = {"heavy": "light", "light": "heavy"}
+_SCORING_BATCH = 1024
 
 BoolArray = npt.NDArray[np.bool_]
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -98,15 +123,14 @@ def rich_labels(
     if signal_rich + background_rich > 1:
         msg = (
             f"the signal-rich share {signal_rich} and the background-rich share "
-            f"{background_rich} overlap: lower one of them in train.tnt"
+            f"{background_rich} overlap: lower one of them"
         )
         raise TrainingError(msg)
     n = len(order)
     tagged = _mask(order[n - round(signal_rich * n) :], n)
     top = tagged
     if window is not None:
-        mass = np.asarray(m_jj, dtype=np.float64)
-        top = tagged & (mass >= window.low) & (mass < window.high)
+        top = tagged & window.contains(m_jj)
     return Labels(top, _mask(order[: round(background_rich * n)], n), tagged)
 
 
@@ -114,3 +138,145 @@ def _mask(positions: npt.NDArray[np.int64], n: int) -> BoolArray:
     mask = np.zeros(n, dtype=np.bool_)
     mask[positions] = True
     return mask
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """The tagger that labels the events of one inner fold, which had no part in it.
+
+    Attributes
+    ----------
+    method
+        Name of the method that trained it.
+    scope
+        What it scores.
+    inner
+        Inner fold that it labels.
+    path, sha256
+        Its file, and what the file has to contain.
+    """
+
+    method: str
+    scope: Scope
+    inner: int
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order of the events that one labeller labels.
+
+    Attributes
+    ----------
+    rows
+        (labelled event,) row numbers in the sample.
+    order
+        (labelled event,) positions within `rows` from the lowest to the highest score.
+    """
+
+    rows: Int64Array
+    order: Int64Array
+
+    @property
+    def quantile(self) -> npt.NDArray[np.float64]:
+        """(labelled event,) share of these events below, (k + 1/2) / n."""
+        out = np.empty(len(self.order))
+        out[self.order] = (np.arange(len(self.order)) + 0.5) / max(len(self.order), 1)
+        return out
+
+
+def rankings(
+    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
+) -> list[Ranking]:
+    """Return the events of a training in the order of their labellers' scores.
+
+    They are ranked within the inner fold: raw scores of two taggers do not compare.
+
+    Parameters
+    ----------
+    sample
+        Events to train on.
+    inner
+        (event,) their inner folds.
+    labellers
+        One for every inner fold.
+    plan
+        Folds of the training.
+
+    Raises
+    ------
+    LeakError
+        A labeller was trained on events that it would label, or descends from the scored fold.
+    TaggerError
+        A labeller's file has changed.
+    TrainingError
+        There is not exactly one labeller for every inner fold trained on.
+    """
+    found = []
+    for labeller, tagger, rows in _places(sample, inner, labellers, plan):
+        scores = _scores(tagger, sample, rows)
+        order = score_order(scores, sample.event_id[rows], labeller.sha256)
+        found.append(Ranking(rows, order))
+    return found
+
+
+def labeller_scores(
+    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
+) -> npt.NDArray[np.float32]:
+    """Return (event,) the raw scores of the labellers, each of its own inner fold.
+
+    Parameters, errors as for `rankings`. Scores of two inner folds come from two taggers.
+    """
+    out = np.empty(len(sample), np.float32)
+    for _, tagger, rows in _places(sample, inner, labellers, plan):
+        out[rows] = _scores(tagger, sample, rows)
+    return out
+
+
+def _places(
+    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
+) -> list[tuple[Labeller, Tagger, Int64Array]]:
+    wanted = [int(fold) for fold in np.unique(inner)]
+    given = sorted(item.inner for item in labellers)
+    if len(set(given)) != len(given) or not set(wanted) <= set(given):
+        msg = f"labellers for inner folds {given}, expected one for each of {wanted}"
+        raise TrainingError(msg)
+    return [
+        (item, _checked(item, plan), np.flatnonzero(inner == item.inner))
+        for item in labellers
+        if item.inner in wanted
+    ]
+
+
+def _scores(tagger: Tagger, sample: Sample, rows: Int64Array) -> npt.NDArray[np.float32]:
+    reading = readers(tagger.card.inputs, sample)
+    parts = [np.zeros(0, np.float32)]
+    for start in range(0, len(rows), _SCORING_BATCH):
+        chosen = rows[start : start + _SCORING_BATCH]
+        parts.append(tagger.score({name: read(chosen) for name, read in reading.items()}))
+    return np.concatenate(parts)
+
+
+def _checked(labeller: Labeller, plan: FoldPlan) -> Tagger:
+    tagger = Tagger.from_file(labeller.path, sha256=labeller.sha256)
+    card = tagger.card
+    if card.scope != labeller.scope:
+        msg = f"{labeller.path}: a tagger of scope {card.scope}, expected {labeller.scope}"
+        raise LeakError(msg)
+    if not card.ancestors:  # trained on no searched event
+        return tagger
+    place = (card.folds, card.fold_seed, card.place.get("scored"))
+    if place != (plan.settings, plan.seed, plan.scored) or plan.scored in card.ancestors:
+        msg = (
+            f"{labeller.path}: a tagger with ancestors in folds {list(card.ancestors)} cannot "
+            f"label for a tagger that scores fold {plan.scored}"
+        )
+        raise LeakError(msg)
+    if not plan.may_label(card, labeller.inner):
+        msg = (
+            f"{labeller.path}: trained without inner fold {card.place.get('left_out')}, so it was "
+            f"trained on inner fold {labeller.inner}, which it must not label"
+        )
+        raise LeakError(msg)
+    return tagger

@@ -1,131 +1,75 @@
-"""Networks: the paper authors' two for images of any size, and those for features.
+"""Networks as Keras models from a tagger's own inputs to its score.
 
-Keras is channels-last, `(row, column, channel)`; the exported graphs are not.
+A classifier gives the probability (n,) of the positive class, an autoencoder the error (n,) of
+every jet. What comes before and after the layers (the order of an image's axes, features,
+standardisation, the error itself) is part of the model, so the model that is trained is the
+tagger. Inside, images are (row, column, channel), as Keras has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.taggers.inputs import Constituents, Images, Input
 from tnt_coffea.training import backend
+from tnt_coffea.training.features import FeatureSet, Standardisation
 
 __all__ = [
-    "TwoBranches",
-    "Variational",
     "convolutional_autoencoder",
+    "convolutional_classifier",
     "dense_autoencoder",
     "dense_classifier",
-    "jet_classifier",
-    "two_branch_classifier",
+    "harmonic_mean",
+    "input_tensor",
+    "particle_flow_classifier",
     "variational_autoencoder",
 ]
 
 # Two convolutions without padding and two poolings leave one pixel of ten.
 _SMALLEST = 10
+_LEAST_SHARE = 1e-4
+"""Share of a jet's pT below which constituents are alike."""
+_SCALE, _OFFSET = (0.5, 5.0, 5.0), (2.0, 0.0, 0.0)
+"""Of log s, eta and phi, which bring them to the order of one; without them learning is slow."""
+_PARTICLE = (64, 64, 32)
+_HEAD = (64, 64)
 
 
-def jet_classifier(*, pixels: int, channels: int, pixel_scale: float, seed: int) -> Any:
-    """Return the classifier of one jet's image: 7,637 parameters at 40 pixels, one channel.
+def input_tensor(each: Input) -> Any:
+    """Return the keras.Input of a tagger's input, with its name and shape."""
+    return backend.keras().Input(each.shape, name=each.name)
+
+
+def convolutional_classifier(
+    images: Images,
+    *,
+    pixel_scale: float,
+    seed: int,
+    features: FeatureSet | None = None,
+    standardisation: Standardisation | None = None,
+) -> Any:
+    """Return the classifier of images: 7,637 parameters at 40 pixels, one jet and channel.
 
     Parameters
     ----------
-    pixels
-        Pixels along each side.
-    channels
-        Channels of the image.
+    images
+        The images.
     pixel_scale
         Factor on the pixels, which sum to one, inside the network.
     seed
         Seed of the initial weights.
+    features, standardisation
+        Features beside the image, seen through 16 nodes more.
 
     Returns
     -------
-    keras.Sequential
-        (n, row, column, channel) float32 to (n, 1) probability of signal-rich.
+    keras.Model
+        From `image`, and `features` where there are any.
 
     Source: arXiv:2002.12376, section 3.2, and the authors' public code for the layers.
-    """
-    keras = backend.keras()
-    initial = backend.initialisers(seed)
-    return keras.Sequential(
-        [
-            *_image_layers(keras, initial, pixels, channels, pixel_scale),
-            keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial()),
-        ]
-    )
-
-
-def dense_classifier(*, features: int, layers: Sequence[int], dropout: float, seed: int) -> Any:
-    """Return a classifier of standardised features.
-
-    Parameters
-    ----------
-    features
-        Number of features.
-    layers
-        Nodes of the hidden layers: leaky ReLU (0.1) in the first, ELU in the others.
-    dropout
-        Share dropped between every two hidden layers.
-    seed
-        Seed of the initial weights and of the dropout.
-
-    Returns
-    -------
-    keras.Sequential
-        (n, feature) float32 to (n, 1) probability of signal-rich.
-
-    Source: arXiv:2101.08320, section 4.1.1 (four layers of 128, dropout 0.1).
-    """
-    keras = backend.keras()
-    initial = backend.initialisers(seed)
-    stack = [keras.Input((features,))]
-    for i, nodes in enumerate(layers):
-        if i and dropout:
-            chance = seeds.integer(seed, "dropout", i)
-            stack.append(keras.layers.Dropout(dropout, seed=chance))
-        activation = "elu" if i else "linear"
-        stack.append(keras.layers.Dense(nodes, activation=activation, kernel_initializer=initial()))
-        if not i:
-            stack.append(keras.layers.LeakyReLU(negative_slope=0.1))
-    stack.append(keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial()))
-    return keras.Sequential(stack)
-
-
-@dataclass(frozen=True)
-class TwoBranches:
-    """A classifier of image and features.
-
-    Attributes
-    ----------
-    network
-        keras.Model from [image, features] to (n, 1).
-    image, features, head
-        Its parts, keras.Sequential; the head takes image and features side by side.
-    """
-
-    network: Any
-    image: Any
-    features: Any
-    head: Any
-
-
-def two_branch_classifier(
-    *, pixels: int, channels: int, pixel_scale: float, features: int, seed: int
-) -> TwoBranches:
-    """Return a classifier of image and standardised features: the paper's, and 16 nodes more.
-
-    Parameters
-    ----------
-    pixels, channels, pixel_scale
-        As in `jet_classifier`.
-    features
-        Number of features.
-    seed
-        Seed of the initial weights.
     """
     keras = backend.keras()
     initial = backend.initialisers(seed)
@@ -133,21 +77,101 @@ def two_branch_classifier(
     def dense(units: int, activation: str = "relu") -> Any:
         return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
 
-    image = keras.Sequential(_image_layers(keras, initial, pixels, channels, pixel_scale))
-    beside = keras.Sequential([keras.Input((features,)), dense(16)])
-    head = keras.Sequential([keras.Input((32,)), dense(16), dense(1, "sigmoid")])
-    inputs = [keras.Input((pixels, pixels, channels)), keras.Input((features,))]
-    joined = keras.layers.Concatenate()([image(inputs[0]), beside(inputs[1])])
-    return TwoBranches(keras.Model(inputs, head(joined)), image, beside, head)
+    channels, pixels, _ = images.shape
+    image = input_tensor(images)
+    layers = _image_layers(keras, initial, pixels, channels, pixel_scale)
+    seen = keras.Sequential(layers)(_channels_last(keras, image))
+    if features is None or standardisation is None:
+        return keras.Model([image], _flat(keras, dense(1, "sigmoid")(seen)))
+    columns = input_tensor(features.input)
+    beside = dense(16)(standardisation.layer(features.layer(columns)))
+    head = dense(16)(keras.layers.Concatenate()([seen, beside]))
+    return keras.Model([image, columns], _flat(keras, dense(1, "sigmoid")(head)))
 
 
-def convolutional_autoencoder(*, pixels: int, latent: int, pixel_scale: float, seed: int) -> Any:
-    """Return the autoencoder: 19,839 parameters at 40 pixels and a latent space of 6.
+def dense_classifier(
+    features: FeatureSet,
+    standardisation: Standardisation,
+    *,
+    layers: Sequence[int],
+    dropout: float,
+    seed: int,
+) -> Any:
+    """Return a classifier of standardised features.
 
     Parameters
     ----------
-    pixels
-        Pixels along each side, a multiple of 4.
+    features, standardisation
+        What it sees.
+    layers
+        Nodes of the hidden layers: leaky ReLU (0.1) in the first, ELU in the others.
+    dropout
+        Share dropped between every two hidden layers.
+    seed
+        Seed of the initial weights and of the dropout.
+
+    Source: arXiv:2101.08320, section 4.1.1 (four layers of 128, dropout 0.1).
+    """
+    keras = backend.keras()
+    initial = backend.initialisers(seed)
+    columns = input_tensor(features.input)
+    value = standardisation.layer(features.layer(columns))
+    for i, nodes in enumerate(layers):
+        if i and dropout:
+            chance = seeds.integer(seed, "dropout", i)
+            value = keras.layers.Dropout(dropout, seed=chance)(value)
+        activation = "elu" if i else "linear"
+        layer = keras.layers.Dense(nodes, activation=activation, kernel_initializer=initial())
+        value = layer(value)
+        if not i:
+            value = keras.layers.LeakyReLU(negative_slope=0.1)(value)
+    last = keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial())
+    return keras.Model([columns], _flat(keras, last(value)))
+
+
+def particle_flow_classifier(constituents: Constituents, *, seed: int) -> Any:
+    """Return a classifier of constituents, f(sum_i s_i phi(log s_i, eta_i, phi_i)).
+
+    One network phi serves all constituents of all jets; f sees the sums of all jets.
+
+    Parameters
+    ----------
+    constituents
+        What it sees; one with a share of zero is not there.
+    seed
+        Seed of the initial weights.
+
+    Source: arXiv:1810.05165; the weights are those of its energy flow network.
+    """
+    keras = backend.keras()
+    initial = backend.initialisers(seed)
+
+    def dense(units: int, activation: str = "relu") -> Any:
+        return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
+
+    shown = input_tensor(constituents)
+    share, place = shown[..., :1], shown[..., 1:]
+    # Only the weight, which is zero, tells a constituent that is not there from a soft one.
+    log_share = keras.ops.log(keras.ops.maximum(share, _LEAST_SHARE))
+    value = keras.layers.Rescaling(_SCALE, _OFFSET)(
+        keras.ops.concatenate([log_share, place], axis=-1)
+    )
+    for units in _PARTICLE:
+        value = dense(units)(value)
+    summed = keras.ops.sum(share * value, axis=2)
+    value = keras.ops.reshape(summed, (-1, constituents.shape[0] * _PARTICLE[-1]))
+    for units in _HEAD:
+        value = dense(units)(value)
+    return keras.Model([shown], _flat(keras, dense(1, "sigmoid")(value)))
+
+
+def convolutional_autoencoder(images: Images, *, latent: int, pixel_scale: float, seed: int) -> Any:
+    """Return the paper's autoencoder: 19,839 parameters at 40 pixels, latent space of 6.
+
+    Parameters
+    ----------
+    images
+        Images of one channel, with a multiple of 4 pixels along each side.
     latent
         Size of the latent space.
     pixel_scale
@@ -157,53 +181,48 @@ def convolutional_autoencoder(*, pixels: int, latent: int, pixel_scale: float, s
 
     Returns
     -------
-    keras.Sequential
-        (n, row, column, 1) float32 to (n, row x column), summing to one.
+    keras.Model
+        From `image` to the squared error (n,), summed over pixels.
 
     Source: arXiv:2002.12376, section 3.1, and the authors' public code for the layers.
     """
     keras = backend.keras()
     initial = backend.initialisers(seed)
-    return keras.Sequential(
+    pixels = _one_channel(images)
+    network = keras.Sequential(
         [
             *_encoder(keras, initial, pixels, pixel_scale),
             keras.layers.Dense(latent, activation="relu", kernel_initializer=initial()),
             *_decoder(keras, initial, pixels),
         ]
     )
+    image = input_tensor(images)
+    return keras.Model([image], _squared_error(keras, image, network(_channels_last(keras, image))))
 
 
-def dense_autoencoder(*, pixels: int, latent: int, pixel_scale: float, seed: int) -> Any:
+def dense_autoencoder(images: Images, *, latent: int, pixel_scale: float, seed: int) -> Any:
     """Return the autoencoder with a dense encoder and a linear decoder.
 
     Parameters
     ----------
-    pixels
-        Pixels along each side.
-    latent
-        Size of the latent space.
+    images, latent, seed
+        As in `convolutional_autoencoder`, with any number of pixels.
     pixel_scale
         Factor on the pixels, which sum to one, before the first layer, undone after the last.
-    seed
-        Seed of the initial weights.
-
-    Returns
-    -------
-    keras.Sequential
-        (n, row, column, 1) float32 to (n, row x column).
 
     Notes
     -----
-    What it describes lies in a plane, as with principal components, but where in that plane
-    a jet lies may depend on it in any way: so rare jets may be left out of it, `trimmed`.
+    Its reconstructions lie in a plane, as with principal components, but where in that plane
+    may depend on the jet in any way: so rare jets may be left out of it, `fitting.trimmed`.
     """
     keras = backend.keras()
     initial = backend.initialisers(seed)
+    pixels = _one_channel(images)
 
     def dense(units: int, activation: str = "linear") -> Any:
         return keras.layers.Dense(units, activation=activation, kernel_initializer=initial())
 
-    return keras.Sequential(
+    network = keras.Sequential(
         [
             keras.Input((pixels, pixels, 1)),
             keras.layers.Flatten(),
@@ -214,51 +233,104 @@ def dense_autoencoder(*, pixels: int, latent: int, pixel_scale: float, seed: int
             keras.layers.Rescaling(1 / pixel_scale),
         ]
     )
-
-
-@dataclass(frozen=True)
-class Variational:
-    """A variational autoencoder.
-
-    Attributes
-    ----------
-    network
-        keras.Model from [image, noise (n, latent)] to [decoded image (n, pixel), mean
-        (n, latent), logarithm of the variance (n, latent)]. The noise comes from outside, so
-        the random numbers are those of the caller.
-    encoder, mean, decoder
-        The way of an image without noise, keras.Sequential each.
-    """
-
-    network: Any
-    encoder: Any
-    mean: Any
-    decoder: Any
+    image = input_tensor(images)
+    return keras.Model([image], _squared_error(keras, image, network(_channels_last(keras, image))))
 
 
 def variational_autoencoder(
-    *, pixels: int, latent: int, pixel_scale: float, seed: int
-) -> Variational:
-    """Return the autoencoder with a Gaussian latent space; parameters as in the plain one.
+    images: Images, *, latent: int, pixel_scale: float, kl_weight: float, seed: int
+) -> tuple[Any, Any]:
+    """Return the autoencoder with a Gaussian latent space, and the model of its loss.
 
-    Source: arXiv:1312.6114; suggested for Tag N' Train in arXiv:2002.12376, section 5.
+    Parameters
+    ----------
+    images, latent, pixel_scale, seed
+        As in `convolutional_autoencoder`.
+    kl_weight
+        Weight of the Kullback-Leibler divergence from a unit Gaussian (beta of a beta-VAE).
+
+    Returns
+    -------
+    score : keras.Model
+        From `image` to the squared error (n,) without noise.
+    loss : keras.Model
+        From `image` to squared error plus weighted divergence (n,), with noise in training; its
+        weights are those of `score`.
+
+    Source: arXiv:1312.6114, equation 10 and appendix B; suggested for Tag N' Train in
+    arXiv:2002.12376, section 5.
     """
     keras = backend.keras()
-    initial = backend.initialisers(seed)
+    ops, initial = keras.ops, backend.initialisers(seed)
+    pixels = _one_channel(images)
 
-    def linear() -> Any:
-        dense = keras.layers.Dense(latent, kernel_initializer=initial())
-        return keras.Sequential([keras.Input((16,)), dense])
+    class Noise(keras.layers.Layer):  # type: ignore[misc,name-defined]
+        """Draws from a Gaussian of given mean and logarithm of the variance, in training."""
 
-    encoder = keras.Sequential(_encoder(keras, initial, pixels, pixel_scale))
-    mean, log_variance = linear(), linear()
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = keras.random.SeedGenerator(seeds.integer(seed, "noise"))
+
+        def call(self, mean: Any, log_variance: Any, training: bool = False) -> Any:
+            if not training:
+                return mean
+            noise = keras.random.normal(ops.shape(mean), seed=self.numbers)
+            return mean + ops.exp(0.5 * log_variance) * noise
+
+    image = input_tensor(images)
+    encoded = keras.Sequential(_encoder(keras, initial, pixels, pixel_scale))(
+        _channels_last(keras, image)
+    )
+    mean, log_variance = (
+        keras.layers.Dense(latent, kernel_initializer=initial())(encoded) for _ in range(2)
+    )
     decoder = keras.Sequential([keras.Input((latent,)), *_decoder(keras, initial, pixels)])
-    image, noise = keras.Input((pixels, pixels, 1)), keras.Input((latent,))
-    encoded = encoder(image)
-    centre, width = mean(encoded), log_variance(encoded)
-    drawn = centre + keras.ops.exp(0.5 * width) * noise
-    network = keras.Model([image, noise], [decoder(drawn), centre, width])
-    return Variational(network, encoder, mean, decoder)
+    drawn = Noise()(mean, log_variance)
+    divergence = 0.5 * ops.sum(
+        ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=1
+    )
+    loss = _squared_error(keras, image, decoder(drawn)) + kl_weight * divergence
+    score = _squared_error(keras, image, decoder(mean))
+    return keras.Model([image], score), keras.Model([image], loss)
+
+
+def harmonic_mean(models: Sequence[Any], images: Images) -> Any:
+    """Return the model whose score is the harmonic mean of the errors of several models.
+
+    It is small where one error is: a jet that any of the models describes is ordinary.
+    """
+    if len(models) == 1:
+        return models[0]
+    keras = backend.keras()
+    image = input_tensor(images)
+    inverse = keras.ops.stack([1.0 / model([image]) for model in models], axis=0)
+    return keras.Model([image], 1.0 / keras.ops.mean(inverse, axis=0))
+
+
+def _channels_last(keras: Any, image: Any) -> Any:
+    return keras.ops.transpose(image, (0, 2, 3, 1))
+
+
+def _flat(keras: Any, value: Any) -> Any:
+    return keras.ops.reshape(value, (-1,))
+
+
+def _squared_error(keras: Any, image: Any, reconstruction: Any) -> Any:
+    # The sum over pixels, not the mean: of pixels that sum to one the mean is so small that
+    # its gradients would be lost in Adam's epsilon.
+    flat = keras.ops.reshape(image, (-1, reconstruction.shape[-1]))
+    return keras.ops.sum(keras.ops.square(flat - reconstruction), axis=1)
+
+
+def _one_channel(images: Images) -> int:
+    channels, pixels, _ = images.shape
+    if channels != 1:
+        msg = (
+            f"this autoencoder takes images of one channel, these have {channels}; use "
+            "network: linear, or skim.images.channels: [pt]"
+        )
+        raise ConfigError(msg)
+    return pixels
 
 
 def _image_layers(

@@ -1,7 +1,7 @@
-"""How trainings stand while they run, told through small files beside the taggers.
+"""Progress of training runs, reported through small files beside the taggers.
 
 A task may run in this process, in one of a pool or on another machine; the folder that its
-tagger goes to is what all of them share with whoever looks on.
+tagger goes to is what all of them share with the display.
 """
 
 from __future__ import annotations
@@ -15,25 +15,32 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Listener", "Standing", "heard", "note", "running", "told"]
+__all__ = [
+    "Listener",
+    "TrainingStatus",
+    "listening",
+    "read_statuses",
+    "report_epoch",
+    "status_file",
+]
 
 Listener = Callable[[int, float, float], None]
-"""What is called with the epochs done and the losses of the last one."""
+"""Function of the epochs done and the losses of the last one."""
 
 _SECONDS = 0.5
-"""Least time between two notes of a training: trees have hundreds of rounds a second."""
+"""Least time between two reports of a training run: trees have hundreds of rounds a second."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How one training stands.
+class TrainingStatus:
+    """Progress of one training run.
 
     Attributes
     ----------
     name
-        The training in words.
+        The training run in words.
     epoch, epochs
         Epochs done (of this candidate or network), and the most there will be.
     loss, validation_loss
@@ -47,8 +54,8 @@ class Standing:
     validation_loss: float
 
 
-def note(epoch: int, loss: float, validation_loss: float) -> None:
-    """Tell whoever looks on that an epoch is done; nobody may.
+def report_epoch(epoch: int, loss: float, validation_loss: float) -> None:
+    """Report a finished epoch to the listener, if there is one.
 
     Parameters
     ----------
@@ -63,8 +70,8 @@ def note(epoch: int, loss: float, validation_loss: float) -> None:
 
 
 @contextmanager
-def heard(listener: Listener) -> Iterator[None]:
-    """Let a listener hear of every epoch that is done in the block."""
+def listening(listener: Listener) -> Iterator[None]:
+    """Report every epoch that is finished in the block to a listener."""
     token = _listener.set(listener)
     try:
         yield
@@ -73,15 +80,15 @@ def heard(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def told(path: Path, name: str, epochs: int) -> Iterator[None]:
-    """Write what is noted in the block to a file, which goes when the block is left.
+def status_file(path: Path, name: str, epochs: int) -> Iterator[None]:
+    """Write the progress reported in the block to a file, which goes when the block is left.
 
     Parameters
     ----------
     path
         The file.
     name, epochs
-        The training in words, and its most epochs.
+        The training run in words, and its most epochs.
     """
     last = -_SECONDS
 
@@ -90,25 +97,25 @@ def told(path: Path, name: str, epochs: int) -> Iterator[None]:
         if time.monotonic() - last < _SECONDS:
             return
         last = time.monotonic()
-        standing = Standing(name, epoch, epochs, loss, validation_loss)
+        status = TrainingStatus(name, epoch, epochs, loss, validation_loss)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        with suppress(OSError):  # a disk that is full stops the tagger, not its news
+        with suppress(OSError):  # a full disk stops the tagger, not its status
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(asdict(standing)))
+            partial.write_text(json.dumps(asdict(status)))
             partial.replace(path)
 
     try:
-        with heard(listener):
+        with listening(listener):
             yield
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
-def running(paths: Iterable[Path]) -> list[Standing]:
-    """Return what stands in those of the files that are there."""
+def read_statuses(paths: Iterable[Path]) -> list[TrainingStatus]:
+    """Return the statuses in those of the files that are there."""
     found = []
     for path in paths:
         with suppress(OSError, ValueError, TypeError):  # none yet, or gone just now
-            found.append(Standing(**json.loads(path.read_text())))
+            found.append(TrainingStatus(**json.loads(path.read_text())))
     return found

@@ -150,7 +150,7 @@ def boosted_trees(
         odds_held += tree(held_back)
         losses.append(_cross_entropy(odds, y, w))
         held_losses.append(_cross_entropy(odds_held, y_held, w_held))
-        progress.note(len(trees), losses[-1], held_losses[-1])
+        progress.report_epoch(len(trees), losses[-1], held_losses[-1])
         if len(trees) >= fewest:
             best = fewest + int(np.argmin(held_losses[fewest - 1 :]))
             if len(trees) - best >= patience:

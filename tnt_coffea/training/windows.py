@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tnt_coffea.config import MassRange, SearchConfig, WindowScan
-from tnt_coffea.errors import ConfigError
 
 __all__ = ["cwola_windows", "olympics_windows", "windows_of"]
 
@@ -50,27 +49,11 @@ def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
     Parameters
     ----------
     config
-        `search.window`, `search.fit_range`, `train.windows` and `train.cwola` are read.
-
-    Raises
-    ------
-    ConfigError
-        A sideband of a scanned window leaves the fit range.
+        `search.window` and `train.windows` are read.
     """
-    scan, fit_range = config.train.windows, config.search.fit_range
+    scan = config.train.windows
     if scan is WindowScan.SINGLE:
         return (config.search.window,)
     if scan is WindowScan.CWOLA:
-        windows = cwola_windows()
-    else:
-        windows = olympics_windows(staggered=scan is WindowScan.STAGGERED)
-    for window in windows:
-        lower, upper = config.train.cwola.sidebands(window)
-        # Half a GeV: logarithmic edges are written to one decimal.
-        if lower.low < fit_range.low - 0.5 or upper.high > fit_range.high + 0.5:
-            msg = (
-                f"the sidebands of window {window.name}, {lower.name} and {upper.name}, leave "
-                f"search.fit_range {fit_range.name}; widen it or choose other train.windows"
-            )
-            raise ConfigError(msg)
-    return windows
+        return cwola_windows()
+    return olympics_windows(staggered=scan is WindowScan.STAGGERED)

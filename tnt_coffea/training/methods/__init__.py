@@ -1,42 +1,38 @@
-"""Methods of training, by name; a new one is a module here and a line below."""
+"""The package's methods, one file each; a new one is a file here, found by its name.
+
+| `kind` | trains | what it learns from |
+|---|---|---|
+| `autoencoder` | each jet | all jets: what is rare is reconstructed badly |
+| `feature` | each jet or the event | nothing: an observable, as it is |
+| `files` | each jet or the event | nothing: taggers from files |
+| `tag_n_train` | each jet | events that the other jet's tagger finds anomalous or ordinary |
+| `same_jet` | each jet | the same with the jet's own tagger: it has to fail |
+| `cwola` | the event, or each jet | a window in m_jj against the sidebands beside it |
+| `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import isabstract, isclass
+from pkgutil import iter_modules
 
-from tnt_coffea.errors import ConfigError
-from tnt_coffea.training.methods.cwola import CwolaHunting, CwolaPerJet
-from tnt_coffea.training.methods.interface import Job, Labelling, Method, Scope
-from tnt_coffea.training.methods.references import PureCwola, Supervised, SupervisedBothJets
-from tnt_coffea.training.methods.tag_n_train import SameJet, TagNTrain
-from tnt_coffea.training.methods.unsupervised import Autoencoders
+from tnt_coffea.training.method import Method
 
-__all__ = ["METHODS", "Job", "Labelling", "Method", "Scope", "method_of"]
-
-METHODS: Mapping[str, Method] = {
-    method.name: method
-    for method in (
-        Autoencoders(),
-        TagNTrain(),
-        SameJet(),
-        CwolaHunting(),
-        CwolaPerJet(),
-        PureCwola(),
-        Supervised(),
-        SupervisedBothJets(),
-    )
-}
+__all__ = ["METHODS"]
 
 
-def method_of(name: str) -> Method:
-    """Return the method of a name.
+def _methods() -> dict[str, type[Method]]:
+    found = {}
+    for module in sorted(info.name for info in iter_modules(__path__)):
+        for item in vars(import_module(f"{__name__}.{module}")).values():
+            if not (isclass(item) and issubclass(item, Method)) or isabstract(item):
+                continue
+            if item.__module__ == f"{__name__}.{module}" and not item.__name__.startswith("_"):
+                found[str(item.model_fields["kind"].default)] = item
+    return found
 
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    if name not in METHODS:
-        msg = f"train.methods: no method '{name}'; known are {', '.join(METHODS)}"
-        raise ConfigError(msg)
-    return METHODS[name]
+
+METHODS: Mapping[str, type[Method]] = _methods()
+"""Classes of the package's methods by their `kind`."""

@@ -2,109 +2,158 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from enum import StrEnum
+from typing import ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from tnt_coffea.config import ClassifierSettings, TrainSettings
-from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import classifiers
-from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.methods.interface import Job, Method, Scope
-from tnt_coffea.training.selection import Group, Selection
-from tnt_coffea.training.trained import Trained
+from tnt_coffea.config import MassRange
+from tnt_coffea.config.settings import Fraction, Positive
+from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, signal_efficiency
+from tnt_coffea.training.fitting import OptimizerSettings
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-__all__ = ["CwolaHunting", "CwolaPerJet"]
+__all__ = ["Cwola", "CwolaPerJet", "Spacing"]
 
 
-class CwolaHunting(Method):
-    """Both jets of an event in one classifier.
+class Spacing(StrEnum):
+    """How the width of a sideband is counted."""
 
-    The sidebands have equal weights and together that of the signal region.
+    LINEAR = "linear"
+    LOGARITHMIC = "logarithmic"
+
+
+class Cwola(Method):
+    """Both jets of an event in one classifier of signal region against sidebands.
+
+    The sidebands have equal weights and together that of the signal region. Assumes that on
+    background the inputs do not depend on m_jj.
 
     Source: arXiv:1902.02634; arXiv:2002.12376, section 4.1; arXiv:2101.08320, section 4.1.
     """
 
-    name = "cwola"
+    kind: Literal["cwola"] = "cwola"
+    sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
+    spacing: Spacing = Field(Spacing.LINEAR, description="widths in m_jj or in its logarithm")
+    classifier: AnyClassifier = Convolutional(epochs=30)
+    candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
+    choose_by_efficiency: bool = Field(
+        False, description="epoch by efficiency on the inner fold left out, not by loss"
+    )
+    sideband_efficiency: Fraction = Field(0.01, description="where that efficiency is taken")
 
-    def scopes(self, settings: TrainSettings) -> tuple[Scope, ...]:
-        """Return the event."""
-        return ("event",)
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
+    orientation: ClassVar[str] = "probability of the signal region"
 
-    def has_window(self, settings: TrainSettings) -> bool:
-        """Return True: the window is the signal region."""
-        return True
+    @classmethod
+    def olympics(cls) -> Self:
+        """Return the settings of arXiv:2101.08320, section 4.1; folds: outer 5.
 
-    def chooses_on_left_out(self, settings: TrainSettings) -> bool:
-        """Return whether epoch and network are chosen on the inner fold left out."""
-        return settings.cwola.choose_by_efficiency
-
-    def epochs(self, settings: TrainSettings) -> int:
-        """Return the most epochs, or trees."""
-        chosen = settings.cwola
-        return classifiers.epochs(chosen.classifier, chosen.epochs) * settings.cwola.candidates
-
-    def options(self, settings: TrainSettings) -> dict[str, Any]:
-        """Return regions, network and optimiser."""
-        return {
-            "cwola": settings.cwola.model_dump(mode="json"),
-            "optimizer": settings.optimizer.model_dump(mode="json"),
-        }
-
-    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
-        """Return `train.cwola.classifier`."""
-        return settings.cwola.classifier
-
-    def train(self, job: Job) -> Trained:
-        """Return a classifier of signal region against sidebands."""
-        chosen = job.settings.cwola
-        changes = {"batch": chosen.batch, "patience": chosen.patience}
-        optimizer = job.settings.optimizer.model_copy(
-            update={name: value for name, value in changes.items() if value is not None}
-        )
-        merit = (
-            classifiers.signal_efficiency(chosen.sideband_efficiency)
-            if chosen.choose_by_efficiency
-            else None
-        )
-        return classifiers.classifier(
-            ClassifierInputs(job.sample, (job.scope,), chosen.classifier),
-            _selection(job),
-            chosen.classifier,
-            classifiers.Budget(
-                chosen.epochs, optimizer, chosen.pixel_scale, chosen.candidates, merit
+        The window is three of 16 logarithmic bins, either sideband two. tau32 belongs to
+        the features where the skim holds it.
+        """
+        return cls(
+            sideband=2 / 3,
+            spacing=Spacing.LOGARITHMIC,
+            classifier=Dense(
+                features=("rescaled_mass", "tau21", "tau32"),
+                epochs=700,
+                optimizer=OptimizerSettings(batch=5000, patience=250),
             ),
-            job.seed,
+            candidates=3,
+            choose_by_efficiency=True,
+        )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.classifier.network == "trees" and (
+            self.candidates > 1 or self.choose_by_efficiency
+        ):
+            msg = "candidates and choose_by_efficiency are for networks; trees have no random start"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def reads(self) -> Reads:
+        """The window, and the inner fold left out where the epoch is chosen on it."""
+        return Reads(window=True, left_out=self.choose_by_efficiency)
+
+    @property
+    def passes(self) -> int:
+        """Most epochs of all candidates, or trees."""
+        return self.classifier.passes * self.candidates
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the classifier."""
+        return self.classifier.libraries
+
+    def sidebands(self, window: MassRange) -> tuple[MassRange, MassRange]:
+        """Return the lower and the upper sideband of a signal region.
+
+        Raises
+        ------
+        ConfigError
+            The lower one would begin below zero.
+        """
+        low, high = window.low, window.high
+        if self.spacing is Spacing.LOGARITHMIC:
+            factor = (high / low) ** self.sideband
+            return MassRange(low=low / factor, high=low), MassRange(low=high, high=high * factor)
+        width = self.sideband * (high - low)
+        if width >= low:
+            msg = f"the lower sideband of window {window.name} would begin below zero"
+            raise ConfigError(msg)
+        return MassRange(low=low - width, high=low), MassRange(low=high, high=high + width)
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the classifier's inputs."""
+        self.classifier.inputs(scope, sample)
+
+    def check_window(self, window: MassRange, fit_range: MassRange) -> None:
+        """Refuse a window whose sidebands leave the fit range."""
+        lower, upper = self.sidebands(window)
+        # Half a GeV: logarithmic edges are written to one decimal.
+        if lower.low < fit_range.low - 0.5 or upper.high > fit_range.high + 0.5:
+            msg = (
+                f"the sidebands of window {window.name}, {lower.name} and {upper.name}, leave "
+                f"search.fit_range {fit_range.name}; widen it or choose other windows"
+            )
+            raise ConfigError(msg)
+
+    def train(self, job: Job) -> Scorer:
+        """Return a classifier of signal region against sidebands."""
+        if job.window is None:
+            msg = "CWoLa hunting needs a window in m_jj"
+            raise TrainingError(msg)
+        lower, upper = (band.contains(job.data.m_jj) for band in self.sidebands(job.window))
+
+        def region(name: str, mask: np.ndarray, target: float, share: float) -> SampleClass:
+            return SampleClass(name, job.data, mask, target, share, validation=job.left_out)
+
+        labels = WeakLabels(
+            (
+                region("signal-region", job.in_window, 1.0, 1.0),
+                region("lower-sideband", lower, 0.0, 0.5),
+                region("upper-sideband", upper, 0.0, 0.5),
+            )
+        )
+        merit = signal_efficiency(self.sideband_efficiency) if self.choose_by_efficiency else None
+        return self.classifier.train(
+            labels, job.scope, job.seed, merit=merit, candidates=self.candidates
         )
 
 
-class CwolaPerJet(CwolaHunting):
-    """A classifier for each jet, combined like those of Tag N' Train."""
+class CwolaPerJet(Cwola):
+    """A classifier for each jet, combined like those of Tag N' Train.
 
-    name = "cwola_per_jet"
+    Source: arXiv:2002.12376, section 4.2.
+    """
 
-    def scopes(self, settings: TrainSettings) -> tuple[Scope, ...]:
-        """Return both jets, one by one."""
-        return ("heavy", "light")
+    kind: Literal["cwola_per_jet"] = "cwola_per_jet"  # type: ignore[assignment]
 
-
-def _selection(job: Job) -> Selection:
-    if job.window is None:
-        msg = "CWoLa hunting needs a window in m_jj"
-        raise TrainingError(msg)
-    m_jj = job.sample.m_jj
-    lower, upper = (
-        (m_jj >= band.low) & (m_jj < band.high) for band in job.settings.cwola.sidebands(job.window)
-    )
-    selection = Selection(
-        event_id=job.sample.event_id,
-        targets=job.in_window.astype(np.float64),
-        weight=job.sample.weight,
-        groups=(
-            Group("signal-region", job.in_window),
-            Group("lower-sideband", lower, 0.5),
-            Group("upper-sideband", upper, 0.5),
-        ),
-    )
-    return replace(selection, held_back=job.held_back)
+    scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")

@@ -1,115 +1,136 @@
-"""References that are told the truth, to compare with; no search accepts their taggers."""
+"""References that are trained with the truth, to compare with; no search accepts their taggers."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 
-from tnt_coffea.config import ClassifierSettings, TrainSettings
+from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.identity import uniform
-from tnt_coffea.training import classifiers
-from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.labellers import OTHER_JET
-from tnt_coffea.training.methods.interface import Job, Labelling, Method, Scope
-from tnt_coffea.training.methods.tag_n_train import tnt_labels
-from tnt_coffea.training.selection import BoolArray, Group, Selection
-from tnt_coffea.training.trained import Trained
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training.classifiers import AnyClassifier, Convolutional
+from tnt_coffea.training.labels import OTHER_JET
+from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
+from tnt_coffea.training.methods.tag_n_train import tagged_labels
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
 __all__ = ["PureCwola", "Supervised", "SupervisedBothJets"]
 
+BoolArray = npt.NDArray[np.bool_]
+
 
 class _WithTruth(Method):
-    uses_truth = True
+    """Base of the references."""
 
-    def epochs(self, settings: TrainSettings) -> int:
-        """Return the most epochs, or trees."""
-        chosen = settings.supervised
-        return classifiers.epochs(chosen.classifier, chosen.epochs)
+    classifier: AnyClassifier = Convolutional()
 
-    def options(self, settings: TrainSettings) -> dict[str, Any]:
-        """Return network and optimiser."""
-        values = settings.model_dump(mode="json")
-        chosen = settings.supervised.model_dump(mode="json")
-        return {"supervised": chosen, "optimizer": values["optimizer"]}
+    orientation: ClassVar[str] = "probability of signal"
 
-    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
-        """Return `train.supervised.classifier`."""
-        return settings.supervised.classifier
+    @property
+    def reads(self) -> Reads:
+        """The truth."""
+        return Reads(truth=True)
 
-    def train(self, job: Job) -> Trained:
+    @property
+    def passes(self) -> int:
+        """Most epochs, or trees."""
+        return self.classifier.passes
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the classifier."""
+        return self.classifier.libraries
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the classifier's inputs."""
+        self.classifier.inputs(scope, sample)
+
+    def train(self, job: Job) -> Scorer:
         """Return a classifier of what the truth says."""
-        if (job.sample.label < 0).any():
-            msg = f"{self.name} is trained with the truth, and these events have no labels"
+        if (job.data.label < 0).any():
+            msg = f"{self.kind} is trained with the truth, and these events have no labels"
             raise TrainingError(msg)
-        chosen = job.settings.supervised
         positive, negative = self.samples(job)
-        return classifiers.classifier(
-            ClassifierInputs(job.sample, (job.scope,), chosen.classifier),
-            Selection(
-                event_id=job.sample.event_id,
-                targets=positive.astype(np.float64),
-                weight=job.sample.weight,
-                groups=(Group("signal-rich", positive), Group("background-rich", negative)),
-            ),
-            chosen.classifier,
-            classifiers.Budget(chosen.epochs, job.settings.optimizer, chosen.pixel_scale),
-            job.seed,
+        labels = WeakLabels(
+            (
+                SampleClass("signal-rich", job.data, positive, 1.0),
+                SampleClass("background-rich", job.data, negative, 0.0),
+            )
         )
+        return self.classifier.train(labels, job.scope, job.seed)
 
+    @abstractmethod
     def samples(self, job: Job) -> tuple[BoolArray, BoolArray]:
-        """Return (event,) masks of the two samples: pure signal and pure background."""
-        return job.sample.label == 1, job.sample.label == 0
+        """Return (event,) masks of the two samples."""
 
 
 class Supervised(_WithTruth):
-    """A classifier for each jet: 'separate' in figure 2 of arXiv:2002.12376."""
+    """A classifier of signal against background for each jet.
 
-    name = "supervised"
+    Source: 'separate' in figure 2 of arXiv:2002.12376.
+    """
+
+    kind: Literal["supervised"] = "supervised"
+
+    def samples(self, job: Job) -> tuple[BoolArray, BoolArray]:
+        """Return pure signal and pure background."""
+        return job.data.label == 1, job.data.label == 0
 
 
-class SupervisedBothJets(_WithTruth):
-    """One classifier of both jets: 'both jets' in figure 2 of arXiv:2002.12376."""
+class SupervisedBothJets(Supervised):
+    """One classifier of both jets, signal against background.
 
-    name = "supervised_both_jets"
+    Source: 'both jets' in figure 2 of arXiv:2002.12376.
+    """
 
-    def scopes(self, settings: TrainSettings) -> tuple[Scope, ...]:
-        """Return the event."""
-        return ("event",)
+    kind: Literal["supervised_both_jets"] = "supervised_both_jets"  # type: ignore[assignment]
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
 
 
 class PureCwola(_WithTruth):
-    """Random mixed samples with the signal shares of the first round of Tag N' Train.
+    """Random mixed samples with the signal shares that Tag N' Train would have.
 
     Source: arXiv:2002.12376, figure 4; arXiv:1708.02949.
     """
 
-    name = "pure_cwola"
+    kind: Literal["pure_cwola"] = "pure_cwola"
+    after: str = Field(description="name of the method whose taggers set the signal shares")
+    signal_rich: Fraction = Field(0.2, description="top share of the other jet")
+    background_rich: Fraction = Field(0.4, description="lowest share of the other jet")
+    mass_window: bool = Field(True, description="signal-rich events lie in the window as well")
 
-    def has_window(self, settings: TrainSettings) -> bool:
-        """Return whether the samples that it imitates have one."""
-        return settings.tnt.mass_window
+    @property
+    def reads(self) -> Reads:
+        """The truth, and the window where the samples that it imitates have one."""
+        return Reads(truth=True, window=self.mass_window)
 
-    def labelled_by(
-        self, settings: TrainSettings, scope: Scope, iteration: int
-    ) -> Labelling | None:
-        """Return the autoencoder of the other jet, only to count signal and background."""
-        return Labelling("autoencoder", 0, (OTHER_JET[scope],))
-
-    def options(self, settings: TrainSettings) -> dict[str, Any]:
-        """Return the shares as well."""
-        return super().options(settings) | {"tnt": settings.tnt.model_dump(mode="json")}
+    def needs(self, scope: Scope) -> tuple[Need, ...]:
+        """Return the tagger of the other jet, only to count signal and background."""
+        return (Need(self.after, OTHER_JET[scope]),)
 
     def samples(self, job: Job) -> tuple[BoolArray, BoolArray]:
-        """Return two disjoint random samples with TNT's numbers of signal and background."""
-        labels, _ = tnt_labels(job, OTHER_JET[job.scope], job.window)
-        draw = np.argsort(uniform(job.sample.event_id, job.seed, "mixed samples"), kind="stable")
+        """Return two disjoint random samples with Tag N' Train's signal and background."""
+        labels, _ = tagged_labels(
+            job,
+            self.after,
+            OTHER_JET[job.scope],
+            signal_rich=self.signal_rich,
+            background_rich=self.background_rich,
+            window=job.window if self.mass_window else None,
+        )
+        data = job.data
+        draw = np.argsort(uniform(data.event_id, job.seed, "mixed samples"), kind="stable")
         rich, poor = np.zeros((2, len(draw)), dtype=np.bool_)
         for truth in (0, 1):
-            of_class = draw[job.sample.label[draw] == truth]
-            first = int((labels.signal_rich & (job.sample.label == truth)).sum())
-            second = int((labels.background_rich & (job.sample.label == truth)).sum())
+            of_class = draw[data.label[draw] == truth]
+            first = int((labels.signal_rich & (data.label == truth)).sum())
+            second = int((labels.background_rich & (data.label == truth)).sum())
             rich[of_class[:first]] = True
             poor[of_class[first : first + second]] = True
         return rich, poor

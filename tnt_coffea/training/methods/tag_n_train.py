@@ -2,138 +2,147 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
-from tnt_coffea.config import ClassifierSettings, Initial, MassRange, Reweighting, TrainSettings
+from tnt_coffea.config import MassRange
+from tnt_coffea.config.settings import Fraction
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training import classifiers
+from tnt_coffea.training.classifiers import AnyClassifier, Convolutional
 from tnt_coffea.training.features import FeatureSet
-from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.labellers import JETS, OTHER_JET, Jet
-from tnt_coffea.training.labels import Labels, rich_labels
-from tnt_coffea.training.methods.interface import Job, Labelling, Method, Scope
+from tnt_coffea.training.labels import JETS, OTHER_JET, Jet, Labels, rich_labels
+from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
 from tnt_coffea.training.reweighting import ratio_bins, ratio_weights
-from tnt_coffea.training.selection import Group, Selection
-from tnt_coffea.training.trained import Trained
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-__all__ = ["SameJet", "TagNTrain", "tnt_labels"]
+__all__ = ["Reweighting", "SameJet", "TagNTrain", "tagged_labels"]
+
+
+class Reweighting(StrEnum):
+    """Variable of the right jet that the background-rich sample is made to follow."""
+
+    NONE = "none"
+    PT = "pt"
+    MASS = "mass"
+    M_JJ = "m_jj"
 
 
 class TagNTrain(Method):
-    """Any number of rounds; signal-rich events may have to lie in the m_jj window.
+    """A classifier of each jet, of events that the other jet's tagger finds anomalous or ordinary.
+
+    Assumes that on background the scores of the two jets are independent.
 
     Source: arXiv:2002.12376, sections 2 and 4.1.
     """
 
-    name = "tnt"
+    kind: Literal["tag_n_train"] = "tag_n_train"
+    after: str = Field(description="name of the method whose taggers label the events")
+    signal_rich: Fraction = Field(0.2, description="top share of the labelling jet")
+    background_rich: Fraction = Field(0.4, description="lowest share of the labelling jet")
+    mass_window: bool = Field(True, description="signal-rich events lie in the window as well")
+    reweight: Reweighting = Field(
+        Reweighting.MASS, description="background-rich as signal-rich in none, pt, mass, m_jj"
+    )
+    sidebands_only: bool = Field(
+        True, description="measure the pt or mass weights outside the window only"
+    )
+    soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
+    shared: bool = Field(False, description="train each jet's tagger on both jets")
+    classifier: AnyClassifier = Convolutional()
 
-    def last(self, settings: TrainSettings) -> int:
-        """Return the number of iterations."""
-        return settings.tnt.iterations
+    orientation: ClassVar[str] = "probability of signal-rich"
 
-    def shared(self, settings: TrainSettings) -> bool:
-        """Return whether one network serves both jets."""
-        return settings.tnt.shared
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if self.signal_rich + self.background_rich > 1:
+            msg = (
+                f"signal_rich and background_rich overlap: {self.signal_rich} + "
+                f"{self.background_rich} is above 1"
+            )
+            raise ValueError(msg)
+        return self
 
-    def has_window(self, settings: TrainSettings) -> bool:
-        """Return whether signal-rich events lie in it, or weights are measured beside it."""
-        return self.labels_in_window(settings) or settings.tnt.measures_beside
+    @property
+    def reads(self) -> Reads:
+        """The window: signal-rich events lie in it, or weights are measured beside it."""
+        return Reads(window=self.mass_window or self.measures_beside)
 
-    def labels_in_window(self, settings: TrainSettings) -> bool:
-        """Return whether it is TNT + m_jj."""
-        return settings.tnt.mass_window
+    @property
+    def measures_beside(self) -> bool:
+        """Whether the weights are those outside the window."""
+        return self.sidebands_only and self.reweight in {Reweighting.PT, Reweighting.MASS}
 
-    def tags_with(self, scope: Scope) -> Jet:
-        """Return the jet whose tagger labels events for a scope."""
-        return OTHER_JET[scope]
+    @property
+    def passes(self) -> int:
+        """Most epochs, or trees."""
+        return self.classifier.passes
 
-    def labelled_by(
-        self, settings: TrainSettings, scope: Scope, iteration: int
-    ) -> Labelling | None:
-        """Return the initial taggers for the first round, then those of the round before."""
-        jets = self._labelling_jets(settings, scope)
-        if iteration > self.first:
-            return Labelling(self.name, iteration - 1, jets)
-        if settings.tnt.initial.kind is Initial.AUTOENCODER:
-            return Labelling("autoencoder", 0, jets)
-        return None
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the classifier."""
+        return self.classifier.libraries
 
-    def files(self, settings: TrainSettings, scope: Scope, iteration: int) -> dict[Jet, str]:
-        """Return the tagger files of the first round, if it begins with any."""
-        initial = settings.tnt.initial
-        if iteration > self.first or initial.kind is not Initial.FILES:
-            return {}
-        given: dict[Jet, str] = {"heavy": initial.heavy, "light": initial.light}
-        return {jet: given[jet] for jet in self._labelling_jets(settings, scope)}
+    def tags_with(self, jet: str) -> Jet:
+        """Return the jet whose tagger labels events for a jet."""
+        return OTHER_JET[jet]
 
-    def epochs(self, settings: TrainSettings) -> int:
-        """Return the most epochs, or trees."""
-        chosen = settings.tnt
-        return classifiers.epochs(chosen.classifier, chosen.epochs)
+    def needs(self, scope: Scope) -> tuple[Need, ...]:
+        """Return the tagger of the other jet; those of both jets where it is shared."""
+        jets = JETS if self.shared else (self.tags_with(scope),)
+        return tuple(Need(self.after, jet) for jet in jets)
 
-    def options(self, settings: TrainSettings) -> dict[str, Any]:
-        """Return labels, network and optimiser."""
-        values = settings.model_dump(mode="json")
-        return {"tnt": values["tnt"], "optimizer": values["optimizer"]}
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the classifier's inputs, or the variable of the weights."""
+        self.classifier.inputs(scope, sample)
+        if self.reweight is not Reweighting.NONE:
+            _variable(sample, scope, self.reweight)
 
-    def classifier(self, settings: TrainSettings) -> ClassifierSettings:
-        """Return `train.tnt.classifier`."""
-        return settings.tnt.classifier
+    def train(self, job: Job) -> Scorer:
+        """Return the classifier of one jet."""
+        classes, notes = self._classes(job, job.scope)
+        if self.shared:
+            other = OTHER_JET[job.scope]
+            further, of_other = self._classes(job, other)
+            classes += further
+            notes = {name: min(n, of_other[name]) for name, n in notes.items()}
+        return self.classifier.train(WeakLabels(classes, notes), job.scope, job.seed)
 
-    def check(self, sample: Sample, settings: TrainSettings) -> None:
-        """Refuse a skim without the variable of the weights as well."""
-        super().check(sample, settings)
-        if settings.tnt.reweight is not Reweighting.NONE:
-            for jet in JETS:
-                _followed(sample, jet, settings.tnt.reweight)
-
-    def train(self, job: Job) -> Trained:
-        """Return a classifier of one jet, or of both alike."""
-        chosen = job.settings.tnt
-        scopes: tuple[Jet, ...] = (
-            JETS if self.shared(job.settings) else ("heavy" if job.scope == "heavy" else "light",)
+    def _classes(self, job: Job, jet: str) -> tuple[tuple[SampleClass, ...], dict[str, int]]:
+        window = job.window if self.mass_window else None
+        labels, quantile = tagged_labels(
+            job,
+            self.after,
+            self.tags_with(jet),
+            signal_rich=self.signal_rich,
+            background_rich=self.background_rich,
+            window=window,
         )
-        selection = self._selection(job, scopes[0])
-        for scope in scopes[1:]:
-            selection = selection.joined(self._selection(job, scope))
-        return classifiers.classifier(
-            ClassifierInputs(job.sample, scopes, chosen.classifier),
-            selection,
-            chosen.classifier,
-            classifiers.Budget(chosen.epochs, job.settings.optimizer, chosen.pixel_scale),
-            job.seed,
-        )
-
-    def _labelling_jets(self, settings: TrainSettings, scope: Scope) -> tuple[Jet, ...]:
-        return JETS if self.shared(settings) else (self.tags_with(scope),)
-
-    def _selection(self, job: Job, jet: Jet) -> Selection:
-        window = job.window if self.labels_in_window(job.settings) else None
-        labels, quantile = tnt_labels(job, self.tags_with(jet), window)
-        settings, sample = job.settings.tnt, job.sample
-        targets = quantile if settings.soft_labels else labels.signal_rich.astype(np.float64)
-        weight, notes = sample.weight, {}
-        if settings.reweight is not Reweighting.NONE:
-            wanted, measured = labels.signal_rich, None
-            if settings.measures_beside:
+        rich, poor = labels.signal_rich, labels.background_rich
+        weight, notes = job.data.weight, {}
+        if self.reweight is not Reweighting.NONE:
+            wanted, measured = rich, None
+            if self.measures_beside:
                 wanted, measured = labels.tagged, ~job.in_window
-            poor = labels.background_rich
-            followed = _followed(sample, jet, settings.reweight)
-            weight = ratio_weights(followed, weight, wanted, poor, measured)
+            values = _variable(job.data, jet, self.reweight)
+            weight = ratio_weights(values, weight, wanted, poor, measured)
             notes["weight bins"] = ratio_bins(wanted, poor, measured)
-        return Selection(
-            event_id=sample.event_id,
-            targets=targets,
-            weight=weight,
-            groups=(
-                Group("signal-rich", labels.signal_rich),
-                Group("background-rich", labels.background_rich & (weight > 0)),
+        targets = (quantile, quantile) if self.soft_labels else (1.0, 0.0)
+        inputs = self.classifier.inputs(jet, job.data) if self.shared else None
+        return (
+            SampleClass("signal-rich", job.data, rich, targets[0], weight=weight, inputs=inputs),
+            SampleClass(
+                "background-rich",
+                job.data,
+                poor & (weight > 0),
+                targets[1],
+                weight=weight,
+                inputs=inputs,
             ),
-            notes=notes,
-        )
+        ), notes
 
 
 class SameJet(TagNTrain):
@@ -142,32 +151,40 @@ class SameJet(TagNTrain):
     Source: arXiv:2002.12376, appendix A.
     """
 
-    name = "same_jet"
+    kind: Literal["same_jet"] = "same_jet"  # type: ignore[assignment]
+    mass_window: Literal[False] = Field(
+        False, description="a window would bring in what the jet does not know"
+    )
+    shared: Literal[False] = Field(
+        False, description="with both jets the labels would be the other jet's"
+    )
 
-    def shared(self, settings: TrainSettings) -> bool:
-        """Return False: with one network for both jets the labels would be the other jet's."""
-        return False
-
-    def labels_in_window(self, settings: TrainSettings) -> bool:
-        """Return False: a window would bring in what the jet does not know."""
-        return False
-
-    def tags_with(self, scope: Scope) -> Jet:
+    def tags_with(self, jet: str) -> Jet:
         """Return the jet itself."""
-        return "heavy" if scope == "heavy" else "light"
+        return "heavy" if jet == "heavy" else "light"
 
 
-def tnt_labels(
-    job: Job, jet: Jet, window: MassRange | None
+def tagged_labels(
+    job: Job,
+    after: str,
+    jet: Jet,
+    *,
+    signal_rich: float,
+    background_rich: float,
+    window: MassRange | None,
 ) -> tuple[Labels, np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the labels that one jet's taggers give, and the quantiles they come from.
 
     Parameters
     ----------
     job
-        The training.
+        The training run.
+    after
+        Method whose taggers label.
     jet
-        Whose taggers label.
+        Jet that these score.
+    signal_rich, background_rich
+        Shares of the events of an inner fold, at the top and at the bottom.
     window
         Signal-rich events lie in it as well, if there is one.
 
@@ -175,29 +192,28 @@ def tnt_labels(
     -------
     Labels, (event,) quantile within the inner fold
     """
-    settings, sample = job.settings.tnt, job.sample
-    signal_rich, background_rich, tagged = np.zeros((3, len(sample)), dtype=np.bool_)
-    quantile = np.full(len(sample), 0.5)
-    rich, poor = settings.shares(job.iteration)
-    for ranking in job.rankings(jet):
+    data = job.data
+    rich, poor, tagged = np.zeros((3, len(data)), dtype=np.bool_)
+    quantile = np.full(len(data), 0.5)
+    for ranking in job.rankings(after, jet):
         rows = ranking.rows
         labels = rich_labels(
             ranking.order,
-            sample.m_jj[rows],
-            signal_rich=rich,
-            background_rich=poor,
+            data.m_jj[rows],
+            signal_rich=signal_rich,
+            background_rich=background_rich,
             window=window,
         )
         tagged[rows] = labels.tagged
-        signal_rich[rows] = labels.signal_rich
-        background_rich[rows] = labels.background_rich
+        rich[rows] = labels.signal_rich
+        poor[rows] = labels.background_rich
         quantile[rows] = ranking.quantile
-    return Labels(signal_rich, background_rich, tagged), quantile
+    return Labels(rich, poor, tagged), quantile
 
 
-def _followed(sample: Sample, jet: Jet, reweight: Reweighting) -> npt.NDArray[Any]:
+def _variable(sample: Sample, jet: str, reweight: Reweighting) -> npt.NDArray[Any]:
     if reweight is Reweighting.M_JJ:
         return sample.m_jj
     # Of the right jet: the one that is trained on, event by event.
-    features = FeatureSet.of((reweight.value,), (jet,), sample)
-    return features.raw(sample, np.arange(len(sample)))[:, 0]
+    features = FeatureSet.of((reweight.value,), jet, sample)
+    return features.input.reader(sample)(np.arange(len(sample)))[:, 0]

@@ -1,0 +1,355 @@
+"""The one interface of all methods: a method is its settings, and trains one tagger of one sample.
+
+A method says what it reads and what it builds on, and has a function `train`. Folds, order,
+members, windows, caching, export, the check of every tagger, cards and costs are the framework's.
+
+| to say | write |
+|---|---|
+| one tagger a jet, or one an event | `scopes` |
+| it depends on the m_jj window, or reads simulation or truth | `reads` |
+| other taggers label, rank or weight its events | `needs` |
+| why a higher score is more anomalous | `orientation` |
+| what the skim has to hold | `check` |
+| the training itself | `train(job) -> Scorer` |
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea import seeds
+from tnt_coffea.config import MassRange, MethodSettings, SearchConfig
+from tnt_coffea.errors import TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.inputs import Input
+from tnt_coffea.training import backend
+from tnt_coffea.training.fitting import (
+    Change,
+    History,
+    Loss,
+    Merit,
+    OptimizerSettings,
+    cross_entropy,
+    fit,
+)
+from tnt_coffea.training.labels import Ranking, Scope
+from tnt_coffea.training.weak_labels import WeakLabels
+
+__all__ = ["Job", "Method", "Need", "Reads", "Scope", "Scorer", "methods_of"]
+
+Float32Array = npt.NDArray[np.float32]
+_SHORTENED = {"epochs": 2, "trees": 2, "candidates": 1, "networks": 1, "members": 1}
+"""Settings by which a training run becomes short, wherever a method has them."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the training runs of a method read.
+
+    Attributes
+    ----------
+    data
+        The events that are searched.
+    window
+        The m_jj window: there is one training for each.
+    left_out
+        The inner fold left out as well, to choose the epoch by.
+    simulation
+        Simulated background (role `simulation`).
+    priors
+        Simulated signals (roles `prior:NAME`).
+    truth
+        Labels: for references, whose taggers no search accepts.
+    """
+
+    data: bool = True
+    window: bool = False
+    left_out: bool = False
+    simulation: bool = False
+    priors: bool = False
+    truth: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """Taggers of another method that a training run needs on its own events.
+
+    Attributes
+    ----------
+    method
+        Name of the method in `train.methods`.
+    scope
+        What these taggers score.
+    """
+
+    method: str
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a training run gives: a model from named inputs to a score.
+
+    Attributes
+    ----------
+    model
+        keras.Model with inputs `image`, `features` or `constituents` to the score (n,), or to
+        the score and a latent vector (n, k); or an onnx.ModelProto of `graph.Graph`.
+    inputs
+        What it is shown.
+    history
+        Everything worth a plot, as JSON values.
+    summary
+        Figures for the card.
+    predict
+        For an ONNX model, the function from inputs by name to (n,) scores that it has to agree
+        with; a Keras model is that function.
+    seconds
+        Wall time of every epoch; in no file.
+    """
+
+    model: Any
+    inputs: tuple[Input, ...]
+    history: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, float] = field(default_factory=dict)
+    predict: Callable[[dict[str, Float32Array]], Float32Array] | None = None
+    seconds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, model: Any, inputs: Sequence[Input], history: History, **notes: Any) -> Scorer:
+        """Return the scorer of a Keras model with the history of its fit."""
+        return cls(
+            model,
+            tuple(inputs),
+            history.to_dict() | notes,
+            history.summary(),
+            seconds=history.seconds,
+        )
+
+
+def _nothing(name: str, *what: object) -> Any:
+    msg = f"this job has no taggers of '{name}'; name them in `needs`"
+    raise TrainingError(msg)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run as a method sees it.
+
+    Attributes
+    ----------
+    data
+        Events to train on. Labels are -1 unless the method reads truth.
+    scope
+        heavy, light or event.
+    window
+        m_jj window, for a method that reads one.
+    seed
+        Seed of this training run.
+    left_out
+        (event,) bool, the inner fold left out, for a method that reads it; else None.
+    simulation
+        Simulated background of the same folds, for a method that reads it.
+    priors
+        Simulated signals by name, for a method that reads them.
+    rankings
+        Function from a method's name and a jet to the order of the events by its taggers.
+    scores
+        Function from a method's name, a scope and a sample of this job to the (event,) scores
+        of its taggers.
+    """
+
+    data: Sample
+    scope: Scope
+    window: MassRange | None
+    seed: int
+    left_out: npt.NDArray[np.bool_] | None = None
+    simulation: Sample | None = None
+    priors: Mapping[str, Sample] = field(default_factory=dict)
+    rankings: Callable[[str, Scope], list[Ranking]] = field(repr=False, default=_nothing)
+    scores: Callable[[str, Scope, Sample], Float32Array] = field(repr=False, default=_nothing)
+
+    @property
+    def in_window(self) -> npt.NDArray[np.bool_]:
+        """(event,) whether m_jj of the data lies in the window; everywhere without one."""
+        return inside(self.data, self.window)
+
+    def seed_of(self, *names: str | int) -> int:
+        """Return a seed of one named purpose of this training run."""
+        return seeds.integer(self.seed, *names)
+
+    def fit(
+        self,
+        model: Any,
+        inputs: Sequence[Input],
+        labels: WeakLabels,
+        *,
+        epochs: int,
+        optimizer: OptimizerSettings | None = None,
+        loss: Loss = cross_entropy,
+        merit: Merit | None = None,
+        change: Change | None = None,
+        seed: int | None = None,
+    ) -> History:
+        """Fit a Keras model to classes of events in place, and return its losses.
+
+        Parameters
+        ----------
+        model
+            keras.Model with named inputs.
+        inputs
+            What it is shown.
+        labels
+            Classes of events.
+        epochs, optimizer, loss, merit, change
+            As in `training.fitting.fit`.
+        seed
+            Seed of the fit; that of the job without it.
+
+        Raises
+        ------
+        TrainingError
+            A class has too few events, or the loss is not finite.
+        """
+        chosen = optimizer or OptimizerSettings()
+        own = self.seed if seed is None else seed
+        training, validation = labels.split(inputs, chosen.validation, own)
+        return fit(
+            model,
+            loss,
+            training,
+            validation,
+            optimizer=chosen,
+            epochs=epochs,
+            seed=own,
+            merit=merit,
+            change=change,
+        )
+
+
+def inside(sample: Sample, window: MassRange | None) -> npt.NDArray[np.bool_]:
+    """Return (event,) whether m_jj lies in a window; everywhere without one."""
+    if window is None:
+        return np.ones(len(sample), dtype=np.bool_)
+    return window.contains(sample.m_jj)
+
+
+class Method(MethodSettings):
+    """A way to train taggers: derive from it, with settings as fields and a `kind` of its own.
+
+    Attributes
+    ----------
+    scopes
+        What it trains taggers of.
+    orientation
+        The rule, free of truth, by which a higher score is more anomalous; on the card.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
+    orientation: ClassVar[str]
+
+    @property
+    def reads(self) -> Reads:
+        """What its training runs read."""
+        return Reads()
+
+    def needs(self, scope: Scope) -> tuple[Need, ...]:
+        """Return the taggers that a training run needs on its own events."""
+        return ()
+
+    def builds_on(self) -> tuple[str, ...]:
+        """Return the names of the methods that it needs taggers of."""
+        names = (need.method for scope in self.scopes for need in self.needs(scope))
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def uses_inner_folds(self) -> bool:
+        """Whether there is a training run for each inner fold, which it leaves out.
+
+        By default where others label its events, or it chooses its epoch on that fold. A method
+        on which others build gets inner folds in any case.
+        """
+        return bool(self.builds_on()) or self.reads.left_out
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training runs with other seeds differ."""
+        return True
+
+    @property
+    def passes(self) -> int:
+        """Most passes over the events in one training run: epochs, or trees."""
+        return 1
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages that have a part in the outcome; their versions are on the card."""
+        return backend.libraries()
+
+    def shortened(self) -> Self:
+        """Return the method with two epochs or trees and one network, to measure its cost."""
+        short: Self = _shortened(self)
+        return short
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim that lacks what a training run reads, before the first of them.
+
+        Parameters
+        ----------
+        sample
+            Any events of it, or none.
+        scope
+            What the tagger would score.
+
+        Raises
+        ------
+        ConfigError, InputError
+            What is missing.
+        """
+
+    def check_window(self, window: MassRange, fit_range: MassRange) -> None:
+        """Refuse a window that the method cannot be trained for.
+
+        Raises
+        ------
+        ConfigError
+            Such as sidebands that leave the range.
+        """
+
+    @abstractmethod
+    def train(self, job: Job) -> Scorer:
+        """Return the tagger of one job."""
+
+
+def _shortened(settings: Any) -> Any:
+    update: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if name in _SHORTENED and isinstance(value, int):
+            update[name] = min(value, _SHORTENED[name])
+        elif hasattr(type(value), "model_fields"):
+            update[name] = _shortened(value)
+    return settings.model_copy(update=update)
+
+
+def methods_of(config: SearchConfig) -> dict[str, Method]:
+    """Return the methods of a search by name.
+
+    Raises
+    ------
+    TrainingError
+        One is no method that can be trained.
+    """
+    found = {}
+    for name, method in config.train.methods.items():
+        if not isinstance(method, Method):
+            msg = f"train.methods.{name}: {type(method).__name__} has no `train`"
+            raise TrainingError(msg)
+        found[name] = method
+    return found

@@ -1,0 +1,73 @@
+"""An observable as a tagger: a baseline beside every method, or a first label."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training.features import FeatureSet
+from tnt_coffea.training.graph import Graph
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+
+__all__ = ["EventFeature", "Feature"]
+
+
+class Feature(Method):
+    """An observable of each jet as its score; nothing is trained.
+
+    Assumes that the observable is known a priori to tell signal from background.
+
+    Source: the first labels of arXiv:2002.12376, section 2.
+    """
+
+    kind: Literal["feature"] = "feature"
+    feature: str = Field("mass", description="column of the skim, or an expression of columns")
+    descending: bool = Field(False, description="low values are anomalous")
+
+    orientation: ClassVar[str] = "fixed sign"
+
+    @property
+    def reads(self) -> Reads:
+        """Nothing: one tagger serves all folds."""
+        return Reads(data=False)
+
+    @property
+    def is_random(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages: onnx writes the graph."""
+        return ("numpy", "onnx")
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the columns."""
+        FeatureSet.of((self.feature,), scope, sample)
+
+    def train(self, job: Job) -> Scorer:
+        """Return the tagger whose score is the observable, or its negative."""
+        features = FeatureSet.of((self.feature,), job.scope, job.data)
+        graph = Graph(features.input)
+        value = graph.flat(graph.slice(features.add(graph, "features"), 0))
+        if self.descending:
+            value = graph.ops.negative(value)
+
+        def predict(inputs: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+            values = features.computed(inputs["features"])[:, 0]
+            return -values if self.descending else values
+
+        return Scorer(graph.model(value), (features.input,), predict=predict)
+
+
+class EventFeature(Feature):
+    """An observable of the event as its score, such as `heavy_tau21 + light_tau21`."""
+
+    kind: Literal["event_feature"] = "event_feature"  # type: ignore[assignment]
+    feature: str = Field("m_jj", description="column of the skim, or an expression of columns")
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)

@@ -1,0 +1,91 @@
+"""Taggers from files, trained elsewhere on other events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tnt_coffea.errors import ConfigError, LeakError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.tagger import Tagger
+from tnt_coffea.training import backend
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+
+__all__ = ["Files"]
+
+
+class Files(Method):
+    """A tagger for each jet from an ONNX file with a card; nothing is trained.
+
+    Assumes that no event searched here had a part in their training: the card says so, or
+    `independent` promises it.
+    """
+
+    kind: Literal["files"] = "files"
+    heavy: str = Field(description="tagger of the heavy jet, an ONNX file")
+    light: str = Field(description="tagger of the light jet, an ONNX file")
+    independent: bool = Field(
+        False, description="promised to be trained on none of the events searched"
+    )
+
+    orientation: ClassVar[str] = "that of the files"
+
+    @property
+    def reads(self) -> Reads:
+        """Nothing: one tagger serves all folds."""
+        return Reads(data=False)
+
+    @property
+    def is_random(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages: onnx copies the graph."""
+        return ("onnx",)
+
+    def content(self) -> dict[str, str]:
+        """Return the SHA-256 of the files: one of the same name may be another tagger."""
+        return {jet: self._tagger(jet).sha256 for jet in self.scopes}
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a tagger of another scope, of other inputs, or one that saw these events."""
+        tagger = self._tagger(scope)
+        card, path = tagger.card, self._path(scope)
+        if card.scope != scope:
+            msg = f"{path}: a tagger of scope {card.scope}, named for the {scope} jet"
+            raise ConfigError(msg)
+        reason = card.misfit(sample.settings)
+        if reason is not None:
+            msg = f"{path}: {reason}"
+            raise ConfigError(msg)
+        if card.ancestors and not self.independent:
+            msg = (
+                f"{path}: events of folds {list(card.ancestors)} had a part in its training, "
+                "perhaps those searched here; say `independent: true` if they are others"
+            )
+            raise LeakError(msg)
+
+    def train(self, job: Job) -> Scorer:
+        """Return the tagger of the file."""
+        onnx = backend.onnx()
+        tagger = self._tagger(job.scope)
+        model = onnx.load_from_string(tagger.data)
+        del model.metadata_props[:]
+
+        def predict(inputs: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+            return tagger.score(inputs)
+
+        return Scorer(model, tagger.card.inputs, predict=predict)
+
+    def _path(self, jet: str) -> Path:
+        given: Any = getattr(self, jet)
+        return Path(given).resolve()
+
+    def _tagger(self, jet: str) -> Tagger:
+        return Tagger.from_file(self._path(jet))

@@ -1,0 +1,429 @@
+"""One training run as a task: picklable, named by all that decides its outcome, and run once.
+
+A task maps the skim, keeps the events of its own folds before it looks at anything else,
+trains, and leaves two files in its folder: the tagger, checked, and the history beside it,
+which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea import seeds
+from tnt_coffea.config import MassRange, digest
+from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.training import backend
+from tnt_coffea.training.checks import checked
+from tnt_coffea.training.export import keras_graph, seal
+from tnt_coffea.training.folds import OUTSIDE, WHOLE, FoldPlan
+from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores, rankings
+from tnt_coffea.training.mapped import mapped_events
+from tnt_coffea.training.method import Job, Method, Scorer
+from tnt_coffea.training.progress import status_file
+
+__all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
+
+CODE = 3
+"""Raised by whoever changes what the same settings train to: finished training runs in a folder
+have it in their names, and those of another number are made again."""
+
+DATA, SIMULATION, PRIOR = "data", "simulation", "prior:"
+"""Roles of data sets; that of a simulated signal ends with its name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained tagger and its place.
+
+    Attributes
+    ----------
+    set_name
+        Tagger set that it belongs to.
+    scope
+        heavy, light or event.
+    scored
+        Outer fold that it may score.
+    left_out
+        Inner fold left out of its training run, `WHOLE` for none.
+    sha256, path
+        The ONNX file.
+    history
+        Losses and sizes, JSON values.
+    member
+        Number among training runs that differ in their seed alone.
+    uses_truth
+        It was trained with the truth.
+    """
+
+    set_name: str
+    scope: str
+    scored: int
+    left_out: int
+    sha256: str
+    path: str
+    history: Mapping[str, Any]
+    member: int = 0
+    uses_truth: bool = False
+
+
+@dataclass(frozen=True)
+class RoleEvents:
+    """The events of one role that a training run reads.
+
+    Attributes
+    ----------
+    paths
+        Parts of the skim.
+    content
+        SHA-256 of the events that the folds leave, labels excluded.
+    """
+
+    paths: tuple[str, ...]
+    content: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training run.
+
+    Attributes
+    ----------
+    name
+        Name of the method in `train.methods`.
+    method
+        The method.
+    set_name
+        Tagger set of the outcome: the name, and the window where several are scanned.
+    plan
+        Folds trained on, and the fold that the outcome may score.
+    left_out
+        Inner fold left out, `WHOLE` for none.
+    scope
+        What the tagger scores.
+    round_
+        How many training runs it builds on, one on the other.
+    member
+        Number among training runs that differ in their seed alone.
+    labellers
+        Taggers that it needs, one for every inner fold trained on.
+    events
+        By role, what it reads.
+    layout
+        Parts that say how the skim was made, for a method that reads no events.
+    truth
+        Hash of the labels, for a method that reads them.
+    uses_truth
+        It reads labels, or builds on a method that does.
+    window
+        m_jj window, if it depends on one.
+    seed
+        Root seed.
+    folder
+        Where the outcome goes.
+    """
+
+    name: str
+    method: Method
+    set_name: str
+    plan: FoldPlan
+    left_out: int
+    scope: Scope
+    round_: int
+    member: int
+    labellers: tuple[Labeller, ...]
+    events: Mapping[str, RoleEvents]
+    layout: tuple[str, ...]
+    truth: str
+    uses_truth: bool
+    window: MassRange | None
+    seed: int
+    folder: str
+
+    @property
+    def description(self) -> str:
+        """The task in words, for messages."""
+        what = "event" if self.scope == "event" else f"{self.scope} jet"
+        fold = "every fold" if self.plan.scored == OUTSIDE else f"fold {self.plan.scored}"
+        without = "" if self.left_out == WHOLE else f", without inner fold {self.left_out}"
+        return f"{self.set_name} of the {what} for {fold}{without}"
+
+    @property
+    def run_seed(self) -> int:
+        """Seed of this training run alone."""
+        return seeds.integer(
+            self.seed,
+            "train",
+            self.window.name if self.window else "all masses",
+            self.plan.scored,
+            self.left_out,
+            self.scope,
+            self.name,
+            self.round_,
+            *(("member", self.member) if self.member else ()),
+        )
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Libraries that have a part in the outcome."""
+        return backend.versions(*self.method.libraries)
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where it stands among the training runs of its method."""
+        return {
+            "scored": self.plan.scored,
+            "left_out": self.left_out,
+            "round": self.round_,
+            "member": self.member,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that decides the outcome; paths do not."""
+        return digest(
+            {
+                "code": CODE,
+                "method": self.method.model_dump(mode="json"),
+                "content": self.method.content(),
+                "scope": self.scope,
+                "place": self.place,
+                "folds": self.plan.settings.model_dump(mode="json"),
+                "fold_seed": self.plan.seed,
+                "training_folds": list(self.plan.training),
+                "events": {role: events.content for role, events in self.events.items()},
+                "truth": self.truth,
+                "needs": [
+                    [item.method, item.inner, item.scope, item.sha256] for item in self.labellers
+                ],
+                "window": self.window and self.window.model_dump(mode="json"),
+                "seed": self.run_seed,
+                "versions": self.versions,
+            }
+        )[:32]
+
+    @property
+    def history_path(self) -> Path:
+        """Where its history goes, which is written last."""
+        return Path(self.folder) / f"{self.key}.json"
+
+    @property
+    def status_path(self) -> Path:
+        """Where it reports its progress while it runs."""
+        return self.history_path.with_suffix(".progress")
+
+    @property
+    def tagger_path(self) -> Path:
+        """Where its tagger goes."""
+        return self.history_path.with_suffix(".onnx")
+
+
+def run_task(task: Task) -> Outcome:
+    """Return the outcome of a task; one that is in the folder already is not made again.
+
+    Parameters
+    ----------
+    task
+        Training run.
+
+    Raises
+    ------
+    TrainingError
+        It cannot start or gives nothing usable, or the skim has changed.
+    LeakError
+        A labeller was trained on events that it would label.
+    """
+    finished = _finished(task)
+    if finished is not None:
+        return finished
+    try:
+        with status_file(task.status_path, task.description, task.method.passes):
+            samples = {role: _sample(task, role) for role in (DATA, *task.events)}
+            scorer, model = trained_on(task, samples, _shown(task, samples))
+    except (TrainingError, ConfigError) as error:
+        msg = f"{task.description}: {error}"
+        raise type(error)(msg) from error
+    data = seal(model, _card(task, samples, scorer))
+    _write(task.tagger_path, data)
+    with_keras = "keras" in task.versions
+    history = dict(scorer.history) | (backend.accelerator() if with_keras else {})
+    outcome = _outcome(task, hashlib.sha256(data).hexdigest(), history)
+    values = asdict(outcome) | {"path": Path(outcome.path).name}
+    _write(task.history_path, json.dumps(values, indent=1).encode())
+    return outcome
+
+
+def _sample(task: Task, role: str) -> Sample:
+    if role not in task.events:  # no event is read, only how the skim was made
+        return mapped_events(task.layout, task.folder).select(np.arange(0))
+    wanted = task.events[role]
+    truth = task.method.reads.truth and role == DATA
+    events = mapped_events(wanted.paths, task.folder, truth=truth)
+    sample = events.select(
+        selected(task.method, task.plan, task.left_out, task.round_, role)(events.event_id)
+    )
+    given = (sample.content_hash(), truth_hash(sample) if truth else "")
+    if given != (wanted.content, task.truth if truth else ""):
+        msg = "the skim is not the one that the training was planned for; start again"
+        raise TrainingError(msg)
+    return sample
+
+
+def selected(
+    method: Method, plan: FoldPlan, left_out: int, round_: int, role: str
+) -> Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.bool_]]:
+    """Return the function from event ids to whether a training run reads the event."""
+    if role == DATA:
+        whole = method.reads.left_out
+        return lambda event_id: plan.trains(event_id, left_out, round_, whole=whole)
+    return lambda event_id: plan.simulation(event_id, left_out, round_)
+
+
+def truth_hash(sample: Sample) -> str:
+    """Return the SHA-256 of a sample's labels, in the order of the ids."""
+    return hashlib.sha256(np.ascontiguousarray(sample.label).tobytes()).hexdigest()
+
+
+def _shown(task: Task, samples: Mapping[str, Sample]) -> Sample:
+    """Return events to check the tagger on; any of the skim for a method that reads none."""
+    read = next((sample for sample in samples.values() if len(sample)), None)
+    if read is not None:
+        return read
+    events = mapped_events(task.layout, task.folder)
+    return events.select(np.arange(min(len(events), 256)))
+
+
+def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tuple[Scorer, Any]:
+    """Return what the task's method makes of its events, and the checked ONNX model.
+
+    Parameters
+    ----------
+    task
+        The training run.
+    samples
+        By role, the events that the folds leave.
+    shown
+        Events to check the tagger on.
+
+    Raises
+    ------
+    TrainingError
+        The method gives nothing usable: see `checks.checked`.
+    """
+    data = samples[DATA]
+    method, plan = task.method, task.plan
+
+    def labellers(name: str, scope: Scope) -> list[Labeller]:
+        own = [item for item in task.labellers if (item.method, item.scope) == (name, scope)]
+        if not own:
+            msg = f"it needs no taggers of '{name}' for scope {scope}; name them in `needs`"
+            raise TrainingError(msg)
+        return own
+
+    def ranked(name: str, scope: Scope) -> list[Ranking]:
+        return rankings(data, plan.inner_of(data.event_id), labellers(name, scope), plan)
+
+    def scored(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+        inner = plan.inner_of(sample.event_id)
+        return labeller_scores(sample, inner, labellers(name, scope), plan)
+
+    left_out = plan.left_out(data.event_id, task.left_out) if method.reads.left_out else None
+    scorer = method.train(
+        Job(
+            data=data,
+            scope=task.scope,
+            window=task.window,
+            seed=task.run_seed,
+            left_out=left_out,
+            simulation=samples.get(SIMULATION),
+            priors={
+                role.removeprefix(PRIOR): sample
+                for role, sample in samples.items()
+                if role.startswith(PRIOR)
+            },
+            rankings=ranked,
+            scores=scored,
+        )
+    )
+    model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
+    return checked(scorer, model, readers(scorer.inputs, shown), len(shown)), model
+
+
+def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
+    plan, contents = task.plan, {role: item.content for role, item in task.events.items()}
+    reads_data = DATA in task.events
+    ancestors = plan.ancestors(task.round_)
+    # What the epoch is chosen on is read as much as what is trained on.
+    whole = task.method.reads.left_out
+    direct = ancestors if whole else plan.direct(task.left_out, task.round_)
+    return Card(
+        method=task.method.kind,
+        scope=task.scope,
+        inputs=scorer.inputs,
+        skim=samples[DATA].settings,
+        training_sample=contents.get(DATA, ""),
+        simulation=contents.get(SIMULATION, ""),
+        priors={
+            role.removeprefix(PRIOR): content
+            for role, content in contents.items()
+            if role.startswith(PRIOR)
+        },
+        folds=plan.settings,
+        fold_seed=plan.seed,
+        direct=direct if reads_data else (),
+        ancestors=ancestors if reads_data or task.labellers else (),
+        labelled_by=tuple(item.sha256 for item in task.labellers),
+        window=task.window,
+        uses_truth=task.uses_truth,
+        orientation=task.method.orientation,
+        seed=task.run_seed,
+        settings=task.method.model_dump(mode="json"),
+        place=task.place,
+        history=dict(scorer.summary),
+        versions=task.versions,
+    )
+
+
+def _outcome(task: Task, sha256: str, history: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        set_name=task.set_name,
+        scope=task.scope,
+        scored=task.plan.scored,
+        left_out=task.left_out,
+        sha256=sha256,
+        path=str(task.tagger_path),
+        history=history,
+        member=task.member,
+        uses_truth=task.uses_truth,
+    )
+
+
+def _finished(task: Task) -> Outcome | None:
+    try:
+        values = json.loads(task.history_path.read_bytes())
+        outcome = _outcome(task, values["sha256"], values["history"])
+        data = task.tagger_path.read_bytes()
+    except (OSError, ValueError, KeyError, TypeError):
+        # Never begun, or killed half-way: made again.
+        return None
+    return outcome if hashlib.sha256(data).hexdigest() == outcome.sha256 else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two workers may run the same task after a lost connection.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
