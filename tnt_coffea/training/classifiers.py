@@ -41,6 +41,7 @@ from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
 
 __all__ = [
+    "CLASSIFIER_NETWORKS",
     "AnyClassifier",
     "Classifier",
     "Convolutional",
@@ -59,6 +60,8 @@ _Standardise = Callable[[FeatureSet], Standardisation]
 
 class Classifier(Settings):
     """Base of all classifiers."""
+
+    network: str
 
     @property
     @abstractmethod
@@ -325,6 +328,10 @@ class Trees(Classifier):
 AnyClassifier = Annotated[
     Convolutional | Dense | Trees | ParticleFlow, Field(discriminator="network")
 ]
+
+
+CLASSIFIER_NETWORKS = "network: convolutional, dense, trees or particle_flow"
+"""Description of a setting that is any of them."""
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:

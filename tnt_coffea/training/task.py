@@ -33,6 +33,7 @@ from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
+from tnt_coffea.training.weak_labels import FEWEST
 
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
@@ -324,6 +325,9 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
     """
     data = samples[DATA]
     method, plan = task.method, task.plan
+    if DATA in task.events and len(data) < FEWEST:
+        msg = f"{len(data)} events to train on, at least {FEWEST} are needed: use more events"
+        raise TrainingError(msg)
 
     def labellers(name: str, scope: Scope) -> list[Labeller]:
         own = [item for item in task.labellers if (item.method, item.scope) == (name, scope)]

@@ -17,7 +17,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training.fitting import Batches
 
-__all__ = ["SampleClass", "WeakLabels", "validation_mask"]
+__all__ = ["FEWEST", "SampleClass", "WeakLabels", "validation_mask"]
 
 FEWEST = 10
 """Jets of a class with which an epoch can be chosen at all."""

@@ -13,7 +13,7 @@ from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional
+from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Convolutional
 from tnt_coffea.training.labels import OTHER_JET
 from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
 from tnt_coffea.training.methods.tag_n_train import tagged_labels
@@ -27,7 +27,7 @@ BoolArray = npt.NDArray[np.bool_]
 class _WithTruth(Method):
     """Base of the references."""
 
-    classifier: AnyClassifier = Convolutional()
+    classifier: AnyClassifier = Field(Convolutional(), description=CLASSIFIER_NETWORKS)
 
     orientation: ClassVar[str] = "probability of signal"
 
