@@ -11,8 +11,7 @@ import pytest
 from tnt_coffea.config import ImageSettings, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.dijets import find_dijets, select_dijets
-from tnt_coffea.jets.objects import owners
+from tnt_coffea.jets.dijets import find_dijets, owners, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
 
 NARROW = JetSettings(radius=0.4, pt_min=5.0, order="pt")

@@ -7,7 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tnt_coffea.jets.subjets import exclusive_subjets
+from tnt_coffea.jets.substructure import exclusive_subjets
 
 
 def test_subjets_agree_with_a_literal_computation(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from tnt_coffea.jets.augmentation import augmented
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.constituents import LeadingConstituents, leading_constituents
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import Framed, LeadingConstituents, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import SparseImages, jet_images, sparse_images
 from tnt_coffea.jets.observables import dijet_columns
-from tnt_coffea.jets.subjets import exclusive_subjets
 from tnt_coffea.jets.substructure import (
     Axes,
+    exclusive_subjets,
     n_subjettiness,
     subjettiness_ratio,
     subjettiness_table,
@@ -23,7 +21,6 @@ __all__ = [
     "Framed",
     "LeadingConstituents",
     "SparseImages",
-    "augmented",
     "cluster",
     "dijet_columns",
     "exclusive_subjets",

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from tnt_coffea.config import JetSettings
 from tnt_coffea.jets.kinematics import transverse_momentum
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 __all__ = ["Clusters", "cluster", "find_clusters"]
 
 EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,8 @@ def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings
     )
 
 
-def _central(p4: Float64Array, eta_max: float) -> npt.NDArray[np.bool_]:
-    central: npt.NDArray[np.bool_] = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
+def _central(p4: Float64Array, eta_max: float) -> BoolArray:
+    central: BoolArray = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
     return central
 
 

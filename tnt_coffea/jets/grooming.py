@@ -6,7 +6,6 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import JetAlgorithm
 from tnt_coffea.jets.kinematics import (
@@ -22,11 +21,9 @@ from tnt_coffea.jets.reclustering import (
     primary_splittings,
     reclustered,
 )
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["soft_drop_mass"]
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def soft_drop_mass(

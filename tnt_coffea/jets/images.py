@@ -13,49 +13,78 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import ImageChannel, ImageSettings
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import ALL, Framed, JetLists, framed, list_bounds
+from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["SparseImages", "jet_images", "pixelated", "sparse_images"]
 
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _DENSE_VALUES = 2**19
 """Pixels that are held dense at once (4 MB)."""
 
 
 @dataclass(frozen=True)
-class SparseImages:
-    """Images as lists of filled pixels; of 1600 pixels about 30 to 50 are filled.
+class SparseImages(JetLists):
+    """Images of jets as lists of filled pixels: of 1600 pixels about 30 to 50 are filled.
 
     Attributes
     ----------
-    counts
-        (jet,) filled pixels of every jet.
+    starts, stops
+        (jet,) where the pixels of a jet begin and end.
     index
-        (pixel,) (channel * pixels + row) * pixels + column, ascending within a jet; uint16,
+        (pixel,) (channel * rows + row) * columns + column, ascending within a jet; uint16,
         or uint32 where that is too small.
     value
         (pixel,) float32.
     shape
-        (channel, row, column).
+        (channel, row, column) of one image.
     """
 
-    counts: IntArray
     index: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-    value: npt.NDArray[np.float32]
+    value: Float32Array
     shape: tuple[int, int, int]
 
-    def dense(self) -> npt.NDArray[np.float32]:
-        """Return (jet, channel, row, column) float32."""
-        out = np.zeros((len(self.counts), int(np.prod(self.shape))), np.float32)
-        out[np.repeat(np.arange(len(self.counts)), self.counts), self.index] = self.value
-        return out.reshape(len(self.counts), *self.shape)
+    def dense(self, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
+        """Return (jet, channel, row, column) float32.
+
+        Parameters
+        ----------
+        rows
+            The jets wanted, all by default.
+        """
+        jet, _, places = self._places(rows)
+        return self._filled(rows, jet, self.index[places], places, self.shape)
+
+    def expanded(self, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
+        """Return (jet, row, column, channel) float32, channels last as Keras has them.
+
+        Parameters
+        ----------
+        rows
+            The jets wanted, all by default.
+        """
+        jet, _, places = self._places(rows)
+        channels, height, width = self.shape
+        index = self.index[places].astype(np.int64)
+        if channels > 1:
+            channel, pixel = np.divmod(index, height * width)
+            index = pixel * channels + channel
+        return self._filled(rows, jet, index, places, (height, width, channels))
+
+    def _filled(
+        self,
+        rows: npt.NDArray[Any] | slice,
+        jet: IntArray,
+        index: npt.NDArray[Any],
+        places: IntArray,
+        shape: tuple[int, int, int],
+    ) -> Float32Array:
+        out = np.zeros((len(self.starts[rows]), int(np.prod(shape))), np.float32)
+        out[jet, index] = self.value[places]
+        return out.reshape(-1, *shape)
 
 
-def jet_images(
-    constituents: ak.Array, settings: ImageSettings | None = None
-) -> npt.NDArray[np.float32]:
+def jet_images(constituents: ak.Array, settings: ImageSettings | None = None) -> Float32Array:
     """Return the image of every jet.
 
     Parameters
@@ -104,7 +133,7 @@ def pixelated(jets: Framed, settings: ImageSettings) -> SparseImages:
     small = np.prod(settings.shape) <= 2**16
     flat = np.concatenate(index)
     return SparseImages(
-        counts=np.concatenate(numbers).astype(np.int64),
+        *list_bounds(np.concatenate(numbers).astype(np.int64)),
         index=flat.astype(np.uint16) if small else flat.astype(np.uint32),
         value=np.concatenate(value).astype(np.float32),
         shape=settings.shape,

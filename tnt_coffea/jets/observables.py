@@ -15,13 +15,12 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
-from tnt_coffea.jets.constituents import leading_constituents
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import pixelated
-from tnt_coffea.jets.subjets import exclusive_subjets
-from tnt_coffea.jets.substructure import subjettiness_ratio, subjettiness_table
+from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["dijet_columns"]
 
@@ -30,8 +29,6 @@ _KINEMATIC = ("pt", "eta", "phi", "mass", "rescaled_mass")
 _TAU = re.compile(r"tau(?P<n>\d)(?P<m>\d?)(?P<beta>(_beta05|_beta2)?)")
 _WIDTH = "tau1_width"
 _CARTESIAN = ("px", "py", "pz", "E")
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]:
@@ -78,9 +75,7 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
     return columns
 
 
-def _lists(
-    counts: npt.NDArray[np.int64], values: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, ak.Array]:
+def _lists(counts: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, ak.Array]:
     # Heavy, light, heavy, light, ...: every second list is the light jet's.
     second = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
     return {

@@ -9,9 +9,9 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import JetAlgorithm
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
     "Splittings",
@@ -26,9 +26,6 @@ JETS_PER_CALL = 2000
 """Every cluster sequence of a call stays alive: this bounds the memory."""
 WHOLE_JET = 1000.0
 """FastJet's largest radius: everything ends up in one jet."""
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def cartesian(constituents: ak.Array) -> tuple[Float64Array, IntArray]:

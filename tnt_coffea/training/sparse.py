@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.jets.constituents import LeadingConstituents
+from tnt_coffea.jets.frames import LeadingConstituents, list_bounds
 
 __all__ = ["SparseConstituents", "SparseImages"]
 
@@ -92,7 +92,7 @@ class SparseConstituents:
         """Return (row number, `most`, 3) float32: pT, eta and phi, zero where there is none."""
         counts, chosen = _chosen(self.starts[rows], self.stops[rows])
         values = (column[chosen] for column in (self.pt, self.eta, self.phi))
-        return LeadingConstituents(counts, *values).dense(self.most)
+        return LeadingConstituents(*list_bounds(counts), *values).dense(self.most)
 
 
 def _chosen(starts: Int64Array, stops: Int64Array) -> tuple[Int64Array, Int64Array]:
