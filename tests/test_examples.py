@@ -17,7 +17,7 @@ def public_names() -> Iterator[tuple[str, str]]:
             yield package, name
 
 
-@pytest.mark.parametrize(("package", "name"), list(public_names()), ids="-".join)
+@pytest.mark.parametrize(("package", "name"), list(public_names()))
 def test_examples_of_a_public_name_run(package: str, name: str) -> None:
     module = import_module(package)
     shown = getattr(module, name)

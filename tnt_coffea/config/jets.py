@@ -100,7 +100,13 @@ class ImageSettings(Grown):
 
 
 class Axes(StrEnum):
-    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently."""
+    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently.
+
+    Examples
+    --------
+    >>> Axes.WTA_KT.value
+    'WTA_KT_Axes'
+    """
 
     KT = "KT_Axes"
     WTA_KT = "WTA_KT_Axes"

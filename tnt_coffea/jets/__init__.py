@@ -1,4 +1,18 @@
-"""Pure kernels from constituents to jets, dijets, observables and images."""
+"""Pure kernels from particles to jets, dijets, observables and images.
+
+Which one when:
+
+- Particles to dijets: `find_dijets`. Jets that a source has clustered already: `select_dijets`.
+  Jets alone, for something else than a dijet: `cluster`.
+- All columns of a skim, of dijets: `dijet_columns`.
+- Images: `jet_images`, dense; `sparse_images` where there are many jets, of which a batch at a time
+  is expanded. The hardest constituents as a list: `leading_constituents` of `framed` jets.
+- Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
+  one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`.
+
+Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
+`ak.flatten(dijets.constituents)`.
+"""
 
 from __future__ import annotations
 

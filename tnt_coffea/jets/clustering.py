@@ -94,6 +94,23 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
     ak.Array
         (event, jet) `Momentum4D` (px, py, pz, E in GeV) with the field `constituents`:
         (event, jet, particle) records pt [GeV], eta, phi, mass [GeV].
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> particles = vector.zip({  # one event of four particles
+    ...     "pt": ak.Array([[900.0, 300.0, 1150.0, 2.0]]),
+    ...     "eta": ak.Array([[0.1, 0.5, 0.2, 0.1]]),
+    ...     "phi": ak.Array([[0.0, 0.2, -3.1, 0.3]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0, 0.0]]),
+    ... })
+    >>> from tnt_coffea.config import JetSettings
+    >>> jets = cluster(particles, JetSettings(radius=1.0, pt_min=20.0))
+    >>> ak.num(jets.constituents, axis=2).tolist()
+    [[3, 1]]
+    >>> jets.pt.to_numpy().round(1).tolist()
+    [[1197.4, 1150.0]]
     """
     return find_clusters(particles, settings, leading).jets()
 
@@ -123,10 +140,10 @@ def find_clusters(particles: ak.Array, settings: JetSettings, leading: int) -> C
 def _leading(
     cartesian: Float64Array, starts: IntArray, settings: JetSettings, leading: int
 ) -> tuple[IntArray, Float64Array, IntArray, IntArray]:
-    found, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
-    counts = np.diff(np.asarray(found.offsets))
+    jets, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
+    counts = np.diff(np.asarray(jets.offsets))
     event = np.repeat(np.arange(len(counts)), counts)
-    p4 = np.stack([_column(field) for field in found.content.contents])
+    p4 = np.stack([_column(field) for field in jets.content.contents])
     # The binding does not sort by pT, and a stable order among equals keeps
     # the result independent of how events are split into chunks.
     order = np.lexsort((-transverse_momentum(p4), event))

@@ -1,4 +1,7 @@
-"""The dijet of an event: two jets, and which of them is heavy."""
+"""The dijet of an event: two jets, or two objects of several jets, and which of them is heavy.
+
+Objects of several jets: arXiv:2002.12376, footnote 1.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ __all__ = ["JETS", "OBSERVABLES", "find_dijets", "owners", "select_dijets", "wit
 
 JETS = ("heavy", "light")
 OBSERVABLES = SkimSettings().of_jet
-"""What a skim holds of either jet unless it is told otherwise."""
+"""Observables of either jet that a skim holds by default."""
 
 _ALL = 2**31
 """More jets than an event has."""
@@ -53,16 +56,33 @@ def find_dijets(
         others in descending pT.
     cuts
         (event,) bool for every cut by name, in the order of the cutflow: `two_jets`, `trigger`.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> particles = vector.zip({  # one event of four particles
+    ...     "pt": ak.Array([[900.0, 300.0, 1150.0, 2.0]]),
+    ...     "eta": ak.Array([[0.1, 0.5, 0.2, 0.1]]),
+    ...     "phi": ak.Array([[0.0, 0.2, -3.1, 0.3]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0, 0.0]]),
+    ... })
+    >>> from tnt_coffea.config import JetSettings
+    >>> jets, cuts = find_dijets(particles, JetSettings(trigger_pt=1000.0))
+    >>> jets.pt.to_numpy().round(1).tolist()  # heavy, light
+    [[1197.4, 1150.0]]
+    >>> {name: passed.tolist() for name, passed in cuts.items()}
+    {'two_jets': [True], 'trigger': [True]}
     """
     several = settings.object_radius is not None
-    found = find_clusters(particles, settings, _ALL if several else leading)
-    cuts = _cuts(transverse_momentum(found.p4), found.per_event, settings)
+    clusters = find_clusters(particles, settings, _ALL if several else leading)
+    cuts = _cuts(transverse_momentum(clusters.p4), clusters.per_event, settings)
     if settings.object_radius is not None:
-        found = with_objects(found, settings.object_radius, leading)
-    jet = _order(found.p4, found.per_event, settings, coin)
+        clusters = with_objects(clusters, settings.object_radius, leading)
+    jet = _order(clusters.p4, clusters.per_event, settings, coin)
     kept = cuts["two_jets"] & cuts["trigger"]
-    chosen = jet[np.repeat(kept, found.per_event)]
-    return found.jets(chosen, found.per_event[kept]), cuts
+    chosen = jet[np.repeat(kept, clusters.per_event)]
+    return clusters.jets(chosen, clusters.per_event[kept]), cuts
 
 
 def select_dijets(
@@ -88,6 +108,23 @@ def select_dijets(
     InputError
         Objects of several jets are asked for: what a source computed of its jets cannot be
         added up.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> from tnt_coffea.config import JetSettings
+    >>> jets = vector.zip({
+    ...     "pt": ak.Array([[1300.0, 1250.0, 90.0], [1400.0]]),
+    ...     "eta": ak.Array([[0.2, -0.6, 1.0], [0.3]]),
+    ...     "phi": ak.Array([[0.0, 3.1, 1.2], [2.0]]),
+    ...     "mass": ak.Array([[80.0, 310.0, 20.0], [95.0]]),
+    ... })
+    >>> dijets, cuts = select_dijets(jets, JetSettings())
+    >>> dijets.mass.to_numpy().round(1).tolist()
+    [[310.0, 80.0]]
+    >>> cuts["two_jets"].tolist()
+    [True, False]
     """
     if settings.object_radius is not None:
         msg = (
@@ -144,7 +181,7 @@ def _starts(per_event: IntArray) -> IntArray:
 
 
 def owners(p4: Float64Array, per_event: IntArray, radius: float) -> IntArray:
-    """Return (jet,) the row of the jet that every jet becomes part of, its own where of none.
+    """Return (jet,) the row of the jet that each jet is merged into, its own if it is not merged.
 
     Parameters
     ----------
@@ -170,17 +207,17 @@ def owners(p4: Float64Array, per_event: IntArray, radius: float) -> IntArray:
     return rows
 
 
-def with_objects(found: Clusters, radius: float, leading: int) -> Clusters:
+def with_objects(clusters: Clusters, radius: float, leading: int) -> Clusters:
     """Return the jets with the further ones added to the two leading ones.
 
     Parameters
     ----------
-    found
+    clusters
         All jets of the events, in descending pT.
     radius
         As in `owners`.
     leading
-        Most jets kept in an event: the two objects in descending pT, then what is left.
+        Most jets kept in an event: the two objects in descending pT, then the other jets.
 
     Returns
     -------
@@ -188,24 +225,24 @@ def with_objects(found: Clusters, radius: float, leading: int) -> Clusters:
         Momenta of objects are sums; their constituents are those of all their jets, the
         hardest jet's first.
     """
-    owner = owners(found.p4, found.per_event, radius)
+    owner = owners(clusters.p4, clusters.per_event, radius)
     kept, place = np.unique(owner, return_inverse=True)
-    p4 = np.stack([np.bincount(place, part, len(kept)) for part in found.p4]).astype(np.float64)
-    event = np.repeat(np.arange(len(found.per_event)), found.per_event)[kept]
-    alone = kept - (np.cumsum(found.per_event) - found.per_event)[event] >= 2
+    p4 = np.stack([np.bincount(place, part, len(kept)) for part in clusters.p4]).astype(np.float64)
+    event = np.repeat(np.arange(len(clusters.per_event)), clusters.per_event)[kept]
+    alone = kept - (np.cumsum(clusters.per_event) - clusters.per_event)[event] >= 2
     order = np.lexsort((-transverse_momentum(p4), alone, event))
-    per_event = np.bincount(event, minlength=len(found.per_event))
+    per_event = np.bincount(event, minlength=len(clusters.per_event))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(per_event) - per_event, per_event)
     order = order[rank < leading]
     # Constituents by object, and within it by jet: both sorts are stable.
     new_place = np.full(len(kept), len(order))
     new_place[order] = np.arange(len(order))
-    object_of = np.repeat(new_place[place], found.sizes)
+    object_of = np.repeat(new_place[place], clusters.sizes)
     members = np.argsort(object_of, kind="stable")[: int((object_of < len(order)).sum())]
     return replace(
-        found,
+        clusters,
         per_event=np.minimum(per_event, leading),
         p4=p4[:, order],
         sizes=np.bincount(object_of, minlength=len(order))[: len(order)],
-        members=found.members[members],
+        members=clusters.members[members],
     )

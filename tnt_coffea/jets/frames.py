@@ -106,6 +106,23 @@ class Framed:
         (particle,) GeV, jet after jet.
     x, y
         (particle,) pseudorapidity and phi in the frame.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> from tnt_coffea.config import ImageSettings
+    >>> jets_in_frame = framed(jets, ImageSettings())
+    >>> jets_in_frame.counts.tolist()
+    [3, 1]
+    >>> jets_in_frame.x[:3].round(2).tolist()
+    [-0.02, 0.01, 0.07]
     """
 
     counts: IntArray
@@ -125,6 +142,24 @@ def framed(constituents: ak.Array, settings: ImageSettings) -> Framed:
         Which of the steps are taken: centre, rotate, flip.
 
     Source: arXiv:2002.12376, section 3.1.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> from tnt_coffea.config import ImageSettings
+    >>> as_they_are = framed(jets, ImageSettings(centre=False, rotate=False, flip=False))
+    >>> as_they_are.y[:3].round(2).tolist()
+    [0.07, -0.23, 0.27]
+    >>> centred_and_turned = framed(jets, ImageSettings(flip=False))
+    >>> centred_and_turned.y[:3].round(2).tolist()
+    [0.13, -0.37, 0.33]
     """
     counts = ak.to_numpy(ak.num(constituents)).astype(np.int64)
     flat = ak.flatten(constituents)
@@ -206,6 +241,19 @@ class LeadingConstituents(JetLists):
         (particle,) share of the jet's pT, the scalar sum over all its constituents.
     eta, phi
         (particle,) from the jet's axis, in its frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pt, eta, phi = np.array([[0.7, 0.3, 1.0], [0, 0.1, 0], [0, 0, 0]], np.float32)
+    >>> two_jets = LeadingConstituents(np.array([0, 2]), np.array([2, 3]), pt, eta, phi)
+    >>> two_jets.counts.tolist()
+    [2, 1]
+    >>> two_jets.dense(3)[:, :, 0]  # the shares of pT
+    array([[0.7, 0.3, 0. ],
+           [1. , 0. , 0. ]], dtype=float32)
+    >>> two_jets.select(np.array([1, 1])).counts.tolist()
+    [1, 1]
     """
 
     pt: Float32Array
@@ -234,6 +282,23 @@ def leading_constituents(jets: Framed, most: int) -> LeadingConstituents:
 
     Equal pT is broken by the place in the frame, so the order of the constituents never
     matters.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> from tnt_coffea.config import ImageSettings
+    >>> leading = leading_constituents(framed(jets, ImageSettings()), most=2)
+    >>> leading.counts.tolist()
+    [2, 1]
+    >>> leading.pt
+    array([0.6, 0.3, 1. ], dtype=float32)
     """
     jet = np.repeat(np.arange(len(jets.counts)), jets.counts)
     order = np.lexsort((jets.y, jets.x, -jets.pt, jet))

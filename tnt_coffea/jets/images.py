@@ -38,6 +38,24 @@ class SparseImages(JetLists):
         (pixel,) float32.
     shape
         (channel, row, column) of one image.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = sparse_images(jets, ImageSettings(pixels=10))
+    >>> images.counts.tolist()
+    [3, 1]
+    >>> images.dense().shape, images.expanded([1]).shape
+    ((2, 1, 10, 10), (1, 10, 10, 1))
+    >>> images.select([1]).value is images.value  # no pixel is copied
+    True
     """
 
     index: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
@@ -102,12 +120,43 @@ def jet_images(constituents: ak.Array, settings: ImageSettings | None = None) ->
     the frame is all zero.
 
     Source: arXiv:2002.12376, section 3.1.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = jet_images(jets)
+    >>> images.shape
+    (2, 1, 40, 40)
+    >>> images.sum(axis=(1, 2, 3)).round(4).tolist()
+    [1.0, 1.0]
     """
     return sparse_images(constituents, settings or ImageSettings()).dense()
 
 
 def sparse_images(constituents: ak.Array, settings: ImageSettings) -> SparseImages:
-    """Return the filled pixels of every jet; parameters as `jet_images`."""
+    """Return the filled pixels of every jet; parameters as `jet_images`.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = sparse_images(jets, ImageSettings(pixels=10))
+    >>> images.value
+    array([0.3, 0.6, 0.1, 1. ], dtype=float32)
+    """
     return pixelated(framed(constituents, settings), settings)
 
 
@@ -125,10 +174,10 @@ def pixelated(jets: Framed, settings: ImageSettings) -> SparseImages:
     parts = []
     for start in range(0, max(len(counts), 1), jets_per_call):
         stop = min(start + jets_per_call, len(counts))
-        mine = slice(ends[start], ends[stop])
-        kept = inside[mine]
-        address = cell[mine][kept] - start * size * size
-        parts.append(_filled(address, pt[mine][kept], stop - start, settings))
+        block = slice(ends[start], ends[stop])
+        kept = inside[block]
+        address = cell[block][kept] - start * size * size
+        parts.append(_filled(address, pt[block][kept], stop - start, settings))
     numbers, index, value = zip(*parts, strict=True)
     small = np.prod(settings.shape) <= 2**16
     flat = np.concatenate(index)
