@@ -29,6 +29,7 @@ from typing import Any
 import h5py
 import hdf5plugin
 import numpy as np
+from purity import window_surplus
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,7 @@ from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
 from tnt_coffea.reporting.sculpting import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import assumptions, cross_validate, method_of, window_surplus
+from tnt_coffea.training import assumptions, cross_validate, method_of
 
 NETWORKS = {
     "convolutional": ClassifierSettings(),

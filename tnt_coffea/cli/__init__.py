@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import click
 
-from tnt_coffea.cli.benchmarks import benchmark
 from tnt_coffea.cli.chains import demo, run
 from tnt_coffea.cli.completion import completion
 from tnt_coffea.cli.conversion import convert
@@ -38,5 +37,5 @@ main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
 main.add_section(
     "Looking and preparing",
-    [evaluate, inspect, convert, config, models, benchmark, completion],
+    [evaluate, inspect, convert, config, models, completion],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,11 @@ from pydantic import (
 )
 
 from tnt_coffea.settings_text import COMPLETE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tnt_coffea.typing import BoolArray
 
 __all__ = ["Fraction", "Grown", "MassRange", "Positive", "Settings", "digest"]
 
@@ -60,6 +65,20 @@ class MassRange(Settings):
     def edges(self) -> tuple[float, float]:
         """Low and high [GeV]."""
         return (self.low, self.high)
+
+    def contains(self, m_jj: npt.ArrayLike) -> BoolArray:
+        """Return (event,) which m_jj [GeV] lie in the range: from `low` on, below `high`.
+
+        Examples
+        --------
+        >>> MassRange(low=3300, high=3700).contains([3299, 3300, 3700]).tolist()
+        [False, True, False]
+        """
+        import numpy as np
+
+        mass = np.asarray(m_jj)
+        inside: BoolArray = (mass >= self.low) & (mass < self.high)
+        return inside
 
     @property
     def name(self) -> str:
