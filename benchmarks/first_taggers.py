@@ -35,7 +35,7 @@ from tnt_coffea import Fileset, Resources, SearchConfig, skim
 from tnt_coffea.config import AutoencoderSettings, OptimizerSettings
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.roc import roc_curve
+from tnt_coffea.reporting.evaluation import roc_curve
 from tnt_coffea.storage import written
 from tnt_coffea.training.autoencoders import autoencoder
 

@@ -48,7 +48,7 @@ from tnt_coffea.config import (
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.reporting import MethodFigures, compare
 from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
-from tnt_coffea.reporting.sculpting import sculpting
+from tnt_coffea.reporting.evaluation import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.training import assumptions, cross_validate, method_of

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tnt_coffea.reporting import EventViews, results_table, write_report
-from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
+from tnt_coffea.reporting.mass_figures import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.tables import summary
 from tnt_coffea.reporting.wording import set_name

@@ -7,17 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.evaluation import improvement_uncertainty
-from tnt_coffea.reporting.labelled import LabelledEvents
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting
+from tnt_coffea.reporting.evaluation import (
+    LabelledEvents,
+    Roc,
+    Sculpting,
+    improvement_uncertainty,
+    passing,
+    sculpting,
+)
 from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
 __all__ = [
     "EFFICIENCIES",
@@ -32,8 +36,6 @@ __all__ = [
     "method_figures",
 ]
 
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
 
 EFFICIENCIES = (1.0, 0.1, 0.05, 0.03, 0.01)
 """Background efficiencies at which methods are compared."""

@@ -8,8 +8,15 @@ import numpy as np
 
 from tnt_coffea.reporting.comparison import Comparison
 from tnt_coffea.reporting.curves import rejection_scales
-from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.style import COLOURS, GREY, logarithmic, new_figure, styled
+from tnt_coffea.reporting.figures import (
+    COLOURS,
+    GREY,
+    Plot,
+    Section,
+    logarithmic,
+    new_figure,
+    styled,
+)
 from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:

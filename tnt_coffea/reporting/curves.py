@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tnt_coffea.reporting.evaluation import Evaluation, improvement_uncertainty
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.style import COLOURS, GREY, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
+from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
 from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:
