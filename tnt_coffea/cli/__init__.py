@@ -8,14 +8,11 @@ from __future__ import annotations
 import click
 
 from tnt_coffea.cli.chains import demo, run
-from tnt_coffea.cli.completion import completion
-from tnt_coffea.cli.conversion import convert
-from tnt_coffea.cli.evaluation import evaluate
-from tnt_coffea.cli.files import inspect
+from tnt_coffea.cli.evaluation import evaluate, models
+from tnt_coffea.cli.files import convert, inspect
 from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
-from tnt_coffea.cli.group import Commands
-from tnt_coffea.cli.models import models
+from tnt_coffea.cli.group import Commands, completion
 from tnt_coffea.cli.settings import config
 from tnt_coffea.cli.steps import report, search, skim, train
 
