@@ -118,8 +118,8 @@ def test_trigger_looks_at_the_jet_and_a_small_radius_changes_nothing(
     assert cuts["two_jets"].all()
 
 
-def test_default_is_one_jet_and_leaves_the_digest_alone() -> None:
-    assert "object_radius" not in JetSettings().model_dump(mode="json")
+def test_default_is_one_jet_and_a_radius_of_objects_another_digest() -> None:
+    assert JetSettings().object_radius is None
     assert WIDE.digest() != NARROW.digest()
 
 

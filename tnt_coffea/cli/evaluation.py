@@ -37,7 +37,7 @@ def evaluate(
     """Compare trained methods on the same events; their truth must be known.
 
     Table, plots (PNG, PDF) and numbers (JSON) go to OUT/evaluate. Sets of the same name
-    in several folders are trainings of one method: median and 68 % band.
+    in several folders are training runs of one method: median and 68 % band.
     """
     from rich.console import Console
 
@@ -45,9 +45,9 @@ def evaluate(
     from tnt_coffea.products import Skim
     from tnt_coffea.storage import written
 
-    trainings = [item for folder in folders or (out / "train",) for item in _trainings(folder)]
+    runs = [item for folder in folders or (out / "train",) for item in _runs(folder)]
     skim = Skim.load(skim_folder or out / "skim")
-    comparison = pipeline.compare_methods(skim, trainings, config.search)
+    comparison = pipeline.compare_methods(skim, runs, config.search)
     folder = out / "evaluate"
     folder.mkdir(parents=True, exist_ok=True)
     for plot in reporting.comparison_plots(comparison):
@@ -59,12 +59,12 @@ def evaluate(
     click.echo(f"evaluation: {folder}")
 
 
-def _trainings(folder: Path) -> list[tuple[str, Taggers]]:
+def _runs(folder: Path) -> list[tuple[str, Taggers]]:
     from tnt_coffea import pipeline
 
-    trainings = [(str(folder), load_taggers(folder))]
+    runs = [(str(folder), load_taggers(folder))]
     references = pipeline.references_beside(folder)
-    return trainings if references is None else [*trainings, (str(folder), references)]
+    return runs if references is None else [*runs, (str(folder), references)]
 
 
 @click.group()

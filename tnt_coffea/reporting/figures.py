@@ -49,7 +49,7 @@ class Section(StrEnum):
     MASS = "Dijet mass, before and after the selection"
     SCORES = "Scores of the two jets"
     JETS = "What the taggers find anomalous"
-    TRAINING = "Trainings"
+    TRAINING = "Training runs"
     TRUTH = "Evaluation"
 
 

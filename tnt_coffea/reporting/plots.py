@@ -43,13 +43,13 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
     if losses is not None:
         yield Plot(
             "losses",
-            "Losses of the trainings",
-            "Loss per epoch of every training, one colour a training; a dot marks the epoch whose "
+            "Losses of the training runs",
+            "Loss per epoch of every training run, each in its colour; a dot marks the epoch whose "
             "weights were kept.",
             losses,
             [[name, dict(history)] for name, history in contents.histories],
             Section.TRAINING,
-            f"Training and validation losses per epoch of {len(contents.histories)} trainings.",
+            f"Training and validation losses per epoch of {len(contents.histories)} training runs.",
         )
     yield from _truth_plots(contents)
 

@@ -187,7 +187,7 @@ def comparison_table(comparison: Comparison) -> Table:
     Parameters
     ----------
     comparison
-        With several trainings of a method, its medians and half the width of the 68 % band.
+        With several training runs of a method, their medians and half the width of the 68 % band.
     """
     table = _table(
         f"{comparison.signal} signal and {comparison.background} background events, "
