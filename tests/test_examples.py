@@ -9,6 +9,9 @@ from importlib import import_module
 import pytest
 
 PACKAGES = ("tnt_coffea.jets",)
+"""Every public name has an example."""
+MODULES = ("tnt_coffea.config.settings", "tnt_coffea.storage")
+"""Some names have one."""
 
 
 def public_names() -> Iterator[tuple[str, str]]:
@@ -28,3 +31,10 @@ def test_examples_of_a_public_name_run(package: str, name: str) -> None:
     report: list[str] = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(found, out=report.append)
     assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_a_module_run(module: str) -> None:
+    result = doctest.testmod(import_module(module), optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed

@@ -53,6 +53,14 @@ def stored(path: Path) -> Iterator[None]:
     ------
     StorageError
         The disk is full, read-only, or not ours to write.
+
+    Examples
+    --------
+    >>> with stored(Path("figures.json")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+        ...
+    tnt_coffea.errors.StorageError: figures.json: cannot be written: No space left on device...
     """
     try:
         yield
