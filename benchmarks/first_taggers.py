@@ -8,7 +8,7 @@ Each candidate is trained on half of the events, by their ids, and scores the ot
 The tag decides what the chain can learn. The metric that chooses, named before anything was
 run: the **window surplus** of coincidences. An event coincides where both jets are in the
 top 20 % of their autoencoder: the share that Tag N' Train takes as signal-rich. Its surplus
-in the window over the sidebands is `training.window_surplus`: larger for a purer tag wherever
+in the window over the sidebands is `purity.window_surplus`: larger for a purer tag wherever
 there is a resonance in the window, whatever it is made of, and about 0 where there is none.
 Truth has no part in it. The candidate with the largest mean over the seeds is chosen.
 
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from purity import window_surplus
 from rich.console import Console
 from rich.table import Table
 
@@ -34,9 +35,8 @@ from tnt_coffea import Fileset, Resources, SearchConfig, skim
 from tnt_coffea.config import AutoencoderSettings, OptimizerSettings
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.roc import roc_curve
+from tnt_coffea.reporting.evaluation import roc_curve
 from tnt_coffea.storage import written
-from tnt_coffea.training import window_surplus
 from tnt_coffea.training.autoencoders import autoencoder
 
 TOP = 0.2

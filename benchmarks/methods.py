@@ -29,6 +29,7 @@ from typing import Any
 import h5py
 import hdf5plugin
 import numpy as np
+from purity import window_surplus
 from rich.console import Console
 from rich.table import Table
 
@@ -47,10 +48,10 @@ from tnt_coffea.config import (
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.reporting import MethodFigures, compare
 from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
-from tnt_coffea.reporting.sculpting import sculpting
+from tnt_coffea.reporting.evaluation import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import assumptions, cross_validate, method_of, window_surplus
+from tnt_coffea.training import assumptions, cross_validate, method_of
 
 NETWORKS = {
     "convolutional": ClassifierSettings(),

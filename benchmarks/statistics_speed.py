@@ -26,9 +26,9 @@ from typing import Any
 
 import hist
 import numpy as np
+from kernel_report import Machine
 from numpy.typing import NDArray
 
-from tnt_coffea.benchmarking.machine import Machine
 from tnt_coffea.stats import SpectrumFit, abcd, scan, upper_limit
 from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
 from tnt_coffea.stats.bumps.reported import pyhf_test

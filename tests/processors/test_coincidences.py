@@ -29,7 +29,7 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
-from tnt_coffea.reporting.hypotheses import local_p_values
+from tnt_coffea.reporting.mass_figures import local_p_values
 from tnt_coffea.stats import selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
 

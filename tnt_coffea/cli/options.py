@@ -1,4 +1,4 @@
-"""Options that several commands have, and the objects they stand for."""
+"""Options of several commands, and the objects that they stand for."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
             "config_path",
             type=PATH,
             help="Settings (YAML); what it leaves out keeps its default.  "
-            "[default: those that OUT was begun with]",
+            "[default: those of the search in OUT]",
         ),
         click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'."),
     )(wrapped)

@@ -18,7 +18,7 @@ from tnt_coffea.config.jets import (
     JetSettings,
     SubstructureSettings,
 )
-from tnt_coffea.config.settings import Grown, Settings
+from tnt_coffea.config.settings import Settings
 
 __all__ = ["JetsFrom", "SkimSettings", "SourceSettings"]
 
@@ -40,10 +40,8 @@ class SourceSettings(Settings):
     puppi: bool = Field(True, description="scale particles by their PUPPI weights, where present")
 
 
-class SkimSettings(Grown):
+class SkimSettings(Settings):
     """From particles to dijets, observables and images."""
-
-    LATER = frozenset({"constituents", "observables", "source", "substructure"})
 
     source: SourceSettings = SourceSettings()
     jets: JetSettings = JetSettings()

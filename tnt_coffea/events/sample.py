@@ -17,8 +17,8 @@ import numpy.typing as npt
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
-from tnt_coffea.jets.constituents import LeadingConstituents
 from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.jets.frames import LeadingConstituents, flat_lists
 from tnt_coffea.jets.images import SparseImages
 
 __all__ = ["EVENT_COLUMNS", "Sample", "flat_columns", "list_columns", "sample_of"]
@@ -146,7 +146,7 @@ class Sample:
         return self.sparse_images(jet, rows).dense()
 
     def sparse_images(self, jet: str, rows: npt.NDArray[Any] | slice | None = None) -> SparseImages:
-        """Return the filled pixels of one jet's images, as `images` and as augmentation wants them.
+        """Return the filled pixels of one jet's images; no pixel is copied, or read from disk.
 
         Raises
         ------
@@ -154,19 +154,15 @@ class Sample:
             The skim was made without images.
         """
         shape = self.image_settings.shape
-        which = slice(None) if rows is None else rows
-        index = self.lists[f"{jet}_image_index"][which]
-        return SparseImages(
-            counts=ak.to_numpy(ak.num(index)),
-            index=ak.to_numpy(ak.flatten(index)),
-            value=ak.to_numpy(ak.flatten(self.lists[f"{jet}_image_value"][which])),
-            shape=shape,
-        )
+        lists = (self.lists[f"{jet}_image_{part}"] for part in ("index", "value"))
+        starts, stops, index, value = flat_lists(*lists)
+        images = SparseImages(starts, stops, index, value, shape)
+        return images if rows is None else images.select(rows)
 
     def constituents(
         self, jet: str, rows: npt.NDArray[Any] | slice | None = None
     ) -> LeadingConstituents:
-        """Return the leading constituents of one jet, `heavy` or `light`.
+        """Return the leading constituents of one jet, `heavy` or `light`; none is copied or read.
 
         Raises
         ------
@@ -174,10 +170,9 @@ class Sample:
             The skim was made without constituents.
         """
         self.constituents_kept  # noqa: B018  says what is missing
-        which = slice(None) if rows is None else rows
-        pt, eta, phi = (self.lists[f"{jet}_{part}"][which] for part in _CONSTITUENTS)
-        flat = (ak.to_numpy(ak.flatten(values)) for values in (pt, eta, phi))
-        return LeadingConstituents(ak.to_numpy(ak.num(pt)), *flat)
+        lists = (self.lists[f"{jet}_{part}"] for part in _CONSTITUENTS)
+        leading = LeadingConstituents(*flat_lists(*lists))
+        return leading if rows is None else leading.select(rows)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of all that training may use, in the order of the ids.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
+from tnt_coffea.typing import BoolArray
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
@@ -108,6 +108,6 @@ def references_beside(folder: str | Path) -> Taggers | None:
     return Taggers.load(found) if any(found.glob("*/set.json")) else None
 
 
-def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+def _scored(ranks: Mapping[str, Any]) -> BoolArray:
     unscored = np.isnan([found.both for found in ranks.values()])
     return np.logical_not(unscored.any(axis=0))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, over_ranges, styled
+from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, over_ranges, styled
 from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,6 @@ __all__ = [
     "spearman",
 ]
 
-Float64Array = npt.NDArray[np.float64]
 
 FEWEST = 300
 """Events a slice in m_jj has at least: its correlation is then known to 0.06."""
@@ -43,7 +42,7 @@ class RankCorrelation:
     Attributes
     ----------
     region
-        What readers call it.
+        Its name for readers.
     mass_range
         Its hull in m_jj [GeV].
     events
@@ -77,24 +76,7 @@ class ScoreCorrelations:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            kind: [
-                {**asdict(found), "mass_range": list(found.mass_range)}
-                for found in getattr(self, kind)
-            ]
-            for kind in ("regions", "slices")
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ScoreCorrelations:
-        """Return the inverse of `to_dict`."""
-
-        def read(rows: Sequence[Mapping[str, Any]]) -> tuple[RankCorrelation, ...]:
-            return tuple(
-                RankCorrelation(**{**row, "mass_range": tuple(row["mass_range"])}) for row in rows
-            )
-
-        return cls(read(values["regions"]), read(values["slices"]))
+        return asdict(self)
 
 
 def score_correlations(
@@ -124,25 +106,21 @@ def score_correlations(
         raise TaggerError(msg)
     m_jj = sample.m_jj
 
-    def found(region: str, rows: npt.NDArray[np.bool_], hull: tuple[float, float]) -> Any:
+    def correlation(region: str, rows: BoolArray, hull: tuple[float, float]) -> RankCorrelation:
         weight = sample.weight[rows]
         value, error = spearman(ranks.heavy[rows], ranks.light[rows], weight)
         return RankCorrelation(region, hull, _effective(weight), value, error)
 
-    def between(low: float, high: float) -> npt.NDArray[np.bool_]:
-        return (m_jj >= low) & (m_jj < high)
-
-    whole, inside = fit_range.edges, window.edges
-    outside = between(*whole) & ~between(*inside)
-    edges = _slices(m_jj[between(*whole)], inside, whole)
+    whole, inside = fit_range.contains(m_jj), window.contains(m_jj)
+    edges = _slices(m_jj[whole], window.edges, fit_range.edges)
     return ScoreCorrelations(
         regions=(
-            found("whole fit range", between(*whole), whole),
-            found("outside the window", outside, whole),
-            found("in the window", between(*inside), inside),
+            correlation("whole fit range", whole, fit_range.edges),
+            correlation("outside the window", whole & ~inside, fit_range.edges),
+            correlation("in the window", inside, window.edges),
         ),
         slices=tuple(
-            found(f"{low:.0f}-{high:.0f} GeV", between(low, high), (low, high))
+            correlation(f"{low:.0f}-{high:.0f} GeV", (m_jj >= low) & (m_jj < high), (low, high))
             for low, high in itertools.pairwise(edges)
         ),
     )

@@ -1,4 +1,4 @@
-"""Figures of curves: ROC, significance improvement, and losses of trainings."""
+"""Figures of curves: ROC, significance improvement, and losses of training runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tnt_coffea.reporting.evaluation import Evaluation, improvement_uncertainty
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.style import COLOURS, GREY, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
+from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
 from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:
@@ -104,15 +103,15 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
 
 @styled
 def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
-    """Return the losses per epoch, one panel a kind of training, or None without any.
+    """Return the losses per epoch, one panel a kind of training run, or None without any.
 
     Parameters
     ----------
     histories
-        Name and history of every training. A name is 'kind/which', and all of a kind
-        share a panel. Histories without a list `loss` (closed-form trainings) are
+        Name and history of every training run. A name is 'kind/which', and all of a kind
+        share a panel. Histories without a list `loss` (closed-form fits) are
         left out; `validation_loss` and `best_epoch` are drawn where they are given.
-        A training of several `networks` holds a history of each.
+        A training run of several `networks` holds a history of each.
     """
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for name, training in histories:
@@ -130,9 +129,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
         for history in members:
             _losses(panel, history)
-        panel.set_title(
-            f"{set_name(kind)} ({len(members)} training{'s' if len(members) > 1 else ''})"
-        )
+        panel.set_title(f"{set_name(kind)} ({len(members)} run{'s' if len(members) > 1 else ''})")
         panel.set_xlabel("epoch [1]")
         panel.set_ylabel("loss per jet [1]")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

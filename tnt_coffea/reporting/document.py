@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.reporting.contents import ReportContents
-from tnt_coffea.reporting.cuts import Step, cutflow, selection_flow
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.reporting.tables import correlation_rows, evaluation_rows, event_rows, summary
+from tnt_coffea.reporting.tables import (
+    Step,
+    correlation_rows,
+    cutflow,
+    evaluation_rows,
+    event_rows,
+    selection_flow,
+    summary,
+)
 from tnt_coffea.reporting.wording import (
     cautions,
     coverage,

@@ -1,28 +1,36 @@
-"""The tables of a report, as text: tests, and taggers against the truth."""
+"""The tables of a report, as text: tests, limits, cutflows, and taggers against the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
-from tnt_coffea.reporting.limits import LimitRow, limit_rows
-from tnt_coffea.reporting.single_events import AnomalousEvent
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact
 from tnt_coffea.stats.bumps.results import BumpHuntResult
+from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult
+from tnt_coffea.stats.plane import mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.regions.results import AbcdRefusal, AbcdResult
 
 __all__ = [
     "EvaluationRow",
+    "LimitRow",
+    "Step",
     "Summary",
     "SummaryRow",
     "correlation_rows",
+    "cutflow",
     "evaluation_rows",
     "event_rows",
+    "limit_rows",
+    "selection_flow",
     "summary",
 ]
 
@@ -32,6 +40,71 @@ _EVENT_COLUMNS = {
     "pt": ("pT [GeV]", ".0f"),
     "n_constituents": ("particles", ".0f"),
 }
+
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """One upper limit, in one unit, as a row of a table.
+
+    Attributes
+    ----------
+    selection
+        The tagger set.
+    kept
+        Share of events selected.
+    observed, expected
+        Upper limit on the signal, and what background alone would give, with the range
+        that it has in 68 % of cases; a dash where it was refused.
+    unit
+        'events' selected, or 'fb' produced.
+    calibration
+        How it was calibrated, or 'refused'.
+    notes
+        Numbers of what must be known before quoting it.
+    """
+
+    selection: str
+    kept: str
+    observed: str
+    expected: str
+    unit: str
+    calibration: str
+    notes: tuple[int, ...]
+
+
+def limit_rows(
+    name: str, kept: str, found: LimitResult | LimitRefusal, notes: list[str]
+) -> Iterator[LimitRow]:
+    """Yield a limit as rows, one a unit.
+
+    Parameters
+    ----------
+    name
+        Of the tagger set; 'before' is the spectrum of all dijets.
+    kept
+        Share of events that a set selects.
+    found
+        The limit.
+    notes
+        All notes of a table, to which its own are added.
+    """
+    selection, kept = ("none", "100 %") if name == "before" else (set_name(name), kept)
+    texts = (found.reason,) if isinstance(found, LimitRefusal) else found.notes
+    numbers = tuple(range(len(notes) + 1, len(notes) + 1 + len(texts)))
+    notes += [f"limit, {selection}: {text}" for text in texts]
+    if isinstance(found, LimitRefusal):
+        yield LimitRow(selection, kept, "-", "-", "events", "refused", numbers)
+        return
+    kind = f"{found.toys} toys" if found.toys else found.calibration
+    values = [("events", found.observed, found.expected)]
+    if found.observed_cross_section is not None and found.expected_cross_section is not None:
+        values.append(("fb", found.observed_cross_section, found.expected_cross_section))
+    for unit, observed, expected in values:
+        band = f"{expected[2]:.3g} ({expected[1]:.3g} to {expected[3]:.3g})"
+        yield LimitRow(selection, kept, f"{observed:.3g}", band, unit, kind, numbers)
 
 
 @dataclass(frozen=True)
@@ -183,6 +256,91 @@ def event_rows(events: Iterable[AnomalousEvent]) -> list[dict[str, str]]:
         }
         for number, event in enumerate(events, start=1)
     ]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The events behind a cut.
+
+    Attributes
+    ----------
+    cut
+        Its name.
+    events
+        How many pass it and all before it; weighted where a histogram is counted.
+    of_previous, of_all
+        Shares; None where there was nothing before.
+    """
+
+    cut: str
+    events: float
+    of_previous: float | None
+    of_all: float | None
+
+
+def cutflow(account: Accounting) -> tuple[Step, ...]:
+    """Return a pass as steps: all events, those that could be read, those behind each cut."""
+    left = account.events
+    counts = [("events in", left)]
+    if account.n_lost:
+        left -= account.n_lost
+        counts.append(("could be read", left))
+    for cut, n in account.rejected.items():
+        left -= n
+        counts.append((cut, left))
+    return _steps([*counts, ("selected", account.selected)])
+
+
+def selection_flow(
+    histogram: Any,
+    thresholds: Mapping[float, Mapping[int, float]],
+    fit_range: Range,
+    window: Range,
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Return what selections by a tagger set keep in the fit range, and in the window.
+
+    Parameters
+    ----------
+    histogram
+        As `SearchProcessor` fills it.
+    thresholds
+        X by efficiency and fold. They are nested: a smaller efficiency keeps part of a larger.
+    fit_range, window
+        Ranges in m_jj [GeV], edges of the histogram's axis.
+
+    Raises
+    ------
+    FitError
+        The histogram lacks an axis or an edge.
+    """
+    plane = score_plane(histogram)
+
+    def flow(mass_range: Range) -> tuple[Step, ...]:
+        bins = mass_bins(plane, mass_range)
+        counts = [("no selection", float(plane.counts[:, bins].sum()))]
+        for efficiency, points in sorted(thresholds.items(), reverse=True):
+            kept = 0.0
+            for index, fold in enumerate(plane.folds):
+                heavy, light = passing_bins(plane, points, fold)
+                kept += float(plane.counts[index, bins, heavy:, light:].sum())
+            counts.append((f"{percent(efficiency)} selection", kept))
+        return _steps(counts)
+
+    return flow(fit_range), flow(window)
+
+
+def _steps(counts: list[tuple[str, Any]]) -> tuple[Step, ...]:
+    first = counts[0][1]
+    before = [None, *(events for _, events in counts[:-1])]
+    return tuple(
+        Step(
+            cut=cut,
+            events=events,
+            of_previous=events / previous if previous else None,
+            of_all=events / first if first else None,
+        )
+        for (cut, events), previous in zip(counts, before, strict=True)
+    )
 
 
 def _correlation_text(found: RankCorrelation) -> str:

@@ -1,4 +1,4 @@
-"""The search as tables for the terminal."""
+"""Tables for the terminal: a search, and methods against each other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.reporting.comparison import Band, Comparison
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
-from tnt_coffea.reporting.wording import duration, percent
+from tnt_coffea.reporting.wording import duration, p_text, percent, set_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.limits.results import LimitResult
 
@@ -16,7 +17,19 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["results_table"]
+__all__ = ["comparison_table", "results_table"]
+
+
+_COLUMNS = {
+    "auc_heavy": "AUC heavy",
+    "auc_light": "light",
+    "auc_both": "both",
+    "improvement_0.1": "SIC 10 %",
+    "improvement_0.01": "1 %",
+    "pearson": "corr.",
+    "distance": "dist.",
+    "sculpting_p_0.01": "flat p",
+}
 
 
 def results_table(
@@ -166,3 +179,41 @@ def _add(table: Table, *cells: str) -> None:
 
     # As text, not markup: a note may hold square brackets.
     table.add_row(*map(Text, cells))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return a row a method: AUC, eps_S / sqrt(eps_B), correlations, sculpting.
+
+    Parameters
+    ----------
+    comparison
+        With several training runs of a method, their medians and half the width of the 68 % band.
+    """
+    table = _table(
+        f"{comparison.signal} signal and {comparison.background} background events, "
+        "out of fold; * uses the truth",
+        ("method",),
+        tuple(_COLUMNS.values()),
+    )
+    table.caption = (
+        "SIC: eps_S/sqrt(eps_B) in the window at this share of background. corr., dist.: "
+        "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %."
+    )
+    table.caption_justify = "left"
+    for method in comparison.methods:
+        bands = comparison.bands(method)
+        mark = "*" if method in comparison.truth else ""
+        _add(table, f"{set_name(method)}{mark}", *(_text(name, bands) for name in _COLUMNS))
+    return table
+
+
+def _text(name: str, bands: Mapping[str, Band]) -> str:
+    if name not in bands:
+        return "-"
+    band = bands[name]
+    if name.startswith("sculpting"):
+        return p_text(band.median)
+    digits = 2 if name.startswith(("pearson", "improvement")) else 3
+    if band.seeds == 1:
+        return f"{band.median:.{digits}f}"
+    return f"{band.median:.{digits}f}±{(band.high - band.low) / 2:.{digits}f}"

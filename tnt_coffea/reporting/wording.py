@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.style import SUPERSCRIPTS
+from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.bumps.results import COMBINATION_NOTE
 from tnt_coffea.stats.regions.results import AbcdResult

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea import seeds
@@ -39,6 +38,7 @@ from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
+from tnt_coffea.typing import Float32Array
 
 __all__ = [
     "CLASSIFIER_NETWORKS",
@@ -51,7 +51,6 @@ __all__ = [
     "signal_efficiency",
 ]
 
-Float32Array = npt.NDArray[np.float32]
 
 _Nodes = Annotated[int, Field(ge=1)]
 _Standardise = Callable[[FeatureSet], Standardisation]

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig
@@ -21,6 +20,7 @@ from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job
 from tnt_coffea.training.schedule import Parts, Schedule, Step
 from tnt_coffea.training.task import DATA, PRIOR, SIMULATION, selected
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["EARLY", "Costs", "StepCost", "training_costs"]
 
@@ -199,7 +199,7 @@ def _timed(
         rows = (np.flatnonzero(inner == fold) for fold in np.unique(inner))
         return [Ranking(chosen, lot.permutation(len(chosen))) for chosen in rows]
 
-    def scores(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+    def scores(name: str, scope: Scope, sample: Sample) -> Float32Array:
         return lot.random(len(sample), dtype=np.float32)
 
     further = {

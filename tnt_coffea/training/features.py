@@ -19,10 +19,10 @@ import numpy.typing as npt
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, jets_of
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["NAMED_FEATURES", "Expression", "FeatureSet", "Standardisation"]
 
-Float32Array = npt.NDArray[np.float32]
 
 NAMED_FEATURES = {
     "rescaled_mass": "(mass - 30) / m_jj + 0.01",

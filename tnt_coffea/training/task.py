@@ -34,6 +34,7 @@ from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
 from tnt_coffea.training.weak_labels import FEWEST
+from tnt_coffea.typing import BoolArray, Float32Array
 
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
@@ -284,7 +285,7 @@ def _sample(task: Task, role: str) -> Sample:
 
 def selected(
     method: Method, plan: FoldPlan, left_out: int, round_: int, role: str
-) -> Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.bool_]]:
+) -> Callable[[npt.NDArray[np.uint64]], BoolArray]:
     """Return the function from event ids to whether a training run reads the event."""
     if role == DATA:
         whole = method.reads.left_out
@@ -339,7 +340,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
     def ranked(name: str, scope: Scope) -> list[Ranking]:
         return rankings(data, plan.inner_of(data.event_id), labellers(name, scope), plan)
 
-    def scored(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+    def scored(name: str, scope: Scope, sample: Sample) -> Float32Array:
         inner = plan.inner_of(sample.event_id)
         return labeller_scores(sample, inner, labellers(name, scope), plan)
 

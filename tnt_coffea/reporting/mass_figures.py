@@ -1,4 +1,4 @@
-"""Figures over hypotheses: p-values and limits by mass, ABCD closure by efficiency."""
+"""Figures over the mass: spectra with their fits, local p-values, limits, and impacts on a fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
-from tnt_coffea.reporting.style import (
+from tnt_coffea.reporting.figures import (
     BLUE,
     COLOURS,
     GREY,
@@ -18,14 +18,199 @@ from tnt_coffea.reporting.style import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import percent, set_name
-from tnt_coffea.stats import ClosureScan, LimitResult, NuisanceImpact, ScanResult
+from tnt_coffea.reporting.wording import p_text, percent, set_name
+from tnt_coffea.stats import LimitResult, NuisanceImpact, ScanResult
+from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
+from tnt_coffea.stats.fitting.poisson import pulls
+from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["brazil_band", "closure_by_efficiency", "impacts", "local_p_values"]
+__all__ = [
+    "brazil_band",
+    "channel_spectra",
+    "impacts",
+    "local_p_values",
+    "mass_spectrum",
+    "summed_channel",
+]
+
+_SPARSE = 50.0
+"""Below this many events in the fullest bin a peak is seen better on a linear axis."""
+
+Range = tuple[float, float]
+
+MASS_LABEL = r"$m_{jj}$ [GeV]"
+PANELS_IN_A_ROW = 3
+
+
+@styled
+def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+    """Return a spectrum with both fits above, and the pulls of the data below.
+
+    Parameters
+    ----------
+    result
+        The bump hunt; several channels are summed.
+    window
+        Shaded range in m_jj [GeV].
+    title
+        What was selected.
+    """
+    figure = new_figure(6.2, 5.0)
+    main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
+    channel = summed_channel(result.channels)
+    _spectrum(main, channel, window)
+    main.set_ylabel(f"events / {_bin_width(channel):g} GeV")
+    main.set_title(title)
+    main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
+    _pulls(low, channel, window)
+    low.set_xlabel(MASS_LABEL)
+    low.set_xlim(*result.fit_range)
+    figure.align_ylabels((main, low))
+    return figure
+
+
+@styled
+def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+    """Return one small panel a channel; parameters as `mass_spectrum`."""
+    n = len(result.channels)
+    columns = min(n, PANELS_IN_A_ROW)
+    rows = -(-n // columns)
+    figure = new_figure(3.2 * columns + 0.4, 2.9 * rows + 0.8)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel, channel in zip(panels, result.channels, strict=False):
+        _spectrum(panel, channel, window)
+        panel.set_title(f"{channel.name}: goodness of fit p = {p_text(channel.goodness_of_fit)}")
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel(MASS_LABEL)
+    for panel in panels[::columns]:
+        panel.set_ylabel(f"events / {_bin_width(result.channels[0]):g} GeV")
+    for panel in panels[n:]:
+        panel.remove()
+    panels[0].set_xlim(*result.fit_range)
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
+    """Return all channels as one; only those with the first one's edges are in it.
+
+    The pulls are those of the sums, and no goodness of fit is given (NaN): the sum is
+    for the eye, the fit has the channels apart.
+    """
+    first, *rest = channels
+    if not rest:
+        return first
+    same = [channel for channel in channels if channel.edges == first.edges]
+
+    def total(name: str) -> Float64Array:
+        return np.asarray(np.sum([getattr(channel, name) for channel in same], axis=0))
+
+    observed, background = total("observed"), total("background")
+    return ChannelResult(
+        name="all",
+        edges=first.edges,
+        observed=tuple(observed.tolist()),
+        background=tuple(background.tolist()),
+        signal_plus_background=tuple(total("signal_plus_background").tolist()),
+        parameters=sum(channel.parameters for channel in same),
+        goodness_of_fit=float("nan"),
+        goodness_calibration="none",
+        pulls=tuple(pulls(observed, background).tolist()),
+        share=sum(channel.share for channel in same),
+    )
+
+
+def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
+    from mplhep import histplot
+
+    edges, observed = np.array(channel.edges), np.array(channel.observed)
+    expectations = np.array([channel.background, channel.signal_plus_background])
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
+    for values, colour, line, label in (
+        (expectations[0], BLUE, "-", "background-only fit"),
+        (expectations[1], RED, (0, (4, 1.5)), "signal + background fit"),
+    ):
+        histplot(
+            (values, edges),
+            ax=axes,
+            yerr=False,
+            edges=False,
+            flow="none",
+            color=colour,
+            linestyle=line,
+            linewidth=1.7,
+            label=label,
+        )
+    _points(axes, observed, edges)
+    top = max(observed.max(), expectations.max(), 1.0)
+    if top < _SPARSE:
+        axes.set_ylim(0, 1.9 * top)
+    else:
+        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
+        axes.set_ylim(0.3, top * 9)
+    axes.margins(x=0)
+
+
+def _points(axes: Axes, observed: Float64Array, edges: Float64Array) -> None:
+    """Draw counts with central 68.3 % Poisson intervals (Garwood's, as mplhep takes them)."""
+    from mplhep import histplot
+    from mplhep.error_estimation import poisson_interval
+
+    # On a logarithmic axis an empty bin has no place; on both its error bar would be all ink.
+    counts = np.where(observed > 0, observed, np.nan)
+    errors = np.full((2, len(observed)), np.nan)
+    if (observed > 0).any():
+        low, high = poisson_interval(observed, observed)
+        errors = np.where(observed > 0, [observed - low, high - observed], np.nan)
+    histplot(
+        (counts, edges),
+        ax=axes,
+        yerr=errors,
+        histtype="errorbar",
+        flow="none",
+        color="black",
+        marker="o",
+        markersize=3,
+        elinewidth=0.9,
+        capsize=0,
+        label="data",
+    )
+
+
+def _pulls(axes: Axes, channel: ChannelResult, window: Range) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    values = np.array(channel.pulls)
+    limit = max(3.4, 1.1 * float(np.abs(values).max()))
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0)
+    for level in (-2, 2):
+        axes.axhline(level, color=GREY, lw=0.8, ls=":")
+    axes.stairs(values, channel.edges, fill=True, color=ORANGE)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_ylim(-limit, limit)
+    axes.yaxis.set_major_locator(MultipleLocator(2 if limit < 6 else 5))
+    axes.set_ylabel("pull [\N{GREEK SMALL LETTER SIGMA}]")
+
+
+def _bin_width(channel: ChannelResult) -> float:
+    return channel.edges[1] - channel.edges[0]
+
+
+def _numbers(result: BumpHuntResult) -> str:
+    lines = [
+        f"Z = {result.z:.2f}, local p = {p_text(result.p_value)}",
+        f"signal {result.mu_hat:.0f} ± {result.mu_uncertainty:.0f} events",
+    ]
+    if len(result.channels) == 1:
+        lines.append(f"goodness of fit p = {p_text(result.channels[0].goodness_of_fit)}")
+    return "\n".join(lines)
+
 
 _MASS_LABEL = "resonance mass [GeV]"
 # Below this local p-value the axis would show empty space.
@@ -120,48 +305,6 @@ def brazil_band(limits: Sequence[LimitResult], title: str = "") -> Figure:
     axes.set_ylabel(f"{level} CLs limit on {unit}")
     axes.set_title(title)
     axes.legend(loc="upper right", fontsize=9, ncols=2)
-    return figure
-
-
-@styled
-def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
-    """Return closure beside the window, and observed over predicted in it, by efficiency."""
-    figure = new_figure(6.2, 4.0)
-    axes = figure.subplots()
-    beside = [point for point in scan.points if point.closure is not None]
-    axes.axhline(1, color="black", lw=0.8)
-    axes.axhspan(0.97, 1.03, color=GREY, alpha=0.25, lw=0, label="3 % of the paper")
-    axes.errorbar(
-        [point.efficiency for point in beside],
-        [point.closure.kappa for point in beside if point.closure],
-        [point.closure.uncertainty for point in beside if point.closure],
-        color=BLUE, marker="o", ls="", capsize=2, label="A D / (B C) beside the window",
-    )  # fmt: skip
-    inside = [point for point in beside if point.predicted]
-    seen = np.array([point.counts.a if point.counts else 0.0 for point in inside])
-    predicted = np.array([point.predicted or 1.0 for point in inside])
-    ratio, error = seen / predicted, np.sqrt(np.maximum(seen, 1.0)) / predicted
-    axes.errorbar(
-        [0.93 * point.efficiency for point in inside], ratio, error,
-        color=RED, marker="s", ls="", capsize=2, label="observed / predicted in the window",
-    )  # fmt: skip
-    refused = [point.efficiency for point in scan.points if point.closure is None]
-    for i, efficiency in enumerate(refused):
-        axes.axvline(efficiency, color=ORANGE, ls=":", label=None if i else "no closure")
-    axes.set_xscale("log")
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    shares = [point.efficiency for point in scan.points]
-    decades = [digit * 10.0**power for power in range(-6, 0) for digit in (1, 3)]
-    axes.set_xticks([tick for tick in decades if min(shares) / 2 < tick < 2 * max(shares)])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.12)
-    axes.set_ylim(0, None)
-    axes.set_xlabel("selected share of events, both jets [1]")
-    axes.set_ylabel("closure [1]")
-    axes.set_title(title)
-    axes.legend(loc="best", fontsize=9)
     return figure
 
 

@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import awkward as ak
+import kernel_peers as peers
 import numpy as np
 import pytest
 import vector
+from kernel_peers import native_clustering
+from kernels import Chain
 
-from tnt_coffea.benchmarking import peers
-from tnt_coffea.benchmarking.native import native_clustering
-from tnt_coffea.benchmarking.roads import Events
 from tnt_coffea.config import ImageSettings, JetSettings, SkimSettings
 from tnt_coffea.jets import cluster, jet_images
 
@@ -18,19 +18,19 @@ EVENTS = 60
 
 
 @pytest.fixture(scope="module")
-def road(events_file: Path) -> Events:
-    return Events(events_file, EVENTS, 25, SkimSettings())
+def chain(events_file: Path) -> Chain:
+    return Chain(events_file, EVENTS, 25, SkimSettings())
 
 
 @pytest.fixture(scope="module")
-def particles(road: Events) -> list[ak.Array]:
-    return [chunk.p4 for chunk in road.particles()]
+def particles(chain: Chain) -> list[ak.Array]:
+    return [chunk.p4 for chunk in chain.particles()]
 
 
-def test_literal_script_makes_our_images(road: Events, particles: list[ak.Array]) -> None:
+def test_literal_script_makes_our_images(chain: Chain, particles: list[ak.Array]) -> None:
     rows = peers.literal_rows(particles, EVENTS)
     assert rows.shape == (EVENTS, 2100)
-    ours = np.concatenate([images.dense() for images in road.images()])[:, 0]
+    ours = np.concatenate([images.dense() for images in chain.images()])[:, 0]
     for events in peers.literal_tables(rows).values():
         theirs = peers.literal_images(events, EVENTS, JetSettings(), ImageSettings())
         # FastJet's own angles differ in the last bits, which moves a particle on a pixel's edge.
@@ -86,7 +86,7 @@ def test_energyflow_makes_our_images_of_centred_jets(particles: list[ak.Array]) 
 
 
 def test_a_short_file_is_gone_through_again(events_file: Path) -> None:
-    road = Events(events_file, 1230, 400, SkimSettings())
-    sizes = [len(chunk) for chunk in road.loaded()]
+    chain = Chain(events_file, 1230, 400, SkimSettings())
+    sizes = [len(chunk) for chunk in chain.loaded()]
     assert sum(sizes) == 1230
     assert max(sizes) <= 400

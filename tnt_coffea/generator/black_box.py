@@ -1,14 +1,24 @@
-"""A black box whose answer nobody knows: what is in it, drawn from its seed."""
+"""Black boxes: their content, drawn from the seed, and the key that holds their truth."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import DetectorSettings, GenerateSettings, ShowerSettings, SignalModel
+from tnt_coffea.errors import InputError
 from tnt_coffea.generator.datasets import DATASETS
+from tnt_coffea.storage import written
+from tnt_coffea.typing import IntArray
 
-__all__ = ["resolved"]
+__all__ = ["KEY", "Key", "read_key", "resolved", "write_key"]
 
 # The prior. No rule tells what is realistic: these cover what a search in
 # m_jj with this trigger could find, and boxes in which there is nothing.
@@ -96,3 +106,84 @@ def _detector(rng: np.random.Generator) -> DetectorSettings:
         track_resolution=round(rng.uniform(*TRACK_RESOLUTION), 3),
         hcal_resolution=round(rng.uniform(*HCAL_RESOLUTION), 3),
     )
+
+
+KEY = "key.json"
+"""Name of the key's file, beside the box."""
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """The hidden truth of a black box.
+
+    Attributes
+    ----------
+    settings
+        with which it was made, drawn ones included
+    seed
+        root seed
+    processes
+        counts, efficiencies and cross sections, by name
+    events
+        rows of the box
+    signal_rows
+        (signal event,) rows with signal, ascending
+    """
+
+    settings: GenerateSettings
+    seed: int
+    processes: Mapping[str, Any]
+    events: int
+    signal_rows: IntArray
+
+    @property
+    def label(self) -> npt.NDArray[np.int8]:
+        """(event,) 0 background, 1 signal, in the box's order."""
+        label = np.zeros(self.events, np.int8)
+        label[self.signal_rows] = 1
+        return label
+
+    def summary(self) -> str:
+        """Return the answer in one line."""
+        made = self.settings
+        if not made.signal:
+            return f"no signal in {self.events} events"
+        return (
+            f"{made.signal} of {self.events} events are signal ({made.model.value}): "
+            f"{made.resonance_mass:g} GeV, {made.heavy_mass:g} GeV, {made.light_mass:g} GeV"
+        )
+
+
+def write_key(path: str | Path, key: Key) -> None:
+    """Write a key as JSON; the file appears when it is complete."""
+    values = {
+        "settings": key.settings.model_dump(mode="json"),
+        "seed": key.seed,
+        "processes": dict(key.processes),
+        "events": key.events,
+        "signal_rows": key.signal_rows.tolist(),
+    }
+    with written(Path(path)) as partial:
+        partial.write_text(json.dumps(values, sort_keys=True) + "\n")
+
+
+def read_key(path: str | Path) -> Key:
+    """Return the key in a file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or not a key.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+        return Key(
+            settings=GenerateSettings.model_validate(values["settings"]),
+            seed=int(values["seed"]),
+            processes=values["processes"],
+            events=int(values["events"]),
+            signal_rows=np.array(values["signal_rows"], dtype=np.int64),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: expected the key of a black box, cannot read it ({error})"
+        raise InputError(msg) from error

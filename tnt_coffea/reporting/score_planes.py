@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
+from tnt_coffea.reporting.figures import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
+from tnt_coffea.reporting.wording import percent
+from tnt_coffea.stats import ClosureScan
 from tnt_coffea.stats.plane import mass_bins, score_plane
 from tnt_coffea.stats.regions.results import Closure
+from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PlaneView", "closure_by_mass", "plane_view", "score_plane_panels"]
+__all__ = [
+    "PlaneView",
+    "closure_by_efficiency",
+    "closure_by_mass",
+    "plane_view",
+    "score_plane_panels",
+]
 
-Float64Array = npt.NDArray[np.float64]
 Range = tuple[float, float]
 
 # Folds have their X close together; edges nearer than this are one edge to the eye.
@@ -56,25 +64,7 @@ class PlaneView:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            "heavy": list(self.heavy),
-            "light": list(self.light),
-            "outside": [list(row) for row in self.outside],
-            "inside": [list(row) for row in self.inside],
-            "working_points": [list(point) for point in self.working_points],
-            "background_quantile": self.background_quantile,
-            "window": list(self.window),
-            "fit_range": list(self.fit_range),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PlaneView:
-        """Return the inverse of `to_dict`."""
-
-        def tupled(value: Any) -> Any:
-            return tuple(map(tupled, value)) if isinstance(value, list) else value
-
-        return cls(**{name: tupled(value) for name, value in values.items()})
+        return asdict(self)
 
 
 def plane_view(
@@ -193,6 +183,48 @@ def closure_by_mass(closure: Closure, window: Range, title: str = "") -> Figure:
     axes.set_ylabel(r"closure $\kappa = A D \, / \, (B C)$ [1]")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
+    """Return closure beside the window, and observed over predicted in it, by efficiency."""
+    figure = new_figure(6.2, 4.0)
+    axes = figure.subplots()
+    beside = [point for point in scan.points if point.closure is not None]
+    axes.axhline(1, color="black", lw=0.8)
+    axes.axhspan(0.97, 1.03, color=GREY, alpha=0.25, lw=0, label="3 % of the paper")
+    axes.errorbar(
+        [point.efficiency for point in beside],
+        [point.closure.kappa for point in beside if point.closure],
+        [point.closure.uncertainty for point in beside if point.closure],
+        color=BLUE, marker="o", ls="", capsize=2, label="A D / (B C) beside the window",
+    )  # fmt: skip
+    inside = [point for point in beside if point.predicted]
+    seen = np.array([point.counts.a if point.counts else 0.0 for point in inside])
+    predicted = np.array([point.predicted or 1.0 for point in inside])
+    ratio, error = seen / predicted, np.sqrt(np.maximum(seen, 1.0)) / predicted
+    axes.errorbar(
+        [0.93 * point.efficiency for point in inside], ratio, error,
+        color=RED, marker="s", ls="", capsize=2, label="observed / predicted in the window",
+    )  # fmt: skip
+    refused = [point.efficiency for point in scan.points if point.closure is None]
+    for i, efficiency in enumerate(refused):
+        axes.axvline(efficiency, color=ORANGE, ls=":", label=None if i else "no closure")
+    axes.set_xscale("log")
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    shares = [point.efficiency for point in scan.points]
+    decades = [digit * 10.0**power for power in range(-6, 0) for digit in (1, 3)]
+    axes.set_xticks([tick for tick in decades if min(shares) / 2 < tick < 2 * max(shares)])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12)
+    axes.set_ylim(0, None)
+    axes.set_xlabel("selected share of events, both jets [1]")
+    axes.set_ylabel("closure [1]")
+    axes.set_title(title)
+    axes.legend(loc="best", fontsize=9)
     return figure
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tnt_coffea.reporting import EventViews, results_table, write_report
-from tnt_coffea.reporting.hypotheses import brazil_band, impacts, local_p_values
+from tnt_coffea.reporting.mass_figures import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.tables import summary
 from tnt_coffea.reporting.wording import set_name
@@ -142,27 +142,27 @@ def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tm
     assert not [plot for plot in all_plots(shown) if plot.name.startswith("impacts")]
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path, width):
+def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path):
     limits = {
         "before": limited(3500.0, observed_cross_section=None, notes=("a note",)),
         "tnt": limited(3500.0),
         "autoencoder": LimitRefusal("CLs stays above 0.05"),
     }
     result = replace(contents.result, limits=limits)
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(results_table(result))
-    text = console.export_text()
     page = write_report(
         tmp_path / "report.html",
         replace(contents, result=result, hists={}, views=EventViews(), histories=()),
     )[0].read_text()
     tnt = limits["tnt"]
-    for words in (f"{tnt.observed:.3g}", f"{tnt.observed_cross_section:.3g}", "refused", "fb"):
-        assert words in text
-        assert words in page
-    for note in ("limit, none: a note", "limit, autoencoder: CLs stays above 0.05"):
-        assert note in text
-        assert note in page
-    assert "…" not in text
+    for width in (80, 120):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(results_table(result))
+        text = console.export_text()
+        for words in (f"{tnt.observed:.3g}", f"{tnt.observed_cross_section:.3g}", "refused", "fb"):
+            assert words in text
+            assert words in page
+        for note in ("limit, none: a note", "limit, autoencoder: CLs stays above 0.05"):
+            assert note in text
+            assert note in page
+        assert "…" not in text
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result

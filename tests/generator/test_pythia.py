@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from tnt_coffea.generator import DATASETS
-from tnt_coffea.generator.engine import imported, started
 from tnt_coffea.generator.processes import PROCESSES, early_jet_pt, process_named
-from tnt_coffea.generator.pythia import Charges, final_state
-from tnt_coffea.generator.veto import parton_veto
+from tnt_coffea.generator.pythia import Charges, final_state, parton_veto, pythia_module, started
 
 pytest.importorskip("pythia8mc", reason="the 'generate' extra is not installed")
 
@@ -31,12 +29,12 @@ CASES = (
 
 def hook(process: str) -> Any:
     settings = DATASETS["rnd-background"].settings
-    return parton_veto(imported(), 1050.0, early_jet_pt(process_named(process), settings), 1e9)
+    return parton_veto(pythia_module(), 1050.0, early_jet_pt(process_named(process), settings), 1e9)
 
 
 def plainly_started(lines: tuple[str, ...], seed: int, veto: Any) -> Any:
     """Return what anyone's script would start."""
-    pythia = imported().Pythia("", False)
+    pythia = pythia_module().Pythia("", False)
     for line in (*lines, "Random:setSeed = on", f"Random:seed = {seed}"):
         assert pythia.readString(line)
     pythia.setUserHooksPtr(veto)

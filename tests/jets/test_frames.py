@@ -8,8 +8,7 @@ import pytest
 import vector
 
 from tnt_coffea.config import ImageSettings
-from tnt_coffea.jets.constituents import leading_constituents
-from tnt_coffea.jets.frames import framed
+from tnt_coffea.jets.frames import framed, leading_constituents
 from tnt_coffea.jets.images import jet_images
 
 

@@ -1,28 +1,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from tnt_coffea.benchmarking import BenchmarkReport, benchmark, markdown
-from tnt_coffea.benchmarking.report import Linearity, Ratio
-from tnt_coffea.benchmarking.timing import Timing, interleaved
+from kernel_report import BenchmarkReport, Linearity, Ratio, Timing, interleaved, markdown
+from kernels import benchmark, main
 
 
 @pytest.fixture(scope="module")
-def report(events_file: Path) -> BenchmarkReport:
-    return benchmark(
-        [events_file],
-        events=60,
-        repetitions=1,
-        chunk=50,
-        literal_events=3,
-        scored_events=40,
-        memory_events=(60,),
-        linear_events=(30, 60),
-    )
+def report(events_file: Path) -> Iterator[BenchmarkReport]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Compiled and compared in test_kernel_peers.py.
+        patch.setattr("kernels.native_clustering", lambda *_: None)
+        yield benchmark(
+            [events_file],
+            events=60,
+            repetitions=1,
+            chunk=50,
+            literal_events=3,
+            scored_events=40,
+            memory_events=(60,),
+            linear_events=(30, 60),
+        )
 
 
 def test_every_figure_is_there(report: BenchmarkReport) -> None:
@@ -76,3 +78,14 @@ def test_work_runs_in_turns_and_the_best_counts() -> None:
     assert calls == ["a", "b"] * 3
     assert times["a"].seconds == min(times["a"].repetitions)
     assert len(times["b"].repetitions) == 3
+
+
+@pytest.mark.slow
+def test_script_prints_and_stores_its_figures(
+    events_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "figures.json"
+    few = ("--events", "20", "--repetitions", "1", "--quick")
+    main([str(events_file), *few, "--json", str(record)])
+    assert "file to two images / bare binding" in capsys.readouterr().out
+    assert json.loads(record.read_text())["files"][0]["file"].startswith("events.h5")
