@@ -44,7 +44,14 @@ from tnt_coffea.config.networks import (
 from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
-from tnt_coffea.config.skims import JetsFrom, SkimSettings, SourceSettings
+from tnt_coffea.config.skims import (
+    JetsFrom,
+    SkimSettings,
+    SourceSettings,
+    TableOrder,
+    TablePreset,
+    TableSettings,
+)
 from tnt_coffea.config.training import (
     CwolaSettings,
     FoldMode,
@@ -101,6 +108,9 @@ __all__ = [
     "Spacing",
     "SubstructureSettings",
     "SupervisedSettings",
+    "TableOrder",
+    "TablePreset",
+    "TableSettings",
     "TntSettings",
     "TrainSettings",
     "WindowScan",
