@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -24,6 +24,7 @@ __all__ = [
     "ROBUST_FILTERS",
     "check_complete",
     "check_table",
+    "holds_width",
     "opened",
     "opened_table",
     "row_bytes",
@@ -93,6 +94,18 @@ def opened_table(path: Path, widths: Collection[int], expected: str) -> Iterator
     """
     with opened(path, expected) as file:
         yield _found(file, path, widths, expected)
+
+
+def holds_width(path: Path, widths: Collection[int]) -> bool:
+    """Tell whether a file has a table of one of the widths, as far as it can be read."""
+    with suppress(InputError), opened(path, "a table") as file:
+
+        def visit(name: str, item: h5py.Dataset | h5py.Group) -> bool | None:
+            wide = isinstance(item, h5py.Dataset) and item.ndim == 2 and item.shape[1] in widths
+            return True if wide else None
+
+        return file.visititems(visit) is True
+    return False
 
 
 def _found(file: h5py.File, path: Path, widths: Collection[int], expected: str) -> h5py.Dataset:
@@ -184,7 +197,9 @@ def check_complete(data: h5py.Dataset, path: Path) -> None:
         for source in data.virtual_sources():
             # Relative to the file, as HDF5 looks for it; "." is the file itself.
             if source.file_name != "." and not Path(path.parent, source.file_name).exists():
-                msg = f"{path}: '{data.name}' consists of other files, and {source.file_name} is gone"
+                msg = (
+                    f"{path}: '{data.name}' consists of other files, and {source.file_name} is gone"
+                )
                 raise InputError(msg)
         return
     n = len(data)
@@ -243,4 +258,4 @@ def rows_unpacked_together(table: h5py.Dataset) -> int:
 
 def row_bytes(table: h5py.Dataset) -> int:
     """Return the size of an unpacked row in bytes."""
-    return prod(table.shape[1:]) * int(table.dtype.itemsize)
+    return int(prod(table.shape[1:])) * int(table.dtype.itemsize)
