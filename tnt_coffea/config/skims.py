@@ -71,8 +71,9 @@ class TableSettings(Settings):
 
     On the right of every entry stands a column of the file, or arithmetic of columns with
     `+ - * / **` and parentheses (`tau2j1 / tau1j1`; 0 / 0 is 0, as for the ratios of
-    N-subjettiness). With no entry at all the columns are found by their names: those of a
-    skim (`m_jj`, `heavy_mass`, `light_tau21`, ...), or those of a preset.
+    N-subjettiness). Where neither m_jj nor a jet is mapped, the columns are found by their
+    names, those of a skim (`m_jj`, `heavy_mass`, `light_tau21`, ...) or of a preset, and the
+    other entries add to them.
 
     >>> jets = {"heavy": {"mass": "mj1"}, "light": {"mass": "mj2"}}
     >>> TableSettings(m_jj="mjj * 1000", event={"met": "MET"}, **jets).features
@@ -112,8 +113,8 @@ class TableSettings(Settings):
 
     @property
     def is_mapping(self) -> bool:
-        """Whether the entries themselves say what the columns mean."""
-        return self.preset is None and bool(self.m_jj or self.heavy or self.light or self.event)
+        """Whether the entries say what the columns mean, instead of adding to known names."""
+        return self.preset is None and bool(self.m_jj or self.heavy or self.light)
 
     @property
     def features(self) -> tuple[str, ...]:

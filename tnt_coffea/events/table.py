@@ -38,7 +38,16 @@ from tnt_coffea.events.sample import Sample, feature_ids
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.jets.kinematics import invariant_mass
 
-__all__ = ["FIELDS", "entries", "features", "is_mine", "load", "mapped", "recognised"]
+__all__ = [
+    "FIELDS",
+    "columns_of",
+    "entries",
+    "features",
+    "is_mine",
+    "load",
+    "mapped",
+    "recognised",
+]
 
 FIELDS = frozenset({"m_jj"})
 
@@ -176,6 +185,15 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
         raise ConfigError(msg)
     whole = {"images": None, "constituents": None, "observables": ()}
     return settings.model_copy(update={**whole, "table": table})
+
+
+def columns_of(settings: SkimSettings, names: Collection[str], where: str) -> list[str]:
+    """Return the columns of a table that are read, in its order; parameters as `mapped`."""
+    table = mapped(settings, names, where).table
+    assert table is not None
+    used = {column for text in _texts(table).values() for column in _columns_in(text, names)}
+    used |= {name for name in (table.weight, table.label, *table.numbers.values()) if name}
+    return [name for name in names if name in used]
 
 
 def _over(base: TableSettings, given: TableSettings) -> TableSettings:
