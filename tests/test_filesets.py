@@ -227,7 +227,9 @@ def test_a_role_without_dijets_is_an_error(
         rows[:, 3:2100] = 0
         target["events"] = rows
     with_one = Fileset.from_paths({"data": [events_file], "mc": [path]}, roles={"mc": SIMULATION})
-    with pytest.raises(InputError, match="none of 4 events of simulation has a dijet"):
+    with pytest.raises(
+        InputError, match=r"none of 4 events has a dijet \(role simulation\): .*two_jets"
+    ):
         tnt.skim(with_one, tnt.SearchConfig(), out=tmp_path / "out")
 
 

@@ -347,6 +347,7 @@ def spoiled(column: str, row: int, value: float) -> Callable[[Frame], None]:
     [
         (spoiled("heavy_mass", 31, np.nan), ("'heavy_mass'", "1 of 60", "row 31", "finite")),
         (spoiled("delta_eta", 5, np.inf), ("'delta_eta'", "1 of 60", "row 5")),
+        (spoiled("light_mass", 7, 1e39), ("'light_mass'", "1 of 60", "row 7")),
         (spoiled("m_jj", 8, 0.0), ("m_jj of event 8", "1 of 60", "above 0", "GeV")),
         (spoiled("m_jj", 8, -3.0), ("m_jj of event 8 is -3",)),
         (lambda f: f.update(label=np.full(60, 2)), ("truth column holds", "2")),

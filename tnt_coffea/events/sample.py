@@ -34,6 +34,7 @@ __all__ = [
     "Sample",
     "feature_ids",
     "flat_columns",
+    "is_finite",
     "list_columns",
     "sample_of",
 ]
@@ -383,6 +384,12 @@ def _settings_of_columns(
     return SkimSettings(table=table)
 
 
+def is_finite(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Tell which values are finite numbers as float32, which features are kept in."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float32))
+
+
 def _feature(values: Any, name: str, where: str) -> npt.NDArray[np.float64]:
     try:
         wide = np.asarray(values).astype(np.float64)
@@ -390,7 +397,7 @@ def _feature(values: Any, name: str, where: str) -> npt.NDArray[np.float64]:
         reason = " ".join(str(error).split())[:120]
         msg = f"{where}: {name} cannot be read as one number an event: {reason}"
         raise InputError(msg) from error
-    bad = ~np.isfinite(wide)
+    bad = ~is_finite(wide)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         msg = (

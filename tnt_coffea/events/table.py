@@ -34,7 +34,7 @@ from tnt_coffea.config import (
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import trees
 from tnt_coffea.events.particles import NUMBERS
-from tnt_coffea.events.sample import Sample, feature_ids
+from tnt_coffea.events.sample import Sample, feature_ids, is_finite
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.jets.kinematics import invariant_mass
 
@@ -357,7 +357,7 @@ def _column(events: Any, name: str, where: str) -> Float64Array:
     wide = (
         values.astype(np.float64) if values.dtype.kind in "fiub" else np.full(len(values), np.nan)
     )
-    bad = ~np.isfinite(wide)
+    bad = ~is_finite(wide)
     if bad.any():
         row = int((events.metadata or {}).get("entrystart", 0)) + int(np.flatnonzero(bad)[0])
         msg = (

@@ -100,7 +100,10 @@ def _check_dijets(
         datasets = [dataset for dataset in fileset.files if fileset.role(dataset) == role]
         if not any(dataset in parts for dataset in datasets):
             account = Accounting.summed({d: accounting.datasets[d] for d in datasets})
-            msg = f"none of {account.events} events of {role} has a dijet: {account.to_dict()}"
+            msg = (
+                f"none of {account.events} events has a dijet (role {role}): rejected "
+                f"{dict(account.rejected)}, {account.n_lost} lost"
+            )
             raise InputError(msg)
 
 
