@@ -262,7 +262,7 @@ def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rng, n, signal = np.random.default_rng(4), 6000, 300
+    rng, n, signal = np.random.default_rng(4), 12_000, 400
     rare = np.arange(n) < signal
     columns = {"mjj": np.where(rare, rng.normal(3.5, 0.1, n), 2.6 + rng.exponential(0.5, n))}
     for jet, mass in ((1, 400.0), (2, 100.0)):
@@ -275,7 +275,7 @@ def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
     pq.write_table(pa.table(columns), "features.parquet")
     Path("search.yaml").write_text(
         block_named("how-to/table.md", "table-settings")
-        + "search: {fit_range: {low: 2720, high: 6000}}\n"
+        + "search: {fit_range: {low: 2720, high: 6000}}\nfit: {bump: {efficiency: 0.3}}\n"
     )
     page = executed(block_named("how-to/table.md", "columns-in-memory"), "page")
     assert page.sample._repr_html_().count("<tr>") == 3
