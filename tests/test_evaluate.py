@@ -102,7 +102,7 @@ def test_events_without_truth_are_refused(search: Path) -> None:
     skim = Skim.load(search / "skim")
     taggers = Taggers.load(search / "train")
     settings = SearchConfig.from_yaml(search / "config.yaml").search
-    unknown = _Unknown(skim.parts, skim.content, skim.duplicates, skim.accounting)
+    unknown = _Unknown(skim.parts, skim.contents, skim.duplicates, skim.accounts)
     with pytest.raises(TaggerError, match="no labels"):
         pipeline.compare_methods(unknown, [("seed 1", taggers)], settings)
 
@@ -117,6 +117,6 @@ def test_two_trainings_of_one_name_are_refused(search: Path) -> None:
 class _Unknown(Skim):
     """A skim of events whose truth nobody knows."""
 
-    def sample(self, *, truth: bool = False, numbers: bool = False):
-        made = super().sample(truth=truth, numbers=numbers)
+    def sample(self, role: str = "data", *, truth: bool = False, numbers: bool = False):
+        made = super().sample(role, truth=truth, numbers=numbers)
         return replace(made, label=np.full(len(made), -1, np.int8))

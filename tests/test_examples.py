@@ -10,7 +10,19 @@ import pytest
 
 PACKAGES = ("tnt_coffea.jets",)
 """Every public name has an example."""
-MODULES = ("tnt_coffea.config.settings", "tnt_coffea.storage")
+MODULES = (
+    "tnt_coffea.accounting",
+    "tnt_coffea.config.settings",
+    "tnt_coffea.config.skims",
+    "tnt_coffea.events.sample",
+    "tnt_coffea.events.table",
+    "tnt_coffea.filesets",
+    "tnt_coffea.products",
+    "tnt_coffea.storage",
+    "tnt_coffea.taggers.inputs",
+    "tnt_coffea.testing",
+    "tnt_coffea.training.features",
+)
 """Some names have one."""
 
 

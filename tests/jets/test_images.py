@@ -254,7 +254,6 @@ def test_chosen_jets_share_their_pixels_with_all() -> None:
     for some in (rows, slice(5, 9), np.arange(40) % 2 == 0, np.arange(0)):
         assert np.array_equal(images.select(some).dense(), dense[some])
         assert np.array_equal(images.dense(some), dense[some])
-        assert np.array_equal(images.expanded(some), np.moveaxis(dense[some], 1, -1))
 
 
 def test_lists_of_a_larger_array_are_taken_without_a_copy() -> None:

@@ -29,7 +29,13 @@ PATH = click.Path(path_type=Path)
     show_default=True,
     help="How many to look at, from the first on; 0 for all.",
 )
-def inspect(file: Path, events: int) -> None:
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Settings (YAML): jets, or the columns of a table (skim.table).",
+)
+def inspect(file: Path, events: int, config_path: Path | None) -> None:
     """Say what is in FILE: its source, events, labels, weights, problems, first dijets.
 
     FILE is anything with events that a search reads. The exit code is 3 where there
@@ -37,9 +43,11 @@ def inspect(file: Path, events: int) -> None:
     """
     from rich.console import Console
 
+    from tnt_coffea.config import SearchConfig
     from tnt_coffea.inspection import inspect_events
 
-    inspection = inspect_events(file, most=events or None)
+    config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
+    inspection = inspect_events(file, most=events or None, settings=config.skim)
     console = Console()
     console.print(_facts(inspection))
     if inspection.dijets:

@@ -13,16 +13,19 @@ import click
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
+    from tnt_coffea.filesets import Fileset
     from tnt_coffea.products import Taggers
 
 __all__ = [
     "configured",
     "dry_run_option",
     "files_argument",
+    "fileset_of",
     "histograms_option",
     "load_taggers",
     "machine_options",
     "out_option",
+    "role_options",
     "skim_option",
     "taggers_option",
 ]
@@ -52,6 +55,21 @@ out_option = click.option(
     help="Folder of the search, one subfolder a stage.",
 )
 files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+role_options = _options(
+    click.option(
+        "--simulation",
+        multiple=True,
+        type=PATH,
+        help="File of simulated background, for methods that learn from it; may be repeated.",
+    ),
+    click.option(
+        "--prior",
+        "priors",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="File of simulated signal of a model called NAME; may be repeated.",
+    ),
+)
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would run, with an estimate of the time, and stop."
 )
@@ -141,6 +159,28 @@ def _resources(
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
     )
+
+
+def fileset_of(
+    files: tuple[Path, ...], simulation: tuple[Path, ...] = (), priors: tuple[str, ...] = ()
+) -> Fileset:
+    """Return the fileset of files of every role, one data set a role."""
+    from tnt_coffea.filesets import DATA, SIMULATION, Fileset, prior
+
+    paths: dict[str, list[Path]] = {DATA: list(files)}
+    roles = {DATA: DATA}
+    if simulation:
+        paths[SIMULATION], roles[SIMULATION] = list(simulation), SIMULATION
+    for text in priors:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            msg = f"{text!r} is not of the form NAME=PATH"
+            raise click.BadParameter(msg, param_hint="--prior")
+        role = prior(name)
+        dataset = role.replace(":", "-")
+        roles[dataset] = role
+        paths.setdefault(dataset, []).append(Path(path))
+    return Fileset.from_paths(paths, roles=roles)
 
 
 def load_taggers(folder: Path) -> Taggers:

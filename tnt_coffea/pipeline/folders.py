@@ -43,6 +43,7 @@ def skim_stage(
     inputs = {
         "settings": config.skim.model_dump(mode="json"),
         "files": fileset.content_hashes(),
+        "roles": {dataset: fileset.role(dataset) for dataset in fileset.files},
         "on_error": resources.on_error.value,
     }
     return Stage("skim", Path(out) / "skim", inputs)

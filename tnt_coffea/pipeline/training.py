@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -18,7 +19,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.training_display import shown
-from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.products import Skim, Taggers, as_skim
 
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
@@ -27,7 +28,7 @@ __all__ = ["train", "training_costs"]
 
 
 def train(
-    skim: Skim,
+    skim: Skim | Sample,
     config: SearchConfig,
     *,
     out: str | Path = OUT,
@@ -43,7 +44,7 @@ def train(
     Parameters
     ----------
     skim
-        The dijets; their labels are read for references alone.
+        The dijets, on disk or in memory; their labels are read for references alone.
     config
         `seed`, `train` and `search` are read.
     out
@@ -60,7 +61,7 @@ def train(
     """
     from tnt_coffea.training import assumptions, cross_validate, mapped_events
 
-    resources = resources or Resources()
+    resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)
     if not done(stage, resources):
