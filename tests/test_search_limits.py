@@ -61,7 +61,7 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
         small_config, limit={"enabled": False}, bump={"width_uncertainty": 0.1, "toys": 0}
     )
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
-    assert "limits" not in result.to_dict()
+    assert result.limits == {}
     assert result.impacts["before"][0].name == "signal_width"
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
     # A setting of later: results of before keep their digests.

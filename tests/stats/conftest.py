@@ -6,8 +6,8 @@ import hist
 import numpy as np
 import pytest
 
-from tnt_coffea.stats.bumps.resonance import gaussian
-from tnt_coffea.stats.fitting.background import dijet_function
+from tnt_coffea.stats.background import dijet_function
+from tnt_coffea.stats.signals import gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
 # ln p0, p2, p1, p3: a spectrum that falls as QCD does above 2.6 TeV.

@@ -9,13 +9,9 @@ from scipy.stats import norm
 from scipy.stats import poisson as poisson_distribution
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.bumps.masked_window import (
-    WindowResult,
-    masked_window_test,
-    poisson_p_value,
-    theta_q0,
-)
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
+from tnt_coffea.stats import WindowResult, masked_window_test
+from tnt_coffea.stats.p_values import poisson_p_value, theta_q0
+from tnt_coffea.stats.spectrum import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=20.0)
 WINDOW = {"window": (3300.0, 3700.0), "fit": FIT}

@@ -16,7 +16,7 @@ from tnt_coffea.reporting.evaluation import improvement_uncertainty
 from tnt_coffea.reporting.labelled import LabelledEvents
 from tnt_coffea.reporting.roc import Roc
 from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting
-from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
+from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
 
 __all__ = [
@@ -290,7 +290,7 @@ def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
     found, expected = int((top[0] & top[1]).sum()), top[0].sum() * top[1].mean()
     return Dependence(
         pearson=pearson(table, middle, middle),
-        spearman=spearman(table),
+        spearman=binned_spearman(table),
         distance=distance_correlation(table, middle, middle),
         tail=float(found / expected),
         tail_uncertainty=float(np.sqrt(max(found, 1)) / expected),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.reporting.wording import percent
-from tnt_coffea.stats.plane import mass_bins, passing_bins, score_plane
+from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
 
 __all__ = ["Step", "cutflow", "selection_flow"]
 

@@ -9,8 +9,7 @@ from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.hypotheses import brazil_band, impacts
 from tnt_coffea.reporting.wording import set_name, with_article
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.impacts import ImpactRefusal
-from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult
+from tnt_coffea.stats.results import ImpactRefusal, LimitRefusal, LimitResult
 
 __all__ = ["LimitRow", "impact_plots", "limit_plots", "limit_rows"]
 

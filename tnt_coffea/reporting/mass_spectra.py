@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, logarithmic, new_figure, styled
 from tnt_coffea.reporting.wording import p_text
-from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
-from tnt_coffea.stats.fitting.poisson import pulls
+from tnt_coffea.stats.engine import pulls
+from tnt_coffea.stats.results import BumpHuntResult, ChannelResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.reporting.style import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
-from tnt_coffea.stats.plane import mass_bins, score_plane
-from tnt_coffea.stats.regions.results import Closure
+from tnt_coffea.stats.abcd_results import Closure
+from tnt_coffea.stats.search_histogram import mass_bins, score_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

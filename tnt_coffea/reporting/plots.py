@@ -19,8 +19,8 @@ from tnt_coffea.reporting import (
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.limits import impact_plots, limit_plots
 from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
-from tnt_coffea.stats.bumps.results import BumpHuntResult
-from tnt_coffea.stats.regions.closure_scan import closure_scan
+from tnt_coffea.stats.abcd_regions import closure_scan
+from tnt_coffea.stats.results import BumpHuntResult
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import JetImages

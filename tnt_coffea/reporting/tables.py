@@ -12,9 +12,8 @@ from tnt_coffea.reporting.limits import LimitRow, limit_rows
 from tnt_coffea.reporting.single_events import AnomalousEvent
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact
-from tnt_coffea.stats.bumps.results import BumpHuntResult
-from tnt_coffea.stats.regions.results import AbcdRefusal, AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
+from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal, NuisanceImpact
 
 __all__ = [
     "EvaluationRow",

@@ -10,7 +10,7 @@ from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
 from tnt_coffea.reporting.wording import duration, percent
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.limits.results import LimitResult
+from tnt_coffea.stats.results import LimitResult
 
 if TYPE_CHECKING:
     from rich.console import Group

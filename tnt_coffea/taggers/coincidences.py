@@ -15,7 +15,7 @@ from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.ensemble import Ranks, TaggerSet
 
 if TYPE_CHECKING:
-    from tnt_coffea.stats.scans.overlaps import SharedEvents
+    from tnt_coffea.stats.overlaps import SharedEvents
 
 __all__ = ["Coincidences", "SetSelections"]
 
@@ -190,7 +190,7 @@ class Coincidences:
         TaggerError
             The search has no such selection.
         """
-        from tnt_coffea.stats.scans.overlaps import SharedEvents
+        from tnt_coffea.stats.overlaps import SharedEvents
 
         passes = {}
         for name, (set_name, efficiency) in selections.items():

@@ -1,0 +1,146 @@
+"""Spectra and limits as HEPData tables (YAML)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.results import BumpHuntResult, LimitResult
+from tnt_coffea.storage import stored, written
+
+__all__ = ["hepdata_limits", "hepdata_spectrum", "write_hepdata"]
+
+_MASS = {"name": "$m_{jj}$", "units": "GeV"}
+_SQRT_S = {"name": "SQRT(S)", "units": "GeV", "value": 13000}
+
+
+def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
+    """Return the m_jj spectrum of every channel with its fits, by the channel's name.
+
+    Poisson uncertainties are left to the reader, as HEPData asks for counts.
+    """
+    tables = {}
+    for channel in result.channels:
+        columns = {
+            "Events": channel.observed,
+            "Background-only fit": channel.background,
+            "Signal plus background fit": channel.signal_plus_background,
+        }
+        bins = [
+            {"low": low, "high": high}
+            for low, high in zip(channel.edges[:-1], channel.edges[1:], strict=True)
+        ]
+        tables[channel.name] = {
+            "independent_variables": [{"header": dict(_MASS), "values": bins}],
+            "dependent_variables": [
+                {
+                    "header": {"name": name},
+                    "qualifiers": [dict(_SQRT_S)],
+                    "values": [{"value": value} for value in values],
+                }
+                for name, values in columns.items()
+            ],
+        }
+    return tables
+
+
+def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
+    """Return limits over mass: observed, and expected with both bands.
+
+    Cross sections where all limits have them, else events.
+
+    Raises
+    ------
+    FitError
+        There is no limit, or two have the same mass.
+    """
+    ordered = sorted(limits, key=lambda limit: limit.mass)
+    if not ordered or len({limit.mass for limit in ordered}) != len(ordered):
+        msg = "a table of limits needs at least one, and one a mass"
+        raise FitError(msg)
+    events = any(limit.observed_cross_section is None for limit in ordered)
+    observed = [x.observed if events else x.observed_cross_section for x in ordered]
+    expected = [x.expected if events else x.expected_cross_section or () for x in ordered]
+    what = {"name": "Signal events"} if events else {"name": "Cross section", "units": "fb"}
+    level = {"name": "Confidence level", "value": ordered[0].level}
+
+    def column(name: str, values: list[dict[str, Any]]) -> dict[str, Any]:
+        header = what | {"name": f"{name} upper limit: {what['name'].lower()}"}
+        return {"header": header, "qualifiers": [dict(_SQRT_S), dict(level)], "values": values}
+
+    bands = [
+        {
+            "value": five[2],
+            "errors": [
+                {"label": label, "asymerror": {"plus": high - five[2], "minus": low - five[2]}}
+                for label, low, high in (("1 s.d.", five[1], five[3]), ("2 s.d.", five[0], five[4]))
+            ],
+        }
+        for five in expected
+    ]
+    return {
+        "independent_variables": [
+            {
+                "header": {"name": "Resonance mass", "units": "GeV"},
+                "values": [{"value": limit.mass} for limit in ordered],
+            }
+        ],
+        "dependent_variables": [
+            column("Observed", [{"value": value} for value in observed]),
+            column("Expected", bands),
+        ],
+    }
+
+
+def write_hepdata(
+    folder: str | Path,
+    tables: Mapping[str, Mapping[str, Any]],
+    descriptions: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write tables and the submission.yaml that lists them; return the files.
+
+    Parameters
+    ----------
+    folder
+        Where; it is made.
+    tables
+        By name: of `hepdata_spectrum` and `hepdata_limits`.
+    descriptions
+        What a table shows, by its name.
+
+    Raises
+    ------
+    FitError
+        Two tables would have one file.
+    StorageError
+        The folder cannot be written to.
+    """
+    stems = {name: "".join(x if x.isalnum() else "_" for x in name) for name in tables}
+    if len({"submission", *stems.values()}) != len(stems) + 1:
+        msg = f"tables {sorted(tables)} would have the same files: rename one of them"
+        raise FitError(msg)
+    folder = Path(folder)
+    with stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    entries, paths = [], []
+    for name, table in tables.items():
+        path = folder / f"{stems[name]}.yaml"
+        with written(path) as partial:
+            partial.write_text(yaml.safe_dump(dict(table), sort_keys=False))
+        entries.append(
+            {
+                "name": name,
+                "location": "",
+                "description": (descriptions or {}).get(name, name),
+                "keywords": [{"name": "cmenergies", "values": [13000]}],
+                "data_file": path.name,
+            }
+        )
+        paths.append(path)
+    with written(folder / "submission.yaml") as partial:
+        partial.write_text(yaml.safe_dump_all(entries, sort_keys=False))
+    return [folder / "submission.yaml", *paths]
