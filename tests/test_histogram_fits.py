@@ -17,9 +17,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import abcd
-from tnt_coffea.stats.background import dijet_function
-from tnt_coffea.stats.signals import gaussian
+from tnt_coffea.stats import abcd, toy_spectrum
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
 
@@ -33,12 +31,10 @@ def spectrum(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2000 events of a dijet spectrum and 80 of a resonance, as a user's TH1."""
     import uproot
 
-    shape = dijet_function(EDGES, 4).expected(np.array([0.0, 5.0, 10.0, 0.1]))
-    mean = 6000 * shape / shape.sum() + 80 * gaussian(EDGES, 4000.0, 150.0)
-    counts = np.random.default_rng(1).poisson(mean).astype(float)
+    toys = toy_spectrum(6000, 80, mass=4000.0, width=150.0, edges=EDGES)
     path = tmp_path_factory.mktemp("own") / "spectrum.root"
     with uproot.recreate(path) as file:
-        file["mjj"] = (counts, EDGES)
+        file["mjj"] = (toys.values(), EDGES)
     return path
 
 

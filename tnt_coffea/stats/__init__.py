@@ -1,4 +1,32 @@
-"""From histograms to p-values and limits: bump hunt, scan, ABCD, CLs."""
+"""From histograms to p-values and limits: bump hunt, scan, ABCD, CLs.
+
+Which one when:
+
+===========================================================  =====================================
+question                                                     function
+===========================================================  =====================================
+Is there a resonance of this mass, on a smooth background?   `bump_hunt`
+Is there one anywhere, or in any of several selections?      `scan`, with a global p-value
+Is there an excess of any shape in this window?              `masked_window_test`
+Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
+Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
+How much signal is excluded?                                 `upper_limit`, `limit_band`
+What does each uncertainty do to the signal?                 `nuisance_impacts`
+What does the paper's equation 4.1 give?                     `paper_significance`
+===========================================================  =====================================
+
+Spectra come from `selected_spectrum`, `inclusive_spectrum` and `read_histogram`, toys from
+`toy_spectrum` and `toy_search`; `SpectrumFit` says how a spectrum is fitted, once for all tests.
+Results go to others by `bump_workspace`, `mass_patchset` and `write_hepdata`.
+
+Examples
+--------
+>>> from tnt_coffea import stats
+>>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+>>> result = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+>>> result.converged
+True
+"""
 
 from __future__ import annotations
 
@@ -36,6 +64,7 @@ from tnt_coffea.stats.results import (
 from tnt_coffea.stats.scans import scan
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 
 __all__ = [
@@ -76,6 +105,8 @@ __all__ = [
     "scan",
     "selected_spectrum",
     "spearman",
+    "toy_search",
+    "toy_spectrum",
     "upper_limit",
     "write_hepdata",
 ]

@@ -76,6 +76,13 @@ def abcd(
     Source
     ------
     Method: arXiv:2002.12376, section 4.1; q0: arXiv:1007.1727, equation 12.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> result = stats.abcd(130, 1000, 1000, 10_000, systematic=0.03)
+    >>> round(result.z, 2), round(result.expected)
+    (2.48, 100)
     """
     _check((a, b, c, d), systematic, closure_factor, leakage, toys)
     expected = closure_factor * b * c / d

@@ -63,6 +63,13 @@ def abcd_counts(
     Source
     ------
     arXiv:2002.12376, section 4.1.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> stats.abcd_counts(search, {0: 0.9, 1: 0.9}, 0.4, (3300, 3700)).a
+    191.0
     """
     return _counts(score_plane(histogram), thresholds, background_quantile, mass_range)
 
@@ -89,6 +96,14 @@ def closure(
     ------
     FitError
         As in `abcd_counts`; or a region is empty beside the window.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> round(stats.closure(search, {0: 0.9, 1: 0.9}, *where).kappa, 1)
+    1.0
     """
     found = _closure(score_plane(histogram), thresholds, background_quantile, fit_range, window)
     if isinstance(found, str):
@@ -136,6 +151,15 @@ def abcd_in_window(
     ------
     FitError
         As in `abcd_counts`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> result = stats.abcd_in_window(search, {0: 0.9, 1: 0.9}, *where)
+    >>> result.a, round(result.expected), round(result.systematic, 2)
+    (191.0, 81, 0.25)
     """
     plane = score_plane(histogram)
     counts = _counts(plane, thresholds, background_quantile, window)
@@ -368,6 +392,15 @@ def closure_scan(
     Source
     ------
     arXiv:2002.12376, figure 5: efficiencies of 10 % to 0.1 %.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> scan = stats.closure_scan(search, {0.01: {0: 0.9, 1: 0.9}}, *where, [0.8])
+    >>> len(scan.points)
+    2
     """
     plane = score_plane(histogram)
     wanted: list[tuple[float, float | None, Mapping[int, float]]] = [

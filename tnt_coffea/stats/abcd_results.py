@@ -46,6 +46,15 @@ class AbcdCounts(Result):
     Source
     ------
     arXiv:2002.12376, section 4.1.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> counts = stats.abcd_counts(search, {0: 0.9, 1: 0.9}, 0.4, (3300, 3700))
+    >>> counts.a, round(counts.paper_prediction)
+    (191.0, 84)
     """
 
     a: float
@@ -83,7 +92,17 @@ class AbcdCounts(Result):
 
 @dataclass(frozen=True)
 class RegionClosure(Result):
-    """Closure A D / (B C) in one range of m_jj; None where a region is empty."""
+    """Closure A D / (B C) in one range of m_jj; None where a region is empty.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> closure = stats.closure(search, {0: 0.9, 1: 0.9}, *where)
+    >>> [(region.mass_range, round(region.kappa, 1)) for region in closure.regions]
+    [((2600, 3300), 1.0), ((3700, 5000), 0.7)]
+    """
 
     mass_range: tuple[float, float]
     a: float
@@ -111,6 +130,15 @@ class Closure(Result):
     pearson, spearman, distance
         Correlations of the two jets' quantiles, from the binned plane; the distance
         correlation of n independent events is about n^-1/2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> closure = stats.closure(search, {0: 0.9, 1: 0.9}, *where)
+    >>> abs(closure.kappa - 1) < 3 * closure.uncertainty
+    True
     """
 
     kappa: float
@@ -158,6 +186,12 @@ class AbcdResult(Result):
     counts, closure
         The regions and the closure test behind the numbers, where they came from
         a search histogram.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.abcd(130, 1000, 1000, 10_000).summary().splitlines()[1])
+      Z = 2.48 (sqrt of q0), p = 0.00649 (asymptotic), signal 30.0 events
     """
 
     a: float
@@ -214,6 +248,15 @@ class AbcdRefusal(Result):
         The regions in the window.
     closure
         The closure test, where it could be made.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> refusal = stats.abcd_in_window(search, {0: 0.9, 1: 0.9}, *where, closure_limit=0.001)
+    >>> print(refusal.reason.partition(',')[0])
+    A D / (B C) is 0.98 +- 0.06 beside the window
     """
 
     reason: str
@@ -284,7 +327,17 @@ class ClosurePoint(Result):
 
 @dataclass(frozen=True)
 class ClosureScan(Result):
-    """Closure over efficiencies, falling."""
+    """Closure over efficiencies, falling.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> search = stats.toy_search(60_000, 100)
+    >>> where = (0.4, (2600, 5000), (3300, 3700))
+    >>> scan = stats.closure_scan(search, {0.01: {0: 0.9, 1: 0.9}}, *where, [0.8])
+    >>> print(scan.summary().splitlines()[1])
+      4.13 %: 0.994 +- 0.033, spread 0.078; in the window 430 seen, 328.17 predicted
+    """
 
     points: tuple[ClosurePoint, ...]
 

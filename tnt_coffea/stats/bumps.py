@@ -97,6 +97,17 @@ def bump_hunt(
     ------
     Bump hunt of arXiv:2002.12376, section 4.1, with smooth functions in place
     of its cubic polynomial; q0 from arXiv:1007.1727, equation 12.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.bump_hunt(spectrum, mass=3500, width=120, fit=fit)
+    >>> round(result.z, 1), round(result.mu_hat)
+    (3.4, 104)
+    >>> result.converged, result.calibration
+    (True, 'asymptotic')
     """
     _check(toys, null_chains)
     signal = fit.signal(mass, width)

@@ -32,7 +32,7 @@ def pearson(table: Array, heavy: Array, light: Array) -> float:
 def spearman(
     x: Array, y: Array, weight: Array | None = None
 ) -> tuple[float, float] | tuple[None, None]:
-    r"""Return Spearman's rank correlation of two columns and its standard deviation.
+    """Return Spearman's rank correlation of two columns and its standard deviation.
 
     With U and V the mid-ranks in (0, 1), rho is their linear correlation. To first order each
     event i moves it by
@@ -58,6 +58,15 @@ def spearman(
     Source
     ------
     C. B. Borkowf, Comput. Stat. Data Anal. 39 (2002) 271 (variance under dependence).
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> import numpy as np
+    >>> x = np.arange(100.0)
+    >>> value, error = stats.spearman(x, x**3)
+    >>> round(value, 3)
+    1.0
     """
     if len(x) < _FEWEST_EVENTS:
         return None, None

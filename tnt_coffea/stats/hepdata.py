@@ -22,6 +22,14 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
     """Return the m_jj spectrum of every channel with its fits, by the channel's name.
 
     Poisson uncertainties are left to the reader, as HEPData asks for counts.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+    >>> sorted(stats.hepdata_spectrum(hunt)['all'])
+    ['dependent_variables', 'independent_variables']
     """
     tables = {}
     for channel in result.channels:
@@ -57,6 +65,14 @@ def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
     ------
     FitError
         There is no limit, or two have the same mass.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> limit = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> stats.hepdata_limits([limit])['independent_variables'][0]['values']
+    [{'value': 3500}]
     """
     ordered = sorted(limits, key=lambda limit: limit.mass)
     if not ordered or len({limit.mass for limit in ordered}) != len(ordered):
@@ -118,6 +134,16 @@ def write_hepdata(
         Two tables would have one file.
     StorageError
         The folder cannot be written to.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [path.name for path in stats.write_hepdata(folder, stats.hepdata_spectrum(hunt))]
+    ['submission.yaml', 'all.yaml']
     """
     stems = {name: "".join(x if x.isalnum() else "_" for x in name) for name in tables}
     if len({"submission", *stems.values()}) != len(stems) + 1:

@@ -30,6 +30,19 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
     ------
     InputError
         The file cannot be read, or does not hold that histogram alone.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> import json, uhi.io.json
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / 'spectrum.json'
+    ...     content = json.dumps(stats.toy_spectrum(5000), default=uhi.io.json.default)
+    ...     _ = path.write_text(content)
+    ...     stats.read_histogram(path).axes.name
+    ('m_jj',)
     """
     path = Path(path)
     if not path.is_file():

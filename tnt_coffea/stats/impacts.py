@@ -43,6 +43,15 @@ def nuisance_impacts(
     FitError
         The histograms do not suit the fit, or there are too few events under the signal
         for one of the fits to have a minimum.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40, width_uncertainty=0.1)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> first, *_ = stats.nuisance_impacts(spectrum, mass=3500, width=120, fit=fit)
+    >>> first.name, abs(first.pull) < 3
+    ('signal_width', True)
     """
     models = spectrum_model(channels, fit.signal(mass, width), fit).channels
     counts = [model.observed[None] for model in models]

@@ -86,6 +86,14 @@ def upper_limit(
     -----
     The limit holds for the taggers that selected these events. One on a model has to let its
     signal take part in the training: train at every strength, and exclude those above their limit.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> result = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> round(result.cls, 3), result.calibration
+    (0.05, 'asymptotic')
     """
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
@@ -159,6 +167,14 @@ def limit_band(
         Masses to limit [GeV].
     channels, width, fit, level, efficiency, luminosity
         As for `upper_limit`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> band = stats.limit_band(stats.toy_spectrum(5000), masses=[3300, 3500], width=120, fit=fit)
+    >>> [limit.mass for limit in band]
+    [3300, 3500]
     """
     found = []
     for mass in masses:

@@ -50,6 +50,15 @@ def masked_window_test(
     ------
     Benkendorfer, Le Pottier, Nachman, arXiv:2009.02205, equations 2.1 to 2.6; the Poisson
     test: Collins, Howe, Nachman, arXiv:1805.02664 and arXiv:1902.02634.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.masked_window_test(spectrum, window=(3240, 3760), fit=fit)
+    >>> result.observed, round(result.expected), round(result.z, 1)
+    (830.0, 711, 3.2)
     """
     spectrum = rebinned("window", histogram, fit)
     first, last = (edge_index(spectrum.edges, edge, "window") for edge in window)

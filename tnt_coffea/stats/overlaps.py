@@ -37,6 +37,14 @@ class SharedEvents:
         Whether events of a pattern enter a spectrum, shape (patterns, spectra).
     counts
         Observed events, shape (patterns, bins).
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> import numpy as np
+    >>> shared = stats.SharedEvents.nested({'loose': np.array([9, 5]), 'tight': np.array([3, 1])})
+    >>> shared.counts.tolist(), shared.patterns.tolist()
+    ([[6.0, 4.0], [3.0, 1.0]], [[True, False], [True, True]])
     """
 
     names: tuple[str, ...]

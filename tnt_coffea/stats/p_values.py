@@ -138,7 +138,7 @@ def paper_significance(
     Examples
     --------
     >>> round(paper_significance(130, 100, 5), 2)
-    2.36
+    2.34
     """
     if not np.isfinite([observed, predicted, statistical, systematic]).all() or observed < 0:
         msg = (

@@ -146,6 +146,15 @@ class ChannelResult(Result):
         Signed roots of the bins' deviances, background-only fit.
     share
         Share of the signal that this channel is expected to hold.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> folds = {f'fold-{i}': stats.toy_spectrum(2000, 40, seed=i) for i in range(2)}
+    >>> hunt = stats.bump_hunt(folds, mass=3500, width=120, fit=fit)
+    >>> [(channel.name, channel.parameters, channel.share) for channel in hunt.channels]
+    [('fold-0', 3, 0.5), ('fold-1', 3, 0.5)]
     """
 
     name: str
@@ -215,6 +224,16 @@ class BumpHuntResult(Result):
         Lower edges tried where it was chosen by fit quality.
     p_uncertainty
         Statistical uncertainty of p_value from the number of these.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+    >>> print(hunt.summary().splitlines()[1])
+      Z = 3.40, p = 0.000333 (asymptotic), signal 103.8 +- 31.4 events
+    >>> stats.BumpHuntResult.from_dict(hunt.to_dict()) == hunt
+    True
     """
 
     mass: float
@@ -314,6 +333,15 @@ class WindowResult(Result):
         What a reader must know.
     calibration
         'asymptotic', or 'Poisson' where fewer than 25 events are expected: p is p_poisson.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.masked_window_test(spectrum, window=(3240, 3760), fit=fit)
+    >>> print(result.summary().splitlines()[0])
+    window 3240-3760 GeV: 830 events, 711.5 +- 24.1 expected from the sidebands
     """
 
     window: tuple[float, float]
@@ -364,6 +392,15 @@ class NuisanceImpact(Result):
         uncertainties above and below its best value and all others are fitted again.
     before_up, before_down
         The same for one uncertainty of its constraint; None where it has no constraint.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40, width_uncertainty=0.1)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> impacts = stats.nuisance_impacts(spectrum, mass=3500, width=120, fit=fit)
+    >>> [impact.name for impact in impacts]
+    ['signal_width', 'phi_all_0', 'phi_all_1', 'phi_all_2']
     """
 
     name: str
@@ -377,7 +414,15 @@ class NuisanceImpact(Result):
 
 @dataclass(frozen=True)
 class ImpactRefusal(Result):
-    """Why there are no impacts: a fit that they need has no minimum."""
+    """Why there are no impacts: a fit that they need has no minimum.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.ImpactRefusal('the best fit has no minimum').summary())
+    impacts on the signal: refused
+      the best fit has no minimum
+    """
 
     reason: str
     kind: Literal["refused"] = field(default="refused", kw_only=True)
@@ -405,6 +450,15 @@ class ScanPoint(Result):
         Signal events, mu >= 0; None where the likelihood has no curvature.
     converged
         Whether both fits converged.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> [(point.mass, round(point.z, 1)) for point in result.points]
+    [(3300.0, 1.7), (3500.0, 3.4), (3700.0, 0.3)]
     """
 
     selection: str
@@ -430,6 +484,15 @@ class GrossVitells(Result):
         q0 at which upcrossings were counted.
     upcrossings, uncertainty
         Their mean number in a background-only scan, and its uncertainty.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=range(3300, 3701, 100), width=120, fit=fit, toys=20)
+    >>> result.gross_vitells.level, result.gross_vitells.p_global < 0.1
+    (0.5, True)
     """
 
     p_global: float
@@ -465,6 +528,15 @@ class ScanResult(Result):
         Masses without whole sidebands [GeV], by selection.
     notes
         What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> print(result.summary().splitlines()[0])
+    scan of 3 hypotheses: most significant at 3500 GeV, width 120 GeV, selection all
     """
 
     points: tuple[ScanPoint, ...]
@@ -544,6 +616,14 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> result = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> result.expected[0] < result.expected[2] < result.expected[4]
+    True
     """
 
     mass: float
@@ -587,7 +667,15 @@ class LimitResult(Result):
 
 @dataclass(frozen=True)
 class LimitRefusal(Result):
-    """Why there is no limit: the histograms do not suit it, or CLs never falls far enough."""
+    """Why there is no limit: the histograms do not suit it, or CLs never falls far enough.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.LimitRefusal('CLs stays above 0.05').summary())
+    CLs upper limit: refused
+      CLs stays above 0.05
+    """
 
     reason: str
     kind: Literal["refused"] = field(default="refused", kw_only=True)

@@ -94,6 +94,15 @@ def scan(
     Source
     ------
     Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> result.best_point.mass, round(result.p_global, 3)
+    (3500.0, 0.048)
     """
     if toys < 0:
         msg = f"a scan needs 0 toys or more, got {toys}"

@@ -75,6 +75,13 @@ def selected_spectrum(
     ------
     FitError
         The histogram lacks an axis, a choice or an edge, or a fold its threshold.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> spectra = stats.selected_spectrum(stats.toy_search(60_000), {0: 0.9, 1: 0.9})
+    >>> sorted(spectra)
+    ['fold-0', 'fold-1']
     """
     plane = score_plane(histogram)
     spectra = {}
@@ -92,7 +99,14 @@ def selected_spectrum(
 
 
 def inclusive_spectrum(histogram: Any) -> Any:
-    """Return the m_jj spectrum of all events, a one-dimensional `hist.Hist`."""
+    """Return the m_jj spectrum of all events, a one-dimensional `hist.Hist`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> stats.inclusive_spectrum(stats.toy_search(1000)).axes.name
+    ('m_jj',)
+    """
     plane = score_plane(histogram)
     return _spectrum(plane, plane.counts.sum(axis=(0, 2, 3)), plane.variances.sum(axis=(0, 2, 3)))
 

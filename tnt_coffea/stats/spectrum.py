@@ -52,6 +52,15 @@ class SpectrumFit:
     FitError
         The range does not rise, the bins have no width, there is no such family, or it has no
         such numbers of parameters.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> fit.family, fit.min_parameters
+    ('dijet', 3)
+    >>> fit.with_family('exponential').family
+    'exponential'
     """
 
     range: tuple[float, float]

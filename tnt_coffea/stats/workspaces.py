@@ -52,6 +52,14 @@ def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit
     ------
     FitError
         The histograms do not suit the fit, or the mass lies outside it.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> workspace = stats.bump_workspace(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> workspace['measurements'][0]['config']['poi']
+    'mu'
     """
     signal = fit.signal(mass, width)
     model = spectrum_model(channels, signal, fit)
@@ -92,6 +100,15 @@ def mass_patchset(
     ------
     FitError
         As `bump_workspace`; masses are repeated, or the record has no such name.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000)
+    >>> _, patches = stats.mass_patchset(spectrum, masses=[3400, 3600], width=120, fit=fit)
+    >>> [patch['metadata']['name'] for patch in patches['patches']]
+    ['mass_3400', 'mass_3600']
     """
     import pyhf
 
