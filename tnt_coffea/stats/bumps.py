@@ -115,31 +115,36 @@ def bump_hunt(
     if lower_edges:
         fit, edges_tried = chosen_lower_edge(channels, signal, lower_edges, fit, seed=seed)
     fit.check_inside(mass)
+    # The model: in every family a background function for each channel.
     data = spectra(channels, fit)
     shares = signal_shares(data, fit)
     models = {
-        name: channel_models(data, signal, shares, fit.with_family(name))
-        for name in dict.fromkeys((fit.family, *envelope))
+        family: channel_models(data, signal, shares, fit.with_family(family))
+        for family in dict.fromkeys((fit.family, *envelope))
     }
     test = _tested(models)
-    random = seeds.generator(seed, "stats", "bump_hunt", "toys")
-    calibration = (
-        from_null_chains(test.q0, null_chains)
-        if len(null_chains)
-        else calibrated(models, signal, test.envelope, test.q0, toys, random, progress)
-    )
-    spurious = spurious_signals(
-        test.channels, data, signal, fit.with_family(test.family), test.pyhf.scale
-    )
+    if len(null_chains):
+        calibration = from_null_chains(test.q0, null_chains)
+    else:
+        random = seeds.generator(seed, "stats", "bump_hunt", "toys")
+        calibration = calibrated(models, signal, test.envelope, test.q0, toys, random, progress)
+    # The checks: minimisers, and the function where there is no signal.
     problems = _problems(test)
-    sigma = test.pyhf.mu_uncertainty
+    own_family = fit.with_family(test.family)
+    spurious = spurious_signals(test.channels, data, signal, own_family, test.pyhf.scale)
+    notes = (
+        *problems,
+        *data_notes(data, width),
+        *_model_notes(test.channels, test.family, signal, spurious),
+        *_calibration_notes(calibration, several=len(data) > 1),
+    )
     return BumpHuntResult(
         mass=float(mass),
         width=float(width),
         fit_range=(float(fit.range[0]), float(fit.range[1])),
         channels=tuple(
-            _channel_result(test.pyhf, c, s, shares[c.name], seed)
-            for c, s in zip(test.channels, data, strict=True)
+            _channel_result(test.pyhf, channel, spectrum, shares[channel.name], seed)
+            for channel, spectrum in zip(test.channels, data, strict=True)
         ),
         q0=test.q0,
         z=calibration.z,
@@ -147,7 +152,7 @@ def bump_hunt(
         p_uncertainty=calibration.uncertainty,
         p_asymptotic=normal_p_value(float(np.sqrt(test.q0))),
         mu_hat=test.pyhf.mu_hat,
-        mu_uncertainty=sigma,
+        mu_uncertainty=test.pyhf.mu_uncertainty,
         z_numpy=float(np.sqrt(test.envelope.q0[0])),
         asimov_closure=test.asimov_closure,
         converged=not problems,
@@ -155,14 +160,9 @@ def bump_hunt(
         minimiser=test.pyhf.test.minimiser,
         calibration=calibration.kind,
         toys=calibration.experiments,
-        notes=(
-            *problems,
-            *data_notes(data, width),
-            *_model_notes(test.channels, test.family, signal, spurious),
-            *_calibration_notes(calibration, several=len(data) > 1),
-        ),
+        notes=notes,
         family=test.family,
-        interval=mu_interval(test.channels, test.check.best, sigma),
+        interval=mu_interval(test.channels, test.check.best, test.pyhf.mu_uncertainty),
         shape=fit.shape,
         nuisances=tuple(zip(signal.nuisances, test.pyhf.alpha, strict=True)),
         envelope=test.envelope.families() if envelope else (),
@@ -199,6 +199,7 @@ class _Test:
 
 
 def _tested(models: Mapping[str, Sequence[Channel]]) -> _Test:
+    """Return the test of the data, with the family that fits them best."""
     first = next(iter(models.values()))
     envelope = enveloped(models, [channel.observed[None] for channel in first])
     _, family = envelope.chosen()

@@ -1,4 +1,4 @@
-"""Histograms in and out of files: ROOT through uproot, JSON and HDF5 through UHI."""
+"""Histograms in files: ROOT through uproot, JSON and HDF5 through UHI."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.storage import written
 
-__all__ = ["read_histogram", "write_histogram"]
+__all__ = ["read_histogram"]
 
 _HDF5 = (".h5", ".hdf5")
 
@@ -61,51 +60,6 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
         reason = " ".join(str(error).split())
         msg = f"{path}: no histogram can be read from it: {type(error).__name__}: {reason}"
         raise InputError(msg) from error
-
-
-def write_histogram(path: str | Path, histogram: Any, name: str = "histogram") -> None:
-    """Write a histogram to a ROOT, JSON or HDF5 file, by the path's ending.
-
-    Parameters
-    ----------
-    path
-        The file; it appears when it is complete.
-    histogram
-        `hist.Hist`, or anything that follows UHI.
-    name
-        What it is called in the file.
-
-    Raises
-    ------
-    InputError
-        The ending is none of these.
-    StorageError
-        The file cannot be written.
-    """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".root", ".json", *_HDF5):
-        msg = f"{path}: histograms are written as .root, .json or .h5; choose one of these"
-        raise InputError(msg)
-    with written(path) as partial:
-        if kind == ".root":
-            import uproot
-
-            with uproot.recreate(partial) as file:
-                file[name] = histogram
-        elif kind == ".json":
-            import uhi.io.json
-
-            text = json.dumps({name: histogram}, default=uhi.io.json.default)
-            partial.write_text(text + "\n")
-        else:
-            import h5py
-            import uhi.io.hdf5
-
-            image = io.BytesIO()
-            with h5py.File(image, "w") as file:
-                uhi.io.hdf5.write(file.create_group(name), histogram)
-            partial.write_bytes(image.getvalue())
 
 
 def _from_root(path: Path, name: str | None) -> Any:

@@ -53,7 +53,6 @@ def scan(
     masses: Sequence[float],
     width: float,
     fit: SpectrumFit,
-    relative_width: bool = False,
     windows: Mapping[str, tuple[float, float]] | None = None,
     overlap: SharedEvents | None = None,
     toys: int = 1000,
@@ -70,7 +69,7 @@ def scan(
     masses
         Masses to test [GeV], rising.
     width
-        Gaussian width of the signal [GeV]; a share of the mass with `relative_width`.
+        Gaussian width of the signal [GeV].
     fit
         How every spectrum is fitted. The function is chosen on the data outside each signal.
     windows
@@ -111,9 +110,7 @@ def scan(
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):
         msg = f"masses must rise, got {list(masses)}"
         raise FitError(msg)
-    signals = [
-        fit.signal(float(mass), width * mass if relative_width else width) for mass in masses
-    ]
+    signals = [fit.signal(float(mass), width) for mass in masses]
     skipped: list[tuple[str, float]] = []
     chosen, refused = [], []
     for name, channels in named.items():
