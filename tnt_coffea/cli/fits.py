@@ -22,6 +22,13 @@ PATH = click.Path(path_type=Path)
 _histogram = click.argument("histogram", type=PATH)
 _name = click.option("--name", help="Histogram in the file, or tagger set of the search.")
 _json = click.option("--json", "json_path", type=PATH, help="File for the result as JSON.")
+_out = click.option(
+    "--out",
+    type=PATH,
+    default=Path("tnt-coffea-output"),
+    show_default=True,
+    help="Folder of a search, for its settings.",
+)
 _quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 _toys = click.option("--toys", type=click.IntRange(0), help="Toys, instead of the settings'.")
 _hepdata = click.option("--hepdata", type=PATH, help="Folder for HEPData tables.")
@@ -33,29 +40,11 @@ _spectrum = options(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.command()
 @histograms_option
 @out_option
 @configured
-def fit(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
-    """Fit the histograms of a search, or one histogram of your own.
-
-    Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
-    have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
-    file with a TH1 in m_jj (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
-    folder of a search stage.
-    """
-    context = click.get_current_context()
-    if context.invoked_subcommand is not None:
-        given = [
-            name
-            for name in context.params
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        ]
-        if given:
-            msg = f"options go behind the command: fit {context.invoked_subcommand} ..."
-            raise click.UsageError(msg)
-        return
+def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms
 
@@ -64,13 +53,30 @@ def fit(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     click.echo(f"result: {out / 'fit' / 'result.json'}")
 
 
+@click.group(invoke_without_command=True, params=_stage.params)
+@click.pass_context
+def fit(context: click.Context, /, **stage: Any) -> None:
+    """Fit the histograms of a search, or one histogram of your own.
+
+    Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
+    have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
+    file with a TH1 in m_jj (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
+    folder of a search stage.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(_stage, **stage)
+        return
+    typed = click.core.ParameterSource.COMMANDLINE
+    if any(context.get_parameter_source(name) is typed for name in stage):
+        msg = f"options go behind the command: fit {context.invoked_subcommand} ..."
+        raise click.UsageError(msg)
+
+
 def _command(*own: Callable[..., Any]) -> Callable[..., click.Command]:
     """Make a function a command on one histogram: options of its own, then those of all."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        return fit.command()(
-            options(_histogram, _name, *own, _json, out_option)(configured(function))
-        )
+        return fit.command()(options(_histogram, _name, *own, _json, _out)(configured(function)))
 
     return decorate
 
@@ -199,7 +205,7 @@ def abcd(
     json_path: Path | None,
     out: Path,
 ) -> None:
-    """Estimate the background of the doubly tagged region from the other three."""
+    """Estimate the background in region A from B, C and D."""
     from tnt_coffea import histogram_fits
 
     stored = _stored(histogram, name)
