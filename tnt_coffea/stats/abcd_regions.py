@@ -105,12 +105,12 @@ def closure(
     >>> round(stats.closure(search, {0: 0.9, 1: 0.9}, *where).kappa, 1)
     1.0
     """
-    found = _closure(score_plane(histogram), thresholds, background_quantile, fit_range, window)
-    if isinstance(found, str):
-        advice = "" if found == EVENT_SCORE else ": use a looser selection or a wider fit range"
-        msg = f"{found}{advice}"
+    outcome = _closure(score_plane(histogram), thresholds, background_quantile, fit_range, window)
+    if isinstance(outcome, str):
+        advice = "" if outcome == EVENT_SCORE else ": use a looser selection or a wider fit range"
+        msg = f"{outcome}{advice}"
         raise FitError(msg)
-    return found
+    return outcome
 
 
 def abcd_in_window(
@@ -163,31 +163,31 @@ def abcd_in_window(
     """
     plane = score_plane(histogram)
     counts = _counts(plane, thresholds, background_quantile, window)
-    found = _closure(plane, thresholds, background_quantile, fit_range, window)
-    if isinstance(found, str):  # the reason
-        return AbcdRefusal(found, counts)
-    if abs(found.kappa - 1) > closure_limit:
+    outcome = _closure(plane, thresholds, background_quantile, fit_range, window)
+    if isinstance(outcome, str):  # the reason
+        return AbcdRefusal(outcome, counts)
+    if abs(outcome.kappa - 1) > closure_limit:
         reason = (
-            f"A D / (B C) is {found.kappa:.2f} +- {found.uncertainty:.2f} beside the window, "
+            f"A D / (B C) is {outcome.kappa:.2f} +- {outcome.uncertainty:.2f} beside the window, "
             f"further from 1 than the limit of {closure_limit:g}: the scores are not independent"
         )
-        return AbcdRefusal(reason, counts, found)
+        return AbcdRefusal(reason, counts, outcome)
     empty = [name for name in "BCD" if getattr(counts, name.lower()) <= 0]
     if empty:
         reason = f"region {', '.join(empty)} is empty in the window"
-        return AbcdRefusal(reason, counts, found)
-    systematic = max(systematic_floor, found.uncertainty / found.kappa, found.spread)
+        return AbcdRefusal(reason, counts, outcome)
+    systematic = max(systematic_floor, outcome.uncertainty / outcome.kappa, outcome.spread)
     return abcd(
         counts.a,
         counts.b,
         counts.c,
         counts.d,
         systematic=systematic,
-        closure_factor=found.kappa,
+        closure_factor=outcome.kappa,
         toys=toys,
         seed=seed,
         counts=counts,
-        closure=found,
+        closure=outcome,
     )
 
 
@@ -420,13 +420,13 @@ def closure_scan(
         raise FitError(EVENT_SCORE)
     points = []
     for efficiency, common_x, x in sorted(wanted, key=lambda choice: -choice[0]):
-        counts, found, refusal = None, None, ""
+        counts, beside, refusal = None, None, ""
         try:
             counts = abcd_counts(histogram, x, background_quantile, window)
-            found = closure(histogram, x, background_quantile, fit_range, window)
+            beside = closure(histogram, x, background_quantile, fit_range, window)
         except FitError as error:
             refusal = str(error)
-        points.append(ClosurePoint(efficiency, found, counts, refusal, common_x))
+        points.append(ClosurePoint(efficiency, beside, counts, refusal, common_x))
     return ClosureScan(tuple(points))
 
 

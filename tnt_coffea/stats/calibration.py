@@ -85,7 +85,7 @@ def from_null_chains(q0: float, chains: Sequence[float]) -> Calibration:
 def calibrated(
     models: Mapping[str, Sequence[Channel]],
     signal: SignalShape,
-    found: Envelope,
+    test: Envelope,
     q0: float,
     toys: int | None,
     random: np.random.Generator,
@@ -99,7 +99,7 @@ def calibrated(
         Channels by family. Toys keep these functions.
     signal
         The signal.
-    found
+    test
         The test of the data in the numpy engine, with which its toys are compared.
     q0
         The reported test statistic, for the asymptotic formula.
@@ -118,21 +118,21 @@ def calibrated(
     the data: Harrison, Biometrika 99 (2012) 57, arXiv:1004.2910; without signals all
     weights are 1.
     """
-    at_null, at_best = found.chosen()
+    at_null, at_best = test.chosen()
     channels = models[at_null]
-    null = _backgrounds(channels, found.tests[at_null].background.one(0))
+    null = _backgrounds(channels, test.tests[at_null].background.one(0))
     reasons = why_not_asymptotic(channels, null, signal)
     if toys == 0 or (toys is None and not reasons):
         z = float(np.sqrt(q0))
         return Calibration(normal_p_value(z), z, reasons=reasons)
-    least = float(found.q0[0]) - _TIE
+    least = float(test.q0[0]) - _TIE
     number = DEFAULT_TOYS if toys is None else toys
     counts = engine.toy_counts(null, number, random)
     reaches, failed = _tested(models, counts, least, progress)
     reached = int(reaches.sum())
     if toys is not None or reached >= _ENOUGH:
         return _counted(reached, number, "toys", failed, reasons)
-    means = [null, *_with_signal(models[at_best], null, found.tests[at_best].best.one(0))]
+    means = [null, *_with_signal(models[at_best], null, test.tests[at_best].best.one(0))]
     sizes = [number, *map(len, np.array_split(np.arange(_WITH_SIGNAL), len(means) - 1))]
     parts = [engine.toy_counts(m, n, random) for m, n in zip(means[1:], sizes[1:], strict=True)]
     counts = [np.concatenate(same) for same in zip(counts, *parts, strict=True)]

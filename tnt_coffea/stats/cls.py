@@ -196,11 +196,11 @@ class ToyCls:
         depth = (weights * (sigmas - wanted)).sum(axis=0) / total
         apart = self.strengths[:, None] - mu
         slope = float((weights * apart * (sigmas - wanted)).sum() / (weights * apart**2).sum())
-        found = mu - depth / slope
-        if not slope < 0 or np.any(weights.sum(axis=0) <= 0) or np.any(found <= 0):
+        limits = mu - depth / slope
+        if not slope < 0 or np.any(weights.sum(axis=0) <= 0) or np.any(limits <= 0):
             msg = f"too few of {toys} toys lie in the tails that a limit asks for: throw more"
             raise FitError(msg)
-        return [float(limit) for limit in found]
+        return [float(limit) for limit in limits]
 
 
 def crossing(function: Callable[[float], float], alpha: float, scale: float) -> float:

@@ -236,10 +236,10 @@ def discoveries(
             continue
         nothing = np.zeros(len(rows))
         begin = _as_fits(channels, start[rows], nothing, nothing, nothing)
-        found = signal_fits(channels, [n[rows] for n in observed], begin)
+        fits = signal_fits(channels, [n[rows] for n in observed], begin)
         # The first start is the background fit itself: what begins there counts, failed or not.
-        better = (found.nll < fields[1][rows]) | (start[rows, 0] == 0)
-        values = (found.parameters(), found.nll, found.edm, found.converged)
+        better = (fits.nll < fields[1][rows]) | (start[rows, 0] == 0)
+        values = (fits.parameters(), fits.nll, fits.edm, fits.converged)
         for old, new in zip(fields, values, strict=True):
             old[rows[better]] = new[better]
     best = _as_fits(channels, *fields)
@@ -382,9 +382,9 @@ def _fitted(
             free,
             -np.inf if mu is not None else least,
         )
-        found = minimised(objective, x[part][:, free])
-        x[part, free] = found.x
-        nll[part], edm[part], good[part] = found.value, found.edm, found.converged
+        minimum = minimised(objective, x[part][:, free])
+        x[part, free] = minimum.x
+        nll[part], edm[part], good[part] = minimum.value, minimum.edm, minimum.converged
     return _as_fits(channels, x, nll, edm, good)
 
 

@@ -63,19 +63,19 @@ def nuisance_impacts(
     names += [f"phi_{m.name}_{k}" for m in models for k in range(m.background.parameters)]
 
     def change(position: int, shift: float) -> float:
-        found = _held(models, counts, best, position, shift)
-        return float(_checked(found, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
+        fits = _held(models, counts, best, position, shift)
+        return float(_checked(fits, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
 
-    values, found = best.parameters()[0], []
+    values, impacts = best.parameters()[0], []
     for i, name in enumerate(names, start=1):
         sigma = float(sigmas[i])
         before = (change(i, 1.0), change(i, -1.0)) if name in constrained else (None, None)
-        found.append(
+        impacts.append(
             NuisanceImpact(
                 name, float(values[i]), sigma, change(i, sigma), change(i, -sigma), *before
             )
         )
-    return tuple(found)
+    return tuple(impacts)
 
 
 def _uncertainties(models: Sequence[Channel], counts: Sequence[Array], best: Fits) -> Array:

@@ -122,9 +122,9 @@ def upper_limit(
         if cross_check:
             near = [cls.at(share * observed).observed for share in (0.99, 1.01)]
             slope = (near[1] - near[0]) / (0.02 * observed)
-            observed, by_pyhf, trouble = _by_pyhf(models, observed, slope, alpha)
-            notes += trouble
-            converged = converged and not trouble
+            observed, by_pyhf, problems = _by_pyhf(models, observed, slope, alpha)
+            notes += problems
+            converged = converged and not problems
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
         mass=signal.mass,
@@ -176,7 +176,7 @@ def limit_band(
     >>> [limit.mass for limit in band]
     [3300, 3500]
     """
-    found = []
+    limits = []
     for mass in masses:
         try:
             limit = upper_limit(
@@ -194,8 +194,8 @@ def limit_band(
             continue
         # All that a note may say here is that the formulae do not hold.
         if not limit.notes:
-            found.append(limit)
-    return tuple(found)
+            limits.append(limit)
+    return tuple(limits)
 
 
 def _prepared(
@@ -241,20 +241,20 @@ def _by_pyhf(
         with numpy_backend():
             for _ in range(_MOST_STEPS):
                 scaled = mu / reported.scale
-                found = float(pyhf.infer.hypotest(scaled, data, model, test_stat="qtilde"))
-                if abs(found - alpha) <= _PRECISION * abs(slope) * mu:
+                cls = float(pyhf.infer.hypotest(scaled, data, model, test_stat="qtilde"))
+                if abs(cls - alpha) <= _PRECISION * abs(slope) * mu:
                     break
-                mu -= (found - alpha) / slope
+                mu -= (cls - alpha) / slope
                 if not abs(mu / guess - 1) < _BRACKET:
                     return guess, None, [f"pyhf has no limit within 3 % of {guess:.4g} events"]
             else:
                 return guess, None, [f"pyhf does not settle on a limit near {guess:.4g} events"]
     except pyhf.exceptions.FailedMinimization:
         return guess, None, ["pyhf failed to fit; the limit is the numpy engine's"]
-    trouble = []
+    problems = []
     if abs(mu / guess - 1) > LIMIT_AGREEMENT:
-        trouble.append(f"two minimisers disagree: limits {mu:.4g} and {guess:.4g} events")
-    return mu, found, trouble
+        problems.append(f"two minimisers disagree: limits {mu:.4g} and {guess:.4g} events")
+    return mu, cls, problems
 
 
 def _check(

@@ -218,8 +218,8 @@ def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float
     random = seeds.generator(seed, "stats", "goodness", channel.name)
     observed = engine.toy_counts([expected], _GOODNESS_TOYS, random)
     fits = engine.background_fits([channel], observed)
-    found = engine.deviance(observed[0], channel.background.expected(fits.phi[0]))
-    return toys_p_value(int(np.sum(found >= seen)), _GOODNESS_TOYS), "toys"
+    toys = engine.deviance(observed[0], channel.background.expected(fits.phi[0]))
+    return toys_p_value(int(np.sum(toys >= seen)), _GOODNESS_TOYS), "toys"
 
 
 @dataclass(frozen=True, eq=False)

@@ -168,10 +168,10 @@ def _searched(
         scale = 0.5**halving
         rows = active[left]
         trial = objective.projected(x[rows] + scale * step[left])
-        found = objective.value(trial, rows)
+        values = objective.value(trial, rows)
         limit = value[rows] - _ARMIJO * scale * edm[rows] + objective.rounding[rows]
-        better = np.isfinite(found) & (found <= limit)
-        x[rows[better]], value[rows[better]] = trial[better], found[better]
+        better = np.isfinite(values) & (values <= limit)
+        x[rows[better]], value[rows[better]] = trial[better], values[better]
         left = left[~better]
         if not left.size:
             break

@@ -147,7 +147,7 @@ def _score(model: Any, data: Sequence[float], null: Array) -> float:
 def _fit(
     model: Any, data: Sequence[float], start: Sequence[float], fixed: Sequence[bool]
 ) -> tuple[Array, float, Array | None, float | None, str]:
-    """Return parameters, -2 ln L, uncertainties, EDM in ln L and who found them."""
+    """Return parameters, -2 ln L, uncertainties, EDM in ln L and the minimiser."""
     import pyhf
 
     if all(fixed):

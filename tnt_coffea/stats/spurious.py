@@ -64,7 +64,7 @@ def spurious_signals(
     order that its own F-test asks for: how far they differ under the signal is how
     well the data know the background there.
     """
-    found = []
+    signals = []
     for other in FAMILIES.values():
         if other.name == fit.family or other.reproduction_only:
             continue
@@ -72,8 +72,8 @@ def spurious_signals(
             truth = [_interpolated(s, signal, fit.with_family(other.name)) for s in data]
         except FitError:
             continue  # too few events for that family: it has nothing to say
-        found.append(spurious_signal(channels, truth, other.name, sigma))
-    return tuple(found)
+        signals.append(spurious_signal(channels, truth, other.name, sigma))
+    return tuple(signals)
 
 
 def chosen_lower_edge(
