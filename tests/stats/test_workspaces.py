@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt, upper_limit
-from tnt_coffea.stats.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
+from tnt_coffea.stats.exchange import hepdata_limits, hepdata_spectrum, write_hepdata
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 

@@ -42,8 +42,12 @@ from tnt_coffea.stats.abcd_results import (
 )
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
-from tnt_coffea.stats.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
-from tnt_coffea.stats.histogram_files import read_histogram
+from tnt_coffea.stats.exchange import (
+    hepdata_limits,
+    hepdata_spectrum,
+    read_histogram,
+    write_hepdata,
+)
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.masked_window import masked_window_test

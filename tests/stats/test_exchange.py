@@ -11,7 +11,7 @@ import uhi.io.json
 import uproot
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.stats.histogram_files import read_histogram
+from tnt_coffea.stats.exchange import read_histogram
 
 
 def write_histogram(path, histogram):
