@@ -294,7 +294,7 @@ def test_family_of_the_how_to_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     import hist
 
     from tnt_coffea import stats
-    from tnt_coffea.stats.fitting import families
+    from tnt_coffea.stats import families
 
     page = executed(block_named("how-to/background-family.md", "ua2-family"), "ua2")
     known = MappingProxyType({**families.FAMILIES, "ua2": page.UA2})

@@ -18,16 +18,25 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import (
     ImpactRefusal,
     LimitRefusal,
+    LimitResult,
     NuisanceImpact,
     ScanPoint,
     ScanResult,
-    counting_limit,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
+
+
+def limited(mass, **change):
+    events = (3.1, 3.7, 4.6, 6.2, 8.1)
+    limit = LimitResult(
+        mass, 120.0, 0.95, 5.4, events, 0.5, None, 0.5, 2.0, 5.4, events, "toys", 300, True,
+        "dijet", (),
+    )  # fmt: skip
+    return replace(limit, **change)
 
 
 def scan_of(p_values, toys=100):
@@ -53,7 +62,7 @@ def test_scan_shows_every_p_value_and_both_kinds_of_sigma():
 
 
 def test_band_holds_limits_in_the_order_of_their_masses():
-    limit = counting_limit(3, 2.5, efficiency=0.5, luminosity=2.0)
+    limit = limited(3000.0)
     limits = [replace(limit, mass=mass) for mass in (4000.0, 3000.0, 3500.0)]
     axes = brazil_band(limits).axes[0]
     median, observed = axes.lines
@@ -83,11 +92,6 @@ def test_report_shows_a_scan_where_there_is_one(contents, tmp_path):
     assert json.loads(plots["scan"].save(tmp_path)[2].read_text())["tnt"]["best"] == 1
     without = all_plots(replace(contents, hists={}, views=EventViews()))
     assert "scan" not in {plot.name for plot in without}
-
-
-def limited(mass, **change):
-    limit = replace(counting_limit(3, 2.5, efficiency=0.5, luminosity=2.0), mass=mass)
-    return replace(limit, **change)
 
 
 def test_report_shows_limits_over_the_masses_of_a_scan(contents, tmp_path):

@@ -24,6 +24,7 @@ __all__ = [
     "histograms_option",
     "load_taggers",
     "machine_options",
+    "options",
     "out_option",
     "role_options",
     "skim_option",
@@ -34,9 +35,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*own: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Give a command several options, in this order."""
+
     def decorate(command: Command) -> Command:
-        for option in reversed(options):
+        for option in reversed(own):
             command = option(command)
         return command
 
@@ -55,7 +58,7 @@ out_option = click.option(
     help="Folder of the search, one subfolder a stage.",
 )
 files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
-role_options = _options(
+role_options = options(
     click.option(
         "--simulation",
         multiple=True,
@@ -88,7 +91,7 @@ histograms_option = click.option(
     type=PATH,
     help="Folder of the search stage.  [default: OUT/search]",
 )
-machine_options = _options(
+machine_options = options(
     click.option(
         "--executor",
         default="dask",
@@ -126,7 +129,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
 
-    return _options(
+    return options(
         click.option(
             "--config",
             "config_path",

@@ -24,7 +24,6 @@ from tnt_coffea.reporting.correlations import (
     ScoreCorrelations,
     correlation_by_mass,
     score_correlations,
-    spearman,
 )
 from tnt_coffea.reporting.curves import loss_curves, roc_curves, significance_improvement
 from tnt_coffea.reporting.document import write_report
@@ -107,7 +106,6 @@ __all__ = [
     "score_correlations",
     "score_plane_panels",
     "significance_improvement",
-    "spearman",
     "true_shape_panels",
     "true_shapes",
     "write_report",

@@ -19,7 +19,7 @@ from tnt_coffea.reporting.evaluation import (
     passing,
     sculpting,
 )
-from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
+from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 
@@ -70,7 +70,7 @@ class Dependence:
 
     Attributes
     ----------
-    pearson, spearman, distance
+    pearson, binned_spearman, distance
         Coefficients; the last is 0 only for independent scores, and about n^-1/2 for n events.
     tail
         Events with both quantiles in their top 10 % over what independence gives: 1 without
@@ -292,7 +292,7 @@ def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
     both_high, expected = int((top[0] & top[1]).sum()), top[0].sum() * top[1].mean()
     return Dependence(
         pearson=pearson(table, middle, middle),
-        spearman=spearman(table),
+        spearman=binned_spearman(table),
         distance=distance_correlation(table, middle, middle),
         tail=float(both_high / expected),
         tail_uncertainty=float(np.sqrt(max(both_high, 1)) / expected),

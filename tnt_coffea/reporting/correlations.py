@@ -14,6 +14,7 @@ from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, over_ranges, styled
 from tnt_coffea.reporting.wording import set_name
+from tnt_coffea.stats import spearman
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 
@@ -25,14 +26,12 @@ __all__ = [
     "ScoreCorrelations",
     "correlation_by_mass",
     "score_correlations",
-    "spearman",
 ]
 
 
 FEWEST = 300
 """Events a slice in m_jj has at least: its correlation is then known to 0.06."""
 MOST_SLICES = 4
-_FEWEST_FOR_ANY = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class RankCorrelation:
     events
         Effective number of events, (sum w)^2 / sum w^2.
     coefficient, uncertainty
-        Of `spearman`; None where there are too few events.
+        Of `stats.spearman`; None where there are too few events.
     """
 
     region: str
@@ -126,50 +125,6 @@ def score_correlations(
     )
 
 
-def spearman(
-    x: Float64Array, y: Float64Array, weight: Float64Array | None = None
-) -> tuple[float, float] | tuple[None, None]:
-    r"""Return Spearman's rank correlation of two columns and its standard deviation.
-
-    With U and V the mid-ranks in (0, 1), rho is their linear correlation. To first order each
-    event i moves it by
-
-    psi_i = [(u_i - 1/2)(v_i - 1/2) + E_j 1(u_j >= u_i)(v_j - 1/2)
-             + E_j 1(v_j >= v_i)(u_j - 1/2)] / (sigma_U sigma_V) - its mean,
-
-    the last two terms because an event also shifts the ranks of those above it (equal ones
-    count half); the variance is that of the mean of psi. It holds under dependence, and is
-    1 / n without it.
-
-    Parameters
-    ----------
-    x, y
-        (event,), any increasing scale.
-    weight
-        (event,), positive; 1 if not given.
-
-    Returns
-    -------
-    Coefficient and uncertainty; two None below four events, or where a column is constant.
-
-    Source
-    ------
-    C. B. Borkowf, Comput. Stat. Data Anal. 39 (2002) 271 (variance under dependence).
-    """
-    w = np.ones(len(x)) if weight is None else weight
-    if len(x) < _FEWEST_FOR_ANY:
-        return None, None
-    u, v = (_mid_ranks(column, w) - 0.5 for column in (x, y))
-    share = w / w.sum()
-    spread = float(np.sqrt((share * u**2).sum() * (share * v**2).sum()))
-    if spread == 0:
-        return None, None
-    rho = float((share * u * v).sum()) / spread
-    psi = (u * v + _above(u, share * v) + _above(v, share * u)) / spread
-    psi -= (share * psi).sum()
-    return rho, float(np.sqrt((share**2 * psi**2).sum()))
-
-
 @styled
 def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: Any) -> Figure:
     """Return Spearman's coefficient against m_jj, and its value outside the window as a band.
@@ -223,22 +178,6 @@ def _slices(
         inner = [float(beside[len(beside) * k // n]) for k in range(1, n)]
         edges += [edge for edge in (low, *inner, high) if edge > edges[-1]]
     return edges
-
-
-def _mid_ranks(column: Float64Array, weight: Float64Array) -> Float64Array:
-    """Return the weighted share below each value, half of the equal ones included."""
-    _, where = np.unique(column, return_inverse=True)
-    mass = np.bincount(where, weights=weight)
-    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
-    return np.asarray(middle[where])
-
-
-def _above(level: Float64Array, terms: Float64Array) -> Float64Array:
-    """Return, for every event, the sum of the terms of events above its level, equal ones half."""
-    order = np.argsort(level, kind="stable")
-    from_top = np.append(np.cumsum(terms[order][::-1])[::-1], 0.0)
-    left, right = (np.searchsorted(level[order], level, side=side) for side in ("left", "right"))
-    return np.asarray((from_top[left] + from_top[right]) / 2)
 
 
 def _effective(weight: Float64Array) -> float:

@@ -20,8 +20,8 @@ from tnt_coffea.reporting.figures import (
 )
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.stats import LimitResult, NuisanceImpact, ScanResult
-from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
-from tnt_coffea.stats.fitting.poisson import pulls
+from tnt_coffea.stats.engine import pulls
+from tnt_coffea.stats.results import BumpHuntResult, ChannelResult
 from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from tnt_coffea.reporting import (
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.impacts import ImpactRefusal
-from tnt_coffea.stats.bumps.results import BumpHuntResult
-from tnt_coffea.stats.regions.closure_scan import closure_scan
+from tnt_coffea.stats.abcd_regions import closure_scan
+from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import AnomalousEvent, JetImages

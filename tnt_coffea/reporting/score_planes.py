@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tnt_coffea.reporting.figures import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
 from tnt_coffea.reporting.wording import percent
 from tnt_coffea.stats import ClosureScan
-from tnt_coffea.stats.plane import mass_bins, score_plane
-from tnt_coffea.stats.regions.results import Closure
+from tnt_coffea.stats.abcd_results import Closure
+from tnt_coffea.stats.search_histogram import mass_bins, score_plane
 from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:

@@ -13,11 +13,15 @@ from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
 from tnt_coffea.reporting.wording import p_text, percent, set_name
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact
-from tnt_coffea.stats.bumps.results import BumpHuntResult
-from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult
-from tnt_coffea.stats.plane import mass_bins, passing_bins, score_plane
-from tnt_coffea.stats.regions.results import AbcdRefusal, AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
+from tnt_coffea.stats.results import (
+    BumpHuntResult,
+    ImpactRefusal,
+    LimitRefusal,
+    LimitResult,
+    NuisanceImpact,
+)
+from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
 
 __all__ = [
     "EvaluationRow",

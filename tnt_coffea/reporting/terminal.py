@@ -11,7 +11,7 @@ from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
 from tnt_coffea.reporting.wording import duration, p_text, percent, set_name
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.limits.results import LimitResult
+from tnt_coffea.stats.results import LimitResult
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -8,8 +8,8 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.results import COMBINATION_NOTE
-from tnt_coffea.stats.regions.results import AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdResult
+from tnt_coffea.stats.results import COMBINATION_NOTE
 
 __all__ = [
     "cautions",

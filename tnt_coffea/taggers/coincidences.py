@@ -16,7 +16,7 @@ from tnt_coffea.taggers.ensemble import Ranks, TaggerSet
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 if TYPE_CHECKING:
-    from tnt_coffea.stats.scans.overlaps import SharedEvents
+    from tnt_coffea.stats.overlaps import SharedEvents
 
 __all__ = ["Coincidences", "SetSelections"]
 
@@ -190,7 +190,7 @@ class Coincidences:
         TaggerError
             The search has no such selection.
         """
-        from tnt_coffea.stats.scans.overlaps import SharedEvents
+        from tnt_coffea.stats.overlaps import SharedEvents
 
         passes = {}
         for name, (set_name, efficiency) in selections.items():
