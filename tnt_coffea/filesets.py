@@ -8,39 +8,16 @@ scored, histogrammed and fitted; a training may read the others.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.roles import DATA, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
 
-__all__ = ["DATA", "SIMULATION", "Fileset", "WorkItem", "prior"]
-
-DATA = "data"
-SIMULATION = "simulation"
-_ROLE = re.compile(rf"{DATA}|{SIMULATION}|prior:[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def prior(name: str) -> str:
-    """Return the role of simulated signal of a model.
-
-    >>> prior("two-prong")
-    'prior:two-prong'
-    """
-    return _checked_role(f"prior:{name}")
-
-
-def _checked_role(role: str) -> str:
-    if not _ROLE.fullmatch(role):
-        msg = (
-            f"{role!r} is no role of a data set; there are {DATA}, {SIMULATION} and prior:NAME "
-            "with a NAME of letters, digits, '.', '_' and '-'"
-        )
-        raise ConfigError(msg)
-    return role
+__all__ = ["Fileset", "WorkItem"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +121,7 @@ class Fileset:
         if source is not None and source not in SOURCES:
             msg = f"no source '{source}'; tnt_coffea reads {', '.join(SOURCES)}"
             raise ConfigError(msg)
-        named = {dataset: _checked_role(role) for dataset, role in (roles or {}).items()}
+        named = {dataset: checked_role(role) for dataset, role in (roles or {}).items()}
         if unknown := sorted(set(named) - set(checked)):
             msg = f"roles of {', '.join(unknown)}, which no files are given for"
             raise ConfigError(msg)

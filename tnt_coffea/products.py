@@ -18,9 +18,10 @@ import numpy as np
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.skim import read_parts, write_part
-from tnt_coffea.filesets import DATA, SIMULATION, Fileset, prior
+from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 

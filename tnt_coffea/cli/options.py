@@ -168,7 +168,8 @@ def fileset_of(
     files: tuple[Path, ...], simulation: tuple[Path, ...] = (), priors: tuple[str, ...] = ()
 ) -> Fileset:
     """Return the fileset of files of every role, one data set a role."""
-    from tnt_coffea.filesets import DATA, SIMULATION, Fileset, prior
+    from tnt_coffea.events.roles import DATA, SIMULATION, prior
+    from tnt_coffea.filesets import Fileset
 
     paths: dict[str, list[Path]] = {DATA: list(files)}
     roles = {DATA: DATA}

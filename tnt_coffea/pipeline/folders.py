@@ -57,7 +57,7 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "fit_range": config.search.fit_range.model_dump(),
         "efficiencies": list(config.search.efficiencies),
         "seed": config.seed,
-        "skim": skim.content,
+        "skim": dict(skim.contents),
         # A file of the same name may be another tagger.
         "content": {
             name: content

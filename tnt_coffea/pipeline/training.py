@@ -44,7 +44,7 @@ def train(
     Parameters
     ----------
     skim
-        The dijets, on disk or in memory; their labels are read for references alone.
+        The dijets by role, on disk or in memory; labels are read for references alone.
     config
         `seed`, `train` and `search` are read.
     out
@@ -73,9 +73,10 @@ def train(
                 with watched:
                     return map_tasks(function, tasks, executor.copy(status=False), "Training")
 
-            outcomes = cross_validate(
-                [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
-            )
+            by_role = {
+                role: [path.resolve() for path in paths] for role, paths in skim.by_role.items()
+            }
+            outcomes = cross_validate(by_role, config, run_tasks, parts.resolve())
         with resources.announced("Ranking every fold's events by its own taggers"):
             sample = mapped_events(skim.paths, parts)
             made, references = (
@@ -124,7 +125,7 @@ def training_costs(
     """
     from tnt_coffea.training import training_costs as costs_of
 
-    return costs_of(skim.paths, config, workers=(resources or Resources()).workers)
+    return costs_of(skim.by_role, config, workers=(resources or Resources()).workers)
 
 
 def _tagger_sets(

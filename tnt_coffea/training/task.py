@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import readers
@@ -42,8 +43,7 @@ CODE = 3
 """Raised by whoever changes what the same settings train to: finished training runs in a folder
 have it in their names, and those of another number are made again."""
 
-DATA, SIMULATION, PRIOR = "data", "simulation", "prior:"
-"""Roles of data sets; that of a simulated signal ends with its name."""
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -293,6 +293,12 @@ def selected(
     return lambda event_id: plan.simulation(event_id, left_out, round_)
 
 
+def by_prior(by_role: Mapping[str, _Item]) -> dict[str, _Item]:
+    """Return what belongs to simulated signals, by their names."""
+    named = {prior_name(role): item for role, item in by_role.items()}
+    return {name: item for name, item in named.items() if name is not None}
+
+
 def truth_hash(sample: Sample) -> str:
     """Return the SHA-256 of a sample's labels, in the order of the ids."""
     return hashlib.sha256(np.ascontiguousarray(sample.label).tobytes()).hexdigest()
@@ -353,11 +359,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             seed=task.run_seed,
             left_out=left_out,
             simulation=samples.get(SIMULATION),
-            priors={
-                role.removeprefix(PRIOR): sample
-                for role, sample in samples.items()
-                if role.startswith(PRIOR)
-            },
+            priors=by_prior(samples),
             rankings=ranked,
             scores=scored,
         )
@@ -380,11 +382,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         skim=samples[DATA].settings,
         training_sample=contents.get(DATA, ""),
         simulation=contents.get(SIMULATION, ""),
-        priors={
-            role.removeprefix(PRIOR): content
-            for role, content in contents.items()
-            if role.startswith(PRIOR)
-        },
+        priors=by_prior(contents),
         folds=plan.settings,
         fold_seed=plan.seed,
         direct=direct if reads_data else (),
