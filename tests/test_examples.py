@@ -16,6 +16,7 @@ MODULES = [
     "tnt_coffea.accounting",
     "tnt_coffea.config.settings",
     "tnt_coffea.config.skims",
+    "tnt_coffea.events.expressions",
     "tnt_coffea.events.roles",
     "tnt_coffea.events.sample",
     "tnt_coffea.events.table",

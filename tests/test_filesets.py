@@ -17,9 +17,9 @@ import tnt_coffea as tnt
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.errors import ConfigError, InputError, LeakError, StageError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import open_executor, run
-from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.search_folder import noted_files

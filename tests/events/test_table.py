@@ -386,7 +386,7 @@ def test_columns_that_are_not_there_are_named(write: Any) -> None:
     table = {"m_jj": "m_jj", "heavy": {"mass": "heavy_masss"}, "light": {"mass": "light_mass"}}
     with pytest.raises(InputError, match=rf"{path}.*'heavy_masss'.*did you mean 'heavy_mass'"):
         read(path, table=table)
-    for text in ("m_jj // 2", "abs(m_jj)", "m_jj if 1 else 2", "__import__('os')", "m_jj < 'a'"):
+    for text in ("m_jj // 2", "open(m_jj)", "m_jj if 1 else 2", "__import__('os')", "m_jj < 'a'"):
         with pytest.raises(InputError, match="nor is it arithmetic"):
             read(path, table={**table, "m_jj": text})
     with pytest.raises(InputError, match=r"say in skim\.table which is which"):

@@ -13,10 +13,8 @@ Source: of the feature files, arXiv:2101.08320, section 2, and doi:10.5281/zenod
 
 from __future__ import annotations
 
-import ast
 import difflib
-import operator
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import trees
+from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, feature_ids, is_finite
 from tnt_coffea.events.table_files import flat_table
@@ -226,64 +225,39 @@ def _missing(table: TableSettings, names: Collection[str]) -> list[str]:
 
 # Arithmetic of columns
 
-_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Pow: operator.pow,
-}
+
+class _Quotients:
+    """numpy's arithmetic, but for 0 / 0, which is 0."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def divide(self, left: Any, right: Any) -> Any:
+        # tau_N / tau_M of a jet of M particles, as `jets.substructure.subjettiness_ratio`.
+        return np.where((left == 0) & (right == 0), 0.0, np.divide(left, right))
 
 
-_KNOWN = (
-    *(ast.BinOp, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant, ast.Div),
-    *_OPERATORS,
-)
-
-
-def _parsed(text: str) -> ast.expr | None:
-    """Return arithmetic as a tree, or None where it is none."""
-    try:
-        parsed = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError):
+def _expression(text: str, names: Collection[str]) -> Expression | None:
+    """Return what is no column as an expression; None for a column, there or not."""
+    if text in names:
         return None
-    for node in ast.walk(parsed):
-        number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
-        if not isinstance(node, _KNOWN) or (isinstance(node, ast.Constant) and not number):
-            return None
-    return parsed
+    try:
+        return Expression(text)
+    except ConfigError:
+        return None
 
 
-def _columns_in(text: str, names: Collection[str]) -> Iterator[str]:
-    parsed = None if text in names else _parsed(text)
-    if parsed is None:
-        yield text
-    else:
-        yield from (node.id for node in ast.walk(parsed) if isinstance(node, ast.Name))
+def _columns_in(text: str, names: Collection[str]) -> tuple[str, ...]:
+    expression = _expression(text, names)
+    return (text,) if expression is None else expression.columns
 
 
 def _value(text: str, columns: Mapping[str, Float64Array]) -> Float64Array:
-    """Return a column, or what arithmetic makes of several."""
+    """Return a column, or the value of an expression of several."""
     if text in columns:
         return columns[text]
-    parsed = _parsed(text)
-    assert parsed is not None  # `mapped` has seen to it
     with np.errstate(all="ignore"):  # what is not finite is refused afterwards
-        return np.asarray(_evaluated(parsed, columns), np.float64)
-
-
-def _evaluated(node: ast.expr, columns: Mapping[str, Float64Array]) -> Any:
-    if isinstance(node, ast.Name):
-        return columns[node.id]
-    if isinstance(node, ast.Constant):
-        return np.float64(node.value)  # type: ignore[arg-type]
-    if isinstance(node, ast.UnaryOp):
-        return -_evaluated(node.operand, columns)
-    assert isinstance(node, ast.BinOp)
-    left, right = (_evaluated(side, columns) for side in (node.left, node.right))
-    if isinstance(node.op, ast.Div):
-        # tau_N / tau_M of a jet of M particles, as `jets.substructure.subjettiness_ratio`.
-        return np.where((left == 0) & (right == 0), 0.0, left / right)
-    return _OPERATORS[type(node.op)](left, right)
+        return np.asarray(Expression(text)(columns, _Quotients()), np.float64)
 
 
 # The adapter
