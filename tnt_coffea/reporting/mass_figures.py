@@ -57,7 +57,7 @@ def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Fig
     window
         Shaded range in m_jj [GeV].
     title
-        What was selected.
+        The selection.
     """
     figure = new_figure(6.2, 5.0)
     main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
@@ -231,7 +231,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     scans
         By name; the global lines are those of the last.
     title
-        What was scanned.
+        The quantity that was scanned.
     """
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()

@@ -114,7 +114,7 @@ class SummaryRow:
     Attributes
     ----------
     test
-        What was done, 'bump hunt' or 'ABCD'.
+        'bump hunt' or 'ABCD'.
     selection
         By which taggers.
     kept
@@ -163,7 +163,7 @@ class EvaluationRow:
     Attributes
     ----------
     name
-        What readers call the set.
+        The set's name for readers.
     aucs
         AUC with uncertainty as text by 'heavy jet', 'light jet', 'both jets'.
     points
@@ -297,7 +297,7 @@ def selection_flow(
     fit_range: Range,
     window: Range,
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """Return what selections by a tagger set keep in the fit range, and in the window.
+    """Return the events that selections by a tagger set keep in the fit range and in the window.
 
     Parameters
     ----------

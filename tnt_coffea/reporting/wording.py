@@ -58,12 +58,12 @@ def percent(share: float) -> str:
 
 
 def set_name(name: str) -> str:
-    """Return what readers call a tagger set."""
+    """Return the name of a tagger set for readers."""
     return _SET_NAMES.get(name, name)
 
 
 def with_article(name: str) -> str:
-    """Return what readers call a tagger set in the middle of a sentence."""
+    """Return the name of a tagger set for the middle of a sentence."""
     shown = set_name(name)
     return f"the {shown}" if shown[:1].islower() else shown
 
@@ -89,7 +89,7 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
 
 
 def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
-    """Return what the p-values say in plain words, and what they leave out.
+    """Return the meaning of the p-values in plain words, and the limits of that meaning.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
-    """Return what makes the numbers doubtful: fits in trouble, poor fits, lost events.
+    """Return the reasons to doubt the numbers: fits in trouble, poor fits, lost events.
 
     Parameters
     ----------
