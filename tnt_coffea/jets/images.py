@@ -70,8 +70,8 @@ class SparseImages(JetLists):
         rows
             The jets wanted, all by default.
         """
-        jet, _, places = self._places(rows)
-        return self._filled(rows, jet, self.index[places], places, self.shape)
+        counts, jet, places = self._places(rows)
+        return _dense(len(counts), jet, self.index[places], self.value[places], self.shape)
 
     def expanded(self, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
         """Return (jet, row, column, channel) float32, channels last as Keras has them.
@@ -81,25 +81,22 @@ class SparseImages(JetLists):
         rows
             The jets wanted, all by default.
         """
-        jet, _, places = self._places(rows)
+        counts, jet, places = self._places(rows)
         channels, height, width = self.shape
         index = self.index[places].astype(np.int64)
         if channels > 1:
             channel, pixel = np.divmod(index, height * width)
             index = pixel * channels + channel
-        return self._filled(rows, jet, index, places, (height, width, channels))
+        shape = (height, width, channels)
+        return _dense(len(counts), jet, index, self.value[places], shape)
 
-    def _filled(
-        self,
-        rows: npt.NDArray[Any] | slice,
-        jet: IntArray,
-        index: npt.NDArray[Any],
-        places: IntArray,
-        shape: tuple[int, int, int],
-    ) -> Float32Array:
-        out = np.zeros((len(self.starts[rows]), int(np.prod(shape))), np.float32)
-        out[jet, index] = self.value[places]
-        return out.reshape(-1, *shape)
+
+def _dense(
+    jets: int, jet: IntArray, index: npt.NDArray[Any], value: Float32Array, shape: tuple[int, ...]
+) -> Float32Array:
+    out = np.zeros((jets, int(np.prod(shape))), np.float32)
+    out[jet, index] = value
+    return out.reshape(jets, *shape)
 
 
 def jet_images(constituents: ak.Array, settings: ImageSettings | None = None) -> Float32Array:
