@@ -1,4 +1,4 @@
-"""What people look at: the report, its figures, tables, and the evaluation against truth.
+"""Report, figures, tables, and the evaluation against truth.
 
 Matplotlib, jinja2 and rich come in with the first figure, page or table.
 """

@@ -1,4 +1,4 @@
-"""What a report is made of: a search, and views of its events from one pass over the sample."""
+"""The contents of a report: a search, and views of its events from one pass over the sample."""
 
 from __future__ import annotations
 

@@ -141,10 +141,10 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
     axes.axhline(0, color="black", lw=0.9, ls=":", label="independent scores")
     markers = "osD^v"
-    for k, (name, found) in enumerate(correlations.items()):
+    for k, (name, correlation) in enumerate(correlations.items()):
         colour = COLOURS[k % len(COLOURS)]
-        outside = found.regions[1]
-        known = [s for s in found.slices if s.coefficient is not None]
+        outside = correlation.regions[1]
+        known = [s for s in correlation.slices if s.coefficient is not None]
         over_ranges(
             axes,
             [s.mass_range for s in known],
@@ -159,7 +159,7 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
         if outside.coefficient is not None and outside.uncertainty is not None:
             low, high = (outside.coefficient + s * outside.uncertainty for s in (-1, 1))
             axes.axhspan(low, high, color=colour, alpha=0.2, lw=0)
-    hulls = [found.regions[0].mass_range for found in correlations.values()]
+    hulls = [correlation.regions[0].mass_range for correlation in correlations.values()]
     axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
     axes.set_xlabel(r"$m_{jj}$ [GeV]")
     axes.set_ylabel("Spearman's rank correlation [1]")

@@ -51,7 +51,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
         The HTML file; plots go to `plots/` beside it as PNG, PDF, and numbers in JSON.
         Other files there are left alone.
     contents
-        What the report is about. The same contents give the same bytes.
+        The search and its views. The same contents give the same bytes.
 
     Raises
     ------

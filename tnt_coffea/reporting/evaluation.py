@@ -153,7 +153,7 @@ _SLICES = 10
 
 @dataclass(frozen=True)
 class Sculpting:
-    """What a selection does to the background's spectrum in m_jj.
+    """The effect of a selection on the background's spectrum in m_jj.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolA
 
 
 def sculpting(efficiency: float, score: Float64Array, m_jj: Float64Array) -> Sculpting:
-    """Return what the tightest share of background events looks like in m_jj.
+    """Return the sculpting of m_jj by the selection of the highest scores on background.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ class LabelledEvents:
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """What a selection does to signal and background in the window.
+    """The effect of a selection on signal and background in the window.
 
     Attributes
     ----------

@@ -62,7 +62,7 @@ class Plot:
     name
         Stem of its files.
     title
-        What it shows, in a few words.
+        Its subject, in a few words.
     caption
         How to read it.
     figure
@@ -72,7 +72,7 @@ class Plot:
     section
         Where it stands in the report.
     alt
-        What it shows to those who cannot see it.
+        A description for readers who cannot see it.
     """
 
     name: str

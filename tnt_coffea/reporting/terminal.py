@@ -53,13 +53,13 @@ def results_table(
     """
     from rich.console import Group
 
-    found = summary(result, config)
-    tables: list[Table] = [_tests(found)]
-    if found.limits:
+    shown = summary(result, config)
+    tables: list[Table] = [_tests(shown)]
+    if shown.limits:
         level = next((x.level for x in result.limits.values() if isinstance(x, LimitResult)), None)
-        tables.append(_limits(found, level))
-    if found.notes:
-        tables.append(_notes(found))
+        tables.append(_limits(shown, level))
+    if shown.notes:
+        tables.append(_notes(shown))
     if evaluation is not None:
         tables += [_aucs(evaluation), _working_points(evaluation)]
     if stage_seconds:
@@ -67,11 +67,11 @@ def results_table(
     return Group(*tables)
 
 
-def _tests(found: Summary) -> Table:
+def _tests(shown: Summary) -> Table:
     table = _table(
         "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is",), ("notes",)
     )
-    for row in found.rows:
+    for row in shown.rows:
         notes = ", ".join(map(str, row.notes))
         _add(
             table,
@@ -88,7 +88,7 @@ def _tests(found: Summary) -> Table:
     return table
 
 
-def _limits(found: Summary, level: float | None) -> Table:
+def _limits(shown: Summary, level: float | None) -> Table:
     table = _table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
         ("taggers",),
@@ -96,17 +96,17 @@ def _limits(found: Summary, level: float | None) -> Table:
         ("unit", "limit is"),
         ("notes",),
     )
-    for row in found.limits:
+    for row in shown.limits:
         cells = (row.selection, row.kept, row.observed, row.expected, row.unit, row.calibration)
         _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
 
 
-def _notes(found: Summary) -> Table:
+def _notes(shown: Summary) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))
-    for number, note in enumerate(found.notes, start=1):
+    for number, note in enumerate(shown.notes, start=1):
         _add(table, f"{number}", note)
     _add(table, "", "")
     return table

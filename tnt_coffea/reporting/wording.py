@@ -58,12 +58,12 @@ def percent(share: float) -> str:
 
 
 def set_name(name: str) -> str:
-    """Return what readers call a tagger set."""
+    """Return the name of a tagger set for readers."""
     return _SET_NAMES.get(name, name)
 
 
 def with_article(name: str) -> str:
-    """Return what readers call a tagger set in the middle of a sentence."""
+    """Return the name of a tagger set for the middle of a sentence."""
     shown = set_name(name)
     return f"the {shown}" if shown[:1].islower() else shown
 
@@ -89,7 +89,7 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
 
 
 def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
-    """Return what the p-values say in plain words, and what they leave out.
+    """Return the meaning of the p-values in plain words, and the limits of that meaning.
 
     Parameters
     ----------
@@ -100,13 +100,13 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
     """
     before, bump = result.before, config.fit.bump
     tests = {"in all dijets": before}
-    tests |= {f"with {with_article(name)}": found for name, found in result.after.items()}
-    chances = "; ".join(f"{where}, {odds(found.p_value)}" for where, found in tests.items())
+    tests |= {f"with {with_article(name)}": hunt for name, hunt in result.after.items()}
+    chances = "; ".join(f"{where}, {odds(hunt.p_value)}" for where, hunt in tests.items())
     notes = [
         "How often background alone would give an excess at least this large here, if the "
         f"background function is right: {chances}. This is not the chance that there is no signal."
     ]
-    if any(found.calibration == "asymptotic" for found in tests.values()):
+    if any(hunt.calibration == "asymptotic" for hunt in tests.values()):
         notes.append(
             "Asymptotic means that the large-sample form of the test statistic was taken "
             "(arXiv:1007.1727) and not checked with toys in this search; with few events under the "
@@ -119,7 +119,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
     )
-    if any(COMBINATION_NOTE in found.notes for found in result.after.values()):
+    if any(COMBINATION_NOTE in hunt.notes for hunt in result.after.values()):
         notes.append(
             "Folds: each fold's taggers were trained on the other folds, so the folds are not "
             "independent. Their combination was not calibrated with background-only searches that "
@@ -134,7 +134,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
-    """Return what makes the numbers doubtful: fits in trouble, poor fits, lost events.
+    """Return the reasons to doubt the numbers: fits in trouble, poor fits, lost events.
 
     Parameters
     ----------
@@ -143,30 +143,30 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
     accounting
         Where every event went, by stage.
     """
-    found = []
+    warnings = []
     tests = {"all dijets": result.before}
     tests |= {set_name(name): test for name, test in result.after.items()}
     for name, test in tests.items():
         if not test.converged:
-            found.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
-        found += [
+            warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
+        warnings += [
             f"The background-only fit to {name}, channel {channel.name}, describes the data "
             f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
             "cause that, and so can a wrong background function."
             for channel in test.channels
             if channel.goodness_of_fit < _POOR_FIT
         ]
-    found += [
+    warnings += [
         f"The ABCD test with {with_article(name)} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
     ]
-    found += [
+    warnings += [
         f"Stage {stage}: {account.n_lost} of {account.events} events were lost to bad files."
         for stage, account in accounting.items()
         if account.n_lost
     ]
-    return found
+    return warnings
 
 
 def _verdict(p_value: float) -> str:
@@ -184,9 +184,9 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
     if not sets:
         return "No selection by a tagger was tested."
     parts = [
-        f"{p_text(found.p_value)} (Z = {found.z:.2f}, {found.mu_hat:.0f} ± "
-        f"{found.mu_uncertainty:.0f} signal events) with {with_article(name)}"
-        for name, found in sets
+        f"{p_text(hunt.p_value)} (Z = {hunt.z:.2f}, {hunt.mu_hat:.0f} ± "
+        f"{hunt.mu_uncertainty:.0f} signal events) with {with_article(name)}"
+        for name, hunt in sets
     ]
     return (
         f"In the {share} of events that the taggers rank most anomalous it is "
