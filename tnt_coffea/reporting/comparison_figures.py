@@ -17,7 +17,6 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +39,7 @@ def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
 def _label(comparison: Comparison, method: str) -> str:
     runs = len(comparison.methods[method])
     truth = ", uses the truth" if method in comparison.truth else ""
-    return f"{set_name(method)}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
+    return f"{method}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
 
 
 @styled
@@ -143,7 +142,7 @@ def sculpting_panels(comparison: Comparison) -> Figure:
         panel.axhline(1, color=GREY, lw=1)
         panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
         truth = " (truth)" if name in comparison.truth else ""
-        panel.set_title(f"{set_name(name)}{truth}", fontsize=10)
+        panel.set_title(f"{name}{truth}", fontsize=10)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)

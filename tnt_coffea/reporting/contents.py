@@ -70,7 +70,7 @@ def event_views(
         Dijets, read with `truth=True` if an evaluation is wanted. Labels go into the
         evaluation and what is named true or signal, and nowhere else.
     ranks
-        Out-of-fold quantiles by tagger set, at least one.
+        Out-of-fold quantiles by tagger set, at least one; events and jets are shown of the first.
     thresholds
         X by tagger set, efficiency and fold; of references too.
     search
@@ -88,7 +88,7 @@ def event_views(
     evaluation = evaluate(
         sample, {**ranks, **references}, thresholds, window, fit_range, tuple(references)
     )
-    shown = "tnt" if "tnt" in ranks else next(iter(ranks))
+    shown = next(iter(ranks))
     correlations = {
         name: score_correlations(sample, set_ranks, window, fit_range)
         for name, set_ranks in ranks.items()

@@ -13,7 +13,6 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, over_ranges, styled
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.stats import spearman
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
@@ -154,7 +153,7 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
             ms=5,
             lw=1.2,
             color=colour,
-            label=set_name(name),
+            label=name,
         )
         if outside.coefficient is not None and outside.uncertainty is not None:
             low, high = (outside.coefficient + s * outside.uncertainty for s in (-1, 1))

@@ -10,7 +10,6 @@ import numpy as np
 
 from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
 from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
-from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +128,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
         for history in members:
             _losses(panel, history)
-        panel.set_title(f"{set_name(kind)} ({len(members)} run{'s' if len(members) > 1 else ''})")
+        panel.set_title(f"{kind} ({len(members)} run{'s' if len(members) > 1 else ''})")
         panel.set_xlabel("epoch [1]")
         panel.set_ylabel("loss per jet [1]")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -30,7 +30,6 @@ from tnt_coffea.reporting.wording import (
     duration,
     headline,
     percent,
-    set_name,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +150,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "duration": duration,
         "percent": percent,
-        "set_name": set_name,
         "tight": _tight,
     }
     return environment

@@ -16,7 +16,6 @@ from scipy.stats import chi2 as chi2_law
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 
@@ -362,7 +361,7 @@ class Evaluation:
 
     def shown(self, name: str) -> str:
         """Return the name of a set for readers, with a mark on those trained with the truth."""
-        return set_name(name) + (" (trained with the truth)" if name in self.truth else "")
+        return name + (" (trained with the truth)" if name in self.truth else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -18,7 +18,7 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import p_text, percent, set_name
+from tnt_coffea.reporting.wording import p_text, percent
 from tnt_coffea.stats import LimitResult, NuisanceImpact, ScanResult
 from tnt_coffea.stats.engine import pulls
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult
@@ -240,7 +240,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
         masses = sorted({point.mass for point in scan.points})
         p = np.array([min(x.p_local for x in scan.points if x.mass == mass) for mass in masses])
         lowest = min(lowest, float(p.min()))
-        text = "all dijets" if name == "before" else set_name(name)
+        text = "all dijets" if name == "before" else name
         if scan.z_global is not None:
             text += f": global Z = {scan.z_global:.1f}" + (
                 " or more" if scan.p_global == 1 / (scan.toys + 1) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tnt_coffea.accounting import Accounting
@@ -11,7 +11,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
-from tnt_coffea.reporting.wording import p_text, percent, set_name
+from tnt_coffea.reporting.wording import p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
@@ -95,7 +95,7 @@ def limit_rows(
     notes
         All notes of a table, to which its own are added.
     """
-    selection, kept = ("none", "100 %") if name == "before" else (set_name(name), kept)
+    selection, kept = ("none", "100 %") if name == "before" else (name, kept)
     texts = (limit.reason,) if isinstance(limit, LimitRefusal) else limit.notes
     numbers = tuple(range(len(notes) + 1, len(notes) + 1 + len(texts)))
     notes += [f"limit, {selection}: {text}" for text in texts]
@@ -129,6 +129,8 @@ class SummaryRow:
         How the p-value was calibrated, or 'refused'.
     notes
         Numbers, from 1, of what must be known before quoting it, in `Summary.notes`.
+    knowledge
+        What the taggers knew beside the data; empty without taggers.
     """
 
     test: str
@@ -139,6 +141,7 @@ class SummaryRow:
     signal: str
     calibration: str
     notes: tuple[int, ...]
+    knowledge: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,10 +199,16 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     rows = [
         _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
         *(
-            _bump_row(set_name(name), kept, test, result.impacts.get(name), notes)
+            replace(
+                _bump_row(name, kept, test, result.impacts.get(name), notes),
+                knowledge=result.knowledge(name),
+            )
             for name, test in result.after.items()
         ),
-        *(_abcd_row(set_name(name), passed, test, notes) for name, test in result.abcd.items()),
+        *(
+            replace(_abcd_row(name, passed, test, notes), knowledge=result.knowledge(name))
+            for name, test in result.abcd.items()
+        ),
     ]
     limits = [
         row for name, limit in result.limits.items() for row in limit_rows(name, kept, limit, notes)
@@ -228,7 +237,7 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
 def correlation_rows(correlations: Mapping[str, ScoreCorrelations]) -> list[dict[str, str]]:
     """Return Spearman's coefficients as text: `taggers`, and one column a region."""
     return [
-        {"taggers": set_name(name)} | {r.region: _correlation_text(r) for r in correlation.regions}
+        {"taggers": name} | {r.region: _correlation_text(r) for r in correlation.regions}
         for name, correlation in correlations.items()
     ]
 

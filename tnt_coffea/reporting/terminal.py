@@ -9,7 +9,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.comparison import Band, Comparison
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
-from tnt_coffea.reporting.wording import duration, p_text, percent, set_name
+from tnt_coffea.reporting.wording import duration, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.results import LimitResult
 
@@ -68,16 +68,23 @@ def results_table(
 
 
 def _tests(shown: Summary) -> Table:
+    # Eighty columns have to do: what taggers know stands there where it is more than the data.
+    informed = any(row.knowledge not in ("", "none") for row in shown.rows)
+    known = ("knows",) if informed else ()
     table = _table(
-        "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is",), ("notes",)
+        "Tests",
+        ("test", "taggers", *known),
+        ("kept", "Z", "local p", "signal"),
+        ("p is",),
+        ("notes",),
     )
     for row in shown.rows:
         notes = ", ".join(map(str, row.notes))
         _add(
             table,
-            # Eighty columns have to do.
             row.test.removesuffix(" hunt"),
             row.selection,
+            *((row.knowledge,) if informed else ()),
             row.kept,
             row.z,
             row.p_value,
@@ -203,7 +210,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for method in comparison.methods:
         bands = comparison.bands(method)
         mark = "*" if method in comparison.truth else ""
-        _add(table, f"{set_name(method)}{mark}", *(_text(name, bands) for name in _COLUMNS))
+        _add(table, f"{method}{mark}", *(_text(name, bands) for name in _COLUMNS))
     return table
 
 

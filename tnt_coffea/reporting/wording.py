@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
@@ -16,14 +16,12 @@ __all__ = [
     "coverage",
     "duration",
     "headline",
+    "main_set",
     "odds",
     "p_text",
     "percent",
-    "set_name",
-    "with_article",
 ]
 
-_SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
 # One-sided 5, 3 and 2 standard deviations.
@@ -57,15 +55,22 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def set_name(name: str) -> str:
-    """Return the name of a tagger set for readers."""
-    return _SET_NAMES.get(name, name)
+def main_set(names: Iterable[str], config: SearchConfig) -> str:
+    """Return the tagger set that a search is about: that of the last method in the settings.
 
-
-def with_article(name: str) -> str:
-    """Return the name of a tagger set for the middle of a sentence."""
-    shown = set_name(name)
-    return f"the {shown}" if shown[:1].islower() else shown
+    Parameters
+    ----------
+    names
+        Of tagger sets, at least one; a set a window is called by the method and the window.
+    config
+        The settings.
+    """
+    found = list(names)
+    for method in reversed(list(config.train.methods)):
+        for name in found:
+            if name == method or name.startswith(f"{method}-"):
+                return name
+    return found[0]
 
 
 def duration(seconds: float) -> str:
@@ -100,7 +105,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
     """
     before, bump = result.before, config.fit.bump
     tests = {"in all dijets": before}
-    tests |= {f"with {with_article(name)}": hunt for name, hunt in result.after.items()}
+    tests |= {f"with {name}": hunt for name, hunt in result.after.items()}
     chances = "; ".join(f"{where}, {odds(hunt.p_value)}" for where, hunt in tests.items())
     notes = [
         "How often background alone would give an excess at least this large here, if the "
@@ -145,7 +150,7 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
     """
     warnings = []
     tests = {"all dijets": result.before}
-    tests |= {set_name(name): test for name, test in result.after.items()}
+    tests |= {name: test for name, test in result.after.items()}
     for name, test in tests.items():
         if not test.converged:
             warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
@@ -157,7 +162,7 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
             if channel.goodness_of_fit < _POOR_FIT
         ]
     warnings += [
-        f"The ABCD test with {with_article(name)} did not pass its own checks; see its notes."
+        f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
     ]
@@ -179,19 +184,19 @@ def _verdict(p_value: float) -> str:
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
     share = percent(config.fit.bump.efficiency)
-    # The last set stands at the end of the chain: it is what the search is about.
-    sets = sorted(result.after.items(), key=lambda item: item[0] != "tnt")
-    if not sets:
+    if not result.after:
         return "No selection by a tagger was tested."
+    main = main_set(result.after, config)
+    sets = sorted(result.after.items(), key=lambda item: item[0] != main)
     parts = [
         f"{p_text(hunt.p_value)} (Z = {hunt.z:.2f}, {hunt.mu_hat:.0f} ± "
-        f"{hunt.mu_uncertainty:.0f} signal events) with {with_article(name)}"
+        f"{hunt.mu_uncertainty:.0f} signal events) with {name}"
         for name, hunt in sets
     ]
     return (
         f"In the {share} of events that the taggers rank most anomalous it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
-        f"{f' with {with_article(sets[0][0])}' if len(sets) > 1 else ''}."
+        f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
     )
 
 
