@@ -27,15 +27,14 @@ from numpy.typing import NDArray
 
 from tnt_coffea import seeds
 from tnt_coffea.products import Histograms
-from tnt_coffea.stats import SpectrumFit, inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.bumps.trust import SPURIOUS_LIMIT, spurious_signal
-from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.families import FAMILIES
-from tnt_coffea.stats.fitting.orders import chosen_orders, outside_signal
-from tnt_coffea.stats.fitting.poisson import Channel
-from tnt_coffea.stats.fitting.signals import SignalShape, gaussian
-from tnt_coffea.stats.fitting.spectra import rebinned
-from tnt_coffea.stats.fitting.validity import why_not_asymptotic
+from tnt_coffea.stats import SpectrumFit, engine, inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.model import chosen_orders, outside_signal
+from tnt_coffea.stats.signals import SignalShape, gaussian
+from tnt_coffea.stats.spectrum import rebinned
+from tnt_coffea.stats.spurious import spurious_signal
+from tnt_coffea.stats.validity import SPURIOUS_LIMIT, why_not_asymptotic
 
 Array = NDArray[np.float64]
 
@@ -76,7 +75,7 @@ def smooth_truths() -> dict[str, Array]:
     truths = {"dijet-4": dijet4}
     for name, family, order in (("dijet-3", "dijet", 3), ("exponential-4", "exponential", 4)):
         built = FAMILIES[family].build(EDGES, order, dijet4, everywhere)
-        fitted, _ = poisson.fitted_background(built, dijet4)
+        fitted, _ = engine.fitted_background(built, dijet4)
         truths[name] = fitted.expected(np.zeros(order))
     return {name: truth / truth.sum() for name, truth in truths.items()}
 
@@ -135,13 +134,13 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
     for order in sorted(set(orders[usable])):
         rows = np.flatnonzero(orders == order)
         models = _models(case, signal, int(order))
-        test = poisson.discoveries(models, [null[rows]])
+        test = engine.discoveries(models, [null[rows]])
         z[rows], good[rows] = test.z, test.converged
         random = seeds.generator(SEED, case.name, case.events, "inner", int(order))
         p_toys[rows], inner[rows] = calibrated(models, test, random)
-        start = poisson.background_fits(models, [injected[rows]])
-        best = poisson.signal_fits(models, [injected[rows]], start, signed=True)
-        error = poisson.signal_uncertainties(models, [injected[rows]], best)
+        start = engine.background_fits(models, [injected[rows]])
+        best = engine.signal_fits(models, [injected[rows]], start, signed=True)
+        error = engine.signal_uncertainties(models, [injected[rows]], best)
         pull[rows], good_pull[rows] = (best.mu - strength) / error, best.converged
     return [
         {
@@ -162,7 +161,7 @@ def toys_of(case: Case, toys: int) -> list[dict[str, Any]]:
 
 
 def calibrated(
-    models: Sequence[Channel], test: poisson.Discoveries, random: np.random.Generator
+    models: Sequence[Channel], test: engine.Discoveries, random: np.random.Generator
 ) -> tuple[Array, NDArray[np.int64]]:
     """Return p of every toy from toys of its own fit, and their number: NaN and 0 without."""
     expected = models[0].background.expected(test.background.phi[0])
@@ -175,7 +174,7 @@ def calibrated(
     active = active[test.q0[active] > 0]
     for size in INNER_ROUNDS:
         counts = random.poisson(np.repeat(expected[active], size, axis=0)).astype(float)
-        found = poisson.discoveries(models, [counts]).q0.reshape(-1, size)
+        found = engine.discoveries(models, [counts]).q0.reshape(-1, size)
         reached[active] += np.sum(found >= test.q0[active, None] - 1e-6, axis=1)
         thrown[active] += size
         p[active] = (reached[active] + 1) / (thrown[active] + 1)
@@ -265,7 +264,7 @@ def _models(case: Case, signal: Array, order: int) -> list[Channel]:
     expected = case.events * case.shape
     everywhere = np.ones(expected.size, dtype=bool)
     built = FAMILIES["dijet"].build(EDGES, order, expected, everywhere)
-    background, _ = poisson.fitted_background(built, expected)
+    background, _ = engine.fitted_background(built, expected)
     return [Channel("all", expected, signal, background)]
 
 
@@ -273,8 +272,8 @@ def _sigma(case: Case, signal: Array) -> float:
     models = _models(case, signal, case.orders[0])
     smooth = models[0].background.expected(np.zeros(case.orders[0]))
     models = [replace(models[0], observed=smooth)]
-    null = poisson.background_fits(models, [smooth[None]])
-    return float(poisson.signal_uncertainties(models, [smooth[None]], null)[0])
+    null = engine.background_fits(models, [smooth[None]])
+    return float(engine.signal_uncertainties(models, [smooth[None]], null)[0])
 
 
 def main() -> None:

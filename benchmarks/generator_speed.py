@@ -1,4 +1,4 @@
-"""What the generator spends its time on, and its rate beside a bare PYTHIA script's.
+"""The time of the generator by its parts, and its rate beside a bare PYTHIA script's.
 
     python benchmarks/generator_speed.py
     python benchmarks/generator_speed.py --unvetoed slow.h5 --background 2000
@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tnt_coffea.config import GenerateSettings
-from tnt_coffea.generator import engine, generate_block, join, plan, processes, pythia
+from tnt_coffea.generator import generate_block, join, plan, processes, pythia
 from tnt_coffea.generator.processes import process_named
-from tnt_coffea.generator.veto import parton_veto
+from tnt_coffea.generator.pythia import parton_veto
 
 PARTS = {
     "started": "PYTHIA's start",
@@ -76,8 +76,8 @@ def ours(settings: GenerateSettings) -> tuple[float, dict[str, float]]:
     known = {name: getattr(pythia, name) for name in PARTS if hasattr(pythia, name)}
     for name, function in known.items():
         setattr(pythia, name, clock.timed(name, function))
-    engine_start = pythia.started
-    pythia.started = lambda *arguments: TimedPythia(engine_start(*arguments), clock)
+    plain_start = pythia.started
+    pythia.started = lambda *arguments: TimedPythia(plain_start(*arguments), clock)
     start = time.process_time()
     made = sum(generate_block(task).record.n_passed for task in plan(settings, 1))
     seconds = time.process_time() - start
@@ -88,7 +88,7 @@ def ours(settings: GenerateSettings) -> tuple[float, dict[str, float]]:
 
 def bare(settings: GenerateSettings, process: str, events: int) -> float:
     """Return accepted events a second of PYTHIA's own loop."""
-    module = engine.imported()
+    module = pythia.pythia_module()
     start = time.process_time()
     generator = module.Pythia("", False)
     for line in process_named(process).lines(settings):
@@ -102,7 +102,7 @@ def bare(settings: GenerateSettings, process: str, events: int) -> float:
 
 def accepted_weights(generator: Any, events: int, leading_pt: float) -> npt.NDArray[np.float64]:
     """Return the weights of so many events with a hard jet of final particles."""
-    jets = engine.imported().SlowJet(-1, 1.0, leading_pt, 5.0, 2)
+    jets = pythia.pythia_module().SlowJet(-1, 1.0, leading_pt, 5.0, 2)
     weights: list[float] = []
     while len(weights) < events:
         if generator.next():
@@ -113,13 +113,13 @@ def accepted_weights(generator: Any, events: int, leading_pt: float) -> npt.NDAr
 
 
 def biased(events: int, power: float, seed: int) -> str:
-    """Return what a bias of the hard scattering by a power of its pT gains."""
+    """Return the gain from a bias of the hard scattering by a power of its pT."""
     settings = GenerateSettings()
     lines = process_named("qcd").lines(settings)
     if power:
         lines += ("PhaseSpace:bias2Selection = on", f"PhaseSpace:bias2SelectionPow = {power}")
-    veto = parton_veto(engine.imported(), 1050.0, 1025.0, np.inf)
-    generator = engine.started(lines, seed, veto)
+    veto = parton_veto(pythia.pythia_module(), 1050.0, 1025.0, np.inf)
+    generator = pythia.started(lines, seed, veto)
     start = time.process_time()
     weight = accepted_weights(generator, events, settings.leading_pt)
     seconds = time.process_time() - start

@@ -10,7 +10,7 @@ import numpy as np
 from coffea import processor
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import TaggerError
+from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
@@ -51,7 +51,18 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise TaggerError(msg)
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return the histograms of a chunk by tagger set, what they share, and its cutflow."""
+        """Return the histograms of a chunk by tagger set, what they share, and its cutflow.
+
+        Raises
+        ------
+        InputError
+            The events are not data: their metadata name another role.
+        """
+        if (role := events.metadata.get("role", "data")) != "data":
+            msg = (
+                f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
+            )
+            raise InputError(msg)
         sample, cutflow = self._dijets(events)
         dataset = events.metadata["dataset"]
         ranks = [tagger_set.ranks(sample) for tagger_set in self.taggers]

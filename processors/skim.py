@@ -1,4 +1,4 @@
-"""The skim as a coffea processor: particles in; dijets, observables and images out."""
+"""The skim as a coffea processor: particles, jets or features in; dijets out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
-from tnt_coffea.events.sources import jets_of, particles_of
+from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
@@ -64,9 +64,9 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
     Parameters
     ----------
     events
-        NanoEvents of any source with particles or jets.
+        NanoEvents of any source with particles, jets or features.
     settings
-        Jets, observables and images.
+        Jets, observables and images; or what a table's columns mean.
 
     Raises
     ------
@@ -74,6 +74,9 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
         An adapter refuses the events, the source's own jets are of another algorithm or
         radius than the settings, or what is asked for needs constituents that they lack.
     """
+    features = features_of(events, settings)
+    if features is not None:
+        return features, cutflow_of({}, len(features))
     source = settings.source
     stored = jets_of(events, source)
     found = particles_of(events, source) if stored is None else stored

@@ -169,16 +169,6 @@ def test_inspect_reads_jets_without_constituents(real_data: Path) -> None:
     assert "tau21" not in done.output
 
 
-@pytest.mark.slow
-def test_benchmark_prints_and_stores_its_figures(events_file: Path, tmp_path: Path) -> None:
-    record = tmp_path / "figures.json"
-    few = ("--events", 20, "--repetitions", 1, "--quick")
-    done = call("benchmark", events_file, *few, "--json", record)
-    assert done.exit_code == 0, done.output
-    assert "file to two images / bare binding" in done.output
-    assert json.loads(record.read_text())["files"][0]["file"].startswith("events.h5")
-
-
 def test_dry_run_says_what_would_run_and_writes_nothing(
     workspace: Path, config: Path, tmp_path: Path, events_file: Path
 ) -> None:

@@ -256,11 +256,45 @@ def test_class_of_the_how_to_is_a_method_like_any_other(
         assert len(np.unique(scores)) > 0.9 * len(scores)
 
 
+def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng, n, signal = np.random.default_rng(4), 12_000, 400
+    rare = np.arange(n) < signal
+    columns = {"mjj": np.where(rare, rng.normal(3.5, 0.1, n), 2.6 + rng.exponential(0.5, n))}
+    for jet, mass in ((1, 400.0), (2, 100.0)):
+        columns[f"mj{jet}"] = np.where(rare, rng.normal(mass, 15, n), rng.gamma(3, mass / 3, n))
+        columns[f"tau1j{jet}"] = rng.uniform(0.1, 0.3, n)
+        ratio = np.where(rare, rng.beta(3, 7, n), rng.beta(5, 3, n))
+        columns[f"tau2j{jet}"] = columns[f"tau1j{jet}"] * ratio
+    columns |= {"MET": rng.exponential(30, n), "is_signal": rare.astype(int)}
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table(columns), "features.parquet")
+    Path("search.yaml").write_text(
+        block_named("how-to/table.md", "table-settings")
+        + "search: {fit_range: {low: 2720, high: 6000}}\nfit: {bump: {efficiency: 0.3}}\n"
+    )
+    page = executed(block_named("how-to/table.md", "columns-in-memory"), "page")
+    assert page.sample._repr_html_().count("<tr>") == 3
+    config = tnt.SearchConfig.from_yaml("search.yaml")
+    fileset = tnt.Fileset.from_paths({"data": ["features.parquet"]})
+    outcome = tnt.run(fileset, config, out="from-file")
+    assert outcome.report.exists()
+    sample = tnt.Skim.load("from-file/skim").sample()
+    np.testing.assert_allclose(np.sort(sample.m_jj), np.sort(page.sample.m_jj))
+    assert (sample.columns["heavy_mass"] >= sample.columns["light_mass"]).all()
+    for result in (page.result, outcome.result):
+        assert result.after["cwola"].z > result.before.z + 2
+
+
 def test_family_of_the_how_to_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     import hist
 
     from tnt_coffea import stats
-    from tnt_coffea.stats.fitting import families
+    from tnt_coffea.stats import families
 
     page = executed(block_named("how-to/background-family.md", "ua2-family"), "ua2")
     known = MappingProxyType({**families.FAMILIES, "ua2": page.UA2})

@@ -95,7 +95,8 @@ def test_events_without_a_dijet_are_counted(events_file: Path, tmp_path: Path) -
         rows[5, 3:2100] = 0  # one particle, one jet
         target["events"] = rows
     _, accounting = skimmed([path], tmp_path / "out")
-    assert accounting.to_dict() == {
+    assert list(accounting.datasets) == ["data"]
+    assert accounting.datasets["data"].to_dict() == {
         "events": 20,
         "selected": 18,
         "rejected": {"two_jets": 2, "trigger": 0},

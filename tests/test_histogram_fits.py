@@ -17,10 +17,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import abcd
-from tnt_coffea.stats.exchange.histogram_files import write_histogram
-from tnt_coffea.stats.fitting.background import dijet_function
-from tnt_coffea.stats.fitting.signals import gaussian
+from tnt_coffea.stats import abcd, toy_spectrum
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
 
@@ -34,21 +31,20 @@ def spectrum(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2000 events of a dijet spectrum and 80 of a resonance, as a user's TH1."""
     import uproot
 
-    shape = dijet_function(EDGES, 4).expected(np.array([0.0, 5.0, 10.0, 0.1]))
-    mean = 6000 * shape / shape.sum() + 80 * gaussian(EDGES, 4000.0, 150.0)
-    counts = np.random.default_rng(1).poisson(mean).astype(float)
+    toys = toy_spectrum(6000, 80, mass=4000.0, width=150.0, edges=EDGES)
     path = tmp_path_factory.mktemp("own") / "spectrum.root"
     with uproot.recreate(path) as file:
-        file["mjj"] = (counts, EDGES)
+        file["mjj"] = (toys.values(), EDGES)
     return path
 
 
-COMMON = ("--mass", 4000, "--width", 150, "--fit-range", 2600, 7000, "--bin-width", 100)
+SPECTRUM = ("--width", 150, "--fit-range", 2600, 7000, "--bin-width", 100)
+COMMON = ("--mass", 4000, *SPECTRUM)
 
 
 def run(method: str, path: Path, out: Path, *options: Any) -> dict[str, Any]:
     result = out / f"{method}.json"
-    done = call("fit", path, "--method", method, "--json", result, "--out", out, *options)
+    done = call("fit", method, path, "--json", result, "--out", out, *options)
     assert done.exit_code == 0, done.output
     values: dict[str, Any] = json.loads(result.read_text())
     return values
@@ -56,14 +52,14 @@ def run(method: str, path: Path, out: Path, *options: Any) -> dict[str, Any]:
 
 def test_bump_hunt_of_a_users_root_histogram(spectrum: Path, tmp_path: Path) -> None:
     found = run("bump", spectrum, tmp_path, *COMMON)
-    assert found["kind"] == "BumpHuntResult"
+    assert found["kind"] == "bump"
     assert found["z"] > 3
     assert abs(found["mu_hat"] - 80) < 4 * found["mu_uncertainty"]
 
 
 def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
     found = run(
-        "scan", spectrum, tmp_path, *COMMON, "--masses", 3200, 5200, 200, "--toys", 50
+        "scan", spectrum, tmp_path, *SPECTRUM, "--masses", 3200, 5200, 200, "--toys", 50
     )  # fmt: skip
     assert len(found["points"]) == 11
     assert found["points"][found["best"]]["mass"] == 4000.0
@@ -73,7 +69,7 @@ def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
 def test_toys_are_shown_on_a_terminal(
     spectrum: Path, tmp_path: Path, on_a_terminal: Callable[..., tuple[str, str]]
 ) -> None:
-    words = ["fit", spectrum, "--method", "scan", *COMMON, "--masses", 3500, 4500, 500]
+    words = ["fit", "scan", spectrum, *SPECTRUM, "--masses", 3500, 4500, 500]
     output, shown = on_a_terminal(*words, "--toys", 110, "--out", tmp_path)
     assert output.startswith("scan of 3 hypotheses")
     assert "110/110" in shown
@@ -118,28 +114,24 @@ def test_workspaces_and_hepdata_tables_of_a_users_histogram(spectrum: Path, tmp_
         "all.yaml",
     }
     masses = ("--masses", 3500, 4500, 500, "--toys", 0)
-    run("scan", spectrum, tmp_path, *COMMON, *masses, "--workspace", tmp_path / "grid.json")
+    run("scan", spectrum, tmp_path, *SPECTRUM, *masses, "--workspace", tmp_path / "grid.json")
     background = pyhf.Workspace(json.loads((tmp_path / "grid.json").read_text()))
     patches = pyhf.PatchSet(json.loads((tmp_path / "grid.patchset.json").read_text()))
     patches.verify(background)
     assert [patch.values[0] for patch in patches] == [3500.0, 4000.0, 4500.0]
-    limit = ("--method", "limit", "--toys", 0, "--out", tmp_path)
-    refused = call("fit", spectrum, *COMMON, *limit, "--workspace", tmp_path / "none.json")
-    assert refused.exit_code == 2
-    assert "--workspace is for bump hunts and scans" in refused.output
-    done = call("fit", spectrum, *COMMON, *limit, "--hepdata", tmp_path / "limits")
-    assert done.exit_code == 0, done.output
+    run("limit", spectrum, tmp_path, *COMMON, "--toys", 0, "--hepdata", tmp_path / "limits")
     assert (tmp_path / "limits" / "limits.yaml").is_file()
 
 
 def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     import hist
+    import uhi.io.json
 
     plane = hist.Hist(hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1))
     plane.fill(*np.random.default_rng(2).random((2, 20_000)))
     path = tmp_path / "plane.json"
-    write_histogram(path, plane)
-    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4)
+    path.write_text(json.dumps(plane, default=uhi.io.json.default))
+    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4)["result"]
     counts = plane.values()
     a, b = counts[9:, 9:].sum(), counts[9:, :4].sum()
     c, d = counts[:4, 9:].sum(), counts[:4, :4].sum()
@@ -150,22 +142,23 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("none.root",), 3, "no such file"),
-        (("SPECTRUM", "--method", "abcd"), 7, "plane of two scores"),
-        (("SPECTRUM", "--method", "scan"), 2, "masses"),
-        (("SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
-        (("SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
-        (("SPECTRUM", "--fit-range", 7000, 2600), 2, "do not go together"),
-        (("SPECTRUM", "--fit-range", 2610, 7000, "--bin-width", 50), 7, "no whole number"),
-        (("SPECTRUM", "--method", "limit", "--efficiency", 0.1, *COMMON), 7, "luminosity"),
-        (("--mass", 4000), 2, "one HISTOGRAM"),
+        (("bump", "none.root"), 3, "no such file"),
+        (("abcd", "SPECTRUM"), 7, "plane of two scores"),
+        (("scan", "SPECTRUM"), 2, "masses"),
+        (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
+        (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
+        (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "do not go together"),
+        (("bump", "SPECTRUM", "--fit-range", 2610, 7000, "--bin-width", 50), 7, "no whole number"),
+        (("limit", "SPECTRUM", "--efficiency", 0.1, *COMMON), 7, "luminosity"),
+        (("limit", "SPECTRUM", "--masses", 1, 2, 3), 2, "No such option"),
+        (("--seed", 3, "bump", "SPECTRUM"), 2, "options go behind the command: fit bump"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(
     spectrum: Path, tmp_path: Path, arguments: tuple[Any, ...], code: int, words: str
 ) -> None:
     given = [spectrum if argument == "SPECTRUM" else argument for argument in arguments]
-    done = call("fit", *given, "--out", tmp_path)
+    done = call("fit", *given)
     assert done.exit_code == code, done.output
     assert words in done.output
     assert "Traceback" not in done.output
@@ -192,8 +185,10 @@ def test_root_histogram_of_no_counts_is_one_line(
     path = tmp_path / "own.root"
     with uproot.recreate(path) as file:
         file["mjj"] = (counts, EDGES)
-    options = ("--masses", 3500, 4500, 500, "--toys", 5) if method == "scan" else ()
-    done = call("fit", path, "--method", method, "--out", tmp_path, *COMMON, *options)
+    options = COMMON
+    if method == "scan":
+        options = (*SPECTRUM, "--masses", 3500, 4500, 500, "--toys", 5)
+    done = call("fit", method, path, "--out", tmp_path, *options)
     assert done.exit_code == 7, done.output
     assert words in done.output
     assert len(done.output.splitlines()) == 1
@@ -212,14 +207,16 @@ def test_root_plane_of_no_counts_is_one_line(
     tmp_path: Path, bins: Any, value: float, words: str
 ) -> None:
     import hist
+    import uproot
 
     plane = hist.Hist(hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1))
     plane.fill(*np.random.default_rng(3).random((2, 2000)))
     plane.view()[bins] = value
     path = tmp_path / "plane.root"
-    write_histogram(path, plane)
+    with uproot.recreate(path) as file:
+        file["plane"] = plane
     cuts = ("--passing", 0.9, "--low", 0.4)
-    done = call("fit", path, "--method", "abcd", "--out", tmp_path, *cuts)
+    done = call("fit", "abcd", path, "--out", tmp_path, *cuts)
     assert done.exit_code == 7, done.output
     assert words in done.output
     assert len(done.output.splitlines()) == 1
@@ -231,8 +228,8 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     found = run("bump", workspace / "search", tmp_path, *options)
     assert found["z"] == pytest.approx(fitted["after"]["tnt"]["z"], abs=1e-4)
     abcd_found = run("abcd", workspace / "search", tmp_path, *options)
-    assert abcd_found["counts"] == fitted["abcd"]["tnt"]["counts"]
-    unnamed = call("fit", workspace / "search", "--out", tmp_path)
+    assert abcd_found["result"]["counts"] == fitted["abcd"]["tnt"]["counts"]
+    unnamed = call("fit", "bump", workspace / "search", "--out", tmp_path)
     assert unnamed.exit_code == 2
     assert "autoencoder, tnt" in unnamed.output
 
@@ -248,9 +245,8 @@ def test_scan_of_a_search_is_in_its_result(workspace: Path, small_config: Any) -
     assert [point.mass for point in result.scans["tnt"].points] == [3400.0, 3600.0]
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
     assert "scan, tnt" in result.summary()
-    # Off by default, and then no part of the result or of the stage's key.
-    plain = pipeline.fit(histograms, small_config)
-    assert "scans" not in plain.to_dict()
+    # Off by default, and then no part of the stage's key.
+    assert pipeline.fit(histograms, small_config).scans == {}
     assert "scan" not in small_config.fit.model_dump(mode="json")
 
 

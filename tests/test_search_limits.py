@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tnt_coffea import pipeline
@@ -13,7 +15,7 @@ from tnt_coffea.config import FitSettings, SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats import ImpactRefusal, LimitRefusal, LimitResult
+from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitRefusal, LimitResult
 
 
 def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
@@ -61,7 +63,7 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
         small_config, limit={"enabled": False}, bump={"width_uncertainty": 0.1, "toys": 0}
     )
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
-    assert "limits" not in result.to_dict()
+    assert result.limits == {}
     assert result.impacts["before"][0].name == "signal_width"
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
     # A setting of later: results of before keep their digests.
@@ -93,3 +95,22 @@ def test_efficiency_of_an_unknown_set_is_refused(workspace: Path, small_config: 
 def test_half_a_cross_section_is_refused(small_config: Any) -> None:
     with pytest.raises(ValueError, match="give both or none"):
         changed(small_config, limit={"luminosity": 2.0})
+
+
+def test_abcd_of_scores_of_the_whole_event_is_not_defined(
+    workspace: Path, small_config: Any
+) -> None:
+    histograms = Histograms.load(workspace / "search")
+    scored = histograms.hists["tnt"].copy()
+    view = scored.view()
+    # The pass fills one score into both axes: all events lie on the diagonal.
+    heavy, light = np.indices(view.shape[-2:])
+    view.value[..., heavy != light] = 0
+    view.variance[..., heavy != light] = 0
+    config = changed(small_config, limit={"enabled": False}, bump={"toys": 0})
+    result = pipeline.fit(replace(histograms, hists={"tnt": scored}), config)
+    refusal = result.abcd["tnt"]
+    assert isinstance(refusal, AbcdRefusal)
+    assert refusal.reason.startswith("not defined for scores of the whole event")
+    assert "ABCD with tnt\nABCD refused: not defined" in result.summary()
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tnt_coffea.chain import demo, run
     from tnt_coffea.config import SearchConfig
+    from tnt_coffea.events import Sample
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
     from tnt_coffea.pipeline import fit, generate, report, search, skim, train
@@ -31,6 +32,7 @@ __all__ = [
     "Fileset",
     "Histograms",
     "Resources",
+    "Sample",
     "SearchConfig",
     "SearchResult",
     "Skim",
@@ -52,6 +54,7 @@ _HOMES = {
     "Fileset": "filesets",
     "Histograms": "products",
     "Resources": "execution",
+    "Sample": "events.sample",
     "SearchConfig": "config",
     "SearchResult": "results",
     "Skim": "products",

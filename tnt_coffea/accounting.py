@@ -25,18 +25,40 @@ class Accounting:
         Events by the cut that rejected them.
     lost
         Entries of failed items by item, with the reason.
+    datasets
+        The same of each data set, where it is the sum of them.
+
+    >>> signal, box = Accounting(10, 9, {"two_jets": 1}), Accounting(100, 100)
+    >>> both = Accounting.summed({"signal": signal, "box": box})
+    >>> both.events, both.selected, both.rejected
+    (110, 109, {'two_jets': 1})
     """
 
     events: int
     selected: int
     rejected: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    datasets: Mapping[str, Accounting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rest = self.events - self.selected - sum(self.rejected.values()) - self.n_lost
         if rest:
             msg = f"{rest} of {self.events} events are unaccounted for: {self.to_dict()}"
             raise ExecutionError(msg)
+
+    @classmethod
+    def summed(cls, datasets: Mapping[str, Accounting]) -> Accounting:
+        """Return the sum over data sets."""
+        rejected: dict[str, int] = {}
+        lost: dict[str, tuple[int, str]] = {}
+        for one in datasets.values():
+            lost |= one.lost
+            for cut, n in one.rejected.items():
+                rejected[cut] = rejected.get(cut, 0) + n
+        events, selected = (
+            sum(getattr(one, name) for one in datasets.values()) for name in ("events", "selected")
+        )
+        return cls(events, selected, rejected, lost, datasets)
 
     @property
     def n_lost(self) -> int:
@@ -45,11 +67,13 @@ class Accounting:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
+        datasets = {name: one.to_dict() for name, one in self.datasets.items()}
         return {
             "events": self.events,
             "selected": self.selected,
             "rejected": dict(self.rejected),
             "lost": {key: list(value) for key, value in self.lost.items()},
+            **({"datasets": datasets} if datasets else {}),
         }
 
     @classmethod
@@ -57,4 +81,7 @@ class Accounting:
         """Return the inverse of `to_dict`."""
         lost = {str(key): (int(n), str(reason)) for key, (n, reason) in values["lost"].items()}
         rejected = {str(cut): int(n) for cut, n in values["rejected"].items()}
-        return cls(int(values["events"]), int(values["selected"]), rejected, lost)
+        datasets = {
+            str(name): cls.from_dict(one) for name, one in values.get("datasets", {}).items()
+        }
+        return cls(int(values["events"]), int(values["selected"]), rejected, lost, datasets)

@@ -139,6 +139,8 @@ def run(
 ) -> tuple[dict[str, Any], Accounting]:
     """Return a processor's merged output over a fileset, and where every event went.
 
+    Events carry `dataset`, `role`, `filename`, `entrystart` and `entrystop` as metadata.
+
     Parameters
     ----------
     fileset
@@ -162,26 +164,28 @@ def run(
     items = fileset.items(chunk_size)
     payload = cloudpickle.dumps(processor)
     envelopes = _mapped(items, _ProcessItem(payload), executor, description)
-    lost = {
-        item.key: (item.stop - item.start, str(failure["message"]))
-        for item, failure in zip(items, envelopes["failed"], strict=True)
-        if failure
-    }
+    lost: dict[str, dict[str, tuple[int, str]]] = {}
+    events: dict[str, int] = {}
+    for item, failure in zip(items, envelopes["failed"], strict=True):
+        n = item.stop - item.start
+        events[item.dataset] = events.get(item.dataset, 0) + n
+        if failure:
+            lost.setdefault(item.dataset, {})[item.key] = (n, str(failure["message"]))
     if lost and on_error is OnError.FAIL:
         _raise_first(envelopes["failed"])
     output = processor.postprocess(envelopes["output"])
-    cutflow = output.get("cutflow", {}).values()
-    rejected: dict[str, int] = {}
-    for flow in cutflow:
-        for cut, n in flow["rejected"].items():
-            rejected[cut] = rejected.get(cut, 0) + n
-    accounting = Accounting(
-        events=sum(item.stop - item.start for item in items),
-        selected=sum(flow["selected"] for flow in cutflow),
-        rejected=rejected,
-        lost=lost,
-    )
-    return output, accounting
+    cutflow = output.get("cutflow", {})
+    nothing: dict[str, Any] = {"selected": 0, "rejected": {}}
+    accounting = {
+        dataset: Accounting(
+            events=n,
+            selected=cutflow.get(dataset, nothing)["selected"],
+            rejected=dict(cutflow.get(dataset, nothing)["rejected"]),
+            lost=lost.get(dataset, {}),
+        )
+        for dataset, n in events.items()
+    }
+    return output, Accounting.summed(accounting)
 
 
 def map_tasks(
@@ -224,6 +228,7 @@ class _ProcessItem:
         processor = _unpickled(self.payload)
         metadata = {
             "dataset": item.dataset,
+            "role": item.role,
             "filename": item.path,
             "entrystart": item.start,
             "entrystop": item.stop,

@@ -1,13 +1,20 @@
-"""Files by dataset, and the work items they are cut into."""
+"""Files by data set, the roles of the data sets, and the work items they are cut into.
+
+A data set has one of three roles: `data` are searched, `simulation` is background by
+construction, and `prior:NAME` is simulated signal of a model called NAME. Only data are ever
+scored, histogrammed and fitted; a training may read the others.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.roles import DATA, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
 
 __all__ = ["Fileset", "WorkItem"]
@@ -23,6 +30,8 @@ class WorkItem:
         Where the entries are; source is a name in `events.sources.SOURCES`.
     start, stop
         Entries [start, stop).
+    role
+        Of the data set.
     """
 
     dataset: str
@@ -30,6 +39,7 @@ class WorkItem:
     source: str
     start: int
     stop: int
+    role: str = DATA
 
     @property
     def key(self) -> str:
@@ -39,31 +49,53 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class Fileset:
-    """Files by dataset, as in coffea.
+    r"""Files by data set, as in coffea, and what each data set is there for.
+
+    Several data sets of role `data` are searched as one sample: their events are summed.
 
     Attributes
     ----------
     files
-        Paths by dataset name.
+        Paths by data set.
     source
         Name in `events.sources.SOURCES` that all files are read as; None: by their content.
+    roles
+        `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, name) for name in ("box.csv", "herwig.csv")]
+    ...     for path in paths:
+    ...         _ = path.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
+    ...     fileset = Fileset.from_paths(
+    ...         {"box": paths[:1], "herwig": paths[1:]}, roles={"herwig": "simulation"}
+    ...     )
+    ...     [(item.dataset, item.source, item.role) for item in fileset.items(1000)]
+    [('box', 'table', 'data'), ('herwig', 'table', 'simulation')]
+    >>> fileset.searched.files.keys()
+    dict_keys(['box'])
     """
 
     files: Mapping[str, tuple[Path, ...]]
     source: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_paths(
-        cls, files: Mapping[str, Sequence[str | Path]], source: str | None = None
+        cls,
+        files: Mapping[str, Sequence[str | Path]],
+        source: str | None = None,
+        roles: Mapping[str, str] | None = None,
     ) -> Fileset:
         """Return the fileset of existing files.
 
         Raises
         ------
         ConfigError
-            There is no such source.
+            There is no such source or role, or a role is given to no data set.
         InputError
-            A dataset has no file, a path does not exist, is a folder, or is given twice.
+            A data set has no file, none is data, a path does not exist, is a folder, or is
+            given twice.
         """
         checked = {name: tuple(map(Path, paths)) for name, paths in files.items()}
         if not checked or not all(checked.values()):
@@ -89,7 +121,36 @@ class Fileset:
         if source is not None and source not in SOURCES:
             msg = f"no source '{source}'; tnt_coffea reads {', '.join(SOURCES)}"
             raise ConfigError(msg)
-        return cls(checked, source)
+        named = {dataset: checked_role(role) for dataset, role in (roles or {}).items()}
+        if unknown := sorted(set(named) - set(checked)):
+            msg = f"roles of {', '.join(unknown)}, which no files are given for"
+            raise ConfigError(msg)
+        fileset = cls(checked, source, named)
+        if not fileset.searched.files:
+            msg = (
+                f"no data to search among {', '.join(f'{d} ({r})' for d, r in named.items())}; "
+                "simulation and priors are for the training alone"
+            )
+            raise InputError(msg)
+        return fileset
+
+    def role(self, dataset: str) -> str:
+        """Return the role of a data set."""
+        return self.roles.get(dataset, DATA)
+
+    @property
+    def searched(self) -> Fileset:
+        """The data sets of role data alone."""
+        files = {name: paths for name, paths in self.files.items() if self.role(name) == DATA}
+        return replace(self, files=files, roles={})
+
+    def read_with(self, settings: SkimSettings) -> Fileset:
+        """Return the fileset as a skim with these settings reads it.
+
+        Where they map the columns of a table, every file is one, whatever its content looks like.
+        """
+        mapped = settings.table is not None and self.source is None
+        return replace(self, source="table") if mapped else self
 
     def items(self, chunk_size: int) -> list[WorkItem]:
         """Return work items of at most `chunk_size` entries each.
@@ -105,7 +166,14 @@ class Fileset:
                 name = self._source_name(path)
                 n = SOURCES[name].entries(path)
                 items += [
-                    WorkItem(dataset, str(path.absolute()), name, start, min(start + chunk_size, n))
+                    WorkItem(
+                        dataset,
+                        str(path.absolute()),
+                        name,
+                        start,
+                        min(start + chunk_size, n),
+                        self.role(dataset),
+                    )
                     for start in range(0, n, chunk_size)
                 ]
         return items
@@ -114,13 +182,14 @@ class Fileset:
         if self.source is None:
             found = source_of(path)
             return next(name for name, module in SOURCES.items() if module is found)
-        if not SOURCES[self.source].is_mine(path):
+        # What the columns of a table mean is said in the settings, and need not show.
+        if self.source != "table" and not SOURCES[self.source].is_mine(path):
             msg = f"{path}: the content is not of source '{self.source}', as was said"
             raise InputError(msg)
         return self.source
 
     def content_hashes(self) -> dict[str, list[str]]:
-        """Return the SHA-256 of every file by dataset, in an order of their own.
+        """Return the SHA-256 of every file by data set, in an order of their own.
 
         These are over the bytes, truth column included: a skim whose labels changed is
         made again. Everything behind the skim is keyed by its content without truth.

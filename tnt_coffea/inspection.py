@@ -15,14 +15,18 @@ from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import settings_of
-from tnt_coffea.events.sources import SOURCES, jets_of, particles_of, source_of
+from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
+from tnt_coffea.events.table import columns_of
+from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.processors.skim import reconstructed
 
 __all__ = ["Inspection", "inspect_events"]
 
 CHUNK = 1000
 MOST_PROBLEMS = 10
+LEAST_MASS = 50.0
+"""GeV: no dijet spectrum lies below; the unit is another one."""
 
 
 @dataclass(frozen=True)
@@ -68,42 +72,73 @@ def inspect_events(
     most
         Events looked at, from the first on; None for all.
     settings
-        Jets to find in the first chunk; the default ones if None.
+        Jets to find in the first chunk, or what a table's columns mean; the default ones if
+        None.
 
     Raises
     ------
     InputError
         No source knows the file, or it cannot be opened.
     """
-    path = Path(path)
-    source = source_of(path)
+    path, settings = Path(path), settings or SkimSettings()
+    source = source_of(path) if settings.table is None else SOURCES["table"]
     name = next(name for name, module in SOURCES.items() if module is source)
     entries = source.entries(path)
     read = entries if most is None else min(entries, most)
+    columns = _columns_read(path, settings) if source is SOURCES["table"] else {}
     tally, problems = _Tally(), list[str]()
     for start in range(0, read, CHUNK):
         stop = min(start + CHUNK, read)
         try:
-            tally.add(_columns(source, path, start, stop))
+            tally.add(_columns(source, path, start, stop, settings))
         except InputError as error:
             problems.append(str(error))
-    dijets, cutflow = _first_dijets(source, path, min(CHUNK, read), settings or SkimSettings())
+    dijets, cutflow = _first_dijets(source, path, min(CHUNK, read), settings)
     problems = problems[:MOST_PROBLEMS] + (
         [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]
         if len(problems) > MOST_PROBLEMS
         else []
     )
-    facts = dict(tally.facts()) | cutflow
+    facts = columns | dict(tally.facts()) | cutflow
+    if columns and dijets and np.median(dijets["m_jj"]) < LEAST_MASS:
+        problems.append(
+            f"the median of m_jj is {np.median(dijets['m_jj']):.3g} GeV; if the column is in TeV, "
+            "map it as m_jj: COLUMN * 1000, and the jets' masses likewise"
+        )
     return Inspection(path, name, entries, read, facts, (*problems, *tally.problems()), dijets)
 
 
-def _columns(source: Any, path: Path, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+def _columns_read(path: Path, settings: SkimSettings) -> dict[str, str]:
+    with flat_table(path) as table:
+        names = table.names
+    used = columns_of(settings, names, str(path))
+    return {
+        what: ", ".join(found)
+        for what, found in (
+            ("columns read", used),
+            ("columns left out", [name for name in names if name not in used]),
+        )
+        if found
+    }
+
+
+def _columns(
+    source: Any, path: Path, start: int, stop: int, settings: SkimSettings
+) -> dict[str, npt.NDArray[Any]]:
     import awkward as ak
 
     events = source.load(path, start, stop, _metadata(path, start, stop))
     if source is SOURCES["skim"]:
         names = ("event_id", "weight", "label")
         return {name: np.asarray(events[name]) for name in names if name in events.fields}
+    features = features_of(events, settings)
+    if features is not None:
+        return {
+            "event_id": features.event_id,
+            "weight": features.weight,
+            "label": features.label,
+            **features.numbers,
+        }
     stored = jets_of(events)
     found = particles_of(events) if stored is None else stored
     counted = "particles" if stored is None else "jets"
@@ -127,8 +162,7 @@ def _first_dijets(
         events = source.load(path, 0, stop, _metadata(path, 0, stop))
         if source is SOURCES["skim"]:
             return _quantities(sample_of(events, settings_of(path))), {}
-        jets = jets_of(events)
-        if jets is not None:
+        if source is not SOURCES["table"] and (jets := jets_of(events)) is not None:
             settings = _of_stored_jets(settings, jets)
         sample, cutflow = reconstructed(events, settings)
     except InputError:

@@ -9,7 +9,6 @@ from pathlib import Path
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError
-from tnt_coffea.events.sources import source_of
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Skim, Taggers
@@ -97,7 +96,8 @@ def _stages(
         if first.state == "done":
             fileset = Fileset.from_paths({"data": [out / "generate" / "events.h5"]})
     else:
-        events = sum(source_of(p).entries(p) for files in fileset.files.values() for p in files)
+        fileset = fileset.read_with(config.skim)
+        events = sum(item.stop - item.start for item in fileset.items(2**31))
     stage = pipeline.skim_stage(fileset, config, out, resources) if fileset else None
     work = f"{events} events to dijets and images"
     yield (second := _planned("skim", stage, work, events * SKIMMED_EVENT / workers, resources))

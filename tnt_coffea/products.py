@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+import shutil
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
+
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.errors import ExecutionError, StageError, TaggerError
+from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.events.skim import read_parts
+from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 
-__all__ = ["Histograms", "Skim", "Taggers"]
+__all__ = ["Histograms", "Skim", "Taggers", "as_skim", "contents_of"]
 
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading a damaged JSON file raises, one way or another."""
@@ -26,37 +33,128 @@ _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recursio
 
 @dataclass(frozen=True)
 class Skim:
-    """Dijets on disk.
+    """Dijets on disk, those of data and of other roles apart.
 
     Attributes
     ----------
     parts
-        Parquet parts by dataset.
-    content
-        SHA-256 of the dijets, truth excluded.
+        Parquet parts by data set.
+    contents
+        SHA-256 of the dijets by role, truth excluded.
     duplicates
-        Dijets whose id an earlier one has.
-    accounting
-        Where every event of the input went.
+        Dijets whose id an earlier one of their role has.
+    accounts
+        Where every event of the input went, by data set.
+    roles
+        `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
+
+    >>> skim = Skim.from_sample(
+    ...     Sample.from_columns(
+    ...         m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}
+    ...     )
+    ... )
+    >>> skim.sample()
+    <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
+    >>> len(skim.paths), list(skim.by_role), skim.accounting.selected
+    (1, ['data'], 2)
     """
 
     parts: Mapping[str, tuple[Path, ...]]
-    content: str
+    contents: Mapping[str, str]
     duplicates: int
-    accounting: Accounting
+    accounts: Mapping[str, Accounting]
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def by_role(self) -> dict[str, tuple[Path, ...]]:
+        """All parts by the role of their data set; data come first."""
+        found: dict[str, tuple[Path, ...]] = {DATA: ()}
+        for dataset, paths in self.parts.items():
+            role = self.roles.get(dataset, DATA)
+            found[role] = (*found.get(role, ()), *paths)
+        return found
 
     @property
     def paths(self) -> list[Path]:
-        """All parts."""
-        return [path for paths in self.parts.values() for path in paths]
+        """The parts with data."""
+        return list(self.by_role[DATA])
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the data's dijets, truth excluded."""
+        return self.contents[DATA]
+
+    @property
+    def accounting(self) -> Accounting:
+        """Where every event of the data went."""
+        return Accounting.summed(
+            {
+                dataset: one
+                for dataset, one in self.accounts.items()
+                if self.roles.get(dataset, DATA) == DATA
+            }
+        )
 
     def fileset(self) -> Fileset:
-        """Return the parts as input of a pass."""
-        return Fileset.from_paths(self.parts)
+        """Return the data's parts as input of a pass."""
+        return Fileset.from_paths(self.parts, roles=self.roles).searched
 
-    def sample(self, *, truth: bool = False, numbers: bool = False) -> Sample:
-        """Return the dijets in memory; labels and numbers as `read_parts`."""
-        return read_parts(self.paths, truth=truth, numbers=numbers)
+    def sample(self, role: str = DATA, *, truth: bool = False, numbers: bool = False) -> Sample:
+        """Return the dijets of a role in memory; labels and numbers as `read_parts`.
+
+        Raises
+        ------
+        StageError
+            The skim holds no events of this role.
+        """
+        parts = self.by_role
+        if role not in parts:
+            msg = f"the skim holds no events of role '{role}', only {', '.join(parts)}"
+            raise StageError(msg)
+        return read_parts(parts[role], truth=truth, numbers=numbers)
+
+    @classmethod
+    def from_sample(
+        cls,
+        data: Sample,
+        *,
+        simulation: Sample | None = None,
+        priors: Mapping[str, Sample] | None = None,
+    ) -> Skim:
+        """Return dijets that are in memory as a skim, whose files go when it does.
+
+        Parameters
+        ----------
+        data
+            What is searched.
+        simulation
+            Background by construction.
+        priors
+            Simulated signal by the name of its model.
+
+        Raises
+        ------
+        LeakError
+            An event is in two of them.
+        """
+        samples = {DATA: data}
+        samples |= {} if simulation is None else {SIMULATION: simulation}
+        samples |= {prior(name): sample for name, sample in (priors or {}).items()}
+        folder = Path(mkdtemp(prefix="tnt-coffea-"))
+        parts = {}
+        for number, (role, sample) in enumerate(samples.items()):
+            path = folder / f"{number}.parquet"
+            write_part(path, sample)
+            parts[role] = (path,)
+        accounts = {role: Accounting(len(sample), len(sample)) for role, sample in samples.items()}
+        try:
+            contents, duplicates = contents_of(parts)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        made = cls(parts, contents, duplicates, accounts, {role: role for role in samples})
+        weakref.finalize(made, _remove, folder, os.getpid())
+        return made
 
     @classmethod
     def load(cls, folder: str | Path) -> Skim:
@@ -75,14 +173,62 @@ class Skim:
                 for dataset, names in outputs["parts"].items()
             }
             gone = [path for paths in parts.values() for path in paths if not path.exists()]
-            accounting = Accounting.from_dict(outputs["accounting"])
-            skim = cls(parts, str(outputs["content"]), int(outputs["duplicates"]), accounting)
+            skim = cls(
+                parts,
+                {str(role): str(sha256) for role, sha256 in outputs["contents"].items()},
+                int(outputs["duplicates"]),
+                Accounting.from_dict(outputs["accounting"]).datasets,
+                {str(dataset): str(role) for dataset, role in outputs["roles"].items()},
+            )
+            skim.contents[DATA]
         except (*_DAMAGE, ExecutionError) as error:
             raise StageError(_damaged(folder / "manifest.json", error, "skim")) from error
         if gone:
             msg = f"{gone[0]}: a part of the skim is gone; remove {folder} and skim again"
             raise StageError(msg)
         return skim
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # a copy of the skim in a process that was forked owns nothing
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_skim(source: Skim | Sample) -> Skim:
+    """Return a skim as it is, and dijets in memory as one that lasts as long as it is held."""
+    return Skim.from_sample(source) if isinstance(source, Sample) else source
+
+
+def contents_of(by_role: Mapping[str, Sequence[Path]]) -> tuple[dict[str, str], int]:
+    """Return the SHA-256 of the dijets of every role, and how many are copies of others in it.
+
+    Parameters
+    ----------
+    by_role
+        Parts of one skim by role.
+
+    Raises
+    ------
+    LeakError
+        An event is in two roles: what is trained on simulation or a prior would be scored on
+        the same events as data, or background would be called signal.
+    """
+    contents, duplicates = {}, 0
+    ids: dict[str, Any] = {}
+    for role, paths in by_role.items():
+        sample = read_parts(paths)
+        contents[role] = sample.content_hash()
+        unique = np.unique(sample.event_id)
+        duplicates += len(sample) - len(unique)
+        for other, known in ids.items():
+            if len(shared := np.intersect1d(unique, known, assume_unique=True)):
+                msg = (
+                    f"{len(shared)} events are both {other} and {role}; no event may have two "
+                    "roles: leave them out of one"
+                )
+                raise LeakError(msg)
+        ids[role] = unique
+    return contents, duplicates
 
 
 @dataclass(frozen=True)

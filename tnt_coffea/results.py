@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from tnt_coffea.errors import StageError
 from tnt_coffea.stats import (
@@ -19,14 +21,18 @@ from tnt_coffea.stats import (
     NuisanceImpact,
     ScanResult,
 )
-from tnt_coffea.stats.records import Record
+from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
 
 __all__ = ["SearchResult"]
 
 
+AbcdOutcome = Annotated[AbcdResult | AbcdRefusal, Field(discriminator="kind")]
+LimitOutcome = Annotated[LimitResult | LimitRefusal, Field(discriminator="kind")]
+
+
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Result):
     """p-values of a search and their provenance.
 
     Attributes
@@ -49,22 +55,31 @@ class SearchResult:
         Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain, or
         why there are none.
     provenance
-        Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
+        Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
+        tagger set its `knowledge` beside the data: none, background or signal simulation.
     """
 
     before: BumpHuntResult
     after: Mapping[str, BumpHuntResult]
-    abcd: Mapping[str, AbcdResult | AbcdRefusal]
+    abcd: Mapping[str, AbcdOutcome]
     provenance: Mapping[str, Any]
     scans: Mapping[str, ScanResult] = field(default_factory=dict)
-    limits: Mapping[str, LimitResult | LimitRefusal] = field(default_factory=dict)
+    limits: Mapping[str, LimitOutcome] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
+
+    def knowledge(self, name: str) -> str:
+        """Return what the taggers of a set knew beside the data; empty where nobody said."""
+        return str(self.provenance.get("knowledge", {}).get(name, ""))
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
         blocks = [f"before selection\n{self.before.summary()}"]
-        blocks += [f"after selection by {name}\n{r.summary()}" for name, r in self.after.items()]
+        blocks += [
+            f"after selection by {name} (knows beside the data: {self.knowledge(name)})\n"
+            f"{r.summary()}"
+            for name, r in self.after.items()
+        ]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]
@@ -75,54 +90,6 @@ class SearchResult:
         ]
         return "\n\n".join(blocks)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        # Left out where they were not asked for, as by versions that did not know them.
-        later: dict[str, dict[str, Any]] = {
-            "scans": {name: result.to_dict() for name, result in self.scans.items()},
-            "limits": {name: result.to_dict() for name, result in self.limits.items()},
-            "limit_bands": {name: _dicts(band) for name, band in self.limit_bands.items()},
-            "impacts": {
-                name: found.to_dict() if isinstance(found, ImpactRefusal) else _dicts(found)
-                for name, found in self.impacts.items()
-            },
-        }
-        return {
-            **{name: values for name, values in later.items() if values},
-            "before": self.before.to_dict(),
-            "after": {name: result.to_dict() for name, result in self.after.items()},
-            "abcd": {name: result.to_dict() for name, result in self.abcd.items()},
-            "provenance": dict(self.provenance),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SearchResult:
-        """Return the inverse of `to_dict`."""
-        return cls(
-            before=BumpHuntResult.from_dict(values["before"]),
-            after={name: BumpHuntResult.from_dict(r) for name, r in values["after"].items()},
-            abcd={
-                name: (AbcdRefusal if "reason" in r else AbcdResult).from_dict(r)
-                for name, r in values["abcd"].items()
-            },
-            provenance=values["provenance"],
-            scans={name: ScanResult.from_dict(r) for name, r in _parts(values, "scans")},
-            limits={
-                name: (LimitRefusal if "reason" in r else LimitResult).from_dict(r)
-                for name, r in _parts(values, "limits")
-            },
-            limit_bands={
-                name: tuple(map(LimitResult.from_dict, band))
-                for name, band in _parts(values, "limit_bands")
-            },
-            impacts={
-                name: ImpactRefusal.from_dict(found)
-                if "reason" in found
-                else tuple(map(NuisanceImpact.from_dict, found))
-                for name, found in _parts(values, "impacts")
-            },
-        )
-
     def save(self, path: str | Path) -> None:
         """Write the result as JSON; the same result gives the same bytes.
 
@@ -132,7 +99,7 @@ class SearchResult:
             The file cannot be written.
         """
         with written(Path(path)) as partial:
-            partial.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
+            partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> SearchResult:
@@ -149,18 +116,10 @@ class SearchResult:
             raise StageError(msg)
         try:
             return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             msg = (
-                f"{path}: not a readable result: {type(error).__name__}: {error}; "
+                f"{path}: not a readable result: {type(error).__name__}: {reason}; "
                 "run `tnt-coffea fit` again"
             )
             raise StageError(msg) from error
-
-
-def _dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
-    return [record.to_dict() for record in records]
-
-
-def _parts(values: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
-    """Return what there is of a kind, that of all dijets first: files sort by name."""
-    return sorted(values.get(kind, {}).items(), key=lambda item: item[0] != "before")

@@ -31,9 +31,14 @@ def noted_config(out: str | Path) -> SearchConfig | None:
 
 
 def note_files(out: str | Path, fileset: Fileset) -> None:
-    """Write the files by dataset to `files.json`, as absolute paths."""
-    paths = {name: [str(p.absolute()) for p in files] for name, files in fileset.files.items()}
-    _write(Path(out) / "files.json", json.dumps(paths, indent=1) + "\n")
+    """Write the files, as absolute paths, and the roles by data set to `files.json`."""
+    noted = {
+        "files": {
+            name: [str(p.absolute()) for p in paths] for name, paths in fileset.files.items()
+        },
+        "roles": dict(fileset.roles),
+    }
+    _write(Path(out) / "files.json", json.dumps(noted, indent=1) + "\n")
 
 
 def noted_files(out: str | Path) -> Fileset:
@@ -48,11 +53,12 @@ def noted_files(out: str | Path) -> Fileset:
     """
     path = Path(out) / "files.json"
     try:
-        files = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        noted = json.loads(path.read_text())
+        files, roles = dict(noted["files"]), dict(noted["roles"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         msg = f"{out}: no search to go on with ({path.name} cannot be read); name the files"
         raise StageError(msg) from error
-    return Fileset.from_paths(files)
+    return Fileset.from_paths(files, roles=roles)
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tnt_coffea.errors import ConfigError
 
-__all__ = ["COMPLETE", "SettingsText", "commented"]
+__all__ = ["SettingsText", "commented"]
 
 Path = tuple[str | int, ...]
 WIDTH = 100
@@ -70,7 +70,7 @@ class SettingsText:
         return cls(name, values or {}, lines)
 
     def complaint(self, error: ValidationError, default: BaseModel) -> ConfigError:
-        """Return what is wrong with the settings, each with its line, as one error.
+        """Return all faults of the settings, each with its line, as one error.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class SettingsText:
         default
             The settings there are, for names that are nearly right.
         """
-        known = [_dotted(path) for path in _names(default.model_dump(context=COMPLETE))]
+        known = [_dotted(path) for path in _names(default.model_dump())]
         return ConfigError("; ".join(self._complaint(item, known) for item in error.errors()))
 
     def _complaint(self, item: Any, known: list[str]) -> str:
@@ -127,10 +127,6 @@ def _dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-COMPLETE = "complete"
-"""Serialisation context in which settings leave out no field, default or not."""
-
-
 def commented(settings: BaseModel, indent: int = 0) -> str:
     """Return settings as YAML, each with what it means and its unit in a comment.
 
@@ -151,7 +147,7 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
             for key, item in value.items():
                 lines += _section(key, item, indent + 2)
         else:
-            plain = settings.model_dump(mode="json", include={name}, context=COMPLETE)[name]
+            plain = settings.model_dump(mode="json", include={name})[name]
             lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
     return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
 

@@ -1,7 +1,8 @@
-"""Files that appear under their names only when they are complete."""
+"""Files that appear under their names only when they are complete, and errors of the disk."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,14 +14,27 @@ __all__ = ["stored", "written"]
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a path to write to, whose file takes the name of `path` when the block is left.
+    """Give a path to write to; its file is renamed to `path` when the block is left.
+
+    Processes that write the same file at the same time do not disturb each other: the last one
+    wins, and the file is whole at any moment.
 
     Raises
     ------
     StorageError
         The file cannot be written; nothing of it is left.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "figures.json")
+    ...     with written(path) as partial:
+    ...         _ = partial.write_text("{}")
+    ...     path.read_text()
+    '{}'
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with stored(path):
         try:
             yield partial
@@ -33,12 +47,20 @@ def written(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def stored(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one clear error.
+    """Turn an `OSError` of the disk into one clear error.
 
     Raises
     ------
     StorageError
         The disk is full, read-only, or not ours to write.
+
+    Examples
+    --------
+    >>> with stored(Path("figures.json")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+        ...
+    tnt_coffea.errors.StorageError: figures.json: cannot be written: No space left on device...
     """
     try:
         yield

@@ -109,7 +109,8 @@ def _images(rng: np.random.Generator, signal: npt.NDArray[np.bool_]) -> npt.NDAr
         images[np.arange(n), row, column] += rng.exponential(1, n)
     row, column = rng.integers(8, 11, (2, n))
     images[np.arange(n), row, column] += np.where(signal, rng.exponential(6, n), 0)
-    return images / images.sum(axis=(1, 2), keepdims=True)
+    images /= images.sum(axis=(1, 2), keepdims=True)
+    return images
 
 
 def _jagged(images: npt.NDArray[np.float32]) -> tuple[ak.Array, ak.Array]:
@@ -361,12 +362,12 @@ def _refuses(method: Any, runs: _Runs, samples: Mapping[str, Sample], trained: T
 
 def _without(sample: Sample, kind: str) -> Sample:
     settings = sample.settings
-    drop: dict[str, Any] = {
+    dropped: dict[str, dict[str, Any]] = {
         "images": {"images": None},
         "constituents": {"constituents": None},
         "columns": {"observables": ("n_constituents",)},
-    }[kind]
-    poorer = settings.model_copy(update=drop)
+    }
+    poorer = settings.model_copy(update=dropped[kind])
     columns = {name: sample.columns[name] for name in ("m_jj",)}
     columns |= {
         f"{jet}_{name}": sample.columns[f"{jet}_{name}"] for jet in JETS for name in poorer.of_jet

@@ -64,6 +64,21 @@ def read_skim(path: Path) -> None:
         assert np.isfinite(sample.images(jet)).all()
 
 
+def read_table(path: Path) -> None:
+    from tnt_coffea.config import SkimSettings
+    from tnt_coffea.events import sources, table
+
+    sources.source_of(path)
+    n = table.entries(path)
+    assert 0 < n < MOST_EVENTS, n
+    events = table.load(path, 0, n, {"filename": str(path)})
+    sample = table.features(events, SkimSettings(table="olympics"))
+    assert len(sample) == n
+    assert all(np.isfinite(column).all() for column in sample.columns.values())
+    assert (sample.m_jj > 0).all()
+    assert np.isin(sample.label, (-1, 0, 1)).all()
+
+
 def read_tagger(path: Path) -> None:
     from tnt_coffea.taggers import Tagger, tagger
 
@@ -103,6 +118,7 @@ def read_manifest(path: Path) -> None:
 READERS: dict[str, Callable[[Path], None]] = {
     "events": read_events,
     "skim": read_skim,
+    "table": read_table,
     "tagger": read_tagger,
     "quantiles": read_quantiles,
     "set": read_set,
@@ -232,6 +248,32 @@ def pandas_fixed(path: Path) -> Path:
     return path
 
 
+def features(folder: Path) -> dict[str, Path]:
+    """The same table of features in every format."""
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+    import uproot
+
+    rng = np.random.default_rng(3)
+    names = [f"{name}j{j}" for j in (1, 2) for name in ("px", "py", "pz", "m")]
+    names += [f"tau{n}j{j}" for j in (1, 2) for n in (1, 2, 3)]
+    frame = {name: rng.uniform(1, 1000, EVENTS) for name in names} | {"label": np.zeros(EVENTS)}
+    paths = {f"table {kind}": folder / f"features.{kind}" for kind in ("csv", "parquet", "root")}
+    csv.write_csv(pa.table(frame), paths["table csv"])
+    pq.write_table(pa.table(frame), paths["table parquet"], write_page_checksum=True)
+    with uproot.recreate(paths["table root"]) as file:
+        file["features"] = frame
+    paths["table h5"] = folder / "features.h5"
+    with h5py.File(paths["table h5"], "w") as file:
+        group = file.create_group("df")
+        group.attrs.update({"pandas_type": np.bytes_("frame"), "nblocks": 1})
+        group["axis0"] = group["block0_items"] = np.array([name.encode() for name in frame])
+        values = np.stack(list(frame.values()), axis=1)
+        group.create_dataset("block0_values", data=values, chunks=(7, len(frame)), shuffle=True)
+    return paths
+
+
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A good file of every kind, each in a folder with what it needs beside it."""
@@ -250,6 +292,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pipeline.search(skim, taggers, config, out=folder)
     shutil.copytree(packaged / "tnt", folder / "tnt")
     return {
+        **features(folder),
         "plain": events,
         "pandas": pandas_fixed(folder / "pandas.h5"),
         "skim": next((folder / "skim" / "parts").rglob("*.parquet")),
@@ -333,6 +376,10 @@ CASES = [
     ("events", "plain", 260),
     ("events", "pandas", 260),
     ("skim", "skim", 200),
+    ("table", "table h5", 150),
+    ("table", "table csv", 60),
+    ("table", "table parquet", 60),
+    ("table", "table root", 60),
     ("tagger", "tagger", 200),
     ("quantiles", "quantiles", 60),
     ("set", "set", 40),

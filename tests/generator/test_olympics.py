@@ -11,8 +11,8 @@ import pytest
 from tnt_coffea.config import GenerateSettings
 from tnt_coffea.errors import StageError
 from tnt_coffea.generator import Block, BlockRecord, BlockTask, join, plan, write_block
+from tnt_coffea.generator.black_box import read_key
 from tnt_coffea.generator.detector import Candidates
-from tnt_coffea.generator.key import read_key
 from tnt_coffea.generator.olympics import veto_loss
 from tnt_coffea.generator.processes import process_named
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tnt_coffea.config import ImageSettings
+from tnt_coffea.jets.frames import flat_lists
 from tnt_coffea.jets.images import jet_images, sparse_images
 
 
@@ -238,3 +239,26 @@ def test_no_jets_and_empty_jets() -> None:
     assert sparse_images(empty, ImageSettings()).counts.tolist() == [1, 0]
     assert jet_images(empty[:0]).shape == (0, 1, 40, 40)
     assert jet_images(empty[1:]).sum() == 0
+
+
+def test_chosen_jets_share_their_pixels_with_all() -> None:
+    rows = [random_jet(seed, n=5 + seed) for seed in range(40)]
+    both = ImageSettings(channels=("pt", "multiplicity"), pixels=20)
+    images = sparse_images(jets(*([list(r[k]) for r in rows] for k in range(3))), both)
+    rows = np.array([7, 3, 3, 39])
+    chosen = images.select(rows)
+    assert len(chosen) == 4
+    assert chosen.value is images.value
+    assert chosen.counts.tolist() == images.counts[rows].tolist()
+    dense = images.dense()
+    for some in (rows, slice(5, 9), np.arange(40) % 2 == 0, np.arange(0)):
+        assert np.array_equal(images.select(some).dense(), dense[some])
+        assert np.array_equal(images.dense(some), dense[some])
+
+
+def test_lists_of_a_larger_array_are_taken_without_a_copy() -> None:
+    index = ak.Array([[5], [1, 2], [], [9, 7, 8]])
+    whole, some = flat_lists(index), flat_lists(index[[3, 1]])
+    assert np.shares_memory(whole[2], some[2])
+    starts, stops, flat = some
+    assert [flat[a:b].tolist() for a, b in zip(starts, stops, strict=True)] == [[9, 7, 8], [1, 2]]

@@ -11,8 +11,7 @@ import pytest
 from tnt_coffea.config import ImageSettings, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.dijets import find_dijets, select_dijets
-from tnt_coffea.jets.objects import owners
+from tnt_coffea.jets.dijets import find_dijets, owners, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
 
 NARROW = JetSettings(radius=0.4, pt_min=5.0, order="pt")
@@ -119,8 +118,8 @@ def test_trigger_looks_at_the_jet_and_a_small_radius_changes_nothing(
     assert cuts["two_jets"].all()
 
 
-def test_default_is_one_jet_and_leaves_the_digest_alone() -> None:
-    assert "object_radius" not in JetSettings().model_dump(mode="json")
+def test_default_is_one_jet_and_a_radius_of_objects_another_digest() -> None:
+    assert JetSettings().object_radius is None
     assert WIDE.digest() != NARROW.digest()
 
 

@@ -20,8 +20,7 @@ from tnt_coffea.jets import kinematics
 from tnt_coffea.jets.dijets import find_dijets
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.observables import dijet_columns
-from tnt_coffea.jets.subjets import exclusive_subjets
-from tnt_coffea.jets.substructure import n_subjettiness
+from tnt_coffea.jets.substructure import exclusive_subjets, n_subjettiness
 
 EVERYTHING = SkimSettings(
     observables=(*JET_OBSERVABLES, *EVENT_OBSERVABLES),

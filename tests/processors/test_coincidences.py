@@ -29,7 +29,7 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
-from tnt_coffea.reporting.hypotheses import local_p_values
+from tnt_coffea.reporting.mass_figures import local_p_values
 from tnt_coffea.stats import selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
 
@@ -244,17 +244,17 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     def fit(*arguments: str) -> Any:
         common = ["--config", str(settings), "--out", str(tmp_path / "none")]
         path = str(folder / "search")
-        return CliRunner().invoke(main, ["fit", path, *common, *arguments])
+        return CliRunner().invoke(main, ["fit", arguments[0], path, *common, *arguments[1:]])
 
-    windows = fit("--method", "scan", "--name", "sum")
+    windows = fit("scan", "--name", "sum")
     assert windows.exit_code == 0, windows.output
     assert "global p" in windows.output
     stored = tmp_path / "nested.json"
-    nested = fit("--method", "scan", "--name", LOW, "--nested", "--json", str(stored))
+    nested = fit("scan", "--name", LOW, "--nested", "--json", str(stored))
     assert nested.exit_code == 0, nested.output
     points = json.loads(stored.read_text())["points"]
     assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
-    refused = fit("--method", "bump", "--name", "sum")
+    refused = fit("bump", "--name", "sum")
     assert refused.exit_code == 2
     assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output
 
@@ -266,7 +266,7 @@ def test_closure_over_efficiencies_comes_with_abcd(
     settings.write_text(CONFIG.to_yaml())
     stored = tmp_path / "abcd.json"
     path, options = folder / "search", ("--config", settings, "--json", stored)
-    arguments = ["fit", path, "--method", "abcd", "--name", LOW, *options]
+    arguments = ["fit", "abcd", path, "--name", LOW, *options]
     done = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
     points = json.loads(stored.read_text())["closures"]["points"]

@@ -8,60 +8,10 @@ from scipy import stats
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.reporting import correlation_by_mass, score_correlations, spearman
+from tnt_coffea.reporting import correlation_by_mass, score_correlations
 from tnt_coffea.taggers import Ranks
 
 FIT, WINDOW = MassRange(low=2600, high=7000), MassRange(low=3300, high=3700)
-
-
-def correlated(n, rho, seed):
-    rng = np.random.default_rng(seed)
-    return rng.multivariate_normal((0, 0), ((1, rho), (rho, 1)), n).T
-
-
-def test_the_coefficient_is_scipys():
-    x, y = correlated(500, 0.4, 1)
-
-    assert spearman(x, y)[0] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-    tied = np.round(x)
-    assert spearman(tied, y)[0] == pytest.approx(stats.spearmanr(tied, y).statistic, abs=1e-12)
-
-
-def test_known_correlations():
-    up = np.arange(50.0)
-
-    assert spearman(up, up**3) == pytest.approx((1, 0), abs=1e-6)
-    assert spearman(up, -up)[0] == pytest.approx(-1)
-    # For a bivariate normal distribution: 6 / pi * arcsin(rho / 2).
-    value, error = spearman(*correlated(40_000, 0.6, 2))
-    assert value == pytest.approx(6 / np.pi * np.arcsin(0.3), abs=4 * error)
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.7])
-def test_the_uncertainty_is_the_spread_of_repeated_samples(rho):
-    found = np.array([spearman(*correlated(400, rho, seed)) for seed in range(300)])
-
-    spread = found[:, 0].std()
-    # 300 samples know a spread to 4 %.
-    assert found[:, 1].mean() == pytest.approx(spread, rel=0.13)
-    if rho == 0:
-        assert found[:, 1].mean() == pytest.approx(400**-0.5, rel=0.03)
-
-
-def test_a_weight_of_two_counts_an_event_twice_in_the_coefficient():
-    x, y = correlated(200, 0.5, 3)
-    weight = 1.0 + (np.arange(200) % 2)
-    twice = np.repeat(np.arange(200), weight.astype(int))
-
-    assert spearman(x, y, weight)[0] == pytest.approx(spearman(x[twice], y[twice])[0], abs=1e-12)
-    # Scaling all weights changes nothing; unequal ones know less than as many equal ones.
-    assert spearman(x, y, 7 * weight) == pytest.approx(spearman(x, y, weight))
-    assert spearman(x, y, weight)[1] > spearman(x[twice], y[twice])[1]
-
-
-def test_too_little_to_correlate():
-    assert spearman(np.arange(3.0), np.arange(3.0)) == (None, None)
-    assert spearman(np.ones(10), np.arange(10.0)) == (None, None)
 
 
 def test_regions_and_slices_hold_their_events(search):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.reporting import Evaluation, evaluate, improvement_uncertainty
+from tnt_coffea.reporting import evaluate, improvement_uncertainty
 from tnt_coffea.taggers import Ranks
 
 WINDOW, FIT = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)
@@ -101,12 +100,6 @@ def test_a_better_tagger_has_a_larger_area_and_improvement(search, contents):
     for tnt, autoencoder in points:
         assert tnt.efficiency == autoencoder.efficiency
         assert tnt.improvement > autoencoder.improvement
-
-
-def test_round_trip_through_json(contents):
-    text = json.dumps(contents.views.evaluation.to_dict(), allow_nan=False)
-
-    assert Evaluation.from_dict(json.loads(text)) == contents.views.evaluation
 
 
 def test_wrong_ranks_and_thresholds_are_refused(hand_made):

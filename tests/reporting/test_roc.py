@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from tnt_coffea.reporting.roc import MOST_POINTS, Roc, roc_curve
+from tnt_coffea.reporting.evaluation import MOST_POINTS, roc_curve
 
 
 def pair_count(score, is_signal):
@@ -76,9 +74,3 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends_and_its_steep_start():
     assert min(x for x in roc.false_positive if x > 0) < 2 / (~is_signal).sum()
     trapezoid = np.trapezoid(roc.true_positive, roc.false_positive)
     assert trapezoid == pytest.approx(roc.auc, abs=1e-3)
-
-
-def test_round_trip_through_json():
-    roc = roc_curve(np.array([0.1, 0.4, 0.3]), np.array([False, True, False]), np.ones(3))
-
-    assert Roc.from_dict(json.loads(json.dumps(roc.to_dict()))) == roc

@@ -10,7 +10,6 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.reporting import (
-    AnomalousEvent,
     ReportContents,
     all_plots,
     anomalous_event_panels,
@@ -19,8 +18,7 @@ from tnt_coffea.reporting import (
     jet_shapes,
     true_shapes,
 )
-from tnt_coffea.reporting.cuts import cutflow, selection_flow
-from tnt_coffea.reporting.tables import event_rows
+from tnt_coffea.reporting.tables import cutflow, event_rows, selection_flow
 from tnt_coffea.taggers import Ranks
 
 
@@ -67,7 +65,7 @@ def test_events_that_an_experiment_numbered_can_be_looked_up(search):
     row = np.argmax(search.ranks["tnt"].both)
     known = f"{300_000 + row}:{7 + row}:{2**40 + row}"
     assert event_rows([first])[0]["run:luminosityBlock:event"] == known
-    assert AnomalousEvent.from_dict(json.loads(json.dumps(first.to_dict()))) == first
+    assert json.loads(json.dumps(first.to_dict()))["numbers"]["run"] == 300_000 + row
     (unknown,) = anomalous_events(search.sample, search.ranks["tnt"], count=1)
     assert "event id" in event_rows([unknown])[0]
     assert "run:luminosityBlock:event" not in event_rows([unknown])[0]

@@ -6,17 +6,16 @@ import hist
 import numpy as np
 import pytest
 
-from tnt_coffea.stats.bumps.resonance import gaussian
-from tnt_coffea.stats.fitting.background import dijet_function
+from tnt_coffea import stats
+from tnt_coffea.stats.background import dijet_function
+from tnt_coffea.stats.toys import TRUTH
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
-# ln p0, p2, p1, p3: a spectrum that falls as QCD does above 2.6 TeV.
-TRUTH = np.array([0.0, 5.0, 10.0, 0.1])
 
 
 @pytest.fixture(scope="session")
 def falling_shape():
-    expected = dijet_function(EDGES, 4).expected(TRUTH)
+    expected = dijet_function(EDGES, 4).expected(np.array(TRUTH))
     return expected / expected.sum()
 
 
@@ -32,10 +31,9 @@ def mass_histogram():
 
 
 @pytest.fixture(scope="session")
-def toy_spectrum(falling_shape, mass_histogram):
-    def make(events, signal, seed, mass=3500.0, width=120.0):
-        mean = events * falling_shape + signal * gaussian(EDGES, mass, width)
-        return mass_histogram(np.random.default_rng(seed).poisson(mean).astype(float))
+def toy_spectrum():
+    def make(events, signal, seed, **where):
+        return stats.toy_spectrum(events, signal, seed=seed, **where)
 
     return make
 

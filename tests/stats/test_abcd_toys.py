@@ -5,10 +5,14 @@ import pytest
 from scipy.stats import fisher_exact, hypergeom
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.regions.counting import abcd
-from tnt_coffea.stats.regions.results import AbcdCounts
-from tnt_coffea.stats.regions.tied_counts import tied_counts_q0
-from tnt_coffea.stats.regions.toys import AbcdNull, permutation_counts, permutation_p
+from tnt_coffea.stats.abcd_likelihood import (
+    AbcdNull,
+    abcd,
+    permutation_counts,
+    permutation_p,
+    tied_counts_q0,
+)
+from tnt_coffea.stats.abcd_results import AbcdCounts
 
 TABLES = (
     ((60, 40, 8), (50, 45, 5), (12, 9, 3)),

@@ -7,8 +7,8 @@ import pytest
 from scipy.integrate import quad
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.background import SQRT_S, dijet_function
-from tnt_coffea.stats.fitting.poisson import fitted_background
+from tnt_coffea.stats.background import SQRT_S, dijet_function
+from tnt_coffea.stats.engine import fitted_background
 
 
 def textbook(m, p0, p1, p2, p3):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.stats.bumps.reported import pyhf_test
-from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.families import FAMILIES
-from tnt_coffea.stats.fitting.poisson import Channel
-from tnt_coffea.stats.fitting.signals import SignalShape, Template
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.pyhf_fit import pyhf_test
+from tnt_coffea.stats.signals import SignalShape, Template
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 REGIMES = (50_000, 500, 50)
@@ -25,18 +25,18 @@ def mean(falling_shape):
 def models(expected, shape, family="dijet", parameters=3):
     seen = np.ones(expected.size, dtype=bool)
     built = FAMILIES[family].build(EDGES, parameters, expected, seen)
-    background, _ = poisson.fitted_background(built, expected)
+    background, _ = engine.fitted_background(built, expected)
     template = Template(shape, EDGES, 1.0) if shape.nuisances else None
     return [Channel("all", expected, shape.integrals(EDGES), background, template)]
 
 
 def largest_difference(channels, counts):
-    tests = poisson.discoveries(channels, [counts])
+    tests = engine.discoveries(channels, [counts])
     assert tests.converged.all()
     differences = []
     for i, observed in enumerate(counts):
         own = [replace(channels[0], observed=observed)]
-        check = poisson.Discovery(tests.background.one(i), tests.best.one(i), float(tests.q0[i]))
+        check = engine.Discovery(tests.background.one(i), tests.best.one(i), float(tests.q0[i]))
         reported = pyhf_test(own, check)
         assert reported.test.minimiser == "minuit"
         differences.append(abs(reported.test.z - check.z))

@@ -8,11 +8,11 @@ from scipy.integrate import quad
 
 from tnt_coffea.config import BackgroundFamily, SignalKind
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting import poisson
-from tnt_coffea.stats.fitting.families import FAMILIES, family_named
-from tnt_coffea.stats.fitting.poisson import Channel
-from tnt_coffea.stats.fitting.polynomials import Affine
-from tnt_coffea.stats.fitting.signals import SHAPES, gaussian
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.background import Affine
+from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.families import FAMILIES, family_named
+from tnt_coffea.stats.signals import SHAPES, gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)
@@ -30,7 +30,7 @@ def built(name, order, counts):
 
 @pytest.mark.parametrize(("name", "order"), CASES)
 def test_derivatives_are_those_of_the_expectation(name, order, mean):
-    family, _ = poisson.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
+    family, _ = engine.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
     phi = np.linspace(-0.4, 0.5, order)
     weights = np.cos(np.arange(mean.size))
     here = family.evaluated(phi)
@@ -50,7 +50,7 @@ def test_derivatives_are_those_of_the_expectation(name, order, mean):
 
 @pytest.mark.parametrize(("name", "order"), CASES)
 def test_many_points_at_once_are_each_alone(name, order, mean):
-    family, _ = poisson.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
+    family, _ = engine.fitted_background(built(name, order, 2000 * mean), 2000 * mean)
     points = np.random.default_rng(1).normal(0, 0.5, (3, order))
     together = family.evaluated(points)
     weights = np.random.default_rng(2).normal(size=(3, mean.size))
@@ -69,7 +69,7 @@ def test_many_points_at_once_are_each_alone(name, order, mean):
 def test_orders_are_nested(name, mean):
     observed = np.random.default_rng(4).poisson(20_000 * mean).astype(float)
     values = [
-        poisson.fitted_background(built(name, order, observed), observed)[1].nll
+        engine.fitted_background(built(name, order, observed), observed)[1].nll
         for order in family_named(name).orders
     ]
     assert np.all(np.diff(values) < 1e-6)
@@ -79,11 +79,11 @@ def test_orders_are_nested(name, mean):
 @pytest.mark.parametrize("events", [50_000, 500, 50])
 def test_every_family_finds_a_signal_injected_without_fluctuations(name, events, mean):
     background = built(name, 3, events * mean)
-    fitted, _ = poisson.fitted_background(background, events * mean)
+    fitted, _ = engine.fitted_background(background, events * mean)
     truth = fitted.expected(np.zeros(3))
     sigma = np.sqrt(0.1 * events)
     one = Channel("all", truth, gaussian(EDGES, 3500, 120), fitted)
-    test = poisson.discovery([replace(one, observed=truth + 3 * sigma * one.signal)])
+    test = engine.discovery([replace(one, observed=truth + 3 * sigma * one.signal)])
     assert test.converged
     assert test.best.mu == pytest.approx(3 * sigma, rel=1e-3)
 
@@ -105,25 +105,25 @@ def test_power_law_is_the_integral_of_its_function():
 def test_every_fit_of_a_few_events_converges_to_one_maximum(name, order, mean):
     # As in a search: the functions are whitened around the fit to one spectrum.
     observed = np.random.default_rng(5).poisson(50 * mean).astype(float)
-    family, _ = poisson.fitted_background(built(name, order, observed), observed)
+    family, _ = engine.fitted_background(built(name, order, observed), observed)
     channel = Channel("all", observed, gaussian(EDGES, 3500, 120), family)
     random = np.random.default_rng(1)
     counts = [random.poisson(50 * mean, (200, mean.size)).astype(float)]
-    tests = poisson.discoveries([channel], counts)
+    tests = engine.discoveries([channel], counts)
     assert tests.converged.all()
     far = replace(tests.background, phi=(random.normal(0, 1, (200, order)),))
-    elsewhere = poisson.background_fits([channel], counts, far)
+    elsewhere = engine.background_fits([channel], counts, far)
     assert np.max(tests.background.nll - elsewhere.nll) < 1e-5
 
 
 def test_an_event_where_nothing_is_expected_pulls_the_function(mean):
     # A polynomial of fourth degree fitted to 50 events falls by 100 powers of ten beyond them.
     observed = np.random.default_rng(5).poisson(50 * mean).astype(float)
-    family, _ = poisson.fitted_background(built("exponential", 5, observed), observed)
+    family, _ = engine.fitted_background(built("exponential", 5, observed), observed)
     assert family.expected(np.zeros(5))[95] < 1e-100
     far = observed.copy()
     far[95] = 1
-    fit = poisson.background_fit([Channel("all", far, np.zeros(far.size), family)])
+    fit = engine.background_fit([Channel("all", far, np.zeros(far.size), family)])
     assert fit.converged
     assert family.expected(fit.phi[0])[95] > 1e-3
 
@@ -131,14 +131,14 @@ def test_an_event_where_nothing_is_expected_pulls_the_function(mean):
 def test_coefficients_at_zero_come_back():
     few = np.zeros(EDGES.size - 1)
     few[:6] = 8.0
-    family, fit = poisson.fitted_background(built("bernstein", 4, few), few)
+    family, fit = engine.fitted_background(built("bernstein", 4, few), few)
     assert fit.converged
     roots = np.abs(family.origin)
     assert roots.min() < 1e-3
     many = family.expected(np.full(4, 2.0)) + 1.0
     channel = Channel("all", many, np.zeros(many.size), family)
-    found = poisson.background_fit([channel])
-    other, best = poisson.fitted_background(built("bernstein", 4, few), many)
+    found = engine.background_fit([channel])
+    other, best = engine.fitted_background(built("bernstein", 4, few), many)
     assert found.converged
     assert found.nll == pytest.approx(best.nll, abs=1e-4)
     assert np.abs(other.origin).max() > 1.0
@@ -146,7 +146,7 @@ def test_coefficients_at_zero_come_back():
 
 def test_bernstein_with_equal_coefficients_is_its_prefit(mean):
     observed = np.random.default_rng(5).poisson(5000 * mean).astype(float)
-    prefit, _ = poisson.fitted_background(built("dijet", 3, observed), observed)
+    prefit, _ = engine.fitted_background(built("dijet", 3, observed), observed)
     for order in (2, 3, 4):
         found = built("bernstein", order, observed).expected(np.zeros(order))
         np.testing.assert_allclose(found, prefit.expected(np.zeros(3)), rtol=1e-9)
@@ -161,10 +161,10 @@ def test_paper_cubic_makes_a_signal_of_a_dijet_function(events, published):
     dijet = FAMILIES["dijet"].build(edges, 4, seen, seen)
     truth = dijet.expected(np.array([0.0, 5.0, 10.0, 0.1]))
     truth *= events / truth.sum()
-    cubic, _ = poisson.fitted_background(FAMILIES["cubic"].build(edges, 4, truth, seen), truth)
+    cubic, _ = engine.fitted_background(FAMILIES["cubic"].build(edges, 4, truth, seen), truth)
     one = Channel("all", truth, gaussian(edges, 3500, 120), cubic)
-    null = poisson.background_fits([one], [truth[None]])
-    best = poisson.signal_fits([one], [truth[None]], null, signed=True)
+    null = engine.background_fits([one], [truth[None]])
+    best = engine.signal_fits([one], [truth[None]], null, signed=True)
     z = np.sqrt(2 * (null.nll[0] - best.nll[0]))
     assert best.converged.all()
     assert published / 3 < z < 3 * published

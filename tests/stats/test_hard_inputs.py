@@ -12,11 +12,10 @@ import pytest
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import bump_hunt, nuisance_impacts, upper_limit
-from tnt_coffea.stats.bumps.bump_hunter import bump_hunter_check
-from tnt_coffea.stats.bumps.masked_window import masked_window_test
-from tnt_coffea.stats.fitting.families import FAMILIES
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
-from tnt_coffea.stats.scans.scanning import scan
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.masked_window import masked_window_test
+from tnt_coffea.stats.scans import scan
+from tnt_coffea.stats.spectrum import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
@@ -39,10 +38,6 @@ def window(histogram):
     return masked_window_test(histogram, window=(3320.0, 3720.0), fit=FIT)
 
 
-def hunter(histogram):
-    return bump_hunter_check(histogram, toys=20, fit=FIT)
-
-
 def limit(histogram):
     return upper_limit(histogram, mass=3500.0, width=120.0, toys=0, fit=FIT)
 
@@ -61,7 +56,7 @@ def impacts(histogram):
     return SimpleNamespace(to_dict=lambda: [impact.to_dict() for impact in found])
 
 
-TESTS = (hunt, hunt_families, moving, scanned, window, hunter, limit, limit_with_toys, impacts)
+TESTS = (hunt, hunt_families, moving, scanned, window, limit, limit_with_toys, impacts)
 LONGEST = 120  # seconds, ten times what the slowest takes on a busy machine
 
 

@@ -13,19 +13,16 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import (
     SharedEvents,
     abcd,
-    abcd_by_mass,
     abcd_counts,
     abcd_in_window,
-    abcd_regions_by_mass,
     bump_workspace,
     closure,
     closure_scan,
-    fold_combination,
     mass_patchset,
     paper_significance,
     scan,
 )
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
+from tnt_coffea.stats.spectrum import SpectrumFit
 
 pytestmark = pytest.mark.usefixtures("time_bound")
 
@@ -52,12 +49,7 @@ def counted(plane):
     return abcd_counts(plane, X, 0.4, WINDOW)
 
 
-def by_mass(plane):
-    regions = abcd_regions_by_mass(plane, X, 0.4, [3300.0, 3500.0, 3700.0])
-    return abcd_by_mass(*regions, [0.5, 0.5])
-
-
-PLANE_TESTS = (in_window, beside, over_efficiencies, counted, by_mass)
+PLANE_TESTS = (in_window, beside, over_efficiencies, counted)
 
 
 @pytest.fixture
@@ -126,7 +118,7 @@ def test_one_event_is_too_few(test, place, plane):
 def test_events_on_the_diagonal_leave_no_control_region(plane):
     heavy, light = np.indices((6, 6))
     plane.view().value[..., heavy != light] = 0
-    assert "B, C is empty" in in_window(plane).reason
+    assert "B and C are empty by construction" in in_window(plane).reason
 
 
 def test_weights_are_noted_and_negative_sums_refused(plane):
@@ -161,10 +153,6 @@ def test_settings_of_the_counting_test_that_are_no_numbers_are_refused(wrong):
 def test_other_numbers_that_are_none_are_refused():
     with pytest.raises(FitError, match="paper's significance"):
         paper_significance(np.nan, 1.0, 1.0)
-    with pytest.raises(FitError, match="same bins"):
-        abcd_by_mass([], [], [], [], [])
-    with pytest.raises(FitError, match="closure_factor positive"):
-        abcd_by_mass([1], [1], [1], [1], [1], systematic=np.nan)
     with pytest.raises(FitError, match="counts in the same bins"):
         SharedEvents.nested({"loose": np.array([np.nan, 1.0]), "tight": np.zeros(2)})
     with pytest.raises(FitError, match="counts in the same bins"):
@@ -188,11 +176,7 @@ def patches(histogram):
     return list(mass_patchset(histogram, masses=[3400.0, 3500.0], **SETTINGS))
 
 
-def folds(histogram):
-    return fold_combination({"a": histogram, "b": histogram}, mass=3500.0, **SETTINGS)
-
-
-SPECTRUM_TESTS = (scanned, moving, workspace, patches, folds)
+SPECTRUM_TESTS = (scanned, moving, workspace, patches)
 
 
 @pytest.mark.parametrize("test", SPECTRUM_TESTS)

@@ -8,34 +8,17 @@ import pyhf
 import pytest
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.channels import signal_model
-from tnt_coffea.stats.fitting.histfactory import numpy_backend
-from tnt_coffea.stats.fitting.modifiers import smooth_model
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
-from tnt_coffea.stats.limits.asymptotics import AsymptoticCls
-from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
-from tnt_coffea.stats.limits.results import LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits.upper import limit_band, upper_limit
+from tnt_coffea.stats.cls import AsymptoticCls
+from tnt_coffea.stats.limits import limit_band, upper_limit
+from tnt_coffea.stats.model import spectrum_model
+from tnt_coffea.stats.pyhf_fit import numpy_backend
+from tnt_coffea.stats.pyhf_model import smooth_model
+from tnt_coffea.stats.results import LimitResult
+from tnt_coffea.stats.spectrum import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 BAND = {"width": 120.0, "fit": FIT}
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}
-
-
-def test_nothing_seen_and_nothing_expected_is_three_events():
-    assert counting_limit(0, 0).observed == pytest.approx(2.995732, abs=1e-4)
-    # CLs protects against low fluctuations: the limit on zero events never falls below.
-    assert counting_limit(0, 7.5).observed == pytest.approx(2.995732, abs=1e-3)
-
-
-def test_counting_limit_solves_its_definition():
-    from scipy.stats import poisson
-
-    found = counting_limit(5, 3.2, level=0.9)
-    ratio = poisson.cdf(5, 3.2 + found.observed) / poisson.cdf(5, 3.2)
-    assert ratio == pytest.approx(0.1, abs=1e-5)
-    assert counting_limit(5, 3.2, 1.5).observed > counting_limit(5, 3.2).observed
-    assert list(found.expected) == sorted(found.expected)
 
 
 def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
@@ -46,7 +29,7 @@ def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
     assert ours.converged
     assert ours.cls == pytest.approx(0.05, abs=1e-4)
 
-    models = signal_model(histogram, fit.signal(3500.0, 250.0), fit).channels
+    models = spectrum_model(histogram, fit.signal(3500.0, 250.0), fit).channels
     model = smooth_model(models, 1.0, 1000.0)
     counts = [*models[0].observed, *model.config.auxdata]
     with numpy_backend():
@@ -77,7 +60,7 @@ def test_uncertain_signal_weakens_the_limit(toy_spectrum):
     fits = [
         replace(FIT, max_parameters=3, width_uncertainty=uncertainty) for uncertainty in (0.0, 0.2)
     ]
-    models = [signal_model(histogram, fit.signal(3500.0, 120.0), fit).channels for fit in fits]
+    models = [spectrum_model(histogram, fit.signal(3500.0, 120.0), fit).channels for fit in fits]
     sharp, blurred = (AsymptoticCls(channels).at(45.0).expected[2] for channels in models)
     assert blurred > sharp
 
@@ -117,23 +100,6 @@ def test_band_holds_the_limits_of_the_masses_where_the_formulae_hold(toy_spectru
     assert band[0].expected == alone.expected
 
 
-def test_limit_with_retraining_is_where_strength_and_limit_meet():
-    one = counting_limit(0, 0, efficiency=0.5, luminosity=10.0)
-
-    def limit_at(strength):
-        # Taggers find a stronger signal better: the limit falls as 6 / strength.
-        limit = 6.0 / strength
-        return replace(
-            one, observed_cross_section=limit, expected_cross_section=(1.0, 1.0, 2.0, 3.0, 4.0)
-        )
-
-    found = retrained_limit([1.0, 1.5, 2.0, 3.0, 4.0], limit_at)
-    assert found.observed == pytest.approx(6**0.5)
-    assert found.expected == pytest.approx(2.0)
-    assert RetrainedLimit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert retrained_limit([0.5, 1.0], limit_at).observed is None
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -146,11 +112,6 @@ def test_limit_with_retraining_is_where_strength_and_limit_meet():
         (lambda h: upper_limit(h, **(SETTINGS | {"mass": 9000.0})), "outside the fit range"),
         (lambda h: upper_limit(h, toys=-1, **SETTINGS), "toys"),
         (lambda h: upper_limit(h, toys=18, **SETTINGS), "18 toys know no p-value as low as 0.05"),
-        (lambda _: counting_limit(1.5, 1), "whole number"),
-        (lambda _: counting_limit(-1, 1), "0 or more"),
-        (lambda _: counting_limit(1, float("nan")), "0 or more"),
-        (lambda _: retrained_limit([2.0, 1.0], None), "rise"),
-        (lambda _: retrained_limit([1.0], lambda _: counting_limit(1, 1)), "every strength"),
     ],
 )
 def test_what_cannot_be_limited_is_refused(toy_spectrum, call, words):

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.fitting.signals import SHAPES, SignalShape, gaussian
+from tnt_coffea.stats.signals import SHAPES, SignalShape, gaussian
 
 EDGES = np.arange(2600.0, 5001.0, 40.0)
 TAILS = (1.2, 2.5, 1.7, 6.0)

@@ -9,8 +9,8 @@ import pytest
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import SpectrumFit, bump_hunt, mass_patchset, scan, upper_limit
-from tnt_coffea.stats.fitting.families import FAMILIES
-from tnt_coffea.stats.fitting.signals import SignalShape
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.signals import SignalShape
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 TAILS = (1.0, 3.0, 1.0, 5.0)

@@ -9,10 +9,10 @@ import yaml
 from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import bump_hunt, counting_limit
-from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
-from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
+from tnt_coffea.stats import bump_hunt, upper_limit
+from tnt_coffea.stats.exchange import hepdata_limits, hepdata_spectrum, write_hepdata
+from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 
 # pyhf 0.7 validates with a class that jsonschema is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
@@ -91,7 +91,9 @@ def test_masses_of_a_patchset_must_differ(histogram):
 
 def test_hepdata_tables_hold_spectrum_and_limits(tmp_path, histogram):
     result = bump_hunt(histogram, mass=3500.0, **SETTINGS)
-    limits = [counting_limit(n, 3.0, efficiency=0.5, luminosity=10.0) for n in (2,)]
+    limits = [
+        upper_limit(histogram, mass=3500.0, toys=0, efficiency=0.5, luminosity=10.0, **SETTINGS)
+    ]
     tables = {**hepdata_spectrum(result), "limits": hepdata_limits(limits)}
     paths = write_hepdata(tmp_path / "hepdata", tables)
     entries = list(yaml.safe_load_all(paths[0].read_text()))

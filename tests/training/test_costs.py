@@ -65,7 +65,8 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
     write_skim(with_masses(make_sample(800)), "parts")
     outputs = {
         "parts": {"data": ["part0.parquet", "part1.parquet"]},
-        "content": "0" * 64,
+        "roles": {},
+        "contents": {"data": "0" * 64},
         "duplicates": 0,
         "accounting": Accounting(800, 800, {}, {}).to_dict(),
     }

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import click
 
-from tnt_coffea.cli.benchmarks import benchmark
 from tnt_coffea.cli.chains import demo, run
-from tnt_coffea.cli.completion import completion
-from tnt_coffea.cli.conversion import convert
-from tnt_coffea.cli.evaluation import evaluate
-from tnt_coffea.cli.files import inspect
+from tnt_coffea.cli.evaluation import evaluate, models
+from tnt_coffea.cli.files import convert, inspect
 from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
-from tnt_coffea.cli.group import Commands
-from tnt_coffea.cli.models import models
+from tnt_coffea.cli.group import Commands, completion
+from tnt_coffea.cli.methods import methods
 from tnt_coffea.cli.settings import config
 from tnt_coffea.cli.steps import report, search, skim, train
 
@@ -38,5 +35,5 @@ main.add_section("Whole searches", [demo, run])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
 main.add_section(
     "Looking and preparing",
-    [evaluate, inspect, convert, config, models, benchmark, completion],
+    [evaluate, inspect, convert, config, methods, models, completion],
 )

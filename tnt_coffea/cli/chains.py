@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tnt_coffea.cli.options import configured, dry_run_option, machine_options, out_option
+from tnt_coffea.cli.options import (
+    configured,
+    dry_run_option,
+    fileset_of,
+    machine_options,
+    out_option,
+    role_options,
+)
 
 if TYPE_CHECKING:
     from tnt_coffea.chain import Outcome
@@ -47,6 +54,7 @@ def demo(
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@role_options
 @out_option
 @resume_option
 @dry_run_option
@@ -54,6 +62,8 @@ def demo(
 @configured
 def run(
     files: tuple[Path, ...],
+    simulation: tuple[Path, ...],
+    priors: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     resume: bool,
@@ -62,15 +72,17 @@ def run(
 ) -> None:
     """Search FILES: skim, train, search, fit, report."""
     from tnt_coffea import chain
-    from tnt_coffea.filesets import Fileset
     from tnt_coffea.search_folder import noted_files
 
     if not files and not resume:
         msg = "name the FILES to search, or --resume a search"
         raise click.UsageError(msg)
+    if (simulation or priors) and not files:
+        msg = "--simulation and --prior go with the FILES to search, which --resume remembers"
+        raise click.UsageError(msg)
     if resume:
         _must_be_there(out)
-    fileset = Fileset.from_paths({"data": files}) if files else noted_files(out)
+    fileset = fileset_of(files, simulation, priors) if files else noted_files(out)
     if dry_run:
         _show_plan(config, out, resources, fileset)
         return

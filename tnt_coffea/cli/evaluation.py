@@ -1,4 +1,4 @@
-"""Methods against the truth, side by side."""
+"""Commands on trained taggers: their list, their cards, and methods against the truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.products import Taggers
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "models"]
 
 PATH = click.Path(path_type=Path)
 
@@ -37,7 +37,7 @@ def evaluate(
     """Compare trained methods on the same events; their truth must be known.
 
     Table, plots (PNG, PDF) and numbers (JSON) go to OUT/evaluate. Sets of the same name
-    in several folders are trainings of one method: median and 68 % band.
+    in several folders are training runs of one method: median and 68 % band.
     """
     from rich.console import Console
 
@@ -45,9 +45,9 @@ def evaluate(
     from tnt_coffea.products import Skim
     from tnt_coffea.storage import written
 
-    trainings = [item for folder in folders or (out / "train",) for item in _trainings(folder)]
+    runs = [item for folder in folders or (out / "train",) for item in _runs(folder)]
     skim = Skim.load(skim_folder or out / "skim")
-    comparison = pipeline.compare_methods(skim, trainings, config.search)
+    comparison = pipeline.compare_methods(skim, runs, config.search)
     folder = out / "evaluate"
     folder.mkdir(parents=True, exist_ok=True)
     for plot in reporting.comparison_plots(comparison):
@@ -59,9 +59,53 @@ def evaluate(
     click.echo(f"evaluation: {folder}")
 
 
-def _trainings(folder: Path) -> list[tuple[str, Taggers]]:
+def _runs(folder: Path) -> list[tuple[str, Taggers]]:
     from tnt_coffea import pipeline
 
-    found = [(str(folder), load_taggers(folder))]
+    runs = [(str(folder), load_taggers(folder))]
     references = pipeline.references_beside(folder)
-    return found if references is None else [*found, (str(folder), references)]
+    return runs if references is None else [*runs, (str(folder), references)]
+
+
+@click.group()
+def models() -> None:
+    """List and show trained taggers, packaged or your own."""
+
+
+@models.command("list")
+@click.argument("folder", type=PATH, required=False)
+def list_(folder: Path | None) -> None:
+    """List the tagger sets of the package, or those in FOLDER (a search's train/)."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from tnt_coffea.cli.options import load_taggers
+    from tnt_coffea.taggers import packaged_taggers
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("taggers", "set", "method", "scope", "folds"):
+        table.add_column(name, overflow="fold")
+    table.add_column("ONNX files", justify="right")
+    for name in [str(folder)] if folder else sorted(packaged_taggers()):
+        for label, tagger_set in sorted(load_taggers(Path(name)).sets.items()):
+            cards = [member.tagger.card for member in tagger_set.members]
+            table.add_row(
+                name,
+                label,
+                ", ".join(sorted({card.method for card in cards})),
+                ", ".join(sorted({card.scope for card in cards})),
+                str(tagger_set.folds.outer),
+                str(len(cards)),
+            )
+    Console().print(table)
+
+
+@models.command()
+@click.argument("tagger")
+def show(tagger: str) -> None:
+    """Print the card of a TAGGER as JSON: an ONNX file, or a name like rnd-3500/tnt/heavy-0-0."""
+    from tnt_coffea import taggers
+
+    card = taggers.load(tagger).card
+    click.echo(json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True))

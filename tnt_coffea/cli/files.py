@@ -1,4 +1,4 @@
-"""Commands that look into files."""
+"""Commands on files of events: what is in one, and the same events in another format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tnt_coffea.cli.options import files_argument
 from tnt_coffea.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
     from tnt_coffea.inspection import Inspection
 
-__all__ = ["inspect"]
+__all__ = ["convert", "inspect"]
+
+PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--events",
     type=click.IntRange(0),
@@ -26,7 +29,13 @@ __all__ = ["inspect"]
     show_default=True,
     help="How many to look at, from the first on; 0 for all.",
 )
-def inspect(file: Path, events: int) -> None:
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Settings (YAML): jets, or the columns of a table (skim.table).",
+)
+def inspect(file: Path, events: int, config_path: Path | None) -> None:
     """Say what is in FILE: its source, events, labels, weights, problems, first dijets.
 
     FILE is anything with events that a search reads. The exit code is 3 where there
@@ -34,38 +43,41 @@ def inspect(file: Path, events: int) -> None:
     """
     from rich.console import Console
 
+    from tnt_coffea.config import SearchConfig
     from tnt_coffea.inspection import inspect_events
 
-    found = inspect_events(file, most=events or None)
+    config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
+    inspection = inspect_events(file, most=events or None, settings=config.skim)
     console = Console()
-    console.print(_facts(found))
-    if found.dijets:
-        console.print(_dijets(found))
-    for problem in found.problems:
+    console.print(_facts(inspection))
+    if inspection.dijets:
+        console.print(_dijets(inspection))
+    for problem in inspection.problems:
         console.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
-    if found.problems:
-        msg = f"{file}: {len(found.problems)} problems, listed above"
+    if inspection.problems:
+        msg = f"{file}: {len(inspection.problems)} problems, listed above"
         raise InputError(msg)
-    console.print(f"{file}: no problem in {found.read} events", markup=False, soft_wrap=True)
+    console.print(f"{file}: no problem in {inspection.read} events", markup=False, soft_wrap=True)
 
 
-def _facts(found: Inspection) -> Table:
+def _facts(inspection: Inspection) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     rows = {
-        "file": str(found.path),
-        "source": found.source,
-        "events": f"{found.entries}" + (f", {found.read} read" * (found.read < found.entries)),
-        **found.facts,
+        "file": str(inspection.path),
+        "source": inspection.source,
+        "events": f"{inspection.entries}"
+        + (f", {inspection.read} read" * (inspection.read < inspection.entries)),
+        **inspection.facts,
     }
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table
 
 
-def _dijets(found: Inspection) -> Table:
+def _dijets(inspection: Inspection) -> Table:
     import numpy as np
     from rich import box
     from rich.table import Table
@@ -74,7 +86,42 @@ def _dijets(found: Inspection) -> Table:
     table.add_column("quantity")
     for name in ("16 %", "median", "84 %"):
         table.add_column(name, justify="right")
-    for name, column in found.dijets.items():
+    for name, column in inspection.dijets.items():
         low, median, high = np.nanpercentile(column, (16, 50, 84))
         table.add_row(name, f"{low:.4g}", f"{median:.4g}", f"{high:.4g}")
     return table
+
+
+@click.command()
+@files_argument
+@click.argument("output", type=PATH)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "root"]),
+    help="Format of OUTPUT.  [default: what its suffix says]",
+)
+@click.option(
+    "--chunk-size",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Events in memory at once, and in a row group or basket of OUTPUT.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists.")
+def convert(
+    files: tuple[Path, ...], output: Path, form: str | None, chunk_size: int, overwrite: bool
+) -> None:
+    """Rewrite the events of FILES, of any source, as one Parquet or ROOT file OUTPUT.
+
+    The columns are NanoAOD's, with the events' identity, weights, numbers and labels: a
+    search of OUTPUT gives what a search of FILES gives.
+    """
+    from tnt_coffea.errors import InputError
+    from tnt_coffea.events import convert as convert_files
+
+    if output.exists() and not overwrite:
+        msg = f"{output}: exists already; name another file, or add --overwrite"
+        raise InputError(msg)
+    conversion = convert_files(files, output, form, chunk_size=chunk_size)
+    click.echo(conversion.summary())

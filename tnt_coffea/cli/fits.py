@@ -2,154 +2,252 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tnt_coffea.cli.options import configured, histograms_option, out_option
+from tnt_coffea.cli.options import configured, histograms_option, options, out_option
 from tnt_coffea.cli.progress import toys_shown
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
-    from tnt_coffea.histogram_fits import FitResult
+    from tnt_coffea.histogram_fits import StoredHistogram
 
 __all__ = ["fit"]
 
 PATH = click.Path(path_type=Path)
-_ONE = "For one HISTOGRAM: "
+
+_histogram = click.argument("histogram", type=PATH)
+_name = click.option("--name", help="Histogram in the file, or tagger set of the search.")
+_json = click.option("--json", "json_path", type=PATH, help="File for the result as JSON.")
+_out = click.option(
+    "--out",
+    type=PATH,
+    default=Path("tnt-coffea-output"),
+    show_default=True,
+    help="Folder of a search, for its settings.",
+)
+_quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+_toys = click.option("--toys", type=click.IntRange(0), help="Toys, instead of the settings'.")
+_hepdata = click.option("--hepdata", type=PATH, help="Folder for HEPData tables.")
+_mass = click.option("--mass", type=float, help="Mass of the signal [GeV].")
+_spectrum = options(
+    click.option("--width", type=float, help="Gaussian width of the signal [GeV]."),
+    click.option("--fit-range", nargs=2, type=float, help="Range of the fit [GeV]."),
+    click.option("--bin-width", type=float, help="Bins of the fit [GeV]."),
+)
 
 
 @click.command()
-@click.argument("histogram", required=False, type=PATH)
-@click.option(
-    "--method",
-    type=click.Choice(["bump", "abcd", "scan", "limit"]),
-    help=f"{_ONE}what to do with it.  [default: bump]",
-)
-@click.option(
-    "--name",
-    help=f"{_ONE}which one in the file, or which tagger set; a method with several windows can be "
-    "scanned in all of them.",
-)
-@click.option("--mass", type=float, help=f"{_ONE}mass of the signal [GeV].")
-@click.option("--width", type=float, help=f"{_ONE}width of the signal [GeV].")
-@click.option("--fit-range", nargs=2, type=float, help=f"{_ONE}range of the fit [GeV].")
-@click.option("--bin-width", type=float, help=f"{_ONE}bins of the fit [GeV].")
-@click.option("--masses", nargs=3, type=float, help="For a scan: lowest, highest, step [GeV].")
-@click.option(
-    "--nested", is_flag=True, help="For a scan of a search: every share of search.efficiencies."
-)
-@click.option("--toys", type=click.IntRange(0), help=f"{_ONE}toys, instead of the settings'.")
-@click.option("--efficiency", type=float, help="For a limit: selected over produced signal.")
-@click.option("--luminosity", type=float, help="For a limit: of the data [1/fb].")
-@click.option("--passing", type=float, help="For ABCD on a plane of scores: a jet passes above.")
-@click.option("--low", type=float, help="For ABCD on a plane of scores: a jet is low below.")
-@click.option("--json", "json_path", type=PATH, help=f"{_ONE}where the result goes as JSON.")
-@click.option(
-    "--workspace",
-    type=PATH,
-    help="For a bump hunt: where its pyhf workspace goes; for a scan: and its patchset beside it.",
-)
-@click.option(
-    "--hepdata", type=PATH, help="For a bump hunt or limit: folder for its HEPData tables."
-)
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @histograms_option
 @out_option
 @configured
-def fit(
-    config: SearchConfig,
-    out: Path,
-    search_folder: Path | None,
-    histogram: Path | None,
-    quiet: bool,
-    **options: Any,
-) -> None:
-    """Fit a search's histograms, or one HISTOGRAM of your own.
-
-    Without HISTOGRAM: bump hunts, ABCD estimates and, if asked for, scans of OUT/search.
-    HISTOGRAM is a ROOT file with a TH1 in m_jj (or, for ABCD, a TH2 of two scores), a UHI
-    file (.json, .h5), or the folder of a search stage.
-    """
-    if histogram is None:
-        _search(config, out, search_folder, options)
-    else:
-        _one(histogram, _changed(config, options), options, quiet)
-
-
-def _search(
-    config: SearchConfig, out: Path, search_folder: Path | None, options: dict[str, Any]
-) -> None:
+def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms
 
-    given = sorted(name.replace("_", "-") for name, value in options.items() if value)
-    if given:
-        msg = f"--{given[0]} is for one HISTOGRAM; the fit of a search takes its settings"
-        raise click.UsageError(msg)
     result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
     click.echo(result.summary())
     click.echo(f"result: {out / 'fit' / 'result.json'}")
 
 
-def _one(path: Path, config: SearchConfig, options: dict[str, Any], quiet: bool) -> None:
+@click.group(invoke_without_command=True, params=_stage.params)
+@click.pass_context
+def fit(context: click.Context, /, **stage: Any) -> None:
+    """Fit the histograms of a search, or one histogram of your own.
+
+    Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
+    have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
+    file with a TH1 in m_jj (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
+    folder of a search stage.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(_stage, **stage)
+        return
+    typed = click.core.ParameterSource.COMMANDLINE
+    if any(context.get_parameter_source(name) is typed for name in stage):
+        msg = f"options go behind the command: fit {context.invoked_subcommand} ..."
+        raise click.UsageError(msg)
+
+
+def _command(*own: Callable[..., Any]) -> Callable[..., click.Command]:
+    """Make a function a command on one histogram: options of its own, then those of all."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        return fit.command()(options(_histogram, _name, *own, _json, _out)(configured(function)))
+
+    return decorate
+
+
+@_command(
+    _mass,
+    _spectrum,
+    _toys,
+    click.option("--workspace", type=PATH, help="File for the pyhf workspace."),
+    _hepdata,
+    _quiet,
+)
+def bump(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    toys: int | None,
+    workspace: Path | None,
+    hepdata: Path | None,
+    quiet: bool,
+    json_path: Path | None,
+    out: Path,
+    **spectrum: Any,
+) -> None:
+    """Test one mass in a spectrum: p-value and signal."""
     from tnt_coffea import histogram_fits
-    from tnt_coffea.histogram_fits import FitOptions, Method
 
-    stored = histogram_fits.stored_histogram(path, options["name"])
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
     with toys_shown(quiet) as progress:
-        found = histogram_fits.fit_histogram(
-            stored,
-            Method(options["method"] or "bump"),
-            config,
-            FitOptions(
-                masses=_masses(options["masses"]),
-                toys=options["toys"],
-                efficiency=options["efficiency"],
-                luminosity=options["luminosity"],
-                passing=options["passing"],
-                low=options["low"],
-                nested=options["nested"],
-                progress=progress,
-            ),
+        result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
+    _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+    if hepdata is not None:
+        _list("table", histogram_fits.write_tables(hepdata, result))
+
+
+@_command(
+    click.option("--masses", nargs=3, type=float, help="Lowest, highest, step [GeV]."),
+    _spectrum,
+    click.option(
+        "--nested", is_flag=True, help="Scan each share of search.efficiencies of a search."
+    ),
+    _toys,
+    click.option(
+        "--workspace", type=PATH, help="File for the pyhf workspace; its patchset goes beside it."
+    ),
+    _quiet,
+)
+def scan(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    masses: tuple[float, float, float] | None,
+    nested: bool,
+    toys: int | None,
+    workspace: Path | None,
+    quiet: bool,
+    json_path: Path | None,
+    out: Path,
+    **spectrum: Any,
+) -> None:
+    """Test many masses in a spectrum: local p-values and the global one.
+
+    The NAME of a method stands for its tagger sets of all windows, scanned together.
+    """
+    from tnt_coffea import histogram_fits
+
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    with toys_shown(quiet) as progress:
+        result = histogram_fits.fit_scan(
+            stored, config, masses=_masses(masses), nested=nested, toys=toys, progress=progress
         )
-    click.echo(found.summary())
-    if options["json_path"] is not None:
-        _write(options["json_path"], found)
-    if options["workspace"] is not None:
-        for file in histogram_fits.write_workspace(options["workspace"], stored, config, found):
-            click.echo(f"workspace: {file}")
-    if options["hepdata"] is not None:
-        for file in histogram_fits.write_tables(options["hepdata"], found):
-            click.echo(f"table: {file}")
+    _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
 
 
-def _write(path: Path, found: FitResult) -> None:
-    from tnt_coffea.storage import written
+@_command(
+    _mass,
+    _spectrum,
+    _toys,
+    click.option("--efficiency", type=float, help="Selected over produced signal events."),
+    click.option("--luminosity", type=float, help="Luminosity of the data [1/fb]."),
+    _hepdata,
+)
+def limit(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    toys: int | None,
+    efficiency: float | None,
+    luminosity: float | None,
+    hepdata: Path | None,
+    json_path: Path | None,
+    out: Path,
+    **spectrum: Any,
+) -> None:
+    """Set a CLs upper limit on a signal in a spectrum.
 
-    with written(path) as partial:
-        text = json.dumps(found.to_dict(), indent=1, sort_keys=True, allow_nan=False)
-        partial.write_text(text + "\n")
-    click.echo(f"result: {path}")
+    With efficiency and luminosity it is a limit on the cross section, too.
+    """
+    from tnt_coffea import histogram_fits
+
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    result = histogram_fits.fit_limit(
+        stored, config, toys=toys, efficiency=efficiency, luminosity=luminosity
+    )
+    _show(result, json_path)
+    if hepdata is not None:
+        _list("table", histogram_fits.write_tables(hepdata, result))
 
 
-def _changed(config: SearchConfig, options: dict[str, Any]) -> SearchConfig:
+@_command(
+    click.option("--passing", type=float, help="On a plane: a jet passes above this score."),
+    click.option("--low", type=float, help="On a plane: a jet is low below this score."),
+    click.option("--toys", type=click.IntRange(0), default=0, help="Toys for the p-value."),
+)
+def abcd(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    passing: float | None,
+    low: float | None,
+    toys: int,
+    json_path: Path | None,
+    out: Path,
+) -> None:
+    """Estimate the background in region A from B, C and D."""
+    from tnt_coffea import histogram_fits
+
+    stored = _stored(histogram, name)
+    _show(histogram_fits.fit_abcd(stored, config, toys=toys, passing=passing, low=low), json_path)
+
+
+def _stored(path: Path, name: str | None) -> StoredHistogram:
+    from tnt_coffea import histogram_fits
+
+    return histogram_fits.stored_histogram(path, name)
+
+
+def _show(result: Any, json_path: Path | None) -> None:
+    from tnt_coffea import histogram_fits
+
+    click.echo(result.summary())
+    if json_path is not None:
+        histogram_fits.write_result(json_path, result)
+        _list("result", [json_path])
+
+
+def _list(kind: str, paths: list[Path]) -> None:
+    for path in paths:
+        click.echo(f"{kind}: {path}")
+
+
+def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     """Return the settings with what the command line says, checked as settings are."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.errors import ConfigError
 
     values = config.model_dump(mode="json")
-    bump = {name: options[name] for name in ("mass", "width", "bin_width") if options[name]}
-    values["fit"]["bump"] |= bump
-    if options["fit_range"]:
-        low, high = options["fit_range"]
+    values["fit"]["bump"] |= {
+        name: spectrum[name] for name in ("mass", "width", "bin_width") if spectrum.get(name)
+    }
+    if spectrum["fit_range"]:
+        low, high = spectrum["fit_range"]
         values["search"]["fit_range"] = {"low": low, "high": high}
         values["search"]["window"] = _inside(values["search"]["window"], low, high)
-    if options["bin_width"]:
+    if spectrum["bin_width"]:
         # The bins of one's own histogram are not those of a search.
-        values["search"]["bin_width"] = options["bin_width"]
+        values["search"]["bin_width"] = spectrum["bin_width"]
     try:
         return SearchConfig.model_validate(values)
     except ValueError as error:

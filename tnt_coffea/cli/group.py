@@ -1,4 +1,4 @@
-"""The top group: commands by section, and every error as one line with its exit code."""
+"""The top group: commands by section, errors as one line with exit code, shell completion."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from tnt_coffea.errors import TntCoffeaError
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "completion"]
 
 INTERRUPTED = 130
 """As the shell has it: 128 and the number of SIGINT."""
@@ -69,7 +70,7 @@ class Commands(click.Group):
         except OSError as error:
             if debug:
                 raise
-            # What a disk says no user has done wrong: full, read-only, gone.
+            # A disk that is full, read-only or gone is no mistake of the user.
             place = f"{error.filename}: " if error.filename else ""
             click.secho(f"error: {place}{error.strerror or error}", fg="red", err=True)
             ctx.exit(1)
@@ -83,3 +84,21 @@ class Commands(click.Group):
                 err=True,
             )
             ctx.exit(1)
+
+
+PROGRAM = "tnt-coffea"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes commands and options in a SHELL.
+
+    bash: eval "$(tnt-coffea completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc;
+    fish: tnt-coffea completion fish > ~/.config/fish/completions/tnt-coffea.fish.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = click.get_current_context().find_root().command
+    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
+    click.echo(kind(root, {}, PROGRAM, variable).source())

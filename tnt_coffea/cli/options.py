@@ -1,4 +1,4 @@
-"""Options that several commands have, and the objects they stand for."""
+"""Options of several commands, and the objects that they stand for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import click
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
+    from tnt_coffea.filesets import Fileset
     from tnt_coffea.products import Taggers
 
 __all__ = [
     "configured",
     "dry_run_option",
     "files_argument",
+    "fileset_of",
     "histograms_option",
     "load_taggers",
     "machine_options",
+    "options",
     "out_option",
+    "role_options",
     "skim_option",
     "taggers_option",
 ]
@@ -31,9 +35,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*own: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Give a command several options, in this order."""
+
     def decorate(command: Command) -> Command:
-        for option in reversed(options):
+        for option in reversed(own):
             command = option(command)
         return command
 
@@ -52,6 +58,21 @@ out_option = click.option(
     help="Folder of the search, one subfolder a stage.",
 )
 files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+role_options = options(
+    click.option(
+        "--simulation",
+        multiple=True,
+        type=PATH,
+        help="File of simulated background, for methods that learn from it; may be repeated.",
+    ),
+    click.option(
+        "--prior",
+        "priors",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="File of simulated signal of a model called NAME; may be repeated.",
+    ),
+)
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would run, with an estimate of the time, and stop."
 )
@@ -70,7 +91,7 @@ histograms_option = click.option(
     type=PATH,
     help="Folder of the search stage.  [default: OUT/search]",
 )
-machine_options = _options(
+machine_options = options(
     click.option(
         "--executor",
         default="dask",
@@ -108,13 +129,13 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
 
-    return _options(
+    return options(
         click.option(
             "--config",
             "config_path",
             type=PATH,
             help="Settings (YAML); what it leaves out keeps its default.  "
-            "[default: those that OUT was begun with]",
+            "[default: those of the search in OUT]",
         ),
         click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'."),
     )(wrapped)
@@ -141,6 +162,29 @@ def _resources(
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
     )
+
+
+def fileset_of(
+    files: tuple[Path, ...], simulation: tuple[Path, ...] = (), priors: tuple[str, ...] = ()
+) -> Fileset:
+    """Return the fileset of files of every role, one data set a role."""
+    from tnt_coffea.events.roles import DATA, SIMULATION, prior
+    from tnt_coffea.filesets import Fileset
+
+    paths: dict[str, list[Path]] = {DATA: list(files)}
+    roles = {DATA: DATA}
+    if simulation:
+        paths[SIMULATION], roles[SIMULATION] = list(simulation), SIMULATION
+    for text in priors:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            msg = f"{text!r} is not of the form NAME=PATH"
+            raise click.BadParameter(msg, param_hint="--prior")
+        role = prior(name)
+        dataset = role.replace(":", "-")
+        roles[dataset] = role
+        paths.setdefault(dataset, []).append(Path(path))
+    return Fileset.from_paths(paths, roles=roles)
 
 
 def load_taggers(folder: Path) -> Taggers:

@@ -12,10 +12,12 @@ from tnt_coffea.cli.options import (
     configured,
     dry_run_option,
     files_argument,
+    fileset_of,
     histograms_option,
     load_taggers,
     machine_options,
     out_option,
+    role_options,
     skim_option,
     taggers_option,
 )
@@ -29,20 +31,31 @@ __all__ = ["report", "search", "skim", "train"]
 
 @click.command()
 @files_argument
+@role_options
 @out_option
 @machine_options
 @configured
-def skim(files: tuple[Path, ...], config: SearchConfig, out: Path, resources: Resources) -> None:
-    """Cluster jets in FILES and keep dijets, observables and images."""
+def skim(
+    files: tuple[Path, ...],
+    simulation: tuple[Path, ...],
+    priors: tuple[str, ...],
+    config: SearchConfig,
+    out: Path,
+    resources: Resources,
+) -> None:
+    """Keep the dijets of FILES: cluster jets and make images, or take a table's features."""
     from tnt_coffea import pipeline
-    from tnt_coffea.filesets import Fileset
 
-    made = pipeline.skim(Fileset.from_paths({"data": files}), config, out=out, resources=resources)
+    fileset = fileset_of(files, simulation, priors)
+    made = pipeline.skim(fileset, config, out=out, resources=resources)
     accounting = made.accounting
     click.echo(
         f"skim: {out / 'skim'}: {accounting.selected} dijets of {accounting.events} events, "
         f"{accounting.n_lost} lost, {made.duplicates} duplicates"
     )
+    for dataset, account in made.accounts.items():
+        if (role := made.roles.get(dataset, "data")) != "data":
+            click.echo(f"      {role}: {account.selected} dijets of {account.events} events")
 
 
 @click.command()
@@ -90,14 +103,11 @@ def search(
     taggers_folder: Path | None,
     resources: Resources,
 ) -> None:
-    """Score a skim, or FILES with particles, and fill the histograms."""
+    """Score a skim, or FILES with events, and fill the histograms."""
     from tnt_coffea import pipeline
-    from tnt_coffea.filesets import Fileset
     from tnt_coffea.products import Skim
 
-    source: Any = (
-        Fileset.from_paths({"data": files}) if files else Skim.load(skim_folder or out / "skim")
-    )
+    source: Any = fileset_of(files) if files else Skim.load(skim_folder or out / "skim")
     taggers = load_taggers(taggers_folder or out / "train")
     made = pipeline.search(source, taggers, config, out=out, resources=resources)
     click.echo(

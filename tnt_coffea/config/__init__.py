@@ -41,7 +41,14 @@ from tnt_coffea.config.methods import (
 from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
-from tnt_coffea.config.skims import JetsFrom, SkimSettings, SourceSettings
+from tnt_coffea.config.skims import (
+    JetsFrom,
+    SkimSettings,
+    SourceSettings,
+    TableOrder,
+    TablePreset,
+    TableSettings,
+)
 from tnt_coffea.config.training import (
     Combination,
     FoldMode,
@@ -82,6 +89,9 @@ __all__ = [
     "SkimSettings",
     "SourceSettings",
     "SubstructureSettings",
+    "TableOrder",
+    "TablePreset",
+    "TableSettings",
     "TrainSettings",
     "WindowScan",
     "digest",

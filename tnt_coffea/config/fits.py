@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from tnt_coffea.config.settings import Fraction, Grown, Positive, Settings
+from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
 
@@ -33,20 +33,8 @@ class SignalKind(StrEnum):
     DOUBLE_CRYSTAL_BALL = "double_crystal_ball"
 
 
-class BumpSettings(Grown):
+class BumpSettings(Settings):
     """Bump hunt at one mass hypothesis."""
-
-    LATER = frozenset(
-        {
-            "envelope",
-            "family",
-            "lower_edges",
-            "scale_uncertainty",
-            "shape",
-            "toys",
-            "width_uncertainty",
-        }
-    )
 
     mass: Positive = Field(3500.0, description="mean of the signal in m_jj [GeV]")
     width: Positive = Field(120.0, description="Gaussian width of the signal in m_jj [GeV]")
@@ -129,10 +117,8 @@ class LimitSettings(Settings):
         return self
 
 
-class FitSettings(Grown):
+class FitSettings(Settings):
     """From histograms to p-values and limits."""
-
-    LATER = frozenset({"limit", "scan"})
 
     bump: BumpSettings = BumpSettings()
     abcd: AbcdSettings = AbcdSettings()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
-from tnt_coffea.config.settings import Fraction, Grown, Positive, Settings
+from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = ["DetectorSettings", "GenerateSettings", "ShowerSettings", "SignalModel"]
 
 
 class SignalModel(StrEnum):
-    """What the resonance decays to; `generator/processes.py` says how each is made."""
+    """Decays of the resonance; `generator/processes.py` has the settings of each."""
 
     TWO_PRONG = "two-prong"
     THREE_PRONG = "three-prong"
@@ -49,10 +49,8 @@ class DetectorSettings(Settings):
     hcal_resolution: Positive = Field(1.0, description="on the HCAL's energy resolution")
 
 
-class GenerateSettings(Grown):
+class GenerateSettings(Settings):
     """LHC-Olympics-like events: a resonance that decays to jets on QCD dijets at 13 TeV."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"mantissa_bits"})
 
     background: int = Field(10_000, ge=0, description="QCD dijet events; if blind, all events")
     signal: int = Field(310, ge=0, description="signal events; if blind, drawn")

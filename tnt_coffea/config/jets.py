@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from tnt_coffea.config.settings import Fraction, Grown, Positive, Settings
+from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = [
     "EVENT_OBSERVABLES",
@@ -41,10 +41,8 @@ class JetOrder(StrEnum):
     RANDOM = "random"
 
 
-class JetSettings(Grown):
+class JetSettings(Settings):
     """Clustering and the choice of the dijet."""
-
-    LATER = frozenset({"eta_max", "object_radius", "order", "order_seed"})
 
     algorithm: JetAlgorithm = Field(JetAlgorithm.ANTIKT, description="clustering algorithm")
     radius: Positive = Field(1.0, description="jet radius R")
@@ -65,16 +63,14 @@ class JetSettings(Grown):
 
 
 class ImageChannel(StrEnum):
-    """What a pixel adds up."""
+    """The quantity that a pixel adds up."""
 
     PT = "pt"
     MULTIPLICITY = "multiplicity"
 
 
-class ImageSettings(Grown):
+class ImageSettings(Settings):
     """Jet images, arXiv:2002.12376, section 3.1: every step can be switched off."""
-
-    LATER = frozenset({"channels"})
 
     pixels: int = Field(40, ge=2, le=256, description="pixels along each side")
     half_width: Positive = Field(0.7, description="image covers +- this in eta and phi")
@@ -100,7 +96,13 @@ class ImageSettings(Grown):
 
 
 class Axes(StrEnum):
-    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently."""
+    """N-subjettiness axes by FastJet-contrib's names; its binding ignores unknown ones silently.
+
+    Examples
+    --------
+    >>> Axes.WTA_KT.value
+    'WTA_KT_Axes'
+    """
 
     KT = "KT_Axes"
     WTA_KT = "WTA_KT_Axes"

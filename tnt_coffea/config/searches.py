@@ -6,15 +6,13 @@ from pydantic import (
     Field,
 )
 
-from tnt_coffea.config.settings import Fraction, Grown, MassRange, Positive
+from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
 
 __all__ = ["SearchSettings"]
 
 
-class SearchSettings(Grown):
+class SearchSettings(Settings):
     """Where the search looks, and how much it keeps: fixed before anything is looked at."""
-
-    LATER = frozenset({"closure_quantiles"})
 
     window: MassRange = Field(
         MassRange(low=3300.0, high=3700.0), description="where the resonance is looked for in m_jj"

@@ -1,26 +1,19 @@
-"""What all settings share: frozen models with a digest of their values."""
+"""The base of all settings: frozen models with a digest of their values."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tnt_coffea.settings_text import COMPLETE
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-__all__ = ["Fraction", "Grown", "MassRange", "Positive", "Settings", "digest"]
+    from tnt_coffea.typing import BoolArray
+
+__all__ = ["Fraction", "MassRange", "Positive", "Settings", "digest"]
 
 
 class Settings(BaseModel):
@@ -63,41 +56,21 @@ class MassRange(Settings):
         """Low and high [GeV]."""
         return (self.low, self.high)
 
-    def contains(self, m_jj: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return (event,) whether m_jj [GeV] lies in the range.
+    def contains(self, m_jj: npt.ArrayLike) -> BoolArray:
+        """Return (event,) which m_jj [GeV] lie in the range: from `low` on, below `high`.
 
+        Examples
+        --------
         >>> MassRange(low=3300, high=3700).contains([3299, 3300, 3700]).tolist()
         [False, True, False]
         """
-        values = np.asarray(m_jj)
-        out: npt.NDArray[np.bool_] = (values >= self.low) & (values < self.high)
-        return out
+        import numpy as np
+
+        mass = np.asarray(m_jj)
+        inside: BoolArray = (mass >= self.low) & (mass < self.high)
+        return inside
 
     @property
     def name(self) -> str:
         """The range as text, for the window axis: '3300-3700'."""
         return f"{self.low:g}-{self.high:g}"
-
-
-class Grown(Settings):
-    """Settings that gained fields after the first taggers and skims had been written.
-
-    Such a field is left out of the JSON at its default: cards, digests and stages from
-    before it stay what they are. `to_yaml` writes it all the same.
-    """
-
-    LATER: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _as_before(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        if info.context == COMPLETE:
-            return values
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in self.LATER or getattr(self, name) != fields[name].default
-        }

@@ -1,9 +1,10 @@
-"""Settings of a skim: where jets come from and which events are kept."""
+"""Settings of a skim: where jets or features come from and which events are kept."""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from pydantic import (
     Field,
@@ -18,9 +19,16 @@ from tnt_coffea.config.jets import (
     JetSettings,
     SubstructureSettings,
 )
-from tnt_coffea.config.settings import Grown, Settings
+from tnt_coffea.config.settings import Settings
 
-__all__ = ["JetsFrom", "SkimSettings", "SourceSettings"]
+__all__ = [
+    "JetsFrom",
+    "SkimSettings",
+    "SourceSettings",
+    "TableOrder",
+    "TablePreset",
+    "TableSettings",
+]
 
 
 class JetsFrom(StrEnum):
@@ -40,10 +48,109 @@ class SourceSettings(Settings):
     puppi: bool = Field(True, description="scale particles by their PUPPI weights, where present")
 
 
-class SkimSettings(Grown):
-    """From particles to dijets, observables and images."""
+class TablePreset(StrEnum):
+    """Tables whose columns are known by their names."""
 
-    LATER = frozenset({"constituents", "observables", "source", "substructure"})
+    OLYMPICS = "olympics"
+
+
+class TableOrder(StrEnum):
+    """Which of the two jets in a table is called heavy."""
+
+    GIVEN = "given"
+    MASS = "mass"
+    PT = "pt"
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAKEN = ("event_id", "weight", "label", "m_jj", "run", "luminosityBlock")
+
+
+class TableSettings(Settings):
+    """Which columns of a table of features mean what.
+
+    On the right of every entry stands a column of the file, or arithmetic of columns with
+    `+ - * / **` and parentheses (`tau2j1 / tau1j1`; 0 / 0 is 0, as for the ratios of
+    N-subjettiness). Where neither m_jj nor a jet is mapped, the columns are found by their
+    names, those of a skim (`m_jj`, `heavy_mass`, `light_tau21`, ...) or of a preset, and the
+    other entries add to them.
+
+    >>> jets = {"heavy": {"mass": "mj1"}, "light": {"mass": "mj2"}}
+    >>> TableSettings(m_jj="mjj * 1000", event={"met": "MET"}, **jets).features
+    ('m_jj', 'heavy_mass', 'light_mass', 'met')
+    """
+
+    preset: TablePreset | None = Field(
+        None, description="olympics: the published feature files of the LHC Olympics; null: none"
+    )
+    m_jj: str | None = Field(
+        None,
+        description="dijet mass [GeV]; null: from px, py, pz, mass or pt, eta, phi, mass of both "
+        "jets",
+    )
+    heavy: dict[str, str] = Field(
+        default_factory=dict, description="features of one jet by their names in the skim"
+    )
+    light: dict[str, str] = Field(
+        default_factory=dict, description="the same features of the other jet"
+    )
+    event: dict[str, str] = Field(
+        default_factory=dict, description="features of the event by their names in the skim"
+    )
+    order: TableOrder | None = Field(
+        None,
+        description="what makes a jet the heavy one: mass, pt, or given (as mapped); null: mass "
+        "for the preset, else given",
+    )
+    weight: str | None = Field(None, description="weight of an event; null: 1")
+    label: str | None = Field(
+        None, description="truth, for evaluation alone: 1 signal, 0 background; null: unknown"
+    )
+    numbers: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns of run, luminosityBlock and event, the experiment's numbers",
+    )
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether the entries say what the columns mean, instead of adding to known names."""
+        return self.preset is None and bool(self.m_jj or self.heavy or self.light)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The flat columns of the skim, in their order."""
+        of_jets = (f"{jet}_{name}" for jet in ("heavy", "light") for name in self.heavy)
+        return ("m_jj", *of_jets, *self.event)
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        names = (*self.heavy, *self.light, *self.event)
+        bad = [name for name in names if not _NAME.fullmatch(name)]
+        bad += [
+            name for name in self.event if name in _TAKEN or name.startswith(("heavy_", "light_"))
+        ]
+        if bad:
+            msg = (
+                f"{bad[0]!r} cannot be a feature's name: it is not made of letters, digits and _, "
+                "or is that of another column of a skim"
+            )
+            raise ValueError(msg)
+        if set(self.heavy) != set(self.light):
+            alone = sorted(set(self.heavy) ^ set(self.light))
+            msg = (
+                f"{', '.join(alone)} is a feature of one jet only; give it for both, or as a "
+                "feature of the event"
+            )
+            raise ValueError(msg)
+        unknown = set(self.numbers) - {"run", "luminosityBlock", "event"}
+        if unknown:
+            msg = f"numbers are run, luminosityBlock and event, got {sorted(unknown)}"
+            raise ValueError(msg)
+        return self
+
+
+class SkimSettings(Settings):
+    """From particles to dijets, observables and images; or features from a table."""
 
     source: SourceSettings = SourceSettings()
     jets: JetSettings = JetSettings()
@@ -62,6 +169,33 @@ class SkimSettings(Grown):
         description="columns of either jet and of the event, beside m_jj",
     )
     substructure: SubstructureSettings = SubstructureSettings()
+    table: TableSettings | None = Field(
+        None,
+        description="the files are tables of features (no images, constituents, observables): "
+        "which columns mean what; null: found by their names, if the content is a table",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _features_alone(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("table") is not None:
+            return {"images": None, "observables": (), **values}
+        return values
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        return {"preset": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _of_a_table(self) -> Self:
+        if self.table and (self.images or self.constituents or self.observables):
+            msg = (
+                "table: a table of features has no images, constituents or observables of "
+                "ours; leave those settings out, and name its columns in table"
+            )
+            raise ValueError(msg)
+        return self
 
     @field_validator("observables")
     @classmethod
@@ -103,9 +237,13 @@ class SkimSettings(Grown):
     @property
     def of_jet(self) -> tuple[str, ...]:
         """The observables of either jet, in their order."""
+        if self.table is not None:
+            return tuple(self.table.heavy)
         return tuple(name for name in self.observables if name in JET_OBSERVABLES)
 
     @property
     def of_event(self) -> tuple[str, ...]:
         """The observables of the event beside m_jj, in their order."""
+        if self.table is not None:
+            return tuple(self.table.event)
         return tuple(name for name in self.observables if name in EVENT_OBSERVABLES)

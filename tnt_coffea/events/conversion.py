@@ -143,8 +143,9 @@ def convert(
 
 def _chunks(path: Path, size: int) -> Iterator[Columns]:
     source = source_of(path)
-    if source is SOURCES["skim"]:
-        msg = f"{path}: a part of a skim, which holds no particles; convert what it was made of"
+    if source in (SOURCES["skim"], SOURCES["table"]):
+        what = "a part of a skim" if source is SOURCES["skim"] else "a table of features"
+        msg = f"{path}: {what}, which holds no particles; convert what it was made of"
         raise InputError(msg)
     n = source.entries(path)
     for start in range(0, n, size):

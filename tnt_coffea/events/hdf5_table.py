@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import h5py
@@ -21,7 +22,10 @@ from tnt_coffea.errors import InputError
 __all__ = [
     "BLOCK_BYTES",
     "ROBUST_FILTERS",
+    "check_complete",
     "check_table",
+    "holds_width",
+    "opened",
     "opened_table",
     "row_bytes",
     "rows_unpacked_together",
@@ -34,6 +38,39 @@ BLOCK_BYTES = 256 << 20
 ROBUST_FILTERS = frozenset({1, 2, 3, 32001, 32004, 32015, 32026})
 """gzip, shuffle, Fletcher32, Blosc, LZ4, zstd, Blosc2: they refuse damaged data. Of the others,
 bitshuffle crashes the process on about one damaged file in twenty, the rest are not known."""
+
+
+@contextmanager
+def opened(path: Path, expected: str) -> Iterator[h5py.File]:
+    """Give an HDF5 file; what is damaged in it is one clear error.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        What is expected in it, for messages.
+
+    Raises
+    ------
+    InputError
+        The file is no readable HDF5, or what the block reads of it is damaged.
+    """
+    import hdf5plugin  # noqa: F401  registers the filters that HDF5 itself does not have
+
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    # What h5py makes of HDF5's errors depends on the call that met the damage.
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = (
+            f"{path}: not readable as HDF5: {reason}. Expected {expected}; the file "
+            "is damaged or was cut short, compare its size with the source's and fetch it again"
+        )
+        raise InputError(msg) from error
 
 
 @contextmanager
@@ -55,21 +92,20 @@ def opened_table(path: Path, widths: Collection[int], expected: str) -> Iterator
         The file is no readable HDF5, has no such table of floats or several, or no row; or
         what the block reads of it is damaged.
     """
-    import hdf5plugin  # noqa: F401  registers the filters that HDF5 itself does not have
+    with opened(path, expected) as file:
+        yield _found(file, path, widths, expected)
 
-    try:
-        with h5py.File(path, "r") as file:
-            yield _found(file, path, widths, expected)
-    except InputError:
-        raise
-    # What h5py makes of HDF5's errors depends on the call that met the damage.
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = (
-            f"{path}: not readable as HDF5: {reason}. Expected {expected}; the file "
-            "is damaged or was cut short, compare its size with the source's and fetch it again"
-        )
-        raise InputError(msg) from error
+
+def holds_width(path: Path, widths: Collection[int]) -> bool:
+    """Tell whether a file has a table of one of the widths, as far as it can be read."""
+    with suppress(InputError), opened(path, "a table") as file:
+
+        def visit(name: str, item: h5py.Dataset | h5py.Group) -> bool | None:
+            wide = isinstance(item, h5py.Dataset) and item.ndim == 2 and item.shape[1] in widths
+            return True if wide else None
+
+        return file.visititems(visit) is True
+    return False
 
 
 def _found(file: h5py.File, path: Path, widths: Collection[int], expected: str) -> h5py.Dataset:
@@ -113,7 +149,7 @@ def check_table(path: Path, widths: Collection[int], expected: str) -> int:
     """
     with opened_table(path, widths, expected) as table:
         filters = _check_filters(table, path)
-        _check_complete(table, path)
+        check_complete(table, path)
         n, name = int(table.shape[0]), str(table.name)
     if not filters <= ROBUST_FILTERS:
         _check_unpacks(path, stamp(path), name, n)
@@ -149,17 +185,30 @@ def _check_filters(table: h5py.Dataset, path: Path) -> set[int]:
     return codes
 
 
-def _check_complete(table: h5py.Dataset, path: Path) -> None:
-    # HDF5 reads zeros where nothing was written: events that were never there.
-    if table.is_virtual:
+def check_complete(data: h5py.Dataset, path: Path) -> None:
+    """Refuse a data set of which a part was never written: HDF5 reads zeros there.
+
+    Raises
+    ------
+    InputError
+        Bytes or chunks are missing, or a file that a virtual data set consists of.
+    """
+    if data.is_virtual:
+        for source in data.virtual_sources():
+            # Relative to the file, as HDF5 looks for it; "." is the file itself.
+            if source.file_name != "." and not Path(path.parent, source.file_name).exists():
+                msg = (
+                    f"{path}: '{data.name}' consists of other files, and {source.file_name} is gone"
+                )
+                raise InputError(msg)
         return
-    n, columns = table.shape
-    if table.chunks is None or not table.id.get_create_plist().get_nfilters():
-        written, expected = table.id.get_storage_size(), n * row_bytes(table)
+    n = len(data)
+    if data.chunks is None or not data.id.get_create_plist().get_nfilters():
+        written, expected = data.id.get_storage_size(), n * row_bytes(data)
         what = "bytes"
     else:
-        rows, width = table.chunks
-        written, expected = table.id.get_num_chunks(), -(-n // rows) * -(-columns // width)
+        sides = zip(data.shape, data.chunks, strict=True)
+        written, expected = data.id.get_num_chunks(), prod(-(-size // step) for size, step in sides)
         what = "chunks"
     if written < expected:
         msg = (
@@ -209,4 +258,4 @@ def rows_unpacked_together(table: h5py.Dataset) -> int:
 
 def row_bytes(table: h5py.Dataset) -> int:
     """Return the size of an unpacked row in bytes."""
-    return int(table.shape[1]) * int(table.dtype.itemsize)
+    return int(prod(table.shape[1:])) * int(table.dtype.itemsize)

@@ -27,34 +27,35 @@ UInt64Array = npt.NDArray[np.uint64]
 
 
 def event_ids(
-    constituents: npt.ArrayLike,
+    content: npt.ArrayLike,
     counts: npt.ArrayLike,
     numbers: npt.ArrayLike | None = None,
 ) -> UInt64Array:
-    """Return the id of every event: the first 8 bytes of BLAKE2b over its constituents.
+    """Return the id of every event: the first 8 bytes of BLAKE2b over its content.
 
     Parameters
     ----------
-    constituents
+    content
         (particle, 3) pT [GeV], eta, phi of all events one after the other, in
-        source order, padding and labels left out. Hashed as little-endian float32,
-        so float32 and float64 copies of a file agree.
+        source order, padding and labels left out; of a table of features (event, column)
+        in the order of the columns' names, labels and weights left out. Hashed as
+        little-endian float32, so float32 and float64 copies of a file agree.
     counts
-        (event,) particles in every event.
+        (event,) rows of the content in every event.
     numbers
         (event, 3) run, luminosity block and event number, where the source has all of
         them; hashed before the content as little-endian uint64.
     """
-    rows = np.ascontiguousarray(constituents, dtype="<f4")
-    ends = np.cumsum(np.asarray(counts, dtype=np.int64)) * 12
-    content = rows.data.cast("B") if rows.size else memoryview(b"")
+    rows = np.ascontiguousarray(content, dtype="<f4")
+    ends = np.cumsum(np.asarray(counts, dtype=np.int64)) * rows.shape[1] * 4
+    raw = rows.data.cast("B") if rows.size else memoryview(b"")
     prefix = b"" if numbers is None else np.ascontiguousarray(numbers, dtype="<u8").tobytes()
     width = len(prefix) // max(len(ends), 1)
     out = np.empty(len(ends), dtype=np.uint64)
     start = 0
     for i, end in enumerate(ends):
         state = hashlib.blake2b(prefix[i * width : (i + 1) * width], digest_size=8)
-        state.update(content[start:end])
+        state.update(raw[start:end])
         out[i] = int.from_bytes(state.digest(), "little")
         start = end
     return out

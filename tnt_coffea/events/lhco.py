@@ -23,8 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events import table
 from tnt_coffea.events.hdf5_table import (
     check_table,
+    holds_width,
     opened_table,
     row_bytes,
     rows_unpacked_together,
@@ -39,7 +41,7 @@ COLUMNS = 3 * MAX_PARTICLES
 WIDTHS = (COLUMNS, COLUMNS + 1)
 EXPECTED = (
     f"one LHC Olympics table of {COLUMNS} columns (700 x pT, eta, phi) or {COLUMNS + 1} "
-    "(with truth bit)"
+    "(with truth bit), or a table of features that skim.table maps"
 )
 FIELDS = frozenset({"constituent_pt", "constituent_eta", "constituent_phi", "label"})
 
@@ -76,9 +78,11 @@ class _Rows:
 
 
 def is_mine(path: Path) -> bool:
-    """Tell whether the file starts like HDF5."""
+    """Tell whether the file starts like HDF5, and holds no table of features alone."""
     with path.open("rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+        if file.read(8) != b"\x89HDF\r\n\x1a\n":
+            return False
+    return holds_width(path, WIDTHS) or not table.is_mine(path)
 
 
 def entries(path: Path) -> int:
@@ -132,22 +136,22 @@ def particles(events: Any) -> Particles:
 
 
 def _read(path: Path, start: int, stop: int) -> Iterator[_Rows]:
-    with opened_table(path, WIDTHS, EXPECTED) as table:
-        if stop > len(table):
+    with opened_table(path, WIDTHS, EXPECTED) as data:
+        if stop > len(data):
             msg = (
-                f"{path}: rows {start} to {stop} were asked for and {len(table)} are there; "
+                f"{path}: rows {start} to {stop} were asked for and {len(data)} are there; "
                 "was the file changed during the pass?"
             )
             raise InputError(msg)
-        tall = rows_unpacked_together(table)
+        tall = rows_unpacked_together(data)
         if tall > stop - start:
             yield from _from_blocks(path, start, stop, tall)
             return
-        step = tall * max(1, SLAB_BYTES // (tall * row_bytes(table)))
+        step = tall * max(1, SLAB_BYTES // (tall * row_bytes(data)))
         first = min(step - start % step, stop - start)  # then on the chunks' own edges
         cuts = [start, *range(start + first, stop, step), stop]
         for a, b in pairwise(cuts):
-            yield _without_padding(table[a:b])
+            yield _without_padding(data[a:b])
 
 
 def _from_blocks(path: Path, start: int, stop: int, tall: int) -> Iterator[_Rows]:
@@ -161,8 +165,8 @@ def _from_blocks(path: Path, start: int, stop: int, tall: int) -> Iterator[_Rows
 @lru_cache(maxsize=1)
 def _block(path: Path, when: tuple[int, ...], number: int, tall: int) -> _Rows:
     # When it was written is part of the key: a file written anew is read anew.
-    with opened_table(path, WIDTHS, EXPECTED) as table:
-        return _without_padding(table[number * tall : (number + 1) * tall])
+    with opened_table(path, WIDTHS, EXPECTED) as data:
+        return _without_padding(data[number * tall : (number + 1) * tall])
 
 
 def _without_padding(rows: npt.NDArray[Any]) -> _Rows:

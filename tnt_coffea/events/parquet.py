@@ -30,6 +30,7 @@ __all__ = [
     "is_mine",
     "jets",
     "load",
+    "opened",
     "particles",
 ]
 
@@ -39,7 +40,7 @@ def is_mine(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
             return False
-    with _reading(path) as file:
+    with opened(path) as file:
         names = set(file.schema_arrow.names)
     return names >= FIELDS or names >= JET_FIELDS
 
@@ -52,7 +53,7 @@ def entries(path: Path) -> int:
     InputError
         The file cannot be read, or has no row.
     """
-    with _reading(path) as file:
+    with opened(path) as file:
         n = int(file.metadata.num_rows)
     if n <= 0:
         msg = f"{path}: the table has no events"
@@ -68,7 +69,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     InputError
         The file cannot be read, or has fewer rows than its footer says.
     """
-    with _reading(path) as file:
+    with opened(path) as file:
         names = [name for name in COLUMNS if name in file.schema_arrow.names]
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
         ends = np.cumsum(sizes)
@@ -93,7 +94,14 @@ def _array(column: Any) -> ak.Array:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """Give a `pyarrow.parquet.ParquetFile`.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or what the block reads of it is.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

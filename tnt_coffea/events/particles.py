@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -13,7 +14,15 @@ import vector
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import event_ids
 
-__all__ = ["NUMBERS", "Particles", "from_columns", "identified"]
+__all__ = [
+    "NUMBERS",
+    "Particles",
+    "checked_labels",
+    "checked_numbers",
+    "checked_weights",
+    "from_columns",
+    "identified",
+]
 
 NUMBERS = ("run", "luminosityBlock", "event")
 """What an experiment numbers its events by, under the names of NanoAOD."""
@@ -118,18 +127,18 @@ def from_columns(
     return Particles(
         p4=ak.unflatten(p4, counts),
         event_id=np.array(ids, dtype=np.uint64),
-        weight=np.ones(n) if weight is None else _weights(weight, where),
-        label=np.full(n, -1, np.int8) if label is None else _labels(label, where),
+        weight=np.ones(n) if weight is None else checked_weights(weight, where),
+        label=np.full(n, -1, np.int8) if label is None else checked_labels(label, where),
         numbers=known,
     )
 
 
 def identified(
-    content: npt.NDArray[np.float32],
+    content: npt.NDArray[np.floating[Any]],
     counts: npt.NDArray[np.int64],
     numbers: Mapping[str, npt.NDArray[np.uint64]],
 ) -> npt.NDArray[np.uint64]:
-    """Return the ids of events of (particle, 3) content, over their numbers too if complete."""
+    """Return the ids of events of (row, number) content, over their numbers too if complete."""
     if set(numbers) >= set(NUMBERS):
         return event_ids(content, counts, np.stack([numbers[name] for name in NUMBERS], axis=1))
     return event_ids(content, counts)
@@ -182,8 +191,9 @@ def _check(
             raise InputError(msg)
 
 
-def _weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
-    values = np.array(weight, dtype=np.float64)
+def checked_weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
+    """Return (event,) weights; raises `InputError` where one is no finite number."""
+    values = _plain(weight, "the weights", where).astype(np.float64)
     wrong = ~np.isfinite(values)
     if wrong.any():
         msg = (
@@ -194,8 +204,9 @@ def _weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
     return values
 
 
-def _labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
-    values = np.asarray(label)
+def checked_labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
+    """Return (event,) labels; raises `InputError` where one is not 1, 0 or -1."""
+    values = _plain(label, "the truth column", where)
     wrong = ~np.isin(values, (-1, 0, 1))
     if wrong.any():
         msg = (
@@ -204,3 +215,43 @@ def _labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
         )
         raise InputError(msg)
     return values.astype(np.int8)
+
+
+def checked_numbers(
+    numbers: Mapping[str, npt.ArrayLike], where: str
+) -> dict[str, npt.NDArray[np.uint64]]:
+    """Return (event,) run, luminosity block and event numbers by name.
+
+    Raises
+    ------
+    InputError
+        One is no whole number from 0 on, or so large that a column of floats has rounded it.
+    """
+    known = {}
+    for name, given in numbers.items():
+        values = _plain(given, name, where)
+        if values.dtype.kind == "f":
+            wrong = ~(np.isfinite(values) & (values == np.floor(values)) & (abs(values) < 2**53))
+        else:
+            wrong = np.zeros(len(values), dtype=bool)
+        wrong |= values < 0
+        if wrong.any():
+            msg = (
+                f"{where}: {name} is {values[wrong][0]!r} in event "
+                f"{int(np.flatnonzero(wrong)[0])}; {int(wrong.sum())} such events. Expected "
+                "whole numbers from 0 on (above 2^53 only as integers)"
+            )
+            raise InputError(msg)
+        known[name] = values.astype(np.uint64)
+    return known
+
+
+def _plain(values: npt.ArrayLike, what: str, where: str) -> npt.NDArray[Any]:
+    found = np.asarray(values)
+    if found.ndim != 1 or found.dtype.kind not in "fiub":
+        msg = (
+            f"{where}: expected one number an event for {what}, found {found.dtype} of shape "
+            f"{found.shape}"
+        )
+        raise InputError(msg)
+    return found

@@ -8,20 +8,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from tnt_coffea.config import ImageSettings, SkimSettings
-from tnt_coffea.errors import InputError
-from tnt_coffea.events.particles import NUMBERS
-from tnt_coffea.jets.constituents import LeadingConstituents
+from tnt_coffea.config import ImageSettings, SkimSettings, TableOrder, TableSettings
+from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.particles import (
+    NUMBERS,
+    checked_labels,
+    checked_numbers,
+    checked_weights,
+    identified,
+)
 from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.jets.frames import LeadingConstituents, flat_lists
 from tnt_coffea.jets.images import SparseImages
 
-__all__ = ["EVENT_COLUMNS", "Sample", "flat_columns", "list_columns", "sample_of"]
+__all__ = [
+    "EVENT_COLUMNS",
+    "Sample",
+    "feature_ids",
+    "flat_columns",
+    "is_finite",
+    "list_columns",
+    "sample_of",
+]
 
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
@@ -45,7 +61,7 @@ def list_columns(settings: SkimSettings) -> tuple[str, ...]:
     return tuple(f"{jet}_{part}" for jet in JETS for part in parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """Dijets in memory.
 
@@ -68,6 +84,14 @@ class Sample:
     numbers
         (event,) uint64 by name, those of run, luminosityBlock and event that the sources have
         and that were asked for.
+
+    >>> sample = Sample.from_columns(
+    ...     m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}
+    ... )
+    >>> sample
+    <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
+    >>> sample.select(sample.m_jj > 3000).columns["heavy_mass"]
+    array([500.], dtype=float32)
     """
 
     event_id: npt.NDArray[np.uint64]
@@ -78,8 +102,133 @@ class Sample:
     settings: SkimSettings
     numbers: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
 
+    @classmethod
+    def from_columns(
+        cls,
+        m_jj: Any,
+        *,
+        heavy: Mapping[str, Any],
+        light: Mapping[str, Any],
+        event: Mapping[str, Any] | None = None,
+        weight: Any = None,
+        label: Any = None,
+        numbers: Mapping[str, Any] | None = None,
+        event_id: Any = None,
+        where: str = "columns",
+    ) -> Sample:
+        """Return dijets of features that are in memory, without images and constituents.
+
+        Parameters
+        ----------
+        m_jj
+            (event,) dijet mass [GeV], above 0. This and all others may be a NumPy or awkward
+            array, a list, or a column of a DataFrame.
+        heavy, light
+            (event,) features of either jet by name, the same names for both; stored as
+            `heavy_NAME` and `light_NAME`, float32.
+        event
+            (event,) further features of the event by name.
+        weight
+            (event,); 1 where None.
+        label
+            (event,) truth, 1 signal, 0 background, -1 unknown; for evaluation alone.
+        numbers
+            (event,) `run`, `luminosityBlock`, `event`, those there are.
+        event_id
+            (event,) uint64 where known; by default made of the features, and of the numbers
+            where there are all three (`events.identity`).
+        where
+            What the columns are called in messages.
+
+        Raises
+        ------
+        InputError
+            A column has another length or kind, a value is not finite, m_jj is not above 0,
+            or a label is none.
+        ConfigError
+            A name is taken or no name, or a feature is given for one jet only.
+
+        >>> rng = np.random.default_rng(1)
+        >>> jets = {"mass": rng.uniform(50, 500, 3), "tau21": rng.uniform(0.1, 0.9, 3)}
+        >>> Sample.from_columns(rng.uniform(3000, 4000, 3), heavy=jets, light=jets, label=[0, 0, 1])
+        <Sample: 3 dijets, 1 signal, 2 background; event: m_jj; either jet: mass, tau21>
+        """
+        settings = _settings_of_columns(heavy, light, event or {})
+        given = {
+            "m_jj": m_jj,
+            **{f"heavy_{name}": heavy[name] for name in heavy},
+            **{f"light_{name}": light[name] for name in heavy},
+            **(event or {}),
+        }
+        wide = {name: _feature(values, name, where) for name, values in given.items()}
+        n = len(wide["m_jj"])
+        if not (wide["m_jj"] > 0).all():
+            low = int(np.flatnonzero(wide["m_jj"] <= 0)[0])
+            msg = (
+                f"{where}: m_jj of event {low} is {wide['m_jj'][low]:g}; expected a dijet mass "
+                f"above 0, in GeV; {int((wide['m_jj'] <= 0).sum())} of {n} such events"
+            )
+            raise InputError(msg)
+        known = checked_numbers(numbers or {}, where)
+        weights = np.ones(n) if weight is None else checked_weights(weight, where)
+        labels = np.full(n, -1, np.int8) if label is None else checked_labels(label, where)
+        ids = None if event_id is None else np.asarray(event_id).astype(np.uint64)
+        others = {"weight": weights, "label": labels, "event_id": ids, **known}
+        for name, values in {**wide, **others}.items():
+            if values is not None and values.shape != (n,):
+                msg = f"{where}: {name} has shape {values.shape}, m_jj has {n} events"
+                raise InputError(msg)
+        narrow = {name: values.astype(np.float32) for name, values in wide.items()}
+        return cls(
+            event_id=feature_ids(wide, known) if ids is None else ids,
+            weight=weights,
+            label=labels,
+            columns={**narrow, "m_jj": wide["m_jj"]},
+            lists={},
+            settings=settings,
+            numbers=known,
+        )
+
     def __len__(self) -> int:
         return len(self.event_id)
+
+    def __repr__(self) -> str:
+        held = "; ".join(f"{what}: {text}" for what, text in self._columns_in_words().items())
+        return f"<Sample: {self._counted()}; {held}>"
+
+    def _repr_html_(self) -> str:
+        facts = {"dijets": self._counted(), **self._columns_in_words()}
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{what}</th><td style='text-align:left'>"
+            f"{escape(text)}</td></tr>"
+            for what, text in facts.items()
+        )
+        return f"<table>{rows}</table>"
+
+    def _columns_in_words(self) -> dict[str, str]:
+        settings = self.settings
+        held = {
+            "event": ", ".join(("m_jj", *settings.of_event)),
+            "either jet": ", ".join(settings.of_jet),
+            "also": ", ".join(
+                name
+                for name, there in (
+                    ("images", settings.images),
+                    ("constituents", settings.constituents),
+                )
+                if there is not None
+            ),
+        }
+        return {what: text for what, text in held.items() if text}
+
+    def _counted(self) -> str:
+        kinds = {"signal": 1, "background": 0, "unlabelled": -1}
+        counts = {name: int((self.label == value).sum()) for name, value in kinds.items()}
+        labels = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+        same = len(self) == 0 or np.ptp(self.weight) == 0
+        weights = "" if same and (len(self) == 0 or self.weight[0] == 1) else ", weighted"
+        known = labels if counts["unlabelled"] < len(self) else "labels unknown"
+        return f"{len(self)} dijets, {known}{weights}"
 
     @property
     def m_jj(self) -> npt.NDArray[np.float64]:
@@ -146,7 +295,7 @@ class Sample:
         return self.sparse_images(jet, rows).dense()
 
     def sparse_images(self, jet: str, rows: npt.NDArray[Any] | slice | None = None) -> SparseImages:
-        """Return the filled pixels of one jet's images, as `images` and as augmentation wants them.
+        """Return the filled pixels of one jet's images; no pixel is copied, or read from disk.
 
         Raises
         ------
@@ -154,19 +303,15 @@ class Sample:
             The skim was made without images.
         """
         shape = self.image_settings.shape
-        which = slice(None) if rows is None else rows
-        index = self.lists[f"{jet}_image_index"][which]
-        return SparseImages(
-            counts=ak.to_numpy(ak.num(index)),
-            index=ak.to_numpy(ak.flatten(index)),
-            value=ak.to_numpy(ak.flatten(self.lists[f"{jet}_image_value"][which])),
-            shape=shape,
-        )
+        lists = (self.lists[f"{jet}_image_{part}"] for part in ("index", "value"))
+        starts, stops, index, value = flat_lists(*lists)
+        images = SparseImages(starts, stops, index, value, shape)
+        return images if rows is None else images.select(rows)
 
     def constituents(
         self, jet: str, rows: npt.NDArray[Any] | slice | None = None
     ) -> LeadingConstituents:
-        """Return the leading constituents of one jet, `heavy` or `light`.
+        """Return the leading constituents of one jet, `heavy` or `light`; none is copied or read.
 
         Raises
         ------
@@ -174,10 +319,9 @@ class Sample:
             The skim was made without constituents.
         """
         self.constituents_kept  # noqa: B018  says what is missing
-        which = slice(None) if rows is None else rows
-        pt, eta, phi = (self.lists[f"{jet}_{part}"][which] for part in _CONSTITUENTS)
-        flat = (ak.to_numpy(ak.flatten(values)) for values in (pt, eta, phi))
-        return LeadingConstituents(ak.to_numpy(ak.num(pt)), *flat)
+        lists = (self.lists[f"{jet}_{part}"] for part in _CONSTITUENTS)
+        leading = LeadingConstituents(*flat_lists(*lists))
+        return leading if rows is None else leading.select(rows)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of all that training may use, in the order of the ids.
@@ -200,6 +344,63 @@ class Sample:
                 part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
                 state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
+
+
+def feature_ids(
+    features: Mapping[str, npt.NDArray[np.float64]], numbers: Mapping[str, npt.NDArray[np.uint64]]
+) -> npt.NDArray[np.uint64]:
+    """Return the ids of events that are known by their features; see `identity.event_ids`.
+
+    Parameters
+    ----------
+    features
+        (event,) by name; hashed in the order of the names, as float32.
+    numbers
+        (event,) run, luminosity block and event, those there are.
+    """
+    content = np.stack([features[name] for name in sorted(features)], axis=1)
+    return identified(content + 0.0, np.ones(len(content), np.int64), numbers)  # -0 is 0
+
+
+def _settings_of_columns(
+    heavy: Mapping[str, Any], light: Mapping[str, Any], event: Mapping[str, Any]
+) -> SkimSettings:
+    try:
+        table = TableSettings(
+            m_jj="m_jj",
+            heavy={name: f"heavy_{name}" for name in heavy},
+            light={name: f"light_{name}" for name in light},
+            event={name: name for name in event},
+            order=TableOrder.GIVEN,
+        )
+    except ValidationError as error:
+        msg = "; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())
+        raise ConfigError(msg) from error
+    return SkimSettings(table=table)
+
+
+def is_finite(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Tell which values are finite numbers as float32, which features are kept in."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float32))
+
+
+def _feature(values: Any, name: str, where: str) -> npt.NDArray[np.float64]:
+    try:
+        wide = np.asarray(values).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        msg = f"{where}: {name} cannot be read as one number an event: {reason}"
+        raise InputError(msg) from error
+    bad = ~is_finite(wide)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        msg = (
+            f"{where}: {name} of event {first} is {wide.flat[first]}; {int(bad.sum())} of "
+            f"{wide.size} values are not finite. Leave those events out, or give them a value"
+        )
+        raise InputError(msg)
+    return wide
 
 
 def sample_of(events: Mapping[str, Any], settings: SkimSettings) -> Sample:

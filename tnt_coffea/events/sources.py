@@ -1,7 +1,8 @@
 """Which source a file belongs to, by its content, and which adapter its events need.
 
 A source is a module with `is_mine`, `entries`, `load` and `FIELDS`; one that holds
-particles has `particles` as well, one that holds jets has `jets`. Where coffea's schemas
+particles has `particles` as well, one that holds jets has `jets`, one that holds features of
+dijets has `features`. Where coffea's schemas
 give its fields other names, those are in `SCHEMA_FIELDS`. A new source is one such module
 and a line here.
 """
@@ -12,13 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tnt_coffea.config import JetsFrom, SourceSettings
+from tnt_coffea.config import JetsFrom, SkimSettings, SourceSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import delphes, lhco, parquet, pfnano, physlite, skim, trees
+from tnt_coffea.events import delphes, lhco, parquet, pfnano, physlite, skim, table, trees
 from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.stored_jets import StoredJets
 
-__all__ = ["SOURCES", "adapter_of", "jets_of", "particles_of", "source_of"]
+__all__ = ["SOURCES", "adapter_of", "features_of", "jets_of", "particles_of", "source_of"]
 
 SOURCES: dict[str, ModuleType] = {
     "lhco": lhco,
@@ -27,6 +29,7 @@ SOURCES: dict[str, ModuleType] = {
     "delphes": delphes,
     "physlite": physlite,
     "parquet": parquet,
+    "table": table,
 }
 
 
@@ -46,7 +49,10 @@ def source_of(path: str | Path) -> ModuleType:
     except OSError as error:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
-    msg = f"{path}: the content is of no known source; tnt_coffea reads {', '.join(SOURCES)}"
+    msg = (
+        f"{path}: the content is of no known source; tnt_coffea reads {', '.join(SOURCES)}. "
+        "Of a table of features skim.table says which column is which"
+    )
     raise InputError(msg)
 
 
@@ -64,8 +70,34 @@ def adapter_of(events: Any) -> ModuleType:
             continue
         if any(fields >= known for known in (source.FIELDS, *getattr(source, "SCHEMA_FIELDS", ()))):
             return source
-    msg = f"no source has the fields {sorted(fields)[:12]}; tnt_coffea reads {', '.join(SOURCES)}"
+    msg = (
+        f"no source has the fields {sorted(fields)[:12]}; tnt_coffea reads {', '.join(SOURCES)}. "
+        "Of a table of features skim.table says which column is which"
+    )
     raise InputError(msg)
+
+
+def features_of(events: Any, settings: SkimSettings) -> Sample | None:
+    """Return the dijets of a table of features, None where the events are anything else.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of any source.
+    settings
+        Of the skim; with `table` the events are a table whatever their fields are called.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `table.features`.
+    """
+    if settings.table is None:
+        fields = set(events.fields)
+        others = (source for source in SOURCES.values() if source not in (skim, table))
+        if table.recognised(fields) is None or any(fields >= source.FIELDS for source in others):
+            return None
+    return table.features(events, settings)
 
 
 def particles_of(events: Any, settings: SourceSettings | None = None) -> Particles:

@@ -14,9 +14,12 @@ import awkward as ak
 
 from tnt_coffea.errors import InputError
 
-__all__ = ["branches", "entries", "nano_events", "read", "tree_holds", "where"]
+__all__ = ["branches", "entries", "flat_branches", "nano_events", "read", "tree_holds", "where"]
 
 _TREES = frozenset({"TTree", "ROOT::RNTuple"})
+_NUMBERS = frozenset(
+    {"bool", "float", "double"} | {f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)}
+)
 
 
 def tree_holds(path: Path, tree: str, *alternatives: Iterable[str]) -> bool:
@@ -40,6 +43,26 @@ def branches(path: Path, tree: str) -> frozenset[str]:
         if tree not in file or file.classname_of(tree) not in _TREES:
             return frozenset()
         return frozenset(file[tree].keys(full_paths=False))
+
+
+def flat_branches(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the names of the branches with one number an entry, by tree or RNTuple.
+
+    Raises
+    ------
+    InputError
+        The file is cut short or damaged.
+    """
+    with _reading(path) as file:
+        trees = {name for name, kind in file.classnames(cycle=False).items() if kind in _TREES}
+        return {
+            tree: tuple(
+                name
+                for name, kind in file[tree].typenames(full_paths=False).items()
+                if kind.removeprefix("std::") in _NUMBERS
+            )
+            for tree in sorted(trees)
+        }
 
 
 def entries(path: Path, tree: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tnt_coffea.generator.black_box import KEY, Key, read_key
 from tnt_coffea.generator.blocks import (
     Block,
     BlockRecord,
@@ -13,7 +14,6 @@ from tnt_coffea.generator.blocks import (
     write_block,
 )
 from tnt_coffea.generator.datasets import DATASETS, Dataset, dataset_named, scaled
-from tnt_coffea.generator.key import KEY, Key, read_key
 from tnt_coffea.generator.olympics import join
 
 __all__ = [

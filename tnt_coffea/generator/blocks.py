@@ -15,10 +15,12 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import GenerateSettings, digest
 from tnt_coffea.errors import GeneratorError, StageError
-from tnt_coffea.generator.blind import resolved
+from tnt_coffea.generator.black_box import resolved
 from tnt_coffea.generator.detector import MAX_CANDIDATES, Candidates
 from tnt_coffea.generator.processes import PROCESSES, early_jet_pt, parton_jet_pt, process_named
 from tnt_coffea.generator.pythia import MAX_SEED, Request, accepted_events
+from tnt_coffea.storage import written
+from tnt_coffea.typing import Float32Array
 
 __all__ = [
     "Block",
@@ -38,11 +40,16 @@ class BlockTask:
 
     Attributes
     ----------
-    settings : of the whole sample
-    process : name of the process
-    number : of the block within its process, from 0
-    events : accepted events to make
-    seed : of PYTHIA and of the detector
+    settings
+        of the whole sample
+    process
+        name of the process
+    number
+        of the block within its process, from 0
+    events
+        accepted events to make
+    seed
+        of PYTHIA and of the detector
     """
 
     settings: GenerateSettings
@@ -71,12 +78,18 @@ class BlockRecord:
 
     Attributes
     ----------
-    process, number, seed, physics : of its task
-    events : accepted events that it holds
-    n_tried, n_vetoed, n_failed_trigger, n_passed : see `pythia.Accepted`
-    n_near_veto, n_next_to_veto : see `pythia.Accepted`
-    cross_section_pb, cross_section_error_pb : of events that pass the trigger
-    pythia : version
+    process, number, seed, physics
+        of its task
+    events
+        accepted events that it holds
+    n_tried, n_vetoed, n_failed_trigger, n_passed
+        see `pythia.Accepted`
+    n_near_veto, n_next_to_veto
+        see `pythia.Accepted`
+    cross_section_pb, cross_section_error_pb
+        of events that pass the trigger
+    pythia
+        version
     """
 
     process: str
@@ -103,7 +116,7 @@ class Block:
     candidates: Candidates
 
     @property
-    def events(self) -> npt.NDArray[np.float32]:
+    def events(self) -> Float32Array:
         """(event, 700, 3) pT [GeV], eta, phi; zeros behind the last candidate."""
         padded = np.zeros((self.record.events, MAX_CANDIDATES, 3), dtype=np.float32)
         padded[np.arange(MAX_CANDIDATES) < self.candidates.counts[:, None]] = (
@@ -206,17 +219,14 @@ def write_block(path: str | Path, block: Block) -> None:
 
     The same block gives the same bytes.
     """
-    path = Path(path)
     record = json.dumps(dataclasses.asdict(block.record), sort_keys=True).encode()
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
+    with written(Path(path)) as partial, partial.open("wb") as file:
         np.savez(
             file,
             record=np.frombuffer(record, np.uint8),
             counts=block.candidates.counts.astype("<i2"),
             momenta=block.candidates.momenta.astype("<f4"),
         )
-    unfinished.replace(path)
 
 
 def read_block(path: str | Path) -> Block:

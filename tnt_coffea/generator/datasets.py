@@ -63,9 +63,12 @@ class Dataset:
 
     Attributes
     ----------
-    settings : of the whole data set, at the original's size
-    about : one line
-    source : where the numbers are from, and what is of our choice
+    settings
+        of the whole data set, at the original's size
+    about
+        one line
+    source
+        where the numbers are from, and what is of our choice
     """
 
     settings: GenerateSettings

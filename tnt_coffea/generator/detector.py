@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import DetectorSettings
 from tnt_coffea.generator import tracker
-from tnt_coffea.generator.calorimeter import ECAL, HCAL
-from tnt_coffea.generator.particle_flow import Deposits, energy_flow
+from tnt_coffea.generator.calorimeter import ECAL, HCAL, Deposits, energy_flow
+from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["ETA_MAX", "MAX_CANDIDATES", "Candidates", "StableParticles", "hardest", "reconstruct"]
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Integers: TypeAlias = npt.NDArray[np.int64]
 
 ETA_MAX = 5.0
 # LHC Olympics data, arXiv:2101.08320, section 2.1: rows hold 700 particles.
@@ -40,25 +37,29 @@ class StableParticles:
 
     Attributes
     ----------
-    event : (particle,) number of the event in the batch
-    pdg_id : (particle,) PDG codes
-    charge : (particle,) in units of the positron's
-    pt, eta, phi, energy : (particle,) momenta at the origin, GeV
+    event
+        (particle,) number of the event in the batch
+    pdg_id
+        (particle,) PDG codes
+    charge
+        (particle,) in units of the positron's
+    pt, eta, phi, energy
+        (particle,) momenta at the origin, GeV
     """
 
-    event: Integers
-    pdg_id: Integers
-    charge: Floats
-    pt: Floats
-    eta: Floats
-    phi: Floats
-    energy: Floats
+    event: IntArray
+    pdg_id: IntArray
+    charge: Float64Array
+    pt: Float64Array
+    eta: Float64Array
+    phi: Float64Array
+    energy: Float64Array
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> StableParticles:
+    def where(self, chosen: BoolArray) -> StableParticles:
         """Return the chosen particles."""
         return self.at(np.flatnonzero(chosen))
 
-    def at(self, index: Integers) -> StableParticles:
+    def at(self, index: IntArray) -> StableParticles:
         """Return the particles at some places."""
         return StableParticles(*(getattr(self, field.name).take(index) for field in fields(self)))
 
@@ -69,19 +70,21 @@ class Candidates:
 
     Attributes
     ----------
-    counts : (event,) candidates of each event
-    momenta : (candidate, 3) float32, pT [GeV], eta, phi
+    counts
+        (event,) candidates of each event
+    momenta
+        (candidate, 3) float32, pT [GeV], eta, phi
     """
 
-    counts: Integers
-    momenta: npt.NDArray[np.float32]
+    counts: IntArray
+    momenta: Float32Array
 
     @property
-    def event(self) -> Integers:
+    def event(self) -> IntArray:
         """The event's number, for each candidate."""
         return np.repeat(np.arange(self.counts.size), self.counts)
 
-    def where(self, events: npt.NDArray[np.bool_]) -> Candidates:
+    def where(self, events: BoolArray) -> Candidates:
         """Return the candidates of the chosen events."""
         chosen = np.flatnonzero(np.repeat(events, self.counts))
         return Candidates(self.counts[events], self.momenta.take(chosen, axis=0))
@@ -190,14 +193,14 @@ def hardest(candidates: Candidates, most: int) -> Candidates:
     return Candidates(np.minimum(candidates.counts, most), candidates.momenta[rank < most])
 
 
-def _ecal_share(code: Integers) -> Floats:
+def _ecal_share(code: IntArray) -> Float64Array:
     share = np.zeros(code.size)
     share[_one_of(code, _ELECTROMAGNETIC)] = 1.0
     share[_one_of(code, _SHARED)] = _SHARED_ECAL
     return share
 
 
-def _one_of(code: Integers, few: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def _one_of(code: IntArray, few: tuple[int, ...]) -> BoolArray:
     # Of a few codes: a tenth of the time of np.isin.
     found = np.zeros(code.size, np.bool_)
     for one in few:
@@ -205,11 +208,11 @@ def _one_of(code: Integers, few: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _energy(track: StableParticles, pt: Floats) -> Floats:
+def _energy(track: StableParticles, pt: Float64Array) -> Float64Array:
     # The mass of the true particle is kept, as Delphes does.
     grown = np.cosh(track.eta)
     true, measured = (np.square(value * grown) for value in (track.pt, pt))
-    squared: Floats = np.maximum(np.square(track.energy) - true, 0.0) + measured
+    squared: Float64Array = np.maximum(np.square(track.energy) - true, 0.0) + measured
     return np.asarray(np.sqrt(squared))
 
 

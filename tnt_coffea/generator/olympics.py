@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import GenerateSettings
 from tnt_coffea.errors import StageError
-from tnt_coffea.generator.blind import resolved
+from tnt_coffea.generator.black_box import KEY, Key, resolved, write_key
 from tnt_coffea.generator.blocks import Block, BlockRecord, plan, read_block, read_record
 from tnt_coffea.generator.detector import MAX_CANDIDATES
-from tnt_coffea.generator.key import KEY, Key, write_key
 from tnt_coffea.generator.processes import PROCESSES, process_named
+from tnt_coffea.storage import written
+from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = ["join", "veto_loss"]
 
@@ -41,7 +41,7 @@ def join(
     whichever order the blocks come. The file appears when it is complete.
 
     Where the settings say `hidden`, the truth bit is left out (2100 columns), and
-    truth goes to `key.json` beside the file: see `key.Key`.
+    truth goes to `key.json` beside the file: see `black_box.Key`.
 
     Parameters
     ----------
@@ -72,8 +72,11 @@ def join(
     made = resolved(settings, seed)
     processes = _processes(records)
     columns = MOMENTA + (not settings.hidden)
-    unfinished = path.with_name(path.name + ".part")
-    with h5py.File(unfinished, "w") as file:
+    if settings.hidden:
+        is_signal = [process_named(record.process).label == 1 for record in records]
+        rows = np.sort(destination[np.repeat(is_signal, counts)])
+        write_key(path.with_name(KEY), Key(made, seed, processes, n, rows))
+    with written(path) as partial, h5py.File(partial, "w") as file:
         data = file.create_dataset(
             DATASET,
             (n, columns),
@@ -86,11 +89,6 @@ def join(
         for low in range(0, n, _SLAB):
             high = min(low + _SLAB, n)
             data[low:high] = _slab(sources, starts, destination, low, high)[:, :columns]
-    if settings.hidden:
-        is_signal = [process_named(record.process).label == 1 for record in records]
-        rows = np.sort(destination[np.repeat(is_signal, counts)])
-        write_key(path.with_name(KEY), Key(made, seed, processes, n, rows))
-    unfinished.replace(path)
 
 
 def _compression(hdf5plugin: Any) -> dict[str, Any]:
@@ -132,11 +130,11 @@ def _in_order(
 
 def _slab(
     sources: Sequence[Block | str | Path],
-    starts: npt.NDArray[np.int64],
-    destination: npt.NDArray[np.int64],
+    starts: IntArray,
+    destination: IntArray,
     low: int,
     high: int,
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     rows = np.zeros((high - low, MOMENTA + 1), dtype=np.float32)
     for source, start, stop in zip(sources, starts[:-1], starts[1:], strict=True):
         goes = destination[start:stop]

@@ -1,4 +1,4 @@
-"""What PYTHIA is told: one entry for each process, as pure functions of the settings."""
+"""PYTHIA's settings of each process, as pure functions of ours; one entry a process."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ class Process:
 
     Attributes
     ----------
-    name : stable; it enters the seeds
-    label : truth bit, 1 for signal
-    events : how many accepted events the settings ask for
-    lines : PYTHIA settings, in the order in which they are read
+    name
+        stable; it enters the seeds
+    label
+        truth bit, 1 for signal
+    events
+        how many accepted events the settings ask for
+    lines
+        PYTHIA settings, in the order in which they are read
     """
 
     name: str

@@ -1,24 +1,205 @@
-"""Accepted events from PYTHIA 8: parton-level veto, detector, trigger."""
+"""Accepted events from PYTHIA 8: a quick start, the veto on partons, detector and trigger.
+
+A block of signal takes half a second, so a start has to be short: PYTHIA's own files are read once
+in a process, and integrals for particles that no process here makes are left out. None of this
+changes an event by a bit.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import DetectorSettings
-from tnt_coffea.errors import GeneratorError
+from tnt_coffea.errors import GeneratorError, MissingExtraError
 from tnt_coffea.generator.detector import Candidates, StableParticles, reconstruct
-from tnt_coffea.generator.engine import imported, started, version_of
-from tnt_coffea.generator.trigger import triggered
-from tnt_coffea.generator.veto import parton_veto
+from tnt_coffea.generator.trigger import RADIUS, no_banner, triggered
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["MAX_SEED", "Accepted", "Request", "accepted_events"]
+__all__ = [
+    "MAX_SEED",
+    "VETO_STEP",
+    "Accepted",
+    "Request",
+    "accepted_events",
+    "parton_veto",
+    "pythia_module",
+    "started",
+    "version_of",
+]
+
+_PACKAGE, _EXTRA = "pythia8mc", "generate"
+_PROTON = 2212
+_HIGGS = 25
+# The lines that choose the parton densities.
+_DENSITIES = ("Tune:pp", "PDF:")
+
+
+def pythia_module() -> Any:
+    """Return the module `pythia8mc`.
+
+    Raises
+    ------
+    MissingExtraError
+        PYTHIA is not installed.
+    """
+    try:
+        import pythia8mc
+    except ImportError as error:
+        raise MissingExtraError(_PACKAGE, _EXTRA) from error
+    return pythia8mc
+
+
+def version_of(pythia: Any) -> str:
+    """Return the version of a PYTHIA, as '8.317'."""
+    return f"{pythia.parm('Pythia:versionNumber'):.3f}"
+
+
+def started(lines: Sequence[str], seed: int, hook: Any) -> Any:
+    """Return a PYTHIA that is ready to make events.
+
+    Parameters
+    ----------
+    lines
+        Settings, in the order in which they are read.
+    seed
+        1 to 900 000 000.
+    hook
+        From `veto.parton_veto`; the caller keeps it, PYTHIA holds no reference to it.
+
+    Raises
+    ------
+    GeneratorError
+        PYTHIA refuses a setting.
+    """
+    pythia8mc = pythia_module()
+    pythia = _fresh_pythia()
+    _read(pythia, (*lines, "Random:setSeed = on", f"Random:seed = {seed}"))
+    densities = _densities(tuple(line for line in lines if line.startswith(_DENSITIES)))
+    if None not in densities:
+        pythia.setPDFPtr(*densities)
+    # PYTHIA integrates the Higgs boson's width below the WW and ZZ thresholds at each
+    # start, half of a start's time; no process here makes one.
+    pythia.setResonancePtr(pythia8mc.ResonanceGeneric(_HIGGS))
+    pythia.setUserHooksPtr(hook)
+    if not pythia.init():
+        msg = f"PYTHIA could not start with the settings: {'; '.join(lines)}"
+        raise GeneratorError(msg)
+    with no_banner("pythia8mc"):
+        hook.jets.analyze(pythia.event)
+    return pythia
+
+
+@lru_cache(maxsize=1)
+def _prototype() -> Any:
+    return pythia_module().Pythia("", False)
+
+
+def _fresh_pythia() -> Any:
+    # A copy of settings and particles; reading them from PYTHIA's files takes 0.08 s.
+    prototype = _prototype()
+    return pythia_module().Pythia(prototype.settings, prototype.particleData, False)
+
+
+@lru_cache(maxsize=4)
+def _densities(lines: tuple[str, ...]) -> tuple[Any, Any]:
+    # Functions of x and Q2 on a grid, which takes 0.03 s to read; one for each beam.
+    pythia = _fresh_pythia()
+    _read(pythia, ("Print:quiet = on", *lines))
+    return pythia.getPDFPtr(_PROTON), pythia.getPDFPtr(_PROTON)
+
+
+def _read(pythia: Any, lines: Sequence[str]) -> None:
+    for line in lines:
+        if not pythia.readString(line):
+            msg = f"PYTHIA {version_of(pythia)} does not know the setting {line!r}"
+            raise GeneratorError(msg)
+
+
+# The showers are stopped here [GeV] for a first look: what they add below changes a
+# jet's pT by little and takes half of PYTHIA's time (docs/data.md).
+_EARLY_SCALE = 20.0
+
+# Width of the two steps above the parton veto's threshold, relative to it.
+VETO_STEP = 0.05
+
+
+def parton_veto(
+    pythia8mc: Any, parton_jet_pt: float, early_jet_pt: float, most_tried: float
+) -> Any:
+    """Return a hook for PYTHIA.
+
+    Parameters
+    ----------
+    pythia8mc
+        The module.
+    parton_jet_pt
+        pT that a jet of partons needs before hadronisation [GeV].
+    early_jet_pt
+        The same in the middle of the showers [GeV]; 0: no look there.
+    most_tried
+        After so many events nothing is dropped any more: without an end PYTHIA
+        would look for a passing event for ever.
+    """
+
+    class PartonVeto(pythia8mc.UserHooks):  # type: ignore[misc]
+        """Drops events before hadronisation whose partons make no hard jet."""
+
+        def __init__(self) -> None:
+            pythia8mc.UserHooks.__init__(self)
+            # Anti-kt, R, least pT, |eta| up to 5, all visible partons.
+            self.jets = pythia8mc.SlowJet(-1, RADIUS, parton_jet_pt, 5.0, 2)
+            self.early = pythia8mc.SlowJet(-1, RADIUS, early_jet_pt or 1.0, 5.0, 2)
+            self.n_vetoed = 0
+            self.n_let_pass = 0
+            self.passing: list[float] = []
+
+        def canVetoPartonLevel(self) -> bool:
+            return True
+
+        def doVetoPartonLevel(self, event: Any) -> bool:
+            vetoed = self._vetoed(self.jets, event)
+            if not vetoed:
+                self.n_let_pass += 1
+                self.passing.append(self.jets.pT(0) if self.jets.sizeJet() else 0.0)
+            return vetoed
+
+        def canVetoPT(self) -> bool:
+            return early_jet_pt > 0
+
+        def scaleVetoPT(self) -> float:
+            return _EARLY_SCALE
+
+        def doVetoPT(self, _: int, event: Any) -> bool:
+            return self._vetoed(self.early, event)
+
+        def _vetoed(self, jets: Any, event: Any) -> bool:
+            jets.analyze(event)
+            vetoed = jets.sizeJet() == 0 and self.n_tried < most_tried
+            self.n_vetoed += vetoed
+            return bool(vetoed)
+
+        @property
+        def n_tried(self) -> int:
+            return self.n_vetoed + self.n_let_pass
+
+        def near(self, triggered: BoolArray) -> IntArray:
+            """Return how many of a batch's triggered events lie in each step above the cut."""
+            hardest, self.passing = np.array(self.passing), []
+            # Where PYTHIA failed after the veto it is not known which events are left.
+            if hardest.size != triggered.size:
+                return np.zeros(2, dtype=np.int64)
+            edges = parton_jet_pt * (1 + VETO_STEP * np.arange(3))
+            return np.asarray(np.histogram(hardest[triggered], edges)[0], np.int64)
+
+    return PartonVeto()
+
 
 # Random:seed of PYTHIA may not exceed this.
 MAX_SEED = 900_000_000
@@ -41,19 +222,27 @@ _NEAR = 6000
 
 @dataclass(frozen=True)
 class Request:
-    """What a run of PYTHIA has to make.
+    """The events that a run of PYTHIA has to make.
 
     Attributes
     ----------
-    lines : PYTHIA settings, in the order in which they are read
-    seed : 1 to 900 000 000
-    events : accepted events wanted
-    leading_pt : trigger, pT of the leading R = 1 jet of candidates [GeV]
-    parton_jet_pt : pT that a jet of partons needs before hadronisation [GeV]
-    detector : variation of the detector
-    early_jet_pt : the same in the middle of the showers [GeV]; 0: no look there, as for
+    lines
+        PYTHIA settings, in the order in which they are read
+    seed
+        1 to 900 000 000
+    events
+        accepted events wanted
+    leading_pt
+        trigger, pT of the leading R = 1 jet of candidates [GeV]
+    parton_jet_pt
+        pT that a jet of partons needs before hadronisation [GeV]
+    detector
+        variation of the detector
+    early_jet_pt
+        the same in the middle of the showers [GeV]; 0: no look there, as for
         resonances, which decay later
-    mantissa_bits : kept of the 23 of every pT, eta and phi
+    mantissa_bits
+        kept of the 23 of every pT, eta and phi
     """
 
     lines: tuple[str, ...]
@@ -72,16 +261,25 @@ class Accepted:
 
     Attributes
     ----------
-    candidates : of exactly the events wanted
-    n_tried : events at parton level
-    n_vetoed : of these, without a hard enough jet of partons
-    n_failed_trigger : of the rest, without a hard enough jet of candidates
-    n_passed : of the rest, those with one; a few more than are kept
-    n_near_veto, n_next_to_veto : of these, with a parton jet in the first and second
+    candidates
+        of exactly the events wanted
+    n_tried
+        events at parton level
+    n_vetoed
+        of these, without a hard enough jet of partons
+    n_failed_trigger
+        of the rest, without a hard enough jet of candidates
+    n_passed
+        of the rest, those with one; a few more than are kept
+    n_near_veto, n_next_to_veto
+        of these, with a parton jet in the first and second
         step of `VETO_STEP` above the veto's threshold; see `olympics.veto_loss`
-    cross_section_pb : of events that pass the trigger
-    cross_section_error_pb : its statistical uncertainty
-    pythia : version of PYTHIA
+    cross_section_pb
+        of events that pass the trigger
+    cross_section_error_pb
+        its statistical uncertainty
+    pythia
+        version of PYTHIA
     """
 
     candidates: Candidates
@@ -107,7 +305,7 @@ def accepted_events(request: Request) -> Accepted:
         PYTHIA refuses a setting, or next to no event passes the trigger.
     """
     veto = parton_veto(
-        imported(),
+        pythia_module(),
         request.parton_jet_pt,
         request.early_jet_pt,
         _FREE_TRIES + request.events / _LEAST_EFFICIENCY,
@@ -163,12 +361,14 @@ class Charges:
 
     Attributes
     ----------
-    codes : (code,) ascending
-    charges : (code,) in units of the positron's
+    codes
+        (code,) ascending
+    charges
+        (code,) in units of the positron's
     """
 
-    codes: npt.NDArray[np.int64]
-    charges: npt.NDArray[np.float64]
+    codes: IntArray
+    charges: Float64Array
 
     @classmethod
     def known_to(cls, pythia: Any) -> Charges:
@@ -182,28 +382,26 @@ class Charges:
         codes = np.array(sorted(known), np.int64)
         return cls(codes, np.array([known[code] for code in codes.tolist()]))
 
-    def of(self, pdg_id: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def of(self, pdg_id: IntArray) -> Float64Array:
         """Return (particle,) charges."""
         # Most particles have one of few codes: look those up, and search for the rest.
         place = pdg_id + _NEAR
         rest = np.flatnonzero((place < 0) | (place > 2 * _NEAR))
         place[rest] = 0
-        found: npt.NDArray[np.float64] = self._dense.take(place)
+        found: Float64Array = self._dense.take(place)
         if rest.size:
             found[rest] = self.charges[np.searchsorted(self.codes, pdg_id[rest])]
         return found
 
     @cached_property
-    def _dense(self) -> npt.NDArray[np.float64]:
+    def _dense(self) -> Float64Array:
         dense = np.zeros(2 * _NEAR + 1)
         near = np.abs(self.codes) <= _NEAR
         dense[self.codes[near] + _NEAR] = self.charges[near]
         return dense
 
 
-def final_state(
-    batch: Any, charges: Charges, energy: float
-) -> tuple[StableParticles, npt.NDArray[np.bool_]]:
+def final_state(batch: Any, charges: Charges, energy: float) -> tuple[StableParticles, BoolArray]:
     """Return the final particles of a batch of PYTHIA's, and which events conserve momentum.
 
     Parameters

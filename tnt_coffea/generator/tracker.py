@@ -7,10 +7,12 @@ cards of different age disagree, the comment says which one is taken and why.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tnt_coffea.typing import Float64Array
 
 __all__ = [
     "Species",
@@ -21,7 +23,6 @@ __all__ = [
     "where_particles_end",
 ]
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 # Card, module ParticlePropagator: radius and half-length of the field [m], field [T].
 RADIUS = 1.29
@@ -78,8 +79,8 @@ def species(pdg_id: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
 
 
 def where_particles_end(
-    pt: Floats, eta: Floats, phi: Floats, charge: Floats
-) -> tuple[Floats, Floats]:
+    pt: Float64Array, eta: Float64Array, phi: Float64Array, charge: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     """Return eta and phi of the points where particles leave the tracker's volume.
 
     A particle starts at the origin and follows a straight line or a helix up
@@ -94,7 +95,8 @@ def where_particles_end(
 
     Returns
     -------
-    eta, phi : (particle,) of the points; phi in [-pi, pi)
+    eta, phi
+        (particle,) of the points; phi in [-pi, pi)
 
     Source: JHEP 02 (2014) 057, section 3.1.
     """
@@ -109,7 +111,9 @@ def where_particles_end(
     return eta_out, phi_out
 
 
-def _helix_ends(pt: Floats, eta: Floats, phi: Floats, charge: Floats) -> tuple[Floats, Floats]:
+def _helix_ends(
+    pt: Float64Array, eta: Float64Array, phi: Float64Array, charge: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     curve = pt / (CURVATURE * FIELD * np.maximum(np.abs(charge), 1e-9))
     steep = np.sinh(eta)
     # Half of the angle through which the transverse momentum has turned.
@@ -127,7 +131,9 @@ def _helix_ends(pt: Floats, eta: Floats, phi: Floats, charge: Floats) -> tuple[F
     return eta_end, phi - np.sign(charge) * half_turn + np.where(chord < 0, np.pi, 0.0)
 
 
-def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> Floats:
+def tracking_efficiency(
+    kind: npt.NDArray[np.intp], pt: Float64Array, eta: Float64Array
+) -> Float64Array:
     """Return the probability that a charged particle is reconstructed as a track.
 
     Parameters
@@ -143,24 +149,26 @@ def tracking_efficiency(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> 
     away = np.abs(eta)
     cell = 3 * kind + _edges_below(_EFFICIENCY_PT, pt)
     cell += 9 * (away > _EFFICIENCY_ETA)
-    found: Floats = _EFFICIENCY.take(cell)
+    found: Float64Array = _EFFICIENCY.take(cell)
     found[~((pt > PT_MIN) & (away <= ETA_MAX))] = 0.0
     return found
 
 
-def momentum_resolution(kind: npt.NDArray[np.intp], pt: Floats, eta: Floats) -> Floats:
+def momentum_resolution(
+    kind: npt.NDArray[np.intp], pt: Float64Array, eta: Float64Array
+) -> Float64Array:
     """Return sigma(pT) / pT of tracks, at most 1; parameters as in `tracking_efficiency`."""
     cell = 3 * kind + _edges_below(_RESOLUTION_ETA, np.abs(eta))
-    relative: Floats = np.hypot(_RESOLUTION_A.take(cell), _RESOLUTION_B.take(cell) * pt)
+    relative: Float64Array = np.hypot(_RESOLUTION_A.take(cell), _RESOLUTION_B.take(cell) * pt)
     return relative.clip(max=1.0)
 
 
-def _edges_below(edges: tuple[float, float], values: Floats) -> npt.NDArray[np.intp]:
+def _edges_below(edges: tuple[float, float], values: Float64Array) -> npt.NDArray[np.intp]:
     first, second = edges
     return (values > first).astype(np.intp) + (values > second)
 
 
-def log_normal(mean: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
+def log_normal(mean: Float64Array, sigma: Float64Array, rng: np.random.Generator) -> Float64Array:
     """Return positive random numbers of a given mean and standard deviation.
 
     Delphes smears with this distribution rather than a Gaussian one, so that
@@ -177,5 +185,7 @@ def log_normal(mean: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
     everywhere = bool(positive.all())
     safe = mean if everywhere else np.where(positive, mean, 1.0)
     spread = np.sqrt(np.log1p((sigma / safe) ** 2))
-    drawn: Floats = np.exp(np.log(safe) - spread**2 / 2 + spread * rng.standard_normal(mean.shape))
+    drawn: Float64Array = np.exp(
+        np.log(safe) - spread**2 / 2 + spread * rng.standard_normal(mean.shape)
+    )
     return drawn if everywhere else np.where(positive, drawn, 0.0)

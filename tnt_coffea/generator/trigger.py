@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
+from collections.abc import Iterator
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.generator.detector import Candidates
-from tnt_coffea.generator.silence import no_banner
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["RADIUS", "largest_possible_pt", "leading_jet_pt", "triggered"]
+__all__ = ["RADIUS", "largest_possible_pt", "leading_jet_pt", "no_banner", "triggered"]
+
+_greeted: set[str] = set()
+
+
+@contextlib.contextmanager
+def no_banner(library: str) -> Iterator[None]:
+    """Swallow the banner that a C++ library prints at its first call in a process.
+
+    Parameters
+    ----------
+    library
+        Its name; from the second time on nothing is done.
+    """
+    if library in _greeted:
+        yield
+        return
+    _greeted.add(library)
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - os.devnull is no path to a file
+            os.dup2(nothing.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
 
 RADIUS = 1.0
 
@@ -20,7 +50,7 @@ RADIUS = 1.0
 _DIRECTIONS = 8
 
 
-def triggered(candidates: Candidates, least: float) -> npt.NDArray[np.bool_]:
+def triggered(candidates: Candidates, least: float) -> BoolArray:
     """Return which events have an anti-kt R = 1 jet above a pT.
 
     Where no set of candidates is hard enough, none are clustered.
@@ -34,12 +64,12 @@ def triggered(candidates: Candidates, least: float) -> npt.NDArray[np.bool_]:
     """
     # Less by more than any rounding.
     nearly = least * (1 - 1e-9)
-    passed: npt.NDArray[np.bool_] = largest_possible_pt(candidates) > nearly
+    passed: BoolArray = largest_possible_pt(candidates) > nearly
     passed[passed] = leading_jet_pt(candidates.where(passed), nearly) > least
     return passed
 
 
-def largest_possible_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
+def largest_possible_pt(candidates: Candidates) -> Float64Array:
     """Return a pT [GeV] that no jet of an event can pass, whatever it is made of.
 
     Along its own direction a jet's pT is at most the sum of what all candidates have
@@ -64,7 +94,7 @@ def largest_possible_pt(candidates: Candidates) -> npt.NDArray[np.float64]:
     return most
 
 
-def leading_jet_pt(candidates: Candidates, least: float = 0.0) -> npt.NDArray[np.float64]:
+def leading_jet_pt(candidates: Candidates, least: float = 0.0) -> Float64Array:
     """Return the pT [GeV] of each event's leading anti-kt R = 1 jet, 0 where there is none.
 
     Parameters
@@ -104,17 +134,15 @@ def leading_jet_pt(candidates: Candidates, least: float = 0.0) -> npt.NDArray[np
     return leading
 
 
-def _columns(candidates: Candidates) -> npt.NDArray[np.float64]:
+def _columns(candidates: Candidates) -> Float64Array:
     # pT, eta and phi, each in one piece.
     return np.ascontiguousarray(candidates.momenta.T, dtype=np.float64)
 
 
-def _transverse(
-    pt: npt.NDArray[np.float64], phi: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _transverse(pt: Float64Array, phi: Float64Array) -> tuple[Float64Array, Float64Array]:
     return pt * np.cos(phi), pt * np.sin(phi)
 
 
-def _first(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _first(counts: IntArray) -> IntArray:
     # Where each run begins; none may be empty.
     return np.concatenate([[0], np.cumsum(counts)[:-1]])

@@ -1,18 +1,30 @@
-"""Pure kernels from constituents to jets, dijets, observables and images."""
+"""Pure kernels from particles to jets, dijets, observables and images.
+
+Which one when:
+
+- Particles to dijets: `find_dijets`. Jets that a source has clustered already: `select_dijets`.
+  Jets alone, for something else than a dijet: `cluster`.
+- All columns of a skim, of dijets: `dijet_columns`.
+- Images: `jet_images`, dense; `sparse_images` where there are many jets, of which a batch at a time
+  is expanded. The hardest constituents as a list: `leading_constituents` of `framed` jets.
+- Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
+  one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`.
+
+Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
+`ak.flatten(dijets.constituents)`.
+"""
 
 from __future__ import annotations
 
-from tnt_coffea.jets.augmentation import augmented
 from tnt_coffea.jets.clustering import cluster
-from tnt_coffea.jets.constituents import LeadingConstituents, leading_constituents
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import Framed, LeadingConstituents, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import SparseImages, jet_images, sparse_images
 from tnt_coffea.jets.observables import dijet_columns
-from tnt_coffea.jets.subjets import exclusive_subjets
 from tnt_coffea.jets.substructure import (
     Axes,
+    exclusive_subjets,
     n_subjettiness,
     subjettiness_ratio,
     subjettiness_table,
@@ -23,7 +35,6 @@ __all__ = [
     "Framed",
     "LeadingConstituents",
     "SparseImages",
-    "augmented",
     "cluster",
     "dijet_columns",
     "exclusive_subjets",

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from tnt_coffea.config import JetSettings
 from tnt_coffea.jets.kinematics import transverse_momentum
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 __all__ = ["Clusters", "cluster", "find_clusters"]
 
 EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,23 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
     ak.Array
         (event, jet) `Momentum4D` (px, py, pz, E in GeV) with the field `constituents`:
         (event, jet, particle) records pt [GeV], eta, phi, mass [GeV].
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> particles = vector.zip({  # one event of four particles
+    ...     "pt": ak.Array([[900.0, 300.0, 1150.0, 2.0]]),
+    ...     "eta": ak.Array([[0.1, 0.5, 0.2, 0.1]]),
+    ...     "phi": ak.Array([[0.0, 0.2, -3.1, 0.3]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0, 0.0]]),
+    ... })
+    >>> from tnt_coffea.config import JetSettings
+    >>> jets = cluster(particles, JetSettings(radius=1.0, pt_min=20.0))
+    >>> ak.num(jets.constituents, axis=2).tolist()
+    [[3, 1]]
+    >>> jets.pt.to_numpy().round(1).tolist()
+    [[1197.4, 1150.0]]
     """
     return find_clusters(particles, settings, leading).jets()
 
@@ -125,10 +140,10 @@ def find_clusters(particles: ak.Array, settings: JetSettings, leading: int) -> C
 def _leading(
     cartesian: Float64Array, starts: IntArray, settings: JetSettings, leading: int
 ) -> tuple[IntArray, Float64Array, IntArray, IntArray]:
-    found, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
-    counts = np.diff(np.asarray(found.offsets))
+    jets, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
+    counts = np.diff(np.asarray(jets.offsets))
     event = np.repeat(np.arange(len(counts)), counts)
-    p4 = np.stack([_column(field) for field in found.content.contents])
+    p4 = np.stack([_column(field) for field in jets.content.contents])
     # The binding does not sort by pT, and a stable order among equals keeps
     # the result independent of how events are split into chunks.
     order = np.lexsort((-transverse_momentum(p4), event))
@@ -168,8 +183,8 @@ def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings
     )
 
 
-def _central(p4: Float64Array, eta_max: float) -> npt.NDArray[np.bool_]:
-    central: npt.NDArray[np.bool_] = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
+def _central(p4: Float64Array, eta_max: float) -> BoolArray:
+    central: BoolArray = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
     return central
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import JetAlgorithm
 from tnt_coffea.jets.kinematics import (
@@ -22,11 +21,9 @@ from tnt_coffea.jets.reclustering import (
     primary_splittings,
     reclustered,
 )
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["soft_drop_mass"]
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def soft_drop_mass(
@@ -53,6 +50,21 @@ def soft_drop_mass(
     (jet,) float64, 0 for a jet that is groomed down to one particle, or empty.
 
     Source: arXiv:1402.2657, equation 1.1.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> soft_drop_mass(jets, zcut=0.1).round(1).tolist()
+    [251.5, 0.0]
+    >>> soft_drop_mass(jets, zcut=0.4).round(1).tolist()  # nothing is left
+    [0.0, 0.0]
     """
     p4, offsets = cartesian(constituents)
     counts = np.diff(offsets)
@@ -60,8 +72,8 @@ def soft_drop_mass(
     rows = np.flatnonzero(counts > 1)
     several = np.repeat(counts > 1, counts)
     filled = np.concatenate([[0], np.cumsum(counts[rows])])
-    for mine, sequence in reclustered(p4[:, several], filled, JetAlgorithm.CAMBRIDGE):
-        masses[rows[mine]] = _groomed(sequence, beta, zcut, radius)
+    for block, sequence in reclustered(p4[:, several], filled, JetAlgorithm.CAMBRIDGE):
+        masses[rows[block]] = _groomed(sequence, beta, zcut, radius)
     return masses
 
 
@@ -82,7 +94,7 @@ def _groomed(sequence: Any, beta: float, zcut: float, radius: float) -> Float64A
         jet = np.flatnonzero(undecided)
         row = splittings.offsets[jet] + step
         angle, softer_pt = splittings.angle[row], splittings.softer_pt[row]
-        softer = branches.found(jet, softer_pt, branch[:, jet], angle)
+        softer = branches.matching(jet, softer_pt, branch[:, jet], angle)
         harder = branch[:, jet] - softer
         share = softer_pt / (softer_pt + transverse_momentum(harder))
         # What is left of exactly parallel particles has no mass to lose.
@@ -97,7 +109,7 @@ def _groomed(sequence: Any, beta: float, zcut: float, radius: float) -> Float64A
 
 
 class _Branches:
-    """Every momentum of a clustering's history, to be found by jet and pT."""
+    """Every momentum of a clustering's history, for lookup by jet and pT."""
 
     def __init__(self, p4: Float64Array, offsets: IntArray) -> None:
         owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -108,7 +120,7 @@ class _Branches:
         order = np.argsort(key, kind="stable")
         self.p4, self.key, self.owner = p4[:, order], key[order], owner[order]
 
-    def found(
+    def matching(
         self, jet: IntArray, pt: Float64Array, parent: Float64Array, angle: Float64Array
     ) -> Float64Array:
         """Return the branch of each jet with this pT that lies at this angle from the rest.

@@ -13,49 +13,70 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import ImageChannel, ImageSettings
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import ALL, Framed, JetLists, framed, list_bounds
+from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["SparseImages", "jet_images", "pixelated", "sparse_images"]
 
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _DENSE_VALUES = 2**19
 """Pixels that are held dense at once (4 MB)."""
 
 
 @dataclass(frozen=True)
-class SparseImages:
-    """Images as lists of filled pixels; of 1600 pixels about 30 to 50 are filled.
+class SparseImages(JetLists):
+    """Images of jets as lists of filled pixels: of 1600 pixels about 30 to 50 are filled.
 
     Attributes
     ----------
-    counts
-        (jet,) filled pixels of every jet.
+    starts, stops
+        (jet,) where the pixels of a jet begin and end.
     index
-        (pixel,) (channel * pixels + row) * pixels + column, ascending within a jet; uint16,
+        (pixel,) (channel * rows + row) * columns + column, ascending within a jet; uint16,
         or uint32 where that is too small.
     value
         (pixel,) float32.
     shape
-        (channel, row, column).
+        (channel, row, column) of one image.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = sparse_images(jets, ImageSettings(pixels=10))
+    >>> images.counts.tolist()
+    [3, 1]
+    >>> images.dense().shape, images.dense([1]).shape
+    ((2, 1, 10, 10), (1, 1, 10, 10))
+    >>> images.select([1]).value is images.value  # no pixel is copied
+    True
     """
 
-    counts: IntArray
     index: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-    value: npt.NDArray[np.float32]
+    value: Float32Array
     shape: tuple[int, int, int]
 
-    def dense(self) -> npt.NDArray[np.float32]:
-        """Return (jet, channel, row, column) float32."""
-        out = np.zeros((len(self.counts), int(np.prod(self.shape))), np.float32)
-        out[np.repeat(np.arange(len(self.counts)), self.counts), self.index] = self.value
-        return out.reshape(len(self.counts), *self.shape)
+    def dense(self, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
+        """Return (jet, channel, row, column) float32.
+
+        Parameters
+        ----------
+        rows
+            The jets wanted, all by default.
+        """
+        counts, jet, places = self._places(rows)
+        out = np.zeros((len(counts), int(np.prod(self.shape))), np.float32)
+        out[jet, self.index[places]] = self.value[places]
+        return out.reshape(len(counts), *self.shape)
 
 
-def jet_images(
-    constituents: ak.Array, settings: ImageSettings | None = None
-) -> npt.NDArray[np.float32]:
+def jet_images(constituents: ak.Array, settings: ImageSettings | None = None) -> Float32Array:
     """Return the image of every jet.
 
     Parameters
@@ -73,12 +94,43 @@ def jet_images(
     the frame is all zero.
 
     Source: arXiv:2002.12376, section 3.1.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = jet_images(jets)
+    >>> images.shape
+    (2, 1, 40, 40)
+    >>> images.sum(axis=(1, 2, 3)).round(4).tolist()
+    [1.0, 1.0]
     """
     return sparse_images(constituents, settings or ImageSettings()).dense()
 
 
 def sparse_images(constituents: ak.Array, settings: ImageSettings) -> SparseImages:
-    """Return the filled pixels of every jet; parameters as `jet_images`."""
+    """Return the filled pixels of every jet; parameters as `jet_images`.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> images = sparse_images(jets, ImageSettings(pixels=10))
+    >>> images.value
+    array([0.3, 0.6, 0.1, 1. ], dtype=float32)
+    """
     return pixelated(framed(constituents, settings), settings)
 
 
@@ -96,15 +148,15 @@ def pixelated(jets: Framed, settings: ImageSettings) -> SparseImages:
     parts = []
     for start in range(0, max(len(counts), 1), jets_per_call):
         stop = min(start + jets_per_call, len(counts))
-        mine = slice(ends[start], ends[stop])
-        kept = inside[mine]
-        address = cell[mine][kept] - start * size * size
-        parts.append(_filled(address, pt[mine][kept], stop - start, settings))
+        block = slice(ends[start], ends[stop])
+        kept = inside[block]
+        address = cell[block][kept] - start * size * size
+        parts.append(_filled(address, pt[block][kept], stop - start, settings))
     numbers, index, value = zip(*parts, strict=True)
     small = np.prod(settings.shape) <= 2**16
     flat = np.concatenate(index)
     return SparseImages(
-        counts=np.concatenate(numbers).astype(np.int64),
+        *list_bounds(np.concatenate(numbers).astype(np.int64)),
         index=flat.astype(np.uint16) if small else flat.astype(np.uint32),
         value=np.concatenate(value).astype(np.float32),
         shape=settings.shape,

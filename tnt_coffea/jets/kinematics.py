@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from tnt_coffea.typing import Float64Array
 
 __all__ = [
     "delta_eta",
@@ -14,8 +15,6 @@ __all__ = [
     "rescaled_mass",
     "transverse_momentum",
 ]
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def transverse_momentum(p4: Float64Array) -> Float64Array:

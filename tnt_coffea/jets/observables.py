@@ -15,13 +15,12 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
-from tnt_coffea.jets.constituents import leading_constituents
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.jets.frames import Framed, framed
+from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import pixelated
-from tnt_coffea.jets.subjets import exclusive_subjets
-from tnt_coffea.jets.substructure import subjettiness_ratio, subjettiness_table
+from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["dijet_columns"]
 
@@ -30,8 +29,6 @@ _KINEMATIC = ("pt", "eta", "phi", "mass", "rescaled_mass")
 _TAU = re.compile(r"tau(?P<n>\d)(?P<m>\d?)(?P<beta>(_beta05|_beta2)?)")
 _WIDTH = "tau1_width"
 _CARTESIAN = ("px", "py", "pz", "E")
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]:
@@ -42,7 +39,7 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
     jets
         (event, 2 or more) heavy and light jet, then further ones in descending pT, of
         `find_dijets` or `select_dijets`. Without the field `constituents` only kinematic
-        observables and those that are fields of the jets can be had.
+        observables and those that are fields of the jets are available.
     settings
         The observables and the image to make.
 
@@ -59,6 +56,25 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
     ------
     InputError
         An observable, the image or the constituents are asked for, and the jets have none.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> particles = vector.zip({  # one event of four particles
+    ...     "pt": ak.Array([[900.0, 300.0, 1150.0, 2.0]]),
+    ...     "eta": ak.Array([[0.1, 0.5, 0.2, 0.1]]),
+    ...     "phi": ak.Array([[0.0, 0.2, -3.1, 0.3]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0, 0.0]]),
+    ... })
+    >>> from tnt_coffea.jets import find_dijets
+    >>> settings = SkimSettings(observables=["mass", "tau21"], images=None)
+    >>> jets, _ = find_dijets(particles, settings.jets)
+    >>> columns = dijet_columns(jets, settings)
+    >>> list(columns)
+    ['m_jj', 'heavy_mass', 'light_mass', 'heavy_tau21', 'light_tau21']
+    >>> round(float(columns["m_jj"][0]), 1)
+    2369.6
     """
     dijets = _Dijets(jets, settings)
     columns: dict[str, ak.Array] = {"m_jj": ak.Array(dijets.m_jj)}
@@ -78,14 +94,12 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
     return columns
 
 
-def _lists(
-    counts: npt.NDArray[np.int64], values: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, ak.Array]:
+def _lists(counts: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, ak.Array]:
     # Heavy, light, heavy, light, ...: every second list is the light jet's.
     second = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
     return {
-        f"{jet}_{name}": ak.unflatten(value[mine], counts[i::2])
-        for i, (jet, mine) in enumerate(zip(JETS, (~second, second), strict=True))
+        f"{jet}_{name}": ak.unflatten(value[chosen], counts[i::2])
+        for i, (jet, chosen) in enumerate(zip(JETS, (~second, second), strict=True))
         for name, value in values.items()
     }
 
@@ -163,15 +177,15 @@ class _Dijets:
         return framed(self.constituents("images"), self.settings.frame)
 
     def constituents(self, wanted: str) -> ak.Array:
-        """Return (2 * event, particle), or say what cannot be had without them."""
+        """Return (2 * event, particle); raise `InputError` where the jets have none."""
         if "constituents" not in self.jets.fields:
-            had = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
+            available = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
             also = "and skim.constituents " if self.settings.constituents else ""
             msg = (
                 f"skim.{wanted if wanted in ('images', 'constituents') else 'observables'}: "
                 f"{wanted} needs the jets' constituents, and this source has jets without them; "
                 f"set skim.images {also}to null and skim.observables to some of "
-                f"{', '.join(dict.fromkeys(had))}"
+                f"{', '.join(dict.fromkeys(available))}"
             )
             raise InputError(msg)
         return ak.with_name(self.jets.constituents, "Momentum4D")

@@ -9,9 +9,9 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import JetAlgorithm
+from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
     "Splittings",
@@ -26,9 +26,6 @@ JETS_PER_CALL = 2000
 """Every cluster sequence of a call stays alive: this bounds the memory."""
 WHOLE_JET = 1000.0
 """FastJet's largest radius: everything ends up in one jet."""
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def cartesian(constituents: ak.Array) -> tuple[Float64Array, IntArray]:
@@ -65,19 +62,19 @@ def reclustered(
         fastjet.WTA_pt_scheme if winner_takes_all else fastjet.E_scheme,
     )
     for first in range(0, len(offsets) - 1, JETS_PER_CALL):
-        mine = slice(first, min(first + JETS_PER_CALL, len(offsets) - 1))
-        starts = offsets[mine.start : mine.stop + 1]
+        block = slice(first, min(first + JETS_PER_CALL, len(offsets) - 1))
+        starts = offsets[block.start : block.stop + 1]
         record = ak.contents.RecordArray(
             [ak.contents.NumpyArray(row[starts[0] : starts[-1]]) for row in p4],
             ["px", "py", "pz", "E"],
             parameters={"__record__": "Momentum4D"},
         )
         layout = ak.contents.ListOffsetArray(ak.index.Index64(starts - starts[0]), record)
-        yield mine, fastjet.ClusterSequence(ak.Array(layout), definition)
+        yield block, fastjet.ClusterSequence(ak.Array(layout), definition)
 
 
 def exclusive_jets(sequence: Any, n: int) -> tuple[Float64Array, IntArray]:
-    """Return what is left of every jet when the clustering is stopped at n pieces.
+    """Return the pieces of every jet when its clustering is stopped at n of them.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""N-subjettiness."""
+"""N-subjettiness and exclusive subjets."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import Axes, JetAlgorithm
-from tnt_coffea.jets.kinematics import rapidity, transverse_momentum
+from tnt_coffea.jets.kinematics import invariant_mass, rapidity, transverse_momentum
 from tnt_coffea.jets.reclustering import cartesian, exclusive_jets, reclustered
+from tnt_coffea.typing import Float64Array, IntArray
 
-__all__ = ["Axes", "n_subjettiness", "subjettiness_ratio", "subjettiness_table"]
+__all__ = [
+    "Axes",
+    "exclusive_subjets",
+    "n_subjettiness",
+    "subjettiness_ratio",
+    "subjettiness_table",
+]
 
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _SAME_DIRECTION = 1e-24
 """Squared distance below which an axis and a particle are one: winner-take-all axes are
@@ -43,7 +47,7 @@ def n_subjettiness(
     radius
         R0 of the normalisation, sum pT R0^beta.
     axes
-        How the axes are found.
+        Definition of the axes.
 
     Returns
     -------
@@ -55,6 +59,19 @@ def n_subjettiness(
         The axes are not known, an N is below 1, or beta is not positive.
 
     Source: arXiv:1011.2268, equations 2.1 and 2.2.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> n_subjettiness(jets, (1, 2)).round(3).tolist()
+    [[0.172, 0.022], [0.0, 0.0]]
     """
     return subjettiness_table(constituents, n, (beta,), radius=radius, axes=axes)[:, 0]
 
@@ -67,7 +84,22 @@ def subjettiness_table(
     radius: float = 1.0,
     axes: Axes = Axes.WTA_KT,
 ) -> Float64Array:
-    """Return (jet, beta, N) tau_N for several exponents at once; otherwise as `n_subjettiness`."""
+    """Return (jet, beta, N) tau_N for several exponents at once; otherwise as `n_subjettiness`.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> taus = subjettiness_table(jets, n=(1, 2), betas=(1.0, 2.0))
+    >>> taus.shape
+    (2, 2, 2)
+    """
     axes = Axes(axes)
     if min(n, default=1) < 1 or min(betas, default=1.0) <= 0:
         msg = f"N-subjettiness takes N of at least 1 and beta above 0, got {n} and {betas}"
@@ -82,7 +114,15 @@ def subjettiness_table(
 
 
 def subjettiness_ratio(numerator: Float64Array, denominator: Float64Array) -> Float64Array:
-    """Return tau_N / tau_M per jet, 0 where tau_M is 0 (a jet of M particles has no M-th prong)."""
+    """Return tau_N / tau_M per jet, 0 where tau_M is 0 (a jet of M particles has no M-th prong).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tau = np.array([[0.2, 0.05], [0.0, 0.0]])
+    >>> subjettiness_ratio(tau[:, 1], tau[:, 0]).tolist()  # tau21
+    [0.25, 0.0]
+    """
     out = np.zeros_like(denominator)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
@@ -101,10 +141,10 @@ def _fill_from_exclusive_axes(
     # where FastJet-contrib clusters again for each of them.
     rows = np.flatnonzero(np.diff(offsets) > min(n, default=1))
     p4, offsets = _picked(p4, offsets, rows)
-    for mine, sequence in reclustered(
+    for block, sequence in reclustered(
         p4, offsets, JetAlgorithm.KT, winner_takes_all=axes is Axes.WTA_KT
     ):
-        starts = offsets[mine.start : mine.stop + 1]
+        starts = offsets[block.start : block.stop + 1]
         particles = _directions(p4[:, starts[0] : starts[-1]])
         counts = np.diff(starts)
         for column, number in enumerate(n):
@@ -113,7 +153,7 @@ def _fill_from_exclusive_axes(
             squared = _nearest(particles, _directions(pieces), first, counts, number)
             for line, beta in enumerate(betas):
                 values = _normalised(squared, particles[0], starts - starts[0], beta, radius)
-                taus[rows[mine][enough], line, column] = values[enough]
+                taus[rows[block][enough], line, column] = values[enough]
 
 
 def _nearest(
@@ -162,7 +202,7 @@ def _fill_from_contrib(
         # about them, so they never get there.
         rows = np.flatnonzero(counts > number)
         part, starts = _picked(p4, offsets, rows)
-        for mine, sequence in reclustered(part, starts, JetAlgorithm.KT):
+        for block, sequence in reclustered(part, starts, JetAlgorithm.KT):
             for line, beta in enumerate(betas):
                 values = sequence.njettiness(
                     measure_definition="NormalizedMeasure",
@@ -171,7 +211,7 @@ def _fill_from_contrib(
                     beta=beta,
                     R0=radius,
                 )
-                taus[rows[mine], line, column] = ak.to_numpy(values)[:, 0]
+                taus[rows[block], line, column] = ak.to_numpy(values)[:, 0]
 
 
 def _picked(p4: Float64Array, offsets: IntArray, rows: IntArray) -> tuple[Float64Array, IntArray]:
@@ -181,3 +221,58 @@ def _picked(p4: Float64Array, offsets: IntArray, rows: IntArray) -> tuple[Float6
     kept = np.zeros(len(counts), dtype=bool)
     kept[rows] = True
     return p4[:, np.repeat(kept, counts)], np.concatenate([[0], np.cumsum(counts[rows])])
+
+
+def exclusive_subjets(constituents: ak.Array, n: int = 2) -> tuple[Float64Array, Float64Array]:
+    """Return pT and mass of the n exclusive kt subjets of every jet.
+
+    Parameters
+    ----------
+    constituents
+        (jet, particle) `Momentum4D`, GeV.
+    n
+        Subjets a jet is split into: the kt clustering is stopped when n are left.
+
+    Returns
+    -------
+    pt, mass
+        (jet, n) float64 [GeV] in descending pT, 0 where a jet has fewer constituents.
+
+    Raises
+    ------
+    ValueError
+        n is below 1.
+
+    Source: Catani, Dokshitzer, Seymour, Webber, Nucl. Phys. B 406 (1993) 187, exclusive mode.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> pt, mass = exclusive_subjets(jets, 2)
+    >>> pt.round(1).tolist()
+    [[698.3, 300.0], [500.0, 0.0]]
+    """
+    if n < 1:
+        msg = f"a jet is split into at least 1 subjet, got {n}"
+        raise ValueError(msg)
+    p4, offsets = cartesian(constituents)
+    counts = np.diff(offsets)
+    rows = np.flatnonzero(counts)
+    pt, mass = np.zeros((len(counts), n)), np.zeros((len(counts), n))
+    filled = np.concatenate([[0], np.cumsum(counts[rows])])
+    for block, sequence in reclustered(p4, filled, JetAlgorithm.KT):
+        pieces, starts = exclusive_jets(sequence, n)
+        per_jet = np.diff(starts)
+        jet = np.repeat(np.arange(len(per_jet)), per_jet)
+        order = np.lexsort((-transverse_momentum(pieces), jet))
+        rank = np.arange(len(order)) - np.repeat(starts[:-1], per_jet)
+        pt[rows[block][jet], rank] = transverse_momentum(pieces[:, order])
+        mass[rows[block][jet], rank] = np.maximum(invariant_mass(pieces[:, order]), 0.0)
+    return pt, mass

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tnt_coffea.pipeline.comparing import compare_methods
 from tnt_coffea.pipeline.evaluation import references_beside, report
-from tnt_coffea.pipeline.fitting import fit
+from tnt_coffea.pipeline.fitting import fit, scan, spectrum_fit, windows_by_method
 from tnt_coffea.pipeline.folders import (
     OUT,
     STAGES,
@@ -20,7 +20,6 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.scans import scan, spectrum_fit, windows_by_method
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs

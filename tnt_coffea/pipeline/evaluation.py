@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
+from tnt_coffea.typing import BoolArray
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
@@ -59,13 +59,14 @@ def report(
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
+        main = reporting.main_set(taggers.sets, config)
         scored = _scored(ranks)
         if not scored.all():  # folds that only train, in split and prequential mode
             sample = sample.select(scored)
             ranks = {name: found.select(scored) for name, found in ranks.items()}
         views = reporting.event_views(
             sample,
-            {name: ranks[name] for name in taggers.sets},
+            {name: ranks[name] for name in (main, *taggers.sets)},
             {**histograms.thresholds, **told.thresholds()},
             config.search,
             {name: ranks[name] for name in told.sets},
@@ -108,6 +109,6 @@ def references_beside(folder: str | Path) -> Taggers | None:
     return Taggers.load(found) if any(found.glob("*/set.json")) else None
 
 
-def _scored(ranks: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+def _scored(ranks: Mapping[str, Any]) -> BoolArray:
     unscored = np.isnan([found.both for found in ranks.values()])
     return np.logical_not(unscored.any(axis=0))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tnt_coffea import seeds
+from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.folders import begun
-from tnt_coffea.pipeline.scans import scan, spectrum_fit, windows_by_method
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
+from tnt_coffea.stats.spectrum import rebinned
 
-if TYPE_CHECKING:
-    from tnt_coffea import stats
-
-__all__ = ["fit"]
+__all__ = ["fit", "scan", "spectrum_fit", "windows_by_method"]
 
 # What results call the spectrum of all dijets.
 _BEFORE = "before"
@@ -48,8 +45,6 @@ def fit(
     FitError
         A model cannot be built from these histograms.
     """
-    from tnt_coffea import stats
-
     inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
     stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
     if stage is not None:
@@ -102,6 +97,117 @@ def fit(
     return result
 
 
+def scan(
+    histograms: Histograms,
+    config: SearchConfig,
+    selections: Mapping[str, tuple[str, float]],
+    *,
+    masses: Sequence[float] = (),
+    toys: int | None = None,
+    seed: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> stats.ScanResult:
+    """Return local p-values over masses in all selections, and one global p-value.
+
+    A set that was trained for a window is searched for the masses in it. The toys keep
+    which events the selections share, as the search pass counted them.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `seed`, `search.fit_range` and `fit` are read.
+    selections
+        Tagger set and efficiency, by the selection's name.
+    masses, toys, seed
+        Instead of those of the settings.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Raises
+    ------
+    ConfigError
+        There are no masses.
+    StageError
+        Several selections, and the search has not kept what they share.
+    FitError
+        A selection cannot be fitted.
+    TaggerError
+        The search lacks a selection.
+    """
+    masses = masses or config.fit.scan.masses
+    if not masses:
+        msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
+        raise ConfigError(msg)
+    fit = spectrum_fit(config)
+    spectra = {
+        name: stats.selected_spectrum(
+            histograms.hists[set_name], _thresholds(histograms, set_name, efficiency)
+        )
+        for name, (set_name, efficiency) in selections.items()
+    }
+    windows, overlap = {}, None
+    if histograms.coincidences is not None:
+        chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
+        windows = {
+            name: own.window for name, own in zip(selections, chosen, strict=True) if own.window
+        }
+        channels = next(iter(spectra.values()))
+        edges = rebinned("scan", next(iter(channels.values())), fit).edges
+        overlap = histograms.coincidences.shared_events(selections, edges)
+    elif len(selections) > 1:
+        msg = (
+            "this search was made before the events that selections share were kept: search "
+            "again (--overwrite), or scan one tagger set"
+        )
+        raise StageError(msg)
+    return stats.scan(
+        spectra,
+        masses=masses,
+        width=config.fit.bump.width,
+        fit=fit,
+        windows=windows if len(selections) > 1 else None,
+        overlap=overlap if len(selections) > 1 else None,
+        toys=config.fit.scan.toys if toys is None else toys,
+        seed=config.seed if seed is None else seed,
+        progress=progress,
+    )
+
+
+def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
+    """Return how all spectra of a search are fitted: `search.fit_range` and `fit.bump`."""
+    bump = config.fit.bump
+    return stats.SpectrumFit(
+        config.search.fit_range.edges,
+        bin_width=bump.bin_width,
+        family=bump.family,
+        min_parameters=bump.min_parameters,
+        max_parameters=bump.max_parameters,
+        f_test=bump.f_test,
+        shape=bump.shape,
+        scale_uncertainty=bump.scale_uncertainty,
+        width_uncertainty=bump.width_uncertainty,
+    )
+
+
+def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
+    """Return the tagger sets that are one method in several windows, by its name.
+
+    A set that stands alone has its own name.
+    """
+    coincidences = histograms.coincidences
+    windows = {} if coincidences is None else {own.name: own.window for own in coincidences.sets}
+    sets: dict[str, list[str]] = {}
+    for name in sorted(histograms.hists):
+        window = windows.get(name)
+        of_window = "" if window is None else f"-{window[0]:g}-{window[1]:g}"
+        sets.setdefault(name.removesuffix(of_window), []).append(name)
+    return {
+        (method if len(names) > 1 else names[0]): tuple(names) for method, names in sets.items()
+    }
+
+
 @dataclass(frozen=True)
 class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
@@ -109,8 +215,6 @@ class _Fits:
     config: SearchConfig
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
-        from tnt_coffea import stats
-
         bump = self.config.fit.bump
         return stats.bump_hunt(
             channels,
@@ -124,8 +228,6 @@ class _Fits:
         )
 
     def scan(self, channels: Any, name: str) -> stats.ScanResult:
-        from tnt_coffea import stats
-
         return stats.scan(
             {name: channels},
             masses=self.config.fit.scan.masses,
@@ -138,8 +240,6 @@ class _Fits:
     def impacts(
         self, channels: Any, hunt: stats.BumpHuntResult
     ) -> tuple[stats.NuisanceImpact, ...] | stats.ImpactRefusal:
-        from tnt_coffea import stats
-
         try:
             return stats.nuisance_impacts(
                 channels,
@@ -153,8 +253,6 @@ class _Fits:
     def limit(
         self, channels: Any, name: str, hunt: stats.BumpHuntResult
     ) -> stats.LimitResult | stats.LimitRefusal:
-        from tnt_coffea import stats
-
         try:
             return stats.upper_limit(
                 channels,
@@ -171,8 +269,6 @@ class _Fits:
     def band(
         self, channels: Any, name: str, scan: stats.ScanResult
     ) -> tuple[stats.LimitResult, ...]:
-        from tnt_coffea import stats
-
         masses = [point.mass for point in scan.points]
         fit = spectrum_fit(self.config)
         return stats.limit_band(channels, masses=masses, fit=fit, **self._limited(name))
@@ -195,8 +291,6 @@ class _Fits:
     def abcd(
         self, histogram: Any, thresholds: Mapping[float, Mapping[int, float]], name: str
     ) -> stats.AbcdResult | stats.AbcdRefusal:
-        from tnt_coffea import stats
-
         abcd, search = self.config.fit.abcd, self.config.search
         return stats.abcd_in_window(
             histogram,
@@ -230,3 +324,14 @@ def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -
     if unknown:
         msg = f"fit.limit.efficiencies names {', '.join(unknown)}: known are {', '.join(tested)}"
         raise ConfigError(msg)
+
+
+def _thresholds(histograms: Histograms, name: str, efficiency: float) -> Mapping[int, float]:
+    by_efficiency = histograms.thresholds[name]
+    if efficiency not in by_efficiency:
+        msg = (
+            f"the search has no selection of {efficiency:g} (it has {sorted(by_efficiency)}): set "
+            "fit.bump.efficiency to one of them, and give the folder of the search stage"
+        )
+        raise ConfigError(msg)
+    return by_efficiency[efficiency]

@@ -43,6 +43,7 @@ def skim_stage(
     inputs = {
         "settings": config.skim.model_dump(mode="json"),
         "files": fileset.content_hashes(),
+        "roles": {dataset: fileset.role(dataset) for dataset in fileset.files},
         "on_error": resources.on_error.value,
     }
     return Stage("skim", Path(out) / "skim", inputs)
@@ -56,7 +57,7 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "fit_range": config.search.fit_range.model_dump(),
         "efficiencies": list(config.search.efficiencies),
         "seed": config.seed,
-        "skim": skim.content,
+        "skim": dict(skim.contents),
         # A file of the same name may be another tagger.
         "content": {
             name: content

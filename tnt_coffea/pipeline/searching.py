@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -15,13 +16,13 @@ from tnt_coffea.pipeline.folders import (
     done,
     search_stage,
 )
-from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 
 __all__ = ["search"]
 
 
 def search(
-    source: Skim | Fileset,
+    source: Skim | Sample | Fileset,
     taggers: Taggers,
     config: SearchConfig,
     *,
@@ -33,7 +34,8 @@ def search(
     Parameters
     ----------
     source
-        A skim, or files with particles, which are clustered on the way.
+        A skim, dijets in memory, or files, which are skimmed on the way. Of either only data
+        are searched, not data sets of other roles.
     taggers
         Tagger sets with quantile maps.
     config
@@ -54,7 +56,11 @@ def search(
 
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values())
-    fileset = source.fileset() if isinstance(source, Skim) else source
+    if isinstance(source, Fileset):
+        source = fileset = source.read_with(config.skim).searched
+    else:
+        source = as_skim(source)
+        fileset = source.fileset()
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     stage = search_stage(source, taggers, config, out, resources)
@@ -72,6 +78,7 @@ def search(
         provenance = {
             **scored,
             "taggers": sets,
+            "knowledge": {name: s.knowledge for name, s in taggers.sets.items()},
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
         }

@@ -1,12 +1,14 @@
-"""The stage `skim`: from particles to dijets, observables and images."""
+"""The stage `skim`: from particles, jets or features to dijets."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import InputError
+from tnt_coffea.errors import InputError, LeakError
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -16,7 +18,7 @@ from tnt_coffea.pipeline.folders import (
     done,
     skim_stage,
 )
-from tnt_coffea.products import Skim
+from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
 
 __all__ = ["skim"]
@@ -34,7 +36,7 @@ def skim(
     Parameters
     ----------
     fileset
-        Files of any source with particles.
+        Files of any source, with the roles of their data sets.
     config
         `skim` is read.
     out
@@ -45,11 +47,14 @@ def skim(
     Raises
     ------
     InputError
-        A file cannot be read or holds impossible values, or no event has a dijet.
+        A file cannot be read or holds impossible values, or no event of a role has a dijet.
+    LeakError
+        An event occurs in data sets of two roles.
     """
     from tnt_coffea.processors import SkimProcessor
 
     resources = resources or Resources()
+    fileset = fileset.read_with(config.skim)
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
@@ -65,21 +70,45 @@ def skim(
                 on_error=resources.on_error,
                 description="Skimming",
             )
-            if not output["parts"]:
-                msg = f"none of {accounting.events} events has a dijet: {accounting.to_dict()}"
-                raise InputError(msg)
-        parts = {dataset: sorted(names) for dataset, names in sorted(output["parts"].items())}
+            parts = {name: sorted(paths) for name, paths in sorted(output["parts"].items())}
+            _check_dijets(fileset, parts, accounting)
+            paths = {d: tuple(work / name for name in names) for d, names in parts.items()}
+            roles = {dataset: fileset.role(dataset) for dataset in fileset.files}
+            try:
+                contents, duplicates = contents_of(Skim(paths, {}, 0, {}, roles).by_role)
+            except LeakError as error:
+                msg = f"{error} ({_files_by_role(fileset)})"
+                raise LeakError(msg) from error
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
-        paths = {d: tuple(stage.folder / "parts" / n for n in names) for d, names in parts.items()}
-        made = Skim(paths, "", 0, accounting)
-        sample = made.sample()
         stage.finish(
             {
                 "parts": parts,
-                "content": sample.content_hash(),
-                "duplicates": len(sample) - len(set(sample.event_id.tolist())),
+                "roles": roles,
+                "contents": contents,
+                "duplicates": duplicates,
                 "accounting": accounting.to_dict(),
             }
         )
     return Skim.load(stage.folder)
+
+
+def _check_dijets(
+    fileset: Fileset, parts: Mapping[str, Sequence[str]], accounting: Accounting
+) -> None:
+    for role in sorted({fileset.role(dataset) for dataset in fileset.files}):
+        datasets = [dataset for dataset in fileset.files if fileset.role(dataset) == role]
+        if not any(dataset in parts for dataset in datasets):
+            account = Accounting.summed({d: accounting.datasets[d] for d in datasets})
+            msg = (
+                f"none of {account.events} events has a dijet (role {role}): rejected "
+                f"{dict(account.rejected)}, {account.n_lost} lost"
+            )
+            raise InputError(msg)
+
+
+def _files_by_role(fileset: Fileset) -> str:
+    by_role: dict[str, list[str]] = {}
+    for dataset, paths in fileset.files.items():
+        by_role.setdefault(fileset.role(dataset), []).extend(map(str, paths))
+    return "; ".join(f"{role}: {', '.join(paths[:4])}" for role, paths in by_role.items())

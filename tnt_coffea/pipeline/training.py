@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -18,7 +19,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.training_display import shown
-from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.products import Skim, Taggers, as_skim
 
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
@@ -27,7 +28,7 @@ __all__ = ["train", "training_costs"]
 
 
 def train(
-    skim: Skim,
+    skim: Skim | Sample,
     config: SearchConfig,
     *,
     out: str | Path = OUT,
@@ -43,7 +44,7 @@ def train(
     Parameters
     ----------
     skim
-        The dijets; their labels are read for references alone.
+        The dijets by role, on disk or in memory; labels are read for references alone.
     config
         `seed`, `train` and `search` are read.
     out
@@ -60,7 +61,7 @@ def train(
     """
     from tnt_coffea.training import assumptions, cross_validate, mapped_events
 
-    resources = resources or Resources()
+    resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)
     if not done(stage, resources):
@@ -72,9 +73,10 @@ def train(
                 with watched:
                     return map_tasks(function, tasks, executor.copy(status=False), "Training")
 
-            outcomes = cross_validate(
-                [path.resolve() for path in skim.paths], config, run_tasks, parts.resolve()
-            )
+            by_role = {
+                role: [path.resolve() for path in paths] for role, paths in skim.by_role.items()
+            }
+            outcomes = cross_validate(by_role, config, run_tasks, parts.resolve())
         with resources.announced("Ranking every fold's events by its own taggers"):
             sample = mapped_events(skim.paths, parts)
             made, references = (
@@ -123,7 +125,7 @@ def training_costs(
     """
     from tnt_coffea.training import training_costs as costs_of
 
-    return costs_of(skim.paths, config, workers=(resources or Resources()).workers)
+    return costs_of(skim.by_role, config, workers=(resources or Resources()).workers)
 
 
 def _tagger_sets(

@@ -1,35 +1,44 @@
-"""What people look at: the report, its figures, tables, and the evaluation against truth.
+"""Report, figures, tables, and the evaluation against truth.
 
 Matplotlib, jinja2 and rich come in with the first figure, page or table.
 """
 
 from __future__ import annotations
 
-from tnt_coffea.reporting.anomalous_jets import JetImages, mean_image_panels, mean_images
-from tnt_coffea.reporting.anomaly import most_anomalous, most_anomalous_share
+from tnt_coffea.reporting.anomalous_jets import (
+    AnomalousEvent,
+    AnomalousJet,
+    JetImages,
+    anomalous_event_panels,
+    anomalous_events,
+    mean_image_panels,
+    mean_images,
+    most_anomalous,
+    most_anomalous_share,
+)
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
-from tnt_coffea.reporting.comparison_table import comparison_table
-from tnt_coffea.reporting.contents import ReportContents
+from tnt_coffea.reporting.contents import EventViews, ReportContents, event_views
 from tnt_coffea.reporting.correlations import (
     RankCorrelation,
     ScoreCorrelations,
     correlation_by_mass,
     score_correlations,
-    spearman,
 )
 from tnt_coffea.reporting.curves import loss_curves, roc_curves, significance_improvement
 from tnt_coffea.reporting.document import write_report
 from tnt_coffea.reporting.evaluation import (
     Evaluation,
+    LabelledEvents,
+    Roc,
     SetEvaluation,
     WorkingPoint,
     evaluate,
     improvement_uncertainty,
+    roc_curve,
 )
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.labelled import LabelledEvents
-from tnt_coffea.reporting.mass_spectra import channel_spectra, mass_spectrum
+from tnt_coffea.reporting.mass_figures import channel_spectra, mass_spectrum
 from tnt_coffea.reporting.mass_tau21 import (
     JetShapes,
     TrueShapes,
@@ -38,23 +47,15 @@ from tnt_coffea.reporting.mass_tau21 import (
     true_shape_panels,
     true_shapes,
 )
-from tnt_coffea.reporting.planes import (
+from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.score_planes import (
     PlaneView,
     closure_by_mass,
     plane_view,
     score_plane_panels,
 )
-from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.reporting.roc import Roc, roc_curve
-from tnt_coffea.reporting.single_events import (
-    AnomalousEvent,
-    AnomalousJet,
-    anomalous_event_panels,
-    anomalous_events,
-)
-from tnt_coffea.reporting.terminal import results_table
-from tnt_coffea.reporting.views import EventViews, event_views
-from tnt_coffea.reporting.wording import headline
+from tnt_coffea.reporting.terminal import comparison_table, results_table
+from tnt_coffea.reporting.wording import headline, main_set
 
 __all__ = [
     "AnomalousEvent",
@@ -93,6 +94,7 @@ __all__ = [
     "jet_shape_panels",
     "jet_shapes",
     "loss_curves",
+    "main_set",
     "mass_spectrum",
     "mean_image_panels",
     "mean_images",
@@ -105,7 +107,6 @@ __all__ = [
     "score_correlations",
     "score_plane_panels",
     "significance_improvement",
-    "spearman",
     "true_shape_panels",
     "true_shapes",
     "write_report",

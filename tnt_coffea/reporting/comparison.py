@@ -7,17 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.evaluation import improvement_uncertainty
-from tnt_coffea.reporting.labelled import LabelledEvents
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.sculpting import Sculpting, passing, sculpting
-from tnt_coffea.stats.regions.dependence import distance_correlation, pearson, spearman
+from tnt_coffea.reporting.evaluation import (
+    LabelledEvents,
+    Roc,
+    Sculpting,
+    improvement_uncertainty,
+    passing,
+    sculpting,
+)
+from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
 __all__ = [
     "EFFICIENCIES",
@@ -32,8 +36,6 @@ __all__ = [
     "method_figures",
 ]
 
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
 
 EFFICIENCIES = (1.0, 0.1, 0.05, 0.03, 0.01)
 """Background efficiencies at which methods are compared."""
@@ -46,7 +48,7 @@ _LOOSE = 0.2
 
 @dataclass(frozen=True)
 class Improvement:
-    """What a selection of a share of the background in the window is worth.
+    """The significance improvement of a selection by its share of background in the window.
 
     Attributes
     ----------
@@ -68,7 +70,7 @@ class Dependence:
 
     Attributes
     ----------
-    pearson, spearman, distance
+    pearson, binned_spearman, distance
         Coefficients; the last is 0 only for independent scores, and about n^-1/2 for n events.
     tail
         Events with both quantiles in their top 10 % over what independence gives: 1 without
@@ -86,7 +88,7 @@ class Dependence:
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """One training of a method on the test events.
+    """One training run of a method on the test events.
 
     Attributes
     ----------
@@ -108,13 +110,15 @@ class MethodFigures:
 
     def numbers(self) -> dict[str, float | None]:
         """Return the figures that tables show and bands are made of, by name."""
-        found: dict[str, float | None] = {f"auc_{name}": roc.auc for name, roc in self.rocs.items()}
-        found |= {f"signal_kept_{name}": share for name, share in self.signal_kept.items()}
-        found |= {f"improvement_{i.efficiency:g}": i.value for i in self.improvements}
-        found |= {f"sculpting_p_{s.efficiency:g}": s.p_value for s in self.sculpting}
+        numbers: dict[str, float | None] = {
+            f"auc_{name}": roc.auc for name, roc in self.rocs.items()
+        }
+        numbers |= {f"signal_kept_{name}": share for name, share in self.signal_kept.items()}
+        numbers |= {f"improvement_{i.efficiency:g}": i.value for i in self.improvements}
+        numbers |= {f"sculpting_p_{s.efficiency:g}": s.p_value for s in self.sculpting}
         if self.dependence is not None:
-            found |= asdict(self.dependence)
-        return found
+            numbers |= asdict(self.dependence)
+        return numbers
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -142,7 +146,7 @@ class Comparison:
     signal, background
         Events in the fit range.
     methods
-        One or more trainings by method; each has a name, as its seed.
+        One or more training runs by method; each has a name, as its seed.
     truth
         Methods that were trained with the truth.
     """
@@ -155,7 +159,7 @@ class Comparison:
     truth: tuple[str, ...] = ()
 
     def bands(self, method: str) -> dict[str, Band]:
-        """Return every figure of a method over its trainings; those that lack one are left out."""
+        """Return every figure of a method over its training runs, if all of them have it."""
         rows = [figures.numbers() for figures in self.methods[method].values()]
         names = [name for name in rows[0] if all(row.get(name) is not None for row in rows)]
         return {name: band([float(row[name] or 0.0) for row in rows]) for name in names}
@@ -170,10 +174,10 @@ class Comparison:
             "truth": list(self.truth),
             "methods": {
                 name: {
-                    "trainings": {seed: found.to_dict() for seed, found in trainings.items()},
+                    "training_runs": {seed: run.to_dict() for seed, run in runs.items()},
                     "bands": {figure: asdict(b) for figure, b in self.bands(name).items()},
                 }
-                for name, trainings in self.methods.items()
+                for name, runs in self.methods.items()
             },
         }
 
@@ -191,14 +195,14 @@ def compare(
     fit_range: MassRange,
     truth: Sequence[str] = (),
 ) -> Comparison:
-    """Return every training of every method on the same events.
+    """Return every training run of every method on the same events.
 
     Parameters
     ----------
     sample
         Read with `truth=True`; every event in the fit range has a label.
     ranks
-        Out-of-fold quantiles of the sample's events, by method and training.
+        Out-of-fold quantiles of the sample's events, by method and training run.
     window, fit_range
         Ranges in m_jj, lower edge included.
     truth
@@ -216,10 +220,10 @@ def compare(
     if not events.both_kinds:
         msg = f"the window {window.name} GeV lacks signal or background: nothing to compare"
         raise TaggerError(msg)
-    for method, trainings in ranks.items():
-        for training, found in trainings.items():
-            if len(found.fold) != len(sample) or np.isnan(found.both[events.in_fit]).any():
-                msg = f"{method}, {training}: the ranks are not those of all events compared"
+    for method, runs in ranks.items():
+        for run, run_ranks in runs.items():
+            if len(run_ranks.fold) != len(sample) or np.isnan(run_ranks.both[events.in_fit]).any():
+                msg = f"{method}, {run}: the ranks are not those of all events compared"
                 raise TaggerError(msg)
     return Comparison(
         window=window.edges,
@@ -227,23 +231,21 @@ def compare(
         signal=int((events.in_fit & events.signal).sum()),
         background=int((events.in_fit & ~events.signal).sum()),
         methods={
-            method: {
-                training: method_figures(events, found) for training, found in trainings.items()
-            }
-            for method, trainings in ranks.items()
+            method: {run: method_figures(events, run_ranks) for run, run_ranks in runs.items()}
+            for method, runs in ranks.items()
         },
         truth=tuple(truth),
     )
 
 
 def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
-    """Return the figures of one training by its quantiles of these events."""
+    """Return the figures of one training run by its quantiles of these events."""
     signal, in_fit, in_window = events.signal, events.in_fit, events.in_window
     m_jj, rocs = events.sample.m_jj, events.rocs(ranks)
     background = in_fit & ~signal
-    found = None
+    jet_dependence = None
     if not np.array_equal(ranks.heavy[in_fit], ranks.light[in_fit]):
-        found = dependence(ranks.heavy[background], ranks.light[background])
+        jet_dependence = dependence(ranks.heavy[background], ranks.light[background])
     return MethodFigures(
         rocs=rocs,
         signal_kept={name: _kept(roc, _LOOSE) for name, roc in rocs.items()},
@@ -256,7 +258,7 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
             for efficiency in EFFICIENCIES
             if efficiency < 1
         ),
-        dependence=found,
+        dependence=jet_dependence,
     )
 
 
@@ -287,11 +289,11 @@ def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:
     table = np.histogram2d(heavy, light, (bins, bins))[0]
     middle = 0.5 * (bins[1:] + bins[:-1])
     top = [rank >= 0.9 * len(rank) for rank in ranked]
-    found, expected = int((top[0] & top[1]).sum()), top[0].sum() * top[1].mean()
+    both_high, expected = int((top[0] & top[1]).sum()), top[0].sum() * top[1].mean()
     return Dependence(
         pearson=pearson(table, middle, middle),
-        spearman=spearman(table),
+        spearman=binned_spearman(table),
         distance=distance_correlation(table, middle, middle),
-        tail=float(found / expected),
-        tail_uncertainty=float(np.sqrt(max(found, 1)) / expected),
+        tail=float(both_high / expected),
+        tail_uncertainty=float(np.sqrt(max(both_high, 1)) / expected),
     )

@@ -1,4 +1,4 @@
-"""Figures of methods against each other, with bands over their trainings."""
+"""Figures of methods against each other, with bands over their training runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import numpy as np
 
 from tnt_coffea.reporting.comparison import Comparison
 from tnt_coffea.reporting.curves import rejection_scales
-from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.style import COLOURS, GREY, logarithmic, new_figure, styled
-from tnt_coffea.reporting.wording import set_name
+from tnt_coffea.reporting.figures import (
+    COLOURS,
+    GREY,
+    Plot,
+    Section,
+    logarithmic,
+    new_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,24 +37,24 @@ def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
 
 
 def _label(comparison: Comparison, method: str) -> str:
-    trainings = len(comparison.methods[method])
+    runs = len(comparison.methods[method])
     truth = ", uses the truth" if method in comparison.truth else ""
-    return f"{set_name(method)}{truth}{f' ({trainings} trainings)' if trainings > 1 else ''}"
+    return f"{method}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
 
 
 @styled
 def roc_bands(comparison: Comparison) -> Figure:
     """Return background rejection against signal efficiency, both jets, in the fit range.
 
-    Lines are medians over trainings, bands their central 68 %.
+    Lines are medians over training runs, bands their central 68 %.
     """
     figure = new_figure(6.6, 5.0)
     axes = figure.subplots()
     share = np.linspace(0.02, 1, 150)
     for name, (colour, line) in _styles(comparison).items():
         curves = []
-        for found in comparison.methods[name].values():
-            roc = found.rocs["both"]
+        for run in comparison.methods[name].values():
+            roc = run.rocs["both"]
             passed = np.interp(share, roc.true_positive, roc.false_positive)
             curves.append(1 / np.maximum(passed, 1 / roc.n_background))
         low, median, high = np.quantile(curves, (0.16, 0.5, 0.84), axis=0)
@@ -64,23 +70,23 @@ def roc_bands(comparison: Comparison) -> Figure:
 def improvement_bands(comparison: Comparison) -> Figure:
     """Return eps_S / sqrt(eps_B) in the window against the background kept.
 
-    Points are medians over trainings, bars their central 68 % or, where that is wider, the
+    Points are medians over training runs, bars their central 68 % or, where that is wider, the
     median's statistical uncertainty.
     """
     figure = new_figure(6.6, 5.0)
     axes = figure.subplots()
     for i, (name, (colour, line)) in enumerate(_styles(comparison).items()):
-        trainings = list(comparison.methods[name].values())
+        runs = list(comparison.methods[name].values())
         points = []
-        for k, one in enumerate(trainings[0].improvements):
-            values = [found.improvements[k].value for found in trainings]
-            errors = [found.improvements[k].uncertainty for found in trainings]
-            if None in values or one.efficiency == 1:
+        for k, improvement in enumerate(runs[0].improvements):
+            values = [run.improvements[k].value for run in runs]
+            errors = [run.improvements[k].uncertainty for run in runs]
+            if None in values or improvement.efficiency == 1:
                 continue
             low, median, high = np.quantile(np.array(values, float), (0.16, 0.5, 0.84))
             error = float(np.median(np.array(errors, float)))
             bar = (max(median - low, error), max(high - median, error))
-            points.append((one.efficiency, float(median), *bar))
+            points.append((improvement.efficiency, float(median), *bar))
         if not points:
             continue
         x, y, below, above = np.array(points).T
@@ -111,7 +117,7 @@ def improvement_bands(comparison: Comparison) -> Figure:
 def sculpting_panels(comparison: Comparison) -> Figure:
     """Return the background's spectrum after a selection over that before, a panel a method.
 
-    The first training of each; flat is one.
+    The first training run of each; flat is one.
     """
     names = list(comparison.methods)
     columns = min(len(names), PANELS_IN_A_ROW)
@@ -120,23 +126,23 @@ def sculpting_panels(comparison: Comparison) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for panel, name in zip(panels.ravel(), names, strict=False):
         first = next(iter(comparison.methods[name].values()))
-        shown = [found for found in first.sculpting if found.efficiency in _SHOWN]
-        for colour, found in zip(COLOURS, shown, strict=False):
-            edges = np.array(found.edges)
+        shown = [selection for selection in first.sculpting if selection.efficiency in _SHOWN]
+        for colour, selection in zip(COLOURS, shown, strict=False):
+            edges = np.array(selection.edges)
             panel.errorbar(
                 0.5 * (edges[1:] + edges[:-1]) / 1000,
-                found.ratio,
+                selection.ratio,
                 xerr=0.5 * np.diff(edges) / 1000,
-                yerr=found.uncertainty,
+                yerr=selection.uncertainty,
                 fmt="o",
                 ms=3,
                 color=colour,
-                label=f"{100 * found.efficiency:g} % kept",
+                label=f"{100 * selection.efficiency:g} % kept",
             )
         panel.axhline(1, color=GREY, lw=1)
         panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
         truth = " (truth)" if name in comparison.truth else ""
-        panel.set_title(f"{set_name(name)}{truth}", fontsize=10)
+        panel.set_title(f"{name}{truth}", fontsize=10)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)
@@ -156,8 +162,8 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
     def data(*wanted: str) -> dict[str, object]:
         return {
             method: {
-                training: {name: found[name] for name in wanted}
-                for training, found in rows["trainings"].items()
+                run: {name: run_figures[name] for name in wanted}
+                for run, run_figures in rows["training_runs"].items()
             }
             for method, rows in numbers.items()
         }
@@ -167,8 +173,8 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
         Plot(
             "comparison-roc",
             "Background rejection of all methods",
-            "Both jets above the same quantile, in the fit range; medians over trainings with the "
-            f"central 68 %.{truth}",
+            "Both jets above the same quantile, in the fit range; medians over training runs "
+            f"with the central 68 %.{truth}",
             roc_bands(comparison),
             data("rocs"),
             Section.TRUTH,
@@ -177,8 +183,8 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
         Plot(
             "comparison-improvement",
             "Significance improvement of all methods",
-            "In the mass window; medians over trainings, with the wider of their central 68 % and "
-            f"the statistical uncertainty.{truth}",
+            "In the mass window; medians over training runs, with the wider of their central 68 % "
+            f"and the statistical uncertainty.{truth}",
             improvement_bands(comparison),
             data("improvements"),
             Section.TRUTH,

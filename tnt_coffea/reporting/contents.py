@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The contents of a report: a search, and views of its events from one pass over the sample."""
 
 from __future__ import annotations
 
@@ -6,16 +6,119 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.views import EventViews
-from tnt_coffea.results import SearchResult
+import numpy as np
 
-__all__ = ["ReportContents"]
+from tnt_coffea.config import SearchConfig, SearchSettings
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.reporting.anomalous_jets import (
+    AnomalousEvent,
+    JetImages,
+    anomalous_events,
+    mean_images,
+    most_anomalous,
+)
+from tnt_coffea.reporting.correlations import ScoreCorrelations, score_correlations
+from tnt_coffea.reporting.evaluation import Evaluation, evaluate
+from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
+from tnt_coffea.results import SearchResult
+from tnt_coffea.taggers import Ranks
+
+__all__ = ["EventViews", "ReportContents", "event_views"]
+
+
+@dataclass(frozen=True, eq=False)
+class EventViews:
+    """Views of the events in the fit range; those of single events are by one tagger set.
+
+    Attributes
+    ----------
+    shown
+        The set by which events are 'most anomalous'.
+    correlations
+        Of the two jets' scores, by tagger set; sets with one score an event have none.
+    images, events, shapes
+        Mean images; the most anomalous events; mass and tau21 of the most anomalous jets.
+        None or empty where no event is in the fit range, or the skim lacks what they need.
+    evaluation
+        Against the truth; None where it is not known.
+    true_shapes, events_are_signal
+        The truth of `shapes` and of `events`; None and empty where it is not known.
+    """
+
+    shown: str = ""
+    correlations: Mapping[str, ScoreCorrelations] = field(default_factory=dict)
+    images: JetImages | None = None
+    events: tuple[AnomalousEvent, ...] = ()
+    shapes: JetShapes | None = None
+    evaluation: Evaluation | None = None
+    true_shapes: TrueShapes | None = None
+    events_are_signal: tuple[bool, ...] = ()
+
+
+def event_views(
+    sample: Sample,
+    ranks: Mapping[str, Ranks],
+    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
+    search: SearchSettings,
+    references: Mapping[str, Ranks] | None = None,
+) -> EventViews:
+    """Return everything that a report shows of events.
+
+    Parameters
+    ----------
+    sample
+        Dijets, read with `truth=True` if an evaluation is wanted. Labels go into the
+        evaluation and what is named true or signal, and nowhere else.
+    ranks
+        Out-of-fold quantiles by tagger set, at least one; events and jets are shown of the first.
+    thresholds
+        X by tagger set, efficiency and fold; of references too.
+    search
+        The window and the fit range.
+    references
+        Quantiles by sets that were trained with the truth; they are evaluated, and nothing else.
+
+    Raises
+    ------
+    TaggerError
+        The ranks are not those of this sample, or a fold has no threshold.
+    """
+    window, fit_range = search.window, search.fit_range
+    references = references or {}
+    evaluation = evaluate(
+        sample, {**ranks, **references}, thresholds, window, fit_range, tuple(references)
+    )
+    shown = next(iter(ranks))
+    correlations = {
+        name: score_correlations(sample, set_ranks, window, fit_range)
+        for name, set_ranks in ranks.items()
+        # One score an event stands in both columns.
+        if not np.array_equal(set_ranks.heavy, set_ranks.light)
+    }
+    in_fit = fit_range.contains(sample.m_jj)
+    if not in_fit.any():
+        return EventViews(shown=shown, evaluation=evaluation)
+    settings = sample.settings
+    sample, set_ranks = sample.select(in_fit), ranks[shown].select(in_fit)
+    events = anomalous_events(sample, set_ranks)
+    shapes = jet_shapes(sample, set_ranks) if set(COLUMNS) <= set(settings.of_jet) else None
+    truth_known = evaluation is not None
+    signal = sample.label[most_anomalous(sample, set_ranks, len(events))] > 0
+    return EventViews(
+        shown=shown,
+        correlations=correlations,
+        images=None if settings.images is None else mean_images(sample, set_ranks),
+        events=events,
+        shapes=shapes,
+        evaluation=evaluation,
+        true_shapes=true_shapes(sample, set_ranks, shapes) if truth_known and shapes else None,
+        events_are_signal=tuple(signal.tolist()) if truth_known else (),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class ReportContents:
-    """A search, ready to be written down.
+    """A search, as `write_report` takes it.
 
     Attributes
     ----------
@@ -26,13 +129,13 @@ class ReportContents:
     thresholds
         X by tagger set, efficiency and fold.
     views
-        What is shown of the events themselves; empty where they are not at hand.
+        Views of the events; empty where the skim is not available.
     histories
         'kind/which' and history of every training, JSON values.
     accounting
         Where every event went, by stage: values of `accounting.Accounting.to_dict`.
     duplicates
-        Dijets whose id an earlier one has; None where it is not known.
+        Dijets with the id of an earlier one; None where it is not known.
     stage_seconds
         Duration of every stage [s].
     """

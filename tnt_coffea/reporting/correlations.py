@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.style import COLOURS, GREY, new_figure, over_ranges, styled
-from tnt_coffea.reporting.wording import set_name
+from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, over_ranges, styled
+from tnt_coffea.stats import spearman
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,15 +25,12 @@ __all__ = [
     "ScoreCorrelations",
     "correlation_by_mass",
     "score_correlations",
-    "spearman",
 ]
 
-Float64Array = npt.NDArray[np.float64]
 
 FEWEST = 300
 """Events a slice in m_jj has at least: its correlation is then known to 0.06."""
 MOST_SLICES = 4
-_FEWEST_FOR_ANY = 4
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,13 @@ class RankCorrelation:
     Attributes
     ----------
     region
-        What readers call it.
+        Its name for readers.
     mass_range
         Its hull in m_jj [GeV].
     events
         Effective number of events, (sum w)^2 / sum w^2.
     coefficient, uncertainty
-        Of `spearman`; None where there are too few events.
+        Of `stats.spearman`; None where there are too few events.
     """
 
     region: str
@@ -77,24 +74,7 @@ class ScoreCorrelations:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            kind: [
-                {**asdict(found), "mass_range": list(found.mass_range)}
-                for found in getattr(self, kind)
-            ]
-            for kind in ("regions", "slices")
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ScoreCorrelations:
-        """Return the inverse of `to_dict`."""
-
-        def read(rows: Sequence[Mapping[str, Any]]) -> tuple[RankCorrelation, ...]:
-            return tuple(
-                RankCorrelation(**{**row, "mass_range": tuple(row["mass_range"])}) for row in rows
-            )
-
-        return cls(read(values["regions"]), read(values["slices"]))
+        return asdict(self)
 
 
 def score_correlations(
@@ -124,72 +104,24 @@ def score_correlations(
         raise TaggerError(msg)
     m_jj = sample.m_jj
 
-    def found(region: str, rows: npt.NDArray[np.bool_], hull: tuple[float, float]) -> Any:
+    def correlation(region: str, rows: BoolArray, hull: tuple[float, float]) -> RankCorrelation:
         weight = sample.weight[rows]
         value, error = spearman(ranks.heavy[rows], ranks.light[rows], weight)
         return RankCorrelation(region, hull, _effective(weight), value, error)
 
-    def between(low: float, high: float) -> npt.NDArray[np.bool_]:
-        return (m_jj >= low) & (m_jj < high)
-
-    whole, inside = fit_range.edges, window.edges
-    outside = between(*whole) & ~between(*inside)
-    edges = _slices(m_jj[between(*whole)], inside, whole)
+    whole, inside = fit_range.contains(m_jj), window.contains(m_jj)
+    edges = _slices(m_jj[whole], window.edges, fit_range.edges)
     return ScoreCorrelations(
         regions=(
-            found("whole fit range", between(*whole), whole),
-            found("outside the window", outside, whole),
-            found("in the window", between(*inside), inside),
+            correlation("whole fit range", whole, fit_range.edges),
+            correlation("outside the window", whole & ~inside, fit_range.edges),
+            correlation("in the window", inside, window.edges),
         ),
         slices=tuple(
-            found(f"{low:.0f}-{high:.0f} GeV", between(low, high), (low, high))
+            correlation(f"{low:.0f}-{high:.0f} GeV", (m_jj >= low) & (m_jj < high), (low, high))
             for low, high in itertools.pairwise(edges)
         ),
     )
-
-
-def spearman(
-    x: Float64Array, y: Float64Array, weight: Float64Array | None = None
-) -> tuple[float, float] | tuple[None, None]:
-    r"""Return Spearman's rank correlation of two columns and its standard deviation.
-
-    With U and V the mid-ranks in (0, 1), rho is their linear correlation. To first order each
-    event i moves it by
-
-    psi_i = [(u_i - 1/2)(v_i - 1/2) + E_j 1(u_j >= u_i)(v_j - 1/2)
-             + E_j 1(v_j >= v_i)(u_j - 1/2)] / (sigma_U sigma_V) - its mean,
-
-    the last two terms because an event also shifts the ranks of those above it (equal ones
-    count half); the variance is that of the mean of psi. It holds under dependence, and is
-    1 / n without it.
-
-    Parameters
-    ----------
-    x, y
-        (event,), any increasing scale.
-    weight
-        (event,), positive; 1 if not given.
-
-    Returns
-    -------
-    Coefficient and uncertainty; two None below four events, or where a column is constant.
-
-    Source
-    ------
-    C. B. Borkowf, Comput. Stat. Data Anal. 39 (2002) 271 (variance under dependence).
-    """
-    w = np.ones(len(x)) if weight is None else weight
-    if len(x) < _FEWEST_FOR_ANY:
-        return None, None
-    u, v = (_mid_ranks(column, w) - 0.5 for column in (x, y))
-    share = w / w.sum()
-    spread = float(np.sqrt((share * u**2).sum() * (share * v**2).sum()))
-    if spread == 0:
-        return None, None
-    rho = float((share * u * v).sum()) / spread
-    psi = (u * v + _above(u, share * v) + _above(v, share * u)) / spread
-    psi -= (share * psi).sum()
-    return rho, float(np.sqrt((share**2 * psi**2).sum()))
 
 
 @styled
@@ -208,10 +140,10 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
     axes.axhline(0, color="black", lw=0.9, ls=":", label="independent scores")
     markers = "osD^v"
-    for k, (name, found) in enumerate(correlations.items()):
+    for k, (name, correlation) in enumerate(correlations.items()):
         colour = COLOURS[k % len(COLOURS)]
-        outside = found.regions[1]
-        known = [s for s in found.slices if s.coefficient is not None]
+        outside = correlation.regions[1]
+        known = [s for s in correlation.slices if s.coefficient is not None]
         over_ranges(
             axes,
             [s.mass_range for s in known],
@@ -221,12 +153,12 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
             ms=5,
             lw=1.2,
             color=colour,
-            label=set_name(name),
+            label=name,
         )
         if outside.coefficient is not None and outside.uncertainty is not None:
             low, high = (outside.coefficient + s * outside.uncertainty for s in (-1, 1))
             axes.axhspan(low, high, color=colour, alpha=0.2, lw=0)
-    hulls = [found.regions[0].mass_range for found in correlations.values()]
+    hulls = [correlation.regions[0].mass_range for correlation in correlations.values()]
     axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
     axes.set_xlabel(r"$m_{jj}$ [GeV]")
     axes.set_ylabel("Spearman's rank correlation [1]")
@@ -245,22 +177,6 @@ def _slices(
         inner = [float(beside[len(beside) * k // n]) for k in range(1, n)]
         edges += [edge for edge in (low, *inner, high) if edge > edges[-1]]
     return edges
-
-
-def _mid_ranks(column: Float64Array, weight: Float64Array) -> Float64Array:
-    """Return the weighted share below each value, half of the equal ones included."""
-    _, where = np.unique(column, return_inverse=True)
-    mass = np.bincount(where, weights=weight)
-    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
-    return np.asarray(middle[where])
-
-
-def _above(level: Float64Array, terms: Float64Array) -> Float64Array:
-    """Return, for every event, the sum of the terms of events above its level, equal ones half."""
-    order = np.argsort(level, kind="stable")
-    from_top = np.append(np.cumsum(terms[order][::-1])[::-1], 0.0)
-    left, right = (np.searchsorted(level[order], level, side=side) for side in ("left", "right"))
-    return np.asarray((from_top[left] + from_top[right]) / 2)
 
 
 def _effective(weight: Float64Array) -> float:

@@ -1,4 +1,4 @@
-"""Figures of curves: ROC, significance improvement, and losses of trainings."""
+"""Figures of curves: ROC, significance improvement, and losses of training runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tnt_coffea.reporting.evaluation import Evaluation, improvement_uncertainty
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.style import COLOURS, GREY, RED, logarithmic, new_figure, styled
-from tnt_coffea.reporting.wording import set_name
+from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
+from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +27,9 @@ def roc_curves(evaluation: Evaluation) -> Figure:
     """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
     figure = new_figure(7.2, 4.6)
     linear, rejection = figure.subplots(1, 2)
-    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
+    for colour, (name, tagger_set) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         for jet, line in _JETS.items():
-            roc = found.rocs[jet]
+            roc = tagger_set.rocs[jet]
             wanted = "both jets" if jet == "both" else f"{jet} jet"
             label = (
                 f"{evaluation.shown(name)}, {wanted}: AUC {roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
@@ -76,8 +74,8 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
     highest = 1.0
     # Working points of two sets may lie on each other: the labels of one go below.
     below = cycle((True, False))
-    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
-        roc = found.rocs["both_in_window"]
+    for colour, (name, tagger_set) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
+        roc = tagger_set.rocs["both_in_window"]
         eps_background, eps_signal = _seen(roc)
         value = eps_signal / np.sqrt(eps_background)
         error = np.array(
@@ -88,7 +86,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
         )
         axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
-        _working_points(axes, found.working_points, colour, below=next(below))
+        _working_points(axes, tagger_set.working_points, colour, below=next(below))
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
@@ -104,15 +102,15 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
 
 @styled
 def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
-    """Return the losses per epoch, one panel a kind of training, or None without any.
+    """Return the losses per epoch, one panel a kind of training run, or None without any.
 
     Parameters
     ----------
     histories
-        Name and history of every training. A name is 'kind/which', and all of a kind
-        share a panel. Histories without a list `loss` (closed-form trainings) are
+        Name and history of every training run. A name is 'kind/which', and all of a kind
+        share a panel. Histories without a list `loss` (closed-form fits) are
         left out; `validation_loss` and `best_epoch` are drawn where they are given.
-        A training of several `networks` holds a history of each.
+        A training run of several `networks` holds a history of each.
     """
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for name, training in histories:
@@ -130,9 +128,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
         for history in members:
             _losses(panel, history)
-        panel.set_title(
-            f"{set_name(kind)} ({len(members)} training{'s' if len(members) > 1 else ''})"
-        )
+        panel.set_title(f"{kind} ({len(members)} run{'s' if len(members) > 1 else ''})")
         panel.set_xlabel("epoch [1]")
         panel.set_ylabel("loss per jet [1]")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -13,17 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.reporting.contents import ReportContents
-from tnt_coffea.reporting.cuts import Step, cutflow, selection_flow
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.reporting.tables import correlation_rows, evaluation_rows, event_rows, summary
+from tnt_coffea.reporting.tables import (
+    Step,
+    correlation_rows,
+    cutflow,
+    evaluation_rows,
+    event_rows,
+    selection_flow,
+    summary,
+)
 from tnt_coffea.reporting.wording import (
     cautions,
     coverage,
     duration,
     headline,
     percent,
-    set_name,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
         The HTML file; plots go to `plots/` beside it as PNG, PDF, and numbers in JSON.
         Other files there are left alone.
     contents
-        What the report is about. The same contents give the same bytes.
+        The search and its views. The same contents give the same bytes.
 
     Raises
     ------
@@ -144,7 +150,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "duration": duration,
         "percent": percent,
-        "set_name": set_name,
         "tight": _tight,
     }
     return environment

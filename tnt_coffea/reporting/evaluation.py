@@ -1,31 +1,288 @@
-"""Taggers against the truth: the one place where labels are looked at."""
+"""Scores against the truth: ROC curves, sculpting of m_jj, working points of tagger sets.
+
+Labels are read here, in `comparison` and in the stages that call these two, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import chi2 as chi2_law
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.labelled import LabelledEvents
-from tnt_coffea.reporting.roc import Roc
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
-__all__ = ["Evaluation", "SetEvaluation", "WorkingPoint", "evaluate", "improvement_uncertainty"]
+__all__ = [
+    "Evaluation",
+    "LabelledEvents",
+    "Roc",
+    "Sculpting",
+    "SetEvaluation",
+    "WorkingPoint",
+    "evaluate",
+    "improvement_uncertainty",
+    "passing",
+    "roc_curve",
+    "sculpting",
+]
 
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
+
+MOST_POINTS = 500
+
+
+@dataclass(frozen=True)
+class Roc:
+    """A ROC curve, thinned for storage, and the area under all of it.
+
+    Attributes
+    ----------
+    false_positive, true_positive
+        Shares of background and of signal above a descending cut, from (0, 0) to (1, 1).
+    auc
+        Chance that a signal event is above a background event; equal scores count half.
+    auc_uncertainty
+        Its standard deviation (DeLong).
+    n_signal, n_background
+        Effective numbers of events, (sum w)^2 / sum w^2.
+    """
+
+    false_positive: tuple[float, ...]
+    true_positive: tuple[float, ...]
+    auc: float
+    auc_uncertainty: float
+    n_signal: float
+    n_background: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def roc_curve(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -> Roc:
+    """Return the ROC curve of scores.
+
+    Parameters
+    ----------
+    score
+        (event,), higher = more signal-like.
+    is_signal
+        (event,) the truth; both kinds occur.
+    weight
+        (event,), positive.
+
+    Source
+    ------
+    Uncertainty of the area: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837,
+    with event weights.
+    """
+    false_positive, true_positive = _rates(score, is_signal, weight)
+    auc, uncertainty = _area(score, is_signal, weight)
+    kept = _thinned(false_positive, true_positive)
+    return Roc(
+        false_positive=tuple(false_positive[kept].tolist()),
+        true_positive=tuple(true_positive[kept].tolist()),
+        auc=auc,
+        auc_uncertainty=uncertainty,
+        n_signal=_effective(weight[is_signal]),
+        n_background=_effective(weight[~is_signal]),
+    )
+
+
+def _rates(
+    score: Float64Array, is_signal: BoolArray, weight: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    order = np.argsort(-score, kind="stable")
+    # A cut cannot part equal scores, so a point stands behind the last of each.
+    last = np.append(np.diff(score[order]) != 0, True)
+
+    def rate(kind: BoolArray) -> Float64Array:
+        passed = np.cumsum(np.where(kind, weight, 0.0)[order])[last]
+        return np.concatenate([[0.0], passed / passed[-1]])
+
+    return rate(~is_signal), rate(is_signal)
+
+
+def _area(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -> tuple[float, float]:
+    signal, background = score[is_signal], score[~is_signal]
+    w_signal, w_background = weight[is_signal], weight[~is_signal]
+    above = _placements(signal, background, w_background)
+    below = 1.0 - _placements(background, signal, w_signal)
+    auc = float(np.average(above, weights=w_signal))
+    variance = sum(
+        float((w**2 * (placement - auc) ** 2).sum() / w.sum() ** 2)
+        for w, placement in ((w_signal, above), (w_background, below))
+    )
+    return auc, float(np.sqrt(variance))
+
+
+def _placements(score: Float64Array, others: Float64Array, weight: Float64Array) -> Float64Array:
+    """Return, for every score, the weighted share of the others below it, ties half."""
+    order = np.argsort(others, kind="stable")
+    total = np.concatenate([[0.0], np.cumsum(weight[order])])
+    left, right = (np.searchsorted(others[order], score, side=side) for side in ("left", "right"))
+    return np.asarray((total[left] + total[right]) / (2 * total[-1]))
+
+
+def _thinned(false_positive: Float64Array, true_positive: Float64Array) -> npt.NDArray[np.intp]:
+    n = len(false_positive)
+    if n <= MOST_POINTS:
+        return np.arange(n)
+    # Half of the points evenly in signal, half evenly in the logarithm of background,
+    # so that both a linear and a logarithmic axis show a smooth curve.
+    half = MOST_POINTS // 2 - 1
+    lowest = false_positive[false_positive > 0][0]
+    in_signal = np.searchsorted(true_positive, np.linspace(0, 1, half))
+    in_background = np.searchsorted(false_positive, np.geomspace(lowest, 1, half))
+    return np.unique(np.clip(np.concatenate([[0], in_signal, in_background, [n - 1]]), 0, n - 1))
+
+
+def _effective(weight: Float64Array) -> float:
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+_SLICES = 10
+
+
+@dataclass(frozen=True)
+class Sculpting:
+    """The effect of a selection on the background's spectrum in m_jj.
+
+    Attributes
+    ----------
+    efficiency
+        Share of the background in the fit range that is kept.
+    edges
+        Of slices in m_jj that hold equal shares of the background [GeV].
+    ratio, uncertainty
+        Share kept in every slice over the share kept in all, and its binomial uncertainty.
+    chi2, dof, p_value
+        Of a constant ratio.
+    """
+
+    efficiency: float
+    edges: tuple[float, ...]
+    ratio: tuple[float, ...]
+    uncertainty: tuple[float, ...]
+    chi2: float
+    dof: int
+    p_value: float
+
+
+def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolArray]:
+    """Return the cut that keeps a share of scores, or as little more as ties allow.
+
+    Parameters
+    ----------
+    score
+        (event,) of the events that the share is one of.
+    share
+        Above 0, at most 1.
+
+    Returns
+    -------
+    A function of scores, which says of each whether it passes.
+    """
+    cut = np.sort(score)[max(len(score) - round(share * len(score)), 0)] if share < 1 else -np.inf
+    return lambda values: np.asarray(values >= cut)
+
+
+def sculpting(efficiency: float, score: Float64Array, m_jj: Float64Array) -> Sculpting:
+    """Return the sculpting of m_jj by the selection of the highest scores on background.
+
+    Parameters
+    ----------
+    efficiency
+        Share that is kept.
+    score, m_jj
+        (event,) of background events in the fit range; m_jj [GeV].
+    """
+    passed = passing(score, efficiency)(score)
+    edges = np.unique(np.quantile(m_jj, np.linspace(0, 1, _SLICES + 1)))
+    before = np.histogram(m_jj, edges)[0].astype(float)
+    after = np.histogram(m_jj[passed], edges)[0].astype(float)
+    share = after.sum() / before.sum()
+    expected, variance = share * before, share * (1 - share) * before
+    dof = max(len(before) - 1, 1)
+    value = float(((after - expected) ** 2 / np.maximum(variance, 1e-12)).sum()) if share < 1 else 0
+    return Sculpting(
+        efficiency=efficiency,
+        edges=tuple(edges.tolist()),
+        ratio=tuple((after / expected).tolist()),
+        uncertainty=tuple((np.sqrt(np.maximum(after, 1.0)) / expected).tolist()),
+        chi2=float(value),
+        dof=dof,
+        p_value=float(chi2_law.sf(value, dof)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledEvents:
+    """Dijets with labels, in the fit range and in the window.
+
+    Attributes
+    ----------
+    sample
+        Read with `truth=True`; labels are 0 for background and positive for signal.
+    in_fit, in_window
+        (event,) which of them lie there; the window is part of the fit range.
+    """
+
+    sample: Sample
+    in_fit: BoolArray
+    in_window: BoolArray
+
+    @classmethod
+    def of(cls, sample: Sample, window: MassRange, fit_range: MassRange) -> Self:
+        """Return the events of a sample with where they lie; lower edges belong to a range."""
+        in_fit = fit_range.contains(sample.m_jj)
+        in_window = in_fit & window.contains(sample.m_jj)
+        return cls(sample, in_fit, in_window)
+
+    @property
+    def signal(self) -> BoolArray:
+        """(event,) which of them are signal."""
+        return np.asarray(self.sample.label > 0)
+
+    @property
+    def all_known(self) -> bool:
+        """Whether every event in the fit range has a label."""
+        return not (self.sample.label[self.in_fit] < 0).any()
+
+    @property
+    def both_kinds(self) -> bool:
+        """Whether the window holds signal and background."""
+        inside = self.signal[self.in_window]
+        return bool(inside.any() and not inside.all())
+
+    def rocs(self, ranks: Ranks) -> dict[str, Roc]:
+        """Return ROC curves of quantiles.
+
+        `heavy`, `light` and `both` (the lower quantile of the two) in the fit range, and
+        `both_in_window`.
+        """
+        choices = {
+            "heavy": (ranks.heavy, self.in_fit),
+            "light": (ranks.light, self.in_fit),
+            "both": (ranks.both, self.in_fit),
+            "both_in_window": (ranks.both, self.in_window),
+        }
+        signal, weight = self.signal, self.sample.weight
+        return {
+            name: roc_curve(score[rows], signal[rows], weight[rows])
+            for name, (score, rows) in choices.items()
+        }
 
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """What a selection does to signal and background in the window.
+    """The effect of a selection on signal and background in the window.
 
     Attributes
     ----------
@@ -103,43 +360,12 @@ class Evaluation:
     truth: tuple[str, ...] = ()
 
     def shown(self, name: str) -> str:
-        """Return what readers call a set, with a mark on those that were told the truth."""
-        return set_name(name) + (" (trained with the truth)" if name in self.truth else "")
+        """Return the name of a set for readers, with a mark on those trained with the truth."""
+        return name + (" (trained with the truth)" if name in self.truth else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            "window": list(self.window),
-            "fit_range": list(self.fit_range),
-            "signal": self.signal,
-            "background": self.background,
-            "truth": list(self.truth),
-            "sets": {
-                name: {
-                    "rocs": {jet: roc.to_dict() for jet, roc in found.rocs.items()},
-                    "working_points": [asdict(point) for point in found.working_points],
-                }
-                for name, found in self.sets.items()
-            },
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
-        """Return the inverse of `to_dict`."""
-        return cls(
-            window=(values["window"][0], values["window"][1]),
-            fit_range=(values["fit_range"][0], values["fit_range"][1]),
-            signal=values["signal"],
-            background=values["background"],
-            truth=tuple(values.get("truth", ())),
-            sets={
-                name: SetEvaluation(
-                    {jet: Roc.from_dict(roc) for jet, roc in found["rocs"].items()},
-                    tuple(WorkingPoint(**point) for point in found["working_points"]),
-                )
-                for name, found in values["sets"].items()
-            },
-        )
+        return asdict(self)
 
 
 def evaluate(
@@ -153,7 +379,7 @@ def evaluate(
     """Return how the tagger sets do against the truth, or None where it is not known.
 
     None says that an event in the fit range has no label (-1), or that all have the
-    same, or that the window lacks signal or background: there is nothing to tell apart.
+    same, or that the window lacks signal or background: there is nothing to separate.
 
     Parameters
     ----------
@@ -188,13 +414,13 @@ def evaluate(
         truth=tuple(sorted(truth)),
         sets={
             name: SetEvaluation(
-                events.rocs(found),
+                events.rocs(set_ranks),
                 tuple(
-                    _working_point(efficiency, found, points, sample.weight, kinds)
+                    _working_point(efficiency, set_ranks, points, sample.weight, kinds)
                     for efficiency, points in sorted(thresholds[name].items(), reverse=True)
                 ),
             )
-            for name, found in ranks.items()
+            for name, set_ranks in ranks.items()
         },
     )
 
@@ -258,10 +484,10 @@ def _check(
     ranks: Mapping[str, Ranks],
     thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
 ) -> None:
-    for name, found in ranks.items():
-        if len(found.fold) != len(sample):
+    for name, set_ranks in ranks.items():
+        if len(set_ranks.fold) != len(sample):
             msg = (
-                f"tagger set '{name}': ranks of {len(found.fold)} events for a sample of "
+                f"tagger set '{name}': ranks of {len(set_ranks.fold)} events for a sample of "
                 f"{len(sample)}; rank the sample that is evaluated"
             )
             raise TaggerError(msg)
@@ -269,7 +495,7 @@ def _check(
             msg = f"tagger set '{name}' has no thresholds, only {sorted(thresholds)}"
             raise TaggerError(msg)
         for efficiency, points in thresholds[name].items():
-            missing = sorted(set(np.unique(found.fold).tolist()) - set(points))
+            missing = sorted(set(np.unique(set_ranks.fold).tolist()) - set(points))
             if missing:
                 msg = (
                     f"tagger set '{name}', efficiency {efficiency:g}: no threshold for folds "

@@ -1,17 +1,46 @@
-"""A figure of a report with its caption, the numbers behind it, and its files."""
+"""Figures of a report: their files, captions and numbers, and how they look.
+
+They have mplhep's style in sizes for a page; a user's own style stays as it was. Matplotlib and
+mplhep are imported on first use, and no figure belongs to pyplot.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-__all__ = ["Plot", "Section"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "SUPERSCRIPTS",
+    "VIOLET",
+    "Plot",
+    "Section",
+    "logarithmic",
+    "new_figure",
+    "over_ranges",
+    "power_of_ten",
+    "shades",
+    "styled",
+]
 
 
 class Section(StrEnum):
@@ -20,7 +49,7 @@ class Section(StrEnum):
     MASS = "Dijet mass, before and after the selection"
     SCORES = "Scores of the two jets"
     JETS = "What the taggers find anomalous"
-    TRAINING = "Trainings"
+    TRAINING = "Training runs"
     TRUTH = "Evaluation"
 
 
@@ -33,7 +62,7 @@ class Plot:
     name
         Stem of its files.
     title
-        What it shows, in a few words.
+        Its subject, in a few words.
     caption
         How to read it.
     figure
@@ -43,7 +72,7 @@ class Plot:
     section
         Where it stands in the report.
     alt
-        What it shows to those who cannot see it.
+        A description for readers who cannot see it.
     """
 
     name: str
@@ -69,3 +98,139 @@ class Plot:
         self.figure.savefig(paths[1], metadata={"CreationDate": None})
         paths[2].write_text(json.dumps(self.data, sort_keys=True, allow_nan=False) + "\n")
         return paths
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Layout = Literal["constrained", "compressed"] | None
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+# Six colours that stay apart for colour-blind readers, also mplhep's own cycle;
+# source: M. Petroff, arXiv:2107.02270.
+BLUE, ORANGE, RED, PURPLE, GREY, VIOLET = (
+    "#5790fc",
+    "#f89c20",
+    "#e42536",
+    "#964a8b",
+    "#9c9ca1",
+    "#7a21dd",
+)
+COLOURS = (BLUE, ORANGE, RED, PURPLE, GREY, VIOLET)
+
+# mplhep draws for slides of 10 x 10 inches; these are its proportions on a page. A page is read
+# on phones too, so figures are narrow and their text is not small.
+_PAGE: Mapping[str, Any] = {
+    "axes.labelsize": 12,
+    "axes.linewidth": 0.9,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "figure.dpi": 150,
+    "font.size": 11,
+    "legend.borderpad": 0.4,
+    "legend.fontsize": 10,
+    "lines.linewidth": 1.7,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "tnt_coffea",
+    "xtick.labelsize": 10.5,
+    "xtick.major.pad": 4,
+    "xtick.major.size": 6,
+    "xtick.minor.size": 3,
+    "ytick.labelsize": 10.5,
+    "ytick.major.pad": 4,
+    "ytick.major.size": 6,
+    "ytick.minor.size": 3,
+}
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Return a drawing function that runs in our style and leaves the user's as it was."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib as mpl
+
+        with mpl.rc_context():
+            # From matplotlib's defaults, so that a user's own style has no say.
+            mpl.rcParams.update({**_plain_defaults(), **_mplhep_style(), **_PAGE})
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(width: float, height: float, layout: Layout = "constrained") -> Figure:
+    """Return an empty figure that belongs to no window.
+
+    Parameters
+    ----------
+    width, height
+        Inches.
+    layout
+        'compressed' where panels keep an aspect of their own, so that space between them
+        goes; None where the caller places them.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Label the decades of a logarithmic axis, and nothing between them.
+
+    In plain text: mathematical text takes most of the time that drawing a figure needs.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def over_ranges(
+    axes: Axes,
+    ranges: Sequence[tuple[float, float]],
+    values: Sequence[float | None],
+    uncertainties: Sequence[float | None],
+    **look: Any,
+) -> None:
+    """Draw values with their uncertainties over the ranges that they hold for; none is missing."""
+    edges = np.array(ranges).reshape(-1, 2)
+    axes.errorbar(
+        edges.mean(axis=1),
+        np.array(values, dtype=float),
+        xerr=np.diff(edges, axis=1)[:, 0] / 2,
+        yerr=np.array(uncertainties, dtype=float),
+        **look,
+    )
+
+
+def power_of_ten(value: float) -> str:
+    """Return a decade as text: '0.1', '1', '10', and beyond with an exponent."""
+    exponent = round(math.log10(value))
+    if -1 <= exponent <= 1:
+        return f"{value:g}"
+    return f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def shades() -> Colormap:
+    """Return a map from light to dark, with white for what is empty or below its range.
+
+    Lightness alone orders it, so colour blindness and grey prints do no harm.
+    """
+    import matplotlib as mpl
+
+    return mpl.colormaps["magma_r"].with_extremes(under="white", bad="white")
+
+
+def _plain_defaults() -> dict[str, Any]:
+    import matplotlib as mpl
+
+    # Choosing a backend would load pyplot.
+    return {key: value for key, value in mpl.rcParamsDefault.items() if "backend" not in key}
+
+
+def _mplhep_style() -> dict[str, Any]:
+    from mplhep import style
+
+    # Its fonts lack the primes and superscripts of our labels, which DejaVu has.
+    skipped = ("font.", "mathtext.")
+    return {key: value for key, value in style.ROOT.items() if not key.startswith(skipped)}

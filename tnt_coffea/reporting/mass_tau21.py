@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.reporting.anomaly import most_anomalous, most_anomalous_share
-from tnt_coffea.reporting.style import BLUE, ORANGE, RED, new_figure, styled
+from tnt_coffea.reporting.anomalous_jets import most_anomalous, most_anomalous_share
+from tnt_coffea.reporting.figures import BLUE, ORANGE, RED, new_figure, styled
 from tnt_coffea.reporting.wording import percent
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import BoolArray, Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,6 @@ __all__ = [
     "true_shapes",
 ]
 
-Float64Array = npt.NDArray[np.float64]
 
 COLUMNS = ("mass", "tau21")
 BINS = 32
@@ -43,7 +42,7 @@ _ABOVE_ALL = 0.995
 
 @dataclass(frozen=True, eq=False)
 class JetShapes:
-    """Mass and tau21 of all jets, as counts, and of the most anomalous ones, one by one.
+    """Mass and tau21 of all jets, as counts, and of the most anomalous ones, each.
 
     Attributes
     ----------
@@ -72,19 +71,10 @@ class JetShapes:
         }
         return {**by_jet, "tau21_edges": self.tau21_edges.tolist(), "top": self.top}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> JetShapes:
-        """Return the inverse of `to_dict`."""
-        by_jet = {
-            name: {jet: np.array(numbers) for jet, numbers in values[name].items()}
-            for name in ("mass_edges", "everything", "mass", "tau21")
-        }
-        return cls(**by_jet, tau21_edges=np.array(values["tau21_edges"]), top=values["top"])
-
 
 @dataclass(frozen=True, eq=False)
 class TrueShapes:
-    """What the truth says of the same jets; for evaluation only.
+    """The truth of the same jets; for evaluation only.
 
     Attributes
     ----------
@@ -96,7 +86,7 @@ class TrueShapes:
 
     signal: Mapping[str, Float64Array]
     background: Mapping[str, Float64Array]
-    anomalous_is_signal: npt.NDArray[np.bool_]
+    anomalous_is_signal: BoolArray
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -150,7 +140,7 @@ def jet_shapes(sample: Sample, ranks: Ranks, top: float = 0.01) -> JetShapes:
 
 
 def true_shapes(sample: Sample, ranks: Ranks, shapes: JetShapes) -> TrueShapes:
-    """Return what the truth says of the jets in `shapes`.
+    """Return the truth of the jets in `shapes`.
 
     Parameters
     ----------
@@ -161,9 +151,9 @@ def true_shapes(sample: Sample, ranks: Ranks, shapes: JetShapes) -> TrueShapes:
     """
     signal = sample.label > 0
     kinds = (sample.select(kind) for kind in (signal, ~signal))
-    found = [_counts(kind, shapes.mass_edges, shapes.tau21_edges) for kind in kinds]
+    counts = [_counts(kind, shapes.mass_edges, shapes.tau21_edges) for kind in kinds]
     rows = most_anomalous(sample, ranks, len(shapes.mass[JETS[0]]))
-    return TrueShapes(found[0], found[1], signal[rows])
+    return TrueShapes(counts[0], counts[1], signal[rows])
 
 
 @styled

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.reporting import (
     anomalous_jets,
     correlations,
     curves,
-    hypotheses,
-    mass_spectra,
+    mass_figures,
     mass_tau21,
-    planes,
-    single_events,
+    score_planes,
 )
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.limits import impact_plots, limit_plots
-from tnt_coffea.reporting.wording import p_text, percent, set_name, with_article
-from tnt_coffea.stats.bumps.results import BumpHuntResult
-from tnt_coffea.stats.regions.closure_scan import closure_scan
+from tnt_coffea.reporting.wording import p_text, percent
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.abcd_regions import closure_scan
+from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
 
 if TYPE_CHECKING:
-    from tnt_coffea.reporting.anomalous_jets import JetImages
+    from tnt_coffea.reporting.anomalous_jets import AnomalousEvent, JetImages
     from tnt_coffea.reporting.contents import ReportContents
-    from tnt_coffea.reporting.single_events import AnomalousEvent
 
 __all__ = ["all_plots"]
 
@@ -34,8 +31,8 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
     """Yield the plots that the contents allow, in the order of the report."""
     yield from _spectra(contents)
     yield from _scans(contents)
-    yield from limit_plots(contents.result)
-    yield from impact_plots(contents.result)
+    yield from _limits(contents.result)
+    yield from _impacts(contents.result)
     yield from _score_planes(contents)
     yield from _closures(contents)
     yield from _closures_by_efficiency(contents)
@@ -45,13 +42,13 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
     if losses is not None:
         yield Plot(
             "losses",
-            "Losses of the trainings",
-            "Loss per epoch of every training, one colour a training; a dot marks the epoch whose "
+            "Losses of the training runs",
+            "Loss per epoch of every training run, each in its colour; a dot marks the epoch whose "
             "weights were kept.",
             losses,
             [[name, dict(history)] for name, history in contents.histories],
             Section.TRAINING,
-            f"Training and validation losses per epoch of {len(contents.histories)} trainings.",
+            f"Training and validation losses per epoch of {len(contents.histories)} training runs.",
         )
     yield from _truth_plots(contents)
 
@@ -59,17 +56,17 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
 def _spectra(contents: ReportContents) -> Iterator[Plot]:
     share = percent(contents.config.fit.bump.efficiency)
     yield from _spectrum(contents, "before", "all dijets", contents.result.before)
-    for name, found in contents.result.after.items():
-        chosen = f"the {share} most anomalous to {with_article(name)}"
-        yield from _spectrum(contents, f"after-{name}", chosen, found)
+    for name, hunt in contents.result.after.items():
+        chosen = f"the {share} most anomalous to {name}"
+        yield from _spectrum(contents, f"after-{name}", chosen, hunt)
 
 
 def _spectrum(
-    contents: ReportContents, stem: str, chosen: str, found: BumpHuntResult
+    contents: ReportContents, stem: str, chosen: str, hunt: BumpHuntResult
 ) -> Iterator[Plot]:
-    window = _range(contents.config.search.window)
+    window = contents.config.search.window.edges
     title = f"{chosen[0].upper()}{chosen[1:]}"
-    several = len(found.channels) > 1
+    several = len(hunt.channels) > 1
     summed = " The channels (folds) are summed for the eye; the fit has them apart."
     yield Plot(
         f"spectrum-{stem}",
@@ -77,12 +74,12 @@ def _spectrum(
         "Dijet mass spectrum with the fit of background alone and of a signal on background; "
         "the window is shaded. Below: signed root of each bin's deviance from the "
         f"background-only fit.{summed if several else ''}",
-        mass_spectra.mass_spectrum(found, window, title),
-        found.to_dict(),
+        mass_figures.mass_spectrum(hunt, window, title),
+        hunt.to_dict(),
         Section.MASS,
         f"Spectrum of {chosen} in the dijet mass with a background-only and a signal plus "
-        f"background fit, and pulls below. Z is {found.z:.2f}, the local p-value "
-        f"{p_text(found.p_value)}, the fitted signal {found.mu_hat:.0f} events.",
+        f"background fit, and pulls below. Z is {hunt.z:.2f}, the local p-value "
+        f"{p_text(hunt.p_value)}, the fitted signal {hunt.mu_hat:.0f} events.",
     )
     if several:
         yield Plot(
@@ -90,11 +87,11 @@ def _spectrum(
             f"Dijet mass by channel: {chosen}",
             "The spectra as they are fitted: each channel has its own background function, and "
             "all share one signal strength.",
-            mass_spectra.channel_spectra(found, window, title),
-            found.to_dict(),
+            mass_figures.channel_spectra(hunt, window, title),
+            hunt.to_dict(),
             Section.MASS,
             f"Spectra of {chosen} with their fits, one panel for each of the "
-            f"{len(found.channels)} channels.",
+            f"{len(hunt.channels)} channels.",
         )
 
 
@@ -102,7 +99,7 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
     scans = contents.result.scans
     if not scans:
         return
-    points = {name: found.best_point for name, found in scans.items()}
+    points = {name: scan.best_point for name, scan in scans.items()}
     best = [f"{name} at {point.mass:g} GeV, Z {point.z:.2f}" for name, point in points.items()]
     yield Plot(
         "scan",
@@ -110,8 +107,8 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         "p-value of a bump hunt at every mass, before and after each selection; 0.5 where the fit "
         "finds no signal. Dotted: local standard deviations. Dashed: what background-only toys of "
         "the whole last scan reach somewhere with the probability of 1, 2, 3 standard deviations.",
-        hypotheses.local_p_values(scans, "Scan over the resonance mass"),
-        {name: found.to_dict() for name, found in scans.items()},
+        mass_figures.local_p_values(scans, "Scan over the resonance mass"),
+        {name: scan.to_dict() for name, scan in scans.items()},
         Section.MASS,
         f"Local p-values against the mass; most significant: {'; '.join(best)}.",
     )
@@ -120,20 +117,20 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
 def _score_planes(contents: ReportContents) -> Iterator[Plot]:
     search = contents.config.search
     for name, histogram in contents.hists.items():
-        view = planes.plane_view(
+        view = score_planes.plane_view(
             histogram,
             contents.thresholds[name],
             search.background_quantile,
-            _range(search.window),
-            _range(search.fit_range),
+            search.window.edges,
+            search.fit_range.edges,
         )
         yield Plot(
             f"plane-{name}",
-            f"Score plane of {with_article(name)}",
+            f"Score plane of {name}",
             "Events by the quantiles of both jets, over what independent and flat quantiles "
             "would give; white where no event is. Solid corners: both jets above the X (mean of "
             "the folds) of each selection; dotted: both jets low.",
-            planes.score_plane_panels(view, set_name(name)),
+            score_planes.score_plane_panels(view, name),
             view.to_dict(),
             Section.SCORES,
             "Two maps of events over the expectation of independent scores, by the quantiles of "
@@ -142,23 +139,23 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _closures(contents: ReportContents) -> Iterator[Plot]:
-    for name, found in contents.result.abcd.items():
-        if found.closure is None or not found.closure.regions:
+    for name, estimate in contents.result.abcd.items():
+        if estimate.closure is None or not estimate.closure.regions:
             continue
         yield Plot(
             f"closure-{name}",
-            f"ABCD closure with {with_article(name)}",
+            f"ABCD closure with {name}",
             "A D / (B C) beside the window, where no signal is expected: 1 if the scores of the "
             "two jets are independent, and the factor on B C / D inside the window. The spread "
-            f"between regions beyond their statistics is {percent(found.closure.spread)}; "
+            f"between regions beyond their statistics is {percent(estimate.closure.spread)}; "
             "regions without enough events are hatched.",
-            planes.closure_by_mass(
-                found.closure, _range(contents.config.search.window), set_name(name)
+            score_planes.closure_by_mass(
+                estimate.closure, contents.config.search.window.edges, name
             ),
-            found.closure.to_dict(),
+            estimate.closure.to_dict(),
             Section.SCORES,
             f"Closure factor against the dijet mass; outside the window it is "
-            f"{found.closure.kappa:.2f} ± {found.closure.uncertainty:.2f} altogether.",
+            f"{estimate.closure.kappa:.2f} ± {estimate.closure.uncertainty:.2f} altogether.",
         )
 
 
@@ -166,12 +163,12 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
     search = contents.config.search
     for name, histogram in contents.hists.items():
         try:
-            found = closure_scan(
+            scan = closure_scan(
                 histogram,
                 contents.thresholds[name],
                 search.background_quantile,
-                _range(search.fit_range),
-                _range(search.window),
+                search.fit_range.edges,
+                search.window.edges,
                 search.closure_quantiles,
             )
         except FitError:
@@ -179,21 +176,21 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
             continue
         yield Plot(
             f"closure-efficiency-{name}",
-            f"ABCD closure by selection with {with_article(name)}",
+            f"ABCD closure by selection with {name}",
             "A D / (B C) beside the window for selections down to a tenth of a per cent, and the "
             "observed over the predicted events in the window: 1 for independent scores and no "
             "signal. The prediction has the closure factor of its own selection. Dotted: too few "
             "events, or no four regions; the numbers say which.",
-            hypotheses.closure_by_efficiency(found, set_name(name)),
-            found.to_dict(),
+            score_planes.closure_by_efficiency(scan, name),
+            scan.to_dict(),
             Section.SCORES,
             "ABCD closure against the selected share of events, beside and inside the window.",
         )
 
 
 def _correlations(contents: ReportContents) -> Iterator[Plot]:
-    found = contents.views.correlations
-    if found:
+    by_set = contents.views.correlations
+    if by_set:
         yield Plot(
             "score-correlations",
             "Correlation of the two jets' scores",
@@ -201,8 +198,8 @@ def _correlations(contents: ReportContents) -> Iterator[Plot]:
             "m_jj, with statistical uncertainties; the bands are all events outside the window, "
             "where signal is rare. ABCD needs it to be near 0; a signal makes it rise in the "
             "window, and so does any other dependence. No truth is used.",
-            correlations.correlation_by_mass(found, _range(contents.config.search.window)),
-            {name: correlation.to_dict() for name, correlation in found.items()},
+            correlations.correlation_by_mass(by_set, contents.config.search.window.edges),
+            {name: correlation.to_dict() for name, correlation in by_set.items()},
             Section.SCORES,
             "Rank correlation of the two scores against the dijet mass, by tagger set; the "
             "numbers by region are in the table.",
@@ -210,7 +207,7 @@ def _correlations(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _jets(contents: ReportContents) -> Iterator[Plot]:
-    views, taggers = contents.views, with_article(contents.views.shown)
+    views, taggers = contents.views, contents.views.shown
     if views.images is not None:
         yield from _images(views.images, views.events, taggers)
     if views.shapes is not None:
@@ -248,7 +245,7 @@ def _images(means: JetImages, events: tuple[AnomalousEvent, ...], taggers: str) 
         f"Heavy (left) and light (right) jet of the {len(events)} events that {taggers} ranks "
         "highest, with m_jj and the masses of both jets; the first row repeats the mean images "
         f"of all events and of the top {top}. The table has the numbers.",
-        single_events.anomalous_event_panels(events, means),
+        anomalous_jets.anomalous_event_panels(events, means),
         [event.to_dict() for event in events],
         Section.JETS,
         f"Images of both jets of the {len(events)} most anomalous events, below the mean images.",
@@ -286,7 +283,7 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             "jet-shapes-truth",
             "Jet mass and N-subjettiness ratio beside the truth",
-            f"Left: the jets of the {top} of events that {with_article(views.shown)} ranks most "
+            f"Left: the jets of the {top} of events that {views.shown} ranks most "
             "anomalous, marked by what they truly are. Right: all background events of the fit "
             "range in grey, and the smallest areas that hold 68 % and 90 % of the signal.",
             mass_tau21.true_shape_panels(views.shapes, views.true_shapes),
@@ -298,5 +295,48 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
         )
 
 
-def _range(values: Any) -> tuple[float, float]:
-    return values.low, values.high
+def _limits(result: SearchResult) -> Iterator[Plot]:
+    """Yield a figure of the limits over the masses of every scan."""
+    for name, band in result.limit_bands.items():
+        # A line needs two masses.
+        if len(band) < 2:
+            continue
+        chosen = _chosen(name)
+        left_out = len(result.scans[name].points) - len(band) if name in result.scans else 0
+        few = f" {left_out} masses of the scan, where they do not hold, are left out."
+        yield Plot(
+            f"limits-{name}",
+            f"Upper limits over the mass: {chosen}",
+            "CLs upper limits on the signal by the asymptotic formulae, with the bands of one and "
+            f"two standard deviations that background alone would give.{few if left_out else ''}",
+            mass_figures.brazil_band(band, f"Upper limits, {chosen}"),
+            [limit.to_dict() for limit in band],
+            Section.MASS,
+            f"Observed and expected upper limits on the signal in {chosen} at {len(band)} masses "
+            f"from {band[0].mass:g} to {band[-1].mass:g} GeV.",
+        )
+
+
+def _impacts(result: SearchResult) -> Iterator[Plot]:
+    """Yield a figure of the nuisance parameters of every bump hunt that has some."""
+    for name, rows in result.impacts.items():
+        if isinstance(rows, ImpactRefusal):  # among the notes of the tests
+            continue
+        chosen = _chosen(name)
+        largest = max(rows, key=lambda row: max(abs(row.up), abs(row.down)))
+        yield Plot(
+            f"impacts-{name}",
+            f"Impacts on the signal: {chosen}",
+            "Points: best value and uncertainty of every nuisance parameter. Bars: change of the "
+            "signal where it is held one of these uncertainties above or below, all else fitted "
+            "again; outlines: one uncertainty of its constraint.",
+            mass_figures.impacts(rows, f"Impacts, {chosen}"),
+            [row.to_dict() for row in rows],
+            Section.MASS,
+            f"Pulls and impacts of {len(rows)} nuisance parameters in {chosen}; the largest impact "
+            f"is that of {largest.name}, {largest.up:+.1f} and {largest.down:+.1f} events.",
+        )
+
+
+def _chosen(name: str) -> str:
+    return "all dijets" if name == "before" else f"the selection by {name}"

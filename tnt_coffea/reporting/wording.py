@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.style import SUPERSCRIPTS
+from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.bumps.results import COMBINATION_NOTE
-from tnt_coffea.stats.regions.results import AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdResult
+from tnt_coffea.stats.results import COMBINATION_NOTE
 
 __all__ = [
     "cautions",
     "coverage",
     "duration",
     "headline",
+    "main_set",
     "odds",
     "p_text",
     "percent",
-    "set_name",
-    "with_article",
 ]
 
-_SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
 # One-sided 5, 3 and 2 standard deviations.
@@ -57,15 +55,22 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def set_name(name: str) -> str:
-    """Return what readers call a tagger set."""
-    return _SET_NAMES.get(name, name)
+def main_set(names: Iterable[str], config: SearchConfig) -> str:
+    """Return the tagger set that a search is about: that of the last method in the settings.
 
-
-def with_article(name: str) -> str:
-    """Return what readers call a tagger set in the middle of a sentence."""
-    shown = set_name(name)
-    return f"the {shown}" if shown[:1].islower() else shown
+    Parameters
+    ----------
+    names
+        Of tagger sets, at least one; a set a window is called by the method and the window.
+    config
+        The settings.
+    """
+    found = list(names)
+    for method in reversed(list(config.train.methods)):
+        for name in found:
+            if name == method or name.startswith(f"{method}-"):
+                return name
+    return found[0]
 
 
 def duration(seconds: float) -> str:
@@ -89,7 +94,7 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
 
 
 def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
-    """Return what the p-values say in plain words, and what they leave out.
+    """Return the meaning of the p-values in plain words, and the limits of that meaning.
 
     Parameters
     ----------
@@ -100,13 +105,13 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
     """
     before, bump = result.before, config.fit.bump
     tests = {"in all dijets": before}
-    tests |= {f"with {with_article(name)}": found for name, found in result.after.items()}
-    chances = "; ".join(f"{where}, {odds(found.p_value)}" for where, found in tests.items())
+    tests |= {f"with {name}": hunt for name, hunt in result.after.items()}
+    chances = "; ".join(f"{where}, {odds(hunt.p_value)}" for where, hunt in tests.items())
     notes = [
         "How often background alone would give an excess at least this large here, if the "
         f"background function is right: {chances}. This is not the chance that there is no signal."
     ]
-    if any(found.calibration == "asymptotic" for found in tests.values()):
+    if any(hunt.calibration == "asymptotic" for hunt in tests.values()):
         notes.append(
             "Asymptotic means that the large-sample form of the test statistic was taken "
             "(arXiv:1007.1727) and not checked with toys in this search; with few events under the "
@@ -119,7 +124,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
     )
-    if any(COMBINATION_NOTE in found.notes for found in result.after.values()):
+    if any(COMBINATION_NOTE in hunt.notes for hunt in result.after.values()):
         notes.append(
             "Folds: each fold's taggers were trained on the other folds, so the folds are not "
             "independent. Their combination was not calibrated with background-only searches that "
@@ -134,7 +139,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
-    """Return what makes the numbers doubtful: fits in trouble, poor fits, lost events.
+    """Return the reasons to doubt the numbers: fits in trouble, poor fits, lost events.
 
     Parameters
     ----------
@@ -143,30 +148,30 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
     accounting
         Where every event went, by stage.
     """
-    found = []
+    warnings = []
     tests = {"all dijets": result.before}
-    tests |= {set_name(name): test for name, test in result.after.items()}
+    tests |= {name: test for name, test in result.after.items()}
     for name, test in tests.items():
         if not test.converged:
-            found.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
-        found += [
+            warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
+        warnings += [
             f"The background-only fit to {name}, channel {channel.name}, describes the data "
             f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
             "cause that, and so can a wrong background function."
             for channel in test.channels
             if channel.goodness_of_fit < _POOR_FIT
         ]
-    found += [
-        f"The ABCD test with {with_article(name)} did not pass its own checks; see its notes."
+    warnings += [
+        f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
     ]
-    found += [
+    warnings += [
         f"Stage {stage}: {account.n_lost} of {account.events} events were lost to bad files."
         for stage, account in accounting.items()
         if account.n_lost
     ]
-    return found
+    return warnings
 
 
 def _verdict(p_value: float) -> str:
@@ -179,19 +184,19 @@ def _verdict(p_value: float) -> str:
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
     share = percent(config.fit.bump.efficiency)
-    # The last set stands at the end of the chain: it is what the search is about.
-    sets = sorted(result.after.items(), key=lambda item: item[0] != "tnt")
-    if not sets:
+    if not result.after:
         return "No selection by a tagger was tested."
+    main = main_set(result.after, config)
+    sets = sorted(result.after.items(), key=lambda item: item[0] != main)
     parts = [
-        f"{p_text(found.p_value)} (Z = {found.z:.2f}, {found.mu_hat:.0f} ± "
-        f"{found.mu_uncertainty:.0f} signal events) with {with_article(name)}"
-        for name, found in sets
+        f"{p_text(hunt.p_value)} (Z = {hunt.z:.2f}, {hunt.mu_hat:.0f} ± "
+        f"{hunt.mu_uncertainty:.0f} signal events) with {name}"
+        for name, hunt in sets
     ]
     return (
         f"In the {share} of events that the taggers rank most anomalous it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
-        f"{f' with {with_article(sets[0][0])}' if len(sets) > 1 else ''}."
+        f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
     )
 
 

@@ -1,75 +1,102 @@
-"""From histograms to p-values and limits: bump hunt, scan, ABCD, CLs."""
+"""From histograms to p-values and limits: bump hunt, scan, ABCD, CLs.
+
+Which one when:
+
+===========================================================  =====================================
+question                                                     function
+===========================================================  =====================================
+Is there a resonance of this mass, on a smooth background?   `bump_hunt`
+Is there one anywhere, or in any of several selections?      `scan`, with a global p-value
+Is there an excess of any shape in this window?              `masked_window_test`
+Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
+Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
+How much signal is excluded?                                 `upper_limit`, `limit_band`
+What does each uncertainty do to the signal?                 `nuisance_impacts`
+What does the paper's equation 4.1 give?                     `paper_significance`
+===========================================================  =====================================
+
+Spectra come from `selected_spectrum`, `inclusive_spectrum` and `read_histogram`, toys from
+`toy_spectrum` and `toy_search`; `SpectrumFit` says how a spectrum is fitted, once for all tests.
+Results go to others by `bump_workspace`, `mass_patchset` and `write_hepdata`.
+
+Examples
+--------
+>>> from tnt_coffea import stats
+>>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+>>> result = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+>>> result.converged
+True
+"""
 
 from __future__ import annotations
 
-from tnt_coffea.stats.bumps.bump_hunter import BumpHunterResult, bump_hunter_check
-from tnt_coffea.stats.bumps.combination import FoldCombination, fold_combination
-from tnt_coffea.stats.bumps.impacts import ImpactRefusal, NuisanceImpact, nuisance_impacts
-from tnt_coffea.stats.bumps.masked_window import WindowResult, masked_window_test
-from tnt_coffea.stats.bumps.resonance import bump_hunt
-from tnt_coffea.stats.bumps.results import BumpHuntResult, ChannelResult
-from tnt_coffea.stats.exchange.hepdata import hepdata_limits, hepdata_spectrum, write_hepdata
-from tnt_coffea.stats.exchange.histogram_files import read_histogram, write_histogram
-from tnt_coffea.stats.exchange.workspaces import bump_workspace, mass_patchset
-from tnt_coffea.stats.fitting.spectrum_fit import SpectrumFit
-from tnt_coffea.stats.limits.counting import counting_limit, retrained_limit
-from tnt_coffea.stats.limits.results import LimitRefusal, LimitResult, RetrainedLimit
-from tnt_coffea.stats.limits.upper import limit_band, upper_limit
-from tnt_coffea.stats.plane import inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.regions.closure_scan import ClosureScan, closure_scan
-from tnt_coffea.stats.regions.counting import abcd, paper_significance
-from tnt_coffea.stats.regions.results import (
+from tnt_coffea.stats.abcd_likelihood import abcd
+from tnt_coffea.stats.abcd_regions import abcd_counts, abcd_in_window, closure, closure_scan
+from tnt_coffea.stats.abcd_results import (
     AbcdCounts,
     AbcdRefusal,
     AbcdResult,
     Closure,
+    ClosureScan,
     RegionClosure,
 )
-from tnt_coffea.stats.regions.selection import abcd_counts, abcd_in_window, closure
-from tnt_coffea.stats.regions.spectrum import (
-    AbcdSpectrumResult,
-    abcd_by_mass,
-    abcd_regions_by_mass,
+from tnt_coffea.stats.bumps import bump_hunt
+from tnt_coffea.stats.correlations import spearman
+from tnt_coffea.stats.exchange import (
+    hepdata_limits,
+    hepdata_spectrum,
+    read_histogram,
+    write_hepdata,
 )
-from tnt_coffea.stats.scans.overlaps import SharedEvents
-from tnt_coffea.stats.scans.results import GrossVitells, ScanPoint, ScanResult
-from tnt_coffea.stats.scans.scanning import scan
+from tnt_coffea.stats.impacts import nuisance_impacts
+from tnt_coffea.stats.limits import limit_band, upper_limit
+from tnt_coffea.stats.masked_window import masked_window_test
+from tnt_coffea.stats.overlaps import SharedEvents
+from tnt_coffea.stats.p_values import paper_significance
+from tnt_coffea.stats.results import (
+    BumpHuntResult,
+    ChannelResult,
+    GrossVitells,
+    ImpactRefusal,
+    LimitRefusal,
+    LimitResult,
+    NuisanceImpact,
+    ScanPoint,
+    ScanResult,
+    WindowResult,
+)
+from tnt_coffea.stats.scans import scan
+from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.toys import toy_search, toy_spectrum
+from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 
 __all__ = [
     "AbcdCounts",
     "AbcdRefusal",
     "AbcdResult",
-    "AbcdSpectrumResult",
     "BumpHuntResult",
-    "BumpHunterResult",
     "ChannelResult",
     "Closure",
     "ClosureScan",
-    "FoldCombination",
     "GrossVitells",
     "ImpactRefusal",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
     "RegionClosure",
-    "RetrainedLimit",
     "ScanPoint",
     "ScanResult",
     "SharedEvents",
     "SpectrumFit",
     "WindowResult",
     "abcd",
-    "abcd_by_mass",
     "abcd_counts",
     "abcd_in_window",
-    "abcd_regions_by_mass",
     "bump_hunt",
-    "bump_hunter_check",
     "bump_workspace",
     "closure",
     "closure_scan",
-    "counting_limit",
-    "fold_combination",
     "hepdata_limits",
     "hepdata_spectrum",
     "inclusive_spectrum",
@@ -79,10 +106,11 @@ __all__ = [
     "nuisance_impacts",
     "paper_significance",
     "read_histogram",
-    "retrained_limit",
     "scan",
     "selected_spectrum",
+    "spearman",
+    "toy_search",
+    "toy_spectrum",
     "upper_limit",
     "write_hepdata",
-    "write_histogram",
 ]

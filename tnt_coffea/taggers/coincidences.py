@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.ensemble import Ranks, TaggerSet
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 if TYPE_CHECKING:
-    from tnt_coffea.stats.scans.overlaps import SharedEvents
+    from tnt_coffea.stats.overlaps import SharedEvents
 
 __all__ = ["Coincidences", "SetSelections"]
 
-Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 
 # Rows that may wait to be merged: with every sum the work would grow with their square.
@@ -153,7 +153,7 @@ class Coincidences:
             raise TaggerError(msg)
         return tuple(by_name[name] for name in names)
 
-    def passes(self, name: str, efficiency: float, fold: int) -> npt.NDArray[np.bool_]:
+    def passes(self, name: str, efficiency: float, fold: int) -> BoolArray:
         """Return which rows a selection takes in one fold, shape (rows,).
 
         Raises
@@ -190,7 +190,7 @@ class Coincidences:
         TaggerError
             The search has no such selection.
         """
-        from tnt_coffea.stats.scans.overlaps import SharedEvents
+        from tnt_coffea.stats.overlaps import SharedEvents
 
         passes = {}
         for name, (set_name, efficiency) in selections.items():
@@ -238,7 +238,7 @@ def _selections(tagger_set: TaggerSet) -> SetSelections:
     )
 
 
-def _passed(tagger_set: TaggerSet, ranks: Ranks) -> npt.NDArray[np.int64]:
+def _passed(tagger_set: TaggerSet, ranks: Ranks) -> IntArray:
     """Return how many selections every event passes; X rises as the efficiency falls."""
     passed = np.zeros(len(ranks.fold), dtype=np.int64)
     if tagger_set.quantiles is None:

@@ -19,10 +19,10 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.tagger import Inputs, Tagger
+from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["Member", "Ranks", "Scores", "TaggerSet"]
 
-Float64Array = npt.NDArray[np.float64]
 
 _DENSE = 2048
 """Images that are expanded at once (13 MB), however large the sample."""
@@ -62,8 +62,8 @@ class Scores:
         (event,) float32 by scope; not a number in a fold that no tagger scores.
     """
 
-    fold: npt.NDArray[np.int64]
-    raw: Mapping[str, npt.NDArray[np.float32]]
+    fold: IntArray
+    raw: Mapping[str, Float32Array]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Ranks:
         number in a fold that no tagger scores: such an event passes no cut and is in no bin.
     """
 
-    fold: npt.NDArray[np.int64]
+    fold: IntArray
     heavy: Float64Array
     light: Float64Array
 
@@ -337,9 +337,9 @@ class _Shown:
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self._readers: dict[tuple[AnyInput, ...], dict[str, Reader]] = {}
-        self._last: dict[tuple[AnyInput, ...], tuple[npt.NDArray[np.int64], Inputs]] = {}
+        self._last: dict[tuple[AnyInput, ...], tuple[IntArray, Inputs]] = {}
 
-    def __call__(self, inputs: tuple[AnyInput, ...], rows: npt.NDArray[np.int64]) -> Inputs:
+    def __call__(self, inputs: tuple[AnyInput, ...], rows: IntArray) -> Inputs:
         if inputs not in self._readers:
             self._readers[inputs] = readers(inputs, self.sample)
         of, last = self._last.get(inputs, (None, {}))
@@ -349,7 +349,7 @@ class _Shown:
         return last
 
 
-def _combined(scores: npt.NDArray[np.float32], how: Combination) -> Float64Array:
+def _combined(scores: Float32Array, how: Combination) -> Float64Array:
     """Return the (event,) mean of (tagger, event) scores, or that of the middle half."""
     values = scores.astype(np.float64)
     if how is Combination.TRIMMED_MEAN:

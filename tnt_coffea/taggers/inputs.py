@@ -16,19 +16,17 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.config import ImageSettings, Settings, SkimSettings, SubstructureSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample, flat_columns
 from tnt_coffea.jets.dijets import JETS
-from tnt_coffea.taggers.sparse import SparseConstituents, SparseImages
+from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = ["AnyInput", "Columns", "Constituents", "Images", "Input", "Reader", "jets_of", "readers"]
 
-Float32Array = npt.NDArray[np.float32]
-Reader = Callable[[npt.NDArray[np.int64]], Float32Array]
+Reader = Callable[[IntArray], Float32Array]
 """Function from (row number,) events of a sample to the input of these events."""
 _FRAME = ("centre", "rotate", "flip")
 
@@ -106,12 +104,11 @@ class Images(Input):
 
     def reader(self, sample: Sample) -> Reader:
         """Return the function from row numbers to (n, channel, row, column) float32."""
-        sparse = [SparseImages.of(sample, jet) for jet in self.jets]
+        sparse = [sample.sparse_images(jet) for jet in self.jets]
 
-        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
-            parts = [images.expanded(rows).transpose(0, 3, 1, 2) for images in sparse]
-            out = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-            return np.ascontiguousarray(out)
+        def read(rows: IntArray) -> Float32Array:
+            parts = [images.dense(rows) for images in sparse]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
         return read
 
@@ -164,7 +161,7 @@ class Columns(Input):
         """Return the function from row numbers to (n, column) float32."""
         values = [sample.columns[name] for name in self.columns]
 
-        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
+        def read(rows: IntArray) -> Float32Array:
             return np.stack([column[rows].astype(np.float32) for column in values], axis=1)
 
         return read
@@ -215,10 +212,10 @@ class Constituents(Input):
 
     def reader(self, sample: Sample) -> Reader:
         """Return the function from row numbers to (n, jet, particle, 3) float32."""
-        sparse = [SparseConstituents.of(sample, jet) for jet in self.jets]
+        leading = [sample.constituents(jet) for jet in self.jets]
 
-        def read(rows: npt.NDArray[np.int64]) -> Float32Array:
-            return np.stack([jet.expanded(rows) for jet in sparse], axis=1)
+        def read(rows: IntArray) -> Float32Array:
+            return np.stack([jet.dense(self.most, rows) for jet in leading], axis=1)
 
         return read
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
+from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["QuantileMap", "ReferenceScores", "Threshold", "threshold"]
 
-Float64Array = npt.NDArray[np.float64]
-UInt64Array = npt.NDArray[np.uint64]
+UIntArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class ReferenceScores:
         The hashes, ascending, of the events that share a score, by that score.
     """
 
-    scores: npt.NDArray[np.float32]
-    plateaus: Mapping[float, UInt64Array]
+    scores: Float32Array
+    plateaus: Mapping[float, UIntArray]
 
     @classmethod
-    def of(cls, scores: npt.NDArray[np.float32], hashes: UInt64Array) -> ReferenceScores:
+    def of(cls, scores: Float32Array, hashes: UIntArray) -> ReferenceScores:
         """Return the reference made of (event,) scores and tie-breaking hashes.
 
         Raises
@@ -64,7 +64,7 @@ class ReferenceScores:
         """How many reference events share their score with another one."""
         return sum(map(len, self.plateaus.values()))
 
-    def quantile(self, scores: npt.NDArray[np.float32], hashes: UInt64Array) -> Float64Array:
+    def quantile(self, scores: Float32Array, hashes: UIntArray) -> Float64Array:
         """Return the quantile in (0, 1) of every (event,) score; ties are broken by hash.
 
         The k-th of n reference events gets (k + 1/2) / n.

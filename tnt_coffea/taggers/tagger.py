@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.card import Card
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["Inputs", "Tagger"]
 
-Inputs = dict[str, npt.NDArray[np.float32]]
+Inputs = dict[str, Float32Array]
 """By name, float32: `image` (n, channel, row, column), `features` (n, column), `constituents`
 (n, jet, particle, 3)."""
 _OUTPUTS = (["score"], ["score", "latent"])
@@ -89,7 +89,7 @@ class Tagger:
             raise TaggerError(msg) from error
         return Card.from_metadata(metadata, self.where)
 
-    def score(self, inputs: npt.NDArray[np.float32] | Inputs) -> npt.NDArray[np.float32]:
+    def score(self, inputs: Float32Array | Inputs) -> Float32Array:
         """Return the anomaly score of every jet or event, (n,) float32, higher = more anomalous.
 
         Parameters
@@ -107,7 +107,7 @@ class Tagger:
         (scores,) = self._run(inputs, ["score"])
         return scores
 
-    def latent(self, inputs: npt.NDArray[np.float32] | Inputs) -> npt.NDArray[np.float32]:
+    def latent(self, inputs: Float32Array | Inputs) -> Float32Array:
         """Return the (n, k) float32 further output of every jet or event.
 
         Parameters
@@ -131,13 +131,11 @@ class Tagger:
         """Whether the graph has the further output `latent`."""
         return len(_session(_Bytes(self)).get_outputs()) > 1
 
-    def _run(
-        self, inputs: npt.NDArray[np.float32] | Inputs, names: list[str]
-    ) -> list[npt.NDArray[np.float32]]:
+    def _run(self, inputs: Float32Array | Inputs, names: list[str]) -> list[Float32Array]:
         session = _session(_Bytes(self))
         named = self._named(inputs, session)
         n = len(next(iter(named.values())))
-        parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in names]
+        parts: list[list[Float32Array]] = [[] for _ in names]
         for start in range(0, max(n, 1), BATCH):
             batch = {}
             for name, values in named.items():
@@ -164,7 +162,7 @@ class Tagger:
                 raise TaggerError(msg)
         return found
 
-    def _named(self, inputs: npt.NDArray[np.float32] | Inputs, session: Any) -> Inputs:
+    def _named(self, inputs: Float32Array | Inputs, session: Any) -> Inputs:
         expected = {item.name: item.shape for item in session.get_inputs()}
         named = inputs if isinstance(inputs, dict) else {next(iter(expected)): inputs}
         if set(named) != set(expected):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from tnt_coffea.training.assumptions import Assumptions, assumptions
 from tnt_coffea.training.costs import Costs, StepCost, training_costs
 from tnt_coffea.training.export import canonical, keras_graph, seal
-from tnt_coffea.training.features import Expression, FeatureSet, Standardisation
+from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.fitting import Batches, History, OptimizerSettings, fit
 from tnt_coffea.training.folds import (
     FoldPlan,
@@ -43,7 +43,6 @@ __all__ = [
     "Assumptions",
     "Batches",
     "Costs",
-    "Expression",
     "FeatureSet",
     "FoldPlan",
     "Graph",

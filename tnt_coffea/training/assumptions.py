@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
 from tnt_coffea.training.reweighting import FEWEST_MEASURED
+from tnt_coffea.typing import Float64Array
 
 __all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
 
@@ -22,8 +22,6 @@ LARGEST_CORRELATION = 0.1
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
     return warnings
 
 
-def _same_shape(m_jj: npt.NDArray[np.float64], rank: npt.NDArray[np.float64]) -> float | None:
+def _same_shape(m_jj: Float64Array, rank: Float64Array) -> float | None:
     from scipy.stats import chi2_contingency
 
     if len(m_jj) < 20 * _BINS:

@@ -6,14 +6,12 @@ Source: arXiv:2412.00198 (smearing and rotation lower the signal needed for lear
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.config import Settings
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["AugmentationSettings", "augmented"]
-
-Float32Array = npt.NDArray[np.float32]
 
 
 class AugmentationSettings(Settings):

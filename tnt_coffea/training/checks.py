@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Reader
 from tnt_coffea.training import backend
 from tnt_coffea.training.method import Scorer
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "MOST_ALIKE", "TOLERANCE", "checked"]
 
@@ -65,7 +65,7 @@ def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: i
     if not len(rows):
         return scorer
     inputs = {name: read(rows) for name, read in reading.items()}
-    scores: npt.NDArray[np.float32] = session.run(["score"], inputs)[0]
+    scores: Float32Array = session.run(["score"], inputs)[0]
     if scores.shape != (len(rows),):
         msg = f"the model gives scores of shape {scores.shape} for {len(rows)} jets"
         raise TrainingError(msg)
@@ -95,9 +95,7 @@ def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: i
     return replace(scorer, history={**scorer.history, "tied": tied})
 
 
-def _expected(
-    scorer: Scorer, inputs: dict[str, npt.NDArray[np.float32]]
-) -> npt.NDArray[np.float32]:
+def _expected(scorer: Scorer, inputs: dict[str, Float32Array]) -> Float32Array:
     if scorer.predict is not None:
         return scorer.predict(inputs)
     if hasattr(scorer.model, "graph"):
@@ -105,5 +103,5 @@ def _expected(
         raise TrainingError(msg)
     out = scorer.model([inputs[item.name] for item in scorer.model.inputs], training=False)
     score = out[0] if isinstance(out, list | tuple) else out
-    expected: npt.NDArray[np.float32] = backend.array(score)
+    expected: Float32Array = backend.array(score)
     return expected

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea import seeds
@@ -39,8 +38,10 @@ from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
+from tnt_coffea.typing import Float32Array
 
 __all__ = [
+    "CLASSIFIER_NETWORKS",
     "AnyClassifier",
     "Classifier",
     "Convolutional",
@@ -50,7 +51,6 @@ __all__ = [
     "signal_efficiency",
 ]
 
-Float32Array = npt.NDArray[np.float32]
 
 _Nodes = Annotated[int, Field(ge=1)]
 _Standardise = Callable[[FeatureSet], Standardisation]
@@ -59,6 +59,8 @@ _Standardise = Callable[[FeatureSet], Standardisation]
 
 class Classifier(Settings):
     """Base of all classifiers."""
+
+    network: str
 
     @property
     @abstractmethod
@@ -325,6 +327,10 @@ class Trees(Classifier):
 AnyClassifier = Annotated[
     Convolutional | Dense | Trees | ParticleFlow, Field(discriminator="network")
 ]
+
+
+CLASSIFIER_NETWORKS = "network: convolutional, dense, trees or particle_flow"
+"""Description of a setting that is any of them."""
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:

@@ -9,18 +9,19 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job
 from tnt_coffea.training.schedule import Parts, Schedule, Step
-from tnt_coffea.training.task import DATA, PRIOR, SIMULATION, selected
+from tnt_coffea.training.task import by_prior, selected
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["EARLY", "Costs", "StepCost", "training_costs"]
 
@@ -199,7 +200,7 @@ def _timed(
         rows = (np.flatnonzero(inner == fold) for fold in np.unique(inner))
         return [Ranking(chosen, lot.permutation(len(chosen))) for chosen in rows]
 
-    def scores(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+    def scores(name: str, scope: Scope, sample: Sample) -> Float32Array:
         return lot.random(len(sample), dtype=np.float32)
 
     further = {
@@ -217,11 +218,7 @@ def _timed(
             seed=config.seed,
             left_out=inner == place if method.reads.left_out else None,
             simulation=further.get(SIMULATION),
-            priors={
-                role.removeprefix(PRIOR): sample
-                for role, sample in further.items()
-                if role.startswith(PRIOR)
-            },
+            priors=by_prior(further),
             rankings=rankings,
             scores=scores,
         )

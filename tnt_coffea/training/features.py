@@ -8,21 +8,20 @@ there once for each jet. So a tagger asks for nothing but columns of a skim.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, jets_of
+from tnt_coffea.typing import Float32Array
 
-__all__ = ["NAMED_FEATURES", "Expression", "FeatureSet", "Standardisation"]
+__all__ = ["NAMED_FEATURES", "FeatureSet", "Standardisation"]
 
-Float32Array = npt.NDArray[np.float32]
 
 NAMED_FEATURES = {
     "rescaled_mass": "(mass - 30) / m_jj + 0.01",
@@ -31,97 +30,6 @@ NAMED_FEATURES = {
     "mass_sum": "heavy_mass + light_mass",
 }
 """Expressions with a name; rescaled_mass [1]: arXiv:2101.08320, equation 4.2."""
-
-_BINARY = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide"}
-_FUNCTIONS = ("log", "log10", "sqrt", "exp", "abs")
-
-
-@dataclass(frozen=True)
-class Expression:
-    """Arithmetic of columns: + - * /, numbers, log, log10, sqrt, exp, abs.
-
-    Attributes
-    ----------
-    text
-        As written.
-
-    >>> ratio = Expression("heavy_mass / m_jj")
-    >>> ratio.columns
-    ('heavy_mass', 'm_jj')
-    >>> float(ratio({"heavy_mass": 350.0, "m_jj": 3500.0}, np))
-    0.1
-    """
-
-    text: str
-
-    def __post_init__(self) -> None:
-        for node in ast.walk(self._parsed()):
-            if isinstance(node, ast.Call) and not (
-                isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
-            ):
-                msg = f"feature {self.text!r}: only {', '.join(_FUNCTIONS)} may be called"
-                raise ConfigError(msg)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names in the expression, in their order."""
-        names = (
-            node.id
-            for node in _in_order(self._parsed())
-            if isinstance(node, ast.Name) and node.id not in _FUNCTIONS
-        )
-        return tuple(dict.fromkeys(names))
-
-    def renamed(self, names: Mapping[str, str]) -> Expression:
-        """Return the expression with columns of other names."""
-        tree = self._parsed()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name):
-                node.id = names.get(node.id, node.id)
-        return Expression(ast.unparse(tree))
-
-    def __call__(self, columns: Mapping[str, Any], ops: Any) -> Any:
-        """Return the value of the expression.
-
-        Parameters
-        ----------
-        columns
-            Values by name: arrays, tensors, or names of values in a graph.
-        ops
-            Module or object with `add`, `subtract`, `multiply`, `divide` and the functions:
-            numpy, `keras.ops`, or `graph.GraphOps`.
-        """
-        return _value(self._parsed().body, columns, ops, self.text)
-
-    def _parsed(self) -> ast.Expression:
-        try:
-            return ast.parse(self.text, mode="eval")
-        except (SyntaxError, ValueError) as error:
-            msg = f"feature {self.text!r}: not an expression of columns"
-            raise ConfigError(msg) from error
-
-
-def _in_order(node: ast.AST) -> list[ast.AST]:
-    found = [node]
-    for child in ast.iter_child_nodes(node):
-        found += _in_order(child)
-    return found
-
-
-def _value(node: ast.AST, columns: Mapping[str, Any], ops: Any, text: str) -> Any:
-    if isinstance(node, ast.Name):
-        return columns[node.id]
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return np.float32(node.value)
-    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        left, right = (_value(part, columns, ops, text) for part in (node.left, node.right))
-        return getattr(ops, _BINARY[type(node.op)])(left, right)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return ops.negative(_value(node.operand, columns, ops, text))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
-        return getattr(ops, node.func.id)(_value(node.args[0], columns, ops, text))
-    msg = f"feature {text!r}: only + - * /, numbers, columns and {', '.join(_FUNCTIONS)} are known"
-    raise ConfigError(msg)
 
 
 @dataclass(frozen=True)

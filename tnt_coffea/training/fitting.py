@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea import seeds
@@ -24,6 +23,7 @@ from tnt_coffea.config.settings import Fraction, Positive
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Reader
 from tnt_coffea.training import backend, progress
+from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = [
     "Batches",
@@ -37,8 +37,6 @@ __all__ = [
     "trimmed",
 ]
 
-Float32Array = npt.NDArray[np.float32]
-Int64Array = npt.NDArray[np.int64]
 
 Loss = Callable[[Any, Any], Any]
 """Function of (targets, outputs) to the (jet,) losses."""
@@ -80,15 +78,15 @@ class Batches:
     """
 
     sources: Sequence[Mapping[str, Reader]]
-    source: Int64Array
-    rows: Int64Array
+    source: IntArray
+    rows: IntArray
     targets: Float32Array
     weights: Float32Array
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def inputs(self, chosen: Int64Array) -> dict[str, Float32Array]:
+    def inputs(self, chosen: IntArray) -> dict[str, Float32Array]:
         """Return the inputs of the events in these places, by name."""
         source, rows = self.source[chosen], self.rows[chosen]
         if len(self.sources) == 1:

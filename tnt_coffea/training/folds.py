@@ -15,6 +15,7 @@ from tnt_coffea.config import FoldMode, FoldSettings
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.taggers.card import Card
+from tnt_coffea.typing import BoolArray, IntArray
 
 __all__ = [
     "OUTSIDE",
@@ -79,7 +80,7 @@ class FoldPlan:
         """The inner folds a: the outer ones in T, or parts of T where T is one fold."""
         return range(len(self.training) if len(self.training) > 1 else self.settings.inner)
 
-    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
         """Return the inner fold of every event, `OUTSIDE` for those not in T."""
         outer = fold_of(event_id, self.settings.outer, self.seed)
         if len(self.training) > 1:
@@ -105,7 +106,7 @@ class FoldPlan:
 
     def trains(
         self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
-    ) -> npt.NDArray[np.bool_]:
+    ) -> BoolArray:
         """Return (event,) whether a training run reads the event.
 
         Parameters
@@ -120,22 +121,16 @@ class FoldPlan:
             It reads the inner fold left out as well, to choose its epoch.
         """
         inner = self.inner_of(event_id)
-        out: npt.NDArray[np.bool_] = (inner != OUTSIDE) & (
-            whole | (place == WHOLE) | (inner != place)
-        )
+        out: BoolArray = (inner != OUTSIDE) & (whole | (place == WHOLE) | (inner != place))
         return out
 
-    def simulation(
-        self, event_id: npt.NDArray[np.uint64], place: int, round_: int
-    ) -> npt.NDArray[np.bool_]:
+    def simulation(self, event_id: npt.NDArray[np.uint64], place: int, round_: int) -> BoolArray:
         """Return (event,) whether a training run reads a simulated event, folded like data."""
         return self.trains(event_id, place, round_)
 
-    def left_out(
-        self, event_id: npt.NDArray[np.uint64], place: int
-    ) -> npt.NDArray[np.bool_] | None:
+    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> BoolArray | None:
         """Return (event,) whether an event lies in the inner fold left out, None without one."""
-        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == place
+        out: BoolArray = self.inner_of(event_id) == place
         return out
 
     def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
@@ -196,7 +191,7 @@ class SplitPlan(FoldPlan):
         """The outer folds trained on; each is labelled as a whole."""
         return range(len(self.training))
 
-    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
         """Return the outer fold of every event, `OUTSIDE` for those that are scored."""
         outer = fold_of(event_id, self.settings.outer, self.seed)
         return np.where(outer < self.scored, outer, OUTSIDE)
@@ -207,9 +202,9 @@ class SplitPlan(FoldPlan):
 
     def trains(
         self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
-    ) -> npt.NDArray[np.bool_]:
+    ) -> BoolArray:
         """Return (event,) whether a training run reads the event: those of the round's fold."""
-        out: npt.NDArray[np.bool_] = self.inner_of(event_id) == round_
+        out: BoolArray = self.inner_of(event_id) == round_
         return out
 
     def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
@@ -251,7 +246,7 @@ class IndependentPlan(FoldPlan):
         """No inner folds."""
         return range(0)
 
-    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
         """Return `OUTSIDE` for every event."""
         return np.full(len(event_id), OUTSIDE)
 
@@ -259,9 +254,7 @@ class IndependentPlan(FoldPlan):
         """Return one place: nothing is left out."""
         return (WHOLE,)
 
-    def simulation(
-        self, event_id: npt.NDArray[np.uint64], place: int, round_: int
-    ) -> npt.NDArray[np.bool_]:
+    def simulation(self, event_id: npt.NDArray[np.uint64], place: int, round_: int) -> BoolArray:
         """Return (event,) True: no data set but the data has folds here."""
         return np.ones(len(event_id), dtype=np.bool_)
 

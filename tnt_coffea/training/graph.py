@@ -165,6 +165,10 @@ class GraphOps:
         """Return left / right."""
         return self._of("Div", left, right)
 
+    def power(self, left: Any, right: Any) -> str:
+        """Return left to the power of right."""
+        return self._of("Pow", left, right)
+
     def negative(self, value: Any) -> str:
         """Return - value."""
         return self._of("Neg", value)

@@ -19,6 +19,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import readers
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training.folds import FoldPlan
+from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = [
     "JETS",
@@ -40,9 +41,6 @@ JETS: tuple[Jet, Jet] = ("heavy", "light")
 OTHER_JET: Mapping[str, Jet] = {"heavy": "light", "light": "heavy"}
 _SCORING_BATCH = 1024
 
-BoolArray = npt.NDArray[np.bool_]
-Int64Array = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -63,9 +61,7 @@ class Labels:
     tagged: BoolArray
 
 
-def score_order(
-    scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger: str
-) -> npt.NDArray[np.int64]:
+def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger: str) -> IntArray:
     """Return the events' positions from lowest to highest score, ties in the order of a hash.
 
     Parameters
@@ -93,7 +89,7 @@ def score_order(
 
 
 def rich_labels(
-    order: npt.NDArray[np.int64],
+    order: IntArray,
     m_jj: npt.ArrayLike,
     *,
     signal_rich: float,
@@ -134,7 +130,7 @@ def rich_labels(
     return Labels(top, _mask(order[: round(background_rich * n)], n), tagged)
 
 
-def _mask(positions: npt.NDArray[np.int64], n: int) -> BoolArray:
+def _mask(positions: IntArray, n: int) -> BoolArray:
     mask = np.zeros(n, dtype=np.bool_)
     mask[positions] = True
     return mask
@@ -175,11 +171,11 @@ class Ranking:
         (labelled event,) positions within `rows` from the lowest to the highest score.
     """
 
-    rows: Int64Array
-    order: Int64Array
+    rows: IntArray
+    order: IntArray
 
     @property
-    def quantile(self) -> npt.NDArray[np.float64]:
+    def quantile(self) -> Float64Array:
         """(labelled event,) share of these events below, (k + 1/2) / n."""
         out = np.empty(len(self.order))
         out[self.order] = (np.arange(len(self.order)) + 0.5) / max(len(self.order), 1)
@@ -187,7 +183,7 @@ class Ranking:
 
 
 def rankings(
-    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
+    sample: Sample, inner: IntArray, labellers: Sequence[Labeller], plan: FoldPlan
 ) -> list[Ranking]:
     """Return the events of a training in the order of their labellers' scores.
 
@@ -222,8 +218,8 @@ def rankings(
 
 
 def labeller_scores(
-    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
-) -> npt.NDArray[np.float32]:
+    sample: Sample, inner: IntArray, labellers: Sequence[Labeller], plan: FoldPlan
+) -> Float32Array:
     """Return (event,) the raw scores of the labellers, each of its own inner fold.
 
     Parameters, errors as for `rankings`. Scores of two inner folds come from two taggers.
@@ -235,8 +231,8 @@ def labeller_scores(
 
 
 def _places(
-    sample: Sample, inner: Int64Array, labellers: Sequence[Labeller], plan: FoldPlan
-) -> list[tuple[Labeller, Tagger, Int64Array]]:
+    sample: Sample, inner: IntArray, labellers: Sequence[Labeller], plan: FoldPlan
+) -> list[tuple[Labeller, Tagger, IntArray]]:
     wanted = [int(fold) for fold in np.unique(inner)]
     given = sorted(item.inner for item in labellers)
     if len(set(given)) != len(given) or not set(wanted) <= set(given):
@@ -249,7 +245,7 @@ def _places(
     ]
 
 
-def _scores(tagger: Tagger, sample: Sample, rows: Int64Array) -> npt.NDArray[np.float32]:
+def _scores(tagger: Tagger, sample: Sample, rows: IntArray) -> Float32Array:
     reading = readers(tagger.card.inputs, sample)
     parts = [np.zeros(0, np.float32)]
     for start in range(0, len(rows), _SCORING_BATCH):

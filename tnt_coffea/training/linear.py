@@ -11,14 +11,13 @@ from scipy.linalg import eigh
 from scipy.sparse import csr_array
 
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["PrincipalComponents", "principal_components"]
 
 _DECIMALS = 7  # of an axis' elements: what float32 holds of the largest ones
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Images = Callable[[npt.NDArray[np.int64]], Float32Array]
+Images = Callable[[IntArray], Float32Array]
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,11 @@ from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample, flat_columns, list_columns
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.storage import stored
+from tnt_coffea.typing import IntArray
 
 __all__ = ["mapped_events"]
 
 _SETTINGS = "settings.json"
-
-IntArray = npt.NDArray[np.int64]
 
 
 def mapped_events(

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, MethodSettings, SearchConfig
@@ -40,10 +39,10 @@ from tnt_coffea.training.fitting import (
 )
 from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
+from tnt_coffea.typing import BoolArray, Float32Array
 
 __all__ = ["Job", "Method", "Need", "Reads", "Scope", "Scorer", "methods_of"]
 
-Float32Array = npt.NDArray[np.float32]
 _SHORTENED = {"epochs": 2, "trees": 2, "candidates": 1, "networks": 1, "members": 1}
 """Settings by which a training run becomes short, wherever a method has them."""
 
@@ -169,14 +168,14 @@ class Job:
     scope: Scope
     window: MassRange | None
     seed: int
-    left_out: npt.NDArray[np.bool_] | None = None
+    left_out: BoolArray | None = None
     simulation: Sample | None = None
     priors: Mapping[str, Sample] = field(default_factory=dict)
     rankings: Callable[[str, Scope], list[Ranking]] = field(repr=False, default=_nothing)
     scores: Callable[[str, Scope, Sample], Float32Array] = field(repr=False, default=_nothing)
 
     @property
-    def in_window(self) -> npt.NDArray[np.bool_]:
+    def in_window(self) -> BoolArray:
         """(event,) whether m_jj of the data lies in the window; everywhere without one."""
         return inside(self.data, self.window)
 
@@ -233,7 +232,7 @@ class Job:
         )
 
 
-def inside(sample: Sample, window: MassRange | None) -> npt.NDArray[np.bool_]:
+def inside(sample: Sample, window: MassRange | None) -> BoolArray:
     """Return (event,) whether m_jj lies in a window; everywhere without one."""
     if window is None:
         return np.ones(len(sample), dtype=np.bool_)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.typing import BoolArray, Float64Array
+
 __all__ = ["FEWEST_MEASURED", "ratio_bins", "ratio_weights"]
 
 _BINS = 20
 _EVENTS_A_BIN = 10
 FEWEST_MEASURED = 2 * _EVENTS_A_BIN
 """Events of either kind below which there are no ratios to weight with."""
-
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
 
 
 def ratio_bins(wanted: BoolArray, given: BoolArray, measured: BoolArray | None = None) -> int:

@@ -20,14 +20,12 @@ import numpy as np
 
 from tnt_coffea.config import MassRange, SearchConfig, training_order
 from tnt_coffea.errors import ConfigError, LeakError, TrainingError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.training.folds import WHOLE, FoldPlan, IndependentPlan, plans_of
 from tnt_coffea.training.labels import Labeller, Scope
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Method, methods_of
 from tnt_coffea.training.task import (
-    DATA,
-    PRIOR,
-    SIMULATION,
     Outcome,
     RoleEvents,
     Task,
@@ -269,7 +267,7 @@ class Schedule:
                 "give it with --simulation FILE"
             )
             raise ConfigError(msg)
-        if reads.priors and not any(role.startswith(PRIOR) for role in self.parts):
+        if reads.priors and not any(prior_name(role) for role in self.parts):
             msg = (
                 f"train.methods.{step.name} ({step.method.kind}) reads simulated signals; "
                 "give them with --prior NAME=FILE"
@@ -326,7 +324,7 @@ class Schedule:
             for role in self.parts
             if (role == DATA and reads.data)
             or (role == SIMULATION and reads.simulation)
-            or (role.startswith(PRIOR) and reads.priors)
+            or (prior_name(role) and reads.priors)
         ]
         contents = {role: self._content(step, plan, left_out, role) for role in roles}
         return Task(

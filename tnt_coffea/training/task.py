@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import readers
@@ -33,6 +34,8 @@ from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
+from tnt_coffea.training.weak_labels import FEWEST
+from tnt_coffea.typing import BoolArray, Float32Array
 
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
@@ -40,8 +43,7 @@ CODE = 3
 """Raised by whoever changes what the same settings train to: finished training runs in a folder
 have it in their names, and those of another number are made again."""
 
-DATA, SIMULATION, PRIOR = "data", "simulation", "prior:"
-"""Roles of data sets; that of a simulated signal ends with its name."""
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -283,12 +285,18 @@ def _sample(task: Task, role: str) -> Sample:
 
 def selected(
     method: Method, plan: FoldPlan, left_out: int, round_: int, role: str
-) -> Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.bool_]]:
+) -> Callable[[npt.NDArray[np.uint64]], BoolArray]:
     """Return the function from event ids to whether a training run reads the event."""
     if role == DATA:
         whole = method.reads.left_out
         return lambda event_id: plan.trains(event_id, left_out, round_, whole=whole)
     return lambda event_id: plan.simulation(event_id, left_out, round_)
+
+
+def by_prior(by_role: Mapping[str, _Item]) -> dict[str, _Item]:
+    """Return what belongs to simulated signals, by their names."""
+    named = {prior_name(role): item for role, item in by_role.items()}
+    return {name: item for name, item in named.items() if name is not None}
 
 
 def truth_hash(sample: Sample) -> str:
@@ -324,6 +332,9 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
     """
     data = samples[DATA]
     method, plan = task.method, task.plan
+    if DATA in task.events and len(data) < FEWEST:
+        msg = f"{len(data)} events to train on, at least {FEWEST} are needed: use more events"
+        raise TrainingError(msg)
 
     def labellers(name: str, scope: Scope) -> list[Labeller]:
         own = [item for item in task.labellers if (item.method, item.scope) == (name, scope)]
@@ -335,7 +346,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
     def ranked(name: str, scope: Scope) -> list[Ranking]:
         return rankings(data, plan.inner_of(data.event_id), labellers(name, scope), plan)
 
-    def scored(name: str, scope: Scope, sample: Sample) -> npt.NDArray[np.float32]:
+    def scored(name: str, scope: Scope, sample: Sample) -> Float32Array:
         inner = plan.inner_of(sample.event_id)
         return labeller_scores(sample, inner, labellers(name, scope), plan)
 
@@ -348,11 +359,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             seed=task.run_seed,
             left_out=left_out,
             simulation=samples.get(SIMULATION),
-            priors={
-                role.removeprefix(PRIOR): sample
-                for role, sample in samples.items()
-                if role.startswith(PRIOR)
-            },
+            priors=by_prior(samples),
             rankings=ranked,
             scores=scored,
         )
@@ -375,11 +382,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         skim=samples[DATA].settings,
         training_sample=contents.get(DATA, ""),
         simulation=contents.get(SIMULATION, ""),
-        priors={
-            role.removeprefix(PRIOR): content
-            for role, content in contents.items()
-            if role.startswith(PRIOR)
-        },
+        priors=by_prior(contents),
         folds=plan.settings,
         fold_seed=plan.seed,
         direct=direct if reads_data else (),

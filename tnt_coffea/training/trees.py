@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
+from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "boosted_trees"]
 
@@ -26,10 +27,6 @@ _REGULAR = 1.0
 """Added to the curvature of a leaf; in units of an event of weight one."""
 _LEAST = 1e-3
 """Least curvature of a leaf, as a share of all of it: no leaf of a handful of events."""
-
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,10 @@ class Tree:
         (node,) float32 added to the log-odds in a leaf.
     """
 
-    feature: Int64Array
+    feature: IntArray
     threshold: Float32Array
-    left: Int64Array
-    right: Int64Array
+    left: IntArray
+    right: IntArray
     value: Float32Array
 
     def __call__(self, features: Float32Array) -> Float32Array:
@@ -177,7 +174,7 @@ def _cross_entropy(odds: Float64Array, y: Float64Array, w: Float64Array) -> floa
 @dataclass
 class _Leaf:
     node: int
-    rows: Int64Array
+    rows: IntArray
     gradient: float
     curvature: float
     split: tuple[float, int, int]
@@ -185,7 +182,7 @@ class _Leaf:
 
 
 def _grown(
-    bins: Int64Array,
+    bins: IntArray,
     edges: list[Float32Array],
     gradient: Float64Array,
     curvature: Float64Array,
@@ -194,7 +191,7 @@ def _grown(
 ) -> Tree:
     least = _LEAST * float(curvature.sum())
 
-    def leaf(node: int, rows: Int64Array) -> _Leaf:
+    def leaf(node: int, rows: IntArray) -> _Leaf:
         g, h = gradient[rows], curvature[rows]
         split = _best_split(bins, edges, rows, g, h, least)
         return _Leaf(node, rows, float(g.sum()), float(h.sum()), split)
@@ -223,9 +220,9 @@ def _grown(
 
 
 def _best_split(
-    bins: Int64Array,
+    bins: IntArray,
     edges: list[Float32Array],
-    rows: Int64Array,
+    rows: IntArray,
     gradient: Float64Array,
     curvature: Float64Array,
     least: float,

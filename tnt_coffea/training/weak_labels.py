@@ -16,15 +16,12 @@ from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training.fitting import Batches
+from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["SampleClass", "WeakLabels", "validation_mask"]
+__all__ = ["FEWEST", "SampleClass", "WeakLabels", "validation_mask"]
 
 FEWEST = 10
 """Jets of a class with which an epoch can be chosen at all."""
-
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,7 @@ class WeakLabels:
         )
 
 
-def _balanced(each: SampleClass, rows: Int64Array) -> Float64Array:
+def _balanced(each: SampleClass, rows: IntArray) -> Float64Array:
     weights = each.weights[rows]
     total = np.abs(weights).sum()
     out: Float64Array = weights / total * each.share if total > 0 else weights

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from tnt_coffea import seeds
@@ -20,6 +19,7 @@ from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.linear import PrincipalComponents, principal_components
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["Autoencoder", "AutoencoderNetwork"]
 
@@ -165,11 +165,11 @@ def _linear(images: Images, components: PrincipalComponents) -> Scorer:
         "explained_variance": float(components.variances.sum() / components.total_variance),
     }
 
-    def predict(inputs: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    def predict(inputs: dict[str, Float32Array]) -> Float32Array:
         image = inputs["image"]
         centred = image.reshape(len(image), -1) - components.mean
         residual = centred - centred @ components.axes.T @ components.axes
-        out: npt.NDArray[np.float32] = (residual**2).sum(axis=1).astype(np.float32)
+        out: Float32Array = (residual**2).sum(axis=1).astype(np.float32)
         return out
 
     return Scorer(

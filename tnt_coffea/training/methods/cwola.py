@@ -12,7 +12,13 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.config.settings import Fraction, Positive
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, signal_efficiency
+from tnt_coffea.training.classifiers import (
+    CLASSIFIER_NETWORKS,
+    AnyClassifier,
+    Convolutional,
+    Dense,
+    signal_efficiency,
+)
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
@@ -39,7 +45,7 @@ class Cwola(Method):
     kind: Literal["cwola"] = "cwola"
     sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
     spacing: Spacing = Field(Spacing.LINEAR, description="widths in m_jj or in its logarithm")
-    classifier: AnyClassifier = Convolutional(epochs=30)
+    classifier: AnyClassifier = Field(Convolutional(epochs=30), description=CLASSIFIER_NETWORKS)
     candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
     choose_by_efficiency: bool = Field(
         False, description="epoch by efficiency on the inner fold left out, not by loss"

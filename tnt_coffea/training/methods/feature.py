@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["EventFeature", "Feature"]
 
@@ -57,7 +56,7 @@ class Feature(Method):
         if self.descending:
             value = graph.ops.negative(value)
 
-        def predict(inputs: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        def predict(inputs: dict[str, Float32Array]) -> Float32Array:
             values = features.computed(inputs["features"])[:, 0]
             return -values if self.descending else values
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.errors import ConfigError, LeakError
@@ -14,6 +12,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.typing import Float32Array
 
 __all__ = ["Files"]
 
@@ -78,7 +77,7 @@ class Files(Method):
         model = onnx.load_from_string(tagger.data)
         del model.metadata_props[:]
 
-        def predict(inputs: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        def predict(inputs: dict[str, Float32Array]) -> Float32Array:
             return tagger.score(inputs)
 
         return Scorer(model, tagger.card.inputs, predict=predict)

@@ -6,28 +6,26 @@ from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional
+from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Convolutional
 from tnt_coffea.training.labels import OTHER_JET
 from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
 from tnt_coffea.training.methods.tag_n_train import tagged_labels
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
+from tnt_coffea.typing import BoolArray
 
 __all__ = ["PureCwola", "Supervised", "SupervisedBothJets"]
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class _WithTruth(Method):
     """Base of the references."""
 
-    classifier: AnyClassifier = Convolutional()
+    classifier: AnyClassifier = Field(Convolutional(), description=CLASSIFIER_NETWORKS)
 
     orientation: ClassVar[str] = "probability of signal"
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from tnt_coffea.config import MassRange
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional
+from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Convolutional
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.labels import JETS, OTHER_JET, Jet, Labels, rich_labels
 from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
@@ -52,7 +52,7 @@ class TagNTrain(Method):
     )
     soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
     shared: bool = Field(False, description="train each jet's tagger on both jets")
-    classifier: AnyClassifier = Convolutional()
+    classifier: AnyClassifier = Field(Convolutional(), description=CLASSIFIER_NETWORKS)
 
     orientation: ClassVar[str] = "probability of signal-rich"
 

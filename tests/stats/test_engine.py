@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.background import LogLinear, dijet_function
+from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.model import chosen_background, chosen_orders, outside_signal
+from tnt_coffea.stats.signals import SignalShape, Template, gaussian
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
+
+EDGES = np.arange(2600.0, 7001.0, 40.0)
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+
+
+def flat_background(expected):
+    offset = np.log(np.asarray(expected, dtype=float))[:, None]
+    return LogLinear(offset, np.ones((len(expected), 1, 1)))
+
+
+def channel(observed, parameters=3, share=1.0, name="all"):
+    family, _ = engine.fitted_background(dijet_function(EDGES, parameters), observed)
+    return Channel(name, observed, share * gaussian(EDGES, 3500.0, 120.0), family)
+
+
+@pytest.fixture(scope="module")
+def mean(falling_shape):
+    return falling_shape.reshape(-1, 2).sum(axis=1)
+
+
+def test_normalisation_alone_gives_the_total():
+    observed = np.array([3.0, 0.0, 9.0])
+    family, fit = engine.fitted_background(flat_background([1, 1, 1]), observed)
+    assert fit.converged
+    np.testing.assert_allclose(family.expected(np.zeros(1)), 4.0, rtol=1e-8)
+
+
+def test_gradient_is_that_of_the_likelihood(mean):
+    shape = SignalShape(3500, 120, scale_uncertainty=0.02, width_uncertainty=0.1)
+    one = channel(np.random.default_rng(3).poisson(500 * mean).astype(float), parameters=4)
+    one = replace(one, template=Template(shape, EDGES, 1.0))
+    points = np.array([[4.0, 0.5, -0.4, 0.3, -0.2, 0.5, 0.1]])
+    likelihood = Likelihood([one], [one.observed[None]], points, np.arange(7))
+    rows = np.arange(1)
+    gradient, hessian = likelihood.derivatives(points, rows)
+    step = 1e-4
+    for i in range(7):
+        up, down = points.copy(), points.copy()
+        up[0, i] += step
+        down[0, i] -= step
+        slope = (likelihood.value(up, rows) - likelihood.value(down, rows)) / (2 * step)
+        assert gradient[0, i] == pytest.approx(slope[0], rel=1e-5, abs=1e-6)
+        change = likelihood.derivatives(up, rows)[0] - likelihood.derivatives(down, rows)[0]
+        np.testing.assert_allclose(hessian[0, i], change[0] / (2 * step), rtol=1e-5, atol=1e-5)
+
+
+def test_toys_fitted_together_are_those_fitted_alone(mean):
+    one = channel(500 * mean, parameters=3)
+    counts = engine.toy_counts([500 * mean], 300, np.random.default_rng(8))
+    together = engine.discoveries([one], counts)
+    assert together.converged.all()
+    for i in (0, 17, 255, 256, 299):
+        alone = engine.discovery([replace(one, observed=counts[0][i])])
+        assert together.q0[i] == pytest.approx(alone.q0, abs=1e-7)
+        assert together.best.mu[i] == pytest.approx(alone.best.mu, abs=1e-3)
+
+
+def test_background_fits_serve_hypotheses_that_differ_in_the_signal(mean):
+    one = channel(500 * mean)
+    other = replace(one, signal=gaussian(EDGES, 4000.0, 120.0))
+    counts = engine.toy_counts([500 * mean], 50, np.random.default_rng(9))
+    null = engine.background_fits([one], counts)
+    np.testing.assert_allclose(
+        engine.discoveries([other], counts, null).q0,
+        engine.discoveries([other], counts).q0,
+        atol=1e-7,
+    )
+
+
+def test_uncertain_scale_finds_a_shifted_signal(mean):
+    shape = SignalShape(3500.0, 120.0, scale_uncertainty=0.03)
+    plain = channel(5000 * mean)
+    moving = replace(plain, template=Template(shape, EDGES, 1.0))
+    counts = 5000 * mean + 120 * gaussian(EDGES, 3500 * np.exp(0.05), 120.0)
+    fixed = engine.discovery([replace(plain, observed=counts)])
+    free = engine.discovery([replace(moving, observed=counts)])
+    assert free.converged
+    assert free.z > fixed.z
+    assert 0.5 < free.best.alpha[0] < 5 / 3
+    # A nuisance parameter costs half its square.
+    nowhere = engine.discovery([replace(moving, observed=5000 * mean + 60 * plain.signal)])
+    assert nowhere.best.alpha[0] == pytest.approx(0.0, abs=0.02)
+
+
+def test_vanishing_uncertainties_change_nothing(mean):
+    counts = np.random.default_rng(12).poisson(1000 * mean + 40 * gaussian(EDGES, 3500, 120))
+    plain = replace(channel(1000 * mean), observed=counts.astype(float))
+    shape = SignalShape(3500.0, 120.0, scale_uncertainty=1e-5, width_uncertainty=1e-5)
+    moving = replace(plain, template=Template(shape, EDGES, 1.0))
+    assert engine.discovery([moving]).q0 == pytest.approx(engine.discovery([plain]).q0, abs=1e-4)
+
+
+def test_signed_fit_finds_a_deficit(mean):
+    one = channel(5000 * mean, parameters=4)
+    counts = [(5000 * mean - 30 * one.signal)[None]]
+    null = engine.background_fits([one], counts)
+    assert engine.signal_fits([one], counts, null, signed=True).mu[0] == pytest.approx(
+        -30, rel=1e-3
+    )
+    assert engine.signal_fits([one], counts, null).mu[0] == 0.0
+
+
+def test_fixed_mu_profiles_the_background(mean):
+    one = channel(5000 * mean)
+    counts = [(5000 * mean + 50 * one.signal)[None]]
+    null = engine.background_fits([one], counts)
+    best = engine.signal_fits([one], counts, null)
+    there = engine.signal_fits([one], counts, null, mu=float(best.mu[0]))
+    assert there.nll[0] == pytest.approx(best.nll[0], abs=1e-8)
+    sigma = engine.signal_uncertainties([one], counts, best)[0]
+    beside = engine.signal_fits([one], counts, null, mu=float(best.mu[0] + sigma))
+    assert beside.nll[0] - best.nll[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_asimov_data_return_the_signal_injected(mean):
+    for events, injected in ((50_000, 220.0), (1_200, 40.0), (60, 12.0)):
+        one = channel(events * mean, parameters=4)
+        asimov = events * mean + injected * one.signal
+        test = engine.discovery([replace(one, observed=asimov)])
+        assert test.converged
+        assert test.best.mu == pytest.approx(injected, rel=1e-3)
+
+
+def test_asimov_significance_scales_with_the_root_of_the_luminosity(mean):
+    def z(scale):
+        one = channel(scale * 1000 * mean)
+        asimov = scale * (1000 * mean + 30 * one.signal)
+        return engine.discovery([replace(one, observed=asimov)]).z
+
+    assert z(9.0) == pytest.approx(3 * z(1.0), rel=1e-4)
+    assert z(1.0) > 1
+
+
+def test_asimov_significance_of_channels_adds_in_quadrature(mean):
+    parts = [channel(events * mean, share=0.5, name=str(events)) for events in (900, 300)]
+    data = [replace(c, observed=c.observed + 60 * c.signal) for c in parts]
+    together = engine.discovery(data).z
+    alone = [engine.discovery([c]).z for c in data]
+    assert together == pytest.approx(np.hypot(*alone), rel=1e-3)
+
+
+def test_deficit_is_no_discovery_and_needs_no_second_fit(mean):
+    one = channel(1000 * mean)
+    test = engine.discovery([replace(one, observed=1000 * mean - 20 * one.signal)])
+    assert test.q0 == 0.0
+    assert test.best.mu == 0.0
+    assert test.best.nll == test.background.nll
+
+
+def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
+    random = np.random.default_rng(5)
+    for _ in range(150):
+        one = channel(random.poisson(30 * mean).astype(float), parameters=4)
+        assert engine.discovery([one]).converged
+
+
+@pytest.mark.parametrize("events", [300, 20_000])
+def test_false_positive_rate_is_nominal(mean, events):
+    toys = 4000
+    truth = channel(events * mean, parameters=3)
+    counts = engine.toy_counts([events * mean], toys, np.random.default_rng(6))
+    test = engine.discoveries([truth], counts)
+    assert test.converged.all()
+    rate = np.mean(test.z > 1.6448536)
+    assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
+
+
+def test_false_positive_rate_includes_the_choice_of_the_function(mean):
+    toys = 3000
+    counts = np.random.default_rng(11).poisson(1200 * mean, (toys, mean.size)).astype(float)
+    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
+    chosen = chosen_orders("all", EDGES, counts, outside, FIT)
+    assert set(chosen) == {3, 4}
+    z = np.zeros(toys)
+    for order in (3, 4):
+        one = channel(1200 * mean, parameters=order)
+        z[chosen == order] = engine.discoveries([one], [counts[chosen == order]]).z
+    rate = np.mean(z > 1.6448536)
+    assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
+
+
+def test_order_is_the_same_alone_and_among_toys(mean):
+    counts = np.random.default_rng(13).poisson(20_000 * mean, (20, mean.size)).astype(float)
+    signal, fit = SignalShape(3500.0, 120.0), replace(FIT, min_parameters=2)
+    together = chosen_orders("all", EDGES, counts, outside_signal(EDGES, signal), fit)
+    for observed, order in zip(counts, together, strict=True):
+        alone = chosen_background(Spectrum("all", EDGES, observed, False), signal, fit)
+        assert alone.parameters == order
+
+
+def test_deviance_of_the_observation_itself_is_zero():
+    observed = np.array([0.0, 1.0, 20.0])
+    assert engine.deviance(observed, observed) == pytest.approx(0.0, abs=1e-12)
+    expected = np.array([1.0, 4.0, 15.0])
+    pulls = engine.pulls(observed, expected)
+    assert np.sum(pulls**2) == pytest.approx(engine.deviance(observed, expected))
+    assert list(np.sign(pulls)) == [-1.0, -1.0, 1.0]

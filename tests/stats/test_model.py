@@ -1,0 +1,58 @@
+"""The order of the background function, and how well it fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.model import chosen_orders, goodness_of_fit, outside_signal
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.spectrum import SpectrumFit
+
+EDGES = np.arange(2600.0, 7001.0, 40.0)
+EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)
+
+
+@pytest.fixture(scope="module")
+def three(falling_shape):
+    """A three-parameter dijet function of one event, and its family."""
+    mean = falling_shape.reshape(-1, 2).sum(axis=1)
+    built = FAMILIES["dijet"].build(EDGES, 3, mean, EVERYWHERE)
+    fitted, _ = engine.fitted_background(built, 1e5 * mean)
+    return fitted.expected(np.zeros(3)) / 1e5
+
+
+def test_a_parameter_too_many_is_taken_as_often_as_the_test_says(three):
+    counts = np.random.default_rng(1).poisson(50_000 * three, (1000, three.size)).astype(float)
+    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
+    for f_test in (0.05, 0.2):
+        fit = SpectrumFit((EDGES[0], EDGES[-1]), f_test=f_test)
+        orders = chosen_orders("t", EDGES, counts, outside, fit)
+        spread = 3 * np.sqrt(f_test * (1 - f_test) / len(counts))
+        assert abs(np.mean(orders == 4) - f_test) < spread
+
+
+@pytest.mark.parametrize(
+    ("events", "toys", "bins", "calibration"),
+    [(50_000, 150, slice(0, 40), "asymptotic"), (500, 24, slice(None), "toys")],
+)
+def test_goodness_of_fit_is_uniform_for_its_own_function(three, events, toys, bins, calibration):
+    edges = EDGES[: bins.stop + 1 if bins.stop else None]
+    mean = events * three[bins]
+    seen = np.ones(mean.size, dtype=bool)
+    family, _ = engine.fitted_background(FAMILIES["dijet"].build(edges, 3, mean, seen), mean)
+    channel = Channel("all", mean, np.zeros(mean.size), family)
+    random, found = np.random.default_rng(2), []
+    for toy in range(toys):
+        one = replace(channel, observed=random.poisson(mean).astype(float))
+        fit = engine.background_fit([one])
+        p, kind = goodness_of_fit(one, family.expected(fit.phi[0]), seed=toy)
+        assert kind == calibration
+        found.append(p)
+    assert kstest(found, "uniform").pvalue > 0.01

@@ -1,0 +1,303 @@
+"""Roles of data sets: who is searched, who is only learned from, and that nobody is both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import tnt_coffea as tnt
+from tnt_coffea import pipeline
+from tnt_coffea.cli import main
+from tnt_coffea.errors import ConfigError, InputError, LeakError, StageError
+from tnt_coffea.events.roles import DATA, SIMULATION, prior
+from tnt_coffea.events.skim import read_parts
+from tnt_coffea.execution import open_executor, run
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.processors import SearchProcessor, SkimProcessor
+from tnt_coffea.search_folder import noted_files
+
+
+def columns(n: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "m_jj": rng.uniform(2500, 6000, n),
+        "heavy_mass": rng.gamma(3, 90, n),
+        "light_mass": rng.gamma(3, 40, n),
+        "label": rng.integers(0, 2, n),
+    }
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def written(name: str, n: int, seed: int, **changes: np.ndarray) -> Path:
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(columns(n, seed) | changes), path)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def fileset(write: Callable[..., Path]) -> Fileset:
+    files = {
+        "box": [write("box", 50, 1)],
+        "more": [write("more", 30, 2)],
+        "herwig": [write("herwig", 40, 3)],
+        "wz": [write("wz", 20, 4)],
+    }
+    return Fileset.from_paths(files, roles={"herwig": SIMULATION, "wz": prior("two-prong")})
+
+
+def test_data_are_the_default_and_the_only_ones_searched(fileset: Fileset) -> None:
+    assert fileset.role("box") == fileset.role("more") == DATA
+    assert set(fileset.searched.files) == {"box", "more"}
+    roles = {item.dataset: item.role for item in fileset.items(20)}
+    assert roles == {"box": "data", "more": "data", "herwig": "simulation", "wz": "prior:two-prong"}
+
+
+def test_filesets_without_data_or_with_unknown_roles_are_refused(write: Any) -> None:
+    path = write("box", 5, 1)
+    with pytest.raises(InputError, match=r"no data to search among herwig \(simulation\)"):
+        Fileset.from_paths({"herwig": [path]}, roles={"herwig": "simulation"})
+    for role in ("background", "prior:", "prior:a/b", "Data", "prior:a\n"):
+        with pytest.raises(ConfigError, match="no role of a data set"):
+            Fileset.from_paths({"box": [path]}, roles={"box": role})
+    with pytest.raises(ConfigError, match="roles of herwig"):
+        Fileset.from_paths({"box": [path]}, roles={"herwig": "simulation"})
+
+
+def test_events_carry_their_role(fileset: Fileset) -> None:
+    with open_executor() as executor:
+        output, accounting = run(fileset, _Roles(), executor, chunk_size=15)
+    assert output["roles"] == {
+        "box": {"data"},
+        "more": {"data"},
+        "herwig": {"simulation"},
+        "wz": {"prior:two-prong"},
+    }
+    assert accounting.events == 140
+    assert {name: one.events for name, one in accounting.datasets.items()} == {
+        "box": 50,
+        "more": 30,
+        "herwig": 40,
+        "wz": 20,
+    }
+
+
+class _Roles(SkimProcessor):
+    def __init__(self) -> None:
+        pass
+
+    def process(self, events: Any) -> dict[str, Any]:
+        meta, n = events.metadata, len(events)
+        cutflow = {"events": n, "rejected": {}, "selected": n}
+        return {
+            "roles": {meta["dataset"]: {meta["role"]}},
+            "cutflow": {meta["dataset"]: cutflow},
+        }
+
+
+def test_a_skim_keeps_the_roles_apart(fileset: Fileset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = tnt.skim(fileset, tnt.SearchConfig(), out=out)
+    assert list(made.by_role) == ["data", "simulation", "prior:two-prong"]
+    assert {role: len(read_parts(paths)) for role, paths in made.by_role.items()} == {
+        "data": 80,
+        "simulation": 40,
+        "prior:two-prong": 20,
+    }
+    assert len(made.sample()) == made.accounting.selected == 80
+    assert made.accounts["herwig"].events == 40
+    assert set(made.contents) == set(made.by_role)
+    assert made.content == made.contents["data"] == made.sample().content_hash()
+    assert made.contents["simulation"] == made.sample("simulation").content_hash()
+    assert set(made.fileset().files) == {"box", "more"}
+    again = tnt.Skim.load(out / "skim")
+    assert again == made
+    with pytest.raises(StageError, match=r"'prior:zz', only data, simulation, prior:two-prong"):
+        made.sample("prior:zz")
+    assert noted_files(out).roles == fileset.roles
+    # Another role is another skim.
+    other = Fileset(fileset.files, roles={"herwig": SIMULATION, "wz": SIMULATION})
+    with pytest.raises(StageError, match="roles"):
+        tnt.skim(other, tnt.SearchConfig(), out=out)
+
+
+def test_data_do_not_depend_on_what_else_there_is(fileset: Fileset, tmp_path: Path) -> None:
+    alone = tnt.skim(fileset.searched, tnt.SearchConfig(), out=tmp_path / "alone")
+    beside = tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "beside")
+    assert alone.content == beside.content
+    assert alone.accounting == beside.accounting
+
+
+@pytest.mark.parametrize("role", ["data", "simulation", "prior:two-prong"])
+def test_truth_of_no_role_is_read_unless_evaluation_asks(
+    fileset: Fileset, tmp_path: Path, role: str
+) -> None:
+    made = tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+    assert set(made.sample(role).label.tolist()) == {-1}
+    assert set(made.sample(role, truth=True).label.tolist()) == {0, 1}
+
+
+def test_labels_of_no_role_change_any_content(write: Any, tmp_path: Path) -> None:
+    contents = []
+    for labels in (np.zeros(50, int), np.ones(50, int)):
+        files = {
+            "box": [write("box", 50, 1, label=labels)],
+            "mc": [write("mc", 50, 2, label=labels)],
+        }
+        fileset = Fileset.from_paths(files, roles={"mc": SIMULATION})
+        out = tmp_path / f"out{labels[0]}"
+        contents.append(tnt.skim(fileset, tnt.SearchConfig(), out=out).contents)
+    assert contents[0] == contents[1]
+
+
+def test_events_in_two_roles_are_a_leak(write: Any, tmp_path: Path) -> None:
+    box, both = columns(50, 1), columns(40, 3)
+    for name in both:
+        both[name][10:17] = box[name][:7]
+    both["label"] = 1 - both["label"]  # what is called the truth does not make it another event
+    files = {"box": [write("box", 50, 1)], "herwig": [write("herwig", 40, 3, **both)]}
+    fileset = Fileset.from_paths(files, roles={"herwig": SIMULATION})
+    with pytest.raises(LeakError, match="7 events are both data and simulation") as error:
+        tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+    for path in (files["box"][0], files["herwig"][0]):
+        assert str(path) in str(error.value)
+    assert not (tmp_path / "out" / "skim").exists()
+    # Two data sets of one role may overlap: those are duplicates.
+    made = tnt.skim(Fileset.from_paths(files), tnt.SearchConfig(), out=tmp_path / "out")
+    assert (made.duplicates, made.accounting.selected) == (7, 90)
+
+
+def test_in_memory_events_in_two_roles_are_a_leak_too() -> None:
+    def sample(n: int, seed: int) -> tnt.Sample:
+        made = columns(n, seed)
+        jets = {jet: {"mass": made[f"{jet}_mass"]} for jet in ("heavy", "light")}
+        return tnt.Sample.from_columns(made["m_jj"], **jets)
+
+    data, background, signal = sample(50, 1), sample(40, 2), sample(10, 3)
+    made = tnt.Skim.from_sample(data, simulation=background, priors={"wz": signal})
+    assert {role: len(made.sample(role)) for role in made.by_role} == {
+        "data": 50,
+        "simulation": 40,
+        "prior:wz": 10,
+    }
+    folder = made.paths[0].parent
+    assert folder.exists()
+    del made
+    assert not folder.exists()
+    with pytest.raises(LeakError, match="50 events are both data and prior:wz"):
+        tnt.Skim.from_sample(data, priors={"wz": data})
+
+
+def test_processors_refuse_to_search_simulation(fileset: Fileset) -> None:
+    processor = SearchProcessor(tnt.SearchConfig(), [])
+    with open_executor() as executor:
+        output, _ = run(fileset.searched, processor, executor)
+        assert set(output["cutflow"]) == {"box", "more"}
+        with pytest.raises(InputError, match="'herwig' is of role simulation"):
+            run(fileset, processor, executor)
+
+
+def test_stock_runner_knows_no_roles_and_searches_data(fileset: Fileset) -> None:
+    from coffea.nanoevents import BaseSchema
+    from coffea.processor import IterativeExecutor, Runner
+
+    runner = Runner(IterativeExecutor(status=False), schema=BaseSchema, format="parquet")
+    files = {"box": {"files": [str(fileset.files["box"][0])], "treename": "Events"}}
+    output = runner(files, processor_instance=SearchProcessor(tnt.SearchConfig(), []))
+    assert output["cutflow"]["box"]["selected"] == 50
+
+
+def test_a_role_without_dijets_is_an_error(
+    fileset: Fileset, tmp_path: Path, events_file: Path
+) -> None:
+    import h5py
+
+    path = tmp_path / "one-jet.h5"
+    with h5py.File(events_file) as source, h5py.File(path, "w") as target:
+        rows = source["events"][:4]
+        rows[:, 3:2100] = 0
+        target["events"] = rows
+    with_one = Fileset.from_paths({"data": [events_file], "mc": [path]}, roles={"mc": SIMULATION})
+    with pytest.raises(
+        InputError, match=r"none of 4 events has a dijet \(role simulation\): .*two_jets"
+    ):
+        tnt.skim(with_one, tnt.SearchConfig(), out=tmp_path / "out")
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_roles_on_the_command_line(write: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    box, more, mc, one, two = (
+        write(name, 20 + i, i) for i, name in enumerate(("box", "more", "mc", "one", "two"))
+    )
+    done = call(
+        *("skim", box, more, "--simulation", mc, "--prior", f"wz={one}", "--prior", f"wz={two}"),
+        *("--out", out, "--executor", "iterative", "--quiet"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "41 dijets of 41 events" in done.output
+    assert "simulation: 22 dijets of 22 events" in done.output
+    assert "prior:wz: 47 dijets of 47 events" in done.output
+    made = tnt.Skim.load(out / "skim")
+    assert list(made.by_role) == ["data", "prior:wz", "simulation"]
+    noted = json.loads((out / "files.json").read_text())
+    assert noted["roles"]["prior-wz"] == "prior:wz"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--prior", "wz"), "not of the form NAME=PATH"),
+        (("--prior", "=wz.h5"), "not of the form NAME=PATH"),
+        (("--prior", "w z=wz.h5"), "no role of a data set"),
+        (("--simulation", "absent.h5"), "absent.h5: no such file"),
+    ],
+)
+def test_wrong_roles_on_the_command_line(
+    write: Any, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = call("run", write("box", 5, 1), *words, "--out", tmp_path / "out")
+    assert done.exit_code != 0
+    assert message in done.output
+
+
+def test_roles_need_data_on_the_command_line(write: Any, tmp_path: Path) -> None:
+    done = call("run", "--resume", "--simulation", write("mc", 5, 1), "--out", tmp_path)
+    assert done.exit_code == 2
+    assert "go with the FILES" in done.output
+
+
+def test_mapped_tables_are_read_as_tables_in_every_stage(write: Any, tmp_path: Path) -> None:
+    frame = columns(30, 1)
+    path = tmp_path / "mapped.csv"
+    names = {"m_jj": "mjj", "heavy_mass": "m1", "light_mass": "m2"}
+    rows = zip(*(frame[name] for name in names), strict=True)
+    text = "\n".join(",".join(map(repr, map(float, row))) for row in rows)
+    path.write_text(",".join(names.values()) + "\n" + text + "\n")
+    table = {"m_jj": "mjj", "heavy": {"mass": "m1"}, "light": {"mass": "m2"}}
+    config = tnt.SearchConfig.model_validate({"skim": {"table": table}})
+    fileset = Fileset.from_paths({"data": [path]})
+    made = tnt.skim(fileset, config, out=tmp_path / "out")
+    np.testing.assert_array_equal(np.sort(made.sample().m_jj), np.sort(frame["m_jj"]))
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.planning import planned
+
+    plan = planned(config, tmp_path / "out", Resources(), fileset)
+    assert plan[0].state == "done"
+    assert plan[0].work.startswith("30 events")
+    taggers = tnt.Taggers({}, {})
+    histograms = pipeline.search(fileset, taggers, config, out=tmp_path / "out")
+    assert histograms.accounting.selected == 30

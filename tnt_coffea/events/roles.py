@@ -1,0 +1,56 @@
+"""Roles of data sets: data that are searched, simulated background, simulated signals."""
+
+from __future__ import annotations
+
+import re
+
+from tnt_coffea.errors import ConfigError
+
+__all__ = ["DATA", "SIMULATION", "checked_role", "prior", "prior_name"]
+
+DATA = "data"
+"""Searched, scored, histogrammed and fitted."""
+SIMULATION = "simulation"
+"""Background by construction; methods may learn from it."""
+_PRIOR = "prior:"
+_ROLE = re.compile(rf"{DATA}|{SIMULATION}|{_PRIOR}[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def prior(name: str) -> str:
+    """Return the role of simulated signal of a model.
+
+    Raises
+    ------
+    ConfigError
+        The name cannot be one.
+
+    >>> prior("two-prong")
+    'prior:two-prong'
+    """
+    return checked_role(f"{_PRIOR}{name}")
+
+
+def prior_name(role: str) -> str | None:
+    """Return the name of the model in a role of simulated signal, None for other roles.
+
+    >>> prior_name("prior:two-prong"), prior_name("data")
+    ('two-prong', None)
+    """
+    return role.removeprefix(_PRIOR) if role.startswith(_PRIOR) else None
+
+
+def checked_role(role: str) -> str:
+    """Return a role.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+    """
+    if not _ROLE.fullmatch(role):
+        msg = (
+            f"{role!r} is no role of a data set; there are {DATA}, {SIMULATION} and {_PRIOR}NAME "
+            "with a NAME of letters, digits, '.', '_' and '-'"
+        )
+        raise ConfigError(msg)
+    return role

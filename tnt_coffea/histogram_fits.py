@@ -1,0 +1,437 @@
+"""Tests and limits on one stored histogram, a search's or anyone's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea import pipeline, stats
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.products import Histograms
+from tnt_coffea.stats.abcd_regions import plane_counts
+from tnt_coffea.stats.results import Result
+from tnt_coffea.storage import written
+
+__all__ = [
+    "AbcdStudy",
+    "StoredHistogram",
+    "fit_abcd",
+    "fit_bump",
+    "fit_limit",
+    "fit_scan",
+    "stored_histogram",
+    "write_result",
+    "write_tables",
+    "write_workspace",
+]
+
+Progress = Callable[[int, int], None]
+
+_PLANE = ("fold", "m_jj", "q_heavy", "q_light")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredHistogram:
+    """A histogram, or those of a search.
+
+    Attributes
+    ----------
+    histogram
+        The histogram; of a search, that of the first tagger set named.
+    thresholds
+        Its X by efficiency and fold, where it is a search's.
+    search
+        The search it comes from.
+    sets
+        The tagger sets named: one, or those of a method with several windows.
+    """
+
+    histogram: Any
+    thresholds: Mapping[float, Mapping[int, float]] | None = None
+    search: Histograms | None = None
+    sets: tuple[str, ...] = ()
+
+    def spectra(self, efficiency: float) -> Any:
+        """Return the spectrum in m_jj: one's own, or those of a search's selection by fold.
+
+        Raises
+        ------
+        ConfigError
+            The search has no selection of this efficiency, or several tagger sets are named.
+        """
+        names = [axis.name for axis in self.histogram.axes]
+        if not set(_PLANE) <= set(names):
+            return self.histogram
+        if self.thresholds is None or efficiency not in self.thresholds:
+            msg = (
+                f"the search has no selection of {efficiency:g} (it has "
+                f"{sorted(self.thresholds or {})}): set fit.bump.efficiency to one of them, and "
+                "give the folder of the search stage"
+            )
+            raise ConfigError(msg)
+        return stats.selected_spectrum(self.histogram, self.thresholds[efficiency])
+
+    def single(self, test: str) -> StoredHistogram:
+        """Return this histogram if it is one, not one a window.
+
+        Raises
+        ------
+        ConfigError
+            Several tagger sets are named.
+        """
+        if len(self.sets) > 1:
+            msg = (
+                f"{test} is of one tagger set; name one of {', '.join(self.sets)}, or scan them all"
+            )
+            raise ConfigError(msg)
+        return self
+
+
+@dataclass(frozen=True)
+class AbcdStudy(Result):
+    """ABCD at one efficiency, and its closure at all.
+
+    Attributes
+    ----------
+    result
+        The estimate, or why there is none.
+    closures
+        Closure over efficiencies; None for a plane, and where the scores are of the whole event.
+    """
+
+    result: stats.AbcdResult | stats.AbcdRefusal
+    closures: stats.ClosureScan | None
+
+    def summary(self) -> str:
+        """Return both as text."""
+        parts = [self.result, *([] if self.closures is None else [self.closures])]
+        return "\n".join(part.summary() for part in parts)
+
+
+def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogram:
+    """Return a histogram from a file, or from the folder of a search stage.
+
+    Parameters
+    ----------
+    path
+        ROOT, JSON or HDF5 file; or a folder with histograms.h5 and search.json.
+    name
+        The histogram, or the tagger set, where there are several; a method stands for its
+        sets of all windows.
+
+    Raises
+    ------
+    InputError, StageError
+        There is no such histogram.
+    ConfigError
+        The search has several tagger sets, and none is named.
+    """
+    path = Path(path)
+    if not (path.is_dir() or path.name == "histograms.h5"):
+        return StoredHistogram(stats.read_histogram(path, name))
+    search = Histograms.load(path if path.is_dir() else path.parent)
+    names = sorted(search.hists)
+    if name is None and len(names) == 1:
+        name = names[0]
+    known = pipeline.windows_by_method(search) | {own: (own,) for own in names}
+    sets = () if name is None else known.get(name, ())
+    if not sets:
+        msg = f"{path}: name the tagger set, one of {', '.join(names)}"
+        raise ConfigError(msg)
+    return StoredHistogram(search.hists[sets[0]], search.thresholds[sets[0]], search, sets)
+
+
+def fit_bump(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    toys: int | None = None,
+    progress: Progress | None = None,
+) -> stats.BumpHuntResult:
+    """Return the bump hunt in a spectrum, or in a search's selection of `fit.bump.efficiency`.
+
+    Parameters
+    ----------
+    stored
+        The histogram.
+    config
+        `seed`, `search.fit_range` and `fit.bump` are read.
+    toys
+        Instead of those of the settings.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Raises
+    ------
+    FitError
+        The histogram does not suit a bump hunt.
+    ConfigError
+        Several tagger sets are named, or the search has no such selection.
+    """
+    bump = config.fit.bump
+    return stats.bump_hunt(
+        stored.single("bump").spectra(bump.efficiency),
+        mass=bump.mass,
+        width=bump.width,
+        fit=pipeline.spectrum_fit(config),
+        seed=config.seed,
+        toys=bump.toys if toys is None else toys,
+        envelope=bump.envelope,
+        lower_edges=bump.lower_edges,
+        progress=progress,
+    )
+
+
+def fit_limit(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    toys: int | None = None,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
+) -> stats.LimitResult:
+    """Return the upper limit on a signal, in what `fit_bump` tests.
+
+    Parameters
+    ----------
+    stored, config, toys
+        As for `fit_bump`.
+    efficiency, luminosity
+        Selected over produced signal, and luminosity [1/fb], for a cross section.
+
+    Raises
+    ------
+    FitError, ConfigError
+        As for `fit_bump`; or there is no limit.
+    """
+    bump = config.fit.bump
+    return stats.upper_limit(
+        stored.single("limit").spectra(bump.efficiency),
+        mass=bump.mass,
+        width=bump.width,
+        fit=pipeline.spectrum_fit(config),
+        seed=config.seed,
+        toys=toys,
+        efficiency=efficiency,
+        luminosity=luminosity,
+    )
+
+
+def fit_scan(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    masses: Sequence[float] = (),
+    nested: bool = False,
+    toys: int | None = None,
+    progress: Progress | None = None,
+) -> stats.ScanResult:
+    """Return the scan over masses in a spectrum, or in the selections of a search.
+
+    Parameters
+    ----------
+    stored, config, progress
+        As for `fit_bump`; several windows of a method are scanned together.
+    masses
+        Masses [GeV]; by default `fit.scan.masses`.
+    nested
+        Scan every selection of `search.efficiencies`, not only `fit.bump.efficiency`.
+    toys
+        Instead of `fit.scan.toys`.
+
+    Raises
+    ------
+    FitError
+        The histogram does not suit a scan.
+    ConfigError
+        There are no masses, or a spectrum is to be scanned in nested selections.
+    """
+    masses = masses or config.fit.scan.masses
+    if not masses:
+        msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
+        raise ConfigError(msg)
+    toys = config.fit.scan.toys if toys is None else toys
+    bump = config.fit.bump
+    if stored.search is None:
+        if nested:
+            msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
+            raise ConfigError(msg)
+        return stats.scan(
+            {"data": stored.spectra(bump.efficiency)},
+            masses=masses,
+            width=bump.width,
+            fit=pipeline.spectrum_fit(config),
+            toys=toys,
+            seed=config.seed,
+            progress=progress,
+        )
+    efficiencies = sorted(stored.thresholds or {}, reverse=True) if nested else [bump.efficiency]
+    selections = {
+        (f"{name} {efficiency:g}" if nested else name): (name, efficiency)
+        for name in stored.sets
+        for efficiency in efficiencies
+    }
+    if len(selections) == 1:
+        selections = {"data": next(iter(selections.values()))}
+    return pipeline.scan(
+        stored.search, config, selections, masses=masses, toys=toys, progress=progress
+    )
+
+
+def fit_abcd(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    toys: int = 0,
+    passing: float | None = None,
+    low: float | None = None,
+) -> AbcdStudy:
+    """Return the ABCD estimate of a search with its closure, or of a plane of two scores.
+
+    Parameters
+    ----------
+    stored
+        A plane of two scores, or a search's histogram.
+    config
+        `seed`, `search` and `fit.abcd` are read.
+    toys
+        As for `stats.abcd`.
+    passing, low
+        On a plane: a jet passes above the first and is low below the second; edges of both axes.
+        The closure is only its systematic there: no other events are known.
+
+    Raises
+    ------
+    ConfigError
+        A plane comes without its cuts, or several tagger sets are named.
+    FitError
+        The histogram is no plane, holds no counts, or has no selection of `fit.abcd.efficiency`.
+    """
+    histogram, settings = stored.single("abcd").histogram, config.fit.abcd
+    if len(histogram.axes) == 2:
+        if passing is None or low is None or not low <= passing:
+            msg = (
+                "a plane of two scores needs --passing X (a jet passes above it) and --low Y (it "
+                "is low below it), with Y not above X"
+            )
+            raise ConfigError(msg)
+        counts = plane_counts(histogram, passing, low)
+        return AbcdStudy(
+            stats.abcd(
+                counts.a,
+                counts.b,
+                counts.c,
+                counts.d,
+                systematic=settings.systematic,
+                toys=toys,
+                seed=config.seed,
+                counts=counts,
+            ),
+            None,
+        )
+    if stored.thresholds is None or settings.efficiency not in stored.thresholds:
+        msg = (
+            "ABCD needs a plane of two scores (a TH2), or the folder of a search stage with a "
+            f"selection of fit.abcd.efficiency = {settings.efficiency:g}"
+        )
+        raise FitError(msg)
+    search = config.search
+    where = (search.background_quantile, search.fit_range.edges, search.window.edges)
+    result = stats.abcd_in_window(
+        histogram,
+        stored.thresholds[settings.efficiency],
+        *where,
+        systematic_floor=settings.systematic,
+        closure_limit=settings.closure_limit,
+        toys=toys,
+        seed=config.seed,
+    )
+    try:
+        closures = stats.closure_scan(
+            histogram, stored.thresholds, *where, search.closure_quantiles
+        )
+    except FitError:  # scores of the whole event, as the refusal says
+        closures = None
+    return AbcdStudy(result, closures)
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as JSON.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    with written(path) as partial:
+        partial.write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def write_workspace(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult | stats.ScanResult,
+) -> list[Path]:
+    """Write the pyhf workspace of a bump hunt, or that of a scan and its patchset.
+
+    Parameters
+    ----------
+    path
+        The workspace; the patchset of a scan goes beside it, as NAME.patchset.json.
+    stored, config
+        What was fitted, and how.
+    result
+        Its result.
+
+    Returns
+    -------
+    The files.
+
+    Raises
+    ------
+    ConfigError
+        The result is of several selections.
+    FitError
+        A workspace cannot be made of these histograms.
+    """
+    bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
+    spectra = stored.spectra(bump.efficiency)
+    if isinstance(result, stats.BumpHuntResult):
+        hunted = replace(fit, range=result.fit_range).with_family(result.family)
+        workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
+        contents = {path: workspace}
+    else:
+        if len({point.selection for point in result.points}) > 1:
+            msg = "a patchset is of one selection: scan one tagger set, without --nested"
+            raise ConfigError(msg)
+        masses = [point.mass for point in result.points]
+        workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
+        contents = {path: workspace, path.with_suffix(".patchset.json"): patches}
+    for file, content in contents.items():
+        with written(file) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return list(contents)
+
+
+def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:
+    """Write the HEPData tables of a bump hunt (spectra and fits) or of a limit.
+
+    Parameters
+    ----------
+    folder
+        Where; it is made.
+    result
+        The result.
+
+    Returns
+    -------
+    The files, submission.yaml first.
+    """
+    if isinstance(result, stats.BumpHuntResult):
+        return stats.write_hepdata(folder, stats.hepdata_spectrum(result))
+    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result])})

@@ -1,0 +1,404 @@
+"""Counting test in the doubly tagged region: four Poisson counts tied to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from tnt_coffea import seeds
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdResult, Closure
+from tnt_coffea.stats.p_values import normal_p_value, paper_significance, toys_p_value
+from tnt_coffea.stats.pyhf_fit import background_test
+from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
+from tnt_coffea.stats.validity import LEAST_IN_REGION_A, minimiser_problems
+
+__all__ = ["AbcdNull", "abcd", "permutation_counts", "permutation_p", "poisson_p", "tied_counts_q0"]
+
+Array = NDArray[np.float64]
+
+
+_DEFAULT_TOYS = 20_000
+
+
+def abcd(
+    a: float,
+    b: float,
+    c: float,
+    d: float,
+    *,
+    systematic: float = 0.03,
+    closure_factor: float = 1.0,
+    leakage: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    toys: int = 0,
+    seed: int = 1,
+    counts: AbcdCounts | None = None,
+    closure: Closure | None = None,
+) -> AbcdResult:
+    """Test for a signal in A with the background closure_factor B C / D.
+
+    The four expectations are mu_b, mu_b rB, mu_b rC and mu_b rB rC, so that their
+    statistical uncertainties are in the likelihood; one log-normal nuisance
+    parameter holds the closure uncertainty.
+
+    Parameters
+    ----------
+    a, b, c, d
+        Events whose jets both pass (a), of which only the heavy one passes and the
+        light one is low (b), the reverse (c), and of which both are low (d).
+    systematic
+        Relative uncertainty of the closure; 0 leaves it out.
+    closure_factor
+        Factor on B C / D.
+    leakage
+        Signal in B, C and D per signal event in A: it raises mu_hat, and leaves q0
+        alone as long as it is small.
+    toys
+        Toys for the p-value. With fewer than 5 events expected in A they are
+        made in any case. Where `counts` has the score plane they are permutations of
+        the jets' scores, which keep its marginals.
+    seed
+        Root seed of the toys.
+    counts, closure
+        Where the numbers come from; kept in the result, and the paper's estimate
+        is taken from `counts`.
+
+    Raises
+    ------
+    FitError
+        B, C or D is empty, a count is negative, or the fit fails.
+
+    Source
+    ------
+    Method: arXiv:2002.12376, section 4.1; q0: arXiv:1007.1727, equation 12.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> result = stats.abcd(130, 1000, 1000, 10_000, systematic=0.03)
+    >>> round(result.z, 2), round(result.expected)
+    (2.48, 100)
+    """
+    _check((a, b, c, d), systematic, closure_factor, leakage, toys)
+    expected = closure_factor * b * c / d
+    model, data = _model((a, b, c, d), systematic, closure_factor, leakage)
+    reported = background_test(model, data)
+    observed = np.array([[a, b, c, d]], dtype=float)
+    sigma = np.log1p(systematic)
+    q0, fitted = tied_counts_q0(observed, closure_factor, sigma, np.zeros(1))
+    first = model.config.channels.index("A")
+    if expected < LEAST_IN_REGION_A and not toys:
+        toys = _DEFAULT_TOYS
+    null = AbcdNull(observed[0], fitted[0], float(q0[0]), closure_factor, sigma)
+    p_value, calibration = _calibrated(null, reported.z, counts, toys, seed)
+    paper = _paper(observed[0], expected, systematic, counts)
+    z_numpy = float(np.sqrt(q0[0]))
+    problems = minimiser_problems(reported.edm, reported.z, z_numpy)
+    return AbcdResult(
+        a=float(a),
+        b=float(b),
+        c=float(c),
+        d=float(d),
+        expected=expected,
+        background=float(model.expected_actualdata(reported.background)[first]),
+        mu_hat=reported.mu_hat,
+        q0=reported.q0,
+        z=reported.z,
+        p_value=p_value,
+        expected_paper=paper[0],
+        z_paper=paper[1],
+        systematic=float(systematic),
+        closure_factor=float(closure_factor),
+        converged=not problems,
+        edm=reported.edm,
+        minimiser=reported.minimiser,
+        z_numpy=z_numpy,
+        calibration=calibration,
+        toys=toys,
+        notes=(*problems, *_notes(expected, calibration, toys, p_value, counts)),
+        counts=counts,
+        closure=closure,
+    )
+
+
+def _calibrated(
+    null: AbcdNull, z: float, counts: AbcdCounts | None, toys: int, seed: int
+) -> tuple[float, str]:
+    """Return the p-value and its kind: permutations where the score plane is known."""
+    if not toys:
+        return normal_p_value(z), "asymptotic"
+    if counts is not None and counts.whole:
+        return permutation_p(null, counts.tables, toys, seed), "permutations"
+    return poisson_p(null, toys, seed), "toys"
+
+
+def _model(
+    observed: tuple[float, float, float, float],
+    systematic: float,
+    closure_factor: float,
+    leakage: tuple[float, float, float],
+) -> tuple[Any, list[float]]:
+    """Return the pyhf model and its data, every parameter of order one at the maximum."""
+    import pyhf
+
+    def channel(name: str, nominal: float, signal: float, ties: tuple[str, ...]) -> dict[str, Any]:
+        modifiers: list[dict[str, Any]] = [
+            {"name": tie, "type": "normfactor", "data": None} for tie in ties
+        ]
+        samples = [{"name": "background", "data": [nominal], "modifiers": modifiers}]
+        if name == "A" and systematic:
+            effect = {"hi": 1 + systematic, "lo": 1 / (1 + systematic)}
+            modifiers.append({"name": "closure", "type": "normsys", "data": effect})
+        if signal:
+            poi = {"name": "mu", "type": "normfactor", "data": None}
+            samples.append({"name": "signal", "data": [signal], "modifiers": [poi]})
+        return {"name": name, "samples": samples}
+
+    a, b, c, d = observed
+    expected = closure_factor * b * c / d
+    # Fitted counts lie between zero and the sum of the four.
+    most = 10 * (a + b + c + d) / min(expected, b, c, d)
+    free = [{"name": n, "inits": [1.0], "bounds": [[1e-9, most]]} for n in ("mu_b", "r_b", "r_c")]
+    first = max(a - expected, 1.0)
+    mu = {"name": "mu", "inits": [first], "bounds": [[0.0, 10 * (a + 10)]]}
+    # pyhf's own bounds, five sigma, would cut off the closure of a large excess.
+    wide = {"name": "closure", "bounds": [[-100.0, 100.0]]}
+    spec = {
+        "channels": [
+            channel("A", expected, 1.0, ("mu_b",)),
+            channel("B", b, leakage[0], ("mu_b", "r_b")),
+            channel("C", c, leakage[1], ("mu_b", "r_c")),
+            channel("D", d, leakage[2], ("mu_b", "r_b", "r_c")),
+        ],
+        "parameters": [*free, mu, *([wide] if systematic else [])],
+    }
+    with numpy_backend():
+        model = pyhf.Model(spec, poi_name="mu", validate=False)
+    return model, joined_data(model, {"A": [a], "B": [b], "C": [c], "D": [d]})
+
+
+def _paper(
+    observed: Array, expected: float, systematic: float, counts: AbcdCounts | None
+) -> tuple[float, float]:
+    """Return the paper's estimate and significance, from what is known of the score plane."""
+    if counts is None:
+        statistical = expected * float(np.sqrt(np.sum(1 / observed[1:])))
+    else:
+        expected, statistical = counts.paper_prediction, counts.paper_uncertainty
+    return expected, paper_significance(float(observed[0]), expected, statistical, systematic)
+
+
+def _notes(
+    expected: float, calibration: str, toys: int, p_value: float, counts: AbcdCounts | None
+) -> list[str]:
+    notes = []
+    if counts is not None and counts.weighted:
+        notes.append("events are weighted: the likelihood takes the sums of weights as counts")
+    if expected < LEAST_IN_REGION_A:
+        kind = (
+            "permutations of the scores, which keep how many events pass for each jet"
+            if calibration == "permutations"
+            else "toys, which vary the counts and the closure; quantiles taken from these very "
+            "events would fix the marginals, which the toys leave free"
+        )
+        notes.append(f"{expected:.2f} events expected in A: the p-value is from {toys} {kind}")
+    if toys and p_value <= 1 / (toys + 1):
+        notes.append("no toy reached the data: the p-value is an upper limit; ask for more toys")
+    return notes
+
+
+def _check(
+    counts: tuple[float, float, float, float],
+    systematic: float,
+    closure_factor: float,
+    leakage: tuple[float, float, float],
+    toys: int,
+) -> None:
+    named = {name: float(n) for name, n in zip("ABCD", counts, strict=True)}
+    if not all(np.isfinite(n) and n >= 0 for n in counts):
+        msg = f"the four regions must hold counts, 0 or more, got {named}"
+        raise FitError(msg)
+    empty = [name for name in "BCD" if named[name] == 0]
+    if empty:
+        msg = (
+            f"region {', '.join(empty)} is empty ({named}): B C / D says nothing then; use a "
+            "looser selection, a wider window, or merge folds"
+        )
+        raise FitError(msg)
+    if (
+        not np.isfinite([systematic, closure_factor, *leakage]).all()
+        or systematic < 0
+        or closure_factor <= 0
+        or min(leakage) < 0
+        or toys < 0
+    ):
+        msg = (
+            "systematic, leakage and toys must be 0 or more, closure_factor positive, all finite, "
+            f"got {systematic}, {leakage}, {toys} and {closure_factor}"
+        )
+        raise FitError(msg)
+
+
+_BISECTIONS = 80
+
+
+def tied_counts_q0(
+    counts: Array, closure_factor: float, sigma: float, centre: Array
+) -> tuple[Array, Array]:
+    """Return q0 and the background-only fit of many ABCD experiments at once.
+
+    At mu = 0 the model is log-linear, and its fit keeps the sums A + B + C + D,
+    B + D and C + D: the fitted counts are A - t, B + t, C + t, D - t, and the
+    nuisance parameter moves by sigma t. What remains is one monotonic equation
+    for t, (A - t)(D - t) = kappa exp(sigma (centre + sigma t)) (B + t)(C + t). With
+    a signal allowed the model is saturated.
+
+    Parameters
+    ----------
+    counts
+        A, B, C, D, shape (experiments, 4).
+    closure_factor
+        kappa.
+    sigma
+        Logarithmic closure uncertainty, ln(1 + systematic).
+    centre
+        Auxiliary measurement of the nuisance parameter, shape (experiments,).
+
+    Returns
+    -------
+    q0, shape (experiments,), and fitted expectations, shape (experiments, 4).
+    """
+    a, b, c, d = np.asarray(counts, dtype=float).T
+    low, high = -np.minimum(b, c), np.minimum(a, d)
+    kappa = closure_factor * np.exp(sigma * centre)
+    for _ in range(_BISECTIONS):
+        t = 0.5 * (low + high)
+        below = (a - t) * (d - t) > kappa * np.exp(sigma**2 * t) * (b + t) * (c + t)
+        low, high = np.where(below, t, low), np.where(below, high, t)
+    t = 0.5 * (low + high)
+    fitted = np.stack([a - t, b + t, c + t, d - t], axis=1)
+    seen = np.stack([a, b, c, d], axis=1)
+    ratio = seen / np.maximum(fitted, np.finfo(float).tiny)
+    q0 = 2 * xlogy(seen, np.where(seen > 0, ratio, 1.0)).sum(axis=1) + (sigma * t) ** 2
+    return np.where(t > 0, np.maximum(q0, 0.0), 0.0), fitted
+
+
+# Rounding of q0: a toy that repeats the data counts as above them.
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class AbcdNull:
+    """The test whose toys are thrown.
+
+    Attributes
+    ----------
+    observed, fitted
+        Counts of A, B, C, D, and their expectations without signal.
+    q0
+        Of the data.
+    closure_factor, sigma
+        kappa and its logarithmic uncertainty.
+    """
+
+    observed: Array
+    fitted: Array
+    q0: float
+    closure_factor: float
+    sigma: float
+
+    @property
+    def shift(self) -> float:
+        """The closure's nuisance parameter in the background-only fit."""
+        return float(self.sigma * (self.observed[0] - self.fitted[0]))
+
+
+def poisson_p(null: AbcdNull, toys: int, seed: int) -> float:
+    """Return (k + 1) / (N + 1) over toys of the counts and of the auxiliary measurement."""
+    random = seeds.generator(seed, "stats", "abcd", "toys")
+    counts = random.poisson(null.fitted, size=(toys, 4)).astype(float)
+    return toys_p_value(int(np.sum(_above(null, counts, random))), toys)
+
+
+def permutation_p(
+    null: AbcdNull, tables: Sequence[Sequence[Sequence[float]]], toys: int, seed: int
+) -> float:
+    """Return the p-value over permutations of the jets' scores, (k + 1) / (N + 1).
+
+    Quantiles that are taken from the scored events fix how many of them pass and are low
+    for each jet. Toys pair the two jets of different events at random within each fold,
+    which keeps these numbers; with a closure factor kappa a toy has the weight kappa^A,
+    as in Fisher's noncentral hypergeometric law.
+
+    Parameters
+    ----------
+    null
+        The test.
+    tables
+        Events by (heavy, light) jet that is low, between, or passes, a table a fold.
+    toys
+        How many.
+    seed
+        Root seed.
+
+    Raises
+    ------
+    FitError
+        The tables do not hold whole events.
+
+    Source
+    ------
+    Fisher's exact test and its noncentral law: Fog, Comm. Stat. 37 (2008) 258.
+    """
+    random = seeds.generator(seed, "stats", "abcd", "permutations")
+    counts = permutation_counts(tables, toys, random)
+    power = (np.log(null.closure_factor) + null.sigma * null.shift) * counts[:, 0]
+    weights = np.exp(power - power.max())
+    weights /= weights.mean()
+    return float((weights[_above(null, counts, random)].sum() + 1) / (toys + 1))
+
+
+def permutation_counts(
+    tables: Sequence[Sequence[Sequence[float]]], toys: int, random: np.random.Generator
+) -> Array:
+    """Return A, B, C, D of toys with independent scores and the marginals of the tables.
+
+    Returns
+    -------
+    Shape (toys, 4).
+    """
+    total = np.zeros((toys, 4))
+    for table in tables:
+        events = np.asarray(table, dtype=float)
+        if events.shape != (3, 3) or not np.all(np.isfinite(events)) or np.any(events < 0):
+            msg = f"a table of the score plane has 3 x 3 counts, got {events.tolist()}"
+            raise FitError(msg)
+        whole = np.rint(events).astype(np.int64)
+        if not np.allclose(whole, events, atol=1e-6):
+            msg = "toys that keep the marginals need whole events, not weighted ones"
+            raise FitError(msg)
+        low, _, passing = whole.sum(axis=1)
+        columns = whole.sum(axis=0)
+        # The light jets of events whose heavy jet passes; then of those with a low one.
+        taken = random.multivariate_hypergeometric(columns, passing, size=toys, method="marginals")
+        left = columns - taken
+        rest = left.sum(axis=1)
+        first = random.hypergeometric(left[:, 0], rest - left[:, 0], low) if low else 0
+        others = rest - left[:, 0]
+        drawn = low - first
+        last = random.hypergeometric(left[:, 2], others - left[:, 2], drawn)
+        total += np.stack(
+            np.broadcast_arrays(taken[:, 2], taken[:, 0], last, first), axis=1
+        ).astype(float)
+    return total
+
+
+def _above(null: AbcdNull, counts: Array, random: np.random.Generator) -> NDArray[np.bool_]:
+    centres = random.normal(null.shift, 1.0, size=len(counts))
+    q0, _ = tied_counts_q0(counts, null.closure_factor, null.sigma, centres)
+    return np.asarray(q0 >= null.q0 - _TIE)

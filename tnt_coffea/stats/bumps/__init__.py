@@ -1,1 +1,0 @@
-"""Bump hunts: a resonance on a smooth background, and whether to believe it."""

@@ -1,0 +1,230 @@
+"""From q0 to a p-value: asymptotic where that holds, from toys or null chains elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, xlogy
+
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.engine import Fit
+from tnt_coffea.stats.likelihood import Channel, nuisance_names
+from tnt_coffea.stats.model import Envelope, enveloped
+from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.validity import why_not_asymptotic
+
+__all__ = ["DEFAULT_TOYS", "Calibration", "calibrated", "from_null_chains"]
+
+Array = NDArray[np.float64]
+
+DEFAULT_TOYS = 1000
+"""Background-only toys that are thrown where the formulae do not hold."""
+
+# With fewer toys as extreme as the data, toys with a signal are thrown as well.
+_ENOUGH = 10
+_WITH_SIGNAL = 2000
+# Where: between the fits without and with a signal, shifted by sigmas of an uncertain mass.
+_STRENGTHS = (0.6, 1.0)
+_SHIFTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+# q0 of toys and data that differ by no more than this are the same number.
+_TIE = 1e-6
+# Toys between two reports of progress: the fits' own batch.
+_BATCH = 256
+# Expectations below this are taken for it.
+_TINY = 1e-100
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A p-value and where it comes from.
+
+    Attributes
+    ----------
+    p_value
+        Probability of such a q0 or a larger one.
+    z
+        The same in standard deviations, 0 where it is a half or more.
+    uncertainty
+        Statistical uncertainty of the p-value, 0 where it is not from experiments.
+    kind
+        'asymptotic', 'toys' or 'null chains'.
+    experiments
+        How many there were.
+    failed
+        Toys with a fit that did not converge; they count as they stand.
+    reached
+        Background-only experiments whose q0 reaches that of the data.
+    with_signal
+        Toys that were thrown with a signal and weighted.
+    reasons
+        Why the asymptotic formula does not give the p-value.
+    """
+
+    p_value: float
+    z: float
+    uncertainty: float = 0.0
+    kind: str = "asymptotic"
+    experiments: int = 0
+    failed: int = 0
+    reached: int = 0
+    with_signal: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+def from_null_chains(q0: float, chains: Sequence[float]) -> Calibration:
+    """Return the p-value of q0 among those of null chains, (k + 1) / (N + 1)."""
+    reached = int(np.sum(np.asarray(chains) >= q0))
+    return _counted(reached, len(chains), "null chains")
+
+
+def calibrated(
+    models: Mapping[str, Sequence[Channel]],
+    signal: SignalShape,
+    test: Envelope,
+    q0: float,
+    toys: int | None,
+    random: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Return the p-value of a test.
+
+    Parameters
+    ----------
+    models
+        Channels by family. Toys keep these functions.
+    signal
+        The signal.
+    test
+        The test of the data in the numpy engine, with which its toys are compared.
+    q0
+        The reported test statistic, for the asymptotic formula.
+    toys
+        Background-only toys; 0 takes the asymptotic formula. None takes it where it holds
+        and else throws 1000; where fewer than 10 of them reach the data, 2000 with a
+        signal are added, each weighted by its probability without one.
+    random
+        Generator of the toys.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Source
+    ------
+    p = (w + sum of the weights of toys that reach the data) / (N + 1), with the weight w of
+    the data: Harrison, Biometrika 99 (2012) 57, arXiv:1004.2910; without signals all
+    weights are 1.
+    """
+    at_null, at_best = test.chosen()
+    channels = models[at_null]
+    null = _backgrounds(channels, test.tests[at_null].background.one(0))
+    reasons = why_not_asymptotic(channels, null, signal)
+    if toys == 0 or (toys is None and not reasons):
+        z = float(np.sqrt(q0))
+        return Calibration(normal_p_value(z), z, reasons=reasons)
+    least = float(test.q0[0]) - _TIE
+    number = DEFAULT_TOYS if toys is None else toys
+    counts = engine.toy_counts(null, number, random)
+    reaches, failed = _tested(models, counts, least, progress)
+    reached = int(reaches.sum())
+    if toys is not None or reached >= _ENOUGH:
+        return _counted(reached, number, "toys", failed, reasons)
+    means = [null, *_with_signal(models[at_best], null, test.tests[at_best].best.one(0))]
+    sizes = [number, *map(len, np.array_split(np.arange(_WITH_SIGNAL), len(means) - 1))]
+    parts = [engine.toy_counts(m, n, random) for m, n in zip(means[1:], sizes[1:], strict=True)]
+    counts = [np.concatenate(same) for same in zip(counts, *parts, strict=True)]
+    more, more_failed = _tested(models, [n[number:] for n in counts], least, progress)
+    reaches = np.concatenate([reaches, more])
+    weights = _weights(counts, means, sizes) * reaches
+    own = float(_weights([channel.observed[None] for channel in channels], means, sizes)[0])
+    total = len(weights)
+    p = min(1.0, (own + float(weights.sum())) / (total + 1))
+    return Calibration(
+        p_value=p,
+        z=significance(p),
+        uncertainty=float(weights.std() / np.sqrt(total)),
+        kind="toys",
+        experiments=total,
+        failed=failed + more_failed,
+        reached=reached,
+        with_signal=_WITH_SIGNAL,
+        reasons=reasons,
+    )
+
+
+def _tested(
+    models: Mapping[str, Sequence[Channel]],
+    counts: Sequence[Array],
+    least: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.bool_], int]:
+    """Return which toys reach a q0, and how many had a failed fit."""
+    toys, reaches, failed = len(counts[0]), [], 0
+    if progress is not None:
+        progress(0, toys)
+    for first in range(0, toys, _BATCH):
+        tests = enveloped(models, [n[first : first + _BATCH] for n in counts])
+        reaches.append(tests.q0 >= least)
+        failed += int(np.sum(~tests.converged))
+        if progress is not None:
+            progress(min(first + _BATCH, toys), toys)
+    return np.concatenate(reaches), failed
+
+
+def _counted(
+    reached: int, number: int, kind: str, failed: int = 0, reasons: tuple[str, ...] = ()
+) -> Calibration:
+    p = toys_p_value(reached, number)
+    return Calibration(
+        p_value=p,
+        z=significance(p),
+        uncertainty=float(np.sqrt(p * (1 - p) / number)),
+        kind=kind,
+        experiments=number,
+        failed=failed,
+        reached=reached,
+        reasons=reasons,
+    )
+
+
+def _backgrounds(channels: Sequence[Channel], fit: Fit) -> list[Array]:
+    return [c.background.expected(phi) for c, phi in zip(channels, fit.phi, strict=True)]
+
+
+def _with_signal(
+    channels: Sequence[Channel], null: Sequence[Array], best: Fit
+) -> Iterator[list[Array]]:
+    """Yield expectations between the background-only fit and that with a signal.
+
+    Of all counts with such a q0, those near the best fit are the likeliest without a signal:
+    their background-only fit is that of the data.
+    """
+    names = nuisance_names(channels)
+    background = _backgrounds(channels, best)
+    for strength, shift in itertools.product(
+        _STRENGTHS, _SHIFTS if "signal_scale" in names else (0.0,)
+    ):
+        alpha = np.array([[shift if name == "signal_scale" else 0.0 for name in names]])
+        yield [
+            (1 - strength) * b0 + strength * (b + best.mu * channel.moved_signal(alpha)[0])
+            for b0, b, channel in zip(null, background, channels, strict=True)
+        ]
+
+
+def _weights(
+    counts: Sequence[Array], means: Sequence[Sequence[Array]], sizes: Sequence[int]
+) -> Array:
+    """Return the probability of counts without a signal over that in the mixture, per toy."""
+    null = [np.maximum(b, _TINY) for b in means[0]]
+    ratios = [
+        sum(
+            (xlogy(n, m / b) - (m - b)).sum(axis=1)
+            for n, m, b in zip(counts, [np.maximum(m, _TINY) for m in mean], null, strict=True)
+        )
+        for mean in means
+    ]
+    shares = np.array(sizes) / np.sum(sizes)
+    return np.asarray(np.exp(-logsumexp(np.array(ratios), b=shares[:, None], axis=0)))

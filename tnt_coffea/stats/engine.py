@@ -1,0 +1,444 @@
+"""Maximum-likelihood fits of binned counts in plain numpy: fast enough for toys.
+
+Channels share one signal strength mu (a number of events) and have backgrounds
+of their own. Newton's method with the analytic gradient and Hessian of the
+Poisson likelihood, on all toys at once; every fit says how far from the minimum
+it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.background import Background
+from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
+from tnt_coffea.stats.newton import minimised, solved
+
+__all__ = [
+    "Discoveries",
+    "Discovery",
+    "Fit",
+    "Fits",
+    "background_fit",
+    "background_fits",
+    "check_informative",
+    "deviance",
+    "discoveries",
+    "discovery",
+    "fitted_background",
+    "pulls",
+    "signal_fits",
+    "signal_uncertainties",
+    "signal_uncertainty",
+    "toy_counts",
+]
+
+Array = NDArray[np.float64]
+
+
+B = TypeVar("B", bound=Background)
+
+# Toys that are fitted together: their arrays then stay in the processor's cache.
+_BATCH = 256
+# A resonance may have been shifted by its uncertain scale; this many sigmas are tried too.
+_SHIFTS = (-1.5, 1.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Where a fit ended.
+
+    Attributes
+    ----------
+    mu
+        Signal strength: events over all channels.
+    phi
+        Background parameters of each channel.
+    nll
+        Negative log-likelihood relative to the saturated model.
+    edm
+        Estimated vertical distance to the minimum, in ln L.
+    converged
+        Whether that distance is below the goal.
+    alpha
+        Nuisance parameters of the signal.
+    """
+
+    mu: float
+    phi: tuple[Array, ...]
+    nll: float
+    edm: float
+    converged: bool
+    alpha: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """Where the fits of many toys ended: the attributes of `Fit`, toys first."""
+
+    mu: Array
+    alpha: Array
+    phi: tuple[Array, ...]
+    nll: Array
+    edm: Array
+    converged: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.mu)
+
+    def one(self, toy: int) -> Fit:
+        """Return one of the fits."""
+        return Fit(
+            float(self.mu[toy]),
+            tuple(phi[toy] for phi in self.phi),
+            float(self.nll[toy]),
+            float(self.edm[toy]),
+            bool(self.converged[toy]),
+            tuple(self.alpha[toy].tolist()),
+        )
+
+    def some(self, toys: NDArray[np.intp]) -> Fits:
+        """Return some of the fits."""
+        return Fits(
+            self.mu[toys],
+            self.alpha[toys],
+            tuple(phi[toys] for phi in self.phi),
+            self.nll[toys],
+            self.edm[toys],
+            self.converged[toys],
+        )
+
+    def parameters(self) -> Array:
+        """Return all parameters in rows: mu, alpha, phi of every channel."""
+        return np.concatenate([self.mu[:, None], self.alpha, *self.phi], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    """Test of mu = 0 against mu > 0."""
+
+    background: Fit
+    best: Fit
+    q0: float
+
+    @property
+    def z(self) -> float:
+        """Asymptotic local significance, sqrt(q0)."""
+        return float(np.sqrt(self.q0))
+
+    @property
+    def converged(self) -> bool:
+        """Whether both fits converged."""
+        return self.background.converged and self.best.converged
+
+
+@dataclass(frozen=True, eq=False)
+class Discoveries:
+    """Tests of mu = 0 against mu > 0 of many toys."""
+
+    background: Fits
+    best: Fits
+    q0: Array
+
+    @property
+    def z(self) -> Array:
+        """Asymptotic local significances, sqrt(q0)."""
+        return np.sqrt(self.q0)
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Whether both fits converged, toy by toy."""
+        return np.asarray(self.background.converged & self.best.converged)
+
+
+def background_fits(
+    channels: Sequence[Channel], observed: Sequence[Array], start: Fits | None = None
+) -> Fits:
+    """Fit the backgrounds at mu = 0 to many toys.
+
+    Parameters
+    ----------
+    channels
+        The model.
+    observed
+        Counts of every channel, shape (toys, bins).
+    start
+        Where to begin; by default where the backgrounds were whitened.
+    """
+    if start is None:
+        start = _origin(channels, len(observed[0]))
+    return _fitted(channels, observed, start, mu=0.0)
+
+
+def signal_fits(
+    channels: Sequence[Channel],
+    observed: Sequence[Array],
+    start: Fits,
+    *,
+    mu: float | None = None,
+    signed: bool = False,
+    held: Sequence[int] = (),
+) -> Fits:
+    """Fit mu and the backgrounds to many toys.
+
+    Parameters
+    ----------
+    channels, observed
+        As for `background_fits`.
+    start
+        Where to begin; for mu >= 0 best a background fit whose score is positive.
+    mu
+        Keep mu at this value.
+    signed
+        Let mu be negative, as long as no bin expects less than nothing. A fit
+        that ends at that limit has not converged.
+    held
+        Positions in `Fits.parameters` that stay where the start has them.
+    """
+    least = -np.inf if signed else 0.0
+    return _fitted(channels, observed, start, mu=mu, least=least, held=held)
+
+
+def discoveries(
+    channels: Sequence[Channel], observed: Sequence[Array], null: Fits | None = None
+) -> Discoveries:
+    """Test mu = 0 in many toys; where the score there is not positive q0 is 0 without another fit.
+
+    Parameters
+    ----------
+    channels, observed
+        As for `background_fits`.
+    null
+        Background fits of the same toys, if they are known: hypotheses that
+        differ only in the signal share them.
+
+    Source
+    ------
+    Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equation 12.
+    """
+    background = background_fits(channels, observed) if null is None else null
+    # A background fit of another signal knows nothing of this one's nuisance parameters.
+    alpha = np.zeros((len(background), len(nuisance_names(channels))))
+    background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
+    null = background
+    fields: list[Any] = [
+        np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)
+    ]
+    for start, rows in _starts(channels, observed, background):
+        if not rows.size:
+            continue
+        nothing = np.zeros(len(rows))
+        begin = _as_fits(channels, start[rows], nothing, nothing, nothing)
+        fits = signal_fits(channels, [n[rows] for n in observed], begin)
+        # The first start is the background fit itself: what begins there counts, failed or not.
+        better = (fits.nll < fields[1][rows]) | (start[rows, 0] == 0)
+        values = (fits.parameters(), fits.nll, fits.edm, fits.converged)
+        for old, new in zip(fields, values, strict=True):
+            old[rows[better]] = new[better]
+    best = _as_fits(channels, *fields)
+    return Discoveries(background, best, np.maximum(0.0, 2 * (background.nll - best.nll)))
+
+
+def background_fit(channels: Sequence[Channel]) -> Fit:
+    """Fit the backgrounds at mu = 0 to the channels' own observations."""
+    return background_fits(channels, _observed(channels)).one(0)
+
+
+def discovery(channels: Sequence[Channel]) -> Discovery:
+    """Test mu = 0 in the channels' own observations."""
+    test = discoveries(channels, _observed(channels))
+    return Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
+
+
+def signal_uncertainties(
+    channels: Sequence[Channel], observed: Sequence[Array], fits: Fits
+) -> Array:
+    """Return the uncertainty of mu from the curvature of the likelihood, all else profiled."""
+    x, rows = fits.parameters(), np.arange(len(fits))
+    likelihood = Likelihood(channels, observed, x, np.arange(x.shape[1]))
+    _, hessian, slopes = likelihood.all_derivatives(x, rows)
+    unit = np.zeros_like(x)
+    unit[:, 0] = 1.0
+    variance, known = solved(hessian, unit)
+    if not known.all():
+        # A coefficient that the data put at zero has no curvature, and no part in mu.
+        wrong = np.flatnonzero(~known)
+        fisher = np.linalg.pinv(likelihood.information(slopes, wrong), rcond=1e-10, hermitian=True)
+        variance[wrong, 0], known[wrong] = fisher[:, 0, 0], True
+    good = known & (variance[:, 0] > 0)
+    return np.where(good, np.sqrt(np.where(good, variance[:, 0], 1.0)), np.inf)
+
+
+def signal_uncertainty(
+    channels: Sequence[Channel], mu: float, phi: Sequence[Array], alpha: Sequence[float] = ()
+) -> float:
+    """Return the uncertainty of mu for the channels' own observations at one point."""
+    shifts = np.zeros(len(nuisance_names(channels)))
+    shifts[: len(alpha)] = alpha
+    x = np.concatenate([[mu], shifts, *phi])[None]
+    fits = _as_fits(channels, x, np.zeros(1), np.zeros(1), np.ones(1, dtype=bool))
+    return float(signal_uncertainties(channels, _observed(channels), fits)[0])
+
+
+def check_informative(uncertainty: float) -> None:
+    """Refuse data that say nothing about mu.
+
+    Raises
+    ------
+    FitError
+        The uncertainty of mu is not a positive number.
+    """
+    if not np.isfinite(uncertainty) or uncertainty <= 0:
+        msg = "the data say nothing about a signal here: use a range with more events around it"
+        raise FitError(msg)
+
+
+def fitted_background(
+    family: B, observed: Array, seen: NDArray[np.bool_] | None = None
+) -> tuple[B, Fit]:
+    """Fit a family as it stands to some bins of one spectrum, and whiten it around the result.
+
+    For a log-linear family the maximum exists and is unique where at least as many
+    bins are occupied as there are parameters: such a function cannot be zero there
+    and negative everywhere else.
+
+    Parameters
+    ----------
+    family
+        The family over all bins.
+    observed
+        Counts, shape (bins,).
+    seen
+        The bins to fit; by default all.
+
+    Returns
+    -------
+    The family over all bins with the fit as its origin, and the fit.
+    """
+    bins = np.ones(len(observed), dtype=bool) if seen is None else seen
+    counts = np.asarray(observed, dtype=float)[bins]
+    flat = family.normalised(float(counts.sum()), bins)
+    start = flat.whitened(np.zeros(flat.parameters), bins)
+    fit = background_fit([Channel("", counts, np.zeros_like(counts), start.restricted(bins))])
+    return start.whitened(fit.phi[0], bins), fit
+
+
+def _observed(channels: Sequence[Channel]) -> list[Array]:
+    return [np.asarray(channel.observed, dtype=float)[None] for channel in channels]
+
+
+def _origin(channels: Sequence[Channel], toys: int) -> Fits:
+    size = 1 + len(nuisance_names(channels)) + sum(c.background.parameters for c in channels)
+    return _as_fits(
+        channels,
+        np.zeros((toys, size)),
+        np.full(toys, np.inf),
+        np.full(toys, np.inf),
+        np.zeros(toys, dtype=bool),
+    )
+
+
+def _as_fits(channels: Sequence[Channel], x: Array, nll: Array, edm: Array, good: Array) -> Fits:
+    shared = 1 + len(nuisance_names(channels))
+    cuts = np.cumsum([shared, *(c.background.parameters for c in channels)])[:-1]
+    _, *phi = np.split(x, cuts, axis=1)
+    return Fits(x[:, 0], x[:, 1:shared], tuple(phi), nll, edm, good.astype(bool))
+
+
+def _fitted(
+    channels: Sequence[Channel],
+    observed: Sequence[Array],
+    start: Fits,
+    *,
+    mu: float | None = None,
+    least: float = 0.0,
+    held: Sequence[int] = (),
+) -> Fits:
+    movable = [c.background.movable(phi) for c, phi in zip(channels, start.phi, strict=True)]
+    x = replace(start, phi=tuple(movable)).parameters()
+    kept = np.asarray(held, dtype=np.intp)
+    x[:, kept] = start.parameters()[:, kept]
+    shared = 1 + start.alpha.shape[1]
+    # At mu = 0 the signal's nuisance parameters sit at their constraint.
+    first_free = shared if mu == 0 else 0 if mu is None else 1
+    if mu is not None:
+        x[:, 0] = mu
+        x[:, 1:first_free] = 0.0
+    free = np.setdiff1d(np.arange(first_free, x.shape[1]), kept)
+    nll, edm, good = np.empty(len(x)), np.empty(len(x)), np.zeros(len(x), dtype=bool)
+    for first in range(0, len(x), _BATCH):
+        part = slice(first, first + _BATCH)
+        objective = Likelihood(
+            channels,
+            [n[part] for n in observed],
+            x[part].copy(),
+            free,
+            -np.inf if mu is not None else least,
+        )
+        minimum = minimised(objective, x[part][:, free])
+        x[part, free] = minimum.x
+        nll[part], edm[part], good[part] = minimum.value, minimum.edm, minimum.converged
+    return _as_fits(channels, x, nll, edm, good)
+
+
+def _score(channels: Sequence[Channel], observed: Sequence[Array], x: Array) -> tuple[Array, Array]:
+    """Return d ln L / d mu and the Fisher information of mu alone."""
+    likelihood = Likelihood(channels, observed, x, np.arange(1))
+    rows = np.arange(len(x))
+    score, known = np.empty(len(x)), np.empty(len(x))
+    for first in range(0, len(x), _BATCH):
+        part = slice(first, first + _BATCH)
+        gradient, _, slopes = likelihood.all_derivatives(x[part], rows[part])
+        score[part] = -gradient[:, 0]
+        known[part] = sum((s[:, :, 0] ** 2 / mean).sum(axis=1) for s, mean in slopes)
+    return score, known
+
+
+def _starts(
+    channels: Sequence[Channel], observed: Sequence[Array], background: Fits
+) -> list[tuple[Array, NDArray[np.intp]]]:
+    """Return where to begin, and which toys have a positive score there.
+
+    First mu = 0; then shifted signals with the mu that their score suggests.
+    """
+    x = background.parameters()
+    starts = [(x, np.flatnonzero(_score(channels, observed, x)[0] > 0))]
+    names = nuisance_names(channels)
+    for shift in _SHIFTS if "signal_scale" in names else ():
+        shifted = x.copy()
+        shifted[:, 1 + names.index("signal_scale")] = shift
+        score, known = _score(channels, observed, shifted)
+        shifted[:, 0] = np.maximum(score, 0.0) / np.maximum(known, np.finfo(float).tiny)
+        starts.append((shifted, np.flatnonzero(score > 0)))
+    return starts
+
+
+def deviance(observed: Array, expected: Array) -> Array:
+    """Return the likelihood ratio to the saturated model, 2 sum(n ln(n / b) - n + b).
+
+    The sum is over the last axis, the bins.
+    """
+    return np.asarray(np.sum(_deviances(observed, expected), axis=-1))
+
+
+def pulls(observed: Array, expected: Array) -> Array:
+    """Return each bin's signed root of its deviance: a pull that holds at low counts too."""
+    terms = np.maximum(_deviances(observed, expected), 0.0)
+    return np.asarray(np.sign(observed - expected) * np.sqrt(terms))
+
+
+def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator) -> list[Array]:
+    """Return Poisson counts around the expectations of every channel, shape (toys, bins)."""
+    return [random.poisson(mean, (toys, len(mean))).astype(float) for mean in expected]
+
+
+def _deviances(observed: Array, expected: Array) -> Array:
+    expected = np.maximum(expected, np.finfo(float).tiny)
+    return np.asarray(2 * (xlogy(observed, observed / expected) - observed + expected))

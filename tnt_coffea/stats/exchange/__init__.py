@@ -1,1 +1,0 @@
-"""Results and histograms for others: workspaces, HEPData, files of histograms."""

@@ -1,0 +1,153 @@
+"""The families of background functions, by name.
+
+A new one is a builder like those below and a line in `FAMILIES`: both engines
+take whatever `Background` it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import comb, xlog1py, xlogy
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.background import (
+    Affine,
+    Background,
+    LogLinear,
+    PositiveSum,
+    dijet_function,
+    quadrature,
+)
+from tnt_coffea.stats.engine import fitted_background
+
+__all__ = ["FAMILIES", "Family", "family_named"]
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+Builder = Callable[[Array, int, Array, Mask], Background]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of background functions.
+
+    Attributes
+    ----------
+    name
+        What settings and results call it.
+    orders
+        Numbers of parameters it exists in, normalisation included, each one nested
+        in the next.
+    build
+        From edges [GeV], parameters, counts and the bins that may be looked at to
+        the background over all bins. Only a family that starts from a fit of its
+        own looks at the counts.
+    reproduction_only
+        Whether it is here to repeat a published result and unfit for a search.
+    """
+
+    name: str
+    orders: tuple[int, ...]
+    build: Builder
+    reproduction_only: bool = False
+
+
+def family_named(name: str) -> Family:
+    """Return a family by its name.
+
+    Raises
+    ------
+    FitError
+        There is none of that name.
+    """
+    if name not in FAMILIES:
+        msg = f"'{name}' is no background family: choose one of {', '.join(FAMILIES)}"
+        raise FitError(msg)
+    return FAMILIES[name]
+
+
+def _dijet(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
+    return dijet_function(edges, parameters)
+
+
+def _exponential(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
+    """Return exp(c0 + c1 u + c2 u^2 + ...), u = m_jj on the fit range as [-1, 1]."""
+    mass, log_weights = quadrature(edges)
+    u = 2 * _within(edges, mass) - 1
+    return LogLinear(log_weights, np.stack([u**k for k in range(parameters)], axis=-1))
+
+
+def _power_law(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
+    """Return (m_jj / m_0)^-p exp(c0 + c1 u + c2 u^2 + ...), u = m_jj on the fit range as [-1, 1].
+
+    The polynomial is in the exponent. A plain one, its coefficients kept positive, has
+    several maxima of the likelihood at low counts: where a fit ends then depends on
+    where it began.
+    """
+    mass, log_weights = quadrature(edges)
+    u = 2 * _within(edges, mass) - 1
+    powers = [u**k for k in range(1, parameters - 1)]
+    terms = [np.ones_like(u), -np.log(mass / edges[0]), *powers]
+    return LogLinear(log_weights, np.stack(terms, axis=-1))
+
+
+def _bernstein(edges: Array, parameters: int, counts: Array, seen: Mask) -> PositiveSum:
+    """Return a dijet function fitted beforehand times a Bernstein polynomial.
+
+    The prefit has three parameters and stays as it is; it looks at the bins in
+    `seen` only.
+    """
+    prefit, _ = fitted_background(dijet_function(edges, 3), counts, seen)
+    mass, _ = quadrature(edges)
+    terms = _bernstein_terms(_within(edges, mass), parameters - 1)
+    return PositiveSum.of(np.exp(prefit.offset[..., None] + terms).sum(axis=1))
+
+
+def _cubic(edges: Array, parameters: int, _: Array, __: Mask) -> Affine:
+    """Return the polynomial of third degree of the paper's bump hunt.
+
+    Source
+    ------
+    arXiv:2002.12376, section 4.1. It follows no falling spectrum: on a dijet
+    function of 50 thousand events in +-700 GeV it makes a signal of several sigma.
+    """
+    mass, log_weights = quadrature(edges)
+    u = 2 * _within(edges, mass) - 1
+    terms = np.exp(log_weights)[..., None] * np.stack([u**k for k in range(parameters)], axis=-1)
+    matrix = terms.sum(axis=1)
+    return Affine(matrix[:, 0], matrix)
+
+
+def _within(edges: Array, mass: Array) -> Array:
+    return np.asarray((mass - edges[0]) / (edges[-1] - edges[0]))
+
+
+def _bernstein_terms(u: Array, degree: int) -> Array:
+    """Return the logarithms of the Bernstein polynomials of a degree, the last axis.
+
+    With coefficients that are not negative their sum is not, on the whole range.
+    """
+    k = np.arange(degree + 1)
+    u = u[..., None]
+    return np.asarray(np.log(comb(degree, k)) + xlogy(k, u) + xlog1py(degree - k, -u))
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        family.name: family
+        for family in (
+            Family("dijet", (2, 3, 4), _dijet),
+            Family("exponential", (2, 3, 4, 5), _exponential),
+            Family("power_law", (2, 3, 4, 5), _power_law),
+            Family("bernstein", (2, 3, 4), _bernstein),
+            Family("cubic", (4,), _cubic, reproduction_only=True),
+        )
+    }
+)

@@ -1,1 +1,0 @@
-"""Binned fits: backgrounds, signals, the likelihood, and the two engines that maximise it."""

@@ -1,0 +1,295 @@
+"""CLs upper limits on a signal in spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea import seeds
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
+from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.model import spectrum_model
+from tnt_coffea.stats.pyhf_fit import pyhf_test
+from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
+from tnt_coffea.stats.results import BANDS, LimitResult
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
+
+__all__ = ["limit_band", "upper_limit"]
+
+Array = NDArray[np.float64]
+
+
+_DEFAULT_TOYS = 300
+_UNDER = 2.0
+# pyhf looks for the limit this far around the numpy engine's.
+_BRACKET = 0.03
+# It has found it at this relative distance, or after so many steps.
+_PRECISION = 1e-4
+_MOST_STEPS = 8
+
+
+def upper_limit(
+    channels: Any,
+    *,
+    mass: float,
+    width: float,
+    fit: SpectrumFit,
+    level: float = 0.95,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
+    toys: int | None = None,
+    seed: int = 1,
+    cross_check: bool = True,
+) -> LimitResult:
+    """Return the CLs upper limit on the signal events in one spectrum, or in several.
+
+    Parameters
+    ----------
+    channels, mass, width, fit
+        As for `bump_hunt`.
+    level
+        Confidence level.
+    efficiency
+        Share of the produced signal events that is selected, for the cross section.
+    luminosity
+        Of the data [1/fb].
+    toys
+        Toys of each hypothesis at each strength; 0 takes the asymptotic formulae, None
+        takes toys where fewer than 10 background events lie under the signal.
+    seed
+        Root seed of the toys.
+    cross_check
+        Whether pyhf finds the observed limit; else it is the numpy engine's, too.
+
+    Returns
+    -------
+    The observed limit is pyhf's, found by Newton's method from that of the numpy engine,
+    which gives the expected ones; with toys, all are the numpy engine's.
+
+    Raises
+    ------
+    FitError
+        The histograms do not suit the fit, or there is no limit.
+
+    Source
+    ------
+    CLs: Read, J. Phys. G 28 (2002) 2693; formulae: arXiv:1007.1727.
+
+    Notes
+    -----
+    The limit holds for the taggers that selected these events. One on a model has to let its
+    signal take part in the training: train at every strength, and exclude those above their limit.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> result = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> round(result.cls, 3), result.calibration
+    (0.05, 'asymptotic')
+    """
+    _check(level, efficiency, luminosity, toys)
+    signal = fit.signal(mass, width)
+    models, cls, under = _prepared(channels, signal, fit)
+    alpha = 1 - level
+    observed, expected = _formula_limits(cls, alpha)
+    notes: list[str] = []
+    if toys is None:
+        toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
+    converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
+    if toys:
+        random = seeds.generator(seed, "stats", "limit", "toys")
+        thrown = ToyCls.thrown(cls, (observed, *expected), toys, random)
+        observed, *expected = thrown.limits(alpha, toys)
+        notes.append(
+            f"CLs from {toys} toys of each hypothesis at {len(thrown.strengths)} strengths, "
+            f"{thrown.failed} with a failed fit; about {0.023 * toys:.0f} of them lie beyond each "
+            "band at 2 standard deviations"
+        )
+    else:
+        if under < LEAST_UNDER_LIMIT:
+            notes.append(
+                f"{under:.1f} background events under the signal: the asymptotic limit is too low, "
+                "ask for toys"
+            )
+        if cross_check:
+            near = [cls.at(share * observed).observed for share in (0.99, 1.01)]
+            slope = (near[1] - near[0]) / (0.02 * observed)
+            observed, by_pyhf, problems = _by_pyhf(models, observed, slope, alpha)
+            notes += problems
+            converged = converged and not problems
+    produced = efficiency * luminosity if efficiency and luminosity else None
+    return LimitResult(
+        mass=signal.mass,
+        width=signal.width,
+        level=level,
+        observed=float(observed),
+        expected=tuple(map(float, expected)),
+        mu_hat=float(cls.best.mu[0]),
+        efficiency=efficiency,
+        luminosity=luminosity,
+        observed_cross_section=float(observed) / produced if produced else None,
+        expected_cross_section=tuple(e / produced for e in expected) if produced else None,
+        cls=by_pyhf,
+        calibration="toys" if toys else "asymptotic",
+        toys=toys,
+        converged=converged,
+        family=fit.family,
+        notes=tuple(notes),
+    )
+
+
+def limit_band(
+    channels: Any,
+    *,
+    masses: Sequence[float],
+    width: float,
+    fit: SpectrumFit,
+    level: float = 0.95,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
+) -> tuple[LimitResult, ...]:
+    """Return the asymptotic limits over masses by the numpy engine, for a figure.
+
+    Masses at which the formulae do not hold, or have no limit, are left out: there
+    `upper_limit` takes toys, a quarter of a minute each.
+
+    Parameters
+    ----------
+    masses
+        Masses to limit [GeV].
+    channels, width, fit, level, efficiency, luminosity
+        As for `upper_limit`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> band = stats.limit_band(stats.toy_spectrum(5000), masses=[3300, 3500], width=120, fit=fit)
+    >>> [limit.mass for limit in band]
+    [3300, 3500]
+    """
+    limits = []
+    for mass in masses:
+        try:
+            limit = upper_limit(
+                channels,
+                mass=mass,
+                width=width,
+                fit=fit,
+                level=level,
+                efficiency=efficiency,
+                luminosity=luminosity,
+                toys=0,
+                cross_check=False,
+            )
+        except FitError:
+            continue
+        # All that a note may say here is that the formulae do not hold.
+        if not limit.notes:
+            limits.append(limit)
+    return tuple(limits)
+
+
+def _prepared(
+    channels: Any, signal: SignalShape, fit: SpectrumFit
+) -> tuple[Sequence[Channel], AsymptoticCls, float]:
+    """Return the channels, their CLs and the background events under the signal."""
+    mass = signal.mass
+    model = spectrum_model(channels, signal, fit)
+    cls = AsymptoticCls(model.channels)
+    engine.check_informative(cls.sigma)
+    under = sum(
+        float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * signal.width].sum())
+        for b, s in zip(cls.background, model.data, strict=True)
+    )
+    return model.channels, cls, under
+
+
+def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float]]:
+    """Return the observed limit and the expected ones by the asymptotic formulae."""
+    observed = crossing(lambda mu: cls.at(mu).observed, alpha, cls.sigma)
+    expected = [
+        crossing(lambda mu, i=i: cls.at(mu).expected[i], alpha, cls.sigma)  # type: ignore[misc]
+        for i in range(len(BANDS))
+    ]
+    return observed, expected
+
+
+def _by_pyhf(
+    models: Sequence[Channel], guess: float, slope: float, alpha: float
+) -> tuple[float, float | None, list[str]]:
+    """Return the observed limit by pyhf, CLs there, and what went wrong.
+
+    A CLs by pyhf takes five fits with Minuit. Newton's method with the numpy engine's
+    slope needs one or two, where a search between bounds needs six.
+    """
+    import pyhf
+
+    reported = pyhf_test(models, engine.discovery(models))
+    model = reported.model
+    data = joined_data(model, {channel.name: channel.observed for channel in models})
+    mu = guess
+    try:
+        with numpy_backend():
+            for _ in range(_MOST_STEPS):
+                scaled = mu / reported.scale
+                cls = float(pyhf.infer.hypotest(scaled, data, model, test_stat="qtilde"))
+                if abs(cls - alpha) <= _PRECISION * abs(slope) * mu:
+                    break
+                mu -= (cls - alpha) / slope
+                if not abs(mu / guess - 1) < _BRACKET:
+                    return guess, None, [f"pyhf has no limit within 3 % of {guess:.4g} events"]
+            else:
+                return guess, None, [f"pyhf does not settle on a limit near {guess:.4g} events"]
+    except pyhf.exceptions.FailedMinimization:
+        return guess, None, ["pyhf failed to fit; the limit is the numpy engine's"]
+    problems = []
+    if abs(mu / guess - 1) > LIMIT_AGREEMENT:
+        problems.append(f"two minimisers disagree: limits {mu:.4g} and {guess:.4g} events")
+    return mu, cls, problems
+
+
+def _check(
+    level: float,
+    efficiency: float | None,
+    luminosity: float | None,
+    toys: int | None = None,
+) -> None:
+    """Refuse settings that no limit has.
+
+    Raises
+    ------
+    FitError
+        A setting is out of range, or half of a cross section is given.
+    """
+    if not 0.5 < level < 1:
+        msg = f"the confidence level must lie in (0.5, 1), got {level:g}"
+        raise FitError(msg)
+    if (efficiency is None) != (luminosity is None):
+        msg = "a cross section needs efficiency and luminosity: give both or none"
+        raise FitError(msg)
+    if efficiency is not None and luminosity is not None:
+        good = 0 < efficiency <= 1 and np.isfinite(luminosity) and luminosity > 0
+        if not good:
+            msg = (
+                "efficiency must lie in (0, 1] and luminosity be positive, got "
+                f"{efficiency:g} and {luminosity:g}"
+            )
+            raise FitError(msg)
+    if toys is not None and toys < 0:
+        msg = f"a limit needs 0 toys or more, got {toys}"
+        raise FitError(msg)
+    # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
+    if toys and toys + 1 <= 1 / (1 - level):
+        msg = (
+            f"{toys} toys know no p-value as low as {1 - level:.3g}: take {round(20 / (1 - level))}"
+        )
+        raise FitError(msg)

@@ -1,1 +1,0 @@
-"""CLs upper limits."""

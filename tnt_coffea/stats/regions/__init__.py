@@ -1,1 +1,0 @@
-"""ABCD: the four regions of the score plane."""

@@ -1,0 +1,685 @@
+"""Results of the tests on spectra: frozen plain data that goes to JSON and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter
+
+from tnt_coffea.stats.validity import SPURIOUS_LIMIT
+
+__all__ = [
+    "BANDS",
+    "COMBINATION_NOTE",
+    "BumpHuntResult",
+    "ChannelResult",
+    "EdgeTrial",
+    "FamilyFit",
+    "GrossVitells",
+    "ImpactRefusal",
+    "LimitRefusal",
+    "LimitResult",
+    "NuisanceImpact",
+    "Result",
+    "ScanPoint",
+    "ScanResult",
+    "SpuriousSignal",
+    "WindowResult",
+]
+
+
+COMBINATION_NOTE = (
+    "several channels share one signal strength: where they are cross-validation folds, each "
+    "fold's taggers were trained on the others, and this combined p-value is asymptotic or from "
+    "histogram toys, not calibrated by null chains with retraining"
+)
+
+
+BANDS = (-2, -1, 0, 1, 2)
+"""Where the expected limits stand, in standard deviations of the background."""
+
+
+class Result:
+    """Base of frozen dataclasses: numbers, texts, tuples and other results, as JSON values."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        values: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """Return the result that `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            The values are no such result.
+        """
+        result: Self = TypeAdapter(cls).validate_python(values)
+        return result
+
+
+@dataclass(frozen=True)
+class SpuriousSignal(Result):
+    """What a background fit makes of a spectrum without signal.
+
+    Attributes
+    ----------
+    truth
+        The spectrum: that of another family.
+    events
+        Fitted signal events, negative ones too.
+    relative
+        `events` in units of the uncertainty of mu in the data.
+    """
+
+    truth: str
+    events: float
+    relative: float
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether it exceeds 20 % of the uncertainty of mu."""
+        return abs(self.relative) > SPURIOUS_LIMIT
+
+
+@dataclass(frozen=True)
+class EdgeTrial(Result):
+    """One lower edge that was tried: the edge [GeV] and the least p-value of the channels' fits."""
+
+    edge: float
+    goodness_of_fit: float
+
+
+@dataclass(frozen=True)
+class FamilyFit(Result):
+    """One family in the envelope.
+
+    Attributes
+    ----------
+    family
+        Its name.
+    parameters
+        Background parameters over all channels.
+    null, best
+        -ln L + parameters / 2 at mu = 0 and at the best mu, relative to the
+        saturated model.
+    mu_hat, z
+        What this family alone finds.
+    """
+
+    family: str
+    parameters: int
+    null: float
+    best: float
+    mu_hat: float
+    z: float
+
+
+@dataclass(frozen=True)
+class ChannelResult(Result):
+    """One spectrum of a bump hunt.
+
+    Attributes
+    ----------
+    name
+        The channel.
+    edges
+        Edges of the bins [GeV].
+    observed
+        Events per bin.
+    background
+        Expectation of the background-only fit per bin.
+    signal_plus_background
+        Expectation of the fit with a signal per bin.
+    parameters
+        Parameters of the background function, normalisation included.
+    goodness_of_fit
+        p-value of the saturated likelihood ratio of the background-only fit.
+    goodness_calibration
+        'asymptotic' (chi-square), or 'toys' where bins are sparse.
+    pulls
+        Signed roots of the bins' deviances, background-only fit.
+    share
+        Share of the signal that this channel is expected to hold.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> folds = {f'fold-{i}': stats.toy_spectrum(2000, 40, seed=i) for i in range(2)}
+    >>> hunt = stats.bump_hunt(folds, mass=3500, width=120, fit=fit)
+    >>> [(channel.name, channel.parameters, channel.share) for channel in hunt.channels]
+    [('fold-0', 3, 0.5), ('fold-1', 3, 0.5)]
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    observed: tuple[float, ...]
+    background: tuple[float, ...]
+    signal_plus_background: tuple[float, ...]
+    parameters: int
+    goodness_of_fit: float
+    goodness_calibration: str
+    pulls: tuple[float, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class BumpHuntResult(Result):
+    """A test for a resonance at one mass.
+
+    Attributes
+    ----------
+    mass, width
+        Gaussian signal [GeV].
+    fit_range
+        Lower and upper edge of the fit [GeV].
+    channels
+        The spectra and their fits.
+    q0
+        Test statistic of arXiv:1007.1727, equation 12.
+    z
+        The p-value in standard deviations; 0 where it is a half or more.
+    p_value
+        Local p-value, calibrated as `calibration` says.
+    p_asymptotic
+        The same from the half chi-square distribution; 0.5 at q0 = 0.
+    mu_hat, mu_uncertainty
+        Signal events over all channels, mu >= 0; the uncertainty is from the
+        curvature of the likelihood.
+    z_numpy
+        sqrt(q0) by our own minimiser, which must agree with `z_asymptotic`.
+    asimov_closure
+        Fitted over injected mu on the background's expectation plus a signal.
+    converged
+        Whether all fits converged and all cross-checks agree.
+    edm
+        Estimated distance to the minimum, in ln L; None where SciPy stepped in.
+    minimiser
+        'minuit', or 'scipy' where Minuit failed.
+    calibration
+        'asymptotic', 'toys' or 'null chains'.
+    toys
+        Toy experiments, or null chains, behind p_value; 0 where it is asymptotic.
+    notes
+        What a reader must know before quoting the numbers.
+    family
+        Family of the background functions; that of the best fit in an envelope.
+    interval
+        68 % interval of mu: where ln L falls by one half, within mu >= 0.
+    shape
+        Kind of the signal shape.
+    nuisances
+        Nuisance parameters of the signal at the maximum, by name.
+    envelope
+        Every family's part where the families were profiled over.
+    spurious
+        Signals that the fit finds where there is none.
+    edges_tried
+        Lower edges tried where it was chosen by fit quality.
+    p_uncertainty
+        Statistical uncertainty of p_value from the number of these.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+    >>> print(hunt.summary().splitlines()[1])
+      Z = 3.40, p = 0.000333 (asymptotic), signal 103.8 +- 31.4 events
+    >>> stats.BumpHuntResult.from_dict(hunt.to_dict()) == hunt
+    True
+    """
+
+    mass: float
+    width: float
+    fit_range: tuple[float, float]
+    channels: tuple[ChannelResult, ...]
+    q0: float
+    z: float
+    p_value: float
+    p_asymptotic: float
+    mu_hat: float
+    mu_uncertainty: float
+    z_numpy: float
+    asimov_closure: float
+    converged: bool
+    edm: float | None
+    minimiser: str
+    calibration: str
+    toys: int
+    notes: tuple[str, ...]
+    family: str = "dijet"
+    interval: tuple[float, float] | None = None
+    shape: str = "gaussian"
+    nuisances: tuple[tuple[str, float], ...] = ()
+    envelope: tuple[FamilyFit, ...] = ()
+    spurious: tuple[SpuriousSignal, ...] = ()
+    edges_tried: tuple[EdgeTrial, ...] = ()
+    p_uncertainty: float = 0.0
+    kind: Literal["bump"] = field(default="bump", kw_only=True)
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return float(self.q0**0.5)
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether every spurious signal is below 20 % of the uncertainty of mu."""
+        return not any(s.is_biased for s in self.spurious)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        error = f" +- {self.p_uncertainty:.1g}" if self.p_uncertainty else ""
+        lines = [
+            f"bump hunt at {self.mass:g} GeV, width {self.width:g} GeV, fit range "
+            f"{self.fit_range[0]:g}-{self.fit_range[1]:g} GeV",
+            f"  Z = {self.z:.2f}, p = {self.p_value:.3g}{error} ({self.calibration}), "
+            f"signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events",
+            f"  {'converged' if self.converged else 'NOT CONVERGED'}; sqrt of q0 "
+            f"{self.z_asymptotic:.2f}, by the cross-check {self.z_numpy:.2f}; Asimov closure "
+            f"{self.asimov_closure:.4f}",
+        ]
+        lines += [
+            f"  {channel.name}: {sum(channel.observed):g} events, {channel.parameters} background "
+            f"parameters, goodness of fit p = {channel.goodness_of_fit:.3g} "
+            f"({channel.goodness_calibration})"
+            for channel in self.channels
+        ]
+        if self.spurious:
+            worst = max(self.spurious, key=lambda s: abs(s.relative))
+            lines.append(
+                f"  spurious signal at most {worst.relative:+.2f} of its uncertainty "
+                f"({worst.truth}): {'passes' if self.unbiased else 'FAILS'}"
+            )
+        if self.envelope:
+            names = ", ".join(f"{f.family} {f.best:.2f}" for f in self.envelope)
+            lines.append(f"  envelope, -ln L + parameters / 2: {names}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class WindowResult(Result):
+    """Events in a window against the background interpolated into it.
+
+    Attributes
+    ----------
+    window, fit_range
+        Window, masked in the fit, and range of the fit [GeV].
+    observed, expected, uncertainty
+        Events in the window; background from the sidebands; its uncertainty.
+    mu_hat
+        observed - expected, at least 0.
+    q0
+        Profile likelihood ratio of equations 2.5 and 2.6.
+    z, p_value
+        Significance and p-value, as `calibration` says.
+    p_poisson
+        Probability of so many events or more, the background's uncertainty
+        integrated over: the Poisson test of CWoLa hunting.
+    family, parameters
+        The background function.
+    goodness_of_fit, goodness_calibration
+        Of the sideband fit.
+    converged
+        Whether the sideband fit converged.
+    notes
+        What a reader must know.
+    calibration
+        'asymptotic', or 'Poisson' where fewer than 25 events are expected: p is p_poisson.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.masked_window_test(spectrum, window=(3240, 3760), fit=fit)
+    >>> print(result.summary().splitlines()[0])
+    window 3240-3760 GeV: 830 events, 711.5 +- 24.1 expected from the sidebands
+    """
+
+    window: tuple[float, float]
+    fit_range: tuple[float, float]
+    observed: float
+    expected: float
+    uncertainty: float
+    mu_hat: float
+    q0: float
+    z: float
+    p_value: float
+    p_poisson: float
+    family: str
+    parameters: int
+    goodness_of_fit: float
+    goodness_calibration: str
+    converged: bool
+    notes: tuple[str, ...]
+    calibration: str = "asymptotic"
+    kind: Literal["window"] = field(default="window", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        lines = [
+            f"window {self.window[0]:g}-{self.window[1]:g} GeV: {self.observed:g} events, "
+            f"{self.expected:.1f} +- {self.uncertainty:.1f} expected from the sidebands",
+            f"  Z = {self.z:.2f} (p = {self.p_value:.3g}, {self.calibration}), Poisson p = "
+            f"{self.p_poisson:.3g}",
+            f"  {self.family} with {self.parameters} parameters, goodness of fit p = "
+            f"{self.goodness_of_fit:.3g} ({self.goodness_calibration}), "
+            f"{'converged' if self.converged else 'NOT CONVERGED'}",
+        ]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class NuisanceImpact(Result):
+    """One nuisance parameter and its impact on the signal.
+
+    Attributes
+    ----------
+    name
+        The parameter: 'signal_scale', 'signal_width', or 'phi_CHANNEL_NUMBER'.
+    pull, uncertainty
+        Its best value and the uncertainty of that.
+    up, down
+        Change of the fitted signal events where the parameter is held one of these
+        uncertainties above and below its best value and all others are fitted again.
+    before_up, before_down
+        The same for one uncertainty of its constraint; None where it has no constraint.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40, width_uncertainty=0.1)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> impacts = stats.nuisance_impacts(spectrum, mass=3500, width=120, fit=fit)
+    >>> [impact.name for impact in impacts]
+    ['signal_width', 'phi_all_0', 'phi_all_1', 'phi_all_2']
+    """
+
+    name: str
+    pull: float
+    uncertainty: float
+    up: float
+    down: float
+    before_up: float | None = None
+    before_down: float | None = None
+
+
+@dataclass(frozen=True)
+class ImpactRefusal(Result):
+    """Why there are no impacts: a fit that they need has no minimum.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.ImpactRefusal('the best fit has no minimum').summary())
+    impacts on the signal: refused
+      the best fit has no minimum
+    """
+
+    reason: str
+    kind: Literal["refused"] = field(default="refused", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"impacts on the signal: refused\n  {self.reason}"
+
+
+@dataclass(frozen=True)
+class ScanPoint(Result):
+    """One hypothesis of a scan.
+
+    Attributes
+    ----------
+    selection
+        The selection that was fitted.
+    mass, width
+        The signal [GeV].
+    parameters
+        Background parameters of every channel.
+    z, p_local
+        Local significance sqrt(q0), and its asymptotic p-value.
+    mu_hat, mu_uncertainty
+        Signal events, mu >= 0; None where the likelihood has no curvature.
+    converged
+        Whether both fits converged.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> [(point.mass, round(point.z, 1)) for point in result.points]
+    [(3300.0, 1.7), (3500.0, 3.4), (3700.0, 0.3)]
+    """
+
+    selection: str
+    mass: float
+    width: float
+    parameters: tuple[int, ...]
+    z: float
+    p_local: float
+    mu_hat: float
+    mu_uncertainty: float | None
+    converged: bool
+
+
+@dataclass(frozen=True)
+class GrossVitells(Result):
+    """Global p-value from upcrossings of q0 at a low level.
+
+    Attributes
+    ----------
+    p_global
+        p_local + upcrossings x exp(-(q0 - level) / 2), at most 1.
+    level
+        q0 at which upcrossings were counted.
+    upcrossings, uncertainty
+        Their mean number in a background-only scan, and its uncertainty.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=range(3300, 3701, 100), width=120, fit=fit, toys=20)
+    >>> result.gross_vitells.level, result.gross_vitells.p_global < 0.1
+    (0.5, True)
+    """
+
+    p_global: float
+    level: float
+    upcrossings: float
+    uncertainty: float
+
+
+@dataclass(frozen=True)
+class ScanResult(Result):
+    """Local p-values over masses and selections, and the global one.
+
+    Attributes
+    ----------
+    points
+        Every hypothesis that was tested.
+    best
+        Position of the most significant one.
+    z_pyhf
+        Its significance by the pyhf model, the cross-check.
+    p_global, z_global
+        From toys of the whole scan, (k + 1) / (N + 1); None without toys.
+    toys, failed
+        Background-only toys of the whole scan; how many had a fit that did not
+        converge. They count as they stand.
+    toy_maxima
+        Largest local significance of every toy.
+    gross_vitells
+        The same by upcrossings; None where it does not hold, as the notes say.
+    converged
+        Whether all fits to the data converged and pyhf agrees at the best point.
+    skipped
+        Masses without whole sidebands [GeV], by selection.
+    notes
+        What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> print(result.summary().splitlines()[0])
+    scan of 3 hypotheses: most significant at 3500 GeV, width 120 GeV, selection all
+    """
+
+    points: tuple[ScanPoint, ...]
+    best: int
+    z_pyhf: float
+    p_global: float | None
+    z_global: float | None
+    toys: int
+    failed: int
+    toy_maxima: tuple[float, ...]
+    gross_vitells: GrossVitells | None
+    converged: bool
+    skipped: tuple[tuple[str, float], ...]
+    notes: tuple[str, ...]
+    kind: Literal["scan"] = field(default="scan", kw_only=True)
+
+    @property
+    def best_point(self) -> ScanPoint:
+        """The most significant hypothesis."""
+        return self.points[self.best]
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        best = self.best_point
+        error = "" if best.mu_uncertainty is None else f" +- {best.mu_uncertainty:.1f}"
+        lines = [
+            f"scan of {len(self.points)} hypotheses: most significant at {best.mass:g} GeV, "
+            f"width {best.width:g} GeV, selection {best.selection}",
+            f"  local Z = {best.z:.2f} (p = {best.p_local:.3g}), pyhf {self.z_pyhf:.2f}, signal "
+            f"{best.mu_hat:.1f}{error} events",
+        ]
+        if self.p_global is not None and self.z_global is not None:
+            lines.append(
+                f"  global p = {self.p_global:.3g} (Z = {self.z_global:.2f}) from {self.toys} toys "
+                f"of the whole scan, {self.failed} of them with a failed fit"
+            )
+        if self.gross_vitells is not None:
+            lines.append(
+                f"  Gross-Vitells p = {self.gross_vitells.p_global:.3g}, "
+                f"{self.gross_vitells.upcrossings:.2f} +- {self.gross_vitells.uncertainty:.2f} "
+                f"upcrossings of q0 = {self.gross_vitells.level:g}"
+            )
+        lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class LimitResult(Result):
+    """A CLs upper limit on a signal.
+
+    Attributes
+    ----------
+    mass, width
+        The signal [GeV].
+    level
+        Confidence level.
+    observed
+        Upper limit on the selected signal events.
+    expected
+        The same for background alone at -2, -1, 0, 1, 2 standard deviations.
+    mu_hat
+        Signal events at the maximum of the likelihood, mu >= 0.
+    cls
+        CLs by pyhf at the observed limit, which must be 1 - level; None where pyhf
+        was not asked (toys) or failed.
+    efficiency, luminosity
+        Selected over produced signal events, and luminosity [1/fb], if given.
+    observed_cross_section, expected_cross_section
+        Events over efficiency and luminosity [fb]; None without them.
+    calibration
+        'asymptotic' or 'toys'.
+    toys
+        Toys of each hypothesis at every strength; 0 without them.
+    converged
+        Whether all fits converged and pyhf agrees.
+    family
+        Family of the background functions.
+    notes
+        What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> result = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
+    >>> result.expected[0] < result.expected[2] < result.expected[4]
+    True
+    """
+
+    mass: float
+    width: float
+    level: float
+    observed: float
+    expected: tuple[float, ...]
+    mu_hat: float
+    cls: float | None
+    efficiency: float | None
+    luminosity: float | None
+    observed_cross_section: float | None
+    expected_cross_section: tuple[float, ...] | None
+    calibration: str
+    toys: int
+    converged: bool
+    family: str
+    notes: tuple[str, ...]
+    kind: Literal["limit"] = field(default="limit", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        lines = [
+            f"CLs upper limit at {self.mass:g} GeV, width {self.width:g} GeV, "
+            f"{100 * self.level:g} % ({self.calibration}): "
+            f"{self.observed:.4g} signal events",
+            f"  expected {self.expected[2]:.4g}, within one standard deviation "
+            f"{self.expected[1]:.4g} to {self.expected[3]:.4g}, two {self.expected[0]:.4g} to "
+            f"{self.expected[4]:.4g}",
+        ]
+        if self.observed_cross_section is not None and self.expected_cross_section is not None:
+            lines.append(
+                f"  cross section {self.observed_cross_section:.4g} fb, expected "
+                f"{self.expected_cross_section[2]:.4g} fb, for an efficiency of "
+                f"{self.efficiency:.4g} and {self.luminosity:g} / fb"
+            )
+        agreed = "" if self.cls is None else f"; CLs by pyhf at the limit {self.cls:.4f}"
+        lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}{agreed}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class LimitRefusal(Result):
+    """Why there is no limit: the histograms do not suit it, or CLs never falls far enough.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.LimitRefusal('CLs stays above 0.05').summary())
+    CLs upper limit: refused
+      CLs stays above 0.05
+    """
+
+    reason: str
+    kind: Literal["refused"] = field(default="refused", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"CLs upper limit: refused\n  {self.reason}"

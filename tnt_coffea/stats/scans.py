@@ -1,0 +1,410 @@
+"""Scan: a bump hunt at every mass of every selection, and what the search for the best costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea import seeds
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.engine import Discoveries, Fits
+from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.model import channel_models, signal_shares
+from tnt_coffea.stats.overlaps import SharedEvents
+from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
+from tnt_coffea.stats.pyhf_fit import pyhf_test
+from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.validity import Z_AGREEMENT
+
+__all__ = [
+    "Hypothesis",
+    "ScanSelection",
+    "gross_vitells",
+    "hypothesis_tests",
+    "prepared_selection",
+    "scan",
+]
+
+Array = NDArray[np.float64]
+
+
+# A hypothesis needs this many widths of spectrum on both sides of its mass.
+_SIDEBAND_WIDTHS = 3.0
+# Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
+_LEVEL = 0.5
+
+RETRAINING_NOTE = (
+    "toys are made of histograms and leave the taggers as they are: what retraining adds is known "
+    "only from null chains"
+)
+
+
+def scan(
+    selections: Any,
+    *,
+    masses: Sequence[float],
+    width: float,
+    fit: SpectrumFit,
+    windows: Mapping[str, tuple[float, float]] | None = None,
+    overlap: SharedEvents | None = None,
+    toys: int = 1000,
+    seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScanResult:
+    """Test every mass in every selection, and give the best one its global p-value.
+
+    Parameters
+    ----------
+    selections
+        `hist.Hist` in m_jj [GeV]; or a mapping from selection (window, efficiency)
+        to such a histogram or to a mapping from channel (fold) to histogram.
+    masses
+        Masses to test [GeV], rising.
+    width
+        Gaussian width of the signal [GeV].
+    fit
+        How every spectrum is fitted. The function is chosen on the data outside each signal.
+    windows
+        By selection the range of masses that it is searched for [GeV]; all by default.
+    overlap
+        Which events the spectra share, needed where there are several selections;
+        its names are 'selection', or 'selection/channel' where there are several.
+    toys
+        Background-only toys of the whole scan; 0 gives no global p-value.
+    seed
+        Root seed of the toys.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Raises
+    ------
+    FitError
+        No mass has whole sidebands, several selections come without their overlap, or none
+        can be fitted; one of several that cannot is left out and noted.
+
+    Source
+    ------
+    Upcrossings: Gross, Vitells, arXiv:1005.1891, equation 3.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> result.best_point.mass, round(result.p_global, 3)
+    (3500.0, 0.048)
+    """
+    if toys < 0:
+        msg = f"a scan needs 0 toys or more, got {toys}"
+        raise FitError(msg)
+    named = selections if isinstance(selections, Mapping) else {"all": selections}
+    if len(masses) == 0 or np.any(np.diff(masses) <= 0):
+        msg = f"masses must rise, got {list(masses)}"
+        raise FitError(msg)
+    signals = [fit.signal(float(mass), width) for mass in masses]
+    skipped: list[tuple[str, float]] = []
+    chosen, refused = [], []
+    for name, channels in named.items():
+        data = spectra(channels, fit)
+        low, high = (windows or {}).get(name, (0.0, np.inf))
+        wanted = [signal for signal in signals if low <= signal.mass < high]
+        whole = [signal for signal in wanted if _has_sidebands(signal, fit.range)]
+        skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
+        if not whole:
+            continue
+        try:
+            chosen.append(prepared_selection(name, data, whole, fit))
+        except FitError as error:
+            if len(named) == 1:
+                raise
+            refused.append(f"{name} is not searched: {error}")
+    if refused and not chosen:
+        raise FitError("; ".join(refused))
+    if not chosen:
+        msg = (
+            f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
+            f"spectrum on both sides within {fit.range[0]:g}-{fit.range[1]:g} GeV"
+        )
+        raise FitError(msg)
+    if toys and len(chosen) > 1 and overlap is None:
+        msg = (
+            f"{len(chosen)} selections share events, and a global p-value must know which: give "
+            "`overlap` (SharedEvents.of_events or .nested), or toys=0"
+        )
+        raise FitError(msg)
+    q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
+    return _result(chosen, q0, failed, tuple(skipped), refused)
+
+
+def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
+    """Return the global p-value of the largest q0 of a scan from upcrossings in toys.
+
+    Parameters
+    ----------
+    q0
+        Test statistic of background-only toys along the scan, shape (toys, masses).
+    best
+        Largest q0 of the data.
+    level
+        q0 at which upcrossings are counted.
+
+    Source
+    ------
+    Gross, Vitells, arXiv:1005.1891, equation 3.
+    """
+    # A scan that starts above the level has crossed it before.
+    above = q0 > level
+    crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=1)
+    mean = float(crossings.mean())
+    error = float(crossings.std(ddof=1) / np.sqrt(len(q0))) if len(q0) > 1 else float(mean)
+    local = normal_p_value(np.sqrt(best))
+    return GrossVitells(
+        min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
+    )
+
+
+def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
+    reach = _SIDEBAND_WIDTHS * signal.width
+    return fit_range[0] <= signal.mass - reach and signal.mass + reach <= fit_range[1]
+
+
+def _result(
+    selections: Sequence[ScanSelection],
+    q0: Array,
+    failed: int,
+    skipped: tuple[tuple[str, float], ...],
+    refused: Sequence[str],
+) -> ScanResult:
+    toys = len(q0)
+    points, hypotheses = [], []
+    for selection in selections:
+        counts = [spectrum.counts[None] for spectrum in selection.data]
+        for hypothesis, test in zip(
+            selection.hypotheses, hypothesis_tests(selection, counts), strict=True
+        ):
+            points.append(_point(selection.name, hypothesis, test, counts))
+            hypotheses.append(hypothesis)
+    best = int(np.argmax([point.z for point in points]))
+    channels = hypotheses[best].channels
+    z_pyhf = pyhf_test(channels, engine.discovery(channels)).test.z
+    maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
+    p_global = toys_p_value(int(np.sum(maxima >= points[best].z)), toys) if toys else None
+    reason = _why_no_crossings(selections, toys)
+    data = [spectrum for selection in selections for spectrum in selection.data]
+    narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
+    notes = [*data_notes(data, narrowest), *([RETRAINING_NOTE] if toys else [])]
+    if reason:
+        notes.append(f"no Gross-Vitells p-value: {reason}")
+    if skipped:
+        listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
+        notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
+    notes += refused
+    return ScanResult(
+        points=tuple(points),
+        best=best,
+        z_pyhf=z_pyhf,
+        p_global=p_global,
+        z_global=None if p_global is None else _global_z(p_global, toys),
+        toys=toys,
+        failed=failed,
+        toy_maxima=tuple(maxima.tolist()),
+        gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
+        converged=all(p.converged for p in points) and abs(z_pyhf - points[best].z) < Z_AGREEMENT,
+        skipped=skipped,
+        notes=tuple(notes),
+    )
+
+
+def _global_z(p: float, toys: int) -> float:
+    # Where every toy lies above the data p is 1, and known to half a toy.
+    return significance(min(p, 1 - 0.5 / (toys + 1)), least=-np.inf)
+
+
+def _point(
+    name: str, hypothesis: Hypothesis, test: Discoveries, counts: Sequence[Array]
+) -> ScanPoint:
+    sigma = engine.signal_uncertainties(hypothesis.channels, counts, test.best)
+    z = float(test.z[0])
+    return ScanPoint(
+        selection=name,
+        mass=hypothesis.signal.mass,
+        width=hypothesis.signal.width,
+        parameters=hypothesis.orders,
+        z=z,
+        p_local=normal_p_value(z),
+        mu_hat=float(test.best.mu[0]),
+        mu_uncertainty=float(sigma[0]) if np.isfinite(sigma[0]) else None,
+        converged=bool(test.converged[0]),
+    )
+
+
+def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:
+    """Return why upcrossings do not give a global p-value, or nothing where they do."""
+    signals = [hypothesis.signal for hypothesis in selections[0].hypotheses]
+    if not toys:
+        return "upcrossings are counted in toys"
+    if len(selections) > 1:
+        return "it assumes one selection across the scan"
+    if any(signal.nuisances for signal in signals):
+        return "q0 of a signal that may move is not chi-square distributed"
+    steps = np.diff([signal.mass for signal in signals])
+    if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
+        return "masses further apart than a width miss upcrossings"
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """One mass in one selection, with the functions that its spectra asked for."""
+
+    signal: SignalShape
+    channels: tuple[Channel, ...]
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Background parameters of every channel."""
+        return tuple(channel.background.parameters for channel in self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSelection:
+    """The spectra of one selection and the hypotheses tested in it."""
+
+    name: str
+    data: tuple[Spectrum, ...]
+    hypotheses: tuple[Hypothesis, ...]
+
+    @property
+    def null(self) -> list[Array]:
+        """Background-only expectation of every channel, from its richest function."""
+        richest = max(self.hypotheses, key=lambda hypothesis: sum(hypothesis.orders))
+        fit = engine.background_fit(richest.channels)
+        pairs = zip(richest.channels, fit.phi, strict=True)
+        return [channel.background.expected(phi) for channel, phi in pairs]
+
+
+def prepared_selection(
+    name: str,
+    data: Sequence[Spectrum],
+    signals: Sequence[SignalShape],
+    fit: SpectrumFit,
+) -> ScanSelection:
+    """Return a selection with one hypothesis for every signal.
+
+    Parameters
+    ----------
+    name, data, signals
+        The selection, its spectra, the signals to test.
+    fit
+        How they are fitted.
+    """
+    shares = signal_shares(data, fit)
+    hypotheses = [Hypothesis(s, tuple(channel_models(data, s, shares, fit))) for s in signals]
+    return ScanSelection(name, tuple(data), tuple(hypotheses))
+
+
+def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[Discoveries]:
+    """Test every hypothesis of a selection in many sets of counts.
+
+    Hypotheses whose functions have the same orders share their background fits.
+
+    Parameters
+    ----------
+    selection
+        The hypotheses.
+    counts
+        Events of every channel, shape (toys, bins).
+    """
+    shared: dict[tuple[int, ...], tuple[tuple[Channel, ...], Fits]] = {}
+    tests = []
+    for hypothesis in selection.hypotheses:
+        orders = hypothesis.orders
+        if orders not in shared:
+            shared[orders] = (
+                hypothesis.channels,
+                engine.background_fits(hypothesis.channels, counts),
+            )
+        backgrounds, null = shared[orders]
+        models = [
+            Channel(own.name, own.observed, own.signal, common.background, own.template)
+            for own, common in zip(hypothesis.channels, backgrounds, strict=True)
+        ]
+        tests.append(engine.discoveries(models, counts, null))
+    return tests
+
+
+# Toys held in memory at a time, and between two reports of progress.
+_TOYS = 100
+
+
+def scanned_toys(
+    selections: Sequence[ScanSelection],
+    overlap: SharedEvents | None,
+    toys: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Array, int]:
+    """Return q0 of every hypothesis in every toy, and how many toys had a failed fit.
+
+    Parameters
+    ----------
+    selections
+        What is tested.
+    overlap
+        Which events their spectra share; None where they share none.
+    toys
+        How many.
+    seed
+        Root seed.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Returns
+    -------
+    Shape (toys, hypotheses), and a number of toys.
+
+    Raises
+    ------
+    FitError
+        The overlap lacks a spectrum, or has other bins.
+    """
+    random = seeds.generator(seed, "stats", "scan", "toys")
+    expected = [b for selection in selections for b in selection.null] if toys else []
+    shared = None if overlap is None else overlap.only(_names(selections))
+    cells = None if shared is None or not toys else shared.expected(expected)
+    q0, failed = [], 0
+    if progress is not None:
+        progress(0, toys)
+    for first in range(0, toys, _TOYS):
+        size = min(_TOYS, toys - first)
+        counts = (
+            engine.toy_counts(expected, size, random)
+            if shared is None or cells is None
+            else shared.drawn(cells, size, random)
+        )
+        tests: list[Discoveries] = []
+        for selection in selections:
+            tests += hypothesis_tests(selection, counts[: len(selection.data)])
+            counts = counts[len(selection.data) :]
+        q0.append(np.stack([test.q0 for test in tests], axis=1))
+        failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))
+        if progress is not None:
+            progress(first + size, toys)
+    return np.concatenate(q0) if q0 else np.zeros((0, 0)), failed
+
+
+def _names(selections: Sequence[ScanSelection]) -> list[str]:
+    return [
+        selection.name if len(selection.data) == 1 else f"{selection.name}/{spectrum.name}"
+        for selection in selections
+        for spectrum in selection.data
+    ]

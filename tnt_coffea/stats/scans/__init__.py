@@ -1,1 +1,0 @@
-"""Scans over masses and selections, and their global p-values."""

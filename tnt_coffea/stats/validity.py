@@ -1,0 +1,143 @@
+"""Where fits and formulae can be trusted: each threshold with its reason, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.signals import SignalShape
+
+__all__ = [
+    "CLOSURE_AGREEMENT",
+    "FEW_IN_REGION_A",
+    "LARGEST_EDM",
+    "LEAST_BACKGROUND",
+    "LEAST_GOODNESS",
+    "LEAST_IN_BIN",
+    "LEAST_IN_REGION_A",
+    "LEAST_UNDER_LIMIT",
+    "LIMIT_AGREEMENT",
+    "SPURIOUS_LIMIT",
+    "Z_AGREEMENT",
+    "background_in_reach",
+    "minimiser_problems",
+    "why_not_asymptotic",
+]
+
+Array = NDArray[np.float64]
+
+LEAST_BACKGROUND = 25.0
+"""Background events near a signal from which on q0 follows its asymptotic law.
+
+Below, the counts under the peak are too skewed for a half chi-square; `docs/statistics.md`
+has the rates of false positives on either side.
+"""
+
+LEAST_UNDER_LIMIT = 10.0
+"""Background events within 2 widths from which on the asymptotic CLs limit holds.
+
+Below, it is too low: 1.92 events instead of 3.00 where nothing is seen or expected. A limit needs
+fewer events than a p-value because it lives on tails of 5 %, not of 10^-7.
+"""
+
+LEAST_IN_REGION_A = 5.0
+"""Events expected in region A from which on the p-value of ABCD is asymptotic.
+
+It is one count: below, its Poisson law is so coarse that toys are needed.
+"""
+
+LEAST_IN_BIN = 5.0
+"""Events expected in each bin from which on a deviance is chi-square distributed (Cochran)."""
+
+FEW_IN_REGION_A = 10.0
+"""Events in A beside the window below which kappa is known to no better than a third."""
+
+LEAST_GOODNESS = 0.05
+"""p-value of the background-only fit from which on a lower edge is accepted."""
+
+SPURIOUS_LIMIT = 0.2
+"""Largest spurious signal, in uncertainties of mu, with which a background may be used.
+
+It then widens the uncertainty of mu by 2 % in quadrature.
+"""
+
+LARGEST_EDM = 1e-4
+"""Largest distance to the minimum, in ln L, at which Minuit has converged: Z moves by 1e-4."""
+
+Z_AGREEMENT = 1e-2
+"""Largest difference in Z between pyhf with Minuit and the numpy engine."""
+
+LIMIT_AGREEMENT = 1e-2
+"""Largest relative difference between their limits."""
+
+CLOSURE_AGREEMENT = 1e-3
+"""Largest relative deviation of a fitted signal from one that was injected in Asimov data."""
+
+
+def background_in_reach(channels: Sequence[Channel], null: Sequence[Array]) -> float:
+    """Return the background events within mass +- 2 widths, over all channels.
+
+    Parameters
+    ----------
+    channels
+        Spectra and signals: the template tells which bins lie near the mass.
+    null
+        Expected background of every channel, shape (bins,).
+    """
+    return sum(
+        float(np.sum(b[c.signal > np.exp(-2) * c.signal.max()]))
+        for b, c in zip(null, channels, strict=True)
+    )
+
+
+def why_not_asymptotic(
+    channels: Sequence[Channel], null: Sequence[Array], signal: SignalShape
+) -> tuple[str, ...]:
+    """Return every reason why a p-value has to come from toys; none where the formulae hold.
+
+    Parameters
+    ----------
+    channels, null
+        As for `background_in_reach`.
+    signal
+        The signal.
+
+    Source
+    ------
+    The formulae: Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727.
+    """
+    reasons = []
+    near = background_in_reach(channels, null)
+    if near < LEAST_BACKGROUND:
+        reasons.append(
+            f"{near:.1f} background events within mass +- 2 widths ({signal.mass:g} +- "
+            f"{2 * signal.width:g} GeV), fewer than {LEAST_BACKGROUND:g}"
+        )
+    if signal.nuisances:
+        reasons.append("the signal may move within its uncertainties")
+    return tuple(reasons)
+
+
+def minimiser_problems(edm: float | None, z: float, z_check: float) -> list[str]:
+    """Return why the minimum of a pyhf fit is in doubt; nothing where it is not.
+
+    Parameters
+    ----------
+    edm
+        Estimated distance to the minimum, in ln L; None where SciPy stepped in for Minuit.
+    z, z_check
+        Significance of the fit, and that of the other minimiser.
+    """
+    problems = []
+    if edm is None:
+        problems.append(
+            "Minuit failed and SciPy gave the result, without a distance to the minimum"
+        )
+    elif edm > LARGEST_EDM:
+        problems.append(f"Minuit stopped {edm:.2g} in ln L from its minimum")
+    if abs(z - z_check) > Z_AGREEMENT:
+        problems.append(f"two minimisers disagree: Z = {z:.3f} and {z_check:.3f}")
+    return problems
