@@ -101,8 +101,8 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
         (columns("heavy_mass", "heavy_tau32"), SKIM, "heavy_tau32"),
         (
             columns("heavy_tau21"),
-            SkimSettings(substructure=SubstructureSettings(beta=2.0)),
-            "beta=2.0",
+            SkimSettings(substructure=SubstructureSettings(soft_drop_beta=2.0)),
+            "soft_drop_beta=2.0",
         ),
         (constituents(), SkimSettings(), "set skim.constituents to 8"),
         (constituents(), SkimSettings(constituents=9), "made with 8, but these are made with 9"),

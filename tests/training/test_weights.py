@@ -28,9 +28,9 @@ def with_correlated_masses(sample):
     n, background = len(sample), sample.label == 0
     masses = np.sort(rng.exponential(100, (2, n)), axis=0)[::-1]
     columns = dict(sample.columns)
-    for jet, mass in zip(("heavy", "light"), masses, strict=True):
-        name = f"{jet}_mass"
-        columns[name] = np.where(background, mass, columns[name]).astype(np.float32)
+    for jet, mass, of_signal in zip(("heavy", "light"), masses, (500, 100), strict=True):
+        resonance = rng.normal(of_signal, 20, n)
+        columns[f"{jet}_mass"] = np.where(background, mass, resonance).astype(np.float32)
     return replace(sample, columns=columns)
 
 
