@@ -14,7 +14,15 @@ from tnt_coffea.testing import method_contract
 
 FILES = sorted((Path(__file__).parents[1] / "docs" / "how-to" / "methods").glob("*.py"))
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "attention": ("Attention", {"epochs": 3, "width": 8, "layers": 1}),
+    "attention": (
+        "Attention",
+        {
+            "epochs": 6,
+            "width": 8,
+            "layers": 1,
+            "optimizer": {"learning_rate": 5e-3, "batch": 100},
+        },
+    ),
     "gaussian_ratio": ("GaussianRatio", {}),
     "isolation_forest": ("IsolationForest", {"trees": 30}),
 }

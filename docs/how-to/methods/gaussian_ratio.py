@@ -20,8 +20,8 @@ class GaussianRatio(Method):
     """Log ratio of two Gaussian densities of an event's features, window over sidebands.
 
     Either Gaussian has a mean linear in m_jj and one covariance. Assumes that the background's
-    mean is linear from one sideband through the window to the other. The ratio of densities
-    in window and sidebands as an anomaly score: arXiv:2001.04990, equations 1 and 2.
+    mean is linear from one sideband through the window to the other. Source of the ratio, with
+    flows in place of Gaussians: arXiv:2001.04990.
     """
 
     kind: Literal["gaussian_ratio"] = "gaussian_ratio"
@@ -63,11 +63,12 @@ class GaussianRatio(Method):
         columns = features.input.reader(job.data)(np.arange(len(job.data)))
         values = features.computed(columns)
         unit = Standardisation.of(values, job.data.weight)
-        values = unit.applied(values).astype(np.float64)
-        fits = [
-            fitted(values[which], job.data.weight[which], self.ridge)
+        scaled = unit.applied(values).astype(np.float64)
+        window, sidebands = (
+            fitted(scaled[which], job.data.weight[which], self.ridge)
             for which in (job.in_window, ~job.in_window)
-        ]
+        )
+        assert job.window is not None
         edges = np.array([job.window.low, job.window.high], np.float32)
         low, high = (edges - unit.mean[-1]) * unit.scale[-1]
 
@@ -76,8 +77,8 @@ class GaussianRatio(Method):
         x, m_jj = shown[:, :-1], shown[:, -1:]
         inside = keras.ops.clip(m_jj, float(low), float(high))
         # Beside the window, the background goes on as the sidebands say.
-        x = x - (m_jj - inside) * fits[1].slope
-        score = fits[0].log_density(x, inside) - fits[1].log_density(x, inside)
+        x = x - (m_jj - inside) * sidebands.slope
+        score = window.log_density(x, inside) - sidebands.log_density(x, inside)
         return Scorer(keras.Model([tensor], score), (features.input,))
 
 
@@ -111,5 +112,5 @@ def fitted(
     rest = x - offset - np.outer(m, slope)
     covariance = (rest.T * weight) @ rest / weight.sum() + ridge * np.eye(x.shape[1])
     root = np.linalg.cholesky(covariance)
-    arrays = (each.astype(np.float32) for each in (offset, slope, np.linalg.inv(root).T))
-    return Gaussian(*arrays, float(np.log(np.diag(root)).sum()))
+    offset, slope, white = (a.astype(np.float32) for a in (offset, slope, np.linalg.inv(root).T))
+    return Gaussian(offset, slope, white, float(np.log(np.diag(root)).sum()))

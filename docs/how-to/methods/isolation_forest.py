@@ -58,7 +58,7 @@ class IsolationForest(Method):
         values = features.computed(columns)
         chance = np.clip(job.data.weight, 0, None)
         chance /= chance.sum()
-        size = min(self.subsample, np.count_nonzero(chance))
+        size = min(self.subsample, int(np.count_nonzero(chance)))
         unit = self.trees * mean_depth(size)
         rng = np.random.default_rng(job.seed)
         forest = []
