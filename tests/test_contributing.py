@@ -73,8 +73,6 @@ def test_a_command_is_in_the_lists() -> None:
         contents = vars(importlib.import_module(f"tnt_coffea.cli.{module.name}"))
         exported = contents.get("__all__", ())
         found |= {
-            contents[name].name
-            for name in exported
-            if isinstance(contents[name], click.Command)
+            contents[name].name for name in exported if isinstance(contents[name], click.Command)
         }
     assert found - {"main"} <= set(main.commands)
