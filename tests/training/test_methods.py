@@ -217,8 +217,10 @@ def test_taggers_from_files_label_if_they_saw_other_events(sample, train):
 def test_a_changed_file_is_another_tagger(sample, train, tmp_path):
     by_feature = {
         name: train(sample, config_for({"first": method}))["first"]
-        for name, method in {"low": FIRST, "high": FIRST.model_copy(update={"descending": False})}
-        .items()
+        for name, method in {
+            "low": FIRST,
+            "high": FIRST.model_copy(update={"descending": False}),
+        }.items()
     }
     found = []
     paths = {jet: tmp_path / f"{jet}.onnx" for jet in ("heavy", "light")}
@@ -315,8 +317,9 @@ def test_settings_are_on_the_card_and_short_ones_are_short(kind):
         "light": "b.onnx",
     }
     fields = METHODS[kind].model_fields
-    method = METHODS[kind](**{name: v for name, v in needed.items() if name in fields
-                              and fields[name].is_required()})
+    method = METHODS[kind](
+        **{name: v for name, v in needed.items() if name in fields and fields[name].is_required()}
+    )
     assert method.model_dump()["kind"] == kind
     assert method.orientation
     assert method.passes >= method.shortened().passes >= 1

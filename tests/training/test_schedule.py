@@ -53,9 +53,7 @@ def card_of(outcome):
 
 def with_method(config, name, method):
     methods = {**config.train.methods, name: method}
-    return config.model_copy(
-        update={"train": config.train.model_copy(update={"methods": methods})}
-    )
+    return config.model_copy(update={"train": config.train.model_copy(update={"methods": methods})})
 
 
 @pytest.fixture(scope="module")
@@ -407,9 +405,7 @@ def test_too_few_events_are_refused(train):
 def test_no_signal_rich_jet_is_refused(train):
     window = {"low": 3699.9, "high": 3700.0}
     config = config_for({"first": FIRST, "tnt": tnt()})
-    config = config.model_copy(
-        update={"search": config.search.model_validate({"window": window})}
-    )
+    config = config.model_copy(update={"search": config.search.model_validate({"window": window})})
     with pytest.raises(TrainingError, match="0 signal-rich jets"):
         train(make_sample(120), config)
 
