@@ -56,7 +56,11 @@ def test_every_epoch_of_the_history_is_reported():
     model = keras.Model([features], keras.ops.reshape(last, (-1,)))
     ones = np.ones(40, np.float32)
     batches = Batches(
-        ({"features": lambda chosen: values[chosen]},), 0 * rows, rows, (rows % 2).astype(np.float32), ones
+        ({"features": lambda chosen: values[chosen]},),
+        0 * rows,
+        rows,
+        (rows % 2).astype(np.float32),
+        ones,
     )
     with listening(lambda *report: epochs.append(report)):
         history = fit(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,8 +23,9 @@ from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.storage import written
 from tnt_coffea.taggers.card import Card
-from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
@@ -364,6 +364,13 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             scores=scored,
         )
     )
+    given: object = scorer
+    if not isinstance(given, Scorer):
+        msg = f"`train` gave {type(scorer).__name__}, expected a Scorer"
+        raise TrainingError(msg)
+    if not all(isinstance(item, Input) for item in scorer.inputs):
+        msg = f"the scorer's inputs are {scorer.inputs!r}, expected inputs as of `taggers.inputs`"
+        raise TrainingError(msg)
     model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
     return checked(scorer, model, readers(scorer.inputs, shown), len(shown)), model
 
@@ -426,7 +433,5 @@ def _finished(task: Task) -> Outcome | None:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two workers may run the same task after a lost connection.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with written(path) as partial:
+        partial.write_bytes(data)
