@@ -27,6 +27,8 @@ _ROLE = re.compile(rf"{DATA}|{SIMULATION}|prior:[A-Za-z0-9][A-Za-z0-9._-]*")
 def prior(name: str) -> str:
     """Return the role of simulated signal of a model.
 
+    Examples
+    --------
     >>> prior("two-prong")
     'prior:two-prong'
     """
@@ -85,6 +87,8 @@ class Fileset:
     roles
         `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     paths = [Path(folder, name) for name in ("box.csv", "herwig.csv")]
