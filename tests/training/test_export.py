@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -222,7 +222,7 @@ def test_three_outputs_are_refused():
 class Attention(Method):
     """An untrained network whose score comes with what it is computed from."""
 
-    kind: str = "attention"
+    kind: Literal["attention"] = "attention"
     latent: bool = True
     scopes = ("heavy",)
     orientation = "none"

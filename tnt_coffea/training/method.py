@@ -309,6 +309,7 @@ class Method(MethodSettings):
         if isabstract(cls):
             return
         kind = cls.model_fields["kind"]
+        kind.description = kind.description or "kind of method, `tnt-coffea methods list`"
         if get_origin(kind.annotation) is not Literal or kind.default is PydanticUndefined:
             msg = f'{cls.__name__}: write `kind: Literal["my_kind"] = "my_kind"`'
             raise TypeError(msg)
