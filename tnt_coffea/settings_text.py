@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -164,7 +164,9 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
                 lines += _section(key, item, indent + 2)
         else:
             plain = settings.model_dump(mode="json", include={name})[name]
-            lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
+            fixed = get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
+            note = info.description or ("tells which settings these are" if fixed else "")
+            lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", note))
     return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
 
 

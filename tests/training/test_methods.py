@@ -296,13 +296,13 @@ def test_windows_have_sets_of_their_own_and_share_the_autoencoders(sample, write
     assert tagger_set("w", sets["tnt-4000-4500"], config).window.name == "4000-4500"
 
 
-def test_a_method_after_one_with_a_window_has_it_too(sample, write_skim):
+def test_a_method_after_one_with_a_window_has_it_too(sample, write_skim, tmp_path):
     from tnt_coffea.training import Schedule
 
     plain = tnt("jets", mass_window=False, reweight="none")
     methods = {"jets": CwolaPerJet(classifier=TREES), "plain": plain}
     config = config_for(methods, windows="olympics")
-    (_, wave) = Schedule.planned(write_skim(sample), config, "unused").waves
+    (_, wave) = Schedule.planned(write_skim(sample), config, tmp_path).waves
     assert [step.set_name for step in wave] == [
         f"plain-{a}-{a + 500}" for a in (3000, 3500, 4000, 4500)
     ]

@@ -189,16 +189,18 @@ def test_a_changed_setting_trains_a_method_again_and_what_builds_on_it(trained):
 
 
 @pytest.mark.parametrize(("mode", "scored"), [("cross_validation", (0, 1)), ("prequential", (1,))])
-def test_a_method_that_labels_nothing_trains_once_a_fold(trained, write_skim, mode, scored):
+def test_a_method_that_labels_nothing_trains_once_a_fold(
+    trained, write_skim, tmp_path, mode, scored
+):
     sample, *_ = trained
     config = config_for({"hunt": cwola(), "jets": CwolaPerJet(classifier=TREES)}, mode=mode)
-    planned = Schedule.planned(write_skim(sample), config, "unused")
+    planned = Schedule.planned(write_skim(sample), config, tmp_path)
     (wave,) = planned.waves
     places = {(task.name, task.plan.scored, task.left_out) for task in planned.tasks(wave)}
     assert places == {(name, t, WHOLE) for name in ("hunt", "jets") for t in scored}
     # What labels others leaves out each inner fold.
     built = config_for({"jets": CwolaPerJet(classifier=TREES), "tnt": tnt("jets")})
-    first, second = Schedule.planned(planned.parts, built, "unused").waves
+    first, second = Schedule.planned(planned.parts, built, tmp_path).waves
     assert (first[0].inner, second[0].inner) == (True, True)
 
 
