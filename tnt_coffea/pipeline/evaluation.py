@@ -55,7 +55,7 @@ def report(
     path = Path(path)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
-        sample = skim.sample(truth=True, numbers=True)
+        sample = skim.sample(truth=True, numbers=True).with_variable(config.search.variable)
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
@@ -66,7 +66,7 @@ def report(
         views = reporting.event_views(
             sample,
             {name: ranks[name] for name in taggers.sets},
-            {**histograms.thresholds, **told.thresholds()},
+            {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},
         )
@@ -80,7 +80,7 @@ def report(
             result=result,
             config=config,
             hists=histograms.hists,
-            thresholds=histograms.thresholds,
+            points=histograms.points,
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,

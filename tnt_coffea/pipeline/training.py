@@ -78,12 +78,14 @@ def train(
             }
             outcomes = cross_validate(by_role, config, run_tasks, parts.resolve())
         with resources.announced("Ranking every fold's events by its own taggers"):
-            sample = mapped_events(skim.paths, parts)
+            sample = mapped_events(skim.paths, parts).with_variable(chosen.variable)
             made, references = (
                 replace(
                     kind,
                     sets={
-                        name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                        name: s.calibrated(
+                            sample, chosen.fit_range, chosen.efficiencies, chosen.cuts
+                        )
                         for name, s in kind.sets.items()
                     },
                 )

@@ -10,19 +10,25 @@ from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdResult
 from tnt_coffea.stats.results import COMBINATION_NOTE
+from tnt_coffea.working_points import Selection
 
 __all__ = [
+    "capitalised",
     "cautions",
+    "chosen_by",
     "coverage",
     "duration",
     "headline",
+    "mass_name",
     "odds",
     "p_text",
     "percent",
+    "selection_text",
     "set_name",
     "with_article",
 ]
 
+_MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass"}
 _SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
@@ -57,6 +63,28 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def selection_text(selection: Selection) -> str:
+    """Return a selection as text: '3 %', or the name of its cuts."""
+    return selection if isinstance(selection, str) else percent(selection)
+
+
+def chosen_by(selection: Selection, name: str) -> str:
+    """Return in words which events a selection by a tagger set keeps."""
+    if isinstance(selection, str):
+        return f"events that pass the cuts '{selection}' of {with_article(name)}"
+    return f"the {percent(selection)} most anomalous to {with_article(name)}"
+
+
+def mass_name(variable: str) -> str:
+    """Return what readers call the mass of a search in the middle of a sentence."""
+    return _MASS_NAMES.get(variable, variable)
+
+
+def capitalised(text: str) -> str:
+    """Return a text as it begins a sentence; a column's name stays as it is."""
+    return text if "_" in text.split()[0] else f"{text[0].upper()}{text[1:]}"
+
+
 def set_name(name: str) -> str:
     """Return what readers call a tagger set."""
     return _SET_NAMES.get(name, name)
@@ -82,8 +110,9 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
     """Return the search in three sentences: before, after, and what the numbers mean."""
     before = result.before
     first = (
-        f"Before any selection, the bump hunt at m_jj = {before.mass:g} GeV gives a local p-value "
-        f"of {p_text(before.p_value)} (Z = {before.z:.2f}): {_verdict(before.p_value)}."
+        f"Before any selection, the bump hunt at {config.search.variable} = {before.mass:g} GeV "
+        f"gives a local p-value of {p_text(before.p_value)} (Z = {before.z:.2f}): "
+        f"{_verdict(before.p_value)}."
     )
     return first, _after(result, config), _meaning(result)
 
@@ -178,7 +207,12 @@ def _verdict(p_value: float) -> str:
 
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
-    share = percent(config.fit.bump.efficiency)
+    selection = config.fit.bump.selection
+    kept = (
+        f"events that pass the taggers' cuts '{selection}'"
+        if isinstance(selection, str)
+        else f"{percent(selection)} of events that the taggers rank most anomalous"
+    )
     # The last set stands at the end of the chain: it is what the search is about.
     sets = sorted(result.after.items(), key=lambda item: item[0] != "tnt")
     if not sets:
@@ -189,7 +223,7 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         for name, found in sets
     ]
     return (
-        f"In the {share} of events that the taggers rank most anomalous it is "
+        f"In the {kept} it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
         f"{f' with {with_article(sets[0][0])}' if len(sets) > 1 else ''}."
     )

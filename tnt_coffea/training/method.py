@@ -6,7 +6,7 @@ members, windows, caching, export, the check of every tagger, cards and costs ar
 | to say | write |
 |---|---|
 | one tagger a jet, or one an event | `scopes` |
-| it depends on the m_jj window, or reads simulation or truth | `reads` |
+| it depends on the window in mass, or reads simulation or truth | `reads` |
 | other taggers label, rank or weight its events | `needs` |
 | why a higher score is more anomalous | `orientation` |
 | what the skim has to hold | `check` |
@@ -56,7 +56,7 @@ class Reads:
     data
         The events that are searched.
     window
-        The m_jj window: there is one training for each.
+        The window in mass: there is one training for each.
     left_out
         The inner fold left out as well, to choose the epoch by.
     simulation
@@ -148,7 +148,7 @@ class Job:
     scope
         heavy, light or event.
     window
-        m_jj window, for a method that reads one.
+        Window in the mass of the data (`Sample.mass`), for a method that reads one.
     seed
         Seed of this training run.
     left_out
@@ -176,7 +176,7 @@ class Job:
 
     @property
     def in_window(self) -> BoolArray:
-        """(event,) whether m_jj of the data lies in the window; everywhere without one."""
+        """(event,) whether the mass of the data lies in the window; everywhere without one."""
         return inside(self.data, self.window)
 
     def seed_of(self, *names: str | int) -> int:
@@ -233,10 +233,10 @@ class Job:
 
 
 def inside(sample: Sample, window: MassRange | None) -> BoolArray:
-    """Return (event,) whether m_jj lies in a window; everywhere without one."""
+    """Return (event,) whether the mass lies in a window; everywhere without one."""
     if window is None:
         return np.ones(len(sample), dtype=np.bool_)
-    return window.contains(sample.m_jj)
+    return window.contains(sample.mass)
 
 
 class Method(MethodSettings):
