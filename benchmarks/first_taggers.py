@@ -1,7 +1,7 @@
 """First taggers for Tag N' Train, compared without truth.
 
-    python -P benchmarks/first_taggers.py OUT events.h5 --seeds 1 2 3
-    python -P benchmarks/first_taggers.py OUT events.h5 --other tiny.h5 --only "linear, 6"
+    python benchmarks/first_taggers.py OUT events.h5 --seeds 1 2 3
+    python benchmarks/first_taggers.py OUT events.h5 --other tiny.h5 --only "linear, 6"
 
 Each candidate is trained on half of the events, by their ids, and scores the other half.
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +33,62 @@ from rich.console import Console
 from rich.table import Table
 
 from tnt_coffea import Fileset, Resources, SearchConfig, skim
-from tnt_coffea.config import AutoencoderSettings, OptimizerSettings
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting.evaluation import roc_curve
 from tnt_coffea.storage import written
-from tnt_coffea.training.autoencoders import autoencoder
+from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.training import Job, keras_graph
+from tnt_coffea.training.methods.autoencoder import Autoencoder
 
 TOP = 0.2
 BLOCK = 512
+SIX: dict[str, Any] = {"network": "dense", "networks": 6}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "linear, 4": {"latent": 4},
     "linear, 6": {"latent": 6},
     "linear, 10": {"latent": 10},
     "linear, 16": {"latent": 16},
-    "dense, 6, 1 0.3 x 3": {"kind": "dense", "latent": 6, "keep": (1, 0.3) * 3},
-    "dense, 8, 1 0.3 x 3": {"kind": "dense", "latent": 8, "keep": (1, 0.3) * 3},
-    "dense, 8, 1 0.5 0.3 x 2": {"kind": "dense", "latent": 8, "keep": (1, 0.5, 0.3) * 2},
-    "dense, 10, 1 0.5 0.3 x 2": {"kind": "dense", "latent": 10, "keep": (1, 0.5, 0.3) * 2},
-    "convolutional, 2": {"kind": "convolutional", "latent": 2},
-    "convolutional, 6": {"kind": "convolutional", "latent": 6},
-    "convolutional, 16": {"kind": "convolutional", "latent": 16},
-    "variational, 6": {"kind": "variational", "latent": 6},
+    "dense, 6, 1 0.3 x 3": {"network": "dense", "latent": 6, "networks": 6, "keep": (1, 0.3)},
+    "dense, 8, 1 0.3 x 3": {"network": "dense", "latent": 8, "networks": 6, "keep": (1, 0.3)},
+    "dense, 8, 1 0.5 0.3 x 2": {
+        "network": "dense",
+        "latent": 8,
+        "networks": 6,
+        "keep": (1, 0.5, 0.3),
+    },
+    "dense, 10, 1 0.5 0.3 x 2": {
+        "network": "dense",
+        "latent": 10,
+        "networks": 6,
+        "keep": (1, 0.5, 0.3),
+    },
+    "convolutional, 2": {"network": "convolutional", "latent": 2},
+    "convolutional, 6": {"network": "convolutional", "latent": 6},
+    "convolutional, 16": {"network": "convolutional", "latent": 16},
+    "variational, 6": {"network": "variational", "latent": 6},
 }
 
 Float64Array = npt.NDArray[np.float64]
 
 
-def scored(model: Any, sample: Any, jet: str) -> Float64Array:
-    """Return the (event,) score of one jet by an exported autoencoder."""
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    starts = range(0, len(sample), BLOCK)
-    parts = [
-        session.run(["score"], {"image": sample.images(jet, slice(start, start + BLOCK))})[0]
-        for start in starts
-    ]
+def trained(events: Any, jet: str, settings: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
+    """Return the scorer of one jet's autoencoder, and its ONNX graph."""
+    job = Job(data=events, scope=jet, window=None, seed=seed)  # type: ignore[arg-type]
+    scorer = Autoencoder(**settings).train(job)
+    graph = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
+    return scorer, graph
+
+
+def scored(scorer: Any, graph: Any, sample: Any) -> Float64Array:
+    """Return the (event,) score of one jet by an autoencoder."""
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    reading = readers(scorer.inputs, sample)
+    parts = []
+    for start in range(0, len(sample), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(sample)))
+        inputs = {name: read(rows) for name, read in reading.items()}
+        parts.append(session.run(["score"], inputs)[0])
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -114,16 +136,14 @@ def main() -> None:
             if any((row["candidate"], row["seed"]) == (name, seed) for row in rows):
                 continue
             started = time.perf_counter()
-            settings = AutoencoderSettings(**CANDIDATES[name])
-            made_of = {
-                jet: autoencoder(events.select(half), jet, settings, OptimizerSettings(), seed)
-                for jet in JETS
+            of_jets = {
+                jet: trained(events.select(half), jet, CANDIDATES[name], seed) for jet in JETS
             }
             row: dict[str, Any] = {"candidate": name, "seed": seed}
             row["seconds"] = round(time.perf_counter() - started, 1)
-            row["loss"] = {jet: trained.summary["loss"] for jet, trained in made_of.items()}
+            row["loss"] = {jet: scorer.summary["loss"] for jet, (scorer, _) in of_jets.items()}
             for which, sample in samples.items():
-                scores = {jet: scored(made_of[jet].model, sample, jet) for jet in JETS}
+                scores = {jet: scored(*of_jets[jet], sample) for jet in JETS}
                 row[which] = figures(sample, scores, config)
             rows.append(row)
             with written(record) as partial:

@@ -1,4 +1,4 @@
-"""What the generator spends its time on, and its rate beside a bare PYTHIA script's.
+"""The time of the generator by its parts, and its rate beside a bare PYTHIA script's.
 
     python benchmarks/generator_speed.py
     python benchmarks/generator_speed.py --unvetoed slow.h5 --background 2000
@@ -113,7 +113,7 @@ def accepted_weights(generator: Any, events: int, leading_pt: float) -> npt.NDAr
 
 
 def biased(events: int, power: float, seed: int) -> str:
-    """Return what a bias of the hard scattering by a power of its pT gains."""
+    """Return the gain from a bias of the hard scattering by a power of its pT."""
     settings = GenerateSettings()
     lines = process_named("qcd").lines(settings)
     if power:

@@ -1,4 +1,4 @@
-"""What the kernels are compared with, on the same events, and FastJet in C++ without Python."""
+"""The peers of the kernels on the same events: scripts, bindings, and FastJet in C++."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ class Ratio:
     Attributes
     ----------
     name
-        What is compared.
+        The comparison.
     value
         The ratio.
     target
-        What it has to be, None where it is for information.
+        The value to reach; None where the ratio is for information.
     at_most
         Whether the target is a limit from above, or else from below.
     """
@@ -46,7 +46,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class FileTimes:
-    """What was measured on one file.
+    """The measurements on one file.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class BenchmarkReport:
     date
         Day of the run, ISO.
     machine
-        What it ran on.
+        The machine of the run.
     files
         One entry a file.
     scoring

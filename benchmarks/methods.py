@@ -1,6 +1,6 @@
 """Every method on the same events: the comparisons of arXiv:2002.12376, one cell at a time.
 
-    python -P benchmarks/methods.py OUT --background qcd.h5 --signal signal.h5 \
+    python benchmarks/methods.py OUT --background qcd.h5 --signal signal.h5 \
         --events 100000 --share 0.09 --seeds 1 2 3 --network trees
 
 A cell is a number of background events, a share of signal and a kind of network. Every
@@ -21,7 +21,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,11 @@ from rich.table import Table
 
 from tnt_coffea import Fileset, Resources, SearchConfig, skim
 from tnt_coffea.config import (
-    AutoencoderSettings,
-    ClassifierSettings,
-    CwolaSettings,
     FoldSettings,
     JetSettings,
     SkimSettings,
-    SupervisedSettings,
-    TntSettings,
     TrainSettings,
+    method_kinds,
 )
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.reporting import MethodFigures, compare
@@ -51,13 +47,20 @@ from tnt_coffea.reporting.comparison import EFFICIENCIES, band, dependence
 from tnt_coffea.reporting.evaluation import sculpting
 from tnt_coffea.storage import written
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import assumptions, cross_validate, method_of
+from tnt_coffea.training import assumptions, cross_validate
+from tnt_coffea.training.classifiers import (
+    Classifier,
+    Convolutional,
+    Dense,
+    ParticleFlow,
+    Trees,
+)
 
-NETWORKS = {
-    "convolutional": ClassifierSettings(),
-    "trees": ClassifierSettings(network="trees", input="features"),
-    "dense": ClassifierSettings(network="dense", input="features"),
-    "constituents": ClassifierSettings(network="particle_flow", input="constituents"),
+NETWORKS: Mapping[str, Classifier] = {
+    "convolutional": Convolutional(),
+    "trees": Trees(),
+    "dense": Dense(),
+    "constituents": ParticleFlow(),
 }
 CONSTITUENTS = 50
 """Constituents of a jet that the skim keeps for the network of constituents."""
@@ -65,49 +68,83 @@ CONSTITUENTS = 50
 
 @dataclass(frozen=True)
 class Variant:
-    """A method, and what of its settings is not the default."""
+    """Methods of one cell: the last one is looked at, the others are those that it builds on.
 
-    method: str
-    tnt: Mapping[str, Any] = field(default_factory=dict)
-    autoencoder: Mapping[str, Any] = field(default_factory=dict)
+    Attributes
+    ----------
+    methods
+        Settings by name; those with a classifier get the cell's.
+    """
+
+    methods: Mapping[str, Mapping[str, Any]]
+
+    def settings(self, classifier: Classifier) -> dict[str, Any]:
+        """Return the settings with a classifier."""
+        kinds = method_kinds()
+        return {
+            name: {**settings, "classifier": classifier}
+            if "classifier" in kinds[settings["kind"]].model_fields
+            else dict(settings)
+            for name, settings in self.methods.items()
+        }
+
+    @property
+    def kind(self) -> str:
+        """Kind of the method that is looked at."""
+        return str(list(self.methods.values())[-1]["kind"])
+
+
+def alone(kind: str, **settings: Any) -> Variant:
+    """Return a method that builds on no other."""
+    return Variant({kind: {"kind": kind, **settings}})
+
+
+def chain(
+    kind: str, first: Mapping[str, Any] | None = None, n: int = 1, **settings: Any
+) -> Variant:
+    """Return a method after an autoencoder, and after itself with half the signal-rich share."""
+    methods: dict[str, Any] = {"autoencoder": {"kind": "autoencoder", **(first or {})}}
+    for number in range(1, n + 1):
+        name, before = f"{kind}-{number}", list(methods)[-1]
+        later = {"signal_rich": 0.1} if number > 1 else {}
+        methods[name] = {"kind": kind, "after": before, **settings, **later}
+    return Variant(methods)
 
 
 PAPER = {"reweight": "none"}
 PLAIN = {"mass_window": False, **PAPER}
-IN_PT = {"mass_window": False, "reweight": "pt", "reweight_beside": False}
+IN_PT = {"mass_window": False, "reweight": "pt", "sidebands_only": False}
+IN_MASS = {"mass_window": False}
 VARIANTS = {
-    "autoencoder": Variant("autoencoder"),
-    "TNT": Variant("tnt", PLAIN),
-    "TNT, 2 iterations": Variant("tnt", {**PLAIN, "iterations": 2}),
-    "TNT, reweighted in pT": Variant("tnt", IN_PT),
-    "TNT, reweighted in mass": Variant("tnt", {"mass_window": False}),
-    "TNT, reweighted in mass, 2 iterations": Variant(
-        "tnt", {"mass_window": False, "iterations": 2}
-    ),
-    "TNT + m_jj": Variant("tnt", PAPER),
-    "TNT + m_jj, reweighted in mass": Variant("tnt"),
-    "TNT + m_jj, reweighted in mass, 2 iterations": Variant("tnt", {"iterations": 2}),
-    "CWoLa hunting, both jets": Variant("cwola"),
-    "CWoLa hunting, per jet": Variant("cwola_per_jet"),
-    "same jet": Variant("same_jet", PLAIN),
-    "same jet, 3 iterations": Variant("same_jet", {**PLAIN, "iterations": 3}),
-    "pure CWoLa": Variant("pure_cwola"),
-    "supervised, separate": Variant("supervised"),
-    "supervised, both jets": Variant("supervised_both_jets"),
+    "autoencoder": alone("autoencoder"),
+    "TNT": chain("tag_n_train", **PLAIN),
+    "TNT, 2 iterations": chain("tag_n_train", n=2, **PLAIN),
+    "TNT, reweighted in pT": chain("tag_n_train", **IN_PT),
+    "TNT, reweighted in mass": chain("tag_n_train", **IN_MASS),
+    "TNT, reweighted in mass, 2 iterations": chain("tag_n_train", n=2, **IN_MASS),
+    "TNT + m_jj": chain("tag_n_train", **PAPER),
+    "TNT + m_jj, reweighted in mass": chain("tag_n_train"),
+    "TNT + m_jj, reweighted in mass, 2 iterations": chain("tag_n_train", n=2),
+    "CWoLa hunting, both jets": alone("cwola"),
+    "CWoLa hunting, per jet": alone("cwola_per_jet"),
+    "same jet": chain("same_jet", **PAPER),
+    "same jet, 3 iterations": chain("same_jet", n=3, **PAPER),
+    "pure CWoLa": chain("pure_cwola"),
+    "supervised, separate": alone("supervised"),
+    "supervised, both jets": alone("supervised_both_jets"),
 }
-SEVERAL = {"kind": "dense", "latent": 6, "keep": (1, 0.3) * 3}
+SEVERAL = {"network": "dense", "latent": 6, "networks": 6, "keep": (1, 0.3)}
 """First taggers of six networks, `benchmarks/first_taggers.py`."""
 AUTOENCODERS = {
-    "autoencoder, 16 components": Variant("autoencoder", autoencoder={"latent": 16}),
-    "autoencoder, convolutional": Variant("autoencoder", autoencoder={"kind": "convolutional"}),
-    "autoencoder, variational": Variant("autoencoder", autoencoder={"kind": "variational"}),
-    "autoencoder, several networks": Variant("autoencoder", autoencoder=SEVERAL),
-    "TNT, reweighted in mass, after several networks": Variant(
-        "tnt", {"mass_window": False}, SEVERAL
-    ),
-    "TNT + m_jj, reweighted in mass, after several networks": Variant("tnt", {}, SEVERAL),
+    "autoencoder, 16 components": alone("autoencoder", latent=16),
+    "autoencoder, convolutional": alone("autoencoder", network="convolutional"),
+    "autoencoder, variational": alone("autoencoder", network="variational"),
+    "autoencoder, several networks": alone("autoencoder", **SEVERAL),
+    "TNT, reweighted in mass, after several networks": chain("tag_n_train", SEVERAL, **IN_MASS),
+    "TNT + m_jj, reweighted in mass, after several networks": chain("tag_n_train", SEVERAL),
 }
 ALL = VARIANTS | AUTOENCODERS
+TRUTH = ("pure_cwola", "supervised", "supervised_both_jets")
 SHOWN = ("auc_heavy", "auc_light", "auc_both", "improvement_0.03", "improvement_0.01", "pearson")
 
 
@@ -136,18 +173,10 @@ def copied(parts: Sequence[tuple[Path, slice]], path: Path) -> None:
         out.create_dataset(name, data=np.concatenate(chosen), chunks=chunks, **hdf5plugin.Blosc())
 
 
-def configured(
-    seed: int, classifier: ClassifierSettings, members: int, variant: Variant
-) -> SearchConfig:
+def configured(seed: int, classifier: Classifier, members: int, variant: Variant) -> SearchConfig:
     """Return the settings of one training; two inner folds, to fit a small machine."""
     training = TrainSettings(
-        folds=FoldSettings(inner=2),
-        methods=(variant.method,),
-        members=members,
-        autoencoder=AutoencoderSettings(**variant.autoencoder),
-        tnt=TntSettings(classifier=classifier, **variant.tnt),
-        cwola=CwolaSettings(classifier=classifier),
-        supervised=SupervisedSettings(classifier=classifier),
+        folds=FoldSettings(inner=2), methods=variant.settings(classifier), members=members
     )
     return SearchConfig(seed=seed, train=training)
 
@@ -155,7 +184,7 @@ def configured(
 def trained(
     paths: Sequence[Path], config: SearchConfig, resources: Resources, folder: Path
 ) -> TaggerSet:
-    """Return the tagger set of a configuration's one method, without a quantile map."""
+    """Return the tagger set of a configuration's last method, without a quantile map."""
     with resources.open() as executor:
 
         def run_tasks(tasks: Any, function: Callable[..., Any]) -> Any:
@@ -164,7 +193,7 @@ def trained(
         sets = cross_validate(paths, config, run_tasks, folder)
     members = tuple(
         Member(Tagger.from_file(item.path), item.scope, item.scored, str(i))
-        for i, item in enumerate(sets[config.train.methods[0]])
+        for i, item in enumerate(sets[list(config.train.methods)[-1]])
     )
     return TaggerSet("study", config.train.folds, config.seed, members, reference=True)
 
@@ -239,7 +268,7 @@ def table(methods: dict[str, Any]) -> Table:
             f"{b['median']:.3f} +- {(b['high'] - b['low']) / 2:.3f}" if b else ""
             for b in (found["bands"].get(column) for column in SHOWN)
         ]
-        mark = " (truth)" if method_of(ALL[name].method).uses_truth else ""
+        mark = " (truth)" if ALL[name].kind in TRUTH else ""
         shown.add_row(name + mark, ", ".join(found["trainings"]), *cells)
     return shown
 

@@ -1,6 +1,6 @@
 """Whole searches where there is nothing to find: the distribution of their significances.
 
-    python -P benchmarks/null_chains.py OUT qcd-1.h5 qcd-2.h5 --chains 20 --events 10000
+    python benchmarks/null_chains.py OUT qcd-1.h5 qcd-2.h5 --chains 20 --events 10000
 
 Every chain has events of its own and trains, searches and fits them as data; one after the
 other, resumable. Modes: cross-validated Tag N' Train + m_jj with its autoencoders and CWoLa
@@ -25,19 +25,21 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from tnt_coffea import Fileset, Resources, SearchConfig, pipeline
-from tnt_coffea.config import (
-    ClassifierSettings,
-    CwolaSettings,
-    FoldSettings,
-    TntSettings,
-    TrainSettings,
-)
+from tnt_coffea.config import FoldSettings, TrainSettings
 from tnt_coffea.storage import written
 
-TREES = ClassifierSettings(network="trees", input="features")
+TREES = {"network": "trees"}
+METHODS = {
+    "autoencoder": {"kind": "autoencoder"},
+    "tnt": {"kind": "tag_n_train", "after": "autoencoder", "classifier": TREES},
+    "cwola": {"kind": "cwola", "classifier": TREES},
+}
 MODES = {
     "cross-validation": (("autoencoder", "tnt", "cwola"), FoldSettings(inner=2)),
-    "prequential": (("tnt",), FoldSettings(outer=3, inner=2, mode="prequential")),
+    "prequential": (
+        ("autoencoder", "tnt"),
+        FoldSettings(outer=3, inner=2, mode="prequential"),
+    ),
 }
 LEVEL = 0.05
 
@@ -45,12 +47,7 @@ LEVEL = 0.05
 def config_of(mode: str, seed: int) -> SearchConfig:
     """Return the settings of a chain: the defaults, but trees on features and other folds."""
     methods, folds = MODES[mode]
-    training = TrainSettings(
-        folds=folds,
-        methods=methods,
-        tnt=TntSettings(classifier=TREES),
-        cwola=CwolaSettings(classifier=TREES),
-    )
+    training = TrainSettings(folds=folds, methods={name: METHODS[name] for name in methods})
     return SearchConfig(seed=seed, train=training)
 
 

@@ -23,9 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tnt_coffea import Fileset, Resources, SearchConfig, skim, train
-from tnt_coffea.config import FoldSettings, OptimizerSettings
+from tnt_coffea.config import FoldSettings, TrainSettings
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting import evaluate
+from tnt_coffea.training import OptimizerSettings
+from tnt_coffea.training.classifiers import Convolutional
+from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.tag_n_train import TagNTrain
 
 SEEDS = (1, 2)
 CANDIDATES = {
@@ -46,13 +50,13 @@ def auc(signal: npt.NDArray[Any], background: npt.NDArray[Any]) -> float:
 def weak_label_auc(sample: Any, sets: Any, config: SearchConfig) -> float:
     """Return the metric of one training; see the module's text."""
     first, trained = (sets[name].ranks(sample) for name in ("autoencoder", "tnt"))
-    tnt, window = config.train.tnt, config.search.window
-    inside = (sample.m_jj >= window.low) & (sample.m_jj < window.high)
+    tnt, window = config.train.methods["tnt"], config.search.window
+    inside = window.contains(sample.m_jj)
     found = []
     for jet, other in zip(JETS, JETS[::-1], strict=True):
         tag, score = getattr(first, other), getattr(trained, jet)
-        top, lowest = tnt.shares(1)
-        rich, poor = (tag > 1 - top) & inside, tag < lowest
+        assert isinstance(tnt, TagNTrain)
+        rich, poor = (tag > 1 - tnt.signal_rich) & inside, tag < tnt.background_rich
         for fold in range(config.train.folds.outer):
             mine = first.fold == fold
             found.append(auc(score[mine & rich], score[mine & poor]))
@@ -69,14 +73,16 @@ def main() -> None:
     record = []
     for name, (inner, batch, validation) in CANDIDATES.items():
         for seed in SEEDS:
-            default = SearchConfig(seed=seed)
-            training = default.train.model_copy(
-                update={
-                    "folds": FoldSettings(inner=inner),
-                    "optimizer": OptimizerSettings(batch=batch, validation=validation),
-                }
+            optimizer = OptimizerSettings(batch=batch, validation=validation)
+            classifier = Convolutional(optimizer=optimizer)
+            training = TrainSettings(
+                folds=FoldSettings(inner=inner),
+                methods={
+                    "autoencoder": Autoencoder(),
+                    "tnt": TagNTrain(after="autoencoder", classifier=classifier),
+                },
             )
-            config = default.model_copy(update={"train": training})
+            config = SearchConfig(seed=seed, train=training)
             out = arguments.out / f"{inner}-{batch}-{validation:g}-{seed}"
             resources = Resources()
             fileset = Fileset.from_paths({"data": [arguments.events]})

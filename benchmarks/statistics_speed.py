@@ -1,6 +1,6 @@
 """Speed of the statistics beside its peers, in one run.
 
-    python -P benchmarks/statistics_speed.py --markdown statistics.md
+    python benchmarks/statistics_speed.py --markdown statistics.md
 
 Spectra of a four-parameter dijet truth in 110 bins; the best of some repetitions counts where
 a task takes less than seconds. pyhf does the same fits as the numpy engine. pyBumpHunter looks

@@ -1,10 +1,10 @@
-"""Training from the skim against Keras' own `fit` on arrays in memory.
+"""Training from the skim against training on arrays in memory, both by Keras' `fit`.
 
     python benchmarks/training.py [events] [constituents]
 
 The paper's classifier, or the network of constituents, is trained for the same epochs, batches
 and optimiser twice in one process: from a Parquet skim whose sparse images or constituents are
-mapped and expanded a batch at a time, and by `keras.Model.fit` on the same as dense arrays.
+mapped and expanded a batch at a time, and on the same as dense arrays.
 Printed are jets per second of the best epoch but the first, which compiles, their ratio, and
 what the data take. Single-threaded, as a training worker is.
 """
@@ -21,20 +21,18 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from tnt_coffea.config import ClassifierSettings, OptimizerSettings, SkimSettings
+from tnt_coffea.config import SkimSettings
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.training import backend, fitting, networks
-from tnt_coffea.training.inputs import ClassifierInputs
-from tnt_coffea.training.particle_flow import particle_flow_classifier
-from tnt_coffea.training.reading import mapped_events
+from tnt_coffea.taggers.inputs import Constituents, Images
+from tnt_coffea.training import Batches, OptimizerSettings, backend, fit, mapped_events, networks
+from tnt_coffea.training.fitting import cross_entropy
 
 FILLED = 48
 """Filled pixels of a heavy jet."""
 KEPT = 50
 """Constituents of a jet."""
-FLOW = ClassifierSettings(network="particle_flow", input="constituents")
 
 
 def sample(n: int, kept: int | None) -> Sample:
@@ -69,35 +67,42 @@ def main() -> None:
     keras.utils.set_random_seed(1)
     optimizer = OptimizerSettings()
 
-    def built() -> Any:
-        if kept:
-            return particle_flow_classifier(jets=1, particles=kept, seed=1).network
-        return networks.jet_classifier(pixels=40, channels=1, pixel_scale=100.0, seed=1)
-
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "part.parquet"
     write_part(path, sample(n, kept))
     began = perf_counter()
     read = mapped_events([path], folder.name)
     reading = perf_counter() - began
-    inputs = ClassifierInputs(read, ("heavy",), FLOW if kept else ClassifierSettings())
+    shown: Images | Constituents = (
+        Constituents.of("heavy", read) if kept else Images.of("heavy", read)
+    )
+
+    def built() -> Any:
+        if isinstance(shown, Constituents):
+            return networks.particle_flow_classifier(shown, seed=1)
+        return networks.convolutional_classifier(shown, pixel_scale=100.0, seed=1)
+
+    reader = shown.reader(read)
     rows, targets = np.arange(n), (np.arange(n) % 2).astype(np.float32)
-    ones = np.ones(n, np.float32)
     began = perf_counter()
     for start in range(0, n, optimizer.batch):
-        inputs.network(rows[start : start + optimizer.batch], None)
+        reader(rows[start : start + optimizer.batch])
     expanding = perf_counter() - began
-    jets = fitting.Jets(lambda chosen: inputs.network(chosen, None), rows, targets, ones)
-    few = fitting.Jets(jets.inputs, rows[:10], targets[:10], ones[:10])
-    (dense,) = inputs.network(rows, None)
+
+    def batches(chosen: Any) -> Batches:
+        source = np.zeros(len(chosen), np.int64)
+        ones = np.ones(len(chosen), np.float32)
+        return Batches([{shown.name: reader}], source, chosen, targets[chosen], ones)
+
+    dense = reader(rows)
     found: dict[str, list[float]] = {"skim": [], "keras": []}
     # In turns, so that a load from elsewhere falls on both.
     for _ in range(2):
-        ours = fitting.fit(
+        ours = fit(
             built(),
-            fitting.likelihood_loss,
-            jets,
-            few,
+            cross_entropy,
+            batches(rows),
+            batches(rows[:10]),
             optimizer=optimizer,
             epochs=3,
             seed=1,
@@ -113,6 +118,7 @@ def main() -> None:
                 beta_2=optimizer.beta2,
             ),
             loss="binary_crossentropy",
+            jit_compile=False,
         )
         times = _EpochTimes()
         network.fit(

@@ -26,28 +26,28 @@ from typing import Any
 import numpy as np
 from training import sample
 
-from tnt_coffea.config import (
-    ClassifierSettings,
-    InitialSettings,
-    SearchConfig,
-    TntSettings,
-    TrainSettings,
-)
+from tnt_coffea.config import SearchConfig, TrainSettings
 from tnt_coffea.events.skim import write_part
-from tnt_coffea.training import Trainings, run_task
+from tnt_coffea.training import Schedule, run_task
+from tnt_coffea.training.classifiers import Convolutional, Trees
+from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.feature import Feature
+from tnt_coffea.training.methods.tag_n_train import TagNTrain
 
 PART = 2000
-LABELS = InitialSettings(kind="feature", feature="mass")
-TREES = ClassifierSettings(network="trees", input="features", trees=5)
+
+
+def labelled(classifier: Convolutional | Trees) -> TrainSettings:
+    """Return a classifier of events that the jets' masses label."""
+    tnt = TagNTrain(after="mass", classifier=classifier, mass_window=False)
+    return TrainSettings(methods={"mass": Feature(feature="mass"), "tnt": tnt})
+
+
 SETTINGS = {
     "driver": TrainSettings(),
-    "autoencoder": TrainSettings(methods=("autoencoder",)),
-    "classifier": TrainSettings(
-        methods=("tnt",), tnt=TntSettings(epochs=1, initial=LABELS, mass_window=False)
-    ),
-    "trees": TrainSettings(
-        methods=("tnt",), tnt=TntSettings(classifier=TREES, initial=LABELS, mass_window=False)
-    ),
+    "autoencoder": TrainSettings(methods={"autoencoder": Autoencoder()}),
+    "classifier": labelled(Convolutional(epochs=1)),
+    "trees": labelled(Trees(trees=5)),
 }
 
 
@@ -81,10 +81,12 @@ def measure(folder: Path, what: str) -> None:
     """Do one thing in this process and print its peaks."""
     parts = sorted(folder.glob("*.parquet"))
     with peaks() as found:
-        trainings = Trainings.planned(parts, SearchConfig(train=SETTINGS[what]), folder / "train")
-        tasks = trainings.tasks(trainings.waves[0])
-        if what != "driver":
-            run_task(tasks[0][1])
+        schedule = Schedule.planned(parts, SearchConfig(train=SETTINGS[what]), folder / "train")
+        for wave in schedule.waves[:-1]:  # what labels, in no time
+            schedule.finish(wave, lambda tasks, function: [function(task) for task in tasks])
+        tasks = schedule.tasks(schedule.waves[-1]) if what != "driver" else ()
+        for task in tasks[:1]:
+            run_task(task)
     print(json.dumps(found))
 
 

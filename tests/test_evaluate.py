@@ -94,7 +94,7 @@ def test_a_report_shows_references_and_says_what_they_know(search: Path, tmp_pat
     assert json.loads(json.dumps(found.to_dict()))["truth"] == ["best"]
     html = (tmp_path / "report.html").read_text()
     assert "best (trained with the truth)" in html
-    assert found.shown("tnt") == "Tag N' Train"
+    assert found.shown("tnt") == "tnt"
     assert pipeline.references_beside(search / "train") is None
 
 

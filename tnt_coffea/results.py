@@ -55,7 +55,8 @@ class SearchResult(Result):
         Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain, or
         why there are none.
     provenance
-        Hashes of inputs (truth and dates excluded), of settings and taggers; versions.
+        Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
+        tagger set its `knowledge` beside the data: none, background or signal simulation.
     """
 
     before: BumpHuntResult
@@ -67,10 +68,18 @@ class SearchResult(Result):
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
 
+    def knowledge(self, name: str) -> str:
+        """Return what the taggers of a set knew beside the data; empty where nobody said."""
+        return str(self.provenance.get("knowledge", {}).get(name, ""))
+
     def summary(self) -> str:
         """Return every test in a few lines of text."""
         blocks = [f"before selection\n{self.before.summary()}"]
-        blocks += [f"after selection by {name}\n{r.summary()}" for name, r in self.after.items()]
+        blocks += [
+            f"after selection by {name} (knows beside the data: {self.knowledge(name)})\n"
+            f"{r.summary()}"
+            for name, r in self.after.items()
+        ]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]

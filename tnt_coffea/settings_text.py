@@ -70,7 +70,7 @@ class SettingsText:
         return cls(name, values or {}, lines)
 
     def complaint(self, error: ValidationError, default: BaseModel) -> ConfigError:
-        """Return what is wrong with the settings, each with its line, as one error.
+        """Return all faults of the settings, each with its line, as one error.
 
         Parameters
         ----------

@@ -13,7 +13,6 @@ from tnt_coffea.reporting import EventViews, results_table, write_report
 from tnt_coffea.reporting.mass_figures import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.tables import summary
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import (
     ImpactRefusal,
@@ -132,13 +131,13 @@ def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tm
     text = console.export_text()
     for note in (
         "no impacts on the signal, none: no minimum",
-        f"no impacts on the signal, {set_name('tnt')}: too few events",
+        f"no impacts on the signal, {'tnt'}: too few events",
     ):
         assert note in text
         assert note in page
     found = summary(result)
     rows = {row.selection: row for row in found.rows if row.test == "bump hunt"}
-    for selection, reason in (("none", "no minimum"), (set_name("tnt"), "too few events")):
+    for selection, reason in (("none", "no minimum"), ("tnt", "too few events")):
         own = [found.notes[number - 1] for number in rows[selection].notes]
         assert [note for note in own if "impacts" in note] == [
             f"no impacts on the signal, {selection}: {reason}"

@@ -16,7 +16,7 @@ __all__ = ["DetectorSettings", "GenerateSettings", "ShowerSettings", "SignalMode
 
 
 class SignalModel(StrEnum):
-    """What the resonance decays to; `generator/processes.py` says how each is made."""
+    """Decays of the resonance; `generator/processes.py` has the settings of each."""
 
     TWO_PRONG = "two-prong"
     THREE_PRONG = "three-prong"

@@ -63,7 +63,7 @@ class JetSettings(Settings):
 
 
 class ImageChannel(StrEnum):
-    """What a pixel adds up."""
+    """The quantity that a pixel adds up."""
 
     PT = "pt"
     MULTIPLICITY = "multiplicity"

@@ -1,4 +1,4 @@
-"""What all settings share: frozen models with a digest of their values."""
+"""The base of all settings: frozen models with a digest of their values."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ SHOWERS = tuple(
 
 
 def resolved(settings: GenerateSettings, seed: int) -> GenerateSettings:
-    """Return what the settings of a blind box mean with a seed; others are returned as they are.
+    """Return the settings of a blind box as drawn with a seed; other settings are not changed.
 
     `background` is the number of events of the whole box, so that the file's
     length tells nothing. What is not drawn (trigger, width, block) is kept.

@@ -196,7 +196,7 @@ class Deposits:
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """What a calorimeter adds to the tracks.
+    """Energy deposits of a calorimeter that tracks do not explain.
 
     Attributes
     ----------
@@ -289,7 +289,7 @@ def energy_flow(
 def distinct(keys: IntArray) -> tuple[IntArray, npt.NDArray[np.intp]]:
     """Return the values of keys, ascending, and where among them each key is.
 
-    What `np.unique` does, for keys from 0 on, in a third of its time.
+    Like `np.unique` for keys from 0 on, in a third of its time.
 
     Parameters
     ----------

@@ -222,7 +222,7 @@ _NEAR = 6000
 
 @dataclass(frozen=True)
 class Request:
-    """What a run of PYTHIA has to make.
+    """The events that a run of PYTHIA has to make.
 
     Attributes
     ----------

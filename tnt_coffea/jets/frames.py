@@ -59,12 +59,13 @@ class JetLists:
         return replace(self, starts=self.starts[rows], stops=self.stops[rows])
 
     def _places(self, rows: npt.NDArray[Any] | slice) -> tuple[IntArray, IntArray, IntArray]:
-        # By value of the chosen jets: its jet, its place within the jet, and in the flat arrays.
+        # Counts of the chosen jets; and of each of their values, its jet and its place.
         starts = self.starts[rows]
-        counts = self.stops[rows] - starts
+        counts: IntArray = self.stops[rows] - starts
         jet = np.repeat(np.arange(len(counts)), counts)
-        within = np.arange(len(jet)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return jet, within, within + np.repeat(starts, counts)
+        # The k-th value of a jet lies k places behind its first.
+        first = starts - (np.cumsum(counts) - counts)
+        return counts, jet, np.arange(len(jet)) + first[jet]
 
 
 def list_bounds(counts: IntArray) -> tuple[IntArray, IntArray]:
@@ -270,8 +271,9 @@ class LeadingConstituents(JetLists):
         rows
             The jets wanted, all by default.
         """
-        jet, within, places = self._places(rows)
-        out = np.zeros((len(self.starts[rows]), most, 3), np.float32)
+        counts, jet, places = self._places(rows)
+        within = places - self.starts[rows][jet]
+        out = np.zeros((len(counts), most, 3), np.float32)
         for k, values in enumerate((self.pt, self.eta, self.phi)):
             out[jet, within, k] = values[places]
         return out

@@ -70,10 +70,10 @@ class SparseImages(JetLists):
         rows
             The jets wanted, all by default.
         """
-        jet, _, places = self._places(rows)
-        out = np.zeros((len(self.starts[rows]), int(np.prod(self.shape))), np.float32)
+        counts, jet, places = self._places(rows)
+        out = np.zeros((len(counts), int(np.prod(self.shape))), np.float32)
         out[jet, self.index[places]] = self.value[places]
-        return out.reshape(-1, *self.shape)
+        return out.reshape(len(counts), *self.shape)
 
 
 def jet_images(constituents: ak.Array, settings: ImageSettings | None = None) -> Float32Array:

@@ -74,7 +74,7 @@ def reclustered(
 
 
 def exclusive_jets(sequence: Any, n: int) -> tuple[Float64Array, IntArray]:
-    """Return what is left of every jet when the clustering is stopped at n pieces.
+    """Return the pieces of every jet when its clustering is stopped at n of them.
 
     Returns
     -------

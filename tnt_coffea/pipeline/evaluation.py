@@ -59,13 +59,14 @@ def report(
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
+        main = reporting.main_set(taggers.sets, config)
         scored = _scored(ranks)
         if not scored.all():  # folds that only train, in split and prequential mode
             sample = sample.select(scored)
             ranks = {name: found.select(scored) for name, found in ranks.items()}
         views = reporting.event_views(
             sample,
-            {name: ranks[name] for name in taggers.sets},
+            {name: ranks[name] for name in (main, *taggers.sets)},
             {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},

@@ -78,6 +78,7 @@ def search(
         provenance = {
             **scored,
             "taggers": sets,
+            "knowledge": {name: s.knowledge for name, s in taggers.sets.items()},
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
         }

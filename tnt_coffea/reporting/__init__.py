@@ -1,4 +1,4 @@
-"""What people look at: the report, its figures, tables, and the evaluation against truth.
+"""Report, figures, tables, and the evaluation against truth.
 
 Matplotlib, jinja2 and rich come in with the first figure, page or table.
 """
@@ -55,7 +55,7 @@ from tnt_coffea.reporting.score_planes import (
     score_plane_panels,
 )
 from tnt_coffea.reporting.terminal import comparison_table, results_table
-from tnt_coffea.reporting.wording import headline
+from tnt_coffea.reporting.wording import headline, main_set
 
 __all__ = [
     "AnomalousEvent",
@@ -94,6 +94,7 @@ __all__ = [
     "jet_shape_panels",
     "jet_shapes",
     "loss_curves",
+    "main_set",
     "mass_spectrum",
     "mean_image_panels",
     "mean_images",

@@ -48,7 +48,7 @@ _LOOSE = 0.2
 
 @dataclass(frozen=True)
 class Improvement:
-    """What a selection of a share of the background in the window is worth.
+    """The significance improvement of a selection by its share of background in the window.
 
     Attributes
     ----------

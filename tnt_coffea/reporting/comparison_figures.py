@@ -18,7 +18,6 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import set_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +40,7 @@ def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
 def _label(comparison: Comparison, method: str) -> str:
     runs = len(comparison.methods[method])
     truth = ", uses the truth" if method in comparison.truth else ""
-    return f"{set_name(method)}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
+    return f"{method}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
 
 
 @styled
@@ -128,23 +127,23 @@ def sculpting_panels(comparison: Comparison) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for panel, name in zip(panels.ravel(), names, strict=False):
         first = next(iter(comparison.methods[name].values()))
-        shown = [found for found in first.sculpting if found.efficiency in _SHOWN]
-        for colour, found in zip(COLOURS, shown, strict=False):
-            edges = np.array(found.edges)
+        shown = [selection for selection in first.sculpting if selection.efficiency in _SHOWN]
+        for colour, selection in zip(COLOURS, shown, strict=False):
+            edges = np.array(selection.edges)
             panel.errorbar(
                 0.5 * (edges[1:] + edges[:-1]) / 1000,
-                found.ratio,
+                selection.ratio,
                 xerr=0.5 * np.diff(edges) / 1000,
-                yerr=found.uncertainty,
+                yerr=selection.uncertainty,
                 fmt="o",
                 ms=3,
                 color=colour,
-                label=f"{100 * found.efficiency:g} % kept",
+                label=f"{100 * selection.efficiency:g} % kept",
             )
         panel.axhline(1, color=GREY, lw=1)
         panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
         truth = " (truth)" if name in comparison.truth else ""
-        panel.set_title(f"{set_name(name)}{truth}", fontsize=10)
+        panel.set_title(f"{name}{truth}", fontsize=10)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)
@@ -164,8 +163,8 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
     def data(*wanted: str) -> dict[str, object]:
         return {
             method: {
-                run: {name: found[name] for name in wanted}
-                for run, found in rows["training_runs"].items()
+                run: {name: run_figures[name] for name in wanted}
+                for run, run_figures in rows["training_runs"].items()
             }
             for method, rows in numbers.items()
         }

@@ -1,4 +1,4 @@
-"""What a report is made of: a search, and views of its events from one pass over the sample."""
+"""The contents of a report: a search, and views of its events from one pass over the sample."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def event_views(
         Dijets, read with `truth=True` if an evaluation is wanted. Labels go into the
         evaluation and what is named true or signal, and nowhere else.
     ranks
-        Out-of-fold quantiles by tagger set, at least one.
+        Out-of-fold quantiles by tagger set, at least one; events and jets are shown of the first.
     points
         Working points by tagger set; of references too.
     search
@@ -89,7 +89,7 @@ def event_views(
     evaluation = evaluate(
         sample, {**ranks, **references}, points, window, fit_range, tuple(references)
     )
-    shown = "tnt" if "tnt" in ranks else next(iter(ranks))
+    shown = next(iter(ranks))
     correlations = {
         name: score_correlations(sample, set_ranks, window, fit_range)
         for name, set_ranks in ranks.items()

@@ -13,7 +13,6 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.figures import COLOURS, GREY, mass_label, new_figure, over_ranges, styled
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.stats import spearman
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
@@ -145,10 +144,10 @@ def correlation_by_mass(
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
     axes.axhline(0, color="black", lw=0.9, ls=":", label="independent scores")
     markers = "osD^v"
-    for k, (name, found) in enumerate(correlations.items()):
+    for k, (name, correlation) in enumerate(correlations.items()):
         colour = COLOURS[k % len(COLOURS)]
-        outside = found.regions[1]
-        known = [s for s in found.slices if s.coefficient is not None]
+        outside = correlation.regions[1]
+        known = [s for s in correlation.slices if s.coefficient is not None]
         over_ranges(
             axes,
             [s.mass_range for s in known],
@@ -158,12 +157,12 @@ def correlation_by_mass(
             ms=5,
             lw=1.2,
             color=colour,
-            label=set_name(name),
+            label=name,
         )
         if outside.coefficient is not None and outside.uncertainty is not None:
             low, high = (outside.coefficient + s * outside.uncertainty for s in (-1, 1))
             axes.axhspan(low, high, color=colour, alpha=0.2, lw=0)
-    hulls = [found.regions[0].mass_range for found in correlations.values()]
+    hulls = [correlation.regions[0].mass_range for correlation in correlations.values()]
     axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
     axes.set_xlabel(mass_label(variable))
     axes.set_ylabel("Spearman's rank correlation [1]")

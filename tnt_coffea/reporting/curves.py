@@ -10,7 +10,7 @@ import numpy as np
 
 from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
 from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
-from tnt_coffea.reporting.wording import selection_text, set_name
+from tnt_coffea.reporting.wording import selection_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +28,9 @@ def roc_curves(evaluation: Evaluation) -> Figure:
     """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
     figure = new_figure(7.2, 4.6)
     linear, rejection = figure.subplots(1, 2)
-    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
+    for colour, (name, tagger_set) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         for jet, line in _JETS.items():
-            roc = found.rocs[jet]
+            roc = tagger_set.rocs[jet]
             wanted = "both jets" if jet == "both" else f"{jet} jet"
             label = (
                 f"{evaluation.shown(name)}, {wanted}: AUC {roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
@@ -75,8 +75,8 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
     highest = 1.0
     # Working points of two sets may lie on each other: the labels of one go below.
     below = cycle((True, False))
-    for colour, (name, found) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
-        roc = found.rocs["both_in_window"]
+    for colour, (name, tagger_set) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
+        roc = tagger_set.rocs["both_in_window"]
         eps_background, eps_signal = _seen(roc)
         value = eps_signal / np.sqrt(eps_background)
         error = np.array(
@@ -87,7 +87,7 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
         )
         axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
-        _working_points(axes, found.working_points, colour, below=next(below))
+        _working_points(axes, tagger_set.working_points, colour, below=next(below))
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
@@ -129,7 +129,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
         for history in members:
             _losses(panel, history)
-        panel.set_title(f"{set_name(kind)} ({len(members)} run{'s' if len(members) > 1 else ''})")
+        panel.set_title(f"{kind} ({len(members)} run{'s' if len(members) > 1 else ''})")
         panel.set_xlabel("epoch [1]")
         panel.set_ylabel("loss per jet [1]")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -30,7 +30,6 @@ from tnt_coffea.reporting.wording import (
     duration,
     headline,
     percent,
-    set_name,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
         The HTML file; plots go to `plots/` beside it as PNG, PDF, and numbers in JSON.
         Other files there are left alone.
     contents
-        What the report is about. The same contents give the same bytes.
+        The search and its views. The same contents give the same bytes.
 
     Raises
     ------
@@ -151,7 +150,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "duration": duration,
         "percent": percent,
-        "set_name": set_name,
         "tight": _tight,
     }
     return environment

@@ -16,7 +16,6 @@ from scipy.stats import chi2 as chi2_law
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.wording import set_name
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 from tnt_coffea.working_points import Selection, WorkingPoint, WorkingPoints
@@ -153,7 +152,7 @@ _SLICES = 10
 
 @dataclass(frozen=True)
 class Sculpting:
-    """What a selection does to the background's spectrum in mass.
+    """The effect of a selection on the background's spectrum in mass.
 
     Attributes
     ----------
@@ -195,7 +194,7 @@ def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolA
 
 
 def sculpting(efficiency: float, score: Float64Array, mass: Float64Array) -> Sculpting:
-    """Return what the tightest share of background events looks like in mass.
+    """Return the sculpting of the mass by the selection of the highest scores on background.
 
     Parameters
     ----------
@@ -283,7 +282,7 @@ class LabelledEvents:
 
 @dataclass(frozen=True)
 class SelectionEvaluation:
-    """What a selection does to signal and background in the window.
+    """The effect of a selection on signal and background in the window.
 
     Attributes
     ----------
@@ -362,7 +361,7 @@ class Evaluation:
 
     def shown(self, name: str) -> str:
         """Return the name of a set for readers, with a mark on those trained with the truth."""
-        return set_name(name) + (" (trained with the truth)" if name in self.truth else "")
+        return name + (" (trained with the truth)" if name in self.truth else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

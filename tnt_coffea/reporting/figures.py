@@ -63,7 +63,7 @@ class Plot:
     name
         Stem of its files.
     title
-        What it shows, in a few words.
+        Its subject, in a few words.
     caption
         How to read it.
     figure
@@ -73,7 +73,7 @@ class Plot:
     section
         Where it stands in the report.
     alt
-        What it shows to those who cannot see it.
+        A description for readers who cannot see it.
     """
 
     name: str

@@ -19,7 +19,7 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import p_text, percent, set_name
+from tnt_coffea.reporting.wording import p_text, percent
 from tnt_coffea.stats import LimitResult, NuisanceImpact, ScanResult
 from tnt_coffea.stats.engine import pulls
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult
@@ -59,7 +59,7 @@ def mass_spectrum(
     window
         Shaded range in mass [GeV].
     title
-        What was selected.
+        The selection.
     variable
         Column that the mass is.
     """
@@ -237,19 +237,19 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     scans
         By name; the global lines are those of the last.
     title
-        What was scanned.
+        The quantity that was scanned.
     """
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     lowest = _LEAST_P
-    for colour, (name, found) in zip(COLOURS, scans.items(), strict=False):
-        masses = sorted({point.mass for point in found.points})
-        p = np.array([min(x.p_local for x in found.points if x.mass == mass) for mass in masses])
+    for colour, (name, scan) in zip(COLOURS, scans.items(), strict=False):
+        masses = sorted({point.mass for point in scan.points})
+        p = np.array([min(x.p_local for x in scan.points if x.mass == mass) for mass in masses])
         lowest = min(lowest, float(p.min()))
-        text = "all dijets" if name == "before" else set_name(name)
-        if found.z_global is not None:
-            text += f": global Z = {found.z_global:.1f}" + (
-                " or more" if found.p_global == 1 / (found.toys + 1) else ""
+        text = "all dijets" if name == "before" else name
+        if scan.z_global is not None:
+            text += f": global Z = {scan.z_global:.1f}" + (
+                " or more" if scan.p_global == 1 / (scan.toys + 1) else ""
             )
         axes.plot(masses, p, color=colour, marker="o", markersize=3.5, label=text)
     bottom = 0.2 * lowest
@@ -362,8 +362,8 @@ def impacts(rows: Sequence[NuisanceImpact], title: str = "") -> Figure:
     return figure
 
 
-def _global_lines(axes: Axes, found: ScanResult, bottom: float) -> None:
-    maxima = np.sort(found.toy_maxima)
+def _global_lines(axes: Axes, scan: ScanResult, bottom: float) -> None:
+    maxima = np.sort(scan.toy_maxima)
     for sigma in (1, 2, 3):
         beyond = float(ndtr(-sigma)) * len(maxima)
         if beyond < 5:

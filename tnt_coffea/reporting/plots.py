@@ -15,15 +15,7 @@ from tnt_coffea.reporting import (
     score_planes,
 )
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.wording import (
-    capitalised,
-    chosen_by,
-    mass_name,
-    p_text,
-    percent,
-    set_name,
-    with_article,
-)
+from tnt_coffea.reporting.wording import capitalised, chosen_by, mass_name, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
@@ -134,11 +126,11 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
         )
         yield Plot(
             f"plane-{name}",
-            f"Score plane of {with_article(name)}",
+            f"Score plane of {name}",
             "Events by the quantiles of both jets, over what independent and flat quantiles "
             "would give; white where no event is. Solid corners: both jets above the X (mean of "
             "the folds) of each selection; dotted: both jets low.",
-            score_planes.score_plane_panels(view, set_name(name)),
+            score_planes.score_plane_panels(view, name),
             view.to_dict(),
             Section.SCORES,
             "Two maps of events over the expectation of independent scores, by the quantiles of "
@@ -153,13 +145,13 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
             continue
         yield Plot(
             f"closure-{name}",
-            f"ABCD closure with {with_article(name)}",
+            f"ABCD closure with {name}",
             "A D / (B C) beside the window, where no signal is expected: 1 if the scores of the "
             "two jets are independent, and the factor on B C / D inside the window. The spread "
             f"between regions beyond their statistics is {percent(estimate.closure.spread)}; "
             "regions without enough events are hatched.",
             score_planes.closure_by_mass(
-                estimate.closure, search.window.edges, set_name(name), search.variable
+                estimate.closure, search.window.edges, name, search.variable
             ),
             estimate.closure.to_dict(),
             Section.SCORES,
@@ -185,12 +177,12 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
             continue
         yield Plot(
             f"closure-efficiency-{name}",
-            f"ABCD closure by selection with {with_article(name)}",
+            f"ABCD closure by selection with {name}",
             "A D / (B C) beside the window for selections down to a tenth of a per cent, and the "
             "observed over the predicted events in the window: 1 for independent scores and no "
             "signal. The prediction has the closure factor of its own selection. Dotted: too few "
             "events, or no four regions; the numbers say which.",
-            score_planes.closure_by_efficiency(scan, set_name(name)),
+            score_planes.closure_by_efficiency(scan, name),
             scan.to_dict(),
             Section.SCORES,
             "ABCD closure against the selected share of events, beside and inside the window.",
@@ -216,7 +208,7 @@ def _correlations(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _jets(contents: ReportContents) -> Iterator[Plot]:
-    views, taggers = contents.views, with_article(contents.views.shown)
+    views, taggers = contents.views, contents.views.shown
     if views.images is not None:
         yield from _images(views.images, views.events, taggers)
     if views.shapes is not None:
@@ -292,7 +284,7 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             "jet-shapes-truth",
             "Jet mass and N-subjettiness ratio beside the truth",
-            f"Left: the jets of the {top} of events that {with_article(views.shown)} ranks most "
+            f"Left: the jets of the {top} of events that {views.shown} ranks most "
             "anomalous, marked by what they truly are. Right: all background events of the fit "
             "range in grey, and the smallest areas that hold 68 % and 90 % of the signal.",
             mass_tau21.true_shape_panels(views.shapes, views.true_shapes),
@@ -348,4 +340,4 @@ def _impacts(result: SearchResult) -> Iterator[Plot]:
 
 
 def _chosen(name: str) -> str:
-    return "all dijets" if name == "before" else f"the selection by {with_article(name)}"
+    return "all dijets" if name == "before" else f"the selection by {name}"

@@ -177,12 +177,12 @@ def closure_by_mass(
     )
     axes.axhline(closure.kappa, color=BLUE, label=rf"$\kappa$ = {closure.kappa:.3f}")
     axes.axhline(1, color="black", lw=0.9, ls=":", label="independent scores")
-    found = [region for region in closure.regions if region.kappa is not None]
+    measured = [region for region in closure.regions if region.kappa is not None]
     over_ranges(
         axes,
-        [region.mass_range for region in found],
-        [region.kappa for region in found],
-        [region.uncertainty for region in found],
+        [region.mass_range for region in measured],
+        [region.kappa for region in measured],
+        [region.uncertainty for region in measured],
         fmt="o",
         ms=4.5,
         color=ORANGE,

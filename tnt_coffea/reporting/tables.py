@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tnt_coffea.accounting import Accounting
@@ -11,7 +11,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
-from tnt_coffea.reporting.wording import p_text, percent, selection_text, set_name
+from tnt_coffea.reporting.wording import p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
@@ -81,7 +81,7 @@ class LimitRow:
 
 
 def limit_rows(
-    name: str, kept: str, found: LimitResult | LimitRefusal, notes: list[str]
+    name: str, kept: str, limit: LimitResult | LimitRefusal, notes: list[str]
 ) -> Iterator[LimitRow]:
     """Yield a limit as rows, one a unit.
 
@@ -91,22 +91,22 @@ def limit_rows(
         Of the tagger set; 'before' is the spectrum of all dijets.
     kept
         Share of events that a set selects.
-    found
+    limit
         The limit.
     notes
         All notes of a table, to which its own are added.
     """
-    selection, kept = ("none", "100 %") if name == "before" else (set_name(name), kept)
-    texts = (found.reason,) if isinstance(found, LimitRefusal) else found.notes
+    selection, kept = ("none", "100 %") if name == "before" else (name, kept)
+    texts = (limit.reason,) if isinstance(limit, LimitRefusal) else limit.notes
     numbers = tuple(range(len(notes) + 1, len(notes) + 1 + len(texts)))
     notes += [f"limit, {selection}: {text}" for text in texts]
-    if isinstance(found, LimitRefusal):
+    if isinstance(limit, LimitRefusal):
         yield LimitRow(selection, kept, "-", "-", "events", "refused", numbers)
         return
-    kind = f"{found.toys} toys" if found.toys else found.calibration
-    values = [("events", found.observed, found.expected)]
-    if found.observed_cross_section is not None and found.expected_cross_section is not None:
-        values.append(("fb", found.observed_cross_section, found.expected_cross_section))
+    kind = f"{limit.toys} toys" if limit.toys else limit.calibration
+    values = [("events", limit.observed, limit.expected)]
+    if limit.observed_cross_section is not None and limit.expected_cross_section is not None:
+        values.append(("fb", limit.observed_cross_section, limit.expected_cross_section))
     for unit, observed, expected in values:
         band = f"{expected[2]:.3g} ({expected[1]:.3g} to {expected[3]:.3g})"
         yield LimitRow(selection, kept, f"{observed:.3g}", band, unit, kind, numbers)
@@ -119,7 +119,7 @@ class SummaryRow:
     Attributes
     ----------
     test
-        What was done, 'bump hunt' or 'ABCD'.
+        'bump hunt' or 'ABCD'.
     selection
         By which taggers.
     kept
@@ -130,6 +130,8 @@ class SummaryRow:
         How the p-value was calibrated, or 'refused'.
     notes
         Numbers, from 1, of what must be known before quoting it, in `Summary.notes`.
+    knowledge
+        What the taggers knew beside the data; empty without taggers.
     """
 
     test: str
@@ -140,6 +142,7 @@ class SummaryRow:
     signal: str
     calibration: str
     notes: tuple[int, ...]
+    knowledge: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class EvaluationRow:
     Attributes
     ----------
     name
-        What readers call the set.
+        The set's name for readers.
     aucs
         AUC with uncertainty as text by 'heavy jet', 'light jet', 'both jets'.
     points
@@ -197,13 +200,19 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     rows = [
         _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
         *(
-            _bump_row(set_name(name), kept, test, result.impacts.get(name), notes)
+            replace(
+                _bump_row(name, kept, test, result.impacts.get(name), notes),
+                knowledge=result.knowledge(name),
+            )
             for name, test in result.after.items()
         ),
-        *(_abcd_row(set_name(name), passed, test, notes) for name, test in result.abcd.items()),
+        *(
+            replace(_abcd_row(name, passed, test, notes), knowledge=result.knowledge(name))
+            for name, test in result.abcd.items()
+        ),
     ]
     limits = [
-        row for name, found in result.limits.items() for row in limit_rows(name, kept, found, notes)
+        row for name, limit in result.limits.items() for row in limit_rows(name, kept, limit, notes)
     ]
     return Summary(tuple(rows), tuple(notes), tuple(limits))
 
@@ -217,20 +226,20 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
         EvaluationRow(
             name=evaluation.shown(name),
             aucs={
-                shown: f"{found.rocs[jet].auc:.3f} ± {found.rocs[jet].auc_uncertainty:.3f}"
-                for jet, shown in names.items()
+                shown: f"{roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
+                for shown, roc in ((names[jet], tagger_set.rocs[jet]) for jet in names)
             },
-            points=tuple(map(_point_texts, found.working_points)),
+            points=tuple(map(_point_texts, tagger_set.working_points)),
         )
-        for name, found in evaluation.sets.items()
+        for name, tagger_set in evaluation.sets.items()
     ]
 
 
 def correlation_rows(correlations: Mapping[str, ScoreCorrelations]) -> list[dict[str, str]]:
     """Return Spearman's coefficients as text: `taggers`, and one column a region."""
     return [
-        {"taggers": set_name(name)} | {r.region: _correlation_text(r) for r in found.regions}
-        for name, found in correlations.items()
+        {"taggers": name} | {r.region: _correlation_text(r) for r in correlation.regions}
+        for name, correlation in correlations.items()
     ]
 
 
@@ -302,7 +311,7 @@ def selection_flow(
     fit_range: Range,
     window: Range,
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """Return what selections by a tagger set keep in the fit range, and in the window.
+    """Return the events that selections by a tagger set keep in the fit range and in the window.
 
     Parameters
     ----------
@@ -351,10 +360,10 @@ def _steps(counts: list[tuple[str, Any]]) -> tuple[Step, ...]:
     )
 
 
-def _correlation_text(found: RankCorrelation) -> str:
-    if found.coefficient is None:
+def _correlation_text(correlation: RankCorrelation) -> str:
+    if correlation.coefficient is None:
         return "-"
-    return f"{found.coefficient:+.3f} ± {found.uncertainty:.3f}"
+    return f"{correlation.coefficient:+.3f} ± {correlation.uncertainty:.3f}"
 
 
 def _point_texts(point: SelectionEvaluation) -> dict[str, str]:
@@ -379,50 +388,50 @@ def _point_texts(point: SelectionEvaluation) -> dict[str, str]:
 def _bump_row(
     selection: str,
     kept: str,
-    found: BumpHuntResult,
+    hunt: BumpHuntResult,
     impacts: Sequence[NuisanceImpact] | ImpactRefusal | None,
     notes: list[str],
 ) -> SummaryRow:
-    digits = 0 if found.mu_uncertainty >= 10 else 1
-    texts = list(found.notes)
+    digits = 0 if hunt.mu_uncertainty >= 10 else 1
+    texts = list(hunt.notes)
     if isinstance(impacts, ImpactRefusal):
         texts.append(f"no impacts on the signal, {selection}: {impacts.reason}")
     return SummaryRow(
         test="bump hunt",
         selection=selection,
         kept=kept,
-        z=f"{found.z:.2f}",
-        p_value=p_text(found.p_value),
-        signal=f"{found.mu_hat:.{digits}f} ± {found.mu_uncertainty:.{digits}f}",
-        calibration=_calibration(found),
+        z=f"{hunt.z:.2f}",
+        p_value=p_text(hunt.p_value),
+        signal=f"{hunt.mu_hat:.{digits}f} ± {hunt.mu_uncertainty:.{digits}f}",
+        calibration=_calibration(hunt),
         notes=_numbered(texts, notes),
     )
 
 
 def _abcd_row(
-    selection: str, kept: str, found: AbcdResult | AbcdRefusal, notes: list[str]
+    selection: str, kept: str, estimate: AbcdResult | AbcdRefusal, notes: list[str]
 ) -> SummaryRow:
-    if isinstance(found, AbcdRefusal):
-        why = _numbered((f"ABCD with {selection}: {found.reason}",), notes)
+    if isinstance(estimate, AbcdRefusal):
+        why = _numbered((f"ABCD with {selection}: {estimate.reason}",), notes)
         return SummaryRow("ABCD", selection, kept, "-", "-", "-", "refused", why)
     counting = (
-        f"ABCD with {selection}: {found.a:g} events seen, {found.expected:.1f} expected "
-        f"± {percent(found.systematic)}; Z of the paper's equation 4.1: {found.z_paper:.2f}"
+        f"ABCD with {selection}: {estimate.a:g} events seen, {estimate.expected:.1f} expected "
+        f"± {percent(estimate.systematic)}; Z of the paper's equation 4.1: {estimate.z_paper:.2f}"
     )
     return SummaryRow(
         test="ABCD",
         selection=selection,
         kept=kept,
-        z=f"{found.z:.2f}",
-        p_value=p_text(found.p_value),
-        signal=f"{found.mu_hat:.1f}",
-        calibration=_calibration(found),
-        notes=_numbered((counting, *found.notes), notes),
+        z=f"{estimate.z:.2f}",
+        p_value=p_text(estimate.p_value),
+        signal=f"{estimate.mu_hat:.1f}",
+        calibration=_calibration(estimate),
+        notes=_numbered((counting, *estimate.notes), notes),
     )
 
 
-def _calibration(found: BumpHuntResult | AbcdResult) -> str:
-    return f"{found.toys} toys" if found.calibration == "toys" else found.calibration
+def _calibration(test: BumpHuntResult | AbcdResult) -> str:
+    return f"{test.toys} toys" if test.calibration == "toys" else test.calibration
 
 
 def _numbered(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.comparison import Band, Comparison
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
-from tnt_coffea.reporting.wording import duration, p_text, percent, set_name
+from tnt_coffea.reporting.wording import duration, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.results import LimitResult
 
@@ -53,13 +53,13 @@ def results_table(
     """
     from rich.console import Group
 
-    found = summary(result, config)
-    tables: list[Table] = [_tests(found)]
-    if found.limits:
+    shown = summary(result, config)
+    tables: list[Table] = [_tests(shown)]
+    if shown.limits:
         level = next((x.level for x in result.limits.values() if isinstance(x, LimitResult)), None)
-        tables.append(_limits(found, level))
-    if found.notes:
-        tables.append(_notes(found))
+        tables.append(_limits(shown, level))
+    if shown.notes:
+        tables.append(_notes(shown))
     if evaluation is not None:
         tables += [_aucs(evaluation), _working_points(evaluation)]
     if stage_seconds:
@@ -67,17 +67,24 @@ def results_table(
     return Group(*tables)
 
 
-def _tests(found: Summary) -> Table:
+def _tests(shown: Summary) -> Table:
+    # Eighty columns have to do: what taggers know stands there where it is more than the data.
+    informed = any(row.knowledge not in ("", "none") for row in shown.rows)
+    known = ("knows",) if informed else ()
     table = _table(
-        "Tests", ("test", "taggers"), ("kept", "Z", "local p", "signal"), ("p is",), ("notes",)
+        "Tests",
+        ("test", "taggers", *known),
+        ("kept", "Z", "local p", "signal"),
+        ("p is",),
+        ("notes",),
     )
-    for row in found.rows:
+    for row in shown.rows:
         notes = ", ".join(map(str, row.notes))
         _add(
             table,
-            # Eighty columns have to do.
             row.test.removesuffix(" hunt"),
             row.selection,
+            *((row.knowledge,) if informed else ()),
             row.kept,
             row.z,
             row.p_value,
@@ -88,7 +95,7 @@ def _tests(found: Summary) -> Table:
     return table
 
 
-def _limits(found: Summary, level: float | None) -> Table:
+def _limits(shown: Summary, level: float | None) -> Table:
     table = _table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
         ("taggers",),
@@ -96,17 +103,17 @@ def _limits(found: Summary, level: float | None) -> Table:
         ("unit", "limit is"),
         ("notes",),
     )
-    for row in found.limits:
+    for row in shown.limits:
         cells = (row.selection, row.kept, row.observed, row.expected, row.unit, row.calibration)
         _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
 
 
-def _notes(found: Summary) -> Table:
+def _notes(shown: Summary) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))
-    for number, note in enumerate(found.notes, start=1):
+    for number, note in enumerate(shown.notes, start=1):
         _add(table, f"{number}", note)
     _add(table, "", "")
     return table
@@ -203,7 +210,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for method in comparison.methods:
         bands = comparison.bands(method)
         mark = "*" if method in comparison.truth else ""
-        _add(table, f"{set_name(method)}{mark}", *(_text(name, bands) for name in _COLUMNS))
+        _add(table, f"{method}{mark}", *(_text(name, bands) for name in _COLUMNS))
     return table
 
 

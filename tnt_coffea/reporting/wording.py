@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
@@ -19,17 +19,15 @@ __all__ = [
     "coverage",
     "duration",
     "headline",
+    "main_set",
     "mass_name",
     "odds",
     "p_text",
     "percent",
     "selection_text",
-    "set_name",
-    "with_article",
 ]
 
 _MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass"}
-_SET_NAMES = {"autoencoder": "autoencoder", "tnt": "Tag N' Train"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
 # One-sided 5, 3 and 2 standard deviations.
@@ -69,14 +67,14 @@ def selection_text(selection: Selection) -> str:
 
 
 def chosen_by(selection: Selection, name: str) -> str:
-    """Return in words which events a selection by a tagger set keeps."""
+    """Return in words the events that a selection by a tagger set keeps."""
     if isinstance(selection, str):
-        return f"events that pass the cuts '{selection}' of {with_article(name)}"
-    return f"the {percent(selection)} most anomalous to {with_article(name)}"
+        return f"events that pass the cuts '{selection}' of {name}"
+    return f"the {percent(selection)} most anomalous to {name}"
 
 
 def mass_name(variable: str) -> str:
-    """Return what readers call the mass of a search in the middle of a sentence."""
+    """Return the mass of a search in words, as in the middle of a sentence."""
     return _MASS_NAMES.get(variable, variable)
 
 
@@ -85,15 +83,22 @@ def capitalised(text: str) -> str:
     return text if "_" in text.split()[0] else f"{text[0].upper()}{text[1:]}"
 
 
-def set_name(name: str) -> str:
-    """Return what readers call a tagger set."""
-    return _SET_NAMES.get(name, name)
+def main_set(names: Iterable[str], config: SearchConfig) -> str:
+    """Return the tagger set that a search is about: that of the last method in the settings.
 
-
-def with_article(name: str) -> str:
-    """Return what readers call a tagger set in the middle of a sentence."""
-    shown = set_name(name)
-    return f"the {shown}" if shown[:1].islower() else shown
+    Parameters
+    ----------
+    names
+        Of tagger sets, at least one; a set a window is called by the method and the window.
+    config
+        The settings.
+    """
+    found = list(names)
+    for method in reversed(list(config.train.methods)):
+        for name in found:
+            if name == method or name.startswith(f"{method}-"):
+                return name
+    return found[0]
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +123,7 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
 
 
 def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
-    """Return what the p-values say in plain words, and what they leave out.
+    """Return the meaning of the p-values in plain words, and the limits of that meaning.
 
     Parameters
     ----------
@@ -129,13 +134,13 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
     """
     before, bump = result.before, config.fit.bump
     tests = {"in all dijets": before}
-    tests |= {f"with {with_article(name)}": found for name, found in result.after.items()}
-    chances = "; ".join(f"{where}, {odds(found.p_value)}" for where, found in tests.items())
+    tests |= {f"with {name}": hunt for name, hunt in result.after.items()}
+    chances = "; ".join(f"{where}, {odds(hunt.p_value)}" for where, hunt in tests.items())
     notes = [
         "How often background alone would give an excess at least this large here, if the "
         f"background function is right: {chances}. This is not the chance that there is no signal."
     ]
-    if any(found.calibration == "asymptotic" for found in tests.values()):
+    if any(hunt.calibration == "asymptotic" for hunt in tests.values()):
         notes.append(
             "Asymptotic means that the large-sample form of the test statistic was taken "
             "(arXiv:1007.1727) and not checked with toys in this search; with few events under the "
@@ -148,7 +153,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
     )
-    if any(COMBINATION_NOTE in found.notes for found in result.after.values()):
+    if any(COMBINATION_NOTE in hunt.notes for hunt in result.after.values()):
         notes.append(
             "Folds: each fold's taggers were trained on the other folds, so the folds are not "
             "independent. Their combination was not calibrated with background-only searches that "
@@ -163,7 +168,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
-    """Return what makes the numbers doubtful: fits in trouble, poor fits, lost events.
+    """Return the reasons to doubt the numbers: fits in trouble, poor fits, lost events.
 
     Parameters
     ----------
@@ -172,30 +177,30 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
     accounting
         Where every event went, by stage.
     """
-    found = []
+    warnings = []
     tests = {"all dijets": result.before}
-    tests |= {set_name(name): test for name, test in result.after.items()}
+    tests |= {name: test for name, test in result.after.items()}
     for name, test in tests.items():
         if not test.converged:
-            found.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
-        found += [
+            warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
+        warnings += [
             f"The background-only fit to {name}, channel {channel.name}, describes the data "
             f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
             "cause that, and so can a wrong background function."
             for channel in test.channels
             if channel.goodness_of_fit < _POOR_FIT
         ]
-    found += [
-        f"The ABCD test with {with_article(name)} did not pass its own checks; see its notes."
+    warnings += [
+        f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
     ]
-    found += [
+    warnings += [
         f"Stage {stage}: {account.n_lost} of {account.events} events were lost to bad files."
         for stage, account in accounting.items()
         if account.n_lost
     ]
-    return found
+    return warnings
 
 
 def _verdict(p_value: float) -> str:
@@ -213,19 +218,19 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         if isinstance(selection, str)
         else f"{percent(selection)} of events that the taggers rank most anomalous"
     )
-    # The last set stands at the end of the chain: it is what the search is about.
-    sets = sorted(result.after.items(), key=lambda item: item[0] != "tnt")
-    if not sets:
+    if not result.after:
         return "No selection by a tagger was tested."
+    main = main_set(result.after, config)
+    sets = sorted(result.after.items(), key=lambda item: item[0] != main)
     parts = [
-        f"{p_text(found.p_value)} (Z = {found.z:.2f}, {found.mu_hat:.0f} ± "
-        f"{found.mu_uncertainty:.0f} signal events) with {with_article(name)}"
-        for name, found in sets
+        f"{p_text(hunt.p_value)} (Z = {hunt.z:.2f}, {hunt.mu_hat:.0f} ± "
+        f"{hunt.mu_uncertainty:.0f} signal events) with {name}"
+        for name, hunt in sets
     ]
     return (
         f"In the {kept} it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
-        f"{f' with {with_article(sets[0][0])}' if len(sets) > 1 else ''}."
+        f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
     )
 
 
