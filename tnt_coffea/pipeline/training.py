@@ -59,12 +59,13 @@ def train(
     TrainingError
         A training cannot start or gives nothing usable.
     """
-    from tnt_coffea.training import assumptions, cross_validate, mapped_events
+    from tnt_coffea.training import assumptions, cross_validate, mapped_events, steps_of
 
     resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)
     if not done(stage, resources):
+        steps_of(config)  # refuses settings before the folder is theirs
         parts = begun(stage, config)
         with resources.open() as executor:
 
