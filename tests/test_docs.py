@@ -22,7 +22,6 @@ import pytest
 import tnt_coffea as tnt
 from tnt_coffea.cli import main
 from tnt_coffea.errors import TntCoffeaError
-from tnt_coffea.events.identity import fold_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -181,7 +180,8 @@ def npz_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def executed(text: str, name: str) -> ModuleType:
     module = ModuleType(name)
-    exec(compile(text, name, "exec"), module.__dict__)
+    # Without this file's own future annotations.
+    exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
     return module
 
 
@@ -208,52 +208,26 @@ def test_source_of_the_how_to_reads_its_files(npz_skim: tnt.Skim, npz_file: Path
 
 
 @pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
-def test_method_of_the_how_to_scores_out_of_fold(npz_skim: tnt.Skim, tmp_path: Path) -> None:
-    method = executed(block_named("how-to/own-method.md", "mean-image-method"), "method")
-    wide = {"low": 100.0, "high": 12000.0}
-    config = tnt.SearchConfig.model_validate({"search": {"fit_range": wide, "m_jj": wide}})
+def test_method_of_the_how_to_keeps_what_every_method_keeps(tmp_path: Path) -> None:
+    from tnt_coffea.testing import method_contract
+
+    page = executed(block_named("how-to/own-method.md", "mean-image-method"), "method")
+    method_contract(page.MeanImage(), tmp_path)
+
+
+def test_weak_labels_of_the_how_to_are_window_and_sidebands(npz_skim: tnt.Skim) -> None:
+    from tnt_coffea.config import MassRange
+    from tnt_coffea.training import Job
+
+    page = executed(block_named("how-to/own-method.md", "weak-labels"), "labels")
     sample = npz_skim.sample()
-    made = method.mean_image_set(sample, config)
-    for member in made.members:
-        assert member.fold not in member.tagger.card.ancestors
-    taggers = tnt.Taggers({made.name: made}, {})
-    histograms = tnt.search(npz_skim, taggers, config, out=tmp_path)
-    assert histograms.hists["mean-image"].sum().value == pytest.approx(len(sample))
-
-    fold = made.score(sample).fold
-    member = next(m for m in made.members if (m.fold, m.scope) == (0, "heavy"))
-    mean = sample.images("heavy")[fold != 0].mean(axis=0)
-    images = sample.images("heavy")[fold == 0]
-    expected = ((images - mean) ** 2).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(member.tagger.score(images), expected, rtol=1e-4)
-
-
-@pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
-def test_class_of_the_how_to_is_a_method_like_any_other(
-    npz_skim: tnt.Skim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tnt_coffea.taggers import Tagger
-    from tnt_coffea.training import cross_validate, methods
-
-    page = "how-to/own-method.md"
-    blocks = (block_named(page, name) for name in ("mean-image-method", "mean-image-class"))
-    made = executed("\n".join(blocks), "method").MeanImage()
-    monkeypatch.setattr(methods, "METHODS", {**methods.METHODS, made.name: made})
-    config = tnt.SearchConfig.model_validate({"train": {"methods": [made.name]}})
-
-    def one_by_one(tasks: Any, function: Any) -> Any:
-        return [function(task) for task in tasks]
-
-    sets = cross_validate(npz_skim.paths, config, one_by_one, tmp_path)
-    sample, folds = npz_skim.sample(), config.train.folds
-    assert len(sets[made.name]) == 2 * folds.outer * folds.inner
-    fold = fold_of(sample.event_id, folds.outer, config.seed)
-    for item in sets[made.name]:
-        tagger = Tagger.from_file(item.path)
-        assert tagger.card.method == made.name
-        assert item.scored not in tagger.card.ancestors
-        scores = tagger.score(sample.images(item.scope)[fold == item.scored])
-        assert len(np.unique(scores)) > 0.9 * len(scores)
+    low, high = np.quantile(sample.m_jj, [0.4, 0.7])
+    job = Job(data=sample, scope="heavy", window=MassRange(low=low, high=high), seed=1)
+    labels = page.signal_region_against_the_rest(job)
+    inside = np.count_nonzero((sample.m_jj >= low) & (sample.m_jj < high))
+    assert 0 < inside < len(sample)
+    assert labels.counts == {"signal-region": inside, "sidebands": len(sample) - inside}
+    assert [each.target for each in labels.classes] == [1.0, 0.0]
 
 
 def test_table_of_the_how_to_is_searched_from_file_and_from_memory(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea import pipeline
-from tnt_coffea.config import FitSettings, SearchConfig
+from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -66,8 +66,6 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
     assert result.limits == {}
     assert result.impacts["before"][0].name == "signal_width"
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
-    # A setting of later: results of before keep their digests.
-    assert "limit" not in FitSettings().model_dump(mode="json")
 
 
 def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tnt_coffea.errors import StageError
 from tnt_coffea.stats import (
@@ -117,9 +117,13 @@ class SearchResult(Result):
         try:
             return cls.from_dict(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            msg = (
-                f"{path}: not a readable result: {type(error).__name__}: {reason}; "
-                "run `tnt-coffea fit` again"
-            )
+            msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
             raise StageError(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line: of those of many fields, the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {error}"

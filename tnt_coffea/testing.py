@@ -345,7 +345,8 @@ def _refuses(method: Any, runs: _Runs, samples: Mapping[str, Sample], trained: T
         if role == "data":
             continue
         try:
-            runs.train("without-role", {key: samples[key] for key in samples if key != role})
+            others = {key: samples[key] for key in samples if key != role}
+            runs.train(f"without-{role.replace(':', '-')}", others)
         except ConfigError:
             continue
         message = f"a skim without {role} is not refused"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import (
     Field,
@@ -13,6 +14,7 @@ from pydantic import (
 
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
+from tnt_coffea.config.methods import method_kinds
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
@@ -90,8 +92,22 @@ class SearchConfig(Settings):
         try:
             return cls.model_validate(settings.values)
         except ValidationError as error:
-            raise settings.complaint(error, cls()) from error
+            raise settings.complaint(error, cls(), _settings_of_methods(settings.values)) from error
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, every setting with its meaning beside it."""
         return commented(self)
+
+
+def _settings_of_methods(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of all settings of the methods in a file, for names nearly right."""
+    train = values.get("train")
+    methods = train.get("methods") if isinstance(train, Mapping) else None
+    names: list[str] = []
+    for name, method in methods.items() if isinstance(methods, Mapping) else ():
+        kind = method_kinds().get(str(method.get("kind"))) if isinstance(method, Mapping) else None
+        for field, info in kind.model_fields.items() if kind else ():
+            place = f"train.methods.{name}.{field}"
+            inner = getattr(type(info.default), "model_fields", {})
+            names += [place, *(f"{place}.{item}" for item in inner)]
+    return names

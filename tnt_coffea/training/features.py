@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, jets_of
@@ -72,6 +73,9 @@ class FeatureSet:
         of_jets: dict[str, dict[str, Expression]] = {jet: {} for jet in jets_of(scope)}
         for feature in features:
             expression = Expression(NAMED_FEATURES.get(feature, feature))
+            if not expression.columns:
+                msg = f"feature {feature!r} names no column of the skim"
+                raise ConfigError(msg)
             of_jet = [name for name in expression.columns if name not in sample.columns]
             if not of_jet:
                 of_event[feature] = expression

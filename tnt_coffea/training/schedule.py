@@ -247,12 +247,13 @@ class Schedule:
         return cls(config, parts, str(folder), tuple(plans), waves)
 
     def check(self) -> None:
-        """Refuse a skim that lacks what a method reads, or has one event in two roles."""
+        """Refuse a skim that lacks what a method reads or builds on, or has an event in two roles."""
         none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
         none = none.with_variable(self.config.search.variable)
         for step in (step for wave in self.waves for step in wave):
             self._check_roles(step)
             for scope in step.method.scopes:
+                self._check_needs(step, scope)
                 step.method.check(none, scope)
         seen: dict[str, np.ndarray] = {}
         for role, paths in self.parts.items():
@@ -281,6 +282,17 @@ class Schedule:
                 "give them with --prior NAME=FILE"
             )
             raise ConfigError(msg)
+
+    def _check_needs(self, step: Step, scope: Scope) -> None:
+        for need in step.method.needs(scope):
+            before = self._step(need.method, step.window).method
+            if need.scope not in before.scopes:
+                what = "event" if need.scope == "event" else f"{need.scope} jet"
+                msg = (
+                    f"train.methods.{step.name} needs taggers of the {what}, but '{need.method}' "
+                    f"({before.kind}) trains those of {' and '.join(before.scopes)}"
+                )
+                raise ConfigError(msg)
 
     def finish(self, wave: Wave, run_tasks: RunTasks) -> None:
         """Run all tasks of a wave, the taggers of which it needs are there."""
@@ -374,13 +386,6 @@ class Schedule:
         found = []
         for need in step.method.needs(scope):
             before = self._step(need.method, step.window)
-            if need.scope not in before.method.scopes:
-                msg = (
-                    f"train.methods.{step.name} needs taggers of the {need.scope} "
-                    f"{'event' if need.scope == 'event' else 'jet'}, but '{need.method}' "
-                    f"({before.method.kind}) trains {' and '.join(before.method.scopes)}"
-                )
-                raise ConfigError(msg)
             labeller = member if before.members(self.config) > member else 0
             for inner, place in plan.labellers(left_out, step.round_):
                 (own,) = (other for other in before.plans(self.plans) if _covers(other, plan))

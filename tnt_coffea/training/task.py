@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.storage import written
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import readers
 from tnt_coffea.training import backend
@@ -435,7 +435,5 @@ def _finished(task: Task) -> Outcome | None:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two workers may run the same task after a lost connection.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with written(path) as partial:
+        partial.write_bytes(data)

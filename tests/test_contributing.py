@@ -1,0 +1,78 @@
+"""The table of CONTRIBUTING.md names what there is."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| a ")]
+    return {cells[0].strip(): (cells[1], cells[2]) for cells in table}
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.mark.parametrize("what", rows())
+def test_every_place_in_the_table_is_there(what: str) -> None:
+    for cell in rows()[what]:
+        for name in names(cell):
+            if "/" in name:
+                places = (ROOT / name, ROOT / "tnt_coffea" / name)
+                assert any(place.exists() for place in places), name
+
+
+def test_a_source_is_a_module_with_these_names_and_a_line() -> None:
+    from tnt_coffea.events import sources
+
+    written, line = rows()["a source"]
+    wanted = [name for name in names(written) if "/" not in name]
+    assert names(line)[0] == "SOURCES"
+    complete = [
+        name
+        for name, module in sources.SOURCES.items()
+        if all(hasattr(module, item) for item in wanted)
+    ]
+    assert {"lhco", "pfnano", "delphes"} <= set(complete)
+
+
+def test_a_method_is_a_file_and_no_line() -> None:
+    from tnt_coffea.config import ENTRY_POINTS
+    from tnt_coffea.training import Method, methods
+
+    assert ENTRY_POINTS in rows()["a method"][1]
+    registered = {method.__module__.rpartition(".")[2] for method in methods.METHODS.values()}
+    assert registered == {module.name for module in pkgutil.iter_modules(methods.__path__)}
+    assert all(issubclass(method, Method) for method in methods.METHODS.values())
+
+
+def test_a_background_family_is_a_line() -> None:
+    module = importlib.import_module("tnt_coffea.stats.families")
+    assert names(rows()["a background family"][1]) == ["FAMILIES"]
+    assert module.FAMILIES
+
+
+def test_a_command_is_in_the_lists() -> None:
+    from tnt_coffea.cli import main
+
+    found = set()
+    package = importlib.import_module("tnt_coffea.cli")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name == "__main__":
+            continue
+        contents = vars(importlib.import_module(f"tnt_coffea.cli.{module.name}"))
+        exported = contents.get("__all__", ())
+        found |= {
+            contents[name].name for name in exported if isinstance(contents[name], click.Command)
+        }
+    assert found - {"main"} <= set(main.commands)
