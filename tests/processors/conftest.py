@@ -12,7 +12,6 @@ from onnx import TensorProto, helper
 from tnt_coffea.config import FoldSettings, MassRange, SkimSettings
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
-from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers import Card, Member, Tagger, TaggerSet
 from tnt_coffea.taggers.card import METADATA_KEY
 from tnt_coffea.taggers.inputs import Columns
@@ -61,12 +60,11 @@ def feature_taggers() -> Callable[..., TaggerSet]:
         inputs: tuple[str, ...] = ("mass", "pt"),
         name: str = "features",
         window: MassRange | None = None,
-        scopes: tuple[str, ...] = ("heavy", "light"),
     ) -> TaggerSet:
         members = [
             Member(_summing(skim, inputs, scope, fold, window), scope, fold, f"{scope}-{fold}")
             for fold in (0, 1)
-            for scope in scopes
+            for scope in ("heavy", "light")
         ]
         return TaggerSet(name, FOLDS, 1, tuple(members))
 
@@ -76,18 +74,15 @@ def feature_taggers() -> Callable[..., TaggerSet]:
 def _summing(
     skim: SkimSettings, inputs: tuple[str, ...], scope: str, fold: int, window: MassRange | None
 ) -> Tagger:
-    width = len(inputs) * (2 if scope == "event" else 1)
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["features", "axes"], ["score"], keepdims=0)],
         "sum",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(inputs)])],
         [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    # One score an event is that of both jets: the processors take it by its scope.
-    jets = JETS if scope == "event" else (scope,)
-    names = tuple(f"{jet}_{name}" for jet in jets for name in inputs)
+    names = tuple(f"{scope}_{name}" if name in skim.of_jet else name for name in inputs)
     columns = Columns(columns=names, substructure=skim.substructure)
     card = card_of("sum", skim, scope, fold, window=window, inputs=(columns,))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})

@@ -140,7 +140,7 @@ def test_features_are_the_samples_columns_in_the_cards_order(
 ) -> None:
     sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
     made = feature_taggers(KINEMATICS, ("mass", "light_pt", "delta_eta"))
-    assert made.members[0].tagger.card.columns == ("heavy_mass", "light_pt", "delta_eta")
+    assert made.members[0].tagger.card.inputs[0].columns == ("heavy_mass", "light_pt", "delta_eta")
     scores = made.score(sample).raw
     for scope in ("heavy", "light"):
         names = (f"{scope}_mass", "light_pt", "delta_eta")
@@ -153,7 +153,7 @@ def test_features_that_the_skim_lacks_are_named(
 ) -> None:
     sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
     with pytest.raises(TaggerError, match=r"features heavy_tau21, which these events do not have"):
-        feature_taggers(KINEMATICS, ("mass", "tau21")).score(sample)
+        feature_taggers(KINEMATICS, ("mass", "heavy_tau21")).score(sample)
 
 
 def test_stored_ak8_jets_give_images_and_observables(real_data: Path) -> None:
