@@ -49,6 +49,8 @@ class Skim:
     roles
         `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
 
+    Examples
+    --------
     >>> skim = Skim.from_sample(
     ...     Sample.from_columns(
     ...         m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}

@@ -82,9 +82,13 @@ def _summing(
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    names = tuple(f"{scope}_{name}" if name in skim.of_jet else name for name in inputs)
-    columns = Columns(columns=names, substructure=skim.substructure)
-    card = card_of("sum", skim, scope, fold, window=window, inputs=(columns,))
+    whole = ("m_jj", *skim.of_event)
+    columns = (
+        name if name in whole or name.startswith(("heavy_", "light_")) else f"{scope}_{name}"
+        for name in inputs
+    )
+    shown = Columns(columns=tuple(columns), substructure=skim.substructure)
+    card = card_of("sum", skim, scope, fold, window=window, inputs=(shown,))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     return Tagger(model.SerializeToString())
 

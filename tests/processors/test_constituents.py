@@ -17,8 +17,7 @@ from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.taggers.inputs import Constituents
-from tnt_coffea.training.export import keras_graph, seal
-from tnt_coffea.training.networks import particle_flow_classifier
+from tnt_coffea.training import keras_graph, networks, seal
 
 from .conftest import FOLDS, card_of
 
@@ -41,8 +40,8 @@ def taggers(sample: Sample) -> TaggerSet:
     for fold in (0, 1):
         for scope in ("heavy", "light"):
             shown = Constituents.of(scope, sample)
-            flow = particle_flow_classifier(shown, seed=fold)
             card = card_of("flow", SKIM, scope, fold, inputs=(shown,))
+            flow = networks.particle_flow_classifier(shown, seed=fold)
             tagger = Tagger(seal(keras_graph(flow), card))
             members.append(Member(tagger, scope, fold, f"{scope}-{fold}"))
     everything = MassRange(low=1.0, high=100_000.0)

@@ -70,7 +70,7 @@ def test_numpy_keras_and_graph_agree(scope):
     written = [graph.model(graph.flat(graph.slice(features, i))) for i in range(len(made))]
     keras = backend.keras()
     tensor = input_tensor(made.input)
-    layer = made.layer(tensor)
+    layer = made.tensor(tensor)
     in_keras = keras.Model([tensor], layer)
     of_keras = backend.array(in_keras([columns]))
     exported = keras_graph(keras.Model([tensor], layer[:, 0]))

@@ -117,7 +117,7 @@ def test_an_event_of_two_roles_is_a_leak(samples, train):
     ids = simulation.event_id.copy()
     ids[7] = data.event_id[3]
     shared = replace(simulation, event_id=ids)
-    with pytest.raises(LeakError, match=f"1 events are both 'data' and 'simulation', first {ids[7]}"):
+    with pytest.raises(LeakError, match=f"are both 'data' and 'simulation', first {ids[7]}"):
         train(samples | {"simulation": shared}, config_for({"m": DataAgainstSimulation()}))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.typing import BoolArray
 
@@ -25,7 +26,7 @@ def report(
     config: SearchConfig,
     histograms: Histograms,
     *,
-    skim: Skim | None = None,
+    skim: Skim | Sample | None = None,
     taggers: Taggers | None = None,
     references: Taggers | None = None,
     seconds: Mapping[str, float] | None = None,
@@ -52,7 +53,7 @@ def report(
     """
     from tnt_coffea import reporting
 
-    path = Path(path)
+    path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
         sample = skim.sample(truth=True, numbers=True).with_variable(config.search.variable)

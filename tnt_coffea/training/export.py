@@ -17,7 +17,8 @@ import numpy as np
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.card import METADATA_KEY, Card
 from tnt_coffea.training import backend
-from tnt_coffea.training.graph import IR_VERSION, OPSET
+from tnt_coffea.training.fitting import evaluated
+from tnt_coffea.training.graph import IR_VERSION, OPSET, check_graph
 
 __all__ = ["canonical", "keras_graph", "seal"]
 
@@ -46,7 +47,10 @@ def keras_graph(model: Any) -> Any:
     with backend.quiet(), TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         # Keras exports what was called at least once.
-        model([np.zeros((1, *item.shape[1:]), np.float32) for item in model.inputs])
+        evaluated(
+            model,
+            {item.name: np.zeros((1, *item.shape[1:]), np.float32) for item in model.inputs},
+        )
         try:
             model.export(path, format="onnx", verbose=False, opset_version=OPSET)
         except Exception as error:  # whatever the converter raises
@@ -127,7 +131,7 @@ def canonical(traced: Any) -> Any:
     if foreign:
         msg = f"the model needs operators of {', '.join(foreign)}, which ONNX itself does not have"
         raise TrainingError(msg)
-    onnx.checker.check_model(made, full_check=True)
+    check_graph(made)
     return made
 
 

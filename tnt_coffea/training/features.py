@@ -55,10 +55,15 @@ class FeatureSet:
     def of(cls, features: Sequence[str], scope: str, sample: Sample) -> FeatureSet:
         """Return the features of a scope's jets.
 
+        A name that is no column of the sample is an observable of the scope's jet (`mass` is
+        `heavy_mass`); for the scope `event` there is one for each jet. Columns by their full
+        names, such as `m_jj` and `light_mass`, are there once, whatever the scope.
+
         Parameters
         ----------
         features
-            Columns, expressions of them, or names in `NAMED_FEATURES`.
+            Columns, expressions of them, or names in `NAMED_FEATURES` (`rescaled_mass`,
+            `log_rescaled_mass`, `mass_difference`, `mass_sum`).
         scope
             heavy, light or event.
         sample
@@ -89,14 +94,18 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.expressions)
 
+    def values(self, sample: Sample) -> Float32Array:
+        """Return (event, feature) float32 of every event of a sample."""
+        return self.computed(self.input.read(sample))
+
     def computed(self, columns: Float32Array) -> Float32Array:
         """Return (event, feature) float32 of (event, column)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             values = self._values(lambda i: columns[:, i], np)
         return np.stack([np.broadcast_to(v, len(columns)) for v in values], axis=1, dtype="f4")
 
-    def layer(self, columns: Any) -> Any:
-        """Return the (n, feature) Keras tensor of (n, column): features as part of a model."""
+    def tensor(self, columns: Any) -> Any:
+        """Return the (n, feature) Keras tensor of one of (n, column): part of a model."""
         from keras import ops
 
         return ops.stack(self._values(lambda i: columns[:, i], ops), axis=1)
@@ -145,6 +154,6 @@ class Standardisation:
         out: Float32Array = (values - self.mean) * self.scale
         return out
 
-    def layer(self, features: Any) -> Any:
-        """Return the standardised Keras tensor of (n, feature)."""
+    def tensor(self, features: Any) -> Any:
+        """Return the standardised Keras tensor of one of (n, feature)."""
         return (features - self.mean) * self.scale

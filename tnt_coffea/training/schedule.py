@@ -247,7 +247,7 @@ class Schedule:
         return cls(config, parts, str(folder), tuple(plans), waves)
 
     def check(self) -> None:
-        """Refuse a skim that lacks what a method reads or builds on, or has an event in two roles."""
+        """Refuse a skim that lacks what a method reads or builds on, or an event in two roles."""
         none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
         none = none.with_variable(self.config.search.variable)
         for step in (step for wave in self.waves for step in wave):

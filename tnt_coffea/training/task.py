@@ -25,7 +25,7 @@ from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.storage import written
 from tnt_coffea.taggers.card import Card
-from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
@@ -372,6 +372,13 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             scores=scored,
         )
     )
+    given: object = scorer
+    if not isinstance(given, Scorer):
+        msg = f"`train` gave {type(scorer).__name__}, expected a Scorer"
+        raise TrainingError(msg)
+    if not all(isinstance(item, Input) for item in scorer.inputs):
+        msg = f"the scorer's inputs are {scorer.inputs!r}, expected inputs as of `taggers.inputs`"
+        raise TrainingError(msg)
     model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
     return checked(scorer, model, readers(scorer.inputs, shown), len(shown)), model
 

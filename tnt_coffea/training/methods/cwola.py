@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.config.settings import Fraction, Positive
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.classifiers import (
     CLASSIFIER_NETWORKS,
@@ -133,13 +133,11 @@ class Cwola(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return a classifier of signal region against sidebands."""
-        if job.window is None:
-            msg = "CWoLa hunting needs a window in mass"
-            raise TrainingError(msg)
+        left_out = job.left_out if self.choose_by_efficiency else None
         lower, upper = (band.contains(job.data.mass) for band in self.sidebands(job.window))
 
         def region(name: str, mask: np.ndarray, target: float, share: float) -> SampleClass:
-            return SampleClass(name, job.data, mask, target, share, validation=job.left_out)
+            return SampleClass(name, job.data, mask, target, share, validation=left_out)
 
         labels = WeakLabels(
             (
