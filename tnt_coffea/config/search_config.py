@@ -37,13 +37,27 @@ class SearchConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        known = self.search.efficiencies
-        for name, wanted in (
-            ("fit.bump.efficiency", self.fit.bump.efficiency),
-            ("fit.abcd.efficiency", self.fit.abcd.efficiency),
-        ):
-            if wanted not in known:
-                msg = f"{name} is {wanted}, which is not among search.efficiencies {list(known)}"
+        search = self.search
+        for name, test in (("bump", self.fit.bump), ("abcd", self.fit.abcd)):
+            if test.cut is None and test.efficiency not in search.efficiencies:
+                msg = (
+                    f"fit.{name}.efficiency is {test.efficiency}, which is not among "
+                    f"search.efficiencies {list(search.efficiencies)}"
+                )
+                raise ValueError(msg)
+            if test.cut is not None and test.cut not in search.cuts:
+                msg = f"fit.{name}.cut is {test.cut!r}, which is not among search.cuts " + (
+                    str(sorted(search.cuts)) if search.cuts else "(there are none)"
+                )
+                raise ValueError(msg)
+        if self.fit.abcd.cut is not None:
+            cut = search.cuts[self.fit.abcd.cut]
+            if max(cut.heavy, cut.light) > 1 - search.background_quantile:
+                msg = (
+                    f"fit.abcd.cut {self.fit.abcd.cut!r} passes {max(cut.heavy, cut.light):g} of "
+                    "the events on one jet, some of them below search.background_quantile "
+                    f"{search.background_quantile:g}: a jet cannot pass and be low"
+                )
                 raise ValueError(msg)
         if self.fit.bump.bin_width % self.search.bin_width:
             msg = (

@@ -56,7 +56,7 @@ def report(
     path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
-        sample = skim.sample(truth=True, numbers=True)
+        sample = skim.sample(truth=True, numbers=True).with_variable(config.search.variable)
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
@@ -68,7 +68,7 @@ def report(
         views = reporting.event_views(
             sample,
             {name: ranks[name] for name in (main, *taggers.sets)},
-            {**histograms.thresholds, **told.thresholds()},
+            {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},
         )
@@ -82,7 +82,7 @@ def report(
             result=result,
             config=config,
             hists=histograms.hists,
-            thresholds=histograms.thresholds,
+            points=histograms.points,
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,

@@ -6,7 +6,7 @@ members, windows, caching, export, the check of every tagger, cards and costs ar
 | to say | write |
 |---|---|
 | one tagger a jet, or one an event | `scopes` |
-| it depends on the m_jj window, or reads simulation or truth | `reads` |
+| it depends on the window in mass, or reads simulation or truth | `reads` |
 | other taggers label, rank or weight its events | `needs` |
 | why a higher score is more anomalous | `orientation` |
 | what the skim has to hold | `check` |
@@ -58,7 +58,7 @@ class Reads:
     data
         The events that are searched.
     window
-        The m_jj window: there is one training for each.
+        The window in mass: there is one training for each.
     left_out
         The inner fold left out as well, to choose the epoch by.
     simulation
@@ -164,7 +164,7 @@ class Job:
     seed
         Seed of this training run, below 2**31.
     window
-        m_jj window, for a method that reads one.
+        Window in the mass of the data (`Sample.mass`), for a method that reads one.
     left_out
         (event,) bool, the inner fold left out, for a method that reads it.
     simulation
@@ -203,7 +203,7 @@ class Job:
 
     @property
     def window(self) -> MassRange:
-        """The m_jj window."""
+        """The window in mass."""
         return _declared(self._window, "the window", "window")
 
     @property
@@ -225,8 +225,8 @@ class Job:
 
     @property
     def in_window(self) -> BoolArray:
-        """(event,) whether m_jj of the data lies in the window."""
-        return self.window.contains(self.data.m_jj)
+        """(event,) whether the mass of the data lies in the window."""
+        return self.window.contains(self.data.mass)
 
     def seed_of(self, *names: str | int) -> int:
         """Return a seed of one named purpose of this training run."""

@@ -54,7 +54,7 @@ class Step:
     method
         The method.
     window
-        m_jj window, if it or a method it builds on depends on one.
+        Window in mass, if it or a method it builds on depends on one.
     set_name
         Tagger set of its outcomes: the name, and the window where there are several.
     round_
@@ -103,7 +103,7 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     Raises
     ------
     ConfigError
-        A window does not suit a method.
+        A window does not suit a method, or `search.cuts` cut jets that it gives no scores of.
     """
     methods, windows = methods_of(config), windows_of(config)
     order = training_order(methods, methods)
@@ -113,6 +113,13 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     steps: list[Step] = []
     for name in order:
         method, reads, before = methods[name], methods[name].reads, methods[name].builds_on()
+        if config.search.cuts and method.scopes == ("event",):
+            msg = (
+                f"train.methods.{name} ({method.kind}) gives one score an event, which "
+                f"search.cuts ({', '.join(config.search.cuts)}) cannot cut jet by jet: leave out "
+                "the cuts or the method"
+            )
+            raise ConfigError(msg)
         has_window = reads.window or any(known[other][0] for other in before)
         reads_data = reads.data or any(known[other][1] for other in before)
         uses_truth = reads.truth or any(known[other][2] for other in before)
@@ -242,6 +249,7 @@ class Schedule:
     def check(self) -> None:
         """Refuse a skim without what a method reads or builds on, or with an event in two roles."""
         none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
+        none = none.with_variable(self.config.search.variable)
         for step in (step for wave in self.waves for step in wave):
             self._check_roles(step)
             for scope in step.method.scopes:
@@ -357,6 +365,7 @@ class Schedule:
             truth=contents[DATA][1] if DATA in contents else "",
             uses_truth=step.uses_truth,
             window=step.window,
+            variable=self.config.search.variable,
             seed=self.config.seed,
             folder=self.folder,
         )

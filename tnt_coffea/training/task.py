@@ -130,7 +130,9 @@ class Task:
     uses_truth
         It reads labels, or builds on a method that does.
     window
-        m_jj window, if it depends on one.
+        Window in mass, if it depends on one.
+    variable
+        Column of the event in which the resonance is looked for.
     seed
         Root seed.
     folder
@@ -151,6 +153,7 @@ class Task:
     truth: str
     uses_truth: bool
     window: MassRange | None
+    variable: str
     seed: int
     folder: str
 
@@ -211,6 +214,7 @@ class Task:
                     [item.method, item.inner, item.scope, item.sha256] for item in self.labellers
                 ],
                 "window": self.window and self.window.model_dump(mode="json"),
+                "variable": self.variable,
                 "seed": self.run_seed,
                 "versions": self.versions,
             }
@@ -269,10 +273,10 @@ def run_task(task: Task) -> Outcome:
 
 def _sample(task: Task, role: str) -> Sample:
     if role not in task.events:  # no event is read, only how the skim was made
-        return mapped_events(task.layout, task.folder).select(np.arange(0))
+        return _mapped(task, task.layout).select(np.arange(0))
     wanted = task.events[role]
     truth = task.method.reads.truth and role == DATA
-    events = mapped_events(wanted.paths, task.folder, truth=truth)
+    events = _mapped(task, wanted.paths, truth=truth)
     sample = events.select(
         selected(task.method, task.plan, task.left_out, task.round_, role)(events.event_id)
     )
@@ -281,6 +285,10 @@ def _sample(task: Task, role: str) -> Sample:
         msg = "the skim is not the one that the training was planned for; start again"
         raise TrainingError(msg)
     return sample
+
+
+def _mapped(task: Task, paths: tuple[str, ...], *, truth: bool = False) -> Sample:
+    return mapped_events(paths, task.folder, truth=truth).with_variable(task.variable)
 
 
 def selected(
@@ -309,7 +317,7 @@ def _shown(task: Task, samples: Mapping[str, Sample]) -> Sample:
     read = next((sample for sample in samples.values() if len(sample)), None)
     if read is not None:
         return read
-    events = mapped_events(task.layout, task.folder)
+    events = _mapped(task, task.layout)
     return events.select(np.arange(min(len(events), 256)))
 
 
@@ -396,6 +404,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         ancestors=ancestors if reads_data or task.labellers else (),
         labelled_by=tuple(item.sha256 for item in task.labellers),
         window=task.window,
+        variable=task.variable,
         uses_truth=task.uses_truth,
         orientation=task.method.orientation,
         seed=task.run_seed,
