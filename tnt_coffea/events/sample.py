@@ -85,6 +85,8 @@ class Sample:
         (event,) uint64 by name, those of run, luminosityBlock and event that the sources have
         and that were asked for.
 
+    Examples
+    --------
     >>> sample = Sample.from_columns(
     ...     m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}
     ... )
@@ -148,6 +150,8 @@ class Sample:
         ConfigError
             A name is taken or no name, or a feature is given for one jet only.
 
+        Examples
+        --------
         >>> rng = np.random.default_rng(1)
         >>> jets = {"mass": rng.uniform(50, 500, 3), "tau21": rng.uniform(0.1, 0.9, 3)}
         >>> Sample.from_columns(rng.uniform(3000, 4000, 3), heavy=jets, light=jets, label=[0, 0, 1])

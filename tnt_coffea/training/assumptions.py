@@ -38,6 +38,12 @@ class Assumptions:
         the window; None where too few events are left.
     warnings
         What does not hold, and what was noted of the training runs.
+
+    Examples
+    --------
+    >>> noted = Assumptions(correlation=0.02, sculpting=0.4, warnings=())
+    >>> noted.to_dict()
+    {'correlation': 0.02, 'sculpting': 0.4, 'warnings': ()}
     """
 
     correlation: float | None
@@ -72,6 +78,15 @@ def assumptions(
         the weights.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> window, fit_range = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)
+    >>> background = testing.make_sample(50, 0.0, pixels=40)
+    >>> noted = assumptions(taggers.load_set("rnd-3500/tnt"), background, window, fit_range)
+    >>> abs(noted.correlation) < 0.5, noted.sculpting  # too few events for a p-value
+    (True, None)
     """
     window = made.window or window
     beside = fit_range.contains(sample.m_jj) & ~window.contains(sample.m_jj)

@@ -51,6 +51,12 @@ class StepCost:
         Seconds of a training run besides its epochs.
     epoch
         Seconds of an epoch, measured on a slice and scaled to `events`.
+
+    Examples
+    --------
+    >>> cost = StepCost("tnt (tag_n_train)", 16, events=5000, epochs=40, start=2.0, epoch=0.5)
+    >>> cost.expected, cost.most  # seconds of one training run
+    (8.0, 22.0)
     """
 
     name: str
@@ -82,6 +88,13 @@ class Costs:
         One after the other.
     workers
         Processes that train at the same time.
+
+    Examples
+    --------
+    >>> step = StepCost("tnt (tag_n_train)", 16, events=5000, epochs=40, start=2.0, epoch=0.5)
+    >>> costs = Costs((step,), workers=4)
+    >>> costs.networks, costs.expected, costs.most
+    (16, 32.0, 88.0)
     """
 
     steps: tuple[StepCost, ...]
@@ -141,6 +154,15 @@ def training_costs(
     ------
     TrainingError
         A window holds too few events to train with.
+
+    Examples
+    --------
+    >>> from tnt_coffea import Skim, testing
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> costs = training_costs(skim.by_role, config)
+    >>> [(step.name, step.networks) for step in costs.steps]
+    [('mass (feature)', 2)]
     """
     measured: dict[str, tuple[float, float]] = {}
     costs = []

@@ -40,6 +40,15 @@ def keras_graph(model: Any) -> Any:
     ------
     TrainingError
         Keras cannot write the model, or it needs operators that a tagger may not have.
+
+    Examples
+    --------
+    >>> keras = backend.keras()
+    >>> columns = keras.Input((2,), name="features")
+    >>> model = keras.Model([columns], keras.ops.sum(columns, axis=1))
+    >>> graph = keras_graph(model).graph
+    >>> [item.name for item in (*graph.input, *graph.output)]
+    ['features', 'score']
     """
     onnx = backend.onnx()
     with backend.quiet(), TemporaryDirectory() as folder:
@@ -65,6 +74,16 @@ def canonical(traced: Any) -> Any:
     ------
     TrainingError
         It has more outputs than a score and a latent vector, or operators of other domains.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> from tnt_coffea.training import Graph
+    >>> graph = Graph(Columns.of(("heavy_mass",), testing.make_sample(1)))
+    >>> unused, score = graph.add("Abs", "features"), graph.flat("features")
+    >>> [node.name for node in canonical(graph.model(score)).graph.node]
+    ['Reshape_0', 'Identity_1', 'score']
     """
     onnx = backend.onnx()
     graph = traced.graph
@@ -146,6 +165,14 @@ def seal(model: Any, card: Card) -> bytes:
         onnx.ModelProto from named inputs to `score`.
     card
         What the tagger is and what it was made from.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
+    >>> model = backend.onnx().load_from_string(tagger.data)
+    >>> taggers.Tagger(seal(model, tagger.card)).card == tagger.card
+    True
     """
     sealed = type(model)()
     sealed.CopyFrom(model)

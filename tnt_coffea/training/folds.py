@@ -52,6 +52,15 @@ class FoldPlan:
 
     Source: nested cross-validation as in arXiv:1902.02634; the inner folds of
     Tag N' Train as in docs/architecture.md, "How a search stays honest".
+
+    Examples
+    --------
+    >>> plan = FoldPlan(FoldSettings(outer=3), seed=1, scored=0, training=(1, 2))
+    >>> plan.places(inner=True), plan.direct(left_out=0)  # without inner fold 0, which is fold 1
+    ((0, 1), (2,))
+    >>> event_id = np.arange(6, dtype=np.uint64)
+    >>> plan.inner_of(event_id).tolist()  # -1: in the fold that is scored
+    [1, 0, -1, 1, 1, 1]
     """
 
     settings: FoldSettings
@@ -175,6 +184,12 @@ class SplitPlan(FoldPlan):
     folds from `scored` on are scored, all by the same taggers.
 
     Source: arXiv:2002.12376, section 4.1.
+
+    Examples
+    --------
+    >>> plan = split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2)
+    >>> plan.scores, plan.direct(WHOLE, round_=1), plan.ancestors(round_=1)
+    ((2, 3), (1,), (0, 1))
     """
 
     @property
@@ -232,6 +247,12 @@ class IndependentPlan(FoldPlan):
     ----------
     scores
         The outer folds that the other plans of the search score.
+
+    Examples
+    --------
+    >>> plan = IndependentPlan(FoldSettings(), seed=1, scores=(0, 1))
+    >>> plan.scores, plan.places(inner=True), plan.ancestors(round_=0)
+    ((0, 1), (-1,), ())
     """
 
     scored: int = OUTSIDE
@@ -276,6 +297,12 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
         Folds and their root seed.
     rounds
         Training runs that build on each other, the first ones included.
+
+    Examples
+    --------
+    >>> settings = FoldSettings(outer=4, mode="prequential")
+    >>> [(plan.scored, plan.training) for plan in plans_of(settings, seed=1, rounds=2)]
+    [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2))]
     """
     if settings.mode is FoldMode.SPLIT:
         return (split_plan(settings, seed, rounds),)
@@ -291,6 +318,11 @@ def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
     ------
     ConfigError
         Nothing is left over.
+
+    Examples
+    --------
+    >>> split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2).scores
+    (2, 3)
     """
     if settings.outer <= rounds:
         msg = (
@@ -302,7 +334,14 @@ def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
 
 
 def cross_validation_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]:
-    """Return one plan for every outer fold, trained on all the others."""
+    """Return one plan for every outer fold, trained on all the others.
+
+    Examples
+    --------
+    >>> plans = cross_validation_plans(FoldSettings(outer=3), seed=1)
+    >>> [(plan.scored, plan.training) for plan in plans]
+    [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))]
+    """
     folds = range(settings.outer)
     return tuple(
         FoldPlan(settings, seed, scored, tuple(fold for fold in folds if fold != scored))
@@ -315,6 +354,12 @@ def prequential_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]
 
     No event of a fold has had a part in the taggers of an earlier one, so under
     the null the folds' results are independent, exactly.
+
+    Examples
+    --------
+    >>> plans = prequential_plans(FoldSettings(outer=3), seed=1)
+    >>> [(plan.scored, plan.training) for plan in plans]
+    [(1, (0,)), (2, (0, 1))]
     """
     return tuple(
         FoldPlan(settings, seed, scored, tuple(range(scored)))

@@ -57,6 +57,15 @@ def mapped_events(
         There is no part, one cannot be read, or they were made with different settings.
     StorageError
         The folder has no room for the files.
+
+    Examples
+    --------
+    >>> from tnt_coffea import Skim, testing
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     sample = mapped_events(skim.paths, folder)
+    ...     len(sample), sample.images("heavy").shape, set(sample.label.tolist())
+    (100, (100, 1, 12, 12), {-1})
     """
     parts = sorted(map(Path, paths))
     if not parts:

@@ -65,6 +65,11 @@ class Reads:
         Simulated signals (roles `prior:NAME`).
     truth
         Labels: for references, whose taggers no search accepts.
+
+    Examples
+    --------
+    >>> Reads(window=True)
+    Reads(data=True, window=True, left_out=False, simulation=False, priors=False, truth=False)
     """
 
     data: bool = True
@@ -85,6 +90,12 @@ class Need:
         Name of the method in `train.methods`.
     scope
         What these taggers score.
+
+    Examples
+    --------
+    >>> from tnt_coffea.training.methods.tag_n_train import TagNTrain
+    >>> TagNTrain(after="autoencoder").needs("heavy")  # the other jet's tagger labels
+    (Need(method='autoencoder', scope='light'),)
     """
 
     method: str
@@ -111,6 +122,17 @@ class Scorer:
         with; a Keras model is that function.
     seconds
         Wall time of every epoch; in no file.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training.methods.feature import Feature
+    >>> job = Job(testing.make_sample(10), scope="heavy", window=None, seed=1)
+    >>> scorer = Feature(feature="tau21", descending=True).train(job)
+    >>> scorer.inputs[0].columns
+    ('heavy_tau21',)
+    >>> scorer.predict({"features": np.array([[0.25]], np.float32)}).tolist()
+    [-0.25]
     """
 
     model: Any
@@ -162,6 +184,15 @@ class Job:
     scores
         Function from a method's name, a scope and a sample of this job to the (event,) scores
         of its taggers.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> job = Job(testing.make_sample(100), "heavy", MassRange(low=3300, high=3700), seed=1)
+    >>> job.in_window.shape, job.in_window.all().item()
+    ((100,), False)
+    >>> job.seed_of("candidate", 1) == job.seed_of("candidate", 2)
+    False
     """
 
     data: Sample
@@ -248,6 +279,15 @@ class Method(MethodSettings):
         What it trains taggers of.
     orientation
         The rule, free of truth, by which a higher score is more anomalous; on the card.
+
+    Examples
+    --------
+    >>> from tnt_coffea.training.methods.feature import Feature
+    >>> method = Feature(feature="tau21", descending=True)
+    >>> method.scopes, method.orientation, method.reads.data
+    (('heavy', 'light'), 'fixed sign', False)
+    >>> SearchConfig.model_validate({"train": {"methods": {"low-tau21": method}}}).train.methods
+    {'low-tau21': Feature(kind='feature', feature='tau21', descending=True)}
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
@@ -344,6 +384,11 @@ def methods_of(config: SearchConfig) -> dict[str, Method]:
     ------
     TrainingError
         One is no method that can be trained.
+
+    Examples
+    --------
+    >>> {name: method.kind for name, method in methods_of(SearchConfig()).items()}
+    {'autoencoder': 'autoencoder', 'tnt': 'tag_n_train'}
     """
     found = {}
     for name, method in config.train.methods.items():

@@ -65,6 +65,15 @@ class Step:
         Whether no event of the data has a part in it: one training run serves all folds.
     uses_truth
         Whether it or a method it builds on reads labels.
+
+    Examples
+    --------
+    >>> config = SearchConfig()  # two outer folds, four inner ones
+    >>> (first,), (second,) = steps_of(config)
+    >>> first.name, first.window, second.name, second.window.edges
+    ('autoencoder', None, 'tnt', (3300.0, 3700.0))
+    >>> second.runs(plans_of(config.train.folds, config.seed, rounds=2), config)
+    16
     """
 
     name: str
@@ -104,6 +113,11 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     ------
     ConfigError
         A window does not suit a method.
+
+    Examples
+    --------
+    >>> [[step.set_name for step in wave] for wave in steps_of(SearchConfig())]
+    [['autoencoder'], ['tnt']]
     """
     methods, windows = methods_of(config), windows_of(config)
     order = training_order(methods, methods)
@@ -182,6 +196,17 @@ def cross_validate(
         The skim lacks what a method reads; nothing has been trained.
     LeakError
         An event is in two roles.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Skim, testing
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     outcomes = cross_validate(skim.by_role, config, testing.one_by_one, folder)
+    >>> [(item.scope, item.scored) for item in outcomes["mass"]]
+    [('heavy', 0), ('light', 0), ('heavy', 1), ('light', 1)]
     """
     schedule = Schedule.planned(skim, config, folder, plans)
     schedule.check()
@@ -212,6 +237,17 @@ class Schedule:
         Steps that may run at the same time, in order.
     outcomes
         By place, as far as they are done.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Skim, testing
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, SearchConfig(), folder)
+    ...     tasks = schedule.tasks(schedule.waves[0])
+    >>> len(tasks), tasks[0].description
+    (16, 'autoencoder of the heavy jet for fold 0, without inner fold 0')
     """
 
     config: SearchConfig

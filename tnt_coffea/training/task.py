@@ -68,6 +68,12 @@ class Outcome:
         Number among training runs that differ in their seed alone.
     uses_truth
         It was trained with the truth.
+
+    Examples
+    --------
+    >>> outcome = Outcome("tnt", "heavy", scored=0, left_out=1, sha256="", path="", history={})
+    >>> outcome.scored, outcome.left_out, outcome.uses_truth
+    (0, 1, False)
     """
 
     set_name: str
@@ -135,6 +141,20 @@ class Task:
         Root seed.
     folder
         Where the outcome goes.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, Skim, testing
+    >>> from tnt_coffea.training import Schedule
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, SearchConfig(), folder)
+    ...     task = schedule.tasks(schedule.waves[0])[0]
+    >>> task.description
+    'autoencoder of the heavy jet for fold 0, without inner fold 0'
+    >>> task.place
+    {'scored': 0, 'left_out': 0, 'round': 0, 'member': 0}
     """
 
     name: str
@@ -246,6 +266,19 @@ def run_task(task: Task) -> Outcome:
         It cannot start or gives nothing usable, or the skim has changed.
     LeakError
         A labeller was trained on events that it would label.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, Skim, testing
+    >>> from tnt_coffea.training import Schedule
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, config, folder)
+    ...     outcome = run_task(schedule.tasks(schedule.waves[0])[0])
+    >>> outcome.set_name, outcome.scope
+    ('mass', 'heavy')
     """
     finished = _finished(task)
     if finished is not None:

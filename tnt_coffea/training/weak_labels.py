@@ -47,6 +47,14 @@ class SampleClass:
         What is shown of these events, where it differs from class to class.
     validation
         (event,) bool, which events choose the epoch; without it a share drawn by event id.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(100)
+    >>> sideband = SampleClass("sideband", sample, sample.m_jj > 3700, target=0.0, share=0.5)
+    >>> len(sideband), sideband.weights.shape
+    (20, (100,))
     """
 
     name: str
@@ -77,6 +85,18 @@ class WeakLabels:
         Disjoint.
     notes
         Numbers of how they were made, for the history.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> sample = testing.make_sample(200)
+    >>> above = sample.m_jj > np.median(sample.m_jj)
+    >>> classes = SampleClass("above", sample, above), SampleClass("below", sample, ~above, 0.0)
+    >>> labels = WeakLabels(classes)
+    >>> training, validation = labels.split([Columns.of(("heavy_mass",), sample)], 0.1, seed=1)
+    >>> labels.counts, len(training), len(validation)
+    ({'above': 100, 'below': 100}, 180, 20)
     """
 
     classes: tuple[SampleClass, ...]

@@ -42,6 +42,14 @@ class Autoencoder(Method):
     Assumes that what is rare is reconstructed badly.
 
     Source: arXiv:2002.12376, sections 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> job = Job(testing.make_sample(100), "heavy", None, seed=1)
+    >>> scorer = Autoencoder(latent=3).train(job)  # principal components, without Keras
+    >>> sorted(scorer.summary), len(scorer.history["variances"])
+    (['explained_variance', 'loss'], 3)
     """
 
     kind: Literal["autoencoder"] = "autoencoder"

@@ -40,6 +40,14 @@ class Cwola(Method):
     background the inputs do not depend on m_jj.
 
     Source: arXiv:1902.02634; arXiv:2002.12376, section 4.1; arXiv:2101.08320, section 4.1.
+
+    Examples
+    --------
+    >>> method = Cwola(sideband=0.5)
+    >>> [band.edges for band in method.sidebands(MassRange(low=3000, high=4000))]
+    [(2500.0, 3000.0), (4000.0, 4500.0)]
+    >>> method.scopes, method.reads.window
+    (('event',), True)
     """
 
     kind: Literal["cwola"] = "cwola"
@@ -158,6 +166,11 @@ class CwolaPerJet(Cwola):
     """A classifier for each jet, combined like those of Tag N' Train.
 
     Source: arXiv:2002.12376, section 4.2.
+
+    Examples
+    --------
+    >>> CwolaPerJet().scopes
+    ('heavy', 'light')
     """
 
     kind: Literal["cwola_per_jet"] = "cwola_per_jet"  # type: ignore[assignment]

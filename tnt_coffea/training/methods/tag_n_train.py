@@ -37,6 +37,12 @@ class TagNTrain(Method):
     Assumes that on background the scores of the two jets are independent.
 
     Source: arXiv:2002.12376, sections 2 and 4.1.
+
+    Examples
+    --------
+    >>> method = TagNTrain(after="autoencoder", signal_rich=0.1)
+    >>> method.needs("heavy"), method.reads.window
+    ((Need(method='autoencoder', scope='light'),), True)
     """
 
     kind: Literal["tag_n_train"] = "tag_n_train"
@@ -149,6 +155,11 @@ class SameJet(TagNTrain):
     """Labels from the jet that is trained on: appendix A shows that it cannot improve.
 
     Source: arXiv:2002.12376, appendix A.
+
+    Examples
+    --------
+    >>> SameJet(after="autoencoder").needs("heavy")
+    (Need(method='autoencoder', scope='heavy'),)
     """
 
     kind: Literal["same_jet"] = "same_jet"  # type: ignore[assignment]
