@@ -18,7 +18,7 @@ from tnt_coffea.typing import Float64Array
 __all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
 
 LARGEST_CORRELATION = 0.1
-"""Of the two jets' ranks on background-rich events; the paper finds none."""
+"""Largest correlation of the two jets' ranks without a warning; the paper finds none."""
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
@@ -26,7 +26,7 @@ _LEAST_P = 1e-3
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was found of one tagger set, out of fold.
+    """Tests of what the methods assume, for the taggers of one set out of fold.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Assumptions:
         p-value of the same m_jj spectrum before and after the top tenth is taken, beside
         the window; None where too few events are left.
     warnings
-        What does not hold, and what was noted of the training runs.
+        Assumptions that do not hold, and problems of the training runs.
 
     Examples
     --------

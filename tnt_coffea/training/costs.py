@@ -30,7 +30,7 @@ _SLICES = (2000, 8000, 32000)
 _MEASURED = 2
 """Epochs of a measurement; the second one is timed, the first one compiles."""
 EARLY = 0.3
-"""Share of the most epochs after which early stopping usually ends a network's training."""
+"""Share of the largest number of epochs at which early stopping usually ends a training run."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StepCost:
     name
         Tagger set and kind of the method.
     networks
-        Training runs.
+        Number of training runs.
     events
         Events of the data that each one reads, on average.
     epochs
@@ -80,14 +80,14 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """All steps of a search, in their order.
+    """Cost of all training runs of a search.
 
     Attributes
     ----------
     steps
-        One after the other.
+        Cost of every step, in the order of the training.
     workers
-        Processes that train at the same time.
+        Number of processes that train at the same time.
 
     Examples
     --------
@@ -136,10 +136,10 @@ class Costs:
 def training_costs(
     skim: Parts | Iterable[str | Path], config: SearchConfig, *, workers: int = 1
 ) -> Costs:
-    """Return the cost of all training runs of a search; none of them is made.
+    """Return the cost of all training runs of a search, without running them.
 
-    Every method's network is built and trained for two epochs on a slice of the events, with
-    labels drawn by lot: neither truth nor any tagger is needed.
+    The network of every method is trained for two epochs on a slice of the events with random
+    labels: neither truth nor any tagger is needed.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def training_costs(
     config
         Settings of the search.
     workers
-        Processes that would train.
+        Number of processes that would train.
 
     Raises
     ------

@@ -68,7 +68,12 @@ def keras_graph(model: Any) -> Any:
 def canonical(traced: Any) -> Any:
     """Return a model with nodes, names and dimensions that follow from its structure alone.
 
-    Nodes stand in the order in which the outputs need them; what no output needs is gone.
+    Nodes stand in the order in which the outputs need them; what no output needs is dropped.
+
+    Parameters
+    ----------
+    traced
+        onnx.ModelProto of any converter.
 
     Raises
     ------
@@ -164,7 +169,7 @@ def seal(model: Any, card: Card) -> bytes:
     model
         onnx.ModelProto from named inputs to `score`.
     card
-        What the tagger is and what it was made from.
+        Card of the tagger.
 
     Examples
     --------

@@ -41,7 +41,7 @@ __all__ = [
 Loss = Callable[[Any, Any], Any]
 """Function of (targets, outputs) to the (jet,) losses."""
 Change = Callable[[dict[str, Float32Array], np.random.Generator], dict[str, Float32Array]]
-"""Random change of the inputs of a training batch, or further inputs of it."""
+"""Random change of the inputs of a training batch."""
 Merit = Callable[[Float32Array, Float32Array], float]
 """Function of (jet,) validation targets and outputs, largest in the best epoch."""
 
@@ -129,10 +129,10 @@ class History:
     validation_loss
         Weighted mean over the validation events, after the epoch.
     merit
-        Figure that chose the epoch instead of the validation loss, higher = better; empty
-        where that loss decided.
+        Figure of merit of every epoch, the largest of which decides instead of the validation
+        loss; empty where that loss decides.
     seconds
-        Wall time of every epoch. It is in no file: the same training gives the same bytes.
+        Wall time of every epoch [s]; not stored, as the same training gives the same bytes.
     first
         The first epoch whose weights may be kept.
     last
@@ -247,13 +247,13 @@ def fit(
     optimizer
         Settings of Adam, of its decay and of early stopping.
     epochs
-        Most epochs.
+        Largest number of epochs.
     seed
-        Seed of the order of the batches and of changes to them.
+        Seed of the order of the batches and of their changes.
     merit
-        Largest in the best epoch; without it the validation loss decides.
+        Figure of merit, largest in the best epoch; without it the validation loss decides.
     change
-        Change of every training batch; validation batches get it with numbers of zero.
+        Random change of every training batch; validation batches stay as they are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Who trains on whom: the folds around one scored fold.
+"""Folds of a training: which events train the taggers that score one outer fold.
 
 The outer folds are those of the tagger sets and the search; the inner ones exist
 in training only, so that no tagger ever labels an event that trained it.
@@ -37,12 +37,12 @@ WHOLE = -1
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """The trainings whose mean scores one outer fold.
+    """Folds of the training runs whose taggers score one outer fold.
 
     Attributes
     ----------
     settings
-        Outer folds K, and the parts of a training that is one fold alone.
+        Number K of outer folds, and of inner folds where a single outer fold is trained on.
     seed
         Root seed of the folds.
     scored
@@ -125,9 +125,9 @@ class FoldPlan:
         place
             Inner fold that the run leaves out, or `WHOLE`.
         round_
-            How many training runs have to be done before it, one building on the other.
+            Number of training runs that it builds on, one on the other.
         whole
-            It reads the inner fold left out as well, to choose its epoch.
+            Whether it reads the inner fold left out as well, to choose its epoch.
         """
         inner = self.inner_of(event_id)
         out: BoolArray = (inner != OUTSIDE) & (whole | (place == WHOLE) | (inner != place))
@@ -178,10 +178,10 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class SplitPlan(FoldPlan):
-    """A sample of its own for every round, as in the paper.
+    """Folds of the paper's scheme: every round of training has an outer fold of its own.
 
-    Fold 0 trains the first taggers, fold i those that build on i others, one on the other;
-    folds from `scored` on are scored, all by the same taggers.
+    Fold 0 trains the first taggers, fold i those that build on i others, one on the other. All
+    folds from `scored` on are scored by the same taggers.
 
     Source: arXiv:2002.12376, section 4.1.
 
@@ -241,7 +241,7 @@ class SplitPlan(FoldPlan):
 
 @dataclass(frozen=True)
 class IndependentPlan(FoldPlan):
-    """A training run that reads no event of the data: its taggers score every fold.
+    """Folds of training runs that read no event of the data: their taggers score every fold.
 
     Attributes
     ----------
@@ -260,7 +260,7 @@ class IndependentPlan(FoldPlan):
     scores: tuple[int, ...] = ()  # a field here, a property above
 
     def __post_init__(self) -> None:
-        """Nothing is trained on, so nothing can be wrong with it."""
+        """Accept everything: no fold is trained on, so none can be wrong."""
 
     @property
     def inner(self) -> range:
@@ -296,7 +296,7 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
     settings, seed
         Folds and their root seed.
     rounds
-        Training runs that build on each other, the first ones included.
+        Number of training runs that build on each other, the first ones included.
 
     Examples
     --------
@@ -312,12 +312,12 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
 
 
 def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
-    """Return the plan with a fold for every round; what is left over is scored.
+    """Return the plan with a fold for every round of training; the remaining folds are scored.
 
     Raises
     ------
     ConfigError
-        Nothing is left over.
+        No fold remains.
 
     Examples
     --------

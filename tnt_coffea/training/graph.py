@@ -35,7 +35,7 @@ class Graph:
     Parameters
     ----------
     inputs
-        What the tagger is shown.
+        Inputs of the tagger.
 
     Examples
     --------

@@ -53,7 +53,7 @@ class Labels:
     background_rich
         (event,) bool, never true where `signal_rich` is.
     tagged
-        (event,) bool: signal-rich but for the window.
+        (event,) bool, signal-rich before the cut on the window.
 
     Examples
     --------
@@ -74,11 +74,11 @@ def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger:
     Parameters
     ----------
     scores
-        (event,) of one tagger.
+        (event,) scores of one tagger.
     event_id
         (event,) uint64.
     tagger
-        SHA-256 of the tagger; it names the hash, so no event is favoured twice.
+        SHA-256 of the tagger, part of the hash: ties fall differently for every tagger.
 
     Raises
     ------
@@ -118,9 +118,9 @@ def rich_labels(
     m_jj
         (event,) dijet mass [GeV].
     signal_rich
-        Share of events at the top.
+        Share of events with the highest scores.
     background_rich
-        Share of events at the bottom; any mass.
+        Share of events with the lowest scores, at any mass.
     window
         Signal-rich events lie in it as well (TNT + m_jj), the share being of all events.
 
@@ -172,7 +172,7 @@ class Labeller:
     inner
         Inner fold that it labels.
     path, sha256
-        Its file, and what the file has to contain.
+        Its ONNX file, and the SHA-256 that the file has to have.
     """
 
     method: str

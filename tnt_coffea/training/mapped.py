@@ -41,8 +41,8 @@ def mapped_events(
     paths
         Parts of one skim.
     folder
-        Where the flat files lie, or are made where they do not: 0.6 kB a dijet with the
-        paper's images. One part and 0.1 kB a dijet are then in memory.
+        Folder of the flat files, which are written where they are missing: 0.6 kB a dijet with
+        the paper's images. One part and 0.1 kB a dijet are in memory meanwhile.
     truth
         With labels; for references that say so on their cards.
 

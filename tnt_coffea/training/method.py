@@ -104,7 +104,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Scorer:
-    """What a training run gives: a model from named inputs to a score.
+    """Outcome of `Method.train`: a model from named inputs to a score.
 
     Attributes
     ----------
@@ -112,11 +112,11 @@ class Scorer:
         keras.Model with inputs `image`, `features` or `constituents` to the score (n,), or to
         the score and a latent vector (n, k); or an onnx.ModelProto of `graph.Graph`.
     inputs
-        What it is shown.
+        Inputs of the model.
     history
-        Everything worth a plot, as JSON values.
+        Losses and sizes for plots, as JSON values.
     summary
-        Figures for the card.
+        Numbers for the card, such as the losses of the weights kept.
     predict
         For an ONNX model, the function from inputs by name to (n,) scores that it has to agree
         with; a Keras model is that function.
@@ -161,7 +161,7 @@ def _nothing(name: str, *what: object) -> Any:
 
 @dataclass(frozen=True)
 class Job:
-    """One training run as a method sees it.
+    """Events, window and seed of one training run, as its method gets them.
 
     Attributes
     ----------
@@ -234,7 +234,7 @@ class Job:
         model
             keras.Model with named inputs.
         inputs
-            What it is shown.
+            Inputs of the model.
         labels
             Classes of events.
         epochs, optimizer, loss, merit, change
@@ -276,7 +276,7 @@ class Method(MethodSettings):
     Attributes
     ----------
     scopes
-        What it trains taggers of.
+        Scopes with a tagger each: heavy, light, event.
     orientation
         The rule, free of truth, by which a higher score is more anomalous; on the card.
 
@@ -342,14 +342,14 @@ class Method(MethodSettings):
         Parameters
         ----------
         sample
-            Any events of it, or none.
+            Events of the skim, or none: its settings and columns count.
         scope
-            What the tagger would score.
+            heavy, light or event.
 
         Raises
         ------
         ConfigError, InputError
-            What is missing.
+            The skim lacks an input.
         """
 
     def check_window(self, window: MassRange, fit_range: MassRange) -> None:
@@ -358,7 +358,7 @@ class Method(MethodSettings):
         Raises
         ------
         ConfigError
-            Such as sidebands that leave the range.
+            The window does not suit, for example its sidebands leave the range.
         """
 
     @abstractmethod
@@ -383,7 +383,7 @@ def methods_of(config: SearchConfig) -> dict[str, Method]:
     Raises
     ------
     TrainingError
-        One is no method that can be trained.
+        A method has no `train`.
 
     Examples
     --------

@@ -38,7 +38,7 @@ from tnt_coffea.training.windows import windows_of
 __all__ = ["RunTasks", "Schedule", "Step", "Wave", "cross_validate", "steps_of"]
 
 RunTasks = Callable[[Sequence[Task], Callable[[Task], Outcome]], Sequence[Outcome]]
-"""What runs independent tasks, anywhere, and returns their outcomes."""
+"""Function that runs independent tasks, here or on workers, and returns their outcomes."""
 Parts = Mapping[str, Iterable[str | Path]]
 """Parts of a skim by role: `data`, `simulation`, `prior:NAME`."""
 
@@ -58,7 +58,7 @@ class Step:
     set_name
         Tagger set of its outcomes: the name, and the window where there are several.
     round_
-        How many training runs it builds on, one on the other.
+        Number of training runs that it builds on, one on the other.
     inner
         Whether there is a training run for each inner fold.
     independent
@@ -177,8 +177,8 @@ def cross_validate(
     run_tasks
         Runs a wave's tasks; its outcomes may come in any order.
     folder
-        Where taggers and histories go. Those of the same training runs that are there
-        already are taken, not made again.
+        Folder of taggers and histories. Training runs that are finished in it are read, not
+        repeated.
     plans
         Folds to train and score; by default those of `train.folds`.
 
@@ -221,7 +221,7 @@ _Place = tuple[str, int, int, int, str]
 
 @dataclass
 class Schedule:
-    """The training runs of a search, and the outcomes there are.
+    """Training runs of a search, and the outcomes of those that are finished.
 
     Attributes
     ----------
@@ -230,13 +230,13 @@ class Schedule:
     parts
         Parts of the skim by role.
     folder
-        Where taggers go.
+        Folder of the taggers.
     plans
         Folds trained on and scored.
     waves
         Steps that may run at the same time, in order.
     outcomes
-        By place, as far as they are done.
+        Outcomes of finished training runs by place.
 
     Examples
     --------
@@ -266,7 +266,7 @@ class Schedule:
         folder: str | Path,
         plans: Sequence[FoldPlan] | None = None,
     ) -> Schedule:
-        """Return the training runs of a search, none of them run yet; see `cross_validate`."""
+        """Return the training runs of a search before the first of them; see `cross_validate`."""
         waves = steps_of(config)
         if plans is None:
             rounds = 1 + max(step.round_ for wave in waves for step in wave)
@@ -311,7 +311,7 @@ class Schedule:
             raise ConfigError(msg)
 
     def finish(self, wave: Wave, run_tasks: RunTasks) -> None:
-        """Run all tasks of a wave, the taggers of which it needs are there."""
+        """Run all tasks of a wave; those of the waves before it are finished."""
         tasks = self.tasks(wave)
         for item in run_tasks(tasks, run_task):
             place = (item.set_name, item.scored, item.left_out, item.member, item.scope)

@@ -40,15 +40,15 @@ from tnt_coffea.typing import BoolArray, Float32Array
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
 CODE = 3
-"""Raised by whoever changes what the same settings train to: finished training runs in a folder
-have it in their names, and those of another number are made again."""
+"""Version of the training, part of every run's key. A change of what the same settings train to
+raises it, and finished training runs of another version are repeated."""
 
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained tagger and its place.
+    """A trained tagger and its place among the folds.
 
     Attributes
     ----------
@@ -61,13 +61,13 @@ class Outcome:
     left_out
         Inner fold left out of its training run, `WHOLE` for none.
     sha256, path
-        The ONNX file.
+        SHA-256 and path of the ONNX file.
     history
         Losses and sizes, JSON values.
     member
         Number among training runs that differ in their seed alone.
     uses_truth
-        It was trained with the truth.
+        Whether it was trained with the truth.
 
     Examples
     --------
@@ -122,25 +122,25 @@ class Task:
     scope
         What the tagger scores.
     round_
-        How many training runs it builds on, one on the other.
+        Number of training runs that it builds on, one on the other.
     member
         Number among training runs that differ in their seed alone.
     labellers
         Taggers that it needs, one for every inner fold trained on.
     events
-        By role, what it reads.
+        Events that it reads, by role.
     layout
         Parts that say how the skim was made, for a method that reads no events.
     truth
         Hash of the labels, for a method that reads them.
     uses_truth
-        It reads labels, or builds on a method that does.
+        Whether it reads labels, or builds on a method that does.
     window
         m_jj window, if it depends on one.
     seed
         Root seed.
     folder
-        Where the outcome goes.
+        Folder of the outcome.
 
     Examples
     --------
@@ -253,17 +253,17 @@ class Task:
 
 
 def run_task(task: Task) -> Outcome:
-    """Return the outcome of a task; one that is in the folder already is not made again.
+    """Return the outcome of a task; a finished one is read from its folder.
 
     Parameters
     ----------
     task
-        Training run.
+        The training run.
 
     Raises
     ------
     TrainingError
-        It cannot start or gives nothing usable, or the skim has changed.
+        It cannot start, its tagger does not pass `checks.checked`, or the skim has changed.
     LeakError
         A labeller was trained on events that it would label.
 
@@ -347,7 +347,7 @@ def _shown(task: Task, samples: Mapping[str, Sample]) -> Sample:
 
 
 def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tuple[Scorer, Any]:
-    """Return what the task's method makes of its events, and the checked ONNX model.
+    """Return the scorer that the task's method trains, and its checked ONNX model.
 
     Parameters
     ----------

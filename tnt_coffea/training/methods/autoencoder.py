@@ -28,7 +28,7 @@ PIXEL_SCALE = 100.0
 
 
 class AutoencoderNetwork(StrEnum):
-    """What reconstructs a jet's image."""
+    """Kind of the autoencoder of a jet's image."""
 
     LINEAR = "linear"
     DENSE = "dense"
@@ -37,7 +37,7 @@ class AutoencoderNetwork(StrEnum):
 
 
 class Autoencoder(Method):
-    """Reconstruction error of either jet's image, learned from all events given.
+    """Autoencoder of each jet's image, trained on all events; its score is the error.
 
     Assumes that what is rare is reconstructed badly.
 

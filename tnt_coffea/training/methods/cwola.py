@@ -27,14 +27,14 @@ __all__ = ["Cwola", "CwolaPerJet", "Spacing"]
 
 
 class Spacing(StrEnum):
-    """How the width of a sideband is counted."""
+    """Scale in which sidebands have their width."""
 
     LINEAR = "linear"
     LOGARITHMIC = "logarithmic"
 
 
 class Cwola(Method):
-    """Both jets of an event in one classifier of signal region against sidebands.
+    """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
     background the inputs do not depend on m_jj.
@@ -163,7 +163,7 @@ class Cwola(Method):
 
 
 class CwolaPerJet(Cwola):
-    """A classifier for each jet, combined like those of Tag N' Train.
+    """Classifier of each jet, signal region against sidebands; combined as in Tag N' Train.
 
     Source: arXiv:2002.12376, section 4.2.
 

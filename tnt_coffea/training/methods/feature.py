@@ -16,7 +16,7 @@ __all__ = ["EventFeature", "Feature"]
 
 
 class Feature(Method):
-    """An observable of each jet as its score; nothing is trained.
+    """Observable of each jet as its score; nothing is trained.
 
     Assumes that the observable is known a priori to tell signal from background.
 
@@ -45,7 +45,7 @@ class Feature(Method):
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """No: the observable is fixed."""
         return False
 
     @property
@@ -73,7 +73,7 @@ class Feature(Method):
 
 
 class EventFeature(Feature):
-    """An observable of the event as its score, such as `heavy_tau21 + light_tau21`.
+    """Observable of the event as its score, such as `heavy_tau21 + light_tau21`.
 
     Examples
     --------

@@ -50,7 +50,7 @@ class Files(Method):
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """No: the files are fixed."""
         return False
 
     @property

@@ -68,7 +68,7 @@ class _WithTruth(Method):
 
 
 class Supervised(_WithTruth):
-    """A classifier of signal against background for each jet.
+    """Classifier of each jet, signal against background by their labels.
 
     Source: 'separate' in figure 2 of arXiv:2002.12376.
 
@@ -90,7 +90,7 @@ class Supervised(_WithTruth):
 
 
 class SupervisedBothJets(Supervised):
-    """One classifier of both jets, signal against background.
+    """Classifier of both jets of an event, signal against background by their labels.
 
     Source: 'both jets' in figure 2 of arXiv:2002.12376.
 
@@ -106,7 +106,7 @@ class SupervisedBothJets(Supervised):
 
 
 class PureCwola(_WithTruth):
-    """Random mixed samples with the signal shares that Tag N' Train would have.
+    """Classifier of random mixed samples with the signal shares of Tag N' Train.
 
     Source: arXiv:2002.12376, figure 4; arXiv:1708.02949.
 
