@@ -37,6 +37,16 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     TaggerError
         Two sets share a name, one has no quantile map or one in another variable, or one was
         trained with the truth.
+
+    Examples
+    --------
+    >>> from tnt_coffea import Skim, execution, taggers, testing
+    >>> skim = Skim.from_sample(testing.make_sample(20, pixels=40))
+    >>> search = SearchProcessor(SearchConfig(), taggers.load_set("rnd-3500/tnt"))
+    >>> with execution.open_executor("iterative") as executor:
+    ...     output, accounting = execution.run(skim.fileset(), search, executor)
+    >>> output["hists"]["tnt"].sum().value, accounting.selected
+    (20.0, 20)
     """
 
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:

@@ -244,6 +244,13 @@ class Taggers:
         Tagger sets with quantile maps, by name.
     histories
         Losses and sizes of every training, by tagger.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    >>> {name: tagger_set.knowledge for name, tagger_set in packaged.sets.items()}
+    {'autoencoder': 'none', 'tnt': 'none'}
     """
 
     sets: Mapping[str, TaggerSet]
@@ -307,6 +314,19 @@ class Histograms:
         Hashes of what was scored and by which taggers.
     coincidences
         Which events the selections share; None in searches from before these were kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, search, taggers, testing
+    >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    >>> sample = testing.make_sample(20, pixels=40)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = search(sample, packaged, SearchConfig(), out=out)
+    >>> sorted(histograms.hists), histograms.accounting.selected
+    (['autoencoder', 'tnt'], 20)
+    >>> histograms.hists["tnt"].project("fold").values().tolist()
+    [10.0, 10.0]
     """
 
     hists: Mapping[str, Any]

@@ -26,7 +26,16 @@ __all__ = ["SearchConfig"]
 
 
 class SearchConfig(Settings):
-    """Everything a search is made of, one section a stage."""
+    """Everything a search is made of, one section a stage.
+
+    Examples
+    --------
+    >>> config = SearchConfig.from_text("search: {window: {low: 3000, high: 4000}}")
+    >>> config.search.window.edges, list(config.train.methods)
+    ((3000.0, 4000.0), ['autoencoder', 'tnt'])
+    >>> SearchConfig.from_text(config.to_yaml()) == config
+    True
+    """
 
     seed: int = Field(1, ge=0, description="the one root of all random numbers")
     generate: GenerateSettings = GenerateSettings()

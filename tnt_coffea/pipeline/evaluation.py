@@ -50,6 +50,20 @@ def report(
         Of `references_beside`: they are evaluated beside the others and marked.
     seconds
         Stage times.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
+    >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = tnt.search(sample, tnt.train(sample, config, out=out), config, out=out)
+    ...     page = Path(out, "report.html")
+    ...     _ = report(tnt.fit(histograms, config), page, config, histograms)
+    ...     page.exists()
+    True
     """
     from tnt_coffea import reporting
 

@@ -45,6 +45,19 @@ def fit(
     ------
     FitError
         A model cannot be built from these histograms.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
+    >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = tnt.search(sample, tnt.train(sample, config, out=out), config, out=out)
+    >>> result = fit(histograms, config)
+    >>> result.before.converged, sorted(result.after), sorted(result.abcd)
+    (True, ['mass'], ['mass'])
     """
     inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
     stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None

@@ -58,6 +58,16 @@ def train(
         TensorFlow is not installed.
     TrainingError
         A training cannot start or gives nothing usable.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import testing
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> with TemporaryDirectory() as out:
+    ...     taggers = train(testing.make_sample(200), config, out=out)
+    >>> taggers.sets["mass"].scopes, taggers.sets["mass"].scored_folds
+    (('heavy', 'light'), (0, 1))
     """
     from tnt_coffea.training import assumptions, cross_validate, mapped_events, steps_of
 

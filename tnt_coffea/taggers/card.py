@@ -22,6 +22,17 @@ class Card(Settings):
     """Everything that decides whether a tagger may score an event; part of the ONNX file.
 
     It holds no date and no path: the same training gives the same bytes.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> card.method, card.scope, card.knowledge
+    ('tag_n_train', 'heavy', 'none')
+    >>> card.direct, card.window.edges  # trained on fold 1, so it may score fold 0
+    ((1,), (3300.0, 3700.0))
+    >>> card.misfit(card.skim) is None
+    True
     """
 
     method: str = Field(description="kind of the method that trained it")

@@ -41,6 +41,12 @@ class SetSelections:
         Folds that it scores.
     selections
         Shares of events with both jets above X, falling, and names of cuts for each jet.
+
+    Examples
+    --------
+    >>> own = SetSelections("tnt", (3300.0, 3700.0), (0, 1), (0.3, 0.1, 0.03))
+    >>> own.name, own.folds
+    ('tnt', (0, 1))
     """
 
     name: str
@@ -68,6 +74,17 @@ class Coincidences:
         Sum of weights, shape (rows,).
     merged
         How many rows there were when each was last made unique.
+
+    Examples
+    --------
+    >>> import hist
+    >>> from tnt_coffea import taggers, testing
+    >>> sample, sets = testing.make_sample(20, pixels=40), [taggers.load_set("rnd-3500/tnt")]
+    >>> axis = hist.axis.Regular(300, 2000, 8000)
+    >>> ranks = [tagger_set.ranks(sample) for tagger_set in sets]
+    >>> shared = Coincidences.of_events(sets, ranks, sample.m_jj, sample.weight, axis)
+    >>> shared.sets[0].name, bool((shared + shared).events.sum() == 2 * shared.events.sum())
+    ('tnt', True)
     """
 
     sets: tuple[SetSelections, ...]

@@ -43,6 +43,15 @@ class Member:
         The outer fold whose events it scores.
     name
         What its file is called in the set's folder, without suffix.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> member = taggers.load_set("rnd-3500/tnt").members[0]
+    >>> member.name, member.scope, member.fold
+    ('heavy-0-0', 'heavy', 0)
+    >>> member.fold in member.tagger.card.ancestors
+    False
     """
 
     tagger: Tagger
@@ -61,6 +70,13 @@ class Scores:
         (event,) outer fold.
     raw
         (event,) float32 by scope; not a number in a fold that no tagger scores.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> scores = taggers.load_set("rnd-3500/tnt").score(testing.make_sample(20, pixels=40))
+    >>> {scope: raw.shape for scope, raw in scores.raw.items()}, np.unique(scores.fold).tolist()
+    ({'heavy': (20,), 'light': (20,)}, [0, 1])
     """
 
     fold: IntArray
@@ -78,6 +94,15 @@ class Ranks:
     heavy, light
         (event,) quantile in (0, 1); equal to each other for a set of scope `event`. Not a
         number in a fold that no tagger scores: such an event passes no cut and is in no bin.
+
+    Examples
+    --------
+    >>> fold, heavy, light = np.array([[0, 1], [0.95, 0.4], [0.9, 0.99]])
+    >>> ranks = Ranks(fold.astype(int), heavy, light)
+    >>> ranks.both.tolist()
+    [0.9, 0.4]
+    >>> ranks.select(ranks.both > 0.8).fold.tolist()
+    [0]
     """
 
     fold: IntArray
@@ -118,6 +143,15 @@ class TaggerSet:
         search.
     combine
         How the scores of the taggers of one fold and scope become one.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> tagger_set = taggers.load_set("rnd-3500/tnt")
+    >>> sample = testing.make_sample(20, pixels=40)
+    >>> ranks = tagger_set.ranks(sample)
+    >>> ranks.both.shape, bool((ranks.both > 0).all()), ranks.unscored
+    ((20,), True, 0)
     """
 
     name: str

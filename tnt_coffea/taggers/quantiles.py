@@ -130,6 +130,15 @@ class QuantileMap:
         Reference scores by fold and scope.
     points
         Working points.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> quantiles = taggers.load_set("rnd-3500/tnt").quantiles
+    >>> heavy = quantiles.references[0]["heavy"]  # scores of fold 0
+    >>> median = heavy.scores[[len(heavy) // 2]]
+    >>> heavy.quantile(median, np.zeros(1, np.uint64)).round(2).tolist()
+    [0.5]
     """
 
     tagger_set: str

@@ -18,7 +18,7 @@ from tnt_coffea.typing import Float64Array
 __all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
 
 LARGEST_CORRELATION = 0.1
-"""Of the two jets' ranks on background-rich events; the paper finds none."""
+"""Largest correlation of the two jets' ranks without a warning; the paper finds none."""
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
@@ -26,7 +26,7 @@ _LEAST_P = 1e-3
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was found of one tagger set, out of fold.
+    """Tests of what the methods assume, for the taggers of one set out of fold.
 
     Attributes
     ----------
@@ -37,7 +37,13 @@ class Assumptions:
         p-value of the same mass spectrum before and after the top tenth is taken, beside
         the window; None where too few events are left.
     warnings
-        What does not hold, and what was noted of the training runs.
+        Assumptions that do not hold, and problems of the training runs.
+
+    Examples
+    --------
+    >>> noted = Assumptions(correlation=0.02, sculpting=0.4, warnings=())
+    >>> noted.to_dict()
+    {'correlation': 0.02, 'sculpting': 0.4, 'warnings': ()}
     """
 
     correlation: float | None
@@ -72,6 +78,15 @@ def assumptions(
         the weights.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> window, fit_range = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)
+    >>> background = testing.make_sample(50, 0.0, pixels=40)
+    >>> noted = assumptions(taggers.load_set("rnd-3500/tnt"), background, window, fit_range)
+    >>> abs(noted.correlation) < 0.5, noted.sculpting  # too few events for a p-value
+    (True, None)
     """
     window = made.window or window
     beside = fit_range.contains(sample.mass) & ~window.contains(sample.mass)

@@ -27,19 +27,27 @@ __all__ = ["Cwola", "CwolaPerJet", "Spacing"]
 
 
 class Spacing(StrEnum):
-    """How the width of a sideband is counted."""
+    """Scale in which sidebands have their width."""
 
     LINEAR = "linear"
     LOGARITHMIC = "logarithmic"
 
 
 class Cwola(Method):
-    """Both jets of an event in one classifier of signal region against sidebands.
+    """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
     background the inputs do not depend on the mass.
 
     Source: arXiv:1902.02634; arXiv:2002.12376, section 4.1; arXiv:2101.08320, section 4.1.
+
+    Examples
+    --------
+    >>> method = Cwola(sideband=0.5)
+    >>> [band.edges for band in method.sidebands(MassRange(low=3000, high=4000))]
+    [(2500.0, 3000.0), (4000.0, 4500.0)]
+    >>> method.scopes, method.reads.window
+    (('event',), True)
     """
 
     kind: Literal["cwola"] = "cwola"
@@ -153,9 +161,14 @@ class Cwola(Method):
 
 
 class CwolaPerJet(Cwola):
-    """A classifier for each jet, combined like those of Tag N' Train.
+    """Classifier of each jet, signal region against sidebands; combined as in Tag N' Train.
 
     Source: arXiv:2002.12376, section 4.2.
+
+    Examples
+    --------
+    >>> CwolaPerJet().scopes
+    ('heavy', 'light')
     """
 
     kind: Literal["cwola_per_jet"] = "cwola_per_jet"  # type: ignore[assignment]
