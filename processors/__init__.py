@@ -1,4 +1,13 @@
-"""coffea processors: the skim and the search."""
+"""coffea processors: the skim and the search.
+
+| to | take |
+|---|---|
+| reconstruct the dijets once and keep them as Parquet | `SkimProcessor` |
+| fill the histograms of a search, from a skim or from particles | `SearchProcessor` |
+| score events in a processor of your own | `tnt_coffea.taggers.TaggerSet`, without either |
+
+`tnt_coffea.skim` and `tnt_coffea.search` run them on any executor; coffea's own `Runner` does too.
+"""
 
 from __future__ import annotations
 

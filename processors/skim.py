@@ -25,7 +25,7 @@ __all__ = ["SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
 
 class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Write the dijets of every chunk to a Parquet part of its own.
+    r"""Write the dijets of every chunk to a Parquet part of its own.
 
     Parameters
     ----------
@@ -33,6 +33,18 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
         Jets and images.
     folder
         Where the parts go, seen by all workers; one folder a dataset.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Fileset, execution
+    >>> with TemporaryDirectory() as folder, execution.open_executor("iterative") as executor:
+    ...     table = Path(folder, "box.csv")
+    ...     _ = table.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n2800,90,40\n")
+    ...     fileset = Fileset.from_paths({"box": [table]})
+    ...     output, _ = execution.run(fileset, SkimProcessor(SkimSettings(), folder), executor)
+    >>> output["cutflow"]["box"], len(output["parts"]["box"])
+    ({'events': 2, 'rejected': {}, 'selected': 2}, 1)
     """
 
     def __init__(self, settings: SkimSettings, folder: str | Path) -> None:

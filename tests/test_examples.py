@@ -1,65 +1,82 @@
-"""The examples in docstrings run, and every public name of some packages has one."""
+"""The examples in docstrings run, and every public name has one."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
-PACKAGES = ["tnt_coffea.jets", "tnt_coffea.stats"]
-"""Every public name has an example."""
-MODULES = [
-    "tnt_coffea.accounting",
-    "tnt_coffea.config.settings",
-    "tnt_coffea.config.skims",
-    "tnt_coffea.events.expressions",
-    "tnt_coffea.events.roles",
-    "tnt_coffea.events.sample",
-    "tnt_coffea.events.table",
-    "tnt_coffea.filesets",
-    "tnt_coffea.products",
-    "tnt_coffea.storage",
-    "tnt_coffea.taggers.inputs",
-    "tnt_coffea.testing",
-    "tnt_coffea.training.features",
+import tnt_coffea
+from tnt_coffea.training.methods import METHODS
+
+PACKAGES = [
+    "tnt_coffea",
+    "tnt_coffea.jets",
+    "tnt_coffea.processors",
+    "tnt_coffea.stats",
+    "tnt_coffea.taggers",
+    "tnt_coffea.training",
 ]
-"""Some names have one."""
+"""Every public name has an example."""
+INFERENCE = ("tnt_coffea.taggers", "tnt_coffea.processors")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def modules(package: str) -> Iterator[str]:
-    yield package
-    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        yield module.name
+def with_examples() -> Iterator[str]:
+    """Return the modules of the package that show examples; none but packages are imported."""
+    for info in pkgutil.walk_packages(tnt_coffea.__path__, "tnt_coffea."):
+        spec = importlib.util.find_spec(info.name)
+        assert spec is not None
+        assert spec.origin is not None
+        if ">>> " in Path(spec.origin).read_text():
+            yield info.name
 
 
-@pytest.mark.parametrize("name", [name for package in PACKAGES for name in modules(package)])
-def test_examples_of_a_package_give_what_they_show(
-    name: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", [*with_examples()])
+def test_examples_give_what_they_show(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    outcome = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
-    assert outcome.failed == 0, capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_a_module_give_what_they_show(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    monkeypatch.chdir(tmp_path)
     outcome = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert outcome.attempted > 0
     assert outcome.failed == 0, capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_of_inference_do_without_tensorflow() -> None:
+    program = (
+        "import doctest, importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        f"    doctest.testmod(importlib.import_module(name), optionflags={OPTIONS})\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    names = [name for name in with_examples() if name.startswith(INFERENCE)]
+    assert names
+    subprocess.run([sys.executable, "-c", program, *names], check=True)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_has_an_example(package: str) -> None:
     public = importlib.import_module(package)
-    documented = {
-        name: inspect.getdoc(getattr(public, name))
-        for name in public.__all__
-        if inspect.isclass(getattr(public, name)) or inspect.isroutine(getattr(public, name))
-    }
-    assert [name for name, text in documented.items() if ">>> " not in (text or "")] == []
+    named = {name: getattr(public, name) for name in public.__all__}
+    assert without_example(named) == []
+
+
+def test_every_method_has_an_example() -> None:
+    assert without_example(METHODS) == []
+
+
+def without_example(named: Mapping[str, object]) -> list[str]:
+    return [
+        name
+        for name, item in named.items()
+        if (inspect.isclass(item) or inspect.isroutine(item)) and ">>> " not in (item.__doc__ or "")
+    ]

@@ -28,6 +28,8 @@ class Accounting:
     datasets
         The same of each data set, where it is the sum of them.
 
+    Examples
+    --------
     >>> signal, box = Accounting(10, 9, {"two_jets": 1}), Accounting(100, 100)
     >>> both = Accounting.summed({"signal": signal, "box": box})
     >>> both.events, both.selected, both.rejected

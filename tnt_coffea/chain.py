@@ -66,6 +66,22 @@ def run(
     ------
     TntCoffeaError
         As the stages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import testing
+    >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
+    >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
+    >>> names = ["m_jj", "heavy_mass", "light_mass"]
+    >>> values = np.stack([sample.columns[name] for name in names], axis=1)
+    >>> with TemporaryDirectory() as out:
+    ...     table = Path(out, "box.csv")
+    ...     np.savetxt(table, values, delimiter=",", header=",".join(names), comments="")
+    ...     outcome = run(Fileset.from_paths({"box": [table]}), config, out=out)
+    >>> outcome.report.name, outcome.result.before.converged
+    ('report.html', True)
     """
     resources = resources or Resources()
     out = Path(out)
@@ -95,7 +111,14 @@ def run(
 def demo(
     config: SearchConfig, *, out: str | Path = pipeline.OUT, resources: Resources | None = None
 ) -> Outcome:
-    """Generate events and search them; parameters and errors as `pipeline.generate` and `run`."""
+    """Generate events and search them; parameters and errors as `generate` and `run`.
+
+    Examples
+    --------
+    >>> config = SearchConfig.from_text("generate: {background: 2000, signal: 100}")
+    >>> outcome = demo(config, out="demo")  # doctest: +SKIP
+    >>> print(outcome.result.summary())  # doctest: +SKIP
+    """
     resources = resources or Resources()
     with resources.open() as executor:
         shared = replace(resources, executor=executor)

@@ -64,6 +64,13 @@ class Resources:
         Make a stage again whose folder holds one of another configuration.
     on_error
         Whether a bad file ends a pass or is left out and listed.
+
+    Examples
+    --------
+    >>> resources = Resources(executor="futures", workers=4)
+    >>> with resources.open() as executor:
+    ...     type(executor).__name__, executor.workers
+    ('FuturesExecutor', 4)
     """
 
     executor: Any = "iterative"

@@ -62,6 +62,8 @@ class Fileset:
     roles
         `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     paths = [Path(folder, name) for name in ("box.csv", "herwig.csv")]

@@ -24,6 +24,7 @@ from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
+from tnt_coffea.working_points import WorkingPoints
 
 __all__ = ["Histograms", "Skim", "Taggers", "as_skim", "contents_of"]
 
@@ -48,6 +49,8 @@ class Skim:
     roles
         `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
 
+    Examples
+    --------
     >>> skim = Skim.from_sample(
     ...     Sample.from_columns(
     ...         m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}
@@ -241,15 +244,22 @@ class Taggers:
         Tagger sets with quantile maps, by name.
     histories
         Losses and sizes of every training, by tagger.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    >>> {name: tagger_set.knowledge for name, tagger_set in packaged.sets.items()}
+    {'autoencoder': 'none', 'tnt': 'none'}
     """
 
     sets: Mapping[str, TaggerSet]
     histories: Mapping[str, Mapping[str, Any]]
 
-    def thresholds(self) -> dict[str, dict[float, dict[int, float]]]:
-        """Return X by set, efficiency and fold."""
+    def working_points(self) -> dict[str, WorkingPoints]:
+        """Return the working points of every set with a quantile map, by its name."""
         return {
-            name: {eff: tagger_set.quantiles.x(eff) for eff in tagger_set.quantiles.thresholds}
+            name: tagger_set.quantiles.points
             for name, tagger_set in self.sets.items()
             if tagger_set.quantiles is not None
         }
@@ -294,19 +304,33 @@ class Histograms:
     Attributes
     ----------
     hists
-        (dataset, window, variation, fold, m_jj, q_heavy, q_light) by tagger set.
-    thresholds
-        X by set, efficiency and fold; each is an edge of both quantile axes.
+        (dataset, fold, mass, q_heavy, q_light) by tagger set; the mass has the name of
+        `search.variable`.
+    points
+        Working points by set; each X is an edge of the axis of its jet.
     accounting
         Where every event of the pass went.
     provenance
         Hashes of what was scored and by which taggers.
     coincidences
         Which events the selections share; None in searches from before these were kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, search, taggers, testing
+    >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    >>> sample = testing.make_sample(20, pixels=40)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = search(sample, packaged, SearchConfig(), out=out)
+    >>> sorted(histograms.hists), histograms.accounting.selected
+    (['autoencoder', 'tnt'], 20)
+    >>> histograms.hists["tnt"].project("fold").values().tolist()
+    [10.0, 10.0]
     """
 
     hists: Mapping[str, Any]
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]]
+    points: Mapping[str, WorkingPoints]
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
@@ -331,12 +355,7 @@ class Histograms:
             path.write_bytes(image.getvalue())
         content = {
             "histograms": hashlib.sha256(image.getvalue()).hexdigest(),
-            "thresholds": {
-                name: [
-                    [eff, {str(t): x for t, x in by_fold.items()}] for eff, by_fold in by.items()
-                ]
-                for name, by in self.thresholds.items()
-            },
+            "working_points": {name: points.to_list() for name, points in self.points.items()},
             "accounting": self.accounting.to_dict(),
             "provenance": dict(self.provenance),
         }
@@ -371,12 +390,9 @@ class Histograms:
             image = _named_bytes(path, content["histograms"])
             with h5py.File(io.BytesIO(image), "r") as file:
                 hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
-            thresholds = {
-                name: {
-                    float(eff): {int(t): float(x) for t, x in by_fold.items()}
-                    for eff, by_fold in pairs
-                }
-                for name, pairs in content["thresholds"].items()
+            points = {
+                name: WorkingPoints.from_list(listed)
+                for name, listed in content["working_points"].items()
             }
             accounting = Accounting.from_dict(content["accounting"])
             coincidences = None
@@ -384,7 +400,7 @@ class Histograms:
                 shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
                 coincidences = Coincidences.from_bytes(shared)
             provenance = dict(content["provenance"])
-            return cls(hists, thresholds, accounting, provenance, coincidences)
+            return cls(hists, points, accounting, provenance, coincidences)
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:
             raise StageError(_damaged(folder, error, "search")) from error
 

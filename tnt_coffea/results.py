@@ -57,6 +57,17 @@ class SearchResult(Result):
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
         tagger set its `knowledge` beside the data: none, background or signal simulation.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
+    >>> result = SearchResult(before=hunt, after={}, abcd={}, provenance={})
+    >>> print(result.summary().splitlines()[2])
+      Z = 3.40, p = 0.000333 (asymptotic), signal 103.8 +- 31.4 events
+    >>> SearchResult.from_dict(result.to_dict()) == result
+    True
     """
 
     before: BumpHuntResult

@@ -39,6 +39,7 @@ from tnt_coffea.taggers import Member, Tagger, TaggerSet
 __all__ = ["altered", "make_sample", "method_contract", "one_by_one", "tagger_set", "train"]
 
 PIXELS = 12
+"""Pixels along a side of the images drawn; wider ones have an empty frame around them."""
 _AUC = 0.6
 """Least area under the ROC curve of a planted signal, out of fold."""
 
@@ -51,6 +52,7 @@ def make_sample(
     normalise: bool = True,
     constituents: int | None = None,
     kind: str = "data",
+    pixels: int = PIXELS,
 ) -> Sample:
     """Return dijets with a planted signal that every input shows: images, features, constituents.
 
@@ -68,6 +70,8 @@ def make_sample(
         Constituents of a jet; None for none.
     kind
         Part of the events' ids, so that samples of other kinds share no event.
+    pixels
+        Along a side of the images, 12 and an even number more; the packaged taggers take 40.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def make_sample(
         "m_jj": np.where(signal, rng.normal(3500, 100, n), 2600 + rng.exponential(800, n)),
     }
     settings = SkimSettings(
-        images=ImageSettings(pixels=PIXELS, normalise=normalise), constituents=constituents
+        images=ImageSettings(pixels=pixels, normalise=normalise), constituents=constituents
     )
     for jet, mass in zip(JETS, (500.0, 100.0), strict=True):
         columns |= {f"{jet}_{name}": rng.random(n, np.float32) for name in settings.of_jet}
@@ -92,7 +96,8 @@ def make_sample(
         ).astype(np.float32)
         columns[f"{jet}_tau21"] = rng.normal(np.where(signal, 0.3, 0.6), 0.1).astype(np.float32)
         columns[f"{jet}_pt"] = (columns["m_jj"] / 2 + rng.normal(0, 50, n)).astype(np.float32)
-        index, value = _jagged(_images(rng, signal))
+        frame = [(pixels - PIXELS) // 2] * 2
+        index, value = _jagged(np.pad(_images(rng, signal), ((0, 0), frame, frame)))
         columns |= {f"{jet}_image_index": index, f"{jet}_image_value": value}
         if constituents is not None:
             columns |= _constituents(rng, signal, jet, constituents)

@@ -3,6 +3,7 @@
 - `Returns` sections that are prose: napoleon takes each of their lines for a type. Where
   nothing in one is indented there is no type, and the section becomes one `:returns:` field.
 - Closing lines `Source: ...`: they belong to the function, not to the section above them.
+- Tables, which are written as Markdown has them, so that they read well in the code.
 - Types of arrays: `float64 array` instead of numpy's full name for it.
 """
 
@@ -28,7 +29,7 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _before_napoleon(app: Any, what: str, name: str, obj: Any, options: Any, lines: Any) -> None:
-    lines[:] = sources_apart(prose_returns(lines))
+    lines[:] = sources_apart(prose_returns(tables(lines)))
 
 
 def _after_napoleon(app: Any, what: str, name: str, obj: Any, options: Any, lines: Any) -> None:
@@ -75,6 +76,22 @@ def sources_apart(lines: list[str]) -> list[str]:
     out: list[str] = []
     for line in lines:
         out += ["", line] if line.startswith("Source: ") else [line]
+    return out
+
+
+def tables(lines: list[str]) -> list[str]:
+    """Return a docstring's lines with Markdown tables as list tables."""
+    out: list[str] = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if after.startswith("|---"):
+            out += [".. list-table::", "   :header-rows: 1", ""]
+        if line.startswith("|---"):
+            continue
+        if line.startswith("| "):
+            out += [f"   {'  -' if i else '* -'} {cell}" for i, cell in enumerate(cells)]
+        else:
+            out.append(line)
     return out
 
 

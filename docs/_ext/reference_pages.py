@@ -6,6 +6,7 @@ A page says where with a line `<!-- generated: settings -->`, `<!-- generated: c
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -52,7 +53,8 @@ def settings() -> Iterator[str]:
 
 
 def _model_section(path: str, model: type[BaseModel], level: int) -> Iterator[str]:
-    yield from ["", f"{'#' * level} `{path}`", "", _paragraph(model.__doc__), ""]
+    text = inspect.cleandoc(model.__doc__ or "").partition("\nExamples\n")[0]
+    yield from ["", f"{'#' * level} `{path}`", "", _paragraph(text), ""]
     fields = model.model_fields
     yield from _table(path, {n: f for n, f in fields.items() if not _is_section(f)})
     for name, field in fields.items():

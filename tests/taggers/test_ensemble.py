@@ -78,10 +78,12 @@ def test_working_points_select_the_share_wanted_in_every_fold(
     ranks = made.ranks(sample)
     inside = (sample.m_jj >= 2600) & (sample.m_jj < 7000)
     for efficiency in (0.2, 0.05):
-        for fold, x in made.quantiles.x(efficiency).items():
+        for fold, cut in made.quantiles.points[efficiency].cuts.items():
             mine = inside & (ranks.fold == fold)
             # Two events may share the rank at the edge, one through each jet.
-            assert abs((ranks.both[mine] > x).sum() - round(efficiency * mine.sum())) <= 1
+            assert abs((ranks.both[mine] > cut.heavy).sum() - round(efficiency * mine.sum())) <= 1
+            assert cut.heavy == cut.light
+            assert cut.achieved == pytest.approx((ranks.both[mine] > cut.heavy).mean())
 
 
 def test_quantiles_of_a_fold_do_not_depend_on_the_other_fold(

@@ -148,7 +148,7 @@ def test_prequential_sets_score_what_came_later_and_count_the_rest(sample, train
     made = made.calibrated(sample, MassRange(low=2600, high=7000), (0.3,))
     ranks = made.ranks(sample)
     assert ranks.unscored == (ranks.fold == 0).sum() > 0
-    assert sorted(made.quantiles.x(0.3)) == [1, 2]
+    assert sorted(made.quantiles.points[0.3].cuts) == [1, 2]
     assert np.isfinite(ranks.both[ranks.fold > 0]).all()
     for member in made.members:
         assert max(member.tagger.card.ancestors) < member.fold

@@ -40,7 +40,8 @@ class DataAgainstSimulation(Method):
 
     def train(self, job: Job) -> Scorer:
         every = [("simulation", job.simulation, 0.0)]
-        every += [(f"prior {name}", sample, 1.0) for name, sample in job.priors.items()]
+        priors = job.priors.items() if self.priors else ()
+        every += [(f"prior {name}", sample, 1.0) for name, sample in priors]
         every += [("data", job.data, 1.0)] if self.data else []
         labels = WeakLabels(
             tuple(

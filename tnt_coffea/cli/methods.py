@@ -128,7 +128,8 @@ def show(kind: str) -> None:
         raise ConfigError(msg)
     method = kinds[kind]
     required = [name for name, field in method.model_fields.items() if field.is_required()]
-    click.echo(f"{inspect.cleandoc(method.__doc__ or '')}\n")
+    text = inspect.cleandoc(method.__doc__ or "").partition("\nExamples\n")[0]
+    click.echo(f"{text.rstrip()}\n")
     try:
         example = method(**dict.fromkeys(required, "NAME"))
     except ValidationError:

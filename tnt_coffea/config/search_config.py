@@ -26,7 +26,16 @@ __all__ = ["SearchConfig"]
 
 
 class SearchConfig(Settings):
-    """Everything a search is made of, one section a stage."""
+    """Everything a search is made of, one section a stage.
+
+    Examples
+    --------
+    >>> config = SearchConfig.from_text("search: {window: {low: 3000, high: 4000}}")
+    >>> config.search.window.edges, list(config.train.methods)
+    ((3000.0, 4000.0), ['autoencoder', 'tnt'])
+    >>> SearchConfig.from_text(config.to_yaml()) == config
+    True
+    """
 
     seed: int = Field(1, ge=0, description="the one root of all random numbers")
     generate: GenerateSettings = GenerateSettings()
@@ -37,13 +46,27 @@ class SearchConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        known = self.search.efficiencies
-        for name, wanted in (
-            ("fit.bump.efficiency", self.fit.bump.efficiency),
-            ("fit.abcd.efficiency", self.fit.abcd.efficiency),
-        ):
-            if wanted not in known:
-                msg = f"{name} is {wanted}, which is not among search.efficiencies {list(known)}"
+        search = self.search
+        for name, test in (("bump", self.fit.bump), ("abcd", self.fit.abcd)):
+            if test.cut is None and test.efficiency not in search.efficiencies:
+                msg = (
+                    f"fit.{name}.efficiency is {test.efficiency}, which is not among "
+                    f"search.efficiencies {list(search.efficiencies)}"
+                )
+                raise ValueError(msg)
+            if test.cut is not None and test.cut not in search.cuts:
+                msg = f"fit.{name}.cut is {test.cut!r}, which is not among search.cuts " + (
+                    str(sorted(search.cuts)) if search.cuts else "(there are none)"
+                )
+                raise ValueError(msg)
+        if self.fit.abcd.cut is not None:
+            cut = search.cuts[self.fit.abcd.cut]
+            if max(cut.heavy, cut.light) > 1 - search.background_quantile:
+                msg = (
+                    f"fit.abcd.cut {self.fit.abcd.cut!r} passes {max(cut.heavy, cut.light):g} of "
+                    "the events on one jet, some of them below search.background_quantile "
+                    f"{search.background_quantile:g}: a jet cannot pass and be low"
+                )
                 raise ValueError(msg)
         if self.fit.bump.bin_width % self.search.bin_width:
             msg = (

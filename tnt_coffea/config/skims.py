@@ -75,6 +75,8 @@ class TableSettings(Settings):
     names, those of a skim (`m_jj`, `heavy_mass`, `light_tau21`, ...) or of a preset, and the
     other entries add to them.
 
+    Examples
+    --------
     >>> jets = {"heavy": {"mass": "mj1"}, "light": {"mass": "mj2"}}
     >>> TableSettings(m_jj="mjj * 1000", event={"met": "MET"}, **jets).features
     ('m_jj', 'heavy_mass', 'light_mass', 'met')

@@ -34,6 +34,8 @@ class Expression:
     text
         As written.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> ratio = Expression("heavy_mass / m_jj")
     >>> ratio.columns

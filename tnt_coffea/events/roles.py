@@ -24,6 +24,8 @@ def prior(name: str) -> str:
     ConfigError
         The name cannot be one.
 
+    Examples
+    --------
     >>> prior("two-prong")
     'prior:two-prong'
     """

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.typing import BoolArray
 
@@ -25,7 +26,7 @@ def report(
     config: SearchConfig,
     histograms: Histograms,
     *,
-    skim: Skim | None = None,
+    skim: Skim | Sample | None = None,
     taggers: Taggers | None = None,
     references: Taggers | None = None,
     seconds: Mapping[str, float] | None = None,
@@ -49,13 +50,27 @@ def report(
         Of `references_beside`: they are evaluated beside the others and marked.
     seconds
         Stage times.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
+    >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = tnt.search(sample, tnt.train(sample, config, out=out), config, out=out)
+    ...     page = Path(out, "report.html")
+    ...     _ = report(tnt.fit(histograms, config), page, config, histograms)
+    ...     page.exists()
+    True
     """
     from tnt_coffea import reporting
 
-    path = Path(path)
+    path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
-        sample = skim.sample(truth=True, numbers=True)
+        sample = skim.sample(truth=True, numbers=True).with_variable(config.search.variable)
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
@@ -67,7 +82,7 @@ def report(
         views = reporting.event_views(
             sample,
             {name: ranks[name] for name in (main, *taggers.sets)},
-            {**histograms.thresholds, **told.thresholds()},
+            {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},
         )
@@ -81,7 +96,7 @@ def report(
             result=result,
             config=config,
             hists=histograms.hists,
-            thresholds=histograms.thresholds,
+            points=histograms.points,
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,

@@ -38,6 +38,15 @@ def generate(
         PYTHIA is not installed.
     GeneratorError
         PYTHIA refuses the settings.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> config = SearchConfig.from_text("generate: {background: 2, signal: 1}")
+    >>> with TemporaryDirectory() as out:
+    ...     fileset = generate(config, out=out)
+    ...     [(item.source, item.stop) for item in fileset.items(1000)]
+    [('lhco', 3)]
     """
     from tnt_coffea import generator
 

@@ -29,7 +29,7 @@ def search(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> Histograms:
-    """Return the histograms of m_jj against both jets' quantiles, every event scored out of fold.
+    """Return the histograms of mass against both jets' quantiles, every event scored out of fold.
 
     Parameters
     ----------
@@ -51,6 +51,17 @@ def search(
         A tagger does not fit these jets and images.
     LeakError
         A tagger would score events that had a part in its training.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import taggers, testing
+    >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    >>> sample = testing.make_sample(20, pixels=40)
+    >>> with TemporaryDirectory() as out:
+    ...     histograms = search(sample, packaged, SearchConfig(), out=out)
+    >>> {name: histogram.sum().value for name, histogram in histograms.hists.items()}
+    {'autoencoder': 20.0, 'tnt': 20.0}
     """
     from tnt_coffea.processors import SearchProcessor
 
@@ -84,7 +95,7 @@ def search(
         }
         made = Histograms(
             output["hists"],
-            taggers.thresholds(),
+            taggers.working_points(),
             accounting,
             provenance,
             output.get("coincidences"),

@@ -31,7 +31,7 @@ def skim(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> Skim:
-    """Return the dijets, observables and images of a fileset.
+    r"""Return the dijets, observables and images of a fileset.
 
     Parameters
     ----------
@@ -50,6 +50,16 @@ def skim(
         A file cannot be read or holds impossible values, or no event of a role has a dijet.
     LeakError
         An event occurs in data sets of two roles.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as out:
+    ...     table = Path(out, "box.csv")
+    ...     _ = table.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n2800,90,40\n")
+    ...     dijets = skim(Fileset.from_paths({"data": [table]}), SearchConfig(), out=out)
+    ...     dijets.sample()
+    <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
     """
     from tnt_coffea.processors import SkimProcessor
 

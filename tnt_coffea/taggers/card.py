@@ -22,6 +22,17 @@ class Card(Settings):
     """Everything that decides whether a tagger may score an event; part of the ONNX file.
 
     It holds no date and no path: the same training gives the same bytes.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> card.method, card.scope, card.knowledge
+    ('tag_n_train', 'heavy', 'none')
+    >>> card.direct, card.window.edges  # trained on fold 1, so it may score fold 0
+    ((1,), (3300.0, 3700.0))
+    >>> card.misfit(card.skim) is None
+    True
     """
 
     method: str = Field(description="kind of the method that trained it")
@@ -42,7 +53,12 @@ class Card(Settings):
         description="outer folds of its training and of every tagger that labelled it, transitively"
     )
     labelled_by: tuple[str, ...] = Field((), description="SHA-256 of the taggers that labelled")
-    window: MassRange | None = Field(None, description="m_jj window of the training")
+    window: MassRange | None = Field(None, description="window in mass of the training")
+    variable: str = Field(
+        "m_jj",
+        exclude_if=lambda name: name == "m_jj",
+        description="mass that the window and the search are in; on the card unless m_jj",
+    )
     uses_truth: bool = Field(False, description="trained with truth labels; a search refuses it")
     orientation: str = Field("", description="why a higher score is more anomalous")
     seed: int = Field(description="seed of this training run")

@@ -17,7 +17,13 @@ def _packaged() -> Path:
 
 
 def packaged_sets() -> dict[str, Path]:
-    """Return the folders of the tagger sets that come with the package, by name."""
+    """Return the folders of the tagger sets that come with the package, by name.
+
+    Examples
+    --------
+    >>> sorted(packaged_sets())
+    ['rnd-3500/autoencoder', 'rnd-3500/tnt']
+    """
     return {
         path.parent.relative_to(_packaged()).as_posix(): path.parent
         for path in sorted(_packaged().rglob("set.json"))
@@ -25,7 +31,13 @@ def packaged_sets() -> dict[str, Path]:
 
 
 def packaged_taggers() -> dict[str, Path]:
-    """Return the folders that hold the sets of one training each, by name."""
+    """Return the folders that hold the sets of one training each, by name.
+
+    Examples
+    --------
+    >>> sorted(packaged_taggers())
+    ['rnd-3500']
+    """
     return {name.rpartition("/")[0]: path.parent for name, path in packaged_sets().items()}
 
 
@@ -36,6 +48,12 @@ def load_set(name: str | Path) -> TaggerSet:
     ------
     TaggerError
         There is no such set, or it is damaged.
+
+    Examples
+    --------
+    >>> tagger_set = load_set("rnd-3500/tnt")
+    >>> tagger_set.scopes, tagger_set.scored_folds, len(tagger_set.members)
+    (('heavy', 'light'), (0, 1), 16)
     """
     known = packaged_sets()
     if str(name) in known:
@@ -53,6 +71,12 @@ def load(name: str | Path) -> Tagger:
     ------
     TaggerError
         There is no such tagger, or it is damaged.
+
+    Examples
+    --------
+    >>> tagger = load("rnd-3500/tnt/light-0-0")
+    >>> tagger.card.scope, len(tagger.sha256)
+    ('light', 64)
     """
     packaged = _packaged() / f"{name}.onnx"
     if packaged.is_file():

@@ -36,6 +36,17 @@ class Tagger:
         The whole ONNX file. This is what travels to workers: sessions cannot be pickled.
     where
         Where it came from, for messages.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
+    >>> (images,) = tagger.card.inputs
+    >>> images.name, images.shape
+    ('image', (1, 40, 40))
+    >>> blank = np.zeros((3, *images.shape), np.float32)
+    >>> tagger.score(blank).shape, tagger.has_latent
+    ((3,), False)
     """
 
     data: bytes = field(repr=False)

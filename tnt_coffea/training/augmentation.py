@@ -1,4 +1,4 @@
-"""Random changes of training images that leave the class of a jet alone.
+"""Augmentation of training images: random changes that keep the class of a jet.
 
 Source: arXiv:2412.00198 (smearing and rotation lower the signal needed for learning).
 """
@@ -15,7 +15,7 @@ __all__ = ["AugmentationSettings", "augmented"]
 
 
 class AugmentationSettings(Settings):
-    """Changes of the training images that leave their class alone, arXiv:2412.00198."""
+    """Random changes of the training images that keep the class of a jet, arXiv:2412.00198."""
 
     rotation: float = Field(0.0, ge=0, le=180, description="largest turn, either way [degrees]")
     reflection: bool = Field(False, description="mirror either axis, each every second time")
@@ -41,7 +41,7 @@ def augmented(
     settings
         What is changed, and how much.
     rng
-        Every image gets changes of its own.
+        Random numbers; every image gets changes of its own.
 
     Notes
     -----

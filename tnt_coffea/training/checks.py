@@ -1,4 +1,4 @@
-"""The check that every tagger has to pass before it is written, whatever method made it."""
+"""The check that a tagger of any method has to pass before it is written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tnt_coffea.typing import Float32Array
 __all__ = ["FEW_SIGNAL_RICH", "MANY_TIED", "MOST_ALIKE", "TOLERANCE", "checked"]
 
 TOLERANCE = 1e-5
-"""Largest difference between the ONNX graph's score and the model's, of their size."""
+"""Largest difference of the ONNX graph's score from the model's, relative above 1."""
 FEW_SIGNAL_RICH = 200
 """Signal-rich jets below which a training run is noted as too small to trust."""
 MANY_TIED = 0.5
-"""Share of jets with a score that another one has, above which a search warns."""
+"""Share of jets with the score of another jet, above which a search warns."""
 MOST_ALIKE = 0.9
 """Largest share of jets with one and the same score. If more share one, ties - not the score -
 decide the labels."""
@@ -35,14 +35,14 @@ def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: i
     Parameters
     ----------
     scorer
-        A tagger and what it was exported from.
+        Outcome of the training run.
     model
-        onnx.ModelProto of it.
+        onnx.ModelProto that was exported from it.
     reading
-        Readers of its inputs on events that it was trained on.
+        Readers of its inputs, of events that it was trained on.
     events
-        How many there are; up to 256 of them are scored. With none nothing is checked but the
-        names of inputs and outputs.
+        Number of these events, of which up to 256 are scored. Without events only the names of
+        inputs and outputs are checked.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Classifiers of weakly labelled events: each kind is its settings and builds one model.
 
-| `network` | sees | kept model |
+| `network` | inputs | model |
 |---|---|---|
 | `convolutional` | images, and features beside them | the paper's, 7,637 parameters on one jet |
 | `dense` | features | layers of nodes with dropout |
@@ -62,6 +62,12 @@ class Classifier(Settings):
 
     network: str
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Say what `network` is in every file of settings."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.model_fields["network"].description = "convolutional, dense, trees or particle_flow"
+
     @property
     @abstractmethod
     def passes(self) -> int:
@@ -74,12 +80,12 @@ class Classifier(Settings):
 
     @abstractmethod
     def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
-        """Return what it is shown of a sample.
+        """Return its inputs of the events of a sample.
 
         Raises
         ------
         ConfigError, InputError
-            The skim does not hold it.
+            The skim does not hold one of them.
         """
 
     @abstractmethod
@@ -105,7 +111,7 @@ class Classifier(Settings):
         merit
             Figure by which epoch and candidate are chosen; the validation loss without it.
         candidates
-            Networks trained, of which the best is kept.
+            Number of networks trained, of which the best is kept.
 
         Raises
         ------
@@ -334,10 +340,14 @@ CLASSIFIER_NETWORKS = "network: convolutional, dense, trees or particle_flow"
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:
-    """Return the merit of arXiv:2101.08320, section 4.1.1.
+    """Return the merit that is the efficiency of the signal region at one of the sidebands.
 
-    It is the share of signal-region events above the score that a given share of sideband
-    events passes.
+    Parameters
+    ----------
+    sideband_efficiency
+        Share of the sideband events above the cut on the score.
+
+    Source: arXiv:2101.08320, section 4.1.1.
     """
 
     def merit(targets: Float32Array, scores: Float32Array) -> float:

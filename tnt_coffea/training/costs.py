@@ -30,7 +30,7 @@ _SLICES = (2000, 8000, 32000)
 _MEASURED = 2
 """Epochs of a measurement; the second one is timed, the first one compiles."""
 EARLY = 0.3
-"""Share of the most epochs after which early stopping usually ends a network's training."""
+"""Share of the largest number of epochs at which early stopping usually ends a training run."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StepCost:
     name
         Tagger set and kind of the method.
     networks
-        Training runs.
+        Number of training runs.
     events
         Events of the data that each one reads, on average.
     epochs
@@ -51,6 +51,12 @@ class StepCost:
         Seconds of a training run besides its epochs.
     epoch
         Seconds of an epoch, measured on a slice and scaled to `events`.
+
+    Examples
+    --------
+    >>> cost = StepCost("tnt (tag_n_train)", 16, events=5000, epochs=40, start=2.0, epoch=0.5)
+    >>> cost.expected, cost.most  # seconds of one training run
+    (8.0, 22.0)
     """
 
     name: str
@@ -74,14 +80,21 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """All steps of a search, in their order.
+    """Cost of all training runs of a search.
 
     Attributes
     ----------
     steps
-        One after the other.
+        Cost of every step, in the order of the training.
     workers
-        Processes that train at the same time.
+        Number of processes that train at the same time.
+
+    Examples
+    --------
+    >>> step = StepCost("tnt (tag_n_train)", 16, events=5000, epochs=40, start=2.0, epoch=0.5)
+    >>> costs = Costs((step,), workers=4)
+    >>> costs.networks, costs.expected, costs.most
+    (16, 32.0, 88.0)
     """
 
     steps: tuple[StepCost, ...]
@@ -123,10 +136,10 @@ class Costs:
 def training_costs(
     skim: Parts | Iterable[str | Path], config: SearchConfig, *, workers: int = 1
 ) -> Costs:
-    """Return the cost of all training runs of a search; none of them is made.
+    """Return the cost of all training runs of a search, without running them.
 
-    Every method's network is built and trained for two epochs on a slice of the events, with
-    labels drawn by lot: neither truth nor any tagger is needed.
+    The network of every method is trained for two epochs on a slice of the events with random
+    labels: neither truth nor any tagger is needed.
 
     Parameters
     ----------
@@ -135,19 +148,31 @@ def training_costs(
     config
         Settings of the search.
     workers
-        Processes that would train.
+        Number of processes that would train.
 
     Raises
     ------
     TrainingError
         A window holds too few events to train with.
+
+    Examples
+    --------
+    >>> from tnt_coffea import Skim, testing
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> costs = training_costs(skim.by_role, config)
+    >>> [(step.name, step.networks) for step in costs.steps]
+    [('mass (feature)', 2)]
     """
     measured: dict[str, tuple[float, float]] = {}
     costs = []
     with TemporaryDirectory() as folder:
         schedule = Schedule.planned(skim, config, folder)
         schedule.check()
-        samples = {role: mapped_events(paths, folder) for role, paths in schedule.parts.items()}
+        samples = {
+            role: mapped_events(paths, folder).with_variable(config.search.variable)
+            for role, paths in schedule.parts.items()
+        }
         for step in (step for wave in schedule.waves for step in wave):
             if step.name not in measured:
                 measured[step.name] = _measured(step, samples, schedule.plans[0], config)

@@ -42,6 +42,15 @@ def keras_graph(model: Any) -> Any:
     ------
     TrainingError
         Keras cannot write the model, or it needs operators that a tagger may not have.
+
+    Examples
+    --------
+    >>> keras = backend.keras()
+    >>> columns = keras.Input((2,), name="features")
+    >>> model = keras.Model([columns], keras.ops.sum(columns, axis=1))
+    >>> graph = keras_graph(model).graph
+    >>> [item.name for item in (*graph.input, *graph.output)]
+    ['features', 'score']
     """
     onnx = backend.onnx()
     with backend.quiet(), TemporaryDirectory() as folder:
@@ -64,12 +73,27 @@ def keras_graph(model: Any) -> Any:
 def canonical(traced: Any) -> Any:
     """Return a model with nodes, names and dimensions that follow from its structure alone.
 
-    Nodes stand in the order in which the outputs need them; what no output needs is gone.
+    Nodes stand in the order in which the outputs need them; what no output needs is dropped.
+
+    Parameters
+    ----------
+    traced
+        onnx.ModelProto of any converter.
 
     Raises
     ------
     TrainingError
         It has more outputs than a score and a latent vector, or operators of other domains.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> from tnt_coffea.training import Graph
+    >>> graph = Graph(Columns.of(("heavy_mass",), testing.make_sample(1)))
+    >>> unused, score = graph.add("Abs", "features"), graph.flat("features")
+    >>> [node.name for node in canonical(graph.model(score)).graph.node]
+    ['Reshape_0', 'Identity_1', 'score']
     """
     onnx = backend.onnx()
     graph = _with_constant_shapes(traced).graph
@@ -175,7 +199,15 @@ def seal(model: Any, card: Card) -> bytes:
     model
         onnx.ModelProto from named inputs to `score`.
     card
-        What the tagger is and what it was made from.
+        Card of the tagger.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers
+    >>> tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
+    >>> model = backend.onnx().load_from_string(tagger.data)
+    >>> taggers.Tagger(seal(model, tagger.card)).card == tagger.card
+    True
     """
     sealed = type(model)()
     sealed.CopyFrom(model)

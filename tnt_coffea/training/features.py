@@ -45,6 +45,17 @@ class FeatureSet:
         Features as they were asked for, with the jet before them.
     input
         The columns, the tagger's input.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(3)
+    >>> features = FeatureSet.of(("tau21", "log(mass)"), "heavy", sample)
+    >>> features.names, features.input.columns
+    (('heavy_tau21', 'heavy_log(mass)'), ('heavy_tau21', 'heavy_mass'))
+    >>> columns = features.input.reader(sample)(np.arange(3))
+    >>> features.computed(columns).shape
+    (3, 2)
     """
 
     expressions: tuple[Expression, ...]
@@ -129,6 +140,12 @@ class Standardisation:
     ----------
     mean, scale
         (feature,) float32; `scale` is one over the width.
+
+    Examples
+    --------
+    >>> masses = np.array([[100.0], [300.0]], np.float32)
+    >>> Standardisation.of(masses).applied(masses).tolist()
+    [[-1.0], [1.0]]
     """
 
     mean: Float32Array

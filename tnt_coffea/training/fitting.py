@@ -42,13 +42,20 @@ __all__ = [
 Loss = Callable[[Any, Any], Any]
 """Function of (targets, outputs) to the (jet,) losses."""
 Change = Callable[[dict[str, Float32Array], np.random.Generator], dict[str, Float32Array]]
-"""Random change of the inputs of a training batch, or further inputs of it."""
+"""Random change of the inputs of a training batch."""
 Merit = Callable[[Float32Array, Float32Array], float]
 """Function of (jet,) validation targets and outputs, largest in the best epoch."""
 
 
 class OptimizerSettings(Settings):
-    """Adam with inverse-time decay and early stopping; defaults of arXiv:2002.12376's code."""
+    """Adam with inverse-time decay and early stopping; defaults of arXiv:2002.12376's code.
+
+    Examples
+    --------
+    >>> settings = OptimizerSettings(batch=500, patience=10)
+    >>> settings.learning_rate, settings.keep
+    (0.001, 'best')
+    """
 
     learning_rate: Positive = Field(1e-3, description="of the first step")
     beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
@@ -76,6 +83,15 @@ class Batches:
         (event,) float32: 1 for the positive class, 0 for the other, or between.
     weights
         (event,) float32, of mean absolute value 1; negative ones are allowed.
+
+    Examples
+    --------
+    >>> masses = np.array([[500.0], [90.0], [110.0]], np.float32)  # a feature of three jets
+    >>> targets, weights = np.array([[1, 0, 0], [1, 1, 1]], np.float32)
+    >>> readers = {"features": lambda rows: masses[rows]}
+    >>> batches = Batches([readers], np.zeros(3, int), np.arange(3), targets, weights)
+    >>> len(batches), batches.inputs(np.array([2, 0]))["features"].tolist()
+    (3, [[110.0], [500.0]])
     """
 
     sources: Sequence[Mapping[str, Reader]]
@@ -114,14 +130,20 @@ class History:
     validation_loss
         Weighted mean over the validation events, after the epoch.
     merit
-        Figure that chose the epoch instead of the validation loss, higher = better; empty
-        where that loss decided.
+        Figure of merit of every epoch, the largest of which decides instead of the validation
+        loss; empty where that loss decides.
     seconds
-        Wall time of every epoch. It is in no file: the same training gives the same bytes.
+        Wall time of every epoch [s]; not stored, as the same training gives the same bytes.
     first
         The first epoch whose weights may be kept.
     last
         Whether the weights of the last epoch were kept.
+
+    Examples
+    --------
+    >>> history = History(loss=(0.7, 0.6, 0.5), validation_loss=(0.69, 0.65, 0.66))
+    >>> history.best_epoch, history.summary()["validation_loss"]
+    (1, 0.65)
     """
 
     loss: tuple[float, ...]
@@ -226,13 +248,13 @@ def fit(
     optimizer
         Settings of Adam, of its decay and of early stopping.
     epochs
-        Most epochs.
+        Largest number of epochs.
     seed
-        Seed of the order of the batches and of changes to them.
+        Seed of the order of the batches and of their changes.
     merit
-        Largest in the best epoch; without it the validation loss decides.
+        Figure of merit, largest in the best epoch; without it the validation loss decides.
     change
-        Change of every training batch; validation batches get it with numbers of zero.
+        Random change of every training batch; validation batches stay as they are.
 
     Raises
     ------
@@ -240,6 +262,18 @@ def fit(
         A sample is empty, or the loss is not finite.
 
     Source: settings of the public code of arXiv:2002.12376.
+
+    Examples
+    --------
+    >>> keras, x = backend.keras(), np.linspace(-1, 1, 40, dtype=np.float32)
+    >>> columns = keras.Input((1,), name="features")
+    >>> model = keras.Model([columns], keras.layers.Dense(1, activation="sigmoid")(columns)[:, 0])
+    >>> readers, targets = {"features": lambda rows: x[rows, None]}, (x > 0).astype(np.float32)
+    >>> jets = Batches([readers], np.zeros(40, int), np.arange(40), targets, np.ones_like(x))
+    >>> adam = OptimizerSettings(batch=20)
+    >>> history = fit(model, cross_entropy, jets, jets, optimizer=adam, epochs=1, seed=1)
+    >>> len(history.loss), history.best_epoch
+    (1, 0)
     """
     for name, batches in (("train on", training), ("validate with", validation)):
         if not len(batches):

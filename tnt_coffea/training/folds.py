@@ -1,4 +1,4 @@
-"""Who trains on whom: the folds around one scored fold.
+"""Folds of a training: which events train the taggers that score one outer fold.
 
 The outer folds are those of the tagger sets and the search; the inner ones exist
 in training only, so that no tagger ever labels an event that trained it.
@@ -37,12 +37,12 @@ WHOLE = -1
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """The trainings whose mean scores one outer fold.
+    """Folds of the training runs whose taggers score one outer fold.
 
     Attributes
     ----------
     settings
-        Outer folds K, and the parts of a training that is one fold alone.
+        Number K of outer folds, and of inner folds where a single outer fold is trained on.
     seed
         Root seed of the folds.
     scored
@@ -52,6 +52,15 @@ class FoldPlan:
 
     Source: nested cross-validation as in arXiv:1902.02634; the inner folds of
     Tag N' Train as in docs/architecture.md, "How a search stays honest".
+
+    Examples
+    --------
+    >>> plan = FoldPlan(FoldSettings(outer=3), seed=1, scored=0, training=(1, 2))
+    >>> plan.places(inner=True), plan.direct(left_out=0)  # without inner fold 0, which is fold 1
+    ((0, 1), (2,))
+    >>> event_id = np.arange(6, dtype=np.uint64)
+    >>> plan.inner_of(event_id).tolist()  # -1: in the fold that is scored
+    [1, 0, -1, 1, 1, 1]
     """
 
     settings: FoldSettings
@@ -116,9 +125,9 @@ class FoldPlan:
         place
             Inner fold that the run leaves out, or `WHOLE`.
         round_
-            How many training runs have to be done before it, one building on the other.
+            Number of training runs that it builds on, one on the other.
         whole
-            It reads the inner fold left out as well, to choose its epoch.
+            Whether it reads the inner fold left out as well, to choose its epoch.
         """
         inner = self.inner_of(event_id)
         out: BoolArray = (inner != OUTSIDE) & (whole | (place == WHOLE) | (inner != place))
@@ -169,12 +178,18 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class SplitPlan(FoldPlan):
-    """A sample of its own for every round, as in the paper.
+    """Folds of the paper's scheme: every round of training has an outer fold of its own.
 
-    Fold 0 trains the first taggers, fold i those that build on i others, one on the other;
-    folds from `scored` on are scored, all by the same taggers.
+    Fold 0 trains the first taggers, fold i those that build on i others, one on the other. All
+    folds from `scored` on are scored by the same taggers.
 
     Source: arXiv:2002.12376, section 4.1.
+
+    Examples
+    --------
+    >>> plan = split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2)
+    >>> plan.scores, plan.direct(WHOLE, round_=1), plan.ancestors(round_=1)
+    ((2, 3), (1,), (0, 1))
     """
 
     @property
@@ -226,12 +241,18 @@ class SplitPlan(FoldPlan):
 
 @dataclass(frozen=True)
 class IndependentPlan(FoldPlan):
-    """A training run that reads no event of the data: its taggers score every fold.
+    """Folds of training runs that read no event of the data: their taggers score every fold.
 
     Attributes
     ----------
     scores
         The outer folds that the other plans of the search score.
+
+    Examples
+    --------
+    >>> plan = IndependentPlan(FoldSettings(), seed=1, scores=(0, 1))
+    >>> plan.scores, plan.places(inner=True), plan.ancestors(round_=0)
+    ((0, 1), (-1,), ())
     """
 
     scored: int = OUTSIDE
@@ -239,7 +260,7 @@ class IndependentPlan(FoldPlan):
     scores: tuple[int, ...] = ()  # a field here, a property above
 
     def __post_init__(self) -> None:
-        """Nothing is trained on, so nothing can be wrong with it."""
+        """Accept everything: no fold is trained on, so none can be wrong."""
 
     @property
     def inner(self) -> range:
@@ -275,7 +296,13 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
     settings, seed
         Folds and their root seed.
     rounds
-        Training runs that build on each other, the first ones included.
+        Number of training runs that build on each other, the first ones included.
+
+    Examples
+    --------
+    >>> settings = FoldSettings(outer=4, mode="prequential")
+    >>> [(plan.scored, plan.training) for plan in plans_of(settings, seed=1, rounds=2)]
+    [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2))]
     """
     if settings.mode is FoldMode.SPLIT:
         return (split_plan(settings, seed, rounds),)
@@ -285,12 +312,17 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
 
 
 def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
-    """Return the plan with a fold for every round; what is left over is scored.
+    """Return the plan with a fold for every round of training; the remaining folds are scored.
 
     Raises
     ------
     ConfigError
-        Nothing is left over.
+        No fold remains.
+
+    Examples
+    --------
+    >>> split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2).scores
+    (2, 3)
     """
     if settings.outer <= rounds:
         msg = (
@@ -302,7 +334,14 @@ def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
 
 
 def cross_validation_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]:
-    """Return one plan for every outer fold, trained on all the others."""
+    """Return one plan for every outer fold, trained on all the others.
+
+    Examples
+    --------
+    >>> plans = cross_validation_plans(FoldSettings(outer=3), seed=1)
+    >>> [(plan.scored, plan.training) for plan in plans]
+    [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))]
+    """
     folds = range(settings.outer)
     return tuple(
         FoldPlan(settings, seed, scored, tuple(fold for fold in folds if fold != scored))
@@ -315,6 +354,12 @@ def prequential_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]
 
     No event of a fold has had a part in the taggers of an earlier one, so under
     the null the folds' results are independent, exactly.
+
+    Examples
+    --------
+    >>> plans = prequential_plans(FoldSettings(outer=3), seed=1)
+    >>> [(plan.scored, plan.training) for plan in plans]
+    [(1, (0,)), (2, (0, 1))]
     """
     return tuple(
         FoldPlan(settings, seed, scored, tuple(range(scored)))

@@ -41,7 +41,17 @@ class Graph:
     Parameters
     ----------
     inputs
-        What the tagger is shown.
+        Inputs of the tagger.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> graph = Graph(Columns.of(("heavy_mass", "light_mass"), testing.make_sample(1)))
+    >>> heavy, light = graph.slice("features", 0), graph.slice("features", 1)
+    >>> model = graph.model(graph.flat(graph.ops.log(graph.ops.divide(heavy, light))))
+    >>> [node.op_type for node in model.graph.node]
+    ['Gather', 'Gather', 'Div', 'Log', 'Reshape', 'Identity']
     """
 
     def __init__(self, *inputs: Input) -> None:

@@ -53,7 +53,14 @@ class Labels:
     background_rich
         (event,) bool, never true where `signal_rich` is.
     tagged
-        (event,) bool: signal-rich but for the window.
+        (event,) bool, signal-rich before the cut on the window.
+
+    Examples
+    --------
+    >>> tagged, in_window = np.array([True, True, False]), np.array([True, False, True])
+    >>> labels = Labels(tagged & in_window, background_rich=~tagged, tagged=tagged)
+    >>> labels.signal_rich.tolist()
+    [True, False, False]
     """
 
     signal_rich: BoolArray
@@ -67,16 +74,22 @@ def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger:
     Parameters
     ----------
     scores
-        (event,) of one tagger.
+        (event,) scores of one tagger.
     event_id
         (event,) uint64.
     tagger
-        SHA-256 of the tagger; it names the hash, so no event is favoured twice.
+        SHA-256 of the tagger, part of the hash: ties fall differently for every tagger.
 
     Raises
     ------
     TrainingError
         A score is not finite.
+
+    Examples
+    --------
+    >>> event_id = np.array([11, 12, 13], np.uint64)
+    >>> score_order([0.5, 0.9, 0.1], event_id, "sha256 of the tagger").tolist()
+    [2, 0, 1]
     """
     values = np.asarray(scores, dtype=np.float64)
     bad = int(np.count_nonzero(~np.isfinite(values)))
@@ -90,7 +103,7 @@ def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger:
 
 def rich_labels(
     order: IntArray,
-    m_jj: npt.ArrayLike,
+    mass: npt.ArrayLike,
     *,
     signal_rich: float,
     background_rich: float,
@@ -102,12 +115,12 @@ def rich_labels(
     ----------
     order
         (event,) positions from lowest to highest score of the **other** jet.
-    m_jj
-        (event,) dijet mass [GeV].
+    mass
+        (event,) mass that the window is in [GeV].
     signal_rich
-        Share of events at the top.
+        Share of events with the highest scores.
     background_rich
-        Share of events at the bottom; any mass.
+        Share of events with the lowest scores, at any mass.
     window
         Signal-rich events lie in it as well (TNT + m_jj), the share being of all events.
 
@@ -115,6 +128,16 @@ def rich_labels(
     ------
     TrainingError
         The two shares overlap.
+
+    Examples
+    --------
+    >>> order = np.array([4, 0, 3, 1, 2])  # event 2 has the highest score, event 4 the lowest
+    >>> m_jj, window = [3500, 2700, 3450, 3000, 5000], MassRange(low=3300, high=3700)
+    >>> labels = rich_labels(order, m_jj, signal_rich=0.4, background_rich=0.4, window=window)
+    >>> labels.tagged.nonzero()[0].tolist(), labels.signal_rich.nonzero()[0].tolist()
+    ([1, 2], [2])
+    >>> labels.background_rich.nonzero()[0].tolist()
+    [0, 4]
     """
     if signal_rich + background_rich > 1:
         msg = (
@@ -126,7 +149,7 @@ def rich_labels(
     tagged = _mask(order[n - round(signal_rich * n) :], n)
     top = tagged
     if window is not None:
-        top = tagged & window.contains(m_jj)
+        top = tagged & window.contains(mass)
     return Labels(top, _mask(order[: round(background_rich * n)], n), tagged)
 
 
@@ -149,7 +172,7 @@ class Labeller:
     inner
         Inner fold that it labels.
     path, sha256
-        Its file, and what the file has to contain.
+        Its ONNX file, and the SHA-256 that the file has to have.
     """
 
     method: str

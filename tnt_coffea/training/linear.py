@@ -36,6 +36,13 @@ class PrincipalComponents:
         (component,) float64, variance along each axis.
     total_variance
         Sum of the variances of all pixels.
+
+    Examples
+    --------
+    >>> images = np.array([[1, 0, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1]], "f4").reshape(3, 1, 2, 2)
+    >>> components = principal_components(lambda rows: images[rows], np.ones(3), latent=1)
+    >>> abs(components.axes).round(3).tolist(), round(components.total_variance, 3)
+    ([[0.5, 0.5, 0.5, 0.5]], 0.889)
     """
 
     shape: tuple[int, int, int]
@@ -74,6 +81,16 @@ def principal_components(
 
     Source: a linear autoencoder with squared loss spans the principal components
     (Baldi, Hornik, Neural Networks 2 (1989) 53).
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Images
+    >>> sample = testing.make_sample(50)
+    >>> images = Images.of("heavy", sample).reader(sample)
+    >>> components = principal_components(images, sample.weight, latent=6)
+    >>> components.axes.shape, components.mean_squared_error < components.total_variance
+    ((6, 144), True)
     """
     weight = np.asarray(weights, dtype=np.float64)
     if len(weight) <= latent:

@@ -41,8 +41,8 @@ def mapped_events(
     paths
         Parts of one skim.
     folder
-        Where the flat files lie, or are made where they do not: 0.6 kB a dijet with the
-        paper's images. One part and 0.1 kB a dijet are then in memory.
+        Folder of the flat files, which are written where they are missing: 0.6 kB a dijet with
+        the paper's images. One part and 0.1 kB a dijet are in memory meanwhile.
     truth
         With labels; for references that say so on their cards.
 
@@ -57,6 +57,15 @@ def mapped_events(
         There is no part, one cannot be read, or they were made with different settings.
     StorageError
         The folder has no room for the files.
+
+    Examples
+    --------
+    >>> from tnt_coffea import Skim, testing
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     sample = mapped_events(skim.paths, folder)
+    ...     len(sample), sample.images("heavy").shape, set(sample.label.tolist())
+    (100, (100, 1, 12, 12), {-1})
     """
     parts = sorted(map(Path, paths))
     if not parts:

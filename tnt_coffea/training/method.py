@@ -6,7 +6,7 @@ members, windows, caching, export, the check of every tagger, cards and costs ar
 | to say | write |
 |---|---|
 | one tagger a jet, or one an event | `scopes` |
-| it depends on the m_jj window, or reads simulation or truth | `reads` |
+| it depends on the window in mass, or reads simulation or truth | `reads` |
 | other taggers label, rank or weight its events | `needs` |
 | why a higher score is more anomalous | `orientation` |
 | what the skim has to hold | `check` |
@@ -58,7 +58,7 @@ class Reads:
     data
         The events that are searched.
     window
-        The m_jj window: there is one training for each.
+        The window in mass: there is one training for each.
     left_out
         The inner fold left out as well, to choose the epoch by.
     simulation
@@ -67,6 +67,11 @@ class Reads:
         Simulated signals (roles `prior:NAME`).
     truth
         Labels: for references, whose taggers no search accepts.
+
+    Examples
+    --------
+    >>> Reads(window=True)
+    Reads(data=True, window=True, left_out=False, simulation=False, priors=False, truth=False)
     """
 
     data: bool = True
@@ -87,6 +92,12 @@ class Need:
         Name of the method in `train.methods`.
     scope
         What these taggers score.
+
+    Examples
+    --------
+    >>> from tnt_coffea.training.methods.tag_n_train import TagNTrain
+    >>> TagNTrain(after="autoencoder").needs("heavy")  # the other jet's tagger labels
+    (Need(method='autoencoder', scope='light'),)
     """
 
     method: str
@@ -95,7 +106,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Scorer:
-    """What a training run gives: a model from named inputs to a score.
+    """Outcome of `Method.train`: a model from named inputs to a score.
 
     Attributes
     ----------
@@ -103,16 +114,27 @@ class Scorer:
         keras.Model with inputs `image`, `features` or `constituents` to the score (n,), or to
         the score and a latent vector (n, k); or an onnx.ModelProto of `graph.Graph`.
     inputs
-        What it is shown.
+        Inputs of the model.
     history
-        Everything worth a plot, as JSON values.
+        Losses and sizes for plots, as JSON values.
     summary
-        Figures for the card.
+        Numbers for the card, such as the losses of the weights kept.
     predict
         For an ONNX model, the function from inputs by name to (n,) scores that it has to agree
         with; a Keras model is that function.
     seconds
         Wall time of every epoch; in no file.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training.methods.feature import Feature
+    >>> job = Job(testing.make_sample(10), scope="heavy", seed=1)
+    >>> scorer = Feature(feature="tau21", descending=True).train(job)
+    >>> scorer.inputs[0].columns
+    ('heavy_tau21',)
+    >>> scorer.predict({"features": np.array([[0.25]], np.float32)}).tolist()
+    [-0.25]
     """
 
     model: Any
@@ -152,7 +174,7 @@ def _nothing(name: str, *what: object) -> Any:
 
 
 class Job:
-    """One training run as a method sees it: what the method reads, and nothing else.
+    """Events, window and seed of one training run: what its method reads, and nothing else.
 
     Parameters
     ----------
@@ -164,7 +186,7 @@ class Job:
     seed
         Seed of this training run, below 2**31.
     window
-        m_jj window, for a method that reads one.
+        Window in the mass of the data (`Sample.mass`), for a method that reads one.
     left_out
         (event,) bool, the inner fold left out, for a method that reads it.
     simulation
@@ -181,6 +203,15 @@ class Job:
     ------
     TrainingError
         By the attributes: the method reads what it did not declare in `reads` or `needs`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> job = Job(testing.make_sample(100), "heavy", 1, window=MassRange(low=3300, high=3700))
+    >>> job.in_window.shape, job.in_window.all().item()
+    ((100,), False)
+    >>> job.seed_of("candidate", 1) == job.seed_of("candidate", 2)
+    False
     """
 
     def __init__(
@@ -203,7 +234,7 @@ class Job:
 
     @property
     def window(self) -> MassRange:
-        """The m_jj window."""
+        """The window in mass."""
         return _declared(self._window, "the window", "window")
 
     @property
@@ -225,8 +256,8 @@ class Job:
 
     @property
     def in_window(self) -> BoolArray:
-        """(event,) whether m_jj of the data lies in the window."""
-        return self.window.contains(self.data.m_jj)
+        """(event,) whether the mass of the data lies in the window."""
+        return self.window.contains(self.data.mass)
 
     def seed_of(self, *names: str | int) -> int:
         """Return a seed of one named purpose of this training run."""
@@ -252,7 +283,7 @@ class Job:
         model
             keras.Model with named inputs.
         inputs
-            What it is shown.
+            Inputs of the model.
         labels
             Classes of events.
         epochs, optimizer, loss, merit, change
@@ -288,9 +319,18 @@ class Method(MethodSettings):
     Attributes
     ----------
     scopes
-        What it trains taggers of.
+        Scopes with a tagger each: heavy, light, event.
     orientation
         The rule, free of truth, by which a higher score is more anomalous; on the card.
+
+    Examples
+    --------
+    >>> from tnt_coffea.training.methods.feature import Feature
+    >>> method = Feature(feature="tau21", descending=True)
+    >>> method.scopes, method.orientation, method.reads.data
+    (('heavy', 'light'), 'fixed sign', False)
+    >>> SearchConfig.model_validate({"train": {"methods": {"low-tau21": method}}}).train.methods
+    {'low-tau21': Feature(kind='feature', feature='tau21', descending=True)}
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
@@ -309,6 +349,7 @@ class Method(MethodSettings):
         if isabstract(cls):
             return
         kind = cls.model_fields["kind"]
+        kind.description = kind.description or "kind of method, `tnt-coffea methods list`"
         if get_origin(kind.annotation) is not Literal or kind.default is PydanticUndefined:
             msg = f'{cls.__name__}: write `kind: Literal["my_kind"] = "my_kind"`'
             raise TypeError(msg)
@@ -376,14 +417,14 @@ class Method(MethodSettings):
         Parameters
         ----------
         sample
-            Any events of it, or none.
+            Events of the skim, or none: its settings and columns count.
         scope
-            What the tagger would score.
+            heavy, light or event.
 
         Raises
         ------
         ConfigError, InputError
-            What is missing.
+            The skim lacks an input.
         """
 
     def check_window(self, window: MassRange, fit_range: MassRange) -> None:
@@ -392,7 +433,7 @@ class Method(MethodSettings):
         Raises
         ------
         ConfigError
-            Such as sidebands that leave the range.
+            The window does not suit, for example its sidebands leave the range.
         """
 
     @abstractmethod
@@ -417,7 +458,12 @@ def methods_of(config: SearchConfig) -> dict[str, Method]:
     Raises
     ------
     TrainingError
-        One is no method that can be trained.
+        A method has no `train`.
+
+    Examples
+    --------
+    >>> {name: method.kind for name, method in methods_of(SearchConfig()).items()}
+    {'autoencoder': 'autoencoder', 'tnt': 'tag_n_train'}
     """
     found = {}
     for name, method in config.train.methods.items():

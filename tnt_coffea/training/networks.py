@@ -102,7 +102,7 @@ def dense_classifier(
     Parameters
     ----------
     features, standardisation
-        What it sees.
+        Features, and their mean and width on the events trained on.
     layers
         Nodes of the hidden layers: leaky ReLU (0.1) in the first, ELU in the others.
     dropout
@@ -137,7 +137,7 @@ def particle_flow_classifier(constituents: Constituents, *, seed: int) -> Any:
     Parameters
     ----------
     constituents
-        What it sees; one with a share of zero is not there.
+        Leading constituents; those with a share of pT of zero are padding.
     seed
         Seed of the initial weights.
 
@@ -212,8 +212,8 @@ def dense_autoencoder(images: Images, *, latent: int, pixel_scale: float, seed: 
 
     Notes
     -----
-    Its reconstructions lie in a plane, as with principal components, but where in that plane
-    may depend on the jet in any way: so rare jets may be left out of it, `fitting.trimmed`.
+    Its reconstructions lie in a plane, as with principal components; the place in that plane is
+    any function of the jet. So rare jets can be left out of it, `fitting.trimmed`.
     """
     keras = backend.keras()
     initial = backend.initialisers(seed)
@@ -297,7 +297,14 @@ def variational_autoencoder(
 def harmonic_mean(models: Sequence[Any], images: Images) -> Any:
     """Return the model whose score is the harmonic mean of the errors of several models.
 
-    It is small where one error is: a jet that any of the models describes is ordinary.
+    It is small where one of the errors is: a jet that any of the models describes is ordinary.
+
+    Parameters
+    ----------
+    models
+        keras.Model each, from `image` to the error (n,).
+    images
+        Input of all models.
     """
     if len(models) == 1:
         return models[0]

@@ -60,7 +60,7 @@ def report_epoch(epoch: int, loss: float, validation_loss: float) -> None:
     Parameters
     ----------
     epoch
-        How many are done.
+        Number of epochs done.
     loss, validation_loss
         Of the last one.
     """
@@ -81,7 +81,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def status_file(path: Path, name: str, epochs: int) -> Iterator[None]:
-    """Write the progress reported in the block to a file, which goes when the block is left.
+    """Write the progress reported in the block to a file, and remove it after the block.
 
     Parameters
     ----------

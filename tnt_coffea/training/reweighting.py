@@ -1,4 +1,4 @@
-"""Background-rich jets made to follow the signal-rich ones in one variable."""
+"""Weights with which background-rich jets follow the signal-rich ones in one variable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST_MEASURED = 2 * _EVENTS_A_BIN
 
 
 def ratio_bins(wanted: BoolArray, given: BoolArray, measured: BoolArray | None = None) -> int:
-    """Return in how many bins ratios of the wanted to the given events can be measured.
+    """Return the number of bins in which ratios of wanted to given events can be measured.
 
     Parameters
     ----------

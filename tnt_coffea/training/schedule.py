@@ -38,7 +38,7 @@ from tnt_coffea.training.windows import windows_of
 __all__ = ["RunTasks", "Schedule", "Step", "Wave", "cross_validate", "steps_of"]
 
 RunTasks = Callable[[Sequence[Task], Callable[[Task], Outcome]], Sequence[Outcome]]
-"""What runs independent tasks, anywhere, and returns their outcomes."""
+"""Function that runs independent tasks, here or on workers, and returns their outcomes."""
 Parts = Mapping[str, Iterable[str | Path]]
 """Parts of a skim by role: `data`, `simulation`, `prior:NAME`."""
 
@@ -54,17 +54,26 @@ class Step:
     method
         The method.
     window
-        m_jj window, if it or a method it builds on depends on one.
+        Window in mass, if it or a method it builds on depends on one.
     set_name
         Tagger set of its outcomes: the name, and the window where there are several.
     round_
-        How many training runs it builds on, one on the other.
+        Number of training runs that it builds on, one on the other.
     inner
         Whether there is a training run for each inner fold.
     independent
         Whether no event of the data has a part in it: one training run serves all folds.
     uses_truth
         Whether it or a method it builds on reads labels.
+
+    Examples
+    --------
+    >>> config = SearchConfig()  # two outer folds, four inner ones
+    >>> (first,), (second,) = steps_of(config)
+    >>> first.name, first.window, second.name, second.window.edges
+    ('autoencoder', None, 'tnt', (3300.0, 3700.0))
+    >>> second.runs(plans_of(config.train.folds, config.seed, rounds=2), config)
+    16
     """
 
     name: str
@@ -103,7 +112,12 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     Raises
     ------
     ConfigError
-        A window does not suit a method.
+        A window does not suit a method, or `search.cuts` cut jets that it gives no scores of.
+
+    Examples
+    --------
+    >>> [[step.set_name for step in wave] for wave in steps_of(SearchConfig())]
+    [['autoencoder'], ['tnt']]
     """
     methods, windows = methods_of(config), windows_of(config)
     order = training_order(methods, methods)
@@ -113,6 +127,13 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     steps: list[Step] = []
     for name in order:
         method, reads, before = methods[name], methods[name].reads, methods[name].builds_on()
+        if config.search.cuts and method.scopes == ("event",):
+            msg = (
+                f"train.methods.{name} ({method.kind}) gives one score an event, which "
+                f"search.cuts ({', '.join(config.search.cuts)}) cannot cut jet by jet: leave out "
+                "the cuts or the method"
+            )
+            raise ConfigError(msg)
         has_window = reads.window or any(known[other][0] for other in before)
         reads_data = reads.data or any(known[other][1] for other in before)
         uses_truth = reads.truth or any(known[other][2] for other in before)
@@ -163,8 +184,8 @@ def cross_validate(
     run_tasks
         Runs a wave's tasks; its outcomes may come in any order.
     folder
-        Where taggers and histories go. Those of the same training runs that are there
-        already are taken, not made again.
+        Folder of taggers and histories. Training runs that are finished in it are read, not
+        repeated.
     plans
         Folds to train and score; by default those of `train.folds`.
 
@@ -182,6 +203,17 @@ def cross_validate(
         The skim lacks what a method reads; nothing has been trained.
     LeakError
         An event is in two roles.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Skim, testing
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     outcomes = cross_validate(skim.by_role, config, testing.one_by_one, folder)
+    >>> [(item.scope, item.scored) for item in outcomes["mass"]]
+    [('heavy', 0), ('light', 0), ('heavy', 1), ('light', 1)]
     """
     schedule = Schedule.planned(skim, config, folder, plans)
     schedule.check()
@@ -196,7 +228,7 @@ _Place = tuple[str, int, int, int, str]
 
 @dataclass
 class Schedule:
-    """The training runs of a search, and the outcomes there are.
+    """Training runs of a search, and the outcomes of those that are finished.
 
     Attributes
     ----------
@@ -205,13 +237,24 @@ class Schedule:
     parts
         Parts of the skim by role.
     folder
-        Where taggers go.
+        Folder of the taggers.
     plans
         Folds trained on and scored.
     waves
         Steps that may run at the same time, in order.
     outcomes
-        By place, as far as they are done.
+        Outcomes of finished training runs by place.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Skim, testing
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, SearchConfig(), folder)
+    ...     tasks = schedule.tasks(schedule.waves[0])
+    >>> len(tasks), tasks[0].description
+    (16, 'autoencoder of the heavy jet for fold 0, without inner fold 0')
     """
 
     config: SearchConfig
@@ -230,7 +273,7 @@ class Schedule:
         folder: str | Path,
         plans: Sequence[FoldPlan] | None = None,
     ) -> Schedule:
-        """Return the training runs of a search, none of them run yet; see `cross_validate`."""
+        """Return the training runs of a search before the first of them; see `cross_validate`."""
         waves = steps_of(config)
         if plans is None:
             rounds = 1 + max(step.round_ for wave in waves for step in wave)
@@ -242,6 +285,7 @@ class Schedule:
     def check(self) -> None:
         """Refuse a skim without what a method reads or builds on, or with an event in two roles."""
         none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
+        none = none.with_variable(self.config.search.variable)
         for step in (step for wave in self.waves for step in wave):
             self._check_roles(step)
             for scope in step.method.scopes:
@@ -287,7 +331,7 @@ class Schedule:
                 raise ConfigError(msg)
 
     def finish(self, wave: Wave, run_tasks: RunTasks) -> None:
-        """Run all tasks of a wave, the taggers of which it needs are there."""
+        """Run all tasks of a wave; those of the waves before it are finished."""
         tasks = self.tasks(wave)
         for item in run_tasks(tasks, run_task):
             place = (item.set_name, item.scored, item.left_out, item.member, item.scope)
@@ -357,6 +401,7 @@ class Schedule:
             truth=contents[DATA][1] if DATA in contents else "",
             uses_truth=step.uses_truth,
             window=step.window,
+            variable=self.config.search.variable,
             seed=self.config.seed,
             folder=self.folder,
         )

@@ -40,15 +40,15 @@ from tnt_coffea.typing import BoolArray, Float32Array
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
 CODE = 3
-"""Raised by whoever changes what the same settings train to: finished training runs in a folder
-have it in their names, and those of another number are made again."""
+"""Version of the training, part of every run's key. A change of what the same settings train to
+raises it, and finished training runs of another version are repeated."""
 
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained tagger and its place.
+    """A trained tagger and its place among the folds.
 
     Attributes
     ----------
@@ -61,13 +61,19 @@ class Outcome:
     left_out
         Inner fold left out of its training run, `WHOLE` for none.
     sha256, path
-        The ONNX file.
+        SHA-256 and path of the ONNX file.
     history
         Losses and sizes, JSON values.
     member
         Number among training runs that differ in their seed alone.
     uses_truth
-        It was trained with the truth.
+        Whether it was trained with the truth.
+
+    Examples
+    --------
+    >>> outcome = Outcome("tnt", "heavy", scored=0, left_out=1, sha256="", path="", history={})
+    >>> outcome.scored, outcome.left_out, outcome.uses_truth
+    (0, 1, False)
     """
 
     set_name: str
@@ -116,25 +122,41 @@ class Task:
     scope
         What the tagger scores.
     round_
-        How many training runs it builds on, one on the other.
+        Number of training runs that it builds on, one on the other.
     member
         Number among training runs that differ in their seed alone.
     labellers
         Taggers that it needs, one for every inner fold trained on.
     events
-        By role, what it reads.
+        Events that it reads, by role.
     layout
         Parts that say how the skim was made, for a method that reads no events.
     truth
         Hash of the labels, for a method that reads them.
     uses_truth
-        It reads labels, or builds on a method that does.
+        Whether it reads labels, or builds on a method that does.
     window
-        m_jj window, if it depends on one.
+        Window in mass, if it depends on one.
+    variable
+        Column of the event in which the resonance is looked for.
     seed
         Root seed.
     folder
-        Where the outcome goes.
+        Folder of the outcome.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, Skim, testing
+    >>> from tnt_coffea.training import Schedule
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, SearchConfig(), folder)
+    ...     task = schedule.tasks(schedule.waves[0])[0]
+    >>> task.description
+    'autoencoder of the heavy jet for fold 0, without inner fold 0'
+    >>> task.place
+    {'scored': 0, 'left_out': 0, 'round': 0, 'member': 0}
     """
 
     name: str
@@ -151,6 +173,7 @@ class Task:
     truth: str
     uses_truth: bool
     window: MassRange | None
+    variable: str
     seed: int
     folder: str
 
@@ -211,6 +234,7 @@ class Task:
                     [item.method, item.inner, item.scope, item.sha256] for item in self.labellers
                 ],
                 "window": self.window and self.window.model_dump(mode="json"),
+                "variable": self.variable,
                 "seed": self.run_seed,
                 "versions": self.versions,
             }
@@ -233,19 +257,32 @@ class Task:
 
 
 def run_task(task: Task) -> Outcome:
-    """Return the outcome of a task; one that is in the folder already is not made again.
+    """Return the outcome of a task; a finished one is read from its folder.
 
     Parameters
     ----------
     task
-        Training run.
+        The training run.
 
     Raises
     ------
     TrainingError
-        It cannot start or gives nothing usable, or the skim has changed.
+        It cannot start, its tagger does not pass `checks.checked`, or the skim has changed.
     LeakError
         A labeller was trained on events that it would label.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig, Skim, testing
+    >>> from tnt_coffea.training import Schedule
+    >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
+    >>> skim = Skim.from_sample(testing.make_sample(100))
+    >>> with TemporaryDirectory() as folder:
+    ...     schedule = Schedule.planned(skim.by_role, config, folder)
+    ...     outcome = run_task(schedule.tasks(schedule.waves[0])[0])
+    >>> outcome.set_name, outcome.scope
+    ('mass', 'heavy')
     """
     finished = _finished(task)
     if finished is not None:
@@ -269,10 +306,10 @@ def run_task(task: Task) -> Outcome:
 
 def _sample(task: Task, role: str) -> Sample:
     if role not in task.events:  # no event is read, only how the skim was made
-        return mapped_events(task.layout, task.folder).select(np.arange(0))
+        return _mapped(task, task.layout).select(np.arange(0))
     wanted = task.events[role]
     truth = task.method.reads.truth and role == DATA
-    events = mapped_events(wanted.paths, task.folder, truth=truth)
+    events = _mapped(task, wanted.paths, truth=truth)
     sample = events.select(
         selected(task.method, task.plan, task.left_out, task.round_, role)(events.event_id)
     )
@@ -281,6 +318,10 @@ def _sample(task: Task, role: str) -> Sample:
         msg = "the skim is not the one that the training was planned for; start again"
         raise TrainingError(msg)
     return sample
+
+
+def _mapped(task: Task, paths: tuple[str, ...], *, truth: bool = False) -> Sample:
+    return mapped_events(paths, task.folder, truth=truth).with_variable(task.variable)
 
 
 def selected(
@@ -309,12 +350,12 @@ def _shown(task: Task, samples: Mapping[str, Sample]) -> Sample:
     read = next((sample for sample in samples.values() if len(sample)), None)
     if read is not None:
         return read
-    events = mapped_events(task.layout, task.folder)
+    events = _mapped(task, task.layout)
     return events.select(np.arange(min(len(events), 256)))
 
 
 def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tuple[Scorer, Any]:
-    """Return what the task's method makes of its events, and the checked ONNX model.
+    """Return the scorer that the task's method trains, and its checked ONNX model.
 
     Parameters
     ----------
@@ -396,6 +437,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         ancestors=ancestors if reads_data or task.labellers else (),
         labelled_by=tuple(item.sha256 for item in task.labellers),
         window=task.window,
+        variable=task.variable,
         uses_truth=task.uses_truth,
         orientation=task.method.orientation,
         seed=task.run_seed,

@@ -22,7 +22,7 @@ __all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "boosted_trees"]
 
 _BINS = 64
 FEWEST_TREES = 20
-"""Trees that are kept even where fewer fit better."""
+"""Least number of trees, even where fewer fit better."""
 _REGULAR = 1.0
 """Added to the curvature of a leaf; in units of an event of weight one."""
 _LEAST = 1e-3
@@ -74,7 +74,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """Trees whose sum is a log-odds.
+    """Trees whose sum is the log-odds of the positive class.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class BoostedTrees:
     validation_loss: tuple[float, ...]
 
     def __call__(self, features: Float32Array) -> Float32Array:
-        """Return the (event,) probability of signal-rich."""
+        """Return the (event,) probability of the positive class, of (event, feature)."""
         odds = np.full(len(features), np.float32(self.base))
         for tree in self.trees:
             odds += tree(features)

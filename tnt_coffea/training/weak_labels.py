@@ -21,7 +21,7 @@ from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 __all__ = ["FEWEST", "SampleClass", "WeakLabels", "validation_mask"]
 
 FEWEST = 10
-"""Jets of a class with which an epoch can be chosen at all."""
+"""Least number of jets of a class; with fewer no epoch can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SampleClass:
     name
         What they are called in messages and histories: signal-rich, background-rich, ...
     sample
-        Where they are.
+        Sample that holds them.
     mask
         (event,) bool, which events of the sample.
     target
@@ -44,9 +44,18 @@ class SampleClass:
     weight
         (event,) weights before they are scaled to the share; those of the sample without it.
     inputs
-        What is shown of these events, where it differs from class to class.
+        Inputs of these events, where they differ from class to class; else those of the
+        classifier.
     validation
         (event,) bool, which events choose the epoch; without it a share drawn by event id.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(100)
+    >>> sideband = SampleClass("sideband", sample, sample.m_jj > 3700, target=0.0, share=0.5)
+    >>> len(sideband), sideband.weights.shape
+    (20, (100,))
     """
 
     name: str
@@ -83,9 +92,21 @@ class WeakLabels:
     Attributes
     ----------
     classes
-        Disjoint.
+        Classes without common events.
     notes
-        Numbers of how they were made, for the history.
+        Further numbers for the history, such as the bins of the weights.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> sample = testing.make_sample(200)
+    >>> above = sample.m_jj > np.median(sample.m_jj)
+    >>> classes = SampleClass("above", sample, above), SampleClass("below", sample, ~above, 0.0)
+    >>> labels = WeakLabels(classes)
+    >>> training, validation = labels.split([Columns.of(("heavy_mass",), sample)], 0.1, seed=1)
+    >>> labels.counts, len(training), len(validation)
+    ({'above': 100, 'below': 100}, 180, 20)
     """
 
     classes: tuple[SampleClass, ...]
@@ -105,9 +126,10 @@ class WeakLabels:
         Parameters
         ----------
         inputs
-            What is shown of an event.
+            Inputs of the classifier.
         share
-            Share of every class that chooses the epoch, where the class does not say which.
+            Share of the events of a class that choose the epoch; not used for a class with
+            `validation`.
         seed
             Seed of the draw.
 
@@ -198,10 +220,10 @@ def _balanced(each: SampleClass, rows: IntArray) -> Float64Array:
 def validation_mask(
     event_id: npt.NDArray[np.uint64], mask: BoolArray, share: float, seed: int
 ) -> BoolArray:
-    """Return (event,) the share of the masked events that early stopping looks at.
+    """Return (event,) bool, the masked events that are kept for early stopping.
 
-    Take exactly round(share x n) events (at least one), not each with that probability: a
-    small class could otherwise end up without any.
+    They are exactly round(share x n) events, at least one. Drawn one by one with that
+    probability, a small class could end up without any.
     """
     rows = np.flatnonzero(mask)
     order = np.lexsort((event_id[rows], uniform(event_id[rows], seed, "validation")))

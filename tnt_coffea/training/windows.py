@@ -1,4 +1,4 @@
-"""Windows in m_jj that a search scans, each with tagger sets of its own."""
+"""Windows in mass that a search scans, each with tagger sets of its own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def olympics_windows(*, staggered: bool = False) -> tuple[MassRange, ...]:
         With a second set half a step further, so no signal sits on the edge of all of them.
 
     Source: arXiv:2101.08320, section 4.3.1; two staggered sets as in arXiv:2412.03747.
+
+    Examples
+    --------
+    >>> [window.name for window in olympics_windows()]
+    ['3000-3500', '3500-4000', '4000-4500', '4500-5000']
     """
     lows = np.arange(_LOW, _HIGH - _STEP / 2, _STEP / 2 if staggered else _STEP)
     return tuple(
@@ -34,6 +39,12 @@ def cwola_windows() -> tuple[MassRange, ...]:
     """Return the ten overlapping signal regions of three logarithmic bins each.
 
     Source: arXiv:2101.08320, section 4.1.1.
+
+    Examples
+    --------
+    >>> windows = cwola_windows()
+    >>> len(windows), windows[0].edges
+    (10, (2917.6, 3405.0))
     """
     edges = np.geomspace(_FIRST, _LAST, _BINS + 1)
     # Centred on the fourth to the thirteenth bin: two bins are left on either side.
@@ -50,6 +61,11 @@ def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
     ----------
     config
         `search.window` and `train.windows` are read.
+
+    Examples
+    --------
+    >>> [window.name for window in windows_of(SearchConfig())]
+    ['3300-3700']
     """
     scan = config.train.windows
     if scan is WindowScan.SINGLE:

@@ -28,7 +28,7 @@ PIXEL_SCALE = 100.0
 
 
 class AutoencoderNetwork(StrEnum):
-    """What reconstructs a jet's image."""
+    """Kind of the autoencoder of a jet's image."""
 
     LINEAR = "linear"
     DENSE = "dense"
@@ -37,11 +37,19 @@ class AutoencoderNetwork(StrEnum):
 
 
 class Autoencoder(Method):
-    """Reconstruction error of either jet's image, learned from all events given.
+    """Autoencoder of each jet's image, trained on all events; its score is the error.
 
     Assumes that what is rare is reconstructed badly.
 
     Source: arXiv:2002.12376, sections 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> job = Job(testing.make_sample(100), "heavy", seed=1)
+    >>> scorer = Autoencoder(latent=3).train(job)  # principal components, without Keras
+    >>> sorted(scorer.summary), len(scorer.history["variances"])
+    (['explained_variance', 'loss'], 3)
     """
 
     kind: Literal["autoencoder"] = "autoencoder"

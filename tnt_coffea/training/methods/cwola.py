@@ -1,4 +1,4 @@
-"""CWoLa hunting: a window in m_jj against the sidebands beside it."""
+"""CWoLa hunting: a window in mass against the sidebands beside it."""
 
 from __future__ import annotations
 
@@ -27,24 +27,32 @@ __all__ = ["Cwola", "CwolaPerJet", "Spacing"]
 
 
 class Spacing(StrEnum):
-    """How the width of a sideband is counted."""
+    """Scale in which sidebands have their width."""
 
     LINEAR = "linear"
     LOGARITHMIC = "logarithmic"
 
 
 class Cwola(Method):
-    """Both jets of an event in one classifier of signal region against sidebands.
+    """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
-    background the inputs do not depend on m_jj.
+    background the inputs do not depend on the mass.
 
     Source: arXiv:1902.02634; arXiv:2002.12376, section 4.1; arXiv:2101.08320, section 4.1.
+
+    Examples
+    --------
+    >>> method = Cwola(sideband=0.5)
+    >>> [band.edges for band in method.sidebands(MassRange(low=3000, high=4000))]
+    [(2500.0, 3000.0), (4000.0, 4500.0)]
+    >>> method.scopes, method.reads.window
+    (('event',), True)
     """
 
     kind: Literal["cwola"] = "cwola"
     sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
-    spacing: Spacing = Field(Spacing.LINEAR, description="widths in m_jj or in its logarithm")
+    spacing: Spacing = Field(Spacing.LINEAR, description="widths in mass or in its logarithm")
     classifier: AnyClassifier = Field(Convolutional(epochs=30), description=CLASSIFIER_NETWORKS)
     candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
     choose_by_efficiency: bool = Field(
@@ -134,7 +142,7 @@ class Cwola(Method):
     def train(self, job: Job) -> Scorer:
         """Return a classifier of signal region against sidebands."""
         left_out = job.left_out if self.choose_by_efficiency else None
-        lower, upper = (band.contains(job.data.m_jj) for band in self.sidebands(job.window))
+        lower, upper = (band.contains(job.data.mass) for band in self.sidebands(job.window))
 
         def region(name: str, mask: np.ndarray, target: float, share: float) -> SampleClass:
             return SampleClass(name, job.data, mask, target, share, validation=left_out)
@@ -153,9 +161,14 @@ class Cwola(Method):
 
 
 class CwolaPerJet(Cwola):
-    """A classifier for each jet, combined like those of Tag N' Train.
+    """Classifier of each jet, signal region against sidebands; combined as in Tag N' Train.
 
     Source: arXiv:2002.12376, section 4.2.
+
+    Examples
+    --------
+    >>> CwolaPerJet().scopes
+    ('heavy', 'light')
     """
 
     kind: Literal["cwola_per_jet"] = "cwola_per_jet"  # type: ignore[assignment]

@@ -16,11 +16,20 @@ __all__ = ["EventFeature", "Feature"]
 
 
 class Feature(Method):
-    """An observable of each jet as its score; nothing is trained.
+    """Observable of each jet as its score; nothing is trained.
 
     Assumes that the observable is known a priori to tell signal from background.
 
     Source: the first labels of arXiv:2002.12376, section 2.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(10)
+    >>> scorer = Feature(feature="tau21", descending=True).train(Job(sample, "heavy", seed=1))
+    >>> columns = scorer.inputs[0].reader(sample)([0, 1])
+    >>> bool((scorer.predict({"features": columns}) == -sample.columns["heavy_tau21"][:2]).all())
+    True
     """
 
     kind: Literal["feature"] = "feature"
@@ -36,7 +45,7 @@ class Feature(Method):
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """No: the observable is fixed."""
         return False
 
     @property
@@ -64,7 +73,13 @@ class Feature(Method):
 
 
 class EventFeature(Feature):
-    """An observable of the event as its score, such as `heavy_tau21 + light_tau21`."""
+    """Observable of the event as its score, such as `heavy_tau21 + light_tau21`.
+
+    Examples
+    --------
+    >>> EventFeature(feature="heavy_mass + light_mass").scopes
+    ('event',)
+    """
 
     kind: Literal["event_feature"] = "event_feature"  # type: ignore[assignment]
     feature: str = Field("m_jj", description="column of the skim, or an expression of columns")

@@ -22,6 +22,16 @@ class Files(Method):
 
     Assumes that no event searched here had a part in their training: the card says so, or
     `independent` promises it.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> folder = taggers.packaged_sets()["rnd-3500/tnt"]
+    >>> heavy, light = str(folder / "heavy-0-0.onnx"), str(folder / "light-0-0.onnx")
+    >>> method = Files(heavy=heavy, light=light, independent=True)
+    >>> job = Job(testing.make_sample(10, pixels=40), "heavy", seed=1)
+    >>> [each.name for each in method.train(job).inputs]
+    ['image']
     """
 
     kind: Literal["files"] = "files"
@@ -40,7 +50,7 @@ class Files(Method):
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """No: the files are fixed."""
         return False
 
     @property

@@ -68,9 +68,18 @@ class _WithTruth(Method):
 
 
 class Supervised(_WithTruth):
-    """A classifier of signal against background for each jet.
+    """Classifier of each jet, signal against background by their labels.
 
     Source: 'separate' in figure 2 of arXiv:2002.12376.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training.classifiers import Trees
+    >>> job = Job(testing.make_sample(400), "heavy", seed=1)
+    >>> scorer = Supervised(classifier=Trees(features=("mass", "tau21"), trees=20)).train(job)
+    >>> scorer.history["signal-rich"], scorer.history["background-rich"]
+    (32, 368)
     """
 
     kind: Literal["supervised"] = "supervised"
@@ -81,9 +90,14 @@ class Supervised(_WithTruth):
 
 
 class SupervisedBothJets(Supervised):
-    """One classifier of both jets, signal against background.
+    """Classifier of both jets of an event, signal against background by their labels.
 
     Source: 'both jets' in figure 2 of arXiv:2002.12376.
+
+    Examples
+    --------
+    >>> SupervisedBothJets().scopes, SupervisedBothJets().reads.truth
+    (('event',), True)
     """
 
     kind: Literal["supervised_both_jets"] = "supervised_both_jets"  # type: ignore[assignment]
@@ -92,9 +106,15 @@ class SupervisedBothJets(Supervised):
 
 
 class PureCwola(_WithTruth):
-    """Random mixed samples with the signal shares that Tag N' Train would have.
+    """Classifier of random mixed samples with the signal shares of Tag N' Train.
 
     Source: arXiv:2002.12376, figure 4; arXiv:1708.02949.
+
+    Examples
+    --------
+    >>> method = PureCwola(after="autoencoder")
+    >>> method.needs("heavy"), method.reads.truth
+    ((Need(method='autoencoder', scope='light'),), True)
     """
 
     kind: Literal["pure_cwola"] = "pure_cwola"

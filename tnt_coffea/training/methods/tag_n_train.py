@@ -23,7 +23,7 @@ __all__ = ["Reweighting", "SameJet", "TagNTrain", "tagged_labels"]
 
 
 class Reweighting(StrEnum):
-    """Variable of the right jet that the background-rich sample is made to follow."""
+    """Variable of the trained jet in which background-rich events get the signal-rich shape."""
 
     NONE = "none"
     PT = "pt"
@@ -32,11 +32,17 @@ class Reweighting(StrEnum):
 
 
 class TagNTrain(Method):
-    """A classifier of each jet, of events that the other jet's tagger finds anomalous or ordinary.
+    """Classifier of each jet, of the events that the other jet's tagger ranks highest and lowest.
 
     Assumes that on background the scores of the two jets are independent.
 
     Source: arXiv:2002.12376, sections 2 and 4.1.
+
+    Examples
+    --------
+    >>> method = TagNTrain(after="autoencoder", signal_rich=0.1)
+    >>> method.needs("heavy"), method.reads.window
+    ((Need(method='autoencoder', scope='light'),), True)
     """
 
     kind: Literal["tag_n_train"] = "tag_n_train"
@@ -146,9 +152,14 @@ class TagNTrain(Method):
 
 
 class SameJet(TagNTrain):
-    """Labels from the jet that is trained on: appendix A shows that it cannot improve.
+    """Tag N' Train with labels of the trained jet itself, which cannot improve the tagger.
 
     Source: arXiv:2002.12376, appendix A.
+
+    Examples
+    --------
+    >>> SameJet(after="autoencoder").needs("heavy")
+    (Need(method='autoencoder', scope='heavy'),)
     """
 
     kind: Literal["same_jet"] = "same_jet"  # type: ignore[assignment]
@@ -199,7 +210,7 @@ def tagged_labels(
         rows = ranking.rows
         labels = rich_labels(
             ranking.order,
-            data.m_jj[rows],
+            data.mass[rows],
             signal_rich=signal_rich,
             background_rich=background_rich,
             window=window,
