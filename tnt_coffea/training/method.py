@@ -125,6 +125,7 @@ class Scorer:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.training.methods.feature import Feature
     >>> job = Job(testing.make_sample(10), scope="heavy", window=None, seed=1)
@@ -188,6 +189,7 @@ class Job:
     Examples
     --------
     >>> from tnt_coffea import testing
+    >>> from tnt_coffea.config import MassRange
     >>> job = Job(testing.make_sample(100), "heavy", MassRange(low=3300, high=3700), seed=1)
     >>> job.in_window.shape, job.in_window.all().item()
     ((100,), False)
@@ -282,6 +284,7 @@ class Method(MethodSettings):
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> from tnt_coffea.training.methods.feature import Feature
     >>> method = Feature(feature="tau21", descending=True)
     >>> method.scopes, method.orientation, method.reads.data
@@ -387,6 +390,7 @@ def methods_of(config: SearchConfig) -> dict[str, Method]:
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> {name: method.kind for name, method in methods_of(SearchConfig()).items()}
     {'autoencoder': 'autoencoder', 'tnt': 'tag_n_train'}
     """
