@@ -74,7 +74,7 @@ Float64Array = npt.NDArray[np.float64]
 
 def trained(events: Any, jet: str, settings: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
     """Return the scorer of one jet's autoencoder, and its ONNX graph."""
-    job = Job(data=events, scope=jet, window=None, seed=seed)  # type: ignore[arg-type]
+    job = Job(data=events, scope=jet, seed=seed)  # type: ignore[arg-type]
     scorer = Autoencoder(**settings).train(job)
     graph = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
     return scorer, graph

@@ -35,6 +35,7 @@ from tnt_coffea.stats.signals import SignalShape, gaussian
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.stats.spurious import spurious_signal
 from tnt_coffea.stats.validity import SPURIOUS_LIMIT, why_not_asymptotic
+from tnt_coffea.working_points import selection_name
 
 Array = NDArray[np.float64]
 
@@ -92,9 +93,9 @@ def pools(folders: Sequence[Path]) -> dict[str, Array]:
         found = Histograms.load(folder)
         add("PYTHIA", inclusive_spectrum(next(iter(found.hists.values()))))
         for name, histogram in found.hists.items():
-            for efficiency, thresholds in found.thresholds[name].items():
-                spectra = selected_spectrum(histogram, thresholds, per_fold=False)
-                add(f"PYTHIA after {name} {efficiency:g}", spectra["all"])
+            for point in found.points[name]:
+                spectra = selected_spectrum(histogram, point, per_fold=False)
+                add(f"PYTHIA after {name} {selection_name(point.selection)}", spectra["all"])
     return summed
 
 

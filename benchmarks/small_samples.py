@@ -91,7 +91,11 @@ def main() -> None:
             sample = made.sample(truth=True)
             ranks = {key: value.ranks(sample) for key, value in taggers.sets.items()}
             truth = evaluate(
-                sample, ranks, taggers.thresholds(), config.search.window, config.search.fit_range
+                sample,
+                ranks,
+                taggers.working_points(),
+                config.search.window,
+                config.search.fit_range,
             )
             row: dict[str, Any] = {
                 "candidate": name,
@@ -102,7 +106,7 @@ def main() -> None:
             record.append(row)
             (arguments.out / "small_samples.json").write_text(json.dumps(record, indent=1) + "\n")
             found = truth.sets["tnt"] if truth else None
-            point = found and next(p for p in found.working_points if p.efficiency == 0.03)
+            point = found and next(p for p in found.working_points if p.selection == 0.03)
             table.add_row(
                 name,
                 str(seed),

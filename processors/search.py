@@ -20,7 +20,7 @@ __all__ = ["SearchProcessor"]
 
 
 class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Fill m_jj against the quantiles of both jets, once for every tagger set.
+    """Fill the mass against the quantiles of both jets, once for every tagger set.
 
     It starts from particles of any source, or from a skim without clustering again; both
     give the same histograms.
@@ -35,7 +35,8 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     Raises
     ------
     TaggerError
-        Two sets share a name, one has no quantile map, or one was trained with the truth.
+        Two sets share a name, one has no quantile map or one in another variable, or one was
+        trained with the truth.
 
     Examples
     --------
@@ -74,6 +75,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             )
             raise InputError(msg)
         sample, cutflow = self._dijets(events)
+        sample = sample.with_variable(self.config.search.variable)
         dataset = events.metadata["dataset"]
         ranks = [tagger_set.ranks(sample) for tagger_set in self.taggers]
         return {
@@ -82,7 +84,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 for tagger_set, own in zip(self.taggers, ranks, strict=True)
             },
             "coincidences": Coincidences.of_events(
-                self.taggers, ranks, sample.m_jj, sample.weight, self._mass_axis()
+                self.taggers, ranks, sample.mass, sample.weight, self._mass_axis()
             ),
             "cutflow": {dataset: cutflow},
         }
@@ -107,13 +109,11 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             sample, ranks = sample.select(scored), ranks.select(scored)
         h.fill(
             dataset=dataset,
-            window=self.config.search.window.name,
-            variation="nominal",
             fold=ranks.fold,
-            m_jj=sample.m_jj,
             q_heavy=ranks.heavy,
             q_light=ranks.light,
             weight=sample.weight,
+            **{sample.variable: sample.mass},
         )
         return h
 
@@ -122,19 +122,31 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if tagger_set.quantiles is None:
             msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
             raise TaggerError(msg)
-        edges = tagger_set.quantiles.edges(search.background_quantile, *search.closure_quantiles)
+        if tagger_set.quantiles.variable != search.variable:
+            msg = (
+                f"tagger set '{tagger_set.name}' has its quantiles from a range in "
+                f"{tagger_set.quantiles.variable}, and search.variable is {search.variable}; "
+                "train again"
+            )
+            raise TaggerError(msg)
+        edges = tagger_set.quantiles.edges
+        also = (search.background_quantile, *search.closure_quantiles)
         return hist.Hist(
             hist.axis.StrCategory([], growth=True, name="dataset"),
-            hist.axis.StrCategory([search.window.name], name="window"),
-            hist.axis.StrCategory(["nominal"], growth=True, name="variation"),
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             self._mass_axis(),
-            hist.axis.Variable(edges, name="q_heavy", label="heavy-jet quantile", flow=False),
-            hist.axis.Variable(edges, name="q_light", label="light-jet quantile", flow=False),
+            hist.axis.Variable(
+                edges("heavy", *also), name="q_heavy", label="heavy-jet quantile", flow=False
+            ),
+            hist.axis.Variable(
+                edges("light", *also), name="q_light", label="light-jet quantile", flow=False
+            ),
             storage=hist.storage.Weight(),
         )
 
     def _mass_axis(self) -> hist.axis.Regular:
-        m_jj, width = self.config.search.m_jj, self.config.search.bin_width
-        bins = round((m_jj.high - m_jj.low) / width)
-        return hist.axis.Regular(bins, m_jj.low, m_jj.high, name="m_jj", label="m_jj [GeV]")
+        search = self.config.search
+        low, high = search.histogram_range.edges
+        bins = round((high - low) / search.bin_width)
+        label = f"{search.variable} [GeV]"
+        return hist.axis.Regular(bins, low, high, name=search.variable, label=label)

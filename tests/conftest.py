@@ -21,7 +21,6 @@ from tnt_coffea.config import (
     MassRange,
     SearchConfig,
     SearchSettings,
-    TntSettings,
     TrainSettings,
 )
 
@@ -29,7 +28,17 @@ SMALL = SearchConfig(
     seed=11,
     generate=GenerateSettings(background=350, signal=150, block=50),
     search=SearchSettings(efficiencies=(0.5, 0.3), window=MassRange(low=3000.0, high=4000.0)),
-    train=TrainSettings(folds=FoldSettings(inner=2), tnt=TntSettings(epochs=2)),
+    train=TrainSettings(
+        folds=FoldSettings(inner=2),
+        methods={
+            "autoencoder": {"kind": "autoencoder"},
+            "tnt": {
+                "kind": "tag_n_train",
+                "after": "autoencoder",
+                "classifier": {"network": "convolutional", "epochs": 2},
+            },
+        },
+    ),
     fit=FitSettings(
         bump=BumpSettings(efficiency=0.5, bin_width=200.0),
         abcd=AbcdSettings(efficiency=0.3),

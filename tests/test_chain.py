@@ -194,9 +194,9 @@ def test_working_points_select_the_share_fixed_beforehand(
     for tagger_set in Taggers.load(workspace / "train").sets.values():
         ranks = tagger_set.ranks(sample)
         for efficiency in small_config.search.efficiencies:
-            for fold, x in tagger_set.quantiles.x(efficiency).items():
+            for fold, cut in tagger_set.quantiles.points[efficiency].cuts.items():
                 mine = inside & (ranks.fold == fold)
-                selected = (ranks.both[mine] > x).sum()
+                selected = (ranks.both[mine] > cut.heavy).sum()
                 assert abs(selected - round(efficiency * mine.sum())) <= 1
 
 

@@ -174,7 +174,7 @@ def test_dry_run_says_what_would_run_and_writes_nothing(
 ) -> None:
     done = call("run", events_file, "--config", config, "--out", tmp_path / "new", "--dry-run")
     assert done.exit_code == 0, done.output
-    assert "8 autoencoders and 8 classifiers" in " ".join(done.output.split())
+    assert "16 training runs of autoencoder, tnt (2 folds)" in " ".join(done.output.split())
     assert "nothing was run" in done.output
     assert not (tmp_path / "new").exists()
     done = call("demo", "--out", workspace, "--dry-run")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,31 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
         ("search: {window: {low: 4000, high: 3000}}", "low must be below high"),
         ("fit: {bump: {efficiency: 0.2}}", r"fit\.bump\.efficiency is 0\.2"),
         ("fit: {bump: {bin_width: 50}}", "multiple of search.bin_width"),
-        ("train: {tnt: {signal_rich: [0.7]}}", "signal_rich and background_rich"),
+        (
+            "train:\n  methods:\n    tnt: {kind: tag_n_train, after: x, signal_rich: 0.7}",
+            r"yaml:3: train\.methods\.tnt: signal_rich and background_rich overlap",
+        ),
+        (
+            "train:\n  methods:\n    tnt: {kind: guess}",
+            r"yaml:3: train\.methods\.tnt: no method of kind 'guess'; known are autoencoder, cwola",
+        ),
+        ("train: {methods: {tnt: {epochs: 3}}}", "expected settings with a kind, one of autoenc"),
+        ("train: {methods: {}}", "name at least one method"),
+        ("train: {methods: {references: {kind: autoencoder}}}", "'references' cannot name a meth"),
+        ("train: {methods: {a/b: {kind: autoencoder}}}", "'a/b' cannot name a method"),
+        (
+            "train:\n  methods:\n    ae: {kind: autoencoder, latnt: 3}",
+            r"yaml:3: train\.methods\.ae\.latnt",
+        ),
+        (
+            "train: {methods: {tnt: {kind: tag_n_train, after: ae}}}",
+            r"methods\.tnt builds on 'ae', which is not among the methods tnt",
+        ),
+        (
+            "train: {methods: {a: {kind: tag_n_train, after: b}, "
+            "b: {kind: tag_n_train, after: a}}}",
+            "in a circle: a -> b -> a",
+        ),
         ("- 1", "expected settings by name"),
         ("a: [", "not valid YAML"),
     ],
@@ -52,6 +77,32 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, cause: str) -> None
     with pytest.raises(ConfigError, match=cause) as error:
         SearchConfig.from_yaml(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "now"),
+    [
+        ("tnt: {iterations: 2}", "kind: tag_n_train, after: autoencoder"),
+        ("autoencoder: {latent: 6}", "kind: autoencoder"),
+        ("cwola: {sideband: 1}", "kind: cwola"),
+        ("supervised: {epochs: 9}", "kind: supervised"),
+        ("optimizer: {batch: 100}", "classifier"),
+        ("methods: [autoencoder, tnt]", "kind: tag_n_train, after: autoencoder"),
+        ("methods: tnt", "kind: tag_n_train, after: autoencoder"),
+    ],
+)
+def test_a_section_of_before_is_answered_with_what_to_write_now(
+    tmp_path: Path, section: str, now: str
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(f"seed: 3\ntrain:\n  {section}\n")
+    with pytest.raises(ConfigError) as error:
+        SearchConfig.from_yaml(path)
+    text = str(error.value)
+    assert re.match(rf"{re.escape(str(path))}:[23]: train", text)
+    assert now in text
+    assert "tnt-coffea methods" in text
+    assert ";" not in text.split("tnt-coffea methods")[1], "one error, not several"
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -253,6 +253,7 @@ def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
     )
     page = executed(block_named("how-to/table.md", "columns-in-memory"), "page")
     assert page.sample._repr_html_().count("<tr>") == 3
+    assert "AUC" in Path("notebook/report.html").read_text()
     config = tnt.SearchConfig.from_yaml("search.yaml")
     fileset = tnt.Fileset.from_paths({"data": ["features.parquet"]})
     outcome = tnt.run(fileset, config, out="from-file")

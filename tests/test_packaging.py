@@ -40,7 +40,8 @@ def test_command_line_starts_without_heavy_imports() -> None:
 def test_nothing_but_training_and_generation_needs_an_extra() -> None:
     loaded = python(
         "import sys\n"
-        "for name in ('tensorflow', 'keras', 'onnx', 'pythia8mc'): sys.modules[name] = None\n"
+        "extras = ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'pythia8mc')\n"
+        "for name in extras: sys.modules[name] = None\n"
         "import tnt_coffea.processors, tnt_coffea.pipeline, tnt_coffea.reporting\n"
         "import tnt_coffea.stats, tnt_coffea.taggers, tnt_coffea.training, tnt_coffea.generator\n"
         "print('ok')"
@@ -51,7 +52,9 @@ def test_nothing_but_training_and_generation_needs_an_extra() -> None:
 def test_base_install_has_neither_tensorflow_nor_pythia() -> None:
     base = [line for line in requires("tnt-coffea") or [] if "extra ==" not in line]
     assert base
-    assert not [line for line in base if line.startswith(("tensorflow", "onnx>", "pythia8mc"))]
+    assert not [
+        line for line in base if line.startswith(("tensorflow", "tf2onnx", "onnx>", "pythia8mc"))
+    ]
 
 
 def test_packages_lie_where_the_build_looks_for_them() -> None:

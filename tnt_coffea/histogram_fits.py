@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tnt_coffea.products import Histograms
 from tnt_coffea.stats.abcd_regions import plane_counts
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
+from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 
 __all__ = [
     "AbcdStudy",
@@ -31,7 +32,7 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
-_PLANE = ("fold", "m_jj", "q_heavy", "q_light")
+_PLANE = ("fold", "q_heavy", "q_light")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ class StoredHistogram:
     ----------
     histogram
         The histogram; of a search, that of the first tagger set named.
-    thresholds
-        Its X by efficiency and fold, where it is a search's.
+    points
+        Its working points, where it is a search's.
     search
         The search it comes from.
     sets
@@ -51,29 +52,28 @@ class StoredHistogram:
     """
 
     histogram: Any
-    thresholds: Mapping[float, Mapping[int, float]] | None = None
+    points: WorkingPoints = field(default_factory=WorkingPoints)
     search: Histograms | None = None
     sets: tuple[str, ...] = ()
 
-    def spectra(self, efficiency: float) -> Any:
-        """Return the spectrum in m_jj: one's own, or those of a search's selection by fold.
+    def spectra(self, selection: Selection) -> Any:
+        """Return the spectrum in mass: one's own, or those of a search's selection by fold.
 
         Raises
         ------
         ConfigError
-            The search has no selection of this efficiency, or several tagger sets are named.
+            The search has no such selection, or several tagger sets are named.
         """
         names = [axis.name for axis in self.histogram.axes]
         if not set(_PLANE) <= set(names):
             return self.histogram
-        if self.thresholds is None or efficiency not in self.thresholds:
+        if self.search is None:
             msg = (
-                f"the search has no selection of {efficiency:g} (it has "
-                f"{sorted(self.thresholds or {})}): set fit.bump.efficiency to one of them, and "
-                "give the folder of the search stage"
+                "the working points of a search's histogram stand beside it: give the folder of "
+                "the search stage"
             )
             raise ConfigError(msg)
-        return stats.selected_spectrum(self.histogram, self.thresholds[efficiency])
+        return stats.selected_spectrum(self.histogram, self.points[selection])
 
     def single(self, test: str) -> StoredHistogram:
         """Return this histogram if it is one, not one a window.
@@ -142,7 +142,7 @@ def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogr
     if not sets:
         msg = f"{path}: name the tagger set, one of {', '.join(names)}"
         raise ConfigError(msg)
-    return StoredHistogram(search.hists[sets[0]], search.thresholds[sets[0]], search, sets)
+    return StoredHistogram(search.hists[sets[0]], search.points[sets[0]], search, sets)
 
 
 def fit_bump(
@@ -152,7 +152,7 @@ def fit_bump(
     toys: int | None = None,
     progress: Progress | None = None,
 ) -> stats.BumpHuntResult:
-    """Return the bump hunt in a spectrum, or in a search's selection of `fit.bump.efficiency`.
+    """Return the bump hunt in a spectrum, or in a search's selection of `fit.bump`.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def fit_bump(
     """
     bump = config.fit.bump
     return stats.bump_hunt(
-        stored.single("bump").spectra(bump.efficiency),
+        stored.single("bump").spectra(bump.selection),
         mass=bump.mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
@@ -210,7 +210,7 @@ def fit_limit(
     """
     bump = config.fit.bump
     return stats.upper_limit(
-        stored.single("limit").spectra(bump.efficiency),
+        stored.single("limit").spectra(bump.selection),
         mass=bump.mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
@@ -239,7 +239,7 @@ def fit_scan(
     masses
         Masses [GeV]; by default `fit.scan.masses`.
     nested
-        Scan every selection of `search.efficiencies`, not only `fit.bump.efficiency`.
+        Scan every selection of `search.efficiencies`, not only that of `fit.bump`.
     toys
         Instead of `fit.scan.toys`.
 
@@ -261,7 +261,7 @@ def fit_scan(
             msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
             raise ConfigError(msg)
         return stats.scan(
-            {"data": stored.spectra(bump.efficiency)},
+            {"data": stored.spectra(bump.selection)},
             masses=masses,
             width=bump.width,
             fit=pipeline.spectrum_fit(config),
@@ -269,11 +269,11 @@ def fit_scan(
             seed=config.seed,
             progress=progress,
         )
-    efficiencies = sorted(stored.thresholds or {}, reverse=True) if nested else [bump.efficiency]
+    chosen = stored.points.efficiencies if nested else (bump.selection,)
     selections = {
-        (f"{name} {efficiency:g}" if nested else name): (name, efficiency)
+        (f"{name} {selection_name(selection)}" if nested else name): (name, selection)
         for name in stored.sets
-        for efficiency in efficiencies
+        for selection in chosen
     }
     if len(selections) == 1:
         selections = {"data": next(iter(selections.values()))}
@@ -307,9 +307,10 @@ def fit_abcd(
     Raises
     ------
     ConfigError
-        A plane comes without its cuts, or several tagger sets are named.
+        A plane comes without its cuts, several tagger sets are named, or the search has no such
+        selection.
     FitError
-        The histogram is no plane, holds no counts, or has no selection of `fit.abcd.efficiency`.
+        The histogram is no plane, or holds no counts.
     """
     histogram, settings = stored.single("abcd").histogram, config.fit.abcd
     if len(histogram.axes) == 2:
@@ -333,17 +334,14 @@ def fit_abcd(
             ),
             None,
         )
-    if stored.thresholds is None or settings.efficiency not in stored.thresholds:
-        msg = (
-            "ABCD needs a plane of two scores (a TH2), or the folder of a search stage with a "
-            f"selection of fit.abcd.efficiency = {settings.efficiency:g}"
-        )
+    if stored.search is None:
+        msg = "ABCD needs a plane of two scores (a TH2), or the folder of a search stage"
         raise FitError(msg)
     search = config.search
     where = (search.background_quantile, search.fit_range.edges, search.window.edges)
     result = stats.abcd_in_window(
         histogram,
-        stored.thresholds[settings.efficiency],
+        stored.points[settings.selection],
         *where,
         systematic_floor=settings.systematic,
         closure_limit=settings.closure_limit,
@@ -351,9 +349,7 @@ def fit_abcd(
         seed=config.seed,
     )
     try:
-        closures = stats.closure_scan(
-            histogram, stored.thresholds, *where, search.closure_quantiles
-        )
+        closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
     except FitError:  # scores of the whole event, as the refusal says
         closures = None
     return AbcdStudy(result, closures)
@@ -400,7 +396,7 @@ def write_workspace(
         A workspace cannot be made of these histograms.
     """
     bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
-    spectra = stored.spectra(bump.efficiency)
+    spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
         hunted = replace(fit, range=result.fit_range).with_family(result.family)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)

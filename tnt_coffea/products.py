@@ -24,6 +24,7 @@ from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
+from tnt_coffea.working_points import WorkingPoints
 
 __all__ = ["Histograms", "Skim", "Taggers", "as_skim", "contents_of"]
 
@@ -256,10 +257,10 @@ class Taggers:
     sets: Mapping[str, TaggerSet]
     histories: Mapping[str, Mapping[str, Any]]
 
-    def thresholds(self) -> dict[str, dict[float, dict[int, float]]]:
-        """Return X by set, efficiency and fold."""
+    def working_points(self) -> dict[str, WorkingPoints]:
+        """Return the working points of every set with a quantile map, by its name."""
         return {
-            name: {eff: tagger_set.quantiles.x(eff) for eff in tagger_set.quantiles.thresholds}
+            name: tagger_set.quantiles.points
             for name, tagger_set in self.sets.items()
             if tagger_set.quantiles is not None
         }
@@ -304,9 +305,10 @@ class Histograms:
     Attributes
     ----------
     hists
-        (dataset, window, variation, fold, m_jj, q_heavy, q_light) by tagger set.
-    thresholds
-        X by set, efficiency and fold; each is an edge of both quantile axes.
+        (dataset, fold, mass, q_heavy, q_light) by tagger set; the mass has the name of
+        `search.variable`.
+    points
+        Working points by set; each X is an edge of the axis of its jet.
     accounting
         Where every event of the pass went.
     provenance
@@ -329,7 +331,7 @@ class Histograms:
     """
 
     hists: Mapping[str, Any]
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]]
+    points: Mapping[str, WorkingPoints]
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
@@ -354,12 +356,7 @@ class Histograms:
             path.write_bytes(image.getvalue())
         content = {
             "histograms": hashlib.sha256(image.getvalue()).hexdigest(),
-            "thresholds": {
-                name: [
-                    [eff, {str(t): x for t, x in by_fold.items()}] for eff, by_fold in by.items()
-                ]
-                for name, by in self.thresholds.items()
-            },
+            "working_points": {name: points.to_list() for name, points in self.points.items()},
             "accounting": self.accounting.to_dict(),
             "provenance": dict(self.provenance),
         }
@@ -394,12 +391,9 @@ class Histograms:
             image = _named_bytes(path, content["histograms"])
             with h5py.File(io.BytesIO(image), "r") as file:
                 hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
-            thresholds = {
-                name: {
-                    float(eff): {int(t): float(x) for t, x in by_fold.items()}
-                    for eff, by_fold in pairs
-                }
-                for name, pairs in content["thresholds"].items()
+            points = {
+                name: WorkingPoints.from_list(listed)
+                for name, listed in content["working_points"].items()
             }
             accounting = Accounting.from_dict(content["accounting"])
             coincidences = None
@@ -407,7 +401,7 @@ class Histograms:
                 shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
                 coincidences = Coincidences.from_bytes(shared)
             provenance = dict(content["provenance"])
-            return cls(hists, thresholds, accounting, provenance, coincidences)
+            return cls(hists, points, accounting, provenance, coincidences)
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:
             raise StageError(_damaged(folder, error, "search")) from error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -69,7 +69,9 @@ class SettingsText:
             lines[path] = line
         return cls(name, values or {}, lines)
 
-    def complaint(self, error: ValidationError, default: BaseModel) -> ConfigError:
+    def complaint(
+        self, error: ValidationError, default: BaseModel, further: Iterable[str] = ()
+    ) -> ConfigError:
         """Return all faults of the settings, each with its line, as one error.
 
         Parameters
@@ -78,25 +80,39 @@ class SettingsText:
             Of the settings' validation.
         default
             The settings there are, for names that are nearly right.
+        further
+            Names of settings that are not among the defaults.
         """
-        known = [_dotted(path) for path in _names(default.model_dump())]
+        known = [*further, *(_dotted(path) for path in _names(default.model_dump()))]
         return ConfigError("; ".join(self._complaint(item, known) for item in error.errors()))
 
     def _complaint(self, item: Any, known: list[str]) -> str:
-        path = tuple(item["loc"])
+        path = self._written(item["loc"])
         message = str(item["msg"]).removeprefix("Value error, ")
-        # A rule over several settings complains at the top, and starts with a setting's name.
-        named = path or tuple(message.split(" ")[0].split("."))
-        where = f"{self.name}:{self._line(named)}"
+        # A rule over several settings complains above them, and starts with a setting's name.
+        named = tuple(message.split(" ")[0].split("."))
+        if named in self.lines or not path:
+            return f"{self.name}:{self._line(named)}: {message}"
+        where = f"{self.name}:{self._line(path)}"
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(_dotted(path), known, n=1, cutoff=0.8)
-            hint = f"did you mean {near[0]}?" if near else "`tnt-coffea config show` lists them all"
+            # A name of one network may not be that of another.
+            others = [name for name in known if name != _dotted(path)]
+            near = difflib.get_close_matches(_dotted(path), others, n=1, cutoff=0.8)
+            lists = "methods show KIND" if path[:2] == ("train", "methods") else "config show"
+            hint = f"did you mean {near[0]}?" if near else f"`tnt-coffea {lists}` lists them all"
             return f"{where}: {_dotted(path)} is not a setting; {hint}"
-        if not path:
-            return f"{where}: {message}"
-        if item["type"] == "value_error":
+        if item["type"] in ("value_error", "missing"):
             return f"{where}: {_dotted(path)}: {message}"
         return f"{where}: {_dotted(path)}: {message} (got {item['input']!r})"
+
+    def _written(self, place: tuple[str | int, ...]) -> Path:
+        """Return a place without what only pydantic adds: tags of unions, '[key]'."""
+        path: Path = ()
+        for number, part in enumerate(place):
+            last = number == len(place) - 1
+            if (*path, part) in self.lines or (last and part != "[key]") or not path:
+                path = (*path, part)
+        return path
 
     def _line(self, path: Path) -> int:
         known = (self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines)
@@ -148,7 +164,9 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
                 lines += _section(key, item, indent + 2)
         else:
             plain = settings.model_dump(mode="json", include={name})[name]
-            lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", info.description or ""))
+            fixed = get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
+            note = info.description or ("tells which settings these are" if fixed else "")
+            lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", note))
     return "\n".join(line for line in lines if line is not None).lstrip("\n") + "\n"
 
 

@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 import vector
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig, SkimSettings, TableSettings
 from tnt_coffea.errors import ConfigError, InputError
-from tnt_coffea.events import SOURCES, Sample, source_of
+from tnt_coffea.events import SOURCES, Sample, convert, source_of
 from tnt_coffea.events.table_files import flat_table
+from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors.skim import reconstructed
 
 Frame = dict[str, np.ndarray]
@@ -621,3 +624,42 @@ def test_settings_in_the_footer_are_complete(write: Any) -> None:
     assert isinstance(settings, TableSettings)
     assert (settings.preset, settings.label, settings.weight) == (None, None, None)
     assert settings.heavy["tau21"] == "tau2j1 / tau1j1"
+
+
+def test_inspect_says_which_columns_are_read(write: Any, tmp_path: Path) -> None:
+    found = inspect_events(write(our_frame(), "pandas fixed"))
+    assert (found.source, found.entries, found.problems) == ("table", 60, ())
+    assert found.facts["columns left out"] == "is_signal, heavy_only"
+    assert "heavy_tau21" in found.facts["columns read"]
+    assert found.facts["labels"] == "60 unknown"
+    frame = our_frame()
+    frame["m_jj"] /= 1000
+    settings = SkimSettings(table={"label": "is_signal"})
+    labelled = inspect_events(write(frame, "csv"), settings=settings)
+    assert "signal" in labelled.facts["labels"]
+    assert labelled.facts["columns left out"] == "heavy_only"
+    (problem,) = labelled.problems
+    assert "TeV" in problem
+    again = our_frame()
+    for column in again.values():
+        column[5] = column[4]
+    (problem,) = inspect_events(write(again, name="again")).problems
+    assert problem == "1 events are copies of others in this file"
+
+
+def test_inspect_takes_the_mapping_from_settings(write: Any, tmp_path: Path) -> None:
+    path = write({f"x_{name}": column for name, column in our_frame().items()})
+    alone = CliRunner().invoke(main, ["inspect", str(path)])
+    assert alone.exit_code == 3
+    assert "Of a table of features skim.table says which column is which" in alone.output
+    settings = tmp_path / "search.yaml"
+    for text, code, message in (
+        ("{m_jj: x_m_jj, event: {deta: x_delta_eta}}", 0, "no problem in 60 events"),
+        ("{m_jj: x_mjj}", 3, "'x_mjj' (skim.table); did you mean 'x_m_jj'"),
+    ):
+        settings.write_text(f"skim: {{table: {text}}}\n")
+        done = CliRunner().invoke(main, ["inspect", str(path), "--config", str(settings)])
+        assert done.exit_code == code, done.output
+        assert message in done.output
+    with pytest.raises(InputError, match="a table of features, which holds no particles"):
+        convert(write(our_frame(), name="ours"), tmp_path / "out.root")

@@ -14,6 +14,7 @@ from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.taggers import Card, Member, Tagger, TaggerSet
 from tnt_coffea.taggers.card import METADATA_KEY
+from tnt_coffea.taggers.inputs import Columns
 
 FOLDS = FoldSettings(outer=2)
 
@@ -81,7 +82,13 @@ def _summing(
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    card = card_of("sum", skim, scope, fold, window=window, input="features", inputs=inputs)
+    whole = ("m_jj", *skim.of_event)
+    columns = (
+        name if name in whole or name.startswith(("heavy_", "light_")) else f"{scope}_{name}"
+        for name in inputs
+    )
+    shown = Columns(columns=tuple(columns), substructure=skim.substructure)
+    card = card_of("sum", skim, scope, fold, window=window, inputs=(shown,))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     return Tagger(model.SerializeToString())
 

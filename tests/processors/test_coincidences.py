@@ -17,12 +17,13 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import (
     BumpSettings,
     FitSettings,
+    JetShares,
     MassRange,
     SearchConfig,
     SkimSettings,
 )
 from tnt_coffea.config.fits import ScanSettings
-from tnt_coffea.errors import StageError, TaggerError
+from tnt_coffea.errors import ConfigError, StageError, TaggerError
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
@@ -36,6 +37,7 @@ from tnt_coffea.taggers import Coincidences, TaggerSet
 SKIM = SkimSettings(images=None, observables=("pt", "mass", "tau21"))
 CONFIG = SearchConfig(skim=SKIM)
 EFFICIENCIES = (0.3, 0.1, 0.03)
+CUTS = {"loose-heavy": JetShares(heavy=0.8, light=0.05)}
 LOW, HIGH = "sum-3000-3600", "sum-3300-3900"
 WINDOWS = {LOW: MassRange(low=3000.0, high=3600.0), HIGH: MassRange(low=3300.0, high=3900.0)}
 
@@ -73,7 +75,7 @@ def taggers(sample: Sample, feature_taggers: Callable[..., TaggerSet]) -> Tagger
     features = {LOW: ("mass", "pt"), HIGH: ("mass", "tau21")}
     sets = {
         name: feature_taggers(SKIM, features[name], name, WINDOWS[name]).calibrated(
-            sample, CONFIG.search.fit_range, EFFICIENCIES
+            sample, CONFIG.search.fit_range, EFFICIENCIES, CUTS
         )
         for name in WINDOWS
     }
@@ -91,11 +93,12 @@ def test_sums_over_patterns_are_the_histograms(searched: Histograms) -> None:
     assert found is not None
     assert [own.name for own in found.sets] == [LOW, HIGH]
     assert found.sets[0].window == (3000.0, 3600.0)
-    for name, by_efficiency in searched.thresholds.items():
-        for efficiency, thresholds in by_efficiency.items():
-            spectra = selected_spectrum(searched.hists[name], thresholds)
+    for name, points in searched.points.items():
+        assert found.selections([name])[0].selections == (*EFFICIENCIES, *CUTS)
+        for point in points:
+            spectra = selected_spectrum(searched.hists[name], point)
             for fold in (0, 1):
-                rows = found.passes(name, efficiency, fold)
+                rows = found.passes(name, point.selection, fold)
                 counts = np.bincount(found.rows[rows, 0], found.events[rows], 300)
                 assert counts.sum() > 10
                 np.testing.assert_array_equal(counts, spectra[f"fold-{fold}"].values())
@@ -111,8 +114,8 @@ def test_shared_events_are_those_of_the_events_themselves(
     passes = {}
     for name, efficiency in ((LOW, 0.1), (HIGH, 0.3)):
         ranks = taggers.sets[name].ranks(sample)
-        for fold, x in taggers.thresholds()[name][efficiency].items():
-            passes[f"{name}/fold-{fold}"] = (ranks.fold == fold) & (ranks.both > x)
+        for fold, cut in taggers.working_points()[name][efficiency].cuts.items():
+            passes[f"{name}/fold-{fold}"] = (ranks.fold == fold) & (ranks.both > cut.heavy)
     both = sum(passes[f"{LOW}/fold-{t}"] & passes[f"{HIGH}/fold-{t}"] for t in (0, 1))
     inside = (sample.m_jj >= 2600) & (sample.m_jj < 7000)
     assert found.counts[found.patterns.sum(axis=1) == 2].sum() == (both & inside).sum() > 20
@@ -155,7 +158,9 @@ def test_what_the_search_lacks_is_said(searched: Histograms) -> None:
     assert searched.coincidences is not None
     with pytest.raises(TaggerError, match=r"no tagger set 'other'.*'sum-3000-3600'"):
         searched.coincidences.selections(["other"])
-    with pytest.raises(TaggerError, match=r"no selection of 0\.2, only \[0\.03, 0\.1, 0\.3\]"):
+    with pytest.raises(
+        ConfigError, match=r"no selection 0\.2, only 0\.3, 0\.1, 0\.03, loose-heavy"
+    ):
         searched.coincidences.passes(LOW, 0.2, 0)
 
 
@@ -181,7 +186,7 @@ def test_changed_file_is_refused_before_it_is_opened(searched: Histograms, tmp_p
 
 
 def test_searches_from_before_are_read(searched: Histograms, tmp_path: Path) -> None:
-    old = Histograms(searched.hists, searched.thresholds, searched.accounting, {})
+    old = Histograms(searched.hists, searched.points, searched.accounting, {})
     old.save(tmp_path)
     assert Histograms.load(tmp_path).coincidences is None
     assert not (tmp_path / "coincidences.h5").exists()

@@ -16,8 +16,8 @@ from tnt_coffea.events import Sample, convert
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training.export import particle_flow_model, seal
-from tnt_coffea.training.particle_flow import particle_flow_classifier
+from tnt_coffea.taggers.inputs import Constituents
+from tnt_coffea.training import keras_graph, networks, seal
 
 from .conftest import FOLDS, card_of
 
@@ -39,9 +39,10 @@ def taggers(sample: Sample) -> TaggerSet:
     members = []
     for fold in (0, 1):
         for scope in ("heavy", "light"):
-            card = card_of("flow", SKIM, scope, fold, input="constituents")
-            flow = particle_flow_classifier(jets=1, particles=12, seed=fold)
-            tagger = Tagger(seal(particle_flow_model(flow), card))
+            shown = Constituents.of(scope, sample)
+            card = card_of("flow", SKIM, scope, fold, inputs=(shown,))
+            flow = networks.particle_flow_classifier(shown, seed=fold)
+            tagger = Tagger(seal(keras_graph(flow), card))
             members.append(Member(tagger, scope, fold, f"{scope}-{fold}"))
     everything = MassRange(low=1.0, high=100_000.0)
     return TaggerSet("flow", FOLDS, 1, tuple(members)).calibrated(sample, everything, (0.5,))

@@ -140,7 +140,7 @@ def test_features_are_the_samples_columns_in_the_cards_order(
 ) -> None:
     sample = skimmed(physlite, KINEMATICS, ours, tmp_path)
     made = feature_taggers(KINEMATICS, ("mass", "light_pt", "delta_eta"))
-    assert made.members[0].tagger.card.columns == ("heavy_mass", "light_pt", "delta_eta")
+    assert made.members[0].tagger.card.inputs[0].columns == ("heavy_mass", "light_pt", "delta_eta")
     scores = made.score(sample).raw
     for scope in ("heavy", "light"):
         names = (f"{scope}_mass", "light_pt", "delta_eta")

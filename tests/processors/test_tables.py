@@ -69,7 +69,8 @@ def test_either_road_gives_the_same_skim_and_histograms(
     assert ours.numbers.keys() == theirs.numbers.keys() == {"run", "luminosityBlock", "event"}
     taggers = feature_taggers(settings).calibrated(ours, WIDE, (0.5, 0.3))
     search = SearchProcessor(
-        SearchConfig(skim=settings, search=SearchSettings(m_jj=WIDE, fit_range=WIDE)), taggers
+        SearchConfig(skim=settings, search=SearchSettings(histogram_range=WIDE, fit_range=WIDE)),
+        taggers,
     )
     with open_executor() as executor:
         expected, _ = run(fileset, search, executor, chunk_size=9)

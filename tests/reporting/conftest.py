@@ -16,7 +16,7 @@ from tnt_coffea.events.sample import sample_of
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.reporting import ReportContents, event_views
 from tnt_coffea.results import SearchResult
-from tnt_coffea.taggers import Ranks
+from tnt_coffea.taggers import Ranks, WorkingPoint, WorkingPoints
 from tnt_coffea.taggers.quantiles import threshold
 
 PIXELS = 6
@@ -60,26 +60,24 @@ def make_ranks(sample, separation, seed):
     return Ranks(fold, heavy, light)
 
 
-def search_histogram(sample, ranks, thresholds, config):
+def search_histogram(sample, ranks, points, config):
     """The search histogram as the processor fills it."""
     search = config.search
     edges = {0.0, search.background_quantile, 1.0}
-    edges |= {x for points in thresholds.values() for x in points.values()}
-    bins = round((search.m_jj.high - search.m_jj.low) / search.bin_width)
+    low, high = search.histogram_range.edges
+    bins = round((high - low) / search.bin_width)
     h = hist.Hist(
         hist.axis.StrCategory([], growth=True, name="dataset"),
-        hist.axis.StrCategory([search.window.name], name="window"),
-        hist.axis.StrCategory(["nominal"], growth=True, name="variation"),
         hist.axis.IntCategory(range(FOLDS), name="fold"),
-        hist.axis.Regular(bins, search.m_jj.low, search.m_jj.high, name="m_jj"),
-        hist.axis.Variable(sorted(edges), name="q_heavy", flow=False),
-        hist.axis.Variable(sorted(edges), name="q_light", flow=False),
+        hist.axis.Regular(bins, low, high, name="m_jj"),
+        *(
+            hist.axis.Variable(sorted(edges | points.edges(jet)), name=f"q_{jet}", flow=False)
+            for jet in ("heavy", "light")
+        ),
         storage=hist.storage.Weight(),
     )
     h.fill(
         dataset="data",
-        window=search.window.name,
-        variation="nominal",
         fold=ranks.fold,
         m_jj=sample.m_jj,
         q_heavy=ranks.heavy,
@@ -98,18 +96,19 @@ def make_search(n_background=6000, n_signal=120, seed=3):
     m_jj = np.concatenate([background, rng.normal(3500, 100, n_signal)])
     sample = make_sample(np.arange(len(m_jj)) >= len(background), m_jj, seed)
     ranks = {"autoencoder": make_ranks(sample, 0.5, 5), "tnt": make_ranks(sample, 1.5, 6)}
-    thresholds = {
-        name: {
-            efficiency: {
-                t: threshold(found.both[found.fold == t], efficiency).x for t in range(FOLDS)
-            }
-            for efficiency in config.search.efficiencies
-        }
+    points = {
+        name: WorkingPoints(
+            tuple(
+                WorkingPoint.at(
+                    {t: threshold(found.both[found.fold == t], share) for t in range(FOLDS)}, share
+                )
+                for share in config.search.efficiencies
+            )
+        )
         for name, found in ranks.items()
     }
     hists = {
-        name: search_histogram(sample, found, thresholds[name], config)
-        for name, found in ranks.items()
+        name: search_histogram(sample, found, points[name], config) for name, found in ranks.items()
     }
     bump, abcd = config.fit.bump, config.fit.abcd
     fitted = {
@@ -121,14 +120,14 @@ def make_search(n_background=6000, n_signal=120, seed=3):
         before=stats.bump_hunt(stats.inclusive_spectrum(hists["tnt"]), **fitted),
         after={
             name: stats.bump_hunt(
-                stats.selected_spectrum(h, thresholds[name][bump.efficiency]), **fitted
+                stats.selected_spectrum(h, points[name][bump.efficiency]), **fitted
             )
             for name, h in hists.items()
         },
         abcd={
             name: stats.abcd_in_window(
                 h,
-                thresholds[name][abcd.efficiency],
+                points[name][abcd.efficiency],
                 config.search.background_quantile,
                 (fit.low, fit.high),
                 (window.low, window.high),
@@ -141,7 +140,7 @@ def make_search(n_background=6000, n_signal=120, seed=3):
         config=config,
         sample=sample,
         ranks=ranks,
-        thresholds=thresholds,
+        points=points,
         hists=hists,
         result=result,
         window=window,
@@ -172,8 +171,8 @@ def contents(search):
         result=result,
         config=search.config,
         hists={"tnt": search.hists["tnt"]},
-        thresholds=search.thresholds,
-        views=event_views(search.sample, search.ranks, search.thresholds, search.config.search),
+        points=search.points,
+        views=event_views(search.sample, search.ranks, search.points, search.config.search),
         histories=[("tnt heavy/fold 0", losses), ("linear/fold 0", {"loss": 0.1})],
         accounting={
             "skim": {

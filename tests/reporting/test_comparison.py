@@ -23,7 +23,7 @@ def of(search, names=("tnt", "autoencoder")):
 
 def test_figures_are_those_of_the_evaluation(search):
     found = of(search).methods["tnt"]["seed 1"]
-    evaluated = evaluate(search.sample, search.ranks, search.thresholds, WINDOW, FIT_RANGE)
+    evaluated = evaluate(search.sample, search.ranks, search.points, WINDOW, FIT_RANGE)
     evaluation = evaluated.sets["tnt"]
     for jet in ("heavy", "light", "both", "both_in_window"):
         assert found.rocs[jet] == evaluation.rocs[jet]

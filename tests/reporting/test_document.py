@@ -206,7 +206,7 @@ def test_permuted_labels_change_the_evaluation_and_nothing_else(search, contents
     shuffled = event_views(
         replace(search.sample, label=label),
         search.ranks,
-        search.thresholds,
+        search.points,
         search.config.search,
     )
     (path, *plots) = write_report(tmp_path / "report.html", replace(contents, views=shuffled))

@@ -171,7 +171,7 @@ def test_the_plane_holds_every_event_of_the_fit_range(search):
     fit, window = search.fit_range, search.window
     view = plane_view(
         search.hists["tnt"],
-        search.thresholds["tnt"],
+        search.points["tnt"],
         0.4,
         (window.low, window.high),
         (fit.low, fit.high),

@@ -19,12 +19,12 @@ from tnt_coffea.reporting import (
     true_shapes,
 )
 from tnt_coffea.reporting.tables import cutflow, event_rows, selection_flow
-from tnt_coffea.taggers import Ranks
+from tnt_coffea.taggers import Cut, Ranks, WorkingPoint, WorkingPoints
 
 
 def views_of(search, **changes):
     sample = replace(search.sample, **changes)
-    return event_views(sample, search.ranks, search.thresholds, search.config.search)
+    return event_views(sample, search.ranks, search.points, search.config.search)
 
 
 def without_images(search):
@@ -143,7 +143,7 @@ def test_one_score_an_event_has_no_correlation(search):
     ranks = search.ranks["tnt"]
     both = {"tnt": Ranks(ranks.fold, ranks.heavy, ranks.heavy)}
 
-    views = event_views(search.sample, both, search.thresholds, search.config.search)
+    views = event_views(search.sample, both, search.points, search.config.search)
 
     assert views.correlations == {}
 
@@ -190,7 +190,7 @@ def test_selections_are_counted_as_on_the_events(search):
     fit, window = search.fit_range, search.window
     flows = selection_flow(
         search.hists["tnt"],
-        search.thresholds["tnt"],
+        search.points["tnt"],
         (fit.low, fit.high),
         (window.low, window.high),
     )
@@ -199,7 +199,25 @@ def test_selections_are_counted_as_on_the_events(search):
     for steps, mass_range in zip(flows, (fit, window), strict=True):
         inside = (m_jj >= mass_range.low) & (m_jj < mass_range.high)
         expected = [inside.sum()]
-        for _, points in sorted(search.thresholds["tnt"].items(), reverse=True):
-            x = np.array([points[fold] for fold in ranks.fold])
+        for point in search.points["tnt"]:
+            x = np.array([point.cut(fold).heavy for fold in ranks.fold])
             expected.append((inside & (ranks.both > x)).sum())
         assert [step.events for step in steps] == expected
+
+
+def test_pairs_of_cuts_stand_beside_the_nested_selections(search):
+    fit, window = search.fit_range, search.window
+    first = search.points["tnt"][0.3]
+    heavy = {t: cut.heavy for t, cut in search.points["tnt"][0.03].cuts.items()}
+    pair = WorkingPoint("pair", {t: Cut(heavy[t], cut.light) for t, cut in first.cuts.items()})
+    both, pairs = (
+        selection_flow(search.hists["tnt"], points, fit.edges, window.edges)[0]
+        for points in (WorkingPoints((first, pair)), WorkingPoints((pair,)))
+    )
+
+    assert [step.cut for step in both] == ["no selection", "30 % selection", "pair selection"]
+    assert both[2] == pairs[1]
+    ranks, m_jj = search.ranks["tnt"], search.sample.m_jj
+    kept = pair.passes(ranks.fold, ranks.heavy, ranks.light) & fit.contains(m_jj)
+    assert 0 < both[2].events == kept.sum() < both[1].events
+    assert both[2].of_previous == both[2].of_all

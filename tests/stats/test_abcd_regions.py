@@ -6,11 +6,13 @@ import hist
 import numpy as np
 import pytest
 
-from tnt_coffea.errors import FitError
+from tnt_coffea.errors import FitError, TaggerError
 from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
     ClosureScan,
+    WorkingPoint,
+    WorkingPoints,
     abcd_counts,
     abcd_in_window,
     bump_hunt,
@@ -21,19 +23,18 @@ from tnt_coffea.stats import (
 )
 from tnt_coffea.stats.abcd_regions import plane_counts
 from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.working_points import Cut
 
-X = {0: 0.7, 1: 0.75}
+X = WorkingPoint.at({0: 0.7, 1: 0.75}, 0.08)
 FIT, WINDOW = (2600.0, 7000.0), (3300.0, 3700.0)
 EDGES = [0.0, 0.2, 0.4, 0.7, 0.75, 0.9, 1.0]
 
 
-def empty(windows=("3300-3700",), variations=("nominal",)):
+def empty(variable="m_jj"):
     return hist.Hist(
         hist.axis.StrCategory([], growth=True, name="dataset"),
-        hist.axis.StrCategory(windows, name="window"),
-        hist.axis.StrCategory(variations, growth=True, name="variation"),
         hist.axis.IntCategory([0, 1], name="fold"),
-        hist.axis.Regular(300, 2000, 8000, name="m_jj"),
+        hist.axis.Regular(300, 2000, 8000, name=variable),
         hist.axis.Variable(EDGES, name="q_heavy", flow=False),
         hist.axis.Variable(EDGES, name="q_light", flow=False),
         storage=hist.storage.Weight(),
@@ -51,12 +52,12 @@ def events(n, seed, rho=0.0):
     return random.integers(0, 2, n), m_jj, ndtr(first), ndtr(second)
 
 
-def filled(sample, **choice):
-    fold, m_jj, heavy, light = sample
-    histogram = empty()
+def filled(sample, variable="m_jj"):
+    fold, mass, heavy, light = sample
+    histogram = empty(variable)
     histogram.fill(
-        dataset="data", window="3300-3700", variation="nominal", fold=fold, m_jj=m_jj,
-        q_heavy=heavy, q_light=light, weight=np.ones(len(m_jj)), **choice,
+        dataset="data", fold=fold, q_heavy=heavy, q_light=light, weight=np.ones(len(mass)),
+        **{variable: mass},
     )  # fmt: skip
     return histogram
 
@@ -72,7 +73,8 @@ def test_spectra_hold_the_events_above_both_thresholds(independent):
     spectra = selected_spectrum(histogram, X)
     assert list(spectra) == ["fold-0", "fold-1"]
     for k in (0, 1):
-        chosen = (fold == k) & (heavy > X[k]) & (light > X[k])
+        x = (0.7, 0.75)[k]
+        chosen = (fold == k) & (heavy > x) & (light > x)
         expected, _ = np.histogram(m_jj[chosen], bins=300, range=(2000, 8000))
         np.testing.assert_array_equal(spectra[f"fold-{k}"].values(), expected)
         np.testing.assert_array_equal(spectra[f"fold-{k}"].variances(), expected)
@@ -94,8 +96,7 @@ def test_datasets_are_summed():
     two = filled(sample)
     fold, m_jj, heavy, light = sample
     two.fill(
-        dataset="more", window="3300-3700", variation="nominal", fold=fold, m_jj=m_jj,
-        q_heavy=heavy, q_light=light,
+        dataset="more", fold=fold, m_jj=m_jj, q_heavy=heavy, q_light=light,
     )  # fmt: skip
     assert inclusive_spectrum(two).values().sum() == 2 * inclusive_spectrum(one).values().sum()
 
@@ -103,7 +104,7 @@ def test_datasets_are_summed():
 def test_counts_are_those_of_the_events(independent):
     fold, m_jj, heavy, light = independent
     counts = abcd_counts(filled(independent), X, 0.4, WINDOW)
-    cut = np.where(fold == 0, X[0], X[1])
+    cut = np.where(fold == 0, 0.7, 0.75)
     inside = (m_jj >= 3300) & (m_jj < 3700)
     passing, low = (heavy > cut, light > cut), (heavy < 0.4, light < 0.4)
     assert counts.a == np.sum(inside & passing[0] & passing[1])
@@ -213,10 +214,9 @@ def test_disagreeing_regions_raise_the_systematic():
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "quantile", "window", "message"),
+    ("point", "quantile", "window", "message"),
     [
-        ({0: 0.71, 1: 0.75}, 0.4, WINDOW, "0.71 is not an edge"),
-        ({0: 0.7}, 0.4, WINDOW, "fold 1 of the histogram has no threshold"),
+        (WorkingPoint.at({0: 0.71, 1: 0.75}), 0.4, WINDOW, "0.71 is not an edge"),
         (X, 0.41, WINDOW, "0.41 is not an edge"),
         (X, 0.9, WINDOW, "could pass and be low"),
         (X, 0.4, (3310.0, 3700.0), "3310 is not an edge"),
@@ -224,36 +224,60 @@ def test_disagreeing_regions_raise_the_systematic():
         (X, 0.4, (2000.0, 3300.0), "inside the fit range"),
     ],
 )
-def test_what_the_histogram_lacks_is_said(thresholds, quantile, window, message):
+def test_what_the_histogram_lacks_is_said(point, quantile, window, message):
     with pytest.raises(FitError, match=message):
-        abcd_in_window(filled(events(2000, 11)), thresholds, quantile, FIT, window)
+        abcd_in_window(filled(events(2000, 11)), point, quantile, FIT, window)
 
 
-def test_several_windows_need_a_choice():
-    histogram = empty(windows=("3300-3700", "3700-4100"))
-    with pytest.raises(FitError, match="select it"):
-        inclusive_spectrum(histogram)
-    assert inclusive_spectrum(histogram[{"window": "3700-4100"}]).values().sum() == 0
-    with pytest.raises(FitError, match="lacks"):
-        inclusive_spectrum(histogram.project("window", "m_jj")[{"window": "3300-3700"}])
+def test_a_fold_without_threshold_is_said():
+    with pytest.raises(TaggerError, match="no threshold for fold 1"):
+        selected_spectrum(filled(events(2000, 11)), WorkingPoint.at({0: 0.7}))
 
 
-def test_variations_fall_back_on_nominal():
-    histogram = empty(variations=("up", "nominal"))
-    kinds = {"dataset": "data", "window": "3300-3700", "fold": [0]}
-    values = {"m_jj": [3500.0], "q_heavy": [0.5], "q_light": [0.5]}
-    histogram.fill(variation="up", **kinds, **values)
-    histogram.fill(variation="nominal", **kinds, **values)
-    assert inclusive_spectrum(histogram).values().sum() == 1
+def test_a_histogram_has_one_mass_of_any_name(independent):
+    jjj = filled(independent, variable="m_jjj")
+    assert inclusive_spectrum(jjj).axes.name == ("m_jjj",)
+    jj = filled(independent)
+    for ours, theirs in zip(
+        selected_spectrum(jjj, X).values(), selected_spectrum(jj, X).values(), strict=True
+    ):
+        np.testing.assert_array_equal(ours.values(), theirs.values())
+    with pytest.raises(FitError, match=r"lacks \['q_light'\]"):
+        inclusive_spectrum(jj.project("fold", "m_jj", "q_heavy"))
+    with pytest.raises(FitError, match="has 0 axes of mass"):
+        inclusive_spectrum(jj.project("fold", "q_heavy", "q_light"))
+    twice = hist.Hist(*empty().axes, hist.axis.Regular(2, 0, 1, name="other"))
+    with pytest.raises(FitError, match="has 2 axes of mass"):
+        inclusive_spectrum(twice)
+
+
+def test_each_jet_has_its_own_cut(independent):
+    fold, m_jj, heavy, light = independent
+    point = WorkingPoint("pair", {0: Cut(0.2, 0.9), 1: Cut(0.4, 0.75)})
+    spectra = selected_spectrum(filled(independent), point)
+    for k, (x, y) in enumerate([(0.2, 0.9), (0.4, 0.75)]):
+        chosen = (fold == k) & (heavy >= x) & (light >= y)
+        expected, _ = np.histogram(m_jj[chosen], bins=300, range=(2000, 8000))
+        np.testing.assert_array_equal(spectra[f"fold-{k}"].values(), expected)
+        assert chosen.sum() == (point.passes(fold, heavy, light) & (fold == k)).sum() > 100
+    # ABCD with a cut for each jet, where no jet passes and is low.
+    tight = WorkingPoint("tight", {0: Cut(0.7, 0.9), 1: Cut(0.75, 0.9)})
+    found = closure(filled(independent), tight, 0.4, FIT, WINDOW)
+    assert abs(found.kappa - 1) < 4 * found.uncertainty
+    with pytest.raises(FitError, match=r"X = 0.2 and 0.9 is below the background quantile"):
+        closure(filled(independent), point, 0.4, FIT, WINDOW)
+    # The closure of the scan is that of shares: a pair of cuts stands on no line of them.
+    scan = closure_scan(filled(independent), WorkingPoints((X, tight)), 0.4, FIT, WINDOW)
+    assert len(scan.points) == 1
 
 
 def test_closure_is_scanned_over_efficiencies(independent):
     histogram = filled(independent)
-    thresholds = {
-        0.09: {0: 0.7, 1: 0.7}, 0.06: {0: 0.75, 1: 0.75}, 0.01: {0: 0.9, 1: 0.9},
-        0.6: {0: 0.2, 1: 0.2},
-    }  # fmt: skip
-    found = closure_scan(histogram, thresholds, 0.4, FIT, WINDOW)
+    x = {0.09: 0.7, 0.06: 0.75, 0.01: 0.9, 0.6: 0.2}
+    points = WorkingPoints(
+        tuple(WorkingPoint.at({0: cut, 1: cut}, share) for share, cut in x.items())
+    )
+    found = closure_scan(histogram, points, 0.4, FIT, WINDOW)
     # X = 0.2 is below the background quantile and has no low region of its own.
     assert [point.efficiency for point in found.points] == [0.6, 0.09, 0.06, 0.01]
     assert found.points[0].counts is found.points[0].closure is None
@@ -278,7 +302,8 @@ def test_closure_reaches_a_tenth_of_a_per_cent_and_says_where_events_end():
         storage=hist.storage.Weight(),
     )
     histogram.fill(fold, m_jj, heavy, light)
-    found = closure_scan(histogram, {0.09: {0: 0.7, 1: 0.7}}, 0.4, FIT, WINDOW, [*quantiles, 0.98])
+    points = WorkingPoints((WorkingPoint.at({0: 0.7, 1: 0.7}, 0.09),))
+    found = closure_scan(histogram, points, 0.4, FIT, WINDOW, [*quantiles, 0.98])
     points = {point.x: point for point in found.points}
     assert list(points) == [None, 0.8, 0.9, 0.955, 0.97, 0.98, 0.99, 0.999]
     inside = (m_jj >= 2600) & (m_jj < 7000)
@@ -307,7 +332,7 @@ def test_scores_of_the_whole_event_have_no_four_regions(independent):
     assert (refusal.counts.b, refusal.counts.c) == (0, 0)
     for refused in (
         lambda: closure(histogram, X, 0.4, FIT, WINDOW),
-        lambda: closure_scan(histogram, {0.1: X}, 0.4, FIT, WINDOW),
+        lambda: closure_scan(histogram, WorkingPoints((X,)), 0.4, FIT, WINDOW),
     ):
         with pytest.raises(FitError, match="not defined for scores of the whole event"):
             refused()
@@ -325,7 +350,8 @@ def test_a_plane_has_the_regions_of_a_search_with_one_fold(independent):
     plane = hist.Hist(*axes).fill(heavy[inside], light[inside])
     search = filled((np.zeros(len(m_jj), dtype=int), m_jj, heavy, light))
     ours = plane_counts(plane, 0.75, 0.4)
-    theirs = abcd_counts(search[{"fold": slice(None)}], {0: 0.75, 1: 0.75}, 0.4, WINDOW)
+    point = WorkingPoint.at({0: 0.75, 1: 0.75})
+    theirs = abcd_counts(search[{"fold": slice(None)}], point, 0.4, WINDOW)
     regions = ("a", "b", "c", "d", "eps1", "eps2", "eps1_uncertainty", "total")
     assert [getattr(ours, n) for n in regions] == [getattr(theirs, n) for n in regions]
     with pytest.raises(FitError, match="lower the first"):

@@ -12,6 +12,8 @@ import pytest
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import (
     SharedEvents,
+    WorkingPoint,
+    WorkingPoints,
     abcd,
     abcd_counts,
     abcd_in_window,
@@ -26,7 +28,7 @@ from tnt_coffea.stats.spectrum import SpectrumFit
 
 pytestmark = pytest.mark.usefixtures("time_bound")
 
-X = {0: 0.7, 1: 0.75}
+X = WorkingPoint.at({0: 0.7, 1: 0.75}, 0.08)
 FIT, WINDOW = (2600.0, 7000.0), (3300.0, 3700.0)
 EDGES = [0.0, 0.2, 0.4, 0.7, 0.75, 0.9, 1.0]
 SPECTRUM = SpectrumFit(FIT, bin_width=40.0)
@@ -42,7 +44,7 @@ def beside(plane):
 
 
 def over_efficiencies(plane):
-    return closure_scan(plane, {0.1: X}, 0.4, FIT, WINDOW, [0.9])
+    return closure_scan(plane, WorkingPoints((X,)), 0.4, FIT, WINDOW, [0.9])
 
 
 def counted(plane):

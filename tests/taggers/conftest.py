@@ -11,15 +11,18 @@ from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.jets.dijets import OBSERVABLES
 from tnt_coffea.taggers import Card, Tagger
 from tnt_coffea.taggers.card import METADATA_KEY
+from tnt_coffea.taggers.inputs import Images, jets_of
 
 PIXELS = 6
 SKIM = SkimSettings(images=ImageSettings(pixels=PIXELS))
 
 
 def card(**changes: object) -> Card:
+    scope = str(changes.get("scope", "heavy"))
     values = {
         "method": "test",
         "scope": "heavy",
+        "inputs": (Images(jets=jets_of(scope), images=SKIM.images),),
         "skim": SKIM,
         "training_sample": "0" * 64,
         "folds": FoldSettings(outer=2),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tnt_coffea.config import FoldSettings, ImageSettings, MassRange, SkimSettings
+from tnt_coffea.config import Combination, FoldSettings, ImageSettings, MassRange, SkimSettings
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.events.sample import Sample
@@ -48,6 +48,29 @@ def test_score_is_the_mean_of_the_folds_own_taggers(tagger_set: TaggerSet, sampl
         assert scores.raw["light"][rows] == pytest.approx((own[0] + own[1]) / 2, rel=1e-6)
 
 
+def test_a_trimmed_mean_is_that_of_the_middle_half(
+    make_tagger: Callable[..., Tagger], sample: Sample
+) -> None:
+    rng = np.random.default_rng(3)
+    members = []
+    for fold in (0, 1):
+        for number in range(5):
+            # One of five taggers has gone astray.
+            weights = rng.random((6, 6)).astype(np.float32) * (1000 if number == 0 else 1)
+            place = {"direct": (1 - fold,), "ancestors": (1 - fold,)}
+            tagger = make_tagger(weights, scope="heavy", **place)
+            members.append(Member(tagger, "heavy", fold, f"heavy-{fold}-{number}"))
+    mean = TaggerSet("test", FOLDS, 1, tuple(members))
+    trimmed = replace(mean, combine=Combination.TRIMMED_MEAN)
+    images = sample.images("heavy")
+    each = np.sort([member.tagger.score(images) for member in members[:5]], axis=0)
+    rows = fold_of(sample.event_id, 2, 1) == 0
+    for made, expected in ((mean, each.mean(axis=0)), (trimmed, each[1:4].mean(axis=0))):
+        raw = made.score(sample).raw["heavy"]
+        assert raw[rows] == pytest.approx(expected[rows], rel=1e-5)
+    assert trimmed.digest != mean.digest
+
+
 def test_working_points_select_the_share_wanted_in_every_fold(
     tagger_set: TaggerSet, sample: Sample
 ) -> None:
@@ -55,10 +78,12 @@ def test_working_points_select_the_share_wanted_in_every_fold(
     ranks = made.ranks(sample)
     inside = (sample.m_jj >= 2600) & (sample.m_jj < 7000)
     for efficiency in (0.2, 0.05):
-        for fold, x in made.quantiles.x(efficiency).items():
+        for fold, cut in made.quantiles.points[efficiency].cuts.items():
             mine = inside & (ranks.fold == fold)
             # Two events may share the rank at the edge, one through each jet.
-            assert abs((ranks.both[mine] > x).sum() - round(efficiency * mine.sum())) <= 1
+            assert abs((ranks.both[mine] > cut.heavy).sum() - round(efficiency * mine.sum())) <= 1
+            assert cut.heavy == cut.light
+            assert cut.achieved == pytest.approx((ranks.both[mine] > cut.heavy).mean())
 
 
 def test_quantiles_of_a_fold_do_not_depend_on_the_other_fold(
@@ -74,10 +99,11 @@ def test_quantiles_of_a_fold_do_not_depend_on_the_other_fold(
 
 
 def test_set_survives_saving(tagger_set: TaggerSet, sample: Sample, tmp_path: Path) -> None:
-    made = tagger_set.calibrated(sample, RANGE, (0.2,))
+    trimmed = replace(tagger_set, combine=Combination.TRIMMED_MEAN)
+    made = trimmed.calibrated(sample, RANGE, (0.2,))
     made.save(tmp_path / "set")
     back = TaggerSet.load(tmp_path / "set")
-    assert back.digest == made.digest
+    assert (back.digest, back.combine) == (made.digest, made.combine)
     assert np.array_equal(back.ranks(sample).both, made.ranks(sample).both)
 
 

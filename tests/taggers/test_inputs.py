@@ -1,70 +1,94 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tnt_coffea.config import JetSettings, SkimSettings
+from tnt_coffea.config import JetSettings, SkimSettings, SubstructureSettings
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
-from tnt_coffea.taggers.inputs import inputs_of
+from tnt_coffea.taggers.inputs import Columns, Constituents, Images, readers
 
 from .conftest import SKIM, card
 
 
-def features(*names: str, **changes: Any) -> Card:
-    return card(input="features", inputs=names, **changes)
+def columns(*names: str, **changes: Any) -> Card:
+    return card(inputs=(Columns(columns=names),), **changes)
 
 
-def test_features_are_columns_in_the_cards_order(sample: Sample) -> None:
-    rows = np.array([5, 2, 9])
-    made = inputs_of(features("tau21", "mass", "m_jj"), "heavy", sample, rows)["features"]
-    expected = [sample.columns[name][rows] for name in ("heavy_tau21", "heavy_mass", "m_jj")]
+def constituents(**changes: Any) -> Card:
+    shown = Constituents(jets=("heavy",), most=8, centre=True, rotate=True, flip=True)
+    return card(inputs=(shown,), skim=SkimSettings(images=None, constituents=8), **changes)
+
+
+def test_columns_are_read_in_the_cards_order(sample: Sample) -> None:
+    rows, names = np.array([5, 2, 9]), ("heavy_tau21", "light_mass", "m_jj")
+    (made,) = (read(rows) for read in readers((Columns.of(names, sample),), sample).values())
+    expected = [sample.columns[name][rows] for name in names]
     assert made.dtype == np.float32
     assert made.tolist() == np.stack(expected, axis=1).astype(np.float32).tolist()
 
 
-def test_a_jets_observable_is_that_of_the_scope_unless_it_names_its_jet() -> None:
-    names = ("mass", "light_pt", "delta_eta")
-    assert features(*names).columns == ("heavy_mass", "light_pt", "delta_eta")
-    assert features(*names, scope="light").columns == ("light_mass", "light_pt", "delta_eta")
-
-
 def test_an_event_is_seen_by_both_images(sample: Sample) -> None:
-    rows = np.arange(4)
-    made = inputs_of(card(scope="event"), "event", sample, rows)["image"]
-    assert made.shape == (4, 2, 6, 6)
+    rows, images = np.arange(4), Images.of("event", sample)
+    made = images.reader(sample)(rows)
+    assert made.shape == (4, *images.shape) == (4, 2, 6, 6)
     for channel, jet in enumerate(("heavy", "light")):
         assert np.array_equal(made[:, channel], sample.images(jet, rows)[:, 0])
 
 
+def test_a_tagger_may_be_shown_several_inputs_by_name(sample: Sample) -> None:
+    shown = (Images.of("heavy", sample), Columns.of(("heavy_mass",), sample))
+    made = {name: read(np.arange(3)).shape for name, read in readers(shown, sample).items()}
+    assert made == {"image": (3, 1, 6, 6), "features": (3, 1)}
+    assert Card.model_validate_json(card(inputs=shown).to_json()) == card(inputs=shown)
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_there_are(sample: Sample) -> None:
+    with pytest.raises(ConfigError, match=r"holds no 'tau99', only .*heavy_mass.*skim\.observ"):
+        Columns.of(("heavy_mass", "tau99"), sample)
+
+
 @pytest.mark.parametrize(
-    "changes",
+    "inputs",
     [
-        {"input": "features"},
-        {"inputs": ("mass",)},
-        {"input": "tracks"},
-        {"input": "features", "inputs": ()},
-        {"input": "both", "inputs": ()},
+        (),
+        ({"kind": "tracks"},),
+        ({"kind": "columns", "columns": ()},),
+        ({"kind": "images", "jets": (), "images": SKIM.images},),
+        ({"kind": "columns", "columns": ("m_jj",), "images": SKIM.images},),
     ],
 )
-def test_input_and_names_have_to_agree(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="input is"):
-        card(**changes)
+def test_a_card_needs_inputs_that_are_complete(inputs: Any) -> None:
+    with pytest.raises(ValidationError, match="inputs"):
+        card(inputs=inputs)
 
 
-def test_card_of_images_names_no_features_in_its_file() -> None:
-    # Taggers from before there were features keep their bytes.
-    assert "inputs" not in json.loads(card().to_json())
-    assert Card.model_validate_json(features("mass").to_json()) == features("mass")
+def test_cards_survive_json() -> None:
+    for made in (card(), columns("heavy_mass", "m_jj"), constituents()):
+        assert Card.model_validate_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, "none"),
+        ({"simulation": "0" * 64}, "background simulation"),
+        ({"simulation": "0" * 64, "priors": {"x": "0" * 64}}, "signal simulation"),
+    ],
+)
+def test_a_card_says_what_its_method_knows(known: dict[str, Any], expected: str) -> None:
+    assert card(**known).knowledge == expected
 
 
 def test_what_a_tagger_does_not_need_may_differ() -> None:
     assert card().misfit(SkimSettings(images=SKIM.images, observables=("mass",))) is None
-    assert features("mass").misfit(SkimSettings(images=None)) is None
+    assert columns("heavy_mass").misfit(SkimSettings(images=None)) is None
+    assert constituents().misfit(SkimSettings(constituents=8)) is None
+    assert constituents().misfit(SkimSettings(constituents=8, images={"pixels": 20})) is None
 
 
 @pytest.mark.parametrize(
@@ -73,8 +97,16 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
         (card(), SkimSettings(images=None), "takes images"),
         (card(), SkimSettings(), "pixels=40"),
         (card(), SkimSettings(images=SKIM.images, jets=JetSettings(radius=0.8)), "radius=0.8"),
-        (features("mass"), SkimSettings(jets=JetSettings(radius=0.8)), "radius=0.8"),
-        (features("mass", "tau32"), SKIM, "heavy_tau32"),
+        (columns("heavy_mass"), SkimSettings(jets=JetSettings(radius=0.8)), "radius=0.8"),
+        (columns("heavy_mass", "heavy_tau32"), SKIM, "heavy_tau32"),
+        (
+            columns("heavy_tau21"),
+            SkimSettings(substructure=SubstructureSettings(soft_drop_beta=2.0)),
+            "soft_drop_beta=2.0",
+        ),
+        (constituents(), SkimSettings(), "set skim.constituents to 8"),
+        (constituents(), SkimSettings(constituents=9), "made with 8, but these are made with 9"),
+        (constituents(), SkimSettings(constituents=8, images={"rotate": False}), "rotate"),
     ],
 )
 def test_what_it_needs_may_not(made: Card, settings: SkimSettings, reason: str) -> None:

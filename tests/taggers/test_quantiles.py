@@ -7,7 +7,8 @@ import pytest
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
-from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, Threshold, threshold
+from tnt_coffea.taggers import Cut, WorkingPoint, WorkingPoints
+from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 
 RNG = np.random.default_rng(2)
 
@@ -57,9 +58,14 @@ def test_no_reference_event_is_an_error() -> None:
 @pytest.mark.parametrize("efficiency", [0.3, 0.1, 0.03, 0.001])
 def test_working_point_selects_exactly_the_share_wanted(efficiency: float) -> None:
     both = (RNG.permutation(5000) + 0.5) / 5000
-    point = threshold(both, efficiency)
-    assert (both > point.x).sum() == round(efficiency * 5000)
-    assert point.achieved == round(efficiency * 5000) / 5000
+    assert (both > threshold(both, efficiency)).sum() == round(efficiency * 5000)
+
+
+def test_all_or_none_are_wanted() -> None:
+    ranks = (RNG.permutation(100) + 0.5) / 100
+    assert (ranks > threshold(ranks, 1.0)).all()
+    assert threshold(ranks, 1.0) > 0
+    assert not (ranks > threshold(ranks, 1e-6)).any()
 
 
 def test_map_survives_json_exactly(tmp_path: Path) -> None:
@@ -68,9 +74,10 @@ def test_map_survives_json_exactly(tmp_path: Path) -> None:
     made = QuantileMap(
         "set",
         "sample",
+        "m_jjj",
         MassRange(low=2600, high=7000),
         {0: {"heavy": reference}},
-        {0.1: {0: Threshold(0.7123456789012345, 0.1)}},
+        WorkingPoints((WorkingPoint(0.1, {0: Cut(0.7123456789012345, 0.8, 0.1)}),)),
     )
     made.save(tmp_path / "q.json")
     back = QuantileMap.load(tmp_path / "q.json")
@@ -78,10 +85,10 @@ def test_map_survives_json_exactly(tmp_path: Path) -> None:
     assert np.array_equal(
         back.references[0]["heavy"].quantile(new, new_h), reference.quantile(new, new_h)
     )
-    assert back.x(0.1) == {0: 0.7123456789012345}
-    assert back.edges(0.4) == [0.0, 0.4, 0.7123456789012345, 1.0]
-    with pytest.raises(TaggerError, match="working point"):
-        back.x(0.2)
+    assert back.points == made.points
+    assert (back.variable, back.mass_range) == (made.variable, made.mass_range)
+    assert back.edges("heavy", 0.4) == [0.0, 0.4, 0.7123456789012345, 1.0]
+    assert back.edges("light", 0.4) == [0.0, 0.4, 0.8, 1.0]
 
 
 def test_damaged_map_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_packaged_sets_load_and_rank_events_they_never_saw(
 def test_single_packaged_tagger_scores_images() -> None:
     tagger = load("rnd-3500/tnt/heavy-0-0")
     assert (tagger.card.method, tagger.card.scope, tagger.card.uses_truth) == (
-        "tnt",
+        "tag_n_train",
         "heavy",
         False,
     )

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.config import ClassifierSettings, MassRange, SearchConfig
-from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.training import assumptions, cross_validate
+from tnt_coffea.config import MassRange
+from tnt_coffea.testing import make_sample, tagger_set
+from tnt_coffea.training import assumptions
+from tnt_coffea.training.classifiers import Trees
+from tnt_coffea.training.methods.references import Supervised
 
-from .conftest import make_sample, one_by_one, with_masses
+from .conftest import config_for
 
 RANGE = MassRange(low=2600, high=7000)
 WINDOW = MassRange(low=3300, high=3700)
@@ -17,36 +19,23 @@ WINDOW = MassRange(low=3300, high=3700)
 
 @pytest.fixture(scope="module")
 def plain():
-    return with_masses(make_sample(2000, signal_share=0.02, seed=4))
+    return make_sample(2000, signal_share=0.02, seed=4)
 
 
 @pytest.fixture
-def noted(write_skim, tmp_path):
+def noted(train):
     """Train supervised trees on one column of either jet, and look at what they assume."""
 
-    def found(sample, histories=()):
-        trees = ClassifierSettings(
-            network="trees", input="features", features=("mass",), trees=5, leaves=8
-        )
-        config = SearchConfig(
-            train={
-                "folds": {"inner": 2},
-                "methods": ("supervised",),
-                "supervised": {"classifier": trees},
-            }
-        )
+    def noted_of(sample, histories=()):
+        trees = Trees(features=("mass",), trees=5, leaves=8)
+        config = config_for({"supervised": Supervised(classifier=trees)})
         # Half of the events get the label, by their mass: a tagger of plain mass.
         label = sample.columns["heavy_mass"] > np.median(sample.columns["heavy_mass"])
-        told = replace(sample, label=label.astype(np.int8))
-        items = cross_validate(write_skim(told), config, one_by_one, tmp_path / "p")["supervised"]
-        members = tuple(
-            Member(Tagger.from_file(item.path), item.scope, item.scored, str(i))
-            for i, item in enumerate(items)
-        )
-        made = TaggerSet("s", config.train.folds, config.seed, members, reference=True)
+        items = train(replace(sample, label=label.astype(np.int8)), config)["supervised"]
+        made = tagger_set("s", items, config, reference=True)
         return assumptions(made.calibrated(sample, RANGE, (0.1,)), sample, WINDOW, RANGE, histories)
 
-    return found
+    return noted_of
 
 
 def with_columns(sample, heavy, light):
@@ -77,8 +66,8 @@ def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
         found.warnings,
         (
             "1 of 4 taggers give",
-            "1 of 4 trainings have fewer than",
-            "1 of 4 trainings are without the weights",
+            "1 of 4 training runs have fewer than",
+            "1 of 4 training runs are without the weights",
             "the scores of the two jets are correlated",
             "the top 10% has another m_jj spectrum",
         ),

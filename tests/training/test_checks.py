@@ -1,61 +1,108 @@
-"""A tagger that would mislead is not written."""
+"""A tagger that would mislead is not written, whatever method made it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.taggers.inputs import Columns
+from tnt_coffea.testing import make_sample
+from tnt_coffea.training import Graph, Job, Method, Scorer, backend
 from tnt_coffea.training.checks import checked
-from tnt_coffea.training.export import trees_model
-from tnt_coffea.training.features import FeatureSet
-from tnt_coffea.training.trained import Trained
-from tnt_coffea.training.trees import BoostedTrees, Tree
 
-FEATURES = FeatureSet(("a",), ("a",), ((0,),))
+from .conftest import config_for
+
+COLUMNS = Columns(columns=("heavy_mass",))
 X = np.linspace(0, 1, 100, dtype=np.float32)[:, None]
-ROWS = np.arange(100)
 
 
-def stump(low, high, cut=0.5):
-    tree = Tree(
-        np.array([0, -1, -1]),
-        np.array([cut, 0, 0], np.float32),
-        np.array([1, 0, 0]),
-        np.array([2, 0, 0]),
-        np.array([0, low, high], np.float32),
+def step(low: float, high: float, cut: float = 0.5) -> Any:
+    """The graph of a score that is `low` up to a cut and `high` above it."""
+    graph = Graph(COLUMNS)
+    above = graph.add("Greater", "features", graph.constant(np.float32(cut)))
+    value = graph.add(
+        "Where", above, graph.constant(np.float32(high)), graph.constant(np.float32(low))
     )
-    return BoostedTrees(0.0, (tree,), (), ())
+    return graph.model(graph.flat(value))
 
 
-def look_at(trees, predict=None):
-    made = Trained(
-        trees_model(trees, FEATURES), {}, {"loss": 1}, predict or (lambda rows: trees(X[rows]))
-    )
-    return checked(made, lambda rows: {"features": X[rows]}, ROWS)
+def look_at(low: float, high: float, cut: float = 0.5, *, off: float = 0.0) -> Scorer:
+    def predict(inputs: dict[str, Any]) -> Any:
+        return np.where(inputs["features"][:, 0] > cut, high, low).astype("f4") + np.float32(off)
+
+    scorer = Scorer(step(low, high, cut), (COLUMNS,), {"loss": 1}, predict=predict)
+    return checked(scorer, scorer.model, {"features": lambda rows: X[rows]}, len(X))
 
 
 def test_a_sound_tagger_passes_with_its_ties_noted():
-    assert look_at(stump(-1.0, 1.0)).history == {"loss": 1, "tied": 1.0}
+    assert look_at(-1.0, 1.0).history == {"loss": 1, "tied": 1.0}
 
 
 def test_a_constant_score_is_refused():
-    with pytest.raises(TrainingError, match=r"0\.731059 for all of 100 jets"):
-        look_at(stump(1.0, 1.0))
+    with pytest.raises(TrainingError, match="the score is 1 for all of 100 jets"):
+        look_at(1.0, 1.0)
 
 
 def test_a_score_of_nearly_all_jets_is_refused():
-    assert look_at(stump(-1.0, 1.0, cut=0.89)).history["tied"] == 1.0
+    assert look_at(-1.0, 1.0, cut=0.89).history["tied"] == 1.0
     with pytest.raises(TrainingError, match="one score is that of 92% of 100 jets, at most 90%"):
-        look_at(stump(-1.0, 1.0, cut=0.92))
+        look_at(-1.0, 1.0, cut=0.92)
 
 
 def test_a_score_that_is_not_finite_is_refused():
     with pytest.raises(TrainingError, match="50 of 100 scores are not finite"):
-        look_at(stump(np.nan, 1.0))
+        look_at(np.nan, 1.0)
 
 
-def test_a_graph_that_says_something_else_than_the_network_is_refused():
-    trees = stump(-1.0, 1.0)
-    with pytest.raises(TrainingError, match="differs from the network"):
-        look_at(trees, lambda rows: trees(X[rows]) + np.float32(1e-4))
+def test_a_graph_that_differs_from_the_model_is_refused():
+    assert look_at(-1.0, 1.0, off=5e-6).summary == {}
+    with pytest.raises(TrainingError, match=r"differs from the model's by 0\.0001"):
+        look_at(-1.0, 1.0, off=1e-4)
+
+
+def test_a_graph_of_other_inputs_is_refused():
+    with pytest.raises(TrainingError, match=r"takes \['features'\], its inputs are \['image'\]"):
+        checked(Scorer(step(0, 1), ()), step(0, 1), {"image": lambda rows: X[rows]}, 100)
+
+
+def keras_model(value: Callable[[Any], Any]) -> Any:
+    keras = backend.keras()
+    features = keras.Input((1,), name="features")
+    return keras.Model([features], keras.ops.reshape(value(features), (-1,)))
+
+
+FAULTS: dict[str, tuple[Callable[[], Any], Any, str]] = {
+    "not finite": (lambda: keras_model(lambda x: 0.0 * x / (0.0 * x)), None, "not finite"),
+    "constant": (lambda: keras_model(lambda x: 0.0 * x + 0.5), None, "for all of"),
+    "other predictions": (
+        lambda: step(0.0, 1.0, 60.0),
+        lambda inputs: inputs["features"][:, 0],
+        "differs from the model",
+    ),
+    "no predictions": (lambda: step(0.0, 1.0, 60.0), None, "without `predict`"),
+}
+
+
+class Faulty(Method):
+    """A method that gives a model with a fault."""
+
+    kind: Literal["faulty"] = "faulty"
+    fault: str
+
+    scopes = ("heavy",)
+    orientation: ClassVar[str] = "none"
+
+    def train(self, job: Job) -> Scorer:
+        build, predict, _ = FAULTS[self.fault]
+        return Scorer(build(), (Columns.of(("heavy_mass",), job.data),), predict=predict)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_method_gets_a_faulty_tagger_written(fault, train, tmp_path):
+    with pytest.raises(TrainingError, match=FAULTS[fault][2]):
+        train(make_sample(200), config_for({"faulty": Faulty(fault=fault)}))
+    assert not list(tmp_path.rglob("*.onnx"))

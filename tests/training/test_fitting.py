@@ -3,16 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tnt_coffea.config import OptimizerSettings
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import backend
-from tnt_coffea.training.fitting import (
-    Jets,
-    fit,
-    likelihood_loss,
-    reconstruction_loss,
-    trimmed,
-)
+from tnt_coffea.training import Batches, OptimizerSettings, backend, fit
+from tnt_coffea.training.fitting import cross_entropy, model_output, trimmed
 
 rng = np.random.default_rng(6)
 TARGETS = (rng.random(400) < 0.5).astype(np.float32)
@@ -23,35 +16,50 @@ IMAGES[:, 0, 1, 2] += TARGETS
 def jets(start, stop, images=IMAGES, weights=None):
     rows = np.arange(start, stop)
     ones = np.ones(stop - start, np.float32)
-    return Jets(
-        lambda chosen: (images[chosen].transpose(0, 2, 3, 1),),
+    return Batches(
+        ({"image": lambda chosen: images[chosen]},),
+        np.zeros_like(rows),
         rows,
         TARGETS[rows],
         ones if weights is None else weights,
     )
 
 
-def network(units=1, activation="sigmoid"):
-    backend.tensorflow()
-    import keras
+def initial():
+    return backend.initialisers(1)()
 
-    start = keras.initializers.GlorotUniform(seed=1)
-    return keras.Sequential(
-        [
-            keras.Input((4, 4, 1)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(units, activation=activation, kernel_initializer=start),
-        ]
-    )
+
+def network():
+    """The probability of the positive class."""
+    keras = backend.keras()
+    image = keras.Input((1, 4, 4), name="image")
+    layer = keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial())
+    return keras.Model([image], flat(layer(keras.layers.Flatten()(image))))
+
+
+def reconstruction(scale=1.0):
+    """The squared error of an image; with a scale of zero it can but learn one image."""
+    keras = backend.keras()
+    image = keras.Input((1, 4, 4), name="image")
+    pixels = keras.layers.Flatten()(image)
+    seen = keras.layers.Rescaling(scale)(pixels)
+    decoded = keras.layers.Dense(16, kernel_initializer=initial())(seen)
+    return keras.Model([image], keras.ops.sum(keras.ops.square(pixels - decoded), axis=1))
+
+
+def flat(value):
+    return backend.keras().ops.reshape(value, (-1,))
 
 
 def fitted(
     net,
-    loss=likelihood_loss,
+    loss=cross_entropy,
     training=None,
     epochs=8,
     seed=3,
     validation_images=IMAGES,
+    merit=None,
+    change=None,
     **optimizer,
 ):
     settings = OptimizerSettings(**({"batch": 64, "learning_rate": 0.02} | optimizer))
@@ -63,20 +71,26 @@ def fitted(
         optimizer=settings,
         epochs=epochs,
         seed=seed,
+        merit=merit,
+        change=change,
     )
 
 
-def cross_entropy(net, start, stop):
-    p = net(IMAGES[start:stop].transpose(0, 2, 3, 1)).numpy()[:, 0].astype(np.float64)
-    p, y = np.clip(p, 1e-7, 1 - 1e-7), TARGETS[start:stop]  # Keras' epsilon
+def outputs(net, images):
+    return backend.array(net([images])).astype(np.float64)
+
+
+def loss_of(net, start, stop, images=IMAGES):
+    p = np.clip(outputs(net, images[start:stop]), 1e-7, 1 - 1e-7)  # Keras' epsilon
+    y = TARGETS[start:stop]
     return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
 
 
 def test_losses_fall_and_the_validation_loss_is_that_of_the_weights_kept():
     net = network()
-    history = fitted(net)
+    history = fitted(net, epochs=16)
     assert history.validation_loss[-1] < 0.8 * history.validation_loss[0]
-    assert cross_entropy(net, 300, 400) == pytest.approx(min(history.validation_loss), rel=1e-5)
+    assert loss_of(net, 300, 400) == pytest.approx(min(history.validation_loss), rel=1e-5)
     assert history.summary()["validation_loss"] == min(history.validation_loss)
     assert history.to_dict()["best_epoch"] == history.best_epoch
 
@@ -85,7 +99,7 @@ def test_stops_early_and_restores_the_best_weights():
     net = network()
     history = fitted(net, epochs=60, learning_rate=0.3, decay=0.0, patience=3)
     assert len(history.loss) == history.best_epoch + 4 < 60
-    assert cross_entropy(net, 300, 400) == pytest.approx(min(history.validation_loss), rel=1e-4)
+    assert loss_of(net, 300, 400) == pytest.approx(min(history.validation_loss), rel=1e-4)
 
 
 def test_same_seed_gives_the_same_weights_and_another_one_does_not():
@@ -108,7 +122,7 @@ def test_jets_of_weight_zero_teach_nothing():
 
 
 def test_reconstruction_learns_without_targets():
-    history = fitted(network(16, "linear"), reconstruction_loss, epochs=10)
+    history = fitted(reconstruction(), model_output, epochs=10)
     assert history.validation_loss[-1] < 0.5 * history.validation_loss[0]
 
 
@@ -124,26 +138,71 @@ def test_empty_sample_is_an_error():
         fitted(network(), training=jets(0, 0))
 
 
-@pytest.mark.parametrize("loss", [likelihood_loss, reconstruction_loss])
-def test_steps_of_other_backends_are_those_of_tensorflow(loss):
-    from tnt_coffea.training.steps import by_keras, compiled
+def test_the_last_weights_may_be_kept():
+    # What holds for the training events is wrong for those that choose the epoch.
+    other = IMAGES.copy()
+    other[:, 0, 1, 2] -= 2 * TARGETS
+    best, last = network(), network()
+    found = [
+        fitted(net, epochs=12, validation_images=other, patience=12, keep=keep)
+        for net, keep in ((best, "best"), (last, "last"))
+    ]
+    assert found[0].loss == found[1].loss
+    assert found[0].best_epoch < found[1].best_epoch == 11
+    for net, history in zip((best, last), found, strict=True):
+        kept = history.validation_loss[history.best_epoch]
+        assert loss_of(net, 300, 400, other) == pytest.approx(kept, rel=1e-4)
 
-    keras = backend.keras()
-    size = {"units": 16} if loss is reconstruction_loss else {}
-    found = []
-    for made in (compiled, by_keras):
-        net = network(**size)
-        step, evaluate = made(net, loss, keras.optimizers.Adam(0.02))
-        weights = np.linspace(0.5, 1.5, 64, dtype=np.float32)
-        losses = [
-            float(step((batch,), targets, weights[: len(targets)]))
-            for (batch,), targets, _ in jets(0, 160).batches(np.arange(160), 64)
-        ]
-        (batch,) = jets(300, 350).inputs(np.arange(300, 350))
-        losses.append(float(evaluate((batch,), TARGETS[300:350], weights[:50])))
-        found.append(losses)
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
-    assert len(set(found[0])) == 4
+
+def test_a_merit_chooses_the_epoch_instead_of_the_loss():
+    wanted = iter([0.1, 0.9, 0.3, 0.2])
+    history = fitted(network(), epochs=4, merit=lambda targets, scores: next(wanted))
+    assert history.merit == (0.1, 0.9, 0.3, 0.2)
+    assert history.best_epoch == 1 != int(np.argmin(history.validation_loss))
+    assert history.summary()["merit"] == 0.9
+
+
+def test_a_change_reaches_the_training_batches_alone():
+    seen = []
+
+    def change(inputs, rng):
+        seen.append((inputs["image"].sum(axis=(1, 2, 3)), float(rng.random())))
+        return {"image": np.zeros_like(inputs["image"])}
+
+    net = network()
+    history = fitted(net, epochs=2, change=change)
+    seen = seen[-10:]  # Keras looks at batches before the first epoch
+    assert [len(sums) for sums, _ in seen] == [64, 64, 64, 64, 44] * 2
+    assert len({number for _, number in seen}) == 10
+    # Every epoch has every event once, in another order.
+    first, second = (np.concatenate([sums for sums, _ in seen[i : i + 5]]) for i in (0, 5))
+    every = np.sort(IMAGES[:300].sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(np.sort(first), every)
+    np.testing.assert_allclose(np.sort(second), every)
+    assert not np.array_equal(first, second)
+    # Of empty images nothing is learned but the share of the classes.
+    assert np.ptp(history.validation_loss) < 0.05
+
+
+def test_negative_weights_subtract_what_they_weigh():
+    # The second half is the first with weight -1: only what the last events say is left.
+    rows = np.concatenate([np.arange(100), np.arange(100), np.arange(100, 300)])
+    weights = np.repeat([1.0, -1.0, 1.0], [100, 100, 200]).astype(np.float32)
+    nets = [network(), network()]
+    images = {"image": lambda chosen: IMAGES[chosen]}
+    both = Batches((images,), np.zeros_like(rows), rows, TARGETS[rows], weights)
+    fitted(nets[0], epochs=1, training=both, batch=400, learning_rate=0.01)
+    fitted(nets[1], epochs=1, training=jets(100, 300), batch=400, learning_rate=0.01)
+    one, two = (net.get_weights()[0] for net in nets)
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_batches_of_several_samples_are_read_from_each():
+    readers = [{"image": lambda rows, shift=shift: IMAGES[rows] + shift} for shift in (0, 10)]
+    rows, source = np.array([3, 1, 3, 2]), np.array([0, 1, 1, 0])
+    batches = Batches(readers, source, rows, TARGETS[rows], np.ones(4, np.float32))
+    found = batches.inputs(np.array([2, 0, 1]))["image"]
+    np.testing.assert_array_equal(found, np.stack([IMAGES[3] + 10, IMAGES[3], IMAGES[1] + 10]))
 
 
 @pytest.mark.parametrize(
@@ -151,50 +210,40 @@ def test_steps_of_other_backends_are_those_of_tensorflow(loss):
     [(0.4, [0, 3.75, 0, 1.25, 0]), (0.5, [5, 2.5, 0, 5 / 6, 0])],
 )
 def test_trimmed_loss_counts_the_least_of_a_batch(keep, expected):
-    backend.tensorflow()
+    backend.keras()
     each = np.array([3.0, 1.5, 7.0, 0.5, 9.0], np.float32)
-    found = trimmed(lambda inputs, targets, outputs: outputs, keep)(None, None, each)
+    found = trimmed(model_output, keep)(None, each)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_trimmed_loss_of_all_is_the_loss_itself():
-    assert trimmed(reconstruction_loss, 1.0) is reconstruction_loss
+    assert trimmed(model_output, 1.0) is model_output
 
 
 def test_equal_losses_all_count_once():
-    backend.tensorflow()
+    backend.keras()
     each = np.full(6, 2.0, np.float32)
-    found = trimmed(lambda inputs, targets, outputs: outputs, 0.5)(None, None, each)
+    found = trimmed(model_output, 0.5)(None, each)
     np.testing.assert_allclose(found, each)
 
 
 def test_a_trimmed_loss_learns_the_jets_of_the_majority():
     """One value for all images is learned: the mean of all, or that of the two thirds."""
-    backend.tensorflow()
-    import keras
-
     rare = np.arange(400) % 3 == 0
     images = np.where(rare, 5.0, 1.0).astype(np.float32)[:, None, None, None]
     images = np.broadcast_to(images, (400, 1, 4, 4))
 
     def learned(keep):
-        network = keras.Sequential(
-            [
-                keras.Input((4, 4, 1)),
-                keras.layers.Rescaling(0.0),
-                keras.layers.Flatten(),
-                keras.layers.Dense(16),
-            ]
-        )
+        net = reconstruction(scale=0.0)
         fitted(
-            network,
-            trimmed(reconstruction_loss, keep),
+            net,
+            trimmed(model_output, keep),
             jets(0, 300, images),
             epochs=60,
             patience=60,
             validation_images=images,
         )
-        return network(images[:1].transpose(0, 2, 3, 1)).numpy().mean()
+        return net.get_weights()[-1].mean()
 
     assert learned(1.0) == pytest.approx(7 / 3, abs=0.1)
     assert learned(0.5) == pytest.approx(1.0, abs=0.1)

@@ -10,9 +10,12 @@ from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.training.folds import (
     OUTSIDE,
+    WHOLE,
     FoldPlan,
+    IndependentPlan,
     cross_validation_plans,
     prequential_plans,
+    split_plan,
 )
 
 IDS = np.random.default_rng(2).integers(0, 2**64, 5000, dtype=np.uint64)
@@ -67,6 +70,39 @@ def test_impossible_plans_are_refused(scored, training):
 def test_unknown_inner_fold_is_refused():
     with pytest.raises(TrainingError, match="inner fold 2"):
         cross_validation_plans(FoldSettings(inner=2), 7)[0].direct(2)
+
+
+def test_without_data_one_training_run_scores_every_fold():
+    plan = IndependentPlan(FoldSettings(outer=3), 7, scores=(0, 1, 2))
+    assert (plan.scores, plan.places(inner=True), len(plan.inner)) == ((0, 1, 2), (WHOLE,), 0)
+    assert (plan.ancestors(0), plan.direct(WHOLE)) == ((), ())
+    assert (plan.inner_of(IDS) == OUTSIDE).all()
+    assert not plan.trains(IDS, WHOLE, 0).any()
+    assert plan.simulation(IDS, WHOLE, 0).all()
+
+
+def test_simulation_is_folded_like_the_data():
+    folds = FoldSettings(outer=3, inner=2)
+    plans = (
+        *cross_validation_plans(folds, 7),
+        *prequential_plans(folds, 7),
+        split_plan(folds, 7, 2),
+    )
+    for plan in plans:
+        for place in (WHOLE, *plan.places(inner=True)):
+            np.testing.assert_array_equal(
+                plan.simulation(IDS, place, 0), plan.trains(IDS, place, 0)
+            )
+            assert not plan.simulation(IDS[plan.inner_of(IDS) == OUTSIDE], place, 0).any()
+
+
+def test_a_run_that_chooses_its_epoch_on_a_fold_reads_it_too():
+    plan = cross_validation_plans(FoldSettings(inner=3), 7)[0]
+    left_out = plan.left_out(IDS, 1)
+    some, every = (plan.trains(IDS, 1, 0, whole=whole) for whole in (False, True))
+    assert left_out.sum() > 500
+    np.testing.assert_array_equal(every, some | left_out)
+    assert not (some & left_out).any()
 
 
 def test_plan_survives_pickling():

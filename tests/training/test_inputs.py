@@ -1,4 +1,4 @@
-"""Every kind of input and network through a whole training, on as few events as it takes."""
+"""Kinds of input and network through a whole training run, on as few events as it takes."""
 
 from __future__ import annotations
 
@@ -7,77 +7,91 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.config import (
-    AugmentationSettings,
-    AutoencoderSettings,
-    ClassifierSettings,
-    OptimizerSettings,
-    SearchConfig,
-    TrainSettings,
-)
+from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.taggers import Tagger
-from tnt_coffea.taggers.inputs import inputs_of
-from tnt_coffea.training import Trainings, run_task
+from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.testing import make_sample, tagger_set
+from tnt_coffea.training import cross_validation_plans
+from tnt_coffea.training.classifiers import Convolutional, ParticleFlow
+from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.references import Supervised, SupervisedBothJets
 
-from .conftest import make_sample, with_masses
+from .conftest import config_for
 
-SAMPLE = with_masses(make_sample(400, signal_share=0.2))
-SHORT = OptimizerSettings(batch=100)
-TURNED = AugmentationSettings(rotation=180, reflection=True, pt_smearing=0.1)
+SAMPLE = make_sample(400, signal_share=0.2, constituents=6)
+SHORT = {"batch": 100}
+TURNED = {"rotation": 180, "reflection": True, "pt_smearing": 0.1}
 
 
-def first_tagger(write_skim, tmp_path, **train):
-    config = SearchConfig(train=TrainSettings(folds={"inner": 2}, optimizer=SHORT, **train))
-    trainings = Trainings.planned(write_skim(SAMPLE), config, tmp_path / "parts")
-    _, task = trainings.tasks(trainings.waves[0])[0]
-    outcome = run_task(task)
-    assert run_task(replace(task)) == outcome  # found again by its name
-    return Tagger.from_file(outcome.path), outcome
+@pytest.fixture
+def outcomes(train):
+    """Training runs of one method for one scored fold."""
+
+    def of(method, sample=SAMPLE):
+        config = config_for({"method": method})
+        plans = cross_validation_plans(config.train.folds, config.seed)[:1]
+        return train(sample, config, plans)["method"]
+
+    return of
 
 
 @pytest.mark.parametrize(
-    ("classifier", "takes"),
+    ("features", "takes"),
     [
-        (ClassifierSettings(augmentation=TURNED), {"image": (2, 12, 12)}),
-        (
-            ClassifierSettings(input="both", augmentation=TURNED),
-            {"image": (2, 12, 12), "features": (5,)},
-        ),
+        pytest.param((), {"image": (2, 12, 12)}, marks=pytest.mark.slow),
+        (("rescaled_mass", "tau21"), {"image": (2, 12, 12), "features": (5,)}),
     ],
 )
-def test_a_classifier_of_both_jets_takes_what_its_card_says(
-    write_skim, tmp_path, classifier, takes
-):
-    tagger, outcome = first_tagger(
-        write_skim,
-        tmp_path,
-        methods=("supervised_both_jets",),
-        supervised={"classifier": classifier, "epochs": 2},
-    )
-    inputs = inputs_of(tagger.card, "event", SAMPLE, np.arange(50))
-    assert {name: values.shape[1:] for name, values in inputs.items()} == takes
+def test_a_classifier_of_both_jets_takes_what_its_card_says(outcomes, features, takes):
+    network = Convolutional(features=features, augmentation=TURNED, epochs=2, optimizer=SHORT)
+    (outcome,) = outcomes(SupervisedBothJets(classifier=network))
+    tagger = Tagger.from_file(outcome.path)
+    assert {each.name: each.shape for each in tagger.card.inputs} == takes
+    inputs = {name: read(np.arange(50)) for name, read in reading(tagger).items()}
     scores = tagger.score(inputs)
     assert np.ptp(scores) > 0
     assert len(outcome.history["loss"]) == 2
     # Scores by rows are those of all together: nothing depends on the batch.
-    some = inputs_of(tagger.card, "event", SAMPLE, np.arange(20, 30))
+    some = {name: read(np.arange(20, 30)) for name, read in reading(tagger).items()}
     np.testing.assert_array_equal(tagger.score(some), scores[20:30])
 
 
-def test_a_variational_autoencoder_is_trained_with_noise_and_scores_without(write_skim, tmp_path):
-    kind = AutoencoderSettings(kind="variational", latent=3, epochs=2)
-    tagger, outcome = first_tagger(write_skim, tmp_path, methods=("autoencoder",), autoencoder=kind)
-    assert tagger.card.method == "autoencoder-variational"
-    images = SAMPLE.images("heavy", np.arange(40))
+def reading(tagger):
+    return readers(tagger.card.inputs, SAMPLE)
+
+
+def test_a_network_of_constituents_asks_for_them(outcomes):
+    network = ParticleFlow(epochs=1, optimizer=SHORT)
+    items = outcomes(SupervisedBothJets(classifier=network))
+    assert [each.kind for each in Tagger.from_file(items[0].path).card.inputs] == ["constituents"]
+    taggers = tagger_set("flow", items, config_for({"m": Autoencoder()}), reference=True)
+    assert np.isfinite(taggers.score(SAMPLE).raw["event"]).sum() > 100
+    bare = replace(SAMPLE, settings=SAMPLE.settings.model_copy(update={"constituents": None}))
+    with pytest.raises(TaggerError, match=r"set skim\.constituents to 6 and make the skim again"):
+        taggers.score(bare)
+
+
+def test_a_skim_without_constituents_is_refused_before_training(outcomes):
+    method = Supervised(classifier=ParticleFlow())
+    with pytest.raises(InputError, match=r"skim\.constituents is null.*set skim\.constituents"):
+        outcomes(method, make_sample(60))
+
+
+def test_a_variational_autoencoder_is_trained_with_noise_and_scores_without(outcomes):
+    kind = Autoencoder(network="variational", latent=3, epochs=2, optimizer=SHORT)
+    outcome = outcomes(kind)[0]
+    images, tagger = SAMPLE.images("heavy", np.arange(40)), Tagger.from_file(outcome.path)
     np.testing.assert_array_equal(tagger.score(images), tagger.score(images))
     assert outcome.history["loss"][1] < outcome.history["loss"][0]
+    assert tagger.card.settings["network"] == "variational"
 
 
-def test_a_dense_autoencoder_of_several_networks_is_one_tagger(write_skim, tmp_path):
-    kind = AutoencoderSettings(kind="dense", latent=3, epochs=2, keep=(1.0, 0.5, 0.5))
-    tagger, outcome = first_tagger(write_skim, tmp_path, methods=("autoencoder",), autoencoder=kind)
-    assert tagger.card.method == "autoencoder-dense"
-    histories = outcome.history["networks"]
+def test_a_dense_autoencoder_of_several_networks_is_one_tagger(outcomes):
+    kind = Autoencoder(
+        network="dense", latent=3, epochs=2, networks=3, keep=(1.0, 0.5), optimizer=SHORT
+    )
+    outcome = outcomes(kind)[0]
+    tagger, histories = Tagger.from_file(outcome.path), outcome.history["networks"]
     assert len(histories) == 3
     assert len({tuple(history["loss"]) for history in histories}) == 3
     assert all(history["loss"][1] < history["loss"][0] for history in histories)

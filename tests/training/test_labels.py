@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tnt_coffea.config import MassRange, TntSettings
+from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.labels import rich_labels, score_order
 
@@ -57,18 +57,7 @@ def test_window_binds_signal_rich_only_and_shares_are_of_all_events():
     assert labels.background_rich.sum() == 400
 
 
-def test_last_share_repeats():
-    settings = TntSettings(signal_rich=(0.2, 0.1))
-    assert [settings.shares(i) for i in (1, 2, 3)] == [(0.2, 0.4), (0.1, 0.4), (0.1, 0.4)]
-    both = TntSettings(signal_rich=(0.2, 0.1), background_rich=(0.4, 0.3, 0.2))
-    assert [both.shares(i) for i in (1, 2, 4)] == [(0.2, 0.4), (0.1, 0.3), (0.1, 0.2)]
-
-
 def test_overlapping_shares_are_refused():
-    with pytest.raises(ValueError, match=r"overlap: 0\.2 \+ 0\.9"):
-        TntSettings(signal_rich=(0.05, 0.2), background_rich=(0.9, 0.9))
-    with pytest.raises(ValueError, match="background_rich"):
-        TntSettings(background_rich=())
     with pytest.raises(TrainingError, match="overlap"):
         rich_labels(np.arange(10), np.ones(10), signal_rich=0.7, background_rich=0.4)
 

@@ -4,9 +4,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tnt_coffea.config import ImageSettings
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.export import linear_model
-from tnt_coffea.training.linear import principal_components
+from tnt_coffea.taggers.inputs import Images
+from tnt_coffea.training import principal_components
+from tnt_coffea.training.methods.autoencoder import linear_graph
 
 rng = np.random.default_rng(3)
 IMAGES = (rng.random((300, 1, 6, 6)) ** 4).astype(np.float32)
@@ -36,7 +38,8 @@ def test_score_is_the_squared_error():
     found = fitted()
     centred = IMAGES.reshape(300, -1) - found.mean
     expected = ((centred - centred @ found.axes.T @ found.axes) ** 2).sum(axis=1)
-    session = onnxruntime.InferenceSession(linear_model(found).SerializeToString())
+    shown = Images(jets=("heavy",), images=ImageSettings(pixels=6))
+    session = onnxruntime.InferenceSession(linear_graph(shown, found).SerializeToString())
     scores = session.run(["score"], {"image": IMAGES})[0]
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-7)

@@ -1,85 +1,54 @@
-"""The parts that methods are made of: features, augmentation, weights, windows, settings."""
+"""Parts of a training run: augmentation, weights, classes of events, windows, settings."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tnt_coffea.config import (
-    AugmentationSettings,
-    AutoencoderSettings,
-    ClassifierSettings,
-    CwolaSettings,
-    FoldSettings,
-    InitialSettings,
-    MassRange,
-    SearchConfig,
-    SearchSettings,
-    TntSettings,
-    TrainSettings,
-)
+from tnt_coffea.config import MassRange, SearchConfig, SearchSettings
 from tnt_coffea.errors import ConfigError, TrainingError
-from tnt_coffea.training.augmentation import augmented
-from tnt_coffea.training.classifiers import signal_efficiency
-from tnt_coffea.training.features import FeatureSet, Standardisation
-from tnt_coffea.training.purity import window_surplus
+from tnt_coffea.taggers.inputs import Columns, Images
+from tnt_coffea.testing import make_sample
+from tnt_coffea.training import cwola_windows, olympics_windows, steps_of, windows_of
+from tnt_coffea.training.augmentation import AugmentationSettings, augmented
+from tnt_coffea.training.classifiers import Dense, Trees, signal_efficiency
+from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.cwola import Cwola
+from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.tag_n_train import SameJet, TagNTrain
 from tnt_coffea.training.reweighting import ratio_weights
-from tnt_coffea.training.selection import Group, Selection
-from tnt_coffea.training.sparse import SparseImages
-from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows_of
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-from .conftest import make_sample
+from .conftest import config_for, cwola
 
 rng = np.random.default_rng(5)
 SAMPLE = make_sample(60)
-IMAGES = SparseImages.of(SAMPLE, "heavy").expanded(np.arange(60))
-
-
-def test_sparse_images_are_those_of_the_sample():
-    rows = np.array([7, 3, 3, 59])
-    expected = SAMPLE.images("heavy", rows).transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(SparseImages.of(SAMPLE, "heavy").expanded(rows), expected)
-
-
-def test_rescaled_mass_follows_the_equation():
-    features = FeatureSet.of(("rescaled_mass", "tau21"), ("light",), SAMPLE)
-    assert features.columns == ("light_mass", "m_jj", "light_tau21")
-    found = features.computed(features.raw(SAMPLE, np.arange(60)))
-    expected = (SAMPLE.columns["light_mass"] - 30) / SAMPLE.m_jj + 0.01
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4)
-    np.testing.assert_array_equal(found[:, 1], SAMPLE.columns["light_tau21"])
-
-
-def test_standardised_features_have_mean_zero_and_width_one():
-    values, weights = rng.normal(5, 3, (400, 2)).astype("f4"), rng.random(400)
-    values[:, 1] = 2.0
-    scaled = Standardisation.of(values, weights).applied(values)
-    assert np.average(scaled[:, 0], weights=weights) == pytest.approx(0, abs=1e-5)
-    assert np.average(scaled[:, 0] ** 2, weights=weights) == pytest.approx(1, rel=1e-4)
-    assert (scaled[:, 1] == 0).all()
+IMAGES = Images.of("heavy", SAMPLE).reader(SAMPLE)(np.arange(60))
 
 
 def test_augmentation_keeps_sums_and_does_nothing_unasked():
     everything = AugmentationSettings(rotation=180, reflection=True, pt_smearing=0.3)
     for settings in (AugmentationSettings(), everything):
         out = augmented(IMAGES, settings, np.random.default_rng(1))
-        np.testing.assert_allclose(out.sum(axis=(1, 2)), IMAGES.sum(axis=(1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(out.sum(axis=(2, 3)), IMAGES.sum(axis=(2, 3)), rtol=1e-5)
         assert np.array_equal(out, IMAGES) is not settings.active
         assert (out >= 0).all()
 
 
 def test_a_turn_moves_a_pixel_about_the_centre():
-    image = np.zeros((1, 11, 11, 1), np.float32)
-    image[0, 5, 9, 0] = 2.0
+    image = np.zeros((1, 1, 11, 11), np.float32)
+    image[0, 0, 5, 9] = 2.0
 
     class QuarterTurn:
         def uniform(self, low, high, n):
             return np.full(n, 90.0)
 
     out = augmented(image, AugmentationSettings(rotation=180), QuarterTurn())
-    assert np.argwhere(out).tolist() == [[0, 9, 5, 0]]
+    assert np.argwhere(out).tolist() == [[0, 0, 9, 5]]
     mirrored = augmented(image, AugmentationSettings(reflection=True), np.random.default_rng(1))
-    assert np.argwhere(mirrored).tolist() in ([[0, 5, 1, 0]], [[0, 5, 9, 0]])
+    assert np.argwhere(mirrored).tolist() in ([[0, 0, 5, 1]], [[0, 0, 5, 9]])
 
 
 def test_reweighted_background_follows_the_signal_rich_jets():
@@ -121,41 +90,85 @@ def test_few_events_are_reweighted_in_few_bins_or_not_at_all():
     assert (ratio_weights(values, np.ones(400), few, ~wanted) == 1).all()
 
 
-def test_surplus_in_a_window_needs_a_resonance_and_no_truth():
-    window = MassRange(low=3300, high=3700)
-    m_jj = rng.uniform(2600, 5000, (400, 5000))
-    found = [window_surplus(mass, rng.random(5000) < 0.2, window) for mass in m_jj]
-    assert abs(np.mean(found)) < 0.2
-    # The spread is that of binomial rather than Poisson counts.
-    assert np.std(found) == pytest.approx(np.sqrt(0.8), rel=0.15)
-    resonance = np.concatenate([m_jj[0], np.full(100, 3500.0)])
-    kept = rng.random(5100) < np.repeat([0.2, 0.6], [5000, 100])
-    purer = rng.random(5100) < np.repeat([0.05, 0.6], [5000, 100])
-    assert 1 < window_surplus(resonance, kept, window) < window_surplus(resonance, purer, window)
-    assert window_surplus([3500.0], np.array([True]), window) == 0
-
-
-def test_groups_have_their_shares_in_training_and_validation():
-    ids = rng.integers(0, 2**64, 300, dtype=np.uint64)
-    which = np.arange(300)
-    selection = Selection(
-        ids,
-        which / 300,
-        np.ones(300),
-        (
-            Group("region", which < 100),
-            Group("low", (which >= 100) & (which < 120), 0.5),
-            Group("high", which >= 120, 0.5),
-        ),
+def classes_of(*shares, n=300):
+    """Classes of 100, 20 and 180 events, in this order."""
+    which = np.arange(n)
+    masks = (which < 100, (which >= 100) & (which < 120), which >= 120)
+    names = ("region", "low", "high")
+    return WeakLabels(
+        tuple(
+            SampleClass(name, LARGE, mask, float(name == "region"), share)
+            for name, mask, share in zip(names, masks, shares, strict=True)
+        )
     )
-    held_back = selection.validation(0.1, 3)
-    assert [int((held_back & group.jets).sum()) for group in selection.groups] == [10, 2, 18]
-    weights = selection.balanced(~held_back)
-    assert [weights[group.jets].sum() for group in selection.groups] == pytest.approx([1, 0.5, 0.5])
-    assert (weights[held_back] == 0).all()
-    few = Selection(ids, which / 300, np.ones(300), (Group("region", which < 5),))
+
+
+LARGE = make_sample(300, seed=2)
+MASS = (Columns.of(("heavy_mass",), LARGE),)
+
+
+def test_classes_have_their_shares_in_training_and_validation():
+    labels = classes_of(1.0, 0.5, 0.5)
+    assert labels.counts == {"region": 100, "low": 20, "high": 180}
+    parts = labels.split(MASS, 0.1, 3)
+    for part, numbers in zip(parts, ((90, 18, 162), (10, 2, 18)), strict=True):
+        place = np.digitize(part.rows, [100, 120])
+        assert tuple(np.bincount(place)) == numbers
+        weights = np.bincount(place, part.weights)
+        assert weights / weights.sum() == pytest.approx([0.5, 0.25, 0.25])
+        assert np.abs(part.weights).mean() == pytest.approx(1)
+        np.testing.assert_array_equal(part.targets, part.rows < 100)
+    assert not set(parts[0].rows) & set(parts[1].rows)
+
+
+def test_a_class_of_negative_share_is_subtracted():
+    part, _ = classes_of(1.0, -0.5, 0.5).split(MASS, 0.1, 3)
+    place = np.digitize(part.rows, [100, 120])
+    assert (np.sign(part.weights) == np.array([1, -1, 1])[place]).all()
+    assert np.bincount(place, part.weights)[1] == pytest.approx(-0.25 * len(part))
+
+
+def test_the_order_of_the_classes_has_no_part_in_the_training():
+    labels = classes_of(1.0, 0.5, 0.5)
+    one, _ = labels.split(MASS, 0.1, 3)
+    two, _ = replace(labels, classes=labels.classes[::-1]).split(MASS, 0.1, 3)
+    for name in ("rows", "source", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_classes_of_two_samples_are_read_from_their_own():
+    other = make_sample(200, seed=3, kind="simulation")
+    mask = np.ones(200, bool)
+    labels = WeakLabels(
+        (
+            SampleClass("data", LARGE, LARGE.event_id > 0, 1.0),
+            SampleClass("simulation", other, mask, 0.0),
+        )
+    )
+    part, held = labels.split(MASS, 0.1, 3)
+    assert len(part) + len(held) == 500
+    found = part.inputs(np.arange(len(part)))["features"][:, 0]
+    of = [sample.columns["heavy_mass"] for sample in (LARGE, other)]
+    expected = [of[source][row] for source, row in zip(part.source, part.rows, strict=True)]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(part.targets, part.source == 0)
+
+
+def test_validation_events_that_a_class_names_are_taken():
+    held = LARGE.event_id % 2 == 0
+    labels = WeakLabels((SampleClass("all", LARGE, LARGE.event_id > 0, validation=held),))
+    part, validation = labels.split(MASS, 0.1, 3)
+    np.testing.assert_array_equal(validation.rows, np.flatnonzero(held))
+    np.testing.assert_array_equal(part.rows, np.flatnonzero(~held))
+
+
+def test_too_few_or_weightless_events_of_a_class_are_refused():
+    few = WeakLabels((SampleClass("region", LARGE, np.arange(300) < 5),))
     with pytest.raises(TrainingError, match="5 region jets, at least 10"):
-        few.validation(0.1, 3)
+        few.split(MASS, 0.1, 3)
+    zero = SampleClass("region", LARGE, np.arange(300) < 50, weight=np.zeros(300))
+    with pytest.raises(TrainingError, match="weights of 45 jets are all zero"):
+        WeakLabels((zero,)).split(MASS, 0.1, 3)
 
 
 def test_merit_is_the_efficiency_at_a_fixed_sideband_efficiency():
@@ -176,69 +189,53 @@ def test_windows_of_the_olympics():
     assert [w.low for w in staggered] == [3000, 3250, 3500, 3750, 4000, 4250, 4500]
     regions = cwola_windows()
     assert len(regions) == 10
-    settings = CwolaSettings.olympics()
+    settings = Cwola.olympics()
     assert settings.sidebands(regions[0])[0].low == pytest.approx(2632, abs=1)
     assert settings.sidebands(regions[-1])[1].high == pytest.approx(6000, abs=1)
 
 
 def test_scanned_windows_stay_inside_the_fit_range():
-    config = SearchConfig(train=TrainSettings(windows="cwola", cwola=CwolaSettings.olympics()))
-    assert len(windows_of(config)) == 10
+    config = config_for({"hunt": Cwola.olympics()}, windows="cwola")
+    assert len(windows_of(config)) == len(steps_of(config)[0]) == 10
     narrow = config.model_copy(
         update={"search": SearchSettings(fit_range=MassRange(low=2800, high=7000))}
     )
     with pytest.raises(ConfigError, match=r"leave search\.fit_range 2800-7000"):
-        windows_of(narrow)
+        steps_of(narrow)
+    # A method without sidebands has none that could leave the range.
+    assert len(steps_of(config_for({"first": Autoencoder(latent=2)}, windows="cwola"))) == 1
     assert windows_of(SearchConfig()) == (SearchConfig().search.window,)
 
 
-def test_paper_s_sidebands_are_half_as_wide_as_the_region():
-    lower, upper = CwolaSettings().sidebands(MassRange(low=3300, high=3700))
+def test_sidebands_have_their_widths():
+    lower, upper = Cwola().sidebands(MassRange(low=3300, high=3700))
     assert (lower.name, upper.name) == ("3100-3300", "3700-3900")
+    lower, upper = cwola(spacing="logarithmic").sidebands(MassRange(low=3000, high=3600))
+    assert (lower.low, upper.high) == pytest.approx((2500, 4320))
+    with pytest.raises(ConfigError, match="begin below zero"):
+        cwola(sideband=10).sidebands(MassRange(low=3300, high=3700))
 
 
 @pytest.mark.parametrize(
-    ("settings", "values"),
+    ("settings", "values", "message"),
     [
-        (ClassifierSettings, {"network": "dense"}),
-        (ClassifierSettings, {"network": "convolutional", "input": "features"}),
-        (InitialSettings, {"kind": "files"}),
-        (AutoencoderSettings, {"keep": (0.5,)}),
-        (AutoencoderSettings, {"keep": (1.0, 1.0)}),
+        (Autoencoder, {"keep": (0.5,)}, "trained in batches"),
+        (Autoencoder, {"networks": 2}, "trained in batches"),
+        (Autoencoder, {"network": "dense", "keep": (0.0,)}, "greater than 0"),
+        (Cwola, {"classifier": Trees(), "candidates": 2}, "for networks"),
+        (Cwola, {"classifier": Trees(), "choose_by_efficiency": True}, "for networks"),
+        (Cwola, {"classifier": {"network": "transformer"}}, "convolutional.*particle_flow"),
+        (Cwola, {"classifier": {"network": "dense", "trees": 5}}, "Extra inputs"),
+        (Dense, {"features": ()}, "at least 1"),
+        (Dense, {"optimizer": {"keep": "first"}}, "best"),
+        (Files, {"heavy": "a.onnx"}, "light"),
+        (TagNTrain, {}, "after"),
+        (TagNTrain, {"after": "a", "signal_rich": 0.7}, r"overlap: 0\.7 \+ 0\.4 is above 1"),
+        (TagNTrain, {"after": "a", "iterations": 2}, "Extra inputs"),
+        (SameJet, {"after": "a", "shared": True}, "shared"),
+        (SameJet, {"after": "a", "mass_window": True}, "mass_window"),
     ],
 )
-def test_impossible_settings_are_refused(settings, values):
-    with pytest.raises(ValueError, match=r"cannot be fed|needs initial|trained in batches"):
+def test_impossible_settings_are_refused(settings, values, message):
+    with pytest.raises(ValueError, match=message):
         settings(**values)
-
-
-def test_new_settings_leave_digests_and_cards_as_they_were():
-    before = {
-        "folds": {"outer": 2, "inner": 4},
-        "optimizer": {
-            "learning_rate": 1e-3,
-            "beta1": 0.8,
-            "beta2": 0.99,
-            "decay": 5e-4,
-            "batch": 200,
-            "validation": 0.1,
-            "patience": 5,
-        },
-        "autoencoder": {"kind": "linear", "latent": 6, "epochs": 30},
-        "tnt": {
-            "iterations": 1,
-            "signal_rich": [0.2, 0.1],
-            "background_rich": 0.4,
-            "mass_window": True,
-            "epochs": 40,
-            "pixel_scale": 100.0,
-            # Not the defaults of the first cards: left out, they would mean something else.
-            "reweight": "mass",
-            "reweight_beside": True,
-        },
-    }
-    assert TrainSettings().model_dump(mode="json") == before
-    assert TntSettings(soft_labels=True).model_dump(mode="json")["soft_labels"] is True
-    assert FoldSettings(mode="split").model_dump(mode="json")["mode"] == "split"
-    config = SearchConfig(train=TrainSettings(members=3, methods=("cwola",)))
-    assert SearchConfig.from_text(config.to_yaml()) == config

@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.export import trees_model
-from tnt_coffea.training.features import FeatureSet
+from tnt_coffea.taggers.inputs import Columns
+from tnt_coffea.training import Graph
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 
 rng = np.random.default_rng(4)
@@ -52,7 +52,9 @@ def test_where_there_is_nothing_to_learn_scores_are_still_different():
 
 def test_the_graph_gives_the_same_probabilities():
     trees = grown()
-    model = trees_model(trees, FeatureSet(("a", "b", "c"), ("a", "b", "c"), ((0,), (1,), (2,))))
+    graph = Graph(Columns(columns=("a", "b", "c")))
+    odds = graph.add_trees("features", trees.trees, trees.base)
+    model = graph.model(graph.flat(graph.add("Sigmoid", odds)))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     scores = session.run(["score"], {"features": X[:500]})[0]
     np.testing.assert_allclose(scores, trees(X[:500]), atol=1e-6)

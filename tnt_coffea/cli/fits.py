@@ -60,7 +60,7 @@ def fit(context: click.Context, /, **stage: Any) -> None:
 
     Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
     have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
-    file with a TH1 in m_jj (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
+    file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
     folder of a search stage.
     """
     if context.invoked_subcommand is None:

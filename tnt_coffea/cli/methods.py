@@ -24,7 +24,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training import FeatureSet, Graph, Job, Method, Scorer, Standardisation
+from tnt_coffea.training import FeatureSet, Graph, Job, Method, Scope, Scorer, Standardisation
 
 __all__ = ["$cls"]
 
@@ -40,7 +40,7 @@ class $cls(Method):
         ("mass", "tau21"), min_length=1, description="columns or expressions of them"
     )
 
-    scopes: ClassVar = ("heavy", "light")
+    scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
     orientation: ClassVar[str] = "distance"
 
     @property
@@ -53,15 +53,14 @@ class $cls(Method):
         """Return the packages whose versions belong on the card."""
         return ("numpy", "onnx")
 
-    def check(self, sample: Sample, scope: str) -> None:
+    def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the columns."""
         FeatureSet.of(self.features, scope, sample)
 
     def train(self, job: Job) -> Scorer:
         """Return the tagger of one jet, from the events that the folds leave."""
         features = FeatureSet.of(self.features, job.scope, job.data)
-        columns = features.input.reader(job.data)(np.arange(len(job.data)))
-        centred = Standardisation.of(features.computed(columns), job.data.weight)
+        centred = Standardisation.of(features.values(job.data), job.data.weight)
 
         graph = Graph(features.input)
         value = features.add(graph, "features")

@@ -69,9 +69,14 @@ def check(file: Path) -> None:
 def _changes(
     default: Mapping[str, Any], chosen: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    for name, value in chosen.items():
-        known = default.get(name)
+    for name in {**chosen, **default}:
+        value, known = chosen.get(name), default.get(name)
         if isinstance(value, dict) and isinstance(known, dict):
             yield from _changes(known, value, f"{prefix}{name}.")
         elif value != known:
-            yield f"{prefix}{name}", known, value
+            yield f"{prefix}{name}", _short(known), _short(value)
+
+
+def _short(value: Any) -> Any:
+    """Return the kind of a method instead of all its settings."""
+    return value["kind"] if isinstance(value, dict) and "kind" in value else value

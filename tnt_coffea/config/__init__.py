@@ -39,7 +39,7 @@ from tnt_coffea.config.methods import (
     training_order,
 )
 from tnt_coffea.config.search_config import SearchConfig
-from tnt_coffea.config.searches import SearchSettings
+from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
     JetsFrom,
@@ -76,6 +76,7 @@ __all__ = [
     "JetAlgorithm",
     "JetOrder",
     "JetSettings",
+    "JetShares",
     "JetsFrom",
     "LimitSettings",
     "MassRange",

@@ -17,6 +17,9 @@ from tnt_coffea.config.settings import Fraction, Positive, Settings
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
 
 
+_CUT = "name in search.cuts, instead of the efficiency; null: the efficiency"
+
+
 class BackgroundFamily(StrEnum):
     """Families of smooth backgrounds fit for a search."""
 
@@ -36,10 +39,11 @@ class SignalKind(StrEnum):
 class BumpSettings(Settings):
     """Bump hunt at one mass hypothesis."""
 
-    mass: Positive = Field(3500.0, description="mean of the signal in m_jj [GeV]")
-    width: Positive = Field(120.0, description="Gaussian width of the signal in m_jj [GeV]")
+    mass: Positive = Field(3500.0, description="mean of the signal [GeV]")
+    width: Positive = Field(120.0, description="Gaussian width of the signal [GeV]")
     bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
+    cut: str | None = Field(None, description=_CUT)
     family: BackgroundFamily = Field(
         BackgroundFamily.DIJET, description="family of the background functions"
     )
@@ -66,15 +70,26 @@ class BumpSettings(Settings):
         "asymptotic formula does not hold",
     )
 
+    @property
+    def selection(self) -> float | str:
+        """The selection whose spectrum is fitted."""
+        return self.efficiency if self.cut is None else self.cut
+
 
 class AbcdSettings(Settings):
     """Background of the doubly tagged region from the other three."""
 
     efficiency: Fraction = Field(0.1, description="selection that defines 'pass'")
+    cut: str | None = Field(None, description=_CUT)
     systematic: Fraction = Field(0.03, description="least relative closure uncertainty")
     closure_limit: Positive = Field(
         0.5, description="largest |closure factor - 1| with which the estimate is given"
     )
+
+    @property
+    def selection(self) -> float | str:
+        """The selection that defines 'pass'."""
+        return self.efficiency if self.cut is None else self.cut
 
 
 class ScanSettings(Settings):

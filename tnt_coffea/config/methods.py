@@ -130,14 +130,14 @@ def training_order(methods: Mapping[str, MethodSettings], wanted: Iterable[str])
     def visit(name: str, behind: tuple[str, ...]) -> None:
         if name in behind:
             circle = " -> ".join((*behind[behind.index(name) :], name))
-            msg = f"methods build on each other in a circle: {circle}"
+            msg = f"train.methods build on each other in a circle: {circle}"
             raise ValueError(msg)
         if name in ordered:
             return
         for before in methods[name].builds_on():
             if before not in methods:
                 msg = (
-                    f"methods.{name} builds on '{before}', which is not among the methods "
+                    f"train.methods.{name} builds on '{before}', which is not among the methods "
                     f"{', '.join(methods)}"
                 )
                 raise ValueError(msg)

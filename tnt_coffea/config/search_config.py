@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import (
     Field,
@@ -13,6 +14,7 @@ from pydantic import (
 
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
+from tnt_coffea.config.methods import method_kinds
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
@@ -44,13 +46,27 @@ class SearchConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        known = self.search.efficiencies
-        for name, wanted in (
-            ("fit.bump.efficiency", self.fit.bump.efficiency),
-            ("fit.abcd.efficiency", self.fit.abcd.efficiency),
-        ):
-            if wanted not in known:
-                msg = f"{name} is {wanted}, which is not among search.efficiencies {list(known)}"
+        search = self.search
+        for name, test in (("bump", self.fit.bump), ("abcd", self.fit.abcd)):
+            if test.cut is None and test.efficiency not in search.efficiencies:
+                msg = (
+                    f"fit.{name}.efficiency is {test.efficiency}, which is not among "
+                    f"search.efficiencies {list(search.efficiencies)}"
+                )
+                raise ValueError(msg)
+            if test.cut is not None and test.cut not in search.cuts:
+                msg = f"fit.{name}.cut is {test.cut!r}, which is not among search.cuts " + (
+                    str(sorted(search.cuts)) if search.cuts else "(there are none)"
+                )
+                raise ValueError(msg)
+        if self.fit.abcd.cut is not None:
+            cut = search.cuts[self.fit.abcd.cut]
+            if max(cut.heavy, cut.light) > 1 - search.background_quantile:
+                msg = (
+                    f"fit.abcd.cut {self.fit.abcd.cut!r} passes {max(cut.heavy, cut.light):g} of "
+                    "the events on one jet, some of them below search.background_quantile "
+                    f"{search.background_quantile:g}: a jet cannot pass and be low"
+                )
                 raise ValueError(msg)
         if self.fit.bump.bin_width % self.search.bin_width:
             msg = (
@@ -85,8 +101,22 @@ class SearchConfig(Settings):
         try:
             return cls.model_validate(settings.values)
         except ValidationError as error:
-            raise settings.complaint(error, cls()) from error
+            raise settings.complaint(error, cls(), _settings_of_methods(settings.values)) from error
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, every setting with its meaning beside it."""
         return commented(self)
+
+
+def _settings_of_methods(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of all settings of the methods in a file, for names nearly right."""
+    train = values.get("train")
+    methods = train.get("methods") if isinstance(train, Mapping) else None
+    names: list[str] = []
+    for name, method in methods.items() if isinstance(methods, Mapping) else ():
+        kind = method_kinds().get(str(method.get("kind"))) if isinstance(method, Mapping) else None
+        for field, info in kind.model_fields.items() if kind else ():
+            place = f"train.methods.{name}.{field}"
+            inner = getattr(type(info.default), "model_fields", {})
+            names += [place, *(f"{place}.{item}" for item in inner)]
+    return names

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-from pydantic import (
-    Field,
-)
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
 
 from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
 
-__all__ = ["SearchSettings"]
+__all__ = ["JetShares", "SearchSettings"]
+
+_CUT = re.compile(r"[A-Za-z0-9_-]+")
+_MOST = 30
+"""Selections of a tagger set: which of them an event passes is stored in 32 bits."""
+
+
+class JetShares(Settings):
+    """A cut for each jet: the share of events that pass it on that jet alone.
+
+    Examples
+    --------
+    >>> JetShares(heavy=0.8, light=0.025).light
+    0.025
+    """
+
+    heavy: float = Field(gt=0, le=1, description="share of events; 1: no cut on this jet")
+    light: float = Field(gt=0, le=1, description="share of events; 1: no cut on this jet")
+
+
+def _cut_name(name: str) -> str:
+    if not _CUT.fullmatch(name):
+        msg = f"{name!r} cannot name a cut: use letters, digits, '_' and '-'"
+        raise ValueError(msg)
+    return name
 
 
 class SearchSettings(Settings):
-    """Where the search looks, and how much it keeps: fixed before anything is looked at."""
+    """Where the search looks, and how much it keeps: fixed before anything is looked at.
 
+    Examples
+    --------
+    >>> search = SearchSettings(cuts={"loose-heavy": {"heavy": 0.8, "light": 0.025}})
+    >>> search.selections
+    (0.3, 0.1, 0.03, 'loose-heavy')
+    """
+
+    variable: str = Field(
+        "m_jj",
+        description="the resonance's mass [GeV]: m_jj, or a column of the event such as m_jjj",
+    )
     window: MassRange = Field(
-        MassRange(low=3300.0, high=3700.0), description="where the resonance is looked for in m_jj"
+        MassRange(low=3300.0, high=3700.0), description="where the resonance is looked for"
     )
     fit_range: MassRange = Field(
-        MassRange(low=2600.0, high=7000.0), description="m_jj that is fitted, window included"
+        MassRange(low=2600.0, high=7000.0), description="what is fitted, window included"
     )
     efficiencies: tuple[Fraction, ...] = Field(
         (0.3, 0.1, 0.03), min_length=1, description="shares of events with both jets above X"
+    )
+    cuts: Mapping[Annotated[str, AfterValidator(_cut_name)], JetShares] = Field(
+        {},
+        description="further selections by a name of your choice, {NAME: {heavy: 0.8, light: "
+        "0.025}}: shares of events that pass the cut of either jet",
     )
     background_quantile: Fraction = Field(
         0.4, description="both-jet quantile below which the ABCD regions are 'low'"
@@ -31,7 +73,30 @@ class SearchSettings(Settings):
         description="further quantiles X at which ABCD's closure is tested (0.97: 0.1 % of events "
         "with independent scores)",
     )
-    m_jj: MassRange = Field(
+    histogram_range: MassRange = Field(
         MassRange(low=2000.0, high=8000.0), description="range of the stored histogram"
     )
-    bin_width: Positive = Field(20.0, description="bins of the stored histogram in m_jj [GeV]")
+    bin_width: Positive = Field(20.0, description="bins of the stored histogram [GeV]")
+
+    @property
+    def selections(self) -> tuple[float | str, ...]:
+        """All selections: shares of events, then names of cuts."""
+        return (*self.efficiencies, *self.cuts)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _range_of_before(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "m_jj" in values:
+            msg = (
+                "search.m_jj is now search.histogram_range, the range of the stored histogram in "
+                "search.variable"
+            )
+            raise ValueError(msg)
+        return values
+
+    @model_validator(mode="after")
+    def _few(self) -> Self:
+        if len(self.selections) > _MOST:
+            msg = f"{len(self.selections)} efficiencies and cuts; at most {_MOST} can be kept"
+            raise ValueError(msg)
+        return self

@@ -39,7 +39,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class MassRange(Settings):
-    """A half-open range [low, high) in m_jj."""
+    """A half-open range [low, high) in a mass."""
 
     low: Positive = Field(description="[GeV]")
     high: Positive = Field(description="[GeV]")
@@ -56,8 +56,8 @@ class MassRange(Settings):
         """Low and high [GeV]."""
         return (self.low, self.high)
 
-    def contains(self, m_jj: npt.ArrayLike) -> BoolArray:
-        """Return (event,) which m_jj [GeV] lie in the range: from `low` on, below `high`.
+    def contains(self, mass: npt.ArrayLike) -> BoolArray:
+        """Return (event,) which masses [GeV] lie in the range: from `low` on, below `high`.
 
         Examples
         --------
@@ -66,11 +66,11 @@ class MassRange(Settings):
         """
         import numpy as np
 
-        mass = np.asarray(m_jj)
-        inside: BoolArray = (mass >= self.low) & (mass < self.high)
+        values = np.asarray(mass)
+        inside: BoolArray = (values >= self.low) & (values < self.high)
         return inside
 
     @property
     def name(self) -> str:
-        """The range as text, for the window axis: '3300-3700'."""
+        """The range as text: '3300-3700'."""
         return f"{self.low:g}-{self.high:g}"

@@ -56,14 +56,14 @@ def _default_methods() -> dict[str, Any]:
     }
 
 
-_BEFORE = {
-    "autoencoder": "kind: autoencoder",
-    "tnt": "kind: tag_n_train, after: autoencoder",
-    "cwola": "kind: cwola",
-    "supervised": "kind: supervised",
-    "optimizer": "",
+_SECTIONS = {
+    "autoencoder": "methods: {autoencoder: {kind: autoencoder, ...}}",
+    "tnt": "methods: {tnt: {kind: tag_n_train, after: autoencoder, ...}}",
+    "cwola": "methods: {cwola: {kind: cwola, ...}}",
+    "supervised": "methods: {supervised: {kind: supervised, ...}}",
+    "optimizer": "classifier: {optimizer: {...}} of a method",
 }
-"""Sections of settings from before methods had names, and what each is now."""
+"""Sections that settings had before methods had names, and what each is now."""
 
 
 class TrainSettings(Settings):
@@ -89,13 +89,12 @@ class TrainSettings(Settings):
     @classmethod
     def _no_sections(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
-            for name, now in _BEFORE.items():
+            for name, now in _SECTIONS.items():
                 if name in values:
-                    where = f"methods: {{{name}: {{{now}, ...}}}}" if now else "its classifier"
                     msg = (
                         f"train.{name} is no section any more: settings of a method stand with "
-                        f"it, so move these to `{where}` (those of networks, such as epochs, "
-                        "batch and learning_rate, to its classifier); see `tnt-coffea methods show`"
+                        f"it, so write `{now}`, and epochs, batch or learning_rate of a network "
+                        "inside its classifier; `tnt-coffea methods show KIND` lists them"
                     )
                     raise ValueError(msg)
         return values

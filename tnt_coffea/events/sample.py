@@ -84,6 +84,8 @@ class Sample:
     numbers
         (event,) uint64 by name, those of run, luminosityBlock and event that the sources have
         and that were asked for.
+    variable
+        Column of the event in which a resonance is looked for [GeV], `search.variable`.
 
     Examples
     --------
@@ -103,6 +105,7 @@ class Sample:
     lists: Mapping[str, ak.Array]
     settings: SkimSettings
     numbers: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
+    variable: str = "m_jj"
 
     @classmethod
     def from_columns(
@@ -239,6 +242,42 @@ class Sample:
     def m_jj(self) -> npt.NDArray[np.float64]:
         """(event,) float64, GeV."""
         return self.columns["m_jj"]
+
+    @property
+    def mass(self) -> npt.NDArray[np.float64]:
+        """(event,) float64, GeV: the variable in which a resonance is looked for."""
+        return np.asarray(self.columns[self.variable], np.float64)
+
+    def with_variable(self, name: str) -> Sample:
+        """Return the same events with another column as the variable of the search.
+
+        Parameters
+        ----------
+        name
+            `m_jj`, or a further column of the event, in GeV.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column.
+
+        Examples
+        --------
+        >>> jets = {"mass": [500.0]}
+        >>> event = {"m_jjj": [3900.0]}
+        >>> sample = Sample.from_columns([3500.0], heavy=jets, light=jets, event=event)
+        >>> sample.mass, sample.with_variable("m_jjj").mass
+        (array([3500.]), array([3900.]))
+        """
+        known = ("m_jj", *self.settings.of_event)
+        if name not in known:
+            msg = (
+                f"search.variable is {name}, which is no column of the event in the skim; it has "
+                f"{', '.join(known)}: choose one of these, or name it in skim.observables (of a "
+                "table: skim.table.event) and skim again"
+            )
+            raise ConfigError(msg)
+        return replace(self, variable=name)
 
     @property
     def image_settings(self) -> ImageSettings:

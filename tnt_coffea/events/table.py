@@ -92,6 +92,8 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
 def recognised(names: Collection[str]) -> TableSettings | None:
     """Return what the columns mean where their names tell, else None.
 
+    Examples
+    --------
     >>> found = recognised(["m_jj", "heavy_mass", "light_mass", "something", "label"])
     >>> found.features, found.label
     (('m_jj', 'heavy_mass', 'light_mass'), 'label')

@@ -41,7 +41,7 @@ def compare_methods(
     """
     from tnt_coffea import reporting
 
-    sample = skim.sample(truth=True)
+    sample = skim.sample(truth=True).with_variable(search.variable)
     ranks: dict[str, dict[str, Ranks]] = {}
     truth = []
     for training, taggers in trainings:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.typing import BoolArray
 
@@ -25,7 +26,7 @@ def report(
     config: SearchConfig,
     histograms: Histograms,
     *,
-    skim: Skim | None = None,
+    skim: Skim | Sample | None = None,
     taggers: Taggers | None = None,
     references: Taggers | None = None,
     seconds: Mapping[str, float] | None = None,
@@ -67,10 +68,10 @@ def report(
     """
     from tnt_coffea import reporting
 
-    path = Path(path)
+    path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
-        sample = skim.sample(truth=True, numbers=True)
+        sample = skim.sample(truth=True, numbers=True).with_variable(config.search.variable)
         told = Taggers({}, {}) if references is None else references
         sets = {**taggers.sets, **told.sets}
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
@@ -82,7 +83,7 @@ def report(
         views = reporting.event_views(
             sample,
             {name: ranks[name] for name in (main, *taggers.sets)},
-            {**histograms.thresholds, **told.thresholds()},
+            {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},
         )
@@ -96,7 +97,7 @@ def report(
             result=result,
             config=config,
             hists=histograms.hists,
-            thresholds=histograms.thresholds,
+            points=histograms.points,
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,

@@ -16,6 +16,7 @@ from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
 from tnt_coffea.stats.spectrum import rebinned
+from tnt_coffea.working_points import Selection, WorkingPoints
 
 __all__ = ["fit", "scan", "spectrum_fit", "windows_by_method"]
 
@@ -67,9 +68,9 @@ def fit(
     if not hists:
         msg = "no histogram to fit: the search was made without tagger sets"
         raise ConfigError(msg)
-    x = histograms.thresholds
+    points = histograms.points
     selected = {
-        name: stats.selected_spectrum(h, x[name][config.fit.bump.efficiency])
+        name: stats.selected_spectrum(h, points[name][config.fit.bump.selection])
         for name, h in hists.items()
     }
     tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
@@ -94,7 +95,7 @@ def fit(
         if limits
         else {},
         impacts=impacts,
-        abcd={name: fits.abcd(h, x[name], name) for name, h in hists.items()},
+        abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
             "fit_settings": config.fit.digest(),
@@ -113,7 +114,7 @@ def fit(
 def scan(
     histograms: Histograms,
     config: SearchConfig,
-    selections: Mapping[str, tuple[str, float]],
+    selections: Mapping[str, tuple[str, Selection]],
     *,
     masses: Sequence[float] = (),
     toys: int | None = None,
@@ -132,7 +133,7 @@ def scan(
     config
         `seed`, `search.fit_range` and `fit` are read.
     selections
-        Tagger set and efficiency, by the selection's name.
+        Tagger set and its selection, by a name of their own.
     masses, toys, seed
         Instead of those of the settings.
     progress
@@ -141,13 +142,13 @@ def scan(
     Raises
     ------
     ConfigError
-        There are no masses.
+        There are no masses, or the search lacks a selection.
     StageError
         Several selections, and the search has not kept what they share.
     FitError
         A selection cannot be fitted.
     TaggerError
-        The search lacks a selection.
+        The search lacks a tagger set.
     """
     masses = masses or config.fit.scan.masses
     if not masses:
@@ -156,9 +157,9 @@ def scan(
     fit = spectrum_fit(config)
     spectra = {
         name: stats.selected_spectrum(
-            histograms.hists[set_name], _thresholds(histograms, set_name, efficiency)
+            histograms.hists[set_name], histograms.points[set_name][selection]
         )
-        for name, (set_name, efficiency) in selections.items()
+        for name, (set_name, selection) in selections.items()
     }
     windows, overlap = {}, None
     if histograms.coincidences is not None:
@@ -302,12 +303,12 @@ class _Fits:
         }
 
     def abcd(
-        self, histogram: Any, thresholds: Mapping[float, Mapping[int, float]], name: str
+        self, histogram: Any, points: WorkingPoints, name: str
     ) -> stats.AbcdResult | stats.AbcdRefusal:
         abcd, search = self.config.fit.abcd, self.config.search
         return stats.abcd_in_window(
             histogram,
-            thresholds[abcd.efficiency],
+            points[abcd.selection],
             search.background_quantile,
             search.fit_range.edges,
             search.window.edges,
@@ -319,12 +320,12 @@ class _Fits:
 
 def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, stats.ScanResult]:
     """Return one scan of all windows of each method that has several."""
-    efficiency = config.fit.bump.efficiency
+    selection = config.fit.bump.selection
     return {
         method: scan(
             histograms,
             config,
-            {name: (name, efficiency) for name in names},
+            {name: (name, selection) for name in names},
             seed=seeds.integer(config.seed, "fit", "scan", method),
         )
         for method, names in windows_by_method(histograms).items()
@@ -337,14 +338,3 @@ def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -
     if unknown:
         msg = f"fit.limit.efficiencies names {', '.join(unknown)}: known are {', '.join(tested)}"
         raise ConfigError(msg)
-
-
-def _thresholds(histograms: Histograms, name: str, efficiency: float) -> Mapping[int, float]:
-    by_efficiency = histograms.thresholds[name]
-    if efficiency not in by_efficiency:
-        msg = (
-            f"the search has no selection of {efficiency:g} (it has {sorted(by_efficiency)}): set "
-            "fit.bump.efficiency to one of them, and give the folder of the search stage"
-        )
-        raise ConfigError(msg)
-    return by_efficiency[efficiency]

@@ -56,6 +56,8 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "window": config.search.window.model_dump(),
         "fit_range": config.search.fit_range.model_dump(),
         "efficiencies": list(config.search.efficiencies),
+        "cuts": {name: cut.model_dump() for name, cut in config.search.cuts.items()},
+        "variable": config.search.variable,
         "seed": config.seed,
         "skim": dict(skim.contents),
         # A file of the same name may be another tagger.

@@ -29,7 +29,7 @@ def search(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> Histograms:
-    """Return the histograms of m_jj against both jets' quantiles, every event scored out of fold.
+    """Return the histograms of mass against both jets' quantiles, every event scored out of fold.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def search(
         }
         made = Histograms(
             output["hists"],
-            taggers.thresholds(),
+            taggers.working_points(),
             accounting,
             provenance,
             output.get("coincidences"),

@@ -69,12 +69,13 @@ def train(
     >>> taggers.sets["mass"].scopes, taggers.sets["mass"].scored_folds
     (('heavy', 'light'), (0, 1))
     """
-    from tnt_coffea.training import assumptions, cross_validate, mapped_events
+    from tnt_coffea.training import assumptions, cross_validate, mapped_events, steps_of
 
     resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)
     if not done(stage, resources):
+        steps_of(config)  # refuses settings before the folder is theirs
         parts = begun(stage, config)
         with resources.open() as executor:
 
@@ -88,12 +89,14 @@ def train(
             }
             outcomes = cross_validate(by_role, config, run_tasks, parts.resolve())
         with resources.announced("Ranking every fold's events by its own taggers"):
-            sample = mapped_events(skim.paths, parts)
+            sample = mapped_events(skim.paths, parts).with_variable(chosen.variable)
             made, references = (
                 replace(
                     kind,
                     sets={
-                        name: s.calibrated(sample, chosen.fit_range, chosen.efficiencies)
+                        name: s.calibrated(
+                            sample, chosen.fit_range, chosen.efficiencies, chosen.cuts
+                        )
                         for name, s in kind.sets.items()
                     },
                 )

@@ -142,13 +142,15 @@ class Comparison:
     Attributes
     ----------
     window, fit_range
-        In m_jj [GeV].
+        In mass [GeV].
     signal, background
         Events in the fit range.
     methods
         One or more training runs by method; each has a name, as its seed.
     truth
         Methods that were trained with the truth.
+    variable
+        Column that the mass is.
     """
 
     window: tuple[float, float]
@@ -157,6 +159,7 @@ class Comparison:
     background: int
     methods: Mapping[str, Mapping[str, MethodFigures]]
     truth: tuple[str, ...] = ()
+    variable: str = "m_jj"
 
     def bands(self, method: str) -> dict[str, Band]:
         """Return every figure of a method over its training runs, if all of them have it."""
@@ -204,7 +207,7 @@ def compare(
     ranks
         Out-of-fold quantiles of the sample's events, by method and training run.
     window, fit_range
-        Ranges in m_jj, lower edge included.
+        Ranges in mass, lower edge included.
     truth
         Methods that were trained with the truth.
 
@@ -235,13 +238,14 @@ def compare(
             for method, runs in ranks.items()
         },
         truth=tuple(truth),
+        variable=sample.variable,
     )
 
 
 def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
     """Return the figures of one training run by its quantiles of these events."""
     signal, in_fit, in_window = events.signal, events.in_fit, events.in_window
-    m_jj, rocs = events.sample.m_jj, events.rocs(ranks)
+    mass, rocs = events.sample.mass, events.rocs(ranks)
     background = in_fit & ~signal
     jet_dependence = None
     if not np.array_equal(ranks.heavy[in_fit], ranks.light[in_fit]):
@@ -254,7 +258,7 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
             for efficiency in EFFICIENCIES
         ),
         sculpting=tuple(
-            sculpting(efficiency, ranks.both[background], m_jj[background])
+            sculpting(efficiency, ranks.both[background], mass[background])
             for efficiency in EFFICIENCIES
             if efficiency < 1
         ),

@@ -14,6 +14,7 @@ from tnt_coffea.reporting.figures import (
     Plot,
     Section,
     logarithmic,
+    mass_label,
     new_figure,
     styled,
 )
@@ -147,7 +148,7 @@ def sculpting_panels(comparison: Comparison) -> Figure:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)
     for panel in panels[-1]:
-        panel.set_xlabel(r"$m_{jj}$ [TeV]")
+        panel.set_xlabel(mass_label(comparison.variable, "TeV"))
     for panel in panels[:, 0]:
         panel.set_ylabel("share kept / mean [1]")
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -197,6 +198,6 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
             sculpting_panels(comparison),
             data("sculpting"),
             Section.TRUTH,
-            "A panel for each method with the ratio of background spectra in m_jj.",
+            "A panel for each method with the ratio of background spectra in mass.",
         ),
     ]

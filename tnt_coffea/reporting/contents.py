@@ -22,6 +22,7 @@ from tnt_coffea.reporting.evaluation import Evaluation, evaluate
 from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
 from tnt_coffea.results import SearchResult
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.working_points import WorkingPoints
 
 __all__ = ["EventViews", "ReportContents", "event_views"]
 
@@ -58,7 +59,7 @@ class EventViews:
 def event_views(
     sample: Sample,
     ranks: Mapping[str, Ranks],
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
+    points: Mapping[str, WorkingPoints],
     search: SearchSettings,
     references: Mapping[str, Ranks] | None = None,
 ) -> EventViews:
@@ -71,8 +72,8 @@ def event_views(
         evaluation and what is named true or signal, and nowhere else.
     ranks
         Out-of-fold quantiles by tagger set, at least one; events and jets are shown of the first.
-    thresholds
-        X by tagger set, efficiency and fold; of references too.
+    points
+        Working points by tagger set; of references too.
     search
         The window and the fit range.
     references
@@ -81,12 +82,12 @@ def event_views(
     Raises
     ------
     TaggerError
-        The ranks are not those of this sample, or a fold has no threshold.
+        The ranks are not those of this sample, or a working point lacks a fold.
     """
     window, fit_range = search.window, search.fit_range
     references = references or {}
     evaluation = evaluate(
-        sample, {**ranks, **references}, thresholds, window, fit_range, tuple(references)
+        sample, {**ranks, **references}, points, window, fit_range, tuple(references)
     )
     shown = next(iter(ranks))
     correlations = {
@@ -95,7 +96,7 @@ def event_views(
         # One score an event stands in both columns.
         if not np.array_equal(set_ranks.heavy, set_ranks.light)
     }
-    in_fit = fit_range.contains(sample.m_jj)
+    in_fit = fit_range.contains(sample.mass)
     if not in_fit.any():
         return EventViews(shown=shown, evaluation=evaluation)
     settings = sample.settings
@@ -126,8 +127,8 @@ class ReportContents:
         The tests, and the settings they were made with.
     hists
         Search histograms by tagger set, `hist.Hist`.
-    thresholds
-        X by tagger set, efficiency and fold.
+    points
+        Working points by tagger set.
     views
         Views of the events; empty where the skim is not available.
     histories
@@ -143,7 +144,7 @@ class ReportContents:
     result: SearchResult
     config: SearchConfig
     hists: Mapping[str, Any] = field(default_factory=dict)
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]] = field(default_factory=dict)
+    points: Mapping[str, WorkingPoints] = field(default_factory=dict)
     views: EventViews = field(default_factory=EventViews)
     histories: Sequence[tuple[str, Mapping[str, Any]]] = ()
     accounting: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

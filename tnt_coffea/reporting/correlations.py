@@ -12,7 +12,7 @@ import numpy as np
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, over_ranges, styled
+from tnt_coffea.reporting.figures import COLOURS, GREY, mass_label, new_figure, over_ranges, styled
 from tnt_coffea.stats import spearman
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
@@ -35,14 +35,14 @@ MOST_SLICES = 4
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's coefficient of q_heavy and q_light in a region of m_jj.
+    """Spearman's coefficient of q_heavy and q_light in a region of mass.
 
     Attributes
     ----------
     region
         Its name for readers.
     mass_range
-        Its hull in m_jj [GeV].
+        Its hull in mass [GeV].
     events
         Effective number of events, (sum w)^2 / sum w^2.
     coefficient, uncertainty
@@ -65,7 +65,7 @@ class ScoreCorrelations:
     regions
         The fit range, the fit range outside the window (poor in signal), the window.
     slices
-        Slices in m_jj: those beside the window hold about the same number of events on
+        Slices in mass: those beside the window hold about the same number of events on
         either side of it, the window is one.
     """
 
@@ -80,7 +80,7 @@ class ScoreCorrelations:
 def score_correlations(
     sample: Sample, ranks: Ranks, window: MassRange, fit_range: MassRange
 ) -> ScoreCorrelations:
-    """Return the correlations of the two jets' quantiles, in regions and slices of m_jj.
+    """Return the correlations of the two jets' quantiles, in regions and slices of mass.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def score_correlations(
     ranks
         Their quantiles.
     window, fit_range
-        Ranges in m_jj, lower edge included; the window lies in the fit range.
+        Ranges in mass, lower edge included; the window lies in the fit range.
 
     Raises
     ------
@@ -102,15 +102,15 @@ def score_correlations(
             "that is reported"
         )
         raise TaggerError(msg)
-    m_jj = sample.m_jj
+    mass = sample.mass
 
     def correlation(region: str, rows: BoolArray, hull: tuple[float, float]) -> RankCorrelation:
         weight = sample.weight[rows]
         value, error = spearman(ranks.heavy[rows], ranks.light[rows], weight)
         return RankCorrelation(region, hull, _effective(weight), value, error)
 
-    whole, inside = fit_range.contains(m_jj), window.contains(m_jj)
-    edges = _slices(m_jj[whole], window.edges, fit_range.edges)
+    whole, inside = fit_range.contains(mass), window.contains(mass)
+    edges = _slices(mass[whole], window.edges, fit_range.edges)
     return ScoreCorrelations(
         regions=(
             correlation("whole fit range", whole, fit_range.edges),
@@ -118,22 +118,26 @@ def score_correlations(
             correlation("in the window", inside, window.edges),
         ),
         slices=tuple(
-            correlation(f"{low:.0f}-{high:.0f} GeV", (m_jj >= low) & (m_jj < high), (low, high))
+            correlation(f"{low:.0f}-{high:.0f} GeV", (mass >= low) & (mass < high), (low, high))
             for low, high in itertools.pairwise(edges)
         ),
     )
 
 
 @styled
-def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: Any) -> Figure:
-    """Return Spearman's coefficient against m_jj, and its value outside the window as a band.
+def correlation_by_mass(
+    correlations: Mapping[str, ScoreCorrelations], window: Any, variable: str = "m_jj"
+) -> Figure:
+    """Return Spearman's coefficient against the mass, and its value outside the window as a band.
 
     Parameters
     ----------
     correlations
         By the tagger set's name.
     window
-        (low, high) in m_jj [GeV].
+        (low, high) in mass [GeV].
+    variable
+        Column that the mass is.
     """
     figure = new_figure(6.2, 4.0)
     axes = figure.subplots()
@@ -160,19 +164,19 @@ def correlation_by_mass(correlations: Mapping[str, ScoreCorrelations], window: A
             axes.axhspan(low, high, color=colour, alpha=0.2, lw=0)
     hulls = [correlation.regions[0].mass_range for correlation in correlations.values()]
     axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
-    axes.set_xlabel(r"$m_{jj}$ [GeV]")
+    axes.set_xlabel(mass_label(variable))
     axes.set_ylabel("Spearman's rank correlation [1]")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def _slices(
-    m_jj: Float64Array, window: tuple[float, float], whole: tuple[float, float]
+    mass: Float64Array, window: tuple[float, float], whole: tuple[float, float]
 ) -> list[float]:
     """Return edges: the window's, the range's, and between them those of equal counts."""
     edges = [whole[0]]
     for low, high in ((whole[0], window[0]), (window[1], whole[1])):
-        beside = np.sort(m_jj[(m_jj >= low) & (m_jj < high)])
+        beside = np.sort(mass[(mass >= low) & (mass < high)])
         n = min(max(len(beside) // FEWEST, 1), MOST_SLICES)
         inner = [float(beside[len(beside) * k // n]) for k in range(1, n)]
         edges += [edge for edge in (low, *inner, high) if edge > edges[-1]]

@@ -10,6 +10,7 @@ import numpy as np
 
 from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
 from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.wording import selection_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,7 +171,7 @@ def _working_points(axes: Axes, points: Sequence[Any], colour: str, *, below: bo
             zorder=3,
         )
         axes.annotate(
-            f"{100 * point.efficiency:g} %",
+            selection_text(point.selection),
             (point.eps_signal, point.improvement),
             xytext=(0, -7 if below else 7),
             textcoords="offset points",

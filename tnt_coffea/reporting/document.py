@@ -122,7 +122,7 @@ def _selections(contents: ReportContents) -> dict[str, tuple[tuple[Step, ...], .
     search = contents.config.search
     return {
         name: selection_flow(
-            histogram, contents.thresholds[name], search.fit_range.edges, search.window.edges
+            histogram, contents.points[name], search.fit_range.edges, search.window.edges
         )
         for name, histogram in contents.hists.items()
     }

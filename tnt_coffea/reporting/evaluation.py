@@ -1,4 +1,4 @@
-"""Scores against the truth: ROC curves, sculpting of m_jj, working points of tagger sets.
+"""Scores against the truth: ROC curves, sculpting of the mass, working points of tagger sets.
 
 Labels are read here, in `comparison` and in the stages that call these two, and nowhere else.
 """
@@ -18,6 +18,7 @@ from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
+from tnt_coffea.working_points import Selection, WorkingPoint, WorkingPoints
 
 __all__ = [
     "Evaluation",
@@ -25,7 +26,6 @@ __all__ = [
     "Roc",
     "Sculpting",
     "SetEvaluation",
-    "WorkingPoint",
     "evaluate",
     "improvement_uncertainty",
     "passing",
@@ -152,14 +152,14 @@ _SLICES = 10
 
 @dataclass(frozen=True)
 class Sculpting:
-    """The effect of a selection on the background's spectrum in m_jj.
+    """The effect of a selection on the background's spectrum in mass.
 
     Attributes
     ----------
     efficiency
         Share of the background in the fit range that is kept.
     edges
-        Of slices in m_jj that hold equal shares of the background [GeV].
+        Of slices in mass that hold equal shares of the background [GeV].
     ratio, uncertainty
         Share kept in every slice over the share kept in all, and its binomial uncertainty.
     chi2, dof, p_value
@@ -193,20 +193,20 @@ def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolA
     return lambda values: np.asarray(values >= cut)
 
 
-def sculpting(efficiency: float, score: Float64Array, m_jj: Float64Array) -> Sculpting:
-    """Return the sculpting of m_jj by the selection of the highest scores on background.
+def sculpting(efficiency: float, score: Float64Array, mass: Float64Array) -> Sculpting:
+    """Return the sculpting of the mass by the selection of the highest scores on background.
 
     Parameters
     ----------
     efficiency
         Share that is kept.
-    score, m_jj
-        (event,) of background events in the fit range; m_jj [GeV].
+    score, mass
+        (event,) of background events in the fit range; mass [GeV].
     """
     passed = passing(score, efficiency)(score)
-    edges = np.unique(np.quantile(m_jj, np.linspace(0, 1, _SLICES + 1)))
-    before = np.histogram(m_jj, edges)[0].astype(float)
-    after = np.histogram(m_jj[passed], edges)[0].astype(float)
+    edges = np.unique(np.quantile(mass, np.linspace(0, 1, _SLICES + 1)))
+    before = np.histogram(mass, edges)[0].astype(float)
+    after = np.histogram(mass[passed], edges)[0].astype(float)
     share = after.sum() / before.sum()
     expected, variance = share * before, share * (1 - share) * before
     dof = max(len(before) - 1, 1)
@@ -241,8 +241,8 @@ class LabelledEvents:
     @classmethod
     def of(cls, sample: Sample, window: MassRange, fit_range: MassRange) -> Self:
         """Return the events of a sample with where they lie; lower edges belong to a range."""
-        in_fit = fit_range.contains(sample.m_jj)
-        in_window = in_fit & window.contains(sample.m_jj)
+        in_fit = fit_range.contains(sample.mass)
+        in_window = in_fit & window.contains(sample.mass)
         return cls(sample, in_fit, in_window)
 
     @property
@@ -281,13 +281,13 @@ class LabelledEvents:
 
 
 @dataclass(frozen=True)
-class WorkingPoint:
+class SelectionEvaluation:
     """The effect of a selection on signal and background in the window.
 
     Attributes
     ----------
-    efficiency
-        Share of all events in the fit range that was asked for.
+    selection
+        Share of all events in the fit range that was asked for, or name of a pair of cuts.
     signal_before, background_before, signal_after, background_after
         Events in the window, weighted.
     eps_signal, eps_background
@@ -299,7 +299,7 @@ class WorkingPoint:
         Its statistical uncertainty, of `improvement_uncertainty`.
     """
 
-    efficiency: float
+    selection: Selection
     signal_before: float
     background_before: float
     signal_after: float
@@ -329,11 +329,11 @@ class SetEvaluation:
     rocs
         Of `LabelledEvents.rocs`.
     working_points
-        One an efficiency, the loosest first.
+        One a selection: shares, the largest first, then pairs of cuts.
     """
 
     rocs: Mapping[str, Roc]
-    working_points: tuple[WorkingPoint, ...]
+    working_points: tuple[SelectionEvaluation, ...]
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ class Evaluation:
     Attributes
     ----------
     window, fit_range
-        In m_jj [GeV].
+        In mass [GeV].
     signal, background
         Weighted events in the fit range.
     sets
@@ -371,7 +371,7 @@ class Evaluation:
 def evaluate(
     sample: Sample,
     ranks: Mapping[str, Ranks],
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
+    points: Mapping[str, WorkingPoints],
     window: MassRange,
     fit_range: MassRange,
     truth: Collection[str] = (),
@@ -387,20 +387,19 @@ def evaluate(
         Read with `truth=True`; labels are 0 for background and positive for signal.
     ranks
         Out-of-fold quantiles of the sample's events by tagger set.
-    thresholds
-        X by tagger set, efficiency and fold; an event is kept if both its quantiles lie
-        above the X of its fold.
+    points
+        Working points by tagger set.
     window, fit_range
-        Ranges in m_jj, lower edge included.
+        Ranges in mass, lower edge included.
     truth
         Sets that were trained with the truth.
 
     Raises
     ------
     TaggerError
-        The ranks are not those of this sample, or a fold has no threshold.
+        The ranks are not those of this sample, or a working point lacks a fold.
     """
-    _check(sample, ranks, thresholds)
+    _check(sample, ranks, points)
     events = LabelledEvents.of(sample, window, fit_range)
     if not events.all_known or not events.both_kinds:
         return None
@@ -415,10 +414,7 @@ def evaluate(
         sets={
             name: SetEvaluation(
                 events.rocs(set_ranks),
-                tuple(
-                    _working_point(efficiency, set_ranks, points, sample.weight, kinds)
-                    for efficiency, points in sorted(thresholds[name].items(), reverse=True)
-                ),
+                tuple(_evaluated(point, set_ranks, sample.weight, kinds) for point in points[name]),
             )
             for name, set_ranks in ranks.items()
         },
@@ -448,22 +444,19 @@ def improvement_uncertainty(
     return float(eps_signal / np.sqrt(eps_background) * np.sqrt(relative))
 
 
-def _working_point(
-    efficiency: float,
+def _evaluated(
+    point: WorkingPoint,
     ranks: Ranks,
-    thresholds: Mapping[int, float],
     weight: Float64Array,
     kinds: tuple[BoolArray, BoolArray],
-) -> WorkingPoint:
-    x = np.zeros(max(thresholds) + 1)
-    x[list(thresholds)] = list(thresholds.values())
-    kept = ranks.both > x[ranks.fold]
+) -> SelectionEvaluation:
+    kept = point.passes(ranks.fold, ranks.heavy, ranks.light)
     before = [float(weight[kind].sum()) for kind in kinds]
     after = [float(weight[kind & kept].sum()) for kind in kinds]
     effective = [n**2 / float((weight[k] ** 2).sum()) for n, k in zip(before, kinds, strict=True)]
     eps_signal, eps_background = (k / n for k, n in zip(after, before, strict=True))
-    return WorkingPoint(
-        efficiency=float(efficiency),
+    return SelectionEvaluation(
+        selection=point.selection,
         signal_before=before[0],
         background_before=before[1],
         signal_after=after[0],
@@ -482,7 +475,7 @@ def _ratio(above: float, below: float) -> float | None:
 def _check(
     sample: Sample,
     ranks: Mapping[str, Ranks],
-    thresholds: Mapping[str, Mapping[float, Mapping[int, float]]],
+    points: Mapping[str, WorkingPoints],
 ) -> None:
     for name, set_ranks in ranks.items():
         if len(set_ranks.fold) != len(sample):
@@ -491,14 +484,9 @@ def _check(
                 f"{len(sample)}; rank the sample that is evaluated"
             )
             raise TaggerError(msg)
-        if name not in thresholds:
-            msg = f"tagger set '{name}' has no thresholds, only {sorted(thresholds)}"
+        if name not in points:
+            msg = f"tagger set '{name}' has no working points, only {sorted(points)}"
             raise TaggerError(msg)
-        for efficiency, points in thresholds[name].items():
-            missing = sorted(set(np.unique(set_ranks.fold).tolist()) - set(points))
-            if missing:
-                msg = (
-                    f"tagger set '{name}', efficiency {efficiency:g}: no threshold for folds "
-                    f"{missing}; take them from the quantile map of the same set"
-                )
-                raise TaggerError(msg)
+        for point in points[name]:
+            for fold in np.unique(set_ranks.fold).tolist():
+                point.cut(fold)  # says what is missing

@@ -35,6 +35,7 @@ __all__ = [
     "Plot",
     "Section",
     "logarithmic",
+    "mass_label",
     "new_figure",
     "over_ranges",
     "power_of_ten",
@@ -46,7 +47,7 @@ __all__ = [
 class Section(StrEnum):
     """Parts of a report that hold plots, in order; the values are their headings."""
 
-    MASS = "Dijet mass, before and after the selection"
+    MASS = "Mass spectra, before and after the selection"
     SCORES = "Scores of the two jets"
     JETS = "What the taggers find anomalous"
     TRAINING = "Training runs"
@@ -172,6 +173,14 @@ def new_figure(width: float, height: float, layout: Layout = "constrained") -> F
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
+
+
+_SYMBOLS = {"m_jj": "$m_{jj}$", "m_jjj": "$m_{jjj}$"}
+
+
+def mass_label(variable: str, unit: str = "GeV") -> str:
+    """Return the label of an axis in the mass of a search, by the column that it is."""
+    return f"{_SYMBOLS.get(variable, variable)} [{unit}]"
 
 
 def logarithmic(axis: Axis) -> None:

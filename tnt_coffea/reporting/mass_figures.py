@@ -15,6 +15,7 @@ from tnt_coffea.reporting.figures import (
     ORANGE,
     RED,
     logarithmic,
+    mass_label,
     new_figure,
     styled,
 )
@@ -42,12 +43,13 @@ _SPARSE = 50.0
 
 Range = tuple[float, float]
 
-MASS_LABEL = r"$m_{jj}$ [GeV]"
 PANELS_IN_A_ROW = 3
 
 
 @styled
-def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+def mass_spectrum(
+    result: BumpHuntResult, window: Range, title: str = "", variable: str = "m_jj"
+) -> Figure:
     """Return a spectrum with both fits above, and the pulls of the data below.
 
     Parameters
@@ -55,9 +57,11 @@ def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Fig
     result
         The bump hunt; several channels are summed.
     window
-        Shaded range in m_jj [GeV].
+        Shaded range in mass [GeV].
     title
         The selection.
+    variable
+        Column that the mass is.
     """
     figure = new_figure(6.2, 5.0)
     main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
@@ -67,14 +71,16 @@ def mass_spectrum(result: BumpHuntResult, window: Range, title: str = "") -> Fig
     main.set_title(title)
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
     _pulls(low, channel, window)
-    low.set_xlabel(MASS_LABEL)
+    low.set_xlabel(mass_label(variable))
     low.set_xlim(*result.fit_range)
     figure.align_ylabels((main, low))
     return figure
 
 
 @styled
-def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> Figure:
+def channel_spectra(
+    result: BumpHuntResult, window: Range, title: str = "", variable: str = "m_jj"
+) -> Figure:
     """Return one small panel a channel; parameters as `mass_spectrum`."""
     n = len(result.channels)
     columns = min(n, PANELS_IN_A_ROW)
@@ -85,7 +91,7 @@ def channel_spectra(result: BumpHuntResult, window: Range, title: str = "") -> F
         _spectrum(panel, channel, window)
         panel.set_title(f"{channel.name}: goodness of fit p = {p_text(channel.goodness_of_fit)}")
         panel.tick_params(labelbottom=True)
-        panel.set_xlabel(MASS_LABEL)
+        panel.set_xlabel(mass_label(variable))
     for panel in panels[::columns]:
         panel.set_ylabel(f"events / {_bin_width(result.channels[0]):g} GeV")
     for panel in panels[n:]:

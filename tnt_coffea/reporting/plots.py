@@ -15,7 +15,7 @@ from tnt_coffea.reporting import (
     score_planes,
 )
 from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.wording import p_text, percent
+from tnt_coffea.reporting.wording import capitalised, chosen_by, mass_name, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
@@ -54,40 +54,40 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _spectra(contents: ReportContents) -> Iterator[Plot]:
-    share = percent(contents.config.fit.bump.efficiency)
     yield from _spectrum(contents, "before", "all dijets", contents.result.before)
     for name, hunt in contents.result.after.items():
-        chosen = f"the {share} most anomalous to {name}"
+        chosen = chosen_by(contents.config.fit.bump.selection, name)
         yield from _spectrum(contents, f"after-{name}", chosen, hunt)
 
 
 def _spectrum(
     contents: ReportContents, stem: str, chosen: str, hunt: BumpHuntResult
 ) -> Iterator[Plot]:
-    window = contents.config.search.window.edges
+    search = contents.config.search
+    window, mass = search.window.edges, mass_name(search.variable)
     title = f"{chosen[0].upper()}{chosen[1:]}"
     several = len(hunt.channels) > 1
     summed = " The channels (folds) are summed for the eye; the fit has them apart."
     yield Plot(
         f"spectrum-{stem}",
-        f"Dijet mass: {chosen}",
-        "Dijet mass spectrum with the fit of background alone and of a signal on background; "
-        "the window is shaded. Below: signed root of each bin's deviance from the "
+        f"{capitalised(mass)}: {chosen}",
+        f"{capitalised(mass)} spectrum with the fit of background alone and of a signal on "
+        "background; the window is shaded. Below: signed root of each bin's deviance from the "
         f"background-only fit.{summed if several else ''}",
-        mass_figures.mass_spectrum(hunt, window, title),
+        mass_figures.mass_spectrum(hunt, window, title, search.variable),
         hunt.to_dict(),
         Section.MASS,
-        f"Spectrum of {chosen} in the dijet mass with a background-only and a signal plus "
+        f"Spectrum of {chosen} in the {mass} with a background-only and a signal plus "
         f"background fit, and pulls below. Z is {hunt.z:.2f}, the local p-value "
         f"{p_text(hunt.p_value)}, the fitted signal {hunt.mu_hat:.0f} events.",
     )
     if several:
         yield Plot(
             f"spectrum-{stem}-channels",
-            f"Dijet mass by channel: {chosen}",
+            f"{capitalised(mass)} by channel: {chosen}",
             "The spectra as they are fitted: each channel has its own background function, and "
             "all share one signal strength.",
-            mass_figures.channel_spectra(hunt, window, title),
+            mass_figures.channel_spectra(hunt, window, title, search.variable),
             hunt.to_dict(),
             Section.MASS,
             f"Spectra of {chosen} with their fits, one panel for each of the "
@@ -119,7 +119,7 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
     for name, histogram in contents.hists.items():
         view = score_planes.plane_view(
             histogram,
-            contents.thresholds[name],
+            contents.points[name],
             search.background_quantile,
             search.window.edges,
             search.fit_range.edges,
@@ -139,6 +139,7 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _closures(contents: ReportContents) -> Iterator[Plot]:
+    search = contents.config.search
     for name, estimate in contents.result.abcd.items():
         if estimate.closure is None or not estimate.closure.regions:
             continue
@@ -150,11 +151,11 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
             f"between regions beyond their statistics is {percent(estimate.closure.spread)}; "
             "regions without enough events are hatched.",
             score_planes.closure_by_mass(
-                estimate.closure, contents.config.search.window.edges, name
+                estimate.closure, search.window.edges, name, search.variable
             ),
             estimate.closure.to_dict(),
             Section.SCORES,
-            f"Closure factor against the dijet mass; outside the window it is "
+            f"Closure factor against the {mass_name(search.variable)}; outside the window it is "
             f"{estimate.closure.kappa:.2f} ± {estimate.closure.uncertainty:.2f} altogether.",
         )
 
@@ -165,7 +166,7 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
         try:
             scan = closure_scan(
                 histogram,
-                contents.thresholds[name],
+                contents.points[name],
                 search.background_quantile,
                 search.fit_range.edges,
                 search.window.edges,
@@ -189,19 +190,19 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
 
 
 def _correlations(contents: ReportContents) -> Iterator[Plot]:
-    by_set = contents.views.correlations
+    by_set, search = contents.views.correlations, contents.config.search
     if by_set:
         yield Plot(
             "score-correlations",
             "Correlation of the two jets' scores",
             "Spearman's rank correlation of the heavy and the light jet's quantiles in slices of "
-            "m_jj, with statistical uncertainties; the bands are all events outside the window, "
-            "where signal is rare. ABCD needs it to be near 0; a signal makes it rise in the "
-            "window, and so does any other dependence. No truth is used.",
-            correlations.correlation_by_mass(by_set, contents.config.search.window.edges),
+            f"{search.variable}, with statistical uncertainties; the bands are all events outside "
+            "the window, where signal is rare. ABCD needs it to be near 0; a signal makes it rise "
+            "in the window, and so does any other dependence. No truth is used.",
+            correlations.correlation_by_mass(by_set, search.window.edges, search.variable),
             {name: correlation.to_dict() for name, correlation in by_set.items()},
             Section.SCORES,
-            "Rank correlation of the two scores against the dijet mass, by tagger set; the "
+            "Rank correlation of the two scores against the mass, by tagger set; the "
             "numbers by region are in the table.",
         )
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.reporting.figures import BLUE, GREY, ORANGE, RED, new_figure, over_ranges, styled
-from tnt_coffea.reporting.wording import percent
+from tnt_coffea.reporting.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    mass_label,
+    new_figure,
+    over_ranges,
+    styled,
+)
+from tnt_coffea.reporting.wording import percent, selection_text
 from tnt_coffea.stats import ClosureScan
 from tnt_coffea.stats.abcd_results import Closure
 from tnt_coffea.stats.search_histogram import mass_bins, score_plane
 from tnt_coffea.typing import Float64Array
+from tnt_coffea.working_points import Selection, WorkingPoints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,18 +55,19 @@ class PlaneView:
     outside, inside
         Events by (q_heavy, q_light) bin, in the fit range outside and inside the window.
     working_points
-        Mean X of the folds by efficiency.
+        What each selection is known by, and the mean X of the folds for the heavy and the light
+        jet.
     background_quantile
         Below it a jet is 'low'.
     window, fit_range
-        In m_jj [GeV].
+        In mass [GeV].
     """
 
     heavy: tuple[float, ...]
     light: tuple[float, ...]
     outside: tuple[tuple[float, ...], ...]
     inside: tuple[tuple[float, ...], ...]
-    working_points: tuple[tuple[float, float], ...]
+    working_points: tuple[tuple[Selection, float, float], ...]
     background_quantile: float
     window: Range
     fit_range: Range
@@ -69,7 +79,7 @@ class PlaneView:
 
 def plane_view(
     histogram: Any,
-    thresholds: Mapping[float, Mapping[int, float]],
+    points: WorkingPoints,
     background_quantile: float,
     window: Range,
     fit_range: Range,
@@ -80,12 +90,12 @@ def plane_view(
     ----------
     histogram
         As `SearchProcessor` fills it.
-    thresholds
-        X by efficiency and fold.
+    points
+        Working points.
     background_quantile
         An edge that is kept.
     window, fit_range
-        Ranges in m_jj [GeV], edges of the histogram's axis.
+        Ranges in mass [GeV], edges of the histogram's axis.
 
     Raises
     ------
@@ -103,8 +113,12 @@ def plane_view(
         outside=_summed(outside, heavy, light),
         inside=_summed(inside, heavy, light),
         working_points=tuple(
-            (efficiency, float(np.mean(list(points.values()))))
-            for efficiency, points in sorted(thresholds.items(), reverse=True)
+            (
+                point.selection,
+                float(np.mean([cut.heavy for cut in point.cuts.values()])),
+                float(np.mean([cut.light for cut in point.cuts.values()])),
+            )
+            for point in points
         ),
         background_quantile=background_quantile,
         window=window,
@@ -150,7 +164,9 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
 
 
 @styled
-def closure_by_mass(closure: Closure, window: Range, title: str = "") -> Figure:
+def closure_by_mass(
+    closure: Closure, window: Range, title: str = "", variable: str = "m_jj"
+) -> Figure:
     """Return kappa = A D / (B C) beside the window, region by region, and all together."""
     figure = new_figure(6.2, 3.6)
     axes = figure.subplots()
@@ -179,7 +195,7 @@ def closure_by_mass(closure: Closure, window: Range, title: str = "") -> Figure:
     axes.set_xlim(
         min(r.mass_range[0] for r in closure.regions), max(r.mass_range[1] for r in closure.regions)
     )
-    axes.set_xlabel(r"$m_{jj}$ [GeV]")
+    axes.set_xlabel(mass_label(variable))
     axes.set_ylabel(r"closure $\kappa = A D \, / \, (B C)$ [1]")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=3)
@@ -259,11 +275,11 @@ def _lines(axes: Axes, view: PlaneView) -> None:
     low = view.background_quantile
     axes.plot([0, low, low], [low, low, 0], color="black", lw=1.1, ls=":")
     axes.text(low / 2, low / 2, f"both low\n(< {low:g})", ha="center", va="center", fontsize=9)
-    for efficiency, x in view.working_points:
-        axes.plot([x, x, 1], [1, x, x], color="black", lw=1.1)
+    for selection, x, y in view.working_points:
+        axes.plot([x, x, 1], [1, y, y], color="black", lw=1.1)
         axes.annotate(
-            f"{100 * efficiency:g} %",
-            (x, x),
+            selection_text(selection),
+            (x, y),
             xytext=(2, 2),
             textcoords="offset points",
             ha="left",

@@ -10,8 +10,8 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
-from tnt_coffea.reporting.evaluation import Evaluation, WorkingPoint
-from tnt_coffea.reporting.wording import p_text, percent
+from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
+from tnt_coffea.reporting.wording import p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
@@ -22,6 +22,7 @@ from tnt_coffea.stats.results import (
     NuisanceImpact,
 )
 from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
+from tnt_coffea.working_points import Selection, WorkingPoints
 
 __all__ = [
     "EvaluationRow",
@@ -194,8 +195,8 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         Where the shares of events kept are named from, if given.
     """
     notes: list[str] = []
-    kept = "" if config is None else percent(config.fit.bump.efficiency)
-    passed = "" if config is None else percent(config.fit.abcd.efficiency)
+    kept = "" if config is None else selection_text(config.fit.bump.selection)
+    passed = "" if config is None else selection_text(config.fit.abcd.selection)
     rows = [
         _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
         *(
@@ -306,7 +307,7 @@ def cutflow(account: Accounting) -> tuple[Step, ...]:
 
 def selection_flow(
     histogram: Any,
-    thresholds: Mapping[float, Mapping[int, float]],
+    points: WorkingPoints,
     fit_range: Range,
     window: Range,
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
@@ -316,10 +317,11 @@ def selection_flow(
     ----------
     histogram
         As `SearchProcessor` fills it.
-    thresholds
-        X by efficiency and fold. They are nested: a smaller efficiency keeps part of a larger.
+    points
+        Working points. Those that are shares of events are nested: a smaller one keeps part of
+        a larger. Pairs of cuts stand beside them.
     fit_range, window
-        Ranges in m_jj [GeV], edges of the histogram's axis.
+        Ranges in mass [GeV], edges of the histogram's axis.
 
     Raises
     ------
@@ -330,14 +332,16 @@ def selection_flow(
 
     def flow(mass_range: Range) -> tuple[Step, ...]:
         bins = mass_bins(plane, mass_range)
-        counts = [("no selection", float(plane.counts[:, bins].sum()))]
-        for efficiency, points in sorted(thresholds.items(), reverse=True):
+        whole = ("no selection", float(plane.counts[:, bins].sum()))
+        counts: dict[Selection, tuple[str, float]] = {}
+        for point in points:
             kept = 0.0
             for index, fold in enumerate(plane.folds):
-                heavy, light = passing_bins(plane, points, fold)
+                heavy, light = passing_bins(plane, point, fold)
                 kept += float(plane.counts[index, bins, heavy:, light:].sum())
-            counts.append((f"{percent(efficiency)} selection", kept))
-        return _steps(counts)
+            counts[point.selection] = (f"{selection_text(point.selection)} selection", kept)
+        nested = _steps([whole, *(counts.pop(share) for share in points.efficiencies)])
+        return (*nested, *(_steps([whole, count])[1] for count in counts.values()))
 
     return flow(fit_range), flow(window)
 
@@ -362,7 +366,7 @@ def _correlation_text(correlation: RankCorrelation) -> str:
     return f"{correlation.coefficient:+.3f} ± {correlation.uncertainty:.3f}"
 
 
-def _point_texts(point: WorkingPoint) -> dict[str, str]:
+def _point_texts(point: SelectionEvaluation) -> dict[str, str]:
     def ratio(value: float | None) -> str:
         return "-" if value is None else f"{value:.3g}"
 
@@ -370,7 +374,7 @@ def _point_texts(point: WorkingPoint) -> dict[str, str]:
     if point.improvement_uncertainty is not None:
         improvement = f"{point.improvement:.2f} ± {point.improvement_uncertainty:.2f}"
     return {
-        "kept": percent(point.efficiency),
+        "kept": selection_text(point.selection),
         "before": f"{point.signal_before:,.0f} / {point.background_before:,.0f}",
         "after": f"{point.signal_after:,.0f} / {point.background_after:,.0f}",
         "purity_before": ratio(point.purity_before),

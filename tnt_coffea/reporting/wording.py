@@ -10,18 +10,24 @@ from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdResult
 from tnt_coffea.stats.results import COMBINATION_NOTE
+from tnt_coffea.working_points import Selection
 
 __all__ = [
+    "capitalised",
     "cautions",
+    "chosen_by",
     "coverage",
     "duration",
     "headline",
     "main_set",
+    "mass_name",
     "odds",
     "p_text",
     "percent",
+    "selection_text",
 ]
 
+_MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
 # One-sided 5, 3 and 2 standard deviations.
@@ -53,6 +59,28 @@ def odds(p_value: float) -> str:
 def percent(share: float) -> str:
     """Return a share as text: '3 %'."""
     return f"{100 * share:.3g} %"
+
+
+def selection_text(selection: Selection) -> str:
+    """Return a selection as text: '3 %', or the name of its cuts."""
+    return selection if isinstance(selection, str) else percent(selection)
+
+
+def chosen_by(selection: Selection, name: str) -> str:
+    """Return in words the events that a selection by a tagger set keeps."""
+    if isinstance(selection, str):
+        return f"events that pass the cuts '{selection}' of {name}"
+    return f"the {percent(selection)} most anomalous to {name}"
+
+
+def mass_name(variable: str) -> str:
+    """Return the mass of a search in words, as in the middle of a sentence."""
+    return _MASS_NAMES.get(variable, variable)
+
+
+def capitalised(text: str) -> str:
+    """Return a text as it begins a sentence; a column's name stays as it is."""
+    return text if "_" in text.split()[0] else f"{text[0].upper()}{text[1:]}"
 
 
 def main_set(names: Iterable[str], config: SearchConfig) -> str:
@@ -87,8 +115,9 @@ def headline(result: SearchResult, config: SearchConfig) -> tuple[str, str, str]
     """Return the search in three sentences: before, after, and what the numbers mean."""
     before = result.before
     first = (
-        f"Before any selection, the bump hunt at m_jj = {before.mass:g} GeV gives a local p-value "
-        f"of {p_text(before.p_value)} (Z = {before.z:.2f}): {_verdict(before.p_value)}."
+        f"Before any selection, the bump hunt at {config.search.variable} = {before.mass:g} GeV "
+        f"gives a local p-value of {p_text(before.p_value)} (Z = {before.z:.2f}): "
+        f"{_verdict(before.p_value)}."
     )
     return first, _after(result, config), _meaning(result)
 
@@ -183,7 +212,12 @@ def _verdict(p_value: float) -> str:
 
 
 def _after(result: SearchResult, config: SearchConfig) -> str:
-    share = percent(config.fit.bump.efficiency)
+    selection = config.fit.bump.selection
+    kept = (
+        f"events that pass the taggers' cuts '{selection}'"
+        if isinstance(selection, str)
+        else f"{percent(selection)} of events that the taggers rank most anomalous"
+    )
     if not result.after:
         return "No selection by a tagger was tested."
     main = main_set(result.after, config)
@@ -194,7 +228,7 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         for name, hunt in sets
     ]
     return (
-        f"In the {share} of events that the taggers rank most anomalous it is "
+        f"In the {kept} it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
         f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
     )

@@ -70,6 +70,7 @@ from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spect
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
+from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 
 __all__ = [
     "AbcdCounts",
@@ -90,6 +91,8 @@ __all__ = [
     "SharedEvents",
     "SpectrumFit",
     "WindowResult",
+    "WorkingPoint",
+    "WorkingPoints",
     "abcd",
     "abcd_counts",
     "abcd_in_window",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from tnt_coffea.stats.abcd_results import (
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.spectrum import edge_index
+from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = ["abcd_counts", "abcd_in_window", "closure", "closure_scan", "plane_counts"]
 
@@ -37,28 +38,29 @@ Range = tuple[float, float]
 
 def abcd_counts(
     histogram: Any,
-    thresholds: Mapping[int, float],
+    point: WorkingPoint,
     background_quantile: float,
     mass_range: Range,
 ) -> AbcdCounts:
-    """Return the four regions of the score plane in a range of m_jj, folds summed.
+    """Return the four regions of the score plane in a range of mass, folds summed.
 
     Parameters
     ----------
     histogram
-        The search histogram, one window of it; datasets are summed.
-    thresholds
-        X of every fold: a jet passes above it.
+        The search histogram; datasets are summed.
+    point
+        The working point: a jet passes above its X.
     background_quantile
         A jet is low below it.
     mass_range
-        Range in m_jj [GeV].
+        Range in mass [GeV].
 
     Raises
     ------
     FitError
-        An edge or a threshold is missing, pass and low overlap, or what the regions hold
-        is no count.
+        An edge is missing, pass and low overlap, or what the regions hold is no count.
+    TaggerError
+        The working point lacks a fold.
 
     Source
     ------
@@ -68,15 +70,15 @@ def abcd_counts(
     --------
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
-    >>> stats.abcd_counts(search, {0: 0.9, 1: 0.9}, 0.4, (3300, 3700)).a
+    >>> stats.abcd_counts(search, stats.WorkingPoint.at({0: 0.9, 1: 0.9}), 0.4, (3300, 3700)).a
     191.0
     """
-    return _counts(score_plane(histogram), thresholds, background_quantile, mass_range)
+    return _counts(score_plane(histogram), point, background_quantile, mass_range)
 
 
 def closure(
     histogram: Any,
-    thresholds: Mapping[int, float],
+    point: WorkingPoint,
     background_quantile: float,
     fit_range: Range,
     window: Range,
@@ -85,10 +87,10 @@ def closure(
 
     Parameters
     ----------
-    histogram, thresholds, background_quantile
+    histogram, point, background_quantile
         As in `abcd_counts`.
     fit_range
-        Range of the search in m_jj [GeV].
+        Range of the search in mass [GeV].
     window
         Where the signal is looked for [GeV]: left out.
 
@@ -101,11 +103,11 @@ def closure(
     --------
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
-    >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> round(stats.closure(search, {0: 0.9, 1: 0.9}, *where).kappa, 1)
+    >>> point, where = stats.WorkingPoint.at({0: 0.9, 1: 0.9}), (0.4, (2600, 5000), (3300, 3700))
+    >>> round(stats.closure(search, point, *where).kappa, 1)
     1.0
     """
-    outcome = _closure(score_plane(histogram), thresholds, background_quantile, fit_range, window)
+    outcome = _closure(score_plane(histogram), point, background_quantile, fit_range, window)
     if isinstance(outcome, str):
         advice = "" if outcome == EVENT_SCORE else ": use a looser selection or a wider fit range"
         msg = f"{outcome}{advice}"
@@ -115,7 +117,7 @@ def closure(
 
 def abcd_in_window(
     histogram: Any,
-    thresholds: Mapping[int, float],
+    point: WorkingPoint,
     background_quantile: float,
     fit_range: Range,
     window: Range,
@@ -134,7 +136,7 @@ def abcd_in_window(
 
     Parameters
     ----------
-    histogram, thresholds, background_quantile, fit_range, window
+    histogram, point, background_quantile, fit_range, window
         As in `closure`.
     systematic_floor
         Least relative uncertainty; 3 % in the paper.
@@ -156,14 +158,14 @@ def abcd_in_window(
     --------
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
-    >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> result = stats.abcd_in_window(search, {0: 0.9, 1: 0.9}, *where)
+    >>> point, where = stats.WorkingPoint.at({0: 0.9, 1: 0.9}), (0.4, (2600, 5000), (3300, 3700))
+    >>> result = stats.abcd_in_window(search, point, *where)
     >>> result.a, round(result.expected), round(result.systematic, 2)
     (191.0, 81, 0.25)
     """
     plane = score_plane(histogram)
-    counts = _counts(plane, thresholds, background_quantile, window)
-    outcome = _closure(plane, thresholds, background_quantile, fit_range, window)
+    counts = _counts(plane, point, background_quantile, window)
+    outcome = _closure(plane, point, background_quantile, fit_range, window)
     if isinstance(outcome, str):  # the reason
         return AbcdRefusal(outcome, counts)
     if abs(outcome.kappa - 1) > closure_limit:
@@ -192,17 +194,17 @@ def abcd_in_window(
 
 
 def _counts(
-    plane: Plane, thresholds: Mapping[int, float], background_quantile: float, mass_range: Range
+    plane: Plane, point: WorkingPoint, background_quantile: float, mass_range: Range
 ) -> AbcdCounts:
     bins = mass_bins(plane, mass_range)
     low_heavy = edge_index(plane.heavy, background_quantile, "background quantile on q_heavy")
     low_light = edge_index(plane.light, background_quantile, "background quantile on q_light")
     tables = []
     for index, fold in enumerate(plane.folds):
-        heavy, light = passing_bins(plane, thresholds, fold)
+        heavy, light = passing_bins(plane, point, fold)
         if heavy < low_heavy or light < low_light:
             msg = (
-                f"fold {fold}: X = {thresholds[fold]:g} is below the background quantile "
+                f"fold {fold}: X = {_cut_text(point.cut(fold))} is below the background quantile "
                 f"{background_quantile:g}, so an event could pass and be low: use a tighter "
                 "selection"
             )
@@ -213,8 +215,12 @@ def _counts(
     return _counts_of_tables(tables, (float(mass_range[0]), float(mass_range[1])), weighted)
 
 
+def _cut_text(cut: Cut) -> str:
+    return f"{cut.heavy:g}" if cut.heavy == cut.light else f"{cut.heavy:g} and {cut.light:g}"
+
+
 def plane_counts(histogram: Any, passing: float, low: float) -> AbcdCounts:
-    """Return the four regions of a plane of two scores of one's own, in no range of m_jj.
+    """Return the four regions of a plane of two scores of one's own, in no range of mass.
 
     Parameters
     ----------
@@ -292,7 +298,7 @@ def _efficiency(passed: float, total: float) -> tuple[float, float]:
 
 def _closure(
     plane: Plane,
-    thresholds: Mapping[int, float],
+    point: WorkingPoint,
     background_quantile: float,
     fit_range: Range,
     window: Range,
@@ -310,7 +316,7 @@ def _closure(
     sides = [side for side in sides if side[0] < side[1]]
     if not sides:
         return "the window fills the fit range: nothing is left to test the closure on"
-    counts = [_counts(plane, thresholds, background_quantile, side) for side in sides]
+    counts = [_counts(plane, point, background_quantile, side) for side in sides]
     sums = [sum(getattr(part, name) for part in counts) for name in "abcd"]
     kappa, uncertainty = _kappa(*sums)
     if kappa is None or uncertainty is None:
@@ -366,7 +372,7 @@ def _centres(edges: Array) -> Array:
 
 def closure_scan(
     histogram: Any,
-    thresholds: Mapping[float, Mapping[int, float]],
+    points: WorkingPoints,
     background_quantile: float,
     fit_range: tuple[float, float],
     window: tuple[float, float],
@@ -378,9 +384,9 @@ def closure_scan(
     ----------
     histogram, background_quantile, fit_range, window
         As for `closure`.
-    thresholds
-        X by efficiency and fold. Efficiencies whose X lies below the background
-        quantile have no closure, like those that leave a region empty.
+    points
+        Working points, of which those with both jets above the same X are looked at. Where X
+        lies below the background quantile there is no closure, as where a region is empty.
     quantiles
         Further X, common to all folds, each an edge of the histogram.
 
@@ -397,45 +403,48 @@ def closure_scan(
     --------
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
-    >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> scan = stats.closure_scan(search, {0.01: {0: 0.9, 1: 0.9}}, *where, [0.8])
+    >>> points = stats.WorkingPoints((stats.WorkingPoint.at({0: 0.9, 1: 0.9}, 0.01),))
+    >>> scan = stats.closure_scan(search, points, 0.4, (2600, 5000), (3300, 3700), [0.8])
     >>> len(scan.points)
     2
     """
     plane = score_plane(histogram)
-    wanted: list[tuple[float, float | None, Mapping[int, float]]] = [
-        (float(efficiency), None, x) for efficiency, x in thresholds.items()
+    wanted: list[tuple[float, float | None, WorkingPoint]] = [
+        (share, None, points[share]) for share in points.efficiencies
     ]
     for common in quantiles:
-        everywhere = dict.fromkeys(plane.folds, float(common))
+        everywhere = WorkingPoint.at(dict.fromkeys(plane.folds, common))
         try:
             share = _share(plane, everywhere, fit_range)
         except FitError:  # the histogram has no such edge, as the point will say
             share = 0.0
         wanted.append((share or (1 - common) ** 2, float(common), everywhere))
-    if not any(min(x.values()) >= background_quantile for _, _, x in wanted):
+    if not any(
+        min(cut.heavy for cut in point.cuts.values()) >= background_quantile
+        for _, _, point in wanted
+    ):
         msg = "no efficiency has X above the background quantile: use tighter selections"
         raise FitError(msg)
     if _is_event_score(plane):
         raise FitError(EVENT_SCORE)
-    points = []
-    for efficiency, common_x, x in sorted(wanted, key=lambda choice: -choice[0]):
+    found = []
+    for efficiency, common_x, point in sorted(wanted, key=lambda choice: -choice[0]):
         counts, beside, refusal = None, None, ""
         try:
-            counts = abcd_counts(histogram, x, background_quantile, window)
-            beside = closure(histogram, x, background_quantile, fit_range, window)
+            counts = abcd_counts(histogram, point, background_quantile, window)
+            beside = closure(histogram, point, background_quantile, fit_range, window)
         except FitError as error:
             refusal = str(error)
-        points.append(ClosurePoint(efficiency, beside, counts, refusal, common_x))
-    return ClosureScan(tuple(points))
+        found.append(ClosurePoint(efficiency, beside, counts, refusal, common_x))
+    return ClosureScan(tuple(found))
 
 
-def _share(plane: Plane, x: Mapping[int, float], fit_range: tuple[float, float]) -> float:
+def _share(plane: Plane, point: WorkingPoint, fit_range: tuple[float, float]) -> float:
     """Return the share of the fit range's events with both jets above X."""
     inside = plane.counts[:, mass_bins(plane, fit_range)].sum(axis=1)
     passed = 0.0
     for table, fold in zip(inside, plane.folds, strict=True):
-        heavy, light = passing_bins(plane, x, fold)
+        heavy, light = passing_bins(plane, point, fold)
         passed += table[heavy:, light:].sum()
     total = inside.sum()
     # Bins that hold no counts are for the regions to refuse.

@@ -1,8 +1,7 @@
-"""From the search histogram to arrays, and to spectra in m_jj."""
+"""From the search histogram to arrays, and to spectra in the mass."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.spectrum import edge_index
+from tnt_coffea.working_points import WorkingPoint
 
 __all__ = [
     "Plane",
@@ -23,7 +23,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_KEPT = ("fold", "m_jj", "q_heavy", "q_light")
+_KEPT = ("fold", "q_heavy", "q_light")
+_SUMMED = ("dataset",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,11 @@ class Plane:
     folds
         Categories of the fold axis.
     mass_axis
-        The histogram's axis in m_jj.
+        The histogram's axis in mass.
     mass, heavy, light
         Edges.
     counts, variances
-        Shape (folds, bins of m_jj, of q_heavy, of q_light); events at a quantile of
+        Shape (folds, bins of mass, of q_heavy, of q_light); events at a quantile of
         exactly 1, which histograms put into the overflow, are in the last bin.
     """
 
@@ -52,41 +53,42 @@ class Plane:
     variances: Array
 
 
-def selected_spectrum(
-    histogram: Any, thresholds: Mapping[int, float], per_fold: bool = True
-) -> dict[str, Any]:
-    """Return the m_jj spectra of events with both jets above X.
+def selected_spectrum(histogram: Any, point: WorkingPoint, per_fold: bool = True) -> dict[str, Any]:
+    """Return the mass spectra of the events that pass a working point.
 
     Parameters
     ----------
     histogram
-        The search histogram, one window of it; datasets are summed.
-    thresholds
-        X of every fold, an edge of both quantile axes.
+        The search histogram; datasets are summed.
+    point
+        The working point; X of either jet is an edge of its axis.
     per_fold
         Whether each fold gives a spectrum, 'fold-0', 'fold-1', ..., or all
         together one, 'all'.
 
     Returns
     -------
-    One-dimensional `hist.Hist` in m_jj by name.
+    One-dimensional `hist.Hist` in the mass by name.
 
     Raises
     ------
     FitError
-        The histogram lacks an axis, a choice or an edge, or a fold its threshold.
+        The histogram lacks an axis or an edge.
+    TaggerError
+        The working point lacks a fold.
 
     Examples
     --------
     >>> from tnt_coffea import stats
-    >>> spectra = stats.selected_spectrum(stats.toy_search(60_000), {0: 0.9, 1: 0.9})
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> spectra = stats.selected_spectrum(stats.toy_search(60_000), point)
     >>> sorted(spectra)
     ['fold-0', 'fold-1']
     """
     plane = score_plane(histogram)
     spectra = {}
     for index, fold in enumerate(plane.folds):
-        heavy, light = passing_bins(plane, thresholds, fold)
+        heavy, light = passing_bins(plane, point, fold)
         selected = (index, slice(None), slice(heavy, None), slice(light, None))
         spectra[f"fold-{fold}"] = (
             plane.counts[selected].sum(axis=(1, 2)),
@@ -99,7 +101,7 @@ def selected_spectrum(
 
 
 def inclusive_spectrum(histogram: Any) -> Any:
-    """Return the m_jj spectrum of all events, a one-dimensional `hist.Hist`.
+    """Return the mass spectrum of all events, a one-dimensional `hist.Hist`.
 
     Examples
     --------
@@ -112,17 +114,18 @@ def inclusive_spectrum(histogram: Any) -> Any:
 
 
 def score_plane(histogram: Any) -> Plane:
-    """Return the nominal part of a search histogram, datasets summed, as arrays."""
-    histogram = _one_choice(histogram)
+    """Return a search histogram as arrays, datasets summed."""
     names = [axis.name for axis in histogram.axes]
     missing = [name for name in _KEPT if name not in names]
-    if missing:
+    masses = [name for name in names if name not in (*_KEPT, *_SUMMED)]
+    if missing or len(masses) != 1:
+        wrong = f"lacks {missing}" if missing else f"has {len(masses)} axes of mass, {masses}"
         msg = (
-            f"the search histogram has axes {names} and lacks {missing}: expected one filled by "
+            f"the search histogram has axes {names} and {wrong}: expected one filled by "
             "SearchProcessor"
         )
         raise FitError(msg)
-    histogram = histogram.project(*_KEPT)
+    histogram = histogram.project("fold", *masses, "q_heavy", "q_light")
     fold, mass, heavy, light = histogram.axes
     counts, variances = (
         _without_flow(np.asarray(values, dtype=float), histogram.axes)
@@ -137,23 +140,6 @@ def score_plane(histogram: Any) -> Plane:
         counts=counts,
         variances=variances,
     )
-
-
-def _one_choice(histogram: Any) -> Any:
-    """Return the nominal variation and the only window."""
-    for name, wanted in (("variation", "nominal"), ("window", None)):
-        if name not in [axis.name for axis in histogram.axes]:
-            continue
-        choices = list(histogram.axes[name])
-        chosen = choices[0] if len(choices) == 1 else wanted
-        if chosen not in choices:
-            msg = (
-                f"the search histogram holds {name}s {choices}, and a fit needs one: select it, "
-                f"histogram[{{'{name}': ...}}]"
-            )
-            raise FitError(msg)
-        histogram = histogram[{name: choices.index(chosen)}]
-    return histogram
 
 
 def _without_flow(values: Array, axes: Any) -> Array:
@@ -177,25 +163,19 @@ def _spectrum(plane: Plane, counts: Array, variances: Array) -> Any:
     return spectrum
 
 
-def passing_bins(plane: Plane, thresholds: Mapping[int, float], fold: int) -> tuple[int, int]:
+def passing_bins(plane: Plane, point: WorkingPoint, fold: int) -> tuple[int, int]:
     """Return the first bins of q_heavy and q_light that pass in a fold."""
-    if fold not in thresholds:
-        msg = (
-            f"fold {fold} of the histogram has no threshold (given: {sorted(thresholds)}): take "
-            "them from the quantile map of the same tagger set"
-        )
-        raise FitError(msg)
-    cut = thresholds[fold]
+    cut = point.cut(fold)
     return (
-        edge_index(plane.heavy, cut, f"fold {fold}, X on q_heavy"),
-        edge_index(plane.light, cut, f"fold {fold}, X on q_light"),
+        edge_index(plane.heavy, cut.heavy, f"fold {fold}, X on q_heavy"),
+        edge_index(plane.light, cut.light, f"fold {fold}, X on q_light"),
     )
 
 
 def mass_bins(plane: Plane, mass_range: tuple[float, float]) -> slice:
-    """Return the bins of a range in m_jj [GeV]."""
-    first, last = (edge_index(plane.mass, edge, "range in m_jj") for edge in mass_range)
+    """Return the bins of a range in mass [GeV]."""
+    first, last = (edge_index(plane.mass, edge, "range in mass") for edge in mass_range)
     if first >= last:
-        msg = f"the range in m_jj must rise, got {mass_range[0]:g} to {mass_range[1]:g} GeV"
+        msg = f"the range in mass must rise, got {mass_range[0]:g} to {mass_range[1]:g} GeV"
         raise FitError(msg)
     return slice(first, last)

@@ -21,10 +21,12 @@ from tnt_coffea.taggers.ensemble import Member, Ranks, Scores, TaggerSet
 from tnt_coffea.taggers.quantiles import QuantileMap
 from tnt_coffea.taggers.store import load, load_set, packaged_sets, packaged_taggers
 from tnt_coffea.taggers.tagger import Tagger
+from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = [
     "Card",
     "Coincidences",
+    "Cut",
     "Member",
     "QuantileMap",
     "Ranks",
@@ -32,6 +34,8 @@ __all__ = [
     "SetSelections",
     "Tagger",
     "TaggerSet",
+    "WorkingPoint",
+    "WorkingPoints",
     "load",
     "load_set",
     "packaged_sets",

@@ -53,7 +53,12 @@ class Card(Settings):
         description="outer folds of its training and of every tagger that labelled it, transitively"
     )
     labelled_by: tuple[str, ...] = Field((), description="SHA-256 of the taggers that labelled")
-    window: MassRange | None = Field(None, description="m_jj window of the training")
+    window: MassRange | None = Field(None, description="window in mass of the training")
+    variable: str = Field(
+        "m_jj",
+        exclude_if=lambda name: name == "m_jj",
+        description="mass that the window and the search are in; on the card unless m_jj",
+    )
     uses_truth: bool = Field(False, description="trained with truth labels; a search refuses it")
     orientation: str = Field("", description="why a higher score is more anomalous")
     seed: int = Field(description="seed of this training run")

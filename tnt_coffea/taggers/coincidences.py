@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.ensemble import Ranks, TaggerSet
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
+from tnt_coffea.working_points import Selection, index_of
 
 if TYPE_CHECKING:
     from tnt_coffea.stats.overlaps import SharedEvents
@@ -28,18 +29,18 @@ _WAITING = 10_000
 
 @dataclass(frozen=True)
 class SetSelections:
-    """The selections of one tagger set, each of which contains the next.
+    """The selections of one tagger set.
 
     Attributes
     ----------
     name
         The tagger set.
     window
-        Range in m_jj that its taggers were trained for [GeV]; None where for all.
+        Range in mass that its taggers were trained for [GeV]; None where for all.
     folds
         Folds that it scores.
-    efficiencies
-        Shares of events with both jets above X, falling.
+    selections
+        Shares of events with both jets above X, falling, and names of cuts for each jet.
 
     Examples
     --------
@@ -51,12 +52,12 @@ class SetSelections:
     name: str
     window: tuple[float, float] | None
     folds: tuple[int, ...]
-    efficiencies: tuple[float, ...]
+    selections: tuple[Selection, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Coincidences:
-    """Events by what all selections of a search make of them, in bins of m_jj.
+    """Events by what all selections of a search make of them, in bins of mass.
 
     The sum of two, `a + b`, is that of their events.
 
@@ -65,10 +66,10 @@ class Coincidences:
     sets
         The tagger sets.
     edges
-        Edges of the bins in m_jj [GeV].
+        Edges of the bins in mass [GeV].
     rows
-        Bin, then by set the event's fold and how many of the set's selections it passes,
-        loosest first; shape (rows, 1 + 2 sets). Events that pass none are left out.
+        Bin, then by set the event's fold and which of the set's selections it passes, bit i for
+        the i-th; shape (rows, 1 + 2 sets). Events that pass none are left out.
     events
         Sum of weights, shape (rows,).
     merged
@@ -97,7 +98,7 @@ class Coincidences:
         cls,
         tagger_sets: Sequence[TaggerSet],
         ranks: Sequence[Ranks],
-        m_jj: Float64Array,
+        mass: Float64Array,
         weight: Float64Array,
         axis: Any,
     ) -> Coincidences:
@@ -109,12 +110,12 @@ class Coincidences:
             With quantile maps.
         ranks
             Of the sample, by tagger set.
-        m_jj, weight
-            Of every event, m_jj in GeV.
+        mass, weight
+            Of every event, mass in GeV.
         axis
-            The histograms' axis in m_jj.
+            The histograms' axis in mass.
         """
-        place = np.asarray(axis.index(m_jj))
+        place = np.asarray(axis.index(mass))
         columns = [place]
         for tagger_set, own in zip(tagger_sets, ranks, strict=True):
             columns += [own.fold, _passed(tagger_set, own)]
@@ -138,7 +139,7 @@ class Coincidences:
     def __add__(self, other: Coincidences) -> Coincidences:
         """Return the coincidences of both samples."""
         if self.sets != other.sets or not np.array_equal(self.edges, other.edges):
-            msg = "coincidences of other selections or other bins in m_jj cannot be added"
+            msg = "coincidences of other selections or other bins in mass cannot be added"
             raise TaggerError(msg)
         total = Coincidences(
             self.sets,
@@ -170,51 +171,45 @@ class Coincidences:
             raise TaggerError(msg)
         return tuple(by_name[name] for name in names)
 
-    def passes(self, name: str, efficiency: float, fold: int) -> BoolArray:
+    def passes(self, name: str, selection: Selection, fold: int) -> BoolArray:
         """Return which rows a selection takes in one fold, shape (rows,).
 
         Raises
         ------
-        TaggerError
-            The search has no such selection.
+        TaggerError, ConfigError
+            The search has no such tagger set, or no such selection.
         """
         (own,) = self.selections([name])
-        if efficiency not in own.efficiencies:
-            msg = (
-                f"tagger set '{name}' has no selection of {efficiency:g}, only "
-                f"{sorted(own.efficiencies)}: set search.efficiencies and train again"
-            )
-            raise TaggerError(msg)
-        column = 1 + 2 * self.sets.index(own)
-        level = own.efficiencies.index(efficiency) + 1
-        return np.asarray((self.rows[:, column] == fold) & (self.rows[:, column + 1] >= level))
+        column, bit = 1 + 2 * self.sets.index(own), index_of(selection, own.selections)
+        passed = (self.rows[:, column + 1] >> bit) & 1 == 1
+        return np.asarray((self.rows[:, column] == fold) & passed)
 
     def shared_events(
-        self, selections: Mapping[str, tuple[str, float]], edges: Float64Array
+        self, selections: Mapping[str, tuple[str, Selection]], edges: Float64Array
     ) -> SharedEvents:
         """Return the events that spectra share, for the toys of a scan.
 
         Parameters
         ----------
         selections
-            Tagger set and efficiency by the selection's name in the scan. Folds are its
+            Tagger set and its selection by the name in the scan. Folds are its
             channels, as `stats.selected_spectrum` gives them.
         edges
             Edges of the bins of the fit [GeV], each an edge of the stored bins.
 
         Raises
         ------
-        TaggerError
-            The search has no such selection.
+        TaggerError, ConfigError
+            The search has no such tagger set, or no such selection.
         """
         from tnt_coffea.stats.overlaps import SharedEvents
 
         passes = {}
-        for name, (set_name, efficiency) in selections.items():
+        for name, (set_name, selection) in selections.items():
             (own,) = self.selections([set_name])
             for fold in own.folds:
                 spectrum = name if len(own.folds) == 1 else f"{name}/fold-{fold}"
-                passes[spectrum] = self.passes(set_name, efficiency, fold)
+                passes[spectrum] = self.passes(set_name, selection, fold)
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])
         return SharedEvents.of_events(edges, centres[self.rows[:, 0]], passes, self.events)
 
@@ -251,19 +246,17 @@ def _selections(tagger_set: TaggerSet) -> SetSelections:
         tagger_set.name,
         None if window is None else window.edges,
         tagger_set.scored_folds,
-        tuple(sorted(tagger_set.quantiles.thresholds, reverse=True)),
+        tagger_set.quantiles.points.selections,
     )
 
 
 def _passed(tagger_set: TaggerSet, ranks: Ranks) -> IntArray:
-    """Return how many selections every event passes; X rises as the efficiency falls."""
+    """Return which selections every event passes, bit i for the i-th."""
     passed = np.zeros(len(ranks.fold), dtype=np.int64)
     if tagger_set.quantiles is None:
         return passed
-    for points in tagger_set.quantiles.thresholds.values():
-        for fold, point in points.items():
-            # A histogram's bin holds its lower edge, which X is.
-            passed += (ranks.fold == fold) & (ranks.both >= point.x)
+    for bit, point in enumerate(tagger_set.quantiles.points):
+        passed |= point.passes(ranks.fold, ranks.heavy, ranks.light).astype(np.int64) << bit
     return passed
 
 
@@ -273,5 +266,5 @@ def _listed(values: Mapping[str, Any]) -> SetSelections:
         str(values["name"]),
         None if window is None else (float(window[0]), float(window[1])),
         tuple(int(fold) for fold in values["folds"]),
-        tuple(float(efficiency) for efficiency in values["efficiencies"]),
+        tuple(values["selections"]),
     )

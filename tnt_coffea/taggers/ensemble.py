@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import Combination, FoldSettings, MassRange, digest
+from tnt_coffea.config import Combination, FoldSettings, JetShares, MassRange, digest
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.sample import Sample
@@ -20,6 +20,7 @@ from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.tagger import Inputs, Tagger
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
+from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = ["Member", "Ranks", "Scores", "TaggerSet"]
 
@@ -197,7 +198,7 @@ class TaggerSet:
 
     @cached_property
     def window(self) -> MassRange | None:
-        """The m_jj window that the taggers were trained for, if any."""
+        """The window in mass that the taggers were trained for, if any."""
         return self.members[0].tagger.card.window
 
     @cached_property
@@ -259,7 +260,11 @@ class TaggerSet:
         return Ranks(scores.fold, q[self.scopes[0]], q[self.scopes[-1]])
 
     def calibrated(
-        self, sample: Sample, m_jj: MassRange, efficiencies: Iterable[float]
+        self,
+        sample: Sample,
+        mass_range: MassRange,
+        efficiencies: Iterable[float],
+        cuts: Mapping[str, JetShares] | None = None,
     ) -> TaggerSet:
         """Return the set with its quantile map, taken from each scored fold's own events.
 
@@ -267,12 +272,25 @@ class TaggerSet:
         ----------
         sample
             The whole skim; labels are not used.
-        m_jj
-            Range that the reference events lie in, the fit range.
+        mass_range
+            Range in the sample's variable that the reference events lie in, the fit range.
         efficiencies
-            Working points wanted.
+            Working points wanted, both jets above the same X.
+        cuts
+            Further ones by name, with an X for each jet.
+
+        Raises
+        ------
+        TaggerError
+            As `score`; or a cut for each jet is wanted of a set that scores whole events.
         """
-        reference = sample.select(m_jj.contains(sample.m_jj))
+        if cuts and self.scopes == ("event",):
+            msg = (
+                f"tagger set '{self.name}' has one score an event, which search.cuts "
+                f"({', '.join(cuts)}) cannot cut jet by jet: leave out the cuts or the set"
+            )
+            raise TaggerError(msg)
+        reference = sample.select(mass_range.contains(sample.mass))
         scores = self.score(reference)
         references = {
             t: {
@@ -284,13 +302,20 @@ class TaggerSet:
             }
             for t in self.scored_folds
         }
-        quantiles = QuantileMap(self.digest, reference.content_hash(), m_jj, references, {})
+        quantiles = QuantileMap(
+            self.digest, reference.content_hash(), sample.variable, mass_range, references
+        )
         ranks = replace(self, quantiles=quantiles).ranks(reference)
-        thresholds = {
-            efficiency: {t: threshold(ranks.both[ranks.fold == t], efficiency) for t in references}
-            for efficiency in efficiencies
-        }
-        return replace(self, quantiles=replace(quantiles, thresholds=thresholds))
+        by_fold = {t: ranks.select(ranks.fold == t) for t in references}
+        points = [
+            WorkingPoint(share, {t: _common_cut(own, share) for t, own in by_fold.items()})
+            for share in efficiencies
+        ]
+        points += [
+            WorkingPoint(name, {t: _cut_per_jet(own, shares) for t, own in by_fold.items()})
+            for name, shares in (cuts or {}).items()
+        ]
+        return replace(self, quantiles=replace(quantiles, points=WorkingPoints(tuple(points))))
 
     def save(self, folder: Path) -> None:
         """Write taggers, manifest and quantile map into a folder; the manifest comes last."""
@@ -383,6 +408,18 @@ class _Shown:
             last = {name: read(rows) for name, read in self._readers[inputs].items()}
             self._last[inputs] = (rows, last)
         return last
+
+
+def _common_cut(ranks: Ranks, share: float) -> Cut:
+    """Return the cut that a share of one fold's events pass with both jets."""
+    x = threshold(ranks.both, share)
+    return Cut(x, x, float((ranks.both > x).mean()))
+
+
+def _cut_per_jet(ranks: Ranks, shares: JetShares) -> Cut:
+    """Return the cut that a share of one fold's events pass with either jet."""
+    heavy, light = threshold(ranks.heavy, shares.heavy), threshold(ranks.light, shares.light)
+    return Cut(heavy, light, float(((ranks.heavy > heavy) & (ranks.light > light)).mean()))
 
 
 def _combined(scores: Float32Array, how: Combination) -> Float64Array:

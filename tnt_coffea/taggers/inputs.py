@@ -18,7 +18,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from tnt_coffea.config import ImageSettings, Settings, SkimSettings, SubstructureSettings
+from tnt_coffea.config import (
+    EVENT_OBSERVABLES,
+    JET_OBSERVABLES,
+    ImageSettings,
+    Settings,
+    SkimSettings,
+    SubstructureSettings,
+)
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample, flat_columns
 from tnt_coffea.jets.dijets import JETS
@@ -29,6 +36,7 @@ __all__ = ["AnyInput", "Columns", "Constituents", "Images", "Input", "Reader", "
 Reader = Callable[[IntArray], Float32Array]
 """Function from (row number,) events of a sample to the input of these events."""
 _FRAME = ("centre", "rotate", "flip")
+_OBSERVABLES = (*JET_OBSERVABLES, *EVENT_OBSERVABLES)
 
 
 def jets_of(scope: str) -> tuple[str, ...]:
@@ -63,6 +71,10 @@ class Input(Settings):
     @abstractmethod
     def reader(self, sample: Sample) -> Reader:
         """Return the function that reads the input of any events of a sample."""
+
+    def read(self, sample: Sample) -> Float32Array:
+        """Return the input of all events of a sample, `shape` for each, float32."""
+        return self.reader(sample)(np.arange(len(sample)))
 
 
 class Images(Input):
@@ -136,7 +148,9 @@ class Columns(Input):
         for name in columns:
             if name not in sample.columns:
                 known = ", ".join(sorted(sample.columns))
-                msg = f"the skim holds no '{name}', only {known}; add it to skim.observables"
+                observable = name.removeprefix("heavy_").removeprefix("light_")
+                hint = "" if observable not in _OBSERVABLES else "; add it to skim.observables"
+                msg = f"the skim holds no '{name}', only {known}{hint}"
                 raise ConfigError(msg)
         return cls(columns=tuple(columns), substructure=sample.settings.substructure)
 
@@ -168,7 +182,12 @@ class Columns(Input):
 
 
 class Constituents(Input):
-    """The leading constituents of jets: share of pT, eta and phi, zero where there is none."""
+    """The leading constituents of jets: share of pT, eta and phi, zero where there is none.
+
+    Shares are of the scalar sum over all constituents of the jet, so those that are kept sum to
+    one at most; eta and phi are distances from the jet's axis, in the frame of the images. The
+    axis of the jets is there for one jet as well.
+    """
 
     name: ClassVar[str] = "constituents"
 

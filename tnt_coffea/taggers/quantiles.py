@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.typing import Float32Array, Float64Array
+from tnt_coffea.working_points import WorkingPoints
 
-__all__ = ["QuantileMap", "ReferenceScores", "Threshold", "threshold"]
+__all__ = ["QuantileMap", "ReferenceScores", "threshold"]
 
 UIntArray = npt.NDArray[np.uint64]
 
@@ -95,39 +96,27 @@ class ReferenceScores:
         )
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """A working point of one fold.
-
-    Attributes
-    ----------
-    x
-        Both quantiles above x select the event.
-    achieved
-        Share of the reference events selected; ties in the rank move it off the wanted one.
-    """
-
-    x: float
-    achieved: float
-
-
-def threshold(rank: Float64Array, efficiency: float) -> Threshold:
+def threshold(rank: Float64Array, share: float) -> float:
     """Return the X above which the wanted share of (reference event,) ranks lies.
 
     Source: arXiv:2002.12376, section 4.1: both jets above the same percentile X of their
     own score, X scanned for the efficiency wanted.
+
+    Examples
+    --------
+    >>> threshold(np.array([0.1, 0.3, 0.5, 0.7, 0.9]), 0.4)
+    0.6
     """
     ordered = np.sort(rank)[::-1]
-    wanted = round(efficiency * len(ordered))
+    wanted = round(share * len(ordered))
     upper = ordered[wanted - 1] if wanted else 1.0
     below = ordered[ordered < upper]
-    x = (upper + (below[0] if len(below) else 0.0)) / 2
-    return Threshold(float(x), float((rank > x).mean()))
+    return float((upper + (below[0] if len(below) else 0.0)) / 2)
 
 
 @dataclass(frozen=True)
 class QuantileMap:
-    """Raw score to quantile, and efficiency to X, in every fold of one tagger set.
+    """Raw score to quantile, and selection to X, in every fold of one tagger set.
 
     Attributes
     ----------
@@ -135,12 +124,12 @@ class QuantileMap:
         Digest of the set that gave the scores.
     sample
         SHA-256 of the reference events, truth excluded.
-    m_jj
-        Range the reference events lie in.
+    variable, mass_range
+        Resonance variable, and its range that the reference events lie in.
     references
         Reference scores by fold and scope.
-    thresholds
-        Working points by efficiency and fold.
+    points
+        Working points.
 
     Examples
     --------
@@ -155,45 +144,27 @@ class QuantileMap:
 
     tagger_set: str
     sample: str
-    m_jj: MassRange
+    variable: str
+    mass_range: MassRange
     references: Mapping[int, Mapping[str, ReferenceScores]]
-    thresholds: Mapping[float, Mapping[int, Threshold]]
+    points: WorkingPoints = field(default_factory=WorkingPoints)
 
-    def x(self, efficiency: float) -> dict[int, float]:
-        """Return the X of a working point by fold.
-
-        Raises
-        ------
-        TaggerError
-            The map was made without this efficiency.
-        """
-        if efficiency not in self.thresholds:
-            msg = (
-                f"the quantile map has no working point of {efficiency:g}, only "
-                f"{sorted(self.thresholds)}; set search.efficiencies and train again"
-            )
-            raise TaggerError(msg)
-        return {fold: point.x for fold, point in self.thresholds[efficiency].items()}
-
-    def edges(self, *quantiles: float) -> list[float]:
-        """Return histogram edges that hold every X and the quantiles given."""
-        inner = {point.x for points in self.thresholds.values() for point in points.values()}
-        return sorted({0.0, *quantiles, 1.0} | inner)
+    def edges(self, jet: Literal["heavy", "light"], *quantiles: float) -> list[float]:
+        """Return histogram edges that hold every X of a jet and the quantiles given."""
+        return sorted({0.0, *quantiles, 1.0} | self.points.edges(jet))
 
     def save(self, path: Path) -> None:
         """Write the map as JSON."""
         content = {
             "tagger_set": self.tagger_set,
             "sample": self.sample,
-            "m_jj": self.m_jj.model_dump(),
+            "variable": self.variable,
+            "mass_range": self.mass_range.model_dump(),
             "references": {
                 str(fold): {scope: scores.to_dict() for scope, scores in scopes.items()}
                 for fold, scopes in self.references.items()
             },
-            "thresholds": [
-                [eff, {str(fold): [point.x, point.achieved] for fold, point in points.items()}]
-                for eff, points in self.thresholds.items()
-            ],
+            "working_points": self.points.to_list(),
         }
         path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n")
 
@@ -211,17 +182,15 @@ class QuantileMap:
             return cls(
                 tagger_set=content["tagger_set"],
                 sample=content["sample"],
-                m_jj=MassRange(**content["m_jj"]),
+                variable=content["variable"],
+                mass_range=MassRange(**content["mass_range"]),
                 references={
                     int(fold): {
                         scope: ReferenceScores.from_dict(scores) for scope, scores in scopes.items()
                     }
                     for fold, scopes in content["references"].items()
                 },
-                thresholds={
-                    float(eff): {int(fold): Threshold(*point) for fold, point in points.items()}
-                    for eff, points in content["thresholds"]
-                },
+                points=WorkingPoints.from_list(content["working_points"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{path}: not a readable quantile map: {error}"

@@ -33,7 +33,7 @@ from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.labels import Labels, rich_labels, score_order
 from tnt_coffea.training.linear import PrincipalComponents, principal_components
 from tnt_coffea.training.mapped import mapped_events
-from tnt_coffea.training.method import Job, Method, Need, Reads, Scorer, methods_of
+from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer, methods_of
 from tnt_coffea.training.schedule import RunTasks, Schedule, Step, cross_validate, steps_of
 from tnt_coffea.training.task import Outcome, Task, run_task
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
@@ -59,6 +59,7 @@ __all__ = [
     "RunTasks",
     "SampleClass",
     "Schedule",
+    "Scope",
     "Scorer",
     "SplitPlan",
     "Standardisation",

@@ -34,7 +34,7 @@ class Assumptions:
         Spearman correlation of the two jets' scores beside the window; None for a set of
         scope `event`.
     sculpting
-        p-value of the same m_jj spectrum before and after the top tenth is taken, beside
+        p-value of the same mass spectrum before and after the top tenth is taken, beside
         the window; None where too few events are left.
     warnings
         Assumptions that do not hold, and problems of the training runs.
@@ -62,7 +62,7 @@ def assumptions(
     fit_range: MassRange,
     histories: Iterable[Mapping[str, Any]] = (),
 ) -> Assumptions:
-    """Return whether the two scores are independent and m_jj is left as it was.
+    """Return whether the two scores are independent and the mass is left as it was.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def assumptions(
         The skim; labels are not used. Events in the window, where a signal would be, are
         left out.
     window, fit_range
-        Window of the set, and range of m_jj.
+        Window of the set, and range of the mass.
     histories
         Of its training runs: shares of tied scores, numbers of signal-rich jets and of bins of
         the weights.
@@ -90,7 +90,7 @@ def assumptions(
     (True, None)
     """
     window = made.window or window
-    beside = fit_range.contains(sample.m_jj) & ~window.contains(sample.m_jj)
+    beside = fit_range.contains(sample.mass) & ~window.contains(sample.mass)
     poor = sample.select(beside)
     ranks = made.ranks(poor)
     scored = np.isfinite(ranks.both)
@@ -104,13 +104,14 @@ def assumptions(
                 f"the scores of the two jets are correlated by {both[0, 1]:.2f} beside the "
                 "window: labels carry over what is no signal, and ABCD needs its closure factor"
             )
-    p = _same_shape(poor.m_jj[scored], ranks.both[scored])
+    p = _same_shape(poor.mass[scored], ranks.both[scored])
     if p is not None:
         found["sculpting"] = p
         if p < _LEAST_P:
             warnings.append(
-                f"the top {_EFFICIENCY:.0%} has another m_jj spectrum than the rest beside the "
-                f"window (p = {p:.1g}): try reweight, or features without m_jj in them"
+                f"the top {_EFFICIENCY:.0%} has another {sample.variable} spectrum than the rest "
+                f"beside the window (p = {p:.1g}): try reweight, or features without "
+                f"{sample.variable} in them"
             )
     return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
 
@@ -139,13 +140,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
     return warnings
 
 
-def _same_shape(m_jj: Float64Array, rank: Float64Array) -> float | None:
+def _same_shape(mass: Float64Array, rank: Float64Array) -> float | None:
     from scipy.stats import chi2_contingency
 
-    if len(m_jj) < 20 * _BINS:
+    if len(mass) < 20 * _BINS:
         return None
     kept = rank > np.quantile(rank, 1 - _EFFICIENCY)
-    edges = np.quantile(m_jj, np.arange(1, _BINS) / _BINS)
-    place = np.searchsorted(edges, m_jj, side="right")
+    edges = np.quantile(mass, np.arange(1, _BINS) / _BINS)
+    place = np.searchsorted(edges, mass, side="right")
     counts = [np.bincount(place[which], minlength=_BINS) for which in (kept, ~kept)]
     return float(chi2_contingency(np.array(counts)).pvalue)

@@ -11,6 +11,7 @@ import numpy as np
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Reader
 from tnt_coffea.training import backend
+from tnt_coffea.training.fitting import evaluated
 from tnt_coffea.training.method import Scorer
 from tnt_coffea.typing import Float32Array
 
@@ -101,7 +102,7 @@ def _expected(scorer: Scorer, inputs: dict[str, Float32Array]) -> Float32Array:
     if hasattr(scorer.model, "graph"):
         msg = "an ONNX model comes without `predict`, which it has to agree with"
         raise TrainingError(msg)
-    out = scorer.model([inputs[item.name] for item in scorer.model.inputs], training=False)
+    out = evaluated(scorer.model, inputs)
     score = out[0] if isinstance(out, list | tuple) else out
     expected: Float32Array = backend.array(score)
     return expected

@@ -62,6 +62,12 @@ class Classifier(Settings):
 
     network: str
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Say what `network` is in every file of settings."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.model_fields["network"].description = "convolutional, dense, trees or particle_flow"
+
     @property
     @abstractmethod
     def passes(self) -> int:

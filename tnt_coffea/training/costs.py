@@ -169,7 +169,10 @@ def training_costs(
     with TemporaryDirectory() as folder:
         schedule = Schedule.planned(skim, config, folder)
         schedule.check()
-        samples = {role: mapped_events(paths, folder) for role, paths in schedule.parts.items()}
+        samples = {
+            role: mapped_events(paths, folder).with_variable(config.search.variable)
+            for role, paths in schedule.parts.items()
+        }
         for step in (step for wave in schedule.waves for step in wave):
             if step.name not in measured:
                 measured[step.name] = _measured(step, samples, schedule.plans[0], config)

@@ -1,8 +1,9 @@
 """From a trained model to a complete tagger: the canonical graph, checked, with its card.
 
-Keras writes the graph. Its names count what a process traced before, so the graph is written
-anew in an order and with names that follow from its structure alone: the same weights give the
-same bytes in every process.
+Keras writes the graph. Its names count what a process traced before, and its converter simplifies
+nodes in an order that depends on those names. So shapes are made constants, and the graph is
+written anew in an order and with names that follow from its structure alone: the same weights
+give the same bytes in every process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.card import METADATA_KEY, Card
 from tnt_coffea.training import backend
-from tnt_coffea.training.graph import IR_VERSION, OPSET
+from tnt_coffea.training.fitting import evaluated
+from tnt_coffea.training.graph import IR_VERSION, OPSET, check_graph
 
 __all__ = ["canonical", "keras_graph", "seal"]
 
@@ -55,7 +57,10 @@ def keras_graph(model: Any) -> Any:
     with backend.quiet(), TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         # Keras exports what was called at least once.
-        model([np.zeros((1, *item.shape[1:]), np.float32) for item in model.inputs])
+        evaluated(
+            model,
+            {item.name: np.zeros((1, *item.shape[1:]), np.float32) for item in model.inputs},
+        )
         try:
             model.export(path, format="onnx", verbose=False, opset_version=OPSET)
         except Exception as error:  # whatever the converter raises
@@ -92,7 +97,7 @@ def canonical(traced: Any) -> Any:
     ['Reshape_0', 'Identity_1', 'score']
     """
     onnx = backend.onnx()
-    graph = traced.graph
+    graph = _with_constant_shapes(traced).graph
     if len(graph.output) > len(_OUTPUTS):
         msg = f"a tagger gives {' and '.join(_OUTPUTS)}, the model {len(graph.output)} outputs"
         raise TrainingError(msg)
@@ -151,8 +156,33 @@ def canonical(traced: Any) -> Any:
     if foreign:
         msg = f"the model needs operators of {', '.join(foreign)}, which ONNX itself does not have"
         raise TrainingError(msg)
-    onnx.checker.check_model(made, full_check=True)
+    check_graph(made)
     return made
+
+
+def _with_constant_shapes(traced: Any) -> Any:
+    """Return a model whose reshapes have constant shapes, wherever one dimension alone is open.
+
+    The converter leaves some of them computed, which ones is chance.
+    """
+    onnx = backend.onnx()
+    inferred = onnx.shape_inference.infer_shapes(traced, data_prop=True)
+    graph = inferred.graph
+    shapes = {
+        item.name: [dim.dim_value or -1 for dim in item.type.tensor_type.shape.dim]
+        for item in (*graph.value_info, *graph.output)
+        if item.type.tensor_type.HasField("shape")
+    }
+    constants = {item.name for item in graph.initializer}
+    for number, node in enumerate(graph.node):
+        shape = shapes.get(node.output[0], [-1, -1])
+        if node.op_type != "Reshape" or node.input[1] in constants or shape.count(-1) > 1:
+            continue
+        name = f"constant shape {number}"
+        constant = onnx.numpy_helper.from_array(np.array(shape, np.int64), name)
+        graph.initializer.append(constant)
+        node.input[1] = name
+    return inferred
 
 
 def _value(item: Any, name: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, jets_of
@@ -66,10 +67,15 @@ class FeatureSet:
     def of(cls, features: Sequence[str], scope: str, sample: Sample) -> FeatureSet:
         """Return the features of a scope's jets.
 
+        A name that is no column of the sample is an observable of the scope's jet (`mass` is
+        `heavy_mass`); for the scope `event` there is one for each jet. Columns by their full
+        names, such as `m_jj` and `light_mass`, are there once, whatever the scope.
+
         Parameters
         ----------
         features
-            Columns, expressions of them, or names in `NAMED_FEATURES`.
+            Columns, expressions of them, or names in `NAMED_FEATURES` (`rescaled_mass`,
+            `log_rescaled_mass`, `mass_difference`, `mass_sum`).
         scope
             heavy, light or event.
         sample
@@ -84,6 +90,9 @@ class FeatureSet:
         of_jets: dict[str, dict[str, Expression]] = {jet: {} for jet in jets_of(scope)}
         for feature in features:
             expression = Expression(NAMED_FEATURES.get(feature, feature))
+            if not expression.columns:
+                msg = f"feature {feature!r} names no column of the skim"
+                raise ConfigError(msg)
             of_jet = [name for name in expression.columns if name not in sample.columns]
             if not of_jet:
                 of_event[feature] = expression
@@ -97,14 +106,18 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.expressions)
 
+    def values(self, sample: Sample) -> Float32Array:
+        """Return (event, feature) float32 of every event of a sample."""
+        return self.computed(self.input.read(sample))
+
     def computed(self, columns: Float32Array) -> Float32Array:
         """Return (event, feature) float32 of (event, column)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             values = self._values(lambda i: columns[:, i], np)
         return np.stack([np.broadcast_to(v, len(columns)) for v in values], axis=1, dtype="f4")
 
-    def layer(self, columns: Any) -> Any:
-        """Return the (n, feature) Keras tensor of (n, column): features as part of a model."""
+    def tensor(self, columns: Any) -> Any:
+        """Return the (n, feature) Keras tensor of one of (n, column): part of a model."""
         from keras import ops
 
         return ops.stack(self._values(lambda i: columns[:, i], ops), axis=1)
@@ -161,6 +174,6 @@ class Standardisation:
         out: Float32Array = (values - self.mean) * self.scale
         return out
 
-    def layer(self, features: Any) -> Any:
-        """Return the standardised Keras tensor of (n, feature)."""
+    def tensor(self, features: Any) -> Any:
+        """Return the standardised Keras tensor of one of (n, feature)."""
         return (features - self.mean) * self.scale

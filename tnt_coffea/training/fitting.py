@@ -32,6 +32,7 @@ __all__ = [
     "Loss",
     "OptimizerSettings",
     "cross_entropy",
+    "evaluated",
     "fit",
     "model_output",
     "trimmed",
@@ -282,7 +283,8 @@ def fit(
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
     keras = backend.keras()
-    learner = _learner(model, loss)
+    names = [item.name for item in model.inputs]
+    learner = _learner(model, loss, names)
     learner.compile(
         optimizer=keras.optimizers.Adam(
             keras.optimizers.schedules.InverseTimeDecay(
@@ -293,8 +295,7 @@ def fit(
         ),
         jit_compile=False,
     )
-    names = [item.name for item in model.inputs]
-    watch = _watch(model, validation, optimizer, merit, names)
+    watch = _watch(model, validation, optimizer, merit)
     learner.fit(
         _sequence(training, names, optimizer.batch, seed, change),
         validation_data=_sequence(validation, names, optimizer.batch),
@@ -307,7 +308,29 @@ def fit(
     return history
 
 
-def _learner(model: Any, loss: Loss) -> Any:
+def evaluated(model: Any, inputs: Mapping[str, Any], *, training: bool = False) -> Any:
+    """Return the outputs of a Keras model for inputs by name.
+
+    Parameters
+    ----------
+    model
+        keras.Model made of one input tensor, a list or a dictionary of them.
+    inputs
+        By the names of the input tensors.
+    training
+        Whether noise and dropout are on.
+    """
+    wanted = model.input
+    if isinstance(wanted, Mapping):
+        given: Any = {key: inputs[item.name] for key, item in wanted.items()}
+    elif isinstance(wanted, list | tuple):
+        given = [inputs[item.name] for item in wanted]
+    else:
+        given = inputs[wanted.name]
+    return model(given, training=training)
+
+
+def _learner(model: Any, loss: Loss, names: list[str]) -> Any:
     keras = backend.keras()
 
     class Learner(keras.Model):  # type: ignore[misc,name-defined]
@@ -318,8 +341,9 @@ def _learner(model: Any, loss: Loss) -> Any:
             self.inner = model
 
         def call(self, inputs: Any, training: bool = False) -> Any:
-            given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-            return self.inner(given, training=training)
+            several = inputs if isinstance(inputs, list | tuple) else (inputs,)
+            by_name = dict(zip(names, several, strict=True))
+            return evaluated(self.inner, by_name, training=training)
 
         def compute_loss(
             self,
@@ -380,7 +404,6 @@ def _watch(
     validation: Batches,
     optimizer: OptimizerSettings,
     merit: Merit | None,
-    names: list[str],
 ) -> Any:
     keras = backend.keras()
 
@@ -442,10 +465,9 @@ def _watch(
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
     """Return the (event,) outputs of a model, `size` events at a time."""
-    names = [item.name for item in model.inputs]
     places = np.arange(len(batches))
     parts = []
     for start in range(0, len(places), size):
         inputs = batches.inputs(places[start : start + size])
-        parts.append(backend.array(model([inputs[name] for name in names], training=False)))
+        parts.append(backend.array(evaluated(model, inputs)))
     return np.concatenate(parts)

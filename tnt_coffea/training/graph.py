@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Input
 from tnt_coffea.training import backend
 
 if TYPE_CHECKING:
     from tnt_coffea.training.trees import Tree
 
-__all__ = ["IR_VERSION", "OPSET", "Graph", "GraphOps"]
+__all__ = ["IR_VERSION", "OPSET", "Graph", "GraphOps", "check_graph"]
 
 
 OPSET = 17
@@ -31,6 +32,11 @@ _ML = "ai.onnx.ml"
 
 class Graph:
     """An ONNX graph in the making, from its inputs to `score`.
+
+    Values have names: those of the inputs (`image`, `features`, `constituents`), and what every
+    method here returns. `add` takes any operator of ONNX, opset 17, with its attributes by
+    name; `ops` has arithmetic: add, subtract, multiply, divide, power, negative, log, log10,
+    sqrt, exp, abs.
 
     Parameters
     ----------
@@ -149,8 +155,27 @@ class Graph:
                 *([helper.make_opsetid(_ML, _ML_OPSET)] if self._has_trees else []),
             ],
         )
-        onnx.checker.check_model(model, full_check=True)
+        check_graph(model)
         return model
+
+
+def check_graph(model: Any) -> None:
+    """Refuse a graph that is not valid ONNX.
+
+    Raises
+    ------
+    TrainingError
+        What is wrong with it.
+    """
+    try:
+        backend.onnx().checker.check_model(model, full_check=True)
+    except Exception as error:  # several of the checker's own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        msg = (
+            f"the graph is no valid tagger: {reason[:200]}; a score has the shape (n,), which "
+            "`Graph.flat` gives to (n, 1)"
+        )
+        raise TrainingError(msg) from error
 
 
 class GraphOps:

@@ -105,7 +105,7 @@ def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger:
 
 def rich_labels(
     order: IntArray,
-    m_jj: npt.ArrayLike,
+    mass: npt.ArrayLike,
     *,
     signal_rich: float,
     background_rich: float,
@@ -117,8 +117,8 @@ def rich_labels(
     ----------
     order
         (event,) positions from lowest to highest score of the **other** jet.
-    m_jj
-        (event,) dijet mass [GeV].
+    mass
+        (event,) mass that the window is in [GeV].
     signal_rich
         Share of events with the highest scores.
     background_rich
@@ -153,7 +153,7 @@ def rich_labels(
     tagged = _mask(order[n - round(signal_rich * n) :], n)
     top = tagged
     if window is not None:
-        top = tagged & window.contains(m_jj)
+        top = tagged & window.contains(mass)
     return Labels(top, _mask(order[: round(background_rich * n)], n), tagged)
 
 

@@ -6,7 +6,7 @@ members, windows, caching, export, the check of every tagger, cards and costs ar
 | to say | write |
 |---|---|
 | one tagger a jet, or one an event | `scopes` |
-| it depends on the m_jj window, or reads simulation or truth | `reads` |
+| it depends on the window in mass, or reads simulation or truth | `reads` |
 | other taggers label, rank or weight its events | `needs` |
 | why a higher score is more anomalous | `orientation` |
 | what the skim has to hold | `check` |
@@ -18,9 +18,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from inspect import isabstract
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import numpy as np
+from pydantic_core import PydanticUndefined
 
 from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, MethodSettings, SearchConfig
@@ -56,7 +58,7 @@ class Reads:
     data
         The events that are searched.
     window
-        The m_jj window: there is one training for each.
+        The window in mass: there is one training for each.
     left_out
         The inner fold left out as well, to choose the epoch by.
     simulation
@@ -128,7 +130,7 @@ class Scorer:
     >>> import numpy as np
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.training.methods.feature import Feature
-    >>> job = Job(testing.make_sample(10), scope="heavy", window=None, seed=1)
+    >>> job = Job(testing.make_sample(10), scope="heavy", seed=1)
     >>> scorer = Feature(feature="tau21", descending=True).train(job)
     >>> scorer.inputs[0].columns
     ('heavy_tau21',)
@@ -144,15 +146,27 @@ class Scorer:
     seconds: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, model: Any, inputs: Sequence[Input], history: History, **notes: Any) -> Scorer:
+    def of(
+        cls, model: Any, inputs: Sequence[Input] | Input, history: History, **notes: Any
+    ) -> Scorer:
         """Return the scorer of a Keras model with the history of its fit."""
         return cls(
             model,
-            tuple(inputs),
+            (inputs,) if isinstance(inputs, Input) else tuple(inputs),
             history.to_dict() | notes,
             history.summary(),
             seconds=history.seconds,
         )
+
+
+_Item = TypeVar("_Item")
+
+
+def _declared(item: _Item | None, what: str, name: str) -> _Item:
+    if item is None:
+        msg = f"this job has no {what}: say `Reads({name}=True)` in `reads`"
+        raise TrainingError(msg)
+    return item
 
 
 def _nothing(name: str, *what: object) -> Any:
@@ -160,22 +174,22 @@ def _nothing(name: str, *what: object) -> Any:
     raise TrainingError(msg)
 
 
-@dataclass(frozen=True)
 class Job:
-    """Events, window and seed of one training run, as its method gets them.
+    """One training run as a method sees it: what the method reads, and nothing else.
 
-    Attributes
+    Parameters
     ----------
     data
-        Events to train on. Labels are -1 unless the method reads truth.
+        Events to train on, in the order of their ids; labels are -1 unless the method reads
+        truth. Weights may be of either sign.
     scope
         heavy, light or event.
-    window
-        m_jj window, for a method that reads one.
     seed
-        Seed of this training run.
+        Seed of this training run, below 2**31.
+    window
+        Window in the mass of the data (`Sample.mass`), for a method that reads one.
     left_out
-        (event,) bool, the inner fold left out, for a method that reads it; else None.
+        (event,) bool, the inner fold left out, for a method that reads it.
     simulation
         Simulated background of the same folds, for a method that reads it.
     priors
@@ -186,31 +200,66 @@ class Job:
         Function from a method's name, a scope and a sample of this job to the (event,) scores
         of its taggers.
 
+    Raises
+    ------
+    TrainingError
+        By the attributes: the method reads what it did not declare in `reads` or `needs`.
+
     Examples
     --------
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.config import MassRange
-    >>> job = Job(testing.make_sample(100), "heavy", MassRange(low=3300, high=3700), seed=1)
+    >>> job = Job(testing.make_sample(100), "heavy", 1, window=MassRange(low=3300, high=3700))
     >>> job.in_window.shape, job.in_window.all().item()
     ((100,), False)
     >>> job.seed_of("candidate", 1) == job.seed_of("candidate", 2)
     False
     """
 
-    data: Sample
-    scope: Scope
-    window: MassRange | None
-    seed: int
-    left_out: BoolArray | None = None
-    simulation: Sample | None = None
-    priors: Mapping[str, Sample] = field(default_factory=dict)
-    rankings: Callable[[str, Scope], list[Ranking]] = field(repr=False, default=_nothing)
-    scores: Callable[[str, Scope, Sample], Float32Array] = field(repr=False, default=_nothing)
+    def __init__(
+        self,
+        data: Sample,
+        scope: Scope,
+        seed: int,
+        *,
+        window: MassRange | None = None,
+        left_out: BoolArray | None = None,
+        simulation: Sample | None = None,
+        priors: Mapping[str, Sample] | None = None,
+        rankings: Callable[[str, Scope], list[Ranking]] = _nothing,
+        scores: Callable[[str, Scope, Sample], Float32Array] = _nothing,
+    ) -> None:
+        self.data, self.scope, self.seed = data, scope, seed
+        self.rankings, self.scores = rankings, scores
+        self._window, self._left_out = window, left_out
+        self._simulation, self._priors = simulation, priors
+
+    @property
+    def window(self) -> MassRange:
+        """The window in mass."""
+        return _declared(self._window, "the window", "window")
+
+    @property
+    def left_out(self) -> BoolArray:
+        """(event,) whether the event lies in the inner fold left out; nowhere without one."""
+        if self._left_out is None:
+            return np.zeros(len(self.data), dtype=np.bool_)
+        return self._left_out
+
+    @property
+    def simulation(self) -> Sample:
+        """Simulated background."""
+        return _declared(self._simulation, "simulated background", "simulation")
+
+    @property
+    def priors(self) -> Mapping[str, Sample]:
+        """Simulated signals by name."""
+        return _declared(self._priors or None, "simulated signals", "priors")
 
     @property
     def in_window(self) -> BoolArray:
-        """(event,) whether m_jj of the data lies in the window; everywhere without one."""
-        return inside(self.data, self.window)
+        """(event,) whether the mass of the data lies in the window."""
+        return self.window.contains(self.data.mass)
 
     def seed_of(self, *names: str | int) -> int:
         """Return a seed of one named purpose of this training run."""
@@ -219,7 +268,7 @@ class Job:
     def fit(
         self,
         model: Any,
-        inputs: Sequence[Input],
+        inputs: Sequence[Input] | Input,
         labels: WeakLabels,
         *,
         epochs: int,
@@ -251,7 +300,8 @@ class Job:
         """
         chosen = optimizer or OptimizerSettings()
         own = self.seed if seed is None else seed
-        training, validation = labels.split(inputs, chosen.validation, own)
+        shown = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
+        training, validation = labels.split(shown, chosen.validation, own)
         return fit(
             model,
             loss,
@@ -263,13 +313,6 @@ class Job:
             merit=merit,
             change=change,
         )
-
-
-def inside(sample: Sample, window: MassRange | None) -> BoolArray:
-    """Return (event,) whether m_jj lies in a window; everywhere without one."""
-    if window is None:
-        return np.ones(len(sample), dtype=np.bool_)
-    return window.contains(sample.m_jj)
 
 
 class Method(MethodSettings):
@@ -295,6 +338,31 @@ class Method(MethodSettings):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
     orientation: ClassVar[str]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class that does not say what every method has to say.
+
+        Raises
+        ------
+        TypeError
+            `kind` is no literal, `scopes` has other names, or `orientation` is missing.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        if isabstract(cls):
+            return
+        kind = cls.model_fields["kind"]
+        kind.description = kind.description or "kind of method, `tnt-coffea methods list`"
+        if get_origin(kind.annotation) is not Literal or kind.default is PydanticUndefined:
+            msg = f'{cls.__name__}: write `kind: Literal["my_kind"] = "my_kind"`'
+            raise TypeError(msg)
+        known = get_args(Scope)
+        if not (isinstance(cls.scopes, tuple) and cls.scopes and set(cls.scopes) <= set(known)):
+            msg = f"{cls.__name__}: scopes is {cls.scopes!r}, a tuple of some of {known}"
+            raise TypeError(msg)
+        if not isinstance(getattr(cls, "orientation", None), str):
+            msg = f"{cls.__name__}: say in `orientation` why a higher score is more anomalous"
+            raise TypeError(msg)
 
     @property
     def reads(self) -> Reads:
@@ -326,7 +394,10 @@ class Method(MethodSettings):
 
     @property
     def passes(self) -> int:
-        """Most passes over the events in one training run: epochs, or trees."""
+        """Most passes over the events in one training run, for progress and costs.
+
+        The epochs of all networks, or the trees; 1 where nothing is repeated.
+        """
         return 1
 
     @property
@@ -335,7 +406,11 @@ class Method(MethodSettings):
         return backend.libraries()
 
     def shortened(self) -> Self:
-        """Return the method with two epochs or trees and one network, to measure its cost."""
+        """Return the method with short training runs, to measure its cost.
+
+        Settings called `epochs` or `trees` become 2, `candidates`, `networks` and `members` 1,
+        those of classifiers as well.
+        """
         short: Self = _shortened(self)
         return short
 

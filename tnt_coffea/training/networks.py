@@ -84,7 +84,7 @@ def convolutional_classifier(
     if features is None or standardisation is None:
         return keras.Model([image], _flat(keras, dense(1, "sigmoid")(seen)))
     columns = input_tensor(features.input)
-    beside = dense(16)(standardisation.layer(features.layer(columns)))
+    beside = dense(16)(standardisation.tensor(features.tensor(columns)))
     head = dense(16)(keras.layers.Concatenate()([seen, beside]))
     return keras.Model([image, columns], _flat(keras, dense(1, "sigmoid")(head)))
 
@@ -115,7 +115,7 @@ def dense_classifier(
     keras = backend.keras()
     initial = backend.initialisers(seed)
     columns = input_tensor(features.input)
-    value = standardisation.layer(features.layer(columns))
+    value = standardisation.tensor(features.tensor(columns))
     for i, nodes in enumerate(layers):
         if i and dropout:
             chance = seeds.integer(seed, "dropout", i)

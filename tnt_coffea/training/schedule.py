@@ -54,7 +54,7 @@ class Step:
     method
         The method.
     window
-        m_jj window, if it or a method it builds on depends on one.
+        Window in mass, if it or a method it builds on depends on one.
     set_name
         Tagger set of its outcomes: the name, and the window where there are several.
     round_
@@ -114,7 +114,7 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     Raises
     ------
     ConfigError
-        A window does not suit a method.
+        A window does not suit a method, or `search.cuts` cut jets that it gives no scores of.
 
     Examples
     --------
@@ -130,6 +130,13 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     steps: list[Step] = []
     for name in order:
         method, reads, before = methods[name], methods[name].reads, methods[name].builds_on()
+        if config.search.cuts and method.scopes == ("event",):
+            msg = (
+                f"train.methods.{name} ({method.kind}) gives one score an event, which "
+                f"search.cuts ({', '.join(config.search.cuts)}) cannot cut jet by jet: leave out "
+                "the cuts or the method"
+            )
+            raise ConfigError(msg)
         has_window = reads.window or any(known[other][0] for other in before)
         reads_data = reads.data or any(known[other][1] for other in before)
         uses_truth = reads.truth or any(known[other][2] for other in before)
@@ -279,11 +286,13 @@ class Schedule:
         return cls(config, parts, str(folder), tuple(plans), waves)
 
     def check(self) -> None:
-        """Refuse a skim that lacks what a method reads, or has one event in two roles."""
+        """Refuse a skim without what a method reads or builds on, or with an event in two roles."""
         none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
+        none = none.with_variable(self.config.search.variable)
         for step in (step for wave in self.waves for step in wave):
             self._check_roles(step)
             for scope in step.method.scopes:
+                self._check_needs(step, scope)
                 step.method.check(none, scope)
         seen: dict[str, np.ndarray] = {}
         for role, paths in self.parts.items():
@@ -312,6 +321,17 @@ class Schedule:
                 "give them with --prior NAME=FILE"
             )
             raise ConfigError(msg)
+
+    def _check_needs(self, step: Step, scope: Scope) -> None:
+        for need in step.method.needs(scope):
+            before = self._step(need.method, step.window).method
+            if need.scope not in before.scopes:
+                what = "event" if need.scope == "event" else f"{need.scope} jet"
+                msg = (
+                    f"train.methods.{step.name} needs taggers of the {what}, but '{need.method}' "
+                    f"({before.kind}) trains those of {' and '.join(before.scopes)}"
+                )
+                raise ConfigError(msg)
 
     def finish(self, wave: Wave, run_tasks: RunTasks) -> None:
         """Run all tasks of a wave; those of the waves before it are finished."""
@@ -384,6 +404,7 @@ class Schedule:
             truth=contents[DATA][1] if DATA in contents else "",
             uses_truth=step.uses_truth,
             window=step.window,
+            variable=self.config.search.variable,
             seed=self.config.seed,
             folder=self.folder,
         )
@@ -404,13 +425,6 @@ class Schedule:
         found = []
         for need in step.method.needs(scope):
             before = self._step(need.method, step.window)
-            if need.scope not in before.method.scopes:
-                msg = (
-                    f"train.methods.{step.name} needs taggers of the {need.scope} "
-                    f"{'event' if need.scope == 'event' else 'jet'}, but '{need.method}' "
-                    f"({before.method.kind}) trains {' and '.join(before.method.scopes)}"
-                )
-                raise ConfigError(msg)
             labeller = member if before.members(self.config) > member else 0
             for inner, place in plan.labellers(left_out, step.round_):
                 (own,) = (other for other in before.plans(self.plans) if _covers(other, plan))

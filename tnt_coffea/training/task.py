@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,8 +23,9 @@ from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.storage import written
 from tnt_coffea.taggers.card import Card
-from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
@@ -136,7 +136,9 @@ class Task:
     uses_truth
         Whether it reads labels, or builds on a method that does.
     window
-        m_jj window, if it depends on one.
+        Window in mass, if it depends on one.
+    variable
+        Column of the event in which the resonance is looked for.
     seed
         Root seed.
     folder
@@ -171,6 +173,7 @@ class Task:
     truth: str
     uses_truth: bool
     window: MassRange | None
+    variable: str
     seed: int
     folder: str
 
@@ -231,6 +234,7 @@ class Task:
                     [item.method, item.inner, item.scope, item.sha256] for item in self.labellers
                 ],
                 "window": self.window and self.window.model_dump(mode="json"),
+                "variable": self.variable,
                 "seed": self.run_seed,
                 "versions": self.versions,
             }
@@ -302,10 +306,10 @@ def run_task(task: Task) -> Outcome:
 
 def _sample(task: Task, role: str) -> Sample:
     if role not in task.events:  # no event is read, only how the skim was made
-        return mapped_events(task.layout, task.folder).select(np.arange(0))
+        return _mapped(task, task.layout).select(np.arange(0))
     wanted = task.events[role]
     truth = task.method.reads.truth and role == DATA
-    events = mapped_events(wanted.paths, task.folder, truth=truth)
+    events = _mapped(task, wanted.paths, truth=truth)
     sample = events.select(
         selected(task.method, task.plan, task.left_out, task.round_, role)(events.event_id)
     )
@@ -314,6 +318,10 @@ def _sample(task: Task, role: str) -> Sample:
         msg = "the skim is not the one that the training was planned for; start again"
         raise TrainingError(msg)
     return sample
+
+
+def _mapped(task: Task, paths: tuple[str, ...], *, truth: bool = False) -> Sample:
+    return mapped_events(paths, task.folder, truth=truth).with_variable(task.variable)
 
 
 def selected(
@@ -342,7 +350,7 @@ def _shown(task: Task, samples: Mapping[str, Sample]) -> Sample:
     read = next((sample for sample in samples.values() if len(sample)), None)
     if read is not None:
         return read
-    events = mapped_events(task.layout, task.folder)
+    events = _mapped(task, task.layout)
     return events.select(np.arange(min(len(events), 256)))
 
 
@@ -397,6 +405,13 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             scores=scored,
         )
     )
+    given: object = scorer
+    if not isinstance(given, Scorer):
+        msg = f"`train` gave {type(scorer).__name__}, expected a Scorer"
+        raise TrainingError(msg)
+    if not all(isinstance(item, Input) for item in scorer.inputs):
+        msg = f"the scorer's inputs are {scorer.inputs!r}, expected inputs as of `taggers.inputs`"
+        raise TrainingError(msg)
     model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
     return checked(scorer, model, readers(scorer.inputs, shown), len(shown)), model
 
@@ -422,6 +437,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         ancestors=ancestors if reads_data or task.labellers else (),
         labelled_by=tuple(item.sha256 for item in task.labellers),
         window=task.window,
+        variable=task.variable,
         uses_truth=task.uses_truth,
         orientation=task.method.orientation,
         seed=task.run_seed,
@@ -459,7 +475,5 @@ def _finished(task: Task) -> Outcome | None:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two workers may run the same task after a lost connection.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with written(path) as partial:
+        partial.write_bytes(data)

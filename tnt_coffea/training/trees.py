@@ -31,18 +31,29 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree as arrays over nodes; node 0 is the root.
+    """One tree as arrays over nodes; node 0 is the root. Call it for the values of its leaves.
 
     Attributes
     ----------
     feature
-        (node,) feature compared, -1 for a leaf.
+        (node,) int64, the feature compared; -1 for a leaf.
     threshold
-        (node,) float32: values up to it go left.
+        (node,) float32: values up to it go left; of no meaning for a leaf.
     left, right
-        (node,) children.
+        (node,) int64, the children; 0 for a leaf.
     value
-        (node,) float32 added to the log-odds in a leaf.
+        (node,) float32, what an event in a leaf gets: summed over trees by `Graph.add_trees`.
+
+    >>> ints, floats = np.int64, np.float32
+    >>> stump = Tree(
+    ...     feature=np.array([0, -1, -1], ints),
+    ...     threshold=np.array([0.5, 0, 0], floats),
+    ...     left=np.array([1, 0, 0], ints),
+    ...     right=np.array([2, 0, 0], ints),
+    ...     value=np.array([0, -1, 1], floats),
+    ... )
+    >>> stump(np.array([[0.2], [0.5], [0.7]], floats)).tolist()
+    [-1.0, -1.0, 1.0]
     """
 
     feature: IntArray

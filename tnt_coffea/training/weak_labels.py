@@ -67,6 +67,15 @@ class SampleClass:
     inputs: tuple[Input, ...] | None = None
     validation: BoolArray | None = None
 
+    def __post_init__(self) -> None:
+        target = np.asarray(self.target)
+        if len(self.mask) != len(self.sample):
+            msg = f"class {self.name}: a mask of {len(self.mask)} for {len(self.sample)} events"
+            raise TrainingError(msg)
+        if not ((target >= 0) & (target <= 1)).all():
+            msg = f"class {self.name}: targets have to lie between 0 and 1"
+            raise TrainingError(msg)
+
     def __len__(self) -> int:
         return int(self.mask.sum())
 
@@ -128,8 +137,10 @@ class WeakLabels:
         Raises
         ------
         TrainingError
-            A class has too few events, or nothing is left to train or to validate with.
+            A class has too few events, shares some with another one, or nothing is left to
+            train or to validate with.
         """
+        self._check_disjoint()
         for name, n in self.counts.items():
             if n < FEWEST:
                 msg = (
@@ -153,6 +164,15 @@ class WeakLabels:
                 raise TrainingError(msg)
         train, validate = (self._batches(inputs, masks) for masks in parts)
         return train, validate
+
+    def _check_disjoint(self) -> None:
+        for number, each in enumerate(self.classes):
+            for other in self.classes[:number]:
+                alike = other.sample is each.sample and other.inputs == each.inputs
+                shared = int((other.mask & each.mask).sum()) if alike else 0
+                if shared:
+                    msg = f"{shared} events are both {other.name} and {each.name}"
+                    raise TrainingError(msg)
 
     def _batches(self, inputs: Sequence[Input], masks: Sequence[BoolArray]) -> Batches:
         shown = [(each.sample, each.inputs or tuple(inputs)) for each in self.classes]

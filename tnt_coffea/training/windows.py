@@ -1,4 +1,4 @@
-"""Windows in m_jj that a search scans, each with tagger sets of its own."""
+"""Windows in mass that a search scans, each with tagger sets of its own."""
 
 from __future__ import annotations
 

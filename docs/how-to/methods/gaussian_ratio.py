@@ -60,7 +60,7 @@ class GaussianRatio(Method):
         import keras
 
         features = self.inputs(job.data, job.scope)
-        columns = features.input.reader(job.data)(np.arange(len(job.data)))
+        columns = features.input.read(job.data)
         values = features.computed(columns)
         unit = Standardisation.of(values, job.data.weight)
         scaled = unit.applied(values).astype(np.float64)
@@ -73,7 +73,7 @@ class GaussianRatio(Method):
         low, high = (edges - unit.mean[-1]) * unit.scale[-1]
 
         tensor = input_tensor(features.input)
-        shown = unit.layer(features.layer(tensor))
+        shown = unit.tensor(features.tensor(tensor))
         x, m_jj = shown[:, :-1], shown[:, -1:]
         inside = keras.ops.clip(m_jj, float(low), float(high))
         # Beside the window, the background goes on as the sidebands say.

@@ -54,7 +54,7 @@ class IsolationForest(Method):
     def train(self, job: Job) -> Scorer:
         """Return the forest of one jet; a jet is drawn as often as its weight says."""
         features = FeatureSet.of(self.features, job.scope, job.data)
-        columns = features.input.reader(job.data)(np.arange(len(job.data)))
+        columns = features.input.read(job.data)
         values = features.computed(columns)
         chance = np.clip(job.data.weight, 0, None)
         chance /= chance.sum()

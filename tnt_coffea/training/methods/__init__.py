@@ -7,7 +7,7 @@
 | `files` | each jet or the event | nothing: taggers from files |
 | `tag_n_train` | each jet | events that the other jet's tagger ranks highest and lowest |
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
-| `cwola` | the event, or each jet | a window in m_jj against the sidebands beside it |
+| `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
 | `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
 """
 

@@ -47,7 +47,7 @@ class Autoencoder(Method):
     --------
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.training import Job
-    >>> job = Job(testing.make_sample(100), "heavy", None, seed=1)
+    >>> job = Job(testing.make_sample(100), "heavy", seed=1)
     >>> scorer = Autoencoder(latent=3).train(job)  # principal components, without Keras
     >>> sorted(scorer.summary), len(scorer.history["variances"])
     (['explained_variance', 'loss'], 3)

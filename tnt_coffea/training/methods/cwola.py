@@ -1,4 +1,4 @@
-"""CWoLa hunting: a window in m_jj against the sidebands beside it."""
+"""CWoLa hunting: a window in mass against the sidebands beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.config.settings import Fraction, Positive
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.classifiers import (
     CLASSIFIER_NETWORKS,
@@ -37,7 +37,7 @@ class Cwola(Method):
     """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
-    background the inputs do not depend on m_jj.
+    background the inputs do not depend on the mass.
 
     Source: arXiv:1902.02634; arXiv:2002.12376, section 4.1; arXiv:2101.08320, section 4.1.
 
@@ -53,7 +53,7 @@ class Cwola(Method):
 
     kind: Literal["cwola"] = "cwola"
     sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
-    spacing: Spacing = Field(Spacing.LINEAR, description="widths in m_jj or in its logarithm")
+    spacing: Spacing = Field(Spacing.LINEAR, description="widths in mass or in its logarithm")
     classifier: AnyClassifier = Field(Convolutional(epochs=30), description=CLASSIFIER_NETWORKS)
     candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
     choose_by_efficiency: bool = Field(
@@ -142,13 +142,11 @@ class Cwola(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return a classifier of signal region against sidebands."""
-        if job.window is None:
-            msg = "CWoLa hunting needs a window in m_jj"
-            raise TrainingError(msg)
-        lower, upper = (band.contains(job.data.m_jj) for band in self.sidebands(job.window))
+        left_out = job.left_out if self.choose_by_efficiency else None
+        lower, upper = (band.contains(job.data.mass) for band in self.sidebands(job.window))
 
         def region(name: str, mask: np.ndarray, target: float, share: float) -> SampleClass:
-            return SampleClass(name, job.data, mask, target, share, validation=job.left_out)
+            return SampleClass(name, job.data, mask, target, share, validation=left_out)
 
         labels = WeakLabels(
             (

@@ -30,7 +30,7 @@ class Files(Method):
     >>> folder = taggers.packaged_sets()["rnd-3500/tnt"]
     >>> heavy, light = str(folder / "heavy-0-0.onnx"), str(folder / "light-0-0.onnx")
     >>> method = Files(heavy=heavy, light=light, independent=True)
-    >>> job = Job(testing.make_sample(10, pixels=40), "heavy", None, seed=1)
+    >>> job = Job(testing.make_sample(10, pixels=40), "heavy", seed=1)
     >>> [each.name for each in method.train(job).inputs]
     ['image']
     """

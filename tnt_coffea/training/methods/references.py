@@ -77,7 +77,7 @@ class Supervised(_WithTruth):
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.training import Job
     >>> from tnt_coffea.training.classifiers import Trees
-    >>> job = Job(testing.make_sample(400), "heavy", None, seed=1)
+    >>> job = Job(testing.make_sample(400), "heavy", seed=1)
     >>> scorer = Supervised(classifier=Trees(features=("mass", "tau21"), trees=20)).train(job)
     >>> scorer.history["signal-rich"], scorer.history["background-rich"]
     (32, 368)

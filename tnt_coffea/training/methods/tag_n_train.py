@@ -210,7 +210,7 @@ def tagged_labels(
         rows = ranking.rows
         labels = rich_labels(
             ranking.order,
-            data.m_jj[rows],
+            data.mass[rows],
             signal_rich=signal_rich,
             background_rich=background_rich,
             window=window,

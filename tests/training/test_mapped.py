@@ -14,10 +14,10 @@ import pytest
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError, StorageError
 from tnt_coffea.events.skim import read_parts, write_part
-from tnt_coffea.training.reading import mapped_events
-from tnt_coffea.training.sparse import SparseImages
-
-from .conftest import make_sample
+from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.taggers.inputs import Constituents, Images
+from tnt_coffea.testing import make_sample
+from tnt_coffea.training import mapped_events
 
 SAMPLE = make_sample(60)
 
@@ -45,12 +45,13 @@ def test_a_selection_reads_no_image(write_skim, tmp_path):
     mine = SAMPLE.event_id % 3 == 0
     found = mapped_events(write_skim(SAMPLE), tmp_path / "flat").select(mine)
     assert found.content_hash() == SAMPLE.select(mine).content_hash()
-    images = SparseImages.of(found, "light")
+    images = found.sparse_images("light")
     assert is_mapped(images.index)
     assert is_mapped(images.value)
     rows = np.array([7, 3, 3, 0])
-    expected = SAMPLE.select(mine).images("light", rows).transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(images.expanded(rows), expected)
+    expected = SAMPLE.select(mine).images("light", rows)
+    read = Images.of("light", found).reader(found)
+    np.testing.assert_array_equal(read(rows), expected)
 
 
 def test_events_of_one_id_stay_in_the_order_of_the_parts(write_skim, tmp_path):
@@ -59,6 +60,16 @@ def test_events_of_one_id_stay_in_the_order_of_the_parts(write_skim, tmp_path):
     assert len(set(twice.event_id.tolist())) < 60
     found = mapped_events(paths, tmp_path / "flat")
     np.testing.assert_array_equal(found.m_jj, read_parts(paths).m_jj)
+
+
+def test_constituents_read_from_it_are_those_of_the_sample(write_skim, tmp_path):
+    sample = make_sample(60, constituents=8)
+    found = mapped_events(write_skim(sample, parts=3), tmp_path / "flat")
+    assert found.content_hash() == sample.content_hash()
+    rows = np.array([7, 3, 3, 0])
+    expected = np.stack([sample.constituents(jet).dense(8)[rows] for jet in JETS], axis=1)
+    read = Constituents.of("event", found).reader(found)
+    np.testing.assert_array_equal(read(rows), expected)
 
 
 def test_files_are_made_once_and_again_for_another_skim(write_skim, tmp_path):
@@ -102,8 +113,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from tnt_coffea.training import linear  # noqa: F401  what a training imports
-from tnt_coffea.training.reading import mapped_events
-from tnt_coffea.training.sparse import SparseImages
+from tnt_coffea.taggers.inputs import Images
+from tnt_coffea.training import mapped_events
 
 
 def private():
@@ -115,10 +126,10 @@ folder = Path(sys.argv[1])
 before = private()
 events = mapped_events(sorted(folder.glob("*.parquet")), folder / "flat")
 sample = events.select(events.event_id % 4 > 0)
-images = SparseImages.of(sample, "heavy")
+images = Images.of("heavy", sample).reader(sample)
 found = max(
     private() for start in range(0, len(sample), 512)
-    if images.expanded(np.arange(start, min(start + 512, len(sample)))).any()
+    if images(np.arange(start, min(start + 512, len(sample)))).any()
 )
 sample.content_hash()
 print(len(sample), max(found, private()) - before)

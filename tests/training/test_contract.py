@@ -1,0 +1,88 @@
+"""The contract of every method and of every network, on planted signals."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from tnt_coffea.testing import make_sample, method_contract, train
+from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
+from tnt_coffea.training.fitting import OptimizerSettings
+from tnt_coffea.training.methods import METHODS
+from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.cwola import CwolaPerJet
+from tnt_coffea.training.methods.feature import EventFeature
+from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.references import PureCwola, Supervised, SupervisedBothJets
+from tnt_coffea.training.methods.tag_n_train import SameJet
+
+from .conftest import FIRST, TREES, config_for, cwola, tnt
+
+FAST = OptimizerSettings(batch=50, learning_rate=0.005)
+AUGMENTED = {"rotation": 180.0, "reflection": True, "pt_smearing": 0.1}
+
+
+def slow(method):
+    return pytest.param(method, marks=pytest.mark.slow)
+
+
+METHOD_SETTINGS = [
+    Autoencoder(),
+    FIRST,
+    EventFeature(feature="heavy_tau21 + light_tau21", descending=True),
+    tnt(),
+    tnt(mass_window=False, reweight="none", soft_labels=True),
+    tnt(shared=True),
+    SameJet(after="first", signal_rich=0.3, classifier=TREES),
+    cwola(),
+    CwolaPerJet(classifier=TREES, sideband=1.0),
+    Supervised(classifier=TREES),
+    SupervisedBothJets(classifier=TREES),
+    PureCwola(after="first", classifier=TREES),
+    slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
+    slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
+    slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
+]
+"""One of every kind but `files`, which needs some."""
+
+NETWORKS = [
+    TREES,
+    Dense(features=("mass / m_jj", "tau21"), layers=(8, 8), epochs=4, optimizer=FAST),
+    ParticleFlow(epochs=6, optimizer=FAST),
+    slow(Convolutional(epochs=6, optimizer=FAST)),
+    slow(
+        Convolutional(
+            features=("tau21",), augmentation=AUGMENTED, epochs=6, optimizer=FAST, pixel_scale=50
+        )
+    ),
+]
+
+
+def plain(cases):
+    return [case.values[0] if hasattr(case, "values") else case for case in cases]
+
+
+def test_no_method_and_no_network_is_missing_here():
+    assert {method.kind for method in plain(METHOD_SETTINGS)} | {"files"} == set(METHODS)
+    union, _ = get_args(AnyClassifier)
+    networks = {kind.model_fields["network"].default for kind in get_args(union)}
+    assert {each.network for each in plain(NETWORKS)} == networks
+
+
+@pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
+def test_methods_keep_the_contract(method, tmp_path):
+    method_contract(method, tmp_path)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)
+def test_networks_keep_the_contract(network, tmp_path):
+    method_contract(cwola(classifier=network), tmp_path)
+
+
+def test_files_keep_the_contract(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    sample = make_sample(100, seed=9, constituents=8)
+    elsewhere = train(sample, config_for({"first": FIRST}), tmp_path / "elsewhere")["first"]
+    files = {item.scope: item.path for item in elsewhere}
+    method_contract(Files(**files), tmp_path / "contract")

@@ -1,0 +1,122 @@
+"""Features: the same from numpy, in a Keras model and in a graph of ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.testing import make_sample
+from tnt_coffea.training import FeatureSet, Graph, Standardisation, backend, keras_graph
+from tnt_coffea.training.features import NAMED_FEATURES
+from tnt_coffea.training.networks import input_tensor
+
+SAMPLE = make_sample(60)
+ROWS = np.arange(60)
+EXPRESSIONS = (
+    "tau21",
+    "mass / m_jj",
+    "-tau21 + 2 * (pt - 1.5) / m_jj",
+    "log(heavy_mass / light_mass)",
+    "log10(pt) ** 2 - sqrt(pt)",
+    "exp(-tau21) * abs(heavy_mass - light_mass)",
+    "m_jj ** 0.5",
+    *NAMED_FEATURES,
+)
+
+
+def computed(features, scope="light", sample=SAMPLE):
+    made = FeatureSet.of(features, scope, sample)
+    return made.computed(made.input.reader(sample)(ROWS))
+
+
+def test_rescaled_mass_follows_the_equation():
+    made = FeatureSet.of(("rescaled_mass", "tau21"), "light", SAMPLE)
+    assert made.input.columns == ("light_mass", "m_jj", "light_tau21")
+    found = computed(("rescaled_mass", "tau21"))
+    expected = (SAMPLE.columns["light_mass"] - 30) / SAMPLE.m_jj + 0.01
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4)
+    np.testing.assert_array_equal(found[:, 1], SAMPLE.columns["light_tau21"])
+
+
+def test_features_of_an_event_are_those_of_both_jets_and_its_own_once():
+    made = FeatureSet.of(("tau21", "mass_difference", "mass / m_jj"), "event", SAMPLE)
+    assert made.names == (
+        "heavy_tau21",
+        "heavy_mass / m_jj",
+        "light_tau21",
+        "light_mass / m_jj",
+        "mass_difference",
+    )
+    difference = SAMPLE.columns["heavy_mass"] - SAMPLE.columns["light_mass"]
+    found = computed(("tau21", "mass_difference"), "event")
+    np.testing.assert_allclose(found[:, 2], difference, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["heavy", "event"])
+def test_numpy_keras_and_graph_agree(scope):
+    made = FeatureSet.of(EXPRESSIONS, scope, SAMPLE)
+    columns = made.input.reader(SAMPLE)(ROWS)
+    expected = made.computed(columns)
+    assert expected.shape == (60, len(made))
+    defined = np.isfinite(expected)  # the logarithm of a mass below 30 GeV is not
+    assert defined.mean() > 0.9
+
+    graph = Graph(made.input)
+    features = made.add(graph, "features")
+    written = [graph.model(graph.flat(graph.slice(features, i))) for i in range(len(made))]
+    keras = backend.keras()
+    tensor = input_tensor(made.input)
+    layer = made.tensor(tensor)
+    in_keras = keras.Model([tensor], layer)
+    of_keras = backend.array(in_keras([columns]))
+    exported = keras_graph(keras.Model([tensor], layer[:, 0]))
+    for i, model in enumerate([*written, exported]):
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        found = session.run(["score"], {"features": columns})[0]
+        wanted = expected[:, i if i < len(made) else 0]
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-5, err_msg=made.names[i - 1])
+    np.testing.assert_allclose(of_keras[defined], expected[defined], rtol=2e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(of_keras), defined)
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("mass +", "not an expression"),
+        ("__import__('os')", "an expression has columns, numbers"),
+        ("sin(mass)", "an expression has columns, numbers"),
+        ("log(mass, 2)", "an expression has columns, numbers"),
+        ("mass if pt else m_jj", "an expression has columns, numbers"),
+        ("mass.real", "an expression has columns, numbers"),
+        ("mass > 3", "an expression has columns, numbers"),
+        ("'mass'", "an expression has columns, numbers"),
+        ("True", "an expression has columns, numbers"),
+        ("3 + 4", "names no column"),
+        ("mass / no_such", r"holds no 'heavy_no_such', only heavy_"),
+    ],
+)
+def test_what_is_no_feature_is_refused(feature, message):
+    with pytest.raises(ConfigError, match=message):
+        FeatureSet.of((feature,), "heavy", SAMPLE)
+
+
+def test_standardised_features_have_mean_zero_and_width_one():
+    rng = np.random.default_rng(5)
+    values, weights = rng.normal(5, 3, (400, 2)).astype("f4"), rng.random(400)
+    values[:, 1] = 2.0
+    scaled = Standardisation.of(values, weights).applied(values)
+    assert np.average(scaled[:, 0], weights=weights) == pytest.approx(0, abs=1e-5)
+    assert np.average(scaled[:, 0] ** 2, weights=weights) == pytest.approx(1, rel=1e-4)
+    assert (scaled[:, 1] == 0).all()
+
+
+def test_a_feature_asks_for_its_columns_alone():
+    kept = {name: SAMPLE.columns[name] for name in ("m_jj", "heavy_mass", "light_mass")}
+    fewer = replace(SAMPLE, columns=kept)
+    np.testing.assert_array_equal(
+        computed(("rescaled_mass",), sample=fewer), computed(("rescaled_mass",))
+    )
