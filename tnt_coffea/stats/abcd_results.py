@@ -51,7 +51,6 @@ class AbcdCounts(Result):
     --------
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
-    >>> where = (0.4, (2600, 5000), (3300, 3700))
     >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
     >>> counts = stats.abcd_counts(search, point, 0.4, (3300, 3700))
     >>> counts.a, round(counts.paper_prediction)

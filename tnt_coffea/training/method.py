@@ -175,7 +175,7 @@ def _nothing(name: str, *what: object) -> Any:
 
 
 class Job:
-    """One training run as a method sees it: what the method reads, and nothing else.
+    """Events, window and seed of one training run: what its method reads, and nothing else.
 
     Parameters
     ----------
