@@ -40,7 +40,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     Examples
     --------
-    >>> from tnt_coffea import Skim, execution, taggers, testing
+    >>> from tnt_coffea import SearchConfig, Skim, execution, taggers, testing
     >>> skim = Skim.from_sample(testing.make_sample(20, pixels=40))
     >>> search = SearchProcessor(SearchConfig(), taggers.load_set("rnd-3500/tnt"))
     >>> with execution.open_executor("iterative") as executor:

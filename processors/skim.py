@@ -36,8 +36,10 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from tnt_coffea import Fileset, execution
+    >>> from tnt_coffea.config import SkimSettings
     >>> with TemporaryDirectory() as folder, execution.open_executor("iterative") as executor:
     ...     table = Path(folder, "box.csv")
     ...     _ = table.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n2800,90,40\n")

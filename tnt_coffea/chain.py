@@ -69,9 +69,10 @@ def run(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import testing
+    >>> import numpy as np
+    >>> from tnt_coffea import Fileset, SearchConfig, testing
     >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
     >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
     >>> names = ["m_jj", "heavy_mass", "light_mass"]
@@ -115,6 +116,7 @@ def demo(
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> config = SearchConfig.from_text("generate: {background: 2000, signal: 100}")
     >>> outcome = demo(config, out="demo")  # doctest: +SKIP
     >>> print(outcome.result.summary())  # doctest: +SKIP

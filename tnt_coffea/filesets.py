@@ -64,6 +64,7 @@ class Fileset:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     paths = [Path(folder, name) for name in ("box.csv", "herwig.csv")]

@@ -51,6 +51,7 @@ class Skim:
 
     Examples
     --------
+    >>> from tnt_coffea import Sample
     >>> skim = Skim.from_sample(
     ...     Sample.from_columns(
     ...         m_jj=[3500.0, 2800.0], heavy={"mass": [500.0, 90.0]}, light={"mass": [100.0, 40.0]}

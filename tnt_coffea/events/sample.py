@@ -155,6 +155,7 @@ class Sample:
 
         Examples
         --------
+        >>> import numpy as np
         >>> rng = np.random.default_rng(1)
         >>> jets = {"mass": rng.uniform(50, 500, 3), "tau21": rng.uniform(0.1, 0.9, 3)}
         >>> Sample.from_columns(rng.uniform(3000, 4000, 3), heavy=jets, light=jets, label=[0, 0, 1])

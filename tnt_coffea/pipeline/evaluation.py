@@ -53,9 +53,10 @@ def report(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> import tnt_coffea as tnt
-    >>> from tnt_coffea import testing
+    >>> from tnt_coffea import SearchConfig, testing
     >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
     >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
     >>> with TemporaryDirectory() as out:

@@ -50,7 +50,7 @@ def fit(
     --------
     >>> from tempfile import TemporaryDirectory
     >>> import tnt_coffea as tnt
-    >>> from tnt_coffea import testing
+    >>> from tnt_coffea import SearchConfig, testing
     >>> text = "{train: {methods: {mass: {kind: feature}}}, fit: {limit: {enabled: false}}}"
     >>> config, sample = SearchConfig.from_text(text), testing.make_sample(2000)
     >>> with TemporaryDirectory() as out:

@@ -42,6 +42,7 @@ def generate(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig
     >>> config = SearchConfig.from_text("generate: {background: 2, signal: 1}")
     >>> with TemporaryDirectory() as out:
     ...     fileset = generate(config, out=out)

@@ -55,7 +55,7 @@ def search(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import taggers, testing
+    >>> from tnt_coffea import SearchConfig, Taggers, taggers, testing
     >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
     >>> sample = testing.make_sample(20, pixels=40)
     >>> with TemporaryDirectory() as out:

@@ -53,7 +53,9 @@ def skim(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import Fileset, SearchConfig
     >>> with TemporaryDirectory() as out:
     ...     table = Path(out, "box.csv")
     ...     _ = table.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n2800,90,40\n")

@@ -62,7 +62,7 @@ def train(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import testing
+    >>> from tnt_coffea import SearchConfig, testing
     >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
     >>> with TemporaryDirectory() as out:
     ...     taggers = train(testing.make_sample(200), config, out=out)

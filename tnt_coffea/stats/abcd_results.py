@@ -99,7 +99,8 @@ class RegionClosure(Result):
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
     >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> closure = stats.closure(search, {0: 0.9, 1: 0.9}, *where)
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> closure = stats.closure(search, point, *where)
     >>> [(region.mass_range, round(region.kappa, 1)) for region in closure.regions]
     [((2600, 3300), 1.0), ((3700, 5000), 0.7)]
     """
@@ -136,7 +137,8 @@ class Closure(Result):
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
     >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> closure = stats.closure(search, {0: 0.9, 1: 0.9}, *where)
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> closure = stats.closure(search, point, *where)
     >>> abs(closure.kappa - 1) < 3 * closure.uncertainty
     True
     """
@@ -254,7 +256,8 @@ class AbcdRefusal(Result):
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
     >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> refusal = stats.abcd_in_window(search, {0: 0.9, 1: 0.9}, *where, closure_limit=0.001)
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> refusal = stats.abcd_in_window(search, point, *where, closure_limit=0.001)
     >>> print(refusal.reason.partition(',')[0])
     A D / (B C) is 0.98 +- 0.06 beside the window
     """
@@ -334,7 +337,8 @@ class ClosureScan(Result):
     >>> from tnt_coffea import stats
     >>> search = stats.toy_search(60_000, 100)
     >>> where = (0.4, (2600, 5000), (3300, 3700))
-    >>> scan = stats.closure_scan(search, {0.01: {0: 0.9, 1: 0.9}}, *where, [0.8])
+    >>> points = stats.WorkingPoints((stats.WorkingPoint.at({0: 0.9, 1: 0.9}, 0.01),))
+    >>> scan = stats.closure_scan(search, points, *where, [0.8])
     >>> print(scan.summary().splitlines()[1])
       4.13 %: 0.994 +- 0.033, spread 0.078; in the window 430 seen, 328.17 predicted
     """

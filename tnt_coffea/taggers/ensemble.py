@@ -73,6 +73,7 @@ class Scores:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import taggers, testing
     >>> scores = taggers.load_set("rnd-3500/tnt").score(testing.make_sample(20, pixels=40))
     >>> {scope: raw.shape for scope, raw in scores.raw.items()}, np.unique(scores.fold).tolist()
@@ -97,6 +98,7 @@ class Ranks:
 
     Examples
     --------
+    >>> import numpy as np
     >>> fold, heavy, light = np.array([[0, 1], [0.95, 0.4], [0.9, 0.99]])
     >>> ranks = Ranks(fold.astype(int), heavy, light)
     >>> ranks.both.tolist()

@@ -133,6 +133,7 @@ class QuantileMap:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import taggers
     >>> quantiles = taggers.load_set("rnd-3500/tnt").quantiles
     >>> heavy = quantiles.references[0]["heavy"]  # scores of fold 0

@@ -39,6 +39,7 @@ class Tagger:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import taggers
     >>> tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
     >>> (images,) = tagger.card.inputs

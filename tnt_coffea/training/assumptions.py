@@ -82,6 +82,7 @@ def assumptions(
     Examples
     --------
     >>> from tnt_coffea import taggers, testing
+    >>> from tnt_coffea.config import MassRange
     >>> window, fit_range = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)
     >>> background = testing.make_sample(50, 0.0, pixels=40)
     >>> noted = assumptions(taggers.load_set("rnd-3500/tnt"), background, window, fit_range)

@@ -157,7 +157,7 @@ def training_costs(
 
     Examples
     --------
-    >>> from tnt_coffea import Skim, testing
+    >>> from tnt_coffea import SearchConfig, Skim, testing
     >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
     >>> skim = Skim.from_sample(testing.make_sample(100))
     >>> costs = training_costs(skim.by_role, config)

@@ -45,6 +45,7 @@ def keras_graph(model: Any) -> Any:
 
     Examples
     --------
+    >>> from tnt_coffea.training import backend
     >>> keras = backend.keras()
     >>> columns = keras.Input((2,), name="features")
     >>> model = keras.Model([columns], keras.ops.sum(columns, axis=1))
@@ -204,6 +205,7 @@ def seal(model: Any, card: Card) -> bytes:
     Examples
     --------
     >>> from tnt_coffea import taggers
+    >>> from tnt_coffea.training import backend
     >>> tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
     >>> model = backend.onnx().load_from_string(tagger.data)
     >>> taggers.Tagger(seal(model, tagger.card)).card == tagger.card

@@ -48,6 +48,7 @@ class FeatureSet:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import testing
     >>> sample = testing.make_sample(3)
     >>> features = FeatureSet.of(("tau21", "log(mass)"), "heavy", sample)
@@ -143,6 +144,7 @@ class Standardisation:
 
     Examples
     --------
+    >>> import numpy as np
     >>> masses = np.array([[100.0], [300.0]], np.float32)
     >>> Standardisation.of(masses).applied(masses).tolist()
     [[-1.0], [1.0]]
@@ -155,6 +157,7 @@ class Standardisation:
     def of(cls, values: Float32Array, weights: npt.ArrayLike | None = None) -> Standardisation:
         """Return that of (event, feature) values; a constant feature keeps its scale.
 
+        >>> import numpy as np
         >>> Standardisation.of(np.array([[1.0], [3.0]], "f4")).mean.tolist()
         [2.0]
         """

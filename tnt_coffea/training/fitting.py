@@ -86,6 +86,7 @@ class Batches:
 
     Examples
     --------
+    >>> import numpy as np
     >>> masses = np.array([[500.0], [90.0], [110.0]], np.float32)  # a feature of three jets
     >>> targets, weights = np.array([[1, 0, 0], [1, 1, 1]], np.float32)
     >>> readers = {"features": lambda rows: masses[rows]}
@@ -265,6 +266,8 @@ def fit(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from tnt_coffea.training import backend
     >>> keras, x = backend.keras(), np.linspace(-1, 1, 40, dtype=np.float32)
     >>> columns = keras.Input((1,), name="features")
     >>> model = keras.Model([columns], keras.layers.Dense(1, activation="sigmoid")(columns)[:, 0])

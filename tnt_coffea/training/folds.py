@@ -55,6 +55,8 @@ class FoldPlan:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from tnt_coffea.config import FoldSettings
     >>> plan = FoldPlan(FoldSettings(outer=3), seed=1, scored=0, training=(1, 2))
     >>> plan.places(inner=True), plan.direct(left_out=0)  # without inner fold 0, which is fold 1
     ((0, 1), (2,))
@@ -187,6 +189,7 @@ class SplitPlan(FoldPlan):
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> plan = split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2)
     >>> plan.scores, plan.direct(WHOLE, round_=1), plan.ancestors(round_=1)
     ((2, 3), (1,), (0, 1))
@@ -250,6 +253,7 @@ class IndependentPlan(FoldPlan):
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> plan = IndependentPlan(FoldSettings(), seed=1, scores=(0, 1))
     >>> plan.scores, plan.places(inner=True), plan.ancestors(round_=0)
     ((0, 1), (-1,), ())
@@ -300,6 +304,7 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> settings = FoldSettings(outer=4, mode="prequential")
     >>> [(plan.scored, plan.training) for plan in plans_of(settings, seed=1, rounds=2)]
     [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2))]
@@ -321,6 +326,7 @@ def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> split_plan(FoldSettings(outer=4, mode="split"), seed=1, rounds=2).scores
     (2, 3)
     """
@@ -338,6 +344,7 @@ def cross_validation_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan,
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> plans = cross_validation_plans(FoldSettings(outer=3), seed=1)
     >>> [(plan.scored, plan.training) for plan in plans]
     [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))]
@@ -357,6 +364,7 @@ def prequential_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]
 
     Examples
     --------
+    >>> from tnt_coffea.config import FoldSettings
     >>> plans = prequential_plans(FoldSettings(outer=3), seed=1)
     >>> [(plan.scored, plan.training) for plan in plans]
     [(1, (0,)), (2, (0, 1))]

@@ -57,6 +57,7 @@ class Labels:
 
     Examples
     --------
+    >>> import numpy as np
     >>> tagged, in_window = np.array([True, True, False]), np.array([True, False, True])
     >>> labels = Labels(tagged & in_window, background_rich=~tagged, tagged=tagged)
     >>> labels.signal_rich.tolist()
@@ -87,6 +88,7 @@ def score_order(scores: npt.ArrayLike, event_id: npt.NDArray[np.uint64], tagger:
 
     Examples
     --------
+    >>> import numpy as np
     >>> event_id = np.array([11, 12, 13], np.uint64)
     >>> score_order([0.5, 0.9, 0.1], event_id, "sha256 of the tagger").tolist()
     [2, 0, 1]
@@ -131,6 +133,8 @@ def rich_labels(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from tnt_coffea.config import MassRange
     >>> order = np.array([4, 0, 3, 1, 2])  # event 2 has the highest score, event 4 the lowest
     >>> m_jj, window = [3500, 2700, 3450, 3000, 5000], MassRange(low=3300, high=3700)
     >>> labels = rich_labels(order, m_jj, signal_rich=0.4, background_rich=0.4, window=window)

@@ -39,6 +39,7 @@ class PrincipalComponents:
 
     Examples
     --------
+    >>> import numpy as np
     >>> images = np.array([[1, 0, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1]], "f4").reshape(3, 1, 2, 2)
     >>> components = principal_components(lambda rows: images[rows], np.ones(3), latent=1)
     >>> abs(components.axes).round(3).tolist(), round(components.total_variance, 3)

@@ -60,6 +60,7 @@ def mapped_events(
 
     Examples
     --------
+    >>> from tempfile import TemporaryDirectory
     >>> from tnt_coffea import Skim, testing
     >>> skim = Skim.from_sample(testing.make_sample(100))
     >>> with TemporaryDirectory() as folder:

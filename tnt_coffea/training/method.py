@@ -127,6 +127,7 @@ class Scorer:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.training.methods.feature import Feature
     >>> job = Job(testing.make_sample(10), scope="heavy", seed=1)
@@ -207,6 +208,7 @@ class Job:
     Examples
     --------
     >>> from tnt_coffea import testing
+    >>> from tnt_coffea.config import MassRange
     >>> job = Job(testing.make_sample(100), "heavy", 1, window=MassRange(low=3300, high=3700))
     >>> job.in_window.shape, job.in_window.all().item()
     ((100,), False)
@@ -325,6 +327,7 @@ class Method(MethodSettings):
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> from tnt_coffea.training.methods.feature import Feature
     >>> method = Feature(feature="tau21", descending=True)
     >>> method.scopes, method.orientation, method.reads.data
@@ -462,6 +465,7 @@ def methods_of(config: SearchConfig) -> dict[str, Method]:
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> {name: method.kind for name, method in methods_of(SearchConfig()).items()}
     {'autoencoder': 'autoencoder', 'tnt': 'tag_n_train'}
     """

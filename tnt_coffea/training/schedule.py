@@ -68,6 +68,8 @@ class Step:
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
+    >>> from tnt_coffea.training import plans_of
     >>> config = SearchConfig()  # two outer folds, four inner ones
     >>> (first,), (second,) = steps_of(config)
     >>> first.name, first.window, second.name, second.window.edges
@@ -116,6 +118,7 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> [[step.set_name for step in wave] for wave in steps_of(SearchConfig())]
     [['autoencoder'], ['tnt']]
     """
@@ -207,7 +210,7 @@ def cross_validate(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import Skim, testing
+    >>> from tnt_coffea import SearchConfig, Skim, testing
     >>> config = SearchConfig.from_text("train: {methods: {mass: {kind: feature}}}")
     >>> skim = Skim.from_sample(testing.make_sample(100))
     >>> with TemporaryDirectory() as folder:
@@ -248,7 +251,7 @@ class Schedule:
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import Skim, testing
+    >>> from tnt_coffea import SearchConfig, Skim, testing
     >>> skim = Skim.from_sample(testing.make_sample(100))
     >>> with TemporaryDirectory() as folder:
     ...     schedule = Schedule.planned(skim.by_role, SearchConfig(), folder)

@@ -98,6 +98,7 @@ class WeakLabels:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tnt_coffea import testing
     >>> from tnt_coffea.taggers.inputs import Columns
     >>> sample = testing.make_sample(200)

@@ -64,6 +64,7 @@ def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
 
     Examples
     --------
+    >>> from tnt_coffea import SearchConfig
     >>> [window.name for window in windows_of(SearchConfig())]
     ['3300-3700']
     """

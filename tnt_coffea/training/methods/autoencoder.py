@@ -46,6 +46,7 @@ class Autoencoder(Method):
     Examples
     --------
     >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training import Job
     >>> job = Job(testing.make_sample(100), "heavy", seed=1)
     >>> scorer = Autoencoder(latent=3).train(job)  # principal components, without Keras
     >>> sorted(scorer.summary), len(scorer.history["variances"])

@@ -43,6 +43,7 @@ class Cwola(Method):
 
     Examples
     --------
+    >>> from tnt_coffea.config import MassRange
     >>> method = Cwola(sideband=0.5)
     >>> [band.edges for band in method.sidebands(MassRange(low=3000, high=4000))]
     [(2500.0, 3000.0), (4000.0, 4500.0)]

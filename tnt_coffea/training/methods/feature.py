@@ -25,6 +25,7 @@ class Feature(Method):
     Examples
     --------
     >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training import Job
     >>> sample = testing.make_sample(10)
     >>> scorer = Feature(feature="tau21", descending=True).train(Job(sample, "heavy", seed=1))
     >>> columns = scorer.inputs[0].reader(sample)([0, 1])

@@ -26,6 +26,7 @@ class Files(Method):
     Examples
     --------
     >>> from tnt_coffea import taggers, testing
+    >>> from tnt_coffea.training import Job
     >>> folder = taggers.packaged_sets()["rnd-3500/tnt"]
     >>> heavy, light = str(folder / "heavy-0-0.onnx"), str(folder / "light-0-0.onnx")
     >>> method = Files(heavy=heavy, light=light, independent=True)

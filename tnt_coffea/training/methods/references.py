@@ -75,6 +75,7 @@ class Supervised(_WithTruth):
     Examples
     --------
     >>> from tnt_coffea import testing
+    >>> from tnt_coffea.training import Job
     >>> from tnt_coffea.training.classifiers import Trees
     >>> job = Job(testing.make_sample(400), "heavy", seed=1)
     >>> scorer = Supervised(classifier=Trees(features=("mass", "tau21"), trees=20)).train(job)
