@@ -48,7 +48,10 @@ def test_a_tagger_may_be_shown_several_inputs_by_name(sample: Sample) -> None:
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_there_are(sample: Sample) -> None:
-    with pytest.raises(ConfigError, match=r"holds no 'tau99', only .*heavy_mass.*skim\.observ"):
+    with pytest.raises(ConfigError, match=r"holds no 'heavy_tau32', only .*heavy_mass.*skim\.obs"):
+        Columns.of(("heavy_mass", "heavy_tau32"), sample)
+    # What no skim could hold is not to be added to one.
+    with pytest.raises(ConfigError, match=r"holds no 'tau99', only .*m_jj$"):
         Columns.of(("heavy_mass", "tau99"), sample)
 
 
