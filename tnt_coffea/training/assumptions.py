@@ -34,8 +34,8 @@ class Assumptions:
         Spearman correlation of the two jets' scores beside the window; None for a set of
         scope `event`.
     sculpting
-        p-value of the same mass spectrum before and after the top tenth is taken, beside
-        the window; None where too few events are left.
+        p-value of equal mass spectra of the top tenth in the rank of both jets and of the rest,
+        beside the window; None where too few events are left.
     warnings
         Assumptions that do not hold, and problems of the training runs.
 
@@ -56,7 +56,7 @@ class Assumptions:
 
 
 def assumptions(
-    made: TaggerSet,
+    tagger_set: TaggerSet,
     sample: Sample,
     window: MassRange,
     fit_range: MassRange,
@@ -66,7 +66,7 @@ def assumptions(
 
     Parameters
     ----------
-    made
+    tagger_set
         Tagger set with quantile map.
     sample
         The skim; labels are not used. Events in the window, where a signal would be, are
@@ -89,14 +89,14 @@ def assumptions(
     >>> abs(noted.correlation) < 0.5, noted.sculpting  # too few events for a p-value
     (True, None)
     """
-    window = made.window or window
+    window = tagger_set.window or window
     beside = fit_range.contains(sample.mass) & ~window.contains(sample.mass)
     poor = sample.select(beside)
-    ranks = made.ranks(poor)
+    ranks = tagger_set.ranks(poor)
     scored = np.isfinite(ranks.both)
     found: dict[str, float | None] = {"correlation": None, "sculpting": None}
     warnings = _of_trainings(list(histories))
-    if made.scopes != ("event",) and scored.sum() > 2:
+    if tagger_set.scopes != ("event",) and scored.sum() > 2:
         both = np.corrcoef(ranks.heavy[scored], ranks.light[scored])
         found["correlation"] = float(both[0, 1])
         if abs(both[0, 1]) > LARGEST_CORRELATION:
