@@ -184,8 +184,8 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
     if table.label in used:
         msg = f"skim.table: '{table.label}' is the label, and a feature is made of it"
         raise ConfigError(msg)
-    whole = {"images": None, "constituents": None, "observables": ()}
-    return settings.model_copy(update={**whole, "table": table})
+    none = dict.fromkeys(("images", "constituents", "sequence", "splittings", "event_image"))
+    return settings.model_copy(update={**none, "observables": (), "table": table})
 
 
 def columns_of(settings: SkimSettings, names: Collection[str], where: str) -> list[str]:
