@@ -17,6 +17,9 @@ from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["JetSplittings", "jet_splittings"]
 
+PARALLEL = 1e-6
+"""Delta R of branches that are no two: directions are known as float32."""
+
 
 @dataclass(frozen=True)
 class JetSplittings(JetLists):
@@ -61,7 +64,7 @@ def jet_splittings(constituents: ak.Array, settings: SplittingSettings) -> JetSp
     """Return up to `most` splittings of every jet, the reverse of a Cambridge/Aachen clustering.
 
     The jet is followed along all branches, or along that of larger pT alone; the splittings that
-    are undone first, mostly the widest, are kept. Parallel branches, of no angle, are none.
+    are undone first, mostly the widest, are kept. Parallel branches are none.
 
     Parameters
     ----------
@@ -112,7 +115,9 @@ def _of_block(sequence: Any, settings: SplittingSettings) -> tuple[IntArray, Flo
     first, second = branches[:, node]
     turn = delta_phi(p4[:, first], p4[:, second])
     angle = np.hypot(rapidity(p4[:, first]) - rapidity(p4[:, second]), turn)
-    node, first, second, angle = (each[..., angle > 0] for each in (node, first, second, angle))
+    node, first, second, angle = (
+        each[..., angle > PARALLEL] for each in (node, first, second, angle)
+    )
     kt = np.minimum(pt[first], pt[second]) * angle
     heavier = np.maximum(mass[first], mass[second])
     drop = np.divide(heavier, mass[node], out=np.zeros(len(node)), where=mass[node] > 0)
