@@ -74,7 +74,7 @@ def test_config_init_writes_a_file_to_start_from(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     assert call("config", "init", path).exit_code == 0
     assert SearchConfig.from_yaml(path) == SearchConfig()
-    assert "  # mean of the signal in m_jj [GeV]" in path.read_text()
+    assert "  # mean of the signal [GeV]" in path.read_text()
     path.write_text("seed: 3\n")
     assert "is there already" in failed(call("config", "init", path), 2)
     assert path.read_text() == "seed: 3\n"

@@ -43,13 +43,20 @@ def _fill(app: Any, docname: str, source: list[str]) -> None:
 
 def settings() -> Iterator[str]:
     """Give the settings as Markdown: a section a stage, a table a model."""
-    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.config import SearchConfig, method_kinds
+    from tnt_coffea.training.classifiers import Convolutional, Dense, ParticleFlow, Trees
 
     plain = {n: f for n, f in SearchConfig.model_fields.items() if _model(f) is None}
     yield from _table("", plain)
     for name, field in SearchConfig.model_fields.items():
         if _model(field) is not None:
             yield from _model_section(name, _model(field), 2)
+    yield from ["", "## Methods", "", "What `train.methods.NAME` may hold, by its `kind`.", ""]
+    for kind, method in sorted(method_kinds().items()):
+        yield from _model_section(f"kind: {kind}", method, 3)
+    yield from ["", "## Classifiers", "", "What `classifier` of a method may hold.", ""]
+    for network in (Convolutional, Dense, Trees, ParticleFlow):
+        yield from _model_section(f"network: {network().network}", network, 3)
 
 
 def _model_section(path: str, model: type[BaseModel], level: int) -> Iterator[str]:
