@@ -103,12 +103,14 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
     else:
         jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
     passed = np.logical_and.reduce(list(cuts.values()))
+    whole = settings.sequence is not None or settings.event_image is not None
+    particles = found.p4[passed] if whole and isinstance(found, Particles) else None
     columns = {
         "event_id": found.event_id[passed],
         "weight": found.weight[passed],
         "label": found.label[passed],
         **{name: column[passed] for name, column in found.numbers.items()},
-        **dijet_columns(jets, settings),
+        **dijet_columns(jets, settings, particles),
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
 

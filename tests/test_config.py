@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from tnt_coffea import seeds
-from tnt_coffea.config import BumpSettings, FitSettings, SearchConfig
+from tnt_coffea.config import BumpSettings, FitSettings, SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError
 
 
@@ -36,6 +36,9 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
         ("seed: 1\n\nskim:\n  jets:\n    radus: 1", r"yaml:5: skim\.jets\.radus is not"),
         ("seed: 1\nfit:\n  bump: {efficiency: 0.2}", r"yaml:3: fit\.bump\.efficiency is 0\.2"),
         ("seed: 1\nskim: {}\nseed: 2", "yaml:3: seed was given in line 1"),
+        ("skim:\n  sequence: {radius: 0}", r"yaml:2: skim\.sequence\.radius"),
+        ("skim:\n  splitings: {most: 9}", r"yaml:2: skim\.splitings is .*did you mean skim\.split"),
+        ("skim: {table: olympics, event_image: {pixels: 64}}", "table of features has no images"),
         ("search:\n  efficiencies:\n    - 0.1\n    - 2", r"yaml:4: search\.efficiencies\.1"),
         ("skim: {jets: {radius: -1}}", r"skim\.jets\.radius"),
         ("skim: {jets: {algorithm: anti-kt}}", "'antikt', 'cambridge' or 'kt'"),
@@ -119,6 +122,21 @@ def test_digest_sees_only_its_own_section() -> None:
     other = SearchConfig(fit=FitSettings(bump=BumpSettings(mass=4000.0)))
     assert other.digest() != SearchConfig().digest()
     assert other.train.digest() == SearchConfig().train.digest()
+
+
+def test_what_a_skim_keeps_on_request_alone_is_in_its_json_only_then() -> None:
+    names = ("sequence", "splittings", "event_image")
+    plain, seen = SkimSettings(), {SkimSettings().digest()}
+    assert not set(names) & set(plain.model_dump(mode="json"))
+    for name in names:
+        asked = SkimSettings(**{name: {}})
+        assert SkimSettings.model_validate_json(asked.model_dump_json()) == asked
+        assert SkimSettings(**{name: None}) == plain
+        seen.add(asked.digest())
+        assert f"{name}: null" in SearchConfig().to_yaml()
+        written = SearchConfig(skim=asked)
+        assert SearchConfig.from_text(written.to_yaml()) == written
+    assert len(seen) == 4
 
 
 def test_named_seeds_are_stable_and_distinct() -> None:

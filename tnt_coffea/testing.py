@@ -23,15 +23,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import (
+    EventImageSettings,
     FoldSettings,
     ImageSettings,
     MethodSettings,
     SearchConfig,
+    SequenceSettings,
     SkimSettings,
+    SplittingSettings,
     TrainSettings,
 )
 from tnt_coffea.errors import ConfigError, InputError, TrainingError
-from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.sample import Sample, list_columns, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
@@ -51,10 +54,13 @@ def make_sample(
     *,
     normalise: bool = True,
     constituents: int | None = None,
+    splittings: int | None = None,
+    sequence: int | None = None,
+    event_image: int | None = None,
     kind: str = "data",
     pixels: int = PIXELS,
 ) -> Sample:
-    """Return dijets with a planted signal that every input shows: images, features, constituents.
+    """Return dijets with a planted signal that every input shows.
 
     Parameters
     ----------
@@ -68,6 +74,12 @@ def make_sample(
         Whether pixels sum to one.
     constituents
         Constituents of a jet; None for none.
+    splittings
+        Most splittings of a jet; None for none.
+    sequence
+        Jets of an event's sequence, 2 or more; None for none.
+    event_image
+        Pixels along a side of the images of events; None for none.
     kind
         Part of the events' ids, so that samples of other kinds share no event.
     pixels
@@ -87,7 +99,11 @@ def make_sample(
         "m_jj": np.where(signal, rng.normal(3500, 100, n), 2600 + rng.exponential(800, n)),
     }
     settings = SkimSettings(
-        images=ImageSettings(pixels=pixels, normalise=normalise), constituents=constituents
+        images=ImageSettings(pixels=pixels, normalise=normalise),
+        constituents=constituents,
+        splittings=splittings and SplittingSettings(most=splittings),
+        sequence=sequence and SequenceSettings(jets=sequence),
+        event_image=event_image and EventImageSettings(pixels=event_image),
     )
     for jet, mass in zip(JETS, (500.0, 100.0), strict=True):
         columns |= {f"{jet}_{name}": rng.random(n, np.float32) for name in settings.of_jet}
@@ -101,6 +117,12 @@ def make_sample(
         columns |= {f"{jet}_image_index": index, f"{jet}_image_value": value}
         if constituents is not None:
             columns |= _constituents(rng, signal, jet, constituents)
+        if splittings is not None:
+            columns |= _splittings(rng, signal, columns[f"{jet}_mass"], jet, splittings)
+    if sequence is not None:
+        columns |= _sequence(rng, columns, sequence)
+    if event_image is not None:
+        columns |= _event_image(rng, signal, event_image)
     sample = sample_of(columns, settings)
     return sample.select(np.argsort(sample.event_id))
 
@@ -145,6 +167,65 @@ def _constituents(
         f"{jet}_constituents_{name}": ak.unflatten(value.astype(np.float32), counts)
         for name, value in values
     }
+
+
+def _splittings(
+    rng: np.random.Generator,
+    signal: npt.NDArray[np.bool_],
+    mass: npt.NDArray[np.float32],
+    jet: str,
+    most: int,
+) -> dict[str, ak.Array]:
+    """Return splittings that each lose some mass; the first of signal loses most of it."""
+    counts = rng.integers(0, most + 1, len(signal))
+    counts[signal] = np.maximum(counts[signal], 1)
+    owner = np.repeat(np.arange(len(signal)), counts)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    drop = rng.uniform(0.6, 0.95, len(owner))
+    drop[signal[owner] & (step == 0)] *= 0.3
+    values = {
+        "angle": 0.5 * step + rng.exponential(1, len(owner)),
+        "kt": rng.normal(2 - 0.3 * step, 1) + 2 * (signal[owner] & (step == 0)),
+        "mass": mass[owner] * 0.8**step,
+        "drop": drop,
+    }
+    return {
+        f"{jet}_splittings_{name}": ak.unflatten(value.astype(np.float32), counts)
+        for name, value in values.items()
+    }
+
+
+def _sequence(rng: np.random.Generator, columns: dict[str, Any], most: int) -> dict[str, ak.Array]:
+    """Return the two jets, the harder one first, and up to as many softer ones as there is room."""
+    n = len(columns["m_jj"])
+    counts = rng.integers(2, most + 1, n)
+    jets = np.zeros((n, most, 4), np.float32)
+    jets[..., 0] = 100 * 0.8 ** np.arange(most)
+    jets[..., 1:3] = rng.uniform(-2, 2, (n, most, 2))
+    jets[..., 3] = 0.1 * jets[..., 0]
+    two = np.array([[columns[f"{jet}_{name}"] for jet in JETS] for name in ("pt", "mass")])
+    order = np.argsort(-two[0], axis=0)
+    jets[:, :2, 0], jets[:, :2, 3] = (np.take_along_axis(each, order, axis=0).T for each in two)
+    there = np.arange(most) < counts[:, None]
+    return {
+        f"sequence_{name}": ak.unflatten(jets[..., k][there], counts)
+        for k, name in enumerate(("pt", "eta", "phi", "mass"))
+    }
+
+
+def _event_image(
+    rng: np.random.Generator, signal: npt.NDArray[np.bool_], pixels: int
+) -> dict[str, ak.Array]:
+    """Return two filled pixels back to back in phi; signal has their neighbours as well."""
+    n = len(signal)
+    images = np.zeros((n, pixels, pixels), np.float32)
+    row = rng.integers(0, pixels, n)
+    for turned in (row, (row + pixels // 2) % pixels):
+        column = rng.integers(0, pixels - 1, n)
+        images[np.arange(n), turned, column] = rng.uniform(1, 2, n)
+        images[np.arange(n), turned, column + 1] = np.where(signal, rng.uniform(0.5, 1, n), 0)
+    index, value = _jagged(images)
+    return {"event_image_index": index, "event_image_value": value}
 
 
 def altered(sample: Sample, which: npt.NDArray[np.bool_]) -> Sample:
@@ -219,6 +300,7 @@ def method_contract(
     learns: bool = True,
     events: int = 2400,
     constituents: int | None = 8,
+    **lists: int,
 ) -> None:
     """Check that a method keeps what every method has to keep.
 
@@ -241,6 +323,8 @@ def method_contract(
         Whether it has to tell the planted signal.
     events, constituents
         Size of the planted sample.
+    **lists
+        Its `splittings`, `sequence`, `event_image`, as `make_sample` takes them.
 
     Raises
     ------
@@ -254,7 +338,7 @@ def method_contract(
     assert type(method).model_validate(method.model_dump(mode="json")) == method
     config = _config(method, beside or {})
     plan = cross_validation_plans(config.train.folds, config.seed)[:1]
-    samples = _samples(method, events, constituents)
+    samples = _samples(method, events, {"constituents": constituents, **lists})
     data = samples["data"]
     outer = plan[0].inner_of(data.event_id) < 0  # the scored fold
     runs = _Runs(method, config, plan, folder)
@@ -333,14 +417,12 @@ def _config(method: Any, beside: Mapping[str, MethodSettings]) -> SearchConfig:
     )
 
 
-def _samples(method: Any, events: int, constituents: int | None) -> dict[str, Sample]:
-    samples = {"data": make_sample(events, constituents=constituents)}
+def _samples(method: Any, events: int, lists: Mapping[str, Any]) -> dict[str, Sample]:
+    samples = {"data": make_sample(events, **lists)}
     if method.reads.simulation:
-        samples["simulation"] = make_sample(events, 0.0, constituents=constituents, kind="sim")
+        samples["simulation"] = make_sample(events, 0.0, kind="sim", **lists)
     if method.reads.priors:
-        samples["prior:two-prong"] = make_sample(
-            events // 4, 1.0, constituents=constituents, kind="prior"
-        )
+        samples["prior:two-prong"] = make_sample(events // 4, 1.0, kind="prior", **lists)
     return samples
 
 
@@ -389,20 +471,12 @@ def _refuses(method: Any, runs: _Runs, samples: Mapping[str, Sample], trained: T
 
 
 def _without(sample: Sample, kind: str) -> Sample:
-    settings = sample.settings
-    dropped: dict[str, dict[str, Any]] = {
-        "images": {"images": None},
-        "constituents": {"constituents": None},
-        "columns": {"observables": ("n_constituents",)},
-    }
-    poorer = settings.model_copy(update=dropped[kind])
+    columns_alone = kind == "columns"
+    dropped = {"observables": ("n_constituents",)} if columns_alone else {kind: None}
+    poorer = sample.settings.model_copy(update=dropped)
     columns = {name: sample.columns[name] for name in ("m_jj",)}
     columns |= {
         f"{jet}_{name}": sample.columns[f"{jet}_{name}"] for jet in JETS for name in poorer.of_jet
     }
-    lists = {
-        name: column
-        for name, column in sample.lists.items()
-        if kind == "columns" or kind.removesuffix("s") not in name
-    }
+    lists = {name: sample.lists[name] for name in list_columns(poorer)}
     return replace(sample, columns=columns, lists=lists, settings=poorer)

@@ -22,6 +22,7 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig, SkimSettings, TableSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import SOURCES, Sample, convert, source_of
+from tnt_coffea.events.table import mapped
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors.skim import reconstructed
@@ -435,6 +436,14 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
         SearchConfig.from_text(text, "x.yaml")
     written = SearchConfig(skim=settings).to_yaml()
     assert SearchConfig.from_text(written).skim == settings
+
+
+@pytest.mark.parametrize("name", ["constituents", "sequence", "splittings", "event_image"])
+def test_a_table_has_no_lists(name: str) -> None:
+    asked = SkimSettings(**{name: 5 if name == "constituents" else {}})
+    columns = ("m_jj", "heavy_mass", "light_mass")
+    with pytest.raises(ConfigError, match=rf"x\.csv: .* has no {name}; set skim\.{name} to null"):
+        mapped(asked, columns, "x.csv")
 
 
 def test_a_table_beside_olympics_events_does_not_hide_them(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -7,9 +10,9 @@ import vector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tnt_coffea.config import ImageSettings
+from tnt_coffea.config import EventImageSettings, ImageSettings
 from tnt_coffea.jets.frames import flat_lists
-from tnt_coffea.jets.images import jet_images, sparse_images
+from tnt_coffea.jets.images import event_images, jet_images, sparse_images
 
 
 def jets(pt: list, eta: list, phi: list) -> ak.Array:
@@ -262,3 +265,39 @@ def test_lists_of_a_larger_array_are_taken_without_a_copy() -> None:
     assert np.shares_memory(whole[2], some[2])
     starts, stops, flat = some
     assert [flat[a:b].tolist() for a, b in zip(starts, stops, strict=True)] == [[9, 7, 8], [1, 2]]
+
+
+def test_an_event_image_is_a_histogram_of_all_particles(jets_of: Callable[..., ak.Array]) -> None:
+    rng = np.random.default_rng(4)
+    events = [
+        np.stack([rng.exponential(20, n), rng.normal(0, 2.5, n), rng.uniform(-4, 4, n)], axis=1)
+        for n in (200, 1, 40)
+    ]
+    shown = EventImageSettings(pixels=16, eta_max=3.0)
+    found = event_images(jets_of(events), shown).dense()
+    assert found.shape == (3, *shown.shape) == (3, 1, 16, 16)
+    for image, (pt, eta, phi) in zip(found, (event.T for event in events), strict=True):
+        turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
+        expected, *_ = np.histogram2d(
+            turned, eta, 16, ((-np.pi, np.pi), (-3.0, 3.0)), weights=pt / pt.max()
+        )
+        np.testing.assert_allclose(image[0], expected, rtol=1e-5, atol=1e-7)
+    # Particles beside the image are not in it, and they count for the hardest one.
+    beside = np.array([[80.0, 3.5, 0.0], [20.0, 0.1, 0.1]])
+    (alone,) = event_images(jets_of([beside]), shown).dense()
+    assert alone.sum() == pytest.approx(0.25)
+
+
+def test_event_images_depend_on_no_order_and_have_no_seam(
+    pronged: Any, jets_of: Callable[..., ak.Array]
+) -> None:
+    rng = np.random.default_rng(5)
+    event = pronged(1, 60)
+    shown = EventImageSettings(pixels=20)
+    shuffled = rng.permutation(event)
+    once_around = event + np.array([0, 0, 2 * np.pi])
+    images = event_images(jets_of([event, shuffled, once_around]), shown).dense()
+    np.testing.assert_allclose(images[1:], images[[0, 0]], rtol=1e-5)
+    quarter = event + np.array([0, 0, np.pi / 2])
+    (turned,) = event_images(jets_of([quarter]), shown).dense()
+    np.testing.assert_allclose(turned, np.roll(images[0], 5, axis=1), rtol=1e-5)

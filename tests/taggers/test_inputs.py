@@ -7,10 +7,19 @@ import pytest
 from pydantic import ValidationError
 
 from tnt_coffea.config import JetSettings, SkimSettings, SubstructureSettings
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
-from tnt_coffea.taggers.inputs import Columns, Constituents, Images, readers
+from tnt_coffea.taggers.inputs import (
+    Columns,
+    Constituents,
+    EventImage,
+    Images,
+    Sequence,
+    Splittings,
+    readers,
+)
+from tnt_coffea.testing import make_sample
 
 from .conftest import SKIM, card
 
@@ -22,6 +31,17 @@ def columns(*names: str, **changes: Any) -> Card:
 def constituents(**changes: Any) -> Card:
     shown = Constituents(jets=("heavy",), most=8, centre=True, rotate=True, flip=True)
     return card(inputs=(shown,), skim=SkimSettings(images=None, constituents=8), **changes)
+
+
+ON_REQUEST = {
+    "splittings": Splittings(jets=("light",), splittings={"most": 6}),
+    "sequence": Sequence(sequence={"radius": 0.4, "jets": 5}),
+    "event_image": EventImage(event_image={"pixels": 16}),
+}
+
+
+def on_request(name: str) -> Card:
+    return card(inputs=(ON_REQUEST[name],), skim=SkimSettings(images=None))
 
 
 def test_columns_are_read_in_the_cards_order(sample: Sample) -> None:
@@ -45,6 +65,34 @@ def test_a_tagger_may_be_shown_several_inputs_by_name(sample: Sample) -> None:
     made = {name: read(np.arange(3)).shape for name, read in readers(shown, sample).items()}
     assert made == {"image": (3, 1, 6, 6), "features": (3, 1)}
     assert Card.model_validate_json(card(inputs=shown).to_json()) == card(inputs=shown)
+
+
+def test_splittings_sequences_and_event_images_are_read_by_row() -> None:
+    sample = make_sample(50, splittings=6, sequence=5, event_image=16)
+    shown = (Splittings.of("event", sample), Sequence.of(sample), EventImage.of(sample))
+    rows = np.array([7, 3, 7])
+    for each, (name, read) in zip(shown, readers(shown, sample).items(), strict=True):
+        made = read(rows)
+        assert (each.name, made.dtype, made.shape) == (name, np.float32, (3, *each.shape))
+        assert np.array_equal(made, each.read(sample)[rows])
+        assert np.array_equal(made[0], made[2])
+        assert not np.array_equal(made[0], made[1])
+    both = shown[0].read(sample)
+    for number, jet in enumerate(("heavy", "light")):
+        assert np.array_equal(Splittings.of(jet, sample).read(sample)[:, 0], both[:, number])
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("splittings", lambda sample: Splittings.of("heavy", sample)),
+        ("sequence", Sequence.of),
+        ("event_image", EventImage.of),
+    ],
+)
+def test_a_sample_without_them_is_refused(name: str, of: Any, sample: Sample) -> None:
+    with pytest.raises(InputError, match=rf"holds no {name} \(skim\.{name} is null\).*set skim"):
+        of(sample)
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_there_are(sample: Sample) -> None:
@@ -71,7 +119,8 @@ def test_a_card_needs_inputs_that_are_complete(inputs: Any) -> None:
 
 
 def test_cards_survive_json() -> None:
-    for made in (card(), columns("heavy_mass", "m_jj"), constituents()):
+    lists = (on_request(name) for name in ON_REQUEST)
+    for made in (card(), columns("heavy_mass", "m_jj"), constituents(), *lists):
         assert Card.model_validate_json(made.to_json()) == made
 
 
@@ -92,6 +141,9 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
     assert columns("heavy_mass").misfit(SkimSettings(images=None)) is None
     assert constituents().misfit(SkimSettings(constituents=8)) is None
     assert constituents().misfit(SkimSettings(constituents=8, images={"pixels": 20})) is None
+    asked = {"splittings": {"most": 6}, "event_image": {"pixels": 16}}
+    skim = SkimSettings(**asked, sequence={"radius": 0.4, "jets": 5}, images=None)
+    assert [on_request(name).misfit(skim) for name in ON_REQUEST] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -110,6 +162,12 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
         (constituents(), SkimSettings(), "set skim.constituents to 8"),
         (constituents(), SkimSettings(constituents=9), "made with 8, but these are made with 9"),
         (constituents(), SkimSettings(constituents=8, images={"rotate": False}), "rotate"),
+        (on_request("splittings"), SKIM, "set skim.splittings to {most: 6, branches: all, mass"),
+        (on_request("splittings"), SkimSettings(splittings={"most": 7}), "most=6"),
+        (on_request("sequence"), SKIM, "set skim.sequence to {radius: 0.4, jets: 5, pt_min: 20"),
+        (on_request("sequence"), SkimSettings(sequence={"jets": 5}), "radius=0.4"),
+        (on_request("event_image"), SKIM, "set skim.event_image to {pixels: 16, eta_max: 5.0}"),
+        (on_request("event_image"), SkimSettings(event_image={"pixels": 17}), "pixels=16"),
     ],
 )
 def test_what_it_needs_may_not(made: Card, settings: SkimSettings, reason: str) -> None:

@@ -16,11 +16,15 @@ __all__ = [
     "EVENT_OBSERVABLES",
     "JET_OBSERVABLES",
     "Axes",
+    "Branches",
+    "EventImageSettings",
     "ImageChannel",
     "ImageSettings",
     "JetAlgorithm",
     "JetOrder",
     "JetSettings",
+    "SequenceSettings",
+    "SplittingSettings",
     "SubstructureSettings",
 ]
 
@@ -117,6 +121,46 @@ class SubstructureSettings(Settings):
     soft_drop_beta: float = Field(0.0, ge=-10, le=10, description="angular exponent of soft drop")
     soft_drop_zcut: Fraction = Field(0.1, description="least momentum share of soft drop")
     subjets: int = Field(2, ge=1, le=4, description="exclusive kt subjets that a jet is split into")
+
+
+class SequenceSettings(Settings):
+    """The leading anti-kt jets of the event, clustered for this alone."""
+
+    radius: Positive = Field(0.7, description="jet radius R")
+    jets: int = Field(10, ge=1, le=100, description="leading jets that are kept")
+    pt_min: Positive = Field(20.0, description="lowest jet pT kept [GeV]")
+
+
+class Branches(StrEnum):
+    """Which branches of a jet are followed when its clustering is undone."""
+
+    ALL = "all"
+    HARDER = "harder"
+
+
+class SplittingSettings(Settings):
+    """The splittings of a jet by Cambridge/Aachen, arXiv:2101.08320, section 3.6.
+
+    The defaults are those of its mass basis; its Lund basis is `branches: harder, mass_min: 0`.
+    """
+
+    most: int = Field(30, ge=1, le=1000, description="splittings kept of a jet, those undone first")
+    branches: Branches = Field(
+        Branches.ALL, description="all branches, or the harder one alone: the primary Lund plane"
+    )
+    mass_min: float = Field(30.0, ge=0, description="lowest mass of what splits [GeV]")
+
+
+class EventImageSettings(Settings):
+    """The image of all particles of an event, arXiv:2101.08320, section 5.1."""
+
+    pixels: int = Field(64, ge=2, le=256, description="pixels along each side")
+    eta_max: Positive = Field(5.0, description="image covers +- this in eta, and all of phi")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channel, row, column)."""
+        return 1, self.pixels, self.pixels
 
 
 _BETAS = ("", "_beta05", "_beta2")

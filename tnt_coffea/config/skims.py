@@ -8,15 +8,21 @@ from typing import Any, Self
 
 from pydantic import (
     Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from tnt_coffea.config.jets import (
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    EventImageSettings,
     ImageSettings,
     JetSettings,
+    SequenceSettings,
+    SplittingSettings,
     SubstructureSettings,
 )
 from tnt_coffea.config.settings import Settings
@@ -151,6 +157,10 @@ class TableSettings(Settings):
         return self
 
 
+_ON_REQUEST = ("sequence", "splittings", "event_image")
+"""Parts of a skim that change neither its JSON nor its digest where they are not asked for."""
+
+
 class SkimSettings(Settings):
     """From particles to dijets, observables and images; or features from a table."""
 
@@ -165,6 +175,19 @@ class SkimSettings(Settings):
         le=1000,
         description="leading constituents of either jet that are kept, in the frame of the images; "
         "null: none",
+    )
+    sequence: SequenceSettings | None = Field(
+        None,
+        description="leading jets of the event as a sequence, such as {radius: 0.7, jets: 10}; "
+        "null: none",
+    )
+    splittings: SplittingSettings | None = Field(
+        None,
+        description="splittings of either jet, such as {most: 30, branches: all, mass_min: 30}; "
+        "null: none",
+    )
+    event_image: EventImageSettings | None = Field(
+        None, description="image of all particles of the event, such as {pixels: 64}; null: none"
     )
     observables: tuple[str, ...] = Field(
         ("pt", "eta", "phi", "mass", "tau21", "n_constituents"),
@@ -191,10 +214,12 @@ class SkimSettings(Settings):
 
     @model_validator(mode="after")
     def _of_a_table(self) -> Self:
-        if self.table and (self.images or self.constituents or self.observables):
+        parts = (self.images, self.constituents, self.observables)
+        if self.table and any((*parts, self.sequence, self.splittings, self.event_image)):
             msg = (
-                "table: a table of features has no images, constituents or observables of "
-                "ours; leave those settings out, and name its columns in table"
+                "table: a table of features has no images, constituents, sequence, splittings, "
+                "event_image or observables of ours; leave those settings out, and name its "
+                "columns in table"
             )
             raise ValueError(msg)
         return self
@@ -225,6 +250,17 @@ class SkimSettings(Settings):
             msg = f"subjet{asked} is asked for; substructure.subjets is {self.substructure.subjets}"
             raise ValueError(msg)
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_asked_for(
+        self, values: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        written: dict[str, Any] = values(self)
+        if info.mode == "json":
+            for name in _ON_REQUEST:
+                if getattr(self, name) is None:
+                    written.pop(name, None)
+        return written
 
     @property
     def frame(self) -> ImageSettings:

@@ -16,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from tnt_coffea.config import ImageSettings, SkimSettings, TableOrder, TableSettings
+from tnt_coffea.config import (
+    ImageSettings,
+    SkimSettings,
+    TableOrder,
+    TableSettings,
+)
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.particles import (
     NUMBERS,
@@ -25,9 +30,11 @@ from tnt_coffea.events.particles import (
     checked_weights,
     identified,
 )
+from tnt_coffea.jets.declustering import JetSplittings
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.jets.frames import LeadingConstituents, flat_lists
 from tnt_coffea.jets.images import SparseImages
+from tnt_coffea.jets.sequences import JetSequences
 
 __all__ = [
     "EVENT_COLUMNS",
@@ -42,6 +49,9 @@ __all__ = [
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
 _CONSTITUENTS = ("constituents_pt", "constituents_eta", "constituents_phi")
+_SPLITTINGS = tuple(f"splittings_{name}" for name in JetSplittings.parts)
+_SEQUENCE = tuple(f"sequence_{name}" for name in JetSequences.parts)
+_EVENT_IMAGE = ("event_image_index", "event_image_value")
 _HASHED = 2**14
 """Events whose lists are hashed at once: where they lie on disk, no more are in memory."""
 
@@ -53,12 +63,17 @@ def flat_columns(settings: SkimSettings) -> tuple[str, ...]:
 
 
 def list_columns(settings: SkimSettings) -> tuple[str, ...]:
-    """Return the names of a skim's columns with one list an event: images, then constituents."""
+    """Return the names of a skim's columns with one list an event: of the jets, of the event."""
     parts = (
         *(() if settings.images is None else ("image_index", "image_value")),
         *(() if settings.constituents is None else _CONSTITUENTS),
+        *(() if settings.splittings is None else _SPLITTINGS),
     )
-    return tuple(f"{jet}_{part}" for jet in JETS for part in parts)
+    return (
+        *(f"{jet}_{part}" for jet in JETS for part in parts),
+        *(() if settings.sequence is None else _SEQUENCE),
+        *(() if settings.event_image is None else _EVENT_IMAGE),
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +93,7 @@ class Sample:
         event (`delta_eta`), (event,) float32.
     lists
         `heavy_image_index` and the like: (event, pixel) jagged; `heavy_constituents_pt` and the
-        like: (event, particle) jagged. Empty without images and constituents.
+        like: (event, particle) jagged; those that `list_columns` names.
     settings
         How the dijets and images were made.
     numbers
@@ -223,6 +238,9 @@ class Sample:
                 for name, there in (
                     ("images", settings.images),
                     ("constituents", settings.constituents),
+                    ("splittings", settings.splittings),
+                    ("sequence of jets", settings.sequence),
+                    ("event image", settings.event_image),
                 )
                 if there is not None
             ),
@@ -288,13 +306,8 @@ class Sample:
         InputError
             The skim was made without images.
         """
-        if self.settings.images is None:
-            msg = (
-                "the skim holds no images (skim.images is null), and what was asked for needs "
-                "them; set skim.images and make the skim again, from a source with constituents"
-            )
-            raise InputError(msg)
-        return self.settings.images
+        images: ImageSettings = self.required("images")
+        return images
 
     @property
     def constituents_kept(self) -> int:
@@ -305,14 +318,39 @@ class Sample:
         InputError
             The skim was made without constituents.
         """
-        if self.settings.constituents is None:
+        most: int = self.required("constituents", ", to 50 for example,")
+        return most
+
+    def required(self, name: str, example: str = "") -> Any:
+        """Return the settings of images, constituents, splittings, sequence or event_image.
+
+        Parameters
+        ----------
+        name
+            Of the setting.
+        example
+            Value for the message.
+
+        Raises
+        ------
+        InputError
+            The skim was made without them.
+
+        Examples
+        --------
+        >>> from tnt_coffea import testing
+        >>> testing.make_sample(1, sequence=4).required("sequence").jets
+        4
+        """
+        value = getattr(self.settings, name)
+        if value is None:
             msg = (
-                "the skim holds no constituents (skim.constituents is null), and what was asked "
-                "for needs them; set skim.constituents, to 50 for example, and make the skim "
-                "again, from a source with constituents"
+                f"the skim holds no {name} (skim.{name} is null), and what was asked for needs "
+                f"{'them' if name.endswith('s') else 'it'}; set skim.{name}{example} and make the "
+                "skim again, from a source with constituents"
             )
             raise InputError(msg)
-        return self.settings.constituents
+        return value
 
     def select(self, which: npt.NDArray[Any]) -> Sample:
         """Return the events of a mask or of row numbers."""
@@ -366,6 +404,40 @@ class Sample:
         lists = (self.lists[f"{jet}_{part}"] for part in _CONSTITUENTS)
         leading = LeadingConstituents(*flat_lists(*lists))
         return leading if rows is None else leading.select(rows)
+
+    def splittings(self, jet: str) -> JetSplittings:
+        """Return the splittings of one jet, `heavy` or `light`; none is copied or read.
+
+        Raises
+        ------
+        InputError
+            The skim was made without splittings.
+        """
+        self.required("splittings")
+        return JetSplittings(*flat_lists(*(self.lists[f"{jet}_{part}"] for part in _SPLITTINGS)))
+
+    def sequence(self) -> JetSequences:
+        """Return the leading jets of the events; none is copied or read.
+
+        Raises
+        ------
+        InputError
+            The skim was made without a sequence.
+        """
+        self.required("sequence")
+        return JetSequences(*flat_lists(*(self.lists[part] for part in _SEQUENCE)))
+
+    def event_images(self) -> SparseImages:
+        """Return the filled pixels of the events' images; no pixel is copied, or read from disk.
+
+        Raises
+        ------
+        InputError
+            The skim was made without them.
+        """
+        shape = self.required("event_image").shape
+        starts, stops, index, value = flat_lists(*(self.lists[part] for part in _EVENT_IMAGE))
+        return SparseImages(starts, stops, index, value, shape)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of all that training may use, in the order of the ids.

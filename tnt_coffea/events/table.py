@@ -184,8 +184,12 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
     if table.label in used:
         msg = f"skim.table: '{table.label}' is the label, and a feature is made of it"
         raise ConfigError(msg)
-    whole = {"images": None, "constituents": None, "observables": ()}
-    return settings.model_copy(update={**whole, "table": table})
+    lists = ("constituents", "sequence", "splittings", "event_image")
+    asked = [f"skim.{name}" for name in lists if getattr(settings, name) is not None]
+    if asked:
+        msg = f"{where}: a table of features has no {asked[0][5:]}; set {', '.join(asked)} to null"
+        raise ConfigError(msg)
+    return settings.model_copy(update={"images": None, "observables": (), "table": table})
 
 
 def columns_of(settings: SkimSettings, names: Collection[str], where: str) -> list[str]:

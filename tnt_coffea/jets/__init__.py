@@ -7,8 +7,10 @@ Which one when:
 - All columns of a skim, of dijets: `dijet_columns`.
 - Images: `jet_images`, dense; `sparse_images` where there are many jets, of which a batch at a time
   is expanded. The hardest constituents as a list: `leading_constituents` of `framed` jets.
+- The whole event: `event_images` of all particles; `jet_sequences`, its leading jets as a list.
 - Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
-  one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`.
+  one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`; every
+  splitting of a jet: `jet_splittings`.
 
 Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
 `ak.flatten(dijets.constituents)`.
@@ -17,11 +19,13 @@ Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in 
 from __future__ import annotations
 
 from tnt_coffea.jets.clustering import cluster
+from tnt_coffea.jets.declustering import JetSplittings, jet_splittings
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.frames import Framed, LeadingConstituents, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
-from tnt_coffea.jets.images import SparseImages, jet_images, sparse_images
+from tnt_coffea.jets.images import SparseImages, event_images, jet_images, sparse_images
 from tnt_coffea.jets.observables import dijet_columns
+from tnt_coffea.jets.sequences import JetSequences, jet_sequences
 from tnt_coffea.jets.substructure import (
     Axes,
     exclusive_subjets,
@@ -33,14 +37,19 @@ from tnt_coffea.jets.substructure import (
 __all__ = [
     "Axes",
     "Framed",
+    "JetSequences",
+    "JetSplittings",
     "LeadingConstituents",
     "SparseImages",
     "cluster",
     "dijet_columns",
+    "event_images",
     "exclusive_subjets",
     "find_dijets",
     "framed",
     "jet_images",
+    "jet_sequences",
+    "jet_splittings",
     "leading_constituents",
     "n_subjettiness",
     "select_dijets",

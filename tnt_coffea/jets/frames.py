@@ -8,6 +8,7 @@ Source: arXiv:2002.12376, section 3.1; order of the steps as its authors ran the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -66,6 +67,17 @@ class JetLists:
         # The k-th value of a jet lies k places behind its first.
         first = starts - (np.cumsum(counts) - counts)
         return counts, jet, np.arange(len(jet)) + first[jet]
+
+    def _padded(
+        self, values: Sequence[Float32Array], most: int, rows: npt.NDArray[Any] | slice
+    ) -> Float32Array:
+        # (chosen jet, `most`, quantity) of several flat arrays; zero behind the last value.
+        counts, jet, places = self._places(rows)
+        within = places - self.starts[rows][jet]
+        out = np.zeros((len(counts), most, len(values)), np.float32)
+        for k, quantity in enumerate(values):
+            out[jet, within, k] = quantity[places]
+        return out
 
 
 def list_bounds(counts: IntArray) -> tuple[IntArray, IntArray]:
@@ -271,12 +283,7 @@ class LeadingConstituents(JetLists):
         rows
             The jets wanted, all by default.
         """
-        counts, jet, places = self._places(rows)
-        within = places - self.starts[rows][jet]
-        out = np.zeros((len(counts), most, 3), np.float32)
-        for k, values in enumerate((self.pt, self.eta, self.phi)):
-            out[jet, within, k] = values[places]
-        return out
+        return self._padded((self.pt, self.eta, self.phi), most, rows)
 
 
 def leading_constituents(jets: Framed, most: int) -> LeadingConstituents:

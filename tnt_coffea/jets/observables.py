@@ -15,10 +15,12 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
+from tnt_coffea.jets.declustering import jet_splittings
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
-from tnt_coffea.jets.images import pixelated
+from tnt_coffea.jets.images import event_images, pixelated
+from tnt_coffea.jets.sequences import jet_sequences
 from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
 from tnt_coffea.typing import Float64Array, IntArray
 
@@ -31,7 +33,9 @@ _WIDTH = "tau1_width"
 _CARTESIAN = ("px", "py", "pz", "E")
 
 
-def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]:
+def dijet_columns(
+    jets: ak.Array, settings: SkimSettings, particles: ak.Array | None = None
+) -> dict[str, ak.Array]:
     """Return the flat columns that a skim holds of a dijet.
 
     Parameters
@@ -41,7 +45,10 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
         `find_dijets` or `select_dijets`. Without the field `constituents` only kinematic
         observables and those that are fields of the jets are available.
     settings
-        The observables and the image to make.
+        The observables, images and lists to make.
+    particles
+        (event, particle) `Momentum4D`, GeV: all particles of the events, for the sequence of
+        jets and the image of the event; None where the source has none.
 
     Returns
     -------
@@ -49,13 +56,17 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
         `m_jj` (event,) float64 GeV; the event's observables (event,) float32; for each of
         `heavy` and `light` its observables, `heavy_pt` and the like, (event,) float32, GeV
         where they have a unit, the sparse image, `heavy_image_index` and
-        `heavy_image_value` (event, pixel), and the leading constituents,
-        `heavy_constituents_pt`, `_eta` and `_phi` (event, particle).
+        `heavy_image_value` (event, pixel), the leading constituents,
+        `heavy_constituents_pt`, `_eta` and `_phi` (event, particle), and the splittings,
+        `heavy_splittings_angle`, `_kt`, `_mass` and `_drop` (event, splitting); of the event
+        `sequence_pt`, `_eta`, `_phi` and `_mass` (event, jet), and `event_image_index` and
+        `event_image_value` (event, pixel).
 
     Raises
     ------
     InputError
-        An observable, the image or the constituents are asked for, and the jets have none.
+        What is asked for needs constituents of the jets or particles of the event, and there
+        are none.
 
     Examples
     --------
@@ -91,6 +102,31 @@ def dijet_columns(jets: ak.Array, settings: SkimSettings) -> dict[str, ak.Array]
         leading = leading_constituents(dijets.framed("constituents"), settings.constituents)
         parts = {f"constituents_{name}": getattr(leading, name) for name in ("pt", "eta", "phi")}
         columns |= _lists(leading.counts, parts)
+    if settings.splittings is not None:
+        found = jet_splittings(dijets.constituents("splittings"), settings.splittings)
+        parts = {f"splittings_{name}": getattr(found, name) for name in found.parts}
+        columns |= _lists(found.counts, parts)
+    return columns | _event_lists(particles, settings)
+
+
+def _event_lists(particles: ak.Array | None, settings: SkimSettings) -> dict[str, ak.Array]:
+    wanted = [name for name in ("sequence", "event_image") if getattr(settings, name) is not None]
+    if wanted and particles is None:
+        msg = (
+            f"skim.{wanted[0]}: {wanted[0]} needs all particles of an event, and this source has "
+            f"jets alone; set {' and '.join(f'skim.{name}' for name in wanted)} to null, or "
+            "cluster particles where the file has them (skim.source.jets: particles)"
+        )
+        raise InputError(msg)
+    columns = {}
+    if settings.sequence is not None:
+        jets = jet_sequences(particles, settings.sequence)
+        for name in jets.parts:
+            columns[f"sequence_{name}"] = ak.unflatten(getattr(jets, name), jets.counts)
+    if settings.event_image is not None:
+        images = event_images(particles, settings.event_image)
+        for name in ("index", "value"):
+            columns[f"event_image_{name}"] = ak.unflatten(getattr(images, name), images.counts)
     return columns
 
 
@@ -180,9 +216,10 @@ class _Dijets:
         """Return (2 * event, particle); raise `InputError` where the jets have none."""
         if "constituents" not in self.jets.fields:
             available = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
-            also = "and skim.constituents " if self.settings.constituents else ""
+            lists = ("constituents", "splittings")
+            also = "".join(f"and skim.{name} " for name in lists if getattr(self.settings, name))
             msg = (
-                f"skim.{wanted if wanted in ('images', 'constituents') else 'observables'}: "
+                f"skim.{wanted if wanted in ('images', *lists) else 'observables'}: "
                 f"{wanted} needs the jets' constituents, and this source has jets without them; "
                 f"set skim.images {also}to null and skim.observables to some of "
                 f"{', '.join(dict.fromkeys(available))}"

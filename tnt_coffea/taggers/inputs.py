@@ -5,6 +5,9 @@
 | `Images` | the images of the scope's jets | (n, jet x channel, row, column) |
 | `Columns` | columns of the skim, one number an event | (n, column) |
 | `Constituents` | the leading constituents of the scope's jets | (n, jet, particle, 3) |
+| `Splittings` | the splittings of the scope's jets | (n, jet, splitting, 5) |
+| `Sequence` | the leading jets of the event | (n, jet in sequence, 4) |
+| `EventImage` | the image of the whole event | (n, channel, row, column) |
 
 A tagger may take several of them. Each is part of its card and knows whether a skim holds it.
 """
@@ -12,7 +15,8 @@ A tagger may take several of them. Each is part of its card and knows whether a 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -21,9 +25,12 @@ from pydantic import Field
 from tnt_coffea.config import (
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    EventImageSettings,
     ImageSettings,
+    SequenceSettings,
     Settings,
     SkimSettings,
+    SplittingSettings,
     SubstructureSettings,
 )
 from tnt_coffea.errors import ConfigError
@@ -31,7 +38,19 @@ from tnt_coffea.events.sample import Sample, flat_columns
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.typing import Float32Array, IntArray
 
-__all__ = ["AnyInput", "Columns", "Constituents", "Images", "Input", "Reader", "jets_of", "readers"]
+__all__ = [
+    "AnyInput",
+    "Columns",
+    "Constituents",
+    "EventImage",
+    "Images",
+    "Input",
+    "Reader",
+    "Sequence",
+    "Splittings",
+    "jets_of",
+    "readers",
+]
 
 Reader = Callable[[IntArray], Float32Array]
 """Function from (row number,) events of a sample to the input of these events."""
@@ -137,7 +156,7 @@ class Columns(Input):
     )
 
     @classmethod
-    def of(cls, columns: Sequence[str], sample: Sample) -> Columns:
+    def of(cls, columns: abc.Sequence[str], sample: Sample) -> Columns:
         """Return columns of a sample.
 
         Raises
@@ -239,16 +258,166 @@ class Constituents(Input):
         return read
 
 
-AnyInput = Annotated[Images | Columns | Constituents, Field(discriminator="kind")]
+class Splittings(Input):
+    """The splittings of jets, undone from the last step of Cambridge/Aachen on.
+
+    The five numbers of each are 1, ln(1 / Delta R), ln(kt / GeV), the mass of what splits [GeV]
+    and the share of it that the heavier branch has; all are zero where there is none.
+    """
+
+    name: ClassVar[str] = "splittings"
+
+    kind: Literal["splittings"] = "splittings"
+    jets: tuple[str, ...] = Field(min_length=1, description="heavy, light, or both")
+    splittings: SplittingSettings = Field(description="which of them there are")
+
+    @classmethod
+    def of(cls, scope: str, sample: Sample) -> Splittings:
+        """Return the splittings of a scope's jets in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without splittings.
+
+        Examples
+        --------
+        >>> from tnt_coffea import testing
+        >>> sample = testing.make_sample(10, splittings=6)
+        >>> Splittings.of("event", sample).read(sample).shape
+        (10, 2, 6, 5)
+        """
+        return cls(jets=jets_of(scope), splittings=sample.required("splittings"))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(jet, splitting, 5)."""
+        return len(self.jets), self.splittings.most, 5
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the splittings; None if they do."""
+        return _unlike("splittings", self.splittings, settings.splittings)
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, jet, splitting, 5) float32."""
+        most, lists = self.splittings.most, [sample.splittings(jet) for jet in self.jets]
+
+        def read(rows: IntArray) -> Float32Array:
+            return np.stack([jet.dense(most, rows) for jet in lists], axis=1)
+
+        return read
 
 
-def readers(inputs: Sequence[Input], sample: Sample) -> dict[str, Reader]:
+class Sequence(Input):
+    """The leading jets of the event in descending pT: pT [GeV], eta, phi, mass [GeV].
+
+    They are clustered from all particles, with a radius of their own; all four numbers are zero
+    where there is no jet.
+    """
+
+    name: ClassVar[str] = "sequence"
+
+    kind: Literal["sequence"] = "sequence"
+    sequence: SequenceSettings = Field(description="radius, lowest pT and number of the jets")
+
+    @classmethod
+    def of(cls, sample: Sample) -> Sequence:
+        """Return the sequence of jets in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without a sequence.
+
+        Examples
+        --------
+        >>> from tnt_coffea import testing
+        >>> sample = testing.make_sample(10, sequence=4)
+        >>> Sequence.of(sample).read(sample).shape
+        (10, 4, 4)
+        """
+        return cls(sequence=sample.required("sequence"))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(jet in sequence, 4)."""
+        return self.sequence.jets, 4
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the sequence; None if they do."""
+        return _unlike("sequence", self.sequence, settings.sequence)
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, jet in sequence, 4) float32."""
+        jets = sample.sequence()
+        return lambda rows: jets.dense(self.sequence.jets, rows)
+
+
+class EventImage(Input):
+    """The image of all particles of the event; a pixel is a sum of pT over the largest pT."""
+
+    name: ClassVar[str] = "event_image"
+
+    kind: Literal["event_image"] = "event_image"
+    event_image: EventImageSettings = Field(description="how the image was made")
+
+    @classmethod
+    def of(cls, sample: Sample) -> EventImage:
+        """Return the image of the events in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without it.
+
+        Examples
+        --------
+        >>> from tnt_coffea import testing
+        >>> sample = testing.make_sample(10, event_image=16)
+        >>> EventImage.of(sample).read(sample).shape
+        (10, 1, 16, 16)
+        """
+        return cls(event_image=sample.required("event_image"))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channel, row, column)."""
+        return self.event_image.shape
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have the image; None where they do."""
+        return _unlike("event_image", self.event_image, settings.event_image)
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, channel, row, column) float32."""
+        return sample.event_images().dense
+
+
+AnyInput = Annotated[
+    Images | Columns | Constituents | Splittings | Sequence | EventImage,
+    Field(discriminator="kind"),
+]
+
+
+def readers(inputs: abc.Sequence[Input], sample: Sample) -> dict[str, Reader]:
     """Return the readers of a tagger's inputs by their names in its graph."""
     return {each.name: each.reader(sample) for each in inputs}
 
 
 def _frame(settings: SkimSettings) -> dict[str, bool]:
     return {name: getattr(settings.frame, name) for name in _FRAME}
+
+
+def _unlike(what: str, wanted: Settings, given: Settings | None) -> str | None:
+    if given is None:
+        written = ", ".join(
+            f"{name}: {value}" for name, value in wanted.model_dump(mode="json").items()
+        )
+        return (
+            f"takes the {what}, and these events have none: set skim.{what} to {{{written}}} and "
+            "make the skim again, from a source with constituents"
+        )
+    return None if given == wanted else _other(what, wanted, given)
 
 
 def _other(what: str, wanted: object, given: object) -> str:

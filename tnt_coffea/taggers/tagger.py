@@ -18,7 +18,9 @@ __all__ = ["Inputs", "Tagger"]
 
 Inputs = dict[str, Float32Array]
 """By name, float32: `image` (n, channel, row, column), `features` (n, column), `constituents`
-(n, jet, particle, 3)."""
+(n, jet, particle, 3), `splittings` (n, jet, splitting, 5), `sequence` (n, jet in sequence, 4),
+`event_image` (n, channel, row, column)."""
+_NAMES = ("image", "features", "constituents", "splittings", "sequence", "event_image")
 _OUTPUTS = (["score"], ["score", "latent"])
 
 BATCH = 32
@@ -108,8 +110,8 @@ class Tagger:
         ----------
         inputs
             (n, channel, row, column) float32 images, channel 0 summing to 1, or
-            (n, feature) or (n, jet, particle, 3) float32, as the card says; by name where it
-            takes both images and features.
+            whatever else the card says, see `taggers.inputs`; by name where it takes several
+            inputs.
 
         Raises
         ------
@@ -223,11 +225,10 @@ def _session(key: _Bytes) -> Any:
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         where = key.tagger.where
         raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
-    known = {"image", "features", "constituents"}
-    if not inputs or not set(inputs) <= known or outputs not in _OUTPUTS:
+    if not inputs or not set(inputs) <= set(_NAMES) or outputs not in _OUTPUTS:
         msg = (
             f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; a tagger goes from "
-            "some of 'image', 'features' and 'constituents' to 'score', with or without 'latent'"
+            f"some of {', '.join(map(repr, _NAMES))} to 'score', with or without 'latent'"
         )
         raise TaggerError(msg)
     return session

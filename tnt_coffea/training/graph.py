@@ -33,7 +33,7 @@ _ML = "ai.onnx.ml"
 class Graph:
     """An ONNX graph in the making, from its inputs to `score`.
 
-    Values have names: those of the inputs (`image`, `features`, `constituents`), and what every
+    Values have names: those of the inputs (`image`, `features`, ...), and what every
     method here returns. `add` takes any operator of ONNX, opset 17, with its attributes by
     name; `ops` has arithmetic: add, subtract, multiply, divide, power, negative, log, log10,
     sqrt, exp, abs.

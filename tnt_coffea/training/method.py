@@ -111,7 +111,7 @@ class Scorer:
     Attributes
     ----------
     model
-        keras.Model with inputs `image`, `features` or `constituents` to the score (n,), or to
+        keras.Model with inputs by the names of `taggers.inputs` to the score (n,), or to
         the score and a latent vector (n, k); or an onnx.ModelProto of `graph.Graph`.
     inputs
         Inputs of the model.
