@@ -8,10 +8,7 @@ from typing import Any, Self
 
 from pydantic import (
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -157,10 +154,6 @@ class TableSettings(Settings):
         return self
 
 
-_ON_REQUEST = ("sequence", "splittings", "event_image")
-"""Parts of a skim that change neither its JSON nor its digest where they are not asked for."""
-
-
 class SkimSettings(Settings):
     """From particles to dijets, observables and images; or features from a table."""
 
@@ -250,17 +243,6 @@ class SkimSettings(Settings):
             msg = f"subjet{asked} is asked for; substructure.subjets is {self.substructure.subjets}"
             raise ValueError(msg)
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_asked_for(
-        self, values: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        written: dict[str, Any] = values(self)
-        if info.mode == "json":
-            for name in _ON_REQUEST:
-                if getattr(self, name) is None:
-                    written.pop(name, None)
-        return written
 
     @property
     def frame(self) -> ImageSettings:
