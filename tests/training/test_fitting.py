@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training import Batches, OptimizerSettings, backend, fit
+from tnt_coffea.training import Batches, OptimizerSettings, backend, fit, fitting
 from tnt_coffea.training.fitting import cross_entropy, model_output, trimmed
 
 rng = np.random.default_rng(6)
@@ -247,3 +247,28 @@ def test_a_trimmed_loss_learns_the_jets_of_the_majority():
 
     assert learned(1.0) == pytest.approx(7 / 3, abs=0.1)
     assert learned(0.5) == pytest.approx(1.0, abs=0.1)
+
+
+def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
+    keras = backend.keras()
+
+    def model() -> object:
+        initial = backend.initialisers(4)
+        tensor = keras.Input((3,), name="features")
+        dense = keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial())
+        return keras.Model(tensor, keras.ops.reshape(dense(tensor), (-1,)))
+
+    rng = np.random.default_rng(2)
+    inputs = {"features": rng.normal(size=(20, 3)).astype(np.float32)}
+    targets = (rng.random(20) < 0.5).astype(np.float32)
+    weights = rng.random(20).astype(np.float32)
+    losses, trained = [], []
+    for steps in (fitting._compiled, fitting._by_keras):
+        own = model()
+        step, evaluate = steps(own, fitting.cross_entropy, keras.optimizers.Adam(0.01))
+        losses.append([float(step(inputs, targets, weights)) for _ in range(3)])
+        losses[-1].append(float(evaluate(inputs, targets, weights)))
+        trained.append(own.get_weights())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for first, second in zip(*trained, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
