@@ -18,7 +18,7 @@ models: demo
 	cp -r $(OUT)/train/autoencoder $(OUT)/train/tnt models/rnd-3500/
 
 test: $(VENV)/.ready lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -46,6 +46,15 @@ SMALL = SearchConfig(
 )
 
 
+SLOWEST = ("test_chain.py", "test_histogram_fits.py", "test_docs.py", "test_cli.py")
+"""Files that take minutes: begun last, one of them would keep one process busy alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest in front."""
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("TNT_COFFEA_TEST_DATA")

@@ -17,7 +17,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "attention": (
         "Attention",
         {
-            "epochs": 6,
+            "epochs": 4,
             "width": 8,
             "layers": 1,
             "optimizer": {"learning_rate": 5e-3, "batch": 100},
@@ -52,4 +52,4 @@ def test_a_method_is_at_most_120_lines(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_method_keeps_what_every_method_keeps(path: Path, tmp_path: Path) -> None:
     name, settings = SETTINGS[path.stem]
-    method_contract(getattr(loaded(path), name)(**settings), tmp_path)
+    method_contract(getattr(loaded(path), name)(**settings), tmp_path, constituents=4)

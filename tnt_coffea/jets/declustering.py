@@ -37,6 +37,14 @@ class JetSplittings(JetLists):
         (splitting,) of what splits [GeV].
     drop
         (splitting,) mass of the heavier branch over `mass`; 0 where that is 0.
+
+    Examples
+    --------
+    >>> one = np.ones(3, np.float32)
+    >>> bounds = np.array([0, 2]), np.array([2, 3])  # two splittings, and one
+    >>> splittings = JetSplittings(*bounds, angle=one, kt=one, mass=one, drop=one)
+    >>> splittings.counts.tolist(), splittings.dense(2).shape
+    ([2, 1], (2, 2, 5))
     """
 
     parts: ClassVar = ("angle", "kt", "mass", "drop")

@@ -30,6 +30,14 @@ class JetSequences(JetLists):
         (jet,) GeV.
     eta, phi
         (jet,) pseudorapidity, and phi from -pi to pi.
+
+    Examples
+    --------
+    >>> one = np.ones(3, np.float32)
+    >>> bounds = np.array([0, 2]), np.array([2, 3])  # two jets, and one
+    >>> jets = JetSequences(*bounds, pt=one, eta=one, phi=one, mass=one)
+    >>> jets.counts.tolist(), jets.dense(2).shape
+    ([2, 1], (2, 2, 4))
     """
 
     parts: ClassVar = ("pt", "eta", "phi", "mass")
