@@ -120,6 +120,21 @@ def test_what_cannot_be_compared_is_refused(search):
         compare(search.sample.select(slice(1, None)), ranks, WINDOW, FIT_RANGE)
 
 
+def test_table_says_what_methods_know_beside_the_data(search, tmp_path):
+    from rich.console import Console
+
+    plain = of(search)
+    informed = replace(plain, knowledge={"tnt": "signal simulation"})
+    assert set(plain.to_dict()["knowledge"].values()) == {"none"}
+    assert informed.to_dict()["knowledge"]["tnt"] == "signal simulation"
+    for comparison, shown in ((plain, False), (informed, True)):
+        with (tmp_path / "table").open("w") as file:
+            Console(file=file, width=80).print(comparison_table(comparison))
+        lines = (tmp_path / "table").read_text().splitlines()
+        assert ("‡" in lines[0]) is shown
+        assert any("tnt" in line and "‡" in line for line in lines) is shown
+
+
 def test_table_and_plots_say_what_used_the_truth(search, tmp_path):
     from rich.console import Console
 

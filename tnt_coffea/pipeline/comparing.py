@@ -44,12 +44,14 @@ def compare_methods(
     sample = skim.sample(truth=True).with_variable(search.variable)
     ranks: dict[str, dict[str, Ranks]] = {}
     truth = []
+    knowledge = {}
     for training, taggers in trainings:
         for name, tagger_set in taggers.sets.items():
             if training in ranks.setdefault(name, {}):
                 msg = f"two trainings of '{name}' are called '{training}'; name them apart"
                 raise TaggerError(msg)
             ranks[name][training] = tagger_set.ranks(sample)
+            knowledge[name] = tagger_set.knowledge
             if tagger_set.reference and name not in truth:
                 truth.append(name)
     if not ranks:
@@ -68,4 +70,4 @@ def compare_methods(
             name: {training: found.select(scored) for training, found in rows.items()}
             for name, rows in ranks.items()
         }
-    return reporting.compare(sample, ranks, search.window, search.fit_range, truth)
+    return reporting.compare(sample, ranks, search.window, search.fit_range, truth, knowledge)

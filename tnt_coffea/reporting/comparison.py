@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,8 @@ class Comparison:
         Methods that were trained with the truth.
     variable
         Column that the mass is.
+    knowledge
+        What the taggers of a method knew beside the data, where that was anything.
     """
 
     window: tuple[float, float]
@@ -160,6 +162,7 @@ class Comparison:
     methods: Mapping[str, Mapping[str, MethodFigures]]
     truth: tuple[str, ...] = ()
     variable: str = "m_jj"
+    knowledge: Mapping[str, str] = field(default_factory=dict)
 
     def bands(self, method: str) -> dict[str, Band]:
         """Return every figure of a method over its training runs, if all of them have it."""
@@ -175,6 +178,7 @@ class Comparison:
             "signal": self.signal,
             "background": self.background,
             "truth": list(self.truth),
+            "knowledge": {name: self.knowledge.get(name, "none") for name in self.methods},
             "methods": {
                 name: {
                     "training_runs": {seed: run.to_dict() for seed, run in runs.items()},
@@ -197,6 +201,7 @@ def compare(
     window: MassRange,
     fit_range: MassRange,
     truth: Sequence[str] = (),
+    knowledge: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Return every training run of every method on the same events.
 
@@ -210,6 +215,8 @@ def compare(
         Ranges in mass, lower edge included.
     truth
         Methods that were trained with the truth.
+    knowledge
+        What a method knew beside the data, by name; `none` for those not named.
 
     Raises
     ------
@@ -239,6 +246,7 @@ def compare(
         },
         truth=tuple(truth),
         variable=sample.variable,
+        knowledge=knowledge or {},
     )
 
 

@@ -196,9 +196,15 @@ def comparison_table(comparison: Comparison) -> Table:
     comparison
         With several training runs of a method, their medians and half the width of the 68 % band.
     """
+    marks = {"background simulation": "†", "signal simulation": "‡"}
+    known = "".join(
+        f", {mark} {words}"
+        for words, mark in marks.items()
+        if words in comparison.knowledge.values()
+    )
     table = _table(
         f"{comparison.signal} signal and {comparison.background} background events, "
-        "out of fold; * uses the truth",
+        f"out of fold; * uses the truth{known}",
         ("method",),
         tuple(_COLUMNS.values()),
     )
@@ -210,6 +216,7 @@ def comparison_table(comparison: Comparison) -> Table:
     for method in comparison.methods:
         bands = comparison.bands(method)
         mark = "*" if method in comparison.truth else ""
+        mark += marks.get(comparison.knowledge.get(method, "none"), "")
         _add(table, f"{method}{mark}", *(_text(name, bands) for name in _COLUMNS))
     return table
 
