@@ -33,7 +33,7 @@ PAGES = sorted(
 )
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 SCRIPT = re.compile(
-    r"^(?:<!-- (?P<mark>(?:no )?script\b[^\n]*) -->\n)?```python\n(?P<text>.*?)^```$",
+    r"^(?:<!-- (?P<mark>(?:no script|script|block)\b[^\n]*) -->\n)?```python\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 """A Python block, and what stands above it: how it is run, or why it is not."""
@@ -57,11 +57,10 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def block_named(page: str, name: str) -> str:
-    """Return the text of a `code-block` by its `:name:`."""
-    for _, text in blocks(DOCS / page):
-        if f":name: {name}\n" in text:
-            return text.split("\n\n", 1)[1]
-    pytest.fail(f"{page} has no block named {name}")
+    """Return the text of a block by the name in the comment above it."""
+    _, above, rest = (DOCS / page).read_text().partition(f"<!-- block: {name} -->\n```")
+    assert above, f"{page} has no block named {name}"
+    return rest.partition("\n")[2].partition("\n```\n")[0] + "\n"
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -101,9 +100,15 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
-    images = re.findall(r"^```\{image\} (\S+)$", page.read_text(), re.MULTILINE)
-    missing += [image for image in images if not (page.parent / image).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_and_images_show_where_the_repository_is_browsed(page: Path) -> None:
+    written = page.read_text()
+    # Sphinx would put the page's title there, and Sphinx alone knows these directives.
+    assert not re.search(r"(?<!!)\[\]\(", FENCE.sub("", written))
+    assert not re.search(r"^```\{(image|figure|code-block|note|warning)\}", written, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=named)
@@ -147,6 +152,8 @@ def scripts(page: Path) -> Iterator[tuple[list[str], str]]:
         elif kind == "script continues":
             before, so_far = whole.pop()
             whole.append((before, f"{so_far}\n{text}"))
+        elif kind == "block":
+            assert f'"{inputs}"' in Path(__file__).read_text(), f"no test takes {inputs}"
         else:
             assert kind == "no script", f"{page}: how is this block run?\n{text}"
             assert inputs, f"{page}: why is this block not run?\n{text}"
@@ -258,7 +265,7 @@ INPUTS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_python_names_exist(page: Path) -> None:
     for info, text in blocks(page):
-        if info.startswith("python") or info in ("{code-block} python", "{code-cell} ipython3"):
+        if info in ("python", "{code-cell} ipython3"):
             for module, name in imported(ast.parse(without_options(text))):
                 assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
