@@ -65,6 +65,13 @@ def test_base_install_has_neither_tensorflow_nor_pythia() -> None:
     ]
 
 
+def test_addresses_are_those_of_the_citation() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    named = (ROOT / "CITATION.cff").read_text() + (ROOT / "README.md").read_text()
+    for url in urls.values():
+        assert url.rpartition("/")[2] in named, url
+
+
 def test_packages_lie_where_the_build_looks_for_them() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {
