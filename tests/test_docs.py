@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -297,6 +297,60 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
             module = aliases.get(node.value.id)
             if module is not None:
                 yield module, node.attr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_settings_of_the_text_exist(page: Path) -> None:
+    paths = re.findall(
+        r"`((?:skim|search|train|fit|generate)\.[a-z_.]*[a-z_])[`:]",
+        FENCE.sub("", page.read_text()),
+    )
+    wrong = [path for path in paths if not path.endswith(".py") and not is_setting(path)]
+    assert wrong == []
+
+
+def is_setting(path: str) -> bool:
+    models: list[Any] = [tnt.SearchConfig]
+    for name in path.split("."):
+        fields = [m.model_fields[name] for m in models if name in m.model_fields]
+        if not fields:
+            return False
+        kinds = [kind for f in fields for kind in (f.annotation, *get_args(f.annotation))]
+        models = [kind for kind in kinds if hasattr(kind, "model_fields")]
+        if name == "methods":  # what follows is a name of the user's
+            return True
+    return True
+
+
+def test_a_setting_that_does_not_exist_is_found() -> None:
+    assert is_setting("fit.bump.mass")
+    assert is_setting("train.methods.name.kind")
+    assert not is_setting("fit.bump.masses")
+
+
+def messages() -> str:
+    """Return every text of the package's code, one a line, with … for what is filled in."""
+    found = []
+    for path in sorted((ROOT / "tnt_coffea").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(text.replace("\n", " ") for text in found)
+
+
+def test_messages_of_the_questions_are_those_of_the_code() -> None:
+    said = messages()
+    asked = re.findall(r"^### `([^`]+)`$", (DOCS / "faq.md").read_text(), re.MULTILINE)
+    assert len(asked) > 10
+    unknown = [
+        message
+        for message in asked
+        if not re.search(".*".join(map(re.escape, message.strip("… ").split("…"))), said)
+    ]
+    assert unknown == []
 
 
 def two_jets(rng: np.random.Generator, events: int) -> dict[str, Any]:
