@@ -91,8 +91,8 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     assert "--skip-bad-files" in command_line
     reference = (tmp_path / "html" / "reference" / "stats.html").read_text()
     described = html.unescape(re.sub("<[^>]+>", "", reference))
-    assert "a, b, c, d (float) –" in described
-    assert not re.search(r"\w+ \((\w+,\s*)+\) –", described)
+    assert "a, b, c, d (float) \N{EN DASH}" in described
+    assert not re.search("\\w+ \\((\\w+,\\s*)+\\) \N{EN DASH}", described)
     for exception in TntCoffeaError.__subclasses__():
         assert exception.__name__ in (tmp_path / "html" / "how-to" / "errors.html").read_text()
 
@@ -351,6 +351,27 @@ def test_messages_of_the_questions_are_those_of_the_code() -> None:
         if not re.search(".*".join(map(re.escape, message.strip("… ").split("…"))), said)
     ]
     assert unknown == []
+
+
+def rows_of(table: str) -> list[list[str]]:
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip(" *") for cell in line.strip().strip("|").split("|")] for line in lines]
+
+
+def test_choice_of_a_method_quotes_the_comparison() -> None:
+    measured = (DOCS / "comparison.md").read_text().split("\n**")[1:5]
+    quoted = (DOCS / "choosing.md").read_text().partition("## How much")[2].partition("\n- ")[0]
+    header, *rows = rows_of(quoted)
+    assert len(rows) == 6
+    for column, (share, table) in enumerate(zip(header[1:], measured, strict=True), start=1):
+        assert table.startswith(share)
+        theirs = rows_of(table.partition("|\n\n")[0])
+        for row in rows:
+            # Of two rows of a name the second one, which builds on TNT + m_jj.
+            same = [each for each in theirs if each[0] == row[0]]
+            assert same, row[0]
+            one, three = (same[-1][i].partition(" ")[0] for i in (6, 5))
+            assert row[column] == f"{one} ({three})", (share, row[0])
 
 
 def two_jets(rng: np.random.Generator, events: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 - Closing lines `Source: ...`: they belong to the function, not to the section above them.
 - Tables, which are written as Markdown has them, so that they read well in the code.
 - Types of arrays: `float64 array` instead of numpy's full name for it.
-- Several attributes of one description (`a, b, c, d`): Sphinx takes all words but the last for a type.
+- Several attributes of one description (`a, b, c, d`), whose first names Sphinx takes for a type.
 """
 
 from __future__ import annotations
