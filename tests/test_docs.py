@@ -40,6 +40,7 @@ SCRIPT = re.compile(
 MINUTES = {
     "docs/data.md": "PYTHIA makes 11 000 events",
     "docs/how-to/own-cluster.md": "two workers and a report",
+    "docs/how-to/reading-a-result.md": "a search before it",
     "docs/statistics.md": "toys of a whole scan",
 }
 """Pages whose scripts are run by `make slow` alone, and why."""
@@ -215,7 +216,7 @@ def small_settings(folder: Path) -> None:
         """
         skim: {images: null, observables: [pt, mass, tau21]}
         search: {window: {low: 3000, high: 4000}, efficiencies: [0.5, 0.1]}
-        train: {methods: {mass: {kind: feature}}}
+        train: {methods: {tnt: {kind: feature}}}
         fit: {bump: {efficiency: 0.5, bin_width: 200}, abcd: {efficiency: 0.1}}
         """
     )
@@ -253,9 +254,19 @@ def settings_of_the_table(folder: Path) -> None:
     )
 
 
+def small_search(folder: Path) -> None:
+    """Write the events and a search of them."""
+    small_events(folder)
+    small_settings(folder)
+    config, out = tnt.SearchConfig.from_yaml(folder / "search.yaml"), folder / "box1"
+    skim = tnt.skim(tnt.Fileset.from_paths({"data": [folder / "box1.h5"]}), config, out=out)
+    tnt.search(skim, tnt.train(skim, config, out=out), config, out=out)
+
+
 INPUTS: dict[str, Callable[[Path], None]] = {
     "box1.h5": small_events,
     "search.yaml": small_settings,
+    "box1/search": small_search,
     "box1/skim": small_skim,
     "features.parquet": table_of_features,
     "settings of the table": settings_of_the_table,
