@@ -67,7 +67,7 @@ def block_named(page: str, name: str) -> str:
 def commands(page: Path) -> Iterator[list[str]]:
     """Give the `tnt-coffea` command lines of a page, as words."""
     for line in page.read_text().splitlines():
-        shown = re.match(r"^(?:\$ |    )(tnt-coffea .*)$", line)
+        shown = re.match(r"^(?:\$ |    )?(tnt-coffea .*)$", line)
         if shown:
             yield shlex.split(shown[1], comments=True)[1:]
         for inline in re.findall(r"`(tnt-coffea [^`]*)`", line):
@@ -96,6 +96,11 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     assert not re.search("\\w+ \\((\\w+,\\s*)+\\) \N{EN DASH}", described)
     for exception in TntCoffeaError.__subclasses__():
         assert exception.__name__ in (tmp_path / "html" / "how-to" / "errors.html").read_text()
+
+
+def test_reference_of_the_statistics_is_complete() -> None:
+    listed = re.findall(r"auto(?:function|class):: (\w+)", (DOCS / "reference/stats.md").read_text())
+    assert sorted(listed) == sorted(tnt.stats.__all__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
