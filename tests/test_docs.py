@@ -38,7 +38,7 @@ SCRIPT = re.compile(
 )
 """A Python block, and what stands above it: how it is run, or why it is not."""
 MINUTES = {
-    "docs/data.md": "PYTHIA makes 11 000 events",
+    "docs/data.md": "PYTHIA makes 750 events",
     "docs/how-to/own-cluster.md": "two workers and a report",
     "docs/how-to/reading-a-result.md": "a search before it",
     "docs/statistics.md": "toys of a whole scan",
