@@ -98,7 +98,7 @@ def fit(
         abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit.digest(),
+            "fit_settings": config.fit_settings.digest(),
             "seed": config.seed,
             "versions": {
                 name: version(name) for name in ("tnt-coffea", "coffea", "fastjet", "pyhf", "numpy")
@@ -232,7 +232,7 @@ class _Fits:
         bump = self.config.fit.bump
         return stats.bump_hunt(
             channels,
-            mass=bump.mass,
+            mass=self.config.signal_mass,
             width=bump.width,
             fit=spectrum_fit(self.config),
             toys=bump.toys,
