@@ -42,6 +42,7 @@ class Outcome:
     seconds: Mapping[str, float]
 
 
+@pipeline.one_writer
 def run(
     fileset: Fileset,
     config: SearchConfig,
@@ -108,6 +109,7 @@ def run(
     return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
 
 
+@pipeline.one_writer
 def demo(
     config: SearchConfig, *, out: str | Path = pipeline.OUT, resources: Resources | None = None
 ) -> Outcome:

@@ -233,33 +233,46 @@ def _list(kind: str, paths: list[Path]) -> None:
 
 
 def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
-    """Return the settings with what the command line says, checked as settings are."""
-    from tnt_coffea.config import SearchConfig
-    from tnt_coffea.errors import ConfigError
+    """Return the settings with what the command line says of one spectrum.
 
-    values = config.model_dump(mode="json")
-    values["fit"]["bump"] |= {
-        name: spectrum[name] for name in ("mass", "width", "bin_width") if spectrum.get(name)
-    }
+    Each is checked by itself: the bins, and a mass beside the window, are those of one's own
+    histogram, which no search was made of.
+    """
+    from tnt_coffea.config import MassRange
+
+    typed = {name: spectrum[name] for name in ("mass", "width", "bin_width")}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    bump = config.fit.bump
+    changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})
     if spectrum["fit_range"]:
         low, high = spectrum["fit_range"]
-        values["search"]["fit_range"] = {"low": low, "high": high}
-        values["search"]["window"] = _inside(values["search"]["window"], low, high)
-    if spectrum["bin_width"]:
-        # The bins of one's own histogram are not those of a search.
-        values["search"]["bin_width"] = spectrum["bin_width"]
+        fit_range = _checked(MassRange, {"low": low, "high": high}, "fit-range")
+        search = config.search.model_copy(update={"fit_range": fit_range})
+        config = config.model_copy(update={"search": search})
+    return config
+
+
+def _checked(model: type[Any], values: dict[str, Any], option: str = "") -> Any:
+    """Return settings made of options.
+
+    Raises
+    ------
+    ConfigError
+        One of them is no such setting.
+    """
+    from pydantic import ValidationError
+
+    from tnt_coffea.errors import ConfigError
+
     try:
-        return SearchConfig.model_validate(values)
-    except ValueError as error:
-        msg = f"the options do not go together: {' '.join(str(error).split())}"
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = option or str(first["loc"][0]).replace("_", "-")
+        message = first["msg"].removeprefix("Value error, ")
+        msg = f"--{name}: {message[0].lower()}{message[1:]}, got {first['input']}"
         raise ConfigError(msg) from error
-
-
-def _inside(window: dict[str, float], low: float, high: float) -> dict[str, float]:
-    if low <= window["low"] and window["high"] <= high:
-        return window
-    third = (high - low) / 3
-    return {"low": low + third, "high": high - third}
 
 
 def _masses(steps: tuple[float, float, float] | None) -> tuple[float, ...]:

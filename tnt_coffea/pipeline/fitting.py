@@ -11,7 +11,7 @@ from typing import Any
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, StageError
-from tnt_coffea.pipeline.folders import begun
+from tnt_coffea.pipeline.folders import begun, one_writer
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stages import Stage
@@ -24,6 +24,7 @@ __all__ = ["fit", "scan", "spectrum_fit", "windows_by_method"]
 _BEFORE = "before"
 
 
+@one_writer
 def fit(
     histograms: Histograms,
     config: SearchConfig,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import MissingExtraError
@@ -13,6 +17,7 @@ from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Skim, Taggers
 from tnt_coffea.search_folder import note_config
 from tnt_coffea.stages import Stage
+from tnt_coffea.storage import held
 
 __all__ = [
     "OUT",
@@ -20,6 +25,7 @@ __all__ = [
     "begun",
     "done",
     "generate_stage",
+    "one_writer",
     "search_stage",
     "skim_stage",
     "stage_seconds",
@@ -27,7 +33,22 @@ __all__ = [
 ]
 
 OUT = "tnt-coffea-output"
+P = ParamSpec("P")
+R = TypeVar("R")
 STAGES = ("generate", "skim", "train", "search", "fit", "report")
+
+
+def one_writer(stage: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that writes into its argument `out` be the only writer there."""
+    default = inspect.signature(stage).parameters["out"].default
+
+    @functools.wraps(stage)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        out: Any = kwargs.get("out", default)
+        with nullcontext() if out is None else held(Path(out)):
+            return stage(*args, **kwargs)
+
+    return alone
 
 
 def generate_stage(config: SearchConfig, out: str | Path) -> Stage:
