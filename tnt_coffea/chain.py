@@ -83,8 +83,9 @@ def run(
     >>> with TemporaryDirectory() as out:
     ...     table = Path(out, "box.csv")
     ...     np.savetxt(table, values, delimiter=",", header=",".join(names), comments="")
-    ...     outcome = run(Fileset.from_paths({"box": [table]}), config, out=out)  # doctest: +SKIP
-    >>> print(outcome.result.summary())  # doctest: +SKIP
+    ...     outcome = run(Fileset.from_paths({"box": [table]}), config, out=out)
+    >>> outcome.result.before.z > 5, sorted(outcome.seconds)
+    (True, ['fit', 'report', 'search', 'skim', 'train'])
     """
     resources = resources or Resources()
     out = Path(out)
@@ -116,10 +117,13 @@ def demo(
 
     Examples
     --------
+    >>> from tempfile import TemporaryDirectory
     >>> from tnt_coffea import SearchConfig
-    >>> config = SearchConfig.from_text("generate: {background: 2000, signal: 100}")
-    >>> outcome = demo(config, out="demo")  # doctest: +SKIP
-    >>> print(outcome.result.summary())  # doctest: +SKIP
+    >>> text = "{generate: {background: 400, signal: 100}, train: {methods: {m: {kind: feature}}}}"
+    >>> with TemporaryDirectory() as out:
+    ...     outcome = demo(SearchConfig.from_text(text), out=out)
+    >>> outcome.result.before.converged, sorted(outcome.seconds)[:2]
+    (True, ['fit', 'generate'])
     """
     resources = resources or Resources()
     with _shared(resources) as shared:
