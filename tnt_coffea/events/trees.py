@@ -180,6 +180,7 @@ def _opened(path: Path) -> Any:
         if last.key[:1] == key[:1]:
             last.close()
         _check_length(path, status.st_size)
+        # A file that is open: of a path with "::" fsspec would read what stands before it.
         # The arrays are not kept: 100 MB of branches that nothing asks for again.
-        last.file, last.key = uproot.open(path, array_cache=None), key
+        last.file, last.key = uproot.open(path.open("rb"), array_cache=None), key
     return last.file
