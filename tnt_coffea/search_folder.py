@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import StageError
+from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import written
 
@@ -53,12 +55,23 @@ def noted_files(out: str | Path) -> Fileset:
     """
     path = Path(out) / "files.json"
     try:
-        noted = json.loads(path.read_text())
-        files, roles = dict(noted["files"]), dict(noted["roles"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        msg = f"{out}: no search to go on with ({path.name} cannot be read); name the files"
+        noted = _Noted.model_validate_json(path.read_bytes())
+        fileset = Fileset.from_paths(noted.files, roles=noted.roles)
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = (
+            f"{out}: no search to go on with ({path.name} cannot be read: {reason}); name the files"
+        )
         raise StageError(msg) from error
-    return Fileset.from_paths(files, roles=roles)
+    return fileset
+
+
+class _Noted(BaseModel):
+    """What is in `files.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    files: dict[str, list[str]]
+    roles: dict[str, str]
 
 
 def _write(path: Path, text: str) -> None:

@@ -47,6 +47,7 @@ from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
     JetsFrom,
+    SelectSettings,
     SkimSettings,
     SourceSettings,
     TableOrder,
@@ -89,6 +90,7 @@ __all__ = [
     "MethodSettings",
     "SearchConfig",
     "SearchSettings",
+    "SelectSettings",
     "SequenceSettings",
     "Settings",
     "ShowerSettings",

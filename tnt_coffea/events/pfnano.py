@@ -232,9 +232,7 @@ def _linked(events: Any, particles: str, links: str, index: str) -> bool:
     return holds(events, particles, "pt") and holds(events, links, index)
 
 
-def _constituents(
-    events: Any, settings: SourceSettings, linked: tuple[str, str, str]
-) -> ak.Array:
+def _constituents(events: Any, settings: SourceSettings, linked: tuple[str, str, str]) -> ak.Array:
     import vector
 
     particles, links, index = linked

@@ -59,8 +59,10 @@ def source_of(path: str | Path) -> ModuleType:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
     with path.open("rb") as file:
-        is_root = file.read(4) == b"root"
-    hint = f": {trees.contents(path)}. {_ROOT_READ}" if is_root else f"; {_READ}"
+        start = file.read(4)
+    hint = f"; {_READ}" if start else f": it is empty (0 bytes). {_READ}"
+    if start == b"root":
+        hint = f": {trees.contents(path)}. {_ROOT_READ}"
     msg = (
         f"{path}: the content is of no known source{hint}. Of a table of features skim.table "
         "says which column is which"

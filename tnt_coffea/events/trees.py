@@ -58,7 +58,8 @@ def branches(path: Path, tree: str) -> frozenset[str]:
 
 def _members(tree: Any) -> dict[str, str]:
     # An RNTuple may hold a collection as records: its members have NanoAOD's flat names here.
-    return {name.replace(".", "_"): name for name in tree.keys() if name.count(".") == 1}
+    names: list[str] = tree.keys()
+    return {name.replace(".", "_"): name for name in names if name.count(".") == 1}
 
 
 def contents(path: Path) -> str:
@@ -78,7 +79,7 @@ def contents(path: Path) -> str:
         ]
         other = sorted({kind for kind in kinds.values() if kind != "TDirectory"})
     if found:
-        return f"it holds the trees {_listed(found, 4)}"
+        return f"it holds the tree{'s' * (len(found) > 1)} {_listed(found, 4)}"
     return f"it holds no tree{f', only {_listed(other)}' if other else ''}"
 
 
