@@ -194,7 +194,8 @@ def run(
             lost.setdefault(item.dataset, {})[item.key] = (len(item), reason)
     if lost and sum(events.values()) == sum(n for by in lost.values() for n, _ in by.values()):
         reason = next(reason for by_key in lost.values() for _, reason in by_key.values())
-        msg = f"no event of {sum(map(len, fileset.files.values()))} files could be read: {reason}"
+        n = sum(map(len, fileset.files.values()))
+        msg = f"none of the events could be read ({n} file{'s' * (n > 1)}): {reason}"
         raise InputError(msg)
     output = processor.postprocess(done["output"])
     cutflow = output.get("cutflow", {})

@@ -174,6 +174,8 @@ class Fileset:
             twice, or is no path.
         """
         checked, said = located(files)
+        for name in checked:
+            _check_name(name)
         roles = {**said, **(roles or {})}
         if not checked or not all(checked.values()):
             msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
