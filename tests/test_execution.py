@@ -75,7 +75,14 @@ def test_bad_file_ends_the_pass_with_its_own_error(
     assert str(damaged) in str(error.value)
 
 
-@pytest.mark.parametrize(("executor", "chunk_size"), [("iterative", 13), ("futures", 50)])
+@pytest.mark.parametrize(
+    ("executor", "chunk_size"),
+    [
+        ("iterative", 13),
+        ("iterative", 1000),
+        pytest.param("futures", 50, marks=pytest.mark.slow),
+    ],
+)
 def test_bad_event_alone_is_skipped_whatever_the_chunks(
     damaged: Path, tmp_path: Path, executor: str, chunk_size: int
 ) -> None:
@@ -154,7 +161,10 @@ def test_errors_that_are_no_files_end_a_pass_that_skips_too(
     path = tmp_path / "table.csv"
     path.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
     processor = SkimProcessor(SkimSettings(select="numpy:array_equal"), tmp_path / "out")
-    with open_executor() as executor, pytest.raises(ConfigError, match=r"skim\.select: numpy:array_equal: TypeError"):
+    with (
+        open_executor() as executor,
+        pytest.raises(ConfigError, match=r"skim\.select: numpy:array_equal: TypeError"),
+    ):
         run(Fileset.from_paths(path), processor, executor, on_error=on_error)
 
 

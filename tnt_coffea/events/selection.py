@@ -93,7 +93,7 @@ class Selection:
             msg = f"{self.name}: {type(error).__name__}: {reason} ({trees.where(events)})"
             raise ConfigError(msg) from error
         try:
-            kept = np.asarray(ak.to_numpy(ak.materialize(given), allow_missing=False))
+            kept = np.asarray(ak.to_numpy(given, allow_missing=False))
         except (TypeError, ValueError):
             kept = np.asarray(None)
         if kept.dtype != bool or kept.shape != (len(events),):
