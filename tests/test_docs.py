@@ -99,7 +99,9 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
 
 
 def test_reference_of_the_statistics_is_complete() -> None:
-    listed = re.findall(r"auto(?:function|class):: (\w+)", (DOCS / "reference/stats.md").read_text())
+    listed = re.findall(
+        r"auto(?:function|class):: (\w+)", (DOCS / "reference/stats.md").read_text()
+    )
     assert sorted(listed) == sorted(tnt.stats.__all__)
 
 

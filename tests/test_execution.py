@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from coffea.processor import IterativeExecutor
 
 from tnt_coffea import pipeline
 from tnt_coffea.accounting import Accounting
@@ -72,19 +75,97 @@ def test_bad_file_ends_the_pass_with_its_own_error(
     assert str(damaged) in str(error.value)
 
 
-@pytest.mark.parametrize("executor", ["iterative", "futures"])
-def test_bad_file_can_be_skipped_and_is_listed(
-    events_file: Path, damaged: Path, tmp_path: Path, executor: str
+@pytest.mark.parametrize(
+    ("executor", "chunk_size"),
+    [
+        ("iterative", 13),
+        ("iterative", 1000),
+        pytest.param("futures", 50, marks=pytest.mark.slow),
+    ],
+)
+def test_bad_event_alone_is_skipped_whatever_the_chunks(
+    damaged: Path, tmp_path: Path, executor: str, chunk_size: int
 ) -> None:
+    with h5py.File(damaged, "r+") as file:
+        file["events"][71:74, 0] = -1.0
     sample, accounting = skimmed(
-        [events_file, damaged], tmp_path / "out", executor, chunk_size=50, on_error=OnError.SKIP
+        [damaged], tmp_path / "out", executor, chunk_size=chunk_size, on_error=OnError.SKIP
     )
-    assert accounting.events == 600
-    assert accounting.n_lost == 50
+    assert accounting.events == 100
+    assert accounting.n_lost == 4
     ((item, (lost, reason)),) = accounting.lost.items()
-    assert (item, lost) == (f"data: {damaged}, entries 50-100", 50)
+    assert (item, lost) == (f"data: {damaged}, entries 70-74", 4)
     assert "not finite" in reason
-    assert len(sample) == accounting.selected == 550
+    assert len(sample) == accounting.selected == 96
+    assert accounting.unopened == ()
+
+
+class _Swapping(IterativeExecutor):
+    """Changes a file between planning and reading, as another process might."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        super().__init__(status=False)
+        self.change = change
+
+    def copy(self, **settings: Any) -> Any:
+        self.change()
+        return IterativeExecutor(status=False).copy(**settings)
+
+
+@pytest.mark.parametrize("rows", [100, 120], ids=["replaced", "grown"])
+def test_file_that_changes_after_planning_is_an_error(
+    events_file: Path, tmp_path: Path, rows: int
+) -> None:
+    path = tmp_path / "events.h5"
+    with h5py.File(events_file) as source:
+        events = source["events"][:120]
+
+    def write(n: int, scale: float = 1.0) -> None:
+        with h5py.File(path, "w") as file:
+            file["events"] = events[:n] * np.float32(scale)
+
+    write(100)
+    with pytest.raises(InputError, match="was changed since the pass was planned"):
+        skimmed([path], tmp_path / "out", _Swapping(lambda: write(rows, 1.01)))
+    # Beside others it is listed as lost, and no event of what it is now is taken.
+    write(100)
+    sample, accounting = skimmed(
+        [path, events_file],
+        tmp_path / "skipped",
+        _Swapping(lambda: write(rows, 1.01)),
+        on_error=OnError.SKIP,
+    )
+    assert accounting.lost == {
+        f"data: {path}, entries 0-100": (100, accounting.lost[f"data: {path}, entries 0-100"][1])
+    }
+    assert len(sample) == 500
+
+
+def test_file_that_changes_after_it_was_hashed_is_an_error(
+    events_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "events.h5"
+    path.write_bytes(events_file.read_bytes())
+    fileset = Fileset.from_paths(path).noted()
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(InputError, match=r"was changed .*same size"):
+        fileset.items(100)
+    assert len(Fileset.from_paths(path).noted().items(100)) == 5
+
+
+@pytest.mark.parametrize("on_error", list(OnError))
+def test_errors_that_are_no_files_end_a_pass_that_skips_too(
+    tmp_path: Path, on_error: OnError
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
+    processor = SkimProcessor(SkimSettings(select="numpy:array_equal"), tmp_path / "out")
+    with (
+        open_executor() as executor,
+        pytest.raises(ConfigError, match=r"skim\.select: numpy:array_equal: TypeError"),
+    ):
+        run(Fileset.from_paths(path), processor, executor, on_error=on_error)
 
 
 def test_events_without_a_dijet_are_counted(events_file: Path, tmp_path: Path) -> None:
@@ -137,7 +218,7 @@ def test_absent_scheduler_is_named() -> None:
 def test_filesets_refuse_what_is_no_file(events_file: Path, tmp_path: Path) -> None:
     for files, cause in (
         ([tmp_path / "absent.h5"], "no such file"),
-        ([tmp_path], "a folder"),
+        ([tmp_path], "a folder, expected a file with events, or a folder of them"),
         ([events_file, events_file], "twice"),
         ([], "no file given"),
     ):
@@ -146,8 +227,6 @@ def test_filesets_refuse_what_is_no_file(events_file: Path, tmp_path: Path) -> N
 
 
 def test_executor_of_the_users_own_is_used(tmp_path: Path, events_file: Path) -> None:
-    from coffea.processor import IterativeExecutor
-
     calls = []
 
     class Counted(IterativeExecutor):

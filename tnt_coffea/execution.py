@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +26,12 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.errors import (
     ConfigError,
     ExecutionError,
+    InputError,
     MissingExtraError,
     TntCoffeaError,
 )
 from tnt_coffea.events.sources import SOURCES
-from tnt_coffea.filesets import Fileset, WorkItem
+from tnt_coffea.filesets import BadFile, Fileset, WorkItem
 
 __all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
 
@@ -165,22 +166,38 @@ def run(
 
     Raises
     ------
+    InputError
+        No event of any file could be read.
     TntCoffeaError
         An item failed (its own error, under `OnError.FAIL`), or workers died.
     """
-    items = fileset.items(chunk_size)
+    from coffea.processor import accumulate
+
+    skip = on_error is OnError.SKIP
+    items, bad = (
+        fileset.sound_items(chunk_size) if skip else (fileset.items(chunk_size), list[BadFile]())
+    )
     payload = cloudpickle.dumps(processor)
-    envelopes = _mapped(items, _ProcessItem(payload), executor, description)
+    done = _mapped(items, _ProcessItem(payload), executor, description)
+    events = dict.fromkeys(fileset.files, 0)
+    for item in items:
+        events[item.dataset] += len(item)
     lost: dict[str, dict[str, tuple[int, str]]] = {}
-    events: dict[str, int] = {}
-    for item, failure in zip(items, envelopes["failed"], strict=True):
-        n = item.stop - item.start
-        events[item.dataset] = events.get(item.dataset, 0) + n
-        if failure:
-            lost.setdefault(item.dataset, {})[item.key] = (n, str(failure["message"]))
-    if lost and on_error is OnError.FAIL:
-        _raise_first(envelopes["failed"])
-    output = processor.postprocess(envelopes["output"])
+    for file in bad:
+        lost.setdefault(file.dataset, {})[file.key] = (0, file.reason)
+    if any(done["failed"]):
+        _raise_first([f for f in done["failed"] if f and not (skip and _of_the_file(f))])
+        rest = [item for item, failure in zip(items, done["failed"], strict=True) if failure]
+        output, found = _salvaged(rest, payload, executor, description)
+        done["output"] = accumulate([done["output"], output])
+        for item, reason in found:
+            lost.setdefault(item.dataset, {})[item.key] = (len(item), reason)
+    if lost and sum(events.values()) == sum(n for by in lost.values() for n, _ in by.values()):
+        reason = next(reason for by_key in lost.values() for _, reason in by_key.values())
+        n = sum(map(len, fileset.files.values()))
+        msg = f"none of the events could be read ({n} file{'s' * (n > 1)}): {reason}"
+        raise InputError(msg)
+    output = processor.postprocess(done["output"])
     cutflow = output.get("cutflow", {})
     nothing: dict[str, Any] = {"selected": 0, "rejected": {}}
     accounting = {
@@ -193,6 +210,35 @@ def run(
         for dataset, n in events.items()
     }
     return output, Accounting.summed(accounting)
+
+
+def _of_the_file(failure: Mapping[str, str]) -> bool:
+    """Tell whether an item failed because of its file, and not of settings, disk or extras."""
+    kind = getattr(errors, failure["type"], None)
+    return kind is None or kind is InputError
+
+
+def _salvaged(
+    items: Sequence[WorkItem], payload: bytes, executor: Any, description: str
+) -> tuple[dict[str, Any], list[tuple[WorkItem, str]]]:
+    """Return the output of what can be read of failed items, and the ranges that cannot.
+
+    These are the single events that fail, those beside each other taken together, so that what
+    is lost does not depend on the chunk size.
+    """
+    done = _mapped(items, _Salvage(payload), executor, f"{description}, around bad events")
+    _raise_first(done["failed"])
+    lost: list[tuple[WorkItem, str]] = []
+    for item, reason in sorted(
+        done["output"].get("lost", {}).items(),
+        key=lambda one: (one[0].dataset, one[0].path, one[0].start),
+    ):
+        last = lost[-1][0] if lost else None
+        if last and (last.dataset, last.path, last.stop) == (item.dataset, item.path, item.start):
+            lost[-1] = (replace(last, stop=item.stop), lost[-1][1])
+        else:
+            lost.append((item, reason))
+    return done["output"].get("output", {}), lost
 
 
 def map_tasks(
@@ -232,6 +278,7 @@ class _ProcessItem:
         self.payload = payload
 
     def __call__(self, item: WorkItem) -> dict[str, Any]:
+        item.check()
         processor = _unpickled(self.payload)
         metadata = {
             "dataset": item.dataset,
@@ -239,10 +286,42 @@ class _ProcessItem:
             "filename": item.path,
             "entrystart": item.start,
             "entrystop": item.stop,
+            "columns": tuple(getattr(processor, "columns", ())),
         }
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
         output: dict[str, Any] = processor.process(events)
         return output
+
+
+class _Salvage:
+    """The work function for failed items: reads what can be read, event by event at worst."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.process = _ProcessItem(payload)
+
+    def __call__(self, item: WorkItem) -> dict[str, Any]:
+        from coffea.processor import accumulate
+
+        output: dict[str, Any] = {}
+        lost: dict[WorkItem, str] = {}
+        left = [item]
+        while left:
+            part = left.pop()
+            try:
+                part.check()
+            except InputError as error:  # no part of it can be read any more
+                lost[part] = str(error)
+                continue
+            try:
+                output = accumulate([output, self.process(part)])
+            except Exception as error:
+                if not _of_the_file({"type": type(error).__name__}):
+                    raise
+                if len(part) == 1:
+                    lost[part] = str(error)
+                else:
+                    left += reversed(part.halves())
+        return {"output": output, "lost": lost}
 
 
 class _CallTask:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError
-from tnt_coffea.execution import Resources
+from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.stages import Stage
@@ -97,7 +97,9 @@ def _stages(
             fileset = Fileset.from_paths({"data": [out / "generate" / "events.h5"]})
     else:
         fileset = fileset.read_with(config.skim)
-        events = sum(item.stop - item.start for item in fileset.items(2**31))
+        skip = resources.on_error is OnError.SKIP
+        items = fileset.sound_items(2**31)[0] if skip else fileset.items(2**31)
+        events = sum(map(len, items))
     stage = pipeline.skim_stage(fileset, config, out, resources) if fileset else None
     work = f"{events} events to dijets and images"
     yield (second := _planned("skim", stage, work, events * SKIMMED_EVENT / workers, resources))

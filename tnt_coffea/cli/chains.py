@@ -14,6 +14,7 @@ from tnt_coffea.cli.options import (
     machine_options,
     out_option,
     role_options,
+    show_lost,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def demo(
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=str)
 @role_options
 @out_option
 @resume_option
@@ -61,8 +62,8 @@ def demo(
 @machine_options
 @configured
 def run(
-    files: tuple[Path, ...],
-    simulation: tuple[Path, ...],
+    files: tuple[str, ...],
+    simulation: tuple[str, ...],
     priors: tuple[str, ...],
     config: SearchConfig,
     out: Path,
@@ -72,6 +73,7 @@ def run(
 ) -> None:
     """Search FILES: skim, train, search, fit, report."""
     from tnt_coffea import chain
+    from tnt_coffea.products import Skim
     from tnt_coffea.search_folder import noted_files
 
     if not files and not resume:
@@ -87,6 +89,7 @@ def run(
         _show_plan(config, out, resources, fileset)
         return
     _show(chain.run(fileset, config, out=out, resources=resources), config)
+    show_lost(Skim.load(out / "skim").accounts, out / "skim" / "manifest.json")
 
 
 def _must_be_there(out: Path) -> None:

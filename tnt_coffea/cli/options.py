@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from tnt_coffea.accounting import Accounting
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
@@ -29,12 +30,14 @@ __all__ = [
     "out_option",
     "role_options",
     "search_of",
+    "show_lost",
     "skim_option",
     "taggers_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+MOST_LOST = 10
 
 
 def options(*own: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -59,12 +62,13 @@ out_option = click.option(
     show_default=True,
     help="Folder of the search, one subfolder a stage.",
 )
-files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+# Not as paths, which would leave out one of the two slashes of an address.
+files_argument = click.argument("files", nargs=-1, required=True, type=str)
 role_options = options(
     click.option(
         "--simulation",
         multiple=True,
-        type=PATH,
+        metavar="PATH",
         help="File of simulated background, for methods that learn from it; may be repeated.",
     ),
     click.option(
@@ -115,7 +119,9 @@ machine_options = options(
         help="Most events in a work item; no result depends on it.",
     ),
     click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
-    click.option("--skip-bad-files", is_flag=True, help="Leave bad files out and list them."),
+    click.option(
+        "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -189,25 +195,32 @@ def _resources(
 
 
 def fileset_of(
-    files: tuple[Path, ...], simulation: tuple[Path, ...] = (), priors: tuple[str, ...] = ()
+    files: tuple[str, ...], simulation: tuple[str, ...] = (), priors: tuple[str, ...] = ()
 ) -> Fileset:
-    """Return the fileset of files of every role, one data set a role."""
+    """Return the fileset of files, folders, patterns and lists, one data set a role.
+
+    The data sets of a fileset in JSON keep their names and roles.
+    """
+    from tnt_coffea.errors import ConfigError
+    from tnt_coffea.events.locations import located, paths_of
     from tnt_coffea.events.roles import DATA, SIMULATION, prior
     from tnt_coffea.filesets import Fileset
 
-    paths: dict[str, list[Path]] = {DATA: list(files)}
-    roles = {DATA: DATA}
-    if simulation:
-        paths[SIMULATION], roles[SIMULATION] = list(simulation), SIMULATION
+    paths, roles = located(files)
+    given = [(SIMULATION, SIMULATION, word) for word in simulation]
     for text in priors:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
+        name, equals, word = text.partition("=")
+        if not (name and equals and word):
             msg = f"{text!r} is not of the form NAME=PATH"
             raise click.BadParameter(msg, param_hint="--prior")
         role = prior(name)
-        dataset = role.replace(":", "-")
+        given.append((role.replace(":", "-"), role, word))
+    for dataset, role, word in given:
+        if dataset in paths and roles.get(dataset, DATA) != role:
+            msg = f"data set '{dataset}' is of role {roles.get(dataset, DATA)} and {role} at once"
+            raise ConfigError(msg)
         roles[dataset] = role
-        paths.setdefault(dataset, []).append(Path(path))
+        paths[dataset] = (*paths.get(dataset, ()), *paths_of(word))
     return Fileset.from_paths(paths, roles=roles)
 
 
@@ -218,6 +231,15 @@ def named_taggers(folder: Path | None) -> str | None:
     if folder is None:
         return None
     return str(folder if str(folder) in packaged_taggers() else folder.absolute())
+
+
+def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
+    """Say what was left out of a pass, and why."""
+    lost = [(key, reason) for one in accounts.values() for key, (_, reason) in one.lost.items()]
+    for key, reason in lost[:MOST_LOST]:
+        click.echo(f"left out: {key}: {reason}")
+    if len(lost) > MOST_LOST:
+        click.echo(f"left out: {len(lost) - MOST_LOST} more; all are listed in {listed_in}")
 
 
 def load_taggers(folder: Path) -> Taggers:

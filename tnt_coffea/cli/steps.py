@@ -19,6 +19,7 @@ from tnt_coffea.cli.options import (
     named_taggers,
     out_option,
     role_options,
+    show_lost,
     skim_option,
     taggers_option,
 )
@@ -37,8 +38,8 @@ __all__ = ["report", "search", "skim", "train"]
 @machine_options
 @configured
 def skim(
-    files: tuple[Path, ...],
-    simulation: tuple[Path, ...],
+    files: tuple[str, ...],
+    simulation: tuple[str, ...],
     priors: tuple[str, ...],
     config: SearchConfig,
     out: Path,
@@ -50,13 +51,16 @@ def skim(
     fileset = fileset_of(files, simulation, priors)
     made = pipeline.skim(fileset, config, out=out, resources=resources)
     accounting = made.accounting
+    unopened = len(accounting.unopened)
+    left_out = f", {unopened} file{'s' * (unopened > 1)} left out" if unopened else ""
     click.echo(
         f"skim: {out / 'skim'}: {accounting.selected} dijets of {accounting.events} events, "
-        f"{accounting.n_lost} lost, {made.duplicates} duplicates"
+        f"{accounting.n_lost} lost, {made.duplicates} duplicates{left_out}"
     )
     for dataset, account in made.accounts.items():
         if (role := made.roles.get(dataset, "data")) != "data":
             click.echo(f"      {role}: {account.selected} dijets of {account.events} events")
+    show_lost(made.accounts, out / "skim" / "manifest.json")
 
 
 @click.command()
@@ -90,14 +94,14 @@ def train(
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=str)
 @skim_option
 @taggers_option
 @out_option
 @machine_options
 @configured
 def search(
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     skim_folder: Path | None,
@@ -118,6 +122,7 @@ def search(
         f"histograms: {out / 'search' / 'histograms.h5'}: {made.accounting.selected} dijets of "
         f"{made.accounting.events} events"
     )
+    show_lost({"": made.accounting}, out / "search" / "search.json")
 
 
 @click.command()

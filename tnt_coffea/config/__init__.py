@@ -48,6 +48,7 @@ from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
     JetsFrom,
+    SelectSettings,
     SkimSettings,
     SourceSettings,
     TableOrder,
@@ -90,6 +91,7 @@ __all__ = [
     "MethodSettings",
     "SearchConfig",
     "SearchSettings",
+    "SelectSettings",
     "SequenceSettings",
     "Settings",
     "ShowerSettings",

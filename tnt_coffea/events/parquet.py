@@ -68,7 +68,10 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         The file cannot be read, or has fewer rows than its footer says.
     """
     with opened(path) as file:
-        names = [name for name in COLUMNS if name in file.schema_arrow.names]
+        there, also = file.schema_arrow.names, metadata.get("columns", ())
+        if missing := [name for name in also if name not in there]:
+            raise InputError(trees.absent_columns(path, missing, there))
+        names = list(dict.fromkeys(name for name in (*COLUMNS, *also) if name in there))
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = np.flatnonzero((ends > start) & (ends - sizes < stop))

@@ -41,7 +41,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
             yield file
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, PermissionError, InputError):
         raise
     # Arrow's own errors are some of Python's kinds, by the place that meets the damage.
     except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:

@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import MissingExtraError
-from tnt_coffea.execution import Resources
+from tnt_coffea.events.selection import Selection
+from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
@@ -74,11 +75,17 @@ def skim_stage(
     """Return the folder of `skim`, keyed by what decides its content."""
     inputs = {
         "settings": config.skim.model_dump(mode="json"),
-        "files": fileset.content_hashes(),
+        "files": fileset.content_hashes(skip_bad=resources.on_error is OnError.SKIP),
         "roles": {dataset: fileset.role(dataset) for dataset in fileset.files},
         "on_error": resources.on_error.value,
+        **_selection(config),
     }
     return Stage("skim", Path(out) / "skim", inputs)
+
+
+def _selection(config: SearchConfig) -> dict[str, str]:
+    # A function of the same name may be another one.
+    return {"select": Selection(config.skim.select).digest} if config.skim.select else {}
 
 
 def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
@@ -110,8 +117,11 @@ def search_stage(
     resources: Resources,
 ) -> Stage:
     """Return the folder of `search`, keyed by what decides its content."""
+    skip = resources.on_error is OnError.SKIP
     scored: dict[str, Any] = (
-        {"skim": source.content} if isinstance(source, Skim) else {"files": source.content_hashes()}
+        {"skim": source.content}
+        if isinstance(source, Skim)
+        else {"files": source.content_hashes(skip_bad=skip)}
     )
     inputs = {
         "settings": config.search.model_dump(mode="json"),
@@ -120,6 +130,7 @@ def search_stage(
         "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
         "quantiles": _quantiles(taggers),
         "on_error": resources.on_error.value,
+        **_selection(config),
     }
     return Stage("search", Path(out) / "search", inputs)
 

@@ -70,7 +70,7 @@ def search(
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values())
     if isinstance(source, Fileset):
-        source = fileset = source.read_with(config.skim).searched
+        source = fileset = source.read_with(config.skim).searched.noted()
     else:
         source = as_skim(source)
         fileset = source.fileset()

@@ -68,7 +68,7 @@ def skim(
     from tnt_coffea.processors import SkimProcessor
 
     resources = resources or Resources()
-    fileset = fileset.read_with(config.skim)
+    fileset = fileset.read_with(config.skim).noted()
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
@@ -84,7 +84,7 @@ def skim(
                 on_error=resources.on_error,
                 description="Skimming",
             )
-            parts = {name: sorted(paths) for name, paths in sorted(output["parts"].items())}
+            parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
             _check_dijets(fileset, parts, accounting)
             paths = {d: tuple(work / name for name in names) for d, names in parts.items()}
             roles = {dataset: fileset.role(dataset) for dataset in fileset.files}

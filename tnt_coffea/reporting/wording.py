@@ -212,6 +212,13 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         for stage, account in accounting.items()
         if account.n_lost
     ]
+    warnings += [
+        f"Stage {stage}: {len(account.unopened)} bad files were left out, all their events with "
+        f"them: {', '.join(account.unopened[:3])}"
+        f"{', ...' if len(account.unopened) > 3 else '.'}"
+        for stage, account in accounting.items()
+        if account.unopened
+    ]
     return warnings
 
 
