@@ -13,12 +13,12 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, spectrum_model
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum import SpectrumFit, weight_notes
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "upper_limit"]
@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 
 _DEFAULT_TOYS = 300
 _UNDER = 2.0
+_NO_FORMULA = "the asymptotic limit is too low, ask for toys"
 # pyhf looks for the limit this far around the numpy engine's.
 _BRACKET = 0.03
 # It has found it at this relative distance, or after so many steps.
@@ -97,10 +98,11 @@ def upper_limit(
     """
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
-    models, cls, under = _prepared(channels, signal, fit)
+    model, cls, under = _prepared(channels, signal, fit)
+    models, unit = model.channels, model.data[0].unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes: list[str] = []
+    notes = weight_notes(model.data)
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
     converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
@@ -115,16 +117,14 @@ def upper_limit(
         )
     else:
         if under < LEAST_UNDER_LIMIT:
-            notes.append(
-                f"{under:.1f} background events under the signal: the asymptotic limit is too low, "
-                "ask for toys"
-            )
+            notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
         if cross_check:
             near = [cls.at(share * observed).observed for share in (0.99, 1.01)]
             slope = (near[1] - near[0]) / (0.02 * observed)
             observed, by_pyhf, problems = _by_pyhf(models, observed, slope, alpha)
             notes += problems
             converged = converged and not problems
+    observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
         mass=signal.mass,
@@ -132,7 +132,7 @@ def upper_limit(
         level=level,
         observed=float(observed),
         expected=tuple(map(float, expected)),
-        mu_hat=float(cls.best.mu[0]),
+        mu_hat=unit * float(cls.best.mu[0]),
         efficiency=efficiency,
         luminosity=luminosity,
         observed_cross_section=float(observed) / produced if produced else None,
@@ -192,16 +192,15 @@ def limit_band(
             )
         except FitError:
             continue
-        # All that a note may say here is that the formulae do not hold.
-        if not limit.notes:
+        if not any(note.endswith(_NO_FORMULA) for note in limit.notes):
             limits.append(limit)
     return tuple(limits)
 
 
 def _prepared(
     channels: Any, signal: SignalShape, fit: SpectrumFit
-) -> tuple[Sequence[Channel], AsymptoticCls, float]:
-    """Return the channels, their CLs and the background events under the signal."""
+) -> tuple[SpectrumModel, AsymptoticCls, float]:
+    """Return the model, its CLs and the background events under the signal."""
     mass = signal.mass
     model = spectrum_model(channels, signal, fit)
     cls = AsymptoticCls(model.channels)
@@ -210,7 +209,7 @@ def _prepared(
         float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * signal.width].sum())
         for b, s in zip(cls.background, model.data, strict=True)
     )
-    return model.channels, cls, under
+    return model, cls, under
 
 
 def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float]]:
