@@ -120,7 +120,7 @@ class LimitSettings(Settings):
     toys: int | None = Field(
         None,
         ge=0,
-        description="toys of each hypothesis at each strength; 0: asymptotic; null: toys where "
+        description="toys without a signal, and at each of 7 strengths; 0: asymptotic; null: where "
         "the asymptotic formulae do not hold",
     )
 

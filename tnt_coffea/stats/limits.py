@@ -28,6 +28,10 @@ Array = NDArray[np.float64]
 
 _DEFAULT_TOYS = 300
 _UNDER = 2.0
+# Toys are thrown again so often where a limit lies beyond their strengths.
+_WIDENINGS = 3
+# Share of failed toys with which a limit is not called converged.
+_FAILED = 0.01
 _NO_FORMULA = "the asymptotic limit is too low, ask for toys"
 # pyhf looks for the limit this far around the numpy engine's.
 _BRACKET = 0.03
@@ -62,8 +66,8 @@ def upper_limit(
     luminosity
         Of the data [1/fb].
     toys
-        Toys of each hypothesis at each strength; 0 takes the asymptotic formulae, None
-        takes toys where fewer than 10 background events lie under the signal.
+        Toys without a signal, and with one at each of seven strengths; 0 takes the asymptotic
+        formulae, None takes toys where fewer than 10 background events lie under the signal.
     seed
         Root seed of the toys.
     cross_check
@@ -108,13 +112,17 @@ def upper_limit(
     converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
     if toys:
         random = seeds.generator(seed, "stats", "limit", "toys")
-        thrown = ToyCls.thrown(cls, (observed, *expected), toys, random)
-        observed, *expected = thrown.limits(alpha, toys)
-        notes.append(
-            f"CLs from {toys} toys of each hypothesis at {len(thrown.strengths)} strengths, "
-            f"{thrown.failed} with a failed fit; about {0.023 * toys:.0f} of them lie beyond each "
-            "band at 2 standard deviations"
+        (observed, *expected), thrown, inside = _toy_limits(
+            cls, (observed, *expected), alpha, toys, random
         )
+        notes.append(
+            f"CLs at {len(thrown.strengths)} strengths from {len(thrown.null)} toys, {toys} of "
+            f"them without a signal, {thrown.failed} with a failed fit; expected limits are "
+            "quantiles of the toys' own limits"
+        )
+        if not inside:
+            notes.append("a limit lies beyond the strengths at which toys were thrown")
+        converged = converged and inside and thrown.failed <= _FAILED * len(thrown.null)
     else:
         if under < LEAST_UNDER_LIMIT:
             notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
@@ -220,6 +228,29 @@ def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float
         for i in range(len(BANDS))
     ]
     return observed, expected
+
+
+def _toy_limits(
+    cls: AsymptoticCls,
+    around: Sequence[float],
+    alpha: float,
+    toys: int,
+    random: np.random.Generator,
+) -> tuple[list[float], ToyCls, bool]:
+    """Return the limits from toys, the toys, and whether the limits lie within their strengths.
+
+    The strengths reach from half the least asymptotic limit to twice the largest, and further
+    where that was not enough.
+    """
+    low, high = 0.5 * min(around), 2 * max(around)
+    for _ in range(_WIDENINGS):
+        thrown = ToyCls.thrown(cls, low, high, toys, random)
+        limits = thrown.limits(alpha)
+        below, above = min(limits) < low, max(limits) > high
+        if not (below or above):
+            return limits, thrown, True
+        low, high = low / (3 if below else 1), high * (3 if above else 1)
+    return limits, thrown, False
 
 
 def _by_pyhf(

@@ -613,9 +613,10 @@ class LimitResult(Result):
     calibration
         'asymptotic' or 'toys'.
     toys
-        Toys of each hypothesis at every strength; 0 without them.
+        Toys without a signal, and as many at each of several strengths; 0 without them.
     converged
-        Whether all fits converged and pyhf agrees.
+        Whether the fits of the data converged, and pyhf agrees; with toys, whether 99 % of their
+        fits converged and the limits lie within their strengths.
     family
         Family of the background functions.
     notes
