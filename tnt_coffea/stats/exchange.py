@@ -137,7 +137,7 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
     tables = {}
     for channel in result.channels:
         columns = {
-            "Events": channel.observed,
+            "Sum of weights" if channel.scale else "Events": channel.observed,
             "Background-only fit": channel.background,
             "Signal plus background fit": channel.signal_plus_background,
         }

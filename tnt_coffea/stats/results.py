@@ -131,7 +131,7 @@ class ChannelResult(Result):
     edges
         Edges of the bins [GeV].
     observed
-        Events per bin.
+        Events per bin, or sums of weights.
     background
         Expectation of the background-only fit per bin.
     signal_plus_background
@@ -146,6 +146,9 @@ class ChannelResult(Result):
         Signed roots of the bins' deviances, background-only fit.
     share
         Share of the signal that this channel is expected to hold.
+    scale
+        Weight of an effective event per bin: contents over it are the counts that were fitted,
+        with Poisson uncertainties. Empty where all events have weight one.
 
     Examples
     --------
@@ -167,6 +170,7 @@ class ChannelResult(Result):
     goodness_calibration: str
     pulls: tuple[float, ...]
     share: float
+    scale: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -609,9 +613,10 @@ class LimitResult(Result):
     calibration
         'asymptotic' or 'toys'.
     toys
-        Toys of each hypothesis at every strength; 0 without them.
+        Toys without a signal, and as many at each of several strengths; 0 without them.
     converged
-        Whether all fits converged and pyhf agrees.
+        Whether the fits of the data converged, and pyhf agrees; with toys, whether 99 % of their
+        fits converged and the limits lie within their strengths.
     family
         Family of the background functions.
     notes
