@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,18 @@ from pathlib import Path
 
 from tnt_coffea.errors import StorageError
 
-__all__ = ["stored", "written"]
+__all__ = ["is_full", "stored", "written"]
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether the disk, or the user's share of it, is full.
+
+    Examples
+    --------
+    >>> is_full(OSError(28, "No space left on device")), is_full(PermissionError(13, ""))
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -66,8 +78,9 @@ def stored(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
+        way_out = "Free some space, or choose" if is_full(error) else "Choose"
         msg = (
-            f"{path}: cannot be written: {error.strerror or error}{where}. Free some space, or "
-            "choose another output folder; the same command goes on where it was cut"
+            f"{path}: cannot be written: {error.strerror or error}{where}. {way_out} another "
+            "output folder; the same command goes on where it was cut"
         )
         raise StorageError(msg) from error

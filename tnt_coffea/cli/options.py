@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -114,6 +115,14 @@ machine_options = options(
     ),
     click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
     click.option("--skip-bad-files", is_flag=True, help="Leave bad files out and list them."),
+    click.option(
+        "--wait-for-workers",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="MINUTES",
+        help="How long a pass on Dask waits for a worker that can work.",
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -124,7 +133,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
         config = _config(config_path, seed, rest["out"])
-        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
@@ -150,7 +159,13 @@ def _config(path: Path | None, seed: int | None, out: Path) -> SearchConfig:
 
 
 def _resources(
-    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+    executor: str,
+    workers: int,
+    chunk_size: int,
+    overwrite: bool,
+    skip_bad_files: bool,
+    wait_for_workers: float,
+    quiet: bool,
 ) -> Resources:
     from tnt_coffea.execution import OnError, Resources
 
@@ -161,6 +176,7 @@ def _resources(
         progress=not quiet,
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+        wait_for_workers=wait_for_workers,
     )
 
 
