@@ -15,11 +15,22 @@ from pathlib import Path
 
 from tnt_coffea.errors import BusyError, StorageError
 
-__all__ = ["held", "stored", "written"]
+__all__ = ["held", "is_full", "stored", "written"]
 
 _LOCK = ".lock"
 _held: dict[str, tuple[int, int]] = {}
 """Folders that this process holds: the thread, and the open lock file."""
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether the disk, or the user's share of it, is full.
+
+    Examples
+    --------
+    >>> is_full(OSError(28, "No space left on device")), is_full(PermissionError(13, ""))
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -83,7 +94,7 @@ def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError) and blocking is not None:
         return f"{blocking}: is a file, expected a folder; choose another output folder"
     where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         help_ = "Free some space, or choose another output folder"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         help_ = "It is not ours to write: change that, or choose another output folder"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,6 +123,14 @@ machine_options = options(
     click.option(
         "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
     ),
+    click.option(
+        "--wait-for-workers",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="MINUTES",
+        help="How long a pass on Dask waits for a worker that can work.",
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -135,7 +144,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
         if histogram is not None and out is None:
             out = search_of(histogram)
         config = _config(config_path, seed, out)
-        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
@@ -180,7 +189,13 @@ def search_of(histogram: Path) -> Path | None:
 
 
 def _resources(
-    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+    executor: str,
+    workers: int,
+    chunk_size: int,
+    overwrite: bool,
+    skip_bad_files: bool,
+    wait_for_workers: float,
+    quiet: bool,
 ) -> Resources:
     from tnt_coffea.execution import OnError, Resources
 
@@ -191,6 +206,7 @@ def _resources(
         progress=not quiet,
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+        wait_for_workers=wait_for_workers,
     )
 
 
