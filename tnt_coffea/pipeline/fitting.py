@@ -11,6 +11,7 @@ from typing import Any
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, StageError
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import begun
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -59,6 +60,7 @@ def fit(
     >>> result.before.converged, sorted(result.after), sorted(result.abcd)
     (True, ['mass'], ['mass'])
     """
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
     inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
     stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
     if stage is not None:
@@ -150,6 +152,7 @@ def scan(
     TaggerError
         The search lacks a tagger set.
     """
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
     masses = masses or config.fit.scan.masses
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
