@@ -8,6 +8,7 @@ line prints that message alone and exits with `exit_code`.
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "BusyError",
     "ConfigError",
     "ExecutionError",
@@ -34,6 +35,10 @@ class ConfigError(TntCoffeaError):
     """A setting is unknown, out of range, or contradicts another one."""
 
     exit_code = 2
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A function was given an object of another type than it takes."""
 
 
 class InputError(TntCoffeaError):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import StageError
 from tnt_coffea.search_folder import Trial
 from tnt_coffea.stats import (
@@ -91,6 +92,36 @@ class SearchResult(Result):
         """Return the result as JSON values; the tests made beside it have a file of their own."""
         values = super().to_dict()
         return {name: value for name, value in values.items() if name not in ("trials", "trial")}
+
+    __repr__ = Displayed.__repr__
+
+    def _facts(self) -> dict[str, str]:
+        hunts = {"all dijets": self.before}
+        hunts |= {f"selection by {name}": hunt for name, hunt in self.after.items()}
+        facts = {
+            name: f"Z = {hunt.z:.2f}, p = {hunt.p_value:.2g} ({hunt.calibration}), signal "
+            f"{hunt.mu_hat:.1f} +- {hunt.mu_uncertainty:.1f} events at {hunt.mass:g} GeV"
+            for name, hunt in hunts.items()
+        }
+        facts |= {
+            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, {test.a:g} events, "
+            f"{test.expected:.1f} expected"
+            if isinstance(test, AbcdResult)
+            else f"refused: {test.reason}"
+            for name, test in self.abcd.items()
+        }
+        facts |= {
+            f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
+            if isinstance(limit, LimitResult)
+            else f"refused: {limit.reason}"
+            for name, limit in self.limits.items()
+        }
+        for name, scan in self.scans.items():
+            best = scan.best_point
+            facts[f"scan, {name}"] = f"Z = {best.z:.2f} at {best.mass:g} GeV" + (
+                "" if scan.p_global is None else f", global p = {scan.p_global:.2g}"
+            )
+        return facts
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import OUT, begun, earlier_seconds, one_writer, report_stage
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
@@ -73,6 +74,14 @@ def report(
     """
     from tnt_coffea import reporting
 
+    check_types(
+        result=(result, SearchResult),
+        config=(config, SearchConfig),
+        histograms=(histograms, Histograms),
+        skim=(skim, Skim, Sample),
+        taggers=(taggers, Taggers),
+        references=(references, Taggers),
+    )
     path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:

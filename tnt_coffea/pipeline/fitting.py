@@ -11,6 +11,7 @@ from typing import Any
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, StageError
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -62,6 +63,7 @@ def fit(
     >>> result.before.converged, sorted(result.after), sorted(result.abcd)
     (True, ['mass'], ['mass'])
     """
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
     if out is None:
         return _fitted(histograms, config)
     stage = fit_stage(histograms, config, out)
@@ -248,6 +250,7 @@ def scan(
     TaggerError
         The search lacks a tagger set.
     """
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
     masses = masses or config.fit.scan.masses
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"

@@ -12,6 +12,7 @@ from tnt_coffea.errors import InputError, LeakError
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
@@ -67,6 +68,9 @@ def skim(
     """
     from tnt_coffea.processors import SkimProcessor
 
+    check_types(
+        fileset=(fileset, Fileset), config=(config, SearchConfig), resources=(resources, Resources)
+    )
     resources = resources or Resources()
     fileset = fileset.read_with(config.skim).noted()
     stage = skim_stage(fileset, config, out, resources)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
@@ -73,6 +74,9 @@ def train(
     """
     from tnt_coffea.training import assumptions, cross_validate, mapped_events, steps_of
 
+    check_types(
+        skim=(skim, Skim, Sample), config=(config, SearchConfig), resources=(resources, Resources)
+    )
     resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter
 
+from tnt_coffea.displays import Displayed
 from tnt_coffea.stats.validity import SPURIOUS_LIMIT
 
 __all__ = [
@@ -40,7 +41,7 @@ BANDS = (-2, -1, 0, 1, 2)
 """Where the expected limits stand, in standard deviations of the background."""
 
 
-class Result:
+class Result(Displayed):
     """Base of frozen dataclasses: numbers, texts, tuples and other results, as JSON values."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -61,6 +62,10 @@ class Result:
         """
         result: Self = TypeAdapter(cls).validate_python(values)
         return result
+
+    def __repr__(self) -> str:
+        summary = getattr(self, "summary", None)
+        return super().__repr__() if summary is None else f"{type(self).__name__}: {summary()}"
 
 
 @dataclass(frozen=True)
