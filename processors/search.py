@@ -13,6 +13,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.selection import Selection
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, Ranks, TaggerSet
 
@@ -51,6 +52,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
         self.config = config
+        self.selection = Selection(config.skim.select) if config.skim.select else None
         self.taggers = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
         names = [tagger_set.name for tagger_set in self.taggers]
         if len(set(names)) != len(names):
@@ -60,6 +62,11 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if references:
             msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
             raise TaggerError(msg)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Branches of a file that own selections need, beside those that are read anyway."""
+        return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the histograms of a chunk by tagger set, what they share, and its cutflow.
@@ -96,7 +103,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _dijets(self, events: Any) -> tuple[Sample, dict[str, Any]]:
         if not set(events.fields) >= skim.FIELDS:
-            return reconstructed(events, self.config.skim)
+            return reconstructed(events, self.config.skim, self.selection)
         sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
         return sample, cutflow_of({}, len(sample))
 

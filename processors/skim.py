@@ -15,6 +15,7 @@ from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.events.selection import Selection
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
@@ -52,10 +53,16 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def __init__(self, settings: SkimSettings, folder: str | Path) -> None:
         self.settings = settings
         self.folder = str(folder)
+        self.selection = Selection(settings.select) if settings.select else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Branches of a file that own selections need, beside those that are read anyway."""
+        return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the cutflow of a chunk and its part's path by dataset."""
-        sample, cutflow = reconstructed(events, self.settings)
+        sample, cutflow = reconstructed(events, self.settings, self.selection)
         meta = events.metadata
         output: dict[str, Any] = {"cutflow": {meta["dataset"]: cutflow}, "parts": {}}
         if len(sample):
@@ -72,7 +79,9 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return accumulator
 
 
-def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
+def reconstructed(
+    events: Any, settings: SkimSettings, selection: Selection | None = None
+) -> tuple[Sample, dict[str, Any]]:
     """Return the dijets of a chunk of events and its cutflow.
 
     Parameters
@@ -81,13 +90,26 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
         NanoEvents of any source with particles, jets or features.
     settings
         Jets, observables and images; or what a table's columns mean.
+    selection
+        Own selection; by default that of the settings, imported here.
 
     Raises
     ------
     InputError
         An adapter refuses the events, the source's own jets are of another algorithm or
         radius than the settings, or what is asked for needs constituents that they lack.
+    ConfigError
+        As `Selection`.
     """
+    if settings.select is None:
+        return _dijets(events, settings)
+    kept = (selection or Selection(settings.select))(events)
+    sample, cutflow = _dijets(events[kept], settings)
+    rejected = {"select": int((~kept).sum()), **cutflow["rejected"]}
+    return sample, cutflow | {"events": len(kept), "rejected": rejected}
+
+
+def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
     features = features_of(events, settings)
     if features is not None:
         return features, cutflow_of({}, len(features))

@@ -234,6 +234,164 @@ def test_a_role_without_dijets_is_an_error(
         tnt.skim(with_one, tnt.SearchConfig(), out=tmp_path / "out")
 
 
+NAMES = ("../x", "../../x", "..", ".", "", "/tmp/x", "a/b", "a\\b", "a\nb", "a" * 101, 3, None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_data_sets_are_no_paths(write: Any, tmp_path: Path, name: Any) -> None:
+    path = write("box", 5, 1)
+    with pytest.raises((ConfigError, InputError), match="name") as error:
+        Fileset.from_paths({name: [path]})
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="cannot be a data set's name"):
+        Fileset({name: (path,)})
+    assert Fileset({"QCD_Pt-15to7000 µ": (path,)}).files
+    noted = {"files": {name if name is not None else "..": [str(path)]}, "roles": {}}
+    (tmp_path / "files.json").write_text(json.dumps(noted))
+    if name != 3:  # which JSON makes a text
+        with pytest.raises(StageError, match=r"files\.json cannot be read: .*name"):
+            noted_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "3", "null", '"x"', "{", "[" * 5000, "\xff", "{}", '{"files": {}}'),
+        *('{"files": [], "roles": {}}', '{"files": {"box": "x.h5"}, "roles": {}}'),
+        *('{"files": {"box": [3]}, "roles": {}}', '{"files": {"box": {}}, "roles": {}}'),
+        *('{"files": {"box": [null]}, "roles": {}}', '{"files": {"box": ["x"]}, "roles": []}'),
+        *('{"files": {"box": ["x"]}, "roles": {"box": 1}}', '{"files": 1e400, "roles": {}}'),
+        '{"files": {"box": ["x"]}, "roles": {}, "more": 1}',
+    ],
+)
+def test_noted_files_that_were_changed_are_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "files.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(StageError, match="no search to go on with") as error:
+        noted_files(tmp_path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
+def names_of(fileset: Fileset) -> dict[str, list[str]]:
+    return {dataset: [path.name for path in paths] for dataset, paths in fileset.files.items()}
+
+
+def test_files_come_in_every_form(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = write("a", 5, 1), write("b*[1] %#", 5, 2)
+    (tmp_path / "README.md").write_text("no events")
+    both = {"data": ["a.parquet", "b*[1] %#.parquet"]}
+    forms: list[Any] = [
+        tmp_path,
+        "*.parquet",
+        str(tmp_path / "**" / "*.parquet"),
+        [a, str(b)],
+        (a, "b*.parquet"),
+        {"data": tmp_path},
+        {"data": [str(a), str(b)]},
+        {"data": {"files": [str(a), str(b)], "treename": "Events"}},
+        {"data": {"files": {str(a): "Events", str(b): None}, "metadata": {"xsec": 1}}},
+    ]
+    for form in forms:
+        assert names_of(Fileset.from_paths(form)) == both, form
+    (tmp_path / "list.txt").write_text("# of this week\na.parquet\n\nb*.parquet\n")
+    assert names_of(Fileset.from_paths("list.txt")) == both
+    assert names_of(Fileset.from_paths(str(a))) == {"data": ["a.parquet"]}
+    # What exists is that file, whatever its name looks like.
+    assert names_of(Fileset.from_paths("b*[1] %#.parquet")) == {"data": [b.name]}
+    # A table of features may have any name.
+    (tmp_path / "table.txt").write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
+    assert Fileset.from_paths("table.txt").items(10)[0].source == "table"
+
+
+def test_filesets_of_coffea_are_read_with_all_their_data_sets(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(("a", "b", "mc")):
+        write(name, 20 + i, i)
+    about = {"object_path": "Events", "steps": [[0, 11], [11, 21]], "num_entries": 21, "uuid": "x"}
+    fileset = {
+        "box": {"files": {"a.parquet": "Events"}, "form": None},
+        "more": {"files": {"b.parquet": about}, "metadata": {"role": "data"}},
+        "herwig": {"files": ["mc.parquet"], "metadata": {"role": "simulation"}},
+    }
+    Path("fileset.json").write_text(json.dumps(fileset))
+    read = Fileset.from_paths("fileset.json")
+    assert read == Fileset.from_paths(fileset)
+    assert [read.role(name) for name in read.files] == ["data", "data", "simulation"]
+    done = call("skim", "fileset.json", "--executor", "iterative", "--quiet", "--out", "out")
+    assert done.exit_code == 0, done.output
+    made = tnt.Skim.load("out/skim")
+    assert {name: one.selected for name, one in made.accounts.items()} == {
+        "box": 20,
+        "more": 21,
+        "herwig": 22,
+    }
+    assert noted_files("out").files.keys() == {"box", "more", "herwig"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("https://example.org//a.root", "https://example.org//a.root: remote files are not read"),
+        ("root://eos.example//store/a.root", "root://eos.example//store/a.root: remote"),
+        (Path("s3://bucket/a.root"), "s3://bucket/a.root: remote"),
+        ("absent*.root", "no file matches it as a pattern"),
+        ("absent.root", "absent.root: no such file"),
+        (3, "files are given as int"),
+        ([3], "3 .int. is no path"),
+        (b"a.root", "files are given as bytes"),
+        ({}, "no file given"),
+        ({"box": 3}, "data set 'box': expected paths, found int"),
+        ({"box": {"files": {"a.root": "ntuple/Events"}}}, "the tree 'ntuple/Events' is asked for"),
+        ({"box": {"files": ["a.root"], "treename": 3}}, "the tree 3 is asked for"),
+        (
+            {"box": {"a.root": {"steps": [[0, 10]], "num_entries": 20}}},
+            "steps choose 10 of 20 entries; files are read whole",
+        ),
+        ({"box": {"a.root": {"steps": [3], "num_entries": 20}}}, "steps are no pairs"),
+    ],
+)
+def test_what_is_no_file_is_said_in_one_line(files: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        Fileset.from_paths(files)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "no fileset: expected files by data set, found list"),
+        ("{", "not readable as a fileset"),
+        ("[" * 5000, "not readable as a fileset"),
+        ('{"box": {"files": 3}}', "data set 'box': expected paths, found int"),
+        ('{"../box": ["a.root"]}', "cannot be a data set's name"),
+    ],
+)
+def test_json_that_is_no_fileset_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "fileset.json"
+    path.write_text(text)
+    with pytest.raises((InputError, ConfigError), match=message):
+        Fileset.from_paths(path)
+
+
+def test_a_search_s_folder_is_no_input(write: Any, tmp_path: Path) -> None:
+    path = write("box", 5, 1)
+    tnt.skim(Fileset.from_paths(path), tnt.SearchConfig(), out=tmp_path)
+    with pytest.raises(InputError, match="a folder of a search"):
+        Fileset.from_paths(tmp_path)
+
+
+def test_addresses_reach_the_message_whole_from_the_command_line(tmp_path: Path) -> None:
+    for command in ("skim", "run", "inspect"):
+        done = call(command, "root://eos.example//store/a.root")
+        assert done.exit_code == 3
+        assert "error: root://eos.example//store/a.root: remote files are not read" in done.output
+
+
 def call(*words: object) -> Any:
     return CliRunner().invoke(main, [str(word) for word in words])
 

@@ -24,7 +24,8 @@ class Accounting:
     rejected
         Events by the cut that rejected them.
     lost
-        Entries of failed items by item, with the reason.
+        Entries that could not be read by where they are, with the reason; 0 for files that
+        could not be opened, whose number of entries nobody knows.
     datasets
         The same of each data set, where it is the sum of them.
 
@@ -66,6 +67,11 @@ class Accounting:
     def n_lost(self) -> int:
         """Events in failed items."""
         return sum(n for n, _ in self.lost.values())
+
+    @property
+    def unopened(self) -> tuple[str, ...]:
+        """Files that could not be opened, by data set and path."""
+        return tuple(key for key, (n, _) in self.lost.items() if n == 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -8,16 +8,22 @@ scored, histogrammed and fitted; a training may read the others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.locations import located
 from tnt_coffea.events.roles import DATA, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
 
-__all__ = ["Fileset", "WorkItem"]
+__all__ = ["BadFile", "Fileset", "WorkItem"]
+
+State = tuple[int, int]
+"""Size [bytes] and time of the last change [ns]: the same on all machines that share a disk."""
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class WorkItem:
         Entries [start, stop).
     role
         Of the data set.
+    state
+        Size and time of the last change of the file when this was planned.
     """
 
     dataset: str
@@ -40,11 +48,53 @@ class WorkItem:
     start: int
     stop: int
     role: str = DATA
+    state: State | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def halves(self) -> tuple[WorkItem, WorkItem]:
+        """Return the item as two."""
+        middle = (self.start + self.stop) // 2
+        return replace(self, stop=middle), replace(self, start=middle)
+
+    def check(self) -> None:
+        """Check that the file is still the one that was planned with.
+
+        Raises
+        ------
+        InputError
+            It was replaced, has grown or shrunk, or is gone.
+        """
+        if self.state is not None:
+            _check_state(Path(self.path), self.state)
 
     @property
     def key(self) -> str:
         """The item as text, unique in a pass."""
         return f"{self.dataset}: {self.path}, entries {self.start}-{self.stop}"
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that cannot be opened, is of no known source, or holds no events.
+
+    Attributes
+    ----------
+    dataset, path
+        Which one.
+    reason
+        Why, in words.
+    """
+
+    dataset: str
+    path: Path
+    reason: str
+
+    @property
+    def key(self) -> str:
+        """The file as text, unique in a pass."""
+        return f"{self.dataset}: {self.path.absolute()}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,13 @@ class Fileset:
         Name in `events.sources.SOURCES` that all files are read as; None: by their content.
     roles
         `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
+    states
+        Size and time of the last change of the files, where they were noted (`noted`).
+
+    Raises
+    ------
+    ConfigError
+        A data set's name cannot be that of a folder.
 
     Examples
     --------
@@ -82,25 +139,44 @@ class Fileset:
     files: Mapping[str, tuple[Path, ...]]
     source: str | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, State] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            _check_name(name)
 
     @classmethod
     def from_paths(
         cls,
-        files: Mapping[str, Sequence[str | Path]],
+        files: Any,
         source: str | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> Fileset:
         """Return the fileset of existing files.
 
+        Parameters
+        ----------
+        files
+            A path or several, which are the data set `data`; or paths by data set; or a fileset
+            of coffea, with roles as `metadata: {role: simulation}`. A path is that of a file, of
+            a folder with files, a pattern such as `runs/*.root`, a list with a path a line
+            (.txt), or coffea's fileset as JSON.
+        source, roles
+            As the attributes.
+
         Raises
         ------
         ConfigError
-            There is no such source or role, or a role is given to no data set.
+            There is no such source or role, a role is given to no data set, or a data set's
+            name cannot be that of a folder.
         InputError
-            A data set has no file, none is data, a path does not exist, is a folder, or is
-            given twice.
+            A data set has no file, none is data, a path does not exist, is remote, is given
+            twice, or is no path.
         """
-        checked = {name: tuple(map(Path, paths)) for name, paths in files.items()}
+        checked, said = located(files)
+        for name in checked:
+            _check_name(name)
+        roles = {**said, **(roles or {})}
         if not checked or not all(checked.values()):
             msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
             raise InputError(msg)
@@ -114,8 +190,7 @@ class Fileset:
                 msg = f"{path}: no such file"
                 raise InputError(msg)
             if not path.is_file():
-                kind = "a folder" if path.is_dir() else "no regular file"
-                msg = f"{path}: {kind}, expected a file with events"
+                msg = f"{path}: no regular file, expected a file with events"
                 raise InputError(msg)
             if path.resolve() in seen:
                 msg = f"{path}: given twice; its events would count double"
@@ -124,7 +199,7 @@ class Fileset:
         if source is not None and source not in SOURCES:
             msg = f"no source '{source}'; tnt_coffea reads {', '.join(SOURCES)}"
             raise ConfigError(msg)
-        named = {dataset: checked_role(role) for dataset, role in (roles or {}).items()}
+        named = {dataset: checked_role(role) for dataset, role in roles.items()}
         if unknown := sorted(set(named) - set(checked)):
             msg = f"roles of {', '.join(unknown)}, which no files are given for"
             raise ConfigError(msg)
@@ -163,23 +238,46 @@ class Fileset:
         InputError
             A file cannot be read, or is of no known source or another one than named.
         """
-        items = []
+        return [
+            item
+            for dataset, paths in self.files.items()
+            for path in paths
+            for item in self._items_of(dataset, path, chunk_size)
+        ]
+
+    def sound_items(self, chunk_size: int) -> tuple[list[WorkItem], list[BadFile]]:
+        """Return the work items of the files that can be read, and the files that cannot."""
+        items: list[WorkItem] = []
+        bad: list[BadFile] = []
         for dataset, paths in self.files.items():
             for path in paths:
-                name = self._source_name(path)
-                n = SOURCES[name].entries(path)
-                items += [
-                    WorkItem(
-                        dataset,
-                        str(path.absolute()),
-                        name,
-                        start,
-                        min(start + chunk_size, n),
-                        self.role(dataset),
-                    )
-                    for start in range(0, n, chunk_size)
-                ]
-        return items
+                try:
+                    items += self._items_of(dataset, path, chunk_size)
+                except InputError as error:
+                    bad.append(BadFile(dataset, path, str(error)))
+        return items, bad
+
+    def noted(self) -> Fileset:
+        """Return the fileset with the state of its files now: changed ones are then refused."""
+        states = {}
+        for path in (path for paths in self.files.values() for path in paths):
+            try:
+                states[str(path.absolute())] = _state(path)
+            except InputError:
+                continue  # planning says so
+        return replace(self, states=states)
+
+    def _items_of(self, dataset: str, path: Path, chunk_size: int) -> list[WorkItem]:
+        absolute = str(path.absolute())
+        state = self.states.get(absolute) or _state(path)
+        name = self._source_name(path)
+        n = SOURCES[name].entries(path)
+        _check_state(path, state)
+        role = self.role(dataset)
+        return [
+            WorkItem(dataset, absolute, name, start, min(start + chunk_size, n), role, state)
+            for start in range(0, n, chunk_size)
+        ]
 
     def _source_name(self, path: Path) -> str:
         if self.source is None:
@@ -191,20 +289,69 @@ class Fileset:
             raise InputError(msg)
         return self.source
 
-    def content_hashes(self) -> dict[str, list[str]]:
+    def content_hashes(self, *, skip_bad: bool = False) -> dict[str, list[str]]:
         """Return the SHA-256 of every file by data set, in an order of their own.
 
         These are over the bytes, truth column included: a skim whose labels changed is
         made again. Everything behind the skim is keyed by its content without truth.
+
+        Parameters
+        ----------
+        skip_bad
+            Take `unreadable` for a file that cannot be read, so that it counts as another one
+            once it can.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read, and `skip_bad` is not set.
         """
-        return {name: sorted(map(_file_hash, paths)) for name, paths in self.files.items()}
+        return {
+            name: sorted(_file_hash(path, skip_bad) for path in paths)
+            for name, paths in self.files.items()
+        }
 
 
-def _file_hash(path: Path) -> str:
+def _check_name(name: Any) -> None:
+    """Refuse what cannot be the name of the folder that a data set's parts go to."""
+    bad = (
+        not isinstance(name, str)
+        or name in ("", ".", "..")
+        or len(name) > LONGEST_NAME
+        or not name.isprintable()
+        or any(character in name for character in "/\\")
+    )
+    if bad:
+        msg = (
+            f"{name!r:.120} cannot be a data set's name: its dijets are stored in a folder of that "
+            f"name; take at most {LONGEST_NAME} printable characters without / and \\"
+        )
+        raise ConfigError(msg)
+
+
+def _state(path: Path) -> State:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(_unreadable(path, error)) from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _check_state(path: Path, known: State) -> None:
+    found = _state(path)
+    if found != known:
+        size = f"{known[0]} bytes then, {found[0]} now" if found[0] != known[0] else "same size"
+        msg = f"{path}: was changed since the pass was planned ({size}); run it again"
+        raise InputError(msg)
+
+
+def _file_hash(path: Path, skip_bad: bool) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
+        if skip_bad:
+            return "unreadable"
         raise InputError(_unreadable(path, error)) from error
 
 

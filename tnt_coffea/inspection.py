@@ -47,6 +47,8 @@ class Inspection:
         What is true of them, in words, by name.
     problems
         What a search would refuse or lose, with its place.
+    notes
+        What the file does not have that these settings ask for, and settings that read it.
     dijets
         (dijet,) columns of the first ones, as in a skim; none where there is none.
     """
@@ -57,6 +59,7 @@ class Inspection:
     read: int
     facts: Mapping[str, str]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     dijets: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
@@ -72,8 +75,8 @@ def inspect_events(
     most
         Events looked at, from the first on; None for all.
     settings
-        Jets to find in the first chunk, or what a table's columns mean; the default ones if
-        None.
+        Jets to find in the first chunk with dijets, or what a table's columns mean; the default
+        ones if None.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def inspect_events(
             tally.add(_columns(source, path, start, stop, settings))
         except InputError as error:
             problems.append(str(error))
-    dijets, cutflow = _first_dijets(source, path, min(CHUNK, read), settings)
+    dijets, cutflow, notes = _first_dijets(source, path, read, settings)
     problems = problems[:MOST_PROBLEMS] + (
         [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]
         if len(problems) > MOST_PROBLEMS
@@ -105,7 +108,8 @@ def inspect_events(
             f"the median of m_jj is {np.median(dijets['m_jj']):.3g} GeV; if the column is in TeV, "
             "map it as m_jj: COLUMN * 1000, and the jets' masses likewise"
         )
-    return Inspection(path, name, entries, read, facts, (*problems, *tally.problems()), dijets)
+    problems = [*problems, *tally.problems()]
+    return Inspection(path, name, entries, read, facts, tuple(problems), notes, dijets)
 
 
 def _columns_read(path: Path, settings: SkimSettings) -> dict[str, str]:
@@ -127,7 +131,7 @@ def _columns(
 ) -> dict[str, npt.NDArray[Any]]:
     import awkward as ak
 
-    events = source.load(path, start, stop, _metadata(path, start, stop))
+    events = source.load(path, start, stop, _metadata(path, start, stop, settings))
     if source is SOURCES["skim"]:
         names = ("event_id", "weight", "label")
         return {name: np.asarray(events[name]) for name in names if name in events.fields}
@@ -139,8 +143,8 @@ def _columns(
             "label": features.label,
             **features.numbers,
         }
-    stored = jets_of(events)
-    found = particles_of(events) if stored is None else stored
+    stored = jets_of(events, settings.source)
+    found = particles_of(events, settings.source) if stored is None else stored
     counted = "particles" if stored is None else "jets"
     return {
         "event_id": found.event_id,
@@ -151,27 +155,63 @@ def _columns(
     }
 
 
-def _metadata(path: Path, start: int, stop: int) -> dict[str, Any]:
-    return {"dataset": "data", "filename": str(path), "entrystart": start, "entrystop": stop}
+def _metadata(path: Path, start: int, stop: int, settings: SkimSettings) -> dict[str, Any]:
+    return {
+        "dataset": "data",
+        "filename": str(path),
+        "entrystart": start,
+        "entrystop": stop,
+        "columns": settings.select.columns if settings.select else (),
+    }
 
 
 def _first_dijets(
-    source: Any, path: Path, stop: int, settings: SkimSettings
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    source: Any, path: Path, read: int, settings: SkimSettings
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str], tuple[str, ...]]:
+    rejected: dict[str, int] = {}
+    facts: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    for start in range(0, read, CHUNK):
+        stop = min(start + CHUNK, read)
+        try:
+            events = source.load(path, start, stop, _metadata(path, start, stop, settings))
+            if source is SOURCES["skim"]:
+                return _quantities(sample_of(events, settings_of(path))), {}, ()
+            stored = None
+            if source is not SOURCES["table"]:
+                stored = jets_of(events, settings.source)
+            if stored is not None:
+                notes = notes or _notes(events, settings, stored)
+                settings = _of_stored_jets(settings, stored)
+            sample, cutflow = reconstructed(events, settings)
+        except InputError:
+            return {}, {}, notes  # among the problems already
+        for cut, n in cutflow["rejected"].items():
+            rejected[cut] = rejected.get(cut, 0) + n
+        cuts = (f"{n} by {cut}" for cut, n in rejected.items() if n)
+        facts = {
+            f"dijets in the first {stop}": f"{len(sample)}",
+            "rejected there": ", ".join(cuts) or "none",
+        }
+        if len(sample):
+            return _quantities(sample), facts, notes
+    return {}, facts, notes
+
+
+def _notes(events: Any, settings: SkimSettings, jets: StoredJets) -> tuple[str, ...]:
     try:
-        events = source.load(path, 0, stop, _metadata(path, 0, stop))
-        if source is SOURCES["skim"]:
-            return _quantities(sample_of(events, settings_of(path))), {}
-        if source is not SOURCES["table"] and (jets := jets_of(events)) is not None:
-            settings = _of_stored_jets(settings, jets)
-        sample, cutflow = reconstructed(events, settings)
-    except InputError:
-        return {}, {}  # among the problems already
-    cuts = (f"{n} by {cut}" for cut, n in cutflow["rejected"].items() if n)
-    return _quantities(sample), {
-        f"dijets in the first {stop}": f"{len(sample)}",
-        "rejected there": ", ".join(cuts) or "none",
-    }
+        reconstructed(events, settings)
+    except InputError as error:
+        bare = jets.constituents is None
+        features = ", images: null, observables: [pt, eta, phi, mass]" if bare else ""
+        methods = ". Methods must then read features (columns), not images" if bare else ""
+        return (
+            f"the file has jets of anti-kt with R = {jets.radius:g} alone, "
+            f"{'without' if bare else 'with'} constituents; a search with the settings given ends "
+            f"in: {error}. Settings that read it: "
+            f"skim: {{jets: {{radius: {jets.radius:g}}}{features}}}{methods}",
+        )
+    return ()
 
 
 def _of_stored_jets(settings: SkimSettings, jets: StoredJets) -> SkimSettings:

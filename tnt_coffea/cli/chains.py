@@ -14,6 +14,7 @@ from tnt_coffea.cli.options import (
     machine_options,
     out_option,
     role_options,
+    show_lost,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def demo(
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=str)
 @role_options
 @out_option
 @resume_option
@@ -61,8 +62,8 @@ def demo(
 @machine_options
 @configured
 def run(
-    files: tuple[Path, ...],
-    simulation: tuple[Path, ...],
+    files: tuple[str, ...],
+    simulation: tuple[str, ...],
     priors: tuple[str, ...],
     config: SearchConfig,
     out: Path,
@@ -72,6 +73,7 @@ def run(
 ) -> None:
     """Search FILES: skim, train, search, fit, report."""
     from tnt_coffea import chain
+    from tnt_coffea.products import Skim
     from tnt_coffea.search_folder import noted_files
 
     if not files and not resume:
@@ -87,6 +89,7 @@ def run(
         _show_plan(config, out, resources, fileset)
         return
     _show(chain.run(fileset, config, out=out, resources=resources), config)
+    show_lost(Skim.load(out / "skim").accounts, out / "skim" / "manifest.json")
 
 
 def _must_be_there(out: Path) -> None:
@@ -100,12 +103,18 @@ def _must_be_there(out: Path) -> None:
 
 def _show(outcome: Outcome, config: SearchConfig) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from tnt_coffea.reporting import results_table
 
     console = Console()
     console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
-    console.print(f"Report with plots: [bold]{outcome.report}[/]", soft_wrap=True)
+    if len(outcome.result.trials) > 1:
+        for line in outcome.result.trial_lines():
+            console.print(line, markup=False, soft_wrap=True)
+    console.print(
+        Text.assemble("Report with plots: ", (str(outcome.report), "bold")), soft_wrap=True
+    )
 
 
 def _show_plan(
@@ -120,7 +129,7 @@ def _show_plan(
     from tnt_coffea.reporting.wording import duration
 
     plan = planned(config, out, resources, fileset)
-    table = Table(title=f"What would run in {out}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(f"What would run in {out}"), title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("stage", "state", "work"):
         table.add_column(name)
     table.add_column("about", justify="right")

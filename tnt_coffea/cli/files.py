@@ -21,7 +21,7 @@ PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("file", type=PATH)
+@click.argument("file", type=str)
 @click.option(
     "--events",
     type=click.IntRange(0),
@@ -35,7 +35,7 @@ PATH = click.Path(path_type=Path)
     type=click.Path(path_type=Path),
     help="Settings (YAML): jets, or the columns of a table (skim.table).",
 )
-def inspect(file: Path, events: int, config_path: Path | None) -> None:
+def inspect(file: str, events: int, config_path: Path | None) -> None:
     """Say what is in FILE: its source, events, labels, weights, problems, first dijets.
 
     FILE is anything with events that a search reads. The exit code is 3 where there
@@ -44,20 +44,30 @@ def inspect(file: Path, events: int, config_path: Path | None) -> None:
     from rich.console import Console
 
     from tnt_coffea.config import SearchConfig
+    from tnt_coffea.events.locations import paths_of
     from tnt_coffea.inspection import inspect_events
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
-    inspection = inspect_events(file, most=events or None, settings=config.skim)
+    path, *more = paths_of(file)
+    if more:
+        msg = f"{file}: {len(more) + 1} files; inspect them one by one"
+        raise InputError(msg)
+    inspection = inspect_events(path, most=events or None, settings=config.skim)
     console = Console()
     console.print(_facts(inspection))
     if inspection.dijets:
         console.print(_dijets(inspection))
+    for note in inspection.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     for problem in inspection.problems:
         console.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
     if inspection.problems:
         msg = f"{file}: {len(inspection.problems)} problems, listed above"
         raise InputError(msg)
-    console.print(f"{file}: no problem in {inspection.read} events", markup=False, soft_wrap=True)
+    but = "; but see the note on its settings" if inspection.notes else ""
+    console.print(
+        f"{file}: no problem in {inspection.read} events{but}", markup=False, soft_wrap=True
+    )
 
 
 def _facts(inspection: Inspection) -> Table:
@@ -110,7 +120,7 @@ def _dijets(inspection: Inspection) -> Table:
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists.")
 def convert(
-    files: tuple[Path, ...], output: Path, form: str | None, chunk_size: int, overwrite: bool
+    files: tuple[str, ...], output: Path, form: str | None, chunk_size: int, overwrite: bool
 ) -> None:
     """Rewrite the events of FILES, of any source, as one Parquet or ROOT file OUTPUT.
 
@@ -119,9 +129,11 @@ def convert(
     """
     from tnt_coffea.errors import InputError
     from tnt_coffea.events import convert as convert_files
+    from tnt_coffea.events.locations import paths_of
 
     if output.exists() and not overwrite:
         msg = f"{output}: exists already; name another file, or add --overwrite"
         raise InputError(msg)
-    conversion = convert_files(files, output, form, chunk_size=chunk_size)
+    paths = [path for word in files for path in paths_of(word)]
+    conversion = convert_files(paths, output, form, chunk_size=chunk_size)
     click.echo(conversion.summary())

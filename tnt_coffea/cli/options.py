@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from tnt_coffea.accounting import Accounting
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
@@ -24,15 +26,19 @@ __all__ = [
     "histograms_option",
     "load_taggers",
     "machine_options",
+    "named_taggers",
     "options",
     "out_option",
     "role_options",
+    "search_of",
+    "show_lost",
     "skim_option",
     "taggers_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+MOST_LOST = 10
 
 
 def options(*own: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -57,12 +63,13 @@ out_option = click.option(
     show_default=True,
     help="Folder of the search, one subfolder a stage.",
 )
-files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+# Not as paths, which would leave out one of the two slashes of an address.
+files_argument = click.argument("files", nargs=-1, required=True, type=str)
 role_options = options(
     click.option(
         "--simulation",
         multiple=True,
-        type=PATH,
+        metavar="PATH",
         help="File of simulated background, for methods that learn from it; may be repeated.",
     ),
     click.option(
@@ -113,7 +120,17 @@ machine_options = options(
         help="Most events in a work item; no result depends on it.",
     ),
     click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
-    click.option("--skip-bad-files", is_flag=True, help="Leave bad files out and list them."),
+    click.option(
+        "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
+    ),
+    click.option(
+        "--wait-for-workers",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="MINUTES",
+        help="How long a pass on Dask waits for a worker that can work.",
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -123,8 +140,11 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
-        config = _config(config_path, seed, rest["out"])
-        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        histogram, out = rest.get("histogram"), rest["out"]
+        if histogram is not None and out is None:
+            out = search_of(histogram)
+        config = _config(config_path, seed, out)
+        machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
@@ -141,16 +161,41 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     )(wrapped)
 
 
-def _config(path: Path | None, seed: int | None, out: Path) -> SearchConfig:
+def _config(path: Path | None, seed: int | None, out: Path | None) -> SearchConfig:
+    """Return the settings, and say in one line where they come from."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.search_folder import noted_config
 
-    config = SearchConfig.from_yaml(path) if path else noted_config(out) or SearchConfig()
-    return config if seed is None else config.model_copy(update={"seed": seed})
+    if path is not None:
+        config, origin = SearchConfig.from_yaml(path), str(path)
+    elif out is not None and (noted := noted_config(out)) is not None:
+        config, origin = noted, f"{out / 'config.yaml'} of the search in it"
+    else:
+        config, origin = SearchConfig(), "defaults"
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
+        origin = f"{origin}, seed {seed}"
+    click.echo(f"settings: {origin}", err=True)
+    return config
+
+
+def search_of(histogram: Path) -> Path | None:
+    """Return the folder of the search that a histogram, or the folder of histograms, is of."""
+    folder = histogram if histogram.is_dir() else histogram.parent
+    out = Path(os.path.normpath(folder.absolute())).parent
+    own = (folder / "search.json").exists() and (out / "config.yaml").exists()
+    # As it was named, where that can be done.
+    return (folder.parent if folder.name not in ("", "..") else out) if own else None
 
 
 def _resources(
-    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+    executor: str,
+    workers: int,
+    chunk_size: int,
+    overwrite: bool,
+    skip_bad_files: bool,
+    wait_for_workers: float,
+    quiet: bool,
 ) -> Resources:
     from tnt_coffea.execution import OnError, Resources
 
@@ -161,30 +206,56 @@ def _resources(
         progress=not quiet,
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+        wait_for_workers=wait_for_workers,
     )
 
 
 def fileset_of(
-    files: tuple[Path, ...], simulation: tuple[Path, ...] = (), priors: tuple[str, ...] = ()
+    files: tuple[str, ...], simulation: tuple[str, ...] = (), priors: tuple[str, ...] = ()
 ) -> Fileset:
-    """Return the fileset of files of every role, one data set a role."""
+    """Return the fileset of files, folders, patterns and lists, one data set a role.
+
+    The data sets of a fileset in JSON keep their names and roles.
+    """
+    from tnt_coffea.errors import ConfigError
+    from tnt_coffea.events.locations import located, paths_of
     from tnt_coffea.events.roles import DATA, SIMULATION, prior
     from tnt_coffea.filesets import Fileset
 
-    paths: dict[str, list[Path]] = {DATA: list(files)}
-    roles = {DATA: DATA}
-    if simulation:
-        paths[SIMULATION], roles[SIMULATION] = list(simulation), SIMULATION
+    paths, roles = located(files)
+    given = [(SIMULATION, SIMULATION, word) for word in simulation]
     for text in priors:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
+        name, equals, word = text.partition("=")
+        if not (name and equals and word):
             msg = f"{text!r} is not of the form NAME=PATH"
             raise click.BadParameter(msg, param_hint="--prior")
         role = prior(name)
-        dataset = role.replace(":", "-")
+        given.append((role.replace(":", "-"), role, word))
+    for dataset, role, word in given:
+        if dataset in paths and roles.get(dataset, DATA) != role:
+            msg = f"data set '{dataset}' is of role {roles.get(dataset, DATA)} and {role} at once"
+            raise ConfigError(msg)
         roles[dataset] = role
-        paths.setdefault(dataset, []).append(Path(path))
+        paths[dataset] = (*paths.get(dataset, ()), *paths_of(word))
     return Fileset.from_paths(paths, roles=roles)
+
+
+def named_taggers(folder: Path | None) -> str | None:
+    """Return taggers that are not the folder's own as later commands find them."""
+    from tnt_coffea.taggers import packaged_taggers
+
+    if folder is None:
+        return None
+    return str(folder if str(folder) in packaged_taggers() else folder.absolute())
+
+
+def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
+    """Say what was left out of a pass, and why."""
+    lost = [(key, reason) for one in accounts.values() for key, (_, reason) in one.lost.items()]
+    for key, reason in lost[:MOST_LOST]:
+        click.echo(f"left out: {key}: {reason}")
+    if len(lost) > MOST_LOST:
+        click.echo(f"left out: {len(lost) - MOST_LOST} more; all are listed in {listed_in}")
 
 
 def load_taggers(folder: Path) -> Taggers:

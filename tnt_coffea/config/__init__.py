@@ -7,6 +7,7 @@ are in none.
 
 from __future__ import annotations
 
+from tnt_coffea.config.differences import differences
 from tnt_coffea.config.fits import (
     AbcdSettings,
     BackgroundFamily,
@@ -47,6 +48,7 @@ from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
     JetsFrom,
+    SelectSettings,
     SkimSettings,
     SourceSettings,
     TableOrder,
@@ -89,6 +91,7 @@ __all__ = [
     "MethodSettings",
     "SearchConfig",
     "SearchSettings",
+    "SelectSettings",
     "SequenceSettings",
     "Settings",
     "ShowerSettings",
@@ -103,6 +106,7 @@ __all__ = [
     "TableSettings",
     "TrainSettings",
     "WindowScan",
+    "differences",
     "digest",
     "method_kinds",
     "training_order",

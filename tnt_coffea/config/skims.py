@@ -8,7 +8,9 @@ from typing import Any, Self
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -26,6 +28,7 @@ from tnt_coffea.config.settings import Settings
 
 __all__ = [
     "JetsFrom",
+    "SelectSettings",
     "SkimSettings",
     "SourceSettings",
     "TableOrder",
@@ -154,10 +157,43 @@ class TableSettings(Settings):
         return self
 
 
+_FUNCTION = re.compile(rf"{_NAME.pattern}(\.{_NAME.pattern})*:{_NAME.pattern}")
+
+
+class SelectSettings(Settings):
+    """A selection of events of one's own.
+
+    Examples
+    --------
+    >>> SelectSettings(function="analysis.selection:golden", columns=("HLT_PFJet500",)).columns
+    ('HLT_PFJet500',)
+    """
+
+    function: str = Field(
+        description="package.module:function, called with a chunk of coffea events; gives which "
+        "are kept, (event,) bool"
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="branches of the file that it needs beside those that are read anyway"
+    )
+
+    @field_validator("function")
+    @classmethod
+    def _form(cls, function: str) -> str:
+        if not _FUNCTION.fullmatch(function):
+            msg = f"{function!r} is not of the form package.module:function"
+            raise ValueError(msg)
+        return function
+
+
 class SkimSettings(Settings):
     """From particles to dijets, observables and images; or features from a table."""
 
     source: SourceSettings = SourceSettings()
+    select: SelectSettings | None = Field(
+        None,
+        description="own selection of events, such as package.module:function; null: all events",
+    )
     jets: JetSettings = JetSettings()
     images: ImageSettings | None = Field(
         ImageSettings(), description="the image of either jet; null: no images"
@@ -199,6 +235,19 @@ class SkimSettings(Settings):
         if isinstance(values, dict) and values.get("table") is not None:
             return {"images": None, "observables": (), **values}
         return values
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Skims and taggers from before there was a selection keep their digests.
+        values: dict[str, Any] = serialised(self)
+        if values.get("select") is None:
+            values.pop("select", None)
+        return values
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _function_alone(cls, value: Any) -> Any:
+        return {"function": value} if isinstance(value, str) else value
 
     @field_validator("table", mode="before")
     @classmethod

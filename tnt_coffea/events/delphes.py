@@ -39,8 +39,8 @@ def entries(path: Path) -> int:
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
-    found = trees.read(path, TREE, COLUMNS, start, stop)
-    columns = {COLUMNS[name]: column for name, column in found.items()}
+    found = trees.read(path, TREE, COLUMNS, start, stop, metadata.get("columns", ()))
+    columns = {COLUMNS.get(name, name): column for name, column in found.items()}
     return trees.nano_events(columns, path, start, stop, metadata)
 
 

@@ -1,7 +1,9 @@
 """CMS NanoAOD with particle-flow candidates (PFNano), plain NanoAOD, and converted files.
 
 `PFCands` are clustered, or the stored AK8 jets are taken, with the constituents that
-`FatJetPFCands` links to them. Plain NanoAOD has the jets alone. What `convert` writes has
+`FatJetPFCands` links to them. Plain NanoAOD has the jets alone. NanoAOD from version 15 on has
+`PFCand`, which holds no more than the constituents of AK8 jets, with PUPPI weights in their
+momenta already: they are the jets' constituents and are never clustered. What `convert` writes has
 the same columns, and beside them `eventId`, `weight` and `label`, which are then taken as
 they are.
 """
@@ -47,7 +49,11 @@ COLLECTIONS = {
     "PFCands": ("pt", "eta", "phi", "mass", "puppiWeight"),
     "FatJet": ("pt", "eta", "phi", "mass"),
     "FatJetPFCands": ("jetIdx", "pFCandsIdx"),
+    "PFCand": ("pt", "eta", "phi", "mass"),
+    "FatJetPFCand": ("jetIdx", "pfCandIdx"),
 }
+_LINKS = (("PFCands", "FatJetPFCands", "pFCandsIdx"), ("PFCand", "FatJetPFCand", "pfCandIdx"))
+"""What the constituents are and what links them to the jets: of PFNano, and of NanoAOD 15."""
 SCALARS = (*NUMBERS, "genWeight", "eventId", "weight", "label", "fatJetRadius")
 """The last four are of converted files; a NanoAOD name with an underscore is a collection's."""
 COLUMNS = (*SCALARS, *(f"{name}_{part}" for name, parts in COLLECTIONS.items() for part in parts))
@@ -82,7 +88,11 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         As `trees.read`.
     """
     return trees.nano_events(
-        trees.read(path, TREE, COLUMNS, start, stop), path, start, stop, metadata
+        trees.read(path, TREE, COLUMNS, start, stop, metadata.get("columns", ())),
+        path,
+        start,
+        stop,
+        metadata,
     )
 
 
@@ -151,13 +161,15 @@ def jets(events: Any, settings: SourceSettings | None = None) -> StoredJets:
             _per_event(events) | ({"event_id": particles(events).event_id} if has_particles else {})
         ),
     )
-    linked = has_particles and holds(events, "FatJetPFCands", "pFCandsIdx")
+    linked = next((names for names in _LINKS if _linked(events, *names)), None)
     if not np.array_equal(ak.num(made.p4), ak.num(_column(events, "FatJet", "pt"))):
         msg = f"{where}: a jet without pT among FatJet; the collection is damaged"
         raise InputError(msg)
     return StoredJets(
         p4=made.p4,
-        constituents=_constituents(events, settings or SourceSettings()) if linked else None,
+        constituents=_constituents(events, settings or SourceSettings(), linked)
+        if linked
+        else None,
         radius=_radius(events),
         event_id=made.event_id,
         weight=made.weight,
@@ -216,22 +228,27 @@ def _radius(events: Any) -> float:
     return float(str(found[0])) if len(found) else AK8_RADIUS
 
 
-def _constituents(events: Any, settings: SourceSettings) -> ak.Array:
+def _linked(events: Any, particles: str, links: str, index: str) -> bool:
+    return holds(events, particles, "pt") and holds(events, links, index)
+
+
+def _constituents(events: Any, settings: SourceSettings, linked: tuple[str, str, str]) -> ak.Array:
     import vector
 
-    parts = {part: _column(events, "PFCands", part) for part in ("pt", "eta", "phi", "mass")}
-    if settings.puppi and holds(events, "PFCands", "puppiWeight"):
-        weight = _column(events, "PFCands", "puppiWeight")
+    particles, links, index = linked
+    parts = {part: _column(events, particles, part) for part in ("pt", "eta", "phi", "mass")}
+    if settings.puppi and holds(events, particles, "puppiWeight"):
+        weight = _column(events, particles, "puppiWeight")
         parts |= {part: parts[part] * weight for part in ("pt", "mass")}
     p4 = vector.zip({name: ak.values_astype(part, np.float64) for name, part in parts.items()})
     try:
         found = grouped(
             p4,
-            _column(events, "FatJetPFCands", "jetIdx"),
-            _column(events, "FatJetPFCands", "pFCandsIdx"),
+            _column(events, links, "jetIdx"),
+            _column(events, links, index),
             ak.to_numpy(ak.num(_column(events, "FatJet", "pt"))).astype(np.int64),
         )
     except IndexError as error:
-        msg = f"{trees.where(events)}: {error}; FatJetPFCands does not belong to this file's jets"
+        msg = f"{trees.where(events)}: {error}; {links} does not belong to this file's jets"
         raise InputError(msg) from error
     return found[found.pt > 0]

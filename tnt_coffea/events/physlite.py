@@ -18,7 +18,8 @@ from tnt_coffea.events.stored_jets import StoredJets
 
 __all__ = ["COLUMNS", "FIELDS", "SCHEMA_FIELDS", "columns", "entries", "is_mine", "jets", "load"]
 
-TREE = "CollectionTree"
+TREES = ("CollectionTree", "EventData")
+"""A TTree; and the RNTuple of newer files, which has a colon where the TTree has a dot."""
 RADIUS = 1.0
 _GEV = 1e-3
 _JETS, _EVENT = "AnalysisLargeRJetsAuxDyn", "EventInfoAuxDyn"
@@ -34,19 +35,29 @@ SCHEMA_FIELDS = (frozenset({"LargeRJets", "EventInfo"}),)
 
 def is_mine(path: Path) -> bool:
     """Tell whether a ROOT file has an ATLAS tree with calibrated large-radius jets."""
-    return trees.tree_holds(path, TREE, FIELDS)
+    alternatives = (FIELDS, {name.replace(".", ":") for name in FIELDS})
+    return any(trees.tree_holds(path, tree, *alternatives) for tree in TREES)
 
 
 def entries(path: Path) -> int:
     """Return the number of events; raises `InputError` as `trees.entries`."""
-    return trees.entries(path, TREE)
+    return trees.entries(path, _tree(path))
 
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
-    return trees.nano_events(
-        trees.read(path, TREE, COLUMNS, start, stop), path, start, stop, metadata
-    )
+    tree = _tree(path)
+    there = trees.branches(path, tree)
+    names = {name: name if name in there else name.replace(".", ":") for name in COLUMNS}
+    also = metadata.get("columns", ())
+    found = trees.read(path, tree, names.values(), start, stop, also)
+    ours = {theirs: name for name, theirs in names.items()}
+    columns = {ours.get(name, name): column for name, column in found.items()}
+    return trees.nano_events(columns, path, start, stop, metadata)
+
+
+def _tree(path: Path) -> str:
+    return next((tree for tree in TREES if trees.branches(path, tree)), TREES[0])
 
 
 def jets(events: Any) -> StoredJets:

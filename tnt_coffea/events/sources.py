@@ -33,6 +33,15 @@ SOURCES: dict[str, ModuleType] = {
 }
 
 
+_READ = f"tnt_coffea reads {', '.join(SOURCES)}"
+_ROOT_READ = (
+    f"Of a ROOT file the tree '{pfnano.TREE}' is read, with {', '.join(sorted(pfnano.FIELDS))} or "
+    f"{', '.join(sorted(pfnano.JET_FIELDS))}; '{delphes.TREE}', with "
+    f"{', '.join(delphes.PT_OF)}; {' or '.join(map(repr, physlite.TREES))}, with "
+    "AnalysisLargeRJetsAuxDyn"
+)
+
+
 def source_of(path: str | Path) -> ModuleType:
     """Return the source module of a file.
 
@@ -49,9 +58,14 @@ def source_of(path: str | Path) -> ModuleType:
     except OSError as error:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
+    with path.open("rb") as file:
+        start = file.read(4)
+    hint = f"; {_READ}" if start else f": it is empty (0 bytes). {_READ}"
+    if start == b"root":
+        hint = f": {trees.contents(path)}. {_ROOT_READ}"
     msg = (
-        f"{path}: the content is of no known source; tnt_coffea reads {', '.join(SOURCES)}. "
-        "Of a table of features skim.table says which column is which"
+        f"{path}: the content is of no known source{hint}. Of a table of features skim.table "
+        "says which column is which"
     )
     raise InputError(msg)
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ import awkward as ak
 
 from tnt_coffea.errors import InputError
 
-__all__ = ["branches", "entries", "flat_branches", "nano_events", "read", "tree_holds", "where"]
+__all__ = [
+    "absent_columns",
+    "branches",
+    "contents",
+    "entries",
+    "flat_branches",
+    "nano_events",
+    "read",
+    "tree_holds",
+    "where",
+]
 
 _TREES = frozenset({"TTree", "ROOT::RNTuple"})
 _NUMBERS = frozenset(
@@ -42,7 +53,39 @@ def branches(path: Path, tree: str) -> frozenset[str]:
     with _reading(path) as file:
         if tree not in file or file.classname_of(tree) not in _TREES:
             return frozenset()
-        return frozenset(file[tree].keys(full_paths=False))
+        return frozenset((*file[tree].keys(full_paths=False), *_members(file[tree])))
+
+
+def _members(tree: Any) -> dict[str, str]:
+    # An RNTuple may hold a collection as records: its members have NanoAOD's flat names here.
+    names: list[str] = tree.keys()
+    return {name.replace(".", "_"): name for name in names if name.count(".") == 1}
+
+
+def contents(path: Path) -> str:
+    """Return in words which trees and RNTuples a file holds, and some of their branches.
+
+    Raises
+    ------
+    InputError
+        The file is cut short or damaged.
+    """
+    with _reading(path) as file:
+        kinds = file.classnames(cycle=False)
+        found = [
+            f"'{name}' ({_listed(sorted(file[name].keys(recursive=False, full_paths=False)))})"
+            for name, kind in sorted(kinds.items())
+            if kind in _TREES
+        ]
+        other = sorted({kind for kind in kinds.values() if kind != "TDirectory"})
+    if found:
+        return f"it holds the tree{'s' * (len(found) > 1)} {_listed(found, 4)}"
+    return f"it holds no tree{f', only {_listed(other)}' if other else ''}"
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def flat_branches(path: Path) -> dict[str, tuple[str, ...]]:
@@ -81,19 +124,38 @@ def entries(path: Path, tree: str) -> int:
     return n
 
 
-def read(path: Path, tree: str, names: Iterable[str], start: int, stop: int) -> dict[str, ak.Array]:
+def read(
+    path: Path, tree: str, names: Iterable[str], start: int, stop: int, also: Iterable[str] = ()
+) -> dict[str, ak.Array]:
     """Return entries [start, stop) of the named branches that the tree has, by name.
+
+    Parameters
+    ----------
+    path, tree
+        What to read from.
+    names
+        Branches that are left out where the tree has none of that name.
+    start, stop
+        Entries [start, stop).
+    also
+        Further branches, which must be there.
 
     Raises
     ------
     InputError
-        The file cannot be read, or its baskets cannot be decompressed.
+        The file cannot be read, its baskets cannot be decompressed, or a branch of `also` is
+        not there.
     """
-    wanted = [name for name in names if name in branches(path, tree)]
+    there = branches(path, tree)
+    if missing := [name for name in also if name not in there]:
+        raise InputError(absent_columns(path, missing, there))
+    wanted = dict.fromkeys(name for name in (*names, *also) if name in there)
     with _reading(path, f", entries {start} to {stop} of '{tree}'") as file:
-        found: dict[str, ak.Array] = file[tree].arrays(
-            wanted, entry_start=start, entry_stop=stop, how=dict
-        )
+        opened, entries = file[tree], {"entry_start": start, "entry_stop": stop}
+        members = {name: full for name, full in _members(opened).items() if name in wanted}
+        flat = [name for name in wanted if name not in members]
+        found: dict[str, ak.Array] = opened.arrays(flat, how=dict, **entries) if flat else {}
+        found |= {name: opened[full].array(**entries) for name, full in members.items()}
     return found
 
 
@@ -113,6 +175,13 @@ def nano_events(
     ).events()
 
 
+def absent_columns(path: Path, missing: list[str], there: Iterable[str]) -> str:
+    """Return the message about columns that a selection asks for and a file lacks."""
+    near = [name for one in missing for name in get_close_matches(one, sorted(there), 2)]
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return f"{path}: skim.select asks for {', '.join(missing)}, which the file has not{hint}"
+
+
 def where(events: Any) -> str:
     """Return the file and first entry of NanoEvents, for messages."""
     meta = events.metadata or {}
@@ -123,7 +192,7 @@ def _check_length(path: Path, size: int) -> None:
     with path.open("rb") as file:
         header = file.read(20)
     # The header says where the file ends: in 4 bytes, or in 8 above 2 GB.
-    long = int.from_bytes(header[4:8], "big") >= 1_000_000
+    long = int.from_bytes(header[4:8], "big", signed=True) >= 1_000_000
     end = int.from_bytes(header[12:20] if long else header[12:16], "big")
     if len(header) < 20 or end > size:
         msg = (
@@ -181,5 +250,11 @@ def _opened(path: Path) -> Any:
             last.close()
         _check_length(path, status.st_size)
         # The arrays are not kept: 100 MB of branches that nothing asks for again.
-        last.file, last.key = uproot.open(path, array_cache=None), key
+        # A file that is open already: uproot takes "::" and "x:" in a path for its own syntax.
+        content = path.open("rb")
+        try:
+            last.file, last.key = uproot.open(content, array_cache=None), key
+        except BaseException:
+            content.close()
+            raise
     return last.file

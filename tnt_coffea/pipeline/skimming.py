@@ -12,10 +12,12 @@ from tnt_coffea.errors import InputError, LeakError
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     skim_stage,
 )
 from tnt_coffea.products import Skim, contents_of
@@ -24,6 +26,7 @@ from tnt_coffea.search_folder import note_files
 __all__ = ["skim"]
 
 
+@one_writer
 def skim(
     fileset: Fileset,
     config: SearchConfig,
@@ -65,8 +68,11 @@ def skim(
     """
     from tnt_coffea.processors import SkimProcessor
 
+    check_types(
+        fileset=(fileset, Fileset), config=(config, SearchConfig), resources=(resources, Resources)
+    )
     resources = resources or Resources()
-    fileset = fileset.read_with(config.skim)
+    fileset = fileset.read_with(config.skim).noted()
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
@@ -82,7 +88,7 @@ def skim(
                 on_error=resources.on_error,
                 description="Skimming",
             )
-            parts = {name: sorted(paths) for name, paths in sorted(output["parts"].items())}
+            parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
             _check_dijets(fileset, parts, accounting)
             paths = {d: tuple(work / name for name in names) for d, names in parts.items()}
             roles = {dataset: fileset.role(dataset) for dataset in fileset.files}

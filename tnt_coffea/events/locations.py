@@ -1,0 +1,251 @@
+"""Where events are, as users write it: files, folders, patterns, lists, coffea's filesets.
+
+Everything is turned into paths of files by data set. A path that exists is that path, whatever
+characters it is made of.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tnt_coffea.errors import InputError
+
+__all__ = ["SUFFIXES", "Located", "is_fileset", "located", "paths_of", "read_fileset"]
+
+SUFFIXES = (".root", ".h5", ".hdf5", ".hdf", ".parquet", ".csv")
+"""Of a folder only files with these are taken."""
+LISTS = (".txt", ".list")
+TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData"})
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
+
+Located = dict[str, tuple[Path, ...]]
+
+
+def located(files: Any) -> tuple[Located, dict[str, str]]:
+    r"""Return the paths by data set, and the roles that a fileset says, of any form of input.
+
+    Parameters
+    ----------
+    files
+        Words as `paths_of` takes them, one or several, which are the data set `data`; or these
+        by data set; or coffea's fileset, as a mapping or as the path of a JSON file.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or as `paths_of`.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("a.csv", "b.csv"):
+    ...         _ = Path(folder, name).write_text("m_jj,heavy_mass,light_mass\n")
+    ...     paths, _ = located({"box": folder, "more": {f"{folder}/*.csv": None}})
+    ...     {dataset: [path.name for path in found] for dataset, found in paths.items()}
+    {'box': ['a.csv', 'b.csv'], 'more': ['a.csv', 'b.csv']}
+    """
+    if isinstance(files, Mapping):
+        return _of_mapping(files, "the files")
+    words = [files] if isinstance(files, str | os.PathLike) else files
+    if not isinstance(words, Sequence) or isinstance(words, bytes):
+        msg = (
+            f"files are given as {type(files).__name__}; expected a path, a list of paths, or "
+            "these by data set"
+        )
+        raise InputError(msg)
+    found: dict[str, list[Path]] = {}
+    roles: dict[str, str] = {}
+    for word in words:
+        if is_fileset(word):
+            datasets, said = read_fileset(Path(word))
+            roles |= said
+            for dataset, paths in datasets.items():
+                found.setdefault(dataset, []).extend(paths)
+        else:
+            found.setdefault("data", []).extend(paths_of(word))
+    return {dataset: tuple(paths) for dataset, paths in found.items()}, roles
+
+
+def is_fileset(word: Any) -> bool:
+    """Tell whether a word is the path of a JSON file."""
+    return (
+        isinstance(word, str | os.PathLike)
+        and os.fspath(word).endswith(".json")
+        and Path(word).is_file()
+    )
+
+
+def read_fileset(path: Path) -> tuple[Located, dict[str, str]]:
+    """Return paths and roles by data set of coffea's fileset in a JSON file.
+
+    Raises
+    ------
+    InputError
+        It is no fileset, or as `paths_of`.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"{path}: not readable as a fileset (JSON): {error}"
+        raise InputError(msg) from error
+    if not isinstance(values, Mapping):
+        msg = f"{path}: no fileset: expected files by data set, found {type(values).__name__}"
+        raise InputError(msg)
+    return _of_mapping(values, str(path))
+
+
+def paths_of(word: Any) -> tuple[Path, ...]:
+    """Return the files that a word stands for, in an order of their own.
+
+    Parameters
+    ----------
+    word
+        A path; a folder, for its files with events (`SUFFIXES`, not those of its subfolders); a
+        pattern (`*`, `?`, `[...]`, `**`); or a list (.txt, .list) with such a word a line, as
+        they would be typed in the current folder, and comments after `#`.
+
+    Raises
+    ------
+    InputError
+        It is no path, is remote, matches nothing, or is a folder without files of events.
+    """
+    if not isinstance(word, str | os.PathLike) or not os.fspath(word):
+        msg = f"{word!r} ({type(word).__name__}) is no path of a file with events"
+        raise InputError(msg)
+    text = os.fspath(word)
+    path = Path(text)
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists():
+            lines = _lines(path) if path.suffix in LISTS else None
+            return (path,) if lines is None else tuple(p for line in lines for p in paths_of(line))
+    except (OSError, ValueError):  # a folder above it that is not ours; a name that is too long
+        return (path,)
+    if _REMOTE.match(text):
+        msg = (
+            f"{_REMOTE.sub(_with_two_slashes, text, count=1)}: remote files are not read; fetch "
+            "it, or name its path where the storage is mounted"
+        )
+        raise InputError(msg)
+    if glob.has_magic(text):
+        found = glob.glob(text, recursive=True)  # noqa: PTH207  Path.glob takes no absolute ones
+        matches = sorted(path for path in map(Path, found) if path.is_file())
+        if not matches:
+            msg = f"{text}: no such file, and no file matches it as a pattern"
+            raise InputError(msg)
+        return tuple(matches)
+    return (path,)
+
+
+def _with_two_slashes(scheme: re.Match[str]) -> str:
+    # `Path` leaves one of them.
+    return f"{scheme.group().rstrip('/')}//" if scheme.group().count("/") == 1 else scheme.group()
+
+
+def _in_folder(folder: Path) -> tuple[Path, ...]:
+    if (folder / "files.json").exists() and (folder / "config.yaml").exists():
+        msg = f"{folder}: a folder of a search, whose stages are no input; name the files"
+        raise InputError(msg)
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not found:
+        msg = (
+            f"{folder}: a folder, expected a file with events, or a folder of them "
+            f"({', '.join(SUFFIXES)}); those of its subfolders are '{folder}/**/*.root'"
+        )
+        raise InputError(msg)
+    return tuple(found)
+
+
+def _lines(path: Path) -> list[str] | None:
+    """Return the words of a list, None where the file is something else (a table of features)."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    first = next((line for line in head.splitlines() if line.strip()[:1] not in (b"", b"#")), b"")
+    word = os.fsdecode(first.strip())
+    looks = word.lower().endswith(SUFFIXES) or bool(_REMOTE.match(word)) or glob.has_magic(word)
+    if b"\0" in head or not word or not (looks or Path(word).exists()):
+        return None
+    lines = (line.strip() for line in os.fsdecode(path.read_bytes()).splitlines())
+    words = [line for line in lines if line and not line.startswith("#")]
+    if nested := [line for line in words if line.endswith(LISTS) or line.endswith(".json")]:
+        msg = f"{path}: names the list {nested[0]}; a list names files, folders and patterns"
+        raise InputError(msg)
+    return words
+
+
+def _of_mapping(values: Mapping[Any, Any], where: str) -> tuple[Located, dict[str, str]]:
+    found: Located = {}
+    roles: dict[str, str] = {}
+    for dataset, given in values.items():
+        if not isinstance(dataset, str):
+            msg = f"{where}: {dataset!r} is no name of a data set"
+            raise InputError(msg)
+        place = f"{where}, data set '{dataset}'"
+        files = given
+        if isinstance(given, Mapping) and "files" in given:
+            files = given["files"]
+            _check_tree(given.get("treename"), place)
+            metadata = given.get("metadata")
+            if isinstance(metadata, Mapping) and isinstance(metadata.get("role"), str):
+                roles[dataset] = metadata["role"]
+        found[dataset] = tuple(_of_dataset(files, place))
+    return found, roles
+
+
+def _of_dataset(files: Any, where: str) -> Iterator[Path]:
+    if isinstance(files, str | os.PathLike):
+        yield from paths_of(files)
+    elif isinstance(files, Mapping):
+        for word, about in files.items():
+            _check_whole(about, f"{where}, {word}")
+            yield from paths_of(word)
+    elif isinstance(files, Sequence) and not isinstance(files, bytes):
+        for word in files:
+            yield from paths_of(word)
+    else:
+        msg = f"{where}: expected paths, found {type(files).__name__}"
+        raise InputError(msg)
+
+
+def _check_whole(about: Any, where: str) -> None:
+    """Refuse what is said of a file of a fileset and cannot be followed."""
+    if not isinstance(about, Mapping):
+        _check_tree(about, where)
+        return
+    _check_tree(about.get("object_path"), where)
+    steps, entries = about.get("steps"), about.get("num_entries")
+    if not steps or not isinstance(entries, int):
+        return
+    try:
+        covered = sum(stop - start for start, stop in steps)
+    except (TypeError, ValueError) as error:
+        msg = f"{where}: steps are no pairs of entries: {steps!r:.80}"
+        raise InputError(msg) from error
+    if covered != entries:
+        msg = (
+            f"{where}: steps choose {covered} of {entries} entries; files are read whole, so "
+            "take the steps out, or write the events wanted to a file of their own"
+        )
+        raise InputError(msg)
+
+
+def _check_tree(tree: Any, where: str) -> None:
+    if tree is None or (isinstance(tree, str) and tree.partition(";")[0] in TREES):
+        return
+    msg = (
+        f"{where}: the tree {tree!r} is asked for; the trees read are {', '.join(sorted(TREES))}, "
+        "and in a table of features the one that has the columns: leave the name out there"
+    )
+    raise InputError(msg)
