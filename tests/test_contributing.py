@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -78,6 +79,15 @@ def test_a_background_family_is_a_line() -> None:
     module = importlib.import_module("tnt_coffea.stats.families")
     assert names(rows()["a background family"][1]) == ["FAMILIES"]
     assert module.FAMILIES
+
+
+def test_architecture_names_every_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = " ".join(contracts["contracts"][0]["layers"]).replace("|", " ").split()
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Layout")[2]
+    rows_ = table.partition("\n## ")[0]
+    missing = [n for n in layers if f"`{n}.py`" not in rows_ and f"`{n}/`" not in rows_]
+    assert missing in ([], ["__main__"])
 
 
 def test_a_command_is_in_the_lists() -> None:
