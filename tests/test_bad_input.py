@@ -64,6 +64,7 @@ def refused(result: Result, code: int, *parts: object) -> str:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     lines = result.output.strip().splitlines()
+    lines = [line for line in lines if not line.startswith("settings: ")]
     assert len(lines) == 1, result.output
     assert lines[0].startswith("error: ")
     for part in parts:

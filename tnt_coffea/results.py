@@ -176,6 +176,7 @@ class SearchResult(Result):
         ) as error:
             msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
             raise StageError(msg) from error
+        return result
 
 
 def _reason(error: Exception) -> str:
