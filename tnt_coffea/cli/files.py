@@ -47,6 +47,7 @@ def inspect(file: Path, events: int, config_path: Path | None) -> None:
     from tnt_coffea.inspection import inspect_events
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
+    click.echo(f"settings: {config_path or 'defaults'}", err=True)
     inspection = inspect_events(file, most=events or None, settings=config.skim)
     console = Console()
     console.print(_facts(inspection))
