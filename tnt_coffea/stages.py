@@ -65,11 +65,14 @@ class Stage:
         Its folder.
     inputs
         JSON values that determine its output.
+    again
+        What to do where the folder holds it with other inputs.
     """
 
     name: str
     folder: Path
     inputs: Mapping[str, Any]
+    again: str = "Choose another output folder, or allow it to be made again (--overwrite)"
     _started: list[float] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -197,8 +200,7 @@ class Stage:
         ]
         return (
             f"{path.parent if path.name == _MANIFEST else self.folder}: holds the stage "
-            f"'{self.name}' of another configuration ({'; '.join(changed[:5])}). "
-            "Choose another output folder, or allow it to be made again (--overwrite)"
+            f"'{self.name}' of another configuration ({'; '.join(changed[:5])}). {self.again}"
         )
 
 
