@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +85,7 @@ def run(
     """
     resources = resources or Resources()
     out = Path(out)
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
+    with resources.shared() as shared:
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
         histograms = pipeline.search(skimmed, taggers, config, out=out, resources=shared)
@@ -121,7 +120,6 @@ def demo(
     >>> print(outcome.result.summary())  # doctest: +SKIP
     """
     resources = resources or Resources()
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
+    with resources.shared() as shared:
         fileset = pipeline.generate(config, out=out, resources=shared)
         return run(fileset, config, out=out, resources=shared)
