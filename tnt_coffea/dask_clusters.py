@@ -70,6 +70,7 @@ def started(workers: int, starting: AbstractContextManager[Any]) -> Iterator[Cli
     # home in envelopes, and the end of a scheduler is told by `WatchedDask`.
     with silence_logging_cmgr(logging.CRITICAL), ExitStack() as stack:
         with _interrupts_held(), starting:
+            _import_what_coffea_imports()
             try:
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -112,6 +113,8 @@ def connected(place: Any, wait_for_workers: float) -> Iterator[Client]:
     """
     # Dask's own lines on a lost scheduler would stand before the one error that says it.
     with silence_logging_cmgr(logging.CRITICAL):
+        with _interrupts_held():
+            _import_what_coffea_imports()
         try:
             timeout = min(CONNECT, 60 * wait_for_workers)
             named = isinstance(place, str)
@@ -416,6 +419,12 @@ def _unguarded() -> bool:
         and node.lineno <= frame.f_lineno <= (node.end_lineno or node.lineno)
         for node in tree.body
     )
+
+
+def _import_what_coffea_imports() -> None:
+    # Two seconds in the midst of a pass, in which distributed's hook of the garbage collector
+    # would often swallow a Ctrl-C.
+    import dask.dataframe  # noqa: F401
 
 
 @contextmanager
