@@ -329,7 +329,7 @@ def test_full_disk_ends_in_one_error_and_the_command_goes_on_with_room(
 ) -> None:
     written(path, dijets(300))
     words = ("skim", path, "--out", out, "--executor", "iterative", "--quiet")
-    refused(shell(*words, before=no_room), 11, out, "File too large", "Free some space")
+    refused(shell(*words, before=no_room), 11, out, "File too large", "Choose another")
     assert not (out / "skim" / "manifest.json").exists()
     assert not (out / "skim" / "parts").exists()
     assert not list(out.rglob("*.partial"))

@@ -7,17 +7,18 @@ so one bad file can neither lose the rest nor disappear silently.
 
 from __future__ import annotations
 
+import errno
 import functools
-import logging
-import signal
-import threading
+import os
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
@@ -26,16 +27,24 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.errors import (
     ConfigError,
     ExecutionError,
+    InputError,
     MissingExtraError,
+    StorageError,
     TntCoffeaError,
 )
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import Fileset, WorkItem
+from tnt_coffea.storage import is_full
 
-__all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["OnError", "Resources", "is_watched", "map_tasks", "open_executor", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Failure = Mapping[str, str]
+"""Type, message and traceback of an exception."""
 
 
 class OnError(StrEnum):
@@ -52,18 +61,20 @@ class Resources:
     Attributes
     ----------
     executor
-        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`,
-        or a coffea executor.
+        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`, a
+        cluster object of Dask, or a coffea executor.
     workers
         Processes, where they are started here.
     chunk_size
         Most events in a work item.
     progress
-        Show progress bars.
+        Show progress bars, where there is a terminal or a notebook.
     overwrite
         Make a stage again whose folder holds one of another configuration.
     on_error
         Whether a bad file ends a pass or is left out and listed.
+    wait_for_workers
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Examples
     --------
@@ -76,24 +87,53 @@ class Resources:
     executor: Any = "iterative"
     workers: int = 1
     chunk_size: int = 1000
-    progress: bool = False
+    progress: bool = True
     overwrite: bool = False
     on_error: OnError = OnError.FAIL
+    wait_for_workers: float = 10.0
 
     def open(self) -> AbstractContextManager[Any]:
         """Return a context that gives a coffea executor; see `open_executor`."""
-        return open_executor(self.executor, workers=self.workers, progress=self.progress)
+        return open_executor(
+            self.executor,
+            workers=self.workers,
+            progress=self.progress,
+            wait_for_workers=self.wait_for_workers,
+        )
+
+    @contextmanager
+    def shared(self) -> Iterator[Resources]:
+        """Give resources whose executor serves several stages, and is set up when first used."""
+        with ExitStack() as stack:
+            opened = functools.cache(lambda: stack.enter_context(self.open()))
+            yield replace(self, executor=_Later(opened))
 
     def announced(self, text: str) -> AbstractContextManager[Any]:
         """Return a context that shows what is being done, where no bar can be drawn."""
-        from rich.console import Console
+        return _announced(text, self.progress)
 
-        return Console(quiet=not self.progress).status(text)
+
+@dataclass(frozen=True)
+class _Later:
+    """An executor that is set up when it is first used."""
+
+    opened: Callable[[], Any]
+
+
+def _announced(text: str, progress: bool) -> AbstractContextManager[Any]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.status(text) if progress and is_watched(console) else nullcontext()
 
 
 @contextmanager
 def open_executor(
-    executor: Any = "iterative", *, workers: int = 1, progress: bool = False
+    executor: Any = "iterative",
+    *,
+    workers: int = 1,
+    progress: bool = False,
+    wait_for_workers: float = 10.0,
 ) -> Iterator[Any]:
     """Give a coffea executor and take down afterwards what was set up for it.
 
@@ -101,36 +141,63 @@ def open_executor(
     ----------
     executor
         `iterative`, `futures` (processes), `dask` (processes on this machine), a Dask
-        scheduler's address, a `distributed.Client`, or any coffea executor.
+        scheduler's address, a `distributed.Client`, a cluster object of Dask, or any coffea
+        executor.
     workers
         Processes, where they are started here.
     progress
-        Show coffea's progress bars.
+        Show progress bars, where there is a terminal or a notebook.
+    wait_for_workers
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Raises
     ------
     ConfigError
         The executor is of no known kind.
     ExecutionError
-        The scheduler cannot be reached.
+        The scheduler cannot be reached, or workers do not start.
     """
     from coffea import processor
 
-    if isinstance(executor, processor.executor.ExecutorBase):
+    if isinstance(executor, _Later):
+        yield executor.opened()
+    elif type(executor) is processor.DaskExecutor:
+        from tnt_coffea.dask_clusters import WatchedDask
+
+        yield WatchedDask.of(executor, wait_for_workers)
+    elif isinstance(executor, processor.executor.ExecutorBase):
         yield executor
     elif executor == "iterative":
         yield processor.IterativeExecutor(status=progress)
     elif executor == "futures":
         yield processor.FuturesExecutor(workers=workers, status=progress)
-    elif executor == "dask" or (isinstance(executor, str) and "://" in executor):
-        with _dask_client(executor, workers) as client:
-            yield processor.DaskExecutor(client=client, status=progress)
-    elif type(executor).__module__.partition(".")[0] == "distributed":
-        yield processor.DaskExecutor(client=executor, status=progress)
+    else:
+        with _dask_client(executor, workers, progress, wait_for_workers) as client:
+            from tnt_coffea.dask_clusters import WatchedDask
+
+            yield WatchedDask(client=client, status=progress, wait_for_workers=wait_for_workers)
+
+
+@contextmanager
+def _dask_client(
+    executor: Any, workers: int, progress: bool, wait_for_workers: float
+) -> Iterator[Any]:
+    # distributed takes 0.5 s to import: other executors do not pay for it.
+    from tnt_coffea import dask_clusters
+
+    if executor == "dask":
+        starting = _announced(f"Starting {workers} workers", progress)
+        with dask_clusters.started(workers, starting) as client:
+            yield client
+    elif hasattr(executor, "get_client") or (isinstance(executor, str) and "://" in executor):
+        with dask_clusters.connected(executor, wait_for_workers) as client:
+            yield client
+    elif dask_clusters.is_client(executor):
+        yield executor
     else:
         msg = (
             f"executor {executor!r} is none of: iterative, futures, dask, a scheduler's address "
-            "(tcp://host:port), a distributed.Client, a coffea executor"
+            "(tcp://host:port), a distributed.Client, a Dask cluster, a coffea executor"
         )
         raise ConfigError(msg)
 
@@ -159,28 +226,29 @@ def run(
     chunk_size
         Most events in a work item. Results do not depend on it.
     on_error
-        Whether a bad file ends the pass or is left out and listed.
+        Whether a bad file ends the pass, or the events of it that cannot be read are left out
+        and listed by range. Items that fail are tried again by halves, down to one event.
     description
         What the progress bar says.
 
     Raises
     ------
     TntCoffeaError
-        An item failed (its own error, under `OnError.FAIL`), or workers died.
+        An item failed (its own error, under `OnError.FAIL`, or where no file is at fault), no
+        event at all could be read, or workers died.
     """
     items = fileset.items(chunk_size)
-    payload = cloudpickle.dumps(processor)
-    envelopes = _mapped(items, _ProcessItem(payload), executor, description)
-    lost: dict[str, dict[str, tuple[int, str]]] = {}
+    work = _ProcessItem(cloudpickle.dumps(processor), skip=on_error is OnError.SKIP)
+    envelopes = _mapped(items, work, executor, description)
+    _raise_first(envelopes["failed"])
+    bad = envelopes["output"].get("bad", [])
     events: dict[str, int] = {}
-    for item, failure in zip(items, envelopes["failed"], strict=True):
-        n = item.stop - item.start
-        events[item.dataset] = events.get(item.dataset, 0) + n
-        if failure:
-            lost.setdefault(item.dataset, {})[item.key] = (n, str(failure["message"]))
-    if lost and on_error is OnError.FAIL:
-        _raise_first(envelopes["failed"])
-    output = processor.postprocess(envelopes["output"])
+    for item in items:
+        events[item.dataset] = events.get(item.dataset, 0) + item.stop - item.start
+    lost = _by_range(bad)
+    if bad and sum(item.stop - item.start for item, _ in bad) == sum(events.values()):
+        _raise_first([failure for _, failure in bad])
+    output = processor.postprocess(envelopes["output"].get("processed", {}))
     cutflow = output.get("cutflow", {})
     nothing: dict[str, Any] = {"selected": 0, "rejected": {}}
     accounting = {
@@ -225,14 +293,53 @@ def map_tasks(
     return [output[i] for i in range(len(tasks))]
 
 
-class _ProcessItem:
-    """The work function of a pass: unpickles the processor once in a process."""
+def _by_range(bad: Sequence[tuple[WorkItem, Failure]]) -> dict[str, dict[str, tuple[int, str]]]:
+    """Return what is lost by data set and range of entries; ranges that touch are one."""
+    joined: list[tuple[WorkItem, str]] = []
+    for item, failure in sorted(bad, key=lambda one: (one[0].dataset, one[0].path, one[0].start)):
+        last = joined[-1][0] if joined else item
+        if (last.dataset, last.path, last.stop) == (item.dataset, item.path, item.start):
+            joined[-1] = replace(last, stop=item.stop), joined[-1][1]
+        else:
+            joined.append((item, failure["message"]))
+    lost: dict[str, dict[str, tuple[int, str]]] = {}
+    for item, reason in joined:
+        lost.setdefault(item.dataset, {})[item.key] = (item.stop - item.start, reason)
+    return lost
 
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+
+class _ProcessItem:
+    """The work function of a pass: unpickles the processor once in a process.
+
+    Where bad files are left out, an item that fails is tried again by halves, down to one event:
+    only the events at fault are lost, however large the items are.
+    """
+
+    def __init__(self, payload: bytes, skip: bool) -> None:
+        self.payload, self.skip = payload, skip
 
     def __call__(self, item: WorkItem) -> dict[str, Any]:
-        processor = _unpickled(self.payload)
+        from coffea.processor import accumulate
+
+        outputs: list[Any] = []
+        bad: list[tuple[WorkItem, Failure]] = []
+        waiting = [item]
+        while waiting:
+            part = waiting.pop()
+            try:
+                outputs.append(self._output(part))
+            except Exception as error:
+                of_ours = isinstance(error, TntCoffeaError) and not isinstance(error, InputError)
+                if not self.skip or of_ours or is_full(error):
+                    raise
+                if part.stop - part.start == 1 or not _opens(part):
+                    bad.append((part, _failure(error)))
+                else:
+                    middle = (part.start + part.stop) // 2
+                    waiting += [replace(part, start=middle), replace(part, stop=middle)]
+        return {"processed": accumulate(outputs) if outputs else {}, "bad": bad}
+
+    def _output(self, item: WorkItem) -> Any:
         metadata = {
             "dataset": item.dataset,
             "role": item.role,
@@ -241,8 +348,14 @@ class _ProcessItem:
             "entrystop": item.stop,
         }
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
-        output: dict[str, Any] = processor.process(events)
-        return output
+        return _unpickled(self.payload).process(events)
+
+
+def _opens(item: WorkItem) -> bool:
+    try:
+        return bool(SOURCES[item.source].entries(Path(item.path)) >= item.stop)
+    except Exception:  # whatever a damaged file gives
+        return False
 
 
 class _CallTask:
@@ -271,12 +384,24 @@ class _Envelope:
         try:
             return {"output": work(item), "failed": {}}
         except Exception as error:  # every failure goes home, whatever it is
-            failure = {
-                "type": type(error).__name__,
-                "message": str(error),
-                "traceback": traceback.format_exc(),
-            }
-            return {"output": {}, "failed": {number: failure}}
+            return {"output": {}, "failed": {number: _failure(error)}}
+
+
+def _failure(error: Exception) -> Failure:
+    found = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": traceback.format_exc(),
+    }
+    if is_full(error) and not isinstance(error, TntCoffeaError):
+        # Of a library that writes by itself, often a temporary file.
+        place = getattr(error, "filename", None) or tempfile.gettempdir()
+        found["type"] = StorageError.__name__
+        found["message"] = (
+            f"{place}: cannot be written: {os.strerror(errno.ENOSPC)}. Free some space; the same "
+            "command goes on where it was cut"
+        )
+    return found
 
 
 def _mapped(
@@ -299,7 +424,7 @@ def _mapped(
         settings["heavy_input"] = cloudpickle.dumps(function)
         work = _Envelope(_nothing)
     try:
-        with _quiet(not executor.status):
+        with _bars(executor.status):
             merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
     except TntCoffeaError:
         raise
@@ -317,18 +442,30 @@ def _mapped(
 
 
 @contextmanager
-def _quiet(wanted: bool) -> Iterator[None]:
-    # coffea's iterative and futures executors draw their bars even where status is False.
+def _bars(wanted: bool) -> Iterator[None]:
+    """Let coffea draw its bars on the standard error where they are wanted and seen, only there."""
     from coffea.util import coffea_console
 
-    before = coffea_console.quiet, coffea_console.is_jupyter
-    coffea_console.quiet = before[0] or wanted
-    if wanted:  # a notebook would get an empty widget
-        coffea_console.is_jupyter = False
+    names = ("quiet", "is_jupyter", "is_interactive", "stderr")
+    before = {name: getattr(coffea_console, name) for name in names}
+    coffea_console.stderr = True  # a result can be piped
+    coffea_console.is_interactive = coffea_console.is_terminal
+    if not (wanted and is_watched(coffea_console)):
+        # coffea's iterative and futures executors draw their bars even where status is False,
+        # and a notebook would get an empty widget.
+        coffea_console.quiet, coffea_console.is_jupyter = True, False
     try:
         yield
     finally:
-        coffea_console.quiet, coffea_console.is_jupyter = before
+        for name, value in before.items():
+            setattr(coffea_console, name, value)
+
+
+def is_watched(console: Console) -> bool:
+    """Tell whether somebody sees what moves on a console: on a terminal, or in a notebook."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
 
 
 def _nothing(item: Any) -> dict[Any, Any]:
@@ -336,7 +473,7 @@ def _nothing(item: Any) -> dict[Any, Any]:
     raise ExecutionError(msg)
 
 
-def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
+def _raise_first(failures: Sequence[Failure | None]) -> None:
     failed = [failure for failure in failures if failure]
     if not failed:
         return
@@ -357,45 +494,3 @@ def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
 @functools.lru_cache(maxsize=4)
 def _unpickled(payload: bytes) -> Any:
     return cloudpickle.loads(payload)
-
-
-@contextmanager
-def _dask_client(address: str, workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    if address != "dask":
-        try:
-            client = Client(address, timeout="15s")
-        except (OSError, ValueError) as error:
-            msg = f"no Dask scheduler answers at {address}: {error}"
-            raise ExecutionError(msg) from error
-        with client:
-            yield client
-        return
-    with _interrupts_held():
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",  # any free port
-            silence_logs=logging.CRITICAL,  # what matters comes home in envelopes
-            # A task that kills its worker would kill the next ones too, and with the last of
-            # them go the scattered inputs, which everything else then waits for.
-            scheduler_kwargs={"allowed_failures": 0},
-        )
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    # Processes started here inherit it: Ctrl-C then reaches this process alone, which
-    # takes the workers down, instead of a traceback from each of them.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

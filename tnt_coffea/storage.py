@@ -15,11 +15,23 @@ from pathlib import Path
 
 from tnt_coffea.errors import BusyError, StorageError
 
-__all__ = ["held", "stored", "written"]
+__all__ = ["held", "is_full", "stored", "written"]
 
 _LOCK = ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _held: dict[str, tuple[int, int]] = {}
 """Folders that this process holds: the thread, and the open lock file."""
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether the disk, or the user's share of it, is full.
+
+    Examples
+    --------
+    >>> is_full(OSError(28, "No space left on device")), is_full(PermissionError(13, ""))
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager
@@ -83,7 +95,7 @@ def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError) and blocking is not None:
         return f"{blocking}: is a file, expected a folder; choose another output folder"
     where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         help_ = (
             "Free some space, or choose another output folder; the same command goes on where it "
             "was cut"
@@ -165,8 +177,9 @@ def _lock(path: Path) -> int:
                     "host": socket.gethostname(),
                     "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
                 }
-                os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(owner).encode() + b"\n", 0)
+                with suppress(OSError):  # on a full disk nobody learns whose it is
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, json.dumps(owner).encode() + b"\n", 0)
                 return file
         os.close(file)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,6 +118,14 @@ machine_options = options(
     ),
     click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
     click.option("--skip-bad-files", is_flag=True, help="Leave bad files out and list them."),
+    click.option(
+        "--wait-for-workers",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="MINUTES",
+        help="How long a pass on Dask waits for a worker that can work.",
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -125,11 +135,14 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
+        if sys.stderr.isatty() and not rest.get("quiet"):
+            # Before the first import that takes a second.
+            click.echo(f"tnt-coffea {click.get_current_context().info_name} ...", err=True)
         histogram, out = rest.get("histogram"), rest["out"]
         if histogram is not None and out is None:
             out = search_of(histogram)
         config = _config(config_path, seed, out)
-        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
@@ -174,7 +187,13 @@ def search_of(histogram: Path) -> Path | None:
 
 
 def _resources(
-    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+    executor: str,
+    workers: int,
+    chunk_size: int,
+    overwrite: bool,
+    skip_bad_files: bool,
+    wait_for_workers: float,
+    quiet: bool,
 ) -> Resources:
     from tnt_coffea.execution import OnError, Resources
 
@@ -185,6 +204,7 @@ def _resources(
         progress=not quiet,
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+        wait_for_workers=wait_for_workers,
     )
 
 

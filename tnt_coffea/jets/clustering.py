@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from tnt_coffea.config import JetSettings
 from tnt_coffea.jets.kinematics import transverse_momentum
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["Clusters", "cluster", "find_clusters"]
+__all__ = ["Clusters", "cluster", "fastjet_binding", "find_clusters"]
 
 EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
@@ -75,6 +76,19 @@ class Clusters:
             ak.contents.ListOffsetArray(ak.index.Index64(_offsets(per_event)), record),
             behavior=self.particles.behavior,
         )
+
+
+@functools.cache
+def fastjet_binding() -> Any:
+    """Return the module `fastjet`, without the banner that it prints to the standard output.
+
+    It takes 0.3 s to import: kernels without clustering do not pay for it.
+    """
+    import fastjet
+
+    # Of the C++ class below, which all its wrappers share.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
+    return fastjet
 
 
 def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.Array:
@@ -164,9 +178,7 @@ def _leading(
 
 
 def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings) -> Any:
-    # The binding takes 0.3 s to import: kernels without clustering do not pay for it.
-    import fastjet
-
+    fastjet = fastjet_binding()
     definition = fastjet.JetDefinition(_algorithm(fastjet, settings), settings.radius)
     particles = ak.contents.ListOffsetArray(
         ak.index.Index64(offsets),

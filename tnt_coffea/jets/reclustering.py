@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 
 from tnt_coffea.config import JetAlgorithm
+from tnt_coffea.jets.clustering import fastjet_binding
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
@@ -54,8 +55,7 @@ def reclustered(
     winner_takes_all
         Recombine into the direction of the harder one instead of adding four-momenta.
     """
-    import fastjet
-
+    fastjet = fastjet_binding()
     definition = fastjet.JetDefinition(
         getattr(fastjet, f"{algorithm.value}_algorithm"),
         WHOLE_JET,
