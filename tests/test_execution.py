@@ -346,6 +346,7 @@ def test_filesets_refuse_what_is_no_file(events_file: Path, tmp_path: Path) -> N
         ([tmp_path], "a folder, expected a file with events, or a folder of them"),
         ([events_file, events_file], "twice"),
         ([], "no file given"),
+        ([os.fsdecode(b"caf\xe9.h5")], "PYTHONUTF8=1"),
     ):
         with pytest.raises(InputError, match=cause):
             Fileset.from_paths({"data": files})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea import pipeline
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import MassRange, SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
@@ -70,11 +70,14 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
 
 def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) -> None:
     # Two selected events lie above 5 TeV, both in one fold.
+    window = MassRange(low=5000.0, high=6000.0)
+    search = small_config.search.model_copy(update={"window": window})
     config = changed(
-        small_config,
+        small_config.model_copy(update={"search": search}),
         limit={"enabled": False},
-        bump={"mass": 5500.0, "width_uncertainty": 0.1, "toys": 0},
+        bump={"width_uncertainty": 0.1, "toys": 0},
     )
+    assert config.signal_mass == 5500
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
     refused = result.impacts["tnt"]
     assert isinstance(refused, ImpactRefusal)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
@@ -90,7 +89,7 @@ def run(
     resources = resources or Resources()
     out = Path(out)
     _check(config, out, resources)
-    with _shared(resources) as shared:
+    with resources.shared() as shared:
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
         histograms = pipeline.search(skimmed, taggers, config, out=out, resources=shared)
@@ -126,7 +125,7 @@ def demo(
     (True, ['fit', 'generate'])
     """
     resources = resources or Resources()
-    with _shared(resources) as shared:
+    with resources.shared() as shared:
         fileset = pipeline.generate(config, out=out, resources=shared)
         return run(fileset, config, out=out, resources=shared)
 
@@ -155,27 +154,3 @@ def _check(config: SearchConfig, out: Path, resources: Resources) -> None:
         from tnt_coffea.training.backend import versions
 
         versions(*(name for wave in steps_of(config) for s in wave for name in s.method.libraries))
-
-
-@dataclass(frozen=True)
-class _Shared(Resources):
-    """Resources whose executor is opened by the first stage that needs one, for all of them."""
-
-    stack: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
-    opened: list[Any] = field(default_factory=list, repr=False, compare=False)
-
-    def open(self) -> AbstractContextManager[Any]:
-        """Return a context that gives the executor, and leaves it open."""
-        if not self.opened:
-            self.opened.append(self.stack.enter_context(super().open()))
-        return nullcontext(self.opened[0])
-
-
-@contextmanager
-def _shared(resources: Resources) -> Iterator[Resources]:
-    if isinstance(resources, _Shared):
-        yield resources
-        return
-    with ExitStack() as stack:
-        own = {each.name: getattr(resources, each.name) for each in fields(Resources)}
-        yield _Shared(**own, stack=stack)

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ log = logging.getLogger(PACKAGE)
 
 
 @contextmanager
-def started(workers: int) -> Iterator[Client]:
+def started(workers: int, starting: AbstractContextManager[Any]) -> Iterator[Client]:
     """Start processes on this machine, and give a client of theirs.
 
     They listen on the loopback interface alone, without a dashboard.
@@ -56,6 +56,8 @@ def started(workers: int) -> Iterator[Client]:
     ----------
     workers
         How many.
+    starting
+        Context in which they are started, which may show that.
 
     Raises
     ------
@@ -67,7 +69,8 @@ def started(workers: int) -> Iterator[Client]:
     # Silent for as long as the workers live, in this process and in theirs: what matters comes
     # home in envelopes, and the end of a scheduler is told by `WatchedDask`.
     with silence_logging_cmgr(logging.CRITICAL), ExitStack() as stack:
-        with _interrupts_held():
+        with _interrupts_held(), starting:
+            _import_what_coffea_imports()
             try:
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -110,6 +113,8 @@ def connected(place: Any, wait_for_workers: float) -> Iterator[Client]:
     """
     # Dask's own lines on a lost scheduler would stand before the one error that says it.
     with silence_logging_cmgr(logging.CRITICAL):
+        with _interrupts_held():
+            _import_what_coffea_imports()
         try:
             timeout = min(CONNECT, 60 * wait_for_workers)
             named = isinstance(place, str)
@@ -416,16 +421,29 @@ def _unguarded() -> bool:
     )
 
 
+def _import_what_coffea_imports() -> None:
+    # Two seconds in the midst of a pass, in which distributed's hook of the garbage collector
+    # would often swallow a Ctrl-C.
+    import dask.dataframe  # noqa: F401
+
+
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    # Threads and processes started here inherit it: Ctrl-C then reaches this process alone,
-    # which takes the workers down, instead of a traceback from each of them. One that comes
-    # meanwhile is delivered at the end.
-    if not hasattr(signal, "pthread_sigmask"):
+    # Threads and processes started here inherit the mask: Ctrl-C then reaches this process
+    # alone, which takes the workers down, instead of a traceback from each of them. One that
+    # comes meanwhile counts when all have started: a cluster half started cannot be closed.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    come: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: come.append(number))
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if come:
+            raise KeyboardInterrupt

@@ -13,11 +13,12 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
@@ -35,7 +36,10 @@ from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
 from tnt_coffea.storage import is_full
 
-__all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["OnError", "Resources", "is_watched", "map_tasks", "open_executor", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,7 +68,7 @@ class Resources:
     chunk_size
         Most events in a work item.
     progress
-        Show progress bars.
+        Show progress bars, where there is a terminal or a notebook.
     overwrite
         Make a stage again whose folder holds one of another configuration.
     on_error
@@ -83,7 +87,7 @@ class Resources:
     executor: Any = "iterative"
     workers: int = 1
     chunk_size: int = 1000
-    progress: bool = False
+    progress: bool = True
     overwrite: bool = False
     on_error: OnError = OnError.FAIL
     wait_for_workers: float = 10.0
@@ -97,11 +101,30 @@ class Resources:
             wait_for_workers=self.wait_for_workers,
         )
 
+    @contextmanager
+    def shared(self) -> Iterator[Resources]:
+        """Give resources whose executor serves several stages, and is set up when first used."""
+        with ExitStack() as stack:
+            opened = functools.cache(lambda: stack.enter_context(self.open()))
+            yield replace(self, executor=_Later(opened))
+
     def announced(self, text: str) -> AbstractContextManager[Any]:
         """Return a context that shows what is being done, where no bar can be drawn."""
-        from rich.console import Console
+        return _announced(text, self.progress)
 
-        return Console(quiet=not self.progress).status(text)
+
+@dataclass(frozen=True)
+class _Later:
+    """An executor that is set up when it is first used."""
+
+    opened: Callable[[], Any]
+
+
+def _announced(text: str, progress: bool) -> AbstractContextManager[Any]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.status(text) if progress and is_watched(console) else nullcontext()
 
 
 @contextmanager
@@ -136,7 +159,9 @@ def open_executor(
     """
     from coffea import processor
 
-    if type(executor) is processor.DaskExecutor:
+    if isinstance(executor, _Later):
+        yield executor.opened()
+    elif type(executor) is processor.DaskExecutor:
         from tnt_coffea.dask_clusters import WatchedDask
 
         yield WatchedDask.of(executor, wait_for_workers)
@@ -147,19 +172,22 @@ def open_executor(
     elif executor == "futures":
         yield processor.FuturesExecutor(workers=workers, status=progress)
     else:
-        with _dask_client(executor, workers, wait_for_workers) as client:
+        with _dask_client(executor, workers, progress, wait_for_workers) as client:
             from tnt_coffea.dask_clusters import WatchedDask
 
             yield WatchedDask(client=client, status=progress, wait_for_workers=wait_for_workers)
 
 
 @contextmanager
-def _dask_client(executor: Any, workers: int, wait_for_workers: float) -> Iterator[Any]:
+def _dask_client(
+    executor: Any, workers: int, progress: bool, wait_for_workers: float
+) -> Iterator[Any]:
     # distributed takes 0.5 s to import: other executors do not pay for it.
     from tnt_coffea import dask_clusters
 
     if executor == "dask":
-        with dask_clusters.started(workers) as client:
+        starting = _announced(f"Starting {workers} workers", progress)
+        with dask_clusters.started(workers, starting) as client:
             yield client
     elif hasattr(executor, "get_client") or (isinstance(executor, str) and "://" in executor):
         with dask_clusters.connected(executor, wait_for_workers) as client:
@@ -411,7 +439,7 @@ def _mapped(
         settings["heavy_input"] = cloudpickle.dumps(function)
         work = _Envelope(_nothing)
     try:
-        with _quiet(not executor.status):
+        with _bars(executor.status):
             merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
     except TntCoffeaError:
         raise
@@ -429,18 +457,30 @@ def _mapped(
 
 
 @contextmanager
-def _quiet(wanted: bool) -> Iterator[None]:
-    # coffea's iterative and futures executors draw their bars even where status is False.
+def _bars(wanted: bool) -> Iterator[None]:
+    """Let coffea draw its bars on the standard error where they are wanted and seen, only there."""
     from coffea.util import coffea_console
 
-    before = coffea_console.quiet, coffea_console.is_jupyter
-    coffea_console.quiet = before[0] or wanted
-    if wanted:  # a notebook would get an empty widget
-        coffea_console.is_jupyter = False
+    names = ("quiet", "is_jupyter", "is_interactive", "stderr")
+    before = {name: getattr(coffea_console, name) for name in names}
+    coffea_console.stderr = True  # a result can be piped
+    coffea_console.is_interactive = coffea_console.is_terminal
+    if not (wanted and is_watched(coffea_console)):
+        # coffea's iterative and futures executors draw their bars even where status is False,
+        # and a notebook would get an empty widget.
+        coffea_console.quiet, coffea_console.is_jupyter = True, False
     try:
         yield
     finally:
-        coffea_console.quiet, coffea_console.is_jupyter = before
+        for name, value in before.items():
+            setattr(coffea_console, name, value)
+
+
+def is_watched(console: Console) -> bool:
+    """Tell whether somebody sees what moves on a console: on a terminal, or in a notebook."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
 
 
 def _nothing(item: Any) -> dict[Any, Any]:

@@ -8,6 +8,8 @@ scored, histogrammed and fitted; a training may read the others.
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,6 +184,14 @@ class Fileset:
             raise InputError(msg)
         seen: set[Path] = set()
         for path in (path for paths in checked.values() for path in paths):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError as error:
+                msg = (
+                    f"{os.fsencode(path)!r}: the name cannot be read in this locale's encoding "
+                    f"({sys.getfilesystemencoding()}): set PYTHONUTF8=1, or rename the file"
+                )
+                raise InputError(msg) from error
             try:
                 missing = not path.exists()
             except OSError as error:  # a folder above it that is not ours to enter

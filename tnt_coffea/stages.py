@@ -65,11 +65,14 @@ class Stage:
         Its folder.
     inputs
         JSON values that determine its output.
+    again
+        What to do where the folder holds it with other inputs.
     """
 
     name: str
     folder: Path
     inputs: Mapping[str, Any]
+    again: str = "Choose another output folder, or allow it to be made again (--overwrite)"
     _started: list[float] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -197,8 +200,7 @@ class Stage:
         ]
         return (
             f"{path.parent if path.name == _MANIFEST else self.folder}: holds the stage "
-            f"'{self.name}' of another configuration ({'; '.join(changed[:5])}). "
-            "Choose another output folder, or allow it to be made again (--overwrite)"
+            f"'{self.name}' of another configuration ({'; '.join(changed[:5])}). {self.again}"
         )
 
 
@@ -237,7 +239,7 @@ def check_files(folder: Path) -> None:
             what = "is gone" if found is None else "was changed"
             msg = (
                 f"{path}: {what} since the stage '{known.stage if known else ''}' made it; restore "
-                f"it, or remove {folder} to make the stage again"
+                f"it, or {_again(folder)}"
             )
             raise StageError(msg)
 
@@ -275,4 +277,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, reason: str) -> str:
     folder = path.parent.parent if path.parent.name == ".parts" else path.parent
-    return f"{path}: cannot be read: {reason}. Remove {folder} to make the stage again"
+    return f"{path}: cannot be read: {reason}; {_again(folder)}"
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run `tnt-coffea {folder.name}` again"

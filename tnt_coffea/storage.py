@@ -18,6 +18,7 @@ from tnt_coffea.errors import BusyError, StorageError
 __all__ = ["held", "is_full", "stored", "written"]
 
 _LOCK = ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _held: dict[str, tuple[int, int]] = {}
 """Folders that this process holds: the thread, and the open lock file."""
 
@@ -30,7 +31,7 @@ def is_full(error: Exception) -> bool:
     >>> is_full(OSError(28, "No space left on device")), is_full(PermissionError(13, ""))
     (True, False)
     """
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager
@@ -95,15 +96,15 @@ def _reason(path: Path, error: OSError) -> str:
         return f"{blocking}: is a file, expected a folder; choose another output folder"
     where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
     if is_full(error):
-        help_ = "Free some space, or choose another output folder"
+        help_ = (
+            "Free some space, or choose another output folder; the same command goes on where it "
+            "was cut"
+        )
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         help_ = "It is not ours to write: change that, or choose another output folder"
     else:
         help_ = "Choose another output folder"
-    return (
-        f"{path}: cannot be written: {error.strerror or error}{where}. {help_}; the same command "
-        "goes on where it was cut"
-    )
+    return f"{path}: cannot be written: {error.strerror or error}{where}. {help_}"
 
 
 @contextmanager
@@ -176,8 +177,9 @@ def _lock(path: Path) -> int:
                     "host": socket.gethostname(),
                     "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
                 }
-                os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(owner).encode() + b"\n", 0)
+                with suppress(OSError):  # on a full disk nobody learns whose it is
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, json.dumps(owner).encode() + b"\n", 0)
                 return file
         os.close(file)
 

@@ -48,6 +48,7 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     from tnt_coffea.inspection import inspect_events
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
+    click.echo(f"settings: {config_path or 'defaults'}", err=True)
     path, *more = paths_of(file)
     if more:
         msg = f"{file}: {len(more) + 1} files; inspect them one by one"

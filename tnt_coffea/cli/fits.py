@@ -49,9 +49,13 @@ def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms
 
+    report = out / "report" / "report.html"
+    reported = report.exists()
     result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
     click.echo(result.summary())
     click.echo(f"result: {out / 'fit' / 'result.json'}")
+    if reported and not report.exists():
+        click.echo(f"report: {report} was of another fit and is removed; `tnt-coffea report`")
 
 
 @click.group(invoke_without_command=True, params=_stage.params)
@@ -289,7 +293,7 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     """
     from tnt_coffea.config import MassRange
 
-    typed = {name: spectrum[name] for name in ("mass", "width", "bin_width")}
+    typed = {name: spectrum.get(name) for name in ("mass", "width", "bin_width")}
     typed = {name: value for name, value in typed.items() if value is not None}
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)

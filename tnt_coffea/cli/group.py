@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -56,7 +60,8 @@ class Commands(click.Group):
         """Run a command; an error becomes one line and an exit code, unless `--debug`."""
         debug = ctx.params.get("debug", False)
         try:
-            return super().invoke(ctx)
+            with _ended_in_order():
+                return super().invoke(ctx)
         except TntCoffeaError as error:
             if debug:
                 raise
@@ -84,6 +89,26 @@ class Commands(click.Group):
                 err=True,
             )
             ctx.exit(1)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, of a batch system, take the processes down that were started here."""
+
+    def terminated(number: int, frame: Any) -> None:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        click.secho("terminated; the same command goes on where it was cut", err=True)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 PROGRAM = "tnt-coffea"

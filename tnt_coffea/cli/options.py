@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -140,6 +141,9 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
+        if sys.stderr.isatty() and not rest.get("quiet"):
+            # Before the first import that takes a second.
+            click.echo(f"tnt-coffea {click.get_current_context().info_name} ...", err=True)
         histogram, out = rest.get("histogram"), rest["out"]
         if histogram is not None and out is None:
             out = search_of(histogram)

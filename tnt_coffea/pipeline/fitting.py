@@ -91,13 +91,7 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
         There is none of these histograms and settings, or it was changed.
     """
     stage = fit_stage(histograms, config, out)
-    try:
-        found = stage.finished()
-        check_files(stage.folder)
-    except StageError as error:
-        msg = f"{error}. Or run `tnt-coffea fit`, which fits again"
-        raise StageError(msg) from error
-    if found is None:
+    if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
         raise StageError(msg)
     result = SearchResult.load(stage.folder / "result.json")

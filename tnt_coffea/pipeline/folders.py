@@ -146,7 +146,7 @@ def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> 
         "versions": {name: version(name) for name in (*VERSIONS, "scipy")},
         "code": CODE,
     }
-    return Stage("fit", Path(out) / "fit", inputs)
+    return Stage("fit", Path(out) / "fit", inputs, "Run `tnt-coffea fit`, which fits again")
 
 
 def report_stage(

@@ -22,6 +22,7 @@ from tnt_coffea.pipeline.folders import (
 )
 from tnt_coffea.pipeline.training_display import shown
 from tnt_coffea.products import Skim, Taggers, as_skim
+from tnt_coffea.storage import written
 
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
@@ -120,7 +121,8 @@ def train(
             }
         made.save(stage.folder)
         text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
-        (stage.folder / "assumptions.json").write_text(text)
+        with written(stage.folder / "assumptions.json") as path:
+            path.write_text(text)
         if references.sets:
             (stage.folder / "references").mkdir(exist_ok=True)
             references.save(stage.folder / "references")

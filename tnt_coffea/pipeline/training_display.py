@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tnt_coffea.execution import is_watched
+
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
@@ -34,7 +36,7 @@ def shown(tasks: Sequence[Task], console: Console | None = None) -> Iterator[Non
     from rich.live import Live
 
     console = console or Console(stderr=True)
-    if not console.is_terminal:
+    if not is_watched(console):
         yield
         return
     began, before = time.monotonic(), _finished(tasks)

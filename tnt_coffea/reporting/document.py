@@ -31,6 +31,7 @@ from tnt_coffea.reporting.wording import (
     headline,
     percent,
 )
+from tnt_coffea.storage import stored
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,7 +67,8 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
     written: list[Path] = []
     panels: dict[str, list[dict[str, Any]]] = {section.name: [] for section in Section}
     for plot in all_plots(contents):
-        saved = plot.save(path.parent / "plots")
+        with stored(path.parent / "plots" / plot.name):
+            saved = plot.save(path.parent / "plots")
         written += saved
         panels[plot.section.name].append(_panel(plot, saved[0]))
     views, provenance = contents.views, dict(contents.result.provenance)
@@ -99,7 +101,8 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
             provenance=_flat(provenance),
         )
     )
-    path.write_text(page, encoding="utf-8")
+    with stored(path):
+        path.write_text(page, encoding="utf-8")
     return [path, *written]
 
 

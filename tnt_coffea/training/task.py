@@ -23,7 +23,7 @@ from tnt_coffea.config import MassRange, digest
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.storage import written
+from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
@@ -477,6 +477,7 @@ def _finished(task: Task) -> Outcome | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with stored(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with written(path) as partial:
         partial.write_bytes(data)
