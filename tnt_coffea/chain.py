@@ -104,6 +104,7 @@ def run(
             taggers=taggers,
             references=pipeline.references_beside(out / "train"),
             seconds=seconds,
+            folder=out,
         )
     return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
 

@@ -144,5 +144,6 @@ def report(
         taggers=load_taggers(taggers_folder or out / "train"),
         references=pipeline.references_beside(taggers_folder or out / "train"),
         seconds=pipeline.stage_seconds(out),
+        folder=out,
     )
     click.echo(f"report: {path}")

@@ -18,7 +18,7 @@ from tnt_coffea.reporting.anomalous_jets import (
 )
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
-from tnt_coffea.reporting.contents import EventViews, ReportContents, event_views
+from tnt_coffea.reporting.contents import EventViews, ReportContents, SearchedFiles, event_views
 from tnt_coffea.reporting.correlations import (
     RankCorrelation,
     ScoreCorrelations,
@@ -74,6 +74,7 @@ __all__ = [
     "ReportContents",
     "Roc",
     "ScoreCorrelations",
+    "SearchedFiles",
     "Section",
     "SelectionEvaluation",
     "SetEvaluation",

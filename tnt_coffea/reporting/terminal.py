@@ -68,14 +68,14 @@ def results_table(
 
 
 def _tests(shown: Summary) -> Table:
-    # Eighty columns have to do: what taggers know stands there where it is more than the data.
+    # Eighty columns have to do: simulation that taggers used stands there where there is any.
     informed = any(row.knowledge not in ("", "none") for row in shown.rows)
-    known = ("knows",) if informed else ()
+    known = ("simulation",) if informed else ()
     table = _table(
         "Tests",
         ("test", "taggers", *known),
-        ("kept", "Z", "local p", "signal"),
-        ("p is",),
+        ("eff.", "Z", "local p", "signal"),
+        ("calibration",),
         ("notes",),
     )
     for row in shown.rows:
@@ -99,8 +99,8 @@ def _limits(shown: Summary, level: float | None) -> Table:
     table = _table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
         ("taggers",),
-        ("kept", "observed", "expected (68 %)"),
-        ("unit", "limit is"),
+        ("eff.", "observed", "expected (68 %)"),
+        ("unit", "calibration"),
         ("notes",),
     )
     for row in shown.limits:
@@ -133,7 +133,7 @@ def _working_points(evaluation: Evaluation) -> Table:
     table = _table(
         f"Selections in {low:g}-{high:g} GeV (uses the truth, evaluation only)",
         ("taggers",),
-        ("kept", "S / B events", "S/B", "eps_S", "eps_B", "eps_S/sqrt(eps_B)"),
+        ("eff.", "S / B events", "S/B", "eps_S", "eps_B", "eps_S/sqrt(eps_B)"),
     )
     rows = evaluation_rows(evaluation)
     for point in rows[0].points[:1] if rows else ():
@@ -209,7 +209,7 @@ def comparison_table(comparison: Comparison) -> Table:
         tuple(_COLUMNS.values()),
     )
     table.caption = (
-        "SIC: eps_S/sqrt(eps_B) in the window at this share of background. corr., dist.: "
+        "SIC: eps_S/sqrt(eps_B) in the signal region at this background efficiency. corr., dist.: "
         "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %."
     )
     table.caption_justify = "left"
