@@ -147,7 +147,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("scan", "SPECTRUM"), 2, "masses"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
-        (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "do not go together"),
+        (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
         (("bump", "SPECTRUM", "--fit-range", 2610, 7000, "--bin-width", 50), 7, "no whole number"),
         (("limit", "SPECTRUM", "--efficiency", 0.1, *COMMON), 7, "luminosity"),
         (("limit", "SPECTRUM", "--masses", 1, 2, 3), 2, "No such option"),

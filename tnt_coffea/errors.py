@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArgumentError",
+    "BusyError",
     "ConfigError",
     "ExecutionError",
     "FitError",
@@ -90,6 +91,12 @@ class StorageError(TntCoffeaError):
     """A file cannot be written: the disk is full, read-only, or not ours."""
 
     exit_code = 11
+
+
+class BusyError(TntCoffeaError):
+    """Another run writes into the same folder."""
+
+    exit_code = 12
 
 
 class MissingExtraError(TntCoffeaError, ImportError):

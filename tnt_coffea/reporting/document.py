@@ -175,8 +175,7 @@ def _searched(contents: ReportContents) -> list[tuple[str, str]]:
 
 def _trials(result: SearchResult) -> list[str]:
     """Return the tests made on these data as text, where there was more than one."""
-    trials = getattr(result, "trials", ())
-    return list(result.trial_lines()) if len(trials) > 1 else []  # type: ignore[attr-defined]
+    return result.trial_lines() if len(result.trials) > 1 else []
 
 
 def _selections(contents: ReportContents) -> dict[str, tuple[tuple[Step, ...], ...]]:
