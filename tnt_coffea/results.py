@@ -122,6 +122,8 @@ class SearchResult(Result):
             facts[f"scan, {name}"] = f"Z = {best.z:.2f} at {best.mass:g} GeV" + (
                 "" if scan.p_global is None else f", global p = {scan.p_global:.2g}"
             )
+        if len(self.trials) > 1:
+            facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
 
     def knowledge(self, name: str) -> str:
@@ -207,6 +209,7 @@ class SearchResult(Result):
         ) as error:
             msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
             raise StageError(msg) from error
+        return result
 
 
 def _reason(error: Exception) -> str:
