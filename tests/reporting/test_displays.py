@@ -14,6 +14,8 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.displays import brief, html_table
 from tnt_coffea.errors import ArgumentError, ConfigError
 from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.reporting import wide_console
+from tnt_coffea.reporting.terminal import plain_table
 
 
 class Cells(HTMLParser):
@@ -106,3 +108,15 @@ def test_a_wrong_argument_is_named_with_what_was_expected(tmp_path, monkeypatch,
     assert isinstance(caught.value, TypeError)
     assert isinstance(caught.value, ConfigError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_whole_in_a_pipe_and_as_wide_as_a_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = "a/long/path/" * 30
+    table = plain_table("Files", ("file",))
+    table.add_row(path)
+    wide_console().print(table)
+    assert path in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "60")
+    wide_console().print(table)
+    assert path not in capsys.readouterr().out

@@ -41,14 +41,13 @@ def inspect(file: Path, events: int, config_path: Path | None) -> None:
     FILE is anything with events that a search reads. The exit code is 3 where there
     are problems.
     """
-    from rich.console import Console
-
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.inspection import inspect_events
+    from tnt_coffea.reporting import wide_console
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
     inspection = inspect_events(file, most=events or None, settings=config.skim)
-    console = Console()
+    console = wide_console()
     console.print(_facts(inspection))
     if inspection.dijets:
         console.print(_dijets(inspection))

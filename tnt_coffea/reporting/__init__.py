@@ -54,13 +54,20 @@ from tnt_coffea.reporting.score_planes import (
     plane_view,
     score_plane_panels,
 )
-from tnt_coffea.reporting.terminal import comparison_table, results_table
+from tnt_coffea.reporting.search_comparison import (
+    ComparedSearch,
+    SearchComparison,
+    search_comparison,
+    search_comparison_table,
+)
+from tnt_coffea.reporting.terminal import comparison_table, results_table, wide_console
 from tnt_coffea.reporting.wording import headline, main_set
 
 __all__ = [
     "AnomalousEvent",
     "AnomalousJet",
     "Band",
+    "ComparedSearch",
     "Comparison",
     "Evaluation",
     "EventViews",
@@ -74,6 +81,7 @@ __all__ = [
     "ReportContents",
     "Roc",
     "ScoreCorrelations",
+    "SearchComparison",
     "SearchedFiles",
     "Section",
     "SelectionEvaluation",
@@ -107,8 +115,11 @@ __all__ = [
     "roc_curves",
     "score_correlations",
     "score_plane_panels",
+    "search_comparison",
+    "search_comparison_table",
     "significance_improvement",
     "true_shape_panels",
     "true_shapes",
+    "wide_console",
     "write_report",
 ]
