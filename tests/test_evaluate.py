@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,6 +17,7 @@ from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError, TaggerError
+from tnt_coffea.pipeline import evaluation
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
 
@@ -167,3 +170,34 @@ def test_searches_without_events_are_compared_by_their_numbers(
     code, output = compared(search, tmp_path)
     assert code == StageError.exit_code
     assert f"{tmp_path}: no search here" in output
+
+
+def test_the_report_of_a_search_names_its_files_and_scans_the_mass(
+    workspace: Path, events_file: Path
+) -> None:
+    page = (workspace / "report" / "report.html").read_text()
+    sha256 = hashlib.sha256(events_file.read_bytes()).hexdigest()
+    assert f"{events_file.name} (" in page
+    assert f"SHA-256 {sha256[:12]}" in page
+    assert "<dt>seed</dt><dd>11</dd>" in page
+    assert "autoencoder; tnt (Tag N&#39; Train)" in page
+    with (workspace / "report" / "plots" / "scan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    result = SearchResult.load(workspace / "fit" / "result.json")
+    assert {row["spectrum"] for row in rows} == {"before", *result.after}
+    (tested,) = (
+        row
+        for row in rows
+        if row["spectrum"] == "before" and float(row["mass [GeV]"]) == result.before.mass
+    )
+    assert float(tested["Z"]) == pytest.approx(result.before.z_asymptotic, abs=0.02)
+
+
+def test_a_scan_that_takes_minutes_is_not_made_for_a_report(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig.from_yaml(workspace / "config.yaml")
+    histograms = Histograms.load(workspace / "search")
+    result = SearchResult.load(workspace / "fit" / "result.json")
+    monkeypatch.setattr(evaluation, "_SECONDS_A_FIT", 60.0)
+    assert evaluation._scans(result, histograms, config) == {}

@@ -112,7 +112,7 @@ def make_search(n_background=6000, n_signal=120, seed=3):
     }
     bump, abcd = config.fit.bump, config.fit.abcd
     fitted = {
-        "mass": bump.mass,
+        "mass": config.signal_mass,
         "width": bump.width,
         "fit": stats.SpectrumFit((fit.low, fit.high), bin_width=80.0),
     }

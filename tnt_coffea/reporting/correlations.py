@@ -65,7 +65,7 @@ class ScoreCorrelations:
     regions
         The fit range, the fit range outside the window (poor in signal), the window.
     slices
-        Slices in mass: those beside the window hold about the same number of events on
+        Slices in mass: those of the sidebands hold about the same number of events on
         either side of it, the window is one.
     """
 
