@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import TntCoffeaError
+from tnt_coffea.errors import StageError, TntCoffeaError
+from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import held
 
 
@@ -350,6 +351,30 @@ def test_damaged_notes_are_one_line(
 ) -> None:
     (searched / file).write_text(content)
     assert f"{searched / file}: " in failed(call(*words, "--out", searched), 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("before", "q0"), -1.0),
+        (("before", "p_value"), "small"),
+        (("limits", "before", "expected"), []),
+        (("after",), 3),
+        (("provenance",), [[[]]]),
+    ],
+)
+def test_a_result_that_none_can_be_is_one_error(
+    workspace: Path, tmp_path: Path, path: tuple[str, ...], value: object
+) -> None:
+    content = json.loads((workspace / "fit" / "result.json").read_text())
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    changed = tmp_path / "result.json"
+    changed.write_text(json.dumps(content))
+    with pytest.raises(StageError, match=r"result\.json: not a readable result"):
+        SearchResult.load(changed)
 
 
 def test_run_says_before_the_skim_what_is_not_installed(

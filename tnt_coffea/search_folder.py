@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import StageError
-from tnt_coffea.filesets import Fileset
 from tnt_coffea.storage import written
+
+if TYPE_CHECKING:
+    from tnt_coffea.filesets import Fileset
 
 __all__ = [
     "Trial",
@@ -121,6 +123,8 @@ def noted_files(out: str | Path) -> Fileset:
     InputError
         One of them is gone.
     """
+    from tnt_coffea.filesets import Fileset
+
     path = Path(out) / "files.json"
     if not path.exists():
         msg = f"{out}: no search to go on with (it has no {path.name}); name the files"

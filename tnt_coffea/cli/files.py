@@ -46,6 +46,7 @@ def inspect(file: Path, events: int, config_path: Path | None) -> None:
     from tnt_coffea.reporting import wide_console
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
+    click.echo(f"settings: {config_path or 'defaults'}", err=True)
     inspection = inspect_events(file, most=events or None, settings=config.skim)
     console = wide_console()
     console.print(_facts(inspection))
