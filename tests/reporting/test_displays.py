@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import hist
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import tnt_coffea as tnt
 from tnt_coffea import taggers
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.chain import Outcome
 from tnt_coffea.config import MassRange
 from tnt_coffea.displays import brief, html_table
 from tnt_coffea.errors import ArgumentError, ConfigError
@@ -36,7 +38,7 @@ class Cells(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def shown(search):
+def shown(search, contents):
     config = tnt.SearchConfig.from_text("{seed: 3, search: {cuts: {a: {heavy: 1, light: 0.1}}}}")
     lost = Accounting(10, 4, {"two_jets": 1}, {"x.h5": (5, "broken")})
     return {
@@ -48,6 +50,8 @@ def shown(search):
         "hunt": search.result.before,
         "channel": search.result.before.channels[0],
         "abcd": search.result.abcd["tnt"],
+        "evaluation": contents.views.evaluation,
+        "outcome": Outcome(search.result, contents.views.evaluation, Path("x/report.html"), {}),
     }
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import chi2 as chi2_law
 
 from tnt_coffea.config import MassRange
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Ranks
@@ -38,7 +39,7 @@ MOST_POINTS = 500
 
 
 @dataclass(frozen=True)
-class Roc:
+class Roc(Displayed):
     """A ROC curve, thinned for storage, and the area under all of it.
 
     Attributes
@@ -324,7 +325,7 @@ class SelectionEvaluation:
 
 
 @dataclass(frozen=True)
-class SetEvaluation:
+class SetEvaluation(Displayed):
     """One tagger set against the truth.
 
     Attributes
@@ -340,7 +341,7 @@ class SetEvaluation:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Displayed):
     """All tagger sets against the truth.
 
     Attributes
@@ -369,6 +370,15 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return asdict(self)
+
+    def _facts(self) -> dict[str, str]:
+        low, high = self.fit_range
+        events = f"{self.signal:g} signal and {self.background:g} background events"
+        facts = {f"{low:g}-{high:g} GeV": events}
+        for name, one in self.sets.items():
+            roc = one.rocs["both"]
+            facts[self.shown(name)] = f"AUC {roc.auc:.3f} +- {roc.auc_uncertainty:.3f}"
+        return facts
 
 
 def evaluate(
