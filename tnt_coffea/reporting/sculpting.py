@@ -95,7 +95,7 @@ def sideband_shape(
     >>> point = stats.WorkingPoint.at({0: 0.8, 1: 0.8})
     >>> shape = sideband_shape(stats.toy_search(20_000), point, (3300, 3700), (2600, 5000))
     >>> shape.dof, shape.p_value > 0.01
-    (11, True)
+    (10, True)
     """
     plane = score_plane(histogram)
     inside = mass_bins(plane, window)
