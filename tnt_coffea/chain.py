@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
@@ -22,7 +23,7 @@ __all__ = ["Outcome", "demo", "run"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Displayed):
     """What the whole chain gives.
 
     Attributes
@@ -41,6 +42,9 @@ class Outcome:
     evaluation: Evaluation | None
     report: Path
     seconds: Mapping[str, float]
+
+    def _facts(self) -> dict[str, str]:
+        return {**self.result._facts(), "report": str(self.report)}
 
 
 @pipeline.one_writer

@@ -122,6 +122,8 @@ class SearchResult(Result):
             facts[f"scan, {name}"] = f"Z = {best.z:.2f} at {best.mass:g} GeV" + (
                 "" if scan.p_global is None else f", global p = {scan.p_global:.2g}"
             )
+        if len(self.trials) > 1:
+            facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
 
     def knowledge(self, name: str) -> str:

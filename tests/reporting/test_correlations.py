@@ -60,4 +60,4 @@ def test_a_region_without_events_has_no_coefficient(search):
     assert found.regions[2].coefficient is None
     figure = correlation_by_mass({"tnt": found}, (3300, 3700))
     figure.draw_without_rendering()
-    assert figure.axes[0].get_ylabel() == "Spearman's rank correlation [1]"
+    assert figure.axes[0].get_ylabel() == "Spearman's rank correlation"

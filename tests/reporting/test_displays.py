@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import hist
 import pytest
@@ -10,10 +11,13 @@ import pytest
 import tnt_coffea as tnt
 from tnt_coffea import taggers
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.chain import Outcome
 from tnt_coffea.config import MassRange
 from tnt_coffea.displays import brief, html_table
 from tnt_coffea.errors import ArgumentError, ConfigError
 from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.reporting import wide_console
+from tnt_coffea.reporting.terminal import plain_table
 
 
 class Cells(HTMLParser):
@@ -34,7 +38,7 @@ class Cells(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def shown(search):
+def shown(search, contents):
     config = tnt.SearchConfig.from_text("{seed: 3, search: {cuts: {a: {heavy: 1, light: 0.1}}}}")
     lost = Accounting(10, 4, {"two_jets": 1}, {"x.h5": (5, "broken")})
     return {
@@ -46,6 +50,8 @@ def shown(search):
         "hunt": search.result.before,
         "channel": search.result.before.channels[0],
         "abcd": search.result.abcd["tnt"],
+        "evaluation": contents.views.evaluation,
+        "outcome": Outcome(search.result, contents.views.evaluation, Path("x/report.html"), {}),
     }
 
 
@@ -106,3 +112,15 @@ def test_a_wrong_argument_is_named_with_what_was_expected(tmp_path, monkeypatch,
     assert isinstance(caught.value, TypeError)
     assert isinstance(caught.value, ConfigError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_whole_in_a_pipe_and_as_wide_as_a_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = "a/long/path/" * 30
+    table = plain_table("Files", ("file",))
+    table.add_row(path)
+    wide_console().print(table)
+    assert path in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "60")
+    wide_console().print(table)
+    assert path not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -11,9 +12,27 @@ import pytest
 from rich.console import Console
 
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.config import ReportSettings, SearchConfig
 from tnt_coffea.errors import ExecutionError
-from tnt_coffea.reporting import EventViews, event_views, headline, results_table, write_report
-from tnt_coffea.reporting.wording import cautions, coverage, duration, odds, p_text
+from tnt_coffea.reporting import (
+    EventViews,
+    SearchedFiles,
+    event_views,
+    headline,
+    results_table,
+    write_report,
+)
+from tnt_coffea.reporting.tables import fitted_rows
+from tnt_coffea.reporting.wording import (
+    cautions,
+    coverage,
+    duration,
+    gain,
+    odds,
+    p_text,
+    plot_label,
+    title,
+)
 from tnt_coffea.stats import AbcdRefusal
 
 
@@ -72,7 +91,8 @@ def test_the_page_is_whole_and_loads_nothing(report):
     page = Page(text)
 
     assert page.open == []
-    assert all(value.startswith(("data:", "#")) for value in page.loaded)
+    beside = {f"plots/{path.name}" for path in report[1:]}
+    assert {value for value in page.loaded if not value.startswith(("data:", "#"))} == beside
     assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
     assert "@import" not in text
     assert "url(" not in text
@@ -109,12 +129,17 @@ def contrast(first, second):
 
 
 def test_text_stands_out_from_its_background(report):
-    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", report[0].read_text()))
+    text = report[0].read_text()
+    found = re.findall(r"--(\w+): (#[0-9a-f]{6})", text)
+    light, dark = dict(found[:8]), dict(found[8:])
+    assert set(light) == set(dark)
+    assert "(prefers-color-scheme: dark)" in text
 
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    for name in ("ink", "soft", "accent", "warn"):
-        for background in ("#ffffff", colours["band"], "#fff6ed"):
-            assert contrast(colours[name], background) >= 4.5, (name, background)
+    for colours in (light, dark):
+        for name in ("ink", "soft", "accent", "warn"):
+            for background in ("page", "band", "alarm"):
+                assert contrast(colours[name], colours[background]) >= 4.5, (name, background)
 
 
 def test_phones_and_printers_have_rules_of_their_own(report):
@@ -166,7 +191,7 @@ def test_odds_in_words(p_value, words):
     assert odds(p_value) == words
 
 
-def test_every_plot_is_beside_the_page_in_three_forms(report):
+def test_every_plot_is_beside_the_page_in_three_forms(report, contents):
     names = plot_names(report)
 
     assert names >= {"spectrum-before", "spectrum-after-tnt", "losses", "roc"}
@@ -175,6 +200,11 @@ def test_every_plot_is_beside_the_page_in_three_forms(report):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert json.loads((folder / f"{name}.json").read_text())
+    with (folder / "spectrum-before.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    channel = contents.result.before.channels[0]
+    assert [float(row["observed"]) for row in rows] == list(channel.observed)
+    assert [float(row["high [GeV]"]) for row in rows] == list(channel.edges[1:])
 
 
 def test_every_p_value_and_every_note_is_on_the_page(report, contents):
@@ -233,7 +263,7 @@ def test_accounts_names_and_settings_are_on_the_page_escaped(report, contents):
     assert "<bad>" not in text
     words = " ".join(Page(text).words)
     assert contents.config.to_yaml().splitlines()[0] in words
-    assert "50 of 6300 events were lost" in words
+    assert "50 of 6,300 events were lost" in words
     assert "3 dijets have the id of an earlier one" in words
     assert "3 min 20 s" in words
     assert "ab" * 32 in words
@@ -252,10 +282,10 @@ def test_the_headline_says_what_came_out_and_how_far_to_trust_it(search):
     assert p_text(search.result.before.p_value) in first
     for test in search.result.after.values():
         assert p_text(test.p_value) in second
-    assert "has not been calibrated with null chains" in third
+    assert "has not been calibrated with background-only searches" in third
     single = {"tnt": search.result.before}
     (_, _, third) = headline(replace(search.result, after=single), search.config)
-    assert "null chains" not in third
+    assert "background-only searches" not in third
 
 
 @pytest.mark.parametrize(
@@ -272,6 +302,64 @@ def test_the_verdict_goes_by_the_p_value(search, p_value, words):
     (first, *_) = headline(replace(search.result, before=before), search.config)
 
     assert words in first
+
+
+def test_an_excess_that_the_selection_lost_is_said(search):
+    lost = {"tnt": replace(search.result.before, p_value=0.03, z=1.9)}
+    before = replace(search.result.before, p_value=9e-6, z=4.28)
+    (_, second, _) = headline(replace(search.result, before=before, after=lost), search.config)
+    assert "a mild excess" not in second
+    assert "All dijets show the larger excess (Z = 4.28)" in second
+    found = {"tnt": before}
+    enriched = replace(search.result, before=replace(before, p_value=0.01), after=found)
+    assert "larger excess" not in headline(enriched, search.config)[1]
+
+
+def test_the_head_says_what_was_searched(bare, tmp_path):
+    report_settings = ReportSettings(experiment="CMS", label="Preliminary", luminosity=138)
+    files = [
+        SearchedFiles("data", "data", ("<box>.h5",), 12_345_678, "ab" * 32),
+        SearchedFiles("mc", "simulation", tuple(f"{i}.h5" for i in range(9)), None, "cd" * 32),
+    ]
+    config = bare.config.model_copy(update={"report": report_settings})
+    shown = replace(bare, config=config, files=files, date="2026-01-01 10:00 UTC", generated=True)
+    (path, *_) = write_report(tmp_path / "report.html", shown)
+    text = path.read_text()
+    for words in (
+        "<h1>Dijet search</h1>",
+        "&lt;box&gt;.h5 (12.3 MB, SHA-256 abababababab",
+        "simulation, for training only",
+        "5.h5 and 3 more (size unknown, 9 files, SHA-256 cdcdcdcdcdcd",
+        "6,200 dijets of 6,300 events read",
+        "CMS Preliminary",
+        "13 TeV",
+        "138 fb⁻¹",
+        "signal region 3300-3700 GeV, fit range 2600-7000 GeV",
+        "2026-01-01 10:00 UTC",
+    ):
+        assert words in text, words
+    assert plot_label(config, generated=True) == "CMS Preliminary, 138 fb⁻¹ (13 TeV)"
+    assert plot_label(SearchConfig(), generated=True) == "Simulation (13 TeV)"
+    assert plot_label(SearchConfig(), generated=False) == ""
+    assert title(SearchConfig(), ["tnt"]) == "Dijet search with tnt"
+    named = SearchConfig.model_validate({"report": {"title": "A title"}})
+    assert title(named, ["tnt"]) == "A title"
+
+
+def test_the_fitted_signal_stands_beside_the_true_one(contents):
+    evaluation = contents.views.evaluation
+    rows = fitted_rows(contents.result, evaluation, 0.03)
+    assert [row["spectrum"] for row in rows] == ["all dijets", "selected by tnt"]
+    assert rows[0]["true signal"] == "120"
+    (point,) = (p for p in evaluation.sets["tnt"].working_points if p.selection == 0.03)
+    assert rows[1]["true signal"] == f"{point.signal_in_fit_range:.0f}"
+    assert point.signal_after <= point.signal_in_fit_range <= 120
+    before = replace(contents.result.before, mu_hat=20.0, mu_uncertainty=10.0)
+    differs = gain(replace(contents.result, before=before), evaluation)
+    assert "finds 20 ± 10 of 120 true signal events. These differ" in differs
+    before = replace(before, mu_hat=115.0)
+    assert "These differ" not in gain(replace(contents.result, before=before), evaluation)
+    assert fitted_rows(contents.result, None, 0.03) == []
 
 
 def test_cautions_name_bad_fits_and_lost_events(search):

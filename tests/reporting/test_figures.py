@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -21,8 +22,9 @@ from tnt_coffea.reporting import (
     plane_view,
     significance_improvement,
 )
-from tnt_coffea.reporting.figures import COLOURS
-from tnt_coffea.reporting.mass_figures import summed_channel
+from tnt_coffea.reporting.figures import COLOURS, stamp
+from tnt_coffea.reporting.mass_figures import channel_spectra, summed_channel
+from tnt_coffea.reporting.sculpting import sideband_shape
 from tnt_coffea.stats import BumpHuntResult, Closure
 from tnt_coffea.taggers import Ranks
 
@@ -37,7 +39,9 @@ NO_TRUTH = {
     "spectrum-before",
     "spectrum-after-tnt",
     "spectrum-after-tnt-channels",
+    "sculpting",
     "plane-tnt",
+    "scores",
     "closure-tnt",
     "closure-efficiency-tnt",
     "score-correlations",
@@ -64,7 +68,9 @@ def test_axes_are_labelled_with_units(plots):
         ]
         assert len(labels) >= 2, plot.name
         for label in labels:
-            assert label.endswith("]") or label.endswith("GeV"), (plot.name, label)
+            assert "[1]" not in label, (plot.name, label)
+            if "m_{" in label or "mass" in label or "eV" in label:
+                assert label.endswith(("[GeV]", " GeV", "TeV")), (plot.name, label)
 
 
 def test_nothing_reaches_over_the_edge_of_a_figure(plots):
@@ -240,6 +246,68 @@ def test_labels_of_one_working_point_in_two_sets_do_not_overlap(contents):
     assert points == len([p for p in one.working_points if p.improvement is not None])
     for first, second in zip(boxes[:points], boxes[points:], strict=True):
         assert not first.overlaps(second)
+
+
+def test_training_runs_have_the_colour_of_the_fold_that_they_score():
+    runs = [(f"tnt heavy/{fold}-{i}", {"loss": [0.7, 0.5]}) for fold in (0, 1) for i in (0, 1)]
+    figure = loss_curves(runs)
+    key = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert key[:2] == ["scores fold 0", "scores fold 1"]
+    colours = [line.get_color() for line in figure.axes[0].lines[:4]]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+
+
+def test_a_spectrum_ends_behind_its_last_event_and_has_no_pull_of_nothing(search):
+    channel = search.result.before.channels[0]
+    edges = np.array(channel.edges)
+    cut = tuple(float(n) for n in np.where(edges[:-1] < 4200, channel.observed, 0.0))
+    result = replace(search.result.before, channels=(replace(channel, observed=cut),))
+    figure = mass_spectrum(result, (3300, 3700))
+    assert 4200 < figure.axes[0].get_xlim()[1] < 4600
+    (bars,) = (patch for patch in figure.axes[1].patches if hasattr(patch, "get_data"))
+    nothing = (np.array(cut) == 0) & (np.array(channel.background) < 1)
+    assert nothing.any()
+    assert not bars.get_data().values[nothing].any()
+    assert mass_spectrum(search.result.before, (3300, 3700)).axes[0].get_xlim()[1] > 4600
+
+
+def test_panels_that_share_an_axis_share_its_scale(search):
+    few, many = (replace(search.result.before.channels[0], name=name) for name in ("few", "many"))
+    few = replace(few, observed=tuple(n / 100 for n in few.observed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        figure = channel_spectra(replace(search.result.before, channels=(many, few)), (3300, 3700))
+    assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+
+
+def test_an_experiments_label_is_written_over_every_kind_of_figure(search):
+    for draw in (mass_spectrum, channel_spectra):
+        figure = draw(search.result.before, (3300, 3700), "A title")
+        stamp(figure, "CMS, 138 fb⁻¹ (13 TeV)")
+        assert "138 fb⁻¹" in figure.get_suptitle()
+        assert draw is mass_spectrum or "A title" in figure.get_suptitle()
+    bare = mass_spectrum(search.result.before, (3300, 3700))
+    stamp(bare, "")
+    assert bare.get_suptitle() == ""
+
+
+def test_sculpting_is_seen_without_truth_and_only_where_it_is(search):
+    rng = np.random.default_rng(1)
+    sample, points = search.sample, search.points["tnt"]
+    flat = search.hists["tnt"]
+    shape = sideband_shape(flat, points[0.1], (3300, 3700), (2600, 7000))
+    assert all(high <= 3300 or low >= 3700 for low, high in shape.edges)
+    assert shape.p_value > 1e-3
+    outside = ~search.window.contains(sample.mass) & search.fit_range.contains(sample.mass)
+    assert sum(shape.before) == outside.sum()
+    ranks = search.ranks["tnt"]
+    kept = points[0.1].passes(ranks.fold, ranks.heavy, ranks.light)
+    assert sum(shape.after) == (outside & kept).sum()
+    slope = np.argsort(np.argsort(sample.mass + rng.normal(0, 300, len(sample)))) / len(sample)
+    sculpted = flat.copy().reset()
+    sculpted.fill("data", ranks.fold, sample.m_jj, slope, slope)
+    assert sideband_shape(sculpted, points[0.1], (3300, 3700), (2600, 7000)).p_value < 1e-10
+    assert sideband_shape(flat.copy().reset(), points[0.1], (3300, 3700), (2600, 7000)) is None
 
 
 def test_empty_spectrum_is_drawn(search):

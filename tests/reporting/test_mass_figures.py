@@ -58,6 +58,12 @@ def test_scan_shows_every_p_value_and_both_kinds_of_sigma():
     # 2 of 100 toys are too few for a line at 2 sigma.
     assert [text for text in texts if "global" in text] == [f"1{SIGMA} global"]
     assert axes.get_ylim()[0] < 2e-5
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    for text in axes.texts:
+        if "local" in text.get_text():
+            assert text.get_window_extent().x0 >= axes.get_window_extent().x1
 
 
 def test_band_holds_limits_in_the_order_of_their_masses():

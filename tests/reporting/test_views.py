@@ -174,10 +174,10 @@ def test_the_cutflow_ends_at_the_selected_events():
     steps = cutflow(account)
 
     assert [(step.cut, step.events) for step in steps] == [
-        ("events in", 1000),
+        ("events read", 1000),
         ("could be read", 950),
-        ("two_jets", 850),
-        ("trigger", 600),
+        ("at least two jets", 850),
+        ("leading jet above the trigger's pT", 600),
         ("selected", 600),
     ]
     assert steps[2].of_previous == pytest.approx(850 / 950)

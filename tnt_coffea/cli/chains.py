@@ -102,12 +102,11 @@ def _must_be_there(out: Path) -> None:
 
 
 def _show(outcome: Outcome, config: SearchConfig) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    from tnt_coffea.reporting import results_table
+    from tnt_coffea.reporting import results_table, wide_console
 
-    console = Console()
+    console = wide_console()
     console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
     if len(outcome.result.trials) > 1:
         for line in outcome.result.trial_lines():
@@ -121,11 +120,11 @@ def _show_plan(
     config: SearchConfig, out: Path, resources: Resources, fileset: Fileset | None
 ) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from tnt_coffea.planning import planned
+    from tnt_coffea.reporting import wide_console
     from tnt_coffea.reporting.wording import duration
 
     plan = planned(config, out, resources, fileset)
@@ -136,7 +135,7 @@ def _show_plan(
     for stage in plan:
         time = duration(stage.seconds) if stage.seconds else "-"
         table.add_row(*map(Text, (stage.name, stage.state, stage.work, time)))
-    console = Console()
+    console = wide_console()
     console.print(table)
     console.print(
         f"About {duration(sum(stage.seconds for stage in plan))} with {resources.workers} "

@@ -1,4 +1,4 @@
-"""Commands on trained taggers: their list, their cards, and methods against the truth."""
+"""Commands on what was made: taggers, methods against the truth, and two searches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.products import Taggers
 
-__all__ = ["evaluate", "models"]
+__all__ = ["compare", "evaluate", "models"]
 
 PATH = click.Path(path_type=Path)
 
@@ -39,8 +39,6 @@ def evaluate(
     Table, plots (PNG, PDF) and numbers (JSON) go to OUT/evaluate. Sets of the same name
     in several folders are training runs of one method: median and 68 % band.
     """
-    from rich.console import Console
-
     from tnt_coffea import pipeline, reporting
     from tnt_coffea.products import Skim
     from tnt_coffea.storage import held, stored, written
@@ -56,8 +54,33 @@ def evaluate(
         with written(folder / "comparison.json") as path:
             text = json.dumps(comparison.to_dict(), sort_keys=True, allow_nan=False)
             path.write_text(text + "\n")
-    Console().print(reporting.comparison_table(comparison))
+    reporting.wide_console().print(reporting.comparison_table(comparison))
     click.echo(f"evaluation: {folder}")
+
+
+@click.command()
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@click.option(
+    "--events/--no-events",
+    default=True,
+    show_default=True,
+    help="Score the dijets again, and count those that both searches select.",
+)
+@click.option("--json", "json_path", type=PATH, help="File for the same numbers.")
+def compare(first: Path, second: Path, events: bool, json_path: Path | None) -> None:
+    """Show two finished searches side by side: the folders FIRST and SECOND.
+
+    Settings that differ, p-values, and how many events both select. No truth is used.
+    """
+    from tnt_coffea import pipeline, reporting
+    from tnt_coffea.storage import written
+
+    comparison = pipeline.compare_searches(first, second, events=events)
+    reporting.wide_console().print(reporting.search_comparison_table(comparison))
+    if json_path is not None:
+        with written(json_path) as path:
+            path.write_text(json.dumps(comparison.to_dict(), indent=1) + "\n")
 
 
 def _runs(folder: Path) -> list[tuple[str, Taggers]]:
@@ -78,10 +101,10 @@ def models() -> None:
 def list_(folder: Path | None) -> None:
     """List the tagger sets of the package, or those in FOLDER (a search's train/)."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from tnt_coffea.cli.options import load_taggers
+    from tnt_coffea.reporting import wide_console
     from tnt_coffea.taggers import packaged_taggers
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -99,7 +122,7 @@ def list_(folder: Path | None) -> None:
                 str(tagger_set.folds.outer),
                 str(len(cards)),
             )
-    Console().print(table)
+    wide_console().print(table)
 
 
 @models.command()

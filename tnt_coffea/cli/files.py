@@ -41,11 +41,10 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     FILE is anything with events that a search reads. The exit code is 3 where there
     are problems.
     """
-    from rich.console import Console
-
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.events.locations import paths_of
     from tnt_coffea.inspection import inspect_events
+    from tnt_coffea.reporting import wide_console
 
     config = SearchConfig.from_yaml(config_path) if config_path else SearchConfig()
     click.echo(f"settings: {config_path or 'defaults'}", err=True)
@@ -54,7 +53,7 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
         msg = f"{file}: {len(more) + 1} files; inspect them one by one"
         raise InputError(msg)
     inspection = inspect_events(path, most=events or None, settings=config.skim)
-    console = Console()
+    console = wide_console()
     console.print(_facts(inspection))
     if inspection.dijets:
         console.print(_dijets(inspection))

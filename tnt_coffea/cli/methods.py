@@ -94,10 +94,10 @@ def methods() -> None:
 def list_() -> None:
     """List the methods by their kind: the package's and those that other packages add."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from tnt_coffea.config import method_kinds
+    from tnt_coffea.reporting import wide_console
 
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("kind", "trains", "what it is", "from"):
@@ -110,7 +110,7 @@ def list_() -> None:
             _summary(method),
             "" if own else method.__module__.partition(".")[0],
         )
-    Console().print(table)
+    wide_console().print(table)
 
 
 @methods.command()

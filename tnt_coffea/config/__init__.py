@@ -43,6 +43,7 @@ from tnt_coffea.config.methods import (
     method_kinds,
     training_order,
 )
+from tnt_coffea.config.reports import ReportSettings
 from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
@@ -89,6 +90,7 @@ __all__ = [
     "LimitSettings",
     "MassRange",
     "MethodSettings",
+    "ReportSettings",
     "SearchConfig",
     "SearchSettings",
     "SelectSettings",

@@ -16,6 +16,7 @@ from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
 from tnt_coffea.config.masses import check_masses
 from tnt_coffea.config.methods import method_kinds
+from tnt_coffea.config.reports import ReportSettings
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
@@ -44,6 +45,7 @@ class SearchConfig(Settings):
     search: SearchSettings = SearchSettings()
     train: TrainSettings = Field(default_factory=TrainSettings)
     fit: FitSettings = FitSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -57,11 +57,11 @@ class Settings(BaseModel):
         Examples
         --------
         >>> from tnt_coffea import SearchConfig
-        >>> config = SearchConfig.from_text("{seed: 3, fit: {bump: {mass: 4000}}}")
+        >>> config = SearchConfig.from_text("{seed: 3, fit: {bump: {mass: 3600}}}")
         >>> config
-        SearchConfig(seed=3, fit=FitSettings(bump=BumpSettings(mass=4000.0)))
+        SearchConfig(seed=3, fit=FitSettings(bump=BumpSettings(mass=3600.0)))
         >>> config.changed()
-        {'seed': 3, 'fit.bump.mass': 4000.0}
+        {'seed': 3, 'fit.bump.mass': 3600.0}
         """
         found: dict[str, Any] = {}
         for name, value in self.__repr_args__():

@@ -7,7 +7,7 @@ which no result depends on.
 
 from __future__ import annotations
 
-from tnt_coffea.pipeline.comparing import compare_methods
+from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
     fit,
@@ -38,6 +38,7 @@ __all__ = [
     "OUT",
     "STAGES",
     "compare_methods",
+    "compare_searches",
     "fit",
     "fit_stage",
     "generate",

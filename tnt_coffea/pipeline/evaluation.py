@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import FitError
+from tnt_coffea.events.roles import DATA
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.fitting import spectrum_fit
 from tnt_coffea.pipeline.folders import OUT, begun, earlier_seconds, one_writer, report_stage
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
@@ -24,6 +33,10 @@ if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
 __all__ = ["references_beside", "report", "report_once"]
+
+_MOST_MASSES = 25
+_SECONDS_A_FIT, _LONGEST_SCAN = 0.02, 60.0
+"""What a mass takes by channel, and what a scan that nobody asked for may take."""
 
 
 def report(
@@ -36,6 +49,7 @@ def report(
     taggers: Taggers | None = None,
     references: Taggers | None = None,
     seconds: Mapping[str, float] | None = None,
+    folder: str | Path | None = None,
 ) -> Evaluation | None:
     """Write the HTML report with its plots, and return the evaluation against truth.
 
@@ -56,6 +70,8 @@ def report(
         Of `references_beside`: they are evaluated beside the others and marked.
     seconds
         Stage times.
+    folder
+        Of the search: the report names the files in its notes, and the day of the fits.
 
     Examples
     --------
@@ -117,9 +133,101 @@ def report(
             accounting=accounting,
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
+            **_noted(folder),
+            scans={} if result.scans else _scans(result, histograms, config),
         ),
     )
     return views.evaluation
+
+
+def _noted(folder: str | Path | None) -> dict[str, Any]:
+    """Return what a search's folder says of its files and dates: fields of `ReportContents`."""
+    from tnt_coffea.reporting import SearchedFiles
+
+    out = Path() if folder is None else Path(folder)
+    result, names, manifest = (
+        out / name for name in ("fit/result.json", "files.json", "skim/manifest.json")
+    )
+    found: dict[str, Any] = {}
+    if folder is None or not result.exists():
+        return found
+    made = datetime.fromtimestamp(result.stat().st_mtime, UTC)
+    found["date"] = made.strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        files = json.loads(names.read_text())["files"]
+        inputs = json.loads(manifest.read_text())["inputs"]
+        found["files"] = [
+            SearchedFiles(
+                dataset,
+                inputs["roles"][dataset],
+                tuple(Path(path).name for path in files[dataset]),
+                _size(files[dataset]),
+                hashes[0]
+                if len(hashes) == 1
+                else hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+            )
+            for dataset, hashes in inputs["files"].items()
+        ]
+    except (OSError, ValueError, LookupError, TypeError):
+        return found  # a folder that was put together by hand has no such notes
+    own = (out / "generate").resolve()
+    found["generated"] = all(
+        own in Path(path).resolve().parents
+        for dataset, role in inputs["roles"].items()
+        for path in files[dataset]
+        if role == DATA
+    )
+    return found
+
+
+def _size(paths: Sequence[str]) -> int | None:
+    try:
+        return sum(Path(path).stat().st_size for path in paths)
+    except OSError:
+        return None
+
+
+def _scans(
+    result: SearchResult, histograms: Histograms, config: SearchConfig
+) -> dict[str, stats.ScanResult]:
+    """Return local p-values over the mass, or nothing where they would take longer than a minute.
+
+    The masses are those that all spectra have sidebands for, the mass of the search among them.
+    """
+    from tnt_coffea.reporting.mass_figures import last_seen
+
+    before = result.before
+    low, high = before.fit_range[0], last_seen(before, config.search.window.edges)
+    step = max(before.width, (high - low) / _MOST_MASSES)
+    first, last = (
+        math.ceil((low + 3 * before.width - before.mass) / step),
+        math.floor((high - 3 * before.width - before.mass) / step),
+    )
+    masses = [round(before.mass + i * step, 3) for i in range(first, last + 1)]
+    spectra = {"before": before, **result.after}
+    fits = len(masses) * sum(len(hunt.channels) for hunt in spectra.values())
+    if not masses or not histograms.hists or fits * _SECONDS_A_FIT > _LONGEST_SCAN:
+        return {}
+    found = {}
+    for name, hunt in spectra.items():
+        if name == "before":
+            channels = stats.inclusive_spectrum(next(iter(histograms.hists.values())))
+        elif name in histograms.hists:
+            point = histograms.points[name][config.fit.bump.selection]
+            channels = stats.selected_spectrum(histograms.hists[name], point)
+        else:
+            continue
+        try:
+            found[name] = stats.scan(
+                {name: channels},
+                masses=masses,
+                width=hunt.width,
+                fit=replace(spectrum_fit(config), range=hunt.fit_range),
+                toys=0,
+            )
+        except FitError:
+            continue  # the result says what is wrong with this spectrum
+    return found
 
 
 @one_writer
@@ -169,6 +277,7 @@ def report_once(
             taggers=taggers,
             references=references,
             seconds=earlier_seconds(out),
+            folder=out,
         )
     with written(noted) as partial:
         partial.write_bytes(form.dump_json(evaluation))

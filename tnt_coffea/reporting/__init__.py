@@ -18,7 +18,7 @@ from tnt_coffea.reporting.anomalous_jets import (
 )
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
-from tnt_coffea.reporting.contents import EventViews, ReportContents, event_views
+from tnt_coffea.reporting.contents import EventViews, ReportContents, SearchedFiles, event_views
 from tnt_coffea.reporting.correlations import (
     RankCorrelation,
     ScoreCorrelations,
@@ -54,13 +54,20 @@ from tnt_coffea.reporting.score_planes import (
     plane_view,
     score_plane_panels,
 )
-from tnt_coffea.reporting.terminal import comparison_table, results_table
+from tnt_coffea.reporting.search_comparison import (
+    ComparedSearch,
+    SearchComparison,
+    search_comparison,
+    search_comparison_table,
+)
+from tnt_coffea.reporting.terminal import comparison_table, results_table, wide_console
 from tnt_coffea.reporting.wording import headline, main_set
 
 __all__ = [
     "AnomalousEvent",
     "AnomalousJet",
     "Band",
+    "ComparedSearch",
     "Comparison",
     "Evaluation",
     "EventViews",
@@ -74,6 +81,8 @@ __all__ = [
     "ReportContents",
     "Roc",
     "ScoreCorrelations",
+    "SearchComparison",
+    "SearchedFiles",
     "Section",
     "SelectionEvaluation",
     "SetEvaluation",
@@ -106,8 +115,11 @@ __all__ = [
     "roc_curves",
     "score_correlations",
     "score_plane_panels",
+    "search_comparison",
+    "search_comparison_table",
     "significance_improvement",
     "true_shape_panels",
     "true_shapes",
+    "wide_console",
     "write_report",
 ]

@@ -177,7 +177,7 @@ def mean_image_panels(images: JetImages) -> Figure:
             panel.set_title(f"{jet} jet, {events}")
         row[0].set_ylabel(f"φ{PRIME} [rad]")
     for panel in panels[1]:
-        panel.set_xlabel(f"η{PRIME} [1]")
+        panel.set_xlabel(f"η{PRIME}")
     bar = figure.colorbar(
         mesh, ax=panels, label="mean share of the jet's $p_T$ [1 / pixel]", pad=0.02
     )
@@ -334,7 +334,7 @@ def anomalous_event_panels(events: tuple[AnomalousEvent, ...], means: JetImages)
     for axes in panels[:, 0]:
         axes.set_ylabel(f"φ{PRIME} [rad]", fontsize=9.5)
     for axes in panels[-1]:
-        axes.set_xlabel(f"η{PRIME} [1]", fontsize=9.5)
+        axes.set_xlabel(f"η{PRIME}", fontsize=9.5)
     bar = figure.colorbar(
         mesh,
         cax=figure.add_axes((0.1, 0.3 / height, 0.885, 0.1 / height)),

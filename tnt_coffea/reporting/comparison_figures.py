@@ -105,8 +105,8 @@ def improvement_bands(comparison: Comparison) -> Figure:
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.set(
         xscale="log",
-        xlabel=r"background kept in the window $\epsilon_B$ [1]",
-        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$ [1]",
+        xlabel=r"background efficiency $\epsilon_B$ in the signal region",
+        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$",
     )
     axes.set_ylim(bottom=0)
     logarithmic(axes.xaxis)
@@ -150,7 +150,7 @@ def sculpting_panels(comparison: Comparison) -> Figure:
     for panel in panels[-1]:
         panel.set_xlabel(mass_label(comparison.variable, "TeV"))
     for panel in panels[:, 0]:
-        panel.set_ylabel("share kept / mean [1]")
+        panel.set_ylabel("share kept / mean")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -184,8 +184,8 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
         Plot(
             "comparison-improvement",
             "Significance improvement of all methods",
-            "In the mass window; medians over training runs, with the wider of their central 68 % "
-            f"and the statistical uncertainty.{truth}",
+            "In the signal region; medians over training runs, with the wider of their central "
+            f"68 % and the statistical uncertainty.{truth}",
             improvement_bands(comparison),
             data("improvements"),
             Section.TRUTH,

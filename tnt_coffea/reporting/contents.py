@@ -21,10 +21,11 @@ from tnt_coffea.reporting.correlations import ScoreCorrelations, score_correlati
 from tnt_coffea.reporting.evaluation import Evaluation, evaluate
 from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
 from tnt_coffea.results import SearchResult
+from tnt_coffea.stats import ScanResult
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.working_points import WorkingPoints
 
-__all__ = ["EventViews", "ReportContents", "event_views"]
+__all__ = ["EventViews", "ReportContents", "SearchedFiles", "event_views"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,29 @@ def event_views(
     )
 
 
+@dataclass(frozen=True)
+class SearchedFiles:
+    """The files of one data set.
+
+    Attributes
+    ----------
+    dataset, role
+        Its name, and what it was there for.
+    names
+        Of the files, without their folders.
+    size
+        Of all files [bytes]; None where one is gone.
+    sha256
+        Of the file, or of the sorted hashes of several.
+    """
+
+    dataset: str
+    role: str
+    names: tuple[str, ...]
+    size: int | None
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class ReportContents:
     """A search, as `write_report` takes it.
@@ -139,6 +163,14 @@ class ReportContents:
         Dijets with the id of an earlier one; None where it is not known.
     stage_seconds
         Duration of every stage [s].
+    files
+        What was searched, and what methods learned from beside it.
+    date
+        When the fits were made, as text; empty where it is not known.
+    generated
+        Whether all data are simulated, by the generator of this package.
+    scans
+        Local p-values over the mass that were made for the report, where the search has none.
     """
 
     result: SearchResult
@@ -150,3 +182,7 @@ class ReportContents:
     accounting: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     duplicates: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    files: Sequence[SearchedFiles] = ()
+    date: str = ""
+    generated: bool = False
+    scans: Mapping[str, ScanResult] = field(default_factory=dict)

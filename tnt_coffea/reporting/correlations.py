@@ -65,7 +65,7 @@ class ScoreCorrelations:
     regions
         The fit range, the fit range outside the window (poor in signal), the window.
     slices
-        Slices in mass: those beside the window hold about the same number of events on
+        Slices in mass: those of the sidebands hold about the same number of events on
         either side of it, the window is one.
     """
 
@@ -114,8 +114,8 @@ def score_correlations(
     return ScoreCorrelations(
         regions=(
             correlation("whole fit range", whole, fit_range.edges),
-            correlation("outside the window", whole & ~inside, fit_range.edges),
-            correlation("in the window", inside, window.edges),
+            correlation("sidebands", whole & ~inside, fit_range.edges),
+            correlation("signal region", inside, window.edges),
         ),
         slices=tuple(
             correlation(f"{low:.0f}-{high:.0f} GeV", (mass >= low) & (mass < high), (low, high))
@@ -128,7 +128,7 @@ def score_correlations(
 def correlation_by_mass(
     correlations: Mapping[str, ScoreCorrelations], window: Any, variable: str = "m_jj"
 ) -> Figure:
-    """Return Spearman's coefficient against the mass, and its value outside the window as a band.
+    """Return Spearman's coefficient against the mass, and its value in the sidebands as a band.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def correlation_by_mass(
     """
     figure = new_figure(6.2, 4.0)
     axes = figure.subplots()
-    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="signal region")
     axes.axhline(0, color="black", lw=0.9, ls=":", label="independent scores")
     markers = "osD^v"
     for k, (name, correlation) in enumerate(correlations.items()):
@@ -165,7 +165,7 @@ def correlation_by_mass(
     hulls = [correlation.regions[0].mass_range for correlation in correlations.values()]
     axes.set_xlim(min(hull[0] for hull in hulls), max(hull[1] for hull in hulls))
     axes.set_xlabel(mass_label(variable))
-    axes.set_ylabel("Spearman's rank correlation [1]")
+    axes.set_ylabel("Spearman's rank correlation")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
-from tnt_coffea.reporting.figures import COLOURS, GREY, RED, logarithmic, new_figure, styled
+from tnt_coffea.reporting.figures import COLOURS, GREY, logarithmic, new_figure, styled
 from tnt_coffea.reporting.wording import selection_text
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def roc_curves(evaluation: Evaluation) -> Figure:
     linear.set(
         xlim=(0, 1),
         ylim=(0, 1),
-        xlabel=r"background efficiency $\epsilon_B$ [1]",
-        ylabel=r"signal efficiency $\epsilon_S$ [1]",
+        xlabel=r"background efficiency $\epsilon_B$",
+        ylabel=r"signal efficiency $\epsilon_S$",
     )
     rejection_scales(rejection)
     figure.legend(loc="outside lower center", ncols=2)
@@ -57,8 +57,8 @@ def rejection_scales(axes: Axes) -> None:
     axes.set(
         xlim=(0, 1),
         yscale="log",
-        xlabel=r"signal efficiency $\epsilon_S$ [1]",
-        ylabel=r"background rejection $1/\epsilon_B$ [1]",
+        xlabel=r"signal efficiency $\epsilon_S$",
+        ylabel=r"background rejection $1/\epsilon_B$",
     )
     axes.set_ylim(bottom=1)
     logarithmic(axes.yaxis)
@@ -94,8 +94,8 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1.12 * highest),
-        xlabel=r"signal efficiency $\epsilon_S$ in the window [1]",
-        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$ [1]",
+        xlabel=r"signal efficiency $\epsilon_S$ in the signal region",
+        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$",
     )
     axes.legend(loc="best")
     return figure
@@ -108,16 +108,18 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     Parameters
     ----------
     histories
-        Name and history of every training run. A name is 'kind/which', and all of a kind
-        share a panel. Histories without a list `loss` (closed-form fits) are
-        left out; `validation_loss` and `best_epoch` are drawn where they are given.
+        Name and history of every training run. A name is 'kind/fold-rest', all of a kind
+        share a panel, and those for one scored fold a colour. Histories without a list `loss`
+        (closed-form fits) are left out; `validation_loss` and `best_epoch` are drawn where they
+        are given.
         A training run of several `networks` holds a history of each.
     """
-    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    kinds: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for name, training in histories:
+        kind, _, place = name.partition("/")
         for history in training.get("networks", [training]):
             if isinstance(history.get("loss"), list | tuple):
-                kinds.setdefault(name.partition("/")[0], []).append(history)
+                kinds.setdefault(kind, []).append((place.partition("-")[0], history))
     if not kinds:
         return None
     from matplotlib.ticker import MaxNLocator
@@ -127,32 +129,40 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
     figure = new_figure(max(5.2, 3.2 * columns + 0.4), 2.9 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (kind, members) in zip(panels, kinds.items(), strict=False):
-        for history in members:
-            _losses(panel, history)
+        colours = dict(
+            zip(dict.fromkeys(fold for fold, _ in members), cycle(COLOURS), strict=False)
+        )
+        for fold, history in members:
+            _losses(panel, history, colours[fold])
         panel.set_title(f"{kind} ({len(members)} run{'s' if len(members) > 1 else ''})")
-        panel.set_xlabel("epoch [1]")
-        panel.set_ylabel("loss per jet [1]")
+        panel.set_xlabel("epoch")
+        panel.set_ylabel("loss per jet")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     for panel in panels[len(kinds) :]:
         panel.remove()
     key = panels[0]
+    scored = list(dict.fromkeys(fold for members in kinds.values() for fold, _ in members))
+    if len(scored) > 1 and all(fold.isdigit() for fold in scored):
+        for fold, colour in zip(scored, cycle(COLOURS), strict=False):
+            key.plot([], [], color=colour, lw=4, label=f"scores fold {fold}")
     for style, label in (("-", "training"), ((0, (3, 1.2)), "validation")):
         key.plot([], [], color="black", ls=style, label=label)
-    key.plot([], [], "o", color=RED, ms=4, label="weights kept")
+    key.plot([], [], "o", color="black", mec="white", ms=5, label="weights kept")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def _losses(axes: Axes, history: Mapping[str, Any]) -> None:
+def _losses(axes: Axes, history: Mapping[str, Any], colour: str) -> None:
     loss, validation = history["loss"], history.get("validation_loss", ())
-    (line,) = axes.plot(np.arange(1, len(loss) + 1), loss, lw=1.1, marker="." * (len(loss) == 1))
+    look: dict[str, Any] = {"color": colour, "lw": 1.1, "alpha": 0.75}
+    axes.plot(np.arange(1, len(loss) + 1), loss, marker="." * (len(loss) == 1), **look)
     if not len(validation):
         return
     epochs = np.arange(1, len(validation) + 1)
-    axes.plot(epochs, validation, lw=1.1, ls=(0, (3, 1.2)), color=line.get_color())
+    axes.plot(epochs, validation, ls=(0, (3, 1.2)), **look)
     if "best_epoch" in history:
         best = int(history["best_epoch"])
-        axes.plot(epochs[best], validation[best], "o", color=RED, ms=4)
+        axes.plot(epochs[best], validation[best], "o", color=colour, mec="black", mew=0.8, ms=5)
 
 
 def _working_points(axes: Axes, points: Sequence[Any], colour: str, *, below: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -21,25 +22,36 @@ from tnt_coffea.reporting.tables import (
     cutflow,
     evaluation_rows,
     event_rows,
+    fitted_rows,
     selection_flow,
     summary,
 )
 from tnt_coffea.reporting.wording import (
     cautions,
     coverage,
+    cut_text,
+    data_facts,
     duration,
+    gain,
     headline,
+    mass_name,
+    method_text,
     percent,
+    size_text,
+    title,
 )
+from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import stored
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 __all__ = ["write_report"]
 
 # CSS pixels an inch of a figure takes at most: its text is then as large as the page's.
 PIXELS_AN_INCH = 105
+_MOST_NAMES = 6
 
 
 def write_report(path: Path, contents: ReportContents) -> list[Path]:
@@ -70,18 +82,21 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
         with stored(path.parent / "plots" / plot.name):
             saved = plot.save(path.parent / "plots")
         written += saved
-        panels[plot.section.name].append(_panel(plot, saved[0]))
+        panels[plot.section.name].append(_panel(plot, saved))
     views, provenance = contents.views, dict(contents.result.provenance)
     page = (
         _environment()
         .get_template("report.html")
         .render(
+            title=title(contents.config, contents.hists),
+            searched=_searched(contents),
+            trials=_trials(contents.result),
             headline=headline(contents.result, contents.config),
             cautions=cautions(contents.result, accounting),
             coverage=coverage(contents.result, contents.config),
             summary=summary(contents.result, contents.config),
             limit=contents.config.fit.limit,
-            mass=contents.config.signal_mass,
+            mass=contents.result.before.mass,
             sections=Section,
             plots=panels,
             correlations=correlation_rows(views.correlations),
@@ -90,6 +105,10 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
             true_events=[i for i, true in enumerate(views.events_are_signal, start=1) if true],
             evaluation=views.evaluation,
             evaluated=evaluation_rows(views.evaluation),
+            gain=gain(contents.result, views.evaluation),
+            fitted=fitted_rows(
+                contents.result, views.evaluation, contents.config.fit.bump.selection
+            ),
             accounting=accounting,
             flows={stage: cutflow(account) for stage, account in accounting.items()},
             duplicates=contents.duplicates,
@@ -106,8 +125,9 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
     return [path, *written]
 
 
-def _panel(plot: Plot, png: Path) -> dict[str, Any]:
+def _panel(plot: Plot, saved: Sequence[Path]) -> dict[str, Any]:
     # As saved: the backend rounds the size to pixels.
+    png = saved[0]
     width, height = (int.from_bytes(png.read_bytes()[i : i + 4]) for i in (16, 20))
     return {
         "name": plot.name,
@@ -118,7 +138,47 @@ def _panel(plot: Plot, png: Path) -> dict[str, Any]:
         "height": height,
         "shown": round(plot.figure.get_figwidth() * PIXELS_AN_INCH),
         "png": base64.b64encode(png.read_bytes()).decode(),
+        "files": {path.suffix[1:].upper(): path.name for path in saved},
     }
+
+
+def _searched(contents: ReportContents) -> list[tuple[str, str]]:
+    """Return what was searched, when and with what, as rows of a table."""
+    config, facts = contents.config, []
+    for one in contents.files:
+        role = "data" if one.role == "data" else f"{one.role}, for training only"
+        names = ", ".join(one.names[:_MOST_NAMES])
+        more = len(one.names) - _MOST_NAMES
+        names += f" and {more:,} more" if more > 0 else ""
+        hashed = "SHA-256" if len(one.names) == 1 else f"{len(one.names):,} files, SHA-256"
+        facts.append((role, f"{names} ({size_text(one.size)}, {hashed} {one.sha256[:12]}…)"))
+    for account in contents.accounting.values():
+        facts.append(
+            ("events", f"{account['selected']:,} dijets of {account['events']:,} events read")
+        )
+        break
+    facts += data_facts(config, generated=contents.generated).items()
+    region, fit_range = config.search.window.name, config.search.fit_range.name
+    facts.append(
+        (
+            "searched for",
+            f"a resonance at {contents.result.before.mass:g} GeV in the "
+            f"{mass_name(config.search.variable)}, signal region {region} GeV, fit range "
+            f"{fit_range} GeV",
+        )
+    )
+    if contents.hists:
+        facts.append(("methods", "; ".join(method_text(n, config) for n in contents.hists)))
+    facts.append(("seed", str(contents.result.provenance.get("seed", config.seed))))
+    if contents.date:
+        facts.append(("fitted", contents.date))
+    facts.append(("version", f"tnt_coffea {version('tnt-coffea')}"))
+    return facts
+
+
+def _trials(result: SearchResult) -> list[str]:
+    """Return the tests made on these data as text, where there was more than one."""
+    return result.trial_lines() if len(result.trials) > 1 else []
 
 
 def _selections(contents: ReportContents) -> dict[str, tuple[tuple[Step, ...], ...]]:
@@ -154,6 +214,8 @@ def _environment() -> Environment:
         "duration": duration,
         "percent": percent,
         "tight": _tight,
+        "cut": cut_text,
+        "subscripts": _subscripts,
     }
     return environment
 
@@ -161,6 +223,13 @@ def _environment() -> Environment:
 def _tight(text: str) -> str:
     """Return a text whose equations do not break over lines."""
     return text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+
+
+def _subscripts(text: str) -> Markup:
+    """Return ε_S and ε_B with their letters below the line."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"_([SB])", r"<sub>\1</sub>", str(escape(text))))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import chi2 as chi2_law
 
 from tnt_coffea.config import MassRange
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Ranks
@@ -38,7 +39,7 @@ MOST_POINTS = 500
 
 
 @dataclass(frozen=True)
-class Roc:
+class Roc(Displayed):
     """A ROC curve, thinned for storage, and the area under all of it.
 
     Attributes
@@ -290,6 +291,8 @@ class SelectionEvaluation:
         Share of all events in the fit range that was asked for, or name of a pair of cuts.
     signal_before, background_before, signal_after, background_after
         Events in the window, weighted.
+    signal_in_fit_range
+        Selected signal events in the fit range, weighted: what a fit should find.
     eps_signal, eps_background
         Shares kept of either.
     improvement
@@ -304,6 +307,7 @@ class SelectionEvaluation:
     background_before: float
     signal_after: float
     background_after: float
+    signal_in_fit_range: float
     eps_signal: float
     eps_background: float
     improvement: float | None
@@ -321,7 +325,7 @@ class SelectionEvaluation:
 
 
 @dataclass(frozen=True)
-class SetEvaluation:
+class SetEvaluation(Displayed):
     """One tagger set against the truth.
 
     Attributes
@@ -337,7 +341,7 @@ class SetEvaluation:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Displayed):
     """All tagger sets against the truth.
 
     Attributes
@@ -366,6 +370,15 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return asdict(self)
+
+    def _facts(self) -> dict[str, str]:
+        low, high = self.fit_range
+        events = f"{self.signal:g} signal and {self.background:g} background events"
+        facts = {f"{low:g}-{high:g} GeV": events}
+        for name, one in self.sets.items():
+            roc = one.rocs["both"]
+            facts[self.shown(name)] = f"AUC {roc.auc:.3f} +- {roc.auc_uncertainty:.3f}"
+        return facts
 
 
 def evaluate(
@@ -404,7 +417,8 @@ def evaluate(
     if not events.all_known or not events.both_kinds:
         return None
     signal = events.signal
-    kinds = (signal & events.in_window, ~signal & events.in_window)
+    inside = events.in_window
+    kinds = (signal & inside, ~signal & inside, signal & events.in_fit)
     return Evaluation(
         window=window.edges,
         fit_range=fit_range.edges,
@@ -448,12 +462,16 @@ def _evaluated(
     point: WorkingPoint,
     ranks: Ranks,
     weight: Float64Array,
-    kinds: tuple[BoolArray, BoolArray],
+    kinds: tuple[BoolArray, BoolArray, BoolArray],
 ) -> SelectionEvaluation:
     kept = point.passes(ranks.fold, ranks.heavy, ranks.light)
-    before = [float(weight[kind].sum()) for kind in kinds]
-    after = [float(weight[kind & kept].sum()) for kind in kinds]
-    effective = [n**2 / float((weight[k] ** 2).sum()) for n, k in zip(before, kinds, strict=True)]
+    *kinds_in_window, signal_in_fit = kinds
+    before = [float(weight[kind].sum()) for kind in kinds_in_window]
+    after = [float(weight[kind & kept].sum()) for kind in kinds_in_window]
+    effective = [
+        n**2 / float((weight[kind] ** 2).sum())
+        for n, kind in zip(before, kinds_in_window, strict=True)
+    ]
     eps_signal, eps_background = (k / n for k, n in zip(after, before, strict=True))
     return SelectionEvaluation(
         selection=point.selection,
@@ -461,6 +479,7 @@ def _evaluated(
         background_before=before[1],
         signal_after=after[0],
         background_after=after[1],
+        signal_in_fit_range=float(weight[signal_in_fit & kept].sum()),
         eps_signal=eps_signal,
         eps_background=eps_background,
         improvement=_ratio(eps_signal, float(np.sqrt(eps_background))),

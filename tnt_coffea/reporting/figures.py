@@ -6,6 +6,7 @@ mplhep are imported on first use, and no figure belongs to pyplot.
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import math
@@ -40,6 +41,7 @@ __all__ = [
     "over_ranges",
     "power_of_ten",
     "shades",
+    "stamp",
     "styled",
 ]
 
@@ -74,6 +76,8 @@ class Plot:
         Where it stands in the report.
     alt
         A description for readers who cannot see it.
+    columns
+        The same numbers as a table, by the names of its columns; None where they are none.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Plot:
     data: Any
     section: Section
     alt: str
+    columns: Mapping[str, Sequence[object]] | None = None
 
     @property
     def truth(self) -> bool:
@@ -90,7 +95,7 @@ class Plot:
         return self.section is Section.TRUTH
 
     def save(self, folder: Path) -> list[Path]:
-        """Write PNG, PDF and JSON into a folder; the same plot gives the same bytes."""
+        """Write PNG, PDF, JSON and, with columns, CSV; the same plot gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}.{suffix}" for suffix in ("png", "pdf", "json")]
         self.figure.savefig(paths[0], metadata={"Software": None})
@@ -98,6 +103,12 @@ class Plot:
         self.figure.set_layout_engine("none")
         self.figure.savefig(paths[1], metadata={"CreationDate": None})
         paths[2].write_text(json.dumps(self.data, sort_keys=True, allow_nan=False) + "\n")
+        if self.columns is not None:
+            paths.append(folder / f"{self.name}.csv")
+            with paths[-1].open("w", encoding="utf-8", newline="") as file:
+                rows = csv.writer(file)
+                rows.writerow(self.columns)
+                rows.writerows(zip(*self.columns.values(), strict=True))
         return paths
 
 
@@ -173,6 +184,18 @@ def new_figure(width: float, height: float, layout: Layout = "constrained") -> F
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
+
+
+def stamp(figure: Figure, text: str) -> None:
+    """Write an experiment's label over a figure; nothing where there is none."""
+    if not text:
+        return
+    if figure.get_suptitle():
+        figure.suptitle(f"{text}\n{figure.get_suptitle()}", fontsize=11, x=0.01, ha="left")
+    elif figure.get_layout_engine() is None:
+        figure.text(0.995, 0.995, text, fontsize=10, ha="right", va="top")
+    else:
+        figure.suptitle(text, fontsize=10.5, x=0.99, ha="right")
 
 
 _SYMBOLS = {"m_jj": "$m_{jj}$", "m_jjj": "$m_{jjj}$"}

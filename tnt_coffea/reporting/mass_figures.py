@@ -33,6 +33,7 @@ __all__ = [
     "brazil_band",
     "channel_spectra",
     "impacts",
+    "last_seen",
     "local_p_values",
     "mass_spectrum",
     "summed_channel",
@@ -67,12 +68,13 @@ def mass_spectrum(
     main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
     channel = summed_channel(result.channels)
     _spectrum(main, channel, window)
+    _scale(main, [channel])
     main.set_ylabel(f"events / {_bin_width(channel):g} GeV")
     main.set_title(title)
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
     _pulls(low, channel, window)
     low.set_xlabel(mass_label(variable))
-    low.set_xlim(*result.fit_range)
+    low.set_xlim(result.fit_range[0], last_seen(result, window))
     figure.align_ylabels((main, low))
     return figure
 
@@ -89,6 +91,7 @@ def channel_spectra(
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, channel in zip(panels, result.channels, strict=False):
         _spectrum(panel, channel, window)
+        _scale(panel, result.channels)
         panel.set_title(f"{channel.name}: goodness of fit p = {p_text(channel.goodness_of_fit)}")
         panel.tick_params(labelbottom=True)
         panel.set_xlabel(mass_label(variable))
@@ -96,8 +99,10 @@ def channel_spectra(
         panel.set_ylabel(f"events / {_bin_width(result.channels[0]):g} GeV")
     for panel in panels[n:]:
         panel.remove()
-    panels[0].set_xlim(*result.fit_range)
-    panels[0].legend(fontsize=8)
+    panels[0].set_xlim(result.fit_range[0], last_seen(result, window))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9
+    )
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
@@ -131,12 +136,31 @@ def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
     )
 
 
+def last_seen(result: BumpHuntResult, window: Range) -> float:
+    """Return where a plot of the spectra ends [GeV]: a little behind the last event.
+
+    Parameters
+    ----------
+    result
+        The bump hunt.
+    window
+        Range in mass that is always shown [GeV].
+    """
+    low, high = result.fit_range
+    last = window[1]
+    for channel in result.channels:
+        filled = np.flatnonzero(channel.observed)
+        last = max([last, *(channel.edges[i + 1] for i in filled[-1:])])
+    end = last + 0.06 * (last - low)
+    return float(end if end < 0.95 * high else high)
+
+
 def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
     from mplhep import histplot
 
     edges, observed = np.array(channel.edges), np.array(channel.observed)
     expectations = np.array([channel.background, channel.signal_plus_background])
-    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window")
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="signal region")
     for values, colour, line, label in (
         (expectations[0], BLUE, "-", "background-only fit"),
         (expectations[1], RED, (0, (4, 1.5)), "signal + background fit"),
@@ -153,14 +177,19 @@ def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
             label=label,
         )
     _points(axes, observed, edges)
-    top = max(observed.max(), expectations.max(), 1.0)
+    axes.margins(x=0)
+
+
+def _scale(axes: Axes, channels: Sequence[ChannelResult]) -> None:
+    """Scale an axis of events for all channels that share it."""
+    drawn = ("observed", "background", "signal_plus_background")
+    top = max(1.0, *(max(getattr(channel, name)) for channel in channels for name in drawn))
     if top < _SPARSE:
         axes.set_ylim(0, 1.9 * top)
     else:
         axes.set_yscale("log")
         logarithmic(axes.yaxis)
         axes.set_ylim(0.3, top * 9)
-    axes.margins(x=0)
 
 
 def _points(axes: Axes, observed: Float64Array, edges: Float64Array) -> None:
@@ -193,6 +222,8 @@ def _pulls(axes: Axes, channel: ChannelResult, window: Range) -> None:
     from matplotlib.ticker import MultipleLocator
 
     values = np.array(channel.pulls)
+    nothing = (np.array(channel.observed) == 0) & (np.array(channel.background) < 1)
+    values[nothing] = 0.0  # far from all events a bar would only say that there are none
     limit = max(3.4, 1.1 * float(np.abs(values).max()))
     axes.axvspan(*window, color=GREY, alpha=0.22, lw=0)
     for level in (-2, 2):
@@ -257,20 +288,19 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     while (p_sigma := float(ndtr(-sigma))) > bottom:
         axes.axhline(p_sigma, color=GREY, lw=0.8, ls=":")
         axes.annotate(
-            f"{sigma}\N{GREEK SMALL LETTER SIGMA} local", (1.0, p_sigma), (-3, 2),
+            f"{sigma}\N{GREEK SMALL LETTER SIGMA} local", (1.0, p_sigma), (4, 0),
             xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", fontsize=8, color="#666",
+            ha="left", va="center", fontsize=9, color="#666",
         )  # fmt: skip
         sigma += 1
     _global_lines(axes, list(scans.values())[-1], bottom)
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
-    # Room for the legend above p = 1.
-    axes.set_ylim(bottom, 60)
+    axes.set_ylim(bottom, 1)
     axes.set_xlabel(_MASS_LABEL)
     axes.set_ylabel("local p-value")
     axes.set_title(title)
-    axes.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=10)
     return figure
 
 
@@ -303,14 +333,14 @@ def brazil_band(limits: Sequence[LimitResult], title: str = "") -> Figure:
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     axes.set_ylim(
-        0.6 * min(expected.min(), observed.min()), 3 * max(expected.max(), observed.max())
+        0.6 * min(expected.min(), observed.min()), 1.6 * max(expected.max(), observed.max())
     )
     axes.set_xlabel(_MASS_LABEL)
     level = percent(ordered[0].level)
     unit = "signal events" if events else "cross section [fb]"
     axes.set_ylabel(f"{level} CLs limit on {unit}")
     axes.set_title(title)
-    axes.legend(loc="upper right", fontsize=9, ncols=2)
+    figure.legend(loc="outside lower center", fontsize=10, ncols=2)
     return figure
 
 

@@ -166,7 +166,7 @@ def jet_shape_panels(shapes: JetShapes) -> Figure:
         _points(axes, shapes, jet, slice(None), RED, "o", f"top {percent(shapes.top)}")
         axes.set_title(f"{jet} jet")
         axes.set_xlabel(f"{jet}-jet mass [GeV]")
-    panels[0].set_ylabel(r"$\tau_{21}$ [1]")
+    panels[0].set_ylabel(r"$\tau_{21}$")
     _key(figure, panels[0], [("0.55", "all events, darker is more")])
     return figure
 
@@ -185,7 +185,7 @@ def true_shape_panels(shapes: JetShapes, truth: TrueShapes) -> Figure:
         _density(right, shapes, jet, truth.background[jet], "Greys")
         _contours(right, shapes, jet, truth.signal[jet])
         right.set_title(f"{jet} jet: all by truth")
-        left.set_ylabel(r"$\tau_{21}$ [1]")
+        left.set_ylabel(r"$\tau_{21}$")
         for axes in (left, right):
             axes.set_xlabel(f"{jet}-jet mass [GeV]")
     contours = [(ORANGE, "68 % and 90 % of the signal")]

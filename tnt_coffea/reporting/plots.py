@@ -13,9 +13,18 @@ from tnt_coffea.reporting import (
     mass_figures,
     mass_tau21,
     score_planes,
+    sculpting,
 )
-from tnt_coffea.reporting.figures import Plot, Section
-from tnt_coffea.reporting.wording import capitalised, chosen_by, mass_name, p_text, percent
+from tnt_coffea.reporting.figures import Plot, Section, stamp
+from tnt_coffea.reporting.wording import (
+    capitalised,
+    chosen_by,
+    mass_name,
+    p_text,
+    percent,
+    plot_label,
+    selection_text,
+)
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
@@ -29,8 +38,16 @@ __all__ = ["all_plots"]
 
 def all_plots(contents: ReportContents) -> Iterator[Plot]:
     """Yield the plots that the contents allow, in the order of the report."""
+    label = plot_label(contents.config, generated=contents.generated)
+    for plot in _plots(contents):
+        stamp(plot.figure, label)
+        yield plot
+
+
+def _plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
     yield from _scans(contents)
+    yield from _sculpting(contents)
     yield from _limits(contents.result)
     yield from _impacts(contents.result)
     yield from _score_planes(contents)
@@ -43,8 +60,8 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             "losses",
             "Losses of the training runs",
-            "Loss per epoch of every training run, each in its colour; a dot marks the epoch whose "
-            "weights were kept.",
+            "Loss per epoch of every training run; runs whose taggers score the same fold have one "
+            "colour. Dots mark the epochs whose weights were kept.",
             losses,
             [[name, dict(history)] for name, history in contents.histories],
             Section.TRAINING,
@@ -71,13 +88,15 @@ def _spectrum(
     yield Plot(
         f"spectrum-{stem}",
         f"{capitalised(mass)}: {chosen}",
-        f"{capitalised(mass)} spectrum with the fit of background alone and of a signal on "
-        "background; the window is shaded. Below: signed root of each bin's deviance from the "
-        f"background-only fit.{summed if several else ''}",
+        f"{capitalised(mass)} spectrum with the background-only fit and the signal + background "
+        "fit; the signal region is shaded. Below: signed root of each bin's deviance from the "
+        "background-only fit, but for empty bins where less than one event is expected."
+        f"{summed if several else ''}{_cut_off(hunt, window)}",
         mass_figures.mass_spectrum(hunt, window, title, search.variable),
         hunt.to_dict(),
         Section.MASS,
-        f"Spectrum of {chosen} in the {mass} with a background-only and a signal plus "
+        columns=_bins(hunt),
+        alt=f"Spectrum of {chosen} in the {mass} with a background-only and a signal plus "
         f"background fit, and pulls below. Z is {hunt.z:.2f}, the local p-value "
         f"{p_text(hunt.p_value)}, the fitted signal {hunt.mu_hat:.0f} events.",
     )
@@ -86,7 +105,7 @@ def _spectrum(
             f"spectrum-{stem}-channels",
             f"{capitalised(mass)} by channel: {chosen}",
             "The spectra as they are fitted: each channel has its own background function, and "
-            "all share one signal strength.",
+            f"all share one signal strength.{_cut_off(hunt, window)}",
             mass_figures.channel_spectra(hunt, window, title, search.variable),
             hunt.to_dict(),
             Section.MASS,
@@ -95,29 +114,126 @@ def _spectrum(
         )
 
 
+def _cut_off(hunt: BumpHuntResult, window: tuple[float, float]) -> str:
+    high = hunt.fit_range[1]
+    if mass_figures.last_seen(hunt, window) == high:
+        return ""
+    return f" The fit range ends at {high:g} GeV; no event lies beyond the plot."
+
+
+def _bins(hunt: BumpHuntResult) -> dict[str, list[object]]:
+    """Return the spectra and fits of all channels as columns of a table."""
+    rows = [
+        (channel.name, *numbers)
+        for channel in hunt.channels
+        for numbers in zip(
+            channel.edges[:-1],
+            channel.edges[1:],
+            channel.observed,
+            channel.background,
+            channel.signal_plus_background,
+            channel.pulls,
+            strict=True,
+        )
+    ]
+    names = (
+        "channel",
+        "low [GeV]",
+        "high [GeV]",
+        "observed",
+        "background-only fit",
+        "signal + background fit",
+        "pull",
+    )
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _sculpting(contents: ReportContents) -> Iterator[Plot]:
+    search, selection = contents.config.search, contents.config.fit.bump.selection
+    shapes = {}
+    for name, histogram in contents.hists.items():
+        (point,) = (p for p in contents.points[name] if p.selection == selection)
+        shape = sculpting.sideband_shape(
+            histogram, point, search.window.edges, search.fit_range.edges
+        )
+        if shape is not None:
+            shapes[name] = shape
+    if not shapes:
+        return
+    flat = "; ".join(f"{name}, p = {p_text(shape.p_value)}" for name, shape in shapes.items())
+    yield Plot(
+        "sculpting",
+        "Sculpting of the sidebands",
+        f"Above: {mass_name(search.variable)} spectra of all dijets and of the events selected "
+        f"({selection_text(selection)}), each of unit area in the sidebands. Below: efficiency of "
+        "the selection over its mean. An efficiency that depends on the mass bends the "
+        "background's spectrum and can make an excess; the signal region is left out. The "
+        "p-values are those of a constant efficiency. No truth is used.",
+        sculpting.sideband_shapes(shapes, search.window.edges, search.variable),
+        {name: shape.to_dict() for name, shape in shapes.items()},
+        Section.MASS,
+        f"Sideband spectra before and after the selections, and their ratios; constant: {flat}.",
+        {
+            "taggers": [name for name, shape in shapes.items() for _ in shape.edges],
+            **{
+                title: [value for shape in shapes.values() for value in column(shape)]
+                for title, column in (
+                    ("low [GeV]", lambda shape: [low for low, _ in shape.edges]),
+                    ("high [GeV]", lambda shape: [high for _, high in shape.edges]),
+                    ("all dijets", lambda shape: shape.before),
+                    ("selected", lambda shape: shape.after),
+                    ("efficiency / mean", lambda shape: shape.ratio),
+                    ("uncertainty", lambda shape: shape.uncertainty),
+                )
+            },
+        },
+    )
+
+
 def _scans(contents: ReportContents) -> Iterator[Plot]:
-    scans = contents.result.scans
+    scans = contents.result.scans or contents.scans
     if not scans:
         return
+    with_toys = any(scan.toys for scan in scans.values())
+    last = (
+        "Dashed: what background-only toys of the whole last scan reach somewhere with the "
+        "probability of 1, 2, 3 standard deviations."
+        if with_toys
+        else "Only the mass that the settings name was fixed beforehand; the p-values are local, "
+        "and fit.scan.masses gives a global one. Taggers that learned from the signal region are "
+        "least sensitive elsewhere."
+    )
     points = {name: scan.best_point for name, scan in scans.items()}
     best = [f"{name} at {point.mass:g} GeV, Z {point.z:.2f}" for name, point in points.items()]
     yield Plot(
         "scan",
         "Local p-value over the mass",
         "p-value of a bump hunt at every mass, before and after each selection; 0.5 where the fit "
-        "finds no signal. Dotted: local standard deviations. Dashed: what background-only toys of "
-        "the whole last scan reach somewhere with the probability of 1, 2, 3 standard deviations.",
+        f"finds no signal. Dotted: local standard deviations. {last}",
         mass_figures.local_p_values(scans, "Scan over the resonance mass"),
         {name: scan.to_dict() for name, scan in scans.items()},
         Section.MASS,
         f"Local p-values against the mass; most significant: {'; '.join(best)}.",
+        {
+            "spectrum": [name for name, scan in scans.items() for _ in scan.points],
+            **{
+                title: [getattr(point, key) for scan in scans.values() for point in scan.points]
+                for title, key in (
+                    ("mass [GeV]", "mass"),
+                    ("local p-value", "p_local"),
+                    ("Z", "z"),
+                    ("signal events", "mu_hat"),
+                )
+            },
+        },
     )
 
 
 def _score_planes(contents: ReportContents) -> Iterator[Plot]:
     search = contents.config.search
+    views = {}
     for name, histogram in contents.hists.items():
-        view = score_planes.plane_view(
+        views[name] = view = score_planes.plane_view(
             histogram,
             contents.points[name],
             search.background_quantile,
@@ -127,14 +243,27 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             f"plane-{name}",
             f"Score plane of {name}",
-            "Events by the quantiles of both jets, over what independent and flat quantiles "
-            "would give; white where no event is. Solid corners: both jets above the X (mean of "
-            "the folds) of each selection; dotted: both jets low.",
+            "Events by the score quantiles of both jets, over what independent and flat quantiles "
+            "would give; white where no event is. Solid lines: the selections, both quantiles "
+            "above the threshold X (mean of the folds). Dotted line: both jets background-like.",
             score_planes.score_plane_panels(view, name),
             view.to_dict(),
             Section.SCORES,
             "Two maps of events over the expectation of independent scores, by the quantiles of "
-            "the heavy and the light jet: outside and inside the window.",
+            "the heavy and the light jet: in the sidebands and in the signal region.",
+        )
+    if views:
+        yield Plot(
+            "scores",
+            "Score quantiles of either jet",
+            "Distributions of the score quantiles, over flat ones: solid in the signal region, "
+            "dotted in the sidebands. All events of the fit range together are flat by "
+            "construction; a signal has high quantiles in the signal region. No truth is used.",
+            score_planes.score_distributions(views),
+            {name: score_planes.score_spectra(view) for name, view in views.items()},
+            Section.SCORES,
+            "Distributions of the heavy and the light jet's score quantile in the signal region "
+            f"and in the sidebands, by {', '.join(views)}.",
         )
 
 
@@ -146,8 +275,8 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             f"closure-{name}",
             f"ABCD closure with {name}",
-            "A D / (B C) beside the window, where no signal is expected: 1 if the scores of the "
-            "two jets are independent, and the factor on B C / D inside the window. The spread "
+            "A D / (B C) in the sidebands, where no signal is expected: 1 if the scores of the "
+            "two jets are independent, and the factor on B C / D in the signal region. The spread "
             f"between regions beyond their statistics is {percent(estimate.closure.spread)}; "
             "regions without enough events are hatched.",
             score_planes.closure_by_mass(
@@ -155,7 +284,7 @@ def _closures(contents: ReportContents) -> Iterator[Plot]:
             ),
             estimate.closure.to_dict(),
             Section.SCORES,
-            f"Closure factor against the {mass_name(search.variable)}; outside the window it is "
+            f"Closure factor against the {mass_name(search.variable)}; in the sidebands it is "
             f"{estimate.closure.kappa:.2f} ± {estimate.closure.uncertainty:.2f} altogether.",
         )
 
@@ -178,14 +307,16 @@ def _closures_by_efficiency(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             f"closure-efficiency-{name}",
             f"ABCD closure by selection with {name}",
-            "A D / (B C) beside the window for selections down to a tenth of a per cent, and the "
-            "observed over the predicted events in the window: 1 for independent scores and no "
-            "signal. The prediction has the closure factor of its own selection. Dotted: too few "
-            "events, or no four regions; the numbers say which.",
+            "A D / (B C) in the sidebands for selections down to a tenth of a per cent, and the "
+            "observed over the predicted events in the signal region: 1 for independent scores "
+            "and no signal. The prediction has the closure factor of its own selection. A "
+            "triangle at the edge is a point beyond it. A dotted line is a selection without an "
+            "estimate, because a region has too few events.",
             score_planes.closure_by_efficiency(scan, name),
             scan.to_dict(),
             Section.SCORES,
-            "ABCD closure against the selected share of events, beside and inside the window.",
+            "ABCD closure against the efficiency of the selection, in the sidebands and in the "
+            "signal region.",
         )
 
 
@@ -196,9 +327,9 @@ def _correlations(contents: ReportContents) -> Iterator[Plot]:
             "score-correlations",
             "Correlation of the two jets' scores",
             "Spearman's rank correlation of the heavy and the light jet's quantiles in slices of "
-            f"{search.variable}, with statistical uncertainties; the bands are all events outside "
-            "the window, where signal is rare. ABCD needs it to be near 0; a signal makes it rise "
-            "in the window, and so does any other dependence. No truth is used.",
+            f"{search.variable}, with statistical uncertainties; the bands are all events of the "
+            "sidebands, where signal is rare. ABCD needs it to be near 0; a signal makes it rise "
+            "in the signal region, and so does any other dependence. No truth is used.",
             correlations.correlation_by_mass(by_set, search.window.edges, search.variable),
             {name: correlation.to_dict() for name, correlation in by_set.items()},
             Section.SCORES,
@@ -216,7 +347,7 @@ def _jets(contents: ReportContents) -> Iterator[Plot]:
             "jet-shapes",
             "Jet mass and N-subjettiness ratio of the most anomalous events",
             f"Mass against τ21 of the jets of the {percent(views.shapes.top)} of events that "
-            f"{taggers} ranks most anomalous, over all events of the fit range. A low τ21 means "
+            f"{taggers} ranks highest, over all events of the fit range. A low τ21 means "
             "two prongs.",
             mass_tau21.jet_shape_panels(views.shapes),
             views.shapes.to_dict(),
@@ -232,7 +363,7 @@ def _images(means: JetImages, events: tuple[AnomalousEvent, ...], taggers: str) 
         "mean-images",
         "Mean jet images",
         "Mean images of the heavier and the lighter jet of an event: all events of the fit range "
-        f"above, below the {top} that {taggers} ranks most anomalous. Jets are centred, turned "
+        f"above, below the {top} that {taggers} ranks highest. Jets are centred, turned "
         "and reflected; the colour scale is logarithmic and shared; pixels below its end are "
         "white.",
         anomalous_jets.mean_image_panels(means),
@@ -272,8 +403,8 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
     yield Plot(
         "improvement",
         "Significance improvement",
-        "Factor by which a selection on both jets raises S / sqrt(B) in the window; bands and "
-        "bars are binomial uncertainties.",
+        "Factor by which a selection on both jets raises S / sqrt(B) in the signal region; bands "
+        "and bars are binomial uncertainties.",
         curves.significance_improvement(views.evaluation),
         data,
         Section.TRUTH,
@@ -284,8 +415,8 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
         yield Plot(
             "jet-shapes-truth",
             "Jet mass and N-subjettiness ratio beside the truth",
-            f"Left: the jets of the {top} of events that {views.shown} ranks most "
-            "anomalous, marked by what they truly are. Right: all background events of the fit "
+            f"Left: the jets of the {top} of events that {views.shown} ranks highest, "
+            "signal and background apart. Right: all background events of the fit "
             "range in grey, and the smallest areas that hold 68 % and 90 % of the signal.",
             mass_tau21.true_shape_panels(views.shapes, views.true_shapes),
             views.shapes.to_dict() | views.true_shapes.to_dict(),

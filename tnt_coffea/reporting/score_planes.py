@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from tnt_coffea.reporting.figures import (
     BLUE,
+    COLOURS,
     GREY,
     ORANGE,
     RED,
@@ -34,7 +37,9 @@ __all__ = [
     "closure_by_efficiency",
     "closure_by_mass",
     "plane_view",
+    "score_distributions",
     "score_plane_panels",
+    "score_spectra",
 ]
 
 Range = tuple[float, float]
@@ -139,7 +144,7 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
     ratios = [_over_independent(counts, view) for counts in (view.outside, view.inside)]
     seen = np.concatenate([ratio[ratio > 0] for ratio in map(np.ravel, ratios)])
     reach = max(2.0, *(max(value, 1 / value) for value in np.clip(seen, 0.02, 50.0)))
-    names = ("outside the window", "inside the window")
+    names = ("sidebands", "signal region")
     for panel, ratio, counts, name in zip(
         panels, ratios, (view.outside, view.inside), names, strict=True
     ):
@@ -153,13 +158,65 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
         )
         _lines(panel, view)
         panel.set_title(f"{title}, {name}:\n{np.sum(counts):,.0f} events", fontsize=10)
-        panel.set_xlabel("heavy-jet quantile [1]")
+        panel.set_xlabel("score quantile, heavy jet")
         panel.set_aspect("equal")
-    panels[0].set_ylabel("light-jet quantile [1]")
-    bar = figure.colorbar(mesh, ax=panels, label="events / expected if independent [1]", pad=0.02)
+    panels[0].set_ylabel("score quantile, light jet")
+    bar = figure.colorbar(mesh, ax=panels, label="events / expected if independent", pad=0.02)
     bar.set_ticks([tick for tick in _RATIOS if 1 / reach <= tick <= reach])
     bar.set_ticks([], minor=True)
     bar.ax.yaxis.set_major_formatter("{x:g}")
+    return figure
+
+
+def score_spectra(view: PlaneView) -> dict[str, Any]:
+    """Return events by the quantile of either jet, in the sidebands and in the signal region.
+
+    Parameters
+    ----------
+    view
+        The score plane.
+
+    Returns
+    -------
+    By jet: `edges`, and `sidebands` and `signal region` with events by bin; JSON values.
+    """
+    found: dict[str, Any] = {}
+    for jet, axis in (("heavy", 1), ("light", 0)):
+        found[jet] = {
+            "edges": list(getattr(view, jet)),
+            "sidebands": np.sum(view.outside, axis=axis).tolist(),
+            "signal region": np.sum(view.inside, axis=axis).tolist(),
+        }
+    return found
+
+
+@styled
+def score_distributions(views: Mapping[str, PlaneView]) -> Figure:
+    """Return the distributions of both jets' quantiles, over a flat one, by tagger set.
+
+    Quantiles are flat over the fit range as a whole: what one region has more at high ones, the
+    other has less.
+    """
+    figure = new_figure(7.0, 4.0)
+    panels = dict(zip(("heavy", "light"), figure.subplots(1, 2, sharey=True), strict=True))
+    for (name, view), colour in zip(views.items(), cycle(COLOURS), strict=False):
+        for jet, regions in score_spectra(view).items():
+            edges = np.array(regions["edges"])
+            for region, line, width in (("signal region", "-", 1.8), ("sidebands", ":", 1.2)):
+                events = np.array(regions[region])
+                density = events / max(events.sum(), 1.0) / np.diff(edges)
+                panels[jet].stairs(
+                    density, edges, baseline=None, color=colour, ls=line, lw=width,
+                    label=f"{name}, {region}",
+                )  # fmt: skip
+    for jet, panel in panels.items():
+        panel.axhline(1, color="black", lw=0.8)
+        panel.set_xlim(0, 1)
+        panel.set_xlabel(f"score quantile of the {jet} jet")
+    panels["heavy"].set_ylim(bottom=0)
+    panels["heavy"].set_ylabel("events / flat distribution")
+    handles = panels["heavy"].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -167,10 +224,10 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
 def closure_by_mass(
     closure: Closure, window: Range, title: str = "", variable: str = "m_jj"
 ) -> Figure:
-    """Return kappa = A D / (B C) beside the window, region by region, and all together."""
+    """Return kappa = A D / (B C) in the sidebands, region by region, and all together."""
     figure = new_figure(6.2, 3.6)
     axes = figure.subplots()
-    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="window, left out")
+    axes.axvspan(*window, color=GREY, alpha=0.22, lw=0, label="signal region, left out")
     low, high = closure.kappa - closure.uncertainty, closure.kappa + closure.uncertainty
     axes.axhspan(
         low, high, color=BLUE, alpha=0.25, lw=0, label="all regions, statistical uncertainty"
@@ -196,7 +253,7 @@ def closure_by_mass(
         min(r.mass_range[0] for r in closure.regions), max(r.mass_range[1] for r in closure.regions)
     )
     axes.set_xlabel(mass_label(variable))
-    axes.set_ylabel(r"closure $\kappa = A D \, / \, (B C)$ [1]")
+    axes.set_ylabel(r"closure factor $\kappa = A D \, / \, (B C)$")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -204,17 +261,23 @@ def closure_by_mass(
 
 @styled
 def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
-    """Return closure beside the window, and observed over predicted in it, by efficiency."""
+    """Return closure in the sidebands, and observed over predicted in the window, by efficiency.
+
+    Points known to no better than 30 % do not stretch the axis; those beyond it are triangles
+    at its edge.
+    """
     figure = new_figure(6.2, 4.0)
     axes = figure.subplots()
     beside = [point for point in scan.points if point.closure is not None]
     axes.axhline(1, color="black", lw=0.8)
-    axes.axhspan(0.97, 1.03, color=GREY, alpha=0.25, lw=0, label="3 % of the paper")
+    for edge in (0.97, 1.03):
+        label = "within 3 % (arXiv:2002.12376)" if edge < 1 else None
+        axes.axhline(edge, color=GREY, lw=1.2, ls=(0, (4, 1.5)), label=label)
     axes.errorbar(
         [point.efficiency for point in beside],
         [point.closure.kappa for point in beside if point.closure],
         [point.closure.uncertainty for point in beside if point.closure],
-        color=BLUE, marker="o", ls="", capsize=2, label="A D / (B C) beside the window",
+        color=BLUE, marker="o", ls="", capsize=2, label="A D / (B C), sidebands",
     )  # fmt: skip
     inside = [point for point in beside if point.predicted]
     seen = np.array([point.counts.a if point.counts else 0.0 for point in inside])
@@ -222,7 +285,7 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
     ratio, error = seen / predicted, np.sqrt(np.maximum(seen, 1.0)) / predicted
     axes.errorbar(
         [0.93 * point.efficiency for point in inside], ratio, error,
-        color=RED, marker="s", ls="", capsize=2, label="observed / predicted in the window",
+        color=RED, marker="s", ls="", capsize=2, label="observed / predicted, signal region",
     )  # fmt: skip
     refused = [point.efficiency for point in scan.points if point.closure is None]
     for i, efficiency in enumerate(refused):
@@ -236,11 +299,17 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
-    axes.set_ylim(0, None)
-    axes.set_xlabel("selected share of events, both jets [1]")
-    axes.set_ylabel("closure [1]")
+    values = np.array([*(p.closure.kappa for p in beside if p.closure), *ratio])
+    errors = np.array([*(p.closure.uncertainty for p in beside if p.closure), *error])
+    where = np.array([p.efficiency for p in beside] + [0.93 * p.efficiency for p in inside])
+    top = 1.1 * float(max([2.0, *(values + errors)[errors < 0.3 * values]]))
+    beyond = values > top
+    axes.plot(where[beyond], np.full(beyond.sum(), 0.97 * top), "^", color="black", ms=6)
+    axes.set_ylim(0, top)
+    axes.set_xlabel("efficiency of the selection, both jets")
+    axes.set_ylabel("closure factor")
     axes.set_title(title)
-    axes.legend(loc="best", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=10)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
-from tnt_coffea.reporting.wording import p_text, percent, selection_text
+from tnt_coffea.reporting.wording import cut_text, p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
@@ -34,6 +35,7 @@ __all__ = [
     "cutflow",
     "evaluation_rows",
     "event_rows",
+    "fitted_rows",
     "limit_rows",
     "selection_flow",
     "summary",
@@ -235,6 +237,42 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
     ]
 
 
+def fitted_rows(
+    result: SearchResult, evaluation: Evaluation | None, selection: Selection
+) -> list[dict[str, str]]:
+    """Return the fitted signal of every bump hunt beside the true one; none without truth.
+
+    Parameters
+    ----------
+    result
+        The search.
+    evaluation
+        Against the truth.
+    selection
+        Whose spectra were fitted.
+    """
+    if evaluation is None:
+        return []
+    true = {"all dijets": (result.before, evaluation.signal, "1")}
+    for name, hunt in result.after.items():
+        for point in evaluation.sets[name].working_points if name in evaluation.sets else ():
+            if point.selection == selection:
+                gain = _point_texts(point)["improvement"]
+                true[f"selected by {name}"] = (hunt, point.signal_in_fit_range, gain)
+    z = result.before.z
+    return [
+        {
+            "spectrum": name,
+            "fitted signal": f"{hunt.mu_hat:.0f} ± {hunt.mu_uncertainty:.0f}",
+            "true signal": f"{signal:,.0f}",
+            "Z": f"{hunt.z:.2f}",
+            "Z / Z of all dijets": f"{hunt.z / z:.2f}" if z > 0 else "-",
+            "ε_S/√ε_B": gain,
+        }
+        for name, (hunt, signal, gain) in true.items()
+    ]
+
+
 def correlation_rows(correlations: Mapping[str, ScoreCorrelations]) -> list[dict[str, str]]:
     """Return Spearman's coefficients as text: `taggers`, and one column a region."""
     return [
@@ -274,7 +312,7 @@ def event_rows(events: Iterable[AnomalousEvent]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Step:
-    """The events behind a cut.
+    """The events after a cut.
 
     Attributes
     ----------
@@ -293,15 +331,15 @@ class Step:
 
 
 def cutflow(account: Accounting) -> tuple[Step, ...]:
-    """Return a pass as steps: all events, those that could be read, those behind each cut."""
+    """Return a pass as steps: all events, those that could be read, those after each cut."""
     left = account.events
-    counts = [("events in", left)]
+    counts = [("events read", left)]
     if account.n_lost:
         left -= account.n_lost
         counts.append(("could be read", left))
     for cut, n in account.rejected.items():
         left -= n
-        counts.append((cut, left))
+        counts.append((cut_text(cut), left))
     return _steps([*counts, ("selected", account.selected)])
 
 
@@ -424,10 +462,16 @@ def _abcd_row(
         kept=kept,
         z=f"{estimate.z:.2f}",
         p_value=p_text(estimate.p_value),
-        signal=f"{estimate.mu_hat:.1f}",
+        signal=f"{estimate.mu_hat:.1f} ± {_abcd_uncertainty(estimate):.1f}",
         calibration=_calibration(estimate),
         notes=_numbered((counting, *estimate.notes), notes),
     )
+
+
+def _abcd_uncertainty(estimate: AbcdResult) -> float:
+    """Return the uncertainty of the events in A over the prediction, to first order."""
+    regions = sum(1 / n for n in (estimate.b, estimate.c, estimate.d) if n > 0)
+    return math.sqrt(estimate.a + estimate.expected**2 * (estimate.systematic**2 + regions))
 
 
 def _calibration(test: BumpHuntResult | AbcdResult) -> str:

@@ -1,7 +1,8 @@
-"""Tables for the terminal: a search, and methods against each other."""
+"""Tables for the terminal, and how wide it is."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.results import LimitResult
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.table import Table
 
-__all__ = ["comparison_table", "results_table"]
+__all__ = ["comparison_table", "plain_table", "results_table", "wide_console"]
 
 
+_WIDEST = 10_000
 _COLUMNS = {
     "auc_heavy": "AUC heavy",
     "auc_light": "light",
@@ -68,14 +70,14 @@ def results_table(
 
 
 def _tests(shown: Summary) -> Table:
-    # Eighty columns have to do: what taggers know stands there where it is more than the data.
+    # Eighty columns have to do: simulation that taggers used stands there where there is any.
     informed = any(row.knowledge not in ("", "none") for row in shown.rows)
-    known = ("knows",) if informed else ()
-    table = _table(
+    known = ("simulation",) if informed else ()
+    table = plain_table(
         "Tests",
         ("test", "taggers", *known),
-        ("kept", "Z", "local p", "signal"),
-        ("p is",),
+        ("eff.", "Z", "local p", "signal"),
+        ("calibration",),
         ("notes",),
     )
     for row in shown.rows:
@@ -96,11 +98,11 @@ def _tests(shown: Summary) -> Table:
 
 
 def _limits(shown: Summary, level: float | None) -> Table:
-    table = _table(
+    table = plain_table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
         ("taggers",),
-        ("kept", "observed", "expected (68 %)"),
-        ("unit", "limit is"),
+        ("eff.", "observed", "expected (68 %)"),
+        ("unit", "calibration"),
         ("notes",),
     )
     for row in shown.limits:
@@ -122,7 +124,7 @@ def _notes(shown: Summary) -> Table:
 def _aucs(evaluation: Evaluation) -> Table:
     rows = evaluation_rows(evaluation)
     jets = tuple(rows[0].aucs) if rows else ()
-    table = _table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
+    table = plain_table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
     for row in rows:
         _add(table, row.name, *row.aucs.values())
     return table
@@ -130,10 +132,10 @@ def _aucs(evaluation: Evaluation) -> Table:
 
 def _working_points(evaluation: Evaluation) -> Table:
     low, high = evaluation.window
-    table = _table(
+    table = plain_table(
         f"Selections in {low:g}-{high:g} GeV (uses the truth, evaluation only)",
         ("taggers",),
-        ("kept", "S / B events", "S/B", "eps_S", "eps_B", "eps_S/sqrt(eps_B)"),
+        ("eff.", "S / B events", "S/B", "eps_S", "eps_B", "eps_S/sqrt(eps_B)"),
     )
     rows = evaluation_rows(evaluation)
     for point in rows[0].points[:1] if rows else ():
@@ -146,20 +148,40 @@ def _working_points(evaluation: Evaluation) -> Table:
 
 
 def _times(stage_seconds: Mapping[str, float]) -> Table:
-    table = _table("Time", ("stage",), ("time",))
+    table = plain_table("Time", ("stage",), ("time",))
     for stage, seconds in stage_seconds.items():
         _add(table, stage, duration(seconds))
     _add(table, "together", duration(sum(stage_seconds.values())))
     return table
 
 
-def _table(
+def wide_console() -> Console:
+    """Return a console as wide as its terminal, and wide enough for everything in a pipe or file.
+
+    A width in the environment variable COLUMNS is kept.
+    """
+    from rich.console import Console
+
+    made = Console()
+    return made if made.is_terminal or os.environ.get("COLUMNS") else Console(width=_WIDEST)
+
+
+def plain_table(
     title: str,
     texts: tuple[str, ...],
-    numbers: tuple[str, ...],
+    numbers: tuple[str, ...] = (),
     more: tuple[str, ...] = (),
     folded: tuple[str, ...] = (),
 ) -> Table:
+    """Return a table without rows.
+
+    Parameters
+    ----------
+    title
+        Above it.
+    texts, numbers, more, folded
+        Columns in this order: of text, of numbers to the right, of text, of text that breaks.
+    """
     from rich import box
     from rich.table import Table
 
@@ -202,14 +224,14 @@ def comparison_table(comparison: Comparison) -> Table:
         for words, mark in marks.items()
         if words in comparison.knowledge.values()
     )
-    table = _table(
+    table = plain_table(
         f"{comparison.signal} signal and {comparison.background} background events, "
         f"out of fold; * uses the truth{known}",
         ("method",),
         tuple(_COLUMNS.values()),
     )
     table.caption = (
-        "SIC: eps_S/sqrt(eps_B) in the window at this share of background. corr., dist.: "
+        "SIC: eps_S/sqrt(eps_B) in the signal region at this background efficiency. corr., dist.: "
         "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %."
     )
     table.caption_justify = "left"

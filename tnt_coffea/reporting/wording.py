@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdResult
-from tnt_coffea.stats.results import COMBINATION_NOTE
+from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult
 from tnt_coffea.working_points import Selection
+
+if TYPE_CHECKING:
+    from tnt_coffea.reporting.evaluation import Evaluation
 
 __all__ = [
     "capitalised",
     "cautions",
     "chosen_by",
     "coverage",
+    "cut_text",
+    "data_facts",
     "duration",
+    "gain",
     "headline",
     "main_set",
     "mass_name",
+    "method_text",
     "odds",
     "p_text",
     "percent",
+    "plot_label",
     "selection_text",
+    "size_text",
+    "title",
 ]
 
 _MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass"}
@@ -70,7 +81,7 @@ def chosen_by(selection: Selection, name: str) -> str:
     """Return in words the events that a selection by a tagger set keeps."""
     if isinstance(selection, str):
         return f"events that pass the cuts '{selection}' of {name}"
-    return f"the {percent(selection)} most anomalous to {name}"
+    return f"the {percent(selection)} of events selected by {name}"
 
 
 def mass_name(variable: str) -> str:
@@ -99,6 +110,77 @@ def main_set(names: Iterable[str], config: SearchConfig) -> str:
             if name == method or name.startswith(f"{method}-"):
                 return name
     return found[0]
+
+
+_KINDS = {
+    "cwola": "CWoLa hunting",
+    "feature": "one observable",
+    "files": "taggers from files",
+    "tag_n_train": "Tag N' Train",
+}
+_GENERATED_SQRT_S = 13.0
+CUTS = {
+    "two_jets": "at least two jets",
+    "trigger": "leading jet above the trigger's pT",
+    "select": "own selection",
+}
+"""Cuts in words, by their names."""
+
+
+def cut_text(cut: str) -> str:
+    """Return a cut in words."""
+    return CUTS.get(cut, cut.replace("_", " "))
+
+
+def title(config: SearchConfig, sets: Iterable[str]) -> str:
+    """Return the title of a report, that of the settings or one made from the tagger sets."""
+    by = ", ".join(sets)
+    variable = config.search.variable
+    made = "Dijet search" if variable == "m_jj" else f"Search in the {mass_name(variable)}"
+    return config.report.title or f"{made}{f' with {by}' if by else ''}"
+
+
+def method_text(name: str, config: SearchConfig) -> str:
+    """Return a tagger set with the kind of its method, where the settings have it."""
+    for own, method in config.train.methods.items():
+        if name == own or name.startswith(f"{own}-"):
+            kind = _KINDS.get(method.kind, method.kind.replace("_", " "))
+            return name if kind == name else f"{name} ({kind})"
+    return name
+
+
+def data_facts(config: SearchConfig, *, generated: bool) -> dict[str, str]:
+    """Return experiment, energy and luminosity as text by their names, those that are known."""
+    report = config.report
+    sqrt_s = report.sqrt_s or (_GENERATED_SQRT_S if generated else None)
+    luminosity = report.luminosity or config.fit.limit.luminosity
+    status = report.label or ("Simulation" if generated else None)
+    facts = {
+        "experiment": " ".join(filter(None, (report.experiment, status))),
+        "√s": f"{sqrt_s:g} TeV" if sqrt_s else "",
+        "luminosity": f"{luminosity:g} fb⁻¹" if luminosity else "",
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def plot_label(config: SearchConfig, *, generated: bool) -> str:
+    """Return what is written over every plot: 'CMS Preliminary, 138 fb⁻¹ (13 TeV)'."""
+    facts = data_facts(config, generated=generated)
+    energy = f"({facts['√s']})" if "√s" in facts else ""
+    if "luminosity" in facts:
+        energy = f"{facts['luminosity']} {energy}".strip()
+    between = ", " if "luminosity" in facts else " "
+    return between.join(filter(None, (facts.get("experiment", ""), energy)))
+
+
+def size_text(size: int | None) -> str:
+    """Return a size in bytes as text: '12.3 MB'."""
+    if size is None:
+        return "size unknown"
+    for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= power:
+            return f"{size / power:.3g} {unit}"
+    return f"{size} B"
 
 
 def duration(seconds: float) -> str:
@@ -132,7 +214,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
     config
         The settings that it was made with.
     """
-    before, bump = result.before, config.fit.bump
+    before = result.before
     tests = {"in all dijets": before}
     tests |= {f"with {name}": hunt for name, hunt in result.after.items()}
     chances = "; ".join(f"{where}, {odds(hunt.p_value)}" for where, hunt in tests.items())
@@ -148,7 +230,7 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         )
     notes.append(
         f"Look-elsewhere: the p-values are for a mass of {before.mass:g} GeV and a width of "
-        f"{bump.width:g} GeV{_when_fixed(result)}. Other masses and widths that "
+        f"{before.width:g} GeV{_when_fixed(result)}. Other masses and widths that "
         f"might have been tried are not accounted for, nor that {len(tests)} "
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
@@ -208,7 +290,7 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         if isinstance(test, AbcdResult) and not test.converged
     ]
     warnings += [
-        f"Stage {stage}: {account.n_lost} of {account.events} events were lost to bad files."
+        f"Stage {stage}: {account.n_lost:,} of {account.events:,} events were lost to bad files."
         for stage, account in accounting.items()
         if account.n_lost
     ]
@@ -220,6 +302,27 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         if account.unopened
     ]
     return warnings
+
+
+def gain(result: SearchResult, evaluation: Evaluation | None) -> str:
+    """Return what the fits find of the true signal, and what that means for their Z."""
+    if evaluation is None:
+        return ""
+    before = result.before
+    text = (
+        f"The fit to all dijets finds {before.mu_hat:.0f} ± {before.mu_uncertainty:.0f} of "
+        f"{evaluation.signal:,.0f} true signal events. "
+    )
+    if abs(before.mu_hat - evaluation.signal) > 2 * before.mu_uncertainty:
+        text += (
+            "These differ: the signal's shape in the fit is not that of the signal, or the "
+            "background function takes a part of it. Z of all dijets is then too small, and the "
+            "ratio of two Z says more about the fits than about the selection. "
+        )
+    return (
+        f"{text}The gain that the selection itself makes is ε_S/√ε_B; a ratio of two Z beyond it "
+        "flatters the taggers."
+    )
 
 
 def _verdict(p_value: float) -> str:
@@ -235,7 +338,7 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
     kept = (
         f"events that pass the taggers' cuts '{selection}'"
         if isinstance(selection, str)
-        else f"{percent(selection)} of events that the taggers rank most anomalous"
+        else f"{percent(selection)} of events that the taggers rank highest"
     )
     if not result.after:
         return "No selection by a tagger was tested."
@@ -250,7 +353,22 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         f"In the {kept} it is "
         f"{' and '.join(parts)}: {_verdict(sets[0][1].p_value)}"
         f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
+        f"{_beside_before(result.before, sets[0][0], sets[0][1])}"
     )
+
+
+def _beside_before(before: BumpHuntResult, name: str, after: BumpHuntResult) -> str:
+    """Return what a selection made of an excess that was there without it."""
+    if _level(before.p_value) <= _level(after.p_value) or _level(before.p_value) < 1:
+        return ""
+    return (
+        f" All dijets show the larger excess (Z = {before.z:.2f}): the selection by {name} did not "
+        "enrich it, as it would a signal that its taggers find."
+    )
+
+
+def _level(p_value: float) -> int:
+    return sum(p_value < threshold for threshold in (_TWO, _THREE, _FIVE))
 
 
 def _meaning(result: SearchResult) -> str:
@@ -265,7 +383,7 @@ def _meaning(result: SearchResult) -> str:
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (
             f"{meaning}, and because the combination of the cross-validation folds has not been "
-            "calibrated with null chains that retrain the taggers, a small value after the "
-            "selection says where to look and is not yet evidence."
+            "calibrated with background-only searches that train the taggers anew, a small value "
+            "after the selection says where to look and is not yet evidence."
         )
     return f"{meaning}."

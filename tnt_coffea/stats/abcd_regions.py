@@ -88,7 +88,7 @@ def closure(
     fit_range: Range,
     window: Range,
 ) -> Closure:
-    """Return how well B C / D predicts A at the same efficiency beside the window.
+    """Return how well B C / D predicts A at the same efficiency in the sidebands.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def closure(
     Raises
     ------
     FitError
-        As in `abcd_counts`; or a region is empty beside the window.
+        As in `abcd_counts`; or a region is empty in the sidebands.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def abcd_in_window(
         return AbcdRefusal(outcome, counts)
     if abs(outcome.kappa - 1) > closure_limit:
         reason = (
-            f"A D / (B C) is {outcome.kappa:.2f} +- {outcome.uncertainty:.2f} beside the window, "
+            f"A D / (B C) is {outcome.kappa:.2f} +- {outcome.uncertainty:.2f} in the sidebands, "
             f"further from 1 than the limit of {closure_limit:g}: the scores are not independent"
         )
         return AbcdRefusal(reason, counts, outcome)
@@ -341,7 +341,7 @@ def _closure(
     fit_range: Range,
     window: Range,
 ) -> Closure | str:
-    """Return the closure beside the window, or the reason why there is none."""
+    """Return the closure in the sidebands, or the reason why there is none."""
     if not fit_range[0] <= window[0] < window[1] <= fit_range[1]:
         msg = (
             f"the window {window[0]:g}-{window[1]:g} GeV does not lie inside the fit range "
@@ -359,7 +359,7 @@ def _closure(
     kappa, uncertainty = _kappa(sums, [_squares(part) for part in counts])
     if kappa is None or uncertainty is None:
         names = ", ".join(name for name, n in zip("ABCD", sums, strict=True) if n <= 0)
-        return f"region {names} is empty beside the window, so the closure cannot be tested"
+        return f"region {names} is empty in the sidebands, so the closure cannot be tested"
     regions = tuple(
         RegionClosure(side, n.a, n.b, n.c, n.d, *_kappa((n.a, n.b, n.c, n.d), [_squares(n)]))
         for side, n in zip(sides, counts, strict=True)
@@ -425,7 +425,7 @@ def closure_scan(
     window: tuple[float, float],
     quantiles: Sequence[float] = (),
 ) -> ClosureScan:
-    """Return the closure beside the window at every efficiency.
+    """Return the closure in the sidebands at every efficiency.
 
     Parameters
     ----------

@@ -271,7 +271,7 @@ class AbcdRefusal(Result):
     >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
     >>> refusal = stats.abcd_in_window(search, point, *where, closure_limit=0.001)
     >>> print(refusal.reason.partition(',')[0])
-    A D / (B C) is 0.98 +- 0.06 beside the window
+    A D / (B C) is 0.98 +- 0.06 in the sidebands
     """
 
     reason: str
@@ -301,7 +301,7 @@ class ClosurePoint(Result):
         Share of events that pass with both jets; where X was given and no event
         passes, that of independent scores, (1 - X)^2.
     closure
-        A D / (B C) beside the window; None where a region is empty there.
+        A D / (B C) in the sidebands; None where a region is empty there.
     counts
         The regions in the window; None where the selection has no four regions.
     refusal
@@ -325,7 +325,7 @@ class ClosurePoint(Result):
 
     @property
     def beside(self) -> float:
-        """Events in A beside the window."""
+        """Events in A in the sidebands."""
         return 0.0 if self.closure is None else sum(region.a for region in self.closure.regions)
 
     @property
@@ -359,7 +359,7 @@ class ClosureScan(Result):
 
     def summary(self) -> str:
         """Return the scan as a few lines of text."""
-        lines = ["ABCD closure A D / (B C) beside the window, by efficiency"]
+        lines = ["ABCD closure A D / (B C) in the sidebands, by efficiency"]
         for point in self.points:
             inside = ""
             if point.counts is not None:

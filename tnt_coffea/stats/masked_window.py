@@ -37,7 +37,7 @@ def masked_window_test(
     window
         Lower and upper edge of the window [GeV], edges of the bins of the fit.
     fit
-        Range, bins and background; the bins beside the window choose the function.
+        Range, bins and background; the bins in the sidebands choose the function.
     seed
         Root seed of the toys for the goodness of fit.
 

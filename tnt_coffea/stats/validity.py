@@ -53,7 +53,7 @@ LEAST_IN_BIN = 5.0
 """Events expected in each bin from which on a deviance is chi-square distributed (Cochran)."""
 
 FEW_IN_REGION_A = 10.0
-"""Events in A beside the window below which kappa is known to no better than a third."""
+"""Events in A in the sidebands below which kappa is known to no better than a third."""
 
 LEAST_GOODNESS = 0.05
 """p-value of the background-only fit from which on a lower edge is accepted."""

@@ -31,11 +31,11 @@ class Assumptions:
     Attributes
     ----------
     correlation
-        Spearman correlation of the two jets' scores beside the window; None for a set of
+        Spearman correlation of the two jets' scores in the sidebands; None for a set of
         scope `event`.
     sculpting
         p-value of equal mass spectra of the top tenth in the rank of both jets and of the rest,
-        beside the window; None where too few events are left.
+        in the sidebands; None where too few events are left.
     warnings
         Assumptions that do not hold, and problems of the training runs.
 
@@ -110,7 +110,7 @@ def assumptions(
         if p < _LEAST_P:
             warnings.append(
                 f"the top {_EFFICIENCY:.0%} has another {sample.variable} spectrum than the rest "
-                f"beside the window (p = {p:.1g}): try reweight, or features without "
+                f"in the sidebands (p = {p:.1g}): try reweight, or features without "
                 f"{sample.variable} in them"
             )
     return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
