@@ -102,6 +102,8 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
         jets, cuts = find_dijets(found.p4, settings.jets, **choice)
     else:
         jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
+    if isinstance(found, Particles) and not (there := ak.to_numpy(ak.num(found.p4)) > 0).all():
+        cuts = {"any_particle": there, **cuts}  # a row without a particle is no event
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
     particles = found.p4[passed] if whole and isinstance(found, Particles) else None

@@ -99,7 +99,7 @@ def test_events_without_a_dijet_are_counted(events_file: Path, tmp_path: Path) -
     assert accounting.datasets["data"].to_dict() == {
         "events": 20,
         "selected": 18,
-        "rejected": {"two_jets": 2, "trigger": 0},
+        "rejected": {"any_particle": 1, "two_jets": 1, "trigger": 0},
         "lost": {},
     }
 

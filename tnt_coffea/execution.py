@@ -30,6 +30,7 @@ from tnt_coffea.errors import (
     TntCoffeaError,
 )
 from tnt_coffea.events.sources import SOURCES
+from tnt_coffea.events.stamps import check_unchanged
 from tnt_coffea.filesets import Fileset, WorkItem
 
 __all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
@@ -240,7 +241,9 @@ class _ProcessItem:
             "entrystart": item.start,
             "entrystop": item.stop,
         }
+        check_unchanged(item.stamp)
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+        check_unchanged(item.stamp)
         output: dict[str, Any] = processor.process(events)
         return output
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.roles import DATA, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
+from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
 __all__ = ["Fileset", "WorkItem"]
 
@@ -32,6 +34,8 @@ class WorkItem:
         Entries [start, stop).
     role
         Of the data set.
+    stamp
+        Of the file when the item was planned (`events.stamps`).
     """
 
     dataset: str
@@ -40,6 +44,7 @@ class WorkItem:
     start: int
     stop: int
     role: str = DATA
+    stamp: Stamp = ()
 
     @property
     def key(self) -> str:
@@ -167,6 +172,7 @@ class Fileset:
         for dataset, paths in self.files.items():
             for path in paths:
                 name = self._source_name(path)
+                stamp = stamp_of(path)
                 n = SOURCES[name].entries(path)
                 items += [
                     WorkItem(
@@ -176,6 +182,7 @@ class Fileset:
                         start,
                         min(start + chunk_size, n),
                         self.role(dataset),
+                        stamp,
                     )
                     for start in range(0, n, chunk_size)
                 ]
@@ -201,11 +208,19 @@ class Fileset:
 
 
 def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(_unreadable(path, error)) from error
+    # Also of the files that a virtual HDF5 data set consists of, or that a link leads to.
+    digests = []
+    for part in (path, *other_files(path)):
+        try:
+            stamp = stamp_of(part)
+            with part.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise InputError(_unreadable(part, error)) from error
+        check_unchanged(stamp)
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> str:

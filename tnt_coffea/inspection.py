@@ -86,6 +86,7 @@ def inspect_events(
     entries = source.entries(path)
     read = entries if most is None else min(entries, most)
     columns = _columns_read(path, settings) if source is SOURCES["table"] else {}
+    taken = source.meaning(path) if hasattr(source, "meaning") else {}
     tally, problems = _Tally(), list[str]()
     for start in range(0, read, CHUNK):
         stop = min(start + CHUNK, read)
@@ -99,7 +100,7 @@ def inspect_events(
         if len(problems) > MOST_PROBLEMS
         else []
     )
-    facts = columns | dict(tally.facts()) | cutflow
+    facts = columns | taken | dict(tally.facts()) | cutflow
     if columns and dijets and np.median(dijets["m_jj"]) < LEAST_MASS:
         problems.append(
             f"the median of m_jj is {np.median(dijets['m_jj']):.3g} GeV; if the column is in TeV, "
@@ -229,7 +230,7 @@ class _Tally:
         if event_id is not None and (again := len(event_id) - len(np.unique(event_id))):
             yield f"{again} events are copies of others in this file"
         if counts is not None and (empty := int((counts == 0).sum())):
-            yield f"{empty} events have no particle; they are rejected by two_jets and counted"
+            yield f"{empty} events have no particle; they are rejected by any_particle and counted"
 
 
 def _labels(label: npt.NDArray[Any]) -> str:
