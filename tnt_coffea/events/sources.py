@@ -49,8 +49,10 @@ def source_of(path: str | Path) -> ModuleType:
     except OSError as error:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
+    hints = (source.hint(path) for source in SOURCES.values() if hasattr(source, "hint"))
+    found = "".join(f" ({hint})" for hint in hints if hint)
     msg = (
-        f"{path}: the content is of no known source; tnt_coffea reads {', '.join(SOURCES)}. "
+        f"{path}: the content is of no known source{found}; tnt_coffea reads {', '.join(SOURCES)}. "
         "Of a table of features skim.table says which column is which"
     )
     raise InputError(msg)
