@@ -15,7 +15,7 @@ from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample, sample_of
-from tnt_coffea.events.skim import write_part
+from tnt_coffea.events.skim import made_before, write_part
 from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
@@ -78,19 +78,22 @@ def reconstructed(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str
     Parameters
     ----------
     events
-        NanoEvents of any source with particles, jets or features.
+        NanoEvents of any source with particles, jets or features, or of a skim.
     settings
         Jets, observables and images; or what a table's columns mean.
 
     Raises
     ------
     InputError
-        An adapter refuses the events, the source's own jets are of another algorithm or
-        radius than the settings, or what is asked for needs constituents that they lack.
+        An adapter refuses the events, a skim was made with other settings, the source's own
+        jets are of another algorithm or radius than the settings, or what is asked for needs
+        constituents that they lack.
     """
-    features = features_of(events, settings)
-    if features is not None:
-        return features, cutflow_of({}, len(features))
+    ready = made_before(events, settings)
+    if ready is None:
+        ready = features_of(events, settings)
+    if ready is not None:
+        return ready, cutflow_of({}, len(ready))
     source = settings.source
     stored = jets_of(events, source)
     found = particles_of(events, source) if stored is None else stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.search_folder import noted_files
 
@@ -339,3 +341,20 @@ def test_what_a_virtual_table_consists_of_is_in_its_hash(tmp_path: Path) -> None
     part.unlink()
     hashes.add(Fileset.from_paths({"data": [path]}).content_hashes()["data"][0])
     assert len(hashes) == 3
+
+
+def test_parts_of_a_skim_are_taken_as_they_are(write: Any, tmp_path: Path) -> None:
+    config = tnt.SearchConfig()
+    first = pipeline.skim(
+        Fileset.from_paths({"data": [write("box", 50, 1)]}), config, out=tmp_path / "first"
+    )
+    (part,) = (tmp_path / "first").rglob("parts/data/*.parquet")
+    again = pipeline.skim(Fileset.from_paths({"data": [part]}), config, out=tmp_path / "again")
+    assert again.sample().content_hash() == first.sample().content_hash()
+    assert len(again.sample()) == 50
+    assert inspect_events(part).facts["settings"] == "those asked for"
+    other = tnt.SearchConfig.model_validate({"skim": {"jets": {"radius": 0.8}}})
+    said = r"skim\.jets\.radius: 1\.0 there, 0\.8 now"
+    with pytest.raises(InputError, match=rf"{part}: a part of a skim .*{said}"):
+        pipeline.skim(Fileset.from_paths({"data": [part]}), other, out=tmp_path / "other")
+    assert re.search(said, inspect_events(part, settings=other.skim).facts["settings"])

@@ -14,7 +14,7 @@ from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
-from tnt_coffea.events.skim import settings_of
+from tnt_coffea.events.skim import other_settings, settings_of
 from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.events.table import columns_of
@@ -87,6 +87,8 @@ def inspect_events(
     read = entries if most is None else min(entries, most)
     columns = _columns_read(path, settings) if source is SOURCES["table"] else {}
     taken = source.meaning(path) if hasattr(source, "meaning") else {}
+    if source is SOURCES["skim"]:
+        taken = {"settings": "; ".join(other_settings(path, settings)) or "those asked for"}
     tally, problems = _Tally(), list[str]()
     for start in range(0, read, CHUNK):
         stop = min(start + CHUNK, read)
