@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import SkimSettings, TableSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import other_settings, settings_of
 from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
-from tnt_coffea.events.table import columns_of
+from tnt_coffea.events.table import columns_of, mapped
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.processors.skim import reconstructed
 
@@ -115,7 +115,11 @@ def _columns_read(path: Path, settings: SkimSettings) -> dict[str, str]:
     with flat_table(path) as table:
         names = table.names
     used = columns_of(settings, names, str(path))
+    said = mapped(settings, names, str(path)).table or TableSettings()
     return {
+        "label column": f"'{said.label}'" if said.label else "none",
+        "weight column": f"'{said.weight}'" if said.weight else "none",
+    } | {
         what: ", ".join(found)
         for what, found in (
             ("columns read", used),

@@ -297,3 +297,17 @@ def test_what_only_starts_like_parquet_is_no_skim(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not readable as Parquet.*cut short") as error:
         source_of(path)
     assert "skim" not in str(error.value)
+
+
+def test_converted_events_that_were_changed_are_noticed(
+    olympics: Path, tmp_path: Path, loaded: Any
+) -> None:
+    path = convert(olympics, tmp_path / "out.parquet").path
+    table = pq.read_table(path)
+    pt = ak.from_arrow(table["PFCands_pt"])
+    changed = ak.where(ak.local_index(pt, axis=0) == 4, pt * np.float32(1 + 1e-6), pt)
+    where = table.schema.get_field_index("PFCands_pt")
+    pq.write_table(table.set_column(where, "PFCands_pt", pa.array(changed.to_list())), path)
+    assert len(read(loaded(path, 0, 4))) == 4
+    with pytest.raises(InputError, match=r"eventId of 1 of 5 events, the first event 0 .*changed"):
+        read(loaded(path, 4, 9))

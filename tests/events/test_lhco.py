@@ -175,6 +175,44 @@ def test_every_filter_gives_the_same_events(tmp_path: Path, name: str, dtype: st
     assert ak.array_equal(found.p4.pt, plain.p4.pt)
 
 
+def test_every_layout_gives_the_same_events(tmp_path: Path) -> None:
+    rows = table(n=20)
+    expected = read(stored(tmp_path / "plain.h5", rows)).event_id
+    layouts: dict[str, dict[str, Any]] = {
+        "lzf": {"compression": "lzf"},
+        "checked": {"compression": "gzip", "fletcher32": True},
+        "by column": {"compression": "gzip", "chunks": (20, 3)},
+        "taller than the table": {"maxshape": (None, 2101), "chunks": (1000, 2101)},
+        "in both directions": {"maxshape": (None, None), "chunks": (37, 113)},
+        "extended precision": {"dtype": np.longdouble},
+        "big endian": {"dtype": ">f8"},
+    }
+    for name, how in layouts.items():
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w", libver="latest") as file:
+            file.create_dataset("a/b/a table", data=rows, **how)
+            file["soft"], file["hard"] = h5py.SoftLink("/a/b/a table"), file["a/b/a table"]
+        found = read(path)
+        assert np.array_equal(found.event_id, expected), name
+        assert found.label.tolist() == rows[:, 2100].tolist(), name
+
+
+def test_what_others_put_into_rows_is_taken(write: Callable[..., Path]) -> None:
+    rows = table(n=6)
+    rows[:, 2100] = [-1, 0, 1, 1, 0, -1]
+    rows[1, 3:2100] = 0  # one particle
+    rows[2, 2:2100:3] %= 2 * np.pi
+    rows[3, :2100] = np.tile((5.0, 0.1, 0.2), 700)  # no padding
+    found = read(write(rows))
+    assert found.label.tolist() == [-1, 0, 1, 1, 0, -1]
+    assert ak.num(found.p4).tolist()[1] == 1
+    assert ak.num(found.p4).tolist()[3] == 700
+    angles = np.asarray(found.p4.phi[2])
+    assert np.exp(1j * angles) == pytest.approx(
+        np.exp(1j * rows[2, 2 : 3 * len(angles) : 3].astype(float)), abs=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     "chunks", [(1, 2101), (7, 2101), (7, 50), (64, 100), (300, 1), (128, 2101)]
 )
