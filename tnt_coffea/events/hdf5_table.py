@@ -327,6 +327,8 @@ def _check_sources(data: h5py.Dataset, path: Path, within: tuple[tuple[Path, str
                 msg = f"{what} keeps its data in raw files; write it as one file"
                 raise InputError(msg)
             check_complete(part, place, within)
+            if not _check_filters(part, place) <= ROBUST_FILTERS:
+                _check_unpacks(place, stamp(place), str(part.name), len(part))
     if mapped < data.size:
         msg = (
             f"{path}: '{data.name}' consists of other files, which hold {mapped} of its "
@@ -382,17 +384,17 @@ def other_files(path: Path) -> tuple[Path, ...]:
     while todo:
         here = todo.pop()
         with suppress(InputError, OSError):
-            if is_hdf5(here):
-                with opened(here, "a table") as file:
-                    new = {_place(here, name) for name in _names_of_others(file)}
-                new = {other for other in new if other.is_file() and not other.samefile(path)}
-                todo += new - found
-                found |= new
+            new = {_place(here, name) for name in _names_of_others(here, stamp(here))}
+            new = {other for other in new if other.is_file() and not other.samefile(path)}
+            todo += new - found
+            found |= new
     return tuple(sorted(found))
 
 
-def _names_of_others(file: h5py.File) -> set[str]:
-    names = {str(link.filename) for _, link in _external_links(file)}
+@lru_cache(maxsize=1 << 14)
+def _names_of_others(path: Path, when: tuple[int, ...]) -> frozenset[str]:
+    # Every stage asks for them.
+    names: set[str] = set()
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
@@ -400,8 +402,11 @@ def _names_of_others(file: h5py.File) -> set[str]:
                 names.update(source.file_name for source in item.virtual_sources())
             names.update(raw for raw, _, _ in item.external or ())
 
-    file.visititems(visit)
-    return names
+    if is_hdf5(path):
+        with opened(path, "a table") as file:
+            names.update(str(link.filename) for _, link in _external_links(file))
+            file.visititems(visit)
+    return frozenset(names)
 
 
 _UNPACK = """
