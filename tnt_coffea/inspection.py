@@ -95,7 +95,7 @@ def inspect_events(
         try:
             tally.add(_columns(source, path, start, stop, settings))
         except InputError as error:
-            problems.append(str(error))
+            problems += [str(error)] if str(error) not in problems else []
     dijets, cutflow = _first_dijets(source, path, min(CHUNK, read), settings)
     problems = problems[:MOST_PROBLEMS] + (
         [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]

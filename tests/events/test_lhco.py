@@ -366,6 +366,10 @@ def test_raw_files_are_looked_for_beside_the_table(
     if cause is None:
         assert len(np.unique(read(path).event_id)) == 10
         assert hdf5_table.other_files(path) == (raw,)
+        with h5py.File(path, "a") as file:
+            file.create_dataset("weight", (10,), "i1", external=[("t.bin", 0, 10)])[:] = 1
+        with pytest.raises(InputError, match=r"'/weight' keeps its data in raw files"):
+            lhco.entries(path)
         return
     raw.write_bytes(raw.read_bytes()[:size])
     if not size:

@@ -323,9 +323,6 @@ def _check_sources(data: h5py.Dataset, path: Path, within: tuple[tuple[Path, str
             if not _covers(part, source):
                 msg = f"{what} holds only {part.shape} of its '{source.dset_name}'"
                 raise InputError(msg)
-            if part.external:
-                msg = f"{what} keeps its data in raw files; write it as one file"
-                raise InputError(msg)
             check_complete(part, place, within)
             if not _check_filters(part, place) <= ROBUST_FILTERS:
                 _check_unpacks(place, stamp(place), str(part.name), len(part))
@@ -347,6 +344,12 @@ def _covers(part: h5py.Dataset, source: Any) -> bool:
 
 
 def _check_raw(data: h5py.Dataset, path: Path) -> None:
+    if not data.id.get_access_plist().get_efile_prefix():  # the working directory
+        msg = (
+            f"{path}: '{data.name}' keeps its data in raw files, which is read of tables of "
+            "particles alone; write it as one file"
+        )
+        raise InputError(msg)
     there, expected = 0, data.size * data.dtype.itemsize
     for name, offset, size in data.external:
         place = _place(path, name)

@@ -15,7 +15,7 @@ where it holds more rows than are asked for, the rest is kept for the next range
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -40,7 +40,7 @@ from tnt_coffea.events.hdf5_table import (
     stamp,
 )
 from tnt_coffea.events.particles import Particles, from_columns
-from tnt_coffea.events.table_files import frame_columns, is_number
+from tnt_coffea.events.table_files import Part, frame_columns, is_number
 
 __all__ = [
     "COLUMNS",
@@ -193,7 +193,9 @@ def particles(events: Any) -> Particles:
 def _layout(path: Path, when: tuple[int, ...]) -> _Layout:
     with opened_table(path, WIDTHS, EXPECTED) as data:
         frame = data.parent.attrs.get("pandas_type", b"") in (b"frame", "frame")
-        layout = _framed(data, path) if frame else _plain(data, path)
+        columns = frame_columns(data.parent) if frame else {}
+        named = any(block.name == data.name for block, _ in columns.values())
+        layout = _framed(data, path, columns) if named else _plain(data, path)
         for part in (layout.label, layout.weight):
             if part is not None and part[0] != data.name:
                 check_complete(data.file[part[0]], path)
@@ -205,9 +207,8 @@ def _role(name: str) -> str | None:
     return next((role for role, names in known.items() if name.lower() in names), None)
 
 
-def _framed(data: h5py.Dataset, path: Path) -> _Layout:
+def _framed(data: h5py.Dataset, path: Path, columns: Mapping[str, Part]) -> _Layout:
     """Tell the columns of a pandas frame apart by their names, whatever block they are in."""
-    columns = frame_columns(data.parent)
     found: dict[str, list[str]] = {"label": [], "weight": []}
     particles: list[str] = []
     for name in columns:

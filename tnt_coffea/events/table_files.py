@@ -365,7 +365,9 @@ def _named_blocks(frame: h5py.Group) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for key in sorted(key for key in frame if key.startswith("block") and key.endswith("_values")):
         names, values = frame.get(f"{key.removesuffix('_values')}_items"), frame.get(key)
-        if names is None or values is None or values.dtype.kind not in "fiub" or values.ndim != 2:
+        if not isinstance(names, h5py.Dataset) or not isinstance(values, h5py.Dataset):
+            continue
+        if values.dtype.kind not in "fiub" or values.ndim != 2:
             continue  # a block of text is a pickle
         found = _frame_names(names)
         if len(found) != values.shape[1]:
@@ -373,7 +375,7 @@ def _named_blocks(frame: h5py.Group) -> dict[str, Part]:
             raise ValueError(msg)
         parts |= {name: (values, (j,)) for j, name in enumerate(found)}
     ordered = frame.get("axis0")
-    order = _frame_names(ordered) if ordered is not None else []
+    order = _frame_names(ordered) if isinstance(ordered, h5py.Dataset) else []
     return {name: parts[name] for name in (order or parts) if name in parts}
 
 
