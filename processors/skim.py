@@ -16,7 +16,7 @@ from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import Selection
-from tnt_coffea.events.skim import write_part
+from tnt_coffea.events.skim import made_before, write_part
 from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
@@ -87,7 +87,7 @@ def reconstructed(
     Parameters
     ----------
     events
-        NanoEvents of any source with particles, jets or features.
+        NanoEvents of any source with particles, jets or features, or of a skim.
     settings
         Jets, observables and images; or what a table's columns mean.
     selection
@@ -96,11 +96,15 @@ def reconstructed(
     Raises
     ------
     InputError
-        An adapter refuses the events, the source's own jets are of another algorithm or
-        radius than the settings, or what is asked for needs constituents that they lack.
+        An adapter refuses the events, a skim was made with other settings, the source's own
+        jets are of another algorithm or radius than the settings, or what is asked for needs
+        constituents that they lack.
     ConfigError
         As `Selection`.
     """
+    ready = made_before(events, settings)
+    if ready is not None:
+        return ready, cutflow_of({}, len(ready))
     if settings.select is None:
         return _dijets(events, settings)
     kept = (selection or Selection(settings.select))(events)
@@ -124,6 +128,8 @@ def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]
         jets, cuts = find_dijets(found.p4, settings.jets, **choice)
     else:
         jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
+    if isinstance(found, Particles) and not (there := ak.to_numpy(ak.num(found.p4)) > 0).all():
+        cuts = {"any_particle": there, **cuts}  # a row without a particle is no event
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
     particles = found.p4[passed] if whole and isinstance(found, Particles) else None

@@ -130,6 +130,11 @@ def stopped_half_way(path: Path) -> None:
         table[:6] = dijets()[:6]
 
 
+def rows_never_filled(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", (GOOD, 2101), "f4")[:6] = dijets()[:6]
+
+
 def tree_cut_short(path: Path) -> None:
     with uproot.recreate(path) as file:
         file["Events"] = {"PFCands_pt": np.arange(5000.0), "PFCands_eta": np.zeros(5000)}
@@ -151,6 +156,7 @@ def tree_cut_short(path: Path) -> None:
         (shaped(5, 2104), ("700 x pT, eta, phi", "(5, 2104)")),
         (shaped(5), ("2100 columns", "(5,)")),
         (stopped_half_way, ("12 rows", "were written", "write it again")),
+        (rows_never_filled, ("rows 6 to 12", "hold nothing", "Write it again")),
         (changed(3, 0, np.nan), ("not finite", "event 3", "nan", "GeV and radians")),
         (changed(3, 1, np.inf), ("not finite", "event 3", "inf")),
         (changed(3, 2, -np.inf), ("not finite", "event 3", "-inf")),
@@ -173,6 +179,7 @@ def tree_cut_short(path: Path) -> None:
         "701-particles-and-label",
         "one-dimension",
         "writer-stopped",
+        "rows-never-filled",
         "nan",
         "inf",
         "minus-inf",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.search_folder import noted_files
 
@@ -459,3 +462,57 @@ def test_mapped_tables_are_read_as_tables_in_every_stage(write: Any, tmp_path: P
     taggers = tnt.Taggers({}, {})
     histograms = pipeline.search(fileset, taggers, config, out=tmp_path / "out")
     assert histograms.accounting.selected == 30
+
+
+def test_a_file_that_changes_during_the_pass_is_refused(write: Any, tmp_path: Path) -> None:
+    path = write("box", 50, 1)
+
+    class Meddling(SkimProcessor):
+        def process(self, events: Any) -> Any:
+            write("box", 60, 2)
+            return super().process(events)
+
+    settings = tnt.config.SkimSettings()
+    with (
+        open_executor() as executor,
+        pytest.raises(InputError, match=r"box\.parquet: was changed .*bytes before") as error,
+    ):
+        run(
+            Fileset.from_paths({"data": [path]}),
+            Meddling(settings, tmp_path / "parts"),
+            executor,
+            chunk_size=25,
+        )
+    assert "1 more" not in str(error.value)
+
+
+def test_what_a_virtual_table_consists_of_is_in_its_hash(tmp_path: Path) -> None:
+    path, part, layout = tmp_path / "box.h5", tmp_path / "part.h5", h5py.VirtualLayout((3,), "f4")
+    layout[:] = h5py.VirtualSource(part, "m_jj", (3,))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("m_jj", layout)
+    hashes = set()
+    for m_jj in ([3000.0] * 3, [4000.0] * 3):
+        with h5py.File(part, "w") as file:
+            file["m_jj"] = m_jj
+        hashes.add(Fileset.from_paths({"data": [path]}).content_hashes()["data"][0])
+    part.unlink()
+    hashes.add(Fileset.from_paths({"data": [path]}).content_hashes()["data"][0])
+    assert len(hashes) == 3
+
+
+def test_parts_of_a_skim_are_taken_as_they_are(write: Any, tmp_path: Path) -> None:
+    config = tnt.SearchConfig()
+    first = pipeline.skim(
+        Fileset.from_paths({"data": [write("box", 50, 1)]}), config, out=tmp_path / "first"
+    )
+    (part,) = (tmp_path / "first").rglob("parts/data/*.parquet")
+    again = pipeline.skim(Fileset.from_paths({"data": [part]}), config, out=tmp_path / "again")
+    assert again.sample().content_hash() == first.sample().content_hash()
+    assert len(again.sample()) == 50
+    assert inspect_events(part).facts["settings"] == "those asked for"
+    other = tnt.SearchConfig.model_validate({"skim": {"jets": {"radius": 0.8}}})
+    said = r"skim\.jets\.radius: 1\.0 there, 0\.8 now"
+    with pytest.raises(InputError, match=rf"{part}: a part of a skim .*{said}"):
+        pipeline.skim(Fileset.from_paths({"data": [part]}), other, out=tmp_path / "other")
+    assert re.search(said, inspect_events(part, settings=other.skim).facts["settings"])

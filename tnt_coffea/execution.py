@@ -362,6 +362,7 @@ class _ProcessItem:
             "columns": tuple(getattr(processor, "columns", ())),
         }
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+        item.check()
         return processor.process(events)
 
 

@@ -17,14 +17,14 @@ from typing import Any
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
 from tnt_coffea.events.roles import DATA, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
+from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
 __all__ = ["BadFile", "Fileset", "WorkItem"]
 
-State = tuple[int, int]
-"""Size [bytes] and time of the last change [ns]: the same on all machines that share a disk."""
 LONGEST_NAME = 100
 
 
@@ -40,8 +40,8 @@ class WorkItem:
         Entries [start, stop).
     role
         Of the data set.
-    state
-        Size and time of the last change of the file when this was planned.
+    stamp
+        Of the file when the item was planned (`events.stamps`).
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class WorkItem:
     start: int
     stop: int
     role: str = DATA
-    state: State | None = None
+    stamp: Stamp = ()
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -68,8 +68,7 @@ class WorkItem:
         InputError
             It was replaced, has grown or shrunk, or is gone.
         """
-        if self.state is not None:
-            _check_state(Path(self.path), self.state)
+        check_unchanged(self.stamp)
 
     @property
     def key(self) -> str:
@@ -141,7 +140,7 @@ class Fileset:
     files: Mapping[str, tuple[Path, ...]]
     source: str | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
-    states: Mapping[str, State] = field(default_factory=dict, compare=False, repr=False)
+    states: Mapping[str, Stamp] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in self.files:
@@ -272,20 +271,23 @@ class Fileset:
         states = {}
         for path in (path for paths in self.files.values() for path in paths):
             try:
-                states[str(path.absolute())] = _state(path)
-            except InputError:
+                states[str(path.absolute())] = stamp_of(path)
+            except (InputError, OSError):
                 continue  # planning says so
         return replace(self, states=states)
 
     def _items_of(self, dataset: str, path: Path, chunk_size: int) -> list[WorkItem]:
         absolute = str(path.absolute())
-        state = self.states.get(absolute) or _state(path)
+        try:
+            stamp = self.states.get(absolute) or stamp_of(path)
+        except OSError as error:
+            raise InputError(_unreadable(path, error)) from error
         name = self._source_name(path)
         n = SOURCES[name].entries(path)
-        _check_state(path, state)
+        check_unchanged(stamp)
         role = self.role(dataset)
         return [
-            WorkItem(dataset, absolute, name, start, min(start + chunk_size, n), role, state)
+            WorkItem(dataset, absolute, name, start, min(start + chunk_size, n), role, stamp)
             for start in range(0, n, chunk_size)
         ]
 
@@ -339,30 +341,22 @@ def _check_name(name: Any) -> None:
         raise ConfigError(msg)
 
 
-def _state(path: Path) -> State:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(_unreadable(path, error)) from error
-    return status.st_size, status.st_mtime_ns
-
-
-def _check_state(path: Path, known: State) -> None:
-    found = _state(path)
-    if found != known:
-        size = f"{known[0]} bytes then, {found[0]} now" if found[0] != known[0] else "same size"
-        msg = f"{path}: was changed since the pass was planned ({size}); run it again"
-        raise InputError(msg)
-
-
 def _file_hash(path: Path, skip_bad: bool) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        if skip_bad:
-            return "unreadable"
-        raise InputError(_unreadable(path, error)) from error
+    # Also of the files that a virtual HDF5 data set consists of, or that a link leads to.
+    digests = []
+    for part in (path, *other_files(path)):
+        try:
+            stamp = stamp_of(part)
+            with part.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            if skip_bad:
+                return "unreadable"
+            raise InputError(_unreadable(part, error)) from error
+        check_unchanged(stamp)
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> str:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import SkimSettings, TableSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
-from tnt_coffea.events.skim import settings_of
+from tnt_coffea.events.skim import other_settings, settings_of
 from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
-from tnt_coffea.events.table import columns_of
+from tnt_coffea.events.table import columns_of, mapped
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.processors.skim import reconstructed
 
@@ -89,20 +89,23 @@ def inspect_events(
     entries = source.entries(path)
     read = entries if most is None else min(entries, most)
     columns = _columns_read(path, settings) if source is SOURCES["table"] else {}
+    taken = source.meaning(path) if hasattr(source, "meaning") else {}
+    if source is SOURCES["skim"]:
+        taken = {"settings": "; ".join(other_settings(path, settings)) or "those asked for"}
     tally, problems = _Tally(), list[str]()
     for start in range(0, read, CHUNK):
         stop = min(start + CHUNK, read)
         try:
             tally.add(_columns(source, path, start, stop, settings))
         except InputError as error:
-            problems.append(str(error))
+            problems += [str(error)] if str(error) not in problems else []
     dijets, cutflow, notes = _first_dijets(source, path, read, settings)
     problems = problems[:MOST_PROBLEMS] + (
         [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]
         if len(problems) > MOST_PROBLEMS
         else []
     )
-    facts = columns | dict(tally.facts()) | cutflow
+    facts = columns | taken | dict(tally.facts()) | cutflow
     if columns and dijets and np.median(dijets["m_jj"]) < LEAST_MASS:
         problems.append(
             f"the median of m_jj is {np.median(dijets['m_jj']):.3g} GeV; if the column is in TeV, "
@@ -116,7 +119,11 @@ def _columns_read(path: Path, settings: SkimSettings) -> dict[str, str]:
     with flat_table(path) as table:
         names = table.names
     used = columns_of(settings, names, str(path))
+    said = mapped(settings, names, str(path)).table or TableSettings()
     return {
+        "label column": f"'{said.label}'" if said.label else "none",
+        "weight column": f"'{said.weight}'" if said.weight else "none",
+    } | {
         what: ", ".join(found)
         for what, found in (
             ("columns read", used),
@@ -269,7 +276,7 @@ class _Tally:
         if event_id is not None and (again := len(event_id) - len(np.unique(event_id))):
             yield f"{again} events are copies of others in this file"
         if counts is not None and (empty := int((counts == 0).sum())):
-            yield f"{empty} events have no particle; they are rejected by two_jets and counted"
+            yield f"{empty} events have no particle; they are rejected by any_particle and counted"
 
 
 def _labels(label: npt.NDArray[Any]) -> str:

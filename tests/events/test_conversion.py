@@ -7,6 +7,7 @@ from typing import Any
 import awkward as ak
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uproot
@@ -20,6 +21,7 @@ from tnt_coffea.events import (
     StoredJets,
     convert,
     jets_of,
+    parquet_file,
     particles_of,
 )
 from tnt_coffea.events.conversion import Format
@@ -194,8 +196,6 @@ def test_damaged_parquet_is_named(olympics: Path, tmp_path: Path, loaded: Any) -
 
 
 def test_lists_of_different_lengths_are_refused(tmp_path: Path, loaded: Any) -> None:
-    import pyarrow as pa
-
     columns = {f"PFCands_{part}": [[1.0, 2.0], [3.0]] for part in ("pt", "eta", "phi", "mass")}
     path = tmp_path / "uneven.parquet"
     pq.write_table(pa.table(columns | {"PFCands_eta": [[1.0], [2.0, 3.0]]}), path)
@@ -218,3 +218,96 @@ def test_a_path_is_taken_as_it_stands(
     entries = SOURCES["pfnano" if form == "root" else "parquet"].entries(out)
     assert entries == source_of(out).entries(out) == 10
     assert neighbour.read_text() == "precious"
+
+
+def parquet_of(path: Path, counts: list[int], **changes: Any) -> Path:
+    """Write particles of as many events, every column as one of Arrow's kinds makes it."""
+    values = np.arange(1.0, sum(counts) + 1, dtype=np.float32)
+    columns = {f"PFCands_{part}": values / 50 for part in ("pt", "eta", "phi", "mass")}
+    as_list = changes.pop("as_list", lambda jagged: pa.array(jagged.to_list()))
+    arrays = {name: as_list(ak.unflatten(column, counts)) for name, column in columns.items()}
+    arrays |= {"event": pa.array(np.arange(len(counts)))} | changes
+    pq.write_table(pa.table({n: a for n, a in arrays.items() if a is not None}), path)
+    return path
+
+
+KINDS: dict[str, Callable[[ak.Array], Any]] = {
+    "list": lambda jagged: pa.array(jagged.to_list()),
+    "float64": lambda jagged: pa.array(jagged.to_list(), pa.large_list(pa.float64())),
+    "half": lambda jagged: pa.array(ak.values_astype(jagged, np.float32).to_list()).cast(
+        pa.list_(pa.float16())
+    ),
+    "fixed": lambda jagged: pa.array(jagged.to_list(), pa.list_(pa.float32(), 3)),
+    "view": lambda jagged: pa.array(jagged.to_list(), pa.list_view(pa.float32())),
+    "extension": lambda jagged: ak.to_arrow(jagged, extensionarray=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_every_kind_of_arrow_are_read(tmp_path: Path, loaded: Any, kind: str) -> None:
+    path = parquet_of(tmp_path / "a.parquet", [3] * 4, as_list=KINDS[kind])
+    found = read(loaded(path, 1, 4))
+    expected = (np.arange(4, 13) / 50).astype(np.float16 if kind == "half" else np.float32)
+    assert ak.num(found.p4).tolist() == [3] * 3
+    assert np.array_equal(ak.to_numpy(ak.flatten(found.p4.pt)), expected.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"PFCands_mass": None}, "has PFCands_eta, PFCands_phi, PFCands_pt and lacks PFCands_mass"),
+        (
+            {f"PFCands_{part}": None for part in ("pt", "eta", "phi", "mass")}
+            | {"PFCands": pa.array([[{"pt": 1.0}], []])},
+            "'PFCands' is one column of records; write its parts as columns PFCands_eta",
+        ),
+        ({"PFCands_pt": pa.array([[1.0, 2.0], None])}, "'PFCands_pt' has no value in 1 places"),
+        ({"PFCands_pt": pa.array([[1.0, None], [1.0]])}, "'PFCands_pt' has no value in 1 places"),
+        ({"PFCands_pt": pa.array([["a", "b"], ["c"]])}, "'PFCands_pt' holds string, expected num"),
+    ],
+)
+def test_parquet_that_is_whole_is_not_called_damaged(
+    tmp_path: Path, loaded: Any, changes: dict[str, Any], cause: str
+) -> None:
+    path = parquet_of(tmp_path / "a.parquet", [2, 1], **changes)
+    with pytest.raises(InputError, match=rf"a\.parquet.*{cause}") as error:
+        loaded(path)
+    assert "damaged" not in str(error.value)
+
+
+def test_a_row_group_that_unpacks_to_more_than_its_file_says_is_refused(
+    tmp_path: Path, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.parquet"
+    same = pa.DictionaryArray.from_arrays(np.zeros(1 << 17, np.int8), pa.array([0.5]))
+    table = pa.table({name: same for name in ("m_jj", "heavy_mass", "light_mass")})
+    pq.write_table(table, path)
+    assert path.stat().st_size < 5000
+    monkeypatch.setattr(parquet_file, "MOST_BYTES", 3 << 20)  # as they take, 8 bytes a number
+    assert len(loaded(path, 0, 10)) == 10
+    monkeypatch.setattr(parquet_file, "MOST_BYTES", (3 << 20) - 1)
+    path.touch()
+    with pytest.raises(InputError, match=r"bomb\.parquet: 1 row group.* in smaller ones"):
+        loaded(path, 0, 10)
+
+
+def test_what_only_starts_like_parquet_is_no_skim(tmp_path: Path) -> None:
+    path = tmp_path / "stub.parquet"
+    path.write_bytes(b"PAR1" + bytes(96))
+    with pytest.raises(InputError, match=r"not readable as Parquet.*cut short") as error:
+        source_of(path)
+    assert "skim" not in str(error.value)
+
+
+def test_converted_events_that_were_changed_are_noticed(
+    olympics: Path, tmp_path: Path, loaded: Any
+) -> None:
+    path = convert(olympics, tmp_path / "out.parquet").path
+    table = pq.read_table(path)
+    pt = ak.from_arrow(table["PFCands_pt"])
+    changed = ak.where(ak.local_index(pt, axis=0) == 4, pt * np.float32(1 + 1e-6), pt)
+    where = table.schema.get_field_index("PFCands_pt")
+    pq.write_table(table.set_column(where, "PFCands_pt", pa.array(changed.to_list())), path)
+    assert len(read(loaded(path, 0, 4))) == 4
+    with pytest.raises(InputError, match=r"eventId of 1 of 5 events, the first event 0 .*changed"):
+        read(loaded(path, 4, 9))

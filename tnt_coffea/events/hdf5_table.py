@@ -1,5 +1,9 @@
 """One table in an HDF5 file: found by its width, checked before a row of it is trusted.
 
+A data set may lie in other files: those of a virtual one, raw files, what a link leads to. HDF5
+reads zeros where such a file is not found or too short, and one that holds itself crashes the
+process, so all of that is looked at before a row is read.
+
 What HDF5 makes of a damaged file reaches from an error to a crash of the process
 (`tests/events/test_mutated_files.py`); behind this module it is one `InputError`.
 """
@@ -10,10 +14,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from math import prod
+from operator import lt
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -25,8 +31,10 @@ __all__ = [
     "check_complete",
     "check_table",
     "holds_width",
+    "is_hdf5",
     "opened",
     "opened_table",
+    "other_files",
     "row_bytes",
     "rows_unpacked_together",
     "stamp",
@@ -38,6 +46,24 @@ BLOCK_BYTES = 256 << 20
 ROBUST_FILTERS = frozenset({1, 2, 3, 32001, 32004, 32015, 32026})
 """gzip, shuffle, Fletcher32, Blosc, LZ4, zstd, Blosc2: they refuse damaged data. Of the others,
 bitshuffle crashes the process on about one damaged file in twenty, the rest are not known."""
+
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_DEEPEST = 16
+"""Most virtual data sets that consist of one another."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Tell whether a file starts like HDF5, behind a user block too."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 0
+        while offset + len(_SIGNATURE) <= size:
+            file.seek(offset)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+            offset = max(512, 2 * offset)
+    return False
 
 
 @contextmanager
@@ -110,27 +136,71 @@ def holds_width(path: Path, widths: Collection[int]) -> bool:
 
 def _found(file: h5py.File, path: Path, widths: Collection[int], expected: str) -> h5py.Dataset:
     shapes: dict[str, tuple[int, ...] | None] = {}
-    found: list[h5py.Dataset] = []
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and "/_i_" not in f"/{name}":  # of PyTables, an index
             shapes[name] = item.shape
-            if item.ndim == 2 and item.shape[1] in widths:
-                found.append(item)
 
     file.visititems(visit)
+    found = [
+        name for name, shape in shapes.items() if shape and shape[1:] in {(w,) for w in widths}
+    ]
     if len(found) != 1:
         there = ", ".join(f"'{name}' {shape}" for name, shape in sorted(shapes.items())[:6])
-        msg = f"{path}: expected {expected}, found {there or 'no data set at all'}"
+        msg = f"{path}: expected {expected}, found {there or 'no data set at all'}" + "".join(
+            f"; {reason}" for reason in _reasons(file)
+        )
         raise InputError(msg)
-    table = found[0]
+    table = file[found[0]]
+    if table.external:
+        del table  # or HDF5 keeps to where it would look
+        table = _beside(file, found[0])
     if table.dtype.kind != "f":
         msg = f"{path}: the table holds {table.dtype}, expected float32 or float64"
         raise InputError(msg)
     if table.shape[0] == 0:
         msg = f"{path}: the table has no events"
         raise InputError(msg)
+    if table.is_virtual or table.external:
+        check_complete(table, path)
     return table
+
+
+def _beside(file: h5py.File, name: str) -> h5py.Dataset:
+    # Raw files of a data set lie beside its own file; HDF5 looks in the working directory.
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_efile_prefix(b"${ORIGIN}")
+    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(errors="surrogateescape"), access))
+
+
+def _reasons(file: h5py.File) -> Iterator[str]:
+    """Say why a table that is there is not taken, and what helps."""
+    for name, link in _external_links(file):
+        yield f"'{name}' is a link to '{link.path}' of {link.filename}: give that file instead"
+    frames: list[str] = []
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        kind = item.attrs.get("pandas_type", b"")
+        if kind in ("frame_table", b"frame_table"):
+            frames.append(name)
+
+    file.visititems(visit)
+    for name in frames:
+        yield (
+            f"'{name}' is a pandas frame of format='table', of which particles are not read; "
+            "write it with to_hdf(..., format='fixed')"
+        )
+
+
+def _external_links(file: h5py.File) -> list[tuple[str, h5py.ExternalLink]]:
+    found = []
+
+    def visit(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            found.append((name, link))
+
+    file.visititems_links(visit)
+    return found
 
 
 def check_table(path: Path, widths: Collection[int], expected: str) -> int:
@@ -185,23 +255,35 @@ def _check_filters(table: h5py.Dataset, path: Path) -> set[int]:
     return codes
 
 
-def check_complete(data: h5py.Dataset, path: Path) -> None:
-    """Refuse a data set of which a part was never written: HDF5 reads zeros there.
+def check_complete(
+    data: h5py.Dataset, path: Path, within: tuple[tuple[Path, str], ...] = ()
+) -> None:
+    """Refuse a data set of which a part was never written or is gone: HDF5 reads zeros there.
+
+    Parameters
+    ----------
+    data
+        The data set.
+    path
+        Its file.
+    within
+        File and name of the virtual data sets that it is a part of.
 
     Raises
     ------
     InputError
-        Bytes or chunks are missing, or a file that a virtual data set consists of.
+        Bytes or chunks are missing, or a file that the data set consists of, or a part of that;
+        or it consists of itself.
     """
     if data.is_virtual:
-        for source in data.virtual_sources():
-            # Relative to the file, as HDF5 looks for it; "." is the file itself.
-            if source.file_name != "." and not Path(path.parent, source.file_name).exists():
-                msg = (
-                    f"{path}: '{data.name}' consists of other files, and {source.file_name} is gone"
-                )
-                raise InputError(msg)
-        return
+        _check_sources(data, path, within)
+    elif data.external:
+        _check_raw(data, path)
+    else:
+        _check_written(data, path)
+
+
+def _check_written(data: h5py.Dataset, path: Path) -> None:
     n = len(data)
     if data.chunks is None or not data.id.get_create_plist().get_nfilters():
         written, expected = data.id.get_storage_size(), n * row_bytes(data)
@@ -216,6 +298,118 @@ def check_complete(data: h5py.Dataset, path: Path) -> None:
             "written; what wrote the file was stopped, write it again"
         )
         raise InputError(msg)
+
+
+def _check_sources(data: h5py.Dataset, path: Path, within: tuple[tuple[Path, str], ...]) -> None:
+    within = (*within, (path.resolve(), str(data.name)))
+    mapped = 0
+    for source in data.virtual_sources():
+        mapped += source.vspace.get_select_npoints()
+        place = _place(path, source.file_name)
+        what = f"{path}: '{data.name}' consists of other files, and {source.file_name}"
+        if not place.exists():
+            msg = f"{what} is gone (there is no {place})"
+            raise InputError(msg)
+        there = (place.resolve(), f"/{source.dset_name.lstrip('/')}")
+        if there in within or len(within) > _DEEPEST:
+            msg = f"{path}: '{data.name}' is a virtual data set that consists of itself"
+            raise InputError(msg)
+        same = there[0] == within[-1][0]
+        with nullcontext(data.file) if same else opened(place, f"a part of {path}") as file:
+            part = file.get(source.dset_name)
+            if not isinstance(part, h5py.Dataset):
+                msg = f"{what} has no data set '{source.dset_name}'"
+                raise InputError(msg)
+            if not _covers(part, source):
+                msg = f"{what} holds only {part.shape} of its '{source.dset_name}'"
+                raise InputError(msg)
+            check_complete(part, place, within)
+            if not _check_filters(part, place) <= ROBUST_FILTERS:
+                _check_unpacks(place, stamp(place), str(part.name), len(part))
+    if mapped < data.size:
+        msg = (
+            f"{path}: '{data.name}' consists of other files, which hold {mapped} of its "
+            f"{data.size} numbers; the rest is nowhere"
+        )
+        raise InputError(msg)
+
+
+def _covers(part: h5py.Dataset, source: Any) -> bool:
+    """Tell whether a data set holds the numbers that a virtual one takes from it."""
+    selected = source.src_space
+    if selected.get_select_type() == h5py.h5s.SEL_ALL:
+        return bool(part.size == source.vspace.get_select_npoints())
+    _, last = selected.get_select_bounds()
+    return len(last) == part.ndim and all(map(lt, last, part.shape))
+
+
+def _check_raw(data: h5py.Dataset, path: Path) -> None:
+    if not data.id.get_access_plist().get_efile_prefix():  # the working directory
+        msg = (
+            f"{path}: '{data.name}' keeps its data in raw files, which is read of tables of "
+            "particles alone; write it as one file"
+        )
+        raise InputError(msg)
+    there, expected = 0, data.size * data.dtype.itemsize
+    for name, offset, size in data.external:
+        place = _place(path, name)
+        what = f"{path}: '{data.name}' keeps its data in other files, and {name}"
+        if not place.exists():
+            msg = f"{what} is gone (there is no {place})"
+            raise InputError(msg)
+        wanted = min(size, expected - there)
+        if place.stat().st_size < offset + wanted:
+            msg = f"{what} has {place.stat().st_size} of {offset + wanted} bytes"
+            raise InputError(msg)
+        there += wanted
+    if there < expected:
+        msg = (
+            f"{path}: '{data.name}' keeps its data in other files, with {there} of {expected} bytes"
+        )
+        raise InputError(msg)
+
+
+def _place(path: Path, name: str) -> Path:
+    """Return the file that a data set of `path` calls by this name; "." is the file itself."""
+    return path if name == "." else Path(path.parent, name.replace("%%", "%"))
+
+
+def other_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that a file's data lie in beside itself, those that are there, sorted.
+
+    Parameters
+    ----------
+    path
+        A file of any format; only HDF5 has such.
+    """
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        with suppress(InputError, OSError):
+            new = {_place(here, name) for name in _names_of_others(here, stamp(here))}
+            new = {other for other in new if other.is_file() and not other.samefile(path)}
+            todo += new - found
+            found |= new
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1 << 14)
+def _names_of_others(path: Path, when: tuple[int, ...]) -> frozenset[str]:
+    # Every stage asks for them.
+    names: set[str] = set()
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            if item.is_virtual:
+                names.update(source.file_name for source in item.virtual_sources())
+            names.update(raw for raw, _, _ in item.external or ())
+
+    if is_hdf5(path):
+        with opened(path, "a table") as file:
+            names.update(str(link.filename) for _, link in _external_links(file))
+            file.visititems(visit)
+    return frozenset(names)
 
 
 _UNPACK = """

@@ -122,12 +122,15 @@ def particles(events: Any, settings: SourceSettings | None = None) -> Particles:
         msg = f"{trees.where(events)}: jets without particles; there is nothing to cluster"
         raise InputError(msg)
     puppi = (settings or SourceSettings()).puppi and holds(events, "PFCands", "puppiWeight")
-    return from_columns(
-        *(_column(events, "PFCands", part) for part in ("pt", "eta", "phi")),
-        mass=_column(events, "PFCands", "mass"),
-        scale=_column(events, "PFCands", "puppiWeight") if puppi else None,
-        where=trees.where(events),
-        **_per_event(events),
+    return _with_stored_ids(
+        from_columns(
+            *(_column(events, "PFCands", part) for part in ("pt", "eta", "phi")),
+            mass=_column(events, "PFCands", "mass"),
+            scale=_column(events, "PFCands", "puppiWeight") if puppi else None,
+            where=trees.where(events),
+            **_per_event(events),
+        ),
+        events,
     )
 
 
@@ -149,18 +152,16 @@ def jets(events: Any, settings: SourceSettings | None = None) -> StoredJets:
         msg = f"{where}: the file has no AK8 jets (FatJet); cluster its particles instead"
         raise InputError(msg)
     has_particles = holds(events, "PFCands", "pt")
-    per_event = _per_event(events)
-    if has_particles:
-        # The event is the same one whichever way it is read, and so is its id.
-        per_event["event_id"] = particles(events).event_id
     made = from_columns(
         *(_column(events, "FatJet", part) for part in ("pt", "eta", "phi")),
         mass=_column(events, "FatJet", "mass"),
         where=where,
-        **(
-            _per_event(events) | ({"event_id": particles(events).event_id} if has_particles else {})
-        ),
+        # The event is the same one whichever way it is read, and so is its id.
+        event_id=particles(events).event_id if has_particles else None,
+        **_per_event(events),
     )
+    if not has_particles:
+        made = _with_stored_ids(made, events)
     linked = next((names for names in _LINKS if _linked(events, *names)), None)
     if not np.array_equal(ak.num(made.p4), ak.num(_column(events, "FatJet", "pt"))):
         msg = f"{where}: a jet without pT among FatJet; the collection is damaged"
@@ -209,9 +210,24 @@ def _per_event(events: Any) -> dict[str, Any]:
     return {
         "weight": values.get("weight", values.get("genWeight")),
         "label": values.get("label"),
-        "event_id": values.get("eventId"),
         "numbers": {name: values[name] for name in NUMBERS if name in values},
     }
+
+
+def _with_stored_ids(made: Particles, events: Any) -> Particles:
+    """Return events of a converted file, after comparing the ids in it with its content."""
+    if "eventId" not in events.fields:
+        return made
+    stored = ak.to_numpy(events["eventId"]).astype(np.uint64)
+    wrong = np.flatnonzero(stored != made.event_id)
+    if len(wrong):
+        msg = (
+            f"{trees.where(events)}: the eventId of {len(wrong)} of {len(made)} events, the first "
+            f"event {wrong[0]} of these entries, is not that of their content: the file was "
+            "changed since it was converted. Convert it again, or leave out the column eventId"
+        )
+        raise InputError(msg)
+    return made
 
 
 def _column(events: Any, collection: str, part: str) -> ak.Array:

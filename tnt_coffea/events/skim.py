@@ -33,6 +33,8 @@ __all__ = [
     "entries",
     "is_mine",
     "load",
+    "made_before",
+    "other_settings",
     "read_parts",
     "settings_of",
     "write_part",
@@ -200,6 +202,56 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata
     ).events()
+
+
+def made_before(events: Any, settings: SkimSettings) -> Sample | None:
+    """Return the dijets of a part of a skim as they are; None where the events are anything else.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of any source.
+    settings
+        What the dijets shall be made with.
+
+    Raises
+    ------
+    InputError
+        The part was made with other settings.
+    """
+    path = Path((events.metadata or {}).get("filename", ""))
+    if not set(events.fields) >= FIELDS or not path.is_file() or not is_mine(path):
+        return None
+    if differing := other_settings(path, settings):
+        msg = (
+            f"{path}: a part of a skim that was made with other settings ({'; '.join(differing)}); "
+            "give it those (--config), or the files that it was made of"
+        )
+        raise InputError(msg)
+    return sample_of(events, settings_of(path))
+
+
+def other_settings(path: Path, settings: SkimSettings) -> list[str]:
+    """Return in words which settings a part was made with are not these; raises as `settings_of`.
+
+    What a table's columns mean is not compared: a part holds what they mean.
+    """
+    made = settings_of(path)
+    theirs, ours = (_flat(given.model_dump(mode="json")) for given in (made, settings))
+    of_tables = ("skim.table", "skim.images", "skim.observables")
+    return [
+        f"{name}: {theirs.get(name)} there, {ours.get(name)} now"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name) and not (made.table and name.startswith(of_tables))
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "skim") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def settings_of(path: str | Path) -> SkimSettings:

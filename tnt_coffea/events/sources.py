@@ -60,7 +60,9 @@ def source_of(path: str | Path) -> ModuleType:
         raise InputError(msg) from error
     with path.open("rb") as file:
         start = file.read(4)
-    hint = f"; {_READ}" if start else f": it is empty (0 bytes). {_READ}"
+    hints = [source.hint(path) for source in SOURCES.values() if hasattr(source, "hint")]
+    found = "".join(f" ({hint})" for hint in hints if hint)
+    hint = f"{found}; {_READ}" if start else f": it is empty (0 bytes). {_READ}"
     if start == b"root":
         hint = f": {trees.contents(path)}. {_ROOT_READ}"
     msg = (

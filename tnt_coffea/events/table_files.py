@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import hdf5_table, parquet_file, trees
 
-__all__ = ["FlatTable", "flat_table"]
+__all__ = ["FlatTable", "Part", "flat_table", "frame_columns", "is_number"]
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -77,7 +77,7 @@ def flat_table(path: Path) -> Iterator[FlatTable]:
     elif start == b"root":
         opened = _root
     else:
-        opened = _hdf5 if h5py.is_hdf5(path) else _csv
+        opened = _hdf5 if hdf5_table.is_hdf5(path) else _csv
     with opened(path) as table:
         if table.rows == 0:
             msg = f"{path}: the table has no events"
@@ -189,7 +189,7 @@ def _header(path: Path) -> tuple[str, tuple[str, ...]]:
         line = ""
     delimiter = max(DELIMITERS, key=line.count)
     names = tuple(name.strip().strip('"') for name in line.split(delimiter))
-    if len(names) < 2 or not all(names) or any(_is_number(name) for name in names):
+    if len(names) < 2 or not all(names) or any(is_number(name) for name in names):
         msg = (
             f"{path}: no table of a known kind: neither Parquet, HDF5 nor ROOT, and as CSV its "
             "first line does not name columns"
@@ -202,7 +202,8 @@ def _header(path: Path) -> tuple[str, tuple[str, ...]]:
     return delimiter, names
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tell whether a column's name is a number."""
     try:
         float(text)
     except ValueError:
@@ -310,7 +311,7 @@ def _tables(group: h5py.Group, name: str = "", depth: int = 0) -> Iterator[tuple
         return
     kind = _text(group.attrs.get("pandas_type", b""))
     if kind.startswith("frame"):
-        yield name or "/", _pandas_table(group) if kind == "frame_table" else _pandas_fixed(group)
+        yield name or "/", _pandas_table(group) if kind == "frame_table" else frame_columns(group)
         return
     alone = {}
     for key in sorted(group):
@@ -337,17 +338,53 @@ def _scalar_fields(data: h5py.Dataset) -> list[str]:
     ]
 
 
-def _pandas_fixed(frame: h5py.Group) -> dict[str, Part]:
-    """Return the columns of `to_hdf(format="fixed")`: blocks of one type, with their names."""
+def frame_columns(frame: h5py.Group) -> dict[str, Part]:
+    """Return the columns of `to_hdf(format="fixed")`: blocks of one type, with their names.
+
+    Parameters
+    ----------
+    frame
+        The group of the frame.
+
+    Raises
+    ------
+    InputError
+        The names of the columns cannot be read.
+    """
+    try:
+        return _named_blocks(frame)
+    except ValueError as error:
+        msg = (
+            f"{frame.file.filename}: {error}; save the frame with columns named by text or by "
+            "whole numbers alone"
+        )
+        raise InputError(msg) from error
+
+
+def _named_blocks(frame: h5py.Group) -> dict[str, Part]:
     parts: dict[str, Part] = {}
-    for i in range(int(frame.attrs.get("nblocks", 0))):
-        names, values = frame.get(f"block{i}_items"), frame.get(f"block{i}_values")
-        if names is None or values is None or values.dtype.kind not in "fiub" or values.ndim != 2:
+    for key in sorted(key for key in frame if key.startswith("block") and key.endswith("_values")):
+        names, values = frame.get(f"{key.removesuffix('_values')}_items"), frame.get(key)
+        if not isinstance(names, h5py.Dataset) or not isinstance(values, h5py.Dataset):
+            continue
+        if values.dtype.kind not in "fiub" or values.ndim != 2:
             continue  # a block of text is a pickle
-        parts |= {_text(name): (values, (j,)) for j, name in enumerate(names[:])}
+        found = _frame_names(names)
+        if len(found) != values.shape[1]:
+            msg = f"'{values.name}' has {values.shape[1]} columns and {len(found)} names"
+            raise ValueError(msg)
+        parts |= {name: (values, (j,)) for j, name in enumerate(found)}
     ordered = frame.get("axis0")
-    order = [_text(name) for name in ordered[:]] if ordered is not None else []
+    order = _frame_names(ordered) if isinstance(ordered, h5py.Dataset) else []
     return {name: parts[name] for name in (order or parts) if name in parts}
+
+
+def _frame_names(names: h5py.Dataset) -> list[str]:
+    hdf5_table.check_complete(names, Path(names.file.filename))
+    if names.dtype.kind != "O":
+        return [_text(name) for name in names[:]]
+    # Names of several types are one pickled array.
+    return _unpickled_names(names[0]) if names.shape == (1,) else [_text(n) for n in names[:]]
 
 
 def _pandas_table(frame: h5py.Group) -> dict[str, Part]:
@@ -363,10 +400,26 @@ def _pandas_table(frame: h5py.Group) -> dict[str, Part]:
     return parts
 
 
+class _Pickled:
+    """What stands for numpy's arrays and types in a pickle: it keeps what it is given."""
+
+    def __init__(self, *given: Any) -> None:
+        self.state: Any = given
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def values(self) -> Any:
+        """Return the elements of an array of objects."""
+        return self.state[-1] if self.state else None
+
+
 class _PlainUnpickler(pickle.Unpickler):
-    # PyTables pickles lists of names into attributes. A pickle that wants anything but
-    # plain values may run whatever code it likes: it gets nothing.
-    def find_class(self, module: str, name: str) -> NoReturn:
+    # PyTables pickles lists of names into attributes, pandas arrays of names into data sets. A
+    # pickle that wants anything else may run whatever code it likes: it gets nothing.
+    def find_class(self, module: str, name: str) -> type[_Pickled]:
+        if module.partition(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+            return _Pickled
         msg = f"an attribute wants {module}.{name}"
         raise pickle.UnpicklingError(msg)
 
@@ -377,7 +430,11 @@ def _unpickled_names(attribute: Any) -> list[str]:
     try:
         raw = attribute.tobytes() if isinstance(attribute, np.generic) else bytes(attribute)
         found = _PlainUnpickler(io.BytesIO(raw)).load()
-    except (pickle.UnpicklingError, ValueError, EOFError, AttributeError, IndexError) as error:
+        found = found.values() if isinstance(found, _Pickled) else found
+    except (
+        *(pickle.UnpicklingError, ValueError, EOFError, AttributeError, IndexError, TypeError),
+        *(KeyError, OverflowError, MemoryError),
+    ) as error:
         msg = f"the names of its columns cannot be read: {error}"
         raise ValueError(msg) from error
     return [_text(name) for name in found] if isinstance(found, list | tuple) else []
