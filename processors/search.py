@@ -14,9 +14,9 @@ from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
-from tnt_coffea.taggers import Coincidences, Ranks, TaggerSet
+from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
 
-__all__ = ["SearchProcessor"]
+__all__ = ["SearchProcessor", "quantiles_of", "ranked", "sets_of"]
 
 
 class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -51,15 +51,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
         self.config = config
-        self.taggers = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
-        names = [tagger_set.name for tagger_set in self.taggers]
-        if len(set(names)) != len(names):
-            msg = f"two tagger sets share a name: {names}"
-            raise TaggerError(msg)
-        references = [tagger_set.name for tagger_set in self.taggers if tagger_set.reference]
-        if references:
-            msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
-            raise TaggerError(msg)
+        self.taggers = sets_of(taggers)
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the histograms of a chunk by tagger set, what they share, and its cutflow.
@@ -69,15 +61,8 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         InputError
             The events are not data: their metadata name another role.
         """
-        if (role := events.metadata.get("role", "data")) != "data":
-            msg = (
-                f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
-            )
-            raise InputError(msg)
-        sample, cutflow = self._dijets(events)
-        sample = sample.with_variable(self.config.search.variable)
+        sample, ranks, cutflow = ranked(events, self.config, self.taggers)
         dataset = events.metadata["dataset"]
-        ranks = [tagger_set.ranks(sample) for tagger_set in self.taggers]
         return {
             "hists": {
                 tagger_set.name: self._filled(tagger_set, own, sample, dataset)
@@ -93,12 +78,6 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """Return the accumulator with datasets in the order of their names."""
         hists = {name: h.sort("dataset") for name, h in accumulator.get("hists", {}).items()}
         return accumulator | {"hists": hists}
-
-    def _dijets(self, events: Any) -> tuple[Sample, dict[str, Any]]:
-        if not set(events.fields) >= skim.FIELDS:
-            return reconstructed(events, self.config.skim)
-        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
-        return sample, cutflow_of({}, len(sample))
 
     def _filled(
         self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
@@ -119,17 +98,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _empty(self, tagger_set: TaggerSet) -> hist.Hist:
         search = self.config.search
-        if tagger_set.quantiles is None:
-            msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
-            raise TaggerError(msg)
-        if tagger_set.quantiles.variable != search.variable:
-            msg = (
-                f"tagger set '{tagger_set.name}' has its quantiles from a range in "
-                f"{tagger_set.quantiles.variable}, and search.variable is {search.variable}; "
-                "train again"
-            )
-            raise TaggerError(msg)
-        edges = tagger_set.quantiles.edges
+        edges = quantiles_of(tagger_set, search.variable).edges
         also = (search.background_quantile, *search.closure_quantiles)
         return hist.Hist(
             hist.axis.StrCategory([], growth=True, name="dataset"),
@@ -150,3 +119,65 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         bins = round((high - low) / search.bin_width)
         label = f"{search.variable} [GeV]"
         return hist.axis.Regular(bins, low, high, name=search.variable, label=label)
+
+
+def sets_of(taggers: TaggerSet | Iterable[TaggerSet]) -> tuple[TaggerSet, ...]:
+    """Return tagger sets that may score data.
+
+    Raises
+    ------
+    TaggerError
+        Two share a name, or one was trained with the truth.
+    """
+    sets = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
+    names = [tagger_set.name for tagger_set in sets]
+    if len(set(names)) != len(names):
+        msg = f"two tagger sets share a name: {names}"
+        raise TaggerError(msg)
+    references = [tagger_set.name for tagger_set in sets if tagger_set.reference]
+    if references:
+        msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
+        raise TaggerError(msg)
+    return sets
+
+
+def quantiles_of(tagger_set: TaggerSet, variable: str) -> QuantileMap:
+    """Return the quantile map of a set.
+
+    Raises
+    ------
+    TaggerError
+        It has none, or one from a range in another mass than the search's.
+    """
+    if tagger_set.quantiles is None:
+        msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
+        raise TaggerError(msg)
+    if tagger_set.quantiles.variable != variable:
+        msg = (
+            f"tagger set '{tagger_set.name}' has its quantiles from a range in "
+            f"{tagger_set.quantiles.variable}, and search.variable is {variable}; train again"
+        )
+        raise TaggerError(msg)
+    return tagger_set.quantiles
+
+
+def ranked(
+    events: Any, config: SearchConfig, taggers: Iterable[TaggerSet]
+) -> tuple[Sample, list[Ranks], dict[str, Any]]:
+    """Return the dijets of a chunk, their ranks by every tagger set, and its cutflow.
+
+    Raises
+    ------
+    InputError
+        The events are not data: their metadata name another role.
+    """
+    if (role := events.metadata.get("role", "data")) != "data":
+        msg = f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
+        raise InputError(msg)
+    if set(events.fields) >= skim.FIELDS:
+        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
+        cutflow = cutflow_of({}, len(sample))
+    else:
+        sample, cutflow = reconstructed(events, config.skim)
+    sample = sample.with_variable(config.search.variable)
+    return sample, [tagger_set.ranks(sample) for tagger_set in taggers], cutflow

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from tnt_coffea.events import Sample
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
-    from tnt_coffea.pipeline import fit, generate, report, search, skim, train
+    from tnt_coffea.pipeline import (
+        efficiency,
+        fit,
+        generate,
+        report,
+        score,
+        search,
+        skim,
+        train,
+    )
     from tnt_coffea.products import Histograms, Skim, Taggers
     from tnt_coffea.results import SearchResult
 
@@ -39,10 +48,12 @@ __all__ = [
     "Taggers",
     "__version__",
     "demo",
+    "efficiency",
     "fit",
     "generate",
     "report",
     "run",
+    "score",
     "search",
     "skim",
     "train",
@@ -60,7 +71,9 @@ _HOMES = {
     "Skim": "products",
     "Taggers": "products",
     **dict.fromkeys(("demo", "run"), "chain"),
-    **dict.fromkeys(("fit", "generate", "report", "search", "skim", "train"), "pipeline"),
+    **dict.fromkeys(
+        ("efficiency", "fit", "generate", "report", "score", "search", "skim", "train"), "pipeline"
+    ),
 }
 
 

@@ -20,6 +20,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs
@@ -27,13 +28,17 @@ from tnt_coffea.pipeline.training import train, training_costs
 __all__ = [
     "OUT",
     "STAGES",
+    "Efficiency",
+    "SignalEfficiencies",
     "compare_methods",
+    "efficiency",
     "fit",
     "generate",
     "generate_stage",
     "references_beside",
     "report",
     "scan",
+    "score",
     "search",
     "search_stage",
     "skim",
