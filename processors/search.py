@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hist
@@ -13,6 +13,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
+from tnt_coffea.processors.counts import SparseCounts
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
 
@@ -54,7 +55,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.taggers = sets_of(taggers)
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return the histograms of a chunk by tagger set, what they share, and its cutflow.
+        """Return a chunk's filled bins by tagger set, what these share, and the cutflow.
 
         Raises
         ------
@@ -75,33 +76,24 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        """Return the accumulator with datasets in the order of their names."""
-        hists = {name: h.sort("dataset") for name, h in accumulator.get("hists", {}).items()}
-        return accumulator | {"hists": hists}
+        """Return the accumulator with histograms, data sets in the order of their names."""
+        counts: Mapping[str, SparseCounts] = accumulator.get("hists", {})
+        return accumulator | {"hists": {name: own.histogram() for name, own in counts.items()}}
 
     def _filled(
         self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
-    ) -> hist.Hist:
-        h = self._empty(tagger_set)
+    ) -> SparseCounts:
         if ranks.unscored:  # folds that only train, in split and prequential mode
             scored = ~np.isnan(ranks.both)
             sample, ranks = sample.select(scored), ranks.select(scored)
-        h.fill(
-            dataset=dataset,
-            fold=ranks.fold,
-            q_heavy=ranks.heavy,
-            q_light=ranks.light,
-            weight=sample.weight,
-            **{sample.variable: sample.mass},
-        )
-        return h
+        values = [ranks.fold, sample.mass, ranks.heavy, ranks.light]
+        return SparseCounts.of_events(self._axes(tagger_set), dataset, values, sample.weight)
 
-    def _empty(self, tagger_set: TaggerSet) -> hist.Hist:
+    def _axes(self, tagger_set: TaggerSet) -> tuple[Any, ...]:
         search = self.config.search
         edges = quantiles_of(tagger_set, search.variable).edges
         also = (search.background_quantile, *search.closure_quantiles)
-        return hist.Hist(
-            hist.axis.StrCategory([], growth=True, name="dataset"),
+        return (
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             self._mass_axis(),
             hist.axis.Variable(
@@ -110,7 +102,6 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             hist.axis.Variable(
                 edges("light", *also), name="q_light", label="light-jet quantile", flow=False
             ),
-            storage=hist.storage.Weight(),
         )
 
     def _mass_axis(self) -> hist.axis.Regular:
