@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hist
@@ -14,10 +14,11 @@ from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import Selection
+from tnt_coffea.processors.counts import SparseCounts
 from tnt_coffea.processors.skim import cutflow_of, reconstructed
-from tnt_coffea.taggers import Coincidences, Ranks, TaggerSet
+from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
 
-__all__ = ["SearchProcessor"]
+__all__ = ["SearchProcessor", "quantiles_of", "ranked", "sets_of"]
 
 
 class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -53,15 +54,7 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
         self.config = config
         self.selection = Selection(config.skim.select) if config.skim.select else None
-        self.taggers = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
-        names = [tagger_set.name for tagger_set in self.taggers]
-        if len(set(names)) != len(names):
-            msg = f"two tagger sets share a name: {names}"
-            raise TaggerError(msg)
-        references = [tagger_set.name for tagger_set in self.taggers if tagger_set.reference]
-        if references:
-            msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
-            raise TaggerError(msg)
+        self.taggers = sets_of(taggers)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -69,22 +62,15 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return the histograms of a chunk by tagger set, what they share, and its cutflow.
+        """Return a chunk's filled bins by tagger set, what these share, and the cutflow.
 
         Raises
         ------
         InputError
             The events are not data: their metadata name another role.
         """
-        if (role := events.metadata.get("role", "data")) != "data":
-            msg = (
-                f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
-            )
-            raise InputError(msg)
-        sample, cutflow = self._dijets(events)
-        sample = sample.with_variable(self.config.search.variable)
+        sample, ranks, cutflow = ranked(events, self.config, self.taggers, self.selection)
         dataset = events.metadata["dataset"]
-        ranks = [tagger_set.ranks(sample) for tagger_set in self.taggers]
         return {
             "hists": {
                 tagger_set.name: self._filled(tagger_set, own, sample, dataset)
@@ -97,49 +83,24 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        """Return the accumulator with datasets in the order of their names."""
-        hists = {name: h.sort("dataset") for name, h in accumulator.get("hists", {}).items()}
-        return accumulator | {"hists": hists}
-
-    def _dijets(self, events: Any) -> tuple[Sample, dict[str, Any]]:
-        if not set(events.fields) >= skim.FIELDS:
-            return reconstructed(events, self.config.skim, self.selection)
-        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
-        return sample, cutflow_of({}, len(sample))
+        """Return the accumulator with histograms, data sets in the order of their names."""
+        counts: Mapping[str, SparseCounts] = accumulator.get("hists", {})
+        return accumulator | {"hists": {name: own.histogram() for name, own in counts.items()}}
 
     def _filled(
         self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
-    ) -> hist.Hist:
-        h = self._empty(tagger_set)
+    ) -> SparseCounts:
         if ranks.unscored:  # folds that only train, in split and prequential mode
             scored = ~np.isnan(ranks.both)
             sample, ranks = sample.select(scored), ranks.select(scored)
-        h.fill(
-            dataset=dataset,
-            fold=ranks.fold,
-            q_heavy=ranks.heavy,
-            q_light=ranks.light,
-            weight=sample.weight,
-            **{sample.variable: sample.mass},
-        )
-        return h
+        values = [ranks.fold, sample.mass, ranks.heavy, ranks.light]
+        return SparseCounts.of_events(self._axes(tagger_set), dataset, values, sample.weight)
 
-    def _empty(self, tagger_set: TaggerSet) -> hist.Hist:
+    def _axes(self, tagger_set: TaggerSet) -> tuple[Any, ...]:
         search = self.config.search
-        if tagger_set.quantiles is None:
-            msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
-            raise TaggerError(msg)
-        if tagger_set.quantiles.variable != search.variable:
-            msg = (
-                f"tagger set '{tagger_set.name}' has its quantiles from a range in "
-                f"{tagger_set.quantiles.variable}, and search.variable is {search.variable}; "
-                "train again"
-            )
-            raise TaggerError(msg)
-        edges = tagger_set.quantiles.edges
+        edges = quantiles_of(tagger_set, search.variable).edges
         also = (search.background_quantile, *search.closure_quantiles)
-        return hist.Hist(
-            hist.axis.StrCategory([], growth=True, name="dataset"),
+        return (
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             self._mass_axis(),
             hist.axis.Variable(
@@ -148,7 +109,6 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
             hist.axis.Variable(
                 edges("light", *also), name="q_light", label="light-jet quantile", flow=False
             ),
-            storage=hist.storage.Weight(),
         )
 
     def _mass_axis(self) -> hist.axis.Regular:
@@ -157,3 +117,68 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
         bins = round((high - low) / search.bin_width)
         label = f"{search.variable} [GeV]"
         return hist.axis.Regular(bins, low, high, name=search.variable, label=label)
+
+
+def sets_of(taggers: TaggerSet | Iterable[TaggerSet]) -> tuple[TaggerSet, ...]:
+    """Return tagger sets that may score data.
+
+    Raises
+    ------
+    TaggerError
+        Two share a name, or one was trained with the truth.
+    """
+    sets = (taggers,) if isinstance(taggers, TaggerSet) else tuple(taggers)
+    names = [tagger_set.name for tagger_set in sets]
+    if len(set(names)) != len(names):
+        msg = f"two tagger sets share a name: {names}"
+        raise TaggerError(msg)
+    references = [tagger_set.name for tagger_set in sets if tagger_set.reference]
+    if references:
+        msg = f"{', '.join(references)}: trained with truth labels; a search never uses it"
+        raise TaggerError(msg)
+    return sets
+
+
+def quantiles_of(tagger_set: TaggerSet, variable: str) -> QuantileMap:
+    """Return the quantile map of a set.
+
+    Raises
+    ------
+    TaggerError
+        It has none, or one from a range in another mass than the search's.
+    """
+    if tagger_set.quantiles is None:
+        msg = f"tagger set '{tagger_set.name}' has no quantile map; `tnt-coffea train` makes it"
+        raise TaggerError(msg)
+    if tagger_set.quantiles.variable != variable:
+        msg = (
+            f"tagger set '{tagger_set.name}' has its quantiles from a range in "
+            f"{tagger_set.quantiles.variable}, and search.variable is {variable}; train again"
+        )
+        raise TaggerError(msg)
+    return tagger_set.quantiles
+
+
+def ranked(
+    events: Any,
+    config: SearchConfig,
+    taggers: Iterable[TaggerSet],
+    selection: Selection | None = None,
+) -> tuple[Sample, list[Ranks], dict[str, Any]]:
+    """Return the dijets of a chunk, their ranks by every tagger set, and its cutflow.
+
+    Raises
+    ------
+    InputError
+        The events are not data: their metadata name another role.
+    """
+    if (role := events.metadata.get("role", "data")) != "data":
+        msg = f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
+        raise InputError(msg)
+    if set(events.fields) >= skim.FIELDS:
+        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
+        cutflow = cutflow_of({}, len(sample))
+    else:
+        sample, cutflow = reconstructed(events, config.skim, selection)
+    sample = sample.with_variable(config.search.variable)
+    return sample, [tagger_set.ranks(sample) for tagger_set in taggers], cutflow

@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from tnt_coffea.events import Sample
     from tnt_coffea.execution import Resources
     from tnt_coffea.filesets import Fileset
-    from tnt_coffea.pipeline import fit, generate, report, search, skim, train
+    from tnt_coffea.pipeline import (
+        efficiency,
+        fit,
+        generate,
+        report,
+        score,
+        search,
+        skim,
+        train,
+    )
     from tnt_coffea.products import Histograms, Skim, Taggers
     from tnt_coffea.results import SearchResult
 
@@ -56,6 +65,7 @@ __all__ = [
     "__version__",
     "config",
     "demo",
+    "efficiency",
     "errors",
     "events",
     "execution",
@@ -67,6 +77,7 @@ __all__ = [
     "report",
     "reporting",
     "run",
+    "score",
     "search",
     "skim",
     "stats",
@@ -88,7 +99,9 @@ _HOMES = {
     "Skim": "products",
     "Taggers": "products",
     **dict.fromkeys(("demo", "run"), "chain"),
-    **dict.fromkeys(("fit", "generate", "report", "search", "skim", "train"), "pipeline"),
+    **dict.fromkeys(
+        ("efficiency", "fit", "generate", "report", "score", "search", "skim", "train"), "pipeline"
+    ),
 }
 
 

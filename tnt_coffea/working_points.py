@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from tnt_coffea.errors import ConfigError, TaggerError
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
@@ -181,16 +182,29 @@ class WorkingPoints:
 
     @classmethod
     def from_list(cls, values: Iterable[Mapping[str, Any]]) -> WorkingPoints:
-        """Return the inverse of `to_list`."""
-        return cls(
-            tuple(
-                WorkingPoint(
-                    value["selection"],
-                    {int(fold): Cut(*cut) for fold, cut in value["folds"].items()},
-                )
-                for value in values
-            )
-        )
+        """Return the inverse of `to_list`.
+
+        Raises
+        ------
+        ValueError
+            One is none, or a threshold is no quantile.
+        """
+        points = []
+        for value in values:
+            stored = _StoredPoint.model_validate(value)
+            cuts = {fold: Cut(*cut) for fold, cut in stored.folds.items()}
+            points.append(WorkingPoint(stored.selection, cuts))
+        return cls(tuple(points))
+
+
+_Quantile = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+
+
+class _StoredPoint(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    selection: _Quantile | Annotated[str, Field(strict=True, min_length=1)]
+    folds: dict[Annotated[int, Field(ge=0)], tuple[_Quantile, _Quantile, _Quantile | None]]
 
 
 def selection_name(selection: Selection) -> str:

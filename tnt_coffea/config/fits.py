@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
@@ -122,7 +122,7 @@ class LimitSettings(Settings):
 
     enabled: bool = Field(True, description="whether limits are set")
     level: float = Field(0.95, gt=0.5, lt=1, description="confidence level")
-    efficiencies: Mapping[str, Fraction] = Field(
+    efficiencies: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
         {},
         description="for cross sections: selected over produced signal events, by tagger set; "
         "'before' is the spectrum of all dijets",

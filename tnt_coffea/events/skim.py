@@ -195,7 +195,8 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     from coffea.nanoevents import BaseSchema, NanoEventsFactory
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
-    rows = _rows(path, sorted(_columns(settings_of(path)))).slice(start, stop - start)
+    columns = {*_columns(settings_of(path)), *_numbers_in_all([path])}
+    rows = _rows(path, sorted(columns)).slice(start, stop - start)
     source = SimplePreloadedColumnSource(
         _arrays(rows), str(path), len(rows), f"rows {start}-{stop}"
     )

@@ -30,6 +30,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train, training_costs
@@ -37,8 +38,11 @@ from tnt_coffea.pipeline.training import train, training_costs
 __all__ = [
     "OUT",
     "STAGES",
+    "Efficiency",
+    "SignalEfficiencies",
     "compare_methods",
     "compare_searches",
+    "efficiency",
     "fit",
     "fit_stage",
     "generate",
@@ -49,6 +53,7 @@ __all__ = [
     "report_once",
     "report_stage",
     "scan",
+    "score",
     "search",
     "search_stage",
     "skim",

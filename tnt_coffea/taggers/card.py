@@ -11,6 +11,7 @@ from pydantic import Field
 from tnt_coffea.config import FoldSettings, MassRange, Settings, SkimSettings
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.inputs import AnyInput
+from tnt_coffea.taggers.stored import one_line
 
 __all__ = ["METADATA_KEY", "Card"]
 
@@ -119,5 +120,5 @@ class Card(Settings):
         try:
             return cls.model_validate_json(metadata[METADATA_KEY])
         except ValueError as error:
-            msg = f"{where}: the card is damaged: {error}"
+            msg = f"{where}: the card is damaged: {one_line(error)}; restore or train it again"
             raise TaggerError(msg) from error

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tnt_coffea.config import Combination, FoldSettings, JetShares, MassRange, digest
 from tnt_coffea.displays import Displayed
@@ -19,6 +20,7 @@ from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
+from tnt_coffea.taggers.stored import FileName, Stored, read_stored
 from tnt_coffea.taggers.tagger import Inputs, Tagger
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
@@ -166,6 +168,8 @@ class TaggerSet(Displayed):
     combine: Combination = Combination.MEAN
 
     def __post_init__(self) -> None:
+        for name in (self.name, *(member.name for member in self.members)):
+            _check_name(name)
         for member in self.members:
             card = member.tagger.card
             if member.fold in card.ancestors:
@@ -186,6 +190,14 @@ class TaggerSet(Displayed):
         if missing or not self.members:
             msg = f"tagger set '{self.name}': no tagger for fold and scope {sorted(missing)}"
             raise TaggerError(msg)
+        if self.quantiles is not None:
+            known = {(t, s) for t, scopes in self.quantiles.references.items() for s in scopes}
+            if known != {(t, s) for t in self.scored_folds for s in self.scopes}:
+                msg = (
+                    f"tagger set '{self.name}': its quantile map is of fold and scope "
+                    f"{sorted(known)}, its taggers of {sorted(places)}; train again"
+                )
+                raise TaggerError(msg)
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -339,26 +351,23 @@ class TaggerSet(Displayed):
             A tagger would score events that had a part in its training.
         """
         path = folder / "set.json"
-        try:
-            manifest = json.loads(path.read_text())
-            places = [
-                (entry["name"], entry["scope"], int(entry["fold"]), entry["sha256"])
-                for entry in manifest["members"]
-            ]
-            name, folds = manifest["name"], FoldSettings(**manifest["folds"])
-            seed, reference = int(manifest["fold_seed"]), bool(manifest["reference"])
-            combine = Combination(manifest["combine"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{path}: not a readable tagger set: {error}"
-            raise TaggerError(msg) from error
+        stored = read_stored(path, _StoredSet, "tagger set")
         members = []
-        for file, scope, fold, sha256 in places:
+        for entry in stored.members:
             # The SHA-256 is compared before ONNX Runtime sees a byte.
-            tagger = Tagger.from_file(folder / f"{file}.onnx", sha256=sha256)
-            members.append(Member(tagger, scope, fold, file))
+            tagger = Tagger.from_file(folder / f"{entry.name}.onnx", sha256=entry.sha256)
+            members.append(Member(tagger, entry.scope, entry.fold, entry.name))
         map_path = folder / "quantiles.json"
         quantiles = QuantileMap.load(map_path) if map_path.exists() else None
-        loaded = cls(name, folds, seed, tuple(members), quantiles, reference, combine)
+        loaded = cls(
+            stored.name,
+            stored.folds,
+            stored.fold_seed,
+            tuple(members),
+            quantiles,
+            stored.reference,
+            stored.combine,
+        )
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
             raise TaggerError(msg)
@@ -391,6 +400,36 @@ class TaggerSet(Displayed):
 
     def _ties(self, event_id: npt.NDArray[np.uint64], scope: str) -> npt.NDArray[np.uint64]:
         return hashed(event_id, self.fold_seed, "ties", self.digest, scope)
+
+
+class _StoredMember(Stored):
+    name: FileName
+    sha256: str = Field(pattern=r"\A[0-9a-f]{64}\z")
+    scope: Literal["heavy", "light", "event"]
+    fold: int = Field(ge=0)
+
+
+class _StoredSet(Stored):
+    name: FileName
+    folds: FoldSettings
+    fold_seed: int
+    reference: bool
+    combine: Combination
+    members: tuple[_StoredMember, ...] = Field(min_length=1)
+
+
+_NAMES = TypeAdapter(FileName)
+
+
+def _check_name(name: str) -> None:
+    try:
+        _NAMES.validate_python(name)
+    except ValidationError as error:
+        msg = (
+            f"{name!r} cannot name a tagger set or a tagger, whose files are called so: use "
+            "letters, digits, '_', '-', '.' and '+'"
+        )
+        raise TaggerError(msg) from error
 
 
 class _Shown:

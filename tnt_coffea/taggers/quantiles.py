@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
+from tnt_coffea.taggers.stored import Stored, read_stored
 from tnt_coffea.typing import Float32Array, Float64Array
 from tnt_coffea.working_points import WorkingPoints
 
@@ -175,23 +177,57 @@ class QuantileMap:
         Raises
         ------
         TaggerError
-            The file cannot be read or is no quantile map.
+            The file cannot be read or is no quantile map: what was changed in it.
         """
-        try:
-            content = json.loads(path.read_text())
-            return cls(
-                tagger_set=content["tagger_set"],
-                sample=content["sample"],
-                variable=content["variable"],
-                mass_range=MassRange(**content["mass_range"]),
-                references={
-                    int(fold): {
-                        scope: ReferenceScores.from_dict(scores) for scope, scores in scopes.items()
-                    }
-                    for fold, scopes in content["references"].items()
-                },
-                points=WorkingPoints.from_list(content["working_points"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{path}: not a readable quantile map: {error}"
-            raise TaggerError(msg) from error
+        stored = read_stored(path, _StoredMap, "quantile map")
+        return cls(
+            tagger_set=stored.tagger_set,
+            sample=stored.sample,
+            variable=stored.variable,
+            mass_range=stored.mass_range,
+            references={
+                fold: {scope: scores.reference for scope, scores in scopes.items()}
+                for fold, scopes in stored.references.items()
+            },
+            points=WorkingPoints.from_list(stored.working_points),
+        )
+
+
+class _StoredScores(Stored):
+    scores: tuple[float, ...] = Field(min_length=1)
+    plateaus: tuple[tuple[float, tuple[Annotated[int, Field(ge=0, lt=2**64)], ...]], ...]
+
+    @property
+    def reference(self) -> ReferenceScores:
+        return ReferenceScores.from_dict(self.model_dump())
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        with np.errstate(over="ignore"):
+            scores = np.array(self.scores, np.float32)
+        if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
+            msg = "scores do not ascend, or are no float32"
+            raise ValueError(msg)
+        values, counts = np.unique(scores, return_counts=True)
+        shared = {float(v): int(n) for v, n in zip(values, counts, strict=True) if n > 1}
+        if shared != {float(np.float32(v)): len(hashes) for v, hashes in self.plateaus}:
+            msg = "plateaus are not the scores that several events share"
+            raise ValueError(msg)
+        if any(list(hashes) != sorted(hashes) for _, hashes in self.plateaus):
+            msg = "hashes of a plateau do not ascend"
+            raise ValueError(msg)
+        return self
+
+
+class _StoredMap(Stored):
+    tagger_set: str
+    sample: str
+    variable: str
+    mass_range: MassRange
+    references: dict[int, dict[Literal["heavy", "light", "event"], _StoredScores]]
+    working_points: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        WorkingPoints.from_list(self.working_points)
+        return self

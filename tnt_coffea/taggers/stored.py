@@ -1,0 +1,49 @@
+"""Files of a tagger set, checked where they are read: somebody may have changed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from tnt_coffea.errors import TaggerError
+
+__all__ = ["FileName", "Stored", "one_line", "read_stored"]
+
+FileName = Annotated[
+    str, StringConstraints(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.+-]*\z", max_length=200)
+]
+"""A name that is part of a path and never a path itself."""
+
+_Model = TypeVar("_Model", bound="Stored")
+
+
+class Stored(BaseModel):
+    """Base of what stands in such a file: exact types, nothing more, every number finite."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def read_stored(path: Path, model: type[_Model], what: str) -> _Model:
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    TaggerError
+        It cannot be read, or is no such content: which value is wrong, and why.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f"{path}: not a readable {what}: {one_line(error)}; restore or train it again"
+        raise TaggerError(msg) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return an error in one line; of those of many values, the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place and f'{place}: '}{first['msg'].removeprefix('Value error, ')}"
+    return " ".join(str(error).split())
