@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea import pipeline, stats
+from tnt_coffea import pipeline, seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
@@ -49,12 +49,29 @@ class StoredHistogram:
         The search it comes from.
     sets
         The tagger sets named: one, or those of a method with several windows.
+    name
+        What was named: a tagger set or a method.
     """
 
     histogram: Any
     points: WorkingPoints = field(default_factory=WorkingPoints)
     search: Histograms | None = None
     sets: tuple[str, ...] = ()
+    name: str = ""
+
+    def seed(self, config: SearchConfig, test: str) -> int:
+        """Return the seed of a test's toys: in a search, that of its stage `fit`.
+
+        Parameters
+        ----------
+        config
+            `seed` is read.
+        test
+            'bump', 'scan', 'limit' or 'abcd'.
+        """
+        if self.search is None:
+            return config.seed
+        return seeds.integer(config.seed, "fit", test, self.name)
 
     def spectra(self, selection: Selection) -> Any:
         """Return the spectrum in mass: one's own, or those of a search's selection by fold.
@@ -142,7 +159,7 @@ def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogr
     if not sets:
         msg = f"{path}: name the tagger set, one of {', '.join(names)}"
         raise ConfigError(msg)
-    return StoredHistogram(search.hists[sets[0]], search.points[sets[0]], search, sets)
+    return StoredHistogram(search.hists[sets[0]], search.points[sets[0]], search, sets, name or "")
 
 
 def fit_bump(
@@ -178,7 +195,7 @@ def fit_bump(
         mass=bump.mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
-        seed=config.seed,
+        seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
         envelope=bump.envelope,
         lower_edges=bump.lower_edges,
@@ -214,7 +231,7 @@ def fit_limit(
         mass=bump.mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
-        seed=config.seed,
+        seed=stored.seed(config, "limit"),
         toys=toys,
         efficiency=efficiency,
         luminosity=luminosity,
@@ -278,7 +295,13 @@ def fit_scan(
     if len(selections) == 1:
         selections = {"data": next(iter(selections.values()))}
     return pipeline.scan(
-        stored.search, config, selections, masses=masses, toys=toys, progress=progress
+        stored.search,
+        config,
+        selections,
+        masses=masses,
+        toys=toys,
+        seed=config.seed if nested else stored.seed(config, "scan"),
+        progress=progress,
     )
 
 
@@ -346,7 +369,7 @@ def fit_abcd(
         systematic_floor=settings.systematic,
         closure_limit=settings.closure_limit,
         toys=toys,
-        seed=config.seed,
+        seed=stored.seed(config, "abcd"),
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)

@@ -34,7 +34,7 @@ from tnt_coffea.stats.results import (
     SpuriousSignal,
 )
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra, weight_notes
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
 from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
@@ -258,7 +258,7 @@ def data_notes(data: Sequence[Spectrum], width: float) -> list[str]:
             f"bins of {widest:g} GeV are wider than half the signal's width ({width:g} GeV): "
             "significance is lost"
         )
-    return [*notes, *weight_notes(data)]
+    return [*notes, *sample_notes(data)]
 
 
 def _model_notes(
