@@ -8,6 +8,7 @@ line prints that message alone and exits with `exit_code`.
 from __future__ import annotations
 
 __all__ = [
+    "BusyError",
     "ConfigError",
     "ExecutionError",
     "FitError",
@@ -85,6 +86,12 @@ class StorageError(TntCoffeaError):
     """A file cannot be written: the disk is full, read-only, or not ours."""
 
     exit_code = 11
+
+
+class BusyError(TntCoffeaError):
+    """Another run writes into the same folder."""
+
+    exit_code = 12
 
 
 class MissingExtraError(TntCoffeaError, ImportError):

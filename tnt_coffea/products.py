@@ -22,6 +22,7 @@ from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.stages import check_files, manifest
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 from tnt_coffea.working_points import WorkingPoints
@@ -171,6 +172,7 @@ class Skim:
         """
         folder = Path(folder)
         outputs = _outputs(folder, "skim")
+        check_files(folder)
         try:
             parts = {
                 str(dataset): tuple(folder / "parts" / name for name in names)
@@ -288,6 +290,7 @@ class Taggers:
         if not paths:
             msg = f"{folder}: no tagger set in it (a folder with set.json); train, or name another"
             raise TaggerError(msg)
+        check_files(folder)
         sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
         path = folder / "histories.json"
         try:
@@ -335,6 +338,18 @@ class Histograms:
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the counts, their bins, the working points and what selections share."""
+        found = hashlib.sha256()
+        for name, histogram in sorted(self.hists.items()):
+            bins = [(axis.name, np.asarray(list(axis)).tolist()) for axis in histogram.axes]
+            found.update(json.dumps([name, bins, self.points[name].to_list()]).encode())
+            found.update(np.ascontiguousarray(histogram.view(flow=True)).tobytes())
+        if self.coincidences is not None:
+            found.update(self.coincidences.to_bytes())
+        return found.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the histograms through UHI (HDF5, no pickle) and the rest as JSON.
@@ -386,6 +401,7 @@ class Histograms:
         if not path.exists():
             msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
             raise StageError(msg)
+        check_files(folder)
         try:
             content = json.loads((folder / "search.json").read_text())
             image = _named_bytes(path, content["histograms"])
@@ -417,20 +433,14 @@ def _named_bytes(path: Path, sha256: str) -> bytes:
 
 
 def _outputs(folder: Path, stage: str) -> Any:
-    path = folder / "manifest.json"
-    if not path.exists():
+    known = manifest(folder)
+    if known is None:
         msg = f"{folder}: no complete stage '{stage}' here; run `tnt-coffea {stage}` first"
         raise StageError(msg)
-    try:
-        manifest = json.loads(path.read_text())
-        found = str(manifest["stage"])
-        outputs = dict(manifest["outputs"])
-    except _DAMAGE as error:
-        raise StageError(_damaged(path, error, stage)) from error
-    if found != stage:
-        msg = f"{folder}: holds the stage '{found}', expected '{stage}'; name its folder"
+    if known.stage != stage:
+        msg = f"{folder}: holds the stage '{known.stage}', expected '{stage}'; name its folder"
         raise StageError(msg)
-    return outputs
+    return known.outputs
 
 
 def _damaged(path: Path, error: Exception, stage: str) -> str:

@@ -24,9 +24,11 @@ __all__ = [
     "histograms_option",
     "load_taggers",
     "machine_options",
+    "named_taggers",
     "options",
     "out_option",
     "role_options",
+    "search_of",
     "skim_option",
     "taggers_option",
 ]
@@ -123,7 +125,10 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
-        config = _config(config_path, seed, rest["out"])
+        histogram, out = rest.get("histogram"), rest["out"]
+        if histogram is not None and out is None:
+            out = search_of(histogram)
+        config = _config(config_path, seed, out)
         machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
@@ -141,12 +146,31 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     )(wrapped)
 
 
-def _config(path: Path | None, seed: int | None, out: Path) -> SearchConfig:
+def _config(path: Path | None, seed: int | None, out: Path | None) -> SearchConfig:
+    """Return the settings, and say in one line where they come from."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.search_folder import noted_config
 
-    config = SearchConfig.from_yaml(path) if path else noted_config(out) or SearchConfig()
-    return config if seed is None else config.model_copy(update={"seed": seed})
+    if path is not None:
+        config, origin = SearchConfig.from_yaml(path), str(path)
+    elif out is not None and (noted := noted_config(out)) is not None:
+        config, origin = noted, f"{out / 'config.yaml'} of the search in it"
+    else:
+        config, origin = SearchConfig(), "defaults"
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
+        origin = f"{origin}, seed {seed}"
+    click.echo(f"settings: {origin}", err=True)
+    return config
+
+
+def search_of(histogram: Path) -> Path | None:
+    """Return the folder of the search that a histogram, or the folder of histograms, is of."""
+    folder = histogram if histogram.is_dir() else histogram.parent
+    out = Path(os.path.normpath(folder.absolute())).parent
+    own = (folder / "search.json").exists() and (out / "config.yaml").exists()
+    # As it was named, where that can be done.
+    return (folder.parent if folder.name not in ("", "..") else out) if own else None
 
 
 def _resources(
@@ -185,6 +209,15 @@ def fileset_of(
         roles[dataset] = role
         paths.setdefault(dataset, []).append(Path(path))
     return Fileset.from_paths(paths, roles=roles)
+
+
+def named_taggers(folder: Path | None) -> str | None:
+    """Return taggers that are not the folder's own as later commands find them."""
+    from tnt_coffea.taggers import packaged_taggers
+
+    if folder is None:
+        return None
+    return str(folder if str(folder) in packaged_taggers() else folder.absolute())
 
 
 def load_taggers(folder: Path) -> Taggers:

@@ -7,6 +7,7 @@ are in none.
 
 from __future__ import annotations
 
+from tnt_coffea.config.differences import differences
 from tnt_coffea.config.fits import (
     AbcdSettings,
     BackgroundFamily,
@@ -103,6 +104,7 @@ __all__ = [
     "TableSettings",
     "TrainSettings",
     "WindowScan",
+    "differences",
     "digest",
     "method_kinds",
     "training_order",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,13 +18,33 @@ __all__ = ["Fraction", "MassRange", "Positive", "Settings", "digest"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown names, a digest of its values."""
+    """Base of all settings: frozen, no unknown names, finite numbers, a digest of its values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_from_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        rest = {
+            name: _completed(info.default, values[name])
+            for name, info in cls.model_fields.items()
+            if type(info.default) is info.annotation and isinstance(values.get(name), Mapping)
+        }
+        return {**values, **rest}
 
     def digest(self) -> str:
         """Return the SHA-256 of the settings as canonical JSON (64 hexadecimal digits)."""
         return digest(self.model_dump(mode="json"))
+
+
+def _completed(default: Any, given: Any) -> Any:
+    """Return the settings given for a section, with what they leave out as in its default."""
+    if not (isinstance(default, Settings) and isinstance(given, Mapping)):
+        return given
+    named = {name: getattr(default, name) for name in default.model_fields_set}
+    return {**named, **{name: _completed(named.get(name), one) for name, one in given.items()}}
 
 
 def digest(value: Any) -> str:

@@ -13,11 +13,13 @@ from tnt_coffea.pipeline.folders import (
     begun,
     done,
     generate_stage,
+    one_writer,
 )
 
 __all__ = ["generate"]
 
 
+@one_writer
 def generate(
     config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
 ) -> Fileset:

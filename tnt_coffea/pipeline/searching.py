@@ -14,6 +14,7 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     search_stage,
 )
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
@@ -21,6 +22,7 @@ from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 __all__ = ["search"]
 
 
+@one_writer
 def search(
     source: Skim | Sample | Fileset,
     taggers: Taggers,

@@ -16,6 +16,7 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     skim_stage,
 )
 from tnt_coffea.products import Skim, contents_of
@@ -24,6 +25,7 @@ from tnt_coffea.search_folder import note_files
 __all__ = ["skim"]
 
 
+@one_writer
 def skim(
     fileset: Fileset,
     config: SearchConfig,

@@ -16,6 +16,7 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     train_stage,
 )
 from tnt_coffea.pipeline.training_display import shown
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["train", "training_costs"]
 
 
+@one_writer
 def train(
     skim: Skim | Sample,
     config: SearchConfig,
