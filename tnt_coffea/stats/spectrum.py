@@ -313,7 +313,7 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
         raise FitError(msg)
     inside = slice(cuts[0], cuts[-1])
     squares = squared_weights(name, histogram, inside)
-    metadata = getattr(histogram, "metadata", None)
+    metadata = getattr(histogram, "__dict__", {}).get("metadata")
     datasets = metadata.get(DATASETS, ()) if isinstance(metadata, Mapping) else ()
     if squares is None:
         return Spectrum(name, wanted, counts, datasets=datasets)
