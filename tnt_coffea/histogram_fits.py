@@ -25,6 +25,7 @@ __all__ = [
     "fit_limit",
     "fit_scan",
     "stored_histogram",
+    "write_plot",
     "write_result",
     "write_tables",
     "write_workspace",
@@ -32,6 +33,7 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+_FORMATS = ("png", "pdf", "svg")
 _PLANE = ("fold", "q_heavy", "q_light")
 
 
@@ -254,7 +256,8 @@ def fit_scan(
     stored, config, progress
         As for `fit_bump`; several windows of a method are scanned together.
     masses
-        Masses [GeV]; by default `fit.scan.masses`.
+        Masses [GeV]; by default `fit.scan.masses`, and without these the fit range in steps of
+        half a width, from three widths inside it.
     nested
         Scan every selection of `search.efficiencies`, not only that of `fit.bump`.
     toys
@@ -265,12 +268,13 @@ def fit_scan(
     FitError
         The histogram does not suit a scan.
     ConfigError
-        There are no masses, or a spectrum is to be scanned in nested selections.
+        A spectrum is to be scanned in nested selections.
     """
-    masses = masses or config.fit.scan.masses
-    if not masses:
-        msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
-        raise ConfigError(msg)
+    masses = (
+        masses
+        or config.fit.scan.masses
+        or stats.scan_masses(pipeline.spectrum_fit(config), config.fit.bump.width)
+    )
     toys = config.fit.scan.toys if toys is None else toys
     bump = config.fit.bump
     if stored.search is None:
@@ -435,6 +439,39 @@ def write_workspace(
         with written(file) as partial:
             partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     return list(contents)
+
+
+def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> Path:
+    """Write the figure of a bump hunt, its spectrum with both fits, or of a scan, its p-values.
+
+    Parameters
+    ----------
+    path
+        The figure; its suffix is the format.
+    result
+        The result.
+
+    Raises
+    ------
+    ConfigError
+        There is no such format.
+    StorageError
+        The file cannot be written.
+    """
+    from tnt_coffea.reporting import mass_figures
+
+    form = path.suffix.removeprefix(".").lower()
+    if form not in _FORMATS:
+        msg = f"{path}: a figure is a file in {', '.join(_FORMATS)}"
+        raise ConfigError(msg)
+    if isinstance(result, stats.BumpHuntResult):
+        window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
+        figure = mass_figures.mass_spectrum(result, window)
+    else:
+        figure = mass_figures.local_p_values({"data": result})
+    with written(path) as partial:
+        figure.savefig(partial, format=form)
+    return path
 
 
 def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:

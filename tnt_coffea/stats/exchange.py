@@ -90,13 +90,23 @@ def _from_root(path: Path, name: str | None) -> Any:
         return file[_chosen(path, names, name)].to_hist()
 
 
-def _from_csv(path: Path, _: str | None) -> Any:
+def _from_csv(path: Path, name: str | None) -> Any:
+    _check_unnamed(path, name)
     text = path.read_text(encoding="utf-8-sig")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     # One line of words above the numbers is a header.
     if lines and not _is_number(lines[0].split(",")[0]):
         lines = lines[1:]
+    if not lines:
+        msg = f"{path}: holds no numbers: a row a bin is expected, low, high, count"
+        raise InputError(msg)
     return _from_rows(path, np.loadtxt(lines, delimiter=",", ndmin=2))
+
+
+def _check_unnamed(path: Path, name: str | None) -> None:
+    if name is not None:
+        msg = f"{path}: holds one histogram without a name, not '{name}'"
+        raise InputError(msg)
 
 
 def _is_number(text: str) -> bool:
@@ -107,7 +117,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _from_npy(path: Path, _: str | None) -> Any:
+def _from_npy(path: Path, name: str | None) -> Any:
+    _check_unnamed(path, name)
     return _from_rows(path, np.load(path, mmap_mode="r", allow_pickle=False))
 
 
