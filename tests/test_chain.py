@@ -202,7 +202,7 @@ def test_working_points_select_the_share_fixed_beforehand(
 
 def test_finished_stages_are_not_run_again(workspace: Path, small_config: SearchConfig) -> None:
     def written() -> dict[Path, int]:
-        stages = ("generate", "skim", "train", "search")
+        stages = ("generate", "skim", "train", "search", "fit", "report")
         return {
             path: path.stat().st_mtime_ns
             for stage in stages
@@ -210,8 +210,12 @@ def test_finished_stages_are_not_run_again(workspace: Path, small_config: Search
         }
 
     before = written()
-    chain.demo(small_config, out=workspace)
+    # This is no executor: none is opened where nothing is to be done.
+    outcome = chain.demo(small_config, out=workspace, resources=Resources(executor="none"))
     assert written() == before
+    assert outcome.evaluation is not None
+    assert outcome.result.trial == 1
+    assert set(outcome.evaluation.sets) == {"autoencoder", "tnt"}
 
 
 def test_folder_of_another_configuration_is_refused_with_the_difference(

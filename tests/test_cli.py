@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,9 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import TntCoffeaError
+from tnt_coffea.errors import StageError, TntCoffeaError
+from tnt_coffea.results import SearchResult
+from tnt_coffea.storage import held
 
 
 def call(*words: object) -> Result:
@@ -31,6 +34,7 @@ def failed(result: Result, code: int) -> str:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     lines = result.output.strip().splitlines()
+    lines = lines[1:] if lines[0].startswith("settings: ") else lines
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     return lines[0]
@@ -57,11 +61,14 @@ def test_stages_one_by_one_end_in_the_result_of_the_chain(
     done = call("fit", "--out", tmp_path / "out", "--config", config)
     assert done.exit_code == 0, done.output
     assert "after selection by tnt" in done.output
-    done = call("report", *taggers, "--out", tmp_path / "out", "--config", config)
+    # The folder knows by which taggers it was searched.
+    done = call("report", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "report" / "report.html").stat().st_size > 100_000
     result = Path("fit") / "result.json"
     assert (tmp_path / "out" / result).read_bytes() == (workspace / result).read_bytes()
+    line = failed(call("run", workspace / "generate" / "events.h5", *machine), 4)
+    assert f"was searched with the taggers {workspace / 'train'}" in line
 
 
 def test_help_lists_every_exit_code() -> None:
@@ -180,7 +187,8 @@ def test_dry_run_says_what_would_run_and_writes_nothing(
     done = call("demo", "--out", workspace, "--dry-run")
     rows = [line.split() for line in done.output.splitlines()]
     states = {row[0]: row[1] for row in rows if len(row) > 2}
-    assert [states[name] for name in ("generate", "skim", "train", "search")] == ["done"] * 4
+    stages = ("generate", "skim", "train", "search", "fit", "report")
+    assert [states[name] for name in stages] == ["done"] * 6
 
 
 def test_resume_takes_settings_and_files_from_the_folder(
@@ -196,6 +204,206 @@ def test_resume_takes_settings_and_files_from_the_folder(
     assert str(out / "report" / "report.html") in done.output.splitlines()[-1]
     result = Path("fit") / "result.json"
     assert (out / result).read_bytes() == (workspace / result).read_bytes()
+
+
+@pytest.fixture
+def searched(workspace: Path, tmp_path: Path) -> Path:
+    """A copy of a finished search."""
+    out = tmp_path / "searched"
+    shutil.copytree(workspace, out)
+    return out
+
+
+def test_every_test_on_a_search_is_kept_and_an_old_report_goes(
+    searched: Path, small_config: SearchConfig, tmp_path: Path
+) -> None:
+    def fitted(*words: object) -> str:
+        done = call("fit", *words)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    report = searched / "report" / "report.html"
+    first = (searched / "fit" / "result.json").read_bytes()
+    other = tmp_path / "other.yaml"
+    settings = small_config.model_dump(mode="json")
+    settings["fit"]["bump"] |= {"mass": 3600.0, "width": 150.0}
+    settings["fit"]["limit"]["enabled"] = False
+    other.write_text(json.dumps(settings))
+
+    assert "tests were made" not in fitted("--out", searched), "the same fit is no further test"
+    assert report.exists()
+    assert f"settings: {searched / 'config.yaml'} of the search in it" in fitted(
+        "bump", searched / "search", "--name", "tnt", "--toys", 1
+    )
+    shown = fitted("--out", searched, "--config", other)
+    assert f"settings: {other}" in shown
+    assert "3 tests were made on these data; this is number 3" in shown
+    assert "fit.bump.mass 3600.0 instead of 3500.0" in shown
+    assert f"{report} was of another fit and is removed" in shown
+    assert not report.exists()
+    assert SearchConfig.from_yaml(searched / "config.yaml").fit.bump.mass == 3600
+
+    line = failed(call("report", "--out", searched, "--config", tmp_path / "search.yaml"), 2)
+    assert "cannot read" in line
+    (tmp_path / "search.yaml").write_text(small_config.to_yaml())
+    line = failed(call("report", "--out", searched, "--config", tmp_path / "search.yaml"), 4)
+    assert "settings.bump.mass: 3600.0 there, 3500.0 now" in line
+    assert "`tnt-coffea fit`" in line
+
+    shown = fitted("--out", searched, "--config", tmp_path / "search.yaml")
+    assert "3 tests were made on these data; this is number 1" in shown
+    assert (searched / "fit" / "result.json").read_bytes() == first
+    noted = json.loads((searched / "fits.json").read_text())
+    assert [trial["test"] for trial in noted] == ["fit", "bump", "fit"]
+    assert noted[0]["p_values"]["before"] == json.loads(first)["before"]["p_value"]
+
+
+def test_settings_are_never_of_a_folder_that_was_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, named = tmp_path / "tnt-coffea-output", tmp_path / "named"
+    for folder in (old, named):
+        (folder / "search").mkdir(parents=True)
+        (folder / "config.yaml").write_text("fit: {bump: {mass: 3600}}")
+    (named / "search" / "search.json").write_text("{}")
+    (tmp_path / "own.yaml").write_text("seed: 3")
+    monkeypatch.chdir(tmp_path)
+
+    def origin(*words: object) -> str:
+        done = call(*words)
+        assert done.exit_code != 0
+        return done.output.splitlines()[0]
+
+    assert origin("fit", "bump", "mjj.json") == "settings: defaults"
+    assert origin("fit", "bump", "mjj.json", "--config", "own.yaml") == "settings: own.yaml"
+    of_search = "settings: named/config.yaml of the search in it"
+    assert origin("fit", "bump", "mjj.json", "--out", "named") == of_search
+    assert origin("fit", "bump", "named/search") == of_search
+    assert origin("fit", "bump", "named/search/histograms.h5") == of_search
+    assert origin("train") == "settings: tnt-coffea-output/config.yaml of the search in it"
+    assert origin("train", "--out", "new", "--seed", 5) == "settings: defaults, seed 5"
+
+
+def test_a_second_run_in_a_folder_ends_in_one_line(searched: Path, events_file: Path) -> None:
+    taken, finished = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with held(searched):
+            taken.set()
+            finished.wait(60)
+
+    before = {path: path.stat().st_mtime_ns for path in searched.rglob("*")}
+    other = threading.Thread(target=write)
+    other.start()
+    taken.wait(60)
+    for words in (
+        ("run", events_file),
+        ("skim", events_file, "--overwrite", "--seed", 3),
+        ("fit", "--seed", 3),
+        ("fit", "bump", searched / "search", "--name", "tnt"),
+        ("report",),
+    ):
+        assert f"{searched}: another run writes here" in failed(call(*words, "--out", searched), 12)
+    finished.set()
+    other.join()
+    after = {path: path.stat().st_mtime_ns for path in searched.rglob("*")}
+    before.pop(searched, None), after.pop(searched, None)
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("skim/parts/*/*.parquet", ("train",)),
+        ("train/tnt/quantiles.json", ("search",)),
+        ("train/tnt/set.json", ("search",)),
+        ("train/histories.json", ("report",)),
+        ("search/search.json", ("fit",)),
+        ("fit/result.json", ("report",)),
+    ],
+)
+def test_a_changed_file_of_a_stage_is_named(
+    searched: Path, file: str, words: tuple[str, ...]
+) -> None:
+    path = next(searched.glob(file))
+    content = path.read_bytes()
+    place = len(content) // 2
+    path.write_bytes(content[:place] + b" " + content[place:])
+    assert f"{path}: was changed since the stage" in failed(call(*words, "--out", searched), 4)
+    path.unlink()
+    assert f"{path}: is gone since" in failed(call(*words, "--out", searched), 4)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("files.json", "[1]", ("run", "--resume")),
+        ("files.json", '{"files": {"data": 3}, "roles": {}}', ("run", "--resume")),
+        ("fits.json", '[{"test": 1}]', ("fit",)),
+        ("fits.json", "{", ("fit",)),
+        ("sources.json", '{"taggers": []}', ("report",)),
+        ("train/manifest.json", '{"outputs": 3}', ("search",)),
+        ("skim/manifest.json", "[" * 100_000, ("train",)),
+    ],
+)
+def test_damaged_notes_are_one_line(
+    searched: Path, file: str, content: str, words: tuple[str, ...]
+) -> None:
+    (searched / file).write_text(content)
+    assert f"{searched / file}: " in failed(call(*words, "--out", searched), 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("before", "q0"), -1.0),
+        (("before", "p_value"), "small"),
+        (("limits", "before", "expected"), []),
+        (("after",), 3),
+        (("provenance",), [[[]]]),
+    ],
+)
+def test_a_result_that_none_can_be_is_one_error(
+    workspace: Path, tmp_path: Path, path: tuple[str, ...], value: object
+) -> None:
+    content = json.loads((workspace / "fit" / "result.json").read_text())
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    changed = tmp_path / "result.json"
+    changed.write_text(json.dumps(content))
+    with pytest.raises(StageError, match=r"result\.json: not a readable result"):
+        SearchResult.load(changed)
+
+
+def test_run_says_before_the_skim_what_is_not_installed(
+    tmp_path: Path, events_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tnt_coffea.training import backend
+
+    monkeypatch.setattr(backend, "_distributions", lambda: {"numpy": ["numpy"]})
+    out = tmp_path / "out"
+    assert "pip install 'tnt-coffea[train]'" in failed(call("run", events_file, "--out", out), 10)
+    assert not out.exists()
+
+
+def test_a_file_as_folder_of_a_search_is_called_one(tmp_path: Path, events_file: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("")
+    for words in (("skim", events_file), ("run", events_file), ("demo",)):
+        line = failed(call(*words, "--out", out), 11)
+        assert f"{out}: is a file, expected a folder" in line
+        assert "space" not in line
+
+
+def test_an_option_that_is_no_setting_is_one_line(tmp_path: Path) -> None:
+    for option, value in (("--width", -5), ("--mass", "nan"), ("--bin-width", 0)):
+        line = failed(call("fit", "bump", tmp_path / "mjj.json", option, value), 2)
+        assert line.startswith(f"error: {option}: ")
+        assert "http" not in line
+    line = failed(call("fit", "bump", tmp_path / "mjj.json", "--fit-range", 7000, 2600), 2)
+    assert "--fit-range: low must be below high" in line
 
 
 def test_run_without_files_says_so() -> None:

@@ -411,6 +411,9 @@ class Histograms:
                 name: WorkingPoints.from_list(listed)
                 for name, listed in content["working_points"].items()
             }
+            if points.keys() != hists.keys():
+                msg = f"working points of {sorted(points)}, histograms of {sorted(hists)}"
+                raise ValueError(msg)
             accounting = Accounting.from_dict(content["accounting"])
             coincidences = None
             if "coincidences" in content:

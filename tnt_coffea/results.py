@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tnt_coffea.errors import StageError
 from tnt_coffea.search_folder import Trial
+from tnt_coffea.stages import check_files
 from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
@@ -155,17 +156,27 @@ class SearchResult(Result):
         Raises
         ------
         StageError
-            The file cannot be read or holds no result.
+            The file cannot be read, holds no result, or was changed since the stage `fit` made it.
         """
         path = Path(path)
         if not path.exists():
             msg = f"{path}: no result here; run `tnt-coffea fit` first"
             raise StageError(msg)
+        check_files(path.parent)
         try:
-            return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError, RecursionError) as error:
+            result = cls.from_dict(json.loads(path.read_text()))
+            result.summary()  # numbers that no test can have do not go together
+        except (
+            OSError,
+            ValueError,
+            RecursionError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+        ) as error:
             msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
             raise StageError(msg) from error
+        return result
 
 
 def _reason(error: Exception) -> str:

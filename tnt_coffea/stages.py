@@ -237,7 +237,7 @@ def check_files(folder: Path) -> None:
             what = "is gone" if found is None else "was changed"
             msg = (
                 f"{path}: {what} since the stage '{known.stage if known else ''}' made it; restore "
-                f"it, or remove {folder} to make the stage again"
+                f"it, or {_again(folder)}"
             )
             raise StageError(msg)
 
@@ -275,4 +275,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, reason: str) -> str:
     folder = path.parent.parent if path.parent.name == ".parts" else path.parent
-    return f"{path}: cannot be read: {reason}. Remove {folder} to make the stage again"
+    return f"{path}: cannot be read: {reason}; {_again(folder)}"
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run `tnt-coffea {folder.name}` again"

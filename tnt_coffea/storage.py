@@ -83,16 +83,16 @@ def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError) and blocking is not None:
         return f"{blocking}: is a file, expected a folder; choose another output folder"
     where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        help_ = "Free some space, or choose another output folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        help_ = (
+            "Free some space, or choose another output folder; the same command goes on where it "
+            "was cut"
+        )
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         help_ = "It is not ours to write: change that, or choose another output folder"
     else:
         help_ = "Choose another output folder"
-    return (
-        f"{path}: cannot be written: {error.strerror or error}{where}. {help_}; the same command "
-        "goes on where it was cut"
-    )
+    return f"{path}: cannot be written: {error.strerror or error}{where}. {help_}"
 
 
 @contextmanager

@@ -229,4 +229,5 @@ def test_wrong_words_are_one_line(tmp_path: Path, words: list[str], message: str
     done = call("generate", *words, "--out", tmp_path / "out", "--executor", "iterative")
     assert done.exit_code == 2
     assert message in done.output
-    assert len(done.output.strip().splitlines()) == 1
+    settings, _ = done.output.strip().splitlines()
+    assert settings == "settings: defaults"

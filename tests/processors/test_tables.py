@@ -26,7 +26,7 @@ MAPPING = {
     "order": "mass",
     "numbers": {"run": "run", "luminosityBlock": "luminosityBlock", "event": "event"},
 }
-WIDE = MassRange(low=100.0, high=12000.0)
+WIDE = MassRange(low=80.0, high=12000.0)
 
 
 def frame(n: int = 40) -> dict[str, np.ndarray]:

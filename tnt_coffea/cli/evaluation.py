@@ -43,18 +43,19 @@ def evaluate(
 
     from tnt_coffea import pipeline, reporting
     from tnt_coffea.products import Skim
-    from tnt_coffea.storage import written
+    from tnt_coffea.storage import held, stored, written
 
     runs = [item for folder in folders or (out / "train",) for item in _runs(folder)]
     skim = Skim.load(skim_folder or out / "skim")
     comparison = pipeline.compare_methods(skim, runs, config.search)
     folder = out / "evaluate"
-    folder.mkdir(parents=True, exist_ok=True)
-    for plot in reporting.comparison_plots(comparison):
-        plot.save(folder)
-    with written(folder / "comparison.json") as path:
-        text = json.dumps(comparison.to_dict(), sort_keys=True, allow_nan=False)
-        path.write_text(text + "\n")
+    with held(out), stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for plot in reporting.comparison_plots(comparison):
+            plot.save(folder)
+        with written(folder / "comparison.json") as path:
+            text = json.dumps(comparison.to_dict(), sort_keys=True, allow_nan=False)
+            path.write_text(text + "\n")
     Console().print(reporting.comparison_table(comparison))
     click.echo(f"evaluation: {folder}")
 

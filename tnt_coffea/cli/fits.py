@@ -56,9 +56,13 @@ def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms
 
+    report = out / "report" / "report.html"
+    reported = report.exists()
     result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
     click.echo(result.summary())
     click.echo(f"result: {out / 'fit' / 'result.json'}")
+    if reported and not report.exists():
+        click.echo(f"report: {report} was of another fit and is removed; `tnt-coffea report`")
 
 
 @click.group(invoke_without_command=True, params=_stage.params)
@@ -313,10 +317,10 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     names = ("mass", "width", "bin_width", "family")
     typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
-    if spectrum["native_bins"] and spectrum["bin_width"] is not None:
+    if spectrum.get("native_bins") and "bin_width" in typed:
         msg = "--native-bins and --bin-width: give one of them"
         raise click.UsageError(msg)
-    if spectrum["native_bins"]:
+    if spectrum.get("native_bins"):
         typed |= {"bin_width": None, "edges": ()}
     elif "bin_width" in typed:
         typed["edges"] = ()

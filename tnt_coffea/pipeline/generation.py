@@ -15,6 +15,7 @@ from tnt_coffea.pipeline.folders import (
     generate_stage,
     one_writer,
 )
+from tnt_coffea.stages import check_files
 
 __all__ = ["generate"]
 
@@ -66,6 +67,7 @@ def generate(
             blocks = map_tasks(_generated, tasks, executor, "Generating")
         generator.join(blocks, path, config.generate, config.seed)
         stage.finish({"file": path.name})
+    check_files(stage.folder)
     return Fileset.from_paths({"data": [path]})
 
 
