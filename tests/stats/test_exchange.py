@@ -4,6 +4,7 @@ import io
 import json
 
 import h5py
+import hist
 import numpy as np
 import pytest
 import uhi.io.hdf5
@@ -11,8 +12,11 @@ import uhi.io.json
 import uproot
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.stats import exchange
 from tnt_coffea.stats.exchange import read_histogram
 from tnt_coffea.stats.spectrum import SpectrumFit, rebinned
+
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
 
 def write_histogram(path, histogram):
@@ -154,3 +158,53 @@ def test_a_billion_bins_are_refused_before_they_are_allocated(tmp_path, toy_spec
         )
     with pytest.raises(InputError, match="holds an array of 1e"):
         read_histogram(tmp_path / "huge.h5")
+
+
+MASSES = np.random.default_rng(6).exponential(600.0, 3000) + 2600.0
+
+
+def regular(**traits):
+    return hist.axis.Regular(110, 2600, 7000, name="m_jj", **traits)
+
+
+@pytest.mark.parametrize("ending", [".root", ".json", ".h5"])
+@pytest.mark.parametrize(
+    ("axis", "storage"),
+    [
+        (regular(), hist.storage.Double()),
+        (regular(), hist.storage.Int64()),
+        (regular(), hist.storage.Weight()),
+        (regular(underflow=False, overflow=False), hist.storage.Double()),
+        (regular(growth=True), hist.storage.Double()),
+        (hist.axis.Variable(np.linspace(2600, 7000, 111), name="m_jj"), hist.storage.Weight()),
+    ],
+)
+def test_histograms_of_every_kind_are_the_same_counts(tmp_path, axis, storage, ending):
+    if ending == ".root" and isinstance(storage, hist.storage.Int64):
+        storage = hist.storage.Double()  # uproot writes no TH1L
+    path = tmp_path / f"spectrum{ending}"
+    write_histogram(path, hist.Hist(axis, storage=storage).fill(MASSES))
+    spectrum = rebinned("all", read_histogram(path), FIT)
+    assert spectrum.counts.tolist() == np.histogram(MASSES, spectrum.edges)[0].tolist()
+    assert not spectrum.weighted
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", "i4", "i2"])
+def test_root_histograms_of_every_type_the_latest_cycle_and_folders(tmp_path, kind):
+    counts, edges = np.histogram(MASSES, np.linspace(2600, 7000, 111))
+    path = tmp_path / "own.root"
+    with uproot.recreate(path) as file:
+        file["sr/m_jj"] = counts.astype(kind) // 2, edges
+        file["sr/m_jj"] = counts.astype(kind), edges
+    for name in (None, "sr/m_jj"):
+        assert rebinned("all", read_histogram(path, name), FIT).counts.sum() == counts.sum()
+
+
+def test_a_root_histogram_of_too_many_bins_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "large.root"
+    with uproot.recreate(path) as file:
+        file["m_jj"] = np.zeros(30_000), np.arange(30_001.0)
+    assert len(read_histogram(path).axes[0]) == 30_000
+    monkeypatch.setattr(exchange, "_MOST_BINS", 9_000)
+    with pytest.raises(InputError, match=r"takes 2\.41e\+05 bytes"):
+        read_histogram(path)

@@ -48,6 +48,8 @@ def fit(
     ------
     FitError
         A model cannot be built from these histograms.
+    ConfigError
+        These are no histograms of a search.
 
     Examples
     --------
@@ -62,6 +64,13 @@ def fit(
     >>> result.before.converged, sorted(result.after), sorted(result.abcd)
     (True, ['mass'], ['mass'])
     """
+    given: object = histograms
+    if not isinstance(given, Histograms):
+        msg = (
+            f"fit takes the histograms of `search`, got {type(given).__name__}: for a "
+            "spectrum of your own take stats.bump_hunt, scan or upper_limit"
+        )
+        raise ConfigError(msg)
     if out is None:
         return _fitted(histograms, config)
     stage = fit_stage(histograms, config, out)

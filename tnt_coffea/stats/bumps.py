@@ -136,7 +136,7 @@ def bump_hunt(
     spurious = spurious_signals(test.channels, data, signal, own_family, test.pyhf.scale)
     notes = (
         *problems,
-        *data_notes(data, width),
+        *data_notes(data, width, (mass, mass)),
         *_model_notes(test.channels, test.family, signal, spurious),
         *_calibration_notes(calibration, several=len(data) > 1),
     )
@@ -249,10 +249,22 @@ def _problems(test: _Test) -> list[str]:
     return problems
 
 
-def data_notes(data: Sequence[Spectrum], width: float) -> list[str]:
-    """Return what the histograms' binning and weights cost."""
+def data_notes(data: Sequence[Spectrum], width: float, masses: tuple[float, float]) -> list[str]:
+    """Return what the histograms' binning and weights cost.
+
+    Parameters
+    ----------
+    data
+        The spectra.
+    width, masses
+        Of the signal, and its least and largest mass [GeV].
+    """
     notes = []
-    widest = max(float(np.diff(spectrum.edges).max()) for spectrum in data)
+    low, high = masses[0] - width, masses[1] + width
+    widest = max(
+        float(np.diff(s.edges)[(s.edges[1:] > low) & (s.edges[:-1] < high)].max(initial=0.0))
+        for s in data
+    )
     if widest > 0.5 * width:
         notes.append(
             f"bins of {widest:g} GeV are wider than half the signal's width ({width:g} GeV): "

@@ -87,7 +87,13 @@ def _from_root(path: Path, name: str | None) -> Any:
         if (found := [f"'{key}' is a {others[key]}" for key in wanted if key in others]) != []:
             msg = f"{path}: {', '.join(found)}, which holds no counts: give a TH1, TH2 or TH3"
             raise InputError(msg)
-        return file[_chosen(path, names, name)].to_hist()
+        chosen = _chosen(path, names, name)
+        unpacked = file.key(chosen).data_uncompressed_bytes
+        # Contents, squared weights and edges, as double numbers.
+        if unpacked > 24 * _MOST_BINS:
+            msg = f"{path}: '{chosen}' takes {unpacked:.3g} bytes, too many for a histogram"
+            raise InputError(msg)
+        return file[chosen].to_hist()
 
 
 def _from_csv(path: Path, name: str | None) -> Any:

@@ -236,7 +236,11 @@ def _result(
     reason = _why_no_crossings(selections, toys)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
-    notes = [*data_notes(data, narrowest), *([RETRAINING_NOTE] if toys else [])]
+    masses = [hypothesis.signal.mass for hypothesis in hypotheses]
+    notes = [
+        *data_notes(data, narrowest, (min(masses), max(masses))),
+        *([RETRAINING_NOTE] if toys else []),
+    ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
     if skipped:
