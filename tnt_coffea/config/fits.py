@@ -165,7 +165,7 @@ class LimitSettings(Settings):
         None,
         ge=0,
         le=_MOST_TOYS,
-        description="toys without a signal, and at each of 7 strengths; 0: asymptotic; null: where "
+        description="toys without a signal, and at each of 6 strengths; 0: asymptotic; null: where "
         "the asymptotic formulae do not hold",
     )
 

@@ -66,7 +66,7 @@ def upper_limit(
     luminosity
         Of the data [1/fb].
     toys
-        Toys without a signal, and with one at each of seven strengths; 0 takes the asymptotic
+        Toys without a signal, and with one at each of six strengths; 0 takes the asymptotic
         formulae, None takes toys where fewer than 10 background events lie under the signal.
     seed
         Root seed of the toys.
