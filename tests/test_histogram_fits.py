@@ -14,10 +14,13 @@ from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.cli.progress import toys_shown
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import FitError, InputError
+from tnt_coffea.histogram_fits import stored_histogram
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import abcd, toy_spectrum
+from tnt_coffea.stats import SpectrumFit, abcd, toy_spectrum
+from tnt_coffea.stats.spectrum import rebinned
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
 
@@ -144,7 +147,11 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     [
         (("bump", "none.root"), 3, "no such file"),
         (("abcd", "SPECTRUM"), 7, "plane of two scores"),
-        (("scan", "SPECTRUM"), 2, "masses"),
+        (("scan", "SPECTRUM", "--width", 2000), 7, "give masses"),
+        (("bump", "SPECTRUM", "--width", 0), 2, "--width: input should be greater than 0"),
+        (("bump", "SPECTRUM", "--family", "spline"), 2, "is no background family"),
+        (("bump", "SPECTRUM", "--native-bins", "--bin-width", 50), 2, "give one of them"),
+        (("bump", "SPECTRUM", *COMMON, "--plot", "x.doc"), 2, "a figure is a file in png, pdf"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
         (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
@@ -226,9 +233,10 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     fitted = json.loads((workspace / "fit" / "result.json").read_text())
     options = ("--name", "tnt", "--config", _settings(workspace, tmp_path))
     found = run("bump", workspace / "search", tmp_path, *options)
-    assert found["z"] == pytest.approx(fitted["after"]["tnt"]["z"], abs=1e-4)
+    # The same toys for the same spectrum: the stage's numbers, and not others of another stream.
+    assert found == fitted["after"]["tnt"]
     abcd_found = run("abcd", workspace / "search", tmp_path, *options)
-    assert abcd_found["result"]["counts"] == fitted["abcd"]["tnt"]["counts"]
+    assert abcd_found["result"] == fitted["abcd"]["tnt"]
     unnamed = call("fit", "bump", workspace / "search", "--out", tmp_path)
     assert unnamed.exit_code == 2
     assert "autoencoder, tnt" in unnamed.output
@@ -266,3 +274,67 @@ def _settings(workspace: Path, folder: Path) -> Path:
     path = folder / "settings.yaml"
     path.write_text(noted_config(workspace).to_yaml())
     return path
+
+
+def test_variable_bins_families_and_figures_from_the_prompt(tmp_path: Path) -> None:
+    edges = [2600, 2800, 3020, 3260, 3520, 3800, 4100, 4420, 4760, 5120, 5500, 6000, 6500, 7000]
+    toys = toy_spectrum(6000, 200, mass=4000.0, width=150.0, edges=edges)
+    counts = tmp_path / "counts.csv"
+    rows = zip(edges[:-1], edges[1:], toys.values(), strict=True)
+    counts.write_text("low,high,count\n" + "".join(f"{a},{b},{n:g}\n" for a, b, n in rows))
+    figure = tmp_path / "figure.png"
+    own = ("--mass", 4000, "--width", 150, "--family", "exponential")
+    found = run("bump", counts, tmp_path, *own, "--native-bins", "--plot", figure)
+    assert found["channels"][0]["edges"] == edges
+    assert found["family"] == "exponential"
+    assert found["z"] > 3
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"fit: {{bump: {{edges: {edges}, family: exponential}}}}\n")
+    fine = tmp_path / "fine.npy"
+    parts = np.linspace(2600, 7000, 221)
+    of_fine = toy_spectrum(6000, 200, mass=4000.0, width=150.0, edges=parts).values()
+    np.save(fine, np.stack([parts[:-1], parts[1:], of_fine], axis=1))
+    yaml = run("bump", fine, tmp_path, *own, "--config", settings)
+    assert yaml["channels"][0]["edges"] == edges
+    assert yaml["z"] > 3
+
+
+def test_scan_without_masses_takes_the_whole_range(spectrum: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "scan.pdf"
+    found = run(
+        "scan", spectrum, tmp_path, "--width", 300, "--fit-range", 2600, 7000, "--bin-width", 200,
+        "--toys", 5, "--plot", figure,
+    )  # fmt: skip
+    masses = [point["mass"] for point in found["points"]]
+    assert (masses[0], masses[-1], len(masses)) == (3500, 6050, 18)
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["result.json", "spectrum.json", "spectrum.root", "counts.csv"])
+def test_a_changed_file_is_one_clear_error_or_a_fit(
+    name: str, spectrum: Path, tmp_path: Path
+) -> None:
+    import uhi.io.json
+
+    toys = toy_spectrum(600, 20, edges=EDGES)
+    contents = {
+        "result.json": json.dumps({"kind": "bump", "z": 3.0, "channels": [[1]]}).encode(),
+        "spectrum.json": json.dumps(toys, default=uhi.io.json.default).encode(),
+        "spectrum.root": spectrum.read_bytes(),
+        "counts.csv": b"".join(b"%d,%d,%d\n" % (n, n + 50, 9) for n in range(2600, 7000, 50)),
+    }
+    random, path = np.random.default_rng(4), tmp_path / name
+    refused = []
+    for _ in range(12):
+        content = bytearray(contents[name])
+        for _ in range(random.integers(1, 4)):
+            content[random.integers(len(content))] = random.integers(256)
+        path.write_bytes(content[: random.integers(len(content) // 50, len(content) + 1)])
+        try:
+            histogram = stored_histogram(path).histogram
+            rebinned(name, histogram, SpectrumFit((2600.0, 7000.0)))
+        except (InputError, FitError) as error:
+            refused.append(str(error))
+    assert refused
+    assert all(name in message and "\n" not in message for message in refused)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea import pipeline, stats
+from tnt_coffea import pipeline, seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
@@ -25,6 +25,7 @@ __all__ = [
     "fit_limit",
     "fit_scan",
     "stored_histogram",
+    "write_plot",
     "write_result",
     "write_tables",
     "write_workspace",
@@ -32,6 +33,7 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+_FORMATS = ("png", "pdf", "svg")
 _PLANE = ("fold", "q_heavy", "q_light")
 
 
@@ -49,12 +51,29 @@ class StoredHistogram:
         The search it comes from.
     sets
         The tagger sets named: one, or those of a method with several windows.
+    name
+        What was named: a tagger set or a method.
     """
 
     histogram: Any
     points: WorkingPoints = field(default_factory=WorkingPoints)
     search: Histograms | None = None
     sets: tuple[str, ...] = ()
+    name: str = ""
+
+    def seed(self, config: SearchConfig, test: str) -> int:
+        """Return the seed of a test's toys: in a search, that of its stage `fit`.
+
+        Parameters
+        ----------
+        config
+            `seed` is read.
+        test
+            'bump', 'scan', 'limit' or 'abcd'.
+        """
+        if self.search is None:
+            return config.seed
+        return seeds.integer(config.seed, "fit", test, self.name)
 
     def spectra(self, selection: Selection) -> Any:
         """Return the spectrum in mass: one's own, or those of a search's selection by fold.
@@ -142,7 +161,7 @@ def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogr
     if not sets:
         msg = f"{path}: name the tagger set, one of {', '.join(names)}"
         raise ConfigError(msg)
-    return StoredHistogram(search.hists[sets[0]], search.points[sets[0]], search, sets)
+    return StoredHistogram(search.hists[sets[0]], search.points[sets[0]], search, sets, name or "")
 
 
 def fit_bump(
@@ -178,7 +197,7 @@ def fit_bump(
         mass=config.signal_mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
-        seed=config.seed,
+        seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
         envelope=bump.envelope,
         lower_edges=bump.lower_edges,
@@ -214,7 +233,7 @@ def fit_limit(
         mass=config.signal_mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
-        seed=config.seed,
+        seed=stored.seed(config, "limit"),
         toys=toys,
         efficiency=efficiency,
         luminosity=luminosity,
@@ -237,7 +256,8 @@ def fit_scan(
     stored, config, progress
         As for `fit_bump`; several windows of a method are scanned together.
     masses
-        Masses [GeV]; by default `fit.scan.masses`.
+        Masses [GeV]; by default `fit.scan.masses`, and without these the fit range in steps of
+        half a width, from three widths inside it.
     nested
         Scan every selection of `search.efficiencies`, not only that of `fit.bump`.
     toys
@@ -248,12 +268,13 @@ def fit_scan(
     FitError
         The histogram does not suit a scan.
     ConfigError
-        There are no masses, or a spectrum is to be scanned in nested selections.
+        A spectrum is to be scanned in nested selections.
     """
-    masses = masses or config.fit.scan.masses
-    if not masses:
-        msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
-        raise ConfigError(msg)
+    masses = (
+        masses
+        or config.fit.scan.masses
+        or stats.scan_masses(pipeline.spectrum_fit(config), config.fit.bump.width)
+    )
     toys = config.fit.scan.toys if toys is None else toys
     bump = config.fit.bump
     if stored.search is None:
@@ -278,7 +299,13 @@ def fit_scan(
     if len(selections) == 1:
         selections = {"data": next(iter(selections.values()))}
     return pipeline.scan(
-        stored.search, config, selections, masses=masses, toys=toys, progress=progress
+        stored.search,
+        config,
+        selections,
+        masses=masses,
+        toys=toys,
+        seed=config.seed if nested else stored.seed(config, "scan"),
+        progress=progress,
     )
 
 
@@ -346,7 +373,7 @@ def fit_abcd(
         systematic_floor=settings.systematic,
         closure_limit=settings.closure_limit,
         toys=toys,
-        seed=config.seed,
+        seed=stored.seed(config, "abcd"),
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
@@ -412,6 +439,39 @@ def write_workspace(
         with written(file) as partial:
             partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     return list(contents)
+
+
+def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> Path:
+    """Write the figure of a bump hunt, its spectrum with both fits, or of a scan, its p-values.
+
+    Parameters
+    ----------
+    path
+        The figure; its suffix is the format.
+    result
+        The result.
+
+    Raises
+    ------
+    ConfigError
+        There is no such format.
+    StorageError
+        The file cannot be written.
+    """
+    from tnt_coffea.reporting import mass_figures
+
+    form = path.suffix.removeprefix(".").lower()
+    if form not in _FORMATS:
+        msg = f"{path}: a figure is a file in {', '.join(_FORMATS)}"
+        raise ConfigError(msg)
+    if isinstance(result, stats.BumpHuntResult):
+        window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
+        figure = mass_figures.mass_spectrum(result, window)
+    else:
+        figure = mass_figures.local_p_values({"data": result})
+    with written(path) as partial:
+        figure.savefig(partial, format=form)
+    return path
 
 
 def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:

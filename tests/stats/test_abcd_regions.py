@@ -21,7 +21,8 @@ from tnt_coffea.stats import (
     inclusive_spectrum,
     selected_spectrum,
 )
-from tnt_coffea.stats.abcd_regions import plane_counts
+from tnt_coffea.stats.abcd_regions import _is_event_score, plane_counts
+from tnt_coffea.stats.search_histogram import score_plane
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.working_points import Cut
 
@@ -99,6 +100,11 @@ def test_datasets_are_summed():
         dataset="more", fold=fold, m_jj=m_jj, q_heavy=heavy, q_light=light,
     )  # fmt: skip
     assert inclusive_spectrum(two).values().sum() == 2 * inclusive_spectrum(one).values().sum()
+    fit = SpectrumFit((2600, 6000), bin_width=40)
+    notes = bump_hunt(inclusive_spectrum(two), mass=3500, width=120, fit=fit, toys=0).notes
+    assert "the data sets data, more are one sample: their events are summed" in notes
+    alone = bump_hunt(inclusive_spectrum(one), mass=3500, width=120, fit=fit, toys=0).notes
+    assert not any("data sets" in note for note in alone)
 
 
 def test_counts_are_those_of_the_events(independent):
@@ -336,6 +342,9 @@ def test_scores_of_the_whole_event_have_no_four_regions(independent):
     ):
         with pytest.raises(FitError, match="not defined for scores of the whole event"):
             refused()
+    # Cuts of their own give the jets other edges.
+    coarse = hist.Hist(*histogram.axes[:4], hist.axis.Variable([0, 0.4, 0.75, 1], name="q_light"))
+    assert _is_event_score(score_plane(coarse.fill("data", fold, m_jj, score, score)))
     # One event whose jets differ: the scores are those of jets.
     light = score.copy()
     light[0] = 0.95 if score[0] < 0.5 else 0.05

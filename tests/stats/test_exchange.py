@@ -4,6 +4,7 @@ import io
 import json
 
 import h5py
+import hist
 import numpy as np
 import pytest
 import uhi.io.hdf5
@@ -11,7 +12,11 @@ import uhi.io.json
 import uproot
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.stats import exchange
 from tnt_coffea.stats.exchange import read_histogram
+from tnt_coffea.stats.spectrum import SpectrumFit, rebinned
+
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
 
 def write_histogram(path, histogram):
@@ -70,3 +75,140 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.txt").write_text("1")
     with pytest.raises(InputError, match="choose one"):
         read_histogram(tmp_path / "x.txt")
+
+
+ROWS = [(2600, 2640, 12), (2640, 2700, 7), (2700, 2800, 0)]
+
+
+@pytest.mark.parametrize("header", ["", "low,high,count\n", "# my counts\nlow,high,count\n"])
+def test_counts_are_read_from_csv(tmp_path, header):
+    path = tmp_path / "counts.csv"
+    path.write_text(header + "".join(f"{low},{high},{n}\n" for low, high, n in ROWS))
+    histogram = read_histogram(path)
+    assert histogram.values().tolist() == [12, 7, 0]
+    assert histogram.axes[0].edges.tolist() == [2600, 2640, 2700, 2800]
+    assert rebinned("all", histogram, SpectrumFit((2600, 2800))).scale is None
+
+
+def test_weights_are_read_from_an_array(tmp_path):
+    path = tmp_path / "weights.npy"
+    np.save(path, np.array([(*row, 2.0 * row[2]) for row in ROWS]))
+    histogram = read_histogram(path)
+    assert histogram.values().tolist() == [12, 7, 0]
+    assert rebinned("all", histogram, SpectrumFit((2600, 2800))).counts.sum() == pytest.approx(9.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("low,high,count\n", "holds no numbers"),
+        ("1,2\n3,4\n", "a row a bin with 3 or 4 numbers"),
+        ("1,2,3\n4,5,6\n", "from where the one before ends"),
+        ("2,1,3\n", "bins must rise"),
+        ("1,nan,3\n", "bins must rise"),
+        ("1,2,x\n", "no histogram can be read"),
+    ],
+)
+def test_rows_that_are_no_bins_are_refused(tmp_path, content, words):
+    path = tmp_path / "counts.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=words) as refused:
+        read_histogram(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    path = tmp_path / "counts.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"counts\.npy"):
+        read_histogram(path)
+
+
+def test_a_name_that_a_file_of_counts_lacks_is_refused(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("1,2,3\n")
+    with pytest.raises(InputError, match="not 'mjj'"):
+        read_histogram(path, "mjj")
+
+
+def test_profiles_are_named_in_the_refusal(tmp_path):
+    path = tmp_path / "profile.root"
+    axis = uproot.writing.identify.to_TAxis("", "", 2, 0.0, 2.0)
+    zeros = np.zeros(4)
+    with uproot.recreate(path) as file:
+        file["mean"] = uproot.writing.identify.to_TProfile(
+            "mean", "", zeros, 2, 2, 2, 2, 2, 2, 2, zeros, zeros, zeros, axis
+        )
+    for name in (None, "mean"):
+        with pytest.raises(InputError, match="'mean' is a TProfile, which holds no counts"):
+            read_histogram(path, name)
+
+
+@pytest.mark.parametrize("bins", [1_000_000_000, 10**15])
+def test_a_billion_bins_are_refused_before_they_are_allocated(tmp_path, toy_spectrum, bins):
+    content = json.loads(json.dumps(toy_spectrum(500, 0, 1), default=uhi.io.json.default))
+    content["axes"] = [
+        {"type": "regular", "lower": 0, "upper": 1, "bins": bins, "underflow": True}
+        | {"overflow": True, "circular": False, "metadata": {}}
+    ]
+    path = tmp_path / "huge.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="declares 1e"):
+        read_histogram(path)
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        uhi.io.hdf5.write(file.create_group("m_jj"), toy_spectrum(500, 0, 1))
+        file["m_jj/storage"].create_dataset(
+            "more", shape=(bins // 10,), dtype="f8", chunks=(1000,), compression="gzip"
+        )
+    with pytest.raises(InputError, match="holds an array of 1e"):
+        read_histogram(tmp_path / "huge.h5")
+
+
+MASSES = np.random.default_rng(6).exponential(600.0, 3000) + 2600.0
+
+
+def regular(**traits):
+    return hist.axis.Regular(110, 2600, 7000, name="m_jj", **traits)
+
+
+@pytest.mark.parametrize("ending", [".root", ".json", ".h5"])
+@pytest.mark.parametrize(
+    ("axis", "storage"),
+    [
+        (regular(), hist.storage.Double()),
+        (regular(), hist.storage.Int64()),
+        (regular(), hist.storage.Weight()),
+        (regular(underflow=False, overflow=False), hist.storage.Double()),
+        (regular(growth=True), hist.storage.Double()),
+        (hist.axis.Variable(np.linspace(2600, 7000, 111), name="m_jj"), hist.storage.Weight()),
+    ],
+)
+def test_histograms_of_every_kind_are_the_same_counts(tmp_path, axis, storage, ending):
+    if ending == ".root" and isinstance(storage, hist.storage.Int64):
+        storage = hist.storage.Double()  # uproot writes no TH1L
+    path = tmp_path / f"spectrum{ending}"
+    write_histogram(path, hist.Hist(axis, storage=storage).fill(MASSES))
+    spectrum = rebinned("all", read_histogram(path), FIT)
+    assert spectrum.counts.tolist() == np.histogram(MASSES, spectrum.edges)[0].tolist()
+    assert not spectrum.weighted
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", "i4", "i2"])
+def test_root_histograms_of_every_type_the_latest_cycle_and_folders(tmp_path, kind):
+    counts, edges = np.histogram(MASSES, np.linspace(2600, 7000, 111))
+    path = tmp_path / "own.root"
+    with uproot.recreate(path) as file:
+        file["sr/m_jj"] = counts.astype(kind) // 2, edges
+        file["sr/m_jj"] = counts.astype(kind), edges
+    for name in (None, "sr/m_jj"):
+        assert rebinned("all", read_histogram(path, name), FIT).counts.sum() == counts.sum()
+
+
+def test_a_root_histogram_of_too_many_bins_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "large.root"
+    with uproot.recreate(path) as file:
+        file["m_jj"] = np.zeros(30_000), np.arange(30_001.0)
+    assert len(read_histogram(path).axes[0]) == 30_000
+    monkeypatch.setattr(exchange, "_MOST_BINS", 9_000)
+    with pytest.raises(InputError, match=r"takes 2\.41e\+05 bytes"):
+        read_histogram(path)

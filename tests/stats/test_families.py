@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tnt_coffea.config import BackgroundFamily, SignalKind
-from tnt_coffea.errors import FitError
+from tnt_coffea import stats
+from tnt_coffea.config import BackgroundFamily, SearchConfig, SignalKind
+from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.pipeline import spectrum_fit
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Affine
 from tnt_coffea.stats.engine import Channel
@@ -185,3 +187,55 @@ def test_settings_know_the_families_and_shapes_fit_for_a_search():
 def test_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(FitError, match="dijet, exponential, power_law, bernstein, cubic"):
         family_named("spline")
+
+
+OWN = replace(FAMILIES["exponential"], name="own")
+
+
+def test_a_family_of_ones_own_is_fitted_as_it_is(toy_spectrum):
+    fit = stats.SpectrumFit((2600.0, 7000.0), bin_width=80.0, family=OWN)
+    found, known = (
+        stats.bump_hunt(toy_spectrum(2000, 60, 5), mass=3500.0, width=120.0, fit=each, toys=0)
+        for each in (fit, replace(fit, family="exponential"))
+    )
+    assert (fit.family, found.family) == ("own", "own")
+    assert found.z == known.z
+    assert family_named("own") is OWN
+    assert replace(fit, min_parameters=2).family == "own"
+    with pytest.raises(FitError, match="'own' is the name of another"):
+        replace(fit, family=replace(OWN, orders=(2,)))
+    with pytest.raises(FitError, match="'dijet' is the name of another"):
+        replace(fit, family=replace(OWN, name="dijet"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("tests_of_families:THEIRS", None),
+        ("tests_of_families:WRONG", "is no Family of that name"),
+        ("tests_of_families:NONE", "cannot be loaded: AttributeError"),
+    ],
+)
+def test_families_of_other_packages_come_by_entry_points(
+    value, words, tmp_path, monkeypatch, toy_spectrum
+):
+    (tmp_path / "tests_of_families.py").write_text(
+        "from dataclasses import replace\n"
+        "from tnt_coffea.stats.families import FAMILIES\n"
+        'THEIRS = replace(FAMILIES["exponential"], name="theirs")\n'
+        "WRONG = 3\n"
+    )
+    info = tmp_path / "theirs-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[tnt_coffea.families]\ntheirs = {value}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    if words:
+        with pytest.raises(FitError, match=words):
+            family_named("theirs")
+        return
+    assert family_named("theirs").orders == (2, 3, 4, 5)
+    config = SearchConfig.from_text("fit: {bump: {family: theirs, envelope: [theirs, dijet]}}")
+    assert spectrum_fit(config).family == "theirs"
+    with pytest.raises(ConfigError, match=r"choose one of .*bernstein, theirs"):
+        SearchConfig.from_text("fit: {bump: {family: spline}}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,8 @@ def test_signal_is_found_where_it_is_and_survives_the_look_elsewhere(toy_spectru
     assert found.converged
     assert found.failed == 0
     assert found.p_global == pytest.approx(1 / 201)
+    # No toy reached it: the toys know a bound.
+    assert re.search(r"global p = at most 0.00498 \(Z = 2.58 or more\)", found.summary())
     assert best.p_local < found.p_global
     assert best.p_local < found.gross_vitells.p_global < 100 * best.p_local
 

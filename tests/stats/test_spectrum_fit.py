@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import hist
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import SpectrumFit, bump_hunt, mass_patchset, scan, upper_limit
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.spectrum import rebinned
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 TAILS = (1.0, 3.0, 1.0, 5.0)
@@ -71,3 +73,45 @@ def test_every_test_takes_the_shape_and_the_shares_of_the_signal(toy_spectrum):
         {"tnt": folds}, masses=[3500.0], width=120.0, fit=replace(fit, shares=None), toys=0
     )
     assert equal.best_point.mu_hat != pytest.approx(hunted.mu_hat, abs=0.5)
+
+
+VARIABLE = (2600.0, 2680.0, 2800.0, 2960.0, 3120.0, 3280.0, 3440.0, 3600.0, 3800.0, 4000.0)
+VARIABLE += (4240.0, 4520.0, 4840.0, 5200.0, 5600.0, 6200.0, 7000.0)
+
+
+def test_bins_of_any_widths_come_from_edges_or_from_the_histogram(toy_spectrum):
+    at = {"mass": 3500.0, "width": 200.0}
+    fine = toy_spectrum(4000, 120, 3, width=200.0)
+    fit = SpectrumFit((2600.0, 7000.0), edges=VARIABLE)
+    from_edges = bump_hunt(fine, fit=fit, **at)
+    counts = rebinned("all", fine, fit).counts
+    assert counts.sum() == fine.values().sum()
+    own = hist.Hist(hist.axis.Variable(VARIABLE), data=counts)
+    native = bump_hunt(own, fit=replace(fit, edges=None), **at)
+    assert native.z == pytest.approx(from_edges.z)
+    assert native.channels[0].edges == VARIABLE
+    # The functions are integrated over the bins: wide ones lose little.
+    uniform = bump_hunt(fine, fit=replace(fit, edges=None, bin_width=80.0), **at)
+    assert from_edges.z == pytest.approx(uniform.z, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edges": (2600.0,)}, "two or more"),
+        ({"edges": (2600.0, 2600.0, 7000.0)}, "must be rising"),
+        ({"edges": (2600.0, np.inf)}, "must be rising"),
+        ({"edges": VARIABLE, "bin_width": 80.0}, "either edges or bin_width"),
+    ],
+)
+def test_edges_that_make_no_bins_are_refused(change, message):
+    with pytest.raises(FitError, match=message):
+        SpectrumFit((2600.0, 7000.0), **change)
+
+
+def test_edges_that_the_histogram_lacks_are_refused(toy_spectrum):
+    fit = SpectrumFit((2600.0, 7000.0), edges=(2600.0, 2610.0, 7000.0))
+    with pytest.raises(FitError, match="2610 is not an edge of the histogram"):
+        rebinned("all", toy_spectrum(100, 0, 1), fit)
+    with pytest.raises(FitError, match="edges of the fit: 2800 is not an edge"):
+        rebinned("all", toy_spectrum(100, 0, 1), replace(fit, range=(2800.0, 7000.0)))

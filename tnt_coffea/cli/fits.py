@@ -38,7 +38,14 @@ _spectrum = options(
     click.option("--width", type=float, help="Gaussian width of the signal [GeV]."),
     click.option("--fit-range", nargs=2, type=float, help="Range of the fit [GeV]."),
     click.option("--bin-width", type=float, help="Bins of the fit [GeV]."),
+    click.option(
+        "--native-bins", is_flag=True, help="Fit in the histogram's own bins, of any widths."
+    ),
+    click.option(
+        "--family", help="Background functions: dijet, exponential, power_law, bernstein."
+    ),
 )
+_plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .svg).")
 
 
 @click.command()
@@ -65,8 +72,8 @@ def fit(context: click.Context, /, **stage: Any) -> None:
 
     Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
     have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
-    file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), or the
-    folder of a search stage.
+    file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
+    (.csv or .npy: low, high, count a bin), or the folder of a search stage.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
@@ -107,6 +114,7 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
     _toys,
     click.option("--workspace", type=PATH, help="File for the pyhf workspace."),
     _hepdata,
+    _plot,
     _quiet,
 )
 def bump(
@@ -116,6 +124,7 @@ def bump(
     toys: int | None,
     workspace: Path | None,
     hepdata: Path | None,
+    plot: Path | None,
     quiet: bool,
     json_path: Path | None,
     out: Path | None,
@@ -133,10 +142,18 @@ def bump(
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
     if hepdata is not None:
         _list("table", histogram_fits.write_tables(hepdata, result))
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, result)])
 
 
 @_command(
-    click.option("--masses", nargs=3, type=float, help="Lowest, highest, step [GeV]."),
+    click.option(
+        "--masses",
+        nargs=3,
+        type=float,
+        help="Lowest, highest, step [GeV].  [default: the settings', or the fit range in steps of "
+        "half a width]",
+    ),
     _spectrum,
     click.option(
         "--nested", is_flag=True, help="Scan each share of search.efficiencies of a search."
@@ -145,6 +162,7 @@ def bump(
     click.option(
         "--workspace", type=PATH, help="File for the pyhf workspace; its patchset goes beside it."
     ),
+    _plot,
     _quiet,
 )
 def scan(
@@ -155,6 +173,7 @@ def scan(
     nested: bool,
     toys: int | None,
     workspace: Path | None,
+    plot: Path | None,
     quiet: bool,
     json_path: Path | None,
     out: Path | None,
@@ -178,6 +197,8 @@ def scan(
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, result)])
 
 
 @_command(
@@ -293,8 +314,16 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     """
     from tnt_coffea.config import MassRange
 
-    typed = {name: spectrum.get(name) for name in ("mass", "width", "bin_width")}
+    names = ("mass", "width", "bin_width", "family")
+    typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
+    if spectrum.get("native_bins") and "bin_width" in typed:
+        msg = "--native-bins and --bin-width: give one of them"
+        raise click.UsageError(msg)
+    if spectrum.get("native_bins"):
+        typed |= {"bin_width": None, "edges": ()}
+    elif "bin_width" in typed:
+        typed["edges"] = ()
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})

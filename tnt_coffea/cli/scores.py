@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["efficiency", "score"]
 
-_files = click.argument("files", nargs=-1, type=PATH)
+_files = click.argument("files", nargs=-1)
 
 
-def _source(files: tuple[Path, ...], skim_folder: Path | None, out: Path) -> Any:
+def _source(files: tuple[str, ...], skim_folder: Path | None, out: Path) -> Any:
     from tnt_coffea.products import Skim
 
     return fileset_of(files) if files else Skim.load(skim_folder or out / "skim")
@@ -44,7 +44,7 @@ def _source(files: tuple[Path, ...], skim_folder: Path | None, out: Path) -> Any
 @machine_options
 @configured
 def score(
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     skim_folder: Path | None,
@@ -86,7 +86,7 @@ def score(
 @machine_options
 @configured
 def efficiency(
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     skim_folder: Path | None,

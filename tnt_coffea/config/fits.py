@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from enum import StrEnum
+from importlib.metadata import entry_points
 from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     model_validator,
 )
@@ -17,8 +19,8 @@ from tnt_coffea.config.settings import Fraction, Positive, Settings
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
 
 
-_MOST, _MOST_TOYS = 10_000, 100_000_000
-"""Masses of a scan, and toys: more is a slip."""
+_MOST, _MOST_TOYS, _MOST_FAMILIES = 10_000, 100_000_000, 100
+"""Masses of a scan, toys and families: more is a slip."""
 _CUT = "name in search.cuts, instead of the efficiency; null: the efficiency"
 
 
@@ -29,6 +31,23 @@ class BackgroundFamily(StrEnum):
     EXPONENTIAL = "exponential"
     POWER_LAW = "power_law"
     BERNSTEIN = "bernstein"
+
+
+FAMILY_ENTRY_POINTS = "tnt_coffea.families"
+"""Group of the entry points under which other packages have families."""
+
+
+def _known_family(name: str) -> str:
+    others = [entry.name for entry in entry_points(group=FAMILY_ENTRY_POINTS)]
+    if name not in (*BackgroundFamily, *others):
+        msg = f"'{name}' is no background family: choose one of " + ", ".join(
+            [*BackgroundFamily, *others]
+        )
+        raise ValueError(msg)
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(_known_family)]
 
 
 class SignalKind(StrEnum):
@@ -45,14 +64,21 @@ class BumpSettings(Settings):
         None, description="mean of the signal [GeV]; null: the centre of search.window"
     )
     width: Positive = Field(120.0, description="Gaussian width of the signal [GeV]")
-    bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
+    bin_width: Positive | None = Field(
+        40.0, description="bins of the fit [GeV]; null: those of the histogram"
+    )
+    edges: tuple[Positive, ...] = Field(
+        (),
+        max_length=_MOST,
+        description="edges of the bins of the fit, of any widths [GeV]; none: bins of bin_width",
+    )
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
     cut: str | None = Field(None, description=_CUT)
-    family: BackgroundFamily = Field(
+    family: FamilyName = Field(
         BackgroundFamily.DIJET, description="family of the background functions"
     )
-    envelope: tuple[BackgroundFamily, ...] = Field(
-        (), max_length=len(BackgroundFamily), description="further families to profile over"
+    envelope: tuple[FamilyName, ...] = Field(
+        (), max_length=_MOST_FAMILIES, description="further families to profile over"
     )
     min_parameters: int = Field(3, ge=2, le=4, description="fewest of the background function")
     max_parameters: int = Field(4, ge=2, le=4, description="most of the background function")
@@ -76,6 +102,13 @@ class BumpSettings(Settings):
         description="background-only toys for the p-value; 0: asymptotic; null: toys where the "
         "asymptotic formula does not hold",
     )
+
+    @model_validator(mode="after")
+    def _rising_edges(self) -> Self:
+        if len(self.edges) == 1 or any(b <= a for a, b in itertools.pairwise(self.edges)):
+            msg = f"edges must rise, two or more, got {list(self.edges)}"
+            raise ValueError(msg)
+        return self
 
     @property
     def selection(self) -> float | str:
@@ -132,7 +165,7 @@ class LimitSettings(Settings):
         None,
         ge=0,
         le=_MOST_TOYS,
-        description="toys without a signal, and at each of 7 strengths; 0: asymptotic; null: where "
+        description="toys without a signal, and at each of 6 strengths; 0: asymptotic; null: where "
         "the asymptotic formulae do not hold",
     )
 

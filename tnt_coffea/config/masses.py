@@ -49,13 +49,14 @@ def _ranges(search: SearchSettings) -> Iterator[str]:
 
 
 def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
-    start, width, wide = search.histogram_range.low, search.bin_width, fit.bump.bin_width
+    start, width = search.histogram_range.low, search.bin_width
+    wide = None if fit.bump.edges else fit.bump.bin_width
     if search.histogram_range.high - start > _MOST_BINS * width:
         yield (
             f"search.bin_width ({width:g} GeV) makes more than {_MOST_BINS} bins of "
             f"search.histogram_range ({_text(search.histogram_range)}): choose wider bins"
         )
-    if not _whole(wide / width):
+    if wide is not None and not _whole(wide / width):
         yield (
             f"fit.bump.bin_width ({wide:g} GeV) must be a multiple of search.bin_width "
             f"({width:g} GeV)"
@@ -68,7 +69,20 @@ def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
                     f"edges of bins: {start:g} GeV and multiples of {width:g} GeV from there "
                     "(search.histogram_range, search.bin_width)"
                 )
-    if not _whole((search.fit_range.high - search.fit_range.low) / wide):
+    ends = (search.fit_range.low, search.fit_range.high)
+    if fit.bump.edges and not set(ends) <= set(fit.bump.edges):
+        yield (
+            f"search.fit_range ({_text(search.fit_range)}) does not begin and end at edges of "
+            "fit.bump.edges: change one of them"
+        )
+    for edge in fit.bump.edges:
+        if not _whole((edge - start) / width):
+            yield (
+                f"fit.bump.edges: {edge:g} GeV is no edge of the histogram's bins, {start:g} GeV "
+                f"and multiples of {width:g} GeV from there (search.histogram_range, "
+                "search.bin_width)"
+            )
+    if wide is not None and not _whole((search.fit_range.high - search.fit_range.low) / wide):
         yield (
             f"search.fit_range ({_text(search.fit_range)}) is no whole number of bins of "
             f"{wide:g} GeV (fit.bump.bin_width): change one of them"

@@ -49,6 +49,8 @@ def fit(
     ------
     FitError
         A model cannot be built from these histograms.
+    ConfigError
+        These are no histograms of a search.
 
     Examples
     --------
@@ -289,7 +291,8 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
     bump = config.fit.bump
     return stats.SpectrumFit(
         config.search.fit_range.edges,
-        bin_width=bump.bin_width,
+        bin_width=None if bump.edges else bump.bin_width,
+        edges=bump.edges or None,
         family=bump.family,
         min_parameters=bump.min_parameters,
         max_parameters=bump.max_parameters,

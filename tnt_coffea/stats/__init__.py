@@ -65,7 +65,7 @@ from tnt_coffea.stats.results import (
     ScanResult,
     WindowResult,
 )
-from tnt_coffea.stats.scans import scan
+from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
@@ -110,6 +110,7 @@ __all__ = [
     "paper_significance",
     "read_histogram",
     "scan",
+    "scan_masses",
     "selected_spectrum",
     "spearman",
     "toy_search",

@@ -235,11 +235,12 @@ class AbcdResult(Result):
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        least = "at most " if self.toys and self.p_value <= 1 / (self.toys + 1) else ""
         lines = [
             f"ABCD: A, B, C, D = {self.a:g}, {self.b:g}, {self.c:g}, {self.d:g}; expected in A "
             f"{self.expected:.2f} with {100 * self.systematic:.1f} % systematic, closure factor "
             f"{self.closure_factor:.3f}",
-            f"  Z = {self.z:.2f} (sqrt of q0), p = {self.p_value:.3g} ({self.calibration}), "
+            f"  Z = {self.z:.2f} (sqrt of q0), p = {least}{self.p_value:.3g} ({self.calibration}), "
             f"signal {self.mu_hat:.1f} events",
             f"  {'converged' if self.converged else 'NOT CONVERGED'}; Z of the cross-check "
             f"{self.z_numpy:.2f}; paper's equation 4.1: {self.z_paper:.2f} on "

@@ -34,7 +34,7 @@ from tnt_coffea.stats.results import (
     SpuriousSignal,
 )
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra, weight_notes
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
 from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
@@ -136,7 +136,7 @@ def bump_hunt(
     spurious = spurious_signals(test.channels, data, signal, own_family, test.pyhf.scale)
     notes = (
         *problems,
-        *data_notes(data, width),
+        *data_notes(data, width, (mass, mass)),
         *_model_notes(test.channels, test.family, signal, spurious),
         *_calibration_notes(calibration, several=len(data) > 1),
     )
@@ -249,16 +249,28 @@ def _problems(test: _Test) -> list[str]:
     return problems
 
 
-def data_notes(data: Sequence[Spectrum], width: float) -> list[str]:
-    """Return what the histograms' binning and weights cost."""
+def data_notes(data: Sequence[Spectrum], width: float, masses: tuple[float, float]) -> list[str]:
+    """Return what the histograms' binning and weights cost.
+
+    Parameters
+    ----------
+    data
+        The spectra.
+    width, masses
+        Of the signal, and its least and largest mass [GeV].
+    """
     notes = []
-    widest = max(float(np.diff(spectrum.edges).max()) for spectrum in data)
+    low, high = masses[0] - width, masses[1] + width
+    widest = max(
+        float(np.diff(s.edges)[(s.edges[1:] > low) & (s.edges[:-1] < high)].max(initial=0.0))
+        for s in data
+    )
     if widest > 0.5 * width:
         notes.append(
             f"bins of {widest:g} GeV are wider than half the signal's width ({width:g} GeV): "
             "significance is lost"
         )
-    return [*notes, *weight_notes(data)]
+    return [*notes, *sample_notes(data)]
 
 
 def _model_notes(

@@ -25,7 +25,7 @@ _DOUBLINGS = 40
 # q of toys and data that differ by no more than this are the same number.
 _TIE = 1e-6
 # Strengths at which CLs is known; at every second one toys are thrown.
-_STRENGTHS = 13
+_STRENGTHS = 11
 _EVERY = 2
 # CLs below this is far enough from any level.
 _SMALLEST_CLS = 1e-6

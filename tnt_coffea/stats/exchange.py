@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from tnt_coffea.errors import FitError, InputError
@@ -17,6 +18,9 @@ from tnt_coffea.storage import stored, written
 __all__ = ["hepdata_limits", "hepdata_spectrum", "read_histogram", "write_hepdata"]
 
 _HDF5 = (".h5", ".hdf5")
+_NO_COUNTS = ("TProfile", "TProfile2D", "TProfile3D", "TEfficiency")
+# A search's histogram has some millions.
+_MOST_BINS = 20_000_000
 _MASS = {"name": "$m_{jj}$", "units": "GeV"}
 _SQRT_S = {"name": "SQRT(S)", "units": "GeV", "value": 13000}
 
@@ -27,7 +31,9 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
     Parameters
     ----------
     path
-        ROOT (.root: TH1, TH2, TH3), UHI as JSON (.json) or HDF5 (.h5, .hdf5).
+        ROOT (.root: TH1, TH2, TH3), UHI as JSON (.json) or HDF5 (.h5, .hdf5); or counts as
+        text (.csv) or an array (.npy): a row a bin with its lower edge, upper edge, count and, for
+        weighted events, sum of squared weights.
     name
         Which one, where the file holds several: a key of ROOT, a member of JSON, a
         group of HDF5.
@@ -55,6 +61,7 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
         msg = f"{path}: no such file"
         raise InputError(msg)
     readers = {".root": _from_root, ".json": _from_json} | dict.fromkeys(_HDF5, _from_hdf5)
+    readers |= {".csv": _from_csv, ".npy": _from_npy}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         msg = f"{path}: expected a histogram in {', '.join(readers)}; choose one of these"
@@ -76,11 +83,98 @@ def _from_root(path: Path, name: str | None) -> Any:
     with path.open("rb") as raw, uproot.open(raw) as file:
         kinds = file.classnames(cycle=False)
         names = sorted(key for key, kind in kinds.items() if kind.startswith(("TH1", "TH2", "TH3")))
-        return file[_chosen(path, names, name)].to_hist()
+        others = {key: kind for key, kind in kinds.items() if kind in _NO_COUNTS}
+        wanted = [*others] if name is None and not names else [name]
+        if (found := [f"'{key}' is a {others[key]}" for key in wanted if key in others]) != []:
+            msg = f"{path}: {', '.join(found)}, which holds no counts: give a TH1, TH2 or TH3"
+            raise InputError(msg)
+        chosen = _chosen(path, names, name)
+        unpacked = file.key(chosen).data_uncompressed_bytes
+        # Contents, squared weights and edges, as double numbers.
+        if unpacked > 24 * _MOST_BINS:
+            msg = f"{path}: '{chosen}' takes {unpacked:.3g} bytes, too many for a histogram"
+            raise InputError(msg)
+        return file[chosen].to_hist()
+
+
+def _from_csv(path: Path, name: str | None) -> Any:
+    _check_unnamed(path, name)
+    text = path.read_text(encoding="utf-8-sig")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    # One line of words above the numbers is a header.
+    if lines and not _is_number(lines[0].split(",")[0]):
+        lines = lines[1:]
+    if not lines:
+        msg = f"{path}: holds no numbers: a row a bin is expected, low, high, count"
+        raise InputError(msg)
+    return _from_rows(path, np.loadtxt(lines, delimiter=",", ndmin=2))
+
+
+def _check_unnamed(path: Path, name: str | None) -> None:
+    if name is not None:
+        msg = f"{path}: holds one histogram without a name, not '{name}'"
+        raise InputError(msg)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_npy(path: Path, name: str | None) -> Any:
+    _check_unnamed(path, name)
+    return _from_rows(path, np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _from_rows(path: Path, rows: Any) -> Any:
+    """Return the histogram of rows of low, high, count and perhaps squared weights."""
+    import hist
+
+    if rows.ndim != 2 or rows.shape[1] not in (3, 4) or not 0 < len(rows) <= _MOST_BINS:
+        msg = (
+            f"{path}: expected a row a bin with 3 or 4 numbers (low, high, count, sum of squared "
+            f"weights), got an array of shape {rows.shape}"
+        )
+        raise InputError(msg)
+    rows = np.asarray(rows, dtype=float)
+    low, high = rows[:, 0], rows[:, 1]
+    if not (np.isfinite(rows[:, :2]).all() and np.all(low < high) and np.all(low[1:] == high[:-1])):
+        msg = f"{path}: bins must rise, each from where the one before ends"
+        raise InputError(msg)
+    axis = hist.axis.Variable([*low, high[-1]], name="mass")
+    if rows.shape[1] == 3:
+        counted = hist.Hist(axis)
+        counted.view()[...] = rows[:, 2]
+        return counted
+    weighted = hist.Hist(axis, storage=hist.storage.Weight())
+    weighted.view().value, weighted.view().variance = rows[:, 2], rows[:, 3]
+    return weighted
+
+
+def _built(path: Path, content: dict[str, Any]) -> Any:
+    """Return the `hist.Hist` of UHI's values, whose bins are allocated: not before a look at them.
+
+    Raises
+    ------
+    InputError
+        It declares more bins than a histogram has.
+    """
+    import hist
+
+    bins = 1
+    for axis in content.get("axes", ()):
+        size = axis.get("bins", len(axis.get("edges", axis.get("categories", ()))))
+        bins *= 2 + int(size)
+    if bins > _MOST_BINS:
+        msg = f"{path}: declares {bins:.3g} bins, and {_MOST_BINS:.3g} are the most that is read"
+        raise InputError(msg)
+    return hist.Hist(content)
 
 
 def _from_json(path: Path, name: str | None) -> Any:
-    import hist
     import uhi.io.json
 
     content = json.loads(path.read_text(), object_hook=uhi.io.json.object_hook)
@@ -88,23 +182,41 @@ def _from_json(path: Path, name: str | None) -> Any:
         msg = f"{path}: expected a UHI histogram, or several by name"
         raise InputError(msg)
     if "uhi_schema" in content:
-        return hist.Hist(content)
+        return _built(path, content)
     names = sorted(
         key for key, value in content.items() if isinstance(value, dict) and "uhi_schema" in value
     )
-    return hist.Hist(content[_chosen(path, names, name)])
+    return _built(path, content[_chosen(path, names, name)])
 
 
 def _from_hdf5(path: Path, name: str | None) -> Any:
     import h5py
-    import hist
     import uhi.io.hdf5
 
     with h5py.File(io.BytesIO(path.read_bytes()), "r") as file:
         names = sorted(key for key in file if "uhi_schema" in file[key].attrs)
-        if "uhi_schema" in file.attrs:
-            return hist.Hist(uhi.io.hdf5.read(file["/"]))
-        return hist.Hist(uhi.io.hdf5.read(file[_chosen(path, names, name)]))
+        group = file["/"] if "uhi_schema" in file.attrs else file[_chosen(path, names, name)]
+        _check_size(path, group)
+        return _built(path, uhi.io.hdf5.read(group))
+
+
+def _check_size(path: Path, group: Any) -> None:
+    """Refuse a group whose arrays, compressed on disk, would not fit into memory."""
+    import h5py
+
+    sizes: list[int] = []
+
+    def visited(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            sizes.append(int(np.prod(item.shape or (1,), dtype=float)))
+
+    group.visititems(visited)
+    if max(sizes, default=0) > _MOST_BINS:
+        msg = (
+            f"{path}: holds an array of {max(sizes):.3g} numbers, and {_MOST_BINS:.3g} bins are "
+            "the most that is read"
+        )
+        raise InputError(msg)
 
 
 def _chosen(path: Path, names: list[str], name: str | None) -> str:

@@ -1,13 +1,15 @@
 """The families of background functions, by name.
 
-A new one is a builder like those below and a line in `FAMILIES`: both engines
-take whatever `Background` it returns.
+A new one is a builder like those below. In the package it is a line in `FAMILIES`; of others it is
+an object for `SpectrumFit`, or one under an entry point `tnt_coffea.families`. Both engines take
+whatever `Background` it returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from types import MappingProxyType
 
 import numpy as np
@@ -25,7 +27,10 @@ from tnt_coffea.stats.background import (
 )
 from tnt_coffea.stats.engine import fitted_background
 
-__all__ = ["FAMILIES", "Family", "family_named"]
+__all__ = ["ENTRY_POINTS", "FAMILIES", "Family", "added_family", "family_named"]
+
+ENTRY_POINTS = "tnt_coffea.families"
+"""Group of the entry points of other packages: each is a `Family`, under its name."""
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -60,17 +65,49 @@ class Family:
 
 
 def family_named(name: str) -> Family:
-    """Return a family by its name.
+    """Return a family by its name: the package's, one that a fit brought, or another package's.
 
     Raises
     ------
     FitError
-        There is none of that name.
+        There is none of that name, or its entry point cannot be loaded.
     """
-    if name not in FAMILIES:
-        msg = f"'{name}' is no background family: choose one of {', '.join(FAMILIES)}"
+    if (family := FAMILIES.get(name) or _ADDED.get(name)) is not None:
+        return family
+    entries = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in entries:
+        known = ", ".join([*FAMILIES, *_ADDED, *entries])
+        msg = f"'{name}' is no background family: choose one of {known}"
         raise FitError(msg)
-    return FAMILIES[name]
+    where = f"entry point {name} = {entries[name].value} ({ENTRY_POINTS})"
+    try:
+        loaded = entries[name].load()
+    except Exception as error:  # whatever another package's import raises
+        msg = f"{where}: cannot be loaded: {type(error).__name__}: {error}"
+        raise FitError(msg) from error
+    if not isinstance(loaded, Family) or loaded.name != name:
+        msg = f"{where}: is no Family of that name"
+        raise FitError(msg)
+    return loaded
+
+
+def added_family(family: Family) -> str:
+    """Make a family known by its name in this process, and return the name.
+
+    Raises
+    ------
+    FitError
+        Another family has the name.
+    """
+    known = FAMILIES.get(family.name) or _ADDED.setdefault(family.name, family)
+    if known is not family and known != family:
+        msg = f"'{family.name}' is the name of another background family: choose a name of its own"
+        raise FitError(msg)
+    return family.name
+
+
+# Families that fits brought as objects.
+_ADDED: dict[str, Family] = {}
 
 
 def _dijet(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:

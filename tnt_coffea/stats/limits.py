@@ -18,7 +18,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit, weight_notes
+from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "upper_limit"]
@@ -66,7 +66,7 @@ def upper_limit(
     luminosity
         Of the data [1/fb].
     toys
-        Toys without a signal, and with one at each of seven strengths; 0 takes the asymptotic
+        Toys without a signal, and with one at each of six strengths; 0 takes the asymptotic
         formulae, None takes toys where fewer than 10 background events lie under the signal.
     seed
         Root seed of the toys.
@@ -106,7 +106,7 @@ def upper_limit(
     models, unit = model.channels, model.data[0].unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes = weight_notes(model.data)
+    notes = sample_notes(model.data)
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
     converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None

@@ -12,7 +12,7 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.results import WindowResult
-from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, weight_notes
+from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
 __all__ = ["masked_window_test"]
@@ -90,7 +90,7 @@ def masked_window_test(
     goodness = goodness_of_fit(channel, here.expected[beside], seed)
     p_poisson, z = poisson_p_value(n, b, sigma), float(np.sqrt(q0))
     p_value, calibration = normal_p_value(z), "asymptotic"
-    notes = weight_notes([spectrum])
+    notes = sample_notes([spectrum])
     if b < LEAST_BACKGROUND:
         p_value, calibration = p_poisson, "Poisson"
         z = significance(p_value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isclose
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter
@@ -274,6 +275,12 @@ class BumpHuntResult(Result):
     kind: Literal["bump"] = field(default="bump", kw_only=True)
 
     @property
+    def p_is_bound(self) -> bool:
+        """Whether no experiment reached the data, so that p_value is the most that it can be."""
+        # Toys that were thrown with a signal and weighted give no such bound, and no such number.
+        return self.toys > 0 and isclose(self.p_value, 1 / (self.toys + 1))
+
+    @property
     def z_asymptotic(self) -> float:
         """sqrt(q0): the significance if the asymptotic formula held."""
         return float(self.q0**0.5)
@@ -286,11 +293,12 @@ class BumpHuntResult(Result):
     def summary(self) -> str:
         """Return the result as a few lines of text."""
         error = f" +- {self.p_uncertainty:.1g}" if self.p_uncertainty else ""
+        least, most = ("at most ", " or more") if self.p_is_bound else ("", "")
         lines = [
             f"bump hunt at {self.mass:g} GeV, width {self.width:g} GeV, fit range "
             f"{self.fit_range[0]:g}-{self.fit_range[1]:g} GeV",
-            f"  Z = {self.z:.2f}, p = {self.p_value:.3g}{error} ({self.calibration}), "
-            f"signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events",
+            f"  Z = {self.z:.2f}{most}, p = {least}{self.p_value:.3g}{error} "
+            f"({self.calibration}), signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events",
             f"  {'converged' if self.converged else 'NOT CONVERGED'}; sqrt of q0 "
             f"{self.z_asymptotic:.2f}, by the cross-check {self.z_numpy:.2f}; Asimov closure "
             f"{self.asimov_closure:.4f}",
@@ -563,6 +571,11 @@ class ScanResult(Result):
     kind: Literal["scan"] = field(default="scan", kw_only=True)
 
     @property
+    def p_global_is_bound(self) -> bool:
+        """Whether no toy reached the data, so that p_global is the most that it can be."""
+        return self.toys > 0 and max(self.toy_maxima) < self.best_point.z
+
+    @property
     def best_point(self) -> ScanPoint:
         """The most significant hypothesis."""
         return self.points[self.best]
@@ -578,9 +591,10 @@ class ScanResult(Result):
             f"{best.mu_hat:.1f}{error} events",
         ]
         if self.p_global is not None and self.z_global is not None:
+            least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
             lines.append(
-                f"  global p = {self.p_global:.3g} (Z = {self.z_global:.2f}) from {self.toys} toys "
-                f"of the whole scan, {self.failed} of them with a failed fit"
+                f"  global p = {least}{self.p_global:.3g} (Z = {self.z_global:.2f}{most}) from "
+                f"{self.toys} toys of the whole scan, {self.failed} of them with a failed fit"
             )
         if self.gross_vitells is not None:
             lines.append(

@@ -31,6 +31,7 @@ __all__ = [
     "hypothesis_tests",
     "prepared_selection",
     "scan",
+    "scan_masses",
 ]
 
 Array = NDArray[np.float64]
@@ -38,6 +39,7 @@ Array = NDArray[np.float64]
 
 # A hypothesis needs this many widths of spectrum on both sides of its mass.
 _SIDEBAND_WIDTHS = 3.0
+_MOST_MASSES = 1000
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 
@@ -145,6 +147,39 @@ def scan(
     return _result(chosen, q0, failed, tuple(skipped), refused)
 
 
+def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
+    """Return masses for a scan of a whole fit range: in steps of half a width, sidebands left.
+
+    Parameters
+    ----------
+    fit
+        Its range.
+    width
+        Gaussian width of the signal [GeV].
+
+    Raises
+    ------
+    FitError
+        The range holds no mass with three widths on both sides, or far too many.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> stats.scan_masses(stats.SpectrumFit((2600, 3500)), width=120)
+    (2960.0, 3020.0, 3080.0, 3140.0)
+    """
+    low, high = (float(edge) for edge in fit.range)
+    reach = _SIDEBAND_WIDTHS * fit.signal((low + high) / 2, width).width
+    steps = (high - low - 2 * reach) / (0.5 * width)
+    if not 0 <= steps <= _MOST_MASSES:
+        msg = (
+            f"a width of {width:g} GeV makes no scan of {low:g}-{high:g} GeV in steps of half a "
+            f"width with {_SIDEBAND_WIDTHS:g} widths left on both sides: give masses"
+        )
+        raise FitError(msg)
+    return tuple(low + reach + 0.5 * width * step for step in range(int(steps + 1e-9) + 1))
+
+
 def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells:
     """Return the global p-value of the largest q0 of a scan from upcrossings in toys.
 
@@ -201,7 +236,11 @@ def _result(
     reason = _why_no_crossings(selections, toys)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
-    notes = [*data_notes(data, narrowest), *([RETRAINING_NOTE] if toys else [])]
+    masses = [hypothesis.signal.mass for hypothesis in hypotheses]
+    notes = [
+        *data_notes(data, narrowest, (min(masses), max(masses))),
+        *([RETRAINING_NOTE] if toys else []),
+    ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
     if skipped:

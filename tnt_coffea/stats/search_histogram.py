@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.spectrum import WAY_OUT, check_counts, edge_index
+from tnt_coffea.stats.spectrum import DATASETS, WAY_OUT, check_counts, edge_index
 from tnt_coffea.working_points import WorkingPoint
 
 __all__ = [
@@ -39,6 +39,8 @@ class Plane:
         The histogram's axis in mass.
     mass, heavy, light
         Edges.
+    datasets
+        The data sets that were summed.
     counts, variances
         Shape (folds, bins of mass, of q_heavy, of q_light); events at a quantile of
         exactly 1, which histograms put into the overflow, are in the last bin.
@@ -51,6 +53,7 @@ class Plane:
     light: Array
     counts: Array
     variances: Array
+    datasets: tuple[str, ...] = ()
 
 
 def selected_spectrum(histogram: Any, point: WorkingPoint, per_fold: bool = True) -> dict[str, Any]:
@@ -59,7 +62,8 @@ def selected_spectrum(histogram: Any, point: WorkingPoint, per_fold: bool = True
     Parameters
     ----------
     histogram
-        The search histogram; datasets are summed.
+        The search histogram. Its data sets, all of role data, are one sample and summed;
+        results say so where there are several.
     point
         The working point; X of either jet is an edge of its axis.
     per_fold
@@ -126,6 +130,7 @@ def score_plane(histogram: Any) -> Plane:
             "SearchProcessor"
         )
         raise FitError(msg)
+    datasets = tuple(map(str, histogram.axes["dataset"])) if "dataset" in names else ()
     histogram = histogram.project("fold", *masses, "q_heavy", "q_light")
     if histogram.variances(flow=True) is None:
         msg = f"the search histogram was scaled and has no sums of squared weights: {WAY_OUT}"
@@ -143,6 +148,7 @@ def score_plane(histogram: Any) -> Plane:
         light=np.asarray(light.edges),
         counts=counts,
         variances=variances,
+        datasets=datasets,
     )
 
 
@@ -164,6 +170,7 @@ def _spectrum(plane: Plane, counts: Array, variances: Array) -> Any:
     spectrum = hist.Hist(plane.mass_axis, storage=hist.storage.Weight())
     view = spectrum.view()
     view.value, view.variance = counts, variances
+    spectrum.metadata = {DATASETS: plane.datasets}
     return spectrum
 
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS
-from tnt_coffea.stats.families import family_named
+from tnt_coffea.stats.families import Family, added_family, family_named
 from tnt_coffea.stats.signals import DEFAULT_TAILS, SignalShape
 
 __all__ = [
+    "DATASETS",
     "ENOUGH_EFFECTIVE",
     "WAY_OUT",
     "Spectrum",
@@ -32,10 +33,10 @@ __all__ = [
     "check_counts",
     "edge_index",
     "rebinned",
+    "sample_notes",
     "smoothed_weights",
     "spectra",
     "squared_weights",
-    "weight_notes",
 ]
 
 Array = NDArray[np.float64]
@@ -53,8 +54,12 @@ class SpectrumFit:
         Lower and upper edge of the fit [GeV], edges of the histogram.
     bin_width
         Bins of the fit [GeV]; None keeps the histogram's.
+    edges
+        Edges of the bins of the fit [GeV], edges of the histogram, from one end of the range to
+        the other; instead of `bin_width`.
     family
-        Family of the background functions, a key of `families.FAMILIES`.
+        Family of the background functions: a key of `families.FAMILIES`, the name of an entry
+        point `tnt_coffea.families`, or a `Family`, which is known by its name from then on.
     min_parameters, max_parameters
         Range of the background function's parameters, normalisation included. Starting
         from 2, the choice keeps a power law where the data cannot yet tell it from
@@ -88,6 +93,7 @@ class SpectrumFit:
     range: tuple[float, float]
     _: KW_ONLY
     bin_width: float | None = None
+    edges: tuple[float, ...] | None = None
     family: str = "dijet"
     min_parameters: int = 3
     max_parameters: int = MAX_PARAMETERS
@@ -109,6 +115,9 @@ class SpectrumFit:
                 "give one that divides the fit range, or None for the histogram's own bins"
             )
             raise FitError(msg)
+        if isinstance(self.family, Family):
+            object.__setattr__(self, "family", added_family(self.family))
+        self._check_edges()
         most = _most_parameters(self.family)
         if not MIN_PARAMETERS <= self.min_parameters <= self.max_parameters <= most:
             msg = (
@@ -118,6 +127,17 @@ class SpectrumFit:
             raise FitError(msg)
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
+            raise FitError(msg)
+
+    def _check_edges(self) -> None:
+        edges = self.edges
+        if edges is None:
+            return
+        if self.bin_width is not None:
+            msg = "bins of a fit have either edges or bin_width: give one of them"
+            raise FitError(msg)
+        if not (len(edges) > 1 and np.isfinite(edges).all() and np.all(np.diff(edges) > 0)):
+            msg = f"the edges of a fit must be rising numbers, two or more, got {list(edges)}"
             raise FitError(msg)
 
     def with_family(self, family: str) -> Self:
@@ -183,6 +203,9 @@ WAY_OUT = (
 )
 """What to do with contents that are no counts."""
 
+DATASETS = "datasets"
+"""Key in a histogram's metadata: the data sets that were summed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -202,6 +225,8 @@ class Spectrum:
         that of the fewest neighbours on both sides that hold as many, or of all bins.
     unit
         Weight of an effective event over all spectra of a fit: a fitted signal is counted in it.
+    datasets
+        The data sets that were summed, where the spectrum is a search's.
     """
 
     name: str
@@ -209,6 +234,7 @@ class Spectrum:
     counts: Array
     scale: Array | None = None
     unit: float = 1.0
+    datasets: tuple[str, ...] = ()
 
     @property
     def weighted(self) -> bool:
@@ -287,11 +313,14 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
         raise FitError(msg)
     inside = slice(cuts[0], cuts[-1])
     squares = squared_weights(name, histogram, inside)
+    metadata = getattr(histogram, "__dict__", {}).get("metadata")
+    datasets = metadata.get(DATASETS, ()) if isinstance(metadata, Mapping) else ()
     if squares is None:
-        return Spectrum(name, wanted, counts)
+        return Spectrum(name, wanted, counts, datasets=datasets)
     _check_density(name, values[inside], squares, np.diff(edges)[inside])
     starts = np.array(cuts[:-1]) - cuts[0]
-    return _weighted(name, wanted, counts, np.add.reduceat(squares, starts))
+    weighted = _weighted(name, wanted, counts, np.add.reduceat(squares, starts))
+    return replace(weighted, datasets=datasets)
 
 
 def check_counts(name: str, histogram: Any) -> None:
@@ -440,20 +469,29 @@ def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
     return tuple(spectrum.with_unit(unit) for spectrum in found)
 
 
-def weight_notes(data: Sequence[Spectrum]) -> list[str]:
-    """Return how weighted events were counted; nothing where all have weight one."""
+def sample_notes(data: Sequence[Spectrum]) -> list[str]:
+    """Return which data sets were summed and how weighted events were counted, if at all."""
+    several = sorted({name for spectrum in data for name in spectrum.datasets})
+    notes = []
+    if len(several) > 1:
+        notes.append(f"the data sets {', '.join(several)} are one sample: their events are summed")
     if not any(spectrum.weighted for spectrum in data):
-        return []
+        return notes
     counts = sum(float(spectrum.counts.sum()) for spectrum in data)
     sums = sum(float(spectrum.sums.sum()) for spectrum in data)
     return [
+        *notes,
         f"events are weighted: {counts:.6g} effective counts stand for a sum of weights of "
-        f"{sums:.6g} (scaled Poisson law); signals and limits are sums of weights"
+        f"{sums:.6g} (scaled Poisson law); signals and limits are sums of weights",
     ]
 
 
 def _wanted_edges(name: str, edges: Array, fit: SpectrumFit) -> Array:
     low, high = map(float, fit.range)
+    if fit.edges is not None:
+        wanted = np.asarray(fit.edges, dtype=float)
+        first, last = (edge_index(wanted, e, f"{name}, edges of the fit") for e in (low, high))
+        return wanted[first : last + 1]
     bin_width = fit.bin_width
     if bin_width is None:
         first, last = (edge_index(edges, e, f"{name}, fit range") for e in (low, high))
