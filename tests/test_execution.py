@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -191,7 +192,10 @@ def test_nothing_is_skipped_where_no_file_is_at_fault(events_file: Path, tmp_pat
 
 def test_a_pass_that_loses_everything_is_an_error(damaged: Path, tmp_path: Path) -> None:
     with h5py.File(damaged, "r+") as file:
-        file["events"][:, 4] = np.nan
+        rows = file["events"][:8]
+        rows[:, 4] = np.nan
+        del file["events"]
+        file["events"] = rows
     with pytest.raises(InputError, match="not finite"):
         skimmed([damaged], tmp_path / "out", on_error=OnError.SKIP)
 
@@ -319,9 +323,83 @@ def test_faults_of_a_cluster_of_ones_own(
             process.wait()
 
 
+SCRIPT = """
+import math, os, time
+from tnt_coffea.execution import Resources, map_tasks
+with Resources(executor="dask", workers=1).open() as executor:
+    map_tasks(math.factorial, [3], executor)
+"""
+
+
+@pytest.mark.slow
+def test_script_without_the_guard_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["futures", "dask"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("delay", [0.2, 6.0])
+def test_signals_leave_no_process(
+    events_file: Path, tmp_path: Path, executor: str, number: signal.Signals, delay: float
+) -> None:
+    words = ("skim", events_file, "--out", tmp_path, "--executor", executor, "--workers", "2")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tnt_coffea", *map(str, words), "--chunk-size", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        this = psutil.Process(process.pid)
+        while len(this.children()) < 2:
+            time.sleep(0.1)
+        time.sleep(delay)
+        children = this.children(recursive=True)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.count("\n") == 1
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
 def test_encrypted_scheduler_without_certificates_is_one_error() -> None:
     with pytest.raises(ConfigError, match="certificates"), open_executor("tls://127.0.0.1:9"):
         pass
+
+
+def test_a_shared_executor_is_set_up_when_first_used() -> None:
+    with Resources(executor="spark").shared() as shared:  # never used, never refused
+        pass
+    with (
+        Resources().shared() as shared,
+        shared.shared() as again,
+        again.open() as first,
+        shared.open() as second,
+    ):
+        assert first is second
+
+
+def test_the_package_runs_as_a_module_and_prints_no_banner() -> None:
+    code = (
+        "import awkward as ak, vector\n"
+        "from tnt_coffea.config import JetSettings\n"
+        "from tnt_coffea.jets import cluster\n"
+        "names, one = ('pt', 'eta', 'phi', 'mass'), ak.Array([[1.0]])\n"
+        "particles = vector.zip(dict.fromkeys(names, one)) * 500\n"
+        "print(len(cluster(particles, JetSettings())))\n"
+    )
+    for words, expected in (
+        (["-c", code], "1\n"),
+        (["-m", "tnt_coffea", "--version"], "tnt-coffea,"),
+    ):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(expected)
+        assert done.stdout.count("\n") == 1
 
 
 def test_unknown_executor_is_refused_with_the_known_ones() -> None:

@@ -429,14 +429,17 @@ def _import_what_coffea_imports() -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    # Threads and processes started here inherit the mask: Ctrl-C then reaches this process
-    # alone, which takes the workers down, instead of a traceback from each of them. One that
-    # comes meanwhile counts when all have started: a cluster half started cannot be closed.
+    # A signal that comes meanwhile counts at the end: a cluster half started cannot be closed.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     come: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: come.append(number))
+    handlers = {
+        number: signal.signal(number, lambda number, frame: come.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    # Threads and processes started here inherit the mask: Ctrl-C then reaches this process
+    # alone, which takes the workers down, instead of a traceback from each of them.
     masks = hasattr(signal, "pthread_sigmask")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
@@ -444,6 +447,7 @@ def _interrupts_held() -> Iterator[None]:
     finally:
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if come:
-            raise KeyboardInterrupt
+            signal.raise_signal(come[0])

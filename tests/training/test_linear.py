@@ -7,7 +7,7 @@ import pytest
 from tnt_coffea.config import ImageSettings
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Images
-from tnt_coffea.training import principal_components
+from tnt_coffea.training import backend, principal_components
 from tnt_coffea.training.methods.autoencoder import linear_graph
 
 rng = np.random.default_rng(3)
@@ -75,3 +75,20 @@ def test_more_components_than_pixels_are_refused():
 def test_weights_that_sum_to_nothing_are_refused():
     with pytest.raises(TrainingError, match="sum to 0"):
         fitted(weights=np.zeros(300))
+
+
+def test_a_training_computes_on_one_thread_and_restores_the_number():
+    ways = backend._thread_numbers()
+    assert ways
+    before = [get() for get, _ in ways]
+    try:
+        for _, set_ in ways:
+            set_(2)
+        with backend.one_thread():
+            with backend.one_thread():
+                pass
+            assert {get() for get, _ in ways} == {1}
+        assert {get() for get, _ in ways} == {2}
+    finally:
+        for (_, set_), number in zip(ways, before, strict=True):
+            set_(number)

@@ -139,6 +139,7 @@ def _show_plan(
     console.print(table)
     console.print(
         f"About {duration(sum(stage.seconds for stage in plan))} with {resources.workers} "
-        "processes, from rates of one 2026 server core; nothing was run.",
+        "processes, from rates of one 2026 server core; nothing was run. Behind the skim, "
+        "`tnt-coffea train --dry-run` measures the training on this machine.",
         soft_wrap=True,
     )

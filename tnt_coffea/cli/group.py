@@ -93,22 +93,26 @@ class Commands(click.Group):
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM, of a batch system, take the processes down that were started here."""
+    """Let Ctrl-C, and SIGTERM of a batch system, take the processes down that were started here."""
 
-    def terminated(number: int, frame: Any) -> None:
+    def ended(number: int, frame: Any) -> None:
         for child in multiprocessing.active_children():
-            child.terminate()
+            if not child.name.startswith("Dask"):  # those are closed by their cluster
+                child.terminate()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         click.secho("terminated; the same command goes on where it was cut", err=True)
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminated)
+    before = {number: signal.signal(number, ended) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 PROGRAM = "tnt-coffea"

@@ -82,7 +82,9 @@ def train(
 
     skim = Skim.load(skim_folder or out / "skim")
     if dry_run:
-        click.echo(pipeline.training_costs(skim, config, resources=resources).summary())
+        with resources.announced("Timing two epochs of every network"):
+            costs = pipeline.training_costs(skim, config, resources=resources)
+        click.echo(costs.summary())
         return
     taggers = pipeline.train(skim, config, out=out, resources=resources)
     for name, tagger_set in taggers.sets.items():

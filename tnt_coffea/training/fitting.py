@@ -439,14 +439,16 @@ def evaluated(model: Any, inputs: Mapping[str, Any], *, training: bool = False) 
     training
         Whether noise and dropout are on.
     """
-    wanted = model.input
+    return model(_as_wanted(model.input, inputs), training=training)
+
+
+def _as_wanted(wanted: Any, inputs: Mapping[str, Any]) -> Any:
+    # A function of its own without annotated variables, which TensorFlow's AutoGraph warns of.
     if isinstance(wanted, Mapping):
-        given: Any = {key: inputs[item.name] for key, item in wanted.items()}
-    elif isinstance(wanted, list | tuple):
-        given = [inputs[item.name] for item in wanted]
-    else:
-        given = inputs[wanted.name]
-    return model(given, training=training)
+        return {key: inputs[item.name] for key, item in wanted.items()}
+    if isinstance(wanted, list | tuple):
+        return [inputs[item.name] for item in wanted]
+    return inputs[wanted.name]
 
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
