@@ -190,7 +190,11 @@ def _flat(name: str, columns: Columns) -> npt.NDArray[Any]:
 def _root(path: Path) -> Iterator[Write]:
     import uproot
 
-    with uproot.recreate(path, compression=uproot.ZSTD(3)) as file:
+    # A file that is open already: uproot takes "::" and "x:" in a path for its own syntax.
+    with (
+        path.open("w+b") as content,
+        uproot.recreate(content, compression=uproot.ZSTD(3)) as file,
+    ):
         trees: list[Any] = []
 
         def write(columns: Columns) -> None:
