@@ -74,6 +74,19 @@ def test_filesets_without_data_or_with_unknown_roles_are_refused(write: Any) -> 
         Fileset.from_paths({"box": [path]}, roles={"herwig": "simulation"})
 
 
+def test_stock_runner_writes_nothing_outside_its_folder(fileset: Fileset, tmp_path: Path) -> None:
+    from coffea.nanoevents import BaseSchema
+    from coffea.processor import IterativeExecutor, Runner
+
+    executor = IterativeExecutor(status=False, retries=0)
+    runner = Runner(executor, schema=BaseSchema, format="parquet")
+    files = {"../outside": {"files": [str(fileset.files["box"][0])], "treename": "Events"}}
+    processor = SkimProcessor(tnt.SearchConfig().skim, tmp_path / "in" / "parts")
+    with pytest.raises(Exception, match="cannot be a data set's name"):
+        runner(files, processor_instance=processor)
+    assert not list(tmp_path.rglob("outside"))
+
+
 def test_events_carry_their_role(fileset: Fileset) -> None:
     with open_executor() as executor:
         output, accounting = run(fileset, _Roles(), executor, chunk_size=15)

@@ -16,14 +16,13 @@ from typing import Any
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.locations import located
-from tnt_coffea.events.roles import DATA, checked_role
+from tnt_coffea.events.roles import DATA, checked_name, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
 
 __all__ = ["BadFile", "Fileset", "WorkItem"]
 
 State = tuple[int, int]
 """Size [bytes] and time of the last change [ns]: the same on all machines that share a disk."""
-LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Fileset:
 
     def __post_init__(self) -> None:
         for name in self.files:
-            _check_name(name)
+            checked_name(name)
 
     @classmethod
     def from_paths(
@@ -175,7 +174,7 @@ class Fileset:
         """
         checked, said = located(files)
         for name in checked:
-            _check_name(name)
+            checked_name(name)
         roles = {**said, **(roles or {})}
         if not checked or not all(checked.values()):
             msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
@@ -310,23 +309,6 @@ class Fileset:
             name: sorted(_file_hash(path, skip_bad) for path in paths)
             for name, paths in self.files.items()
         }
-
-
-def _check_name(name: Any) -> None:
-    """Refuse what cannot be the name of the folder that a data set's parts go to."""
-    bad = (
-        not isinstance(name, str)
-        or name in ("", ".", "..")
-        or len(name) > LONGEST_NAME
-        or not name.isprintable()
-        or any(character in name for character in "/\\")
-    )
-    if bad:
-        msg = (
-            f"{name!r:.120} cannot be a data set's name: its dijets are stored in a folder of that "
-            f"name; take at most {LONGEST_NAME} printable characters without / and \\"
-        )
-        raise ConfigError(msg)
 
 
 def _state(path: Path) -> State:
