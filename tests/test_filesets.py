@@ -392,8 +392,8 @@ def test_json_that_is_no_fileset_is_an_error(tmp_path: Path, text: str, message:
 
 
 def test_a_search_s_folder_is_no_input(write: Any, tmp_path: Path) -> None:
-    path = write("box", 5, 1)
-    tnt.skim(Fileset.from_paths(path), tnt.SearchConfig(), out=tmp_path)
+    made = tnt.skim(write("box", 5, 1), tnt.SearchConfig(), out=tmp_path)
+    assert made.accounting.selected == 5
     with pytest.raises(InputError, match="a folder of a search"):
         Fileset.from_paths(tmp_path)
 

@@ -85,3 +85,17 @@ def test_jets_without_constituents_come_with_the_settings_that_read_them(
     assert "note" not in again.output
     words = ("--config", out, "--out", tmp_path / "out", "--executor", "iterative", "-q")
     assert "3 dijets of 3 events" in call("skim", path, *words).output
+
+
+def test_phi_from_zero_on_gives_the_same_dijets(tmp_path: Path) -> None:
+    found = []
+    for name, turn in (("signed", 0.0), ("positive", 2 * np.pi)):
+        rows = particles(20, 2)
+        rows[:, 2:6:3] -= 3.0  # -3 and 0
+        rows[:, 2:6:3] += np.where(rows[:, 2:6:3] < 0, turn, 0).astype(np.float32)
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            file["events"] = rows
+        found.append(np.sort(inspect_events(path).dijets["m_jj"]))
+    assert len(found[0]) == 20
+    assert found[0] == pytest.approx(found[1], rel=1e-5)

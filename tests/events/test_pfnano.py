@@ -130,6 +130,54 @@ def test_plain_nanoaod_has_jets_alone(write_nano: Callable[..., Path], loaded: A
         particles_of(events)
 
 
+def _rows(path: Path) -> dict[str, Any]:
+    with uproot.open(path) as file:
+        names = [f"PFCands_{name}" for name in ("pt", "eta", "phi", "mass", "puppiWeight")]
+        return file["Events"].arrays([*names, "run", "luminosityBlock", "event"], how=dict)
+
+
+def _doubles(rows: dict[str, Any]) -> dict[str, Any]:
+    return {n: ak.values_astype(c, np.float64) if c.ndim > 1 else c for n, c in rows.items()}
+
+
+def _signed(rows: dict[str, Any]) -> dict[str, Any]:
+    return {n: ak.values_astype(c, np.int64) if c.ndim == 1 else c for n, c in rows.items()}
+
+
+@pytest.mark.parametrize("form", ["mktree", "mkrntuple"])
+@pytest.mark.parametrize("changed", [dict, _doubles, _signed], ids=["own counters", "f8", "i8"])
+def test_the_same_events_in_other_types_are_the_same(
+    write_nano: Callable[..., Path], loaded: Any, tmp_path: Path, form: str, changed: Any
+) -> None:
+    expected = particles_of(loaded(write_nano()))
+    path = tmp_path / "other.root"
+    with uproot.recreate(path) as file:
+        # Two cycles of a tree: the last one counts.
+        getattr(file, form)("Events", {n: c[:1] for n, c in _rows(tmp_path / "nano.root").items()})
+        getattr(file, form)("Events", changed(_rows(tmp_path / "nano.root")))
+    found = particles_of(loaded(path))
+    assert np.array_equal(found.event_id, expected.event_id)
+    assert ak.array_equal(found.p4, expected.p4)
+
+
+def test_particles_in_fixed_numbers_and_negative_weights_are_read(
+    loaded: Any, tmp_path: Path
+) -> None:
+    rng, path = np.random.default_rng(4), tmp_path / "fixed.root"
+    rows: dict[str, Any] = {
+        f"PFCands_{name}": rng.uniform(0.5, 2, (4, 6)).astype(np.float32)
+        for name in ("pt", "eta", "phi", "mass")
+    }
+    rows["PFCands_pt"][:, 4:] = 0  # padding
+    with uproot.recreate(path) as file:
+        file.mktree("Events", rows | {"genWeight": np.array([1, -2, 0.5, -1], np.float32)})
+    particles = particles_of(loaded(path))
+    assert particles.p4.pt.tolist() == rows["PFCands_pt"][:, :4].tolist()
+    assert particles.weight.tolist() == [1.0, -2.0, 0.5, -1.0]
+    assert particles.numbers == {}
+    assert len(set(particles.event_id.tolist())) == 4
+
+
 V15_LINKS = {"jetIdx": [[0, 1, 0], [], [0, 1]], "pfCandIdx": [[0, 1, 2], [], [1, 0]]}
 
 

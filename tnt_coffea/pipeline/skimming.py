@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
@@ -25,7 +26,7 @@ __all__ = ["skim"]
 
 
 def skim(
-    fileset: Fileset,
+    fileset: Fileset | Any,
     config: SearchConfig,
     *,
     out: str | Path = OUT,
@@ -36,7 +37,7 @@ def skim(
     Parameters
     ----------
     fileset
-        Files of any source, with the roles of their data sets.
+        Files of any source, with the roles of their data sets; or what `Fileset.from_paths` takes.
     config
         `skim` is read.
     out
@@ -66,6 +67,7 @@ def skim(
     from tnt_coffea.processors import SkimProcessor
 
     resources = resources or Resources()
+    fileset = fileset if isinstance(fileset, Fileset) else Fileset.from_paths(fileset)
     fileset = fileset.read_with(config.skim).noted()
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
