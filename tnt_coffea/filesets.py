@@ -150,6 +150,8 @@ class Fileset:
         files: Any,
         source: str | None = None,
         roles: Mapping[str, str] | None = None,
+        *,
+        missing_ok: bool = False,
     ) -> Fileset:
         """Return the fileset of existing files.
 
@@ -162,6 +164,8 @@ class Fileset:
             (.txt), or coffea's fileset as JSON.
         source, roles
             As the attributes.
+        missing_ok
+            Keep paths that do not exist, for passes that leave bad files out and list them.
 
         Raises
         ------
@@ -185,10 +189,10 @@ class Fileset:
                 missing = not path.exists()
             except OSError as error:  # a folder above it that is not ours to enter
                 raise InputError(_unreadable(path, error)) from error
-            if missing:
+            if missing and not missing_ok:
                 msg = f"{path}: no such file"
                 raise InputError(msg)
-            if not path.is_file():
+            if not missing and not path.is_file():
                 msg = f"{path}: no regular file, expected a file with events"
                 raise InputError(msg)
             if path.resolve() in seen:

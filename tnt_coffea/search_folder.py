@@ -43,8 +43,8 @@ def note_files(out: str | Path, fileset: Fileset) -> None:
     _write(Path(out) / "files.json", json.dumps(noted, indent=1) + "\n")
 
 
-def noted_files(out: str | Path) -> Fileset:
-    """Return the files noted in a search's folder.
+def noted_files(out: str | Path, *, missing_ok: bool = False) -> Fileset:
+    """Return the files noted in a search's folder; `missing_ok` as `Fileset.from_paths`.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def noted_files(out: str | Path) -> Fileset:
     path = Path(out) / "files.json"
     try:
         noted = _Noted.model_validate_json(path.read_bytes())
-        fileset = Fileset.from_paths(noted.files, roles=noted.roles)
+        fileset = Fileset.from_paths(noted.files, roles=noted.roles, missing_ok=missing_ok)
     except (OSError, ValueError, RecursionError, ConfigError) as error:
         reason = " ".join(str(error).split())[:200]
         msg = (
