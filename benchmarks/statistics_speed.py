@@ -96,7 +96,7 @@ def spectrum(events: int) -> Any:
 def scan_points(toys: int, pyhf_toys: int) -> Iterator[Row]:
     """Time the test of one mass in toys: fits without and with a signal."""
     for events in REGIMES:
-        data = (Spectrum("all", EDGES, spectrum(events).values(), False),)
+        data = (Spectrum("all", EDGES, spectrum(events).values()),)
         signal = FIT.signal(3500.0, WIDTH)
         chosen = prepared_selection("all", data, [signal], FIT)
         counts = engine.toy_counts(chosen.null, toys, np.random.default_rng(SEED))

@@ -84,18 +84,18 @@ def test_config_init_writes_a_file_to_start_from(tmp_path: Path) -> None:
 
 def test_config_show_prints_what_a_search_would_use(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
-    path.write_text("fit: {bump: {mass: 4000}}\n")
+    path.write_text("fit: {bump: {mass: 3600}}\n")
     shown = call("config", "show", path, "--seed", 5).output
     back = SearchConfig.from_text(shown)
-    assert (back.seed, back.fit.bump.mass) == (5, 4000.0)
+    assert (back.seed, back.fit.bump.mass) == (5, 3600.0)
 
 
 def test_config_check_lists_what_differs_and_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
-    path.write_text("seed: 3\nfit:\n  bump:\n    mass: 4000\n")
+    path.write_text("seed: 3\nfit:\n  bump:\n    mass: 3600\n")
     done = call("config", "check", path)
     assert done.exit_code == 0
-    assert "fit.bump.mass: 4000.0 instead of 3500.0" in done.output
+    assert "fit.bump.mass: 3600.0 instead of None" in done.output
     assert "2 settings differ" in done.output
     path.write_text("seed: 3\nfit:\n  bump:\n    mas: 4000\n")
     line = failed(call("config", "check", path), 2)

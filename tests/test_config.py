@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import itertools
 import re
+import time
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from tnt_coffea import seeds
-from tnt_coffea.config import BumpSettings, FitSettings, SearchConfig, SkimSettings
+from tnt_coffea.config import (
+    BumpSettings,
+    FitSettings,
+    MassRange,
+    SearchConfig,
+    SearchSettings,
+    SkimSettings,
+    TrainSettings,
+    differences,
+)
 from tnt_coffea.errors import ConfigError
 
 
@@ -53,6 +64,25 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
             "train:\n  methods:\n    tnt: {kind: guess}",
             r"yaml:3: train\.methods\.tnt: no method of kind 'guess'; known are autoencoder, cwola",
         ),
+        ("train: {methods: {a: {kind: autoencodr}}}", "did you mean autoencoder?"),
+        ("train: {methods: {a: {kind: [cwola]}}}", "no method of kind"),
+        ("seed: 1\nsearch:\n  window: {low: 4000}", r"yaml:3: search\.window: low must be below"),
+        (
+            "search:\n  window: {low: 8000, high: 9000}",
+            r"yaml:2: search\.window \(8000 to 9000 GeV\) does not lie inside search\.fit_range",
+        ),
+        ("search: {window: {low: 7200, high: 7800}}", "does not lie inside search.fit_range"),
+        ("search: {fit_range: {low: 1800}}", "does not lie inside search.histogram_range"),
+        ("search: {window: {low: 3310, high: 3700}}", r"search\.window .* edges of bins"),
+        ("search: {fit_range: {low: 2590}}", r"search\.fit_range .* edges of bins"),
+        ("search: {fit_range: {low: 2620}}", r"no whole number of bins of 40 GeV"),
+        ("search: {histogram_range: {high: 8010}}", r"search\.histogram_range .* edges of bins"),
+        ("search: {bin_width: 1.0e-9}", "more than 10000 bins"),
+        ("seed: 1\nfit:\n  bump: {mass: 4000}", r"yaml:3: fit\.bump\.mass is 4000 GeV, outside"),
+        ("fit: {scan: {masses: [2500, 3000]}}", r"fit\.scan\.masses: 2500 GeV is outside"),
+        ("fit: {bump: {lower_edges: [2600, 3400]}}", r"fit\.bump\.lower_edges: 3400 GeV is not"),
+        ("train: {members: 1000000000}", r"train\.members: .* less than or equal to 1000 \(got"),
+        ("search: {window: {high: .inf}}", r"search\.window\.high: .* finite number"),
         ("train: {methods: {tnt: {epochs: 3}}}", "expected settings with a kind, one of autoenc"),
         ("train: {methods: {}}", "name at least one method"),
         ("train: {methods: {references: {kind: autoencoder}}}", "'references' cannot name a meth"),
@@ -108,6 +138,89 @@ def test_a_section_of_before_is_answered_with_what_to_write_now(
     assert ";" not in text.split("tnt-coffea methods")[1], "one error, not several"
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            "a: &a [x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{name}: &{name} [{', '.join([f'*{one}'] * 8)}]\n"
+                for one, name in itertools.pairwise("abcdefghijkl")
+            ),
+            "yaml:6: more than 30 levels or 50000 values",
+        ),
+        ("seed: " + "[" * 5000 + "]" * 5000, "more than 30 levels"),
+        ("{a: " * 5000 + "1" + "}" * 5000, "more than 30 levels"),
+        ("seed: 1\nfit: &a {bump: *a}", r"yaml:2: \*a is inside of what it stands for"),
+        ("seed: " + "9" * 100_000, "yaml:1: a name or value of more than 10000 characters"),
+        ("seed: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
+        ("train:\n  members: " + "9" * 50, r"yaml:2: train\.members is an integer beyond"),
+        ("seed: 1\n" + "#" * 2_000_000, "at most 1000000 characters"),
+        ("seed: 2020-13-45", "not valid YAML: month must be in"),
+        (
+            "fit: {bump: {width: " + "x" * 9000 + "}}",
+            r"parse string as a number \(got 'xxx.*\.\.\.",
+        ),
+    ],
+)
+def test_text_without_end_is_refused_in_a_moment(tmp_path: Path, text: str, cause: str) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=cause) as error:
+        SearchConfig.from_yaml(path)
+    assert time.process_time() - start < 2
+    assert len(str(error.value)) < 500
+
+
+def test_an_alias_stands_for_what_it_repeats() -> None:
+    config = SearchConfig.from_text("search: {window: &w {low: 3000, high: 3400}, fit_range: *w}")
+    assert config.search.fit_range == config.search.window == MassRange(low=3000, high=3400)
+
+
+@pytest.mark.parametrize(
+    ("text", "mass"),
+    [
+        ("{}", 3500.0),
+        ("search: {window: {low: 3800, high: 4200}}", 4000.0),
+        ("search: {window: {low: 3500}}", 3600.0),
+        ("fit: {bump: {mass: 3700}}", 3700.0),
+    ],
+)
+def test_mass_of_the_signal_is_the_windows_centre_unless_given(text: str, mass: float) -> None:
+    config = SearchConfig.from_text(text)
+    assert config.signal_mass == config.fit_settings.bump.mass == mass
+    assert config.fit_settings.bump.width == 120
+    again = SearchConfig.from_text(config.to_yaml())
+    assert again == config
+
+
+def test_a_section_in_part_keeps_the_rest_of_its_default() -> None:
+    window = SearchConfig.from_text("search: {window: {low: 3100}}").search.window
+    assert window == MassRange(low=3100, high=3700)
+    assert SearchSettings(fit_range={"high": 6000}).fit_range == MassRange(low=2600, high=6000)
+    assert TrainSettings(folds={"outer": 3}).folds.inner == TrainSettings().folds.inner
+
+
+def test_differences_have_the_defaults_of_the_kind_that_is_set() -> None:
+    chosen = SearchConfig.from_text(
+        "{fit: {limit: {enabled: false}}, skim: {images: {pixels: 30}}, train: {methods: "
+        "{ae: {kind: autoencoder, latent: 8}, tnt: {kind: tag_n_train, after: ae, "
+        "classifier: {network: dense, epochs: 3}}}}}"
+    )
+    known = {"autoencoder": "autoencoder", "tnt": "tag_n_train"}
+    assert {name: pair for name, *pair in differences(SearchConfig(), chosen)} == {
+        "skim.images.pixels": [40, 30],
+        "train.methods": [known, {"ae": "autoencoder", "tnt": "tag_n_train"}],
+        "train.methods.ae.latent": [6, 8],
+        "train.methods.tnt.after": ["autoencoder", "ae"],
+        "train.methods.tnt.classifier": ["convolutional", "dense"],
+        "train.methods.tnt.classifier.epochs": [40, 3],
+        "fit.limit.enabled": [True, False],
+    }
+    assert not list(differences(SearchConfig(), SearchConfig()))
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         SearchConfig.from_yaml(tmp_path / "absent.yaml")
@@ -119,7 +232,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_digest_sees_only_its_own_section() -> None:
-    other = SearchConfig(fit=FitSettings(bump=BumpSettings(mass=4000.0)))
+    other = SearchConfig(fit=FitSettings(bump=BumpSettings(mass=3600.0)))
     assert other.digest() != SearchConfig().digest()
     assert other.train.digest() == SearchConfig().train.digest()
 

@@ -32,10 +32,28 @@ def test_every_place_in_the_table_is_there(what: str) -> None:
                 assert any(place.exists() for place in places), name
 
 
+def test_commands_are_those_of_the_makefile() -> None:
+    text, makefile = (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"^    make (\w+)", text, re.MULTILINE))
+    assert {"test", "slow", "docs"} <= named <= targets
+    [site] = re.findall(r"sphinx .* (\S+)$", makefile, re.MULTILINE)
+    assert f"{site}/index.html" in text
+    for script in re.findall(r"^    python (\S+)", text, re.MULTILINE):
+        assert (ROOT / script).exists(), script
+
+
+def test_a_generator_process_is_an_entry() -> None:
+    from tnt_coffea.generator import processes
+
+    assert names(rows()["a generator process"][0]) == ["tnt_coffea/generator/processes.py"]
+    assert processes.PROCESSES
+
+
 def test_a_source_is_a_module_with_these_names_and_a_line() -> None:
     from tnt_coffea.events import sources
 
-    written, line = rows()["a source"]
+    written, line = rows()["a source (a file format)"]
     wanted = [name for name in names(written) if "/" not in name]
     assert names(line)[0] == "SOURCES"
     complete = [

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
+import html
 import importlib
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -31,6 +32,18 @@ PAGES = sorted(
     if "_build" not in path.parts
 )
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+SCRIPT = re.compile(
+    r"^(?:<!-- (?P<mark>(?:no script|script|block)\b[^\n]*) -->\n)?```python\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+"""A Python block, and what stands above it: how it is run, or why it is not."""
+MINUTES = {
+    "docs/data.md": "PYTHIA makes 11 000 events",
+    "docs/how-to/own-cluster.md": "two workers and a report",
+    "docs/how-to/reading-a-result.md": "a search before it",
+    "docs/statistics.md": "toys of a whole scan",
+}
+"""Pages whose scripts are run by `make slow` alone, and why."""
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -45,17 +58,16 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def block_named(page: str, name: str) -> str:
-    """Return the text of a `code-block` by its `:name:`."""
-    for _, text in blocks(DOCS / page):
-        if f":name: {name}\n" in text:
-            return text.split("\n\n", 1)[1]
-    pytest.fail(f"{page} has no block named {name}")
+    """Return the text of a block by the name in the comment above it."""
+    _, above, rest = (DOCS / page).read_text().partition(f"<!-- block: {name} -->\n```")
+    assert above, f"{page} has no block named {name}"
+    return rest.partition("\n")[2].partition("\n```\n")[0] + "\n"
 
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Give the `tnt-coffea` command lines of a page, as words."""
     for line in page.read_text().splitlines():
-        shown = re.match(r"^(?:\$ |    )(tnt-coffea .*)$", line)
+        shown = re.match(r"^(?:\$ |    )?(tnt-coffea .*)$", line)
         if shown:
             yield shlex.split(shown[1], comments=True)[1:]
         for inline in re.findall(r"`(tnt-coffea [^`]*)`", line):
@@ -78,16 +90,33 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     assert "closure_limit" in settings
     command_line = (tmp_path / "html" / "reference" / "command-line.html").read_text()
     assert "--skip-bad-files" in command_line
+    reference = (tmp_path / "html" / "reference" / "stats.html").read_text()
+    described = html.unescape(re.sub("<[^>]+>", "", reference))
+    assert "a, b, c, d (float) \N{EN DASH}" in described
+    assert not re.search("\\w+ \\((\\w+,\\s*)+\\) \N{EN DASH}", described)
     for exception in TntCoffeaError.__subclasses__():
         assert exception.__name__ in (tmp_path / "html" / "how-to" / "errors.html").read_text()
+
+
+def test_reference_of_the_statistics_is_complete() -> None:
+    listed = re.findall(
+        r"auto(?:function|class):: (\w+)", (DOCS / "reference/stats.md").read_text()
+    )
+    assert sorted(listed) == sorted(tnt.stats.__all__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
-    images = re.findall(r"^```\{image\} (\S+)$", page.read_text(), re.MULTILINE)
-    missing += [image for image in images if not (page.parent / image).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_and_images_show_where_the_repository_is_browsed(page: Path) -> None:
+    written = page.read_text()
+    # Sphinx would put the page's title there, and Sphinx alone knows these directives.
+    assert not re.search(r"(?<!!)\[\]\(", FENCE.sub("", written))
+    assert not re.search(r"^```\{(image|figure|code-block|note|warning)\}", written, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=named)
@@ -120,10 +149,141 @@ def test_a_command_that_does_not_exist_is_found() -> None:
         parse(main, ["settings"])
 
 
+def scripts(page: Path) -> Iterator[tuple[list[str], str]]:
+    """Give the scripts of a page as printed, with the inputs that they name."""
+    whole: list[tuple[list[str], str]] = []
+    for found in SCRIPT.finditer(page.read_text()):
+        mark, text = found["mark"] or "", found["text"]
+        kind, _, inputs = mark.partition(": ")
+        if kind == "script":
+            whole.append((inputs.split(", ") if inputs else [], text))
+        elif kind == "script continues":
+            before, so_far = whole.pop()
+            whole.append((before, f"{so_far}\n{text}"))
+        elif kind == "block":
+            assert f'"{inputs}"' in Path(__file__).read_text(), f"no test takes {inputs}"
+        else:
+            assert kind == "no script", f"{page}: how is this block run?\n{text}"
+            assert inputs, f"{page}: why is this block not run?\n{text}"
+    yield from whole
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_block_says_how_it_is_run(page: Path) -> None:
+    assert sum(info == "python" for info, _ in blocks(page)) == len(
+        SCRIPT.findall(page.read_text())
+    )
+    list(scripts(page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in MINUTES))
+        for p in PAGES
+        if "<!-- script" in p.read_text() and p.name != "table.md"
+    ],
+)
+def test_scripts_run_as_printed(page: Path, tmp_path: Path) -> None:
+    run_scripts(page, tmp_path)
+
+
+def run_scripts(page: Path, folder: Path) -> None:
+    """Run the scripts of a page one after the other in a folder, as a user does."""
+    for number, (inputs, text) in enumerate(scripts(page)):
+        for name in inputs:
+            INPUTS[name](folder)
+        (folder / f"{number}.py").write_text(text)
+        done = subprocess.run(
+            [sys.executable, f"{number}.py"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def small_events(folder: Path) -> None:
+    """Write 240 events as an LHC Olympics table."""
+    import h5py
+
+    events, counts = two_jets(np.random.default_rng(1), 240), 60
+    table = np.zeros((240, 2100), np.float32)
+    for at, name in enumerate(("pt", "eta", "phi")):
+        table[:, at : 3 * counts : 3] = events[name].reshape(240, counts)
+    with h5py.File(folder / "box1.h5", "w") as file:
+        file["events"] = table
+
+
+def small_settings(folder: Path) -> None:
+    """Write the settings of a search that trains in a second."""
+    (folder / "search.yaml").write_text(
+        """
+        skim: {images: null, observables: [pt, mass, tau21]}
+        search: {window: {low: 3000, high: 4000}, efficiencies: [0.5, 0.1]}
+        train: {methods: {tnt: {kind: feature}}}
+        fit: {bump: {efficiency: 0.5, bin_width: 200}, abcd: {efficiency: 0.1}}
+        """
+    )
+
+
+def small_skim(folder: Path) -> None:
+    """Write the events and their skim."""
+    small_events(folder)
+    fileset = tnt.Fileset.from_paths({"data": [folder / "box1.h5"]})
+    tnt.skim(fileset, tnt.SearchConfig(), out=folder / "box1")
+
+
+def table_of_features(folder: Path) -> None:
+    """Write 8000 rows with a resonance of 3.5 TeV."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng, n, signal = np.random.default_rng(4), 8000, 300
+    rare = np.arange(n) < signal
+    columns = {"mjj": np.where(rare, rng.normal(3.5, 0.1, n), 2.6 + rng.exponential(0.5, n))}
+    for jet, mass in ((1, 400.0), (2, 100.0)):
+        columns[f"mj{jet}"] = np.where(rare, rng.normal(mass, 15, n), rng.gamma(3, mass / 3, n))
+        columns[f"tau1j{jet}"] = rng.uniform(0.1, 0.3, n)
+        ratio = np.where(rare, rng.beta(3, 7, n), rng.beta(5, 3, n))
+        columns[f"tau2j{jet}"] = columns[f"tau1j{jet}"] * ratio
+    columns |= {"MET": rng.exponential(30, n), "is_signal": rare.astype(int)}
+    pq.write_table(pa.table(columns), folder / "features.parquet")
+
+
+def settings_of_the_table(folder: Path) -> None:
+    """Write the page's own settings, and a fit that suits 8000 rows."""
+    (folder / "search.yaml").write_text(
+        block_named("how-to/table.md", "table-settings")
+        + "search: {fit_range: {low: 2720, high: 6000}}\nfit: {bump: {efficiency: 0.3}}\n"
+    )
+
+
+def small_search(folder: Path) -> None:
+    """Write the events and a search of them."""
+    small_events(folder)
+    small_settings(folder)
+    config, out = tnt.SearchConfig.from_yaml(folder / "search.yaml"), folder / "box1"
+    skim = tnt.skim(tnt.Fileset.from_paths({"data": [folder / "box1.h5"]}), config, out=out)
+    tnt.search(skim, tnt.train(skim, config, out=out), config, out=out)
+
+
+INPUTS: dict[str, Callable[[Path], None]] = {
+    "box1.h5": small_events,
+    "search.yaml": small_settings,
+    "box1/search": small_search,
+    "box1/skim": small_skim,
+    "features.parquet": table_of_features,
+    "settings of the table": settings_of_the_table,
+}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_python_names_exist(page: Path) -> None:
     for info, text in blocks(page):
-        if info.startswith("python") or info in ("{code-block} python", "{code-cell} ipython3"):
+        if info in ("python", "{code-cell} ipython3"):
             for module, name in imported(ast.parse(without_options(text))):
                 assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
@@ -155,6 +315,81 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
             module = aliases.get(node.value.id)
             if module is not None:
                 yield module, node.attr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_settings_of_the_text_exist(page: Path) -> None:
+    paths = re.findall(
+        r"`((?:skim|search|train|fit|generate)\.[a-z_.]*[a-z_])[`:]",
+        FENCE.sub("", page.read_text()),
+    )
+    wrong = [path for path in paths if not path.endswith(".py") and not is_setting(path)]
+    assert wrong == []
+
+
+def is_setting(path: str) -> bool:
+    models: list[Any] = [tnt.SearchConfig]
+    for name in path.split("."):
+        fields = [m.model_fields[name] for m in models if name in m.model_fields]
+        if not fields:
+            return False
+        kinds = [kind for f in fields for kind in (f.annotation, *get_args(f.annotation))]
+        models = [kind for kind in kinds if hasattr(kind, "model_fields")]
+        if name == "methods":  # what follows is a name of the user's
+            return True
+    return True
+
+
+def test_a_setting_that_does_not_exist_is_found() -> None:
+    assert is_setting("fit.bump.mass")
+    assert is_setting("train.methods.name.kind")
+    assert not is_setting("fit.bump.masses")
+
+
+def messages() -> str:
+    """Return every text of the package's code, one a line, with … for what is filled in."""
+    found = []
+    for path in sorted((ROOT / "tnt_coffea").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(text.replace("\n", " ") for text in found)
+
+
+def test_messages_of_the_questions_are_those_of_the_code() -> None:
+    said = messages()
+    asked = re.findall(r"^### `([^`]+)`$", (DOCS / "faq.md").read_text(), re.MULTILINE)
+    assert len(asked) > 10
+    unknown = [
+        message
+        for message in asked
+        if not re.search(".*".join(map(re.escape, message.strip("… ").split("…"))), said)
+    ]
+    assert unknown == []
+
+
+def rows_of(table: str) -> list[list[str]]:
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip(" *") for cell in line.strip().strip("|").split("|")] for line in lines]
+
+
+def test_choice_of_a_method_quotes_the_comparison() -> None:
+    measured = (DOCS / "comparison.md").read_text().split("\n**")[1:5]
+    quoted = (DOCS / "choosing.md").read_text().partition("## How much")[2].partition("\n- ")[0]
+    header, *rows = rows_of(quoted)
+    assert len(rows) == 6
+    for column, (share, table) in enumerate(zip(header[1:], measured, strict=True), start=1):
+        assert table.startswith(share)
+        theirs = rows_of(table.partition("|\n\n")[0])
+        for row in rows:
+            # Of two rows of a name the second one, which builds on TNT + m_jj.
+            same = [each for each in theirs if each[0] == row[0]]
+            assert same, row[0]
+            one, three = (same[-1][i].partition(" ")[0] for i in (6, 5))
+            assert row[column] == f"{one} ({three})", (share, row[0])
 
 
 def two_jets(rng: np.random.Generator, events: int) -> dict[str, Any]:
@@ -233,35 +468,18 @@ def test_weak_labels_of_the_how_to_are_window_and_sidebands(npz_skim: tnt.Skim) 
 def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rng, n, signal = np.random.default_rng(4), 12_000, 400
-    rare = np.arange(n) < signal
-    columns = {"mjj": np.where(rare, rng.normal(3.5, 0.1, n), 2.6 + rng.exponential(0.5, n))}
-    for jet, mass in ((1, 400.0), (2, 100.0)):
-        columns[f"mj{jet}"] = np.where(rare, rng.normal(mass, 15, n), rng.gamma(3, mass / 3, n))
-        columns[f"tau1j{jet}"] = rng.uniform(0.1, 0.3, n)
-        ratio = np.where(rare, rng.beta(3, 7, n), rng.beta(5, 3, n))
-        columns[f"tau2j{jet}"] = columns[f"tau1j{jet}"] * ratio
-    columns |= {"MET": rng.exponential(30, n), "is_signal": rare.astype(int)}
     monkeypatch.chdir(tmp_path)
-    pq.write_table(pa.table(columns), "features.parquet")
-    Path("search.yaml").write_text(
-        block_named("how-to/table.md", "table-settings")
-        + "search: {fit_range: {low: 2720, high: 6000}}\nfit: {bump: {efficiency: 0.3}}\n"
-    )
-    page = executed(block_named("how-to/table.md", "columns-in-memory"), "page")
-    assert page.sample._repr_html_().count("<tr>") == 3
+    run_scripts(DOCS / "how-to" / "table.md", tmp_path)
     assert "AUC" in Path("notebook/report.html").read_text()
     config = tnt.SearchConfig.from_yaml("search.yaml")
-    fileset = tnt.Fileset.from_paths({"data": ["features.parquet"]})
-    outcome = tnt.run(fileset, config, out="from-file")
-    assert outcome.report.exists()
-    sample = tnt.Skim.load("from-file/skim").sample()
-    np.testing.assert_allclose(np.sort(sample.m_jj), np.sort(page.sample.m_jj))
+    skim = tnt.skim(tnt.Fileset.from_paths({"data": ["features.parquet"]}), config, out="file")
+    histograms = tnt.search(skim, tnt.train(skim, config, out="file"), config, out="file")
+    sample = skim.sample()
     assert (sample.columns["heavy_mass"] >= sample.columns["light_mass"]).all()
-    for result in (page.result, outcome.result):
+    from_memory = tnt.SearchResult.load("notebook/fit/result.json")
+    from_file = tnt.fit(histograms, config, out="file")
+    assert from_memory.before.channels[0].observed == from_file.before.channels[0].observed
+    for result in (from_memory, from_file):
         assert result.after["cwola"].z > result.before.z + 2
 
 

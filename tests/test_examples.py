@@ -26,21 +26,26 @@ PACKAGES = [
     "tnt_coffea.training",
 ]
 """Every public name has an example."""
+MINUTES = {"tnt_coffea.chain": "generates, searches, and draws two reports"}
+"""Modules whose examples are run by `make slow` alone, and why."""
 INFERENCE = ("tnt_coffea.taggers", "tnt_coffea.processors")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def with_examples() -> Iterator[str]:
     """Return the modules of the package that show examples; none but packages are imported."""
-    for info in pkgutil.walk_packages(tnt_coffea.__path__, "tnt_coffea."):
-        spec = importlib.util.find_spec(info.name)
+    inside = pkgutil.walk_packages(tnt_coffea.__path__, "tnt_coffea.")
+    for name in ("tnt_coffea", *(info.name for info in inside)):
+        spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         if ">>> " in Path(spec.origin).read_text():
-            yield info.name
+            yield name
 
 
-@pytest.mark.parametrize("name", [*with_examples()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in MINUTES)) for n in with_examples()]
+)
 def test_examples_give_what_they_show(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

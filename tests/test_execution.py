@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+import errno
+import json
 import math
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 from coffea.processor import IterativeExecutor
+from distributed import Client, LocalCluster
 
 from tnt_coffea import pipeline
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig, SkimSettings
-from tnt_coffea.errors import ConfigError, ExecutionError, InputError
+from tnt_coffea.errors import ConfigError, ExecutionError, InputError, StorageError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.skim import read_parts
-from tnt_coffea.execution import OnError, map_tasks, open_executor, run
+from tnt_coffea.execution import OnError, Resources, map_tasks, open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SkimProcessor
 
@@ -168,6 +176,26 @@ def test_errors_that_are_no_files_end_a_pass_that_skips_too(
         run(Fileset.from_paths(path), processor, executor, on_error=on_error)
 
 
+def test_nothing_is_skipped_where_no_file_is_at_fault(events_file: Path, tmp_path: Path) -> None:
+    class Full(SkimProcessor):
+        def process(self, events: Any) -> Any:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "part"))
+
+    fileset = Fileset.from_paths({"data": [events_file]})
+    with (
+        open_executor() as executor,
+        pytest.raises(StorageError, match=r"part: cannot be written: No space left.*Free some"),
+    ):
+        run(fileset, Full(SkimSettings(), tmp_path), executor, on_error=OnError.SKIP)
+
+
+def test_a_pass_that_loses_everything_is_an_error(damaged: Path, tmp_path: Path) -> None:
+    with h5py.File(damaged, "r+") as file:
+        file["events"][:, 4] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        skimmed([damaged], tmp_path / "out", on_error=OnError.SKIP)
+
+
 def test_events_without_a_dijet_are_counted(events_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "some.h5"
     with h5py.File(events_file) as source, h5py.File(path, "w") as target:
@@ -194,9 +222,106 @@ def test_unaccounted_events_are_an_error() -> None:
 def test_tasks_come_back_in_order(executor: str) -> None:
     with open_executor(executor, workers=2) as opened:
         assert map_tasks(math.factorial, [5, 3, 9, 0], opened) == [120, 6, 362880, 1]
+        assert {address.ip for address in _listening()} <= {"127.0.0.1", "::1"}
         assert map_tasks(math.factorial, [], opened) == []
         with pytest.raises(ExecutionError, match=r"ValueError in a worker.*\(and 1 more\)"):
             map_tasks(math.factorial, [5, -1, -2], opened)
+
+
+def _listening() -> list[Any]:
+    this = psutil.Process()
+    return [
+        connection.laddr
+        for process in (this, *this.children(recursive=True))
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+@pytest.fixture
+def threads() -> Iterator[LocalCluster]:
+    """A Dask cluster within this process, without workers at first."""
+    with LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+def test_no_worker_is_said_and_given_up(
+    threads: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Resources(executor=threads, wait_for_workers=0.01).open() as executor,
+        pytest.raises(ExecutionError, match=r"no worker at \S+\. Start one .*--wait-for-workers"),
+    ):
+        map_tasks(math.factorial, [3], executor)
+    assert "waiting: no worker" in caplog.text
+
+
+def test_workers_that_vanish_and_come_back_finish_the_pass(
+    threads: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mine(Client):
+        """As sites have them."""
+
+    with Mine(threads) as client, Resources(executor=client, progress=True).open() as executor:
+        Timer(0.5, threads.scale, [1]).start()  # none at first
+        assert map_tasks(math.factorial, [5, 3], executor) == [120, 6]
+        Timer(0.5, threads.scale, [0]).start()
+        Timer(1.5, threads.scale, [1]).start()
+        assert map_tasks(_slowly, [1, 2, 3], executor) == [1, 2, 3]
+    assert not [record for record in caplog.records if record.name == "tnt_coffea"]
+
+
+def _slowly(number: int) -> int:
+    time.sleep(0.5)
+    return number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "lost", "message"),
+    [
+        (False, False, r"tnt_coffea is not installed on the workers at tcp://127\.0\.0\.1:\d+"),
+        (True, True, r"scheduler at tcp://127\.0\.0\.1:\d+ is lost"),
+    ],
+)
+def test_faults_of_a_cluster_of_ones_own(
+    package: bool, lost: bool, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def dask(what: str, *words: str) -> subprocess.Popen[bytes]:
+        code = f"import sys; from distributed.cli.dask_{what} import main; main(sys.argv[1:])"
+        if not package and what == "worker":  # as where it is not installed
+            code = "import sys; sys.modules['tnt_coffea'] = None;" + code
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words, "--no-dashboard"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    where = tmp_path / "scheduler.json"
+    scheduler = dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", where)
+    worker = dask("worker", "--scheduler-file", where, "--nthreads", "1", "--no-nanny")
+    try:
+        while not where.exists():
+            time.sleep(0.1)
+        address = json.loads(where.read_text())["address"]
+        with open_executor(address, wait_for_workers=1) as executor:
+            if lost:
+                Timer(3, scheduler.kill).start()
+            with pytest.raises(ExecutionError, match=message):
+                map_tasks(_slowly, range(100), executor)
+        assert "Traceback" not in capfd.readouterr().err
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+def test_encrypted_scheduler_without_certificates_is_one_error() -> None:
+    with pytest.raises(ConfigError, match="certificates"), open_executor("tls://127.0.0.1:9"):
+        pass
 
 
 def test_unknown_executor_is_refused_with_the_known_ones() -> None:
@@ -210,7 +335,7 @@ def test_unknown_executor_is_refused_with_the_known_ones() -> None:
 def test_absent_scheduler_is_named() -> None:
     with (
         pytest.raises(ExecutionError, match=r"tcp://127\.0\.0\.1:9"),
-        open_executor("tcp://127.0.0.1:9"),
+        open_executor("tcp://127.0.0.1:9", wait_for_workers=0.01),
     ):
         pass
 

@@ -28,6 +28,14 @@ def test_every_public_name_can_be_reached() -> None:
         _ = tnt_coffea.nonsense
 
 
+def test_subpackages_are_reached_without_an_import_of_their_own() -> None:
+    packages = {"events", "jets", "processors", "stats", "taggers", "training", "reporting"}
+    assert packages <= set(dir(tnt_coffea))
+    # Called directly: an earlier test may have imported them already.
+    found = {name: tnt_coffea.__getattr__(name).__name__ for name in packages}
+    assert found == {name: f"tnt_coffea.{name}" for name in packages}
+
+
 def test_command_line_starts_without_heavy_imports() -> None:
     heavy = python(
         "import sys, tnt_coffea, tnt_coffea.cli;"
@@ -55,6 +63,13 @@ def test_base_install_has_neither_tensorflow_nor_pythia() -> None:
     assert not [
         line for line in base if line.startswith(("tensorflow", "tf2onnx", "onnx>", "pythia8mc"))
     ]
+
+
+def test_addresses_are_those_of_the_citation() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    named = (ROOT / "CITATION.cff").read_text() + (ROOT / "README.md").read_text()
+    for url in urls.values():
+        assert url.rpartition("/")[2] in named, url
 
 
 def test_packages_lie_where_the_build_looks_for_them() -> None:

@@ -1,13 +1,15 @@
 """Model-agnostic dijet searches by Tag N' Train, from raw events to p-values.
 
-The stages of a search are functions here; every kernel stands alone in its package:
+The stages of a search are functions here (`tnt.run` is all of them); every kernel stands alone
+in its package (`tnt.jets`, `tnt.stats`, `tnt.taggers`, ...).
 
-    import tnt_coffea as tnt
-
-    config = tnt.SearchConfig.from_yaml("search.yaml")
-    fileset = tnt.Fileset.from_paths({"data": ["box1.h5"]})
-    outcome = tnt.run(fileset, config)
-    print(outcome.result.summary())
+Examples
+--------
+>>> import tnt_coffea as tnt
+>>> tnt.SearchConfig.from_text("search: {efficiencies: [0.1, 0.03]}").search.efficiencies
+(0.1, 0.03)
+>>> tnt.stats.abcd(130, 1000, 1000, 10000, systematic=0.03).expected
+100.0
 """
 
 from __future__ import annotations
@@ -17,6 +19,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tnt_coffea import (
+        config,
+        errors,
+        events,
+        execution,
+        generator,
+        jets,
+        processors,
+        reporting,
+        stats,
+        taggers,
+        testing,
+        training,
+    )
     from tnt_coffea.chain import demo, run
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.events import Sample
@@ -38,14 +54,26 @@ __all__ = [
     "Skim",
     "Taggers",
     "__version__",
+    "config",
     "demo",
+    "errors",
+    "events",
+    "execution",
     "fit",
     "generate",
+    "generator",
+    "jets",
+    "processors",
     "report",
+    "reporting",
     "run",
     "search",
     "skim",
+    "stats",
+    "taggers",
+    "testing",
     "train",
+    "training",
 ]
 
 # Where each name lives. They are imported at first use: coffea alone takes seconds,
@@ -65,10 +93,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.results import SearchResult
+from tnt_coffea.search_folder import noted_sources
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
@@ -42,6 +44,7 @@ class Outcome:
     seconds: Mapping[str, float]
 
 
+@pipeline.one_writer
 def run(
     fileset: Fileset,
     config: SearchConfig,
@@ -80,34 +83,33 @@ def run(
     >>> with TemporaryDirectory() as out:
     ...     table = Path(out, "box.csv")
     ...     np.savetxt(table, values, delimiter=",", header=",".join(names), comments="")
-    ...     outcome = run(Fileset.from_paths({"box": [table]}), config, out=out)  # doctest: +SKIP
-    >>> print(outcome.result.summary())  # doctest: +SKIP
+    ...     outcome = run(Fileset.from_paths({"box": [table]}), config, out=out)
+    >>> outcome.result.before.z > 5, sorted(outcome.seconds)
+    (True, ['fit', 'report', 'search', 'skim', 'train'])
     """
     resources = resources or Resources()
     out = Path(out)
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
+    _check(config, out, resources)
+    with _shared(resources) as shared:
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
         histograms = pipeline.search(skimmed, taggers, config, out=out, resources=shared)
     with resources.announced("Fitting"):
         result = pipeline.fit(histograms, config, out=out)
-    path = out / "report" / "report.html"
-    seconds, start = pipeline.stage_seconds(out), time.monotonic()
-    with resources.announced("Drawing the report"):
-        evaluation = pipeline.report(
-            result,
-            path,
-            config,
-            histograms,
-            skim=skimmed,
-            taggers=taggers,
-            references=pipeline.references_beside(out / "train"),
-            seconds=seconds,
-        )
-    return Outcome(result, evaluation, path, seconds | {"report": time.monotonic() - start})
+    path, evaluation = pipeline.report_once(
+        result,
+        config,
+        histograms,
+        out=out,
+        skim=skimmed,
+        taggers=taggers,
+        references=pipeline.references_beside(out / "train"),
+        resources=resources,
+    )
+    return Outcome(result, evaluation, path, pipeline.stage_seconds(out))
 
 
+@pipeline.one_writer
 def demo(
     config: SearchConfig, *, out: str | Path = pipeline.OUT, resources: Resources | None = None
 ) -> Outcome:
@@ -115,13 +117,65 @@ def demo(
 
     Examples
     --------
+    >>> from tempfile import TemporaryDirectory
     >>> from tnt_coffea import SearchConfig
-    >>> config = SearchConfig.from_text("generate: {background: 2000, signal: 100}")
-    >>> outcome = demo(config, out="demo")  # doctest: +SKIP
-    >>> print(outcome.result.summary())  # doctest: +SKIP
+    >>> text = "{generate: {background: 400, signal: 100}, train: {methods: {m: {kind: feature}}}}"
+    >>> with TemporaryDirectory() as out:
+    ...     outcome = demo(SearchConfig.from_text(text), out=out)
+    >>> outcome.result.before.converged, sorted(outcome.seconds)[:2]
+    (True, ['fit', 'generate'])
     """
     resources = resources or Resources()
-    with resources.open() as executor:
-        shared = replace(resources, executor=executor)
+    with _shared(resources) as shared:
         fileset = pipeline.generate(config, out=out, resources=shared)
         return run(fileset, config, out=out, resources=shared)
+
+
+def _check(config: SearchConfig, out: Path, resources: Resources) -> None:
+    """Refuse, before anything is done, what would end in the middle.
+
+    Raises
+    ------
+    StageError
+        The folder was searched with taggers from elsewhere.
+    ConfigError
+        The methods do not suit the other settings.
+    MissingExtraError
+        A method's library is not installed, and the taggers are not there yet.
+    """
+    taggers = noted_sources(out).get("taggers")
+    if taggers is not None and not resources.overwrite:
+        msg = (
+            f"{out}: was searched with the taggers {taggers}, and `run` trains its own: use `fit` "
+            "and `report` here, or choose another output folder (--overwrite searches it again)"
+        )
+        raise StageError(msg)
+    if not (out / "train" / "manifest.json").exists():
+        from tnt_coffea.training import steps_of
+        from tnt_coffea.training.backend import versions
+
+        versions(*(name for wave in steps_of(config) for s in wave for name in s.method.libraries))
+
+
+@dataclass(frozen=True)
+class _Shared(Resources):
+    """Resources whose executor is opened by the first stage that needs one, for all of them."""
+
+    stack: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+    opened: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def open(self) -> AbstractContextManager[Any]:
+        """Return a context that gives the executor, and leaves it open."""
+        if not self.opened:
+            self.opened.append(self.stack.enter_context(super().open()))
+        return nullcontext(self.opened[0])
+
+
+@contextmanager
+def _shared(resources: Resources) -> Iterator[Resources]:
+    if isinstance(resources, _Shared):
+        yield resources
+        return
+    with ExitStack() as stack:
+        own = {each.name: getattr(resources, each.name) for each in fields(Resources)}
+        yield _Shared(**own, stack=stack)

@@ -8,6 +8,8 @@ line prints that message alone and exits with `exit_code`.
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
+    "BusyError",
     "ConfigError",
     "ExecutionError",
     "FitError",
@@ -33,6 +35,10 @@ class ConfigError(TntCoffeaError):
     """A setting is unknown, out of range, or contradicts another one."""
 
     exit_code = 2
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A function was given an object of another type than it takes."""
 
 
 class InputError(TntCoffeaError):
@@ -85,6 +91,12 @@ class StorageError(TntCoffeaError):
     """A file cannot be written: the disk is full, read-only, or not ours."""
 
     exit_code = 11
+
+
+class BusyError(TntCoffeaError):
+    """Another run writes into the same folder."""
+
+    exit_code = 12
 
 
 class MissingExtraError(TntCoffeaError, ImportError):

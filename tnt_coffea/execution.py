@@ -7,10 +7,10 @@ so one bad file can neither lose the rest nor disappear silently.
 
 from __future__ import annotations
 
+import errno
 import functools
-import logging
-import signal
-import threading
+import os
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,15 +28,19 @@ from tnt_coffea.errors import (
     ExecutionError,
     InputError,
     MissingExtraError,
+    StorageError,
     TntCoffeaError,
 )
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
+from tnt_coffea.storage import is_full
 
 __all__ = ["OnError", "Resources", "map_tasks", "open_executor", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Failure = Mapping[str, str]
+"""Type, message and traceback of an exception."""
 
 
 class OnError(StrEnum):
@@ -53,8 +57,8 @@ class Resources:
     Attributes
     ----------
     executor
-        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`,
-        or a coffea executor.
+        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`, a
+        cluster object of Dask, or a coffea executor.
     workers
         Processes, where they are started here.
     chunk_size
@@ -65,6 +69,8 @@ class Resources:
         Make a stage again whose folder holds one of another configuration.
     on_error
         Whether a bad file ends a pass or is left out and listed.
+    wait_for_workers
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Examples
     --------
@@ -80,10 +86,16 @@ class Resources:
     progress: bool = False
     overwrite: bool = False
     on_error: OnError = OnError.FAIL
+    wait_for_workers: float = 10.0
 
     def open(self) -> AbstractContextManager[Any]:
         """Return a context that gives a coffea executor; see `open_executor`."""
-        return open_executor(self.executor, workers=self.workers, progress=self.progress)
+        return open_executor(
+            self.executor,
+            workers=self.workers,
+            progress=self.progress,
+            wait_for_workers=self.wait_for_workers,
+        )
 
     def announced(self, text: str) -> AbstractContextManager[Any]:
         """Return a context that shows what is being done, where no bar can be drawn."""
@@ -94,7 +106,11 @@ class Resources:
 
 @contextmanager
 def open_executor(
-    executor: Any = "iterative", *, workers: int = 1, progress: bool = False
+    executor: Any = "iterative",
+    *,
+    workers: int = 1,
+    progress: bool = False,
+    wait_for_workers: float = 10.0,
 ) -> Iterator[Any]:
     """Give a coffea executor and take down afterwards what was set up for it.
 
@@ -102,36 +118,58 @@ def open_executor(
     ----------
     executor
         `iterative`, `futures` (processes), `dask` (processes on this machine), a Dask
-        scheduler's address, a `distributed.Client`, or any coffea executor.
+        scheduler's address, a `distributed.Client`, a cluster object of Dask, or any coffea
+        executor.
     workers
         Processes, where they are started here.
     progress
-        Show coffea's progress bars.
+        Show progress bars, where there is a terminal or a notebook.
+    wait_for_workers
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Raises
     ------
     ConfigError
         The executor is of no known kind.
     ExecutionError
-        The scheduler cannot be reached.
+        The scheduler cannot be reached, or workers do not start.
     """
     from coffea import processor
 
-    if isinstance(executor, processor.executor.ExecutorBase):
+    if type(executor) is processor.DaskExecutor:
+        from tnt_coffea.dask_clusters import WatchedDask
+
+        yield WatchedDask.of(executor, wait_for_workers)
+    elif isinstance(executor, processor.executor.ExecutorBase):
         yield executor
     elif executor == "iterative":
         yield processor.IterativeExecutor(status=progress)
     elif executor == "futures":
         yield processor.FuturesExecutor(workers=workers, status=progress)
-    elif executor == "dask" or (isinstance(executor, str) and "://" in executor):
-        with _dask_client(executor, workers) as client:
-            yield processor.DaskExecutor(client=client, status=progress)
-    elif type(executor).__module__.partition(".")[0] == "distributed":
-        yield processor.DaskExecutor(client=executor, status=progress)
+    else:
+        with _dask_client(executor, workers, wait_for_workers) as client:
+            from tnt_coffea.dask_clusters import WatchedDask
+
+            yield WatchedDask(client=client, status=progress, wait_for_workers=wait_for_workers)
+
+
+@contextmanager
+def _dask_client(executor: Any, workers: int, wait_for_workers: float) -> Iterator[Any]:
+    # distributed takes 0.5 s to import: other executors do not pay for it.
+    from tnt_coffea import dask_clusters
+
+    if executor == "dask":
+        with dask_clusters.started(workers) as client:
+            yield client
+    elif hasattr(executor, "get_client") or (isinstance(executor, str) and "://" in executor):
+        with dask_clusters.connected(executor, wait_for_workers) as client:
+            yield client
+    elif dask_clusters.is_client(executor):
+        yield executor
     else:
         msg = (
             f"executor {executor!r} is none of: iterative, futures, dask, a scheduler's address "
-            "(tcp://host:port), a distributed.Client, a coffea executor"
+            "(tcp://host:port), a distributed.Client, a Dask cluster, a coffea executor"
         )
         raise ConfigError(msg)
 
@@ -160,7 +198,8 @@ def run(
     chunk_size
         Most events in a work item. Results do not depend on it.
     on_error
-        Whether a bad file ends the pass or is left out and listed.
+        Whether a bad file ends the pass, or the events of it that cannot be read are left out
+        and listed by range. Items that fail are tried again by halves, down to one event.
     description
         What the progress bar says.
 
@@ -169,35 +208,31 @@ def run(
     InputError
         No event of any file could be read.
     TntCoffeaError
-        An item failed (its own error, under `OnError.FAIL`), or workers died.
+        An item failed (its own error, under `OnError.FAIL`, or where no file is at fault), no
+        event at all could be read, or workers died.
     """
-    from coffea.processor import accumulate
-
     skip = on_error is OnError.SKIP
-    items, bad = (
-        fileset.sound_items(chunk_size) if skip else (fileset.items(chunk_size), list[BadFile]())
-    )
-    payload = cloudpickle.dumps(processor)
-    done = _mapped(items, _ProcessItem(payload), executor, description)
+    unopened: list[BadFile] = []
+    if skip:
+        items, unopened = fileset.sound_items(chunk_size)
+    else:
+        items = fileset.items(chunk_size)
+    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip)
+    envelopes = _mapped(items, work, executor, description)
+    _raise_first(envelopes["failed"])
+    bad = envelopes["output"].get("bad", [])
     events = dict.fromkeys(fileset.files, 0)
     for item in items:
         events[item.dataset] += len(item)
-    lost: dict[str, dict[str, tuple[int, str]]] = {}
-    for file in bad:
+    lost = _by_range(bad)
+    for file in unopened:
         lost.setdefault(file.dataset, {})[file.key] = (0, file.reason)
-    if any(done["failed"]):
-        _raise_first([f for f in done["failed"] if f and not (skip and _of_the_file(f))])
-        rest = [item for item, failure in zip(items, done["failed"], strict=True) if failure]
-        output, found = _salvaged(rest, payload, executor, description)
-        done["output"] = accumulate([done["output"], output])
-        for item, reason in found:
-            lost.setdefault(item.dataset, {})[item.key] = (len(item), reason)
     if lost and sum(events.values()) == sum(n for by in lost.values() for n, _ in by.values()):
         reason = next(reason for by_key in lost.values() for _, reason in by_key.values())
         n = sum(map(len, fileset.files.values()))
         msg = f"none of the events could be read ({n} file{'s' * (n > 1)}): {reason}"
         raise InputError(msg)
-    output = processor.postprocess(done["output"])
+    output = processor.postprocess(envelopes["output"].get("processed", {}))
     cutflow = output.get("cutflow", {})
     nothing: dict[str, Any] = {"selected": 0, "rejected": {}}
     accounting = {
@@ -210,35 +245,6 @@ def run(
         for dataset, n in events.items()
     }
     return output, Accounting.summed(accounting)
-
-
-def _of_the_file(failure: Mapping[str, str]) -> bool:
-    """Tell whether an item failed because of its file, and not of settings, disk or extras."""
-    kind = getattr(errors, failure["type"], None)
-    return kind is None or kind is InputError
-
-
-def _salvaged(
-    items: Sequence[WorkItem], payload: bytes, executor: Any, description: str
-) -> tuple[dict[str, Any], list[tuple[WorkItem, str]]]:
-    """Return the output of what can be read of failed items, and the ranges that cannot.
-
-    These are the single events that fail, those beside each other taken together, so that what
-    is lost does not depend on the chunk size.
-    """
-    done = _mapped(items, _Salvage(payload), executor, f"{description}, around bad events")
-    _raise_first(done["failed"])
-    lost: list[tuple[WorkItem, str]] = []
-    for item, reason in sorted(
-        done["output"].get("lost", {}).items(),
-        key=lambda one: (one[0].dataset, one[0].path, one[0].start),
-    ):
-        last = lost[-1][0] if lost else None
-        if last and (last.dataset, last.path, last.stop) == (item.dataset, item.path, item.start):
-            lost[-1] = (replace(last, stop=item.stop), lost[-1][1])
-        else:
-            lost.append((item, reason))
-    return done["output"].get("output", {}), lost
 
 
 def map_tasks(
@@ -271,13 +277,52 @@ def map_tasks(
     return [output[i] for i in range(len(tasks))]
 
 
-class _ProcessItem:
-    """The work function of a pass: unpickles the processor once in a process."""
+def _by_range(bad: Sequence[tuple[WorkItem, Failure]]) -> dict[str, dict[str, tuple[int, str]]]:
+    """Return what is lost by data set and range of entries; ranges that touch are one."""
+    joined: list[tuple[WorkItem, str]] = []
+    for item, failure in sorted(bad, key=lambda one: (one[0].dataset, one[0].path, one[0].start)):
+        last = joined[-1][0] if joined else item
+        if (last.dataset, last.path, last.stop) == (item.dataset, item.path, item.start):
+            joined[-1] = replace(last, stop=item.stop), joined[-1][1]
+        else:
+            joined.append((item, failure["message"]))
+    lost: dict[str, dict[str, tuple[int, str]]] = {}
+    for item, reason in joined:
+        lost.setdefault(item.dataset, {})[item.key] = (item.stop - item.start, reason)
+    return lost
 
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+
+class _ProcessItem:
+    """The work function of a pass: unpickles the processor once in a process.
+
+    Where bad files are left out, an item that fails is tried again by halves, down to one event:
+    only the events at fault are lost, however large the items are.
+    """
+
+    def __init__(self, payload: bytes, skip: bool) -> None:
+        self.payload, self.skip = payload, skip
 
     def __call__(self, item: WorkItem) -> dict[str, Any]:
+        from coffea.processor import accumulate
+
+        outputs: list[Any] = []
+        bad: list[tuple[WorkItem, Failure]] = []
+        waiting = [item]
+        while waiting:
+            part = waiting.pop()
+            try:
+                outputs.append(self._output(part))
+            except Exception as error:
+                of_ours = isinstance(error, TntCoffeaError) and not isinstance(error, InputError)
+                if not self.skip or of_ours or is_full(error):
+                    raise
+                if len(part) == 1 or not _opens(part):
+                    bad.append((part, _failure(error)))
+                else:
+                    waiting += reversed(part.halves())
+        return {"processed": accumulate(outputs) if outputs else {}, "bad": bad}
+
+    def _output(self, item: WorkItem) -> Any:
         item.check()
         processor = _unpickled(self.payload)
         metadata = {
@@ -289,39 +334,15 @@ class _ProcessItem:
             "columns": tuple(getattr(processor, "columns", ())),
         }
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
-        output: dict[str, Any] = processor.process(events)
-        return output
+        return processor.process(events)
 
 
-class _Salvage:
-    """The work function for failed items: reads what can be read, event by event at worst."""
-
-    def __init__(self, payload: bytes) -> None:
-        self.process = _ProcessItem(payload)
-
-    def __call__(self, item: WorkItem) -> dict[str, Any]:
-        from coffea.processor import accumulate
-
-        output: dict[str, Any] = {}
-        lost: dict[WorkItem, str] = {}
-        left = [item]
-        while left:
-            part = left.pop()
-            try:
-                part.check()
-            except InputError as error:  # no part of it can be read any more
-                lost[part] = str(error)
-                continue
-            try:
-                output = accumulate([output, self.process(part)])
-            except Exception as error:
-                if not _of_the_file({"type": type(error).__name__}):
-                    raise
-                if len(part) == 1:
-                    lost[part] = str(error)
-                else:
-                    left += reversed(part.halves())
-        return {"output": output, "lost": lost}
+def _opens(item: WorkItem) -> bool:
+    try:
+        item.check()
+        return bool(SOURCES[item.source].entries(Path(item.path)) >= item.stop)
+    except Exception:  # whatever a damaged file gives
+        return False
 
 
 class _CallTask:
@@ -350,12 +371,24 @@ class _Envelope:
         try:
             return {"output": work(item), "failed": {}}
         except Exception as error:  # every failure goes home, whatever it is
-            failure = {
-                "type": type(error).__name__,
-                "message": str(error),
-                "traceback": traceback.format_exc(),
-            }
-            return {"output": {}, "failed": {number: failure}}
+            return {"output": {}, "failed": {number: _failure(error)}}
+
+
+def _failure(error: Exception) -> Failure:
+    found = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": traceback.format_exc(),
+    }
+    if is_full(error) and not isinstance(error, TntCoffeaError):
+        # Of a library that writes by itself, often a temporary file.
+        place = getattr(error, "filename", None) or tempfile.gettempdir()
+        found["type"] = StorageError.__name__
+        found["message"] = (
+            f"{place}: cannot be written: {os.strerror(errno.ENOSPC)}. Free some space; the same "
+            "command goes on where it was cut"
+        )
+    return found
 
 
 def _mapped(
@@ -415,7 +448,7 @@ def _nothing(item: Any) -> dict[Any, Any]:
     raise ExecutionError(msg)
 
 
-def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
+def _raise_first(failures: Sequence[Failure | None]) -> None:
     failed = [failure for failure in failures if failure]
     if not failed:
         return
@@ -436,45 +469,3 @@ def _raise_first(failures: Sequence[Mapping[str, str] | None]) -> None:
 @functools.lru_cache(maxsize=4)
 def _unpickled(payload: bytes) -> Any:
     return cloudpickle.loads(payload)
-
-
-@contextmanager
-def _dask_client(address: str, workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    if address != "dask":
-        try:
-            client = Client(address, timeout="15s")
-        except (OSError, ValueError) as error:
-            msg = f"no Dask scheduler answers at {address}: {error}"
-            raise ExecutionError(msg) from error
-        with client:
-            yield client
-        return
-    with _interrupts_held():
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",  # any free port
-            silence_logs=logging.CRITICAL,  # what matters comes home in envelopes
-            # A task that kills its worker would kill the next ones too, and with the last of
-            # them go the scattered inputs, which everything else then waits for.
-            scheduler_kwargs={"allowed_failures": 0},
-        )
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    # Processes started here inherit it: Ctrl-C then reaches this process alone, which
-    # takes the workers down, instead of a traceback from each of them.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

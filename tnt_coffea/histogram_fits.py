@@ -175,7 +175,7 @@ def fit_bump(
     bump = config.fit.bump
     return stats.bump_hunt(
         stored.single("bump").spectra(bump.selection),
-        mass=bump.mass,
+        mass=config.signal_mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
         seed=config.seed,
@@ -211,7 +211,7 @@ def fit_limit(
     bump = config.fit.bump
     return stats.upper_limit(
         stored.single("limit").spectra(bump.selection),
-        mass=bump.mass,
+        mass=config.signal_mass,
         width=bump.width,
         fit=pipeline.spectrum_fit(config),
         seed=config.seed,

@@ -11,7 +11,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import StageError
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
-from tnt_coffea.products import Skim, Taggers
+from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.stages import Stage
 
 __all__ = ["PlannedStage", "planned"]
@@ -107,13 +107,43 @@ def _stages(
     stage = pipeline.train_stage(skim, config, out) if skim else None
     trainings, core = _trainings(config, events)
     yield (third := _planned("train", stage, trainings, core / workers, resources))
-    stage = None
+    stage, taggers = None, None
     if skim and third.state == "done":
-        stage = pipeline.search_stage(skim, Taggers.load(out / "train"), config, out, resources)
+        taggers = Taggers.load(out / "train")
+        stage = pipeline.search_stage(skim, taggers, config, out, resources)
     seconds = events * SCORED_EVENT / workers
-    yield _planned("search", stage, f"{events} events scored out of fold", seconds, resources)
-    yield PlannedStage("fit", "to do", "bump hunts and ABCD estimates", FIT)
-    yield PlannedStage("report", "to do", "plots and HTML", REPORT)
+    fourth = _planned("search", stage, f"{events} events scored out of fold", seconds, resources)
+    yield fourth
+    fitted, drawn = (
+        _looked_at(config, out, skim, taggers) if fourth.state == "done" else (False,) * 2
+    )
+    yield _again("fit", fitted, "bump hunts and ABCD estimates", FIT)
+    yield _again("report", drawn, "plots and HTML", REPORT)
+
+
+def _looked_at(
+    config: SearchConfig, out: Path, skim: Skim | None, taggers: Taggers | None
+) -> tuple[bool, bool]:
+    """Tell whether result and report of these settings stand in the folder."""
+    histograms = Histograms.load(out / "search")
+    try:
+        result = pipeline.standing_fit(histograms, config, out)
+    except StageError:
+        return False, False
+    references = pipeline.references_beside(out / "train")
+    stage = pipeline.report_stage(
+        result,
+        config,
+        histograms,
+        out,
+        skim=skim,
+        taggers=[one for one in (taggers, references) if one is not None],
+    )
+    return True, stage.matches() and stage.finished() is not None
+
+
+def _again(name: str, stands: bool, work: str, seconds: float) -> PlannedStage:
+    return PlannedStage(name, "done" if stands else "to do", work, 0.0 if stands else seconds)
 
 
 def _planned(

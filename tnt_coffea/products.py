@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.stages import check_files, manifest
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 from tnt_coffea.working_points import WorkingPoints
@@ -33,7 +35,7 @@ _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recursio
 
 
 @dataclass(frozen=True)
-class Skim:
+class Skim(Displayed):
     """Dijets on disk, those of data and of other roles apart.
 
     Attributes
@@ -61,6 +63,11 @@ class Skim:
     <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
     >>> len(skim.paths), list(skim.by_role), skim.accounting.selected
     (1, ['data'], 2)
+    >>> skim
+    Skim
+      data: 2 dijets of 2 events
+    >>> len(skim)
+    2
     """
 
     parts: Mapping[str, tuple[Path, ...]]
@@ -68,6 +75,26 @@ class Skim:
     duplicates: int
     accounts: Mapping[str, Accounting]
     roles: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Dijets of the data."""
+        return self.accounting.selected
+
+    def __bool__(self) -> bool:
+        """Tell that there is a skim, be it without dijets."""
+        return True
+
+    def _facts(self) -> dict[str, str]:
+        facts = {}
+        for dataset, account in self.accounts.items():
+            role = self.roles.get(dataset, DATA)
+            of = "" if role == dataset else f" ({role})"
+            facts[f"{dataset}{of}"] = f"{account.selected} dijets of {account.events} events" + (
+                f", {account.n_lost} lost to bad files" if account.n_lost else ""
+            )
+        if self.duplicates:
+            facts["duplicates"] = str(self.duplicates)
+        return facts
 
     @property
     def by_role(self) -> dict[str, tuple[Path, ...]]:
@@ -171,6 +198,7 @@ class Skim:
         """
         folder = Path(folder)
         outputs = _outputs(folder, "skim")
+        check_files(folder)
         try:
             parts = {
                 str(dataset): tuple(folder / "parts" / name for name in names)
@@ -236,7 +264,7 @@ def contents_of(by_role: Mapping[str, Sequence[Path]]) -> tuple[dict[str, str], 
 
 
 @dataclass(frozen=True)
-class Taggers:
+class Taggers(Displayed):
     """Trained tagger sets and how their training went.
 
     Attributes
@@ -252,10 +280,22 @@ class Taggers:
     >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
     >>> {name: tagger_set.knowledge for name, tagger_set in packaged.sets.items()}
     {'autoencoder': 'none', 'tnt': 'none'}
+    >>> packaged
+    Taggers
+      autoencoder: 16 taggers for 2 folds
+      tnt: 16 taggers for 2 folds
     """
 
     sets: Mapping[str, TaggerSet]
     histories: Mapping[str, Mapping[str, Any]]
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            name: f"{len(one.members)} taggers for {one.folds.outer} folds"
+            + (f", know {one.knowledge}" if one.knowledge != "none" else "")
+            + (", trained with the truth" if one.reference else "")
+            for name, one in self.sets.items()
+        }
 
     def working_points(self) -> dict[str, WorkingPoints]:
         """Return the working points of every set with a quantile map, by its name."""
@@ -288,6 +328,7 @@ class Taggers:
         if not paths:
             msg = f"{folder}: no tagger set in it (a folder with set.json); train, or name another"
             raise TaggerError(msg)
+        check_files(folder)
         sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
         path = folder / "histories.json"
         try:
@@ -299,7 +340,7 @@ class Taggers:
 
 
 @dataclass(frozen=True)
-class Histograms:
+class Histograms(Displayed):
     """The search's histograms and what is needed to read them.
 
     Attributes
@@ -335,6 +376,25 @@ class Histograms:
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the counts, their bins, the working points and what selections share."""
+        found = hashlib.sha256()
+        for name, histogram in sorted(self.hists.items()):
+            bins = [(axis.name, np.asarray(list(axis)).tolist()) for axis in histogram.axes]
+            found.update(json.dumps([name, bins, self.points[name].to_list()]).encode())
+            found.update(np.ascontiguousarray(histogram.view(flow=True)).tobytes())
+        if self.coincidences is not None:
+            found.update(self.coincidences.to_bytes())
+        return found.hexdigest()
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            name: f"{histogram.sum(flow=True).value:g} events in "
+            + " x ".join(f"{axis.name} ({len(axis)})" for axis in histogram.axes)
+            for name, histogram in self.hists.items()
+        }
 
     def save(self, folder: Path) -> None:
         """Write the histograms through UHI (HDF5, no pickle) and the rest as JSON.
@@ -386,6 +446,7 @@ class Histograms:
         if not path.exists():
             msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
             raise StageError(msg)
+        check_files(folder)
         try:
             content = json.loads((folder / "search.json").read_text())
             image = _named_bytes(path, content["histograms"])
@@ -417,20 +478,14 @@ def _named_bytes(path: Path, sha256: str) -> bytes:
 
 
 def _outputs(folder: Path, stage: str) -> Any:
-    path = folder / "manifest.json"
-    if not path.exists():
+    known = manifest(folder)
+    if known is None:
         msg = f"{folder}: no complete stage '{stage}' here; run `tnt-coffea {stage}` first"
         raise StageError(msg)
-    try:
-        manifest = json.loads(path.read_text())
-        found = str(manifest["stage"])
-        outputs = dict(manifest["outputs"])
-    except _DAMAGE as error:
-        raise StageError(_damaged(path, error, stage)) from error
-    if found != stage:
-        msg = f"{folder}: holds the stage '{found}', expected '{stage}'; name its folder"
+    if known.stage != stage:
+        msg = f"{folder}: holds the stage '{known.stage}', expected '{stage}'; name its folder"
         raise StageError(msg)
-    return outputs
+    return known.outputs
 
 
 def _damaged(path: Path, error: Exception, stage: str) -> str:

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import StageError
+from tnt_coffea.search_folder import Trial
 from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
@@ -57,6 +59,11 @@ class SearchResult(Result):
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
         tagger set its `knowledge` beside the data: none, background or signal simulation.
+    trials
+        All tests that were made on these data in the search's folder, the first one first; empty
+        where nobody kept them. They are stored in `fits.json` there, not with the result.
+    trial
+        Which of them this result is, from 1; 0 where nobody kept them.
 
     Examples
     --------
@@ -78,6 +85,43 @@ class SearchResult(Result):
     limits: Mapping[str, LimitOutcome] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = field(default=(), compare=False)
+    trial: int = field(default=0, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values; the tests made beside it have a file of their own."""
+        values = super().to_dict()
+        return {name: value for name, value in values.items() if name not in ("trials", "trial")}
+
+    __repr__ = Displayed.__repr__
+
+    def _facts(self) -> dict[str, str]:
+        hunts = {"all dijets": self.before}
+        hunts |= {f"selection by {name}": hunt for name, hunt in self.after.items()}
+        facts = {
+            name: f"Z = {hunt.z:.2f}, p = {hunt.p_value:.2g} ({hunt.calibration}), signal "
+            f"{hunt.mu_hat:.1f} +- {hunt.mu_uncertainty:.1f} events at {hunt.mass:g} GeV"
+            for name, hunt in hunts.items()
+        }
+        facts |= {
+            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, {test.a:g} events, "
+            f"{test.expected:.1f} expected"
+            if isinstance(test, AbcdResult)
+            else f"refused: {test.reason}"
+            for name, test in self.abcd.items()
+        }
+        facts |= {
+            f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
+            if isinstance(limit, LimitResult)
+            else f"refused: {limit.reason}"
+            for name, limit in self.limits.items()
+        }
+        for name, scan in self.scans.items():
+            best = scan.best_point
+            facts[f"scan, {name}"] = f"Z = {best.z:.2f} at {best.mass:g} GeV" + (
+                "" if scan.p_global is None else f", global p = {scan.p_global:.2g}"
+            )
+        return facts
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""
@@ -99,7 +143,30 @@ class SearchResult(Result):
             for name, found in self.impacts.items()
             if isinstance(found, ImpactRefusal)
         ]
+        if len(self.trials) > 1:
+            blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)
+
+    def trial_lines(self) -> list[str]:
+        """Return the tests made on these data as lines of text: how many, then each of them."""
+        count = f"{len(self.trials)} tests were made on these data" + (
+            f"; this is number {self.trial}" if self.trial else ""
+        )
+        return [count, *(self._trial_line(n) for n in range(1, len(self.trials) + 1))]
+
+    def _trial_line(self, number: int) -> str:
+        trial, first = self.trials[number - 1], self.trials[0]
+        changes = ", ".join(
+            f"{name} {now} instead of {before}"
+            for name, (before, now) in trial.differs_from(first).items()
+            if name != "histograms"
+        )
+        p_values = ", ".join(
+            f"p = {p:.3g} ({name})" for name, p in trial.p_values.items() if p is not None
+        )
+        text = f"  {number}. {trial.test}{trial.of and ' of ' + trial.of}"
+        text += f" with {changes}" if changes else ""
+        return f"{text}: {p_values}" if p_values else text
 
     def save(self, path: str | Path) -> None:
         """Write the result as JSON; the same result gives the same bytes.
@@ -127,7 +194,7 @@ class SearchResult(Result):
             raise StageError(msg)
         try:
             return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
             raise StageError(msg) from error
 

@@ -17,6 +17,12 @@ __all__ = ["SettingsText", "commented"]
 
 Path = tuple[str | int, ...]
 WIDTH = 100
+MOST_CHARACTERS, MOST_OF_ONE = 1_000_000, 10_000
+"""Of a text, and of a name or value in it."""
+MOST_VALUES, DEEPEST = 50_000, 30
+"""Names and values of a text where every alias is written out, and the levels they nest in."""
+LARGEST = 2**63
+"""Integers are below it, as those of C are."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,11 @@ class SettingsText:
         Raises
         ------
         ConfigError
-            The text is not YAML, not settings by name, or gives one of them twice.
+            The text is not YAML, not settings by name, gives one of them twice, or is larger or
+            deeper than settings are.
         """
         try:
+            _check_size(text, name)
             values = yaml.safe_load(text)
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -54,6 +62,9 @@ class SettingsText:
             where = f"{name}:{mark.line + 1}" if mark else name
             problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
             msg = f"{where}: not valid YAML: {problem}"
+            raise ConfigError(msg) from error
+        except ValueError as error:  # a date or number that only looks like one
+            msg = f"{name}: not valid YAML: {error}"
             raise ConfigError(msg) from error
         if values is not None and not isinstance(values, dict):
             msg = f"{name}:1: expected settings by name, found {type(values).__name__}"
@@ -67,7 +78,12 @@ class SettingsText:
                 )
                 raise ConfigError(msg)
             lines[path] = line
-        return cls(name, values or {}, lines)
+        made = cls(name, values or {}, lines)
+        for path, value in _integers(made.values):
+            if abs(value) >= LARGEST:
+                msg = f"{name}:{made._line(path)}: {_dotted(path)} is an integer beyond 2^63"
+                raise ConfigError(msg)
+        return made
 
     def complaint(
         self, error: ValidationError, default: BaseModel, further: Iterable[str] = ()
@@ -103,7 +119,7 @@ class SettingsText:
             return f"{where}: {_dotted(path)} is not a setting; {hint}"
         if item["type"] in ("value_error", "missing"):
             return f"{where}: {_dotted(path)}: {message}"
-        return f"{where}: {_dotted(path)}: {message} (got {item['input']!r})"
+        return f"{where}: {_dotted(path)}: {message} (got {_short(item['input'])})"
 
     def _written(self, place: tuple[str | int, ...]) -> Path:
         """Return a place without what only pydantic adds: tags of unions, '[key]'."""
@@ -117,6 +133,63 @@ class SettingsText:
     def _line(self, path: Path) -> int:
         known = (self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines)
         return next(known, 1)
+
+
+def _check_size(text: str, name: str) -> None:
+    """Refuse a text whose settings would take memory or time without end.
+
+    Raises
+    ------
+    ConfigError
+        It is too long, nests too deep, refers to itself, or holds a number of many digits.
+    """
+    if len(text) > MOST_CHARACTERS:
+        msg = f"{name}: settings have at most {MOST_CHARACTERS} characters, and this is longer"
+        raise ConfigError(msg)
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    values = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == own for own, _ in opened):
+                msg = f"{where}: *{anchor} is inside of what it stands for"
+                raise ConfigError(msg)
+            values += sizes.get(str(anchor), 0)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            own, before = opened.pop()
+            if own is not None:
+                sizes[own] = values - before
+        elif isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.CollectionStartEvent):
+                opened.append((anchor, values))
+            elif anchor is not None:
+                sizes[anchor] = 1
+            values += 1
+            if len(getattr(event, "value", "")) > MOST_OF_ONE:
+                msg = f"{where}: a name or value of more than {MOST_OF_ONE} characters"
+                raise ConfigError(msg)
+        if len(opened) > DEEPEST or values > MOST_VALUES:
+            msg = (
+                f"{where}: more than {DEEPEST} levels or {MOST_VALUES} values (those that an alias "
+                "repeats count as well): settings are smaller"
+            )
+            raise ConfigError(msg)
+
+
+def _integers(value: Any, path: Path = ()) -> Iterator[tuple[Path, int]]:
+    if isinstance(value, int):
+        yield path, value
+    elif isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, one in items:
+            yield from _integers(one, (*path, key if isinstance(key, int) else str(key)))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
 
 
 def _places(node: Any, prefix: Path = ()) -> Iterator[tuple[Path, int]]:

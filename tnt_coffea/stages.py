@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -12,11 +13,41 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from tnt_coffea.config import digest
 from tnt_coffea.errors import InputError, StageError, TaggerError
 from tnt_coffea.storage import stored, written
 
-__all__ = ["Stage"]
+__all__ = ["Manifest", "Stage", "check_files", "flat", "manifest"]
+
+_MANIFEST = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """What a complete stage notes of itself.
+
+    Attributes
+    ----------
+    stage, version, key, inputs
+        Its name, the package's version, and what determines its output.
+    outputs
+        What `Stage.finished` gives back.
+    files
+        SHA-256 of every file in its folder, by relative path.
+    seconds
+        How long its last session took.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    stage: str
+    version: str
+    key: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    files: dict[str, str] = {}
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -59,18 +90,13 @@ class Stage:
         StageError
             The folder holds, complete or begun, a stage of other settings or inputs.
         """
-        for path in (self.folder / "manifest.json", self.parts / "stage.json"):
+        for path in (self.folder / _MANIFEST, self.parts / "stage.json"):
             if path.exists():
                 known = _read(path)
                 if known.get("key") != self.key:
                     raise StageError(self._difference(known, path))
-        manifest = self.folder / "manifest.json"
-        if not manifest.exists():
-            return None
-        outputs = _read(manifest).get("outputs")
-        if not isinstance(outputs, dict):
-            raise StageError(_damaged(manifest, "no outputs are noted in it"))
-        return outputs
+        complete = manifest(self.folder)
+        return None if complete is None else complete.outputs
 
     def matches(self) -> bool:
         """Tell whether the folder is free, or holds this very stage, complete or begun."""
@@ -108,12 +134,13 @@ class Stage:
         StorageError
             The manifest cannot be written; the stage is then not complete.
         """
-        manifest = self._identity() | {
+        noted = self._identity() | {
             "outputs": dict(outputs),
+            "files": {str(path.relative_to(self.folder)): _sha256(path) for path in self._files()},
             "seconds": round(time.monotonic() - self._started[-1], 2) if self._started else 0.0,
         }
-        with written(self.folder / "manifest.json") as path:
-            path.write_text(json.dumps(manifest, indent=1) + "\n")
+        with written(self.folder / _MANIFEST) as path:
+            path.write_text(json.dumps(noted, indent=1) + "\n")
         shutil.rmtree(self.parts, ignore_errors=True)
 
     @contextmanager
@@ -135,11 +162,20 @@ class Stage:
 
     def seconds(self) -> float:
         """Return how long the complete stage took, in its last session."""
-        path = self.folder / "manifest.json"
-        try:
-            return float(_read(path)["seconds"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StageError(_damaged(path, f"no time is noted in it ({error})")) from error
+        known = manifest(self.folder)
+        if known is None:
+            msg = f"{self.folder}: no complete stage '{self.name}' here"
+            raise StageError(msg)
+        return known.seconds
+
+    def _files(self) -> list[Path]:
+        """Return what the stage has made, without work in progress."""
+        hidden = (self.parts, self.folder / _MANIFEST)
+        return [
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and not any(path.is_relative_to(one) for one in hidden)
+        ]
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -150,28 +186,80 @@ class Stage:
         }
 
     def _difference(self, known: Mapping[str, Any], path: Path) -> str:
-        ours = _flat({**self.inputs, "version": version("tnt-coffea")})
+        ours = flat({**self.inputs, "version": version("tnt-coffea")})
         inputs = known.get("inputs")
         inputs = inputs if isinstance(inputs, Mapping) else {}
-        theirs = _flat({**inputs, "version": known.get("version")})
+        theirs = flat({**inputs, "version": known.get("version")})
         changed = [
             f"{name}: {theirs.get(name, 'absent')} there, {ours.get(name, 'absent')} now"
             for name in sorted(ours.keys() | theirs.keys())
             if ours.get(name) != theirs.get(name)
         ]
         return (
-            f"{path.parent if path.name == 'manifest.json' else self.folder}: holds the stage "
+            f"{path.parent if path.name == _MANIFEST else self.folder}: holds the stage "
             f"'{self.name}' of another configuration ({'; '.join(changed[:5])}). "
             "Choose another output folder, or allow it to be made again (--overwrite)"
         )
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def manifest(folder: Path) -> Manifest | None:
+    """Return what the complete stage in a folder notes of itself, or None where none is complete.
+
+    Raises
+    ------
+    StageError
+        The manifest is damaged.
+    """
+    path = folder / _MANIFEST
+    if not path.exists():
+        return None
+    try:
+        return Manifest.model_validate(_read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise StageError(_damaged(path, reason)) from error
+
+
+def check_files(folder: Path) -> None:
+    """Compare the files of a complete stage, if there is one, with what it wrote.
+
+    Raises
+    ------
+    StageError
+        One of them was changed, or is gone.
+    """
+    known = manifest(folder)
+    for name, sha256 in (known.files if known else {}).items():
+        path = folder / name
+        found = _sha256(path) if path.is_file() else None
+        if found != sha256:
+            what = "is gone" if found is None else "was changed"
+            msg = (
+                f"{path}: {what} since the stage '{known.stage if known else ''}' made it; restore "
+                f"it, or remove {folder} to make the stage again"
+            )
+            raise StageError(msg)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested JSON values by their dotted names.
+
+    Examples
+    --------
+    >>> flat({"bump": {"mass": 3500, "width": 120}, "seed": 1})
+    {'bump.mass': 3500, 'bump.width': 120, 'seed': 1}
+    """
     if not isinstance(values, Mapping):
         return {prefix: values}
     out: dict[str, Any] = {}
     for name, value in values.items():
-        out |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+        out |= flat(value, f"{prefix}.{name}" if prefix else str(name))
     return out
 
 

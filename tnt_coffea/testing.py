@@ -308,8 +308,8 @@ def method_contract(
     scores for signal; the same events give the same bytes, whatever their labels and whatever
     the events of the scored fold are; other training events give others; `check` refuses a skim
     that lacks what it reads, and twelve events are a `TrainingError`; every score is finite, on
-    empty jets too. That the ONNX graph agrees with the model is checked of every tagger before
-    it is written.
+    empty jets too. That the ONNX graph agrees with the model, and that no score depends on the
+    place of an event among others, is checked of every tagger before it is written.
 
     Parameters
     ----------

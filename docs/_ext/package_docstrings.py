@@ -5,18 +5,24 @@
 - Closing lines `Source: ...`: they belong to the function, not to the section above them.
 - Tables, which are written as Markdown has them, so that they read well in the code.
 - Types of arrays: `float64 array` instead of numpy's full name for it.
+- Several attributes of one description (`a, b, c, d`), whose first names Sphinx takes for a type.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_type_hints
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.util.typing import stringify_annotation
 
 HEADINGS = {"Returns", "Yields"}
 _ARRAY = re.compile(
     r"~?(?:numpy\.)?ndarray\[~?tuple\[~?(?:typing\.)?Any, (?:\.\.\.|…)\], "
     r"~?(?:numpy\.)?dtype\[~?(?:(?:numpy|typing)\.)?(\w+)\]\]"
 )
+_SEVERAL = re.compile(r":ivar (\w+(?:, \w+)+):(.*)")
 _ARRAY_LIKE = re.compile(r"~?[\w.]*_Buffer \| .*_NestedSequence\[.*\]")
 
 
@@ -25,6 +31,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=600)
     app.connect("object-description-transform", _types_of_parameters, priority=400)
+    app.connect("doctree-read", _names_apart)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -33,7 +40,40 @@ def _before_napoleon(app: Any, what: str, name: str, obj: Any, options: Any, lin
 
 
 def _after_napoleon(app: Any, what: str, name: str, obj: Any, options: Any, lines: Any) -> None:
-    lines[:] = [short_types(line) if line.startswith(":vartype") else line for line in lines]
+    lines[:] = [
+        short_types(line) if line.startswith(":vartype") else line
+        for line in attributes_together(lines, obj)
+    ]
+
+
+def attributes_together(lines: list[str], obj: Any) -> list[str]:
+    """Return a docstring's lines with attributes of one description as one word, and their type."""
+    out: list[str] = []
+    for line in lines:
+        several = _SEVERAL.match(line)
+        if several is None:
+            out.append(line)
+            continue
+        names = several[1].split(", ")
+        word = r",\ ".join(names)
+        kinds = {stringify_annotation(_types(obj).get(name, "")) for name in names}
+        out += [f":vartype {word}: {kind}" for kind in kinds if len(kinds) == 1 and kind]
+        out.append(f":ivar {word}:{several[2]}")
+    return out
+
+
+def _types(obj: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(obj)
+    except (NameError, TypeError):  # names that only a type checker imports
+        return {}
+
+
+def _names_apart(app: Any, doctree: nodes.document) -> None:
+    for name in doctree.findall(addnodes.literal_strong):
+        if "," in name.astext():
+            text = nodes.Text(name.astext().replace(",", ", "))
+            name.replace(name.children[0], text)
 
 
 def _types_of_parameters(app: Any, domain: str, kind: str, content: Any) -> None:

@@ -26,6 +26,7 @@ from tnt_coffea.events.conversion import Format
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.events.sample import sample_of
 from tnt_coffea.events.skim import write_part
+from tnt_coffea.events.sources import SOURCES, source_of
 
 FORMATS = ("root", "parquet")
 EVERY_FILE = ("lhco", "pfnano", "skimmed pfnano", "delphes", "physlite")
@@ -200,3 +201,20 @@ def test_lists_of_different_lengths_are_refused(tmp_path: Path, loaded: Any) -> 
     pq.write_table(pa.table(columns | {"PFCands_eta": [[1.0], [2.0, 3.0]]}), path)
     with pytest.raises(InputError, match="different lengths"):
         particles_of(loaded(path))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["data:1", "keep::out", "~out", "http:/out"])
+def test_a_path_is_taken_as_it_stands(
+    olympics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    neighbour = Path("keep")  # fsspec reads and writes it in place of keep::out
+    neighbour.write_text("precious")
+    out = Path(f"{name}.{form}")
+    made = convert(olympics, out)
+    assert made.path == out
+    assert out.is_file()
+    entries = SOURCES["pfnano" if form == "root" else "parquet"].entries(out)
+    assert entries == source_of(out).entries(out) == 10
+    assert neighbour.read_text() == "precious"

@@ -80,9 +80,8 @@ def read_table(path: Path) -> None:
 
 
 def read_tagger(path: Path) -> None:
-    from tnt_coffea.taggers import Tagger, tagger
+    from tnt_coffea.taggers import Tagger
 
-    tagger._session.cache_clear()
     jets = np.zeros((5, 1, 40, 40), np.float32)
     jets[:, :, 20, 15] = 1.0
     scores = Tagger.from_file(path).score(jets)

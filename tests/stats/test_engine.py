@@ -198,7 +198,7 @@ def test_order_is_the_same_alone_and_among_toys(mean):
     signal, fit = SignalShape(3500.0, 120.0), replace(FIT, min_parameters=2)
     together = chosen_orders("all", EDGES, counts, outside_signal(EDGES, signal), fit)
     for observed, order in zip(counts, together, strict=True):
-        alone = chosen_background(Spectrum("all", EDGES, observed, False), signal, fit)
+        alone = chosen_background(Spectrum("all", EDGES, observed), signal, fit)
         assert alone.parameters == order
 
 

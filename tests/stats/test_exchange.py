@@ -49,6 +49,10 @@ def test_root_file_of_another_program_is_read(tmp_path):
         read_histogram(path)
     with pytest.raises(InputError, match="no histogram 'x'"):
         read_histogram(path, "x")
+    with uproot.recreate(tmp_path / "other") as file:
+        file["spectrum"] = np.histogram([], bins=4, range=(2, 6))
+    named = path.rename(tmp_path / "other::own.root")  # fsspec would read the other one
+    assert read_histogram(named, "spectrum").values().sum() == 3
 
 
 @pytest.mark.parametrize("ending", [".root", ".json", ".h5"])

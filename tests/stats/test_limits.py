@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pyhf
 import pytest
+from scipy.special import ndtr
 
+from tnt_coffea import stats
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.cls import AsymptoticCls
+from tnt_coffea.stats import engine, hepdata_limits
+from tnt_coffea.stats.cls import AsymptoticCls, _q_tilde
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.pyhf_fit import numpy_backend
@@ -122,3 +125,57 @@ def test_what_cannot_be_limited_is_refused(toy_spectrum, call, words):
 def test_empty_spectrum_is_refused(mass_histogram):
     with pytest.raises(FitError, match="too few"):
         upper_limit(mass_histogram(np.zeros(220)), **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def tail():
+    """A spectrum with one event expected under the signal at 6500 GeV, and five seen."""
+    edges = np.arange(2600.0, 7001.0, 40.0)
+    spectrum = stats.toy_spectrum(11_000, edges=edges, seed=7)
+    far = edges[:-1] >= 6400
+    spectrum.view().value[far] = spectrum.view().variance[far] = 0
+    near = np.searchsorted(edges, [6420.0, 6460.0, 6500.0, 6540.0, 6600.0]) - 1
+    spectrum.view().value[near] += 1
+    spectrum.view().variance[near] += 1
+    return spectrum
+
+
+@pytest.mark.parametrize("toys", [60, 150])
+def test_bands_from_toys_rise_where_little_is_expected(toys, tail):
+    settings = {"mass": 6500.0, "width": 120.0, "fit": FIT}
+    found = upper_limit(tail, toys=toys, seed=3, **settings)
+    assert found.converged
+    assert np.all(np.diff(found.expected) >= 0)
+    # Nothing seen excludes about 3 events, exp(-3) = 5 %; the toys know it to a few per cent.
+    assert found.expected[0] == pytest.approx(3.0, abs=0.4)
+    assert found.expected[2] < found.expected[4] < 10
+    assert found.observed > found.expected[3]
+    table = hepdata_limits([found])["dependent_variables"][1]["values"][0]["errors"]
+    for errors in table:
+        assert errors["asymerror"]["minus"] <= 0 <= errors["asymerror"]["plus"]
+
+
+@pytest.mark.slow
+def test_limit_from_toys_is_where_plain_toys_give_the_level(tail):
+    fit = replace(FIT, bin_width=80.0)
+    found = upper_limit(tail, mass=6500.0, width=120.0, fit=fit, toys=300)
+    channels = spectrum_model(tail, fit.signal(6500.0, 120.0), fit).channels
+    start = AsymptoticCls(channels)
+    data, seen = [counts[:1] for counts in start.counts], start.best.some(np.array([0]))
+    random = np.random.default_rng(5)
+    for mu, band in zip((found.observed, *found.expected[1:]), (None, -1, 0, 1, 2), strict=True):
+        at = engine.signal_fits(channels, data, seen, mu=mu)
+        signal = channels[0].background.expected(at.phi[0])[0] + mu * channels[0].signal
+        q = []
+        for mean in (start.background[0], signal):
+            counts = engine.toy_counts([mean], 5000, random)
+            q.append(_q_tilde(channels, counts, engine.discoveries(channels, counts).best, mu)[0])
+        least = (
+            _q_tilde(channels, data, seen, mu)[0][0]
+            if band is None
+            else np.quantile(q[0], ndtr(-band), method="inverted_cdf")
+        )
+        null, tail_of_signal = (np.mean(values >= least - 1e-6) for values in q)
+        cls = tail_of_signal / null
+        # Equal q are common where counts are few: the level is passed within one step.
+        assert 0.03 < cls < 0.07

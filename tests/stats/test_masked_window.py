@@ -20,6 +20,7 @@ def test_window_does_not_enter_its_own_background(toy_spectrum):
     before = masked_window_test(plain, **WINDOW)
     near = (plain.axes[0].centers > 3300) & (plain.axes[0].centers < 3700)
     plain.view().value[near] += 7
+    plain.view().variance[near] += 7
     after = masked_window_test(plain, **WINDOW)
     assert (after.expected, after.uncertainty) == (before.expected, before.uncertainty)
     assert after.observed == before.observed + 7 * near.sum()

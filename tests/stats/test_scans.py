@@ -48,7 +48,7 @@ def test_global_p_value_of_background_is_uniform(falling_shape):
     # Toys of toys: every one of them is an observation with a global p-value among the rest.
     edges = np.arange(2600.0, 7001.0, 40.0)
     mean = 2000 * falling_shape.reshape(-1, 2).sum(axis=1)
-    data = (Spectrum("all", edges, mean, False),)
+    data = (Spectrum("all", edges, mean),)
     signals = [SignalShape(mass, 120.0) for mass in MASSES[::2]]
     chosen = prepared_selection("all", data, signals, replace(FIT, max_parameters=3))
     maxima, observed = (

@@ -35,6 +35,11 @@ def card(**changes: object) -> Card:
 
 
 @pytest.fixture
+def make_card() -> Callable[..., Card]:
+    return card
+
+
+@pytest.fixture
 def make_tagger() -> Callable[..., Tagger]:
     """A real ONNX file: score = image . weights, with any card and any output name."""
 

@@ -55,7 +55,7 @@ def test_images_of_another_size_are_refused(make_tagger: Callable[..., Tagger]) 
 def test_scores_that_are_not_finite_are_refused(make_tagger: Callable[..., Tagger]) -> None:
     inputs = images(3)
     inputs[1, 0, 0, 0] = np.nan
-    with pytest.raises(TaggerError, match="1 scores are not finite"):
+    with pytest.raises(TaggerError, match="1 of 3 scores are not finite"):
         make_tagger(WEIGHTS).score(inputs)
 
 

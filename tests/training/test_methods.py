@@ -16,7 +16,7 @@ from tnt_coffea.errors import ConfigError, LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample, one_by_one, tagger_set
-from tnt_coffea.training import cross_validate, cross_validation_plans
+from tnt_coffea.training import backend, cross_validate, cross_validation_plans
 from tnt_coffea.training.classifiers import Dense
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.methods import METHODS
@@ -229,6 +229,24 @@ def test_a_changed_file_is_another_tagger(sample, train, tmp_path):
         method = Files(**{jet: str(path) for jet, path in paths.items()})
         found.append(set(shas(train(sample, config_for({"first": method}))).values()))
     assert not found[0] & found[1]
+
+
+def test_a_file_that_takes_one_event_at_a_time_gives_the_same_labels(sample, train, tmp_path):
+    onnx = backend.onnx()
+    wanted = train(sample, config_for({"first": FIRST}))["first"]
+    files = {}
+    for item in wanted:
+        model = onnx.load(item.path)
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+        files[item.scope] = str(tmp_path / f"{item.scope}.onnx")
+        onnx.save_model(model, files[item.scope])
+    found = train(sample, config_for({"first": Files(**files)}))["first"]
+    read = {item.scope: Tagger.from_file(item.path) for item in wanted}
+    for item in found:
+        inputs = read[item.scope].card.inputs[0].read(sample)
+        copy = Tagger.from_file(item.path)
+        np.testing.assert_array_equal(copy.score(inputs), read[item.scope].score(inputs))
 
 
 def test_a_tagger_file_that_is_not_there_is_named(sample, train):

@@ -108,12 +108,18 @@ def _must_be_there(out: Path) -> None:
 
 def _show(outcome: Outcome, config: SearchConfig) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from tnt_coffea.reporting import results_table
 
     console = Console()
     console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
-    console.print(f"Report with plots: [bold]{outcome.report}[/]", soft_wrap=True)
+    if len(outcome.result.trials) > 1:
+        for line in outcome.result.trial_lines():
+            console.print(line, markup=False, soft_wrap=True)
+    console.print(
+        Text.assemble("Report with plots: ", (str(outcome.report), "bold")), soft_wrap=True
+    )
 
 
 def _show_plan(
@@ -128,7 +134,7 @@ def _show_plan(
     from tnt_coffea.reporting.wording import duration
 
     plan = planned(config, out, resources, fileset)
-    table = Table(title=f"What would run in {out}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(f"What would run in {out}"), title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("stage", "state", "work"):
         table.add_column(name)
     table.add_column("about", justify="right")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tnt_coffea.cli.options import configured, histograms_option, options, out_option
+from tnt_coffea.cli.options import configured, histograms_option, options, out_option, search_of
 from tnt_coffea.cli.progress import toys_shown
 
 if TYPE_CHECKING:
@@ -25,9 +28,7 @@ _json = click.option("--json", "json_path", type=PATH, help="File for the result
 _out = click.option(
     "--out",
     type=PATH,
-    default=Path("tnt-coffea-output"),
-    show_default=True,
-    help="Folder of a search, for its settings.",
+    help="Folder of a search, for its settings.  [default: that which HISTOGRAM is of, if any]",
 )
 _quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 _toys = click.option("--toys", type=click.IntRange(0), help="Toys, instead of the settings'.")
@@ -76,9 +77,24 @@ def _command(*own: Callable[..., Any]) -> Callable[..., click.Command]:
     """Make a function a command on one histogram: options of its own, then those of all."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        return fit.command()(options(_histogram, _name, *own, _json, _out)(configured(function)))
+        alone = configured(_only_writer(function))
+        return fit.command()(options(_histogram, _name, *own, _json, _out)(alone))
 
     return decorate
+
+
+def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
+    """Hold the folder of the search that a histogram is of: the test is added to its list."""
+
+    @functools.wraps(function)
+    def alone(histogram: Path, **rest: Any) -> None:
+        from tnt_coffea.storage import held
+
+        out = search_of(histogram)
+        with held(out) if out and os.access(out, os.W_OK) else nullcontext():
+            function(histogram=histogram, **rest)
+
+    return alone
 
 
 @_command(
@@ -98,7 +114,7 @@ def bump(
     hepdata: Path | None,
     quiet: bool,
     json_path: Path | None,
-    out: Path,
+    out: Path | None,
     **spectrum: Any,
 ) -> None:
     """Test one mass in a spectrum: p-value and signal."""
@@ -107,6 +123,7 @@ def bump(
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
+    _keep(histogram, stored, config, "bump", result.p_value, toys=toys)
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
@@ -136,7 +153,7 @@ def scan(
     workspace: Path | None,
     quiet: bool,
     json_path: Path | None,
-    out: Path,
+    out: Path | None,
     **spectrum: Any,
 ) -> None:
     """Test many masses in a spectrum: local p-values and the global one.
@@ -150,6 +167,10 @@ def scan(
         result = histogram_fits.fit_scan(
             stored, config, masses=_masses(masses), nested=nested, toys=toys, progress=progress
         )
+    tested = [point.mass for point in result.points]
+    _keep(
+        histogram, stored, config, "scan", result.p_global, masses=tested, nested=nested, toys=toys
+    )
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
@@ -172,7 +193,7 @@ def limit(
     luminosity: float | None,
     hepdata: Path | None,
     json_path: Path | None,
-    out: Path,
+    out: Path | None,
     **spectrum: Any,
 ) -> None:
     """Set a CLs upper limit on a signal in a spectrum.
@@ -185,6 +206,7 @@ def limit(
     result = histogram_fits.fit_limit(
         stored, config, toys=toys, efficiency=efficiency, luminosity=luminosity
     )
+    _keep(histogram, stored, config, "limit", None, toys=toys)
     _show(result, json_path)
     if hepdata is not None:
         _list("table", histogram_fits.write_tables(hepdata, result))
@@ -203,19 +225,46 @@ def abcd(
     low: float | None,
     toys: int,
     json_path: Path | None,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Estimate the background in region A from B, C and D."""
     from tnt_coffea import histogram_fits
 
     stored = _stored(histogram, name)
-    _show(histogram_fits.fit_abcd(stored, config, toys=toys, passing=passing, low=low), json_path)
+    result = histogram_fits.fit_abcd(stored, config, toys=toys, passing=passing, low=low)
+    p_value = getattr(result.result, "p_value", None)
+    _keep(histogram, stored, config, "abcd", p_value, toys=toys)
+    _show(result, json_path)
 
 
 def _stored(path: Path, name: str | None) -> StoredHistogram:
     from tnt_coffea import histogram_fits
 
     return histogram_fits.stored_histogram(path, name)
+
+
+def _keep(
+    histogram: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    test: str,
+    p_value: float | None,
+    **settings: Any,
+) -> None:
+    """Add a test on a search's histogram to the list of those that were made on the search."""
+    from tnt_coffea import pipeline
+    from tnt_coffea.search_folder import note_trial
+
+    out = search_of(histogram)
+    if stored.search is None or out is None:
+        return
+    if not os.access(out, os.W_OK):
+        click.echo(f"{out}: not ours to write, so its list of tests lacks this one", err=True)
+        return
+    of = ", ".join(stored.sets)
+    typed = {name: value for name, value in settings.items() if value}
+    values = {} if p_value is None else {of: p_value}
+    note_trial(out, pipeline.trial(stored.search, config, test, values, of, **typed))
 
 
 def _show(result: Any, json_path: Path | None) -> None:
@@ -233,33 +282,46 @@ def _list(kind: str, paths: list[Path]) -> None:
 
 
 def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
-    """Return the settings with what the command line says, checked as settings are."""
-    from tnt_coffea.config import SearchConfig
-    from tnt_coffea.errors import ConfigError
+    """Return the settings with what the command line says of one spectrum.
 
-    values = config.model_dump(mode="json")
-    values["fit"]["bump"] |= {
-        name: spectrum[name] for name in ("mass", "width", "bin_width") if spectrum.get(name)
-    }
+    Each is checked by itself: the bins, and a mass beside the window, are those of one's own
+    histogram, which no search was made of.
+    """
+    from tnt_coffea.config import MassRange
+
+    typed = {name: spectrum[name] for name in ("mass", "width", "bin_width")}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    bump = config.fit.bump
+    changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})
     if spectrum["fit_range"]:
         low, high = spectrum["fit_range"]
-        values["search"]["fit_range"] = {"low": low, "high": high}
-        values["search"]["window"] = _inside(values["search"]["window"], low, high)
-    if spectrum["bin_width"]:
-        # The bins of one's own histogram are not those of a search.
-        values["search"]["bin_width"] = spectrum["bin_width"]
+        fit_range = _checked(MassRange, {"low": low, "high": high}, "fit-range")
+        search = config.search.model_copy(update={"fit_range": fit_range})
+        config = config.model_copy(update={"search": search})
+    return config
+
+
+def _checked(model: type[Any], values: dict[str, Any], option: str = "") -> Any:
+    """Return settings made of options.
+
+    Raises
+    ------
+    ConfigError
+        One of them is no such setting.
+    """
+    from pydantic import ValidationError
+
+    from tnt_coffea.errors import ConfigError
+
     try:
-        return SearchConfig.model_validate(values)
-    except ValueError as error:
-        msg = f"the options do not go together: {' '.join(str(error).split())}"
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = option or str(first["loc"][0]).replace("_", "-")
+        message = first["msg"].removeprefix("Value error, ")
+        msg = f"--{name}: {message[0].lower()}{message[1:]}, got {first['input']}"
         raise ConfigError(msg) from error
-
-
-def _inside(window: dict[str, float], low: float, high: float) -> dict[str, float]:
-    if low <= window["low"] and window["high"] <= high:
-        return window
-    third = (high - low) / 3
-    return {"low": low + third, "high": high - third}
 
 
 def _masses(steps: tuple[float, float, float] | None) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,9 +26,11 @@ __all__ = [
     "histograms_option",
     "load_taggers",
     "machine_options",
+    "named_taggers",
     "options",
     "out_option",
     "role_options",
+    "search_of",
     "show_lost",
     "skim_option",
     "taggers_option",
@@ -120,6 +123,14 @@ machine_options = options(
     click.option(
         "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
     ),
+    click.option(
+        "--wait-for-workers",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="MINUTES",
+        help="How long a pass on Dask waits for a worker that can work.",
+    ),
     click.option("--quiet", "-q", is_flag=True, help="No progress bars."),
 )
 
@@ -129,8 +140,11 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
-        config = _config(config_path, seed, rest["out"])
-        machine = ("executor", "workers", "chunk_size", "overwrite", "skip_bad_files", "quiet")
+        histogram, out = rest.get("histogram"), rest["out"]
+        if histogram is not None and out is None:
+            out = search_of(histogram)
+        config = _config(config_path, seed, out)
+        machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
         command(config=config, **rest)
@@ -147,16 +161,41 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     )(wrapped)
 
 
-def _config(path: Path | None, seed: int | None, out: Path) -> SearchConfig:
+def _config(path: Path | None, seed: int | None, out: Path | None) -> SearchConfig:
+    """Return the settings, and say in one line where they come from."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.search_folder import noted_config
 
-    config = SearchConfig.from_yaml(path) if path else noted_config(out) or SearchConfig()
-    return config if seed is None else config.model_copy(update={"seed": seed})
+    if path is not None:
+        config, origin = SearchConfig.from_yaml(path), str(path)
+    elif out is not None and (noted := noted_config(out)) is not None:
+        config, origin = noted, f"{out / 'config.yaml'} of the search in it"
+    else:
+        config, origin = SearchConfig(), "defaults"
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
+        origin = f"{origin}, seed {seed}"
+    click.echo(f"settings: {origin}", err=True)
+    return config
+
+
+def search_of(histogram: Path) -> Path | None:
+    """Return the folder of the search that a histogram, or the folder of histograms, is of."""
+    folder = histogram if histogram.is_dir() else histogram.parent
+    out = Path(os.path.normpath(folder.absolute())).parent
+    own = (folder / "search.json").exists() and (out / "config.yaml").exists()
+    # As it was named, where that can be done.
+    return (folder.parent if folder.name not in ("", "..") else out) if own else None
 
 
 def _resources(
-    executor: str, workers: int, chunk_size: int, overwrite: bool, skip_bad_files: bool, quiet: bool
+    executor: str,
+    workers: int,
+    chunk_size: int,
+    overwrite: bool,
+    skip_bad_files: bool,
+    wait_for_workers: float,
+    quiet: bool,
 ) -> Resources:
     from tnt_coffea.execution import OnError, Resources
 
@@ -167,6 +206,7 @@ def _resources(
         progress=not quiet,
         overwrite=overwrite,
         on_error=OnError.SKIP if skip_bad_files else OnError.FAIL,
+        wait_for_workers=wait_for_workers,
     )
 
 
@@ -204,6 +244,15 @@ def fileset_of(
         paths[dataset] = (*paths.get(dataset, ()), *paths_of(word))
     skip = resources is not None and resources.on_error is OnError.SKIP
     return Fileset.from_paths(paths, roles=roles, missing_ok=skip)
+
+
+def named_taggers(folder: Path | None) -> str | None:
+    """Return taggers that are not the folder's own as later commands find them."""
+    from tnt_coffea.taggers import packaged_taggers
+
+    if folder is None:
+        return None
+    return str(folder if str(folder) in packaged_taggers() else folder.absolute())
 
 
 def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,28 +53,11 @@ def show(file: Path | None, seed: int | None) -> None:
 @_file
 def check(file: Path) -> None:
     """Check FILE and list what it changes; errors name their line."""
-    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.config import SearchConfig, differences
 
-    default = SearchConfig()
     chosen = SearchConfig.from_yaml(file)
-    changed = list(_changes(default.model_dump(mode="json"), chosen.model_dump(mode="json")))
+    changed = list(differences(SearchConfig(), chosen))
     for name, before, now in changed:
         click.echo(f"{name}: {now} instead of {before}")
     many = f"{len(changed)} settings differ" if len(changed) != 1 else "1 setting differs"
     click.echo(f"{file}: valid; {many} from the defaults")
-
-
-def _changes(
-    default: Mapping[str, Any], chosen: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for name in {**chosen, **default}:
-        value, known = chosen.get(name), default.get(name)
-        if isinstance(value, dict) and isinstance(known, dict):
-            yield from _changes(known, value, f"{prefix}{name}.")
-        elif value != known:
-            yield f"{prefix}{name}", _short(known), _short(value)
-
-
-def _short(value: Any) -> Any:
-    """Return the kind of a method instead of all its settings."""
-    return value["kind"] if isinstance(value, dict) and "kind" in value else value

@@ -16,6 +16,7 @@ from tnt_coffea.cli.options import (
     histograms_option,
     load_taggers,
     machine_options,
+    named_taggers,
     out_option,
     role_options,
     show_lost,
@@ -110,12 +111,15 @@ def search(
     """Score a skim, or FILES with events, and fill the histograms."""
     from tnt_coffea import pipeline
     from tnt_coffea.products import Skim
+    from tnt_coffea.search_folder import note_sources
 
     source: Any = (
         fileset_of(files, resources=resources) if files else Skim.load(skim_folder or out / "skim")
     )
     taggers = load_taggers(taggers_folder or out / "train")
     made = pipeline.search(source, taggers, config, out=out, resources=resources)
+    skim = None if skim_folder is None else str(skim_folder.absolute())
+    note_sources(out, named_taggers(taggers_folder), skim)
     click.echo(
         f"histograms: {out / 'search' / 'histograms.h5'}: {made.accounting.selected} dijets of "
         f"{made.accounting.events} events"
@@ -139,17 +143,22 @@ def report(
     """Write the HTML report of a finished search, with an evaluation where truth is known."""
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms, Skim
-    from tnt_coffea.results import SearchResult
+    from tnt_coffea.search_folder import noted_sources
 
-    path = out / "report" / "report.html"
-    pipeline.report(
-        SearchResult.load(out / "fit" / "result.json"),
-        path,
+    histograms = Histograms.load(search_folder or out / "search")
+    result = pipeline.standing_fit(histograms, config, out)
+    noted = noted_sources(out)
+    taggers = taggers_folder or Path(noted.get("taggers", out / "train"))
+    skim = skim_folder or Path(noted.get("skim", out / "skim"))
+    # Events that were skimmed on the way to the histograms were not kept.
+    kept = skim.exists() or skim_folder is not None or "skim" in noted
+    path, _ = pipeline.report_once(
+        result,
         config,
-        Histograms.load(search_folder or out / "search"),
-        skim=Skim.load(skim_folder or out / "skim"),
-        taggers=load_taggers(taggers_folder or out / "train"),
-        references=pipeline.references_beside(taggers_folder or out / "train"),
-        seconds=pipeline.stage_seconds(out),
+        histograms,
+        out=out,
+        skim=Skim.load(skim) if kept else None,
+        taggers=load_taggers(taggers),
+        references=pipeline.references_beside(taggers),
     )
     click.echo(f"report: {path}")

@@ -7,6 +7,7 @@ are in none.
 
 from __future__ import annotations
 
+from tnt_coffea.config.differences import differences
 from tnt_coffea.config.fits import (
     AbcdSettings,
     BackgroundFamily,
@@ -105,6 +106,7 @@ __all__ = [
     "TableSettings",
     "TrainSettings",
     "WindowScan",
+    "differences",
     "digest",
     "method_kinds",
     "training_order",

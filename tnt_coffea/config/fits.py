@@ -17,6 +17,8 @@ from tnt_coffea.config.settings import Fraction, Positive, Settings
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
 
 
+_MOST, _MOST_TOYS = 10_000, 100_000_000
+"""Masses of a scan, and toys: more is a slip."""
 _CUT = "name in search.cuts, instead of the efficiency; null: the efficiency"
 
 
@@ -39,7 +41,9 @@ class SignalKind(StrEnum):
 class BumpSettings(Settings):
     """Bump hunt at one mass hypothesis."""
 
-    mass: Positive = Field(3500.0, description="mean of the signal [GeV]")
+    mass: Positive | None = Field(
+        None, description="mean of the signal [GeV]; null: the centre of search.window"
+    )
     width: Positive = Field(120.0, description="Gaussian width of the signal [GeV]")
     bin_width: Positive = Field(40.0, description="bins of the fit [GeV]")
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
@@ -48,13 +52,15 @@ class BumpSettings(Settings):
         BackgroundFamily.DIJET, description="family of the background functions"
     )
     envelope: tuple[BackgroundFamily, ...] = Field(
-        (), description="further families to profile over"
+        (), max_length=len(BackgroundFamily), description="further families to profile over"
     )
     min_parameters: int = Field(3, ge=2, le=4, description="fewest of the background function")
     max_parameters: int = Field(4, ge=2, le=4, description="most of the background function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
     lower_edges: tuple[Positive, ...] = Field(
-        (), description="lower edges of the fit to choose from by fit quality [GeV]; none: as set"
+        (),
+        max_length=_MOST,
+        description="lower edges of the fit to choose from by fit quality [GeV]; none: as set",
     )
     shape: SignalKind = Field(SignalKind.GAUSSIAN, description="shape of the signal")
     scale_uncertainty: float = Field(
@@ -66,6 +72,7 @@ class BumpSettings(Settings):
     toys: int | None = Field(
         None,
         ge=0,
+        le=_MOST_TOYS,
         description="background-only toys for the p-value; 0: asymptotic; null: toys where the "
         "asymptotic formula does not hold",
     )
@@ -95,8 +102,12 @@ class AbcdSettings(Settings):
 class ScanSettings(Settings):
     """Bump hunts over masses, with the settings of `bump` otherwise."""
 
-    masses: tuple[Positive, ...] = Field((), description="masses to test [GeV], rising; none: off")
-    toys: int = Field(1000, ge=0, description="background-only toys of the scan for the global p")
+    masses: tuple[Positive, ...] = Field(
+        (), max_length=_MOST, description="masses to test [GeV], rising; none: off"
+    )
+    toys: int = Field(
+        1000, ge=0, le=_MOST_TOYS, description="background-only toys of the scan for the global p"
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -120,7 +131,8 @@ class LimitSettings(Settings):
     toys: int | None = Field(
         None,
         ge=0,
-        description="toys of each hypothesis at each strength; 0: asymptotic; null: toys where "
+        le=_MOST_TOYS,
+        description="toys without a signal, and at each of 7 strengths; 0: asymptotic; null: where "
         "the asymptotic formulae do not hold",
     )
 

@@ -15,6 +15,10 @@ from tnt_coffea.config.settings import Fraction, Positive, Settings
 __all__ = ["DetectorSettings", "GenerateSettings", "ShowerSettings", "SignalModel"]
 
 
+_MOST = 100_000_000
+"""Events: a year of one core each; more is a slip."""
+
+
 class SignalModel(StrEnum):
     """Decays of the resonance; `generator/processes.py` has the settings of each."""
 
@@ -52,8 +56,10 @@ class DetectorSettings(Settings):
 class GenerateSettings(Settings):
     """LHC-Olympics-like events: a resonance that decays to jets on QCD dijets at 13 TeV."""
 
-    background: int = Field(10_000, ge=0, description="QCD dijet events; if blind, all events")
-    signal: int = Field(310, ge=0, description="signal events; if blind, drawn")
+    background: int = Field(
+        10_000, ge=0, le=_MOST, description="QCD dijet events; if blind, all events"
+    )
+    signal: int = Field(310, ge=0, le=_MOST, description="signal events; if blind, drawn")
     model: SignalModel = Field(
         SignalModel.TWO_PRONG, description="two-prong, three-prong (X, Y -> qqq) or graviton"
     )
@@ -73,7 +79,7 @@ class GenerateSettings(Settings):
     pt_hat_min: float = Field(
         0.0, ge=0, description="least pT of the hard QCD scattering [GeV]; 0: 2/3 of leading_pt"
     )
-    block: int = Field(250, ge=1, description="accepted events a seeded block makes")
+    block: int = Field(250, ge=1, le=1_000_000, description="accepted events a seeded block makes")
     hidden: bool = Field(False, description="no truth bit: truth goes to key.json beside the file")
     blind: bool = Field(
         False, description="signal, shower and detector are drawn from the seed; see docs/data.md"

@@ -63,7 +63,9 @@ class JetSettings(Settings):
     order: JetOrder = Field(
         JetOrder.MASS, description="what makes one of the two leading jets the heavy one"
     )
-    order_seed: int = Field(0, ge=0, description="seed of the coin where the order is random")
+    order_seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of the coin where the order is random"
+    )
 
 
 class ImageChannel(StrEnum):

@@ -7,6 +7,7 @@ look them up by name, so that a file of settings can hold methods that are writt
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -101,8 +102,11 @@ def _method(values: Any) -> Any:
     if not isinstance(values, Mapping) or "kind" not in values:
         msg = f"expected settings with a kind, one of {', '.join(sorted(kinds))}"
         raise ValueError(msg)
-    if values["kind"] not in kinds:
-        msg = f"no method of kind '{values['kind']}'; known are {', '.join(sorted(kinds))}"
+    if not isinstance(values["kind"], str) or values["kind"] not in kinds:
+        near = difflib.get_close_matches(str(values["kind"]), kinds, n=1)
+        msg = f"no method of kind '{values['kind']}'; " + (
+            f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(kinds))}"
+        )
         raise ValueError(msg)
     return kinds[values["kind"]].model_validate(dict(values))
 

@@ -14,13 +14,14 @@ from pydantic import (
 
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
+from tnt_coffea.config.masses import check_masses
 from tnt_coffea.config.methods import method_kinds
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
 from tnt_coffea.config.training import TrainSettings
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.settings_text import SettingsText, commented
+from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText, commented
 
 __all__ = ["SearchConfig"]
 
@@ -37,7 +38,7 @@ class SearchConfig(Settings):
     True
     """
 
-    seed: int = Field(1, ge=0, description="the one root of all random numbers")
+    seed: int = Field(1, ge=0, lt=2**63, description="the one root of all random numbers")
     generate: GenerateSettings = GenerateSettings()
     skim: SkimSettings = SkimSettings()
     search: SearchSettings = SearchSettings()
@@ -68,13 +69,26 @@ class SearchConfig(Settings):
                     f"{search.background_quantile:g}: a jet cannot pass and be low"
                 )
                 raise ValueError(msg)
-        if self.fit.bump.bin_width % self.search.bin_width:
-            msg = (
-                f"fit.bump.bin_width ({self.fit.bump.bin_width} GeV) must be a multiple of "
-                f"search.bin_width ({self.search.bin_width} GeV)"
-            )
-            raise ValueError(msg)
+        check_masses(search, self.fit)
         return self
+
+    @property
+    def signal_mass(self) -> float:
+        """Mean of the signal that bump hunt and limit test: `fit.bump.mass`, or the window's [GeV].
+
+        Examples
+        --------
+        >>> SearchConfig.from_text("search: {window: {low: 3800, high: 4200}}").signal_mass
+        4000.0
+        """
+        low, high = self.search.window.edges
+        return (low + high) / 2 if self.fit.bump.mass is None else self.fit.bump.mass
+
+    @property
+    def fit_settings(self) -> FitSettings:
+        """The settings of the fits, with the signal's mass in their place of it."""
+        bump = self.fit.bump.model_copy(update={"mass": self.signal_mass})
+        return self.fit.model_copy(update={"bump": bump})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -87,7 +101,8 @@ class SearchConfig(Settings):
         """
         path = Path(path)
         try:
-            text = path.read_text()
+            with path.open(encoding="utf-8") as file:
+                text = file.read(MOST_CHARACTERS + 1)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             msg = f"{path}: cannot read the configuration: {reason}"

@@ -70,6 +70,7 @@ class SearchSettings(Settings):
     )
     closure_quantiles: tuple[Fraction, ...] = Field(
         (0.8, 0.86, 0.9, 0.93, 0.955, 0.97, 0.985),
+        max_length=100,
         description="further quantiles X at which ABCD's closure is tested (0.97: 0.1 % of events "
         "with independent scores)",
     )

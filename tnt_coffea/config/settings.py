@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tnt_coffea.displays import html_table
+from tnt_coffea.settings_text import commented
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,13 +21,75 @@ __all__ = ["Fraction", "MassRange", "Positive", "Settings", "digest"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown names, a digest of its values."""
+    """Base of all settings: frozen, no unknown names, finite numbers, a digest of its values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_from_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        rest = {
+            name: _completed(info.default, values[name])
+            for name, info in cls.model_fields.items()
+            if type(info.default) is info.annotation and isinstance(values.get(name), Mapping)
+        }
+        return {**values, **rest}
 
     def digest(self) -> str:
         """Return the SHA-256 of the settings as canonical JSON (64 hexadecimal digits)."""
         return digest(self.model_dump(mode="json"))
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Yield what is not at its default: the rest follows from the class."""
+        fields = type(self).model_fields
+        known = not any(info.is_required() for info in fields.values())
+        default = type(self)() if known else None
+        for name, info in fields.items():
+            value = getattr(self, name)
+            if info.is_required() or value != getattr(default, name, info.default):
+                yield name, value
+
+    def changed(self) -> dict[str, Any]:
+        """Return what is not at its default, JSON values by the settings' dotted names.
+
+        Examples
+        --------
+        >>> from tnt_coffea import SearchConfig
+        >>> config = SearchConfig.from_text("{seed: 3, fit: {bump: {mass: 4000}}}")
+        >>> config
+        SearchConfig(seed=3, fit=FitSettings(bump=BumpSettings(mass=4000.0)))
+        >>> config.changed()
+        {'seed': 3, 'fit.bump.mass': 4000.0}
+        """
+        found: dict[str, Any] = {}
+        for name, value in self.__repr_args__():
+            models = value if isinstance(value, Mapping) else {"": value}
+            if models and all(isinstance(model, Settings) for model in models.values()):
+                for key, model in models.items():
+                    place = f"{name}.{key}".rstrip(".")
+                    inner = model.changed()
+                    if "kind" in type(model).model_fields:
+                        inner = {"kind": model.kind} | inner
+                    found |= {f"{place}.{what}": one for what, one in inner.items()}
+            else:
+                found[name] = self.model_dump(mode="json", include={name})[name]
+        return found
+
+    def _repr_html_(self) -> str:
+        """Return what is not at its default as a table, and every setting below it."""
+        set_here = {name: json.dumps(value) for name, value in self.changed().items()}
+        facts = set_here or {"all settings": "at their defaults"}
+        return html_table(type(self).__name__, facts, commented(self))
+
+
+def _completed(default: Any, given: Any) -> Any:
+    """Return the settings given for a section, with what they leave out as in its default."""
+    if not (isinstance(default, Settings) and isinstance(given, Mapping)):
+        return given
+    named = {name: getattr(default, name) for name in default.model_fields_set}
+    return {**named, **{name: _completed(named.get(name), one) for name, one in given.items()}}
 
 
 def digest(value: Any) -> str:

@@ -75,7 +75,9 @@ class TrainSettings(Settings):
         validate_default=True,
         description="tagger sets to train, by a name of your choice",
     )
-    members: int = Field(1, ge=1, description="training runs of each network, each with its seed")
+    members: int = Field(
+        1, ge=1, le=1000, description="training runs of each network, each with its seed"
+    )
     combine: Combination = Field(
         Combination.MEAN,
         description="scores of a fold's taggers: mean, or trimmed_mean (of the middle half)",

@@ -8,7 +8,7 @@ float32, the precision that a source's values are taken with, and per event `eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.parquet_file import created
 from tnt_coffea.events.pfnano import COLLECTIONS, TREE
 from tnt_coffea.events.sources import SOURCES, adapter_of, particles_of, source_of
 from tnt_coffea.storage import stored, written
@@ -190,11 +191,8 @@ def _flat(name: str, columns: Columns) -> npt.NDArray[Any]:
 def _root(path: Path) -> Iterator[Write]:
     import uproot
 
-    # A file that is open already: uproot takes "::" and "x:" in a path for its own syntax.
-    with (
-        path.open("w+b") as content,
-        uproot.recreate(content, compression=uproot.ZSTD(3)) as file,
-    ):
+    # A file that is open: of a path with "::" fsspec would write to what stands before it.
+    with path.open("w+b") as raw, uproot.recreate(raw, compression=uproot.ZSTD(3)) as file:
         trees: list[Any] = []
 
         def write(columns: Columns) -> None:
@@ -226,6 +224,7 @@ def _kind(column: ak.Array) -> str:
 def _parquet(path: Path) -> Iterator[Write]:
     import pyarrow as pa
 
+    open_files = ExitStack()
     writers: list[Any] = []
 
     def write(columns: Columns) -> None:
@@ -236,29 +235,16 @@ def _parquet(path: Path) -> Iterator[Write]:
         schema = pa.schema([pa.field(n, a.type, nullable=False) for n, a in arrays.items()])
         table = pa.Table.from_arrays(list(arrays.values()), schema=schema)
         if not writers:
-            writers.append(_writer(path, schema))
+            writers.append(open_files.enter_context(_created(path, schema)))
         writers[0].write_table(table)
 
-    try:
+    with open_files:
         yield write
-    finally:
-        for writer in writers:
-            writer.close()
 
 
-def _writer(path: Path, schema: Any) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        # Momenta hardly repeat: their bytes are sorted by significance, not into a dictionary.
-        use_dictionary=False,
-        use_byte_stream_split=True,
-        # Parquet reads many a changed byte without a word otherwise.
-        write_page_checksum=True,
-    )
+def _created(path: Path, schema: Any) -> AbstractContextManager[Any]:
+    # Momenta hardly repeat: their bytes are sorted by significance, not into a dictionary.
+    return created(path, schema, use_dictionary=False, use_byte_stream_split=True)
 
 
 def _list(column: ak.Array) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
+from tnt_coffea.events.parquet_file import opened, rows_of
 from tnt_coffea.events.pfnano import (
     COLUMNS,
     FIELDS,
@@ -30,7 +29,6 @@ __all__ = [
     "is_mine",
     "jets",
     "load",
-    "opened",
     "particles",
 ]
 
@@ -77,7 +75,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = np.flatnonzero((ends > start) & (ends - sizes < stop))
-        rows = file.read_row_groups(groups.tolist(), columns=names, use_threads=False)
+        rows = rows_of(file, path, groups.tolist(), names)
         first = int(ends[groups[0]] - sizes[groups[0]]) if len(groups) else 0
         rows = rows.slice(start - first, stop - start)
         if len(rows) != stop - start:
@@ -94,27 +92,3 @@ def _array(column: Any) -> ak.Array:
         return ak.Array(column.to_numpy(zero_copy_only=False))
     lengths = np.diff(np.asarray(column.offsets))
     return ak.unflatten(column.flatten().to_numpy(zero_copy_only=False), lengths)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Give a `pyarrow.parquet.ParquetFile`.
-
-    Raises
-    ------
-    InputError
-        The file is damaged, or what the block reads of it is.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file
-    except (FileNotFoundError, PermissionError, InputError):
-        raise
-    # Arrow's own errors are some of Python's kinds, by the place that meets the damage.
-    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        msg = f"{path}: not readable as Parquet: {reason}. The file is damaged or was cut short"
-        raise InputError(msg) from error

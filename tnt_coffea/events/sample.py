@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any
 
 import awkward as ak
@@ -22,6 +21,7 @@ from tnt_coffea.config import (
     TableOrder,
     TableSettings,
 )
+from tnt_coffea.displays import html_table
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.particles import (
     NUMBERS,
@@ -221,12 +221,7 @@ class Sample:
 
     def _repr_html_(self) -> str:
         facts = {"dijets": self._counted(), **self._columns_in_words()}
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{what}</th><td style='text-align:left'>"
-            f"{escape(text)}</td></tr>"
-            for what, text in facts.items()
-        )
-        return f"<table>{rows}</table>"
+        return html_table("Sample", facts)
 
     def _columns_in_words(self) -> dict[str, str]:
         settings = self.settings

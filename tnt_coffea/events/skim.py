@@ -16,6 +16,7 @@ import numpy as np
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events import parquet_file
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
@@ -50,12 +51,10 @@ def _columns(settings: SkimSettings) -> tuple[str, ...]:
 
 
 def _numbers_in_all(paths: Sequence[Path]) -> tuple[str, ...]:
-    import pyarrow.parquet as pq
-
     known = set(NUMBERS)
     for path in paths:
-        with _reading(path):
-            known &= set(pq.read_schema(path).names)
+        with _opened(path) as file:
+            known &= set(file.schema_arrow.names)
     return tuple(name for name in NUMBERS if name in known)
 
 
@@ -111,7 +110,6 @@ def write_part(path: Path, sample: Sample) -> None:
         The disk is full, read-only, or not ours to write.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.table(
         {
@@ -128,9 +126,8 @@ def write_part(path: Path, sample: Sample) -> None:
             "tnt_coffea.digest": sample.settings.digest(),
         },
     )
-    with written(path) as partial:
-        # With checksums: Parquet reads many a changed byte without a word otherwise.
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+    with written(path) as partial, parquet_file.created(partial, table.schema) as writer:
+        writer.write_table(table)
 
 
 def _arrays(table: Any) -> dict[str, ak.Array]:
@@ -161,10 +158,8 @@ def is_mine(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
             return False
-    import pyarrow.parquet as pq
-
-    with _reading(path):
-        return b"tnt_coffea.schema" in (pq.read_schema(path).metadata or {})
+    with parquet_file.opened(path) as file:
+        return b"tnt_coffea.schema" in (file.schema_arrow.metadata or {})
 
 
 def entries(path: Path) -> int:
@@ -175,11 +170,9 @@ def entries(path: Path) -> int:
     InputError
         As `settings_of`, or the footer contradicts itself.
     """
-    import pyarrow.parquet as pq
-
     settings_of(path)
-    with _reading(path):
-        footer = pq.read_metadata(path)
+    with _opened(path) as file:
+        footer = file.metadata
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         # The first column is flat: as many values as rows.
         counts = {sum(g.num_rows for g in groups), sum(g.column(0).num_values for g in groups)}
@@ -217,10 +210,9 @@ def settings_of(path: str | Path) -> SkimSettings:
     InputError
         The file is not a readable part of this version's schema.
     """
-    import pyarrow.parquet as pq
-
-    with _reading(path):
-        metadata = pq.read_schema(path).metadata or {}
+    path = Path(path)
+    with _opened(path) as file:
+        metadata = file.schema_arrow.metadata or {}
         version = metadata.get(b"tnt_coffea.schema", b"none").decode()
     if version != SCHEMA_VERSION:
         msg = (
@@ -228,7 +220,7 @@ def settings_of(path: str | Path) -> SkimSettings:
             "make the skim again"
         )
         raise InputError(msg)
-    with _reading(path):
+    with _part(path):
         settings = SkimSettings.model_validate_json(metadata[b"tnt_coffea.settings"])
         if settings.digest() != metadata[b"tnt_coffea.digest"].decode():
             msg = "the settings in its footer are not those it was written with"
@@ -237,21 +229,21 @@ def settings_of(path: str | Path) -> SkimSettings:
 
 
 def _rows(path: Path, names: Sequence[str]) -> Any:
-    import pyarrow.parquet as pq
-
-    with _reading(path):
-        return pq.read_table(path, columns=list(names), page_checksum_verification=True)
+    with _opened(path) as file:
+        return parquet_file.rows_of(file, path, range(file.num_row_groups), names)
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
-    import pyarrow as pa
+def _opened(path: Path) -> Iterator[Any]:
+    with _part(path), parquet_file.opened(path) as file:
+        yield file
 
+
+@contextmanager
+def _part(path: Path) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, PermissionError):
-        raise
-    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        msg = f"{path}: not a readable part of a skim: {reason}. It is damaged; skim again"
+    except (InputError, ValueError, LookupError, TypeError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        msg = f"{path}: not a readable part of a skim: {reason}. Skim again"
         raise InputError(msg) from error

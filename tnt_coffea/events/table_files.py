@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import hdf5_table, parquet, trees
+from tnt_coffea.events import hdf5_table, parquet_file, trees
 
 __all__ = ["FlatTable", "flat_table"]
 
@@ -103,7 +103,7 @@ def _widest(path: Path, tables: Mapping[str, Sequence[str]]) -> str:
 def _parquet(path: Path) -> Iterator[FlatTable]:
     import pyarrow as pa
 
-    with parquet.opened(path) as file:
+    with parquet_file.opened(path) as file:
         names = tuple(
             field.name for field in file.schema_arrow if not pa.types.is_nested(_plain(field.type))
         )
@@ -127,12 +127,8 @@ def _parquet(path: Path) -> Iterator[FlatTable]:
 @lru_cache(maxsize=1)
 def _row_group(path: Path, stamp: tuple[int, ...], number: int, names: tuple[str, ...]) -> Any:
     # Kept for the next range: a row group can only be unpacked whole.
-    with parquet.opened(path) as file:
-        rows = file.read_row_group(number, columns=list(names), use_threads=False)
-        if len(rows) != file.metadata.row_group(number).num_rows:
-            msg = f"{len(rows)} rows in row group {number} where the footer promises more or fewer"
-            raise ValueError(msg)
-    return rows
+    with parquet_file.opened(path) as file:
+        return parquet_file.rows_of(file, path, [number], names)
 
 
 def _plain(kind: Any) -> Any:

@@ -12,6 +12,7 @@ import awkward as ak
 import numpy as np
 
 from tnt_coffea.generator.detector import Candidates
+from tnt_coffea.jets.clustering import fastjet_binding
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 __all__ = ["RADIUS", "largest_possible_pt", "leading_jet_pt", "no_banner", "triggered"]
@@ -106,7 +107,7 @@ def leading_jet_pt(candidates: Candidates, least: float = 0.0) -> Float64Array:
 
     Source: arXiv:2101.08320, section 2.1.
     """
-    import fastjet
+    fastjet = fastjet_binding()
 
     # The binding refuses events without particles.
     filled = np.flatnonzero(candidates.counts)
@@ -123,8 +124,7 @@ def leading_jet_pt(candidates: Candidates, least: float = 0.0) -> Float64Array:
     ends = ak.index.Index64(np.append(0, np.cumsum(candidates.counts[filled])))
     events = ak.Array(ak.contents.ListOffsetArray(ends, flat))
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
-    with no_banner("fastjet"):
-        jets = fastjet.ClusterSequence(events, definition).inclusive_jets(least).layout
+    jets = fastjet.ClusterSequence(events, definition).inclusive_jets(least).layout
     px, py = (jets.content.content(name).data for name in ("px", "py"))
     n_jets = np.diff(jets.offsets.data)
     some = n_jets > 0

@@ -14,6 +14,11 @@ Which one when:
 
 Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
 `ak.flatten(dijets.constituents)`.
+
+Every kernel takes lists of records with the names of `vector`, `pt`, `eta`, `phi`, `mass` or
+`px`, `py`, `pz`, `E`, of any behaviour or none (NanoAODSchema's collections too), sliced, masked,
+virtual, regular or of other numbers than float64. Particles that are missing (None) are left out;
+anything else is an `InputError` that says what came.
 """
 
 from __future__ import annotations

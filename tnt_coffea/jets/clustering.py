@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from tnt_coffea.config import JetSettings
 from tnt_coffea.jets.kinematics import transverse_momentum
+from tnt_coffea.jets.momenta import CARTESIAN, cartesian, momentum_lists
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["Clusters", "cluster", "find_clusters"]
+__all__ = ["Clusters", "cluster", "fastjet_binding", "find_clusters"]
 
 EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
@@ -61,14 +63,14 @@ class Clusters:
         constituents = ak.contents.ListOffsetArray(
             ak.index.Index64(_offsets(self.sizes[chosen])),
             ak.contents.RecordArray(
-                [ak.contents.NumpyArray(_column(field)[members]) for field in particle.contents],
+                [_picked(field, members) for field in particle.contents],
                 particle.fields,
                 parameters={"__record__": "Momentum4D"},
             ),
         )
         record = ak.contents.RecordArray(
             [*map(ak.contents.NumpyArray, self.p4[:, chosen]), constituents],
-            ["px", "py", "pz", "E", "constituents"],
+            [*CARTESIAN, "constituents"],
             parameters={"__record__": "Momentum4D"},
         )
         return ak.Array(
@@ -77,13 +79,26 @@ class Clusters:
         )
 
 
+@functools.cache
+def fastjet_binding() -> Any:
+    """Return the module `fastjet`, without the banner that it prints to the standard output.
+
+    It takes 0.3 s to import: kernels without clustering do not pay for it.
+    """
+    import fastjet
+
+    # Of the C++ class below, which all its wrappers share.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
+    return fastjet
+
+
 def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.Array:
     """Return the jets of every event with the largest pT, in descending order, with constituents.
 
     Parameters
     ----------
     particles
-        (event, particle) `Momentum4D`, GeV, without options.
+        (event, particle) four-momenta, GeV, of any layout: see `tnt_coffea.jets`.
     settings
         Algorithm, radius, lowest jet pT and largest abs(eta).
     leading
@@ -93,7 +108,12 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
     -------
     ak.Array
         (event, jet) `Momentum4D` (px, py, pz, E in GeV) with the field `constituents`:
-        (event, jet, particle) records pt [GeV], eta, phi, mass [GeV].
+        (event, jet, particle) `Momentum4D` with the fields of the particles.
+
+    Raises
+    ------
+    InputError
+        The particles are no lists of finite four-momenta.
 
     Examples
     --------
@@ -117,21 +137,22 @@ def cluster(particles: ak.Array, settings: JetSettings, leading: int = 2) -> ak.
 
 def find_clusters(particles: ak.Array, settings: JetSettings, leading: int) -> Clusters:
     """Return the jets of every event as flat arrays; parameters as `cluster`."""
-    packed = ak.to_packed(particles)
-    starts = np.asarray(packed.layout.offsets)
+    if leading < 1:
+        msg = f"at least 1 jet of an event is kept, got {leading}"
+        raise ValueError(msg)
+    packed = momentum_lists(particles)
     # Cartesian once for all calls: the binding computes them from the whole of what a
     # sliced array is cut from, call after call.
-    flat = ak.Array(packed.layout.content, behavior=packed.behavior)
-    cartesian = np.stack([ak.to_numpy(getattr(flat, name)) for name in ("px", "py", "pz", "E")])
+    p4, starts = cartesian(packed)
     parts = [
-        _leading(cartesian, starts[first : first + EVENTS_PER_CALL + 1], settings, leading)
+        _leading(p4, starts[first : first + EVENTS_PER_CALL + 1], settings, leading)
         for first in range(0, max(len(packed), 1), EVENTS_PER_CALL)
     ]
-    per_event, p4, sizes, members = zip(*parts, strict=True)
+    per_event, of_jets, sizes, members = zip(*parts, strict=True)
     return Clusters(
         packed,
         np.concatenate(per_event),
-        np.concatenate(p4, axis=1),
+        np.concatenate(of_jets, axis=1),
         np.concatenate(sizes),
         np.concatenate(members),
     )
@@ -164,15 +185,13 @@ def _leading(
 
 
 def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings) -> Any:
-    # The binding takes 0.3 s to import: kernels without clustering do not pay for it.
-    import fastjet
-
+    fastjet = fastjet_binding()
     definition = fastjet.JetDefinition(_algorithm(fastjet, settings), settings.radius)
     particles = ak.contents.ListOffsetArray(
         ak.index.Index64(offsets),
         ak.contents.RecordArray(
             [*map(ak.contents.NumpyArray, cartesian)],
-            ["px", "py", "pz", "E"],
+            list(CARTESIAN),
             parameters={"__record__": "Momentum4D"},
         ),
     )
@@ -181,6 +200,12 @@ def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings
         sequence.inclusive_jets(min_pt=settings.pt_min).layout,
         sequence.constituent_index(min_pt=settings.pt_min).layout,
     )
+
+
+def _picked(field: Any, rows: IntArray) -> Any:
+    if field.is_numpy:
+        return ak.contents.NumpyArray(_column(field)[rows])
+    return ak.to_packed(field[rows], highlevel=False)
 
 
 def _central(p4: Float64Array, eta_max: float) -> BoolArray:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tnt_coffea.config import Branches, JetAlgorithm, SplittingSettings
 from tnt_coffea.jets.frames import ALL, JetLists, list_bounds
 from tnt_coffea.jets.kinematics import delta_phi, invariant_mass, rapidity, transverse_momentum
-from tnt_coffea.jets.reclustering import cartesian, momenta, reclustered
+from tnt_coffea.jets.momenta import cartesian, momentum_lists
+from tnt_coffea.jets.reclustering import momenta, reclustered
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["JetSplittings", "jet_splittings"]
@@ -99,7 +100,7 @@ def jet_splittings(constituents: ak.Array, settings: SplittingSettings) -> JetSp
     >>> splittings.mass.round(1), splittings.drop.round(2)
     (array([251.5,  54.7], dtype=float32), array([0.22, 0.  ], dtype=float32))
     """
-    p4, offsets = cartesian(constituents)
+    p4, offsets = cartesian(momentum_lists(constituents))
     counts = np.diff(offsets)
     rows = np.flatnonzero(counts > 1)
     several = np.repeat(counts > 1, counts)

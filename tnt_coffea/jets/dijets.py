@@ -14,6 +14,7 @@ from tnt_coffea.config import JetOrder, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import Clusters, find_clusters
 from tnt_coffea.jets.kinematics import invariant_mass, rapidity, transverse_momentum
+from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
 __all__ = ["JETS", "OBSERVABLES", "find_dijets", "owners", "select_dijets", "with_objects"]
@@ -132,6 +133,7 @@ def select_dijets(
             "were clustered by their source; set it to null, or cluster particles"
         )
         raise InputError(msg)
+    jets = momentum_lists(jets, "jets")
     kept = jets.pt >= settings.pt_min
     if settings.eta_max is not None:
         kept = kept & (np.abs(jets.eta) <= settings.eta_max)
@@ -139,8 +141,7 @@ def select_dijets(
     jets = jets[ak.argsort(jets.pt, axis=1, ascending=False, stable=True)][:, :leading]
     per_event = ak.to_numpy(ak.num(jets)).astype(np.int64)
     flat = ak.flatten(jets)
-    p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in ("px", "py", "pz", "E")])
-    p4 = p4.astype(np.float64)
+    p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in CARTESIAN])
     cuts = _cuts(ak.to_numpy(flat.pt), per_event, settings)
     order = _order(p4, per_event, settings, coin)
     ordered = ak.unflatten(flat[order], per_event)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import ImageSettings
+from tnt_coffea.jets.momenta import momentum_lists, polar
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = [
@@ -174,10 +175,8 @@ def framed(constituents: ak.Array, settings: ImageSettings) -> Framed:
     >>> centred_and_turned.y[:3].round(2).tolist()
     [0.13, -0.37, 0.33]
     """
-    counts = ak.to_numpy(ak.num(constituents)).astype(np.int64)
-    flat = ak.flatten(constituents)
+    counts, (pt, eta, phi) = polar(momentum_lists(constituents, "constituents"))
     jet = np.repeat(np.arange(len(counts)), counts)
-    pt, eta, phi = (ak.to_numpy(column) for column in (flat.pt, flat.eta, flat.phi))
     x, y = _on_the_jet_axis(pt, eta, phi, jet, len(counts))
     x, y = _transformed(x, y, pt, eta, phi, jet, len(counts), settings)
     return Framed(counts, pt, x, y)
@@ -309,6 +308,9 @@ def leading_constituents(jets: Framed, most: int) -> LeadingConstituents:
     >>> leading.pt
     array([0.6, 0.3, 1. ], dtype=float32)
     """
+    if most < 1:
+        msg = f"at least 1 constituent of a jet is kept, got {most}"
+        raise ValueError(msg)
     jet = np.repeat(np.arange(len(jets.counts)), jets.counts)
     order = np.lexsort((jets.y, jets.x, -jets.pt, jet))
     rank = np.arange(len(order)) - np.repeat(list_bounds(jets.counts)[0], jets.counts)

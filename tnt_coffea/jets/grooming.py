@@ -14,8 +14,8 @@ from tnt_coffea.jets.kinematics import (
     rapidity,
     transverse_momentum,
 )
+from tnt_coffea.jets.momenta import cartesian, momentum_lists
 from tnt_coffea.jets.reclustering import (
-    cartesian,
     exclusive_jets,
     momenta,
     primary_splittings,
@@ -66,7 +66,7 @@ def soft_drop_mass(
     >>> soft_drop_mass(jets, zcut=0.4).round(1).tolist()  # nothing is left
     [0.0, 0.0]
     """
-    p4, offsets = cartesian(constituents)
+    p4, offsets = cartesian(momentum_lists(constituents))
     counts = np.diff(offsets)
     masses = np.zeros(len(counts))
     rows = np.flatnonzero(counts > 1)

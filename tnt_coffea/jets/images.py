@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import EventImageSettings, ImageChannel, ImageSettings
 from tnt_coffea.jets.frames import ALL, Framed, JetLists, framed, list_bounds
+from tnt_coffea.jets.momenta import momentum_lists, polar
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["SparseImages", "event_images", "jet_images", "pixelated", "sparse_images"]
@@ -169,9 +170,8 @@ def event_images(particles: ak.Array, settings: EventImageSettings) -> SparseIma
            [0., 0., 1., 0.],
            [0., 0., 0., 0.]], dtype=float32)
     """
-    counts = ak.to_numpy(ak.num(particles)).astype(np.int64)
-    flat = ak.flatten(particles)
-    pt, eta, phi = (ak.to_numpy(column) for column in (flat.pt, flat.eta, flat.phi))
+    particles = momentum_lists(particles)
+    counts, (pt, eta, phi) = polar(particles)
     hardest = ak.to_numpy(ak.fill_none(ak.max(particles.pt, axis=1), 1.0))
     turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
     event = Framed(counts, pt / np.repeat(hardest, counts), eta / settings.eta_max, turned / np.pi)

@@ -20,6 +20,7 @@ from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
+from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.jets.sequences import jet_sequences
 from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
 from tnt_coffea.typing import Float64Array, IntArray
@@ -30,7 +31,6 @@ BETAS = {"": 1.0, "_beta05": 0.5, "_beta2": 2.0}
 _KINEMATIC = ("pt", "eta", "phi", "mass", "rescaled_mass")
 _TAU = re.compile(r"tau(?P<n>\d)(?P<m>\d?)(?P<beta>(_beta05|_beta2)?)")
 _WIDTH = "tau1_width"
-_CARTESIAN = ("px", "py", "pz", "E")
 
 
 def dijet_columns(
@@ -87,6 +87,13 @@ def dijet_columns(
     >>> round(float(columns["m_jj"][0]), 1)
     2369.6
     """
+    jets = momentum_lists(jets, "jets")
+    if (single := np.diff(np.asarray(jets.layout.offsets)) < 2).any():
+        msg = (
+            f"jets: event {int(np.flatnonzero(single)[0])} has no two of them; "
+            "`find_dijets` and `select_dijets` leave such events out"
+        )
+        raise InputError(msg)
     dijets = _Dijets(jets, settings)
     columns: dict[str, ak.Array] = {"m_jj": ak.Array(dijets.m_jj)}
     for name in settings.of_event:
@@ -163,7 +170,7 @@ class _Dijets:
     @cached_property
     def p4(self) -> Float64Array:
         """(4, 2 * event) px, py, pz, E [GeV]."""
-        return np.stack([_numbers(getattr(self.jets, name)) for name in _CARTESIAN])
+        return np.stack([_numbers(getattr(self.jets, name)) for name in CARTESIAN])
 
     @cached_property
     def m_jj(self) -> Float64Array:
@@ -229,7 +236,7 @@ class _Dijets:
 
     def _multijet_mass(self, n: int) -> Float64Array:
         jets = self.all_jets[:, :n]
-        summed = [_numbers(ak.sum(getattr(jets, name), axis=1)) for name in _CARTESIAN]
+        summed = [_numbers(ak.sum(getattr(jets, name), axis=1)) for name in CARTESIAN]
         return kinematics.invariant_mass(np.stack(summed))
 
     @cached_property

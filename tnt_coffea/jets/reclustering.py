@@ -11,11 +11,11 @@ import awkward as ak
 import numpy as np
 
 from tnt_coffea.config import JetAlgorithm
+from tnt_coffea.jets.clustering import fastjet_binding
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
     "Splittings",
-    "cartesian",
     "exclusive_jets",
     "momenta",
     "primary_splittings",
@@ -26,14 +26,6 @@ JETS_PER_CALL = 2000
 """Every cluster sequence of a call stays alive: this bounds the memory."""
 WHOLE_JET = 1000.0
 """FastJet's largest radius: everything ends up in one jet."""
-
-
-def cartesian(constituents: ak.Array) -> tuple[Float64Array, IntArray]:
-    """Return (4, particle) px, py, pz, E [GeV] of all jets, and where each begins, (jet + 1,)."""
-    counts = ak.to_numpy(ak.num(constituents))
-    flat = ak.flatten(constituents)
-    p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in ("px", "py", "pz", "E")])
-    return p4.astype(np.float64, copy=False), np.concatenate([[0], np.cumsum(counts)])
 
 
 def reclustered(
@@ -48,14 +40,13 @@ def reclustered(
     Parameters
     ----------
     p4, offsets
-        The constituents, of `cartesian`; no jet may be empty.
+        The constituents, of `momenta.cartesian`; no jet may be empty.
     algorithm
         kt or Cambridge/Aachen: their last steps are the jet's hardest or widest splittings.
     winner_takes_all
         Recombine into the direction of the harder one instead of adding four-momenta.
     """
-    import fastjet
-
+    fastjet = fastjet_binding()
     definition = fastjet.JetDefinition(
         getattr(fastjet, f"{algorithm.value}_algorithm"),
         WHOLE_JET,

@@ -66,7 +66,7 @@ def jet_sequences(particles: ak.Array, settings: SequenceSettings) -> JetSequenc
     Parameters
     ----------
     particles
-        (event, particle) `Momentum4D`, GeV, without options.
+        (event, particle) four-momenta, GeV, of any layout: see `tnt_coffea.jets`.
     settings
         Radius, lowest pT and number of the jets.
 

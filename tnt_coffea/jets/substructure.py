@@ -9,7 +9,8 @@ import numpy as np
 
 from tnt_coffea.config import Axes, JetAlgorithm
 from tnt_coffea.jets.kinematics import invariant_mass, rapidity, transverse_momentum
-from tnt_coffea.jets.reclustering import cartesian, exclusive_jets, reclustered
+from tnt_coffea.jets.momenta import cartesian, momentum_lists
+from tnt_coffea.jets.reclustering import exclusive_jets, reclustered
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
@@ -104,7 +105,7 @@ def subjettiness_table(
     if min(n, default=1) < 1 or min(betas, default=1.0) <= 0:
         msg = f"N-subjettiness takes N of at least 1 and beta above 0, got {n} and {betas}"
         raise ValueError(msg)
-    p4, offsets = cartesian(constituents)
+    p4, offsets = cartesian(momentum_lists(constituents))
     taus = np.zeros((len(offsets) - 1, len(betas), len(n)))
     if axes in (Axes.KT, Axes.WTA_KT):
         _fill_from_exclusive_axes(taus, p4, offsets, n, betas, radius, axes)
@@ -262,7 +263,7 @@ def exclusive_subjets(constituents: ak.Array, n: int = 2) -> tuple[Float64Array,
     if n < 1:
         msg = f"a jet is split into at least 1 subjet, got {n}"
         raise ValueError(msg)
-    p4, offsets = cartesian(constituents)
+    p4, offsets = cartesian(momentum_lists(constituents))
     counts = np.diff(offsets)
     rows = np.flatnonzero(counts)
     pt, mass = np.zeros((len(counts), n)), np.zeros((len(counts), n))

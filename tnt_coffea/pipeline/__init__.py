@@ -8,12 +8,22 @@ which no result depends on.
 from __future__ import annotations
 
 from tnt_coffea.pipeline.comparing import compare_methods
-from tnt_coffea.pipeline.evaluation import references_beside, report
-from tnt_coffea.pipeline.fitting import fit, scan, spectrum_fit, windows_by_method
+from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
+from tnt_coffea.pipeline.fitting import (
+    fit,
+    scan,
+    spectrum_fit,
+    standing_fit,
+    trial,
+    windows_by_method,
+)
 from tnt_coffea.pipeline.folders import (
     OUT,
     STAGES,
+    fit_stage,
     generate_stage,
+    one_writer,
+    report_stage,
     search_stage,
     skim_stage,
     stage_seconds,
@@ -29,10 +39,14 @@ __all__ = [
     "STAGES",
     "compare_methods",
     "fit",
+    "fit_stage",
     "generate",
     "generate_stage",
+    "one_writer",
     "references_beside",
     "report",
+    "report_once",
+    "report_stage",
     "scan",
     "search",
     "search_stage",
@@ -40,8 +54,10 @@ __all__ = [
     "skim_stage",
     "spectrum_fit",
     "stage_seconds",
+    "standing_fit",
     "train",
     "train_stage",
     "training_costs",
+    "trial",
     "windows_by_method",
 ]

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.execution import Resources
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.folders import OUT, begun, earlier_seconds, one_writer, report_stage
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
+from tnt_coffea.storage import written
 from tnt_coffea.typing import BoolArray
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
-__all__ = ["references_beside", "report"]
+__all__ = ["references_beside", "report", "report_once"]
 
 
 def report(
@@ -68,6 +74,14 @@ def report(
     """
     from tnt_coffea import reporting
 
+    check_types(
+        result=(result, SearchResult),
+        config=(config, SearchConfig),
+        histograms=(histograms, Histograms),
+        skim=(skim, Skim, Sample),
+        taggers=(taggers, Taggers),
+        references=(references, Taggers),
+    )
     path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
     if skim is not None and taggers is not None:
@@ -106,6 +120,66 @@ def report(
         ),
     )
     return views.evaluation
+
+
+@one_writer
+def report_once(
+    result: SearchResult,
+    config: SearchConfig,
+    histograms: Histograms,
+    *,
+    out: str | Path = OUT,
+    skim: Skim | None = None,
+    taggers: Taggers | None = None,
+    references: Taggers | None = None,
+    resources: Resources | None = None,
+) -> tuple[Path, Evaluation | None]:
+    """Write the report of a search into its folder, unless the very same stands there.
+
+    Parameters
+    ----------
+    result, config, histograms, skim, taggers, references
+        As for `report`.
+    out
+        Folder of the search; the report goes to `report/report.html`.
+    resources
+        Whether it is announced.
+
+    Returns
+    -------
+    The HTML file, and the evaluation against truth where it is known.
+    """
+    sets = [one for one in (taggers, references) if one is not None]
+    stage = report_stage(result, config, histograms, out, skim=skim, taggers=sets)
+    path, noted = stage.folder / "report.html", stage.folder / "evaluation.json"
+    form: TypeAdapter[Evaluation | None] = _evaluation()
+    if stage.matches() and stage.finished() is not None:
+        with suppress(OSError, ValidationError):  # somebody tidied up: it is drawn again
+            if path.exists():
+                return path, form.validate_json(noted.read_bytes())
+    stage.clear()
+    begun(stage, config)
+    with (resources or Resources()).announced("Drawing the report"):
+        evaluation = report(
+            result,
+            path,
+            config,
+            histograms,
+            skim=skim,
+            taggers=taggers,
+            references=references,
+            seconds=earlier_seconds(out),
+        )
+    with written(noted) as partial:
+        partial.write_bytes(form.dump_json(evaluation))
+    stage.finish({})
+    return path, evaluation
+
+
+def _evaluation() -> TypeAdapter[Evaluation | None]:
+    from tnt_coffea.reporting import Evaluation
+
+    return TypeAdapter(Evaluation | None)
 
 
 def references_beside(folder: str | Path) -> Taggers | None:

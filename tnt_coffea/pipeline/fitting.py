@@ -11,19 +11,22 @@ from typing import Any
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, StageError
-from tnt_coffea.pipeline.folders import begun
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stages import Stage
+from tnt_coffea.search_folder import Trial, note_trial, noted_trials
+from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints
 
-__all__ = ["fit", "scan", "spectrum_fit", "windows_by_method"]
+__all__ = ["fit", "scan", "spectrum_fit", "standing_fit", "trial", "windows_by_method"]
 
 # What results call the spectrum of all dijets.
 _BEFORE = "before"
 
 
+@one_writer
 def fit(
     histograms: Histograms,
     config: SearchConfig,
@@ -39,7 +42,8 @@ def fit(
     config
         `seed`, `search` and `fit` are read.
     out
-        Folder of the search, for `fit/result.json`; nothing is written without it.
+        Folder of the search, for `fit/result.json` and the list of tests made, `fits.json`;
+        nothing is written without it. The fit of before, if it was another, goes with its report.
 
     Raises
     ------
@@ -59,11 +63,113 @@ def fit(
     >>> result.before.converged, sorted(result.after), sorted(result.abcd)
     (True, ['mass'], ['mass'])
     """
-    inputs = {"settings": config.fit.model_dump(mode="json"), **histograms.provenance}
-    stage = Stage("fit", Path(out) / "fit", inputs) if out is not None else None
-    if stage is not None:
-        stage.clear()  # it takes seconds, and all it needs is in the search's folder
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
+    if out is None:
+        return _fitted(histograms, config)
+    stage = fit_stage(histograms, config, out)
+    result = _standing(stage)
+    if result is None:
+        stage.clear()
         begun(stage, config)
+        result = _fitted(histograms, config)
+        # Before the result is there to be looked at.
+        kept = _with_trials(result, histograms, config, out)
+        result.save(stage.folder / "result.json")
+        stage.finish({})
+        return kept
+    return _with_trials(result, histograms, config, out)
+
+
+def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) -> SearchResult:
+    """Return the result of `fit` in a search's folder, with the tests that were made there.
+
+    Nothing is written.
+
+    Raises
+    ------
+    StageError
+        There is none of these histograms and settings, or it was changed.
+    """
+    stage = fit_stage(histograms, config, out)
+    try:
+        found = stage.finished()
+        check_files(stage.folder)
+    except StageError as error:
+        msg = f"{error}. Or run `tnt-coffea fit`, which fits again"
+        raise StageError(msg) from error
+    if found is None:
+        msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
+        raise StageError(msg)
+    result = SearchResult.load(stage.folder / "result.json")
+    return _with_trials(result, histograms, config, out, read_only=True)
+
+
+def _with_trials(
+    result: SearchResult,
+    histograms: Histograms,
+    config: SearchConfig,
+    out: str | Path,
+    *,
+    read_only: bool = False,
+) -> SearchResult:
+    """Note a result of `fit` among the tests made on a search, and return it with all of them."""
+    hunts = {_BEFORE: result.before, **result.after}
+    own = trial(histograms, config, "fit", {name: hunt.p_value for name, hunt in hunts.items()})
+    if not read_only:
+        note_trial(out, own)
+    trials = noted_trials(out, own.data)
+    keys = [one.key for one in trials]
+    return replace(result, trials=trials, trial=1 + keys.index(own.key) if own.key in keys else 0)
+
+
+def trial(
+    histograms: Histograms,
+    config: SearchConfig,
+    test: str,
+    p_values: Mapping[str, float | None],
+    of: str = "",
+    **options: Any,
+) -> Trial:
+    """Return a test that was made on a search, for its list.
+
+    Parameters
+    ----------
+    histograms
+        What was tested.
+    config
+        `seed`, `search` and `fit` are noted.
+    test
+        `fit`, `bump`, `scan`, `limit` or `abcd`.
+    p_values
+        What came out, by what was tested.
+    of
+        The tagger set or selection, where it was one.
+    options
+        What decided the outcome beside the settings, such as masses.
+    """
+    settings = {
+        "fit": config.fit_settings.model_dump(mode="json"),
+        "search": config.search.model_dump(mode="json"),
+        "seed": config.seed,
+        "histograms": histograms.digest,
+        **options,
+    }
+    data = str(histograms.provenance.get("skim", histograms.digest))
+    return Trial(test, of, data, flat(settings), dict(p_values))
+
+
+def _standing(stage: Stage) -> SearchResult | None:
+    """Return the result of this very stage, if it stands complete and unchanged."""
+    try:
+        if stage.finished() is None:
+            return None
+        check_files(stage.folder)
+        return SearchResult.load(stage.folder / "result.json")
+    except StageError:  # of other settings, or damaged: it takes seconds to make
+        return None
+
+
+def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     hists = histograms.hists
     if not hists:
         msg = "no histogram to fit: the search was made without tagger sets"
@@ -86,7 +192,7 @@ def fit(
     impacts = {
         name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items() if hunt.nuisances
     }
-    result = SearchResult(
+    return SearchResult(
         before=hunts.pop(_BEFORE),
         after=hunts,
         scans={**scans, **(_window_scans(histograms, config) if scans else {})},
@@ -98,17 +204,11 @@ def fit(
         abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit.digest(),
+            "fit_settings": config.fit_settings.digest(),
             "seed": config.seed,
-            "versions": {
-                name: version(name) for name in ("tnt-coffea", "coffea", "fastjet", "pyhf", "numpy")
-            },
+            "versions": {name: version(name) for name in VERSIONS},
         },
     )
-    if stage is not None:
-        result.save(stage.folder / "result.json")
-        stage.finish({})
-    return result
 
 
 def scan(
@@ -150,6 +250,7 @@ def scan(
     TaggerError
         The search lacks a tagger set.
     """
+    check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
     masses = masses or config.fit.scan.masses
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
@@ -232,7 +333,7 @@ class _Fits:
         bump = self.config.fit.bump
         return stats.bump_hunt(
             channels,
-            mass=bump.mass,
+            mass=self.config.signal_mass,
             width=bump.width,
             fit=spectrum_fit(self.config),
             toys=bump.toys,

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import MissingExtraError
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
-from tnt_coffea.products import Skim, Taggers
-from tnt_coffea.search_folder import note_config
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.results import SearchResult
+from tnt_coffea.search_folder import note_config, note_sources
 from tnt_coffea.stages import Stage
+from tnt_coffea.storage import held
+from tnt_coffea.taggers import QuantileMap
 
 __all__ = [
     "OUT",
     "STAGES",
+    "VERSIONS",
     "begun",
     "done",
+    "earlier_seconds",
+    "fit_stage",
     "generate_stage",
+    "one_writer",
+    "report_stage",
     "search_stage",
     "skim_stage",
     "stage_seconds",
@@ -28,7 +41,26 @@ __all__ = [
 ]
 
 OUT = "tnt-coffea-output"
+VERSIONS = ("tnt-coffea", "coffea", "fastjet", "pyhf", "numpy")
+"""Packages whose versions a result names."""
+CODE = 1
+"""Who changes what the same histograms and settings fit to, or a report shows, raises it."""
+P = ParamSpec("P")
+R = TypeVar("R")
 STAGES = ("generate", "skim", "train", "search", "fit", "report")
+
+
+def one_writer(stage: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that writes into its argument `out` be the only writer there."""
+    default = inspect.signature(stage).parameters["out"].default
+
+    @functools.wraps(stage)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        out: Any = kwargs.get("out", default)
+        with nullcontext() if out is None else held(Path(out)):
+            return stage(*args, **kwargs)
+
+    return alone
 
 
 def generate_stage(config: SearchConfig, out: str | Path) -> Stage:
@@ -96,11 +128,73 @@ def search_stage(
         "skim_settings": config.skim.model_dump(mode="json"),
         "source": scored,
         "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
-        "quantiles": {n: s.quantiles and s.quantiles.sample for n, s in taggers.sets.items()},
+        "quantiles": _quantiles(taggers),
         "on_error": resources.on_error.value,
         **_selection(config),
     }
     return Stage("search", Path(out) / "search", inputs)
+
+
+def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> Stage:
+    """Return the folder of `fit`, keyed by what decides its content."""
+    inputs = {
+        "settings": config.fit_settings.model_dump(mode="json"),
+        "search": config.search.model_dump(mode="json"),
+        "seed": config.seed,
+        "histograms": histograms.digest,
+        "provenance": dict(histograms.provenance),
+        "versions": {name: version(name) for name in (*VERSIONS, "scipy")},
+        "code": CODE,
+    }
+    return Stage("fit", Path(out) / "fit", inputs)
+
+
+def report_stage(
+    result: SearchResult,
+    config: SearchConfig,
+    histograms: Histograms,
+    out: str | Path,
+    *,
+    skim: Skim | None,
+    taggers: Sequence[Taggers],
+) -> Stage:
+    """Return the folder of `report`, keyed by what it shows; truth, times and trials included."""
+    inputs = {
+        "settings": config.model_dump(mode="json"),
+        "result": digest(result.to_dict()),
+        "trials": [result.trial, *(trial.key for trial in result.trials)],
+        "histograms": histograms.digest,
+        "accounting": histograms.accounting.to_dict(),
+        "skim": skim and [skim.fileset().content_hashes(), skim.accounting.to_dict()],
+        "taggers": [
+            [{n: s.digest for n, s in one.sets.items()}, _quantiles(one), digest(one.histories)]
+            for one in taggers
+        ],
+        "seconds": earlier_seconds(out),
+        "versions": {name: version(name) for name in (*VERSIONS, "matplotlib", "mplhep")},
+        "code": CODE,
+    }
+    return Stage("report", Path(out) / "report", inputs)
+
+
+def _quantiles(taggers: Taggers) -> dict[str, str | None]:
+    """Return the hash of every set's quantile map: its thresholds and reference scores."""
+    return {
+        name: None if tagger_set.quantiles is None else _hash_of(tagger_set.quantiles)
+        for name, tagger_set in taggers.sets.items()
+    }
+
+
+def _hash_of(quantiles: QuantileMap) -> str:
+    made_from = [quantiles.tagger_set, quantiles.sample, quantiles.variable]
+    about = [*made_from, quantiles.mass_range.edges, quantiles.points.to_list()]
+    found = hashlib.sha256(digest(about).encode())
+    for fold, scopes in sorted(quantiles.references.items()):
+        for scope, reference in sorted(scopes.items()):
+            found.update(f"{fold} {scope}".encode() + reference.scores.tobytes())
+            for score, hashes in sorted(reference.plateaus.items()):
+                found.update(repr(score).encode() + hashes.tobytes())
+    return found.hexdigest()
 
 
 def stage_seconds(out: str | Path) -> dict[str, float]:
@@ -112,6 +206,11 @@ def stage_seconds(out: str | Path) -> dict[str, float]:
     }
 
 
+def earlier_seconds(out: str | Path) -> dict[str, float]:
+    """Return how long the stages before the report took, in seconds."""
+    return {name: took for name, took in stage_seconds(out).items() if name != "report"}
+
+
 def done(stage: Stage, resources: Resources) -> bool:
     """Tell whether a stage is complete, after clearing it where that was asked for and needed."""
     if resources.overwrite and not stage.matches():
@@ -120,9 +219,18 @@ def done(stage: Stage, resources: Resources) -> bool:
 
 
 def begun(stage: Stage, config: SearchConfig) -> Path:
-    """Begin a stage, note the settings in the search's folder, and return where parts go."""
+    """Begin a stage, note the settings in the search's folder, and return where parts go.
+
+    Results and report that stand there are of what was before, and are removed.
+    """
+    out = stage.folder.parent
+    for later in ("fit", "report"):
+        if STAGES.index(later) > STAGES.index(stage.name):
+            Stage(later, out / later, {}).clear()
     parts = stage.begin()
-    note_config(stage.folder.parent, config)  # for commands that go on in this folder
+    note_config(out, config)  # for commands that go on in this folder
+    if stage.name == "search":
+        note_sources(out)
     return parts
 
 

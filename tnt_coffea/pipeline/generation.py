@@ -8,16 +8,19 @@ from typing import Any
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
     generate_stage,
+    one_writer,
 )
 
 __all__ = ["generate"]
 
 
+@one_writer
 def generate(
     config: SearchConfig, *, out: str | Path = OUT, resources: Resources | None = None
 ) -> Fileset:
@@ -51,6 +54,7 @@ def generate(
     """
     from tnt_coffea import generator
 
+    check_types(config=(config, SearchConfig), resources=(resources, Resources))
     resources = resources or Resources()
     stage = generate_stage(config, out)
     path = stage.folder / "events.h5"

@@ -10,10 +10,12 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     search_stage,
 )
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
@@ -21,6 +23,7 @@ from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 __all__ = ["search"]
 
 
+@one_writer
 def search(
     source: Skim | Sample | Fileset,
     taggers: Taggers,
@@ -65,6 +68,12 @@ def search(
     """
     from tnt_coffea.processors import SearchProcessor
 
+    check_types(
+        source=(source, Skim, Sample, Fileset),
+        taggers=(taggers, Taggers),
+        config=(config, SearchConfig),
+        resources=(resources, Resources),
+    )
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values())
     if isinstance(source, Fileset):

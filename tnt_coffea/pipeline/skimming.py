@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
@@ -13,10 +12,12 @@ from tnt_coffea.errors import InputError, LeakError
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     skim_stage,
 )
 from tnt_coffea.products import Skim, contents_of
@@ -25,8 +26,9 @@ from tnt_coffea.search_folder import note_files
 __all__ = ["skim"]
 
 
+@one_writer
 def skim(
-    fileset: Fileset | Any,
+    fileset: Fileset,
     config: SearchConfig,
     *,
     out: str | Path = OUT,
@@ -37,7 +39,7 @@ def skim(
     Parameters
     ----------
     fileset
-        Files of any source, with the roles of their data sets; or what `Fileset.from_paths` takes.
+        Files of any source, with the roles of their data sets.
     config
         `skim` is read.
     out
@@ -66,8 +68,10 @@ def skim(
     """
     from tnt_coffea.processors import SkimProcessor
 
+    check_types(
+        fileset=(fileset, Fileset), config=(config, SearchConfig), resources=(resources, Resources)
+    )
     resources = resources or Resources()
-    fileset = fileset if isinstance(fileset, Fileset) else Fileset.from_paths(fileset)
     fileset = fileset.read_with(config.skim).noted()
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
+from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    one_writer,
     train_stage,
 )
 from tnt_coffea.pipeline.training_display import shown
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["train", "training_costs"]
 
 
+@one_writer
 def train(
     skim: Skim | Sample,
     config: SearchConfig,
@@ -71,6 +74,9 @@ def train(
     """
     from tnt_coffea.training import assumptions, cross_validate, mapped_events, steps_of
 
+    check_types(
+        skim=(skim, Skim, Sample), config=(config, SearchConfig), resources=(resources, Resources)
+    )
     resources, skim = resources or Resources(), as_skim(skim)
     chosen = config.search
     stage = train_stage(skim, config, out)

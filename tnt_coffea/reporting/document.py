@@ -79,7 +79,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
             coverage=coverage(contents.result, contents.config),
             summary=summary(contents.result, contents.config),
             limit=contents.config.fit.limit,
-            mass=contents.config.fit.bump.mass,
+            mass=contents.config.signal_mass,
             sections=Section,
             plots=panels,
             correlations=correlation_rows(views.correlations),

@@ -147,8 +147,8 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
             "peak it is approximate, and tiny values hold to their order of magnitude at best."
         )
     notes.append(
-        f"Look-elsewhere: the p-values are for a mass of {bump.mass:g} GeV and a width of "
-        f"{bump.width:g} GeV, fixed before the data were looked at. Other masses and widths that "
+        f"Look-elsewhere: the p-values are for a mass of {before.mass:g} GeV and a width of "
+        f"{bump.width:g} GeV{_when_fixed(result)}. Other masses and widths that "
         f"might have been tried are not accounted for, nor that {len(tests)} "
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
@@ -165,6 +165,18 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         "that bends the background's spectrum are not covered."
     )
     return notes
+
+
+def _when_fixed(result: SearchResult) -> str:
+    """Return what is known of when mass and width were fixed."""
+    if result.trial == 1:
+        return ", fixed before the data were looked at"
+    if result.trial > 1:
+        return (
+            f", fixed after other tests: this is number {result.trial} of the {len(result.trials)} "
+            "that were made on these data"
+        )
+    return ""
 
 
 def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:

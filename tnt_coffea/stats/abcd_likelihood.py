@@ -66,7 +66,8 @@ def abcd(
         Root seed of the toys.
     counts, closure
         Where the numbers come from; kept in the result, and the paper's estimate
-        is taken from `counts`.
+        is taken from `counts`. Where these are weighted, the test is of their effective
+        counts.
 
     Raises
     ------
@@ -86,17 +87,23 @@ def abcd(
     """
     _check((a, b, c, d), systematic, closure_factor, leakage, toys)
     expected = closure_factor * b * c / d
-    model, data = _model((a, b, c, d), systematic, closure_factor, leakage)
+    # Weighted events: the test is of their effective counts, n = S / k, and B C / D of the sums
+    # is k_B k_C / (k_A k_D) times that of the counts.
+    k_a, k_b, k_c, k_d = (1.0, 1.0, 1.0, 1.0) if counts is None else counts.scales
+    effective = (a / k_a, b / k_b, c / k_c, d / k_d)
+    factor = closure_factor * (k_b * k_c / (k_a * k_d))
+    leaked = (leakage[0] * k_a / k_b, leakage[1] * k_a / k_c, leakage[2] * k_a / k_d)
+    model, data = _model(effective, systematic, factor, leaked)
     reported = background_test(model, data)
-    observed = np.array([[a, b, c, d]], dtype=float)
+    observed = np.array([effective], dtype=float)
     sigma = np.log1p(systematic)
-    q0, fitted = tied_counts_q0(observed, closure_factor, sigma, np.zeros(1))
+    q0, fitted = tied_counts_q0(observed, factor, sigma, np.zeros(1))
     first = model.config.channels.index("A")
-    if expected < LEAST_IN_REGION_A and not toys:
+    if expected / k_a < LEAST_IN_REGION_A and not toys:
         toys = _DEFAULT_TOYS
-    null = AbcdNull(observed[0], fitted[0], float(q0[0]), closure_factor, sigma)
+    null = AbcdNull(observed[0], fitted[0], float(q0[0]), factor, sigma)
     p_value, calibration = _calibrated(null, reported.z, counts, toys, seed)
-    paper = _paper(observed[0], expected, systematic, counts)
+    paper = _paper(observed[0], expected / k_a, systematic, counts)
     z_numpy = float(np.sqrt(q0[0]))
     problems = minimiser_problems(reported.edm, reported.z, z_numpy)
     return AbcdResult(
@@ -105,12 +112,12 @@ def abcd(
         c=float(c),
         d=float(d),
         expected=expected,
-        background=float(model.expected_actualdata(reported.background)[first]),
-        mu_hat=reported.mu_hat,
+        background=k_a * float(model.expected_actualdata(reported.background)[first]),
+        mu_hat=k_a * reported.mu_hat,
         q0=reported.q0,
         z=reported.z,
         p_value=p_value,
-        expected_paper=paper[0],
+        expected_paper=k_a * paper[0],
         z_paper=paper[1],
         systematic=float(systematic),
         closure_factor=float(closure_factor),
@@ -120,7 +127,7 @@ def abcd(
         z_numpy=z_numpy,
         calibration=calibration,
         toys=toys,
-        notes=(*problems, *_notes(expected, calibration, toys, p_value, counts)),
+        notes=(*problems, *_notes(expected / k_a, calibration, toys, p_value, counts)),
         counts=counts,
         closure=closure,
     )
@@ -189,7 +196,10 @@ def _paper(
     if counts is None:
         statistical = expected * float(np.sqrt(np.sum(1 / observed[1:])))
     else:
-        expected, statistical = counts.paper_prediction, counts.paper_uncertainty
+        expected, statistical = (
+            value / counts.scales[0]
+            for value in (counts.paper_prediction, counts.paper_uncertainty)
+        )
     return expected, paper_significance(float(observed[0]), expected, statistical, systematic)
 
 
@@ -198,7 +208,11 @@ def _notes(
 ) -> list[str]:
     notes = []
     if counts is not None and counts.weighted:
-        notes.append("events are weighted: the likelihood takes the sums of weights as counts")
+        named = ", ".join(f"{n:.6g}" for n in counts.effective)
+        notes.append(
+            f"events are weighted: the test is of the effective counts {named} (scaled Poisson "
+            "law); signal and background are sums of weights"
+        )
     if expected < LEAST_IN_REGION_A:
         kind = (
             "permutations of the scores, which keep how many events pass for each jet"

@@ -21,7 +21,12 @@ from tnt_coffea.stats.abcd_results import (
 )
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
-from tnt_coffea.stats.spectrum import edge_index
+from tnt_coffea.stats.spectrum import (
+    ENOUGH_EFFECTIVE,
+    check_counts,
+    edge_index,
+    squared_weights,
+)
 from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = ["abcd_counts", "abcd_in_window", "closure", "closure_scan", "plane_counts"]
@@ -199,7 +204,7 @@ def _counts(
     bins = mass_bins(plane, mass_range)
     low_heavy = edge_index(plane.heavy, background_quantile, "background quantile on q_heavy")
     low_light = edge_index(plane.light, background_quantile, "background quantile on q_light")
-    tables = []
+    tables, squares = [], []
     for index, fold in enumerate(plane.folds):
         heavy, light = passing_bins(plane, point, fold)
         if heavy < low_heavy or light < low_light:
@@ -209,10 +214,12 @@ def _counts(
                 "selection"
             )
             raise FitError(msg)
-        table = plane.counts[index, bins].sum(axis=0)
-        tables.append(_three_by_three(table, (low_heavy, heavy), (low_light, light)))
-    weighted = not np.allclose(plane.variances[:, bins], plane.counts[:, bins])
-    return _counts_of_tables(tables, (float(mass_range[0]), float(mass_range[1])), weighted)
+        cuts = ((low_heavy, heavy), (low_light, light))
+        tables.append(_three_by_three(plane.counts[index, bins].sum(axis=0), *cuts))
+        squares.append(_three_by_three(plane.variances[index, bins].sum(axis=0), *cuts))
+    weighted = not np.allclose(plane.variances[:, bins], plane.counts[:, bins], rtol=1e-5, atol=0)
+    where = (float(mass_range[0]), float(mass_range[1]))
+    return _counts_of_tables(tables, where, squares if weighted else None)
 
 
 def _cut_text(cut: Cut) -> str:
@@ -234,6 +241,7 @@ def plane_counts(histogram: Any, passing: float, low: float) -> AbcdCounts:
     FitError
         The cuts overlap or are no edges, or the plane holds what is no count.
     """
+    check_counts("plane", histogram)
     if not low <= passing:
         msg = f"a jet cannot be low below {low:g} and pass above {passing:g}: lower the first"
         raise FitError(msg)
@@ -245,9 +253,12 @@ def plane_counts(histogram: Any, passing: float, low: float) -> AbcdCounts:
     for axis, what in zip(histogram.axes, ("first", "second"), strict=True):
         edges = np.asarray(axis.edges, dtype=float)
         cuts.append(tuple(edge_index(edges, cut, f"{what} axis") for cut in (low, passing)))
-    variances = histogram.variances()
-    weighted = variances is not None and not np.allclose(variances, counts)
-    return _counts_of_tables([_three_by_three(counts, *cuts)], (0.0, 0.0), weighted)
+    squares = squared_weights("plane", histogram)
+    return _counts_of_tables(
+        [_three_by_three(counts, *cuts)],
+        (0.0, 0.0),
+        None if squares is None else [_three_by_three(squares, *cuts)],
+    )
 
 
 def _three_by_three(table: Array, rows: tuple[int, ...], columns: tuple[int, ...]) -> Array:
@@ -256,8 +267,13 @@ def _three_by_three(table: Array, rows: tuple[int, ...], columns: tuple[int, ...
     return np.array([[cell.sum() for cell in row] for row in parts])
 
 
-def _counts_of_tables(tables: Sequence[Array], mass_range: Range, weighted: bool) -> AbcdCounts:
-    """Return the regions of 3 x 3 tables, one a fold, summed."""
+def _counts_of_tables(
+    tables: Sequence[Array], mass_range: Range, squares: Sequence[Array] | None
+) -> AbcdCounts:
+    """Return the regions of 3 x 3 tables, one a fold, summed.
+
+    `squares` are the tables of squared weights; None where all events have weight one.
+    """
     total = np.sum(tables, axis=0)
     named = dict(zip("ABCD", (total[2, 2], total[2, 0], total[0, 2], total[0, 0]), strict=True))
     heavy_low, light_low, everything = total[0].sum(), total[:, 0].sum(), total.sum()
@@ -270,8 +286,9 @@ def _counts_of_tables(tables: Sequence[Array], mass_range: Range, weighted: bool
         )
         raise FitError(msg)
     a, b, c, d = map(float, named.values())
-    eps1, eps1_uncertainty = _efficiency(b, float(light_low))
-    eps2, eps2_uncertainty = _efficiency(c, float(heavy_low))
+    scales, unit = _scales(total, squares)
+    eps1, eps1_uncertainty = _efficiency(b, float(light_low), unit)
+    eps2, eps2_uncertainty = _efficiency(c, float(heavy_low), unit)
     return AbcdCounts(
         a=a,
         b=b,
@@ -284,16 +301,37 @@ def _counts_of_tables(tables: Sequence[Array], mass_range: Range, weighted: bool
         total=float(everything),
         mass_range=mass_range,
         tables=tuple(tuple(map(tuple, table.tolist())) for table in tables),
-        weighted=weighted,
+        weighted=squares is not None,
+        scales=scales,
     )
 
 
-def _efficiency(passed: float, total: float) -> tuple[float, float]:
+def _scales(
+    total: Array, squares: Sequence[Array] | None
+) -> tuple[tuple[float, float, float, float], float]:
+    """Return the weight of an effective event in A, B, C and D, and in the whole plane."""
+    everything = float(total.sum())
+    if squares is None or everything <= 0:
+        return (1.0, 1.0, 1.0, 1.0), 1.0
+    summed = np.sum(squares, axis=0)
+    unit = float(summed.sum()) / everything
+    if not (np.isfinite(unit) and unit > 0):
+        msg = "the events of the score plane have no sum of squared weights above 0: fill it again"
+        raise FitError(msg)
+
+    def scale(i: int, j: int) -> float:
+        s, v = float(total[i, j]), float(summed[i, j])
+        return v / s if s > 0 and v > 0 and s**2 >= ENOUGH_EFFECTIVE * v else unit
+
+    return (scale(2, 2), scale(2, 0), scale(0, 2), scale(0, 0)), unit
+
+
+def _efficiency(passed: float, total: float, unit: float) -> tuple[float, float]:
     if total <= 0:
         return 0.0, 0.0
     share = passed / total
     # Negative weights can lift a part above its whole.
-    return share, float(np.sqrt(max(share * (1 - share), 0.0) / total))
+    return share, float(np.sqrt(max(share * (1 - share), 0.0) / (total / unit)))
 
 
 def _closure(
@@ -318,12 +356,12 @@ def _closure(
         return "the window fills the fit range: nothing is left to test the closure on"
     counts = [_counts(plane, point, background_quantile, side) for side in sides]
     sums = [sum(getattr(part, name) for part in counts) for name in "abcd"]
-    kappa, uncertainty = _kappa(*sums)
+    kappa, uncertainty = _kappa(sums, [_squares(part) for part in counts])
     if kappa is None or uncertainty is None:
         names = ", ".join(name for name, n in zip("ABCD", sums, strict=True) if n <= 0)
         return f"region {names} is empty beside the window, so the closure cannot be tested"
     regions = tuple(
-        RegionClosure(side, n.a, n.b, n.c, n.d, *_kappa(n.a, n.b, n.c, n.d))
+        RegionClosure(side, n.a, n.b, n.c, n.d, *_kappa((n.a, n.b, n.c, n.d), [_squares(n)]))
         for side, n in zip(sides, counts, strict=True)
     )
     beside = np.sum(
@@ -350,11 +388,20 @@ def _is_event_score(plane: Plane) -> bool:
     return not apart.any()
 
 
-def _kappa(a: float, b: float, c: float, d: float) -> tuple[float | None, float | None]:
-    if min(a, b, c, d) <= 0:
+def _squares(counts: AbcdCounts) -> Array:
+    """Return the sums of squared weights of A, B, C and D."""
+    return np.array([counts.a, counts.b, counts.c, counts.d]) * counts.scales
+
+
+def _kappa(sums: Sequence[float], squares: Sequence[Array]) -> tuple[float | None, float | None]:
+    """Return A D / (B C) and its uncertainty, from sums of weights and of squared ones."""
+    if min(sums) <= 0:
         return None, None
+    a, b, c, d = sums
     kappa = a * d / (b * c)
-    return kappa, float(kappa * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d))
+    # Effective counts; those of unweighted events are the events themselves.
+    na, nb, nc, nd = np.square(sums) / np.sum(squares, axis=0)
+    return float(kappa), float(kappa * np.sqrt(1 / na + 1 / nb + 1 / nc + 1 / nd))
 
 
 def _spread(kappa: float, regions: tuple[RegionClosure, ...]) -> float:

@@ -42,6 +42,9 @@ class AbcdCounts(Result):
         Events whose (heavy, light) jet is low, between or passing, 3 x 3 for every fold.
     weighted
         Whether the events are not all of weight one.
+    scales
+        Weight of an effective event in A, B, C and D; those with fewer than 100 of them have that
+        of the whole plane.
 
     Source
     ------
@@ -69,12 +72,21 @@ class AbcdCounts(Result):
     mass_range: tuple[float, float]
     tables: tuple[tuple[tuple[float, ...], ...], ...] = ()
     weighted: bool = False
+    scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+    @property
+    def effective(self) -> tuple[float, float, float, float]:
+        """Effective counts of A, B, C and D: those of unweighted events as they are."""
+        a, b, c, d = self.scales
+        return self.a / a, self.b / b, self.c / c, self.d / d
 
     @property
     def whole(self) -> bool:
         """Whether the tables are there and hold unweighted events."""
-        return bool(self.tables) and all(
-            float(n).is_integer() for table in self.tables for row in table for n in row
+        return (
+            bool(self.tables)
+            and not self.weighted
+            and all(float(n).is_integer() for table in self.tables for row in table for n in row)
         )
 
     @property

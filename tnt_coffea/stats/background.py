@@ -100,6 +100,10 @@ class Background(Protocol):
         """Return the same family on some of the bins."""
         ...
 
+    def scaled(self, factors: Array) -> Self:
+        """Return the same family with every bin's expectation times a factor, shape (bins,)."""
+        ...
+
     def normalised(self, total: float, seen: Mask | None = None) -> Self:
         """Return the same family with an origin that expects so many events in some bins."""
         ...
@@ -180,6 +184,10 @@ class LogLinear:
     def restricted(self, bins: Mask) -> LogLinear:
         """Return the same family on some of the bins."""
         return LogLinear(self.offset[bins], self.features[bins])
+
+    def scaled(self, factors: Array) -> LogLinear:
+        """Return the same family with every bin's expectation times a factor, shape (bins,)."""
+        return LogLinear(self.offset + np.log(factors)[:, None], self.features)
 
     def normalised(self, total: float, seen: Mask | None = None) -> LogLinear:
         """Return the same family with an origin that expects so many events in some bins."""
@@ -313,6 +321,10 @@ class Affine:
         """Return the same family on some of the bins."""
         return Affine(self.base[bins], self.matrix[bins])
 
+    def scaled(self, factors: Array) -> Affine:
+        """Return the same family with every bin's expectation times a factor, shape (bins,)."""
+        return Affine(self.base * factors, self.matrix * factors[:, None])
+
     def normalised(self, total: float, seen: Mask | None = None) -> Affine:
         """Return the same family with a flat origin that expects so many events in some bins."""
         # The constant is the first term of every polynomial here.
@@ -387,6 +399,13 @@ class PositiveSum:
     def restricted(self, bins: Mask) -> PositiveSum:
         """Return the same family on some of the bins."""
         return replace(self, terms=self.terms[bins])
+
+    def scaled(self, factors: Array) -> PositiveSum:
+        """Return the same family with every bin's expectation times a factor, shape (bins,)."""
+        terms = self.terms * factors[:, None]
+        totals = terms.sum(axis=0)
+        root = np.sqrt(totals)
+        return PositiveSum(terms / totals, root * self.origin, root[:, None] * self.directions)
 
     def normalised(self, total: float, seen: Mask | None = None) -> PositiveSum:
         """Return the same family with an origin that expects so many events in some bins."""

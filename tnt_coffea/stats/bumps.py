@@ -34,7 +34,7 @@ from tnt_coffea.stats.results import (
     SpuriousSignal,
 )
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra, weight_notes
 from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
@@ -122,12 +122,14 @@ def bump_hunt(
         family: channel_models(data, signal, shares, fit.with_family(family))
         for family in dict.fromkeys((fit.family, *envelope))
     }
+    unit = data[0].unit
     test = _tested(models)
     if len(null_chains):
         calibration = from_null_chains(test.q0, null_chains)
     else:
         random = seeds.generator(seed, "stats", "bump_hunt", "toys")
         calibration = calibrated(models, signal, test.envelope, test.q0, toys, random, progress)
+    interval = mu_interval(test.channels, test.check.best, test.pyhf.mu_uncertainty)
     # The checks: minimisers, and the function where there is no signal.
     problems = _problems(test)
     own_family = fit.with_family(test.family)
@@ -151,8 +153,8 @@ def bump_hunt(
         p_value=calibration.p_value,
         p_uncertainty=calibration.uncertainty,
         p_asymptotic=normal_p_value(float(np.sqrt(test.q0))),
-        mu_hat=test.pyhf.mu_hat,
-        mu_uncertainty=test.pyhf.mu_uncertainty,
+        mu_hat=unit * test.pyhf.mu_hat,
+        mu_uncertainty=unit * test.pyhf.mu_uncertainty,
         z_numpy=float(np.sqrt(test.envelope.q0[0])),
         asimov_closure=test.asimov_closure,
         converged=not problems,
@@ -162,10 +164,10 @@ def bump_hunt(
         toys=calibration.experiments,
         notes=notes,
         family=test.family,
-        interval=mu_interval(test.channels, test.check.best, test.pyhf.mu_uncertainty),
+        interval=(unit * interval[0], unit * interval[1]),
         shape=fit.shape,
         nuisances=tuple(zip(signal.nuisances, test.pyhf.alpha, strict=True)),
-        envelope=test.envelope.families() if envelope else (),
+        envelope=test.envelope.families(unit) if envelope else (),
         spurious=spurious,
         edges_tried=edges_tried,
     )
@@ -221,14 +223,15 @@ def _channel_result(
     return ChannelResult(
         name=channel.name,
         edges=tuple(spectrum.edges.tolist()),
-        observed=tuple(channel.observed.tolist()),
-        background=tuple(expected.tolist()),
-        signal_plus_background=tuple(pyhf.full(channel).tolist()),
+        observed=tuple(spectrum.sums.tolist()),
+        background=tuple(spectrum.weights(expected).tolist()),
+        signal_plus_background=tuple(spectrum.weights(pyhf.full(channel)).tolist()),
         parameters=channel.background.parameters,
         goodness_of_fit=p_value,
         goodness_calibration=calibration,
         pulls=tuple(engine.pulls(channel.observed, expected).tolist()),
         share=share,
+        scale=tuple(spectrum.weights(np.ones_like(expected)).tolist()) if spectrum.weighted else (),
     )
 
 
@@ -255,9 +258,7 @@ def data_notes(data: Sequence[Spectrum], width: float) -> list[str]:
             f"bins of {widest:g} GeV are wider than half the signal's width ({width:g} GeV): "
             "significance is lost"
         )
-    if any(spectrum.weighted for spectrum in data):
-        notes.append("events are weighted: the likelihood takes the sums of weights as counts")
-    return notes
+    return [*notes, *weight_notes(data)]
 
 
 def _model_notes(

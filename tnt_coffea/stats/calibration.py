@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
+from scipy.special import logsumexp
 
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Fit
@@ -35,8 +35,6 @@ _SHIFTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _TIE = 1e-6
 # Toys between two reports of progress: the fits' own batch.
 _BATCH = 256
-# Expectations below this are taken for it.
-_TINY = 1e-100
 
 
 @dataclass(frozen=True)
@@ -218,13 +216,6 @@ def _weights(
     counts: Sequence[Array], means: Sequence[Sequence[Array]], sizes: Sequence[int]
 ) -> Array:
     """Return the probability of counts without a signal over that in the mixture, per toy."""
-    null = [np.maximum(b, _TINY) for b in means[0]]
-    ratios = [
-        sum(
-            (xlogy(n, m / b) - (m - b)).sum(axis=1)
-            for n, m, b in zip(counts, [np.maximum(m, _TINY) for m in mean], null, strict=True)
-        )
-        for mean in means
-    ]
+    ratios = [engine.log_ratios(counts, mean, means[0]) for mean in means]
     shares = np.array(sizes) / np.sum(sizes)
     return np.asarray(np.exp(-logsumexp(np.array(ratios), b=shares[:, None], axis=0)))

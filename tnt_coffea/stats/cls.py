@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import toms748
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
@@ -24,12 +24,11 @@ Array = NDArray[np.float64]
 _DOUBLINGS = 40
 # q of toys and data that differ by no more than this are the same number.
 _TIE = 1e-6
-# Strengths at which toys are thrown.
-_STRENGTHS = 16
-# Tails above this are near the plateau q = 0 of signals smaller than the fitted one.
-_LARGEST_TAIL = 0.4
-# Tails within about this many standard deviations of the one wanted decide.
-_NEAR = 0.7
+# Strengths at which CLs is known; at every second one toys are thrown.
+_STRENGTHS = 13
+_EVERY = 2
+# CLs below this is far enough from any level.
+_SMALLEST_CLS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,30 +99,41 @@ class AsymptoticCls:
 
 @dataclass(frozen=True, eq=False)
 class ToyCls:
-    """CLs of channels from toys of both hypotheses on a grid of strengths.
+    """CLs of channels from toys, and the limit that every toy would give.
+
+    Toys are thrown without a signal and at some strengths. Each stands for every other strength
+    with the ratio of its probabilities, so that CLs changes smoothly with the strength, and
+    tails of a per mille are known from toys that are common elsewhere.
 
     Attributes
     ----------
     strengths
-        Where toys were thrown, rising, shape (strengths,).
-    signal, null
-        Share of toys with and without a signal that are no more like the signal than the
-        data (first column) and than background at -2 ... 2 standard deviations, shape
-        (strengths, 6).
+        Where CLs is known, rising, shape (strengths,).
+    observed
+        CLs of the data, shape (strengths,).
+    toys
+        CLs of every toy, shape (toys, strengths).
+    null
+        Weight of every toy without a signal, shape (toys,).
     failed
         Toys with a fit that did not converge; they count as they stand.
+
+    Source
+    ------
+    Weights of a mixture: Owen, Zhou, J. Amer. Statist. Assoc. 95 (2000) 135.
     """
 
     strengths: Array
-    signal: Array
+    observed: Array
+    toys: Array
     null: Array
     failed: int
 
     @classmethod
     def thrown(
-        cls, start: AsymptoticCls, limits: Sequence[float], toys: int, random: np.random.Generator
+        cls, start: AsymptoticCls, low: float, high: float, toys: int, random: np.random.Generator
     ) -> ToyCls:
-        """Return CLs from toys around limits that the asymptotic formulae gave.
+        """Return CLs from toys between two strengths.
 
         Both hypotheses expect what the data's own conditional fits give, and every toy is
         fitted as the data are.
@@ -132,75 +142,64 @@ class ToyCls:
         ----------
         start
             The asymptotic CLs.
-        limits
-            Limits by it; toys reach from half the least to twice the largest.
+        low, high
+            Least and largest strength.
         toys
-            Toys of each hypothesis at each strength.
+            Toys without a signal, and at each strength at which they are thrown.
         random
             Generator.
         """
-        strengths = np.geomspace(0.5 * min(limits), 2 * max(limits), _STRENGTHS)
         channels = start.channels
+        strengths = np.geomspace(low, high, _STRENGTHS)
         data = [counts[:1] for counts in start.counts]
         seen = start.best.some(np.array([0]))
-        nothing = engine.toy_counts(start.background, toys, random)
-        free = engine.discoveries(channels, nothing)
-        failed = ~free.converged
-        failed_signal, tails = 0, []
+        means = [start.background]
         for mu in strengths:
             fit = engine.signal_fits(channels, data, seen, mu=float(mu))
-            expected = [
-                channel.background.expected(phi)[0] + mu * channel.moved_signal(fit.alpha)[0]
-                for channel, phi in zip(channels, fit.phi, strict=True)
-            ]
-            something = engine.toy_counts(expected, toys, random)
-            signal_free = engine.discoveries(channels, something)
-            observed = _q_tilde(channels, data, seen, float(mu))[0][0]
-            q_null, good_null = _q_tilde(channels, nothing, free.best, float(mu))
-            q_signal, good_signal = _q_tilde(channels, something, signal_free.best, float(mu))
-            failed = failed | ~good_null
-            failed_signal += int(np.sum(~(good_signal & signal_free.converged)))
-            tails.append(_tails(q_signal, q_null, observed))
-        signal, null = np.moveaxis(np.array(tails), 1, 0)
-        return cls(strengths, signal, null, int(failed.sum()) + failed_signal)
+            means.append(
+                [
+                    channel.background.expected(phi)[0] + mu * channel.moved_signal(fit.alpha)[0]
+                    for channel, phi in zip(channels, fit.phi, strict=True)
+                ]
+            )
+        sources = [0, *range(1, len(means), _EVERY)]
+        drawn = [engine.toy_counts(means[source], toys, random) for source in sources]
+        counts = [np.concatenate(same) for same in zip(*drawn, strict=True)]
+        ratios = np.array([engine.log_ratios(counts, mean, means[0]) for mean in means])
+        weights = np.exp(ratios - logsumexp(ratios[sources], axis=0))
+        free = engine.discoveries(channels, counts)
+        good, observed, each = free.converged, [], []
+        for mu, weight in zip(strengths, weights[1:], strict=True):
+            own = _q_tilde(channels, data, seen, float(mu))[0]
+            q, converged = _q_tilde(channels, counts, free.best, float(mu))
+            good = good & converged
+            values = _cls(q, weight, weights[0], np.concatenate([own, q]))
+            observed.append(values[0])
+            each.append(values[1:])
+        return cls(
+            strengths,
+            np.array(observed),
+            np.stack(each, axis=1),
+            weights[0],
+            int(np.sum(~good)),
+        )
 
-    def limits(self, alpha: float, toys: int) -> list[float]:
-        """Return where CLs of the data and of every band falls below alpha.
+    def limits(self, alpha: float) -> list[float]:
+        """Return the limit of the data, and the quantiles of the toys' limits without a signal.
 
-        Tails of toys are noisy one by one, and the first of many values below alpha would
-        be biased low. In standard deviations a tail falls linearly with the strength, and
-        all at nearly the same pace: a line through each, near the tail that is wanted and
-        with a slope in common, is compared with alpha. At -2 standard deviations this
-        extrapolates: only 2 % of the toys lie there.
+        The quantiles are those of the bands, -2 to 2 standard deviations: they rise.
 
         Parameters
         ----------
         alpha
             1 - confidence level.
-        toys
-            How many of each hypothesis there were.
-
-        Raises
-        ------
-        FitError
-            Too few toys lie in a tail.
         """
-        # Not 0 or 1: the next toy might have been the other way.
-        sigmas = ndtri((self.signal * toys + 0.5) / (toys + 1))
-        wanted = ndtri(alpha * self.null)
-        spread = np.exp(-0.5 * sigmas**2) / np.sqrt(self.signal * (1 - self.signal) + 0.5 / toys)
-        weights = np.square(spread * np.exp(-0.5 * ((sigmas - wanted) / _NEAR) ** 2))
-        weights *= (self.signal > 0) & (self.signal < _LARGEST_TAIL)
-        total = np.maximum(weights.sum(axis=0), np.finfo(float).tiny)
-        mu = (weights * self.strengths[:, None]).sum(axis=0) / total
-        depth = (weights * (sigmas - wanted)).sum(axis=0) / total
-        apart = self.strengths[:, None] - mu
-        slope = float((weights * apart * (sigmas - wanted)).sum() / (weights * apart**2).sum())
-        limits = mu - depth / slope
-        if not slope < 0 or np.any(weights.sum(axis=0) <= 0) or np.any(limits <= 0):
-            msg = f"too few of {toys} toys lie in the tails that a limit asks for: throw more"
-            raise FitError(msg)
-        return [float(limit) for limit in limits]
+        observed = _limits(self.strengths, self.observed[None], alpha)[0]
+        limits = _limits(self.strengths, self.toys, alpha)
+        order = np.argsort(limits)
+        share = np.cumsum(self.null[order]) / self.null.sum()
+        places = np.searchsorted(share, ndtr(np.array(BANDS, dtype=float)))
+        return [float(observed), *map(float, limits[order][np.minimum(places, len(order) - 1)])]
 
 
 def crossing(function: Callable[[float], float], alpha: float, scale: float) -> float:
@@ -237,8 +236,30 @@ def _q_tilde(
     return np.where(best.mu > mu, 0.0, q), np.asarray(fits.converged & best.converged)
 
 
-def _tails(signal: Array, null: Array, observed: float) -> tuple[list[float], list[float]]:
-    # A band's toy is more (or less) like a signal than the median: its q is a quantile.
-    levels = np.quantile(null, ndtr(-np.array(BANDS, dtype=float)), method="inverted_cdf")
-    cuts = [observed - _TIE, *(levels - _TIE)]
-    return [float(np.mean(signal >= q)) for q in cuts], [float(np.mean(null >= q)) for q in cuts]
+def _cls(q: Array, signal: Array, null: Array, seen: Array) -> Array:
+    """Return CLs at each value of q seen, from toys with weights of both hypotheses."""
+    order = np.argsort(-q)
+    # Values that differ by rounding are the same.
+    reached = np.searchsorted(-q[order], _TIE - seen, side="right")
+    both = [np.concatenate([[0.0], np.cumsum(w[order])]) / w.sum() for w in (signal, null)]
+    tails, backgrounds = (share[reached] for share in both)
+    # Data beyond all toys: so is a background of its kind.
+    return np.where(backgrounds > 0, tails / np.maximum(backgrounds, np.finfo(float).tiny), 0.0)
+
+
+def _limits(strengths: Array, cls: Array, alpha: float) -> Array:
+    """Return where CLs of shape (rows, strengths) fall below alpha, shape (rows,).
+
+    Beyond the strengths the nearest two are extended; limits there are not to be quoted.
+    """
+    down = np.minimum.accumulate(cls, axis=1)
+    up = np.maximum.accumulate(cls[:, ::-1], axis=1)[:, ::-1]
+    depth = np.log(np.maximum(0.5 * (down + up), _SMALLEST_CLS) / alpha)
+    below = depth < 0
+    high = np.where(below.any(axis=1), below.argmax(axis=1), len(strengths) - 1)
+    high = np.maximum(high, 1)
+    rows = np.arange(len(cls))
+    first, second = depth[rows, high - 1], depth[rows, high]
+    slope = np.minimum(second - first, -1e-3)
+    step = strengths[high] - strengths[high - 1]
+    return np.asarray(strengths[high - 1] - first / slope * step)

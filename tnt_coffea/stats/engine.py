@@ -33,6 +33,7 @@ __all__ = [
     "discoveries",
     "discovery",
     "fitted_background",
+    "log_ratios",
     "pulls",
     "signal_fits",
     "signal_uncertainties",
@@ -47,6 +48,8 @@ B = TypeVar("B", bound=Background)
 
 # Toys that are fitted together: their arrays then stay in the processor's cache.
 _BATCH = 256
+# Expectations below this are taken for it in ratios of probabilities.
+_TINY = 1e-100
 # A resonance may have been shifted by its uncertain scale; this many sigmas are tried too.
 _SHIFTS = (-1.5, 1.5)
 
@@ -437,6 +440,23 @@ def pulls(observed: Array, expected: Array) -> Array:
 def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator) -> list[Array]:
     """Return Poisson counts around the expectations of every channel, shape (toys, bins)."""
     return [random.poisson(mean, (toys, len(mean))).astype(float) for mean in expected]
+
+
+def log_ratios(counts: Sequence[Array], mean: Sequence[Array], null: Sequence[Array]) -> Array:
+    """Return the logarithms of the probabilities of toys in one expectation over another.
+
+    Parameters
+    ----------
+    counts
+        Of every channel, shape (toys, bins).
+    mean, null
+        Expectations of every channel, shape (bins,).
+    """
+    total = np.zeros(len(counts[0]))
+    for n, m, b in zip(counts, mean, null, strict=True):
+        m, b = np.maximum(m, _TINY), np.maximum(b, _TINY)
+        total += (xlogy(n, m / b) - (m - b)).sum(axis=1)
+    return total
 
 
 def _deviances(observed: Array, expected: Array) -> Array:

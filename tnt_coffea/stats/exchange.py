@@ -72,7 +72,8 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
 def _from_root(path: Path, name: str | None) -> Any:
     import uproot
 
-    with uproot.open(path) as file:
+    # A file that is open: of a path with "::" fsspec would read what stands before it.
+    with path.open("rb") as raw, uproot.open(raw) as file:
         kinds = file.classnames(cycle=False)
         names = sorted(key for key, kind in kinds.items() if kind.startswith(("TH1", "TH2", "TH3")))
         return file[_chosen(path, names, name)].to_hist()
@@ -136,7 +137,7 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
     tables = {}
     for channel in result.channels:
         columns = {
-            "Events": channel.observed,
+            "Sum of weights" if channel.scale else "Events": channel.observed,
             "Background-only fit": channel.background,
             "Signal plus background fit": channel.signal_plus_background,
         }

@@ -53,7 +53,8 @@ def nuisance_impacts(
     >>> first.name, abs(first.pull) < 3
     ('signal_width', True)
     """
-    models = spectrum_model(channels, fit.signal(mass, width), fit).channels
+    model = spectrum_model(channels, fit.signal(mass, width), fit)
+    models, unit = model.channels, model.data[0].unit
     counts = [model.observed[None] for model in models]
     start = engine.discoveries(models, counts).best
     best = _checked(engine.signal_fits(models, counts, start, signed=True), "the best fit")
@@ -64,7 +65,8 @@ def nuisance_impacts(
 
     def change(position: int, shift: float) -> float:
         fits = _held(models, counts, best, position, shift)
-        return float(_checked(fits, f"a fit with {names[position - 1]} held").mu[0] - best.mu[0])
+        held = _checked(fits, f"a fit with {names[position - 1]} held")
+        return unit * float(held.mu[0] - best.mu[0])
 
     values, impacts = best.parameters()[0], []
     for i, name in enumerate(names, start=1):

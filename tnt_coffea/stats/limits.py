@@ -13,12 +13,12 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, spectrum_model
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum import SpectrumFit, weight_notes
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "upper_limit"]
@@ -28,6 +28,11 @@ Array = NDArray[np.float64]
 
 _DEFAULT_TOYS = 300
 _UNDER = 2.0
+# Toys are thrown again so often where a limit lies beyond their strengths.
+_WIDENINGS = 3
+# Share of failed toys with which a limit is not called converged.
+_FAILED = 0.01
+_NO_FORMULA = "the asymptotic limit is too low, ask for toys"
 # pyhf looks for the limit this far around the numpy engine's.
 _BRACKET = 0.03
 # It has found it at this relative distance, or after so many steps.
@@ -61,8 +66,8 @@ def upper_limit(
     luminosity
         Of the data [1/fb].
     toys
-        Toys of each hypothesis at each strength; 0 takes the asymptotic formulae, None
-        takes toys where fewer than 10 background events lie under the signal.
+        Toys without a signal, and with one at each of seven strengths; 0 takes the asymptotic
+        formulae, None takes toys where fewer than 10 background events lie under the signal.
     seed
         Root seed of the toys.
     cross_check
@@ -97,34 +102,37 @@ def upper_limit(
     """
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
-    models, cls, under = _prepared(channels, signal, fit)
+    model, cls, under = _prepared(channels, signal, fit)
+    models, unit = model.channels, model.data[0].unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes: list[str] = []
+    notes = weight_notes(model.data)
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
     converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
     if toys:
         random = seeds.generator(seed, "stats", "limit", "toys")
-        thrown = ToyCls.thrown(cls, (observed, *expected), toys, random)
-        observed, *expected = thrown.limits(alpha, toys)
-        notes.append(
-            f"CLs from {toys} toys of each hypothesis at {len(thrown.strengths)} strengths, "
-            f"{thrown.failed} with a failed fit; about {0.023 * toys:.0f} of them lie beyond each "
-            "band at 2 standard deviations"
+        (observed, *expected), thrown, inside = _toy_limits(
+            cls, (observed, *expected), alpha, toys, random
         )
+        notes.append(
+            f"CLs at {len(thrown.strengths)} strengths from {len(thrown.null)} toys, {toys} of "
+            f"them without a signal, {thrown.failed} with a failed fit; expected limits are "
+            "quantiles of the toys' own limits"
+        )
+        if not inside:
+            notes.append("a limit lies beyond the strengths at which toys were thrown")
+        converged = converged and inside and thrown.failed <= _FAILED * len(thrown.null)
     else:
         if under < LEAST_UNDER_LIMIT:
-            notes.append(
-                f"{under:.1f} background events under the signal: the asymptotic limit is too low, "
-                "ask for toys"
-            )
+            notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
         if cross_check:
             near = [cls.at(share * observed).observed for share in (0.99, 1.01)]
             slope = (near[1] - near[0]) / (0.02 * observed)
             observed, by_pyhf, problems = _by_pyhf(models, observed, slope, alpha)
             notes += problems
             converged = converged and not problems
+    observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
         mass=signal.mass,
@@ -132,7 +140,7 @@ def upper_limit(
         level=level,
         observed=float(observed),
         expected=tuple(map(float, expected)),
-        mu_hat=float(cls.best.mu[0]),
+        mu_hat=unit * float(cls.best.mu[0]),
         efficiency=efficiency,
         luminosity=luminosity,
         observed_cross_section=float(observed) / produced if produced else None,
@@ -192,16 +200,15 @@ def limit_band(
             )
         except FitError:
             continue
-        # All that a note may say here is that the formulae do not hold.
-        if not limit.notes:
+        if not any(note.endswith(_NO_FORMULA) for note in limit.notes):
             limits.append(limit)
     return tuple(limits)
 
 
 def _prepared(
     channels: Any, signal: SignalShape, fit: SpectrumFit
-) -> tuple[Sequence[Channel], AsymptoticCls, float]:
-    """Return the channels, their CLs and the background events under the signal."""
+) -> tuple[SpectrumModel, AsymptoticCls, float]:
+    """Return the model, its CLs and the background events under the signal."""
     mass = signal.mass
     model = spectrum_model(channels, signal, fit)
     cls = AsymptoticCls(model.channels)
@@ -210,7 +217,7 @@ def _prepared(
         float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * signal.width].sum())
         for b, s in zip(cls.background, model.data, strict=True)
     )
-    return model.channels, cls, under
+    return model, cls, under
 
 
 def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float]]:
@@ -221,6 +228,29 @@ def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float
         for i in range(len(BANDS))
     ]
     return observed, expected
+
+
+def _toy_limits(
+    cls: AsymptoticCls,
+    around: Sequence[float],
+    alpha: float,
+    toys: int,
+    random: np.random.Generator,
+) -> tuple[list[float], ToyCls, bool]:
+    """Return the limits from toys, the toys, and whether the limits lie within their strengths.
+
+    The strengths reach from half the least asymptotic limit to twice the largest, and further
+    where that was not enough.
+    """
+    low, high = 0.5 * min(around), 2 * max(around)
+    for _ in range(_WIDENINGS):
+        thrown = ToyCls.thrown(cls, low, high, toys, random)
+        limits = thrown.limits(alpha)
+        below, above = min(limits) < low, max(limits) > high
+        if not (below or above):
+            return limits, thrown, True
+        low, high = low / (3 if below else 1), high * (3 if above else 1)
+    return limits, thrown, False
 
 
 def _by_pyhf(

@@ -12,7 +12,7 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.results import WindowResult
-from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned
+from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, weight_notes
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
 __all__ = ["masked_window_test"]
@@ -73,30 +73,37 @@ def masked_window_test(
     built = chosen_function(spectrum, beside, fit)
     fitted, at_best = engine.fitted_background(built, spectrum.counts, beside)
     here = fitted.evaluated(np.zeros(fitted.parameters))
-    n = float(spectrum.counts[first:last].sum())
-    b = float(here.expected[first:last].sum())
+    inside = slice(first, last)
+    b = float(spectrum.weights(here.expected)[inside].sum())
+    # Weight of an effective event in the window.
+    unit = 1.0
+    if spectrum.weighted:
+        variances = spectrum.weights(spectrum.weights(here.expected))[inside]
+        unit = float(variances.sum()) / b
+    n, b = float(spectrum.sums[inside].sum()) / unit, b / unit
     # The parameters are whitened on the sidebands: their covariance there is the unit matrix.
-    sigma = float(np.linalg.norm(here.jacobian[first:last].sum(axis=0)))
+    slopes = spectrum.weights(here.jacobian.T)[:, inside].sum(axis=1)
+    sigma = float(np.linalg.norm(slopes)) / unit
     q0 = float(theta_q0(n, b, sigma))
     sidebands = fitted.restricted(beside)
     channel = Channel("window", spectrum.counts[beside], np.zeros(int(beside.sum())), sidebands)
     goodness = goodness_of_fit(channel, here.expected[beside], seed)
     p_poisson, z = poisson_p_value(n, b, sigma), float(np.sqrt(q0))
     p_value, calibration = normal_p_value(z), "asymptotic"
-    notes = []
+    notes = weight_notes([spectrum])
     if b < LEAST_BACKGROUND:
         p_value, calibration = p_poisson, "Poisson"
         z = significance(p_value)
         notes.append(f"{b:.1f} events expected: the p-value is the Poisson one")
     if sigma > b:
-        notes.append(f"the background is known to +-{sigma:.1f} only: the fit extrapolates")
+        notes.append(f"the background is known to +-{unit * sigma:.1f} only: the fit extrapolates")
     return WindowResult(
         window=(float(window[0]), float(window[1])),
         fit_range=(float(fit.range[0]), float(fit.range[1])),
-        observed=n,
-        expected=b,
-        uncertainty=sigma,
-        mu_hat=max(0.0, n - b),
+        observed=unit * n,
+        expected=unit * b,
+        uncertainty=unit * sigma,
+        mu_hat=unit * max(0.0, n - b),
         q0=q0,
         z=z,
         p_value=p_value,

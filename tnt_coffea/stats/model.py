@@ -15,7 +15,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.engine import Discoveries
-from tnt_coffea.stats.families import family_named
+from tnt_coffea.stats.families import Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.results import FamilyFit
@@ -91,9 +91,11 @@ def channel_models(
     models = []
     for spectrum in data:
         share = shares[spectrum.name]
-        template = Template(signal, spectrum.edges, share) if signal.nuisances else None
+        template = (
+            Template(signal, spectrum.edges, share, spectrum.scale) if signal.nuisances else None
+        )
         background = chosen_background(spectrum, signal, fit)
-        expected = share * signal.integrals(spectrum.edges)
+        expected = spectrum.effective(share * signal.integrals(spectrum.edges))
         models.append(Channel(spectrum.name, spectrum.counts, expected, background, template))
     return models
 
@@ -148,12 +150,27 @@ def chosen_background(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit)
 
 def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
     """Return the function that the bins in `seen` ask for, as its family builds it."""
-    order = chosen_orders(spectrum.name, spectrum.edges, spectrum.counts[None], seen, fit)[0]
-    return family_named(fit.family).build(spectrum.edges, int(order), spectrum.counts, seen)
+    counts, scale = spectrum.counts, spectrum.scale
+    order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
+    return _built(family_named(fit.family), spectrum.edges, int(order), counts, seen, scale)
+
+
+def _built(
+    family: Family, edges: Array, order: int, counts: Array, seen: Mask, scale: Array | None
+) -> Background:
+    if scale is None:
+        return family.build(edges, order, counts, seen)
+    # A family knows smooth spectra: it is built from the weights, and expects effective events.
+    return family.build(edges, order, counts * scale, seen).scaled(1 / scale)
 
 
 def chosen_orders(
-    name: str, edges: Array, counts: Array, seen: Mask, fit: SpectrumFit
+    name: str,
+    edges: Array,
+    counts: Array,
+    seen: Mask,
+    fit: SpectrumFit,
+    scale: Array | None = None,
 ) -> NDArray[np.intp]:
     """Return the number of parameters that each of many spectra asks for, shape (spectra,).
 
@@ -172,6 +189,8 @@ def chosen_orders(
         The bins that decide.
     fit
         Family, fewest and most parameters, p-value of the test.
+    scale
+        That of a weighted spectrum, as in `Spectrum`.
     """
     family, fewest = family_named(fit.family), fit.min_parameters
     orders = [order for order in family.orders if fewest <= order <= fit.max_parameters]
@@ -193,7 +212,8 @@ def chosen_orders(
         growing = growing[occupied[growing] >= order]
         if not growing.size or observed.shape[1] <= order:
             break
-        built = family.build(edges, order, counts[growing].mean(axis=0), seen).restricted(seen)
+        mean = counts[growing].mean(axis=0)
+        built = _built(family, edges, order, mean, seen, scale).restricted(seen)
         whitened, _ = engine.fitted_background(built, observed[growing].mean(axis=0))
         channel = Channel(name, observed[0], np.zeros(observed.shape[1]), whitened)
         nll = engine.background_fits([channel], [observed[growing]]).nll
@@ -262,15 +282,15 @@ class Envelope:
         names = list(self.tests)
         return names[int(self.null[:, toy].argmin())], names[int(self.best[:, toy].argmin())]
 
-    def families(self, toy: int = 0) -> tuple[FamilyFit, ...]:
-        """Return every family's part in one of the tests."""
+    def families(self, unit: float = 1.0, toy: int = 0) -> tuple[FamilyFit, ...]:
+        """Return every family's part in one of the tests, signals times a unit."""
         return tuple(
             FamilyFit(
                 name,
                 round(2 * self.penalties[name]),
                 float(null[toy]),
                 float(best[toy]),
-                float(test.best.mu[toy]),
+                unit * float(test.best.mu[toy]),
                 float(test.z[toy]),
             )
             for (name, test), null, best in zip(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter
 
+from tnt_coffea.displays import Displayed
 from tnt_coffea.stats.validity import SPURIOUS_LIMIT
 
 __all__ = [
@@ -40,7 +41,7 @@ BANDS = (-2, -1, 0, 1, 2)
 """Where the expected limits stand, in standard deviations of the background."""
 
 
-class Result:
+class Result(Displayed):
     """Base of frozen dataclasses: numbers, texts, tuples and other results, as JSON values."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -61,6 +62,10 @@ class Result:
         """
         result: Self = TypeAdapter(cls).validate_python(values)
         return result
+
+    def __repr__(self) -> str:
+        summary = getattr(self, "summary", None)
+        return super().__repr__() if summary is None else f"{type(self).__name__}: {summary()}"
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class ChannelResult(Result):
     edges
         Edges of the bins [GeV].
     observed
-        Events per bin.
+        Events per bin, or sums of weights.
     background
         Expectation of the background-only fit per bin.
     signal_plus_background
@@ -146,6 +151,9 @@ class ChannelResult(Result):
         Signed roots of the bins' deviances, background-only fit.
     share
         Share of the signal that this channel is expected to hold.
+    scale
+        Weight of an effective event per bin: contents over it are the counts that were fitted,
+        with Poisson uncertainties. Empty where all events have weight one.
 
     Examples
     --------
@@ -167,6 +175,7 @@ class ChannelResult(Result):
     goodness_calibration: str
     pulls: tuple[float, ...]
     share: float
+    scale: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -609,9 +618,10 @@ class LimitResult(Result):
     calibration
         'asymptotic' or 'toys'.
     toys
-        Toys of each hypothesis at every strength; 0 without them.
+        Toys without a signal, and as many at each of several strengths; 0 without them.
     converged
-        Whether all fits converged and pyhf agrees.
+        Whether the fits of the data converged, and pyhf agrees; with toys, whether 99 % of their
+        fits converged and the limits lie within their strengths.
     family
         Family of the background functions.
     notes

@@ -191,7 +191,7 @@ def _result(
         for hypothesis, test in zip(
             selection.hypotheses, hypothesis_tests(selection, counts), strict=True
         ):
-            points.append(_point(selection.name, hypothesis, test, counts))
+            points.append(_point(selection, hypothesis, test, counts))
             hypotheses.append(hypothesis)
     best = int(np.argmax([point.z for point in points]))
     channels = hypotheses[best].channels
@@ -230,19 +230,20 @@ def _global_z(p: float, toys: int) -> float:
 
 
 def _point(
-    name: str, hypothesis: Hypothesis, test: Discoveries, counts: Sequence[Array]
+    selection: ScanSelection, hypothesis: Hypothesis, test: Discoveries, counts: Sequence[Array]
 ) -> ScanPoint:
+    unit = selection.data[0].unit
     sigma = engine.signal_uncertainties(hypothesis.channels, counts, test.best)
     z = float(test.z[0])
     return ScanPoint(
-        selection=name,
+        selection=selection.name,
         mass=hypothesis.signal.mass,
         width=hypothesis.signal.width,
         parameters=hypothesis.orders,
         z=z,
         p_local=normal_p_value(z),
-        mu_hat=float(test.best.mu[0]),
-        mu_uncertainty=float(sigma[0]) if np.isfinite(sigma[0]) else None,
+        mu_hat=unit * float(test.best.mu[0]),
+        mu_uncertainty=unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
     )
 

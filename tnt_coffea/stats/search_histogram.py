@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.spectrum import edge_index
+from tnt_coffea.stats.spectrum import WAY_OUT, check_counts, edge_index
 from tnt_coffea.working_points import WorkingPoint
 
 __all__ = [
@@ -115,6 +115,7 @@ def inclusive_spectrum(histogram: Any) -> Any:
 
 def score_plane(histogram: Any) -> Plane:
     """Return a search histogram as arrays, datasets summed."""
+    check_counts("search histogram", histogram)
     names = [axis.name for axis in histogram.axes]
     missing = [name for name in _KEPT if name not in names]
     masses = [name for name in names if name not in (*_KEPT, *_SUMMED)]
@@ -126,6 +127,9 @@ def score_plane(histogram: Any) -> Plane:
         )
         raise FitError(msg)
     histogram = histogram.project("fold", *masses, "q_heavy", "q_light")
+    if histogram.variances(flow=True) is None:
+        msg = f"the search histogram was scaled and has no sums of squared weights: {WAY_OUT}"
+        raise FitError(msg)
     fold, mass, heavy, light = histogram.axes
     counts, variances = (
         _without_flow(np.asarray(values, dtype=float), histogram.axes)

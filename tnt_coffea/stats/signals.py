@@ -156,16 +156,23 @@ class SignalShape:
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """A signal shape over the bins of one channel, times the channel's share of the signal."""
+    """A signal shape over the bins of one channel, times the channel's share of the signal.
+
+    `scale` is that of a weighted spectrum, by which expectations are divided; None: 1.
+    """
 
     shape: SignalShape
     edges: Array
     share: float
+    scale: Array | None = None
 
     def varied(self, alpha: Array) -> tuple[Array, Array, Array]:
         """Return signal per unit mu with slopes and curvatures, as `SignalShape.varied` does."""
         values, slopes, curvatures = self.shape.varied(self.edges, alpha)
-        return self.share * values, self.share * slopes, self.share * curvatures
+        if self.scale is None:
+            return self.share * values, self.share * slopes, self.share * curvatures
+        share = self.share / self.scale
+        return share * values, share[:, None] * slopes, share[:, None, None] * curvatures
 
 
 def gaussian(edges: Array, mass: float, width: float) -> Array:

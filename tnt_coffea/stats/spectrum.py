@@ -1,8 +1,18 @@
-"""Spectra in m_jj and how they are fitted: range, bins, background functions, signal shape."""
+"""Spectra in m_jj and how they are fitted: range, bins, background functions, signal shape.
+
+A sum of weights S with the sum of squared weights V is no Poisson count, but S / k with k = V / S
+is nearly one: mean and variance are the same (scaled Poisson law). So a weighted spectrum is
+fitted with its effective counts S / k, and what is expected is divided by the same k. A factor
+on all weights then changes no p-value.
+
+Source
+------
+Bohm, Zech, Nucl. Instrum. Meth. A 748 (2014) 1, arXiv:1309.1287.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
@@ -14,7 +24,19 @@ from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.signals import DEFAULT_TAILS, SignalShape
 
-__all__ = ["Spectrum", "SpectrumFit", "edge_index", "rebinned", "spectra"]
+__all__ = [
+    "ENOUGH_EFFECTIVE",
+    "WAY_OUT",
+    "Spectrum",
+    "SpectrumFit",
+    "check_counts",
+    "edge_index",
+    "rebinned",
+    "smoothed_weights",
+    "spectra",
+    "squared_weights",
+    "weight_notes",
+]
 
 Array = NDArray[np.float64]
 
@@ -148,6 +170,20 @@ def _most_parameters(family: str) -> int:
 _EDGE_TOLERANCE = 1e-9
 
 
+ENOUGH_EFFECTIVE = 100.0
+"""Effective events from which on their weight V / S is known to about 10 %."""
+
+# Widths of bins divided out of their contents leave V / S times the width the same for all.
+_SAME, _DIFFERENT = 1e-6, 1e-3
+# This many numbers of events have no common divisor but 1.
+_MANY_BINS = 20
+WAY_OUT = (
+    "fill it with the sums of squared weights (hist.storage.Weight(), TH1::Sumw2 before it is "
+    "filled or scaled), or give the counts"
+)
+"""What to do with contents that are no counts."""
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Counts in m_jj.
@@ -159,16 +195,43 @@ class Spectrum:
     edges
         Edges of the bins [GeV], shape (bins + 1,).
     counts
-        Sum of weights per bin, shape (bins,).
-    weighted
-        Whether the sum of squared weights differs from the counts, so that the
-        events were not all of weight one.
+        Events per bin, shape (bins,); of weighted events the effective ones.
+    scale
+        Weight k of an effective event per bin in units of `unit`, shape (bins,); None where all
+        events have weight one. Bins with fewer than 100 effective events, empty ones too, have
+        that of the fewest neighbours on both sides that hold as many, or of all bins.
+    unit
+        Weight of an effective event over all spectra of a fit: a fitted signal is counted in it.
     """
 
     name: str
     edges: Array
     counts: Array
-    weighted: bool
+    scale: Array | None = None
+    unit: float = 1.0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the events have weights."""
+        return self.scale is not None
+
+    @property
+    def sums(self) -> Array:
+        """Sums of weights per bin, shape (bins,)."""
+        return self.weights(self.counts)
+
+    def weights(self, effective: Array) -> Array:
+        """Return the sums of weights that effective events of shape (..., bins) stand for."""
+        return effective if self.scale is None else effective * (self.scale * self.unit)
+
+    def effective(self, expected: Array) -> Array:
+        """Return expectations in units of `unit` as effective events, shape (..., bins)."""
+        return expected if self.scale is None else np.asarray(expected / self.scale)
+
+    def with_unit(self, unit: float) -> Spectrum:
+        """Return the same spectrum beside others, counted in their common unit."""
+        scale = np.ones_like(self.counts) if self.scale is None else self.scale
+        return replace(self, scale=scale * (self.unit / unit), unit=unit)
 
 
 def edge_index(edges: Array, value: float, what: str) -> int:
@@ -204,8 +267,10 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
     Raises
     ------
     FitError
-        The histogram is not one-dimensional, lacks an edge, or holds what is no count.
+        The histogram is not one-dimensional, lacks an edge, or holds what is no count: means,
+        densities, sums of weights without their squares.
     """
+    check_counts(name, histogram)
     if len(histogram.axes) != 1:
         msg = (
             f"{name}: expected a histogram in m_jj alone, got axes "
@@ -220,11 +285,145 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
     if not np.all(np.isfinite(counts)) or np.any(counts < 0):
         msg = f"{name}: a bin of the fit is negative or not finite: only counts can be fitted"
         raise FitError(msg)
+    inside = slice(cuts[0], cuts[-1])
+    squares = squared_weights(name, histogram, inside)
+    if squares is None:
+        return Spectrum(name, wanted, counts)
+    _check_density(name, values[inside], squares, np.diff(edges)[inside])
+    starts = np.array(cuts[:-1]) - cuts[0]
+    return _weighted(name, wanted, counts, np.add.reduceat(squares, starts))
+
+
+def check_counts(name: str, histogram: Any) -> None:
+    """Refuse what is no histogram of events.
+
+    Raises
+    ------
+    FitError
+        It is no histogram, or one of means (a profile).
+    """
+    if any(not hasattr(histogram, part) for part in ("axes", "values", "variances")):
+        msg = (
+            f"{name}: expected a histogram (hist.Hist, boost_histogram or of uproot), got "
+            f"{type(histogram).__name__}: counts and edges of numpy become one by "
+            "hist.Hist(hist.axis.Variable(edges), data=counts)"
+        )
+        raise FitError(msg)
+    if str(getattr(histogram, "kind", "COUNT")).rpartition(".")[2] == "MEAN":
+        msg = (
+            f"{name}: this histogram holds means (a profile), not counts: fill one with the "
+            "events themselves"
+        )
+        raise FitError(msg)
+
+
+def squared_weights(name: str, histogram: Any, bins: Any = ...) -> Array | None:
+    """Return the sums of squared weights of some bins; None where all events have weight one.
+
+    Parameters
+    ----------
+    name
+        Of the histogram, for messages.
+    histogram
+        It, with values that are finite and not negative.
+    bins
+        The bins: an index of its arrays.
+
+    Raises
+    ------
+    FitError
+        The contents are no counts, and there are no squared weights.
+    """
+    values = np.asarray(histogram.values(), dtype=float)[bins]
     variances = histogram.variances()
-    weighted = variances is not None and not np.allclose(
-        np.add.reduceat(np.asarray(variances, dtype=float)[: cuts[-1]], cuts[:-1]), counts
-    )
-    return Spectrum(name, wanted, counts, bool(weighted))
+    # A storage of plain numbers has its contents for variances, or none once it was scaled.
+    plain = variances is None or not _has_squares(histogram)
+    if plain:
+        _check_whole(name, values)
+        return None
+    squares = np.asarray(variances, dtype=float)[bins]
+    if np.allclose(squares, values, rtol=1e-5, atol=0):
+        return None
+    if not np.all(np.isfinite(squares)) or np.any((squares <= 0) & (values > 0)):
+        msg = (
+            f"{name}: a bin holds events but no sum of squared weights above 0, so that its "
+            f"uncertainty is unknown: {WAY_OUT}"
+        )
+        raise FitError(msg)
+    return np.asarray(squares)
+
+
+def _has_squares(histogram: Any) -> bool:
+    storage = getattr(histogram, "storage_type", None)
+    if storage is not None:
+        return "Weight" in storage.__name__
+    return not np.array_equal(histogram.variances(), histogram.values())
+
+
+def _check_whole(name: str, values: Array) -> None:
+    whole = np.rint(values)
+    # 2^53: beyond, every float is whole.
+    if not np.array_equal(whole, values):
+        msg = (
+            f"{name}: the contents are no whole numbers of events and come without sums of squared "
+            f"weights: weighted, normalised or divided by the bins' width? {WAY_OUT}"
+        )
+        raise FitError(msg)
+    occupied = whole[(whole > 0) & (whole < 2.0**53)].astype(np.int64)
+    divisor = int(np.gcd.reduce(occupied)) if occupied.size >= _MANY_BINS else 1
+    if divisor > 1:
+        msg = (
+            f"{name}: all {occupied.size} contents are multiples of {divisor}, as only scaled "
+            f"counts are, and come without sums of squared weights: {WAY_OUT}"
+        )
+        raise FitError(msg)
+
+
+def _check_density(name: str, values: Array, squares: Array, widths: Array) -> None:
+    """Refuse events divided by the widths of bins that differ: functions are integrated."""
+    seen = values > 0
+    if not seen.any():
+        return
+    weights = squares[seen] / values[seen]
+    spreads = [np.ptp(w) / w.mean() for w in (weights * widths[seen], weights)]
+    if spreads[0] < _SAME and spreads[1] > _DIFFERENT:
+        msg = (
+            f"{name}: the contents are divided by the widths of the bins: multiply them, as events "
+            "per bin are fitted"
+        )
+        raise FitError(msg)
+
+
+def _weighted(name: str, edges: Array, sums: Array, squares: Array) -> Spectrum:
+    total = float(sums.sum())
+    if total <= 0:
+        return Spectrum(name, edges, sums)
+    unit = float(squares.sum()) / total
+    scale = smoothed_weights(sums, squares) / unit
+    return Spectrum(name, edges, sums / (scale * unit), scale, unit)
+
+
+def smoothed_weights(sums: Array, squares: Array) -> Array:
+    """Return the weight V / S of an effective event in every bin, shape (bins,).
+
+    A bin's own V / S fluctuates with its events. Where they are few, a heavy one would count for
+    less than it should, so bins beside it are added until there are 100 effective events.
+
+    Parameters
+    ----------
+    sums, squares
+        Sums of weights S and of their squares V, shape (bins,); S is positive somewhere.
+    """
+    first, second = (np.concatenate([[0.0], np.cumsum(values)]) for values in (sums, squares))
+    scales = np.empty_like(sums)
+    for i in range(len(sums)):
+        for reach in range(len(sums)):
+            low, high = max(0, i - reach), min(len(sums), i + reach + 1)
+            s, v = first[high] - first[low], second[high] - second[low]
+            if (s > 0 and s**2 >= ENOUGH_EFFECTIVE * v) or high - low == len(sums):
+                break
+        scales[i] = v / s
+    return scales
 
 
 def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
@@ -233,7 +432,24 @@ def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
     if not named:
         msg = "no channel to fit: give one histogram, or a mapping from channel to histogram"
         raise FitError(msg)
-    return tuple(rebinned(str(name), histogram, fit) for name, histogram in named.items())
+    found = tuple(rebinned(str(name), histogram, fit) for name, histogram in named.items())
+    if len(found) == 1 or not any(spectrum.weighted for spectrum in found):
+        return found
+    sums = np.array([spectrum.sums.sum() for spectrum in found])
+    unit = float(sums @ [spectrum.unit for spectrum in found] / sums.sum())
+    return tuple(spectrum.with_unit(unit) for spectrum in found)
+
+
+def weight_notes(data: Sequence[Spectrum]) -> list[str]:
+    """Return how weighted events were counted; nothing where all have weight one."""
+    if not any(spectrum.weighted for spectrum in data):
+        return []
+    counts = sum(float(spectrum.counts.sum()) for spectrum in data)
+    sums = sum(float(spectrum.sums.sum()) for spectrum in data)
+    return [
+        f"events are weighted: {counts:.6g} effective counts stand for a sum of weights of "
+        f"{sums:.6g} (scaled Poisson law); signals and limits are sums of weights"
+    ]
 
 
 def _wanted_edges(name: str, edges: Array, fit: SpectrumFit) -> Array:

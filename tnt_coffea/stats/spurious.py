@@ -29,7 +29,7 @@ LOWEST_EDGE = 2600.0
 
 
 def spurious_signal(
-    channels: Sequence[Channel], truth: Sequence[Array], name: str, sigma: float
+    channels: Sequence[Channel], truth: Sequence[Array], name: str, sigma: float, unit: float = 1.0
 ) -> SpuriousSignal:
     """Return the signal that a fit finds in an expectation without any.
 
@@ -43,12 +43,14 @@ def spurious_signal(
         What the truth is called.
     sigma
         Uncertainty of mu in the data.
+    unit
+        Events at mu = 1.
     """
     fixed = [replace(channel, template=None) for channel in channels]
     counts = [np.asarray(b, dtype=float)[None] for b in truth]
     null = engine.background_fits(fixed, counts)
     events = float(engine.signal_fits(fixed, counts, null, signed=True).mu[0])
-    return SpuriousSignal(name, events, events / sigma)
+    return SpuriousSignal(name, unit * events, events / sigma)
 
 
 def spurious_signals(
@@ -72,7 +74,7 @@ def spurious_signals(
             truth = [_interpolated(s, signal, fit.with_family(other.name)) for s in data]
         except FitError:
             continue  # too few events for that family: it has nothing to say
-        signals.append(spurious_signal(channels, truth, other.name, sigma))
+        signals.append(spurious_signal(channels, truth, other.name, sigma, data[0].unit))
     return tuple(signals)
 
 

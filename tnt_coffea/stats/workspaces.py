@@ -41,7 +41,7 @@ def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit
     """Return a bump hunt as a pyhf workspace, JSON values.
 
     At mu = 1 the signal is as many events as its uncertainty; the measurement's
-    parameter 'mu' counts in these.
+    parameter 'mu' counts in these. Of weighted events all numbers are effective counts.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _signal_samples(
 def _signal_sample(
     signal: SignalShape, spectrum: Spectrum, share: float, scale: float
 ) -> dict[str, Any]:
-    template = Template(signal, spectrum.edges, scale * share)
+    template = Template(signal, spectrum.edges, scale * share, spectrum.scale)
     size = len(signal.nuisances)
 
     def events(alpha: Array) -> list[float]:
@@ -236,5 +236,5 @@ def _signal_sample(
         one[k] = 1.0
         varied = {"hi_data": events(one), "lo_data": events(-one)}
         modifiers.append({"name": name, "type": "histosys", "data": varied})
-    nominal = (scale * share * signal.integrals(spectrum.edges)).tolist()
+    nominal = spectrum.effective(scale * share * signal.integrals(spectrum.edges)).tolist()
     return {"name": "signal", "data": nominal, "modifiers": modifiers}

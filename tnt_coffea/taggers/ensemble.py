@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import Combination, FoldSettings, JetShares, MassRange, digest
+from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.sample import Sample
@@ -127,7 +128,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class TaggerSet:
+class TaggerSet(Displayed):
     """The taggers of one method for every fold; those of a fold and scope are averaged.
 
     Attributes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.sessions import Session, complaint, session_of
 from tnt_coffea.typing import Float32Array
 
 __all__ = ["Inputs", "Tagger"]
@@ -20,17 +22,11 @@ Inputs = dict[str, Float32Array]
 """By name, float32: `image` (n, channel, row, column), `features` (n, column), `constituents`
 (n, jet, particle, 3), `splittings` (n, jet, splitting, 5), `sequence` (n, jet in sequence, 4),
 `event_image` (n, channel, row, column)."""
-_NAMES = ("image", "features", "constituents", "splittings", "sequence", "event_image")
-_OUTPUTS = (["score"], ["score", "latent"])
-
-BATCH = 32
-"""Jets a call. Always the same, the last call padded: a kernel chosen by batch size could change
-the last bits of a score, and with it the histogram, when the chunks change."""
 
 
 @dataclass(frozen=True)
 class Tagger:
-    """A tagger's bytes; its session lives once in every process that scores with it.
+    """A tagger's bytes; processes that score with it open it once, and keep those used last open.
 
     Attributes
     ----------
@@ -69,8 +65,9 @@ class Tagger:
         Raises
         ------
         TaggerError
-            The file cannot be read, is not the one named, is not ONNX, has no card, or has
-            wrong inputs or outputs.
+            The file cannot be read, is not the one named, is not ONNX, has no card, does what
+            no tagger may (random numbers, loops, other files), or has inputs or outputs that
+            are not a tagger's or not those of the card.
         """
         path = Path(path)
         try:
@@ -84,7 +81,7 @@ class Tagger:
                 f"{sha256[:16]}...; the file was changed or damaged, restore or train it again"
             )
             raise TaggerError(msg)
-        tagger.card  # noqa: B018  a damaged file is refused here, not in a worker
+        tagger.check(run=sha256 is None)  # refused here, not in a worker
         return tagger
 
     @cached_property
@@ -92,12 +89,46 @@ class Tagger:
         """SHA-256 of the file, the tagger's name."""
         return hashlib.sha256(self.data).hexdigest()
 
+    def check(self, *, run: bool = True) -> None:
+        """Refuse a graph that is no tagger, or not the one of its card.
+
+        Parameters
+        ----------
+        run
+            Whether it is tried on a batch of zeros as well.
+
+        Raises
+        ------
+        TaggerError
+            What is wrong, and what to do.
+
+        Examples
+        --------
+        >>> from tnt_coffea import taggers
+        >>> taggers.load("rnd-3500/tnt/heavy-0-0").check()
+        """
+        session, expected = self._session, {each.name: each.shape for each in self.card.inputs}
+        if not _fit(session.shapes, expected):
+            msg = f"{self.where}: takes {session.shapes}, and its card says {expected}"
+            raise TaggerError(msg)
+        if run:
+            blank = {name: np.zeros((1, *shape), np.float32) for name, shape in expected.items()}
+            self._run(blank, list(session.outputs), finite=False)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that the graph takes."""
+        return tuple(self._session.shapes)
+
+    @property
+    def _session(self) -> Session:
+        return session_of(self.sha256, self.data, self.where)
+
     @cached_property
     def card(self) -> Card:
         """What the tagger is, needs, and was trained on."""
-        session = _session(_Bytes(self))
         try:
-            metadata = session.get_modelmeta().custom_metadata_map
+            metadata = self._session.session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
             msg = f"{self.where}: the metadata is damaged: {error}; restore or train it again"
             raise TaggerError(msg) from error
@@ -143,97 +174,60 @@ class Tagger:
     @property
     def has_latent(self) -> bool:
         """Whether the graph has the further output `latent`."""
-        return len(_session(_Bytes(self)).get_outputs()) > 1
+        return len(self._session.outputs) > 1
 
-    def _run(self, inputs: Float32Array | Inputs, names: list[str]) -> list[Float32Array]:
-        session = _session(_Bytes(self))
+    def _run(
+        self, inputs: Float32Array | Inputs, names: list[str], *, finite: bool = True
+    ) -> list[Float32Array]:
+        session = self._session
         named = self._named(inputs, session)
-        n = len(next(iter(named.values())))
+        n, size = len(next(iter(named.values()))), session.batch
         parts: list[list[Float32Array]] = [[] for _ in names]
-        for start in range(0, max(n, 1), BATCH):
+        for start in range(0, max(n, 1), size):
             batch = {}
             for name, values in named.items():
-                rows = np.asarray(values[start : start + BATCH], np.float32)
-                batch[name] = np.zeros((BATCH, *values.shape[1:]), np.float32)
+                rows = values[start : start + size]
+                batch[name] = np.zeros((size, *values.shape[1:]), session.types[name])
                 batch[name][: len(rows)] = rows
             try:
                 outputs = session.run(names, batch)
             except Exception as error:  # ONNX Runtime's exceptions share no public base class
-                raise TaggerError(_complaint(self.where, "cannot be run", error)) from error
+                what, question = f"cannot be run on {size} events", "; is its batch dimension open?"
+                raise TaggerError(complaint(self.where, what, error, question)) from error
             score = np.asarray(outputs[0])
-            if score.size != BATCH:
+            if score.shape not in ((size,), (size, 1)):
                 msg = (
-                    f"{self.where}: gives {score.shape} scores for {BATCH} jets, expected one each"
+                    f"{self.where}: gives scores of shape {score.shape} for {size} events, "
+                    "expected one for each; is its batch dimension open?"
                 )
                 raise TaggerError(msg)
-            for part, out in zip(parts, (score.reshape(BATCH), *outputs[1:]), strict=True):
+            for part, out in zip(parts, (score.reshape(size), *outputs[1:]), strict=True):
                 part.append(np.asarray(out, np.float32)[: n - start])
         found = [np.concatenate(part) for part in parts]
         for name, values in zip(names, found, strict=True):
-            if not np.isfinite(values).all():
+            if finite and not np.isfinite(values).all():
                 bad = int((~np.isfinite(values.reshape(n, -1)).all(axis=1)).sum())
-                msg = f"{self.where}: {bad} {name}s are not finite"
+                msg = f"{self.where}: {bad} of {n} {name}s are not finite"
                 raise TaggerError(msg)
         return found
 
-    def _named(self, inputs: Float32Array | Inputs, session: Any) -> Inputs:
-        expected = {item.name: item.shape for item in session.get_inputs()}
-        named = inputs if isinstance(inputs, dict) else {next(iter(expected)): inputs}
-        if set(named) != set(expected):
-            msg = f"{self.where}: the inputs are {sorted(named)}, the tagger takes {expected}"
+    def _named(self, inputs: Float32Array | Inputs, session: Session) -> Inputs:
+        named = inputs if isinstance(inputs, dict) else {next(iter(session.shapes)): inputs}
+        if not _fit(session.shapes, {name: values.shape[1:] for name, values in named.items()}):
+            given = {name: values.shape for name, values in named.items()}
+            taken = {name: ("n", *shape) for name, shape in session.shapes.items()}
+            msg = f"{self.where}: the inputs are {given}, the tagger takes {taken}"
             raise TaggerError(msg)
-        for name, values in named.items():
-            shape = expected[name]
-            if values.ndim != len(shape) or any(
-                isinstance(want, int) and want != got
-                for want, got in zip(shape[1:], values.shape[1:], strict=True)
-            ):
-                msg = f"{self.where}: the input is {values.shape}, the tagger takes {shape}"
-                raise TaggerError(msg)
         return named
 
 
-class _Bytes:
-    """Cache key: compares by hash of the content, carries the content along."""
-
-    def __init__(self, tagger: Tagger) -> None:
-        self.tagger = tagger
-
-    def __hash__(self) -> int:
-        return hash(self.tagger.sha256)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Bytes) and other.tagger.sha256 == self.tagger.sha256
-
-
-@lru_cache(maxsize=256)
-def _session(key: _Bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # A worker is one process with one thread; more would fight over its core.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        # Its fallback prints, and there is nothing to fall back to.
-        session = onnxruntime.InferenceSession(
-            key.tagger.data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+def _fit(taken: Mapping[str, tuple[Any, ...]], given: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether inputs of these shapes, by name, can be given to a graph."""
+    return set(taken) == set(given) and all(
+        len(shape) == len(given[name])
+        and all(
+            not isinstance(want, int) or want == got
+            for want, got in zip(shape, given[name], strict=True)
         )
-        inputs = [item.name for item in session.get_inputs()]
-        outputs = [item.name for item in session.get_outputs()]
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        where = key.tagger.where
-        raise TaggerError(_complaint(where, "not a readable ONNX file", error)) from error
-    if not inputs or not set(inputs) <= set(_NAMES) or outputs not in _OUTPUTS:
-        msg = (
-            f"{key.tagger.where}: the graph goes from {inputs} to {outputs}; a tagger goes from "
-            f"some of {', '.join(map(repr, _NAMES))} to 'score', with or without 'latent'"
-        )
-        raise TaggerError(msg)
-    return session
-
-
-def _complaint(where: str, what: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{where}: {what}: {reason[0][:200]}; restore or train it again"
+        for name, shape in taken.items()
+    )

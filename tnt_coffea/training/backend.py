@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module, metadata
+from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tnt_coffea import seeds
@@ -22,6 +25,7 @@ __all__ = [
     "initialisers",
     "keras",
     "libraries",
+    "one_thread",
     "onnx",
     "quiet",
     "tensorflow",
@@ -59,6 +63,58 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let OpenBLAS and MKL compute on one thread: the last digits depend on the number.
+
+    The numbers of threads are those of the whole process, and are restored when the last of
+    such blocks is left.
+
+    Examples
+    --------
+    >>> with one_thread():
+    ...     {get() for get, _ in _thread_numbers()} <= {1}
+    True
+    """
+    global _inside
+    with _lock:
+        if not _inside:
+            _before.extend(get() for get, _ in _thread_numbers())
+        _inside += 1
+        for _, set_ in _thread_numbers():
+            set_(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                for (_, set_), number in zip(_thread_numbers(), _before, strict=True):
+                    set_(number)
+                _before.clear()
+
+
+_lock = Lock()
+_inside = 0
+_before: list[int] = []
+
+
+@cache
+def _thread_numbers() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
+    """Return what tells and sets the number of threads of the libraries below numpy and scipy."""
+    found = []
+    for extension in ("numpy.linalg._umath_linalg", "scipy.linalg._flapack"):
+        # A symbol is looked for in what the extension was linked to as well.
+        library = ctypes.CDLL(import_module(extension).__file__)
+        for prefix, suffix in product(("", "scipy_"), ("", "64_")):
+            name = f"{prefix}openblas_%s_num_threads{suffix}"
+            if hasattr(library, name % "set"):
+                found.append((getattr(library, name % "get"), getattr(library, name % "set")))
+        if hasattr(library, "MKL_Set_Num_Threads"):
+            found.append((library.MKL_Get_Max_Threads, library.MKL_Set_Num_Threads))
+    return found
 
 
 def keras() -> Any:

@@ -333,7 +333,7 @@ class Method(MethodSettings):
     >>> method.scopes, method.orientation, method.reads.data
     (('heavy', 'light'), 'fixed sign', False)
     >>> SearchConfig.model_validate({"train": {"methods": {"low-tau21": method}}}).train.methods
-    {'low-tau21': Feature(kind='feature', feature='tau21', descending=True)}
+    {'low-tau21': Feature(feature='tau21', descending=True)}
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")

@@ -288,7 +288,10 @@ def run_task(task: Task) -> Outcome:
     if finished is not None:
         return finished
     try:
-        with status_file(task.status_path, task.description, task.method.passes):
+        with (
+            status_file(task.status_path, task.description, task.method.passes),
+            backend.one_thread(),
+        ):
             samples = {role: _sample(task, role) for role in (DATA, *task.events)}
             scorer, model = trained_on(task, samples, _shown(task, samples))
     except (TrainingError, ConfigError) as error:

@@ -1,0 +1,104 @@
+"""Whether the masses, ranges and bins of a search fit into each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from tnt_coffea.config.fits import FitSettings
+from tnt_coffea.config.searches import SearchSettings
+from tnt_coffea.config.settings import MassRange
+
+__all__ = ["check_masses"]
+
+_MOST_BINS = 10_000
+"""Bins of a stored histogram in mass; more is a slip, and would fill the memory."""
+_TOLERANCE = 1e-6
+"""Of an edge, in bins: decimal numbers differ from their sums by rounding."""
+
+
+def check_masses(search: SearchSettings, fit: FitSettings) -> None:
+    """Refuse masses, ranges and bins that contradict each other.
+
+    Raises
+    ------
+    ValueError
+        The first contradiction; it begins with a setting's name.
+
+    Examples
+    --------
+    >>> check_masses(SearchSettings(), FitSettings(bump={"mass": 5000}))
+    Traceback (most recent call last):
+        ...
+    ValueError: fit.bump.mass is 5000 GeV, outside search.window (3300 to 3700 GeV), where ...
+    """
+    message = next(itertools.chain(_ranges(search), _bins(search, fit), _tested(search, fit)), None)
+    if message is not None:
+        raise ValueError(message)
+
+
+def _ranges(search: SearchSettings) -> Iterator[str]:
+    ranges = ("histogram_range", "fit_range", "window")
+    for outer, inner in itertools.pairwise(ranges):
+        there, here = getattr(search, outer), getattr(search, inner)
+        if not there.low <= here.low < here.high <= there.high:
+            yield (
+                f"search.{inner} ({_text(here)}) does not lie inside search.{outer} "
+                f"({_text(there)}): change one of them"
+            )
+
+
+def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
+    start, width, wide = search.histogram_range.low, search.bin_width, fit.bump.bin_width
+    if search.histogram_range.high - start > _MOST_BINS * width:
+        yield (
+            f"search.bin_width ({width:g} GeV) makes more than {_MOST_BINS} bins of "
+            f"search.histogram_range ({_text(search.histogram_range)}): choose wider bins"
+        )
+    if not _whole(wide / width):
+        yield (
+            f"fit.bump.bin_width ({wide:g} GeV) must be a multiple of search.bin_width "
+            f"({width:g} GeV)"
+        )
+    for name in ("histogram_range", "fit_range", "window"):
+        for value in getattr(search, name).edges:
+            if value != start and not _whole((value - start) / width):
+                yield (
+                    f"search.{name} ({_text(getattr(search, name))}) does not begin and end at "
+                    f"edges of bins: {start:g} GeV and multiples of {width:g} GeV from there "
+                    "(search.histogram_range, search.bin_width)"
+                )
+    if not _whole((search.fit_range.high - search.fit_range.low) / wide):
+        yield (
+            f"search.fit_range ({_text(search.fit_range)}) is no whole number of bins of "
+            f"{wide:g} GeV (fit.bump.bin_width): change one of them"
+        )
+
+
+def _tested(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
+    window, mass = search.window, fit.bump.mass
+    if mass is not None and not window.low <= mass <= window.high:
+        yield (
+            f"fit.bump.mass is {mass:g} GeV, outside search.window ({_text(window)}), where the "
+            "taggers look for a signal: change one of them, or leave the mass out, which is then "
+            "the window's centre"
+        )
+    for mass in fit.scan.masses:
+        if not search.fit_range.low < mass < search.fit_range.high:
+            yield f"fit.scan.masses: {mass:g} GeV is outside search.fit_range " + (
+                f"({_text(search.fit_range)})"
+            )
+    for edge in fit.bump.lower_edges:
+        if not search.histogram_range.low <= edge < window.low:
+            yield (
+                f"fit.bump.lower_edges: {edge:g} GeV is not between search.histogram_range "
+                f"({_text(search.histogram_range)}) and search.window ({_text(window)})"
+            )
+
+
+def _text(found: MassRange) -> str:
+    return f"{found.low:g} to {found.high:g} GeV"
+
+
+def _whole(number: float) -> bool:
+    return round(number) >= 1 and abs(number - round(number)) < _TOLERANCE
