@@ -254,7 +254,7 @@ def test_the_documented_selection_does_what_its_page_says(
     nano: Path, ours: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/own-selection.md").read_text()
-    code = page.split(":name: selection\n\n")[1].split("```")[0]
+    code = page.split("```python\n")[1].split("```")[0]
     text = page.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "selection.py").write_text(code)
     (tmp_path / "golden.json").write_text(json.dumps({"1": [[1, 4], [8, 9]]}))
