@@ -14,6 +14,7 @@ from tnt_coffea.config import JetAlgorithm, JetOrder, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.roles import checked_name
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.events.skim import made_before, write_part
@@ -68,7 +69,7 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if len(sample):
             where = f"{meta['filename']}:{meta['entrystart']}-{meta['entrystop']}"
             name = hashlib.sha256(where.encode()).hexdigest()[:16]
-            path = Path(self.folder, meta["dataset"], f"{name}.parquet")
+            path = Path(self.folder, checked_name(meta["dataset"]), f"{name}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_part(path, sample)
             output["parts"] = {meta["dataset"]: {str(path.relative_to(self.folder))}}

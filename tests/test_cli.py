@@ -173,7 +173,8 @@ def test_inspect_reads_jets_without_constituents(real_data: Path) -> None:
     assert done.exit_code == 0, done.output
     assert re.search(r"jets per event +0 to 4", done.output)
     assert re.search(r"m_jj +\d", done.output)
-    assert "tau21" not in done.output
+    assert "heavy_tau21" not in done.output
+    assert "note: the file has jets of anti-kt with R = 1 alone, without constitu" in done.output
 
 
 def test_dry_run_says_what_would_run_and_writes_nothing(

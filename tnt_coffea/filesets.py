@@ -19,13 +19,11 @@ from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
-from tnt_coffea.events.roles import DATA, checked_role
+from tnt_coffea.events.roles import DATA, checked_name, checked_role
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
 __all__ = ["BadFile", "Fileset", "WorkItem"]
-
-LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Fileset:
 
     def __post_init__(self) -> None:
         for name in self.files:
-            _check_name(name)
+            checked_name(name)
 
     @classmethod
     def from_paths(
@@ -152,6 +150,8 @@ class Fileset:
         files: Any,
         source: str | None = None,
         roles: Mapping[str, str] | None = None,
+        *,
+        missing_ok: bool = False,
     ) -> Fileset:
         """Return the fileset of existing files.
 
@@ -164,6 +164,8 @@ class Fileset:
             (.txt), or coffea's fileset as JSON.
         source, roles
             As the attributes.
+        missing_ok
+            Keep paths that do not exist, for passes that leave bad files out and list them.
 
         Raises
         ------
@@ -176,7 +178,7 @@ class Fileset:
         """
         checked, said = located(files)
         for name in checked:
-            _check_name(name)
+            checked_name(name)
         roles = {**said, **(roles or {})}
         if not checked or not all(checked.values()):
             msg = f"no file given for {[name for name, paths in checked.items() if not paths]}"
@@ -195,10 +197,10 @@ class Fileset:
                 missing = not path.exists()
             except OSError as error:  # a folder above it that is not ours to enter
                 raise InputError(_unreadable(path, error)) from error
-            if missing:
+            if missing and not missing_ok:
                 msg = f"{path}: no such file"
                 raise InputError(msg)
-            if not path.is_file():
+            if not missing and not path.is_file():
                 msg = f"{path}: no regular file, expected a file with events"
                 raise InputError(msg)
             if path.resolve() in seen:
@@ -322,23 +324,6 @@ class Fileset:
             name: sorted(_file_hash(path, skip_bad) for path in paths)
             for name, paths in self.files.items()
         }
-
-
-def _check_name(name: Any) -> None:
-    """Refuse what cannot be the name of the folder that a data set's parts go to."""
-    bad = (
-        not isinstance(name, str)
-        or name in ("", ".", "..")
-        or len(name) > LONGEST_NAME
-        or not name.isprintable()
-        or any(character in name for character in "/\\")
-    )
-    if bad:
-        msg = (
-            f"{name!r:.120} cannot be a data set's name: its dijets are stored in a folder of that "
-            f"name; take at most {LONGEST_NAME} printable characters without / and \\"
-        )
-        raise ConfigError(msg)
 
 
 def _file_hash(path: Path, skip_bad: bool) -> str:

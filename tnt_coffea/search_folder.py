@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
-from tnt_coffea.errors import StageError
+from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.storage import written
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def note_files(out: str | Path, fileset: Fileset) -> None:
     _write(Path(out) / "files.json", json.dumps(noted, indent=1) + "\n")
 
 
-def noted_files(out: str | Path) -> Fileset:
-    """Return the files noted in a search's folder.
+def noted_files(out: str | Path, *, missing_ok: bool = False) -> Fileset:
+    """Return the files noted in a search's folder; `missing_ok` as `Fileset.from_paths`.
 
     Raises
     ------
@@ -129,8 +129,13 @@ def noted_files(out: str | Path) -> Fileset:
     if not path.exists():
         msg = f"{out}: no search to go on with (it has no {path.name}); name the files"
         raise StageError(msg)
-    noted = _read(path, TypeAdapter(_Files), "name the files again, without --resume")
-    return Fileset.from_paths(noted.files, roles=noted.roles)
+    again = "name the files again, without --resume"
+    noted = _read(path, TypeAdapter(_Files), again)
+    try:
+        return Fileset.from_paths(noted.files, roles=noted.roles, missing_ok=missing_ok)
+    except ConfigError as error:
+        msg = f"{path}: cannot be read: {error}; {again}"
+        raise StageError(msg) from error
 
 
 def note_sources(out: str | Path, taggers: str | None = None, skim: str | None = None) -> None:

@@ -11,7 +11,15 @@ import uproot
 from coffea.nanoevents import BaseSchema, NanoAODSchema, PFNanoAODSchema
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import JetsFrom, SourceSettings, jets_of, particles_of, pfnano, source_of
+from tnt_coffea.events import (
+    JetsFrom,
+    SourceSettings,
+    convert,
+    jets_of,
+    particles_of,
+    pfnano,
+    source_of,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Missing cross-reference", "ignore:Branch .* already exists"
@@ -120,6 +128,141 @@ def test_plain_nanoaod_has_jets_alone(write_nano: Callable[..., Path], loaded: A
     assert jets.p4.pt.tolist() == [[60.0, 15.0], [], [17.5, 80.0]]
     with pytest.raises(InputError, match="jets without particles"):
         particles_of(events)
+
+
+def _rows(path: Path) -> dict[str, Any]:
+    with uproot.open(path) as file:
+        names = [f"PFCands_{name}" for name in ("pt", "eta", "phi", "mass", "puppiWeight")]
+        return file["Events"].arrays([*names, "run", "luminosityBlock", "event"], how=dict)
+
+
+def _doubles(rows: dict[str, Any]) -> dict[str, Any]:
+    return {n: ak.values_astype(c, np.float64) if c.ndim > 1 else c for n, c in rows.items()}
+
+
+def _signed(rows: dict[str, Any]) -> dict[str, Any]:
+    return {n: ak.values_astype(c, np.int64) if c.ndim == 1 else c for n, c in rows.items()}
+
+
+@pytest.mark.parametrize("form", ["mktree", "mkrntuple"])
+@pytest.mark.parametrize("changed", [dict, _doubles, _signed], ids=["own counters", "f8", "i8"])
+def test_the_same_events_in_other_types_are_the_same(
+    write_nano: Callable[..., Path], loaded: Any, tmp_path: Path, form: str, changed: Any
+) -> None:
+    expected = particles_of(loaded(write_nano()))
+    path = tmp_path / "other.root"
+    with uproot.recreate(path) as file:
+        # Two cycles of a tree: the last one counts.
+        getattr(file, form)("Events", {n: c[:1] for n, c in _rows(tmp_path / "nano.root").items()})
+        getattr(file, form)("Events", changed(_rows(tmp_path / "nano.root")))
+    found = particles_of(loaded(path))
+    assert np.array_equal(found.event_id, expected.event_id)
+    assert ak.array_equal(found.p4, expected.p4)
+
+
+def test_particles_in_fixed_numbers_and_negative_weights_are_read(
+    loaded: Any, tmp_path: Path
+) -> None:
+    rng, path = np.random.default_rng(4), tmp_path / "fixed.root"
+    rows: dict[str, Any] = {
+        f"PFCands_{name}": rng.uniform(0.5, 2, (4, 6)).astype(np.float32)
+        for name in ("pt", "eta", "phi", "mass")
+    }
+    rows["PFCands_pt"][:, 4:] = 0  # padding
+    with uproot.recreate(path) as file:
+        file.mktree("Events", rows | {"genWeight": np.array([1, -2, 0.5, -1], np.float32)})
+    particles = particles_of(loaded(path))
+    assert particles.p4.pt.tolist() == rows["PFCands_pt"][:, :4].tolist()
+    assert particles.weight.tolist() == [1.0, -2.0, 0.5, -1.0]
+    assert particles.numbers == {}
+    assert len(set(particles.event_id.tolist())) == 4
+
+
+V15_LINKS = {"jetIdx": [[0, 1, 0], [], [0, 1]], "pfCandIdx": [[0, 1, 2], [], [1, 0]]}
+
+
+def test_nanoaod_15_has_jets_with_constituents_and_no_event_to_cluster(
+    write_nano: Callable[..., Path], loaded: Any, tmp_path: Path
+) -> None:
+    pfnano_file = write_nano("pfnano.root")
+    with uproot.open(pfnano_file) as file:
+        parts = file["Events"].arrays(filter_name="PFCands_*", how=dict)
+    particles = ak.zip({name: parts[f"PFCands_{name}"] for name in ("pt", "eta", "phi", "mass")})
+    links = ak.zip({name: ak.Array(values) for name, values in V15_LINKS.items()})
+    none = {"PFCands": None, "FatJetPFCands": None}
+    path = write_nano("v15.root", PFCand=particles, FatJetPFCand=links, **none)
+    assert source_of(path) is pfnano
+    events = loaded(path)
+    jets = jets_of(events)
+    expected = jets_of(loaded(pfnano_file), SourceSettings(jets=JetsFrom.FILE, puppi=False))
+    # Their momenta hold the PUPPI weights already.
+    assert jets.constituents.pt.tolist() == expected.constituents.pt.tolist()
+    assert jets.constituents.pt.tolist() == [[[50.0, 10.0], [30.0]], [], [[70.0], [80.0]]]
+    with pytest.raises(InputError, match="jets without particles"):
+        particles_of(events)
+    converted = tmp_path / "converted.parquet"
+    convert(path, converted)
+    again = jets_of(loaded(converted))
+    assert np.array_equal(again.event_id, jets.event_id)
+    assert ak.array_equal(again.constituents, jets.constituents)
+
+
+def test_collections_of_an_rntuple_may_be_records(
+    write_nano: Callable[..., Path], loaded: Any, under_schema: Any, tmp_path: Path
+) -> None:
+    flat = write_nano()
+    with uproot.open(flat) as file:
+        columns = file["Events"].arrays(how=dict)
+    nested: dict[str, Any] = {
+        name: columns[name] for name in ("run", "luminosityBlock", "event", "genWeight")
+    }
+    for name in ("PFCands", "FatJet", "FatJetPFCands"):
+        there = [column for column in columns if column.startswith(f"{name}_")]
+        nested[name] = ak.zip({column.partition("_")[2]: columns[column] for column in there})
+    path = tmp_path / "nested.root"
+    with uproot.recreate(path) as file:
+        file.mkrntuple("Events", nested)
+    ours, theirs = loaded(path), under_schema(path, "Events", BaseSchema)
+    for events in (ours, theirs):
+        assert np.array_equal(particles_of(events).event_id, particles_of(loaded(flat)).event_id)
+        assert ak.array_equal(particles_of(events).p4, particles_of(loaded(flat)).p4)
+    stored = jets_of(ours, STORED)
+    assert ak.array_equal(stored.constituents, jets_of(loaded(flat), STORED).constituents)
+    assert loaded(path, 1, 3).PFCands_pt.tolist() == [[], [80.0, 70.0]]
+
+
+def test_a_header_of_another_version_does_not_make_a_file_cut_short(
+    write_nano: Callable[..., Path], loaded: Any
+) -> None:
+    path = write_nano()
+    whole = bytearray(path.read_bytes())
+    before = particles_of(loaded(path)).event_id
+    whole[4:8] = (-62206).to_bytes(4, "big", signed=True)
+    path.write_bytes(whole)
+    assert np.array_equal(particles_of(loaded(path)).event_id, before)
+    path.write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="cut short"):
+        source_of(path)
+
+
+@pytest.mark.parametrize("name", ["a::b.root", "data:1.root", "root:::x", "q*?[1]#%20 é.root"])
+def test_a_path_is_that_path_whatever_is_in_it(
+    write_nano: Callable[..., Path],
+    loaded: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    write_nano().rename(tmp_path / name)
+    expected = particles_of(loaded(tmp_path / name)).event_id
+    for decoy in ("a", "data"):
+        write_nano(decoy, event=np.array([1, 2, 3], np.uint64))
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        assert np.array_equal(particles_of(loaded(path)).event_id, expected)
+    convert(name, out := Path("out::of:it.root"))
+    assert np.array_equal(particles_of(loaded(out)).event_id, expected)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({name, "a", "data", out.name})
 
 
 def test_particles_without_jets_have_none_to_take(

@@ -52,3 +52,29 @@ def test_every_schema_gives_the_same_jets(
 def test_there_is_nothing_to_cluster(root_files: dict[str, Path], loaded: Any) -> None:
     with pytest.raises(InputError, match="jets without particles"):
         particles_of(loaded(root_files["physlite"]))
+
+
+def test_the_rntuple_of_newer_files_is_read(loaded: Any, tmp_path: Path) -> None:
+    counts, rng = [2, 0, 3], np.random.default_rng(1)
+    columns: dict[str, Any] = {
+        f"{JETS}.{part}": ak.unflatten(rng.uniform(0.5, 2, 5).astype(np.float32), counts)
+        for part in ("pt", "eta", "phi", "m")
+    }
+    for name in ("runNumber", "lumiBlock", "eventNumber"):
+        columns[f"{EVENT}.{name}"] = np.arange(1, 4, dtype=np.uint32)
+    columns[f"{EVENT}.mcEventWeights"] = ak.Array([[2.0, 1.0], [-1.0, 1.0], [0.5, 1.0]])
+    paths = tmp_path / "tree.root", tmp_path / "rntuple.root"
+    with uproot.recreate(paths[0]) as file:
+        file.mktree("CollectionTree", columns)
+    with uproot.recreate(paths[1]) as file:
+        file.mkrntuple("EventData", {n.replace(".", ":"): c for n, c in columns.items()})
+    tree, rntuple = (jets_of(loaded(path)) for path in paths)
+    assert source_of(paths[1]) is physlite
+    assert np.array_equal(rntuple.event_id, tree.event_id)
+    assert ak.array_equal(rntuple.p4, tree.p4)
+    assert ak.flatten(rntuple.p4.pt * 1000).tolist() == pytest.approx(
+        ak.flatten(columns[f"{JETS}.pt"]).tolist(), rel=1e-6
+    )
+    assert rntuple.weight.tolist() == [2.0, -1.0, 0.5]
+    assert [len(numbers) for numbers in rntuple.numbers.values()] == [3, 3, 3]
+    assert len(jets_of(loaded(paths[1], 1, 3))) == 2

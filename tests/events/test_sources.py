@@ -51,6 +51,35 @@ def test_root_file_of_something_else_is_refused(tmp_path: Path) -> None:
         source_of(path)
 
 
+@pytest.mark.parametrize(
+    ("tree", "branch", "found"),
+    [
+        ("ntuple/Events", "PFCands_pt", "it holds the tree 'ntuple/Events' (PFCands_pt)"),
+        ("tree", "FatJet_pt", "it holds the tree 'tree' (FatJet_pt)"),
+        ("Events", "PFcand_pt", "it holds the tree 'Events' (PFcand_pt)"),
+    ],
+)
+def test_other_trees_are_named_with_what_would_be_read(
+    tmp_path: Path, tree: str, branch: str, found: str
+) -> None:
+    path = tmp_path / "x.root"
+    with uproot.recreate(path) as file:
+        file.mktree(tree, {branch: "float32"}).extend({branch: np.ones(3, np.float32)})
+    with pytest.raises(InputError, match="no known source") as error:
+        source_of(path)
+    assert found in str(error.value)
+    for read in ("'Events'", "PFCands_pt", "FatJet_pt", "'Delphes'", "'CollectionTree'"):
+        assert read in str(error.value)
+
+
+def test_root_files_without_a_tree_say_what_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "x.root"
+    with uproot.recreate(path) as file:
+        file["spectrum"] = np.histogram([1.0, 2.0])
+    with pytest.raises(InputError, match="it holds no tree, only TH1D"):
+        source_of(path)
+
+
 def test_unknown_fields_are_refused(tmp_path: Path) -> None:
     import awkward as ak
 

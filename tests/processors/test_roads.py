@@ -197,3 +197,21 @@ def test_real_root_files_give_the_same_histograms_converted(
     path = real_data / "root" / f"{name}.root"
     converted = convert(path, tmp_path / f"converted.{form}", chunk_size=3).path
     assert ours(converted, search) == ours(path, search)
+
+
+@pytest.mark.parametrize("form", ["list", "trees by path"])
+def test_the_runner_takes_files_in_every_form_and_may_stop_early(
+    olympics: Path, tmp_path: Path, form: str
+) -> None:
+    from coffea.processor import IterativeExecutor, Runner
+
+    path = str(convert(olympics, tmp_path / "events.root").path)
+    files: Any = {"files": [path], "treename": "Events"}
+    if form == "trees by path":
+        files = {"files": {path: "Events"}}
+    processor = SkimProcessor(SkimSettings(images=None, observables=("mass",)), tmp_path / "parts")
+    options = {"schema": BaseSchema, "chunksize": 15, "savemetrics": True}
+    for most, events in ((None, 40), (1, 14)):
+        runner = Runner(IterativeExecutor(status=False), maxchunks=most, **options)
+        output, metrics = runner({"data": files}, processor_instance=processor)
+        assert metrics["entries"] == output["cutflow"]["data"]["events"] == events

@@ -247,3 +247,25 @@ def test_without_a_selection_nothing_is_called_otherwise() -> None:
     assert SkimSettings.model_validate({"select": "a.b:c"}).select == SelectSettings(
         function="a.b:c"
     )
+
+
+@pytest.mark.slow  # coffea compiles its mask
+def test_the_documented_selection_does_what_its_page_says(
+    nano: Path, ours: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/own-selection.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    text = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "selection.py").write_text(code)
+    (tmp_path / "golden.json").write_text(json.dumps({"1": [[1, 4], [8, 9]]}))
+    monkeypatch.chdir(tmp_path)
+    chosen = tnt.SearchConfig.from_text(text).skim.model_copy(
+        update={name: getattr(SkimSettings.model_validate(JETS), name) for name in JETS}
+    )
+    try:
+        output = ours(nano, SkimProcessor(chosen, tmp_path / "out"))
+    finally:
+        sys.modules.pop("selection", None)
+    sample = tnt.events.skim.read_parts((tmp_path / "out").rglob("*.parquet"), numbers=True)
+    assert sorted(sample.numbers["event"].tolist()) == [2, 8]
+    assert output["cutflow"]["data"]["rejected"]["select"] == 10

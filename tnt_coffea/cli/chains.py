@@ -73,6 +73,7 @@ def run(
 ) -> None:
     """Search FILES: skim, train, search, fit, report."""
     from tnt_coffea import chain
+    from tnt_coffea.execution import OnError
     from tnt_coffea.products import Skim
     from tnt_coffea.search_folder import noted_files
 
@@ -84,7 +85,11 @@ def run(
         raise click.UsageError(msg)
     if resume:
         _must_be_there(out)
-    fileset = fileset_of(files, simulation, priors) if files else noted_files(out)
+    fileset = (
+        fileset_of(files, simulation, priors, resources=resources)
+        if files
+        else noted_files(out, missing_ok=resources.on_error is OnError.SKIP)
+    )
     if dry_run:
         _show_plan(config, out, resources, fileset)
         return

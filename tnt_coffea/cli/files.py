@@ -125,7 +125,9 @@ def convert(
     """Rewrite the events of FILES, of any source, as one Parquet or ROOT file OUTPUT.
 
     The columns are NanoAOD's, with the events' identity, weights, numbers and labels: a
-    search of OUTPUT gives what a search of FILES gives.
+    search of OUTPUT gives what a search of FILES gives. coffea's NanoAODSchema wants run,
+    luminosityBlock and event: of sources without them, read OUTPUT with BaseSchema, or set
+    NanoAODSchema.error_missing_event_ids to False.
     """
     from tnt_coffea.errors import InputError
     from tnt_coffea.events import convert as convert_files

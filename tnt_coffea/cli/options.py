@@ -215,7 +215,11 @@ def _resources(
 
 
 def fileset_of(
-    files: tuple[str, ...], simulation: tuple[str, ...] = (), priors: tuple[str, ...] = ()
+    files: tuple[str, ...],
+    simulation: tuple[str, ...] = (),
+    priors: tuple[str, ...] = (),
+    *,
+    resources: Resources | None = None,
 ) -> Fileset:
     """Return the fileset of files, folders, patterns and lists, one data set a role.
 
@@ -224,6 +228,7 @@ def fileset_of(
     from tnt_coffea.errors import ConfigError
     from tnt_coffea.events.locations import located, paths_of
     from tnt_coffea.events.roles import DATA, SIMULATION, prior
+    from tnt_coffea.execution import OnError
     from tnt_coffea.filesets import Fileset
 
     paths, roles = located(files)
@@ -241,7 +246,8 @@ def fileset_of(
             raise ConfigError(msg)
         roles[dataset] = role
         paths[dataset] = (*paths.get(dataset, ()), *paths_of(word))
-    return Fileset.from_paths(paths, roles=roles)
+    skip = resources is not None and resources.on_error is OnError.SKIP
+    return Fileset.from_paths(paths, roles=roles, missing_ok=skip)
 
 
 def named_taggers(folder: Path | None) -> str | None:

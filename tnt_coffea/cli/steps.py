@@ -48,7 +48,7 @@ def skim(
     """Keep the dijets of FILES: cluster jets and make images, or take a table's features."""
     from tnt_coffea import pipeline
 
-    fileset = fileset_of(files, simulation, priors)
+    fileset = fileset_of(files, simulation, priors, resources=resources)
     made = pipeline.skim(fileset, config, out=out, resources=resources)
     accounting = made.accounting
     unopened = len(accounting.unopened)
@@ -115,7 +115,9 @@ def search(
     from tnt_coffea.products import Skim
     from tnt_coffea.search_folder import note_sources
 
-    source: Any = fileset_of(files) if files else Skim.load(skim_folder or out / "skim")
+    source: Any = (
+        fileset_of(files, resources=resources) if files else Skim.load(skim_folder or out / "skim")
+    )
     taggers = load_taggers(taggers_folder or out / "train")
     made = pipeline.search(source, taggers, config, out=out, resources=resources)
     skim = None if skim_folder is None else str(skim_folder.absolute())

@@ -51,6 +51,10 @@ class Settings(BaseModel):
             if info.is_required() or value != getattr(default, name, info.default):
                 yield name, value
 
+    def __str__(self) -> str:
+        """Return every setting: what two of them are compared by."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).model_fields)
+
     def changed(self) -> dict[str, Any]:
         """Return what is not at its default, JSON values by the settings' dotted names.
 

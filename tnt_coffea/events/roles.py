@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from tnt_coffea.errors import ConfigError
 
-__all__ = ["DATA", "SIMULATION", "checked_role", "prior", "prior_name"]
+__all__ = ["DATA", "SIMULATION", "checked_name", "checked_role", "prior", "prior_name"]
+
+LONGEST_NAME = 100
 
 DATA = "data"
 """Searched, scored, histogrammed and fitted."""
@@ -56,3 +59,27 @@ def checked_role(role: str) -> str:
         )
         raise ConfigError(msg)
     return role
+
+
+def checked_name(name: Any) -> str:
+    """Return the name of a data set, which its dijets are stored in a folder of.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be the name of a folder.
+    """
+    bad = (
+        not isinstance(name, str)
+        or name in ("", ".", "..")
+        or len(name) > LONGEST_NAME
+        or not name.isprintable()
+        or any(character in name for character in "/\\")
+    )
+    if bad:
+        msg = (
+            f"{name!r:.120} cannot be a data set's name: its dijets are stored in a folder of that "
+            f"name; take at most {LONGEST_NAME} printable characters without / and \\"
+        )
+        raise ConfigError(msg)
+    return str(name)

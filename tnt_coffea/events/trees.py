@@ -58,7 +58,7 @@ def branches(path: Path, tree: str) -> frozenset[str]:
 
 def _members(tree: Any) -> dict[str, str]:
     # An RNTuple may hold a collection as records: its members have NanoAOD's flat names here.
-    names: list[str] = tree.keys()
+    names: list[str] = [] if hasattr(tree, "branches") else tree.keys()
     return {name.replace(".", "_"): name for name in names if name.count(".") == 1}
 
 
