@@ -385,7 +385,7 @@ def searched(path: str, tagger_set: str, events: int, chunk: int) -> None:
     filled = 0.0
     for chunk_events in Chain(Path(path), events, chunk, config.skim).loaded():
         found = processor.process(chunk_events)["hists"][taggers.name]
-        filled += float(found.sum(flow=True).value)
+        filled += float(found.histogram().sum(flow=True).value)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     print(
