@@ -69,7 +69,7 @@ def mass_spectrum(
     channel = summed_channel(result.channels)
     _spectrum(main, channel, window)
     _scale(main, [channel])
-    main.set_ylabel(f"events / {_bin_width(channel):g} GeV")
+    main.set_ylabel(_events_label(channel))
     main.set_title(title)
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
     _pulls(low, channel, window)
@@ -96,7 +96,7 @@ def channel_spectra(
         panel.tick_params(labelbottom=True)
         panel.set_xlabel(mass_label(variable))
     for panel in panels[::columns]:
-        panel.set_ylabel(f"events / {_bin_width(result.channels[0]):g} GeV")
+        panel.set_ylabel(_events_label(result.channels[0]))
     for panel in panels[n:]:
         panel.remove()
     panels[0].set_xlim(result.fit_range[0], last_seen(result, window))
@@ -122,6 +122,11 @@ def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
         return np.asarray(np.sum([getattr(channel, name) for channel in same], axis=0))
 
     observed, background = total("observed"), total("background")
+    # The variance of a sum of weights, over the sum.
+    squares = np.sum([_weights(c) * np.array(c.background) for c in same], axis=0)
+    weights = squares / np.maximum(background, np.finfo(float).tiny)
+    weighted = any(channel.scale for channel in same)
+    unit = weights if weighted else np.ones_like(background)
     return ChannelResult(
         name="all",
         edges=first.edges,
@@ -131,8 +136,9 @@ def summed_channel(channels: tuple[ChannelResult, ...]) -> ChannelResult:
         parameters=sum(channel.parameters for channel in same),
         goodness_of_fit=float("nan"),
         goodness_calibration="none",
-        pulls=tuple(pulls(observed, background).tolist()),
+        pulls=tuple(pulls(observed / unit, background / unit).tolist()),
         share=sum(channel.share for channel in same),
+        scale=tuple(weights.tolist()) if weighted else (),
     )
 
 
@@ -176,7 +182,7 @@ def _spectrum(axes: Axes, channel: ChannelResult, window: Range) -> None:
             linewidth=1.7,
             label=label,
         )
-    _points(axes, observed, edges)
+    _points(axes, observed, edges, _weights(channel))
     axes.margins(x=0)
 
 
@@ -192,8 +198,8 @@ def _scale(axes: Axes, channels: Sequence[ChannelResult]) -> None:
         axes.set_ylim(0.3, top * 9)
 
 
-def _points(axes: Axes, observed: Float64Array, edges: Float64Array) -> None:
-    """Draw counts with central 68.3 % Poisson intervals (Garwood's, as mplhep takes them)."""
+def _points(axes: Axes, observed: Float64Array, edges: Float64Array, weights: Float64Array) -> None:
+    """Draw events with central 68.3 % Poisson intervals (Garwood's, as mplhep takes them)."""
     from mplhep import histplot
     from mplhep.error_estimation import poisson_interval
 
@@ -201,7 +207,7 @@ def _points(axes: Axes, observed: Float64Array, edges: Float64Array) -> None:
     counts = np.where(observed > 0, observed, np.nan)
     errors = np.full((2, len(observed)), np.nan)
     if (observed > 0).any():
-        low, high = poisson_interval(observed, observed)
+        low, high = weights * np.array(poisson_interval(observed / weights, observed / weights))
         errors = np.where(observed > 0, [observed - low, high - observed], np.nan)
     histplot(
         (counts, edges),
@@ -235,8 +241,15 @@ def _pulls(axes: Axes, channel: ChannelResult, window: Range) -> None:
     axes.set_ylabel("pull [\N{GREEK SMALL LETTER SIGMA}]")
 
 
-def _bin_width(channel: ChannelResult) -> float:
-    return channel.edges[1] - channel.edges[0]
+def _events_label(channel: ChannelResult) -> str:
+    widths = np.diff(channel.edges)
+    same = np.allclose(widths, widths[0])
+    return f"events / {widths[0]:g} GeV" if same else "events / bin"
+
+
+def _weights(channel: ChannelResult) -> Float64Array:
+    """Return the weight of an effective event per bin, 1 of counts."""
+    return np.array(channel.scale) if channel.scale else np.ones(len(channel.observed))
 
 
 def _numbers(result: BumpHuntResult) -> str:
@@ -280,7 +293,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
         text = "all dijets" if name == "before" else name
         if scan.z_global is not None:
             text += f": global Z = {scan.z_global:.1f}" + (
-                " or more" if scan.p_global == 1 / (scan.toys + 1) else ""
+                " or more" if scan.p_global_is_bound else ""
             )
         axes.plot(masses, p, color=colour, marker="o", markersize=3.5, label=text)
     bottom = 0.2 * lowest
