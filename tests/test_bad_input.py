@@ -213,11 +213,11 @@ def test_bad_file_beside_good_ones_is_named_or_left_out_and_counted(
         *("skim", path, bad, "--out", out, "--executor", "iterative", "-q", "--skip-bad-files")
     )
     assert done.exit_code == 0, done.output
-    assert f"{GOOD} dijets of {2 * GOOD} events, {GOOD} lost" in done.output
+    assert f"{2 * GOOD - 1} dijets of {2 * GOOD} events, 1 lost" in done.output
     (item, (n, reason)), *more = manifest(out)["outputs"]["accounting"]["lost"].items()
     assert not more
-    assert str(bad) in item
-    assert n == GOOD
+    assert item.endswith(f"{bad}, entries 3-4")
+    assert n == 1
     assert "not finite" in reason
 
 
@@ -542,7 +542,7 @@ def test_no_histograms_yet(tmp_path: Path, out: Path) -> None:
 def test_worker_that_dies_is_one_error_and_no_hang(executor: str) -> None:
     with (
         Resources(executor=executor, workers=2).open() as workers,
-        pytest.raises(ExecutionError, match="A worker may have died"),
+        pytest.raises(ExecutionError, match=r"worker (may have )?died"),
     ):
         map_tasks(os._exit, [3, 3, 3], workers)
 
