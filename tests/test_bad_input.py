@@ -633,7 +633,7 @@ def test_no_histograms_yet(tmp_path: Path, out: Path) -> None:
 def test_worker_that_dies_is_one_error_and_no_hang(executor: str) -> None:
     with (
         Resources(executor=executor, workers=2).open() as workers,
-        pytest.raises(ExecutionError, match="A worker may have died"),
+        pytest.raises(ExecutionError, match=r"worker (may have )?died"),
     ):
         map_tasks(os._exit, [3, 3, 3], workers)
 

@@ -446,7 +446,7 @@ def _mapped(
         raise
     except Exception as error:
         msg = (
-            f"{description}: the executor gave up: {type(error).__name__}: {error}. "
+            f"{description}: the executor gave up: {type(error).__name__}: {str(error)[:300]}. "
             "A worker may have died (memory?) or cannot import what it was sent"
         )
         raise ExecutionError(msg) from error
