@@ -6,7 +6,7 @@ OUT ?= demo-output
 # Processes of one thread each: BLAS threads inside them would fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo models test slow lint docs wheels lock clean
+.PHONY: demo models pictures test slow lint docs wheels lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
@@ -16,6 +16,10 @@ models: demo
 	rm -rf models/rnd-3500
 	mkdir -p models/rnd-3500
 	cp -r $(OUT)/train/autoencoder $(OUT)/train/tnt models/rnd-3500/
+
+# The demo's plots that the documentation shows.
+pictures: demo
+	$(BIN)/python docs/pictures.py $(OUT)
 
 test: $(VENV)/.ready lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -489,7 +489,7 @@ def test_a_file_that_changes_during_the_pass_is_refused(write: Any, tmp_path: Pa
     settings = tnt.config.SkimSettings()
     with (
         open_executor() as executor,
-        pytest.raises(InputError, match=r"box\.parquet: was changed .*bytes before") as error,
+        pytest.raises(InputError, match=r"box\.parquet: was changed .*bytes then") as error,
     ):
         run(
             Fileset.from_paths({"data": [path]}),

@@ -170,8 +170,8 @@ def test_what_cannot_be_converted_leaves_nothing(
     refused(olympics, tmp_path / "o.csv", "suffix says no format")
     refused(olympics, olympics, "over while it is read", form="root")
     refused(tmp_path / "absent.h5", tmp_path / "o.root", "No such file")
-    refused(olympics, olympics / "o.root", "cannot be written")
-    refused(olympics, olympics / "o.parquet", "cannot be written")
+    refused(olympics, olympics / "o.root", "is a file, expected a folder")
+    refused(olympics, olympics / "o.parquet", "is a file, expected a folder")
     bad = write_nano(genWeight=np.array([1, 1, np.nan], np.float32))
     for form in FORMATS:
         refused([bad], tmp_path / f"o.{form}", "weight of event", chunk_size=1)

@@ -278,5 +278,5 @@ def test_tables_of_weighted_spectra_say_sum_of_weights(toy_spectrum):
 
 
 def test_a_stage_takes_no_histogram_of_ones_own(toy_spectrum):
-    with pytest.raises(ConfigError, match="got Hist: for a spectrum of your own take"):
+    with pytest.raises(ConfigError, match=r"is a Hist, expected a Histograms.*stats\.bump_hunt"):
         fit_stage(toy_spectrum(100, 0, 1), SearchConfig())
