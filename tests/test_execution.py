@@ -277,6 +277,15 @@ def test_workers_that_vanish_and_come_back_finish_the_pass(
     assert not [record for record in caplog.records if record.name == "tnt_coffea"]
 
 
+def test_a_cluster_that_adapts_from_no_worker_starts_one_for_a_pass(threads: LocalCluster) -> None:
+    adaptive = threads.adapt(minimum=0, maximum=1, interval="100ms")
+    try:
+        with Resources(executor=threads, wait_for_workers=0.5).open() as executor:
+            assert map_tasks(math.factorial, [5, 3], executor) == [120, 6]
+    finally:
+        adaptive.stop()
+
+
 def _slowly(number: int) -> int:
     time.sleep(0.5)
     return number

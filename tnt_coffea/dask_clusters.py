@@ -232,10 +232,14 @@ class _Watch:
     def until_ready(self) -> None:
         """Wait for a worker that can work."""
         asked = self._lacking(None)
+        # A cluster that adapts to its load starts no worker for a pass that has sent nothing yet.
+        asking = self.client.submit(abs, 0, pure=False)
         while not (asked or self._look()):
             if self._born:
+                asking.release()
                 return
             time.sleep(min(LOOK, self.wait / 4))
+        asking.cancel()
         raise ExecutionError(asked or self.problem)
 
     @contextmanager

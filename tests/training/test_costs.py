@@ -72,7 +72,14 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
         "duplicates": 0,
         "accounting": Accounting(800, 800, {}, {}).to_dict(),
     }
-    manifest = {"stage": "skim", "version": "0", "key": "", "inputs": {}, "outputs": outputs, "seconds": 1}
+    manifest = {
+        "stage": "skim",
+        "version": "0",
+        "key": "",
+        "inputs": {},
+        "outputs": outputs,
+        "seconds": 1,
+    }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "settings.yaml").write_text(
         "train: {methods: {hunt: {kind: cwola, sideband: 1.0, classifier: {network: trees}}}}"
