@@ -647,3 +647,10 @@ def test_debug_shows_the_stack_and_nothing_else_does(tmp_path: Path, out: Path) 
 def test_settings_are_read_before_anything_is_made(out: Path, small_config: SearchConfig) -> None:
     refused(call("demo", "--out", out, "--config", out.parent / "none.yaml"), 2, "none.yaml")
     assert not out.exists()
+
+
+def test_names_of_any_bytes_are_read(path: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"bad\xff.h5")
+    shutil.copy(written(path, dijets()), odd)
+    done = call("inspect", odd)
+    assert done.exit_code == 0, done.output

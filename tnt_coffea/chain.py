@@ -19,7 +19,7 @@ from tnt_coffea.search_folder import noted_sources
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
-__all__ = ["Outcome", "demo", "run"]
+__all__ = ["Outcome", "check", "demo", "run"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def run(
     """
     resources = resources or Resources()
     out = Path(out)
-    _check(config, out, resources)
+    check(config, out, resources)
     with resources.shared() as shared:
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
@@ -134,8 +134,16 @@ def demo(
         return run(fileset, config, out=out, resources=shared)
 
 
-def _check(config: SearchConfig, out: Path, resources: Resources) -> None:
+def check(config: SearchConfig, out: Path, resources: Resources) -> None:
     """Refuse, before anything is done, what would end in the middle.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import SearchConfig
+    >>> with TemporaryDirectory() as folder:
+    ...     check(SearchConfig(), Path(folder), Resources())
 
     Raises
     ------

@@ -48,6 +48,7 @@ def demo(
     if resume:
         _must_be_there(out)
     if dry_run:
+        chain.check(config, out, resources)
         _show_plan(config, out, resources, None)
         return
     _show(chain.demo(config, out=out, resources=resources), config)
@@ -91,6 +92,7 @@ def run(
         else noted_files(out, missing_ok=resources.on_error is OnError.SKIP)
     )
     if dry_run:
+        chain.check(config, out, resources)
         _show_plan(config, out, resources, fileset)
         return
     _show(chain.run(fileset, config, out=out, resources=resources), config)

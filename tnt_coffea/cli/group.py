@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +61,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error becomes one line and an exit code, unless `--debug`."""
         debug = ctx.params.get("debug", False)
+        for stream in (sys.stdout, sys.stderr):  # names of files may be of any bytes
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             with _ended_in_order():
                 return super().invoke(ctx)

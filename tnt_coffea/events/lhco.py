@@ -39,6 +39,7 @@ from tnt_coffea.events.hdf5_table import (
     rows_unpacked_together,
     stamp,
 )
+from tnt_coffea.events.locations import spelled
 from tnt_coffea.events.particles import Particles, from_columns
 from tnt_coffea.events.table_files import Part, frame_columns, is_number
 
@@ -169,7 +170,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     }
     columns |= {"label": ak.Array(rows.label), "weight": ak.Array(rows.weight)}
     source = SimplePreloadedColumnSource(
-        columns, str(path), len(rows.counts), f"rows {start}-{stop}"
+        columns, spelled(path), len(rows.counts), f"rows {start}-{stop}"
     )
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata

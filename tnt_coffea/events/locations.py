@@ -16,7 +16,15 @@ from typing import Any
 
 from tnt_coffea.errors import InputError
 
-__all__ = ["SUFFIXES", "Located", "is_fileset", "located", "paths_of", "read_fileset"]
+__all__ = [
+    "SUFFIXES",
+    "Located",
+    "is_fileset",
+    "located",
+    "paths_of",
+    "read_fileset",
+    "spelled",
+]
 
 SUFFIXES = (".root", ".h5", ".hdf5", ".hdf", ".parquet", ".csv")
 """Of a folder only files with these are taken."""
@@ -25,6 +33,17 @@ TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData"})
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
 
 Located = dict[str, tuple[Path, ...]]
+
+
+def spelled(path: Path) -> str:
+    r"""Return a path as text that any library can encode, whatever bytes its name is made of.
+
+    Examples
+    --------
+    >>> spelled(Path("box.h5")), spelled(Path("bad\udcff.h5"))
+    ('box.h5', 'bad\\udcff.h5')
+    """
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def located(files: Any) -> tuple[Located, dict[str, str]]:

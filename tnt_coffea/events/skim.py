@@ -17,6 +17,7 @@ import numpy as np
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import parquet_file
+from tnt_coffea.events.locations import spelled
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
@@ -198,7 +199,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     columns = {*_columns(settings_of(path)), *_numbers_in_all([path])}
     rows = _rows(path, sorted(columns)).slice(start, stop - start)
     source = SimplePreloadedColumnSource(
-        _arrays(rows), str(path), len(rows), f"rows {start}-{stop}"
+        _arrays(rows), spelled(path), len(rows), f"rows {start}-{stop}"
     )
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata

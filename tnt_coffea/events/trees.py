@@ -14,6 +14,7 @@ from typing import Any
 import awkward as ak
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.locations import spelled
 
 __all__ = [
     "absent_columns",
@@ -168,7 +169,7 @@ def nano_events(
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
     source = SimplePreloadedColumnSource(
-        columns, str(path), stop - start, f"entries {start}-{stop}"
+        columns, spelled(path), stop - start, f"entries {start}-{stop}"
     )
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata

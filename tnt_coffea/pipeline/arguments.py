@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ArgumentError
@@ -17,7 +18,7 @@ __all__ = ["check_types"]
 _SOURCES: Mapping[type, str] = {
     Fileset: 'Fileset.from_paths({"data": ["events.h5"]})',
     Histograms: 'search(...), or Histograms.load("tnt-coffea-output/search"); a histogram of your '
-    "own is fitted by tnt_coffea.stats.bump_hunt, or by `tnt-coffea fit HISTOGRAM`",
+    "own is fitted by tnt_coffea.stats.bump_hunt, or by `tnt-coffea fit bump HISTOGRAM`",
     Resources: 'Resources(executor="dask", workers=4)',
     Sample: "Sample.from_columns(...)",
     SearchConfig: 'SearchConfig(), SearchConfig.from_yaml("search.yaml"), or '
@@ -34,7 +35,7 @@ def check_types(**arguments: tuple[object, *tuple[type, ...]]) -> None:
     Parameters
     ----------
     arguments
-        By name the value, and the types that it may have; None is nobody's argument.
+        By name the value, and the types that it may have; resources may be left out.
 
     Raises
     ------
@@ -49,8 +50,9 @@ def check_types(**arguments: tuple[object, *tuple[type, ...]]) -> None:
 SearchConfig.from_yaml("search.yaml"), or SearchConfig.model_validate(settings) for a dict
     """
     for name, (value, *kinds) in arguments.items():
-        if value is None or isinstance(value, tuple(kinds)):
+        if isinstance(value, tuple(kinds)) or (value is None and Resources in kinds):
             continue
+        kinds = [kind for kind in kinds if kind is not NoneType]
         wanted = " or ".join(f"a {kind.__name__}" for kind in kinds)
         ways = "; ".join(_SOURCES[kind] for kind in kinds)
         msg = f"{name} is a {type(value).__name__}, expected {wanted}: {ways}"

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,10 +94,10 @@ def report(
     check_types(
         result=(result, SearchResult),
         config=(config, SearchConfig),
-        histograms=(histograms, Histograms),
-        skim=(skim, Skim, Sample),
-        taggers=(taggers, Taggers),
-        references=(references, Taggers),
+        histograms=(histograms, Histograms, NoneType),
+        skim=(skim, Skim, Sample, NoneType),
+        taggers=(taggers, Taggers, NoneType),
+        references=(references, Taggers, NoneType),
     )
     path, skim = Path(path), None if skim is None else as_skim(skim)
     views = reporting.EventViews()
