@@ -57,7 +57,7 @@ def test_whitened_parameters_have_unit_uncertainty_and_no_correlation(events, fa
 
 def test_what_cannot_be_a_dijet_function_is_refused():
     edges = np.array([2600.0, 2700.0])
-    with pytest.raises(FitError, match="2 to 4 parameters, not 5"):
-        dijet_function(edges, 5)
+    with pytest.raises(FitError, match="2 to 6 parameters, not 7"):
+        dijet_function(edges, 7)
     with pytest.raises(FitError, match="smaller fit range"):
         dijet_function(np.array([2600.0, 13_000.0]), 3)

@@ -80,8 +80,8 @@ class BumpSettings(Settings):
     envelope: tuple[FamilyName, ...] = Field(
         (), max_length=_MOST_FAMILIES, description="further families to profile over"
     )
-    min_parameters: int = Field(3, ge=2, le=4, description="fewest of the background function")
-    max_parameters: int = Field(4, ge=2, le=4, description="most of the background function")
+    min_parameters: int = Field(3, ge=2, le=6, description="fewest of the background function")
+    max_parameters: int = Field(4, ge=2, le=6, description="most of the background function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
     lower_edges: tuple[Positive, ...] = Field(
         (),

@@ -33,7 +33,7 @@ Mask = NDArray[np.bool_]
 SQRT_S = 13_000.0
 """Centre-of-mass energy that makes m_jj dimensionless [GeV]."""
 
-MIN_PARAMETERS, MAX_PARAMETERS = 2, 4
+MIN_PARAMETERS, MAX_PARAMETERS = 2, 6
 
 # Five Gauss-Legendre nodes are exact up to degree nine: a dijet function over a
 # 100 GeV bin is then right to 1e-12, and the nodes cost next to nothing.
@@ -224,21 +224,21 @@ def quadrature(edges: Array) -> tuple[Array, Array]:
 
 
 def dijet_function(edges: Array, parameters: int) -> LogLinear:
-    """Return the dijet function p0 (1-x)^p1 x^-(p2 + p3 ln x) over bins, x = m_jj / sqrt(s).
+    """Return the dijet function p0 (1-x)^p1 x^-(p2 + p3 ln x + ...) over bins, x = m_jj / sqrt(s).
 
-    It is nested by adding to the logarithm, in this order: two parameters are
-    p0 and p2 (a power law), three add p1, four add p3.
+    It is nested by adding to the logarithm, in this order: two parameters are p0 and p2 (a power
+    law), three add p1, four add p3 ln^2 x, five and six the next powers of ln x.
 
     Parameters
     ----------
     edges
         Edges of the bins [GeV], shape (bins + 1,), inside (0, 13000).
     parameters
-        How many, normalisation included: 2, 3 or 4.
+        How many, normalisation included: 2 to 6.
 
     Returns
     -------
-    The family in its textbook parameters (ln p0 per GeV, p2, p1, p3): whiten it
+    The family in its textbook parameters (ln p0 per GeV, p2, p1, p3, p4, p5): whiten it
     before fitting.
 
     Source
@@ -262,7 +262,7 @@ def dijet_function(edges: Array, parameters: int) -> LogLinear:
     mass, log_weights = quadrature(edges)
     x = mass / SQRT_S
     log_x = np.log(x)
-    terms = (np.ones_like(x), -log_x, np.log1p(-x), -(log_x**2))
+    terms = (np.ones_like(x), -log_x, np.log1p(-x), *(-(log_x**k) for k in (2, 3, 4)))
     return LogLinear(log_weights, np.stack(terms[:parameters], axis=-1))
 
 

@@ -180,9 +180,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family("dijet", (2, 3, 4), _dijet),
-            Family("exponential", (2, 3, 4, 5), _exponential),
-            Family("power_law", (2, 3, 4, 5), _power_law),
+            Family("dijet", (2, 3, 4, 5, 6), _dijet),
+            Family("exponential", (2, 3, 4, 5, 6), _exponential),
+            Family("power_law", (2, 3, 4, 5, 6), _power_law),
             Family("bernstein", (2, 3, 4), _bernstein),
             Family("cubic", (4,), _cubic, reproduction_only=True),
         )

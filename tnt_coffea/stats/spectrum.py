@@ -96,7 +96,7 @@ class SpectrumFit:
     edges: tuple[float, ...] | None = None
     family: str = "dijet"
     min_parameters: int = 3
-    max_parameters: int = MAX_PARAMETERS
+    max_parameters: int = 4
     f_test: float = 0.05
     shape: str = "gaussian"
     tails: tuple[float, float, float, float] = DEFAULT_TAILS
@@ -118,7 +118,7 @@ class SpectrumFit:
         if isinstance(self.family, Family):
             object.__setattr__(self, "family", added_family(self.family))
         self._check_edges()
-        most = _most_parameters(self.family)
+        most = max(MAX_PARAMETERS, family_named(self.family).orders[-1])
         if not MIN_PARAMETERS <= self.min_parameters <= self.max_parameters <= most:
             msg = (
                 f"parameters must satisfy {MIN_PARAMETERS} <= min <= max <= {most}, got "
@@ -148,7 +148,7 @@ class SpectrumFit:
         FitError
             There is no such family.
         """
-        most = min(self.max_parameters, _most_parameters(family))
+        most = min(self.max_parameters, family_named(family).orders[-1])
         fewest = min(self.min_parameters, most)
         return replace(self, family=family, min_parameters=fewest, max_parameters=most)
 
@@ -180,10 +180,6 @@ class SpectrumFit:
                     "background under the signal would be extrapolated"
                 )
                 raise FitError(msg)
-
-
-def _most_parameters(family: str) -> int:
-    return max(MAX_PARAMETERS, family_named(family).orders[-1])
 
 
 # Edges written as decimal numbers differ from their sums by rounding only.
