@@ -22,7 +22,7 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig, SkimSettings, TableSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import SOURCES, Sample, convert, source_of
-from tnt_coffea.events.table import mapped
+from tnt_coffea.events.table import mapped, without_label
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors.skim import reconstructed
@@ -255,6 +255,36 @@ def test_black_boxes_have_no_label(write: Any) -> None:
     del frame["label"]
     assert read(write(frame)).label.tolist() == [-1] * 60
     assert read(write(frame), table="olympics").label.tolist() == [-1] * 60
+
+
+def test_a_label_that_is_not_there_is_unknown_and_noted(write: Any, tmp_path: Path) -> None:
+    frame = our_frame()
+    labelled = write(frame, name="labelled")
+    del frame["is_signal"]
+    frame["m_jj"] += 1  # no event has two roles
+    data = write(frame, name="data")
+    mapping = {"m_jj": "m_jj", **{jet: {"mass": f"{jet}_mass"} for jet in ("heavy", "light")}}
+    for table in ({"label": "is_signal"}, {"label": "is_signal", **mapping}):
+        assert read(data, table=table).label.tolist() == [-1] * 60
+        assert read(labelled, table=table).label.tolist() == our_frame()["is_signal"].tolist()
+        settings = SkimSettings(table=table)
+        note = without_label(settings, [labelled, data, tmp_path / "absent"])
+        assert note is not None
+        assert note.startswith(f"{data}: labels unknown: no column of numbers is called 'is_sig")
+        assert without_label(settings, [labelled]) is None
+        found = inspect_events(data, settings=settings)
+        assert (found.notes, found.problems) == ((note,), ())
+        assert found.facts["label column"] == "none"
+    for column in ("weight", "numbers"):  # these decide numbers
+        wrong = {"weight": "w"} if column == "weight" else {"numbers": {"run": "w"}}
+        with pytest.raises(InputError, match="no column of numbers is called 'w'"):
+            read(data, table=wrong)
+    settings_file = tmp_path / "search.yaml"
+    settings_file.write_text("skim: {table: {label: is_signal}}\n")
+    args = (data, "--simulation", labelled, "--config", settings_file, "--out", tmp_path / "out")
+    done = CliRunner().invoke(main, ["skim", *map(str, args), "--executor", "iterative", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert f"note: {note}" in done.output
 
 
 def test_own_names_need_no_mapping_and_nothing_else_is_taken(write: Any) -> None:
