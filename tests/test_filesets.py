@@ -312,11 +312,19 @@ def test_files_come_in_every_form(
     ]
     for form in forms:
         assert names_of(Fileset.from_paths(form)) == both, form
-    (tmp_path / "list.txt").write_text("# of this week\na.parquet\n\nb*.parquet\n")
+    (tmp_path / "list.txt").write_text(
+        "# of this week\na.parquet  # the first\n\n\t# b\nb*.parquet\t#the second # of two\n"
+    )
     assert names_of(Fileset.from_paths("list.txt")) == both
     assert names_of(Fileset.from_paths(str(a))) == {"data": ["a.parquet"]}
     # What exists is that file, whatever its name looks like.
     assert names_of(Fileset.from_paths("b*[1] %#.parquet")) == {"data": [b.name]}
+    # So in a list, where a comment has a space before it; the first line may be one with a comment.
+    for name in ("c#1.parquet", "d #2.parquet"):
+        a.rename(tmp_path / name)
+        (tmp_path / "hash.list").write_text(f"{name} # of {name}\n" if "c" in name else name)
+        assert names_of(Fileset.from_paths("hash.list")) == {"data": [name]}
+        a = tmp_path / name
     # A table of features may have any name.
     (tmp_path / "table.txt").write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
     assert Fileset.from_paths("table.txt").items(10)[0].source == "table"

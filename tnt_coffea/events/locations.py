@@ -111,7 +111,8 @@ def paths_of(word: Any) -> tuple[Path, ...]:
     word
         A path; a folder, for its files with events (`SUFFIXES`, not those of its subfolders); a
         pattern (`*`, `?`, `[...]`, `**`); or a list (.txt, .list) with such a word a line, as
-        they would be typed in the current folder, and comments after `#`.
+        they would be typed in the current folder, and comments after `#` at the beginning or
+        behind a space.
 
     Raises
     ------
@@ -175,16 +176,24 @@ def _lines(path: Path) -> list[str] | None:
     with path.open("rb") as file:
         head = file.read(4096)
     first = next((line for line in head.splitlines() if line.strip()[:1] not in (b"", b"#")), b"")
-    word = os.fsdecode(first.strip())
+    word = _without_comment(os.fsdecode(first))
     looks = word.lower().endswith(SUFFIXES) or bool(_REMOTE.match(word)) or glob.has_magic(word)
     if b"\0" in head or not word or not (looks or Path(word).exists()):
         return None
-    lines = (line.strip() for line in os.fsdecode(path.read_bytes()).splitlines())
-    words = [line for line in lines if line and not line.startswith("#")]
+    words = [w for w in map(_without_comment, os.fsdecode(path.read_bytes()).splitlines()) if w]
     if nested := [line for line in words if line.endswith(LISTS) or line.endswith(".json")]:
         msg = f"{path}: names the list {nested[0]}; a list names files, folders and patterns"
         raise InputError(msg)
     return words
+
+
+def _without_comment(line: str) -> str:
+    line = line.strip()
+    if (
+        "#" in line[1:] and not line.startswith("#") and Path(line).exists()
+    ):  # a path may hold all characters
+        return line
+    return re.split(r"(?:^|\s+)#", line, maxsplit=1)[0]
 
 
 def _of_mapping(values: Mapping[Any, Any], where: str) -> tuple[Located, dict[str, str]]:
