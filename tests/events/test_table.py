@@ -408,6 +408,12 @@ def test_text_is_no_number(tmp_path: Path) -> None:
         read(path)
     path.write_text("m_jj,heavy_mass,light_mass,process\n3000,1e2,40,qcd\n4000,90,50,qcd\n")
     assert read(path).columns["heavy_mass"].tolist() == [100.0, 90.0]
+    path.write_text("m_jj;heavy_mass;light_mass\n3000,5;100;40\n4000,25;90;50\n")
+    with pytest.raises(InputError, match=r"'m_jj': 2 of 2 values .* decimal commas\?"):
+        read(path)
+    path.write_text("m_jj,heavy_mass,light_mass,label\n3000,100,40,0\n4000,90,50,signal\n")
+    with pytest.raises(InputError, match=r"holds text, or no value, in event 1 .* numbers 1"):
+        read(path)
     parquet = tmp_path / "text.parquet"
     table = {"m_jj": [3000.0], "heavy_mass": ["100 GeV"], "light_mass": [4.0]}
     pq.write_table(pa.table(table), parquet)
@@ -556,8 +562,15 @@ def test_files_cut_short_are_one_error(write: Any, kind: str) -> None:
         "# m_jj;heavy_mass;light_mass\n3000;100;40\n\n4000;90;50\n\n",
         "\ufeffm_jj, heavy_mass, light_mass\n3000,100,40\n4000,90,50\n",
         '"m_jj","heavy_mass","light_mass"\n3000,100,40\n"4000","90","50"\n',
+        ",m_jj,heavy_mass,light_mass\n0,3000,100,40\n1,4000,90,50\n",
+        '""\tm_jj\theavy_mass\tlight_mass\na\t3000\t100\t40\nb\t4000\t90\t50\n',
+        "#\tm_jj\theavy_mass\tlight_mass\n3000\t100\t40\n4000\t90\t50\n",
+        "\tm_jj\theavy_mass\tlight_mass\n0\t3000\t100\t40\n1\t4000\t90\t50\n",
     ],
-    ids=["windows", "tabs", "semicolons-and-blank-lines", "byte-order-mark", "quoted"],
+    ids=[
+        *("windows", "tabs", "semicolons-and-blank-lines", "byte-order-mark", "quoted"),
+        *("pandas-index", "quoted-index-of-text", "hash-and-tab", "index-and-tabs"),
+    ],
 )
 def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.txt"
@@ -574,6 +587,8 @@ def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
         ("m_jj,heavy_mass,light_mass\n", "no events"),
         ("m_jj,heavy_mass,light_mass\n3000,100\n", "cannot be read as CSV"),
         ("m_jj,m_jj,light_mass\n3000,100,1\n", "'m_jj' twice"),
+        ("m_jj,,light_mass\n3000,100,1\n", "does not name columns"),
+        (",m_jj\n0,3000\n", "does not name columns"),
         ("3000,100,40\n4000,90,50\n", "does not name columns"),
         ("<html><body>404</body></html>\n", "does not name columns"),
         ('m_jj,heavy_mass,name\n3000,100,"two\nlines"\n', "one row a line|cannot be read as CSV"),

@@ -368,9 +368,15 @@ def _column(events: Any, name: str, where: str) -> Float64Array:
     bad = ~is_finite(wide)
     if bad.any():
         row = int((events.metadata or {}).get("entrystart", 0)) + int(np.flatnonzero(bad)[0])
+        text = 2 * np.isnan(wide).sum() > len(wide)
+        cure = (
+            "Is the column text, or written with decimal commas? Numbers have a decimal point: 0.5"
+            if text
+            else "Leave those rows out, or give them a value"
+        )
         msg = (
             f"{where}: column '{name}': {int(bad.sum())} of {len(bad)} values are no finite "
-            f"numbers, the first in row {row}. Leave those rows out, or give them a value"
+            f"numbers, the first in row {row}. {cure}"
         )
         raise InputError(msg)
     return wide
