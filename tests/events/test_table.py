@@ -412,7 +412,7 @@ def test_text_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'m_jj': 2 of 2 values .* decimal commas\?"):
         read(path)
     path.write_text("m_jj,heavy_mass,light_mass,label\n3000,100,40,0\n4000,90,50,signal\n")
-    with pytest.raises(InputError, match=r"holds text, or no value, in event 1 .* numbers 1"):
+    with pytest.raises(InputError, match=r"holds nan .text, or no value. in event 1 .* numbers 1"):
         read(path)
     parquet = tmp_path / "text.parquet"
     table = {"m_jj": [3000.0], "heavy_mass": ["100 GeV"], "light_mass": [4.0]}

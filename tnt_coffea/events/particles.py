@@ -210,7 +210,7 @@ def checked_labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
     wrong = ~np.isin(values, (-1, 0, 1))
     if wrong.any():
         first = values[wrong][0].item()
-        held = "text, or no value," if first != first else f"{first!r}"
+        held = "nan (text, or no value)" if first != first else f"{first!r}"
         msg = (
             f"{where}: the truth column holds {held} in event {int(np.flatnonzero(wrong)[0])} of "
             f"these entries; {int(wrong.sum())} such events. Expected the numbers 1 (signal), "
