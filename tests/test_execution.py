@@ -228,7 +228,9 @@ def test_tasks_come_back_in_order(executor: str) -> None:
         assert map_tasks(math.factorial, [5, 3, 9, 0], opened) == [120, 6, 362880, 1]
         assert {address.ip for address in _listening()} <= {"127.0.0.1", "::1"}
         assert map_tasks(math.factorial, [], opened) == []
-        with pytest.raises(ExecutionError, match=r"ValueError in a worker.*\(and 1 more\)"):
+        with pytest.raises(
+            ExecutionError, match=r"ValueError in a worker.*\(1 more work item failed\)"
+        ):
             map_tasks(math.factorial, [5, -1, -2], opened)
 
 

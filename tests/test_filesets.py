@@ -312,11 +312,19 @@ def test_files_come_in_every_form(
     ]
     for form in forms:
         assert names_of(Fileset.from_paths(form)) == both, form
-    (tmp_path / "list.txt").write_text("# of this week\na.parquet\n\nb*.parquet\n")
+    (tmp_path / "list.txt").write_text(
+        "# of this week\na.parquet  # the first\n\n\t# b\nb*.parquet\t#the second # of two\n"
+    )
     assert names_of(Fileset.from_paths("list.txt")) == both
     assert names_of(Fileset.from_paths(str(a))) == {"data": ["a.parquet"]}
     # What exists is that file, whatever its name looks like.
     assert names_of(Fileset.from_paths("b*[1] %#.parquet")) == {"data": [b.name]}
+    # So in a list, where a comment has a space before it; the first line may be one with a comment.
+    for name in ("c#1.parquet", "d #2.parquet"):
+        a.rename(tmp_path / name)
+        (tmp_path / "hash.list").write_text(f"{name} # of {name}\n" if "c" in name else name)
+        assert names_of(Fileset.from_paths("hash.list")) == {"data": [name]}
+        a = tmp_path / name
     # A table of features may have any name.
     (tmp_path / "table.txt").write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
     assert Fileset.from_paths("table.txt").items(10)[0].source == "table"
@@ -347,6 +355,40 @@ def test_filesets_of_coffea_are_read_with_all_their_data_sets(
         "herwig": 22,
     }
     assert noted_files("out").files.keys() == {"box", "more", "herwig"}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "mapped.csv"])
+def test_steps_that_are_not_the_whole_file_are_refused(
+    write: Any, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        write("a", 21, 0)
+    else:  # columns that only the settings name, too
+        names = "m_jj,heavy_mass,light_mass" if kind == "csv" else "x,y,z"
+        path.write_text("\n".join([names, *(f"{3000 + i},500,100" for i in range(21))]))
+
+    def located_with(steps: Any, **more: Any) -> Fileset:
+        return Fileset.from_paths({"box": {"files": {str(path): {"steps": steps, **more}}}})
+
+    for steps in ([[0, 21]], [[11, 21], [0, 11]], [[0, 0], [0, 21]], None):
+        assert located_with(steps).files["box"] == (path,)
+    for steps, message in (
+        ([[0, 10]], "steps choose 10 of 21 entries; files are read whole"),
+        ([[0, 10], [11, 21]], "steps choose 20 of 21 entries"),
+        ([], "steps choose 0 of 21 entries"),
+        ([[0, 11], [10, 21]], "steps choose entry 10 twice"),
+        ([[0, 22]], "steps go up to entry 22, and there are 21"),
+        ([[0, 21.0]], "steps are no pairs of entries"),
+    ):
+        with pytest.raises(InputError, match=f"data set 'box', .*{message}"):
+            located_with(steps)
+    # The file has grown since its entries were counted.
+    with pytest.raises(InputError, match="steps choose 10 of 21 entries"):
+        located_with([[0, 10]], num_entries=10)
+    # Planning says what is wrong with a file that cannot be read.
+    path.write_bytes(b"PAR1")
+    assert located_with([[0, 21]]).sound_items(10)[1][0].path == path
 
 
 @pytest.mark.parametrize(

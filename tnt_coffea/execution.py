@@ -495,7 +495,8 @@ def _raise_first(failures: Sequence[Failure | None]) -> None:
         return
     first = failed[0]
     kind = getattr(errors, first["type"], None)
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    others = len(failed) - 1
+    more = f" ({others} more work item{'s' * (others > 1)} failed)" if others else ""
     if kind is MissingExtraError:
         more = ""  # all workers miss the same
     if isinstance(kind, type) and issubclass(kind, TntCoffeaError):

@@ -17,7 +17,7 @@ from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import other_settings, settings_of
 from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
 from tnt_coffea.events.stored_jets import StoredJets
-from tnt_coffea.events.table import columns_of, mapped
+from tnt_coffea.events.table import columns_of, mapped, without_label
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.processors.skim import reconstructed
 
@@ -100,6 +100,7 @@ def inspect_events(
         except InputError as error:
             problems += [str(error)] if str(error) not in problems else []
     dijets, cutflow, notes = _first_dijets(source, path, read, settings)
+    notes += tuple(filter(None, [without_label(settings, [path])]))
     problems = problems[:MOST_PROBLEMS] + (
         [f"and {len(problems) - MOST_PROBLEMS} more of this kind"]
         if len(problems) > MOST_PROBLEMS

@@ -22,7 +22,7 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig, SkimSettings, TableSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import SOURCES, Sample, convert, source_of
-from tnt_coffea.events.table import mapped
+from tnt_coffea.events.table import mapped, without_label
 from tnt_coffea.events.table_files import flat_table
 from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors.skim import reconstructed
@@ -257,6 +257,36 @@ def test_black_boxes_have_no_label(write: Any) -> None:
     assert read(write(frame), table="olympics").label.tolist() == [-1] * 60
 
 
+def test_a_label_that_is_not_there_is_unknown_and_noted(write: Any, tmp_path: Path) -> None:
+    frame = our_frame()
+    labelled = write(frame, name="labelled")
+    del frame["is_signal"]
+    frame["m_jj"] += 1  # no event has two roles
+    data = write(frame, name="data")
+    mapping = {"m_jj": "m_jj", **{jet: {"mass": f"{jet}_mass"} for jet in ("heavy", "light")}}
+    for table in ({"label": "is_signal"}, {"label": "is_signal", **mapping}):
+        assert read(data, table=table).label.tolist() == [-1] * 60
+        assert read(labelled, table=table).label.tolist() == our_frame()["is_signal"].tolist()
+        settings = SkimSettings(table=table)
+        note = without_label(settings, [labelled, data, tmp_path / "absent"])
+        assert note is not None
+        assert note.startswith(f"{data}: labels unknown: no column of numbers is called 'is_sig")
+        assert without_label(settings, [labelled]) is None
+        found = inspect_events(data, settings=settings)
+        assert (found.notes, found.problems) == ((note,), ())
+        assert found.facts["label column"] == "none"
+    for column in ("weight", "numbers"):  # these decide numbers
+        wrong = {"weight": "w"} if column == "weight" else {"numbers": {"run": "w"}}
+        with pytest.raises(InputError, match="no column of numbers is called 'w'"):
+            read(data, table=wrong)
+    settings_file = tmp_path / "search.yaml"
+    settings_file.write_text("skim: {table: {label: is_signal}}\n")
+    args = (data, "--simulation", labelled, "--config", settings_file, "--out", tmp_path / "out")
+    done = CliRunner().invoke(main, ["skim", *map(str, args), "--executor", "iterative", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert f"note: {note}" in done.output
+
+
 def test_own_names_need_no_mapping_and_nothing_else_is_taken(write: Any) -> None:
     frame = our_frame()
     sample = read(write(frame))
@@ -378,6 +408,12 @@ def test_text_is_no_number(tmp_path: Path) -> None:
         read(path)
     path.write_text("m_jj,heavy_mass,light_mass,process\n3000,1e2,40,qcd\n4000,90,50,qcd\n")
     assert read(path).columns["heavy_mass"].tolist() == [100.0, 90.0]
+    path.write_text("m_jj;heavy_mass;light_mass\n3000,5;100;40\n4000,25;90;50\n")
+    with pytest.raises(InputError, match=r"'m_jj': 2 of 2 values .* decimal commas\?"):
+        read(path)
+    path.write_text("m_jj,heavy_mass,light_mass,label\n3000,100,40,0\n4000,90,50,signal\n")
+    with pytest.raises(InputError, match=r"holds nan .text, or no value. in event 1 .* numbers 1"):
+        read(path)
     parquet = tmp_path / "text.parquet"
     table = {"m_jj": [3000.0], "heavy_mass": ["100 GeV"], "light_mass": [4.0]}
     pq.write_table(pa.table(table), parquet)
@@ -526,8 +562,15 @@ def test_files_cut_short_are_one_error(write: Any, kind: str) -> None:
         "# m_jj;heavy_mass;light_mass\n3000;100;40\n\n4000;90;50\n\n",
         "\ufeffm_jj, heavy_mass, light_mass\n3000,100,40\n4000,90,50\n",
         '"m_jj","heavy_mass","light_mass"\n3000,100,40\n"4000","90","50"\n',
+        ",m_jj,heavy_mass,light_mass\n0,3000,100,40\n1,4000,90,50\n",
+        '""\tm_jj\theavy_mass\tlight_mass\na\t3000\t100\t40\nb\t4000\t90\t50\n',
+        "#\tm_jj\theavy_mass\tlight_mass\n3000\t100\t40\n4000\t90\t50\n",
+        "\tm_jj\theavy_mass\tlight_mass\n0\t3000\t100\t40\n1\t4000\t90\t50\n",
     ],
-    ids=["windows", "tabs", "semicolons-and-blank-lines", "byte-order-mark", "quoted"],
+    ids=[
+        *("windows", "tabs", "semicolons-and-blank-lines", "byte-order-mark", "quoted"),
+        *("pandas-index", "quoted-index-of-text", "hash-and-tab", "index-and-tabs"),
+    ],
 )
 def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.txt"
@@ -544,6 +587,8 @@ def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
         ("m_jj,heavy_mass,light_mass\n", "no events"),
         ("m_jj,heavy_mass,light_mass\n3000,100\n", "cannot be read as CSV"),
         ("m_jj,m_jj,light_mass\n3000,100,1\n", "'m_jj' twice"),
+        ("m_jj,,light_mass\n3000,100,1\n", "does not name columns"),
+        (",m_jj\n0,3000\n", "does not name columns"),
         ("3000,100,40\n4000,90,50\n", "does not name columns"),
         ("<html><body>404</body></html>\n", "does not name columns"),
         ('m_jj,heavy_mass,name\n3000,100,"two\nlines"\n', "one row a line|cannot be read as CSV"),

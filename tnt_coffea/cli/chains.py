@@ -15,6 +15,7 @@ from tnt_coffea.cli.options import (
     out_option,
     role_options,
     show_lost,
+    show_unlabelled,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def run(
         chain.check(config, out, resources)
         _show_plan(config, out, resources, fileset)
         return
+    show_unlabelled(fileset, config)
     _show(chain.run(fileset, config, out=out, resources=resources), config)
     show_lost(Skim.load(out / "skim").accounts, out / "skim" / "manifest.json")
 

@@ -64,7 +64,7 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     if inspection.problems:
         msg = f"{file}: {len(inspection.problems)} problems, listed above"
         raise InputError(msg)
-    but = "; but see the note on its settings" if inspection.notes else ""
+    but = "; but see the note" if inspection.notes else ""
     console.print(
         f"{file}: no problem in {inspection.read} events{but}", markup=False, soft_wrap=True
     )

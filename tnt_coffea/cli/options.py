@@ -33,6 +33,7 @@ __all__ = [
     "role_options",
     "search_of",
     "show_lost",
+    "show_unlabelled",
     "skim_option",
     "taggers_option",
 ]
@@ -266,6 +267,15 @@ def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
         click.echo(f"left out: {key}: {reason}")
     if len(lost) > MOST_LOST:
         click.echo(f"left out: {len(lost) - MOST_LOST} more; all are listed in {listed_in}")
+
+
+def show_unlabelled(fileset: Fileset, config: SearchConfig) -> None:
+    """Say which tables lack the label that the settings name."""
+    from tnt_coffea.events.table import without_label
+
+    note = without_label(config.skim, (p for paths in fileset.files.values() for p in paths))
+    if note:
+        click.echo(f"note: {note}", err=True)
 
 
 def load_taggers(folder: Path) -> Taggers:

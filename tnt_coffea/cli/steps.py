@@ -20,6 +20,7 @@ from tnt_coffea.cli.options import (
     out_option,
     role_options,
     show_lost,
+    show_unlabelled,
     skim_option,
     taggers_option,
 )
@@ -49,6 +50,7 @@ def skim(
     from tnt_coffea import pipeline
 
     fileset = fileset_of(files, simulation, priors, resources=resources)
+    show_unlabelled(fileset, config)
     made = pipeline.skim(fileset, config, out=out, resources=resources)
     accounting = made.accounting
     unopened = len(accounting.unopened)

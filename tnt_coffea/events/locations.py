@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events import table
+from tnt_coffea.events.sources import source_of
 
 __all__ = [
     "SUFFIXES",
@@ -128,7 +130,8 @@ def paths_of(word: Any) -> tuple[Path, ...]:
     word
         A path; a folder, for its files with events (`SUFFIXES`, not those of its subfolders); a
         pattern (`*`, `?`, `[...]`, `**`); or a list (.txt, .list) with such a word a line, as
-        they would be typed in the current folder, and comments after `#`.
+        they would be typed in the current folder, and comments after `#` at the beginning or
+        behind a space.
 
     Raises
     ------
@@ -192,16 +195,24 @@ def _lines(path: Path) -> list[str] | None:
     with path.open("rb") as file:
         head = file.read(4096)
     first = next((line for line in head.splitlines() if line.strip()[:1] not in (b"", b"#")), b"")
-    word = os.fsdecode(first.strip())
+    word = _without_comment(os.fsdecode(first))
     looks = word.lower().endswith(SUFFIXES) or bool(_REMOTE.match(word)) or glob.has_magic(word)
     if b"\0" in head or not word or not (looks or Path(word).exists()):
         return None
-    lines = (line.strip() for line in os.fsdecode(path.read_bytes()).splitlines())
-    words = [line for line in lines if line and not line.startswith("#")]
+    words = [w for w in map(_without_comment, os.fsdecode(path.read_bytes()).splitlines()) if w]
     if nested := [line for line in words if line.endswith(LISTS) or line.endswith(".json")]:
         msg = f"{path}: names the list {nested[0]}; a list names files, folders and patterns"
         raise InputError(msg)
     return words
+
+
+def _without_comment(line: str) -> str:
+    line = line.strip()
+    if (
+        "#" in line[1:] and not line.startswith("#") and Path(line).exists()
+    ):  # a path may hold all characters
+        return line
+    return re.split(r"(?:^|\s+)#", line, maxsplit=1)[0]
 
 
 def _of_mapping(values: Mapping[Any, Any], where: str) -> tuple[Located, dict[str, str]]:
@@ -228,8 +239,13 @@ def _of_dataset(files: Any, where: str) -> Iterator[Path]:
         yield from paths_of(files)
     elif isinstance(files, Mapping):
         for word, about in files.items():
-            _check_whole(about, f"{where}, {word}")
-            yield from paths_of(word)
+            place = f"{where}, {word}"
+            _check_tree(about.get("object_path") if isinstance(about, Mapping) else about, place)
+            steps = _steps(about, place)
+            for path in paths_of(word):
+                if steps is not None:
+                    _check_whole(steps, _entries(path), place)
+                yield path
     elif isinstance(files, Sequence) and not isinstance(files, bytes):
         for word in files:
             yield from paths_of(word)
@@ -238,26 +254,55 @@ def _of_dataset(files: Any, where: str) -> Iterator[Path]:
         raise InputError(msg)
 
 
-def _check_whole(about: Any, where: str) -> None:
-    """Refuse what is said of a file of a fileset and cannot be followed."""
-    if not isinstance(about, Mapping):
-        _check_tree(about, where)
-        return
-    _check_tree(about.get("object_path"), where)
-    steps, entries = about.get("steps"), about.get("num_entries")
-    if not steps or not isinstance(entries, int):
-        return
+def _steps(about: Any, where: str) -> list[tuple[int, int]] | None:
+    """Return the ranges of entries that a fileset chooses of a file, in order; None: all."""
+    if not isinstance(about, Mapping) or about.get("steps") is None:
+        return None
+    given = about["steps"]
     try:
-        covered = sum(stop - start for start, stop in steps)
-    except (TypeError, ValueError) as error:
-        msg = f"{where}: steps are no pairs of entries: {steps!r:.80}"
-        raise InputError(msg) from error
-    if covered != entries:
+        steps = sorted((start, stop) for start, stop in given)
+        sound = all(isinstance(n, int) for step in steps for n in step)
+        sound = sound and all(0 <= start <= stop for start, stop in steps)
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        msg = f"{where}: steps are no pairs of entries: {given!r:.80}"
+        raise InputError(msg)
+    if isinstance(about.get("num_entries"), int):
+        _check_whole(steps, about["num_entries"], where)
+    return steps
+
+
+def _check_whole(steps: list[tuple[int, int]], entries: int | None, where: str) -> None:
+    """Refuse steps that are not every entry once: they cannot be followed."""
+    if entries is None:
+        return
+    chosen, end = 0, 0
+    for start, stop in steps:
+        if start < end:
+            msg = f"{where}: steps choose entry {start} twice; its events would count double"
+            raise InputError(msg)
+        chosen, end = chosen + stop - start, stop
+    if end > entries:
+        msg = f"{where}: steps go up to entry {end}, and there are {entries}: made of another file?"
+        raise InputError(msg)
+    if chosen != entries:
         msg = (
-            f"{where}: steps choose {covered} of {entries} entries; files are read whole, so "
+            f"{where}: steps choose {chosen} of {entries} entries; files are read whole, so "
             "take the steps out, or write the events wanted to a file of their own"
         )
         raise InputError(msg)
+
+
+def _entries(path: Path) -> int | None:
+    """Return how many entries a file has; None where planning says that it cannot be read."""
+    # Columns of a table that only the settings name are of no known source.
+    for entries in (lambda: source_of(path).entries(path), lambda: table.entries(path)):
+        try:
+            return int(entries())
+        except (InputError, OSError):
+            continue
+    return None
 
 
 def _check_tree(tree: Any, where: str) -> None:

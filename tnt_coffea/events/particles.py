@@ -209,9 +209,12 @@ def checked_labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
     values = _plain(label, "the truth column", where)
     wrong = ~np.isin(values, (-1, 0, 1))
     if wrong.any():
+        first = values[wrong][0].item()
+        held = "nan (text, or no value)" if first != first else f"{first!r}"
         msg = (
-            f"{where}: the truth column holds {values[wrong][0]!r}; "
-            "expected 1 (signal), 0 (background) or -1 (unknown)"
+            f"{where}: the truth column holds {held} in event {int(np.flatnonzero(wrong)[0])} of "
+            f"these entries; {int(wrong.sum())} such events. Expected the numbers 1 (signal), "
+            "0 (background) or -1 (unknown)"
         )
         raise InputError(msg)
     return values.astype(np.int8)

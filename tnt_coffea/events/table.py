@@ -14,7 +14,7 @@ Source: of the feature files, arXiv:2101.08320, section 2, and doi:10.5281/zenod
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ __all__ = [
     "load",
     "mapped",
     "recognised",
+    "without_label",
 ]
 
 FIELDS = frozenset({"m_jj"})
@@ -145,7 +146,7 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
     Parameters
     ----------
     settings
-        Of the skim, with or without `table`.
+        Of the skim, with or without `table`. A label that is not there is left out.
     names
         The columns there are.
     where
@@ -173,13 +174,11 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
         table = _over(base, given)
     missing = _missing(table, names)
     if missing:
-        near = difflib.get_close_matches(missing[0], names, n=1)
-        hint = (
-            f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(names)[:12])}"
-        )
         what = "" if missing[0].isidentifier() else ", nor is it arithmetic with + - * / **"
-        msg = f"{where}: no column of numbers is called '{missing[0]}' (skim.table){what}; {hint}"
+        msg = f"{where}: {_absent(missing[0], names, f' (skim.table){what}')}"
         raise InputError(msg)
+    if table.label not in names:  # data beside simulation have no truth
+        table = table.model_copy(update={"label": None})
     used = {column for text in _texts(table).values() for column in _columns_in(text, names)}
     if table.label in used:
         msg = f"skim.table: '{table.label}' is the label, and a feature is made of it"
@@ -190,6 +189,35 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
         msg = f"{where}: a table of features has no {asked[0][5:]}; set {', '.join(asked)} to null"
         raise ConfigError(msg)
     return settings.model_copy(update={"images": None, "observables": (), "table": table})
+
+
+def without_label(settings: SkimSettings, paths: Iterable[Path]) -> str | None:
+    """Return in words which tables lack the label that settings name; None where none does.
+
+    Their events are unlabelled, as data beside simulation are. Files that cannot be read are
+    left to the pass.
+    """
+    label = None if settings.table is None else settings.table.label
+    lacking: dict[Path, tuple[str, ...]] = {}
+    for path in () if label is None else paths:
+        try:
+            with flat_table(path) as table:
+                names = table.names
+        except (InputError, OSError):
+            continue
+        if label not in names:
+            lacking[path] = names
+    if label is None or not lacking:
+        return None
+    first, names = next(iter(lacking.items()))
+    more = f" and {len(lacking) - 1} more files" if len(lacking) > 1 else ""
+    return f"{first}{more}: labels unknown: {_absent(label, names, ' (skim.table.label)')}"
+
+
+def _absent(name: str, names: Collection[str], what: str = "") -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(names)[:12])}"
+    return f"no column of numbers is called '{name}'{what}; {hint}"
 
 
 def columns_of(settings: SkimSettings, names: Collection[str], where: str) -> list[str]:
@@ -224,7 +252,7 @@ def _texts(table: TableSettings) -> dict[str, str]:
 
 
 def _missing(table: TableSettings, names: Collection[str]) -> list[str]:
-    plain = (table.weight, table.label, *table.numbers.values())
+    plain = (table.weight, *table.numbers.values())
     wanted = [name for text in _texts(table).values() for name in _columns_in(text, names)]
     return [name for name in (*wanted, *plain) if name is not None and name not in names]
 
@@ -340,9 +368,15 @@ def _column(events: Any, name: str, where: str) -> Float64Array:
     bad = ~is_finite(wide)
     if bad.any():
         row = int((events.metadata or {}).get("entrystart", 0)) + int(np.flatnonzero(bad)[0])
+        text = 2 * np.isnan(wide).sum() > len(wide)
+        cure = (
+            "Is the column text, or written with decimal commas? Numbers have a decimal point: 0.5"
+            if text
+            else "Leave those rows out, or give them a value"
+        )
         msg = (
             f"{where}: column '{name}': {int(bad.sum())} of {len(bad)} values are no finite "
-            f"numbers, the first in row {row}. Leave those rows out, or give them a value"
+            f"numbers, the first in row {row}. {cure}"
         )
         raise InputError(msg)
     return wide

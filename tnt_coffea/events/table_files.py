@@ -177,19 +177,21 @@ def _csv(path: Path) -> Iterator[FlatTable]:
             text = file.read(int(starts[stop] - starts[start]))
         return _parsed(path, text, names, delimiter, (start, stop))
 
-    yield FlatTable(names, len(starts) - 1, read)
+    yield FlatTable(tuple(filter(None, names)), len(starts) - 1, read)
 
 
 def _header(path: Path) -> tuple[str, tuple[str, ...]]:
     with path.open("rb") as file:
         raw = file.readline(_LONGEST_HEADER)
     try:
-        line = raw.decode("utf-8-sig").strip().lstrip("#").strip()
+        line = raw.decode("utf-8-sig").rstrip()
+        line = line.lstrip().lstrip("#").lstrip() if line.lstrip().startswith("#") else line
     except UnicodeDecodeError:
         line = ""
     delimiter = max(DELIMITERS, key=line.count)
     names = tuple(name.strip().strip('"') for name in line.split(delimiter))
-    if len(names) < 2 or not all(names) or any(is_number(name) for name in names):
+    given = names if names[0] else names[1:]  # pandas writes its index under no name
+    if len(given) < 2 or not all(given) or any(is_number(name) for name in given):
         msg = (
             f"{path}: no table of a known kind: neither Parquet, HDF5 nor ROOT, and as CSV its "
             "first line does not name columns"
@@ -249,7 +251,7 @@ def _parsed(
             "quotation marks? Write one row a line"
         )
         raise InputError(msg)
-    return {name: _numbers(table.column(name)) for name in names}
+    return {name: _numbers(table.column(name)) for name in names if name}
 
 
 # ROOT
