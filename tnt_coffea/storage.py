@@ -15,12 +15,23 @@ from pathlib import Path
 
 from tnt_coffea.errors import BusyError, StorageError
 
-__all__ = ["held", "is_full", "stored", "written"]
+__all__ = ["held", "is_full", "spelled", "stored", "written"]
 
 _LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _held: dict[str, tuple[int, int]] = {}
 """Folders that this process holds: the thread, and the open lock file."""
+
+
+def spelled(path: Path) -> str:
+    r"""Return a path as text that any library can encode, whatever bytes its name is made of.
+
+    Examples
+    --------
+    >>> spelled(Path("box.h5")), spelled(Path("bad\udcff.h5"))
+    ('box.h5', 'bad\\udcff.h5')
+    """
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def is_full(error: Exception) -> bool:

@@ -39,9 +39,9 @@ from tnt_coffea.events.hdf5_table import (
     rows_unpacked_together,
     stamp,
 )
-from tnt_coffea.events.locations import spelled
 from tnt_coffea.events.particles import Particles, from_columns
 from tnt_coffea.events.table_files import Part, frame_columns, is_number
+from tnt_coffea.storage import spelled
 
 __all__ = [
     "COLUMNS",

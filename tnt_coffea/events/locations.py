@@ -25,7 +25,6 @@ __all__ = [
     "located",
     "paths_of",
     "read_fileset",
-    "spelled",
 ]
 
 SUFFIXES = (".root", ".h5", ".hdf5", ".hdf", ".parquet", ".csv")
@@ -35,17 +34,6 @@ TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData"})
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
 
 Located = dict[str, tuple[Path, ...]]
-
-
-def spelled(path: Path) -> str:
-    r"""Return a path as text that any library can encode, whatever bytes its name is made of.
-
-    Examples
-    --------
-    >>> spelled(Path("box.h5")), spelled(Path("bad\udcff.h5"))
-    ('box.h5', 'bad\\udcff.h5')
-    """
-    return str(path).encode(errors="backslashreplace").decode()
 
 
 def located(files: Any) -> tuple[Located, dict[str, str]]:

@@ -17,7 +17,6 @@ import numpy as np
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import parquet_file
-from tnt_coffea.events.locations import spelled
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
@@ -26,7 +25,7 @@ from tnt_coffea.events.sample import (
     list_columns,
     sample_of,
 )
-from tnt_coffea.storage import written
+from tnt_coffea.storage import spelled, written
 
 __all__ = [
     "FIELDS",

@@ -14,7 +14,7 @@ from typing import Any
 import awkward as ak
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.locations import spelled
+from tnt_coffea.storage import spelled
 
 __all__ = [
     "absent_columns",
