@@ -151,6 +151,27 @@ def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tm
     assert not [plot for plot in all_plots(shown) if plot.name.startswith("impacts")]
 
 
+def test_numbers_that_did_not_converge_say_so_in_the_terminal_and_on_the_page(contents, tmp_path):
+    limit = limited(3500.0, converged=False, observed=7.3)
+    hunt = replace(contents.result.before, z=1.23, converged=False)
+    result = replace(contents.result, before=hunt, limits={"before": limit})
+    assert repr(result).count("not converged") == 2
+    page = write_report(
+        tmp_path / "report.html",
+        replace(contents, result=result, hists={}, views=EventViews(), histories=()),
+    )[0].read_text()
+    assert "7.3, not converged" in page
+    assert "1.23, not converged" in page
+    assert "The upper limit on all dijets is not converged" in page
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(results_table(result))
+    text = console.export_text()
+    assert text.count("not converged") == 3  # the limit in events and in fb, and the bump hunt
+    assert "…" not in text
+    console.print(results_table(replace(contents.result, limits={"before": limited(3500.0)})))
+    assert "not converged" not in console.export_text()
+
+
 def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path):
     limits = {
         "before": limited(3500.0, observed_cross_section=None, notes=("a note",)),

@@ -127,9 +127,7 @@ def _from_csv(path: Path, name: str | None) -> Any:
             _check_header(path, names)
     for number, line in numbered[:2]:
         if any(mark in line for mark in _OTHER_MARKS) and "," not in line.strip():
-            msg = (
-                f"{path}: line {number}: separate the numbers by commas, got {line.strip()[:60]!r}"
-            )
+            msg = f"{path}: line {number}: separate by commas, got {line.strip()[:60]!r}"
             raise InputError(msg)
     # One line of words above the numbers is a header.
     if numbered and not _is_number(numbered[0][1].split(",")[0]):

@@ -247,6 +247,13 @@ def _result(
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
     notes += refused
+    if unsure := [f"{point.mass:g}" for point in points if not point.converged]:
+        notes.append(f"not converged: a fit of the data at {', '.join(unsure)} GeV")
+    agreed = abs(z_pyhf - points[best].z) < Z_AGREEMENT
+    if not agreed:
+        notes.append(
+            f"not converged: two minimisers disagree: Z = {points[best].z:.3f} and {z_pyhf:.3f}"
+        )
     return ScanResult(
         points=tuple(points),
         best=best,
@@ -257,7 +264,7 @@ def _result(
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
         gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
-        converged=all(p.converged for p in points) and abs(z_pyhf - points[best].z) < Z_AGREEMENT,
+        converged=not unsure and agreed,
         skipped=skipped,
         notes=tuple(notes),
     )
