@@ -279,7 +279,8 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
             warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
         warnings += [
             f"The background-only fit to {name}, channel {channel.name}, describes the data "
-            f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
+            f"poorly (goodness of fit p {'≤' if channel.goodness_is_bound else '='} "
+            f"{p_text(channel.goodness_of_fit)}); a signal can "
             "cause that, and so can a wrong background function."
             for channel in test.channels
             if channel.goodness_of_fit < _POOR_FIT

@@ -13,6 +13,7 @@ from tnt_coffea.stats.signals import SignalShape
 __all__ = [
     "CLOSURE_AGREEMENT",
     "FEW_IN_REGION_A",
+    "GOODNESS_TOYS",
     "LARGEST_EDM",
     "LEAST_BACKGROUND",
     "LEAST_GOODNESS",
@@ -51,6 +52,9 @@ It is one count: below, its Poisson law is so coarse that toys are needed.
 
 LEAST_IN_BIN = 5.0
 """Events expected in each bin from which on a deviance is chi-square distributed (Cochran)."""
+
+GOODNESS_TOYS = 300
+"""Toys behind a goodness of fit where bins hold fewer: its p-value is 1 / 301 or more."""
 
 FEW_IN_REGION_A = 10.0
 """Events in A in the sidebands below which kappa is known to no better than a third."""
