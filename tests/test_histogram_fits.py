@@ -152,6 +152,9 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("bump", "SPECTRUM", "--family", "spline"), 2, "is no background family"),
         (("bump", "SPECTRUM", "--native-bins", "--bin-width", 50), 2, "give one of them"),
         (("bump", "SPECTRUM", *COMMON, "--plot", "x.doc"), 2, "a figure is a file in png, pdf"),
+        (("scan", "SPECTRUM", *SPECTRUM, "--plot", "none/x.png"), 11, "no folder none"),
+        (("limit", "SPECTRUM", *COMMON, "--json", "."), 11, "is a folder"),
+        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "0 to 10,000,000 toys"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
         (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
@@ -169,6 +172,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert done.exit_code == code, done.output
     assert words in done.output
     assert "Traceback" not in done.output
+    assert "Z = " not in done.output  # before a fit, not behind it
 
 
 @pytest.mark.parametrize("method", ["bump", "scan", "limit"])

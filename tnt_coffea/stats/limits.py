@@ -19,7 +19,7 @@ from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
+from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
 __all__ = ["limit_band", "upper_limit"]
 
@@ -324,8 +324,8 @@ def _check(
                 f"{efficiency:g} and {luminosity:g}"
             )
             raise FitError(msg)
-    if toys is not None and toys < 0:
-        msg = f"a limit needs 0 toys or more, got {toys}"
+    if toys is not None and not 0 <= toys <= MOST_TOYS:
+        msg = f"a limit takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
         raise FitError(msg)
     # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
     if toys and toys + 1 <= 1 / (1 - level):

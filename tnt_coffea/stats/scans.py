@@ -22,7 +22,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import LEAST_BACKGROUND, Z_AGREEMENT, background_in_reach
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, Z_AGREEMENT, background_in_reach
 
 __all__ = [
     "Hypothesis",
@@ -106,8 +106,8 @@ def scan(
     >>> result.best_point.mass, round(result.p_global, 3)
     (3500.0, 0.048)
     """
-    if toys < 0:
-        msg = f"a scan needs 0 toys or more, got {toys}"
+    if not 0 <= toys <= MOST_TOYS:
+        msg = f"a scan takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
         raise FitError(msg)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):

@@ -21,6 +21,7 @@ __all__ = [
     "LEAST_IN_REGION_A",
     "LEAST_UNDER_LIMIT",
     "LIMIT_AGREEMENT",
+    "MOST_TOYS",
     "SPURIOUS_LIMIT",
     "Z_AGREEMENT",
     "background_in_reach",
@@ -55,6 +56,9 @@ LEAST_IN_BIN = 5.0
 
 GOODNESS_TOYS = 300
 """Toys behind a goodness of fit where bins hold fewer: its p-value is 1 / 301 or more."""
+
+MOST_TOYS = 10_000_000
+"""Toys of a test: they tell p-values to 1e-7, and more of them fill the memory."""
 
 FEW_IN_REGION_A = 10.0
 """Events in A in the sidebands below which kappa is known to no better than a third."""
