@@ -65,7 +65,7 @@ def test_points_with_too_little_background_are_open_and_the_caption_says_why(con
     result = replace(contents.result, scans={"before": scan})
     plots = {plot.name: plot for plot in all_plots(replace(contents, result=result))}
     assert plots["scan"].caption.startswith("Asymptotic p-value")
-    assert "Open points (1): fewer than 25 background events" in plots["scan"].caption
+    assert "Open points: fewer than 25 background events" in plots["scan"].caption
 
 
 def test_goodness_of_fit_that_no_toy_reaches_is_a_bound(contents):

@@ -204,10 +204,10 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         "and fit.scan.masses gives a global one. Taggers that learned from the signal region are "
         "least sensitive elsewhere."
     )
-    sparse = sum(point.sparse for scan in scans.values() for point in scan.points)
+    sparse = any(point.sparse for scan in scans.values() for point in scan.points)
     open_points = (
-        f" Open points ({sparse}): fewer than {LEAST_BACKGROUND:g} background events within two "
-        "widths, where the formula is not reliable; the tests in the table take toys there."
+        f" Open points: fewer than {LEAST_BACKGROUND:g} background events within two "
+        "widths, where the formula is not reliable; a test of one mass takes toys there by default."
         if sparse
         else ""
     )
