@@ -152,6 +152,11 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("bump", "SPECTRUM", "--family", "spline"), 2, "is no background family"),
         (("bump", "SPECTRUM", "--native-bins", "--bin-width", 50), 2, "give one of them"),
         (("bump", "SPECTRUM", *COMMON, "--plot", "x.doc"), 2, "a figure is a file in png, pdf"),
+        (("bump", "TEV", *COMMON), 7, "if the histogram is in TeV, give its edges in GeV"),
+        (("bump", "SEARCH"), 4, "give that folder"),
+        (("scan", "SPECTRUM", *SPECTRUM, "--plot", "none/x.png"), 11, "no folder none"),
+        (("limit", "SPECTRUM", *COMMON, "--json", "."), 11, "is a folder"),
+        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "0 to 10,000,000 toys"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
         (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
@@ -164,11 +169,17 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_in_one_line(
     spectrum: Path, tmp_path: Path, arguments: tuple[Any, ...], code: int, words: str
 ) -> None:
-    given = [spectrum if argument == "SPECTRUM" else argument for argument in arguments]
+    tev, folder = tmp_path / "tev.csv", tmp_path / "tab"
+    tev.write_text("".join(f"{n / 10},{(n + 1) / 10},9\n" for n in range(26, 70)))
+    (folder / "search").mkdir(parents=True)
+    (folder / "search" / "histograms.h5").touch()
+    named = {"SPECTRUM": spectrum, "TEV": tev, "SEARCH": folder}
+    given = [named.get(str(argument), argument) for argument in arguments]
     done = call("fit", *given)
     assert done.exit_code == code, done.output
     assert words in done.output
     assert "Traceback" not in done.output
+    assert "Z = " not in done.output  # before a fit, not behind it
 
 
 @pytest.mark.parametrize("method", ["bump", "scan", "limit"])

@@ -20,6 +20,7 @@ from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 __all__ = [
     "AbcdStudy",
     "StoredHistogram",
+    "figure_format",
     "fit_abcd",
     "fit_bump",
     "fit_limit",
@@ -441,6 +442,21 @@ def write_workspace(
     return list(contents)
 
 
+def figure_format(path: Path) -> str:
+    """Return the format of a figure, by its file's suffix.
+
+    Raises
+    ------
+    ConfigError
+        There is no such format.
+    """
+    form = path.suffix.removeprefix(".").lower()
+    if form not in _FORMATS:
+        msg = f"{path}: a figure is a file in {', '.join(_FORMATS)}"
+        raise ConfigError(msg)
+    return form
+
+
 def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> Path:
     """Write the figure of a bump hunt, its spectrum with both fits, or of a scan, its p-values.
 
@@ -460,10 +476,7 @@ def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> P
     """
     from tnt_coffea.reporting import mass_figures
 
-    form = path.suffix.removeprefix(".").lower()
-    if form not in _FORMATS:
-        msg = f"{path}: a figure is a file in {', '.join(_FORMATS)}"
-        raise ConfigError(msg)
+    form = figure_format(path)
     if isinstance(result, stats.BumpHuntResult):
         window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
         figure = mass_figures.mass_spectrum(result, window)

@@ -444,6 +444,10 @@ class Histograms(Displayed):
         folder = Path(folder)
         path = folder / "histograms.h5"
         if not path.exists():
+            stage = folder / "search"
+            if (stage / "histograms.h5").exists():
+                msg = f"{folder}: the histograms of this search are in {stage}: give that folder"
+                raise StageError(msg)
             msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
             raise StageError(msg)
         check_files(folder)

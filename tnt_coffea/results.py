@@ -100,19 +100,21 @@ class SearchResult(Result):
         hunts = {"all dijets": self.before}
         hunts |= {f"selection by {name}": hunt for name, hunt in self.after.items()}
         facts = {
-            name: f"Z = {hunt.z:.2f}, p = {hunt.p_value:.2g} ({hunt.calibration}), signal "
-            f"{hunt.mu_hat:.1f} +- {hunt.mu_uncertainty:.1f} events at {hunt.mass:g} GeV"
+            name: f"Z = {hunt.z:.2f}, p = {'at most ' if hunt.p_is_bound else ''}"
+            f"{hunt.p_value:.2g} ({hunt.calibration}), signal {hunt.mu_hat:.1f} +- "
+            f"{hunt.mu_uncertainty:.1f} events at {hunt.mass:g} GeV{_doubt(hunt.converged)}"
             for name, hunt in hunts.items()
         }
         facts |= {
             f"ABCD with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, {test.a:g} events, "
-            f"{test.expected:.1f} expected"
+            f"{test.expected:.1f} expected{_doubt(test.converged)}"
             if isinstance(test, AbcdResult)
             else f"refused: {test.reason}"
             for name, test in self.abcd.items()
         }
         facts |= {
             f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
+            f"{_doubt(limit.converged)}"
             if isinstance(limit, LimitResult)
             else f"refused: {limit.reason}"
             for name, limit in self.limits.items()
@@ -120,8 +122,12 @@ class SearchResult(Result):
         for name, scan in self.scans.items():
             best = scan.best_point
             facts[f"scan, {name}"] = f"Z = {best.z:.2f} at {best.mass:g} GeV" + (
-                "" if scan.p_global is None else f", global p = {scan.p_global:.2g}"
+                ""
+                if scan.p_global is None
+                else f", global p = {'at most ' if scan.p_global_is_bound else ''}"
+                f"{scan.p_global:.2g}"
             )
+            facts[f"scan, {name}"] += _doubt(scan.converged)
         if len(self.trials) > 1:
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
@@ -218,3 +224,7 @@ def _reason(error: Exception) -> str:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return f"{type(error).__name__}: {error}"
+
+
+def _doubt(converged: bool) -> str:
+    return "" if converged else ", not converged"

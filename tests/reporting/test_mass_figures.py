@@ -13,6 +13,7 @@ from tnt_coffea.reporting import EventViews, results_table, write_report
 from tnt_coffea.reporting.mass_figures import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import (
     ImpactRefusal,
@@ -46,6 +47,36 @@ def scan_of(p_values, toys=100):
     maxima = tuple(np.linspace(0.5, 3.0, toys).tolist())
     best = int(np.argmin(p_values))
     return ScanResult(points, best, 1.0, 0.2, 0.84, toys, 0, maxima, None, True, (), ())
+
+
+def test_points_with_too_little_background_are_open_and_the_caption_says_why(contents):
+    scan = scan_of([0.5, 0.01, 0.3])
+    points = tuple(
+        replace(point, background=events)
+        for point, events in zip(scan.points, (99.0, 25.0, 4.0), strict=True)
+    )
+    scan = replace(scan, points=points)
+    (hollow,) = [
+        line
+        for line in local_p_values({"before": scan}).axes[0].lines
+        if line.get_markerfacecolor() == "white"
+    ]
+    assert hollow.get_xdata().tolist() == [3200.0]
+    result = replace(contents.result, scans={"before": scan})
+    plots = {plot.name: plot for plot in all_plots(replace(contents, result=result))}
+    assert plots["scan"].caption.startswith("Asymptotic p-value")
+    assert "Open points: fewer than 25 background events" in plots["scan"].caption
+
+
+def test_goodness_of_fit_that_no_toy_reaches_is_a_bound(contents):
+    hunt = contents.result.before
+    channel = replace(hunt.channels[0], goodness_of_fit=1 / 301, goodness_calibration="toys")
+    bound = replace(hunt, channels=(channel,))
+    assert "goodness of fit p = at most 0.00332 (toys)" in bound.summary()
+    shown = replace(contents.result, before=bound)
+    assert any("goodness of fit p ≤ 0.0033" in text for text in cautions(shown, {}))
+    plain = replace(channel, goodness_calibration="asymptotic")
+    assert "at most 0.00332" not in replace(hunt, channels=(plain,)).summary()
 
 
 def test_scan_shows_every_p_value_and_both_kinds_of_sigma():
@@ -149,6 +180,27 @@ def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tm
             f"no impacts on the signal, {selection}: {reason}"
         ]
     assert not [plot for plot in all_plots(shown) if plot.name.startswith("impacts")]
+
+
+def test_numbers_that_did_not_converge_say_so_in_the_terminal_and_on_the_page(contents, tmp_path):
+    limit = limited(3500.0, converged=False, observed=7.3)
+    hunt = replace(contents.result.before, z=1.23, converged=False)
+    result = replace(contents.result, before=hunt, limits={"before": limit})
+    assert repr(result).count("not converged") == 2
+    page = write_report(
+        tmp_path / "report.html",
+        replace(contents, result=result, hists={}, views=EventViews(), histories=()),
+    )[0].read_text()
+    assert "7.3, not converged" in page
+    assert "1.23, not converged" in page
+    assert "The upper limit on all dijets is not converged" in page
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(results_table(result))
+    text = console.export_text()
+    assert text.count("not converged") == 3  # the limit in events and in fb, and the bump hunt
+    assert "…" not in text
+    console.print(results_table(replace(contents.result, limits={"before": limited(3500.0)})))
+    assert "not converged" not in console.export_text()
 
 
 def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path):

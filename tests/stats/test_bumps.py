@@ -184,7 +184,7 @@ def test_result_survives_json(toy_spectrum):
         ({"fit": replace(FIT, range=(2610.0, 7010.0))}, "not an edge"),
         ({"mass": 2500.0}, "outside the fit range"),
         ({"width": 0.0}, "width must be positive"),
-        ({"toys": -1}, "0 toys or more"),
+        ({"toys": -1}, "takes 0 to 10,000,000 toys"),
         ({"fit": replace(FIT, range=(3300.0, 3700.0))}, "too few for a function"),
     ],
 )

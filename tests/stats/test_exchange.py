@@ -99,6 +99,15 @@ def test_weights_are_read_from_an_array(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "header", ["", "low,high,count,sumw2\n", "low,high,sumw,Variance\n", "# made by A, B, C, D\n"]
+)
+def test_squared_weights_are_read_from_csv(tmp_path, header):
+    path = tmp_path / "weights.csv"
+    path.write_text(header + "".join(f"{low},{high},{n},{2 * n}\n" for low, high, n in ROWS))
+    assert read_histogram(path).variances().tolist() == [24, 14, 0]
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("low,high,count\n", "holds no numbers"),
@@ -107,6 +116,12 @@ def test_weights_are_read_from_an_array(tmp_path):
         ("2,1,3\n", "bins must rise"),
         ("1,nan,3\n", "bins must rise"),
         ("1,2,x\n", "no histogram can be read"),
+        ("\nlow,high,count\n1,2,3\n2,3,x\n", "line 4: 'x' is no number"),
+        ("low;high;count\n1;2;3\n", "line 1: separate by commas"),
+        ("low,high,count\n1;2;3\n", "line 2: separate by commas"),
+        ("low,high,count,error\n1,2,3,1.7\n", "fourth column is 'error'.*name it 'sumw2'"),
+        ('"low","high","count","Stat"\n1,2,3,1.7\n', "fourth column is 'Stat'"),
+        ("# low,high,count,sigma\n1,2,3,1.7\n", "fourth column is 'sigma'"),
     ],
 )
 def test_rows_that_are_no_bins_are_refused(tmp_path, content, words):

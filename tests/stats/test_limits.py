@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.special import ndtr
 
 from tnt_coffea import stats
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import engine, hepdata_limits
+from tnt_coffea.stats import engine, hepdata_limits, limits
 from tnt_coffea.stats.cls import AsymptoticCls, _q_tilde
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.model import spectrum_model
@@ -179,3 +180,10 @@ def test_limit_from_toys_is_where_plain_toys_give_the_level(tail):
         cls = tail_of_signal / null
         # Equal q are common where counts are few: the level is passed within one step.
         assert 0.03 < cls < 0.07
+
+
+def test_limit_whose_toys_failed_says_how_many(tail, monkeypatch):
+    monkeypatch.setattr(limits, "_FAILED", -1.0)
+    found = upper_limit(tail, mass=6500.0, width=120.0, fit=FIT, toys=25)
+    assert not found.converged
+    assert re.search(r"not converged: \d+ of \d+ toys had a failed fit", "; ".join(found.notes))

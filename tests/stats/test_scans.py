@@ -185,6 +185,14 @@ def test_scan_survives_json_and_repeats(toy_spectrum):
     assert ScanResult.from_dict(json.loads(text)) == first
     assert scan(histogram, masses=MASSES[::4], toys=30, seed=4, **SETTINGS) == first
     assert "global p" in first.summary()
+    # In the tail there are few events, where the asymptotic formula is not reliable.
+    sparse = {point.mass for point in first.points if point.sparse}
+    assert max(MASSES[::4]) in sparse
+    assert min(MASSES[::4]) not in sparse
+    assert "fewer than 25 background events" in first.summary()
+    assert not replace(first.points[0], background=25.0).sparse
+    # Where p is above a half the text has Z = 0, as everywhere.
+    assert "(Z = 0.00)" in replace(first, z_global=-2.58, toy_maxima=(9.0,)).summary()
 
 
 def test_toys_of_shared_events_keep_marginals_and_overlap():

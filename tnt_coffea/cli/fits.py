@@ -73,7 +73,8 @@ def fit(context: click.Context, /, **stage: Any) -> None:
     Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
     have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
     file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
-    (.csv or .npy: low, high, count a bin), or the folder of a search stage.
+    (.csv or .npy: low, high, count a bin; of weighted events, sumw2 as a fourth column), or the
+    folder of a search stage.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
@@ -101,11 +102,27 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
     def alone(histogram: Path, **rest: Any) -> None:
         from tnt_coffea.storage import held
 
+        _check_outputs(rest)
         out = search_of(histogram)
         with held(out) if out and os.access(out, os.W_OK) else nullcontext():
             function(histogram=histogram, **rest)
 
     return alone
+
+
+def _check_outputs(given: dict[str, Any]) -> None:
+    """Refuse files that could not be written, before a fit that may take minutes."""
+    from tnt_coffea import histogram_fits
+    from tnt_coffea.errors import StorageError
+
+    if given.get("plot") is not None:
+        histogram_fits.figure_format(given["plot"])
+    for name in ("plot", "workspace", "json_path"):
+        path = given.get(name)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "is a folder, not a file" if path.is_dir() else f"no folder {path.parent}"
+            msg = f"{path}: {why}"
+            raise StorageError(msg)
 
 
 @_command(

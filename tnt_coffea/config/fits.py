@@ -19,7 +19,7 @@ from tnt_coffea.config.settings import Fraction, Positive, Settings
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
 
 
-_MOST, _MOST_TOYS, _MOST_FAMILIES = 10_000, 100_000_000, 100
+_MOST, _MOST_TOYS, _MOST_FAMILIES = 10_000, 10_000_000, 100
 """Masses of a scan, toys and families: more is a slip."""
 _CUT = "name in search.cuts, instead of the efficiency; null: the efficiency"
 

@@ -92,7 +92,7 @@ def channel_spectra(
     for panel, channel in zip(panels, result.channels, strict=False):
         _spectrum(panel, channel, window)
         _scale(panel, result.channels)
-        panel.set_title(f"{channel.name}: goodness of fit p = {p_text(channel.goodness_of_fit)}")
+        panel.set_title(f"{channel.name}: goodness of fit {_goodness(channel)}")
         panel.tick_params(labelbottom=True)
         panel.set_xlabel(mass_label(variable))
     for panel in panels[::columns]:
@@ -258,8 +258,13 @@ def _numbers(result: BumpHuntResult) -> str:
         f"signal {result.mu_hat:.0f} ± {result.mu_uncertainty:.0f} events",
     ]
     if len(result.channels) == 1:
-        lines.append(f"goodness of fit p = {p_text(result.channels[0].goodness_of_fit)}")
+        lines.append(f"goodness of fit {_goodness(result.channels[0])}")
     return "\n".join(lines)
+
+
+def _goodness(channel: ChannelResult) -> str:
+    sign = "≤" if channel.goodness_is_bound else "="
+    return f"p {sign} {p_text(channel.goodness_of_fit)}"
 
 
 _MASS_LABEL = "resonance mass [GeV]"
@@ -271,7 +276,8 @@ _LEAST_P = 1e-3
 def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     """Return the local p-value of every scan by mass, with lines of local and global sigmas.
 
-    Where several windows or selections have the mass, it is the smallest of theirs.
+    Where several windows or selections have the mass, it is the smallest of theirs. Points are
+    open where too few background events lie near the mass for an asymptotic p-value.
 
     A global line stands where the toys' largest local significance is exceeded with the
     probability of that many standard deviations; it is drawn where enough toys lie beyond.
@@ -292,10 +298,16 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
         lowest = min(lowest, float(p.min()))
         text = "all dijets" if name == "before" else name
         if scan.z_global is not None:
-            text += f": global Z = {scan.z_global:.1f}" + (
+            text += f": global Z = {max(0.0, scan.z_global):.1f}" + (
                 " or more" if scan.p_global_is_bound else ""
             )
         axes.plot(masses, p, color=colour, marker="o", markersize=3.5, label=text)
+        sparse = {x.mass for x in scan.points if x.sparse}
+        open_ = [i for i, mass in enumerate(masses) if mass in sparse]
+        axes.plot(
+            np.array(masses)[open_], p[open_], color=colour, marker="o", markersize=3.5, ls="",
+            markerfacecolor="white", zorder=3,
+        )  # fmt: skip
     bottom = 0.2 * lowest
     sigma = 1
     while (p_sigma := float(ndtr(-sigma))) > bottom:

@@ -28,6 +28,7 @@ from tnt_coffea.reporting.wording import (
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
+from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import AnomalousEvent, JetImages
@@ -203,13 +204,20 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         "and fit.scan.masses gives a global one. Taggers that learned from the signal region are "
         "least sensitive elsewhere."
     )
+    sparse = any(point.sparse for scan in scans.values() for point in scan.points)
+    open_points = (
+        f" Open points: fewer than {LEAST_BACKGROUND:g} background events within two "
+        "widths, where the formula is not reliable; a test of one mass takes toys there by default."
+        if sparse
+        else ""
+    )
     points = {name: scan.best_point for name, scan in scans.items()}
     best = [f"{name} at {point.mass:g} GeV, Z {point.z:.2f}" for name, point in points.items()]
     yield Plot(
         "scan",
         "Local p-value over the mass",
-        "p-value of a bump hunt at every mass, before and after each selection; 0.5 where the fit "
-        f"finds no signal. Dotted: local standard deviations. {last}",
+        "Asymptotic p-value of a bump hunt at every mass, before and after each selection; 0.5 "
+        f"where the fit finds no signal.{open_points} Dotted: local standard deviations. {last}",
         mass_figures.local_p_values(scans, "Scan over the resonance mass"),
         {name: scan.to_dict() for name, scan in scans.items()},
         Section.MASS,

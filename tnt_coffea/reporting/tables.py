@@ -48,6 +48,8 @@ _EVENT_COLUMNS = {
     "n_constituents": ("particles", ".0f"),
 }
 
+NOT_CONVERGED = ", not converged"
+"""What stands behind the number of a fit in trouble; its notes have the reason."""
 
 Range = tuple[float, float]
 
@@ -64,7 +66,8 @@ class LimitRow:
         Share of events selected.
     observed, expected
         Upper limit on the signal, and what background alone would give, with the range
-        that it has in 68 % of cases; a dash where it was refused.
+        that it has in 68 % of cases; a dash where it was refused, and "not converged" behind a
+        number that did not.
     unit
         'events' selected, or 'fb' produced.
     calibration
@@ -111,7 +114,8 @@ def limit_rows(
         values.append(("fb", limit.observed_cross_section, limit.expected_cross_section))
     for unit, observed, expected in values:
         band = f"{expected[2]:.3g} ({expected[1]:.3g} to {expected[3]:.3g})"
-        yield LimitRow(selection, kept, f"{observed:.3g}", band, unit, kind, numbers)
+        seen = f"{observed:.3g}{'' if limit.converged else NOT_CONVERGED}"
+        yield LimitRow(selection, kept, seen, band, unit, kind, numbers)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class SummaryRow:
     kept
         Share of events selected (bump hunt) or passing (ABCD).
     z, p_value, signal
-        As text; a dash where the test was refused.
+        As text; a dash where the test was refused. Z of a fit in trouble says "not converged".
     calibration
         How the p-value was calibrated, or 'refused'.
     notes
@@ -438,7 +442,7 @@ def _bump_row(
         test="bump hunt",
         selection=selection,
         kept=kept,
-        z=f"{hunt.z:.2f}",
+        z=f"{hunt.z:.2f}{'' if hunt.converged else NOT_CONVERGED}",
         p_value=p_text(hunt.p_value),
         signal=f"{hunt.mu_hat:.{digits}f} ± {hunt.mu_uncertainty:.{digits}f}",
         calibration=_calibration(hunt),
@@ -460,7 +464,7 @@ def _abcd_row(
         test="ABCD",
         selection=selection,
         kept=kept,
-        z=f"{estimate.z:.2f}",
+        z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
         p_value=p_text(estimate.p_value),
         signal=f"{estimate.mu_hat:.1f} ± {_abcd_uncertainty(estimate):.1f}",
         calibration=_calibration(estimate),

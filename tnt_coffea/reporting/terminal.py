@@ -88,7 +88,7 @@ def _tests(shown: Summary) -> Table:
             row.selection,
             *((row.knowledge,) if informed else ()),
             row.kept,
-            row.z,
+            _folded(row.z),
             row.p_value,
             row.signal,
             row.calibration,
@@ -106,9 +106,15 @@ def _limits(shown: Summary, level: float | None) -> Table:
         ("notes",),
     )
     for row in shown.limits:
-        cells = (row.selection, row.kept, row.observed, row.expected, row.unit, row.calibration)
+        seen = _folded(row.observed)
+        cells = (row.selection, row.kept, seen, row.expected, row.unit, row.calibration)
         _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
+
+
+def _folded(number: str) -> str:
+    """Return a number with what stands behind it on a line of its own: columns are narrow."""
+    return number.replace(", ", ",\n")
 
 
 def _notes(shown: Summary) -> Table:

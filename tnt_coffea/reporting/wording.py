@@ -10,7 +10,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdResult
-from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult
+from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult
 from tnt_coffea.working_points import Selection
 
 if TYPE_CHECKING:
@@ -279,7 +279,8 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
             warnings.append(f"The bump hunt on {name} did not pass its own checks; see its notes.")
         warnings += [
             f"The background-only fit to {name}, channel {channel.name}, describes the data "
-            f"poorly (goodness of fit p = {p_text(channel.goodness_of_fit)}); a signal can "
+            f"poorly (goodness of fit p {'≤' if channel.goodness_is_bound else '='} "
+            f"{p_text(channel.goodness_of_fit)}); a signal can "
             "cause that, and so can a wrong background function."
             for channel in test.channels
             if channel.goodness_of_fit < _POOR_FIT
@@ -288,6 +289,12 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
+    ]
+    warnings += [
+        f"The upper limit {'on all dijets' if name == 'before' else f'with {name}'} is not "
+        "converged; its notes say why."
+        for name, limit in result.limits.items()
+        if isinstance(limit, LimitResult) and not limit.converged
     ]
     warnings += [
         f"Stage {stage}: {account.n_lost:,} of {account.events:,} events were lost to bad files."

@@ -16,7 +16,7 @@ from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdResult, Closure
 from tnt_coffea.stats.p_values import normal_p_value, paper_significance, toys_p_value
 from tnt_coffea.stats.pyhf_fit import background_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
-from tnt_coffea.stats.validity import LEAST_IN_REGION_A, minimiser_problems
+from tnt_coffea.stats.validity import LEAST_IN_REGION_A, MOST_TOYS, minimiser_problems
 
 __all__ = ["AbcdNull", "abcd", "permutation_counts", "permutation_p", "poisson_p", "tied_counts_q0"]
 
@@ -249,10 +249,11 @@ def _check(
         or systematic < 0
         or closure_factor <= 0
         or min(leakage) < 0
-        or toys < 0
+        or not 0 <= toys <= MOST_TOYS
     ):
         msg = (
-            "systematic, leakage and toys must be 0 or more, closure_factor positive, all finite, "
+            f"systematic, leakage and toys must be 0 or more, toys at most {MOST_TOYS:,}, "
+            "closure_factor positive, all finite, "
             f"got {systematic}, {leakage}, {toys} and {closure_factor}"
         )
         raise FitError(msg)

@@ -36,7 +36,7 @@ from tnt_coffea.stats.results import (
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
 from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
-from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
+from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
 
@@ -325,8 +325,8 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
 
 
 def _check(toys: int | None, null_chains: Sequence[float]) -> None:
-    if toys is not None and toys < 0:
-        msg = f"a bump hunt needs 0 toys or more, got {toys}"
+    if toys is not None and not 0 <= toys <= MOST_TOYS:
+        msg = f"a bump hunt takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
         raise FitError(msg)
     if len(null_chains) and not np.isfinite(np.asarray(null_chains, dtype=float)).all():
         msg = "null_chains holds a q0 that is not finite: leave no failed chain in it"

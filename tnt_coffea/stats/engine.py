@@ -439,7 +439,12 @@ def pulls(observed: Array, expected: Array) -> Array:
 
 def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator) -> list[Array]:
     """Return Poisson counts around the expectations of every channel, shape (toys, bins)."""
-    return [random.poisson(mean, (toys, len(mean))).astype(float) for mean in expected]
+    try:
+        return [random.poisson(mean, (toys, len(mean))).astype(float) for mean in expected]
+    except MemoryError as error:
+        bins = sum(map(len, expected))
+        msg = f"{toys:,} toys of {bins} bins do not fit into the memory: take fewer toys"
+        raise FitError(msg) from error
 
 
 def log_ratios(counts: Sequence[Array], mean: Sequence[Array], null: Sequence[Array]) -> Array:

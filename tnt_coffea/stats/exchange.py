@@ -19,6 +19,20 @@ __all__ = ["hepdata_limits", "hepdata_spectrum", "read_histogram", "write_hepdat
 
 _HDF5 = (".h5", ".hdf5")
 _NO_COUNTS = ("TProfile", "TProfile2D", "TProfile3D", "TEfficiency")
+# Names of a column of squared weights, without signs and blanks.
+_SQUARED_WEIGHTS = (
+    "sumw2",
+    "sumw²",
+    "sumofsquaredweights",
+    "sumofweightssquared",
+    "squaredweights",
+    "w2",
+    "variance",
+    "variances",
+    "var",
+)
+_UNCERTAINTIES = ("err", "unc", "stat", "sigma", "std")
+_OTHER_MARKS = (";", "\t")
 # A search's histogram has some millions.
 _MOST_BINS = 20_000_000
 _MASS = {"name": "$m_{jj}$", "units": "GeV"}
@@ -33,7 +47,8 @@ def read_histogram(path: str | Path, name: str | None = None) -> Any:
     path
         ROOT (.root: TH1, TH2, TH3), UHI as JSON (.json) or HDF5 (.h5, .hdf5); or counts as
         text (.csv) or an array (.npy): a row a bin with its lower edge, upper edge, count and, for
-        weighted events, sum of squared weights.
+        weighted events, sum of squared weights: with a header, that column is called `sumw2` or
+        `variance`, and one of uncertainties is refused.
     name
         Which one, where the file holds several: a key of ROOT, a member of JSON, a
         group of HDF5.
@@ -100,14 +115,50 @@ def _from_root(path: Path, name: str | None) -> Any:
 def _from_csv(path: Path, name: str | None) -> Any:
     _check_unnamed(path, name)
     text = path.read_text(encoding="utf-8-sig")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    numbered = [
+        (number, line.split("#")[0])
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.split("#")[0].strip()
+    ]
+    # numpy.savetxt writes its header as a comment.
+    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    for names in comments:
+        if names.count(",") == 3 and _bare(names.split(",")[3]).startswith(_UNCERTAINTIES):
+            _check_header(path, names)
+    for number, line in numbered[:2]:
+        if any(mark in line for mark in _OTHER_MARKS) and "," not in line.strip():
+            msg = f"{path}: line {number}: separate by commas, got {line.strip()[:60]!r}"
+            raise InputError(msg)
     # One line of words above the numbers is a header.
-    if lines and not _is_number(lines[0].split(",")[0]):
-        lines = lines[1:]
+    if numbered and not _is_number(numbered[0][1].split(",")[0]):
+        _check_header(path, numbered[0][1])
+        numbered = numbered[1:]
+    for number, line in numbered:
+        if wrong := [cell.strip() for cell in line.split(",") if not _is_number(cell)]:
+            msg = f"{path}: no histogram can be read: line {number}: '{wrong[0][:40]}' is no number"
+            raise InputError(msg)
+    lines = [line for _, line in numbered]
     if not lines:
         msg = f"{path}: holds no numbers: a row a bin is expected, low, high, count"
         raise InputError(msg)
     return _from_rows(path, np.loadtxt(lines, delimiter=",", ndmin=2))
+
+
+def _check_header(path: Path, line: str) -> None:
+    """Refuse a fourth column that is not the sum of squared weights by its name."""
+    names = [name.strip().strip("\"'") for name in line.split(",")]
+    if len(names) != 4 or _bare(names[3]) in _SQUARED_WEIGHTS:
+        return
+    msg = (
+        f"{path}: the fourth column is '{names[3]}', and only the sum of squared weights of a bin "
+        "can stand there: name it 'sumw2' (the square of the uncertainty), or leave it out where "
+        "the bins hold plain counts"
+    )
+    raise InputError(msg)
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _check_unnamed(path: Path, name: str | None) -> None:

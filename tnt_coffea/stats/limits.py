@@ -19,7 +19,7 @@ from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
+from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
 __all__ = ["limit_band", "upper_limit"]
 
@@ -109,7 +109,10 @@ def upper_limit(
     notes = sample_notes(model.data)
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
-    converged, by_pyhf = bool(cls.best.converged.all() and cls.fits(observed).converged.all()), None
+    by_pyhf = None
+    converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
+    if not converged:
+        notes.append("not converged: a fit of the data stopped before its minimum")
     if toys:
         random = seeds.generator(seed, "stats", "limit", "toys")
         (observed, *expected), thrown, inside = _toy_limits(
@@ -121,8 +124,15 @@ def upper_limit(
             "quantiles of the toys' own limits"
         )
         if not inside:
-            notes.append("a limit lies beyond the strengths at which toys were thrown")
-        converged = converged and inside and thrown.failed <= _FAILED * len(thrown.null)
+            notes.append(
+                "not converged: a limit lies beyond the strengths at which toys were thrown"
+            )
+        few_failed = thrown.failed <= _FAILED * len(thrown.null)
+        if not few_failed:
+            notes.append(
+                f"not converged: {thrown.failed} of {len(thrown.null)} toys had a failed fit"
+            )
+        converged = converged and inside and few_failed
     else:
         if under < LEAST_UNDER_LIMIT:
             notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
@@ -314,8 +324,8 @@ def _check(
                 f"{efficiency:g} and {luminosity:g}"
             )
             raise FitError(msg)
-    if toys is not None and toys < 0:
-        msg = f"a limit needs 0 toys or more, got {toys}"
+    if toys is not None and not 0 <= toys <= MOST_TOYS:
+        msg = f"a limit takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
         raise FitError(msg)
     # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
     if toys and toys + 1 <= 1 / (1 - level):

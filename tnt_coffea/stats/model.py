@@ -21,7 +21,7 @@ from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.results import FamilyFit
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import LEAST_IN_BIN
+from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN
 
 __all__ = [
     "Envelope",
@@ -124,7 +124,6 @@ def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float
 
 # The order of the function is chosen outside mass +- this many widths.
 _BLIND_WIDTHS = 2.0
-_GOODNESS_TOYS = 300
 
 
 def outside_signal(edges: Array, signal: SignalShape) -> Mask:
@@ -236,10 +235,10 @@ def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float
         freedom = expected.size - channel.background.parameters
         return float(chdtrc(freedom, seen)), "asymptotic"
     random = seeds.generator(seed, "stats", "goodness", channel.name)
-    observed = engine.toy_counts([expected], _GOODNESS_TOYS, random)
+    observed = engine.toy_counts([expected], GOODNESS_TOYS, random)
     fits = engine.background_fits([channel], observed)
     toys = engine.deviance(observed[0], channel.background.expected(fits.phi[0]))
-    return toys_p_value(int(np.sum(toys >= seen)), _GOODNESS_TOYS), "toys"
+    return toys_p_value(int(np.sum(toys >= seen)), GOODNESS_TOYS), "toys"
 
 
 @dataclass(frozen=True, eq=False)

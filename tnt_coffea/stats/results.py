@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, TypeAdapter
 
 from tnt_coffea.displays import Displayed
-from tnt_coffea.stats.validity import SPURIOUS_LIMIT
+from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_BACKGROUND, SPURIOUS_LIMIT
 
 __all__ = [
     "BANDS",
@@ -178,6 +178,11 @@ class ChannelResult(Result):
     share: float
     scale: tuple[float, ...] = ()
 
+    @property
+    def goodness_is_bound(self) -> bool:
+        """Whether no toy fits as badly, so that goodness_of_fit is the most that it can be."""
+        return _goodness_is_bound(self.goodness_of_fit, self.goodness_calibration)
+
 
 @dataclass(frozen=True)
 class BumpHuntResult(Result):
@@ -305,7 +310,8 @@ class BumpHuntResult(Result):
         ]
         lines += [
             f"  {channel.name}: {sum(channel.observed):g} events, {channel.parameters} background "
-            f"parameters, goodness of fit p = {channel.goodness_of_fit:.3g} "
+            f"parameters, goodness of fit p = {'at most ' if channel.goodness_is_bound else ''}"
+            f"{channel.goodness_of_fit:.3g} "
             f"({channel.goodness_calibration})"
             for channel in self.channels
         ]
@@ -382,16 +388,22 @@ class WindowResult(Result):
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        bound = _goodness_is_bound(self.goodness_of_fit, self.goodness_calibration)
         lines = [
             f"window {self.window[0]:g}-{self.window[1]:g} GeV: {self.observed:g} events, "
             f"{self.expected:.1f} +- {self.uncertainty:.1f} expected from the sidebands",
             f"  Z = {self.z:.2f} (p = {self.p_value:.3g}, {self.calibration}), Poisson p = "
             f"{self.p_poisson:.3g}",
             f"  {self.family} with {self.parameters} parameters, goodness of fit p = "
-            f"{self.goodness_of_fit:.3g} ({self.goodness_calibration}), "
+            f"{'at most ' if bound else ''}{self.goodness_of_fit:.3g} "
+            f"({self.goodness_calibration}), "
             f"{'converged' if self.converged else 'NOT CONVERGED'}",
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def _goodness_is_bound(p_value: float, calibration: str) -> bool:
+    return calibration == "toys" and isclose(p_value, 1 / (GOODNESS_TOYS + 1))
 
 
 @dataclass(frozen=True)
@@ -467,6 +479,9 @@ class ScanPoint(Result):
         Signal events, mu >= 0; None where the likelihood has no curvature.
     converged
         Whether both fits converged.
+    background
+        Background events within mass +- 2 widths: below 25 the asymptotic p-value is not reliable.
+        None in results of older versions.
 
     Examples
     --------
@@ -487,6 +502,12 @@ class ScanPoint(Result):
     mu_hat: float
     mu_uncertainty: float | None
     converged: bool
+    background: float | None = None
+
+    @property
+    def sparse(self) -> bool:
+        """Whether too few background events lie near the mass for an asymptotic p-value."""
+        return self.background is not None and self.background < LEAST_BACKGROUND
 
 
 @dataclass(frozen=True)
@@ -531,7 +552,8 @@ class ScanResult(Result):
     z_pyhf
         Its significance by the pyhf model, the cross-check.
     p_global, z_global
-        From toys of the whole scan, (k + 1) / (N + 1); None without toys.
+        From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is below 0 where
+        p_global is above a half; texts then show 0.
     toys, failed
         Background-only toys of the whole scan; how many had a fit that did not
         converge. They count as they stand.
@@ -587,14 +609,15 @@ class ScanResult(Result):
         lines = [
             f"scan of {len(self.points)} hypotheses: most significant at {best.mass:g} GeV, "
             f"width {best.width:g} GeV, selection {best.selection}",
-            f"  local Z = {best.z:.2f} (p = {best.p_local:.3g}), pyhf {self.z_pyhf:.2f}, signal "
-            f"{best.mu_hat:.1f}{error} events",
+            f"  local Z = {best.z:.2f} (asymptotic p = {best.p_local:.3g}), pyhf "
+            f"{self.z_pyhf:.2f}, signal {best.mu_hat:.1f}{error} events",
         ]
         if self.p_global is not None and self.z_global is not None:
             least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
             lines.append(
-                f"  global p = {least}{self.p_global:.3g} (Z = {self.z_global:.2f}{most}) from "
-                f"{self.toys} toys of the whole scan, {self.failed} of them with a failed fit"
+                f"  global p = {least}{self.p_global:.3g} "
+                f"(Z = {max(0.0, self.z_global):.2f}{most}) from {self.toys} toys of the whole "
+                f"scan, {self.failed} of them with a failed fit"
             )
         if self.gross_vitells is not None:
             lines.append(

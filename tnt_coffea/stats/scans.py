@@ -22,7 +22,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import Z_AGREEMENT
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, Z_AGREEMENT, background_in_reach
 
 __all__ = [
     "Hypothesis",
@@ -40,6 +40,7 @@ Array = NDArray[np.float64]
 # A hypothesis needs this many widths of spectrum on both sides of its mass.
 _SIDEBAND_WIDTHS = 3.0
 _MOST_MASSES = 1000
+_MOST_LISTED = 6
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 
@@ -105,8 +106,8 @@ def scan(
     >>> result.best_point.mass, round(result.p_global, 3)
     (3500.0, 0.048)
     """
-    if toys < 0:
-        msg = f"a scan needs 0 toys or more, got {toys}"
+    if not 0 <= toys <= MOST_TOYS:
+        msg = f"a scan takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
         raise FitError(msg)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
     if len(masses) == 0 or np.any(np.diff(masses) <= 0):
@@ -239,6 +240,7 @@ def _result(
     masses = [hypothesis.signal.mass for hypothesis in hypotheses]
     notes = [
         *data_notes(data, narrowest, (min(masses), max(masses))),
+        *_validity_notes(points, hypotheses[best].signal),
         *([RETRAINING_NOTE] if toys else []),
     ]
     if reason:
@@ -247,6 +249,13 @@ def _result(
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
     notes += refused
+    if unsure := [f"{point.mass:g}" for point in points if not point.converged]:
+        notes.append(f"not converged: a fit of the data at {', '.join(unsure)} GeV")
+    agreed = abs(z_pyhf - points[best].z) < Z_AGREEMENT
+    if not agreed:
+        notes.append(
+            f"not converged: two minimisers disagree: Z = {points[best].z:.3f} and {z_pyhf:.3f}"
+        )
     return ScanResult(
         points=tuple(points),
         best=best,
@@ -257,7 +266,7 @@ def _result(
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
         gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
-        converged=all(p.converged for p in points) and abs(z_pyhf - points[best].z) < Z_AGREEMENT,
+        converged=not unsure and agreed,
         skipped=skipped,
         notes=tuple(notes),
     )
@@ -279,12 +288,40 @@ def _point(
         mass=hypothesis.signal.mass,
         width=hypothesis.signal.width,
         parameters=hypothesis.orders,
+        background=_background(hypothesis, test),
         z=z,
         p_local=normal_p_value(z),
         mu_hat=unit * float(test.best.mu[0]),
         mu_uncertainty=unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
     )
+
+
+def _background(hypothesis: Hypothesis, test: Discoveries) -> float:
+    """Return the effective background events near the mass."""
+    pairs = zip(hypothesis.channels, test.background.phi, strict=True)
+    null = [channel.background.expected(phi)[0] for channel, phi in pairs]
+    return background_in_reach(hypothesis.channels, null)
+
+
+def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
+    """Return where the local p-values, all asymptotic, cannot be trusted."""
+    notes = []
+    advice = "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
+    if masses := sorted({point.mass for point in points if point.sparse}):
+        listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
+        more = len(masses) - _MOST_LISTED
+        listed += f" and {more} more, up to {masses[-1]:g}" if more > 0 else ""
+        notes.append(
+            f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
+            f"{listed} GeV: {advice}"
+        )
+    if signal.nuisances:
+        notes.append(
+            "the signal may move within its uncertainties: local p-values are asymptotic, which "
+            "does not hold then; a test of one mass takes toys"
+        )
+    return notes
 
 
 def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:

@@ -256,6 +256,10 @@ class Spectrum:
         return replace(self, scale=scale * (self.unit / unit), unit=unit)
 
 
+# Edges all below are no dijet masses in GeV.
+_LEAST_MASS = 50.0
+
+
 def edge_index(edges: Array, value: float, what: str) -> int:
     """Return the position of an edge.
 
@@ -270,6 +274,8 @@ def edge_index(edges: Array, value: float, what: str) -> int:
             f"{what}: {value:g} is not an edge of the histogram (the nearest is "
             f"{edges[position]:g}): choose an edge, or fill the histogram with this one"
         )
+        if edges[-1] < _LEAST_MASS <= value:
+            msg += "; if the histogram is in TeV, give its edges in GeV, times 1000"
         raise FitError(msg)
     return position
 

@@ -13,6 +13,7 @@ from tnt_coffea.stats.signals import SignalShape
 __all__ = [
     "CLOSURE_AGREEMENT",
     "FEW_IN_REGION_A",
+    "GOODNESS_TOYS",
     "LARGEST_EDM",
     "LEAST_BACKGROUND",
     "LEAST_GOODNESS",
@@ -20,6 +21,7 @@ __all__ = [
     "LEAST_IN_REGION_A",
     "LEAST_UNDER_LIMIT",
     "LIMIT_AGREEMENT",
+    "MOST_TOYS",
     "SPURIOUS_LIMIT",
     "Z_AGREEMENT",
     "background_in_reach",
@@ -51,6 +53,12 @@ It is one count: below, its Poisson law is so coarse that toys are needed.
 
 LEAST_IN_BIN = 5.0
 """Events expected in each bin from which on a deviance is chi-square distributed (Cochran)."""
+
+GOODNESS_TOYS = 300
+"""Toys behind a goodness of fit where bins hold fewer: its p-value is 1 / 301 or more."""
+
+MOST_TOYS = 10_000_000
+"""Toys of a test: they tell p-values to 1e-7, and more of them fill the memory."""
 
 FEW_IN_REGION_A = 10.0
 """Events in A in the sidebands below which kappa is known to no better than a third."""
