@@ -259,6 +259,38 @@ def test_every_test_on_a_search_is_kept_and_an_old_report_goes(
     assert noted[0]["p_values"]["before"] == json.loads(first)["before"]["p_value"]
 
 
+def test_a_fit_that_fails_leaves_the_search_as_it_was(searched: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
+    other = tmp_path / "other.yaml"
+    for text, wrong in (
+        ("fit: {limit: {efficiencies: {nobody: 0.3}, luminosity: 30}}", "names nobody"),
+        ("{search: {efficiencies: [0.3, 0.2]}, fit: {bump: {efficiency: 0.2}}}", "0.2"),
+    ):
+        other.write_text(text)
+        assert wrong in failed(call("fit", "--out", searched, "--config", other), 2)
+        after = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
+        assert after == before
+
+
+def test_a_short_file_changes_what_it_names(
+    searched: Path, small_config: SearchConfig, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.yaml"
+    short.write_text("fit: {bump: {mass: 3400, width: 80}, limit: {enabled: false}}")
+    done = call("fit", "--out", searched, "--config", short)
+    assert done.exit_code == 0, done.output
+    assert f"settings: {short}, the rest of {searched / 'config.yaml'}" in done.output
+    bump = small_config.fit.bump.model_copy(update={"mass": 3400.0, "width": 80.0})
+    limit = small_config.fit.limit.model_copy(update={"enabled": False})
+    fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit})
+    left = SearchConfig.from_yaml(searched / "config.yaml")
+    assert left == small_config.model_copy(update={"fit": fit})
+    short.write_text("fit: {bump: {mass: 3400, width: 80}}")
+    line = failed(call("report", "--out", searched, "--config", short, "--seed", 12), 4)
+    assert "seed: 11 there, 12 now" in line
+    assert "methods" not in line
+
+
 def test_settings_are_never_of_a_folder_that_was_not_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,23 +124,27 @@ class Stage:
         self._started.append(time.monotonic())
         return self.parts
 
-    def finish(self, outputs: Mapping[str, Any]) -> None:
+    def finish(self, outputs: Mapping[str, Any], *, seconds: float | None = None) -> None:
         """Declare the stage complete and remove what was in progress.
 
         Parameters
         ----------
         outputs
             JSON values that `finished` gives back.
+        seconds
+            How long it took; since `begin` without it.
 
         Raises
         ------
         StorageError
             The manifest cannot be written; the stage is then not complete.
         """
+        if seconds is None:
+            seconds = time.monotonic() - self._started[-1] if self._started else 0.0
         noted = self._identity() | {
             "outputs": dict(outputs),
             "files": {str(path.relative_to(self.folder)): _sha256(path) for path in self._files()},
-            "seconds": round(time.monotonic() - self._started[-1], 2) if self._started else 0.0,
+            "seconds": round(seconds, 2),
         }
         with written(self.folder / _MANIFEST) as path:
             path.write_text(json.dumps(noted, indent=1) + "\n")

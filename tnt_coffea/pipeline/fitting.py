@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import Trial, note_trial, noted_trials
+from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
 from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints
@@ -43,7 +44,8 @@ def fit(
         `seed`, `search` and `fit` are read.
     out
         Folder of the search, for `fit/result.json` and the list of tests made, `fits.json`;
-        nothing is written without it. The fit of before, if it was another, goes with its report.
+        nothing is written without it. The fit of before, if it was another, goes with its report
+        once this one has succeeded.
 
     Raises
     ------
@@ -71,13 +73,16 @@ def fit(
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
-        stage.clear()
-        begun(stage, config)
+        # Until the new result is there, the old one and its report stand with their settings.
+        started = time.monotonic()
         result = _fitted(histograms, config)
         # Before the result is there to be looked at.
         kept = _with_trials(result, histograms, config, out)
+        stage.clear()
+        begun(stage, None)
         result.save(stage.folder / "result.json")
-        stage.finish({})
+        stage.finish({}, seconds=time.monotonic() - started)
+        note_config(out, config)
         return kept
     return _with_trials(result, histograms, config, out)
 

@@ -218,17 +218,19 @@ def done(stage: Stage, resources: Resources) -> bool:
     return stage.finished() is not None
 
 
-def begun(stage: Stage, config: SearchConfig) -> Path:
+def begun(stage: Stage, config: SearchConfig | None) -> Path:
     """Begin a stage, note the settings in the search's folder, and return where parts go.
 
-    Results and report that stand there are of what was before, and are removed.
+    Results and report that stand there are of what was before, and are removed. A stage that
+    notes its settings once it is complete gives none.
     """
     out = stage.folder.parent
     for later in ("fit", "report"):
         if STAGES.index(later) > STAGES.index(stage.name):
             Stage(later, out / later, {}).clear()
     parts = stage.begin()
-    note_config(out, config)  # for commands that go on in this folder
+    if config is not None:
+        note_config(out, config)  # for commands that go on in this folder
     if stage.name == "search":
         note_sources(out)
     return parts
