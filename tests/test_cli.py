@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import StageError, TntCoffeaError
+from tnt_coffea.errors import ConfigError, StageError, TntCoffeaError
+from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import held
 
@@ -264,7 +266,10 @@ def test_a_fit_that_fails_leaves_the_search_as_it_was(searched: Path, tmp_path: 
     other = tmp_path / "other.yaml"
     for text, wrong in (
         ("fit: {limit: {efficiencies: {nobody: 0.3}, luminosity: 30}}", "names nobody"),
-        ("{search: {efficiencies: [0.3, 0.2]}, fit: {bump: {efficiency: 0.2}}}", "0.2"),
+        ("search: {fit_range: {low: 2800}}", '"low": 2800.0, "high": 7000.0}, and taggers'),
+        ("search: {window: {high: 4100}}", 'made with {"low": 3000.0, "high": 4000.0}'),
+        ("{search: {efficiencies: [0.5, 0.3, 0.2]}}", "made with [0.5, 0.3]"),
+        ("seed: 12", "seed is 12, and taggers, thresholds and histograms were made with 11"),
     ):
         other.write_text(text)
         assert wrong in failed(call("fit", "--out", searched, "--config", other), 2)
@@ -285,10 +290,14 @@ def test_a_short_file_changes_what_it_names(
     fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit})
     left = SearchConfig.from_yaml(searched / "config.yaml")
     assert left == small_config.model_copy(update={"fit": fit})
-    short.write_text("fit: {bump: {mass: 3400, width: 80}}")
-    line = failed(call("report", "--out", searched, "--config", short, "--seed", 12), 4)
-    assert "seed: 11 there, 12 now" in line
-    assert "methods" not in line
+    line = failed(call("report", "--out", searched, "--config", short, "--seed", 12), 2)
+    assert "seed is 12" in line
+    histograms = Histograms.load(searched / "search")
+    with pytest.raises(ConfigError, match="seed is 12"):
+        pipeline.fit(histograms, left.model_copy(update={"seed": 12}))
+    (searched / "train" / "manifest.json").unlink()
+    (searched / "search" / "manifest.json").unlink()
+    assert Histograms.load(searched / "search").made_with == {}, "an older one is not refused"
 
 
 def test_settings_are_never_of_a_folder_that_was_not_named(

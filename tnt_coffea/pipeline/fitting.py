@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ def fit(
     FitError
         A model cannot be built from these histograms.
     ConfigError
-        These are no histograms of a search.
+        These are no histograms of a search, or of one with another seed or `search`.
 
     Examples
     --------
@@ -68,6 +69,7 @@ def fit(
     (True, ['mass'], ['mass'])
     """
     check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
+    _check_made_with(histograms, config)
     if out is None:
         return _fitted(histograms, config)
     stage = fit_stage(histograms, config, out)
@@ -96,7 +98,10 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
     ------
     StageError
         There is none of these histograms and settings, or it was changed.
+    ConfigError
+        The histograms are of a search with another seed or `search`.
     """
+    _check_made_with(histograms, config)
     stage = fit_stage(histograms, config, out)
     if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
@@ -434,6 +439,26 @@ def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, sta
         for method, names in windows_by_method(histograms).items()
         if len(names) > 1
     }
+
+
+def _check_made_with(histograms: Histograms, config: SearchConfig) -> None:
+    """Refuse settings that decided what taggers, thresholds and counts are, and are others now."""
+    made = _decisive(histograms.made_with)
+    now = _decisive(config.model_dump(mode="json", include={"search", "seed"}))
+    for name in sorted(made.keys() & now.keys()):
+        if made[name] != now[name]:
+            msg = (
+                f"{name} is {json.dumps(now[name])}, and taggers, thresholds and histograms were "
+                f"made with {json.dumps(made[name])}: train and search again (--overwrite), or "
+                "into another --out"
+            )
+            raise ConfigError(msg)
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `seed` and each setting of `search` as a whole, for older searches lack some."""
+    search = {f"search.{name}": value for name, value in settings.get("search", {}).items()}
+    return search | {name: value for name, value in settings.items() if name == "seed"}
 
 
 def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:
