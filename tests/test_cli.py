@@ -285,6 +285,7 @@ def test_a_short_file_changes_what_it_names(
     done = call("fit", "--out", searched, "--config", short)
     assert done.exit_code == 0, done.output
     assert f"settings: {short}, the rest of {searched / 'config.yaml'}" in done.output
+    assert SearchResult.load(searched / "fit").before.mass == 3400
     bump = small_config.fit.bump.model_copy(update={"mass": 3400.0, "width": 80.0})
     limit = small_config.fit.limit.model_copy(update={"enabled": False})
     fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit})
@@ -361,6 +362,7 @@ def test_a_second_run_in_a_folder_ends_in_one_line(searched: Path, events_file: 
         ("train/tnt/set.json", ("search",)),
         ("train/histories.json", ("report",)),
         ("search/search.json", ("fit",)),
+        ("search/histograms.h5", ("search", "--executor", "iterative", "--quiet")),
         ("fit/result.json", ("report",)),
     ],
 )
@@ -375,6 +377,9 @@ def test_a_changed_file_of_a_stage_is_named(
     path.unlink()
     gone = "no result here" if file == "fit/result.json" else "is gone since"
     assert f"{path}: {gone}" in failed(call(*words, "--out", searched), 4)
+    if words[0] == file.split("/")[0]:
+        assert call(*words, "--overwrite", "--out", searched).exit_code == 0
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(

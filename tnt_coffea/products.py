@@ -326,11 +326,11 @@ class Taggers(Displayed):
             There is none, or one is damaged.
         """
         folder = Path(folder)
+        check_files(folder)
         paths = sorted(path.parent for path in folder.glob("*/set.json"))
         if not paths:
             msg = f"{folder}: no tagger set in it (a folder with set.json); train, or name another"
             raise TaggerError(msg)
-        check_files(folder)
         sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
         path = folder / "histories.json"
         try:
@@ -448,11 +448,11 @@ class Histograms(Displayed):
         import uhi.io.hdf5
 
         folder = Path(folder)
+        check_files(folder)
         path = folder / "histograms.h5"
         if not path.exists():
             msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
             raise StageError(msg)
-        check_files(folder)
         try:
             content = json.loads((folder / "search.json").read_text())
             image = _named_bytes(path, content["histograms"])
@@ -486,7 +486,7 @@ def _made_with(folder: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
             if digest(settings) == provenance.get("settings"):
                 found["search"] = settings
         if trained := manifest(Path(os.path.normpath(folder.absolute())).parent / "train"):
-            own = trained.outputs.get("sets") == provenance.get("taggers")
+            own = trained.outputs.get("sets", ()) == provenance.get("taggers")
             if own and "seed" in trained.inputs:
                 found["seed"] = trained.inputs["seed"]
     return found

@@ -101,6 +101,15 @@ class Stage:
         complete = manifest(self.folder)
         return None if complete is None else complete.outputs
 
+    def intact(self) -> bool:
+        """Tell whether the folder is free, or holds this very stage with all that it wrote."""
+        try:
+            self.finished()
+            check_files(self.folder)
+        except StageError:
+            return False
+        return True
+
     def matches(self) -> bool:
         """Tell whether the folder is free, or holds this very stage, complete or begun."""
         try:

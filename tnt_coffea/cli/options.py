@@ -121,7 +121,11 @@ machine_options = options(
         show_default=True,
         help="Most events in a work item; no result depends on it.",
     ),
-    click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Make stages of other settings, or with damaged files, again.",
+    ),
     click.option(
         "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
     ),

@@ -212,8 +212,11 @@ def earlier_seconds(out: str | Path) -> dict[str, float]:
 
 
 def done(stage: Stage, resources: Resources) -> bool:
-    """Tell whether a stage is complete, after clearing it where that was asked for and needed."""
-    if resources.overwrite and not stage.matches():
+    """Tell whether a stage is complete, after clearing it where that was asked for and needed.
+
+    That is where it is of other settings, or a file of it was changed or is gone.
+    """
+    if resources.overwrite and not stage.intact():
         stage.clear()
     return stage.finished() is not None
 
