@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import StageError, TntCoffeaError
+from tnt_coffea.errors import ConfigError, StageError, TntCoffeaError
+from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import held
 
@@ -259,6 +261,46 @@ def test_every_test_on_a_search_is_kept_and_an_old_report_goes(
     assert noted[0]["p_values"]["before"] == json.loads(first)["before"]["p_value"]
 
 
+def test_a_fit_that_fails_leaves_the_search_as_it_was(searched: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
+    other = tmp_path / "other.yaml"
+    for text, wrong in (
+        ("fit: {limit: {efficiencies: {nobody: 0.3}, luminosity: 30}}", "names nobody"),
+        ("search: {fit_range: {low: 2800}}", '"low": 2800.0, "high": 7000.0}, and taggers'),
+        ("search: {window: {high: 4100}}", 'made with {"low": 3000.0, "high": 4000.0}'),
+        ("{search: {efficiencies: [0.5, 0.3, 0.2]}}", "made with [0.5, 0.3]"),
+        ("seed: 12", "seed is 12, and taggers, thresholds and histograms were made with 11"),
+    ):
+        other.write_text(text)
+        assert wrong in failed(call("fit", "--out", searched, "--config", other), 2)
+        after = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
+        assert after == before
+
+
+def test_a_short_file_changes_what_it_names(
+    searched: Path, small_config: SearchConfig, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.yaml"
+    short.write_text("fit: {bump: {mass: 3400, width: 80}, limit: {enabled: false}}")
+    done = call("fit", "--out", searched, "--config", short)
+    assert done.exit_code == 0, done.output
+    assert f"settings: {short}, the rest of {searched / 'config.yaml'}" in done.output
+    assert SearchResult.load(searched / "fit").before.mass == 3400
+    bump = small_config.fit.bump.model_copy(update={"mass": 3400.0, "width": 80.0})
+    limit = small_config.fit.limit.model_copy(update={"enabled": False})
+    fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit})
+    left = SearchConfig.from_yaml(searched / "config.yaml")
+    assert left == small_config.model_copy(update={"fit": fit})
+    line = failed(call("report", "--out", searched, "--config", short, "--seed", 12), 2)
+    assert "seed is 12" in line
+    histograms = Histograms.load(searched / "search")
+    with pytest.raises(ConfigError, match="seed is 12"):
+        pipeline.fit(histograms, left.model_copy(update={"seed": 12}))
+    (searched / "train" / "manifest.json").unlink()
+    (searched / "search" / "manifest.json").unlink()
+    assert Histograms.load(searched / "search").made_with == {}, "an older one is not refused"
+
+
 def test_settings_are_never_of_a_folder_that_was_not_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +362,7 @@ def test_a_second_run_in_a_folder_ends_in_one_line(searched: Path, events_file: 
         ("train/tnt/set.json", ("search",)),
         ("train/histories.json", ("report",)),
         ("search/search.json", ("fit",)),
+        ("search/histograms.h5", ("search", "--executor", "iterative", "--quiet")),
         ("fit/result.json", ("report",)),
     ],
 )
@@ -334,6 +377,9 @@ def test_a_changed_file_of_a_stage_is_named(
     path.unlink()
     gone = "no result here" if file == "fit/result.json" else "is gone since"
     assert f"{path}: {gone}" in failed(call(*words, "--out", searched), 4)
+    if words[0] == file.split("/")[0]:
+        assert call(*words, "--overwrite", "--out", searched).exit_code == 0
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(

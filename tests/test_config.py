@@ -44,6 +44,10 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
     ("text", "cause"),
     [
         ("serach: {}", "yaml:1: serach is not a setting; did you mean search"),
+        ("seed: yes", "yaml:1: seed: .*integer"),
+        ("fit: {bump: {width: yes}}", "yaml:1: fit.bump.width: .*number"),
+        ("search: {efficiencies: [0.1, on]}", "efficiencies.1: .*number"),
+        ("fit: {limit: {efficiencies: {tnt: true}, luminosity: 30}}", "efficiencies.tnt: .*number"),
         ("seed: 1\n\nskim:\n  jets:\n    radus: 1", r"yaml:5: skim\.jets\.radus is not"),
         ("seed: 1\nfit:\n  bump: {efficiency: 0.2}", r"yaml:3: fit\.bump\.efficiency is 0\.2"),
         ("seed: 1\nskim: {}\nseed: 2", "yaml:3: seed was given in line 1"),

@@ -151,7 +151,7 @@ def _planned(
 ) -> PlannedStage:
     if stage is None:  # its input is not there yet
         return PlannedStage(name, "to do", work, seconds)
-    if resources.overwrite and not stage.matches():
+    if resources.overwrite and not stage.intact():
         return PlannedStage(name, "to do, overwriting", work, seconds)
     try:
         done = stage.finished() is not None

@@ -9,6 +9,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.config import digest
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior
@@ -324,11 +326,11 @@ class Taggers(Displayed):
             There is none, or one is damaged.
         """
         folder = Path(folder)
+        check_files(folder)
         paths = sorted(path.parent for path in folder.glob("*/set.json"))
         if not paths:
             msg = f"{folder}: no tagger set in it (a folder with set.json); train, or name another"
             raise TaggerError(msg)
-        check_files(folder)
         sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
         path = folder / "histories.json"
         try:
@@ -356,6 +358,9 @@ class Histograms(Displayed):
         Hashes of what was scored and by which taggers.
     coincidences
         Which events the selections share; None in searches from before these were kept.
+    made_with
+        Settings that taggers, thresholds and counts were made with, as far as the folder of the
+        search tells them: `search`, and the `seed` of the training.
 
     Examples
     --------
@@ -376,6 +381,7 @@ class Histograms(Displayed):
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -442,6 +448,7 @@ class Histograms(Displayed):
         import uhi.io.hdf5
 
         folder = Path(folder)
+        check_files(folder)
         path = folder / "histograms.h5"
         if not path.exists():
             stage = folder / "search"
@@ -450,7 +457,6 @@ class Histograms(Displayed):
                 raise StageError(msg)
             msg = f"{folder}: no histograms here; run `tnt-coffea search` first"
             raise StageError(msg)
-        check_files(folder)
         try:
             content = json.loads((folder / "search.json").read_text())
             image = _named_bytes(path, content["histograms"])
@@ -469,9 +475,25 @@ class Histograms(Displayed):
                 shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
                 coincidences = Coincidences.from_bytes(shared)
             provenance = dict(content["provenance"])
-            return cls(hists, points, accounting, provenance, coincidences)
+            made_with = _made_with(folder, provenance)
+            return cls(hists, points, accounting, provenance, coincidences, made_with)
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:
             raise StageError(_damaged(folder, error, "search")) from error
+
+
+def _made_with(folder: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a search and of its training that stages beside it have noted."""
+    found: dict[str, Any] = {}
+    with suppress(StageError):  # one that is damaged is named by those who go on with it
+        if known := manifest(folder):
+            settings = known.inputs.get("settings")
+            if digest(settings) == provenance.get("settings"):
+                found["search"] = settings
+        if trained := manifest(Path(os.path.normpath(folder.absolute())).parent / "train"):
+            own = trained.outputs.get("sets", ()) == provenance.get("taggers")
+            if own and "seed" in trained.inputs:
+                found["seed"] = trained.inputs["seed"]
+    return found
 
 
 def _named_bytes(path: Path, sha256: str) -> bytes:

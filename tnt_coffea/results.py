@@ -190,7 +190,7 @@ class SearchResult(Result):
 
     @classmethod
     def load(cls, path: str | Path) -> SearchResult:
-        """Return the result in a JSON file.
+        """Return the result in a JSON file, or in the folder of the stage `fit`.
 
         Raises
         ------
@@ -198,6 +198,7 @@ class SearchResult(Result):
             The file cannot be read, holds no result, or was changed since the stage `fit` made it.
         """
         path = Path(path)
+        path = path / "result.json" if path.is_dir() else path
         if not path.exists():
             msg = f"{path}: no result here; run `tnt-coffea fit` first"
             raise StageError(msg)

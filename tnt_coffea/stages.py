@@ -101,6 +101,15 @@ class Stage:
         complete = manifest(self.folder)
         return None if complete is None else complete.outputs
 
+    def intact(self) -> bool:
+        """Tell whether the folder is free, or holds this very stage with all that it wrote."""
+        try:
+            self.finished()
+            check_files(self.folder)
+        except StageError:
+            return False
+        return True
+
     def matches(self) -> bool:
         """Tell whether the folder is free, or holds this very stage, complete or begun."""
         try:
@@ -124,23 +133,27 @@ class Stage:
         self._started.append(time.monotonic())
         return self.parts
 
-    def finish(self, outputs: Mapping[str, Any]) -> None:
+    def finish(self, outputs: Mapping[str, Any], *, seconds: float | None = None) -> None:
         """Declare the stage complete and remove what was in progress.
 
         Parameters
         ----------
         outputs
             JSON values that `finished` gives back.
+        seconds
+            How long it took; since `begin` without it.
 
         Raises
         ------
         StorageError
             The manifest cannot be written; the stage is then not complete.
         """
+        if seconds is None:
+            seconds = time.monotonic() - self._started[-1] if self._started else 0.0
         noted = self._identity() | {
             "outputs": dict(outputs),
             "files": {str(path.relative_to(self.folder)): _sha256(path) for path in self._files()},
-            "seconds": round(time.monotonic() - self._started[-1], 2) if self._started else 0.0,
+            "seconds": round(seconds, 2),
         }
         with written(self.folder / _MANIFEST) as path:
             path.write_text(json.dumps(noted, indent=1) + "\n")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tnt_coffea.cli.options import configured, histograms_option, options, out_option, search_of
+from tnt_coffea.cli.options import (
+    configured,
+    configured_by_search,
+    histograms_option,
+    options,
+    out_option,
+    search_of,
+)
 from tnt_coffea.cli.progress import toys_shown
 
 if TYPE_CHECKING:
@@ -51,7 +58,7 @@ _plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .
 @click.command()
 @histograms_option
 @out_option
-@configured
+@configured_by_search
 def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms

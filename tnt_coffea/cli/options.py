@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "configured",
+    "configured_by_search",
     "dry_run_option",
     "files_argument",
     "fileset_of",
@@ -121,7 +122,11 @@ machine_options = options(
         show_default=True,
         help="Most events in a work item; no result depends on it.",
     ),
-    click.option("--overwrite", is_flag=True, help="Make stages of other settings again."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Make stages of other settings, or with damaged files, again.",
+    ),
     click.option(
         "--skip-bad-files", is_flag=True, help="Leave out bad files and events, and list them."
     ),
@@ -139,7 +144,17 @@ machine_options = options(
 
 def configured(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `config` and, where it has the options, `resources`."""
+    return _configured(command, "what it leaves out keeps its default", of_search=False)
 
+
+def configured_by_search(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command on a finished search `config`: a file changes what it names, no more."""
+    return _configured(command, "what it leaves out is as in the search in OUT", of_search=True)
+
+
+def _configured(
+    command: Callable[..., None], left_out: str, *, of_search: bool
+) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(config_path: Path | None, seed: int | None, **rest: Any) -> None:
         if sys.stderr.isatty() and not rest.get("quiet"):
@@ -148,7 +163,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
         histogram, out = rest.get("histogram"), rest["out"]
         if histogram is not None and out is None:
             out = search_of(histogram)
-        config = _config(config_path, seed, out)
+        config = _config(config_path, seed, out, of_search)
         machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
@@ -159,21 +174,22 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
             "--config",
             "config_path",
             type=PATH,
-            help="Settings (YAML); what it leaves out keeps its default.  "
-            "[default: those of the search in OUT]",
+            help=f"Settings (YAML); {left_out}.  [default: those of the search in OUT]",
         ),
         click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'."),
     )(wrapped)
 
 
-def _config(path: Path | None, seed: int | None, out: Path | None) -> SearchConfig:
+def _config(path: Path | None, seed: int | None, out: Path | None, of_search: bool) -> SearchConfig:
     """Return the settings, and say in one line where they come from."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.search_folder import noted_config
 
+    noted = noted_config(out) if out is not None and (of_search or path is None) else None
     if path is not None:
-        config, origin = SearchConfig.from_yaml(path), str(path)
-    elif out is not None and (noted := noted_config(out)) is not None:
+        config, origin = SearchConfig.from_yaml(path, noted), str(path)
+        origin += f", the rest of {out / 'config.yaml'}" if out and noted else ""
+    elif out is not None and noted is not None:
         config, origin = noted, f"{out / 'config.yaml'} of the search in it"
     else:
         config, origin = SearchConfig(), "defaults"

@@ -10,6 +10,7 @@ import click
 
 from tnt_coffea.cli.options import (
     configured,
+    configured_by_search,
     dry_run_option,
     files_argument,
     fileset_of,
@@ -136,7 +137,7 @@ def search(
 @skim_option
 @taggers_option
 @out_option
-@configured
+@configured_by_search
 def report(
     config: SearchConfig,
     out: Path,

@@ -93,8 +93,16 @@ class SearchConfig(Settings):
         return self.fit.model_copy(update={"bump": bump})
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Self:
-        """Return the configuration in a YAML file; what it leaves out keeps its default.
+    def from_yaml(cls, path: str | Path, rest: Self | None = None) -> Self:
+        """Return the configuration in a YAML file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        rest
+            Where what the file leaves out is taken from; the defaults without it. Methods, cuts
+            and other settings by names of one's own are taken whole.
 
         Raises
         ------
@@ -109,20 +117,48 @@ class SearchConfig(Settings):
             reason = getattr(error, "strerror", None) or error
             msg = f"{path}: cannot read the configuration: {reason}"
             raise ConfigError(msg) from error
-        return cls.from_text(text, str(path))
+        return cls.from_text(text, str(path), rest)
 
     @classmethod
-    def from_text(cls, text: str, name: str = "settings") -> Self:
-        """Return the configuration in YAML text; errors as `from_yaml`, under the name given."""
+    def from_text(cls, text: str, name: str = "settings", rest: Self | None = None) -> Self:
+        """Return the configuration in YAML text; errors as `from_yaml`, under the name given.
+
+        Examples
+        --------
+        >>> first = SearchConfig.from_text("{seed: 3, fit: {bump: {width: 80, cut: null}}}")
+        >>> SearchConfig.from_text("fit: {bump: {mass: 3400}}", rest=first).changed()
+        {'seed': 3, 'fit.bump.mass': 3400.0, 'fit.bump.width': 80.0}
+        """
         settings = SettingsText.parsed(text, name)
+        values = settings.values if rest is None else _filled(settings.values, rest)
         try:
-            return cls.model_validate(settings.values)
+            return cls.model_validate(values)
         except ValidationError as error:
             raise settings.complaint(error, cls(), _settings_of_methods(settings.values)) from error
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, every setting with its meaning beside it."""
         return commented(self)
+
+
+_OVERRIDES = {"efficiency": "cut", "bin_width": "edges"}
+"""A setting, and the one that overrides it where both are set."""
+
+
+def _filled(given: Mapping[str, Any], rest: Settings) -> dict[str, Any]:
+    """Return the settings given, with what they leave out as in the rest, as JSON values."""
+    values = rest.model_dump(mode="json")
+    fields = type(rest).model_fields
+    for name, one in given.items():
+        inner = getattr(rest, name) if name in fields else None
+        if isinstance(inner, Settings) and isinstance(one, Mapping):
+            values[name] = _filled(one, inner)
+        else:
+            values[name] = one
+        other = _OVERRIDES.get(name, "")
+        if name in fields and other in fields and other not in given:
+            values[other] = fields[other].default
+    return values
 
 
 def _settings_of_methods(values: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,7 +35,13 @@ class Settings(BaseModel):
             for name, info in cls.model_fields.items()
             if type(info.default) is info.annotation and isinstance(values.get(name), Mapping)
         }
-        return {**values, **rest}
+        # Where numbers are expected pydantic takes true for 1; the text it refuses in its place.
+        truths = {
+            name: _truths_as_text(values[name])
+            for name, info in cls.model_fields.items()
+            if name in values and _is_numeric(info.annotation)
+        }
+        return {**values, **rest, **truths}
 
     def digest(self) -> str:
         """Return the SHA-256 of the settings as canonical JSON (64 hexadecimal digits)."""
@@ -86,6 +92,31 @@ class Settings(BaseModel):
         set_here = {name: json.dumps(value) for name, value in self.changed().items()}
         facts = set_here or {"all settings": "at their defaults"}
         return html_table(type(self).__name__, facts, commented(self))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Give the types in an annotation: int, `...` and None of `tuple[int, ...] | None`."""
+    parts = get_args(annotation)
+    for part in parts:
+        yield from _kinds(part)
+    if not parts:
+        yield annotation
+
+
+def _is_numeric(annotation: Any) -> bool:
+    """Tell whether a setting holds numbers, and neither truth values, texts nor settings."""
+    kinds = [kind for kind in _kinds(annotation) if isinstance(kind, type) or kind is Any]
+    others = [kind for kind in kinds if kind not in (int, float, type(None))]
+    names = Mapping.__name__ in str(annotation) and others == [str]
+    return any(kind in (int, float) for kind in kinds) and (not others or names)
+
+
+def _truths_as_text(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _truths_as_text(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_truths_as_text(one) for one in value]
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _completed(default: Any, given: Any) -> Any:

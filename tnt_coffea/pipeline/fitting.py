@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,7 +17,7 @@ from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import Trial, note_trial, noted_trials
+from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
 from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints
@@ -43,14 +45,15 @@ def fit(
         `seed`, `search` and `fit` are read.
     out
         Folder of the search, for `fit/result.json` and the list of tests made, `fits.json`;
-        nothing is written without it. The fit of before, if it was another, goes with its report.
+        nothing is written without it. The fit of before, if it was another, goes with its report
+        once this one has succeeded.
 
     Raises
     ------
     FitError
         A model cannot be built from these histograms.
     ConfigError
-        These are no histograms of a search.
+        These are no histograms of a search, or of one with another seed or `search`.
 
     Examples
     --------
@@ -66,18 +69,22 @@ def fit(
     (True, ['mass'], ['mass'])
     """
     check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
+    _check_made_with(histograms, config)
     if out is None:
         return _fitted(histograms, config)
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
-        stage.clear()
-        begun(stage, config)
+        # Until the new result is there, the old one and its report stand with their settings.
+        started = time.monotonic()
         result = _fitted(histograms, config)
         # Before the result is there to be looked at.
         kept = _with_trials(result, histograms, config, out)
+        stage.clear()
+        begun(stage, None)
         result.save(stage.folder / "result.json")
-        stage.finish({})
+        stage.finish({}, seconds=time.monotonic() - started)
+        note_config(out, config)
         return kept
     return _with_trials(result, histograms, config, out)
 
@@ -91,7 +98,10 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
     ------
     StageError
         There is none of these histograms and settings, or it was changed.
+    ConfigError
+        The histograms are of a search with another seed or `search`.
     """
+    _check_made_with(histograms, config)
     stage = fit_stage(histograms, config, out)
     if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
@@ -429,6 +439,26 @@ def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, sta
         for method, names in windows_by_method(histograms).items()
         if len(names) > 1
     }
+
+
+def _check_made_with(histograms: Histograms, config: SearchConfig) -> None:
+    """Refuse settings that decided what taggers, thresholds and counts are, and are others now."""
+    made = _decisive(histograms.made_with)
+    now = _decisive(config.model_dump(mode="json", include={"search", "seed"}))
+    for name in sorted(made.keys() & now.keys()):
+        if made[name] != now[name]:
+            msg = (
+                f"{name} is {json.dumps(now[name])}, and taggers, thresholds and histograms were "
+                f"made with {json.dumps(made[name])}: train and search again (--overwrite), or "
+                "into another --out"
+            )
+            raise ConfigError(msg)
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `seed` and each setting of `search` as a whole, for older searches lack some."""
+    search = {f"search.{name}": value for name, value in settings.get("search", {}).items()}
+    return search | {name: value for name, value in settings.items() if name == "seed"}
 
 
 def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:

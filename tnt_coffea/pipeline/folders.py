@@ -212,23 +212,28 @@ def earlier_seconds(out: str | Path) -> dict[str, float]:
 
 
 def done(stage: Stage, resources: Resources) -> bool:
-    """Tell whether a stage is complete, after clearing it where that was asked for and needed."""
-    if resources.overwrite and not stage.matches():
+    """Tell whether a stage is complete, after clearing it where that was asked for and needed.
+
+    That is where it is of other settings, or a file of it was changed or is gone.
+    """
+    if resources.overwrite and not stage.intact():
         stage.clear()
     return stage.finished() is not None
 
 
-def begun(stage: Stage, config: SearchConfig) -> Path:
+def begun(stage: Stage, config: SearchConfig | None) -> Path:
     """Begin a stage, note the settings in the search's folder, and return where parts go.
 
-    Results and report that stand there are of what was before, and are removed.
+    Results and report that stand there are of what was before, and are removed. A stage that
+    notes its settings once it is complete gives none.
     """
     out = stage.folder.parent
     for later in ("fit", "report"):
         if STAGES.index(later) > STAGES.index(stage.name):
             Stage(later, out / later, {}).clear()
     parts = stage.begin()
-    note_config(out, config)  # for commands that go on in this folder
+    if config is not None:
+        note_config(out, config)  # for commands that go on in this folder
     if stage.name == "search":
         note_sources(out)
     return parts
