@@ -78,7 +78,8 @@ def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) 
         bump={"width_uncertainty": 0.1, "toys": 0},
     )
     assert config.signal_mass == 5500
-    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    unknown = replace(Histograms.load(workspace / "search"), made_with={})  # another window's
+    result = pipeline.fit(unknown, config)
     refused = result.impacts["tnt"]
     assert isinstance(refused, ImpactRefusal)
     assert "too few events under the signal for impacts" in refused.reason
