@@ -46,7 +46,14 @@ SMALL = SearchConfig(
 )
 
 
-SLOWEST = ("test_chain.py", "test_histogram_fits.py", "test_docs.py", "test_cli.py")
+SLOWEST = (
+    "test_chain.py",
+    "test_docs.py",
+    "test_cli.py",
+    "test_evaluate.py",
+    "test_notebooks.py",
+    "test_histogram_fits.py",
+)
 """Files that take minutes: begun last, one of them would keep one process busy alone."""
 
 

@@ -118,7 +118,13 @@ def folds_of(rows: np.ndarray, config: SearchConfig) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("executor", "chunk_size"),
-    [("iterative", 100), ("futures", 100), ("futures", 1000), ("dask", 100), ("dask", 1000)],
+    [
+        ("iterative", 100),
+        ("futures", 100),
+        pytest.param("futures", 1000, marks=pytest.mark.slow),  # fewer, larger items than above
+        ("dask", 100),
+        pytest.param("dask", 1000, marks=pytest.mark.slow),
+    ],
 )
 def test_histograms_do_not_depend_on_executor_chunks_or_start(
     workspace: Path,

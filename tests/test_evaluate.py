@@ -126,7 +126,7 @@ class _Unknown(Skim):
 
 
 def compared(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["compare", *map(str, arguments)])
+    done = CliRunner(env={"COLUMNS": None}).invoke(main, ["compare", *map(str, arguments)])
     return done.exit_code, done.output
 
 
