@@ -1,7 +1,7 @@
 """How often a background fluctuates into a signal, and how often intervals and limits cover one.
 
-    python benchmarks/coverage.py OUT --toys 1000
-    python benchmarks/coverage.py OUT --toys 1000 --most 4 --more 0
+    python benchmarks/bump_coverage.py OUT --toys 1000
+    python benchmarks/bump_coverage.py OUT --toys 1000 --most 4 --more 0
 
 Every row is a truth, a number of events and a mass; truths are functions of five kinds, only two of
 them of the fitted family. Each toy makes the whole choice that a fit makes: orders up to two more
