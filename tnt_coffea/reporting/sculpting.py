@@ -188,7 +188,7 @@ def sideband_shapes(
     low.axhline(1, color="black", lw=0.9, ls=":")
     main.set_yscale("log")
     logarithmic(main.yaxis)
-    main.set_ylabel("share of events / TeV")
+    main.set_ylabel("fraction of events / TeV")
     low.set_ylabel("efficiency / mean")
     top = max(max(np.add(s.ratio, s.uncertainty)) for s in shapes.values())
     low.set_ylim(0, 1.1 * max(2.0, top))
