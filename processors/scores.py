@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from coffea import processor
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.events.selection import Selection
 from tnt_coffea.processors.search import quantiles_of, ranked, sets_of
+from tnt_coffea.processors.skim import SelectingProcessor
 from tnt_coffea.taggers import TaggerSet
 
 __all__ = ["ScoreProcessor"]
 
 
-class ScoreProcessor(processor.ProcessorABC):  # type: ignore[misc]
+class ScoreProcessor(SelectingProcessor):
     """Give the mass and the quantiles of both jets of every dijet, by every tagger set.
 
     It starts from particles of any source, or from a skim; both give the same numbers, which are
@@ -54,17 +53,12 @@ class ScoreProcessor(processor.ProcessorABC):  # type: ignore[misc]
         *,
         truth: bool = False,
     ) -> None:
+        super().__init__(config.skim)
         self.config = config
-        self.selection = Selection(config.skim.select) if config.skim.select else None
         self.taggers = sets_of(taggers)
         self.truth = truth
         for tagger_set in self.taggers:
             quantiles_of(tagger_set, config.search.variable)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Branches of a file that own selections need, beside those that are read anyway."""
-        return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the columns of a chunk by where it begins, and its cutflow.

@@ -7,7 +7,6 @@ from typing import Any
 
 import hist
 import numpy as np
-from coffea import processor
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import InputError, TaggerError
@@ -15,13 +14,13 @@ from tnt_coffea.events import skim
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.processors.counts import SparseCounts
-from tnt_coffea.processors.skim import cutflow_of, reconstructed
+from tnt_coffea.processors.skim import SelectingProcessor, cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
 
 __all__ = ["SearchProcessor", "quantiles_of", "ranked", "sets_of"]
 
 
-class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
+class SearchProcessor(SelectingProcessor):
     """Fill the mass against the quantiles of both jets, once for every tagger set.
 
     It starts from particles of any source, or from a skim without clustering again; both
@@ -52,14 +51,9 @@ class SearchProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """
 
     def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
+        super().__init__(config.skim)
         self.config = config
-        self.selection = Selection(config.skim.select) if config.skim.select else None
         self.taggers = sets_of(taggers)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Branches of a file that own selections need, beside those that are read anyway."""
-        return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return a chunk's filled bins by tagger set, what these share, and the cutflow.

@@ -23,10 +23,22 @@ from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
 
-__all__ = ["SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
+__all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
 
-class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
+class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """A processor whose events the user's own selection chooses first, if there is one."""
+
+    def __init__(self, settings: SkimSettings) -> None:
+        self.selection = Selection(settings.select) if settings.select else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Branches of a file that own selections need, beside those that are read anyway."""
+        return self.selection.columns if self.selection else ()
+
+
+class SkimProcessor(SelectingProcessor):
     r"""Write the dijets of every chunk to a Parquet part of its own.
 
     Parameters
@@ -52,14 +64,9 @@ class SkimProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """
 
     def __init__(self, settings: SkimSettings, folder: str | Path) -> None:
+        super().__init__(settings)
         self.settings = settings
         self.folder = str(folder)
-        self.selection = Selection(settings.select) if settings.select else None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Branches of a file that own selections need, beside those that are read anyway."""
-        return self.selection.columns if self.selection else ()
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the cutflow of a chunk and its part's path by dataset."""

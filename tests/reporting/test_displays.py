@@ -98,6 +98,8 @@ def test_text_in_a_table_is_escaped():
         (lambda c: tnt.fit(hist.Hist.new.Reg(3, 0, 1).Weight(), c), "tnt_coffea.stats.bump_hunt"),
         (lambda c: tnt.skim("box1.h5", c), "Fileset.from_paths"),
         (lambda c: tnt.train("box1.h5", c), "Skim.load"),
+        (lambda c: tnt.score("box1.h5", tnt.Taggers({}, {}), c), "Fileset.from_paths"),
+        (lambda c: tnt.efficiency("box1.h5", tnt.Taggers({}, {}), c), "Fileset.from_paths"),
         (lambda c: tnt.search("box1.h5", Taggers({}, {}), c), "expected a Skim or a Sample or"),
         (lambda c: tnt.generate({"seed": 1}), "a dict, expected a SearchConfig"),
         (lambda c: tnt.generate(c, resources=4), "resources is a int, expected a Resources"),

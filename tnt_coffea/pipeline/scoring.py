@@ -17,6 +17,8 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.searching import searched_files
 from tnt_coffea.products import Skim, Taggers, as_skim
 from tnt_coffea.storage import written
 from tnt_coffea.working_points import Selection, selection_name
@@ -91,12 +93,14 @@ def _scored(
 ) -> tuple[dict[str, Any], Accounting]:
     from tnt_coffea.processors import ScoreProcessor
 
+    check_types(
+        source=(source, Skim, Sample, Fileset),
+        taggers=(taggers, Taggers),
+        config=(config, SearchConfig),
+        resources=(resources, Resources),
+    )
     resources = resources or Resources()
-    if isinstance(source, Fileset):
-        fileset = source.read_with(config.skim).searched
-    else:
-        source = as_skim(source)  # its files go with it
-        fileset = source.fileset()
+    source, fileset = searched_files(source, config)  # a skim's files go with it
     processor = ScoreProcessor(config, taggers.sets.values(), truth=truth)
     with resources.open() as executor:
         output, accounting = run_pass(
@@ -310,6 +314,7 @@ def efficiency(
     >>> found.before.value, found.at("tnt", 0.1).events
     (1.0, 40)
     """
+    check_types(source=(source, Skim, Sample, Fileset))
     if not isinstance(source, Fileset):
         source = as_skim(source)
     columns, accounting = _scored(source, taggers, config, True, resources)

@@ -20,7 +20,28 @@ from tnt_coffea.pipeline.folders import (
 )
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 
-__all__ = ["search"]
+__all__ = ["search", "searched_files"]
+
+
+def searched_files(
+    source: Skim | Sample | Fileset, config: SearchConfig
+) -> tuple[Skim | Fileset, Fileset]:
+    """Return a source as a pass reads it, and its files, of the data alone.
+
+    The files of dijets in memory are there as long as the skim that is returned.
+
+    Examples
+    --------
+    >>> from tnt_coffea import SearchConfig, testing
+    >>> skim, files = searched_files(testing.make_sample(20), SearchConfig())
+    >>> len(files.items(1000))
+    1
+    """
+    if isinstance(source, Fileset):
+        files = source.read_with(config.skim).searched.noted()
+        return files, files
+    skim = as_skim(source)
+    return skim, skim.fileset()
 
 
 @one_writer
@@ -76,11 +97,7 @@ def search(
     )
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values())
-    if isinstance(source, Fileset):
-        source = fileset = source.read_with(config.skim).searched.noted()
-    else:
-        source = as_skim(source)
-        fileset = source.fileset()
+    source, fileset = searched_files(source, config)
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     stage = search_stage(source, taggers, config, out, resources)
