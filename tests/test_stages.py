@@ -66,10 +66,13 @@ import os, sys, time
 from pathlib import Path
 from tnt_coffea.storage import held
 with held(Path(sys.argv[1])):
+    started, start = os.pipe()
     if not os.fork():  # a worker that outlives its parent
         os.close(1)
+        os.write(start, b".")
         time.sleep(3)
         os._exit(0)
+    os.read(started, 1)
     print("holds", flush=True)
     time.sleep(60)
 """
