@@ -162,7 +162,7 @@ def test_windows_search_their_own_masses(toy_spectrum):
 
 
 def test_folds_share_the_signal_in_a_scan(toy_spectrum):
-    folds = {"a": toy_spectrum(1500, 40, 28), "b": toy_spectrum(1500, 40, 29)}
+    folds = {"a": toy_spectrum(1000, 40, 28), "b": toy_spectrum(1000, 40, 29)}
     found = scan({"tnt": folds}, masses=[3400.0, 3500.0, 3600.0], toys=50, **SETTINGS)
     assert found.best_point.mass == 3500
     assert found.best_point.parameters == (3, 3)

@@ -63,8 +63,8 @@ def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit
     """
     signal = fit.signal(mass, width)
     model = spectrum_model(channels, signal, fit)
-    scale = _scale(model.channels)
-    workspace = _background_only(model.channels, scale)
+    scale = _scale(model.best_channels)
+    workspace = _background_only(model.best_channels, scale)
     samples = _signal_samples(model, signal, scale)
     for channel, sample in zip(workspace["channels"], samples, strict=True):
         channel["samples"].append(sample)
@@ -122,8 +122,8 @@ def mass_patchset(
     fit.check_inside(*masses)
     middle = signals[len(signals) // 2]
     model = spectrum_model(channels, middle, fit)
-    scale = _scale(model.channels)
-    background = _background_only(model.channels, scale)
+    scale = _scale(model.best_channels)
+    background = _background_only(model.best_channels, scale)
     patches = [
         {
             "metadata": {"name": f"mass_{signal.mass:g}", "values": [signal.mass, signal.width]},
