@@ -4,7 +4,7 @@
     python benchmarks/bump_coverage.py OUT --toys 1000 --choice f-test
 
 Every row is a truth, a number of events and a mass; truths are functions of five kinds, only two of
-them of the fitted family. Each toy makes the choice that a fit makes, of the functions that compete.
+them of the fitted family. Each toy chooses the functions that compete in it as a fit does.
 With no signal the formula's p-values are counted, with a signal of three uncertainties pulls,
 intervals and CLs. A row that is done is kept, so that a run that was cut goes on. With
 `--choice f-test` one function of three or four parameters is fitted.

@@ -552,8 +552,8 @@ class ScanResult(Result):
     z_pyhf
         Its significance by the pyhf model, the cross-check.
     p_global, z_global
-        From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is below 0 where
-        p_global is above a half; texts then show 0.
+        From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is 0 where
+        p_global is a half or more.
     toys, failed
         Background-only toys of the whole scan; how many had a fit that did not
         converge. They count as they stand.
@@ -616,7 +616,7 @@ class ScanResult(Result):
             least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
             lines.append(
                 f"  global p = {least}{self.p_global:.3g} "
-                f"(Z = {max(0.0, self.z_global):.2f}{most}) from {self.toys} toys of the whole "
+                f"(Z = {self.z_global:.2f}{most}) from {self.toys} toys of the whole "
                 f"scan, {self.failed} of them with a failed fit"
             )
         if self.gross_vitells is not None:

@@ -39,6 +39,8 @@ Array = NDArray[np.float64]
 _SIDEBAND_WIDTHS = 3.0
 _MOST_MASSES = 1000
 _MOST_LISTED = 6
+# The formula must not be below the toys where this share of them lies above.
+_CHECKED_AT = 0.05
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 
@@ -230,7 +232,7 @@ def _result(
     z_pyhf = _cross_check(models[best], tests[best])
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     p_global = toys_p_value(int(np.sum(maxima >= points[best].z)), toys) if toys else None
-    reason = _why_no_crossings(selections, toys)
+    reason = _why_no_crossings(selections, q0)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(model.signal.width for model in models)
     masses = [model.signal.mass for model in models]
@@ -257,7 +259,7 @@ def _result(
         best=best,
         z_pyhf=z_pyhf,
         p_global=p_global,
-        z_global=None if p_global is None else _global_z(p_global, toys),
+        z_global=None if p_global is None else significance(p_global),
         toys=toys,
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
@@ -266,11 +268,6 @@ def _result(
         skipped=skipped,
         notes=tuple(notes),
     )
-
-
-def _global_z(p: float, toys: int) -> float:
-    # Where every toy lies above the data p is 1, and known to half a toy.
-    return significance(min(p, 1 - 0.5 / (toys + 1)), least=-np.inf)
 
 
 def _cross_check(model: SpectrumModel, test: Envelope) -> float:
@@ -321,10 +318,10 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
     return notes
 
 
-def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:
+def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
     """Return why upcrossings do not give a global p-value, or nothing where they do."""
     signals = [model.signal for model in selections[0].models]
-    if not toys:
+    if not len(q0):
         return "upcrossings are counted in toys"
     if len(selections) > 1:
         return "it assumes one selection across the scan"
@@ -333,6 +330,11 @@ def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:
     steps = np.diff([signal.mass for signal in signals])
     if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
         return "masses further apart than a width miss upcrossings"
+    # The toys themselves tell whether the formula describes them.
+    by_toys, error = _CHECKED_AT, float(np.sqrt(_CHECKED_AT * (1 - _CHECKED_AT) / len(q0)))
+    by_formula = gross_vitells(q0, float(np.quantile(q0.max(axis=1), 1 - by_toys))).p_global
+    if by_formula < by_toys - 2 * error:
+        return f"it gives p = {by_formula:.2g} where the toys have {by_toys:g} +- {error:.1g}"
     return ""
 
 
