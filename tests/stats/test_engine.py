@@ -12,6 +12,7 @@ from tnt_coffea.stats.cls import AsymptoticCls, crossing
 from tnt_coffea.stats.engine import Channel
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
 from tnt_coffea.stats.model import chosen_background, chosen_orders, outside_signal
+from tnt_coffea.stats.pyhf_fit import mu_interval
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
@@ -249,10 +250,13 @@ def test_spurious_signal_adds_to_the_uncertainty_in_quadrature(large, share):
     spurious = share * sigma
     both = np.hypot(sigma, spurious)
     uncertain = replace(one, spurious=spurious)
-    test = engine.discovery([replace(uncertain, observed=one.observed + 2 * sigma * one.signal)])
+    excess = [replace(uncertain, observed=one.observed + 2 * sigma * one.signal)]
+    test = engine.discovery(excess)
     assert test.converged
     assert test.best.mu == pytest.approx(2 * sigma, rel=1e-4)
     assert test.z == pytest.approx(2 * sigma / both, rel=2e-3)
+    low, high = mu_interval(excess, test.best, both)
+    assert [low, high] == pytest.approx([max(0, 2 * sigma - both), 2 * sigma + both], rel=2e-3)
     # Without a signal the parameter takes its share of the excess.
     assert test.background.alpha[0] == pytest.approx(2 * sigma * spurious / both**2, rel=2e-3)
     counts = [one.observed[None]]
@@ -323,7 +327,7 @@ def test_false_positive_rate_is_nominal_where_toys_randomise_the_constraints(mea
     one = [replace(plain, spurious=0.5 * sigma, factors=dip[:, None])]
     random = np.random.default_rng(14)
     counts = engine.toy_counts([events * mean], toys, random)
-    centres = random.normal(size=(toys, 2))
+    centres = engine.toy_centres([0.0, 0.0], toys, random)
     test = engine.discoveries(one, counts, centres=centres)
     assert test.converged.all()
     rate = np.mean(test.z > 1.6448536)
@@ -336,17 +340,40 @@ def test_false_positive_rate_is_nominal_where_toys_randomise_the_constraints(mea
     np.testing.assert_allclose(again.q0, test.q0, atol=1e-6)
 
 
+def test_weighted_auxiliary_measurements_are_those_of_other_parameters():
+    centres = engine.toy_centres([0.5, -1.0], 20_000, np.random.default_rng(15))
+    assert centres.mean(axis=0) == pytest.approx(np.array([0.5, -1.0]), abs=0.03)
+    assert centres.std(axis=0) == pytest.approx(1.0, abs=0.03)
+    weights = np.exp(engine.centre_ratios(centres, [0.0, -0.5], [0.5, -1.0]))
+    assert weights.mean() == pytest.approx(1.0, abs=0.03)
+    assert weights @ centres / len(centres) == pytest.approx(np.array([0.0, -0.5]), abs=0.03)
+
+
 def test_signal_cannot_make_expectations_negative(mean):
     # Three events fewer than expected, and a spurious signal that could take twenty.
     few = channel(100 * mean)
     hole = np.where(few.signal > 1e-3, 0.0, few.observed)
-    test = engine.discovery([replace(few, observed=hole, spurious=20.0)])
-    fit = test.background
-    expected = few.background.expected(fit.phi[0]) + 20 * fit.alpha[0] * few.signal
+    one = [replace(few, spurious=20.0)]
+    test = engine.discoveries(one, [hole[None]])
+    (expected,) = engine.expectations(one, test.background)
     assert expected.min() >= 0
     # A fit that ends at the limit says so.
-    assert not fit.converged
-    assert test.q0 == 0.0
+    assert not test.converged.any()
+    assert test.q0[0] == 0.0
+
+
+@pytest.mark.parametrize("mu", [0.0, 5.0, None])
+def test_fits_find_their_way_from_centres_where_expectations_would_be_negative(mean, mu):
+    plain = channel(100 * mean)
+    one, centres = [replace(plain, spurious=10.0)], np.full((50, 1), -4.0)
+    counts = engine.toy_counts([100 * mean + 20 * plain.signal], 50, np.random.default_rng(16))
+    null = engine.background_fits(one, counts, centres=centres)
+    # From where a signal was: without it the same spurious signal is too much.
+    far = replace(null, mu=np.full(50, 60.0), alpha=centres)
+    fits = engine.signal_fits(one, counts, far, mu=mu, centres=centres)
+    assert fits.converged.all()
+    if mu == 0:
+        np.testing.assert_allclose(fits.nll, null.nll, atol=1e-6)
 
 
 def test_held_nuisance_parameters_stay(large):
