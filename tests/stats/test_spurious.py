@@ -10,9 +10,10 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt, engine
 from tnt_coffea.stats.engine import Channel
 from tnt_coffea.stats.families import FAMILIES
+from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.signals import SignalShape, gaussian
 from tnt_coffea.stats.spectrum import SpectrumFit
-from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signal
+from tnt_coffea.stats.spurious import spurious_signal
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)

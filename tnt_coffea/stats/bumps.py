@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chai
 from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.model import (
     Envelope,
     channel_models,
@@ -35,7 +36,7 @@ from tnt_coffea.stats.results import (
 )
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
-from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
+from tnt_coffea.stats.spurious import spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
@@ -52,7 +53,7 @@ def bump_hunt(
     toys: int | None = None,
     seed: int = 1,
     envelope: Sequence[str] = (),
-    lower_edges: Sequence[float] = (),
+    lower_edges: Sequence[float] | Literal["auto"] = (),
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
@@ -77,7 +78,8 @@ def bump_hunt(
         Further families to profile over.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        2600; `fit.range` then gives the upper edge only.
+        2600; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum starts
+        to fall smoothly, from `fit.range` on.
     null_chains
         q0 of the same test on null chains with retraining: they give the p-value.
     progress

@@ -92,7 +92,9 @@ def channel_models(
     for spectrum in data:
         share = shares[spectrum.name]
         template = (
-            Template(signal, spectrum.edges, share, spectrum.scale) if signal.nuisances else None
+            Template(signal, spectrum.edges, share, spectrum.before_trigger)
+            if signal.nuisances
+            else None
         )
         background = chosen_background(spectrum, signal, fit)
         expected = spectrum.effective(share * signal.integrals(spectrum.edges))
@@ -149,7 +151,7 @@ def chosen_background(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit)
 
 def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
     """Return the function that the bins in `seen` ask for, as its family builds it."""
-    counts, scale = spectrum.counts, spectrum.scale
+    counts, scale = spectrum.counts, spectrum.before_trigger
     order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
     return _built(family_named(fit.family), spectrum.edges, int(order), counts, seen, scale)
 
@@ -159,7 +161,8 @@ def _built(
 ) -> Background:
     if scale is None:
         return family.build(edges, order, counts, seen)
-    # A family knows smooth spectra: it is built from the weights, and expects effective events.
+    # A family knows smooth spectra: it is built from weights before the trigger, and expects
+    # effective events.
     return family.build(edges, order, counts * scale, seen).scaled(1 / scale)
 
 

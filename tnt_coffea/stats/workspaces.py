@@ -224,7 +224,7 @@ def _signal_samples(
 def _signal_sample(
     signal: SignalShape, spectrum: Spectrum, share: float, scale: float
 ) -> dict[str, Any]:
-    template = Template(signal, spectrum.edges, scale * share, spectrum.scale)
+    template = Template(signal, spectrum.edges, scale * share, spectrum.before_trigger)
     size = len(signal.nuisances)
 
     def events(alpha: Array) -> list[float]:
