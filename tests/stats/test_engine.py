@@ -8,7 +8,7 @@ import pytest
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear, dijet_function
 from tnt_coffea.stats.engine import Channel
-from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
 from tnt_coffea.stats.model import chosen_background, chosen_orders, outside_signal
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
@@ -39,16 +39,37 @@ def test_normalisation_alone_gives_the_total():
     np.testing.assert_allclose(family.expected(np.zeros(1)), 4.0, rtol=1e-8)
 
 
-def test_gradient_is_that_of_the_likelihood(mean):
+# Relative uncertainties of a trigger that turns on: per bin and nuisance parameter.
+FACTORS = np.stack([0.3 * np.exp(-(EDGES[:-1] - 2600) / 150), np.full(EDGES.size - 1, 0.02)], 1)
+
+
+@pytest.mark.parametrize("spurious", [0.0, 8.0])
+@pytest.mark.parametrize("factors", [None, FACTORS[:, :1], FACTORS], ids=["0", "1", "2"])
+@pytest.mark.parametrize("moves", [True, False])
+def test_derivatives_are_those_of_the_likelihood(mean, spurious, factors, moves):
     shape = SignalShape(3500, 120, scale_uncertainty=0.02, width_uncertainty=0.1)
-    one = channel(np.random.default_rng(3).poisson(500 * mean).astype(float), parameters=4)
-    one = replace(one, template=Template(shape, EDGES, 1.0))
-    points = np.array([[4.0, 0.5, -0.4, 0.3, -0.2, 0.5, 0.1]])
-    likelihood = Likelihood([one], [one.observed[None]], points, np.arange(7))
-    rows = np.arange(1)
+    counts = np.random.default_rng(3).poisson(500 * mean).astype(float)
+    # The shares of two channels differ, their nuisance parameters do not.
+    two = [
+        replace(
+            channel(counts, 4, share, name),
+            template=Template(shape, EDGES, share) if moves else None,
+            spurious=spurious,
+            factors=factors,
+        )
+        for name, share in (("one", 0.7), ("two", 0.3))
+    ]
+    names = nuisance_names(two)
+    alpha = np.resize([0.5, -0.4, -1.2, 0.7, 0.3], len(names))
+    points = np.concatenate([[14.0], alpha, [0.3, -0.2, 0.5, 0.1], [0.1, 0.2, -0.3, 0.4]])[None]
+    size, rows = points.shape[1], np.arange(1)
+    centres = np.full((1, len(names)), 0.6)
+    likelihood = Likelihood(
+        two, [counts[None]] * 2, points, np.arange(size), -np.inf, centres=centres
+    )
     gradient, hessian = likelihood.derivatives(points, rows)
     step = 1e-4
-    for i in range(7):
+    for i in range(size):
         up, down = points.copy(), points.copy()
         up[0, i] += step
         down[0, i] -= step
