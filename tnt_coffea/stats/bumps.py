@@ -16,7 +16,7 @@ from tnt_coffea.stats.background import MIN_PARAMETERS
 from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chains
 from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.families import family_named
-from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.model import (
     Envelope,
@@ -168,7 +168,7 @@ def bump_hunt(
         family=test.family,
         interval=(unit * interval[0], unit * interval[1]),
         shape=fit.shape,
-        nuisances=tuple(zip(signal.nuisances, test.pyhf.alpha, strict=True)),
+        nuisances=tuple(zip(nuisance_names(test.channels), test.pyhf.alpha, strict=True)),
         envelope=test.envelope.families(unit) if envelope else (),
         spurious=spurious,
         edges_tried=edges_tried,

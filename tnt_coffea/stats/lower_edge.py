@@ -63,7 +63,7 @@ def chosen_lower_edge(
     Every channel is fitted outside mass +- 2 widths. Of candidates the first, from
     below, with a goodness of fit of 5 % or more in all channels is taken. 'auto' tries every
     edge of the fit's bins from the range's own on, and takes the first with a goodness of 1 % or
-    more and no turn-on: a `turn_on_p_value` of 4 % or more at the range's edge, of 30 % above it.
+    more and no turn-on: a `turn_on_p_value` of 3 % or more at the range's edge, of 30 % above it.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def turn_on_p_value(data: Sequence[Spectrum], signal: SignalShape, fit: Spectrum
     >>> from tnt_coffea.stats.spectrum import spectra
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
     >>> data = spectra(stats.toy_spectrum(5000), fit)
-    >>> turn_on_p_value(data, fit.signal(3500, 120), fit) > 0.04
+    >>> turn_on_p_value(data, fit.signal(3500, 120), fit) > 0.03
     True
     """
     score = information = 0.0

@@ -98,7 +98,16 @@ def channel_models(
         )
         background = chosen_background(spectrum, signal, fit)
         expected = spectrum.effective(share * signal.integrals(spectrum.edges))
-        models.append(Channel(spectrum.name, spectrum.counts, expected, background, template))
+        models.append(
+            Channel(
+                spectrum.name,
+                spectrum.counts,
+                expected,
+                background,
+                template,
+                factors=spectrum.variations,
+            )
+        )
     return models
 
 

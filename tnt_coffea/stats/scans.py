@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -411,7 +411,7 @@ def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[
             )
         backgrounds, null = shared[orders]
         models = [
-            Channel(own.name, own.observed, own.signal, common.background, own.template)
+            replace(own, background=common.background)
             for own, common in zip(hypothesis.channels, backgrounds, strict=True)
         ]
         tests.append(engine.discoveries(models, counts, null))

@@ -277,7 +277,8 @@ class Spectrum:
         The data sets that were summed, where the spectrum is a search's.
     efficiency, variations
         Mean efficiency of the trigger per bin, shape (bins,), and the changes of its logarithm,
-        shape (bins, nuisances), as of `TriggerEfficiency.binned`; None: all events pass.
+        shape (bins, nuisances), as of `TriggerEfficiency.binned`; None: all events pass, and
+        there is no error.
     """
 
     name: str
@@ -545,15 +546,23 @@ def _triggered(spectrum: Spectrum, fit: SpectrumFit) -> Spectrum:
     if fit.trigger is None:
         return spectrum
     efficiency, variations = fit.trigger.binned(spectrum.edges)
-    return replace(spectrum, efficiency=efficiency, variations=variations)
+    return replace(
+        spectrum, efficiency=efficiency, variations=variations if variations.size else None
+    )
 
 
 def sample_notes(data: Sequence[Spectrum]) -> list[str]:
-    """Return which data sets were summed and how weighted events were counted, if at all."""
+    """Return which data sets were summed, what the trigger takes, how weights were counted."""
     several = sorted({name for spectrum in data for name in spectrum.datasets})
     notes = []
     if len(several) > 1:
         notes.append(f"the data sets {', '.join(several)} are one sample: their events are summed")
+    if (efficiency := data[0].efficiency) is not None:
+        error = "without errors" if data[0].variations is None else "with its errors"
+        notes.append(
+            f"the trigger's efficiency is part of the model, {error}: {efficiency[0]:.1%} in the "
+            "lowest bin; signals and limits are of events before the trigger"
+        )
     if not any(spectrum.weighted for spectrum in data):
         return notes
     counts = sum(float(spectrum.counts.sum()) for spectrum in data)
