@@ -33,16 +33,19 @@ __all__ = [
     "Fits",
     "background_fit",
     "background_fits",
+    "centre_ratios",
     "check_informative",
     "deviance",
     "discoveries",
     "discovery",
+    "expectations",
     "fitted_background",
     "log_ratios",
     "pulls",
     "signal_fits",
     "signal_uncertainties",
     "signal_uncertainty",
+    "toy_centres",
     "toy_counts",
 ]
 
@@ -283,6 +286,12 @@ def discoveries(
     return Discoveries(background, best, np.maximum(0.0, 2 * (background.nll - best.nll)))
 
 
+def expectations(channels: Sequence[Channel], fits: Fits) -> list[Array]:
+    """Return all that every channel expects in the fits of many toys, shape (toys, bins)."""
+    pairs = zip(channels, fits.phi, strict=True)
+    return [channel.expected(fits.mu, fits.alpha, phi) for channel, phi in pairs]
+
+
 def background_fit(channels: Sequence[Channel]) -> Fit:
     """Fit the backgrounds at mu = 0 to the channels' own observations."""
     return background_fits(channels, _observed(channels)).one(0)
@@ -424,6 +433,10 @@ def _fitted(
         x[:, 1 + idle] = 0.0 if centres is None else centres[:, idle]
         sitting = np.append(sitting, 1 + idle)
     free = np.setdiff1d(np.arange(x.shape[1]), sitting)
+    spurious, theta = channels[0].spurious, 1 + len(channels[0].shape_nuisances)
+    if spurious and theta in free:
+        # With a negative spurious signal a bin might expect less than nothing.
+        x[:, theta] = np.maximum(x[:, theta], -x[:, 0] / spurious)
     nll, edm, good = np.empty(len(x)), np.empty(len(x)), np.zeros(len(x), dtype=bool)
     for first in range(0, len(x), _BATCH):
         part = slice(first, first + _BATCH)
@@ -499,6 +512,25 @@ def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator
         bins = sum(map(len, expected))
         msg = f"{toys:,} toys of {bins} bins do not fit into the memory: take fewer toys"
         raise FitError(msg) from error
+
+
+def toy_centres(alpha: Sequence[float], toys: int, random: np.random.Generator) -> Array:
+    """Return auxiliary measurements of nuisance parameters, shape (toys, nuisances)."""
+    return random.normal(alpha, 1.0, (toys, len(alpha)))
+
+
+def centre_ratios(centres: Array, mean: Sequence[float], null: Sequence[float]) -> Array:
+    """Return the logarithms of the probabilities of auxiliary measurements, as `log_ratios`.
+
+    Parameters
+    ----------
+    centres
+        The measurements, shape (toys, nuisances).
+    mean, null
+        Nuisance parameters in the two expectations.
+    """
+    squares = [np.square(centres - np.asarray(at)).sum(axis=1) for at in (mean, null)]
+    return np.asarray(0.5 * (squares[1] - squares[0]))
 
 
 def log_ratios(counts: Sequence[Array], mean: Sequence[Array], null: Sequence[Array]) -> Array:
