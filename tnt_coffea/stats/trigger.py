@@ -350,7 +350,7 @@ class TriggerEfficiency:
             )
             raise FitError(msg)
         values = np.asarray(self.efficiencies)
-        mean = self._means(values, edges)
+        mean = np.minimum(self._means(values, edges), 1.0)
         if mean.min() < _LEAST:
             first = float(edges[int(np.argmax(mean >= _LEAST))]) if mean.max() >= _LEAST else np.inf
             msg = (
