@@ -313,48 +313,47 @@ class Likelihood:
             here = channel.background.evaluated(parameters[:, place])
             signal, by_alpha, twice = _signal(channel, alpha[:, : shapes - 1])
             strength = channel.strength(mu, alpha)
+            background, jacobian = here.expected, here.jacobian
             efficiency = channel.efficiency(alpha)
-            mean = here.expected + strength[:, None] * signal
             if efficiency is not None:
-                mean *= efficiency
-            mean = np.maximum(mean, _TINY)
+                each = efficiency[..., None]
+                background, jacobian = background * efficiency, jacobian * each
+                signal, by_alpha, twice = (
+                    signal * efficiency,
+                    by_alpha * each,
+                    twice * each[..., None],
+                )
+            mean = np.maximum(background + strength[:, None] * signal, _TINY)
             ratio = n / mean
             excess = 1 - ratio
             by_mu = np.broadcast_to(signal, mean.shape)[..., None]
             columns = [by_mu, strength[:, None, None] * by_alpha]
             if channel.spurious:
                 columns.append(channel.spurious * by_mu)
-            # The second derivatives of what the efficiency multiplies have these weights.
-            weights = excess
+            if channel.factors is not None:
+                columns.append(channel.factors * mean[..., None])
+            slopes = np.concatenate([*columns, jacobian], axis=2)
             own = np.r_[0:shared, place]
-            if channel.factors is None or efficiency is None:
-                slopes = np.concatenate([*columns, here.jacobian], axis=2)
-            else:
-                weights = excess * efficiency
-                multiplied = np.concatenate([*columns, here.jacobian], axis=2)
-                multiplied *= efficiency[..., None]
-                first = shared - channel.factors.shape[1]
-                by_epsilon = channel.factors * mean[..., None]
-                slopes = np.concatenate(
-                    [multiplied[..., :first], by_epsilon, multiplied[..., first:]], axis=2
-                )
-                # A second derivative by epsilon is a first one times a factor.
-                mixed = np.matmul((excess[..., None] * channel.factors).swapaxes(1, 2), slopes)
-                hessian[:, first:shared, own] += mixed
-                rest = np.r_[0:first, shared : own.size]
-                hessian[:, own[rest], first:shared] += mixed[..., rest].swapaxes(1, 2)
             gradient[:, own] += _weighted(excess, slopes)
             hessian[:, own[:, None], own] += _outer(slopes, ratio / mean)
+            weights = excess if efficiency is None else excess * efficiency
             hessian[:, place, place] += here.curvature(weights)
             if shapes > 1:
-                crossed = _weighted(weights, by_alpha)
+                crossed = _weighted(excess, by_alpha)
                 hessian[:, 0, 1:shapes] += crossed
                 hessian[:, 1:shapes, 0] += crossed
                 if channel.spurious:
                     hessian[:, shapes, 1:shapes] += channel.spurious * crossed
                     hessian[:, 1:shapes, shapes] += channel.spurious * crossed
-                curved = np.einsum("tb,tbij->tij", weights, twice)
+                curved = np.einsum("tb,tbij->tij", excess, twice)
                 hessian[:, 1:shapes, 1:shapes] += strength[:, None, None] * curved
+            if channel.factors is not None:
+                # A second derivative by the trigger's parameters is a first one times a factor.
+                first = shared - channel.factors.shape[1]
+                rest = np.r_[0:first, shared : own.size]
+                mixed = np.matmul((excess[..., None] * channel.factors).swapaxes(1, 2), slopes)
+                hessian[:, first:shared, own] += mixed
+                hessian[:, own[rest], first:shared] += mixed[..., rest].swapaxes(1, 2)
             kept.append((slopes, mean))
         return gradient, hessian, kept
 
