@@ -200,7 +200,6 @@ def fit_bump(
         fit=pipeline.spectrum_fit(config),
         seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
-        envelope=bump.envelope,
         lower_edges=bump.lower_edges,
         progress=progress,
     )
@@ -431,8 +430,7 @@ def write_workspace(
     bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
-        hunted = pipeline.spectrum_fit(config).with_family(result.family)
-        hunted = replace(hunted, range=result.fit_range)
+        hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
         contents = {path: workspace}
     else:

@@ -10,9 +10,9 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear, dijet_function
 from tnt_coffea.stats.cls import AsymptoticCls, crossing
 from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.envelope import mu_interval
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
-from tnt_coffea.stats.model import chosen_background, chosen_orders, outside_signal
-from tnt_coffea.stats.pyhf_fit import mu_interval
+from tnt_coffea.stats.model import chosen_function, chosen_orders, outside_signal
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
@@ -208,9 +208,9 @@ def test_false_positive_rate_includes_the_choice_of_the_function(mean):
     counts = np.random.default_rng(11).poisson(1200 * mean, (toys, mean.size)).astype(float)
     outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
     chosen = chosen_orders("all", EDGES, counts, outside, FIT)
-    assert set(chosen) == {3, 4}
+    assert {3, 4} <= set(chosen)
     z = np.zeros(toys)
-    for order in (3, 4):
+    for order in set(chosen):
         one = channel(1200 * mean, parameters=order)
         z[chosen == order] = engine.discoveries([one], [counts[chosen == order]]).z
     rate = np.mean(z > 1.6448536)
@@ -222,7 +222,8 @@ def test_order_is_the_same_alone_and_among_toys(mean):
     signal, fit = SignalShape(3500.0, 120.0), replace(FIT, min_parameters=2)
     together = chosen_orders("all", EDGES, counts, outside_signal(EDGES, signal), fit)
     for observed, order in zip(counts, together, strict=True):
-        alone = chosen_background(Spectrum("all", EDGES, observed), signal, fit)
+        spectrum = Spectrum("all", EDGES, observed)
+        alone = chosen_function(spectrum, outside_signal(EDGES, signal), fit)
         assert alone.parameters == order
 
 

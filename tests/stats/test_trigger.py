@@ -12,6 +12,7 @@ from scipy.special import log_ndtr
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, bump_hunt, engine, upper_limit
+from tnt_coffea.stats.envelope import profiled
 from tnt_coffea.stats.model import spectrum_model
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
@@ -191,12 +192,12 @@ def triggered(shape, events, signal=0.0, mass=3500.0):
 
 
 def bias(histogram, mass, trigger):
-    """The signal that a fit of expected events finds, and its uncertainty."""
-    model = spectrum_model(histogram, FIT.signal(mass, 120.0), replace(FIT, trigger=trigger))
-    counts = [channel.observed[None] for channel in model.channels]
-    null = engine.background_fits(model.channels, counts)
-    best = engine.signal_fits(model.channels, counts, null, signed=True)
-    sigma = float(engine.signal_uncertainties(model.channels, counts, best)[0])
+    """The signal that a fit finds, and its uncertainty."""
+    fit = replace(FIT, trigger=trigger, max_parameters=4)
+    model = spectrum_model(histogram, FIT.signal(mass, 120.0), fit)
+    best = profiled(model.functions, model.counts, signed=True)
+    channels, own = model.functions[best.function()], best.fits[best.function()]
+    sigma = float(engine.signal_uncertainties(channels, model.counts, own)[0])
     return float(best.mu[0]), sigma
 
 

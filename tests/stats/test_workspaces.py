@@ -48,8 +48,11 @@ def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit,
     values = json.loads(json.dumps(bump_workspace(spectrum, mass=3500.0, **SETTINGS)))
     pyhf.schema.validate(values, "workspace.json")
     ours = bump_hunt(spectrum, mass=3500.0, **SETTINGS)
-    assert ours.z > 2
-    assert stock_z(pyhf.Workspace(values)) == pytest.approx(ours.z, rel=5e-3)
+    # HistFactory has no functions that compete: it holds the one that fits best.
+    alone = {(f.family, f.parameters): f.z for f in ours.envelope}
+    z = alone.get((ours.family, ours.channels[0].parameters), ours.z)
+    assert z > 2
+    assert stock_z(pyhf.Workspace(values)) == pytest.approx(z, rel=5e-3)
 
 
 def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):

@@ -319,6 +319,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         min_parameters=bump.min_parameters,
         max_parameters=bump.max_parameters,
         f_test=bump.f_test,
+        envelope=bump.envelope,
         shape=bump.shape,
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
@@ -413,7 +414,6 @@ class _Fits:
             fit=spectrum_fit(self.config),
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
-            envelope=bump.envelope,
             lower_edges=bump.lower_edges,
         )
 
@@ -435,7 +435,7 @@ class _Fits:
                 channels,
                 mass=hunt.mass,
                 width=hunt.width,
-                fit=self._from_edge_of(hunt).with_family(hunt.family),
+                fit=self._from_edge_of(hunt),
             )
         except FitError as error:
             return stats.ImpactRefusal(str(error))

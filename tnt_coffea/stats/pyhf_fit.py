@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Discovery
-from tnt_coffea.stats.likelihood import Channel, free_without_signal, nuisance_names
+from tnt_coffea.stats.likelihood import Channel, free_without_signal
 from tnt_coffea.stats.pyhf_model import (
     joined_data,
     nuisance_positions,
@@ -26,7 +25,6 @@ __all__ = [
     "PyhfTest",
     "asimov_closure",
     "background_test",
-    "mu_interval",
     "pyhf_test",
 ]
 
@@ -192,7 +190,6 @@ def _fit(
 
 
 _INJECTED_SIGMAS = 3.0
-_DOUBLINGS = 30
 # Where no background is left mu needs a scale all the same [events].
 _SMALLEST_SCALE = 0.1
 
@@ -300,51 +297,6 @@ def asimov_closure(reported: PyhfTest) -> float:
         moved=_movable(channels, reported.model),
     )
     return test.mu_hat / _INJECTED_SIGMAS
-
-
-def mu_interval(channels: Sequence[Channel], best: engine.Fit, sigma: float) -> tuple[float, float]:
-    """Return where ln L falls by one half on both sides of the best mu >= 0.
-
-    Parameters
-    ----------
-    channels
-        Spectra, signals and backgrounds.
-    best
-        The fit of mu.
-    sigma
-        Its uncertainty, the first step of the search.
-    """
-    start = _repeated(channels, best)
-    counts = [channel.observed[None] for channel in channels]
-
-    def rise(mu: float) -> float:
-        fit = engine.signal_fits(channels, counts, start, mu=mu)
-        return float(fit.nll[0]) - best.nll - 0.5
-
-    high = best.mu + sigma
-    for _ in range(_DOUBLINGS):
-        if not np.isfinite(high) or rise(high) > 0:
-            break
-        high = best.mu + 2 * (high - best.mu)
-    if not np.isfinite(high) or not rise(high) > 0:
-        msg = f"ln L does not fall above mu = {best.mu:g}: the signal has no upper bound here"
-        raise FitError(msg)
-    upper = brentq(rise, best.mu, high, xtol=1e-4 * sigma)
-    lower = 0.0 if best.mu == 0 or rise(0.0) <= 0 else brentq(rise, 0.0, best.mu, xtol=1e-4 * sigma)
-    return float(lower), float(upper)
-
-
-def _repeated(channels: Sequence[Channel], fit: engine.Fit) -> engine.Fits:
-    alpha = np.zeros((1, len(nuisance_names(channels))))
-    alpha[0, : len(fit.alpha)] = fit.alpha
-    return engine.Fits(
-        np.array([fit.mu]),
-        alpha,
-        tuple(phi[None] for phi in fit.phi),
-        np.array([fit.nll]),
-        np.array([fit.edm]),
-        np.array([fit.converged]),
-    )
 
 
 def _movable(channels: Sequence[Channel], model: Any) -> Callable[[Array], Array]:

@@ -74,8 +74,9 @@ def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit
 
 def model_workspace(model: SpectrumModel) -> dict[str, Any]:
     """Return a model as a pyhf workspace, as `bump_workspace` does."""
-    scale = _scale(model.channels)
-    workspace = _background_only(model.channels, scale)
+    channels = model.best_channels
+    scale = _scale(channels)
+    workspace = _background_only(channels, scale)
     samples = _signal_samples(model, model.signal, scale)
     for channel, added in zip(workspace["channels"], samples, strict=True):
         channel["samples"] += added
@@ -133,8 +134,8 @@ def mass_patchset(
     fit.check_inside(*masses)
     middle = signals[len(signals) // 2]
     model = spectrum_model(channels, middle, fit)
-    scale = _scale(model.channels)
-    background = _background_only(model.channels, scale)
+    scale = _scale(model.best_channels)
+    background = _background_only(model.best_channels, scale)
     patches = [
         {
             "metadata": {"name": f"mass_{signal.mass:g}", "values": [signal.mass, signal.width]},
@@ -243,7 +244,7 @@ def _signal_samples(
 ) -> list[list[dict[str, Any]]]:
     """Return the samples that every channel has for a signal."""
     samples = []
-    for channel, spectrum in zip(model.channels, model.data, strict=True):
+    for channel, spectrum in zip(model.best_channels, model.data, strict=True):
         share = model.shares[spectrum.name]
         samples.append([_signal_sample(channel, signal, spectrum, scale * share)])
         if channel.spurious:
