@@ -15,6 +15,8 @@ from tnt_coffea.config.fits import (
     FitSettings,
     LimitSettings,
     SignalKind,
+    TriggerSettings,
+    TurnOn,
 )
 from tnt_coffea.config.generation import (
     DetectorSettings,
@@ -107,6 +109,8 @@ __all__ = [
     "TablePreset",
     "TableSettings",
     "TrainSettings",
+    "TriggerSettings",
+    "TurnOn",
     "WindowScan",
     "differences",
     "digest",

@@ -69,6 +69,7 @@ from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
+from tnt_coffea.stats.trigger import TriggerEfficiency
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 
@@ -90,6 +91,7 @@ __all__ = [
     "ScanResult",
     "SharedEvents",
     "SpectrumFit",
+    "TriggerEfficiency",
     "WindowResult",
     "WorkingPoint",
     "WorkingPoints",
