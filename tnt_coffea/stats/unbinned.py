@@ -172,8 +172,8 @@ def unbinned_check(
     """Repeat the test of a bump hunt with the masses of its events instead of their histogram.
 
     Range, background functions with their numbers of parameters, shares of the channels and the
-    signal are those of the binned result. The two differ by what the bins do not see: by less
-    than 0.02 in Z where they are a twenty-fourth of the signal's width, by 0.1 either way where
+    signal are those of the binned result. The two differ by what the bins do not see: by about
+    0.01 in Z, either way, where they are a twenty-fourth of the signal's width, and by 0.1 where
     they are a third of it.
 
     Parameters
