@@ -3,8 +3,8 @@
 The extended likelihood of the events i of channel c is
 -ln L = sum_c (nu_c - sum_i ln f_c(m_i)), f_c = b_c + mu share_c s and nu_c its integral over the
 range of the fit, with the functions, the signal and the shares that the binned fit had. Minuit
-minimises it with analytic gradients; neither the binned likelihoods nor their minimisers have a
-part in it.
+minimises it with analytic gradients. Binned fits say where it starts and scale its parameters, and
+have no other part in it.
 
 Source
 ------
