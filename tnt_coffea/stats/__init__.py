@@ -11,6 +11,8 @@ Is there an excess of any shape in this window?              `masked_window_test
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 How much signal is excluded?                                 `upper_limit`, `limit_band`
+What would be seen, without looking in the window?           `expectation`, `expected_significance`
+Does the fit bias a signal on another background?            `bias_study`
 What does each uncertainty do to the signal?                 `nuisance_impacts`
 What does a bump hunt lose by its bins?                      `unbinned_check`
 What does the paper's equation 4.1 give?                     `paper_significance`
@@ -41,6 +43,7 @@ from tnt_coffea.stats.abcd_results import (
     ClosureScan,
     RegionClosure,
 )
+from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.exchange import (
@@ -48,6 +51,16 @@ from tnt_coffea.stats.exchange import (
     hepdata_spectrum,
     read_histogram,
     write_hepdata,
+)
+from tnt_coffea.stats.expected import (
+    Expectation,
+    ExpectationScan,
+    ExpectedLimit,
+    ExpectedSignal,
+    SidebandFit,
+    expectation,
+    expectation_scan,
+    expected_significance,
 )
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -79,10 +92,17 @@ __all__ = [
     "AbcdCounts",
     "AbcdRefusal",
     "AbcdResult",
+    "BiasPoint",
+    "BiasStudy",
+    "BiasTruth",
     "BumpHuntResult",
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "Expectation",
+    "ExpectationScan",
+    "ExpectedLimit",
+    "ExpectedSignal",
     "GrossVitells",
     "ImpactRefusal",
     "LimitRefusal",
@@ -92,6 +112,7 @@ __all__ = [
     "ScanPoint",
     "ScanResult",
     "SharedEvents",
+    "SidebandFit",
     "SpectrumFit",
     "TriggerEfficiency",
     "UnbinnedChannel",
@@ -102,10 +123,14 @@ __all__ = [
     "abcd",
     "abcd_counts",
     "abcd_in_window",
+    "bias_study",
     "bump_hunt",
     "bump_workspace",
     "closure",
     "closure_scan",
+    "expectation",
+    "expectation_scan",
+    "expected_significance",
     "hepdata_limits",
     "hepdata_spectrum",
     "inclusive_spectrum",

@@ -33,6 +33,7 @@ from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN, background_in
 
 __all__ = [
     "SpectrumModel",
+    "all_functions",
     "chosen_function",
     "chosen_orders",
     "goodness_of_fit",
@@ -152,6 +153,13 @@ def spectrum_models(
     return [
         replace(model, functions={name: model.functions[name] for name in kept}) for model in models
     ]
+
+
+def all_functions(
+    data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit
+) -> Functions:
+    """Return the channels of a signal in every function that a fit allows, competing or not."""
+    return _channels(data, signal, signal_shares(data, fit), _backgrounds(data, fit))
 
 
 def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:

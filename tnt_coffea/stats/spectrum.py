@@ -544,7 +544,12 @@ def smoothed_weights(sums: Array, squares: Array) -> Array:
 
 
 def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
-    """Return the spectra of one histogram, or of a mapping from channel to histogram."""
+    """Return the spectra of one histogram, or of a mapping from channel to histogram.
+
+    A tuple of spectra stays as it is.
+    """
+    if isinstance(channels, tuple) and channels and isinstance(channels[0], Spectrum):
+        return channels
     named = channels if isinstance(channels, Mapping) else {"all": channels}
     if not named:
         msg = "no channel to fit: give one histogram, or a mapping from channel to histogram"
