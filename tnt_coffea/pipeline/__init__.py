@@ -7,11 +7,18 @@ which no result depends on.
 
 from __future__ import annotations
 
+from tnt_coffea.pipeline.blinding import (
+    blind_fit,
+    blind_report,
+    hidden_window,
+    standing_blind_fit,
+)
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
     fit,
     fit_from_lower_edge,
+    refuse_blinded,
     scan,
     spectrum_fit,
     standing_fit,
@@ -41,6 +48,8 @@ __all__ = [
     "STAGES",
     "Efficiency",
     "SignalEfficiencies",
+    "blind_fit",
+    "blind_report",
     "compare_methods",
     "compare_searches",
     "efficiency",
@@ -49,8 +58,10 @@ __all__ = [
     "fit_stage",
     "generate",
     "generate_stage",
+    "hidden_window",
     "one_writer",
     "references_beside",
+    "refuse_blinded",
     "report",
     "report_once",
     "report_stage",
@@ -62,6 +73,7 @@ __all__ = [
     "skim_stage",
     "spectrum_fit",
     "stage_seconds",
+    "standing_blind_fit",
     "standing_fit",
     "train",
     "train_stage",

@@ -23,8 +23,6 @@ from tnt_coffea.stats.envelope import (
     asked_orders,
     competing,
     enveloped,
-    family_of,
-    order_of,
     profiled,
 )
 from tnt_coffea.stats.expected import Window, expected_uncertainty, hidden_range
@@ -347,7 +345,7 @@ def bias_study(
     )
 
 
-def _check(strengths: Sequence[float], toys: int, seed: int) -> None:
+def _check(strengths: Sequence[Any], toys: Any, seed: Any) -> None:
     for name, value, least in (("toys", toys, 2), ("seed", seed, 0)):
         whole = isinstance(value, Integral) and not isinstance(value, bool)
         if not whole or not least <= value <= (MOST_TOYS if name == "toys" else 2**63 - 1):
@@ -434,8 +432,9 @@ def _fit_with(fit: SpectrumFit, name: str) -> tuple[SpectrumFit, str]:
             f"in {order}"
         )
         raise FitError(msg)
-    one = {"min_parameters": int(order), "max_parameters": int(order)}
-    return replace(fit, family=family, envelope=(), **one), family
+    n = int(order)
+    own = replace(fit, family=family, envelope=(), min_parameters=n, max_parameters=n)
+    return own, family
 
 
 @dataclass(frozen=True, eq=False)
@@ -465,7 +464,8 @@ class _Fitted:
         counts = engine.toy_counts(means, toys, random)
         none = np.zeros(len(nuisance_names(self.channels)))
         centres = engine.toy_centres(none.tolist(), toys, random)
-        found = _Toys(*(np.full(toys, np.nan) for _ in range(3)), np.zeros(toys, dtype=bool))
+        nothing = np.full(toys, np.nan)
+        found = _Toys(nothing, nothing.copy(), nothing.copy(), np.zeros(toys, dtype=bool))
         for functions, rows in self._competing(counts, centres, truth):
             one = _fitted(functions, [n[rows] for n in counts], centres[rows], mu)
             for name in ("mu", "pull", "z", "good"):

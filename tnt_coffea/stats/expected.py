@@ -7,7 +7,7 @@ sidebands, and no number depends on the events in the window.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from tnt_coffea.stats.model import SpectrumModel
 from tnt_coffea.stats.results import LimitResult, Result
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import LEAST_RANGE_GOODNESS, range_problems, why_not_asymptotic
+from tnt_coffea.stats.validity import range_problems, why_not_asymptotic
 
 __all__ = [
     "Expectation",
@@ -453,9 +453,7 @@ def expectation_scan(
     )
 
 
-def hidden_range(
-    window: Window, shapes: Sequence[SignalShape]
-) -> tuple[float, float] | None:
+def hidden_range(window: Window, shapes: Sequence[SignalShape]) -> tuple[float, float] | None:
     """Return a window as edges [GeV].
 
     Raises
@@ -526,9 +524,7 @@ def _expectation(
     )
 
 
-def _significances(
-    beside: Sidebands, model: SpectrumModel, signals: Array
-) -> tuple[Array, bool]:
+def _significances(beside: Sidebands, model: SpectrumModel, signals: Array) -> tuple[Array, bool]:
     """Return sqrt(q0) of the background with each signal [events], and whether all fits ended."""
     channels = next(iter(model.functions.values()))
     alpha = np.array([beside.alpha])

@@ -155,9 +155,7 @@ def spectrum_models(
     ]
 
 
-def all_functions(
-    data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit
-) -> Functions:
+def all_functions(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> Functions:
     """Return the channels of a signal in every function that a fit allows, competing or not."""
     return _channels(data, signal, signal_shares(data, fit), _backgrounds(data, fit))
 
