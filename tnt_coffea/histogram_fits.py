@@ -379,6 +379,12 @@ def fit_expected_scan(
     """
     bump = config.fit.bump
     masses = masses or config.fit.scan.masses
+    if config.fit.blind and config.fit.blind_window is None and not masses:
+        msg = (
+            "a blinded scan of the whole fit range hides all of it: give --masses in a part of "
+            "it, or --window LOW HIGH"
+        )
+        raise ConfigError(msg)
     masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
     return stats.expectation_scan(
         stored.single("scan").spectra(bump.selection),

@@ -346,7 +346,7 @@ def expected(
     out: Path | None,
     **spectrum: Any,
 ) -> None:
-    """Expected significances of signals, and the expected limit, of background alone.
+    """Show expected significances of signals, and the expected limit, of background alone.
 
     The background is the fit without a signal of all bins, with --blind of the sidebands.
     """

@@ -549,7 +549,7 @@ def expected_uncertainty(beside: Sidebands, model: SpectrumModel) -> float:
 def _reach(strengths: Array, z: Array) -> tuple[ExpectedSignal, ...]:
     rising = np.maximum.accumulate(z)
     return tuple(
-        ExpectedSignal(float(np.exp(np.interp(goal, rising, np.log(strengths)))), goal)
+        ExpectedSignal(float(np.interp(goal, rising, strengths)), goal)
         for goal in _REACH
         if rising[0] < goal < rising[-1]
     )
