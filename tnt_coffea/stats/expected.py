@@ -94,6 +94,16 @@ class SidebandFit(Result):
         Signed roots of the bins' deviances; None where they are hidden.
     scale
         Weight of an effective event per bin, as of `ChannelResult`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
+    >>> found = stats.expectation(
+    ...     stats.toy_spectrum(5000), mass=3500, width=120, fit=fit, window="signal", limit=False
+    ... )
+    >>> found.channels[0].observed[2:8]
+    (788.0, None, None, None, 146.0, 107.0)
     """
 
     name: str
