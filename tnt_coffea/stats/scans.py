@@ -16,7 +16,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import Envelope, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
-from tnt_coffea.stats.model import SpectrumModel, spectrum_models
+from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.pyhf_fit import pyhf_test
@@ -145,7 +145,7 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped), refused)
+    return _result(chosen, q0, failed, tuple(skipped), refused, seed)
 
 
 def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
@@ -214,6 +214,7 @@ def _result(
     failed: int,
     skipped: tuple[tuple[str, float], ...],
     refused: Sequence[str],
+    seed: int,
 ) -> ScanResult:
     toys = len(q0)
     points, models, tests = [], [], []
@@ -232,6 +233,7 @@ def _result(
     narrowest = min(model.signal.width for model in models)
     masses = [model.signal.mass for model in models]
     notes = [
+        *range_notes(models[best], seed),
         *data_notes(data, narrowest, (min(masses), max(masses))),
         *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys else []),
