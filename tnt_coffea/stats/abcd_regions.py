@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import abcd
+from tnt_coffea.stats.abcd_limits import limit_or_reason
 from tnt_coffea.stats.abcd_results import (
     AbcdCounts,
     AbcdRefusal,
@@ -131,6 +133,8 @@ def abcd_in_window(
     closure_limit: float = 0.5,
     toys: int = 0,
     seed: int = 1,
+    level: float | None = None,
+    limit_toys: int | None = None,
 ) -> AbcdResult | AbcdRefusal:
     """Test for a signal in a window with the background from the score plane, or refuse.
 
@@ -149,6 +153,9 @@ def abcd_in_window(
         Largest abs(kappa - 1) with which an estimate is given.
     toys, seed
         As in `abcd`.
+    level, limit_toys
+        Confidence level and toys of an upper limit, as `level` and `toys` of `abcd_limit`; None
+        sets no limit.
 
     Returns
     -------
@@ -184,18 +191,15 @@ def abcd_in_window(
         reason = f"region {', '.join(empty)} is empty in the window"
         return AbcdRefusal(reason, counts, outcome)
     systematic = max(systematic_floor, outcome.uncertainty / outcome.kappa, outcome.spread)
-    return abcd(
-        counts.a,
-        counts.b,
-        counts.c,
-        counts.d,
-        systematic=systematic,
-        closure_factor=outcome.kappa,
-        toys=toys,
-        seed=seed,
-        counts=counts,
-        closure=outcome,
-    )
+    settings: dict[str, Any] = {
+        "systematic": systematic,
+        "closure_factor": outcome.kappa,
+        "seed": seed,
+    }
+    result = abcd(*counts.regions, toys=toys, counts=counts, closure=outcome, **settings)
+    if level is None:
+        return result
+    return replace(result, limit=limit_or_reason(counts, level=level, toys=limit_toys, **settings))
 
 
 def _counts(
