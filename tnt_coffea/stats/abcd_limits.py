@@ -93,7 +93,7 @@ def abcd_limit(
     >>> from tnt_coffea import stats
     >>> limit = stats.abcd_limit(110, 1000, 1000, 10_000)
     >>> round(limit.observed), round(limit.expected[2])
-    (34, 25)
+    (31, 24)
     """
     check_level(level)
     if toys is not None:

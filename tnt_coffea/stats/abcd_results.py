@@ -201,7 +201,7 @@ class AbcdLimit(Result):
     --------
     >>> from tnt_coffea import stats
     >>> print(stats.abcd_limit(110, 1000, 1000, 10_000).summary())
-    CLs upper limit in A, 95 % (asymptotic): 33.56 signal events, expected 25.11 (17.98 to 35.61)
+    CLs upper limit in A, 95 % (asymptotic): 31.47 signal events, expected 23.55 (16.77 to 33.31)
     """
 
     level: float
