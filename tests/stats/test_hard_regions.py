@@ -20,6 +20,7 @@ from tnt_coffea.stats import (
     bump_workspace,
     closure,
     closure_scan,
+    masked_window_test,
     mass_patchset,
     paper_significance,
     scan,
@@ -157,6 +158,39 @@ def test_arguments_of_the_counting_test_that_are_no_numbers_are_refused(name):
     for wrong in WRONG[name]:
         with pytest.raises(FitError, match=name if len(name) > 1 else name.upper()):
             abcd(**{"a": 10, "b": 10, "c": 10, "d": 10} | {name: wrong})
+
+
+WRONG_IN_PLANE = {
+    "point": (None, 0.7),
+    "background_quantile": (None, "x", -1, np.nan, [1]),
+    "fit_range": (None, 5, (2600,), ("a", "b"), (7000, 2600)),
+    "window": (None, 5, (3300,), ("a", "b"), (np.nan, 3700)),
+    "systematic_floor": (None, "x", -1, np.nan),
+    "closure_limit": (None, "x", -1, np.nan),
+    "toys": (None, "x", -1, 1.5),
+    "seed": (None, "x", -1, 1.5),
+    "level": ("x", 1, 0.2, True),
+    "limit_toys": ("x", -1, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_IN_PLANE)
+def test_arguments_of_the_plane_that_are_none_are_refused(name, plane):
+    names = ("point", "background_quantile", "fit_range", "window")
+    good = dict(zip(names, (X, 0.4, FIT, WINDOW), strict=True)) | {"closure_limit": 5.0}
+    for wrong in WRONG_IN_PLANE[name]:
+        with pytest.raises(FitError, match=f"{name}.* is "):
+            abcd_in_window(plane, **good | {name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("window", None), ("window", ("a", "b")), ("fit", 5), ("seed", None), ("seed", -1)],
+)
+def test_arguments_of_the_masked_window_that_are_none_are_refused(name, wrong, toy_spectrum):
+    good = {"window": (3300.0, 3700.0), "fit": SPECTRUM, "seed": 1}
+    with pytest.raises(FitError, match=f"{name}.* is "):
+        masked_window_test(toy_spectrum(800, 0, 96), **good | {name: wrong})
 
 
 def test_other_numbers_that_are_none_are_refused():

@@ -22,6 +22,13 @@ from tnt_coffea.stats.abcd_results import (
     RegionClosure,
 )
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
+from tnt_coffea.stats.quantities import (
+    check_kind,
+    check_level,
+    check_numbers,
+    check_ranges,
+    check_whole,
+)
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.spectrum import (
     ENOUGH_EFFECTIVE,
@@ -29,6 +36,7 @@ from tnt_coffea.stats.spectrum import (
     edge_index,
     squared_weights,
 )
+from tnt_coffea.stats.validity import MOST_TOYS
 from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = ["abcd_counts", "abcd_in_window", "closure", "closure_scan", "plane_counts"]
@@ -80,6 +88,7 @@ def abcd_counts(
     >>> stats.abcd_counts(search, stats.WorkingPoint.at({0: 0.9, 1: 0.9}), 0.4, (3300, 3700)).a
     191.0
     """
+    _check(point, background_quantile, mass_range=mass_range)
     return _counts(score_plane(histogram), point, background_quantile, mass_range)
 
 
@@ -114,6 +123,7 @@ def closure(
     >>> round(stats.closure(search, point, *where).kappa, 1)
     1.0
     """
+    _check(point, background_quantile, fit_range=fit_range, window=window)
     outcome = _closure(score_plane(histogram), point, background_quantile, fit_range, window)
     if isinstance(outcome, str):
         advice = "" if outcome == EVENT_SCORE else ": use a looser selection or a wider fit range"
@@ -175,6 +185,11 @@ def abcd_in_window(
     >>> result.a, round(result.expected), round(result.systematic, 2)
     (191.0, 81, 0.25)
     """
+    _check(point, background_quantile, fit_range=fit_range, window=window)
+    check_numbers({"systematic_floor": systematic_floor, "closure_limit": closure_limit}, 0)
+    if level is not None:
+        check_level(level)
+    check_whole({} if limit_toys is None else {"limit_toys": limit_toys}, MOST_TOYS)
     plane = score_plane(histogram)
     counts = _counts(plane, point, background_quantile, window)
     outcome = _closure(plane, point, background_quantile, fit_range, window)
@@ -200,6 +215,12 @@ def abcd_in_window(
     if level is None:
         return result
     return replace(result, limit=limit_or_reason(counts, level=level, toys=limit_toys, **settings))
+
+
+def _check(point: WorkingPoint, background_quantile: float, **ranges: Range) -> None:
+    check_kind(WorkingPoint, {"point": point})
+    check_numbers({"background_quantile": background_quantile}, 0)
+    check_ranges(ranges)
 
 
 def _counts(
@@ -245,6 +266,7 @@ def plane_counts(histogram: Any, passing: float, low: float) -> AbcdCounts:
     FitError
         The cuts overlap or are no edges, or the plane holds what is no count.
     """
+    check_numbers({"passing": passing, "low": low})
     check_counts("plane", histogram)
     if not low <= passing:
         msg = f"a jet cannot be low below {low:g} and pass above {passing:g}: lower the first"
@@ -458,6 +480,11 @@ def closure_scan(
     >>> len(scan.points)
     2
     """
+    check_kind(WorkingPoints, {"points": points})
+    check_kind(Sequence, {"quantiles": quantiles})
+    check_numbers({f"quantile {i}": q for i, q in enumerate(quantiles)}, 0)
+    for point in points.points:
+        _check(point, background_quantile, fit_range=fit_range, window=window)
     plane = score_plane(histogram)
     wanted: list[tuple[float, float | None, WorkingPoint]] = [
         (share, None, points[share]) for share in points.efficiencies

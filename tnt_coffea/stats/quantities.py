@@ -1,8 +1,8 @@
-"""Plain numbers as arguments: finite, whole and within bounds, or one error that names them."""
+"""Arguments: numbers that are finite and within bounds, or one error that names them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tnt_coffea.errors import FitError
 
-__all__ = ["check_level", "check_numbers", "check_whole"]
+__all__ = ["check_kind", "check_level", "check_numbers", "check_ranges", "check_whole"]
 
 
 def check_numbers(
@@ -89,3 +89,46 @@ def check_level(level: Any) -> None:
     if not (isinstance(level, Real) and 0.5 < float(level) < 1):
         msg = f"level is {level!r}, expected a confidence level between 0.5 and 1"
         raise FitError(msg)
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Check that arguments are two numbers each, the first one the smaller.
+
+    Raises
+    ------
+    FitError
+        One is not.
+
+    Examples
+    --------
+    >>> check_ranges({"window": (3700, 3300)})
+    Traceback (most recent call last):
+    tnt_coffea.errors.FitError: window is (3700, 3300), expected a lower and an upper edge
+    """
+    for name, value in values.items():
+        msg = f"{name} is {value!r}, expected a lower and an upper edge"
+        if not isinstance(value, Sequence | np.ndarray) or len(value) != 2:
+            raise FitError(msg)
+        check_numbers({f"{name}, lower edge": value[0], f"{name}, upper edge": value[1]})
+        if not value[0] < value[1]:
+            raise FitError(msg)
+
+
+def check_kind(kind: type, values: Mapping[str, Any]) -> None:
+    """Check that arguments are objects of a class.
+
+    Raises
+    ------
+    FitError
+        One is of another.
+
+    Examples
+    --------
+    >>> check_kind(dict, {"windows": 5})
+    Traceback (most recent call last):
+    tnt_coffea.errors.FitError: windows is 5, expected a dict
+    """
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            msg = f"{name} is {value!r}, expected a {kind.__name__}"
+            raise FitError(msg)
