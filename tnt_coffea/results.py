@@ -107,7 +107,8 @@ class SearchResult(Result):
             for name, hunt in hunts.items()
         }
         facts |= {
-            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, {test.a:g} events, "
+            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {'at most ' if test.p_is_bound else ''}"
+            f"{test.p_value:.2g}, {test.a:g} events, "
             f"{test.expected:.1f} expected{_doubt(test.converged)}"
             if isinstance(test, AbcdResult)
             else f"refused: {test.reason}"

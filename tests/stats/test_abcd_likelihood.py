@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import hypergeom, norm
+from scipy.stats import hypergeom, norm, poisson
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import AbcdResult, abcd, paper_significance
@@ -87,14 +87,24 @@ def test_low_counts_take_toys():
 def test_significance_is_that_of_the_p_value():
     few = abcd(6, 100, 100, 10_000)
     assert few.z == pytest.approx(norm.isf(few.p_value))
-    assert few.z == pytest.approx(3.43, abs=0.15)
+    assert few.p_value == pytest.approx(3.78e-4, rel=0.2)  # six million plain toys
     assert few.z_asymptotic == pytest.approx(3.316, abs=1e-3)
     assert abcd(0, 20, 30, 500).z == 0.0
     many = abcd(130, 1000, 1000, 10_000)
     assert many.z == many.z_asymptotic
-    none = abcd(1000, 10, 10, 1000)
+    none = abcd(12, 20, 30, 500, toys=50)
     assert none.p_is_bound
     assert "or more, p = at most" in none.summary()
+
+
+def test_weighted_toys_know_small_p_values():
+    found = abcd(12, 10_000, 10_000, 1e8, systematic=0.0)
+    # One event is expected; fluctuations of B and C rank the toys with 12 events among themselves.
+    assert poisson.sf(12, 1) < found.p_value < poisson.sf(11, 1)
+    assert found.p_value == pytest.approx(4.2e-10, rel=0.25)
+    assert not found.p_is_bound
+    other = abcd(12, 10_000, 10_000, 1e8, systematic=0.0, seed=2)
+    assert other.p_value == pytest.approx(found.p_value, rel=0.2)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ _TOYS = 1000
 _PRECISION = 0.02
 _ATTEMPTS = 4
 _FAILED = 0.01
-# Strengths at which CLs is known; at every second one toys are thrown.
-_STRENGTHS = 13
-_EVERY = 2
+# Strengths at which CLs is known; at every third one toys are thrown.
+_STRENGTHS = 16
+_EVERY = 3
 # Parts of the toys whose limits scatter as much as the whole one's error, times a root.
 _PARTS = 10
 # q that differ by less are the same number, and CLs below this is far enough from any level.
@@ -66,7 +66,7 @@ def abcd_limit(
     level
         Confidence level.
     toys
-        Toys without a signal, and with one at each of seven strengths; 0 takes the asymptotic
+        Toys without a signal, and with one at each of six strengths; 0 takes the asymptotic
         formulae. None takes toys where fewer than 10 events are expected in A or seen in B, C or
         D: 1000, and more until the limit is known to 2 %.
     seed

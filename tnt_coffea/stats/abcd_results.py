@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isclose
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -307,7 +308,8 @@ class AbcdResult(Result):
     @property
     def p_is_bound(self) -> bool:
         """Whether no toy reached the data, so that p_value is the most that it can be."""
-        return self.toys > 0 and self.p_value <= 1 / (self.toys + 1)
+        # Toys that were thrown with a signal and weighted give no such bound.
+        return self.toys > 0 and isclose(self.p_value, 1 / (self.toys + 1))
 
     @property
     def z_asymptotic(self) -> float:
