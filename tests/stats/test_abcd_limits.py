@@ -203,3 +203,20 @@ def test_profile_is_the_least_over_all_backgrounds():
     found = AbcdModel(1.0, 0.0, (0.5, 0.2, 0.0)).at(counts[None], np.zeros(1), mu)
     assert found.nll[0] == pytest.approx(nll.min(), abs=3e-3)
     assert found.nll[0] <= nll.min()
+
+
+def test_a_factor_on_all_weights_is_one_on_the_limit():
+    import hist
+
+    random = np.random.default_rng(2)
+    axes = [hist.axis.Regular(10, 0, 1), hist.axis.Regular(10, 0, 1)]
+    plane = hist.Hist(*axes, storage=hist.storage.Weight()).fill(*random.random((2, 20_000)))
+    plain = plane_counts(plane, 0.9, 0.4)
+    plane.view().value *= 0.5
+    plane.view().variance *= 0.25
+    weighted = plane_counts(plane, 0.9, 0.4)
+    assert weighted.weighted
+    limits = [abcd_limit(*counts.regions, counts=counts) for counts in (plain, weighted)]
+    assert limits[1].observed == pytest.approx(0.5 * limits[0].observed, rel=1e-4)
+    assert limits[1].expected == pytest.approx([0.5 * one for one in limits[0].expected], rel=1e-4)
+    assert limits[1].cls == pytest.approx(0.05, abs=1e-4)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.stats import norm
 from scipy.stats import poisson as poisson_distribution
 
@@ -92,6 +93,15 @@ def test_poisson_p_value_integrates_over_the_uncertainty():
     sampled = poisson_distribution.sf(129, means).mean()
     assert poisson_p_value(130, 100, 10.0) == pytest.approx(sampled, rel=0.02)
     assert poisson_p_value(0, 5.0, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(("n", "b", "sigma"), [(3, 0.5, 5.0), (5, 0.1, 0.5), (500, 100.0, 100.0)])
+def test_poisson_p_value_of_a_background_that_is_cut_off_at_0(n, b, sigma):
+    def density(mean):
+        return poisson_distribution.sf(n - 1, mean) * norm.pdf(mean, b, sigma)
+
+    cut = quad(density, 0, b + 10 * sigma, points=[b, n], epsabs=0)[0] / norm.sf(0, b, sigma)
+    assert poisson_p_value(n, b, sigma) == pytest.approx(cut, rel=1e-6)
 
 
 def test_numbers_that_are_no_counts_are_refused():
@@ -198,6 +208,7 @@ FUNCTIONS = {
     gross_vitells_p_value: {"z": 3, "upcrossings": 2, "level": 0.5},
     feldman_cousins: {"n": 3, "b": 1, "level": 0.9},
     counting_limit: {"n": 3, "b": 1, "sigma": 1, "level": 0.95},
+    poisson_p_value: {"n": 3, "b": 1, "sigma": 1},
 }
 
 
@@ -207,7 +218,7 @@ def test_arguments_that_are_no_such_numbers_are_refused(function, good):
         for wrong in (None, "x", True, np.nan, np.inf, -1, [1]):
             with pytest.raises(FitError, match=f"{name} is "):
                 function(**good | {name: wrong})
-    beyond = {"level": (0.2, 1), "n": (1.5, 10**9), "alpha": (0,)}
+    beyond = {"level": (0.2, 1), "alpha": (0,)} | ({"n": (1.5, 10**9)} if "level" in good else {})
     for name in good.keys() & beyond.keys():
         for wrong in beyond[name] if "z" not in good else ():
             with pytest.raises(FitError, match=f"{name} is "):

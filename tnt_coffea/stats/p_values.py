@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.polynomial.hermite_e import hermegauss
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 from scipy.optimize import brentq
@@ -30,8 +29,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_GAUSS_POINTS = 80
+# Points of an integral over a background, which reaches so many standard deviations.
 _LEGENDRE_POINTS = 400
+_FARTHEST = 12.0
 _MOST_IN_LIMIT = 10_000_000
 
 
@@ -106,17 +106,30 @@ def poisson_p_value(n: float, b: float, sigma: float) -> float:
 
     The uncertainty is integrated over as a normal distribution cut off at 0.
 
+    Raises
+    ------
+    FitError
+        A number is none, or out of range.
+
     Source
     ------
     Collins, Howe, Nachman, arXiv:1805.02664 and arXiv:1902.02634.
     """
+    check_numbers({"n": n, "b": b, "sigma": sigma}, 0)
     if n <= 0:
         return 1.0
-    nodes, weights = hermegauss(_GAUSS_POINTS)
-    means = b + sigma * nodes
-    inside = means > 0
-    above = np.where(inside, gammainc(n, np.where(inside, means, 1.0)), 0.0)
-    return float(np.sum(weights * above) / np.sum(weights[inside]))
+    means, weights = _cut_normal(b, sigma)
+    return float(np.sum(weights * gammainc(n, means)))
+
+
+def _cut_normal(b: float, sigma: float) -> tuple[Array, Array]:
+    """Return nodes and weights of a normal distribution cut off at 0: the weights add up to 1."""
+    nodes, weights = leggauss(_LEGENDRE_POINTS)
+    low, high = max(0.0, b - _FARTHEST * sigma), b + _FARTHEST * sigma
+    means = 0.5 * (low + high) + 0.5 * (high - low) * nodes
+    if sigma > 0:
+        weights = weights * np.exp(-0.5 * ((means - b) / sigma) ** 2)
+    return means, weights / weights.sum()
 
 
 def paper_significance(
@@ -402,14 +415,10 @@ def counting_limit(n: int, b: float, sigma: float = 0.0, level: float = 0.95) ->
     check_whole({"n": n}, _MOST_IN_LIMIT)
     check_numbers({"b": b, "sigma": sigma}, 0)
     check_level(level)
-    nodes, weights = leggauss(_LEGENDRE_POINTS)
-    low, high = max(0.0, b - _REACH * sigma), b + _REACH * sigma
-    means = 0.5 * (low + high) + 0.5 * (high - low) * nodes
-    if sigma > 0:
-        weights = weights * np.exp(-0.5 * ((means - b) / sigma) ** 2)
+    means, weights = _cut_normal(b, sigma)
 
     def ln_below(mu: float) -> float:
-        """Return the logarithm of the probability of n events or fewer, up to a constant."""
+        """Return the logarithm of the probability of n events or fewer."""
         # gammaincc underflows, far below anything that n can be: CLs is 0 / 0 there.
         return float(np.log(np.sum(weights * gammaincc(n + 1, mu + means))))
 
