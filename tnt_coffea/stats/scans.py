@@ -18,7 +18,12 @@ from tnt_coffea.stats.envelope import Envelope, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
-from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
+from tnt_coffea.stats.p_values import (
+    gross_vitells_p_value,
+    normal_p_value,
+    significance,
+    toys_p_value,
+)
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
@@ -202,10 +207,8 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=1)
     mean = float(crossings.mean())
     error = float(crossings.std(ddof=1) / np.sqrt(len(q0))) if len(q0) > 1 else float(mean)
-    local = normal_p_value(np.sqrt(best))
-    return GrossVitells(
-        min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
-    )
+    p_global = gross_vitells_p_value(float(np.sqrt(best)), mean, level)
+    return GrossVitells(p_global, level, mean, error)
 
 
 def _result(
