@@ -106,8 +106,9 @@ def test_workspaces_and_hepdata_tables_of_a_users_histogram(spectrum: Path, tmp_
 
     found = run(
         "bump", spectrum, tmp_path, *COMMON,
-        "--workspace", tmp_path / "ws.json", "--hepdata", tmp_path / "tables",
+        "--workspace", tmp_path / "ws.json", "--hepdata", tmp_path / "tables", "--sqrt-s", 13.6,
     )  # fmt: skip
+    assert "values:\n  - 13600\n" in (tmp_path / "tables" / "submission.yaml").read_text()
     workspace = pyhf.Workspace(json.loads((tmp_path / "ws.json").read_text()))
     assert sum(workspace.data(workspace.model(), include_auxdata=False)) == sum(
         found["channels"][0]["observed"]
@@ -149,6 +150,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("abcd", "SPECTRUM"), 7, "plane of two scores"),
         (("scan", "SPECTRUM", "--width", 2000), 7, "give masses"),
         (("bump", "SPECTRUM", "--width", 0), 2, "--width: input should be greater than 0"),
+        (("bump", "SPECTRUM", "--sqrt-s", 13600), 2, "--sqrt-s: input should be less than 1000"),
         (("bump", "SPECTRUM", "--family", "spline"), 2, "is no background family"),
         (("bump", "SPECTRUM", "--native-bins", "--bin-width", 50), 2, "give one of them"),
         (("bump", "SPECTRUM", *COMMON, "--plot", "x.doc"), 2, "a figure is a file in png, pdf"),

@@ -179,7 +179,7 @@ def fit_bump(
     stored
         The histogram.
     config
-        `seed`, `search.fit_range` and `fit.bump` are read.
+        `seed`, `data.sqrt_s`, `search.fit_range` and `fit.bump` are read.
     toys
         Instead of those of the settings.
     progress
@@ -202,6 +202,7 @@ def fit_bump(
         toys=bump.toys if toys is None else toys,
         envelope=bump.envelope,
         lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
         progress=progress,
     )
 
@@ -221,7 +222,8 @@ def fit_limit(
     stored, config, toys
         As for `fit_bump`.
     efficiency, luminosity
-        Selected over produced signal, and luminosity [1/fb], for a cross section.
+        Selected over produced signal, and luminosity [1/fb], for a cross section; that of
+        `data` by default.
 
     Raises
     ------
@@ -229,6 +231,8 @@ def fit_limit(
         As for `fit_bump`; or there is no limit.
     """
     bump = config.fit.bump
+    if efficiency is not None and luminosity is None:
+        luminosity = config.data.luminosity
     return stats.upper_limit(
         stored.single("limit").spectra(bump.selection),
         mass=config.signal_mass,
@@ -487,7 +491,9 @@ def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> P
     return path
 
 
-def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:
+def write_tables(
+    folder: Path, result: stats.BumpHuntResult | stats.LimitResult, config: SearchConfig
+) -> list[Path]:
     """Write the HEPData tables of a bump hunt (spectra and fits) or of a limit.
 
     Parameters
@@ -496,11 +502,14 @@ def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult)
         Where; it is made.
     result
         The result.
+    config
+        `data.sqrt_s` is read.
 
     Returns
     -------
     The files, submission.yaml first.
     """
+    energy = config.data.energy
     if isinstance(result, stats.BumpHuntResult):
-        return stats.write_hepdata(folder, stats.hepdata_spectrum(result))
-    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result])})
+        return stats.write_hepdata(folder, stats.hepdata_spectrum(result, energy))
+    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result], energy)})

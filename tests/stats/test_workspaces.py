@@ -104,6 +104,16 @@ def test_hepdata_tables_hold_spectrum_and_limits(tmp_path, histogram):
     assert (bins[0]["low"], bins[-1]["high"]) == (2600.0, 7000.0)
     assert counts == list(result.channels[0].observed)
     expected = yaml.safe_load((tmp_path / "hepdata" / "limits.yaml").read_text())
+    run_2 = {"name": "SQRT(S)", "units": "GeV", "value": 13000}
+    for table in (spectrum, expected):
+        assert all(run_2 in column["qualifiers"] for column in table["dependent_variables"])
+    run_3 = {"all": hepdata_spectrum(result, 13_600.0)["all"], "limits": tables["limits"]}
+    submission, *_ = write_hepdata(tmp_path / "hepdata", run_3)
+    energies = [entry["keywords"][0] for entry in yaml.safe_load_all(submission.read_text())]
+    assert energies == [{"name": "cmenergies", "values": [own]} for own in (13600, 13000)]
+    for wrong in (0, None, float("nan")):
+        with pytest.raises(FitError, match="sqrt_s is the centre-of-mass energy in GeV"):
+            hepdata_limits(limits, wrong)
     row = expected["dependent_variables"][1]["values"][0]
     assert row["value"] == pytest.approx(limits[0].expected_cross_section[2])
     assert row["errors"][0]["asymerror"]["minus"] <= 0 <= row["errors"][0]["asymerror"]["plus"]

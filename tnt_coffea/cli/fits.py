@@ -51,6 +51,7 @@ _spectrum = options(
     click.option(
         "--family", help="Background functions: dijet, exponential, power_law, bernstein."
     ),
+    click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
 )
 _plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .svg).")
 
@@ -165,7 +166,7 @@ def bump(
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result))
+        _list("table", histogram_fits.write_tables(hepdata, result, config))
     if plot is not None:
         _list("figure", [histogram_fits.write_plot(plot, result)])
 
@@ -230,7 +231,9 @@ def scan(
     _spectrum,
     _toys,
     click.option("--efficiency", type=float, help="Selected over produced signal events."),
-    click.option("--luminosity", type=float, help="Luminosity of the data [1/fb]."),
+    click.option(
+        "--luminosity", type=float, help="Of the data [1/fb]; that of the settings by default."
+    ),
     _hepdata,
 )
 def limit(
@@ -258,7 +261,7 @@ def limit(
     _keep(histogram, stored, config, "limit", None, toys=toys)
     _show(result, json_path)
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result))
+        _list("table", histogram_fits.write_tables(hepdata, result, config))
 
 
 @_command(
@@ -351,6 +354,9 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})
+    if spectrum["sqrt_s"] is not None:
+        values = config.data.model_dump() | {"sqrt_s": spectrum["sqrt_s"]}
+        config = config.model_copy(update={"data": _checked(type(config.data), values)})
     if spectrum["fit_range"]:
         low, high = spectrum["fit_range"]
         fit_range = _checked(MassRange, {"low": low, "high": high}, "fit-range")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from tnt_coffea.config.data import without_moved
 from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
@@ -88,6 +89,10 @@ class BumpSettings(Settings):
         max_length=_MOST,
         description="lower edges of the fit to choose from by fit quality [GeV]; none: as set",
     )
+    lowest_edge: Positive = Field(
+        2600.0,
+        description="no lower edge of the fit below this: the trigger shapes the spectrum [GeV]",
+    )
     shape: SignalKind = Field(SignalKind.GAUSSIAN, description="shape of the signal")
     scale_uncertainty: float = Field(
         0.0, ge=0, description="relative uncertainty of the signal's mass"
@@ -158,9 +163,8 @@ class LimitSettings(Settings):
     efficiencies: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
         {},
         description="for cross sections: selected over produced signal events, by tagger set; "
-        "'before' is the spectrum of all dijets",
+        "'before' is the spectrum of all dijets; they need data.luminosity",
     )
-    luminosity: Positive | None = Field(None, description="of the data, for cross sections [1/fb]")
     toys: int | None = Field(
         None,
         ge=0,
@@ -169,12 +173,10 @@ class LimitSettings(Settings):
         "the asymptotic formulae do not hold",
     )
 
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if bool(self.efficiencies) != (self.luminosity is not None):
-            msg = "cross sections need efficiencies and luminosity: give both or none"
-            raise ValueError(msg)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_data(cls, values: Any) -> Any:
+        return without_moved("fit.limit", values, ("luminosity",))
 
 
 class FitSettings(Settings):

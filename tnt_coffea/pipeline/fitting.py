@@ -154,6 +154,7 @@ def trial(
         What decided the outcome beside the settings, such as masses.
     """
     settings = {
+        "data": {"sqrt_s": config.data.sqrt_s},
         "fit": config.fit_settings.model_dump(mode="json"),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
@@ -297,7 +298,7 @@ def scan(
 
 
 def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
-    """Return how all spectra of a search are fitted: `search.fit_range` and `fit.bump`."""
+    """Return how all spectra are fitted: `search.fit_range`, `fit.bump` and `data.sqrt_s`."""
     bump = config.fit.bump
     return stats.SpectrumFit(
         config.search.fit_range.edges,
@@ -310,6 +311,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         shape=bump.shape,
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
+        sqrt_s=config.data.energy,
     )
 
 
@@ -347,6 +349,7 @@ class _Fits:
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
             envelope=bump.envelope,
             lower_edges=bump.lower_edges,
+            lowest_edge=bump.lowest_edge,
         )
 
     def scan(self, channels: Any, name: str) -> stats.ScanResult:
@@ -402,7 +405,7 @@ class _Fits:
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
         efficiency = limit.efficiencies.get(name)
-        luminosity = None if efficiency is None else limit.luminosity
+        luminosity = None if efficiency is None else self.config.data.luminosity
         return {
             "width": self.config.fit.bump.width,
             "level": limit.level,

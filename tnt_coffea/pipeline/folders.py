@@ -139,6 +139,7 @@ def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> 
     """Return the folder of `fit`, keyed by what decides its content."""
     inputs = {
         "settings": config.fit_settings.model_dump(mode="json"),
+        "data": config.data.model_dump(mode="json"),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
         "histograms": histograms.digest,

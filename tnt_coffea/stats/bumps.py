@@ -35,7 +35,7 @@ from tnt_coffea.stats.results import (
 )
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
-from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signals
+from tnt_coffea.stats.spurious import LOWEST_EDGE, chosen_lower_edge, spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
@@ -53,6 +53,7 @@ def bump_hunt(
     seed: int = 1,
     envelope: Sequence[str] = (),
     lower_edges: Sequence[float] = (),
+    lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
@@ -77,7 +78,9 @@ def bump_hunt(
         Further families to profile over.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        2600; `fit.range` then gives the upper edge only.
+        `lowest_edge`; `fit.range` then gives the upper edge only.
+    lowest_edge
+        From where on the trigger leaves the spectrum as it is [GeV].
     null_chains
         q0 of the same test on null chains with retraining: they give the p-value.
     progress
@@ -113,7 +116,9 @@ def bump_hunt(
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
-        fit, edges_tried = chosen_lower_edge(channels, signal, lower_edges, fit, seed=seed)
+        fit, edges_tried = chosen_lower_edge(
+            channels, signal, lower_edges, fit, lowest=lowest_edge, seed=seed
+        )
     fit.check_inside(mass)
     # The model: in every family a background function for each channel.
     data = spectra(channels, fit)
