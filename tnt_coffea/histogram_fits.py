@@ -190,7 +190,10 @@ def fit_bump(
     FitError
         The histogram does not suit a bump hunt.
     ConfigError
-        Several tagger sets are named, or the search has no such selection.
+        Several tagger sets are named, the search has no such selection, or the null chains
+        are of other settings or tagger sets.
+    InputError
+        The null chains cannot be read.
     """
     bump = config.fit.bump
     return stats.bump_hunt(
@@ -203,8 +206,18 @@ def fit_bump(
         envelope=bump.envelope,
         lower_edges=bump.lower_edges,
         lowest_edge=bump.lowest_edge,
+        null_chains=_null_chains(stored, config),
         progress=progress,
     )
+
+
+def _null_chains(stored: StoredHistogram, config: SearchConfig) -> tuple[float, ...]:
+    path = config.fit.bump.null_chains
+    if path is None:
+        return ()
+    chains = pipeline.NullChains.load(path)
+    chains.check(config, of_search=stored.search is not None)
+    return chains.single() if stored.search is None else chains.of(stored.sets[0])
 
 
 def fit_limit(

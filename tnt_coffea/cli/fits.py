@@ -137,6 +137,11 @@ def _check_outputs(given: dict[str, Any]) -> None:
     _mass,
     _spectrum,
     _toys,
+    click.option(
+        "--null-chains",
+        type=PATH,
+        help="File of `fit null-chains`, for the p-value instead of toys.",
+    ),
     click.option("--workspace", type=PATH, help="File for the pyhf workspace."),
     _hepdata,
     _plot,
@@ -158,6 +163,9 @@ def bump(
     """Test one mass in a spectrum: p-value and signal."""
     from tnt_coffea import histogram_fits
 
+    if toys is not None and spectrum["null_chains"] is not None:
+        msg = "--toys and --null-chains: give one of them"
+        raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
@@ -289,6 +297,22 @@ def abcd(
     _show(result, json_path)
 
 
+@fit.command("null-chains")
+@click.argument("folders", nargs=-1, required=True, type=PATH)
+@click.option("--to", type=PATH, default=Path("null-chains.json"), show_default=True, help="File.")
+def null_chains(folders: tuple[Path, ...], to: Path) -> None:
+    """Collect q0 of whole searches of background, in FOLDERS, for `fit bump --null-chains`.
+
+    Each searched events of its own without a signal and trained its taggers on them, with the
+    settings of the search whose p-value they give (`fit.bump.null_chains`).
+    """
+    from tnt_coffea import pipeline
+
+    chains = pipeline.NullChains.collected(folders)
+    chains.save(to)
+    click.echo(f"null chains: {to}: {len(folders)} searches of {', '.join(chains.q0)}")
+
+
 def _stored(path: Path, name: str | None) -> StoredHistogram:
     from tnt_coffea import histogram_fits
 
@@ -344,6 +368,8 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     names = ("mass", "width", "bin_width", "family")
     typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
+    if (chains := spectrum.get("null_chains")) is not None:
+        typed["null_chains"] = str(chains.absolute())
     if spectrum.get("native_bins") and "bin_width" in typed:
         msg = "--native-bins and --bin-width: give one of them"
         raise click.UsageError(msg)

@@ -107,6 +107,12 @@ class BumpSettings(Settings):
         description="background-only toys for the p-value; 0: asymptotic; null: toys where the "
         "asymptotic formula does not hold",
     )
+    null_chains: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON file with q0 of whole searches of background, trained anew, by tagger "
+        "set: they give the p-value; null: as toys says",
+    )
 
     @model_validator(mode="after")
     def _rising_edges(self) -> Self:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, fit_values, null_chains_of
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
@@ -23,9 +24,6 @@ from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints
 
 __all__ = ["fit", "scan", "spectrum_fit", "standing_fit", "trial", "windows_by_method"]
-
-# What results call the spectrum of all dijets.
-_BEFORE = "before"
 
 
 @one_writer
@@ -53,7 +51,10 @@ def fit(
     FitError
         A model cannot be built from these histograms.
     ConfigError
-        These are no histograms of a search, or of one with another seed or `search`.
+        These are no histograms of a search, or of one with another seed or `search`; or the
+        null chains lack a tagger set, or are of other settings.
+    InputError
+        The null chains cannot be read.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def _with_trials(
     read_only: bool = False,
 ) -> SearchResult:
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
-    hunts = {_BEFORE: result.before, **result.after}
+    hunts = {BEFORE: result.before, **result.after}
     own = trial(histograms, config, "fit", {name: hunt.p_value for name, hunt in hunts.items()})
     if not read_only:
         note_trial(out, own)
@@ -155,7 +156,7 @@ def trial(
     """
     settings = {
         "data": {"sqrt_s": config.data.sqrt_s},
-        "fit": config.fit_settings.model_dump(mode="json"),
+        "fit": fit_values(config),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
         "histograms": histograms.digest,
@@ -186,9 +187,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         name: stats.selected_spectrum(h, points[name][config.fit.bump.selection])
         for name, h in hists.items()
     }
-    tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
+    tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     _check_names(config.fit.limit.efficiencies, tested)
-    fits = _Fits(config)
+    fits = _Fits(config, null_chains_of(config))
     hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
     scans: dict[str, stats.ScanResult] = {}
     if config.fit.scan.masses:
@@ -200,7 +201,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items() if hunt.nuisances
     }
     return SearchResult(
-        before=hunts.pop(_BEFORE),
+        before=hunts.pop(BEFORE),
         after=hunts,
         scans={**scans, **(_window_scans(histograms, config) if scans else {})},
         limits=limits,
@@ -211,7 +212,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit_settings.digest(),
+            "fit_settings": digest(fit_values(config)),
             "seed": config.seed,
             "versions": {name: version(name) for name in VERSIONS},
         },
@@ -337,6 +338,7 @@ class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
     config: SearchConfig
+    chains: NullChains | None = None
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         bump = self.config.fit.bump
@@ -350,6 +352,7 @@ class _Fits:
             envelope=bump.envelope,
             lower_edges=bump.lower_edges,
             lowest_edge=bump.lowest_edge,
+            null_chains=() if self.chains is None else self.chains.of(name),
         )
 
     def scan(self, channels: Any, name: str) -> stats.ScanResult:

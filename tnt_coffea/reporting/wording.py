@@ -377,9 +377,11 @@ def _level(p_value: float) -> int:
 
 def _meaning(result: SearchResult) -> str:
     tests = (result.before, *result.after.values())
-    calibrations = {
-        f"from {test.toys} toys" if test.calibration == "toys" else "asymptotic" for test in tests
+    origins = {
+        "toys": "from {} toys",
+        "null chains": "from {} whole searches of background with taggers trained anew",
     }
+    calibrations = {origins.get(test.calibration, "asymptotic").format(test.toys) for test in tests}
     meaning = (
         "A local p-value is the chance that background alone gives at least such an excess at "
         f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"

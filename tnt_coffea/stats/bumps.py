@@ -310,6 +310,14 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
     why = "; ".join(calibration.reasons)
     if why and calibration.kind == "asymptotic":
         notes.append(f"{why}: the asymptotic p-value is not reliable there; allow toys")
+    if calibration.kind == "null chains":
+        text = (
+            f"{calibration.reached} of {calibration.experiments} whole searches of background, "
+            "with taggers trained anew, reach this excess"
+        )
+        if not calibration.reached:
+            text += ", so that p may be smaller than they can tell"
+        notes.append(text)
     if calibration.kind == "toys":
         plain = calibration.experiments - calibration.with_signal
         text = f"{calibration.reached} of {plain} background-only toys reach this excess"
