@@ -135,7 +135,10 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     plane.fill(*np.random.default_rng(2).random((2, 20_000)))
     path = tmp_path / "plane.json"
     path.write_text(json.dumps(plane, default=uhi.io.json.default))
-    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4)["result"]
+    to = ("--workspace", tmp_path / "workspace.json")
+    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4, *to)["result"]
+    seen = json.loads((tmp_path / "workspace.json").read_text())["observations"]
+    assert [one["data"] for one in seen] == [[found[name]] for name in "abcd"]
     counts = plane.values()
     a, b = counts[9:, 9:].sum(), counts[9:, :4].sum()
     c, d = counts[:4, 9:].sum(), counts[:4, :4].sum()

@@ -416,9 +416,9 @@ def write_workspace(
     path: Path,
     stored: StoredHistogram,
     config: SearchConfig,
-    result: stats.BumpHuntResult | stats.ScanResult,
+    result: stats.BumpHuntResult | stats.ScanResult | AbcdStudy,
 ) -> list[Path]:
-    """Write the pyhf workspace of a bump hunt, or that of a scan and its patchset.
+    """Write the pyhf workspace of a bump hunt or ABCD, or that of a scan and its patchset.
 
     Parameters
     ----------
@@ -438,25 +438,39 @@ def write_workspace(
     ConfigError
         The result is of several selections.
     FitError
-        A workspace cannot be made of these histograms.
+        A workspace cannot be made of these histograms, or ABCD was refused.
     """
+    if isinstance(result, AbcdStudy):
+        if isinstance(result.result, stats.AbcdRefusal):
+            msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
+            raise FitError(msg)
+        contents = {path: stats.abcd_workspace(result.result)}
+    else:
+        contents = _spectrum_workspaces(path, stored, config, result)
+    for file, content in contents.items():
+        with written(file) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return list(contents)
+
+
+def _spectrum_workspaces(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult | stats.ScanResult,
+) -> dict[Path, dict[str, Any]]:
     bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
         hunted = replace(fit, range=result.fit_range).with_family(result.family)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
-        contents = {path: workspace}
-    else:
-        if len({point.selection for point in result.points}) > 1:
-            msg = "a patchset is of one selection: scan one tagger set, without --nested"
-            raise ConfigError(msg)
-        masses = [point.mass for point in result.points]
-        workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
-        contents = {path: workspace, path.with_suffix(".patchset.json"): patches}
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
+        return {path: workspace}
+    if len({point.selection for point in result.points}) > 1:
+        msg = "a patchset is of one selection: scan one tagger set, without --nested"
+        raise ConfigError(msg)
+    masses = [point.mass for point in result.points]
+    workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
+    return {path: workspace, path.with_suffix(".patchset.json"): patches}
 
 
 def figure_format(path: Path) -> str:

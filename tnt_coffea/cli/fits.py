@@ -53,6 +53,7 @@ _spectrum = options(
     ),
     click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
 )
+_workspace = click.option("--workspace", type=PATH, help="File for the pyhf workspace.")
 _plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .svg).")
 
 
@@ -142,7 +143,7 @@ def _check_outputs(given: dict[str, Any]) -> None:
         type=PATH,
         help="File of `fit null-chains`, for the p-value instead of toys.",
     ),
-    click.option("--workspace", type=PATH, help="File for the pyhf workspace."),
+    _workspace,
     _hepdata,
     _plot,
     _quiet,
@@ -276,6 +277,7 @@ def limit(
     click.option("--passing", type=float, help="On a plane: a jet passes above this score."),
     click.option("--low", type=float, help="On a plane: a jet is low below this score."),
     click.option("--toys", type=click.IntRange(0), default=0, help="Toys for the p-value."),
+    _workspace,
 )
 def abcd(
     config: SearchConfig,
@@ -284,6 +286,7 @@ def abcd(
     passing: float | None,
     low: float | None,
     toys: int,
+    workspace: Path | None,
     json_path: Path | None,
     out: Path | None,
 ) -> None:
@@ -295,6 +298,8 @@ def abcd(
     p_value = getattr(result.result, "p_value", None)
     _keep(histogram, stored, config, "abcd", p_value, toys=toys)
     _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
 
 
 @fit.command("null-chains")

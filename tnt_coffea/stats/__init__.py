@@ -40,6 +40,7 @@ from tnt_coffea.stats.abcd_results import (
     ClosureScan,
     RegionClosure,
 )
+from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.exchange import (
@@ -96,6 +97,7 @@ __all__ = [
     "abcd",
     "abcd_counts",
     "abcd_in_window",
+    "abcd_workspace",
     "bump_hunt",
     "bump_workspace",
     "closure",
