@@ -83,7 +83,7 @@ def fit(context: click.Context, /, **stage: Any) -> None:
     have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
     file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
     (.csv or .npy: low, high, count a bin; of weighted events, sumw2 as a fourth column), or the
-    folder of a search stage.
+    folder of a search stage. `null-chains` collects searches of background for `bump`.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
