@@ -1,14 +1,13 @@
 """How often a background fluctuates into a signal, and how often intervals and limits cover one.
 
     python benchmarks/bump_coverage.py OUT --toys 1000
-    python benchmarks/bump_coverage.py OUT --toys 1000 --most 4 --more 0
+    python benchmarks/bump_coverage.py OUT --toys 1000 --choice f-test
 
 Every row is a truth, a number of events and a mass; truths are functions of five kinds, only two of
-them of the fitted family. Each toy makes the whole choice that a fit makes: orders up to two more
-than its own F-test asks for, the signal fitted as well, compete at every signal strength. With no
-signal the formula's p-values are counted, with a signal of three uncertainties pulls, intervals and
-CLs. A row that is done is kept, so that a run that was cut goes on. With `--most 4 --more 0` one
-function of three or four parameters is fitted, by F-test alone.
+them of the fitted family. Each toy chooses the functions that compete in it as a fit does.
+With no signal the formula's p-values are counted, with a signal of three uncertainties pulls,
+intervals and CLs. A row that is done is kept, so that a run that was cut goes on. With
+`--choice f-test` one function of three or four parameters is fitted.
 """
 
 from __future__ import annotations
@@ -18,21 +17,31 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, ndtr, ndtri
+from scipy.special import log_ndtr, ndtri
 
 from tnt_coffea import seeds
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.engine import Fits
+from tnt_coffea.stats.envelope import (
+    Envelope,
+    Functions,
+    Profile,
+    asked_orders,
+    competing,
+    enveloped,
+    profiled,
+)
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.signals import SignalShape, gaussian
-from tnt_coffea.stats.validity import why_not_asymptotic
+from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, background_in_reach
 
 Array = NDArray[np.float64]
+Choice = Callable[..., list[str]]
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 SQRT_S, WIDTH = 13_000.0, 120.0
@@ -106,142 +115,144 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """Fits of every order to toys, each toy with the orders that compete in it."""
+class Group:
+    """Toys in which the same functions compete, their counts and their fits."""
 
-    channels: Sequence[Sequence[Channel]]
-    counts: Array
-    null: Sequence[Fits]
-    best: Sequence[Fits]
-    penalty: Array
+    functions: Functions
+    counts: list[Array]
+    test: Envelope
+    signed: Profile
 
-    @classmethod
-    def of(cls, channels: Sequence[Sequence[Channel]], counts: Array, more: int) -> Fitted:
-        """Return the fits of toys, mu of either sign, with `more` orders than are asked for."""
-        null = [engine.background_fits(one, [counts]) for one in channels]
-        best = [
-            engine.signal_fits(one, [counts], start, signed=True)
-            for one, start in zip(channels, null, strict=True)
-        ]
-        asked = np.zeros(len(counts), dtype=int)
-        growing = np.ones(len(counts), dtype=bool)
-        for i in range(1, len(channels)):
-            gain = np.maximum(0.0, 2 * (best[i - 1].nll - best[i].nll))
-            growing &= chdtrc(1, gain) < F_TEST
-            asked[growing] = i
-        place, least = np.arange(len(channels))[:, None], 0 if more else asked
-        competes = (place >= least) & (place <= asked + more)
-        penalty = np.where(competes, 0.5 * np.array(ORDERS[: len(channels)])[:, None], np.inf)
-        return cls(channels, counts, null, best, penalty)
+    def at(self, mu: float) -> Profile:
+        """Return the fits at one strength."""
+        return profiled(self.functions, self.counts, self.signed, mu=mu)
 
-    def nll(self, fits: Sequence[Fits]) -> Array:
-        """Return the penalised -ln L of every order, shape (orders, toys)."""
-        return np.array([one.nll for one in fits]) + self.penalty
-
-    def at(self, mu: float | Array) -> Array:
-        """Return the penalised -ln L of the best order at fixed mu, shape (toys,)."""
-        fits = []
-        for one, start in zip(self.channels, self.best, strict=True):
-            fits.append(engine.signal_fits(one, [self.counts], start, mu=float(mu)))
-        return np.asarray(self.nll(fits).min(axis=0))
-
-    @property
-    def q0(self) -> Array:
-        """Test statistic of mu = 0 against mu > 0, shape (toys,)."""
-        null, best = self.nll(self.null), self.nll(self.best)
-        mu = np.array([one.mu for one in self.best])
-        return np.maximum(0.0, 2 * (null.min(axis=0) - np.where(mu > 0, best, null).min(axis=0)))
-
-    def interval(self) -> tuple[Array, Array, Array]:
-        """Return mu and the distances to the ends of its 68 % interval, of parabolas."""
-        mu = np.array([one.mu for one in self.best])
+    def interval(self) -> tuple[Array, Array]:
+        """Return the distances from mu to the ends of its 68 % interval, of parabolas."""
+        mu = np.array([fits.mu for fits in self.signed.fits.values()])
         sigma = np.array(
             [
-                engine.signal_uncertainties(one, [self.counts], fits)
-                for one, fits in zip(self.channels, self.best, strict=True)
+                engine.signal_uncertainties(channels, self.counts, self.signed.fits[name])
+                for name, channels in self.functions.items()
             ]
         )
-        nll = self.nll(self.best)
-        rows = np.arange(mu.shape[1])
-        chosen = mu[nll.argmin(axis=0), rows]
-        left = 1 - 2 * (nll - nll.min(axis=0))
+        left = 1 - 2 * (self.signed.each - self.signed.nll)
         reach = np.sqrt(np.maximum(left, 0.0)) * sigma
         high = np.where(left >= 0, mu + reach, -np.inf).max(axis=0)
         low = np.where(left >= 0, mu - reach, np.inf).min(axis=0)
-        return chosen, chosen - low, high - chosen
+        return self.signed.mu - low, high - self.signed.mu
 
     def asimov(self) -> Array:
         """Return the expectation of each toy's best background-only fit, shape (toys, bins)."""
+        null = self.test.background
         each = np.array(
             [
-                one[0].background.expected(fits.phi[0])
-                for one, fits in zip(self.channels, self.null, strict=True)
+                channels[0].background.expected(null.fits[name].phi[0])
+                for name, channels in self.functions.items()
             ]
         )
-        best = self.nll(self.null).argmin(axis=0)
-        return np.asarray(each[best, np.arange(each.shape[1])])
+        return np.asarray(each[null.best, np.arange(each.shape[1])])
 
 
-def row(truth: str, events: int, mass: float, toys: int, most: int, more: int) -> Row:
+def groups(functions: Functions, counts: Array, choose: Choice) -> Iterator[Group]:
+    """Yield the toys by the functions that compete in them."""
+    asked = asked_orders(enveloped(functions, [counts]).best, F_TEST)
+    orders = np.stack(list(asked.values()), axis=1)
+    for values in np.unique(orders, axis=0):
+        kept = choose(functions, dict(zip(asked, values.tolist(), strict=True)))
+        own, toys = (
+            {name: functions[name] for name in kept},
+            [counts[(orders == values).all(axis=1)]],
+        )
+        test = enveloped(own, toys)
+        yield Group(own, toys, test, profiled(own, toys, test.best, signed=True))
+
+
+def row(truth: str, events: int, mass: float, toys: int, choose: Choice) -> Row:
     """Return one line of the table."""
-    expected, signal = expectation(truth, events), gaussian(EDGES, mass, WIDTH)
+    expected, shape = expectation(truth, events), SignalShape(mass, WIDTH)
+    signal = shape.integrals(EDGES)
     everywhere = np.ones(expected.size, dtype=bool)
-    channels = []
-    for order in (order for order in ORDERS if order <= most):
+    functions: dict[str, tuple[Channel, ...]] = {}
+    for order in ORDERS:
         built = FAMILIES["dijet"].build(EDGES, order, expected, everywhere)
         background, _ = engine.fitted_background(built, expected)
-        channels.append([Channel("all", expected, signal, background)])
-    smooth = engine.background_fits(channels[1], [expected[None]])
-    sigma = float(engine.signal_uncertainties(channels[1], [expected[None]], smooth)[0])
-    reasons = why_not_asymptotic(channels[1], [expected], SignalShape(mass, WIDTH))
+        functions[f"dijet {order}"] = (Channel("all", expected, signal, background),)
+    smooth = functions["dijet 4"]
+    null = engine.background_fits(smooth, [expected[None]])
+    sigma = float(engine.signal_uncertainties(smooth, [expected[None]], null)[0])
+    near = background_in_reach(smooth, [expected])
+    chosen = partial(choose, near=near, events=float(events))
     random = seeds.generator(SEED, "coverage", truth, events, int(mass))
-    plain = Fitted.of(channels, random.poisson(expected, (toys, expected.size)).astype(float), more)
-    z = np.sqrt(plain.q0)
+    z, pulls, rises, cls, failed = [], [], [], [], 0
+    counts = random.poisson(expected, (toys, expected.size)).astype(float)
+    for group in groups(functions, counts, chosen):
+        z.append(group.test.z)
+        failed += int(np.sum(~group.test.converged))
     strength = INJECTED * sigma
-    mean = expected + strength * signal
-    found = Fitted.of(channels, random.poisson(mean, (toys, mean.size)).astype(float), more)
-    mu, below, above = found.interval()
-    pull = (mu - strength) / np.where(mu > strength, below, above)
-    at, least = found.at(strength), found.nll(found.best).min(axis=0)
-    rise = 2 * (at - least)
-    good = np.all([f.converged for f in (*plain.null, *found.null, *found.best)], axis=0)
+    counts = random.poisson(expected + strength * signal, (toys, expected.size)).astype(float)
+    for group in groups(functions, counts, chosen):
+        below, above = group.interval()
+        mu, at = group.signed.mu, group.at(strength)
+        pulls.append((mu - strength) / np.where(mu > strength, below, above))
+        rises.append(2 * (at.nll - group.signed.nll))
+        cls.append(_cls(group, strength, at))
+        failed += int(np.sum(~(group.signed.converged & at.converged)))
+    found, pull, rise = (np.concatenate(part) for part in (z, pulls, rises))
     return Row(
         truth,
         events,
         mass,
         toys,
-        not reasons,
-        float(np.mean(z > -ndtri(0.05))),
-        float(np.mean(z > -ndtri(0.01))),
+        near >= LEAST_BACKGROUND,
+        float(np.mean(found > -ndtri(0.05))),
+        float(np.mean(found > -ndtri(0.01))),
         float(np.mean(pull)),
         float(np.std(pull, ddof=1)),
         float(np.mean(rise < 1)),
         float(np.mean(rise < 3.841)),
-        float(np.mean(_cls(found, strength, mu, at, least, more) > 0.05)),
-        int(np.sum(~good)),
+        float(np.mean(np.concatenate(cls) > 0.05)),
+        failed,
     )
 
 
-def _cls(found: Fitted, strength: float, mu: Array, at: Array, least: Array, more: int) -> Array:
+def _cls(group: Group, strength: float, at: Profile) -> Array:
     """Return CLs of the injected strength in every toy, by the formulae of arXiv:1007.1727."""
-    null = found.nll(found.null).min(axis=0)
-    q = np.where(mu > strength, 0.0, 2 * (at - np.where(mu > 0, least, null)))
-    asimov = Fitted.of(found.channels, found.asimov(), more)
-    top = asimov.nll(asimov.null).min(axis=0)
-    root_a = np.sqrt(np.maximum(0.0, 2 * (asimov.at(strength) - top)))
-    root = np.sqrt(np.maximum(0.0, q))
-    statistic = np.where(
-        root > root_a, (q - root_a**2) / np.maximum(2 * root_a, 1e-12), root - root_a
-    )
-    return np.asarray(ndtr(-(statistic + root_a)) / ndtr(-statistic))
+    mu = group.test.best.mu
+    q = np.where(mu > strength, 0.0, np.maximum(0.0, 2 * (at.nll - group.test.best.nll)))
+    asimov = [group.asimov()]
+    test = enveloped(group.functions, asimov)
+    top = profiled(group.functions, asimov, test.best, mu=strength).nll - test.background.nll
+    root, root_a = np.sqrt(q), np.sqrt(np.maximum(0.0, 2 * top))
+    beyond = (q - root_a**2) / np.maximum(2 * root_a, 1e-12)
+    statistic = np.where(root > root_a, beyond, root - root_a)
+    return np.asarray(np.exp(log_ndtr(-(statistic + root_a)) - log_ndtr(-statistic)))
 
 
-def rows(out: Path, toys: int, most: int, more: int) -> Iterator[Row]:
+def fit_choice(
+    functions: Functions, asked: Mapping[str, int], *, events: float, near: float
+) -> list[str]:
+    """Return the functions that compete in a fit."""
+    return competing(functions, asked, events, near)
+
+
+def f_test_choice(
+    functions: Functions, asked: Mapping[str, int], *, events: float, near: float
+) -> list[str]:
+    """Return the one function of three or four parameters that the F-test takes."""
+    return [f"dijet {min(4, asked['dijet'])}"]
+
+
+CHOICES: Mapping[str, Choice] = {"fit": fit_choice, "f-test": f_test_choice}
+
+
+def rows(out: Path, toys: int, choice: str, events: Sequence[int]) -> Iterator[Row]:
     """Yield all lines; those in the folder are not made again."""
-    for truth, events, mass in itertools.product(TRUTHS, EVENTS, MASSES):
-        path = out / f"{truth.replace(' ', '-')}-{events}-{mass:.0f}-{toys}-{most}-{more}.json"
+    for truth, number, mass in itertools.product(TRUTHS, events, MASSES):
+        path = out / f"{truth.replace(' ', '-')}-{number}-{mass:.0f}-{toys}-{choice}.json"
         if not path.exists():
-            path.write_text(json.dumps(asdict(row(truth, events, mass, toys, most, more))) + "\n")
+            made = row(truth, number, mass, toys, CHOICES[choice])
+            path.write_text(json.dumps(asdict(made)) + "\n")
         yield Row(**json.loads(path.read_text()))
 
 
@@ -269,12 +280,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--toys", type=int, default=1000)
-    parser.add_argument("--most", type=int, default=ORDERS[-1], help="most parameters")
-    parser.add_argument("--more", type=int, default=2, help="more than the F-test asks for")
+    parser.add_argument("--choice", choices=CHOICES, default="fit", help="of functions")
+    parser.add_argument("--events", type=int, nargs="+", default=EVENTS, help="of the spectra")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = []
-    for one in rows(arguments.out, arguments.toys, arguments.most, arguments.more):
+    for one in rows(arguments.out, arguments.toys, arguments.choice, arguments.events):
         print(json.dumps(asdict(one)), *one.off, flush=True)
         table.append(one)
     judged = [one for one in table if one.formula_holds]

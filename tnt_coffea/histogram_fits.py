@@ -203,7 +203,6 @@ def fit_bump(
         fit=pipeline.spectrum_fit(config),
         seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
-        envelope=bump.envelope,
         lower_edges=bump.lower_edges,
         lowest_edge=bump.lowest_edge,
         null_chains=_null_chains(stored, config),
@@ -462,7 +461,7 @@ def _spectrum_workspaces(
     bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
-        hunted = replace(fit, range=result.fit_range).with_family(result.family)
+        hunted = replace(fit, range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
         return {path: workspace}
     if len({point.selection for point in result.points}) > 1:

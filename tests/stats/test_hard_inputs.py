@@ -25,9 +25,8 @@ def hunt(histogram):
 
 
 def hunt_families(histogram):
-    return bump_hunt(
-        histogram, mass=3500.0, width=120.0, envelope=("exponential", "bernstein"), fit=FIT
-    )
+    fit = replace(FIT, envelope=("exponential", "bernstein"))
+    return bump_hunt(histogram, mass=3500.0, width=120.0, fit=fit)
 
 
 def scanned(histogram):

@@ -17,14 +17,15 @@ from tnt_coffea.stats.spectrum import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
-UNCERTAIN = replace(FIT, width_uncertainty=0.15)
+ONE = replace(FIT, max_parameters=3)
+UNCERTAIN = replace(ONE, width_uncertainty=0.15)
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 
 
 def test_impacts_are_those_of_refits_in_pyhf(toy_spectrum):
     histogram = toy_spectrum(5000, 200, 61)
     rows = nuisance_impacts(histogram, **SETTINGS | {"fit": UNCERTAIN})
-    channels = spectrum_model(histogram, UNCERTAIN.signal(3500.0, 120.0), UNCERTAIN).channels
+    channels = spectrum_model(histogram, UNCERTAIN.signal(3500.0, 120.0), UNCERTAIN).best_channels
     model = smooth_model(channels, 1.0, 1000.0)
     data = [*channels[0].observed, *model.config.auxdata]
     places = [model.config.par_slice(SHAPE_PARAMETERS).start]
@@ -67,9 +68,22 @@ def test_the_width_of_the_signal_moves_it_most_and_upwards(toy_spectrum):
 def test_impacts_do_not_end_at_the_bound_of_the_signal(falling_shape, mass_histogram):
     dip = mass_histogram(5000 * falling_shape - 50 * gaussian(EDGES, 3500.0, 120.0))
     assert bump_hunt(dip, toys=0, **SETTINGS).mu_hat == pytest.approx(0.0, abs=1e-6)
-    rows = nuisance_impacts(dip, **SETTINGS)
+    rows = nuisance_impacts(dip, **SETTINGS | {"fit": ONE})
     assert all(row.up * row.down < 0 for row in rows)
     assert max(abs(row.up) for row in rows) > 5
+
+
+def test_the_choice_of_the_function_is_a_nuisance(toy_spectrum):
+    histogram = toy_spectrum(5000, 100, 66)
+    *_, last = nuisance_impacts(histogram, **SETTINGS)
+    hunted = bump_hunt(histogram, toys=0, **SETTINGS)
+    assert last.name == "background_function"
+    near = [f for f in hunted.envelope if f.best < min(g.best for g in hunted.envelope) + 0.5]
+    assert len(near) > 1
+    assert last.up == pytest.approx(max(f.mu_hat for f in near) - hunted.mu_hat, abs=0.1)
+    assert last.down == pytest.approx(min(f.mu_hat for f in near) - hunted.mu_hat, abs=0.1)
+    one, *_ = nuisance_impacts(histogram, **SETTINGS | {"fit": ONE})
+    assert one.name == "phi_all_0"
 
 
 def test_too_few_events_for_impacts_are_refused(mass_histogram, falling_shape):

@@ -9,6 +9,7 @@ import pytest
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt, engine
 from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.signals import SignalShape, gaussian
 from tnt_coffea.stats.spectrum import SpectrumFit
@@ -29,10 +30,10 @@ def gate(mean, events, family, order):
     seen = np.ones(mean.size, dtype=bool)
     built = FAMILIES[family].build(EDGES, order, events * mean, seen)
     background, _ = engine.fitted_background(built, events * mean)
-    one = [Channel("all", events * mean, gaussian(EDGES, 3500, 120), background)]
+    one = (Channel("all", events * mean, gaussian(EDGES, 3500, 120), background),)
     null = engine.background_fits(one, [events * mean[None]])
     sigma = float(engine.signal_uncertainties(one, [events * mean[None]], null)[0])
-    return spurious_signal(one, [events * mean], "dijet-4", sigma)
+    return spurious_signal({f"{family} {order}": one}, [events * mean], "dijet-4", sigma)
 
 
 def test_truth_of_the_own_family_makes_no_spurious_signal(mean):
@@ -61,29 +62,33 @@ def test_two_parameters_are_flagged_in_a_real_fit(toy_spectrum):
 
 def test_envelope_is_never_more_significant_than_its_penalised_best(toy_spectrum):
     histogram = toy_spectrum(3000, 90, 74)
-    found = bump_hunt(histogram, envelope=ENVELOPE, **AT_3500)
+    fit = replace(FIT, envelope=ENVELOPE)
+    found = bump_hunt(histogram, **AT_3500 | {"fit": fit})
     assert found.converged, found.notes
-    assert [f.family for f in found.envelope] == ["dijet", *ENVELOPE]
+    assert {f.family for f in found.envelope} == {"dijet", *ENVELOPE}
     best = min(found.envelope, key=lambda f: f.best)
     null = min(f.null for f in found.envelope)
     assert found.family == best.family
     assert found.q0 == pytest.approx(2 * (null - best.best), abs=1e-3)
     assert found.z == pytest.approx(found.z_numpy, abs=1e-3)
-    for family in found.envelope:
-        alone = bump_hunt(histogram, **AT_3500 | {"fit": FIT.with_family(family.family)})
-        assert alone.z == pytest.approx(family.z, abs=1e-3)
+    for one in found.envelope:
+        alone = replace(
+            FIT.with_family(one.family),
+            min_parameters=one.parameters,
+            max_parameters=one.parameters,
+        )
+        alone = bump_hunt(histogram, **AT_3500 | {"fit": alone})
+        assert alone.z == pytest.approx(one.z, abs=1e-3)
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert BumpHuntResult.from_dict(json.loads(text)) == found
 
 
 def test_envelope_keeps_the_false_positive_rate(mean):
-    from tnt_coffea.stats.model import enveloped
-
     toys = 1500
     expected = 3000 * mean
     seen = np.ones(mean.size, dtype=bool)
     models = {
-        name: [
+        f"{name} 3": (
             Channel(
                 "all",
                 expected,
@@ -91,8 +96,8 @@ def test_envelope_keeps_the_false_positive_rate(mean):
                 engine.fitted_background(FAMILIES[name].build(EDGES, 3, expected, seen), expected)[
                     0
                 ],
-            )
-        ]
+            ),
+        )
         for name in ("dijet", "exponential", "bernstein")
     }
     counts = engine.toy_counts([expected], toys, np.random.default_rng(75))

@@ -164,10 +164,10 @@ def pulls_and_p_values(shape, events, toys, seed):
     pulls, roots = [], []
     for histogram in weighted_toys(shape, each, toys, seed):
         model = spectrum_model(histogram, signal, FIT)
-        counts = [channel.observed[None] for channel in model.channels]
-        null = engine.background_fits(model.channels, counts)
-        fits = engine.signal_fits(model.channels, counts, null, signed=True)
-        sigma = engine.signal_uncertainties(model.channels, counts, fits)
+        channels, counts = model.best_channels, model.counts
+        null = engine.background_fits(channels, counts)
+        fits = engine.signal_fits(channels, counts, null, signed=True)
+        sigma = engine.signal_uncertainties(channels, counts, fits)
         unit = model.data[0].unit
         pulls.append((unit * fits.mu[0] - events) / (unit * sigma[0]))
         roots.append(np.sign(fits.mu[0]) * np.sqrt(max(0.0, 2 * (null.nll - fits.nll)[0])))

@@ -76,13 +76,13 @@ class BumpSettings(Settings):
     efficiency: Fraction = Field(0.03, description="selection whose spectrum is fitted")
     cut: str | None = Field(None, description=_CUT)
     family: FamilyName = Field(
-        BackgroundFamily.DIJET, description="family of the background functions"
+        BackgroundFamily.DIJET, description="family of the background functions, which compete"
     )
     envelope: tuple[FamilyName, ...] = Field(
-        (), max_length=_MOST_FAMILIES, description="further families to profile over"
+        (), max_length=_MOST_FAMILIES, description="further families whose functions compete"
     )
     min_parameters: int = Field(3, ge=2, le=6, description="fewest of the background function")
-    max_parameters: int = Field(4, ge=2, le=6, description="most of the background function")
+    max_parameters: int = Field(6, ge=2, le=6, description="most of the background function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
     lower_edges: tuple[Positive, ...] = Field(
         (),

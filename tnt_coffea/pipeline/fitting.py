@@ -309,6 +309,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         min_parameters=bump.min_parameters,
         max_parameters=bump.max_parameters,
         f_test=bump.f_test,
+        envelope=bump.envelope,
         shape=bump.shape,
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
@@ -349,7 +350,6 @@ class _Fits:
             fit=spectrum_fit(self.config),
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
-            envelope=bump.envelope,
             lower_edges=bump.lower_edges,
             lowest_edge=bump.lowest_edge,
             null_chains=() if self.chains is None else self.chains.of(name),
@@ -373,7 +373,7 @@ class _Fits:
                 channels,
                 mass=hunt.mass,
                 width=hunt.width,
-                fit=self._from_edge_of(hunt).with_family(hunt.family),
+                fit=self._from_edge_of(hunt),
             )
         except FitError as error:
             return stats.ImpactRefusal(str(error))

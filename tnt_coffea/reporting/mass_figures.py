@@ -298,7 +298,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
         lowest = min(lowest, float(p.min()))
         text = "all dijets" if name == "before" else name
         if scan.z_global is not None:
-            text += f": global Z = {max(0.0, scan.z_global):.1f}" + (
+            text += f": global Z = {scan.z_global:.1f}" + (
                 " or more" if scan.p_global_is_bound else ""
             )
         axes.plot(masses, p, color=colour, marker="o", markersize=3.5, label=text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,12 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import MIN_PARAMETERS
 from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chains
 from tnt_coffea.stats.engine import Discovery
+from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import (
-    Envelope,
-    channel_models,
-    enveloped,
-    goodness_of_fit,
-    signal_shares,
-)
+from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
-from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, mu_interval, pyhf_test
+from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
 from tnt_coffea.stats.results import (
     COMBINATION_NOTE,
     BumpHuntResult,
@@ -33,8 +28,7 @@ from tnt_coffea.stats.results import (
     EdgeTrial,
     SpuriousSignal,
 )
-from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
 from tnt_coffea.stats.spurious import LOWEST_EDGE, chosen_lower_edge, spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
@@ -51,7 +45,6 @@ def bump_hunt(
     fit: SpectrumFit,
     toys: int | None = None,
     seed: int = 1,
-    envelope: Sequence[str] = (),
     lower_edges: Sequence[float] = (),
     lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
@@ -74,8 +67,6 @@ def bump_hunt(
         keep the functions that were chosen on the data.
     seed
         Root seed of the toys.
-    envelope
-        Further families to profile over.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
         `lowest_edge`; `fit.range` then gives the upper edge only.
@@ -119,30 +110,23 @@ def bump_hunt(
         fit, edges_tried = chosen_lower_edge(
             channels, signal, lower_edges, fit, lowest=lowest_edge, seed=seed
         )
-    fit.check_inside(mass)
-    # The model: in every family a background function for each channel.
-    data = spectra(channels, fit)
-    shares = signal_shares(data, fit)
-    models = {
-        family: channel_models(data, signal, shares, fit.with_family(family))
-        for family in dict.fromkeys((fit.family, *envelope))
-    }
-    unit = data[0].unit
-    test = _tested(models)
+    model = spectrum_model(channels, signal, fit)
+    data, unit = model.data, model.unit
+    test = _tested(model)
     if len(null_chains):
         calibration = from_null_chains(test.q0, null_chains)
     else:
         random = seeds.generator(seed, "stats", "bump_hunt", "toys")
-        calibration = calibrated(models, signal, test.envelope, test.q0, toys, random, progress)
-    interval = mu_interval(test.channels, test.check.best, test.pyhf.mu_uncertainty)
-    # The checks: minimisers, and the function where there is no signal.
+        calibration = calibrated(model, test.envelope, test.q0, toys, random, progress)
+    interval = mu_interval(model.functions, test.envelope.best, test.pyhf.mu_uncertainty)
+    # The checks: minimisers, and the functions where there is no signal.
     problems = _problems(test)
-    own_family = fit.with_family(test.family)
-    spurious = spurious_signals(test.channels, data, signal, own_family, test.pyhf.scale)
+    spurious = spurious_signals(model, fit, test.pyhf.scale)
     notes = (
         *problems,
         *data_notes(data, width, (mass, mass)),
-        *_model_notes(test.channels, test.family, signal, spurious),
+        *_model_notes(model, test, spurious),
+        *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
     )
     return BumpHuntResult(
@@ -150,7 +134,7 @@ def bump_hunt(
         width=float(width),
         fit_range=(float(fit.range[0]), float(fit.range[1])),
         channels=tuple(
-            _channel_result(test.pyhf, channel, spectrum, shares[channel.name], seed)
+            _channel_result(test.pyhf, channel, spectrum, model.shares[channel.name], seed)
             for channel, spectrum in zip(test.channels, data, strict=True)
         ),
         q0=test.q0,
@@ -159,7 +143,7 @@ def bump_hunt(
         p_uncertainty=calibration.uncertainty,
         p_asymptotic=normal_p_value(float(np.sqrt(test.q0))),
         mu_hat=unit * test.pyhf.mu_hat,
-        mu_uncertainty=unit * test.pyhf.mu_uncertainty,
+        mu_uncertainty=unit * _uncertainty(test, interval),
         z_numpy=float(np.sqrt(test.envelope.q0[0])),
         asimov_closure=test.asimov_closure,
         converged=not problems,
@@ -168,11 +152,11 @@ def bump_hunt(
         calibration=calibration.kind,
         toys=calibration.experiments,
         notes=notes,
-        family=test.family,
-        interval=(unit * interval[0], unit * interval[1]),
+        family=family_of(test.function),
+        interval=(unit * interval[0], None if interval[1] is None else unit * interval[1]),
         shape=fit.shape,
         nuisances=tuple(zip(signal.nuisances, test.pyhf.alpha, strict=True)),
-        envelope=test.envelope.families(unit) if envelope else (),
+        envelope=test.envelope.functions(unit) if len(model.functions) > 1 else (),
         spurious=spurious,
         edges_tried=edges_tried,
     )
@@ -185,19 +169,19 @@ class _Test:
     Attributes
     ----------
     envelope
-        By the numpy engine, of every family.
-    family, channels
-        The family of the best fit, and its channels.
+        By the numpy engine, of every function.
+    function, channels
+        The function of the best fit, and its channels.
     check, pyhf
-        The test with that family by the numpy engine, and by pyhf.
+        The test with that function by the numpy engine, and by pyhf.
     q0
-        The reported test statistic: pyhf's, over all families.
+        The reported test statistic: pyhf's, over all functions.
     asimov_closure
         Fitted over injected signal without fluctuations.
     """
 
     envelope: Envelope
-    family: str
+    function: str
     channels: Sequence[Channel]
     check: Discovery
     pyhf: PyhfTest
@@ -205,19 +189,26 @@ class _Test:
     asimov_closure: float
 
 
-def _tested(models: Mapping[str, Sequence[Channel]]) -> _Test:
-    """Return the test of the data, with the family that fits them best."""
-    first = next(iter(models.values()))
-    envelope = enveloped(models, [channel.observed[None] for channel in first])
-    _, family = envelope.chosen()
-    test = envelope.tests[family]
+def _tested(model: SpectrumModel) -> _Test:
+    """Return the test of the data, with the function that fits them best."""
+    envelope = model.test
+    function = envelope.best.function()
+    channels, test = model.functions[function], envelope.tests[function]
     check = Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
-    pyhf = pyhf_test(models[family], check)
-    # A family that is better at mu = 0 lowers q0 by as much; the same numbers, to the
-    # precision of the minimisers, stand on both sides.
-    lowered = 2 * float(envelope.null.min() - envelope.null[list(models).index(family), 0])
-    q0 = max(0.0, pyhf.test.q0 + lowered)
-    return _Test(envelope, family, models[family], check, pyhf, q0, asimov_closure(pyhf))
+    pyhf = pyhf_test(channels, check)
+    q0 = envelope.with_q0_of(function, pyhf.test.q0)
+    return _Test(envelope, function, channels, check, pyhf, q0, asimov_closure(pyhf))
+
+
+def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
+    """Return the uncertainty of mu, of all functions that compete."""
+    own = test.pyhf.mu_uncertainty
+    low, high = interval
+    if len(test.envelope.tests) == 1 or high is None:
+        return own
+    mu = float(test.envelope.best.mu[0])
+    # Where mu >= 0 cuts the interval off, its upper half tells.
+    return max(high - mu, mu - low) if low > 0 else high - mu
 
 
 def _channel_result(
@@ -279,22 +270,23 @@ def data_notes(data: Sequence[Spectrum], width: float, masses: tuple[float, floa
 
 
 def _model_notes(
-    models: Sequence[Channel], family: str, signal: SignalShape, spurious: Sequence[SpuriousSignal]
+    model: SpectrumModel, test: _Test, spurious: Sequence[SpuriousSignal]
 ) -> list[str]:
     """Return what the choice of functions leaves open."""
     notes = []
-    few = [c.name for c in models if c.background.parameters == MIN_PARAMETERS]
+    few = [c.name for c in test.channels if c.background.parameters == MIN_PARAMETERS]
     if few:
         notes.append(
             f"{', '.join(few)}: a two-parameter function was kept because a third did not gain "
             "enough; such a choice can leave a spurious signal of a few tenths of a sigma: compare "
             "with min_parameters=3"
         )
-    if family_named(family).reproduction_only:
-        notes.append(
-            f"'{family}' repeats a published result and follows no falling spectrum: quote no "
-            "significance from it"
-        )
+    notes += [
+        f"'{family}' repeats a published result and follows no falling spectrum: quote no "
+        "significance from it"
+        for family in dict.fromkeys(map(family_of, model.functions))
+        if family_named(family).reproduction_only
+    ]
     notes += [
         f"spurious signal of {s.relative:+.2f} of its uncertainty where the truth is {s.truth}: "
         "the background function is biased at this mass"
@@ -302,6 +294,12 @@ def _model_notes(
         if s.is_biased
     ]
     return notes
+
+
+def _interval_notes(interval: tuple[float, float | None]) -> list[str]:
+    if interval[1] is not None:
+        return []
+    return ["ln L does not fall above the fitted signal: the data give it no upper bound here"]
 
 
 def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,10 @@ from scipy.special import logsumexp
 
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Fit
+from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.model import Envelope, enveloped
+from tnt_coffea.stats.model import SpectrumModel
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
-from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.validity import why_not_asymptotic
 
 __all__ = ["DEFAULT_TOYS", "Calibration", "calibrated", "from_null_chains"]
@@ -81,8 +81,7 @@ def from_null_chains(q0: float, chains: Sequence[float]) -> Calibration:
 
 
 def calibrated(
-    models: Mapping[str, Sequence[Channel]],
-    signal: SignalShape,
+    model: SpectrumModel,
     test: Envelope,
     q0: float,
     toys: int | None,
@@ -93,10 +92,8 @@ def calibrated(
 
     Parameters
     ----------
-    models
-        Channels by family. Toys keep these functions.
-    signal
-        The signal.
+    model
+        The model. Toys keep its functions.
     test
         The test of the data in the numpy engine, with which its toys are compared.
     q0
@@ -116,28 +113,31 @@ def calibrated(
     the data: Harrison, Biometrika 99 (2012) 57, arXiv:1004.2910; without signals all
     weights are 1.
     """
-    at_null, at_best = test.chosen()
-    channels = models[at_null]
-    null = _backgrounds(channels, test.tests[at_null].background.one(0))
-    reasons = why_not_asymptotic(channels, null, signal)
+    functions = model.functions
+    null = test.background.expected(functions)
+    reasons = why_not_asymptotic(next(iter(functions.values())), null, model.signal)
     if toys == 0 or (toys is None and not reasons):
         z = float(np.sqrt(q0))
         return Calibration(normal_p_value(z), z, reasons=reasons)
     least = float(test.q0[0]) - _TIE
     number = DEFAULT_TOYS if toys is None else toys
+    at_null = test.background.fit()
     counts = engine.toy_counts(null, number, random)
-    reaches, failed = _tested(models, counts, least, progress)
+    centres = engine.toy_centres(at_null.alpha, number, random)
+    reaches, failed = _tested(functions, counts, centres, least, progress)
     reached = int(reaches.sum())
     if toys is not None or reached >= _ENOUGH:
         return _counted(reached, number, "toys", failed, reasons)
-    means = [null, *_with_signal(models[at_best], null, test.tests[at_best].best.one(0))]
+    means = [null, *_with_signal(functions[test.best.function()], null, test.best.fit())]
+    # Auxiliary measurements are those of background in all of them: they have no weight.
+    centres = engine.toy_centres(at_null.alpha, _WITH_SIGNAL, random)
     sizes = [number, *map(len, np.array_split(np.arange(_WITH_SIGNAL), len(means) - 1))]
     parts = [engine.toy_counts(m, n, random) for m, n in zip(means[1:], sizes[1:], strict=True)]
     counts = [np.concatenate(same) for same in zip(counts, *parts, strict=True)]
-    more, more_failed = _tested(models, [n[number:] for n in counts], least, progress)
+    more, more_failed = _tested(functions, [n[number:] for n in counts], centres, least, progress)
     reaches = np.concatenate([reaches, more])
     weights = _weights(counts, means, sizes) * reaches
-    own = float(_weights([channel.observed[None] for channel in channels], means, sizes)[0])
+    own = float(_weights(model.counts, means, sizes)[0])
     total = len(weights)
     p = min(1.0, (own + float(weights.sum())) / (total + 1))
     return Calibration(
@@ -154,8 +154,9 @@ def calibrated(
 
 
 def _tested(
-    models: Mapping[str, Sequence[Channel]],
+    functions: Functions,
     counts: Sequence[Array],
+    centres: Array,
     least: float,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.bool_], int]:
@@ -164,7 +165,8 @@ def _tested(
     if progress is not None:
         progress(0, toys)
     for first in range(0, toys, _BATCH):
-        tests = enveloped(models, [n[first : first + _BATCH] for n in counts])
+        part = slice(first, first + _BATCH)
+        tests = enveloped(functions, [n[part] for n in counts], centres=centres[part])
         reaches.append(tests.q0 >= least)
         failed += int(np.sum(~tests.converged))
         if progress is not None:
@@ -188,10 +190,6 @@ def _counted(
     )
 
 
-def _backgrounds(channels: Sequence[Channel], fit: Fit) -> list[Array]:
-    return [c.background.expected(phi) for c, phi in zip(channels, fit.phi, strict=True)]
-
-
 def _with_signal(
     channels: Sequence[Channel], null: Sequence[Array], best: Fit
 ) -> Iterator[list[Array]]:
@@ -201,11 +199,16 @@ def _with_signal(
     their background-only fit is that of the data.
     """
     names = nuisance_names(channels)
-    background = _backgrounds(channels, best)
+    alpha = np.array([best.alpha])
+    background = [
+        channel.expected(np.zeros(1), alpha, phi[None])[0]
+        for channel, phi in zip(channels, best.phi, strict=True)
+    ]
     for strength, shift in itertools.product(
         _STRENGTHS, _SHIFTS if "signal_scale" in names else (0.0,)
     ):
-        alpha = np.array([[shift if name == "signal_scale" else 0.0 for name in names]])
+        if "signal_scale" in names:
+            alpha = np.where(np.array(names) == "signal_scale", shift, alpha)
         yield [
             (1 - strength) * b0 + strength * (b + best.mu * channel.moved_signal(alpha)[0])
             for b0, b, channel in zip(null, background, channels, strict=True)

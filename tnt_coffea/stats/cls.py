@@ -9,12 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import toms748
-from scipy.special import logsumexp, ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.engine import Fits
-from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.envelope import (
+    Functions,
+    Profile,
+    enveloped,
+    observed_counts,
+    profiled,
+)
 from tnt_coffea.stats.results import BANDS
 
 __all__ = ["AsymptoticCls", "Cls", "ToyCls", "crossing"]
@@ -41,49 +46,60 @@ class Cls:
 
 @dataclass(frozen=True, eq=False)
 class AsymptoticCls:
-    """CLs of channels as a function of the signal strength.
+    """CLs of a model as a function of the signal strength.
 
     Every fixed-mu fit serves the data and their Asimov set (the background fitted at
     mu = 0) together.
 
     Attributes
     ----------
-    channels
-        Spectra, signals, backgrounds.
+    functions
+        Channels by the function of their backgrounds.
 
     Source
     ------
     q-tilde of Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equations 16 and 64-66.
     """
 
-    channels: Sequence[Channel]
+    functions: Functions
+
+    @cached_property
+    def null(self) -> Profile:
+        """Background-only fit of the data."""
+        return enveloped(self.functions, observed_counts(self.functions)).background
 
     @cached_property
     def background(self) -> list[Array]:
         """Expectation of every channel in the background-only fit, shape (bins,)."""
-        fit = engine.background_fit(self.channels)
-        pairs = zip(self.channels, fit.phi, strict=True)
-        return [channel.background.expected(phi) for channel, phi in pairs]
+        return self.null.expected(self.functions)
 
     @cached_property
     def counts(self) -> list[Array]:
         """Data and Asimov set of every channel, shape (2, bins)."""
-        pairs = zip(self.channels, self.background, strict=True)
-        return [np.stack([channel.observed, expected]) for channel, expected in pairs]
+        pairs = zip(observed_counts(self.functions), self.background, strict=True)
+        return [np.concatenate([observed, expected[None]]) for observed, expected in pairs]
 
     @cached_property
-    def best(self) -> Fits:
+    def centres(self) -> Array:
+        """Auxiliary measurements of both, shape (2, nuisances)."""
+        alpha = np.array(self.null.fit().alpha)
+        return np.stack([np.zeros_like(alpha), alpha])
+
+    @cached_property
+    def best(self) -> Profile:
         """Fits of mu >= 0 to both."""
-        return engine.discoveries(self.channels, self.counts).best
+        return enveloped(self.functions, self.counts, centres=self.centres).best
 
     @cached_property
     def sigma(self) -> float:
         """Uncertainty of mu for the Asimov set: the scale of the search."""
-        return float(engine.signal_uncertainties(self.channels, self.counts, self.best)[1])
+        name = self.best.function(1)
+        fits = self.best.fits[name]
+        return float(engine.signal_uncertainties(self.functions[name], self.counts, fits)[1])
 
-    def fits(self, mu: float) -> Fits:
+    def fits(self, mu: float) -> Profile:
         """Return the fits at one strength."""
-        return engine.signal_fits(self.channels, self.counts, self.best, mu=mu)
+        return profiled(self.functions, self.counts, self.best, mu=mu, centres=self.centres)
 
     def at(self, mu: float) -> Cls:
         """Return CLs at one strength."""
@@ -99,7 +115,7 @@ class AsymptoticCls:
 
 @dataclass(frozen=True, eq=False)
 class ToyCls:
-    """CLs of channels from toys, and the limit that every toy would give.
+    """CLs of a model from toys, and the limit that every toy would give.
 
     Toys are thrown without a signal and at some strengths. Each stands for every other strength
     with the ratio of its probabilities, so that CLs changes smoothly with the strength, and
@@ -149,29 +165,32 @@ class ToyCls:
         random
             Generator.
         """
-        channels = start.channels
+        functions = start.functions
         strengths = np.geomspace(low, high, _STRENGTHS)
         data = [counts[:1] for counts in start.counts]
         seen = start.best.some(np.array([0]))
-        means = [start.background]
-        for mu in strengths:
-            fit = engine.signal_fits(channels, data, seen, mu=float(mu))
-            means.append(
-                [
-                    channel.background.expected(phi)[0] + mu * channel.moved_signal(fit.alpha)[0]
-                    for channel, phi in zip(channels, fit.phi, strict=True)
-                ]
-            )
+        fits = [start.null, *(profiled(functions, data, seen, mu=float(m)) for m in strengths)]
+        means = [fit.expected(functions) for fit in fits]
+        alphas = [fit.fit().alpha for fit in fits]
         sources = [0, *range(1, len(means), _EVERY)]
         drawn = [engine.toy_counts(means[source], toys, random) for source in sources]
         counts = [np.concatenate(same) for same in zip(*drawn, strict=True)]
-        ratios = np.array([engine.log_ratios(counts, mean, means[0]) for mean in means])
+        centres = np.concatenate(
+            [engine.toy_centres(alphas[source], toys, random) for source in sources]
+        )
+        ratios = np.array(
+            [
+                engine.log_ratios(counts, mean, means[0])
+                + engine.centre_ratios(centres, alpha, alphas[0])
+                for mean, alpha in zip(means, alphas, strict=True)
+            ]
+        )
         weights = np.exp(ratios - logsumexp(ratios[sources], axis=0))
-        free = engine.discoveries(channels, counts)
+        free = enveloped(functions, counts, centres=centres)
         good, observed, each = free.converged, [], []
         for mu, weight in zip(strengths, weights[1:], strict=True):
-            own = _q_tilde(channels, data, seen, float(mu))[0]
-            q, converged = _q_tilde(channels, counts, free.best, float(mu))
+            own = _q_tilde(functions, data, seen, float(mu))[0]
+            q, converged = _q_tilde(functions, counts, free.best, float(mu), centres)
             good = good & converged
             values = _cls(q, weight, weights[0], np.concatenate([own, q]))
             observed.append(values[0])
@@ -225,13 +244,18 @@ def crossing(function: Callable[[float], float], alpha: float, scale: float) -> 
 
 
 def _ratio(statistic: float, asimov: float) -> float:
-    return float(ndtr(-(statistic + asimov)) / ndtr(-statistic))
+    # As logarithms: far from the data both are smaller than any number.
+    return float(np.exp(log_ndtr(-(statistic + asimov)) - log_ndtr(-statistic)))
 
 
 def _q_tilde(
-    channels: Sequence[Channel], counts: Sequence[Array], best: Fits, mu: float
+    functions: Functions,
+    counts: Sequence[Array],
+    best: Profile,
+    mu: float,
+    centres: Array | None = None,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    fits = engine.signal_fits(channels, counts, best, mu=mu)
+    fits = profiled(functions, counts, best, mu=mu, centres=centres)
     q = np.maximum(0.0, 2 * (fits.nll - best.nll))
     return np.where(best.mu > mu, 0.0, q), np.asarray(fits.converged & best.converged)
 

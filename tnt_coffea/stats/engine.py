@@ -18,7 +18,12 @@ from scipy.special import xlogy
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
-from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
+from tnt_coffea.stats.likelihood import (
+    Channel,
+    Likelihood,
+    free_without_signal,
+    nuisance_names,
+)
 from tnt_coffea.stats.newton import minimised, solved
 
 __all__ = [
@@ -28,16 +33,19 @@ __all__ = [
     "Fits",
     "background_fit",
     "background_fits",
+    "centre_ratios",
     "check_informative",
     "deviance",
     "discoveries",
     "discovery",
+    "expectations",
     "fitted_background",
     "log_ratios",
     "pulls",
     "signal_fits",
     "signal_uncertainties",
     "signal_uncertainty",
+    "toy_centres",
     "toy_counts",
 ]
 
@@ -71,7 +79,7 @@ class Fit:
     converged
         Whether that distance is below the goal.
     alpha
-        Nuisance parameters of the signal.
+        Nuisance parameters, in the order of `nuisance_names`.
     """
 
     mu: float
@@ -162,9 +170,16 @@ class Discoveries:
 
 
 def background_fits(
-    channels: Sequence[Channel], observed: Sequence[Array], start: Fits | None = None
+    channels: Sequence[Channel],
+    observed: Sequence[Array],
+    start: Fits | None = None,
+    *,
+    centres: Array | None = None,
 ) -> Fits:
     """Fit the backgrounds at mu = 0 to many toys.
+
+    The trigger's efficiency and the spurious signal are fitted as well; without the latter
+    the nuisance parameters of the signal's shape sit at their centres.
 
     Parameters
     ----------
@@ -174,10 +189,18 @@ def background_fits(
         Counts of every channel, shape (toys, bins).
     start
         Where to begin; by default where the backgrounds were whitened.
+    centres
+        Results of the auxiliary measurements, which toys may randomise: the centres of the
+        constraints, shape (toys, nuisances) in the order of `nuisance_names`; None: 0.
+
+    Raises
+    ------
+    FitError
+        The centres have another shape, or are no finite numbers.
     """
     if start is None:
-        start = _origin(channels, len(observed[0]))
-    return _fitted(channels, observed, start, mu=0.0)
+        start = _origin(channels, len(observed[0]), centres)
+    return _fitted(channels, observed, start, mu=0.0, centres=centres)
 
 
 def signal_fits(
@@ -188,12 +211,13 @@ def signal_fits(
     mu: float | None = None,
     signed: bool = False,
     held: Sequence[int] = (),
+    centres: Array | None = None,
 ) -> Fits:
     """Fit mu and the backgrounds to many toys.
 
     Parameters
     ----------
-    channels, observed
+    channels, observed, centres
         As for `background_fits`.
     start
         Where to begin; for mu >= 0 best a background fit whose score is positive.
@@ -206,47 +230,66 @@ def signal_fits(
         Positions in `Fits.parameters` that stay where the start has them.
     """
     least = -np.inf if signed else 0.0
-    return _fitted(channels, observed, start, mu=mu, least=least, held=held)
+    return _fitted(channels, observed, start, mu=mu, least=least, held=held, centres=centres)
 
 
 def discoveries(
-    channels: Sequence[Channel], observed: Sequence[Array], null: Fits | None = None
+    channels: Sequence[Channel],
+    observed: Sequence[Array],
+    null: Fits | None = None,
+    *,
+    centres: Array | None = None,
 ) -> Discoveries:
     """Test mu = 0 in many toys; where the score there is not positive q0 is 0 without another fit.
 
     Parameters
     ----------
-    channels, observed
+    channels, observed, centres
         As for `background_fits`.
     null
         Background fits of the same toys, if they are known: hypotheses that
-        differ only in the signal share them.
+        differ only in the signal share them; with a spurious signal the fits begin there.
 
     Source
     ------
     Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equation 12.
     """
-    background = background_fits(channels, observed) if null is None else null
-    # A background fit of another signal knows nothing of this one's nuisance parameters.
-    alpha = np.zeros((len(background), len(nuisance_names(channels))))
-    background = replace(background, mu=np.zeros(len(background)), alpha=alpha)
+    if null is None:
+        background = background_fits(channels, observed, centres=centres)
+    else:
+        # A background fit of another signal knows nothing of this one's nuisance parameters.
+        start = _origin(channels, len(null), centres)
+        efficiencies = len(channels[0].efficiency_nuisances)
+        alpha = start.alpha
+        if efficiencies:
+            alpha[:, -efficiencies:] = null.alpha[:, -efficiencies:]
+        background = replace(null, mu=start.mu, alpha=alpha)
+        if channels[0].spurious:
+            background = background_fits(channels, observed, background, centres=centres)
     null = background
     fields: list[Any] = [
         np.array(v) for v in (null.parameters(), null.nll, null.edm, null.converged)
     ]
-    for start, rows in _starts(channels, observed, background):
+    for first, rows in _starts(channels, observed, background, centres):
         if not rows.size:
             continue
         nothing = np.zeros(len(rows))
-        begin = _as_fits(channels, start[rows], nothing, nothing, nothing)
-        fits = signal_fits(channels, [n[rows] for n in observed], begin)
+        begin = _as_fits(channels, first[rows], nothing, nothing, nothing)
+        own = None if centres is None else centres[rows]
+        fits = signal_fits(channels, [n[rows] for n in observed], begin, centres=own)
         # The first start is the background fit itself: what begins there counts, failed or not.
-        better = (fits.nll < fields[1][rows]) | (start[rows, 0] == 0)
+        better = (fits.nll < fields[1][rows]) | (first[rows, 0] == 0)
         values = (fits.parameters(), fits.nll, fits.edm, fits.converged)
         for old, new in zip(fields, values, strict=True):
             old[rows[better]] = new[better]
     best = _as_fits(channels, *fields)
     return Discoveries(background, best, np.maximum(0.0, 2 * (background.nll - best.nll)))
+
+
+def expectations(channels: Sequence[Channel], fits: Fits) -> list[Array]:
+    """Return all that every channel expects in the fits of many toys, shape (toys, bins)."""
+    pairs = zip(channels, fits.phi, strict=True)
+    return [channel.expected(fits.mu, fits.alpha, phi) for channel, phi in pairs]
 
 
 def background_fit(channels: Sequence[Channel]) -> Fit:
@@ -337,15 +380,23 @@ def _observed(channels: Sequence[Channel]) -> list[Array]:
     return [np.asarray(channel.observed, dtype=float)[None] for channel in channels]
 
 
-def _origin(channels: Sequence[Channel], toys: int) -> Fits:
-    size = 1 + len(nuisance_names(channels)) + sum(c.background.parameters for c in channels)
-    return _as_fits(
-        channels,
-        np.zeros((toys, size)),
-        np.full(toys, np.inf),
-        np.full(toys, np.inf),
-        np.zeros(toys, dtype=bool),
-    )
+def _origin(channels: Sequence[Channel], toys: int, centres: Array | None) -> Fits:
+    nuisances = len(nuisance_names(channels))
+    x = np.zeros((toys, 1 + nuisances + sum(c.background.parameters for c in channels)))
+    if centres is not None:
+        x[:, 1 : 1 + nuisances] = _checked_centres(centres, toys, nuisances)
+    unknown = np.full(toys, np.inf)
+    return _as_fits(channels, x, unknown, unknown, np.zeros(toys, dtype=bool))
+
+
+def _checked_centres(centres: Array, toys: int, nuisances: int) -> Array:
+    if np.shape(centres) != (toys, nuisances) or not np.isfinite(centres).all():
+        msg = (
+            "the centres of constraints are finite numbers, one a toy and nuisance parameter: "
+            f"expected shape {(toys, nuisances)}, got {np.shape(centres)}"
+        )
+        raise FitError(msg)
+    return centres
 
 
 def _as_fits(channels: Sequence[Channel], x: Array, nll: Array, edm: Array, good: Array) -> Fits:
@@ -363,18 +414,29 @@ def _fitted(
     mu: float | None = None,
     least: float = 0.0,
     held: Sequence[int] = (),
+    centres: Array | None = None,
 ) -> Fits:
+    toys, nuisances = start.alpha.shape
+    if centres is not None:
+        _checked_centres(centres, toys, nuisances)
     movable = [c.background.movable(phi) for c, phi in zip(channels, start.phi, strict=True)]
     x = replace(start, phi=tuple(movable)).parameters()
     kept = np.asarray(held, dtype=np.intp)
     x[:, kept] = start.parameters()[:, kept]
-    shared = 1 + start.alpha.shape[1]
-    # At mu = 0 the signal's nuisance parameters sit at their constraint.
-    first_free = shared if mu == 0 else 0 if mu is None else 1
+    sitting = kept
     if mu is not None:
         x[:, 0] = mu
-        x[:, 1:first_free] = 0.0
-    free = np.setdiff1d(np.arange(first_free, x.shape[1]), kept)
+        sitting = np.append(sitting, 0)
+    if mu == 0:
+        # What changes nothing there sits at the centre of its constraint.
+        idle = np.setdiff1d(np.arange(nuisances), free_without_signal(channels))
+        x[:, 1 + idle] = 0.0 if centres is None else centres[:, idle]
+        sitting = np.append(sitting, 1 + idle)
+    free = np.setdiff1d(np.arange(x.shape[1]), sitting)
+    spurious, theta = channels[0].spurious, 1 + len(channels[0].shape_nuisances)
+    if spurious and theta in free:
+        # With a negative spurious signal a bin might expect less than nothing.
+        x[:, theta] = np.maximum(x[:, theta], -x[:, 0] / spurious)
     nll, edm, good = np.empty(len(x)), np.empty(len(x)), np.zeros(len(x), dtype=bool)
     for first in range(0, len(x), _BATCH):
         part = slice(first, first + _BATCH)
@@ -384,6 +446,7 @@ def _fitted(
             x[part].copy(),
             free,
             -np.inf if mu is not None else least,
+            None if centres is None else centres[part],
         )
         minimum = minimised(objective, x[part][:, free])
         x[part, free] = minimum.x
@@ -405,7 +468,10 @@ def _score(channels: Sequence[Channel], observed: Sequence[Array], x: Array) -> 
 
 
 def _starts(
-    channels: Sequence[Channel], observed: Sequence[Array], background: Fits
+    channels: Sequence[Channel],
+    observed: Sequence[Array],
+    background: Fits,
+    centres: Array | None,
 ) -> list[tuple[Array, NDArray[np.intp]]]:
     """Return where to begin, and which toys have a positive score there.
 
@@ -416,7 +482,8 @@ def _starts(
     names = nuisance_names(channels)
     for shift in _SHIFTS if "signal_scale" in names else ():
         shifted = x.copy()
-        shifted[:, 1 + names.index("signal_scale")] = shift
+        place = names.index("signal_scale")
+        shifted[:, 1 + place] = shift if centres is None else centres[:, place] + shift
         score, known = _score(channels, observed, shifted)
         shifted[:, 0] = np.maximum(score, 0.0) / np.maximum(known, np.finfo(float).tiny)
         starts.append((shifted, np.flatnonzero(score > 0)))
@@ -445,6 +512,25 @@ def toy_counts(expected: Sequence[Array], toys: int, random: np.random.Generator
         bins = sum(map(len, expected))
         msg = f"{toys:,} toys of {bins} bins do not fit into the memory: take fewer toys"
         raise FitError(msg) from error
+
+
+def toy_centres(alpha: Sequence[float], toys: int, random: np.random.Generator) -> Array:
+    """Return auxiliary measurements of nuisance parameters, shape (toys, nuisances)."""
+    return random.normal(alpha, 1.0, (toys, len(alpha)))
+
+
+def centre_ratios(centres: Array, mean: Sequence[float], null: Sequence[float]) -> Array:
+    """Return the logarithms of the probabilities of auxiliary measurements, as `log_ratios`.
+
+    Parameters
+    ----------
+    centres
+        The measurements, shape (toys, nuisances).
+    mean, null
+        Nuisance parameters in the two expectations.
+    """
+    squares = [np.square(centres - np.asarray(at)).sum(axis=1) for at in (mean, null)]
+    return np.asarray(0.5 * (squares[1] - squares[0]))
 
 
 def log_ratios(counts: Sequence[Array], mean: Sequence[Array], null: Sequence[Array]) -> Array:

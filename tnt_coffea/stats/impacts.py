@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Fits
+from tnt_coffea.stats.envelope import Profile, enveloped, profiled
 from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.newton import solved
@@ -54,10 +55,10 @@ def nuisance_impacts(
     ('signal_width', True)
     """
     model = spectrum_model(channels, fit.signal(mass, width), fit)
-    models, unit = model.channels, model.data[0].unit
-    counts = [model.observed[None] for model in models]
-    start = engine.discoveries(models, counts).best
-    best = _checked(engine.signal_fits(models, counts, start, signed=True), "the best fit")
+    functions, counts, unit = model.functions, model.counts, model.unit
+    free = profiled(functions, counts, enveloped(functions, counts).best, signed=True)
+    function = free.function()
+    models, best = functions[function], _checked(free.fits[function], "the best fit")
     sigmas = _uncertainties(models, counts, best)
     constrained = nuisance_names(models)
     names = [*constrained]
@@ -77,7 +78,18 @@ def nuisance_impacts(
                 name, float(values[i]), sigma, change(i, sigma), change(i, -sigma), *before
             )
         )
+    if len(functions) > 1:
+        impacts.append(_of_the_function(free, unit))
     return tuple(impacts)
+
+
+def _of_the_function(free: Profile, unit: float) -> NuisanceImpact:
+    """Return the impact of taking any function within one standard deviation of the best."""
+    near = free.each[:, 0] - free.nll[0] < 0.5
+    changes = unit * (np.array([fits.mu[0] for fits in free.fits.values()])[near] - free.mu[0])
+    return NuisanceImpact(
+        "background_function", 0.0, 1.0, float(changes.max()), float(changes.min())
+    )
 
 
 def _uncertainties(models: Sequence[Channel], counts: Sequence[Array], best: Fits) -> Array:

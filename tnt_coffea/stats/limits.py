@@ -76,7 +76,8 @@ def upper_limit(
     Returns
     -------
     The observed limit is pyhf's, found by Newton's method from that of the numpy engine,
-    which gives the expected ones; with toys, all are the numpy engine's.
+    which gives the expected ones. With toys, and where several functions compete, all are the
+    numpy engine's; pyhf checks one function's then.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def upper_limit(
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
     model, cls, under = _prepared(channels, signal, fit)
-    models, unit = model.channels, model.data[0].unit
+    unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
     notes = sample_notes(model.data)
@@ -137,9 +138,8 @@ def upper_limit(
         if under < LEAST_UNDER_LIMIT:
             notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
         if cross_check:
-            near = [cls.at(share * observed).observed for share in (0.99, 1.01)]
-            slope = (near[1] - near[0]) / (0.02 * observed)
-            observed, by_pyhf, problems = _by_pyhf(models, observed, slope, alpha)
+            found, by_pyhf, problems = _cross_checked(cls, observed, alpha)
+            observed = found if len(model.functions) == 1 else observed
             notes += problems
             converged = converged and not problems
     observed, expected = unit * observed, [unit * limit for limit in expected]
@@ -159,7 +159,7 @@ def upper_limit(
         calibration="toys" if toys else "asymptotic",
         toys=toys,
         converged=converged,
-        family=fit.family,
+        family=model.family,
         notes=tuple(notes),
     )
 
@@ -221,7 +221,7 @@ def _prepared(
     """Return the model, its CLs and the background events under the signal."""
     mass = signal.mass
     model = spectrum_model(channels, signal, fit)
-    cls = AsymptoticCls(model.channels)
+    cls = AsymptoticCls(model.functions)
     engine.check_informative(cls.sigma)
     under = sum(
         float(b[np.abs(0.5 * (s.edges[1:] + s.edges[:-1]) - mass) <= _UNDER * signal.width].sum())
@@ -261,6 +261,23 @@ def _toy_limits(
             return limits, thrown, True
         low, high = low / (3 if below else 1), high * (3 if above else 1)
     return limits, thrown, False
+
+
+def _cross_checked(
+    cls: AsymptoticCls, limit: float, alpha: float
+) -> tuple[float, float | None, list[str]]:
+    """Return the limit by pyhf, CLs there, and what went wrong.
+
+    pyhf knows one function: where several compete it is that of the best fit at the limit, and
+    its limit alone is compared.
+    """
+    if len(cls.functions) > 1:
+        name = cls.fits(limit).function()
+        cls = AsymptoticCls({name: cls.functions[name]})
+        limit = crossing(lambda mu: cls.at(mu).observed, alpha, cls.sigma)
+    near = [cls.at(share * limit).observed for share in (0.99, 1.01)]
+    slope = (near[1] - near[0]) / (0.02 * limit)
+    return _by_pyhf(next(iter(cls.functions.values())), limit, slope, alpha)
 
 
 def _by_pyhf(

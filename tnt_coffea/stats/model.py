@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,31 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Background
-from tnt_coffea.stats.engine import Discoveries
+from tnt_coffea.stats.envelope import (
+    Envelope,
+    Functions,
+    asked_orders,
+    competing,
+    enveloped,
+    family_of,
+    observed_counts,
+)
 from tnt_coffea.stats.families import Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
-from tnt_coffea.stats.results import FamilyFit
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN
+from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN, background_in_reach
 
 __all__ = [
-    "Envelope",
     "SpectrumModel",
-    "channel_models",
-    "chosen_background",
     "chosen_function",
     "chosen_orders",
-    "enveloped",
     "goodness_of_fit",
     "outside_signal",
     "signal_shares",
     "spectrum_model",
+    "spectrum_models",
 ]
 
 Array = NDArray[np.float64]
@@ -43,16 +48,59 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class SpectrumModel:
-    """A signal on smooth backgrounds in one spectrum, or in several."""
+    """A signal on smooth backgrounds in one spectrum, or in several.
+
+    Attributes
+    ----------
+    signal
+        The signal.
+    data
+        The spectra.
+    shares
+        Share of the signal in every channel.
+    functions
+        The channels by the function of their backgrounds, of those that compete.
+    """
 
     signal: SignalShape
     data: tuple[Spectrum, ...]
     shares: Mapping[str, float]
-    channels: tuple[Channel, ...]
+    functions: Functions
+
+    @property
+    def counts(self) -> list[Array]:
+        """Counts of every channel, shape (1, bins)."""
+        return observed_counts(self.functions)
+
+    @property
+    def unit(self) -> float:
+        """Weight of an effective event: signals are counted in it."""
+        return self.data[0].unit
+
+    @cached_property
+    def test(self) -> Envelope:
+        """The test of mu = 0 in the data."""
+        return enveloped(self.functions, self.counts)
+
+    @property
+    def near(self) -> float:
+        """Background events within mass +- 2 widths."""
+        null = self.test.background.expected(self.functions)
+        return background_in_reach(next(iter(self.functions.values())), null)
+
+    @property
+    def best_channels(self) -> tuple[Channel, ...]:
+        """The channels of the function that fits best with the signal."""
+        return self.functions[self.test.best.function()]
+
+    @property
+    def family(self) -> str:
+        """Family of the functions; of the first where several compete."""
+        return family_of(next(iter(self.functions)))
 
 
 def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> SpectrumModel:
-    """Return the model of a signal in histograms, each with the function that it asks for.
+    """Return the model of a signal in histograms, with the functions that they ask for.
 
     Parameters
     ----------
@@ -67,41 +115,117 @@ def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> Sp
         The signal lies outside the range, or the histograms or the shares do not suit the fit.
     """
     fit.check_inside(signal.mass)
-    data = tuple(spectra(histograms, fit))
-    shares = signal_shares(data, fit)
-    return SpectrumModel(signal, data, shares, tuple(channel_models(data, signal, shares, fit)))
+    return spectrum_models(spectra(histograms, fit), [signal], fit)[0]
 
 
-def channel_models(
-    data: Sequence[Spectrum], signal: SignalShape, shares: Mapping[str, float], fit: SpectrumFit
-) -> list[Channel]:
-    """Return the channels of a fit, each with the function that its spectrum asks for.
+def spectrum_models(
+    data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
+) -> list[SpectrumModel]:
+    """Return the models of several signals in the same spectra: the same functions for all.
+
+    The functions are built once. Of what the F-test asks for with each of the signals the fewest
+    parameters count: an order that one mass alone asks for may follow a signal beside it.
 
     Parameters
     ----------
     data
         The spectra.
-    signal
-        The signal.
-    shares
-        Share of the signal in every channel, of `signal_shares`.
+    signals
+        The signals.
     fit
-        Family, fewest and most parameters, p-value of the F-test.
+        Families, fewest and most parameters, p-value of the F-test.
     """
-    models = []
+    for signal in signals:
+        for spectrum in data:
+            _check_occupied(spectrum, signal, fit)
+    shares = signal_shares(data, fit)
+    backgrounds = _backgrounds(data, fit)
+    models = [
+        SpectrumModel(signal, tuple(data), shares, _channels(data, signal, shares, backgrounds))
+        for signal in signals
+    ]
+    asked = [asked_orders(model.test.best, fit.f_test) for model in models]
+    fewest = {family: min(int(orders[family][0]) for orders in asked) for family in asked[0]}
+    events = sum(float(spectrum.counts.sum()) for spectrum in data)
+    near = max(model.near for model in models)
+    kept = competing(backgrounds, fewest, events, near)
+    return [
+        replace(model, functions={name: model.functions[name] for name in kept}) for model in models
+    ]
+
+
+def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:
+    """Return every function's background in each channel, whitened around a fit to its spectrum."""
+    found = {}
+    for name in fit.families:
+        family, orders = family_named(name), fit.orders(name)
+        for order in orders:
+            # A function of more parameters than bins with events has no maximum.
+            if order > orders[0] and any(_occupied(s) < order for s in data):
+                break
+            built = [
+                _built(
+                    family,
+                    s.edges,
+                    order,
+                    s.counts,
+                    np.ones(len(s.counts), bool),
+                    s.scale,
+                    fit.sqrt_s,
+                )
+                for s in data
+            ]
+            found[f"{name} {order}"] = tuple(
+                engine.fitted_background(b, s.counts)[0] for b, s in zip(built, data, strict=True)
+            )
+    return found
+
+
+def _occupied(spectrum: Spectrum) -> int:
+    return int(np.count_nonzero(spectrum.counts))
+
+
+def _check_occupied(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> None:
+    """Refuse spectra with too few bins beside the signal for any function."""
+    seen = outside_signal(spectrum.edges, signal)
+    least = max(fit.orders(family)[0] for family in fit.families)
+    occupied = np.count_nonzero(spectrum.counts[seen])
+    if occupied < least or seen.sum() <= least:
+        msg = (
+            f"{spectrum.name}: {occupied} of {seen.sum()} bins outside the signal hold events, too "
+            f"few for a function of {least} parameters: widen the fit range, use narrower bins or "
+            "a looser selection"
+        )
+        raise FitError(msg)
+
+
+def _channels(
+    data: Sequence[Spectrum],
+    signal: SignalShape,
+    shares: Mapping[str, float],
+    backgrounds: Mapping[str, tuple[Background, ...]],
+) -> Functions:
+    """Return the channels of a signal in every function."""
+    parts = []
     for spectrum in data:
         share = shares[spectrum.name]
         template = (
             Template(signal, spectrum.edges, share, spectrum.scale) if signal.nuisances else None
         )
-        background = chosen_background(spectrum, signal, fit)
-        expected = spectrum.effective(share * signal.integrals(spectrum.edges))
-        models.append(Channel(spectrum.name, spectrum.counts, expected, background, template))
-    return models
+        parts.append((spectrum.effective(share * signal.integrals(spectrum.edges)), template))
+    return {
+        name: tuple(
+            Channel(spectrum.name, spectrum.counts, expected, background, template)
+            for spectrum, (expected, template), background in zip(data, parts, own, strict=True)
+        )
+        for name, own in backgrounds.items()
+    }
 
 
 def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float]:
     """Return the share of the signal in every channel, normalised to 1.
+
+    By default that of its events: channels are taken for parts of one sample.
 
     Raises
     ------
@@ -110,7 +234,7 @@ def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float
     """
     names, shares = [spectrum.name for spectrum in data], fit.shares
     if shares is None:
-        return dict.fromkeys(names, 1 / len(names))
+        shares = {spectrum.name: float(spectrum.sums.sum()) for spectrum in data}
     total = sum(shares.values())
     values = np.array([*shares.values(), total], dtype=float)
     if set(shares) != set(names) or not np.isfinite(values).all() or values.min() < 0 or total <= 0:
@@ -130,21 +254,6 @@ def outside_signal(edges: Array, signal: SignalShape) -> Mask:
     """Return the bins that lie wholly outside mass +- 2 widths."""
     reach = _BLIND_WIDTHS * signal.width
     return np.asarray((edges[1:] <= signal.mass - reach) | (edges[:-1] >= signal.mass + reach))
-
-
-def chosen_background(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> Background:
-    """Return the function that a spectrum asks for, whitened.
-
-    Only bins outside mass +- 2 widths decide, so that a signal there does not choose its
-    own background.
-
-    Raises
-    ------
-    FitError
-        Too few bins outside the signal hold events, or the family has no such order.
-    """
-    built = chosen_function(spectrum, outside_signal(spectrum.edges, signal), fit)
-    return engine.fitted_background(built, spectrum.counts)[0]
 
 
 def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
@@ -199,8 +308,7 @@ def chosen_orders(
         That of a weighted spectrum, as in `Spectrum`.
     """
     family, fewest = family_named(fit.family), fit.min_parameters
-    orders = [order for order in family.orders if fewest <= order <= fit.max_parameters]
-    orders = orders or [order for order in family.orders if order > fit.max_parameters][:1]
+    orders = fit.orders(fit.family)
     observed = counts[:, seen]
     occupied = np.count_nonzero(observed, axis=1)
     if not orders or occupied.min() < orders[0] or observed.shape[1] <= orders[0]:
@@ -244,88 +352,5 @@ def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float
     random = seeds.generator(seed, "stats", "goodness", channel.name)
     observed = engine.toy_counts([expected], GOODNESS_TOYS, random)
     fits = engine.background_fits([channel], observed)
-    toys = engine.deviance(observed[0], channel.background.expected(fits.phi[0]))
+    toys = engine.deviance(observed[0], engine.expectations([channel], fits)[0])
     return toys_p_value(int(np.sum(toys >= seen)), GOODNESS_TOYS), "toys"
-
-
-@dataclass(frozen=True, eq=False)
-class Envelope:
-    """Tests of mu = 0 with every family, for one or many sets of counts.
-
-    Attributes
-    ----------
-    tests
-        The tests by family.
-    penalties
-        parameters / 2 by family.
-    """
-
-    tests: Mapping[str, Discoveries]
-    penalties: Mapping[str, float]
-
-    @property
-    def null(self) -> Array:
-        """Penalised -ln L at mu = 0, shape (families, toys)."""
-        return np.array([t.background.nll + self.penalties[f] for f, t in self.tests.items()])
-
-    @property
-    def best(self) -> Array:
-        """Penalised -ln L at the best mu, shape (families, toys)."""
-        return np.array([t.best.nll + self.penalties[f] for f, t in self.tests.items()])
-
-    @property
-    def q0(self) -> Array:
-        """Test statistic of the envelopes, shape (toys,)."""
-        return np.asarray(np.maximum(0.0, 2 * (self.null.min(axis=0) - self.best.min(axis=0))))
-
-    @property
-    def converged(self) -> NDArray[np.bool_]:
-        """Whether every family's fits converged, shape (toys,)."""
-        return np.asarray(np.all([test.converged for test in self.tests.values()], axis=0))
-
-    def chosen(self, toy: int = 0) -> tuple[str, str]:
-        """Return the families that are best at mu = 0 and at the best mu."""
-        names = list(self.tests)
-        return names[int(self.null[:, toy].argmin())], names[int(self.best[:, toy].argmin())]
-
-    def families(self, unit: float = 1.0, toy: int = 0) -> tuple[FamilyFit, ...]:
-        """Return every family's part in one of the tests, signals times a unit."""
-        return tuple(
-            FamilyFit(
-                name,
-                round(2 * self.penalties[name]),
-                float(null[toy]),
-                float(best[toy]),
-                unit * float(test.best.mu[toy]),
-                float(test.z[toy]),
-            )
-            for (name, test), null, best in zip(
-                self.tests.items(), self.null, self.best, strict=True
-            )
-        )
-
-
-def enveloped(models: Mapping[str, Sequence[Channel]], observed: Sequence[Array]) -> Envelope:
-    """Test mu = 0 with every family.
-
-    Each family keeps one function per channel, of the order that its F-test gave;
-    at every mu the family of least -ln L + parameters / 2 counts, the same in all
-    channels.
-
-    Parameters
-    ----------
-    models
-        Channels by family.
-    observed
-        Counts of every channel, shape (toys, bins).
-
-    Source
-    ------
-    Dauncey, Kenzie, Wardle, Davies, arXiv:1408.6865; the penalty is their choice.
-    """
-    tests = {name: engine.discoveries(channels, observed) for name, channels in models.items()}
-    penalties = {
-        name: 0.5 * sum(channel.background.parameters for channel in channels)
-        for name, channels in models.items()
-    }
-    return Envelope(tests, penalties)

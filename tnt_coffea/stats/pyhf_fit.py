@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Discovery
-from tnt_coffea.stats.likelihood import Channel, nuisance_names
+from tnt_coffea.stats.likelihood import Channel, free_without_signal
 from tnt_coffea.stats.pyhf_model import (
-    SHAPE_PARAMETERS,
     joined_data,
+    nuisance_positions,
     numpy_backend,
     smooth_model,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "PyhfTest",
     "asimov_closure",
     "background_test",
-    "mu_interval",
     "pyhf_test",
 ]
 
@@ -73,7 +71,7 @@ def background_test(
     data: Sequence[float],
     *,
     start: Mapping[str, float] | None = None,
-    best_start: Mapping[str, Sequence[float]] | None = None,
+    best_start: Array | None = None,
     moved: Callable[[Array], Array] | None = None,
 ) -> HistFactoryTest:
     """Test mu = 0 of any pyhf model whose signal is linear in its parameter of interest.
@@ -87,7 +85,7 @@ def background_test(
     start
         First values of scalar parameters that differ from the model's own.
     best_start
-        Parameters from which the fit of mu begins where a signal is known to move
+        All parameters from which the fit of mu begins where a signal is known to move
         with nuisance parameters: the score at mu = 0 and the nominal signal does not
         tell then whether there is a maximum at mu > 0, and the fit is always made.
     moved
@@ -111,10 +109,11 @@ def background_test(
         nothing = HistFactoryTest(0.0, null, null, 0.0, None, null_edm, null_by)
         if best_start is None and _score(model, data, null) <= 0:
             return nothing
-        first = (null if moved is None else moved(null)).tolist()
-        first[poi] = values[poi]
-        for name, known in (best_start or {}).items():
-            first[model.config.par_slice(name)] = known
+        if best_start is None:
+            first = (null if moved is None else moved(null)).tolist()
+            first[poi] = values[poi]
+        else:
+            first = best_start.tolist()
         best, best_nll, errors, best_edm, best_by = _fit(model, data, first, fixed)
         if best_start is not None and best_nll >= null_nll:
             return nothing
@@ -191,7 +190,6 @@ def _fit(
 
 
 _INJECTED_SIGMAS = 3.0
-_DOUBLINGS = 30
 # Where no background is left mu needs a scale all the same [events].
 _SMALLEST_SCALE = 0.1
 
@@ -224,10 +222,8 @@ class PyhfTest:
 
     @property
     def alpha(self) -> tuple[float, ...]:
-        """Nuisance parameters of the signal at the maximum."""
-        if not nuisance_names(self.channels):
-            return ()
-        return tuple(self.test.best[self.model.config.par_slice(SHAPE_PARAMETERS)].tolist())
+        """Nuisance parameters at the maximum, in the order of `nuisance_names`."""
+        return tuple(self.test.best[nuisance_positions(self.model)].tolist())
 
     @property
     def mu_uncertainty(self) -> float:
@@ -241,12 +237,16 @@ class PyhfTest:
 
     def background(self, channel: Channel) -> Array:
         """Return a channel's expectation in the background-only fit, shape (bins,)."""
-        return channel.background.expected(self.phi(channel, self.test.background))
+        return self._expected(channel, 0.0, self.test.background)
 
     def full(self, channel: Channel) -> Array:
         """Return a channel's expectation in the fit with a signal, shape (bins,)."""
-        expected = channel.background.expected(self.phi(channel, self.test.best))
-        return np.asarray(expected + self.mu_hat * channel.moved_signal(np.array([self.alpha]))[0])
+        return self._expected(channel, self.mu_hat, self.test.best)
+
+    def _expected(self, channel: Channel, mu: float, parameters: Array) -> Array:
+        alpha = parameters[nuisance_positions(self.model)][None]
+        phi = self.phi(channel, parameters)[None]
+        return np.asarray(channel.expected(np.array([mu]), alpha, phi)[0])
 
 
 def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
@@ -260,15 +260,18 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
         The numpy engine's result, which sets the scale of mu and, where the signal
         can move, the place from which its fit begins.
     """
-    scale = max(engine.signal_uncertainty(channels, 0.0, check.background.phi), _SMALLEST_SCALE)
+    scale = engine.signal_uncertainty(channels, 0.0, check.background.phi, check.background.alpha)
+    scale = max(scale, _SMALLEST_SCALE)
     engine.check_informative(scale)
     most = 10 + 2 * sum(float(c.observed.sum()) for c in channels) / scale
     model = smooth_model(channels, scale, most)
     start = None
-    if nuisance_names(channels):
-        start = {"mu": [check.best.mu / scale], SHAPE_PARAMETERS: list(check.best.alpha)}
+    if channels[0].shape_nuisances:
+        start = np.zeros(model.config.npars)
+        start[model.config.poi_index] = check.best.mu / scale
+        start[nuisance_positions(model)] = check.best.alpha
         for channel, phi in zip(channels, check.best.phi, strict=True):
-            start[f"phi_{channel.name}"] = phi.tolist()
+            start[model.config.par_slice(f"phi_{channel.name}")] = phi
     counts = {channel.name: channel.observed for channel in channels}
     test = background_test(
         model, joined_data(model, counts), best_start=start, moved=_movable(channels, model)
@@ -278,62 +281,22 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
 
 def asimov_closure(reported: PyhfTest) -> float:
     """Return fitted over injected signal on the expectation of a three-sigma signal."""
+    channels, null = reported.channels, reported.test.background
+    signals, measured = [channel.signal for channel in channels], None
+    if free_without_signal(channels):
+        # The expectation of the fitted nuisance parameters includes what measures them.
+        alpha, measured = null[nuisance_positions(reported.model)][None], null
+        signals = [channel.moved_signal(alpha)[0] for channel in channels]
     expected = {
-        channel.name: reported.background(channel)
-        + _INJECTED_SIGMAS * reported.scale * channel.signal
-        for channel in reported.channels
+        channel.name: reported.background(channel) + _INJECTED_SIGMAS * reported.scale * signal
+        for channel, signal in zip(channels, signals, strict=True)
     }
     test = background_test(
         reported.model,
-        joined_data(reported.model, expected),
-        moved=_movable(reported.channels, reported.model),
+        joined_data(reported.model, expected, measured),
+        moved=_movable(channels, reported.model),
     )
     return test.mu_hat / _INJECTED_SIGMAS
-
-
-def mu_interval(channels: Sequence[Channel], best: engine.Fit, sigma: float) -> tuple[float, float]:
-    """Return where ln L falls by one half on both sides of the best mu >= 0.
-
-    Parameters
-    ----------
-    channels
-        Spectra, signals and backgrounds.
-    best
-        The fit of mu.
-    sigma
-        Its uncertainty, the first step of the search.
-    """
-    start = _repeated(channels, best)
-    counts = [channel.observed[None] for channel in channels]
-
-    def rise(mu: float) -> float:
-        fit = engine.signal_fits(channels, counts, start, mu=mu)
-        return float(fit.nll[0]) - best.nll - 0.5
-
-    high = best.mu + sigma
-    for _ in range(_DOUBLINGS):
-        if not np.isfinite(high) or rise(high) > 0:
-            break
-        high = best.mu + 2 * (high - best.mu)
-    if not np.isfinite(high) or not rise(high) > 0:
-        msg = f"ln L does not fall above mu = {best.mu:g}: the signal has no upper bound here"
-        raise FitError(msg)
-    upper = brentq(rise, best.mu, high, xtol=1e-4 * sigma)
-    lower = 0.0 if best.mu == 0 or rise(0.0) <= 0 else brentq(rise, 0.0, best.mu, xtol=1e-4 * sigma)
-    return float(lower), float(upper)
-
-
-def _repeated(channels: Sequence[Channel], fit: engine.Fit) -> engine.Fits:
-    alpha = np.zeros((1, len(nuisance_names(channels))))
-    alpha[0, : len(fit.alpha)] = fit.alpha
-    return engine.Fits(
-        np.array([fit.mu]),
-        alpha,
-        tuple(phi[None] for phi in fit.phi),
-        np.array([fit.nll]),
-        np.array([fit.edm]),
-        np.array([fit.converged]),
-    )
 
 
 def _movable(channels: Sequence[Channel], model: Any) -> Callable[[Array], Array]:

@@ -8,7 +8,7 @@ it takes seconds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +17,24 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
-from tnt_coffea.stats.likelihood import Channel, nuisance_names
+from tnt_coffea.stats.likelihood import EFFICIENCY, SPURIOUS, Channel, nuisance_names
 from tnt_coffea.stats.signals import Template
 
-__all__ = ["SHAPE_PARAMETERS", "joined_data", "numpy_backend", "smooth_model"]
+__all__ = [
+    "SHAPE_PARAMETERS",
+    "joined_data",
+    "nuisance_positions",
+    "numpy_backend",
+    "smooth_model",
+]
 
 Array = NDArray[np.float64]
 
 _SMOOTH = "smooth"
 _SHAPE = "signal_shape"
+_FACTOR = "constrained_factor"
 SHAPE_PARAMETERS = "shape"
-"""Name of the signal's nuisance parameters in the pyhf model."""
+"""Name of the nuisance parameters of the signal's shape in the pyhf model."""
 
 # Minuit stops at an estimated distance of 0.002 times this, in 2 ln L.
 _TOLERANCE = 1e-3
@@ -35,7 +42,7 @@ _TOLERANCE = 1e-3
 _NO_BOUND = (-float("inf"), float("inf"))
 # A steep function may underflow in the tail.
 _TINY = 1e-100
-_SHAPE_BOUND = (-10.0, 10.0)
+_NUISANCE_BOUND = (-10.0, 10.0)
 
 
 @contextmanager
@@ -59,7 +66,7 @@ def numpy_backend() -> Iterator[None]:
         pyhf.set_backend(*before)
 
 
-def joined_data(model: Any, counts: Mapping[str, Any]) -> list[float]:
+def joined_data(model: Any, counts: Mapping[str, Any], at: Array | None = None) -> list[float]:
     """Return counts by channel, and the auxiliary data, in the order of a pyhf model.
 
     Parameters
@@ -68,9 +75,23 @@ def joined_data(model: Any, counts: Mapping[str, Any]) -> list[float]:
         `pyhf.Model`.
     counts
         Events per bin by channel.
+    at
+        All parameters, which the auxiliary measurements give exactly; None: they give what
+        the model says.
     """
     observed = [float(n) for name in model.config.channels for n in counts[name]]
-    return [*observed, *map(float, model.config.auxdata)]
+    measured = model.config.auxdata if at is None else model.expected_auxdata(at)
+    return [*observed, *map(float, measured)]
+
+
+def nuisance_positions(model: Any) -> list[int]:
+    """Return where the parameters of `nuisance_names` stand in a model of `smooth_model`."""
+    slices = [
+        model.config.par_slice(name)
+        for name in (SHAPE_PARAMETERS, SPURIOUS, EFFICIENCY)
+        if name in model.config.par_map
+    ]
+    return [position for part in slices for position in range(part.start, part.stop)]
 
 
 def smooth_model(channels: Sequence[Channel], scale: float, most: float) -> Any:
@@ -90,32 +111,16 @@ def smooth_model(channels: Sequence[Channel], scale: float, most: float) -> Any:
     The background is a modifier of our own, type 'smooth', which multiplies a bin's
     nominal expectation by expected(phi) / expected(0); uncertainties of the signal's
     position and width are one of type 'signal_shape', which adds what the shift
-    changes, with unit normal constraints. Such a model is not schema-valid
-    HistFactory, hence validate=False.
+    changes, with unit normal constraints. The spurious signal is a sample of its own, times
+    its nuisance parameter, and the trigger's efficiency a factor on all samples: both of type
+    'constrained_factor'. Such a model is not schema-valid HistFactory, hence validate=False.
     """
     import pyhf
 
-    names = nuisance_names(channels)
-    mu = {"name": "mu", "type": "normfactor", "data": None}
+    # What all channels must share is checked here.
+    nuisance_names(channels)
     specification = [
-        {
-            "name": channel.name,
-            "samples": [
-                {
-                    "name": "signal",
-                    "data": (scale * channel.signal).tolist(),
-                    "modifiers": [mu, *_shape_modifiers(channel.template, scale, names)],
-                },
-                {
-                    "name": "background",
-                    "data": _nominal(channel.background).tolist(),
-                    "modifiers": [
-                        {"name": f"phi_{channel.name}", "type": _SMOOTH, "data": channel.background}
-                    ],
-                },
-            ],
-        }
-        for channel in channels
+        {"name": channel.name, "samples": _samples(channel, scale)} for channel in channels
     ]
     settings = {"name": "mu", "inits": [1.0], "bounds": [[0.0, most]]}
     with numpy_backend():
@@ -125,6 +130,7 @@ def smooth_model(channels: Sequence[Channel], scale: float, most: float) -> Any:
                 **pyhf.modifiers.histfactory_set,
                 _SMOOTH: (_SmoothBuilder, _SmoothApplier),
                 _SHAPE: (_ShapeBuilder, _ShapeApplier),
+                _FACTOR: (_FactorBuilder, _FactorApplier),
             },
             validate=False,
             poi_name="mu",
@@ -136,12 +142,49 @@ def _nominal(background: Background) -> Array:
     return np.maximum(background.expected(np.zeros(background.parameters)), _TINY)
 
 
-def _shape_modifiers(
-    template: Template | None, scale: float, names: Sequence[str]
-) -> list[dict[str, Any]]:
-    if template is None or not names:
+def _samples(channel: Channel, scale: float) -> list[dict[str, Any]]:
+    everything = _efficiency_modifiers(channel.factors)
+    phi = {"name": f"phi_{channel.name}", "type": _SMOOTH, "data": channel.background}
+    mu: dict[str, Any] = {"name": "mu", "type": "normfactor", "data": None}
+    signals = [("signal", scale, mu)]
+    if channel.spurious:
+        theta = {"name": SPURIOUS, "type": _FACTOR, "data": (1, _itself)}
+        signals.append((SPURIOUS, channel.spurious, theta))
+    return [
+        *(
+            {
+                "name": name,
+                "data": (events * channel.signal).tolist(),
+                "modifiers": [times, *_shape_modifiers(channel, events), *everything],
+            }
+            for name, events, times in signals
+        ),
+        {
+            "name": "background",
+            "data": _nominal(channel.background).tolist(),
+            "modifiers": [phi, *everything],
+        },
+    ]
+
+
+def _shape_modifiers(channel: Channel, events: float) -> list[dict[str, Any]]:
+    if not channel.shape_nuisances:
         return []
-    return [{"name": SHAPE_PARAMETERS, "type": _SHAPE, "data": (template, scale)}]
+    return [{"name": SHAPE_PARAMETERS, "type": _SHAPE, "data": (channel.template, events)}]
+
+
+def _efficiency_modifiers(factors: Array | None) -> list[dict[str, Any]]:
+    if factors is None:
+        return []
+
+    def efficiency(epsilon: Array) -> Array:
+        return np.asarray(np.exp(factors @ epsilon))
+
+    return [{"name": EFFICIENCY, "type": _FACTOR, "data": (factors.shape[1], efficiency)}]
+
+
+def _itself(theta: Array) -> Array:
+    return theta
 
 
 class _Builder:
@@ -177,13 +220,22 @@ class _ShapeBuilder(_Builder):
     is_shared = True
 
     def parameters(self, data: tuple[Template, float]) -> dict[str, Any]:
-        size = len(data[0].shape.nuisances)
-        zeros, ones = (0.0,) * size, (1.0,) * size
-        return _parameter_set("constrained_by_normal", size) | {
-            "auxdata": zeros,
-            "sigmas": ones,
-            "bounds": (_SHAPE_BOUND,) * size,
-        }
+        return _constrained(len(data[0].shape.nuisances))
+
+
+class _FactorBuilder(_Builder):
+    is_shared = True
+
+    def parameters(self, data: tuple[int, Callable[[Array], Array]]) -> dict[str, Any]:
+        return _constrained(data[0])
+
+
+def _constrained(size: int) -> dict[str, Any]:
+    return _parameter_set("constrained_by_normal", size) | {
+        "auxdata": (0.0,) * size,
+        "sigmas": (1.0,) * size,
+        "bounds": (_NUISANCE_BOUND,) * size,
+    }
 
 
 def _parameter_set(kind: str, size: int) -> dict[str, Any]:
@@ -263,3 +315,23 @@ class _ShapeApplier(_Applier):
         for place, parameters, signal, nominal in self._parts:
             added[place] = signal(np.asarray(pars)[parameters]) - nominal
         return added
+
+
+class _FactorApplier(_Applier):
+    """Multiplies by a function of parameters with constraints."""
+
+    name = _FACTOR
+    op_code = "multiplication"
+
+    def prepared(
+        self, data: tuple[int, Callable[[Array], Array]]
+    ) -> tuple[Callable[[Array], Array], None]:
+        return data[1], None
+
+    def apply(self, pars: Array) -> Array | None:
+        if not self._parts:
+            return None
+        factors = np.ones(self._shape)
+        for place, parameters, factor, _ in self._parts:
+            factors[place] = factor(np.asarray(pars)[parameters])
+        return factors

@@ -17,7 +17,7 @@ __all__ = [
     "BumpHuntResult",
     "ChannelResult",
     "EdgeTrial",
-    "FamilyFit",
+    "FunctionFit",
     "GrossVitells",
     "ImpactRefusal",
     "LimitRefusal",
@@ -102,20 +102,18 @@ class EdgeTrial(Result):
 
 
 @dataclass(frozen=True)
-class FamilyFit(Result):
-    """One family in the envelope.
+class FunctionFit(Result):
+    """One of the functions that compete for the background.
 
     Attributes
     ----------
-    family
-        Its name.
-    parameters
-        Background parameters over all channels.
+    family, parameters
+        The function: its family, and its parameters in each channel.
     null, best
         -ln L + parameters / 2 at mu = 0 and at the best mu, relative to the
         saturated model.
     mu_hat, z
-        What this family alone finds.
+        Signal events, and sqrt(q0), of this function alone.
     """
 
     family: str
@@ -206,7 +204,7 @@ class BumpHuntResult(Result):
         The same from the half chi-square distribution; 0.5 at q0 = 0.
     mu_hat, mu_uncertainty
         Signal events over all channels, mu >= 0; the uncertainty is from the
-        curvature of the likelihood.
+        curvature of the likelihood, or the larger half of the interval where functions compete.
     z_numpy
         sqrt(q0) by our own minimiser, which must agree with `z_asymptotic`.
     asimov_closure
@@ -224,15 +222,16 @@ class BumpHuntResult(Result):
     notes
         What a reader must know before quoting the numbers.
     family
-        Family of the background functions; that of the best fit in an envelope.
+        Family of the best background function.
     interval
-        68 % interval of mu: where ln L falls by one half, within mu >= 0.
+        68 % interval of mu: where ln L falls by one half, within mu >= 0. Its upper end is None
+        where ln L never falls so far.
     shape
         Kind of the signal shape.
     nuisances
         Nuisance parameters of the signal at the maximum, by name.
     envelope
-        Every family's part where the families were profiled over.
+        Every function's part where several compete.
     spurious
         Signals that the fit finds where there is none.
     edges_tried
@@ -270,10 +269,10 @@ class BumpHuntResult(Result):
     toys: int
     notes: tuple[str, ...]
     family: str = "dijet"
-    interval: tuple[float, float] | None = None
+    interval: tuple[float, float | None] | None = None
     shape: str = "gaussian"
     nuisances: tuple[tuple[str, float], ...] = ()
-    envelope: tuple[FamilyFit, ...] = ()
+    envelope: tuple[FunctionFit, ...] = ()
     spurious: tuple[SpuriousSignal, ...] = ()
     edges_tried: tuple[EdgeTrial, ...] = ()
     p_uncertainty: float = 0.0
@@ -322,8 +321,8 @@ class BumpHuntResult(Result):
                 f"({worst.truth}): {'passes' if self.unbiased else 'FAILS'}"
             )
         if self.envelope:
-            names = ", ".join(f"{f.family} {f.best:.2f}" for f in self.envelope)
-            lines.append(f"  envelope, -ln L + parameters / 2: {names}")
+            names = ", ".join(f"{f.family} {f.parameters}: {f.best:.2f}" for f in self.envelope)
+            lines.append(f"  functions that compete, -ln L + parameters / 2: {names}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
@@ -413,7 +412,8 @@ class NuisanceImpact(Result):
     Attributes
     ----------
     name
-        The parameter: 'signal_scale', 'signal_width', or 'phi_CHANNEL_NUMBER'.
+        The parameter: 'signal_scale', 'signal_width', 'phi_CHANNEL_NUMBER', or
+        'background_function', which takes one of the functions that compete and has no pull.
     pull, uncertainty
         Its best value and the uncertainty of that.
     up, down
@@ -472,7 +472,7 @@ class ScanPoint(Result):
     mass, width
         The signal [GeV].
     parameters
-        Background parameters of every channel.
+        Background parameters of every channel, of the best function.
     z, p_local
         Local significance sqrt(q0), and its asymptotic p-value.
     mu_hat, mu_uncertainty
@@ -552,8 +552,8 @@ class ScanResult(Result):
     z_pyhf
         Its significance by the pyhf model, the cross-check.
     p_global, z_global
-        From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is below 0 where
-        p_global is above a half; texts then show 0.
+        From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is 0 where
+        p_global is a half or more.
     toys, failed
         Background-only toys of the whole scan; how many had a fit that did not
         converge. They count as they stand.
@@ -616,7 +616,7 @@ class ScanResult(Result):
             least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
             lines.append(
                 f"  global p = {least}{self.p_global:.3g} "
-                f"(Z = {max(0.0, self.z_global):.2f}{most}) from {self.toys} toys of the whole "
+                f"(Z = {self.z_global:.2f}{most}) from {self.toys} toys of the whole "
                 f"scan, {self.failed} of them with a failed fit"
             )
         if self.gross_vitells is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,18 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
-from tnt_coffea.stats.engine import Discoveries, Fits
-from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import channel_models, signal_shares
+from tnt_coffea.stats.envelope import Envelope, enveloped
+from tnt_coffea.stats.likelihood import nuisance_names
+from tnt_coffea.stats.model import SpectrumModel, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, Z_AGREEMENT, background_in_reach
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, Z_AGREEMENT
 
 __all__ = [
-    "Hypothesis",
     "ScanSelection",
     "gross_vitells",
     "hypothesis_tests",
@@ -41,6 +41,8 @@ Array = NDArray[np.float64]
 _SIDEBAND_WIDTHS = 3.0
 _MOST_MASSES = 1000
 _MOST_LISTED = 6
+# The formula must not be below the toys where this share of them lies above.
+_CHECKED_AT = 0.05
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
 
@@ -221,26 +223,24 @@ def _result(
     refused: Sequence[str],
 ) -> ScanResult:
     toys = len(q0)
-    points, hypotheses = [], []
+    points, models, tests = [], [], []
     for selection in selections:
-        counts = [spectrum.counts[None] for spectrum in selection.data]
-        for hypothesis, test in zip(
-            selection.hypotheses, hypothesis_tests(selection, counts), strict=True
-        ):
-            points.append(_point(selection, hypothesis, test, counts))
-            hypotheses.append(hypothesis)
+        counts = selection.models[0].counts
+        for model, test in zip(selection.models, hypothesis_tests(selection, counts), strict=True):
+            points.append(_point(selection, model, test))
+            models.append(model)
+            tests.append(test)
     best = int(np.argmax([point.z for point in points]))
-    channels = hypotheses[best].channels
-    z_pyhf = pyhf_test(channels, engine.discovery(channels)).test.z
+    z_pyhf = _cross_check(models[best], tests[best])
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     p_global = toys_p_value(int(np.sum(maxima >= points[best].z)), toys) if toys else None
-    reason = _why_no_crossings(selections, toys)
+    reason = _why_no_crossings(selections, q0)
     data = [spectrum for selection in selections for spectrum in selection.data]
-    narrowest = min(hypothesis.signal.width for hypothesis in hypotheses)
-    masses = [hypothesis.signal.mass for hypothesis in hypotheses]
+    narrowest = min(model.signal.width for model in models)
+    masses = [model.signal.mass for model in models]
     notes = [
         *data_notes(data, narrowest, (min(masses), max(masses))),
-        *_validity_notes(points, hypotheses[best].signal),
+        *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys else []),
     ]
     if reason:
@@ -261,7 +261,7 @@ def _result(
         best=best,
         z_pyhf=z_pyhf,
         p_global=p_global,
-        z_global=None if p_global is None else _global_z(p_global, toys),
+        z_global=None if p_global is None else significance(p_global),
         toys=toys,
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
@@ -272,36 +272,32 @@ def _result(
     )
 
 
-def _global_z(p: float, toys: int) -> float:
-    # Where every toy lies above the data p is 1, and known to half a toy.
-    return significance(min(p, 1 - 0.5 / (toys + 1)), least=-np.inf)
+def _cross_check(model: SpectrumModel, test: Envelope) -> float:
+    """Return sqrt(q0) with pyhf's fits of the best function."""
+    function = test.best.function()
+    own = test.tests[function]
+    check = engine.Discovery(own.background.one(0), own.best.one(0), float(own.q0[0]))
+    q0 = pyhf_test(model.functions[function], check).test.q0
+    return float(np.sqrt(test.with_q0_of(function, q0)))
 
 
-def _point(
-    selection: ScanSelection, hypothesis: Hypothesis, test: Discoveries, counts: Sequence[Array]
-) -> ScanPoint:
-    unit = selection.data[0].unit
-    sigma = engine.signal_uncertainties(hypothesis.channels, counts, test.best)
+def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> ScanPoint:
+    function = test.best.function()
+    channels = model.functions[function]
+    sigma = engine.signal_uncertainties(channels, model.counts, test.best.fits[function])
     z = float(test.z[0])
     return ScanPoint(
         selection=selection.name,
-        mass=hypothesis.signal.mass,
-        width=hypothesis.signal.width,
-        parameters=hypothesis.orders,
-        background=_background(hypothesis, test),
+        mass=model.signal.mass,
+        width=model.signal.width,
+        parameters=tuple(channel.background.parameters for channel in channels),
+        background=model.near,
         z=z,
         p_local=normal_p_value(z),
-        mu_hat=unit * float(test.best.mu[0]),
-        mu_uncertainty=unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
+        mu_hat=model.unit * float(test.best.mu[0]),
+        mu_uncertainty=model.unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
     )
-
-
-def _background(hypothesis: Hypothesis, test: Discoveries) -> float:
-    """Return the effective background events near the mass."""
-    pairs = zip(hypothesis.channels, test.background.phi, strict=True)
-    null = [channel.background.expected(phi)[0] for channel, phi in pairs]
-    return background_in_reach(hypothesis.channels, null)
 
 
 def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
@@ -324,10 +320,10 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
     return notes
 
 
-def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:
+def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
     """Return why upcrossings do not give a global p-value, or nothing where they do."""
-    signals = [hypothesis.signal for hypothesis in selections[0].hypotheses]
-    if not toys:
+    signals = [model.signal for model in selections[0].models]
+    if not len(q0):
         return "upcrossings are counted in toys"
     if len(selections) > 1:
         return "it assumes one selection across the scan"
@@ -336,37 +332,55 @@ def _why_no_crossings(selections: Sequence[ScanSelection], toys: int) -> str:
     steps = np.diff([signal.mass for signal in signals])
     if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
         return "masses further apart than a width miss upcrossings"
+    # The toys themselves tell whether the formula describes them.
+    by_toys, error = _CHECKED_AT, float(np.sqrt(_CHECKED_AT * (1 - _CHECKED_AT) / len(q0)))
+    by_formula = gross_vitells(q0, float(np.quantile(q0.max(axis=1), 1 - by_toys))).p_global
+    if by_formula < by_toys - 2 * error:
+        return f"it gives p = {by_formula:.2g} where the toys have {by_toys:g} +- {error:.1g}"
     return ""
 
 
 @dataclass(frozen=True, eq=False)
-class Hypothesis:
-    """One mass in one selection, with the functions that its spectra asked for."""
-
-    signal: SignalShape
-    channels: tuple[Channel, ...]
-
-    @property
-    def orders(self) -> tuple[int, ...]:
-        """Background parameters of every channel."""
-        return tuple(channel.background.parameters for channel in self.channels)
-
-
-@dataclass(frozen=True, eq=False)
 class ScanSelection:
-    """The spectra of one selection and the hypotheses tested in it."""
+    """The spectra of one selection and the hypotheses tested in it: one model for every mass.
+
+    All have the same background functions.
+    """
 
     name: str
-    data: tuple[Spectrum, ...]
-    hypotheses: tuple[Hypothesis, ...]
+    models: tuple[SpectrumModel, ...]
+
+    @property
+    def data(self) -> tuple[Spectrum, ...]:
+        """The spectra."""
+        return self.models[0].data
 
     @property
     def null(self) -> list[Array]:
-        """Background-only expectation of every channel, from its richest function."""
-        richest = max(self.hypotheses, key=lambda hypothesis: sum(hypothesis.orders))
-        fit = engine.background_fit(richest.channels)
-        pairs = zip(richest.channels, fit.phi, strict=True)
-        return [channel.background.expected(phi) for channel, phi in pairs]
+        """Background-only expectation of every channel."""
+        return self.without_spurious.test.background.expected(self.without_spurious.functions)
+
+    @property
+    def alpha(self) -> tuple[float, ...]:
+        """Nuisance parameters of the background-only fit; a spurious signal is at 0."""
+        first = self.models[0]
+        fit = self.without_spurious.test.background.fit()
+        names = nuisance_names(next(iter(self.without_spurious.functions.values())))
+        known = dict(zip(names, fit.alpha, strict=True))
+        own = nuisance_names(next(iter(first.functions.values())))
+        return tuple(known.get(name, 0.0) for name in own)
+
+    @cached_property
+    def without_spurious(self) -> SpectrumModel:
+        """The first model without a spurious signal, which is another one at every mass."""
+        first = self.models[0]
+        return replace(
+            first,
+            functions={
+                name: tuple(replace(channel, spurious=0.0) for channel in channels)
+                for name, channels in first.functions.items()
+            },
+        )
 
 
 def prepared_selection(
@@ -384,15 +398,15 @@ def prepared_selection(
     fit
         How they are fitted.
     """
-    shares = signal_shares(data, fit)
-    hypotheses = [Hypothesis(s, tuple(channel_models(data, s, shares, fit))) for s in signals]
-    return ScanSelection(name, tuple(data), tuple(hypotheses))
+    return ScanSelection(name, tuple(spectrum_models(data, signals, fit)))
 
 
-def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[Discoveries]:
+def hypothesis_tests(
+    selection: ScanSelection, counts: Sequence[Array], centres: Array | None = None
+) -> list[Envelope]:
     """Test every hypothesis of a selection in many sets of counts.
 
-    Hypotheses whose functions have the same orders share their background fits.
+    They share their background fits.
 
     Parameters
     ----------
@@ -400,23 +414,16 @@ def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[
         The hypotheses.
     counts
         Events of every channel, shape (toys, bins).
+    centres
+        Auxiliary measurements of the nuisance parameters, shape (toys, nuisances); by default 0.
     """
-    shared: dict[tuple[int, ...], tuple[tuple[Channel, ...], Fits]] = {}
-    tests = []
-    for hypothesis in selection.hypotheses:
-        orders = hypothesis.orders
-        if orders not in shared:
-            shared[orders] = (
-                hypothesis.channels,
-                engine.background_fits(hypothesis.channels, counts),
-            )
-        backgrounds, null = shared[orders]
-        models = [
-            Channel(own.name, own.observed, own.signal, common.background, own.template)
-            for own, common in zip(hypothesis.channels, backgrounds, strict=True)
-        ]
-        tests.append(engine.discoveries(models, counts, null))
-    return tests
+    nulls = {
+        name: engine.background_fits(channels, counts, centres=centres)
+        for name, channels in selection.models[0].functions.items()
+    }
+    return [
+        enveloped(model.functions, counts, nulls, centres=centres) for model in selection.models
+    ]
 
 
 # Toys held in memory at a time, and between two reports of progress.
@@ -468,9 +475,12 @@ def scanned_toys(
             if shared is None or cells is None
             else shared.drawn(cells, size, random)
         )
-        tests: list[Discoveries] = []
+        tests: list[Envelope] = []
+        # One trigger: its efficiency is measured once for all selections.
+        moved = random.normal(size=(size, len(selections[0].alpha)))
         for selection in selections:
-            tests += hypothesis_tests(selection, counts[: len(selection.data)])
+            centres = np.array(selection.alpha) + moved
+            tests += hypothesis_tests(selection, counts[: len(selection.data)], centres)
             counts = counts[len(selection.data) :]
         q0.append(np.stack([test.q0 for test in tests], axis=1))
         failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))

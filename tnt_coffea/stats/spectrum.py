@@ -66,13 +66,15 @@ class SpectrumFit:
         the truth: on spectra of 60 and 1200 events from a four-parameter truth 8 and
         9 % of background-only toys then pass a 5 % test; starting from 3, 5 and 4 %.
     f_test
-        p-value of the likelihood-ratio test below which a parameter is added. Bins outside
-        the signal decide; toys keep the function.
+        p-value of the likelihood-ratio test below which a parameter is added. The signal is
+        fitted as well; toys keep the functions.
+    envelope
+        Further families whose functions compete with those of `family`.
     shape, tails, scale_uncertainty, width_uncertainty
         The signal, as in `signals.SignalShape`. With uncertainties the signal can
         move towards a fluctuation, and only toys give a valid p-value.
     shares
-        Share of the signal in each channel; equal by default.
+        Share of the signal in each channel; by default that of its events.
     sqrt_s
         Centre-of-mass energy, for functions of m_jj / sqrt(s) [GeV].
 
@@ -98,8 +100,9 @@ class SpectrumFit:
     edges: tuple[float, ...] | None = None
     family: str = "dijet"
     min_parameters: int = 3
-    max_parameters: int = 4
+    max_parameters: int = 6
     f_test: float = 0.05
+    envelope: tuple[str, ...] = ()
     shape: str = "gaussian"
     tails: tuple[float, float, float, float] = DEFAULT_TAILS
     scale_uncertainty: float = 0.0
@@ -144,8 +147,22 @@ class SpectrumFit:
             msg = f"the edges of a fit must be rising numbers, two or more, got {list(edges)}"
             raise FitError(msg)
 
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families whose functions may compete."""
+        return tuple(dict.fromkeys((self.family, *self.envelope)))
+
+    def orders(self, family: str) -> list[int]:
+        """Return the numbers of parameters that a family's functions may take.
+
+        A family that exists in more parameters only takes its fewest.
+        """
+        known = family_named(family).orders
+        low, high = self.min_parameters, self.max_parameters
+        return [n for n in known if low <= n <= high] or [n for n in known if n > high][:1]
+
     def with_family(self, family: str) -> Self:
-        """Return the same fit with functions of another family, of no more parameters than it has.
+        """Return the same fit with functions of one family, of no more parameters than it has.
 
         Raises
         ------
@@ -154,7 +171,7 @@ class SpectrumFit:
         """
         most = min(self.max_parameters, family_named(family).orders[-1])
         fewest = min(self.min_parameters, most)
-        return replace(self, family=family, min_parameters=fewest, max_parameters=most)
+        return replace(self, family=family, envelope=(), min_parameters=fewest, max_parameters=most)
 
     def signal(self, mass: float, width: float) -> SignalShape:
         """Return the signal of a mass and a Gaussian width [GeV].

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Background
+from tnt_coffea.stats.envelope import Functions, profiled
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import chosen_function, goodness_of_fit, outside_signal
+from tnt_coffea.stats.model import (
+    SpectrumModel,
+    chosen_function,
+    goodness_of_fit,
+    outside_signal,
+)
 from tnt_coffea.stats.results import EdgeTrial, SpuriousSignal
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
@@ -29,14 +35,14 @@ LOWEST_EDGE = 2600.0
 
 
 def spurious_signal(
-    channels: Sequence[Channel], truth: Sequence[Array], name: str, sigma: float, unit: float = 1.0
+    functions: Functions, truth: Sequence[Array], name: str, sigma: float, unit: float = 1.0
 ) -> SpuriousSignal:
     """Return the signal that a fit finds in an expectation without any.
 
     Parameters
     ----------
-    channels
-        Signals and backgrounds as fitted to the data.
+    functions
+        Channels by function, as fitted to the data.
     truth
         Expected events of every channel, shape (bins,).
     name
@@ -46,19 +52,17 @@ def spurious_signal(
     unit
         Events at mu = 1.
     """
-    fixed = [replace(channel, template=None) for channel in channels]
+    fixed = {
+        function: tuple(replace(channel, template=None) for channel in channels)
+        for function, channels in functions.items()
+    }
     counts = [np.asarray(b, dtype=float)[None] for b in truth]
-    null = engine.background_fits(fixed, counts)
-    events = float(engine.signal_fits(fixed, counts, null, signed=True).mu[0])
+    events = float(profiled(fixed, counts, signed=True).mu[0])
     return SpuriousSignal(name, unit * events, events / sigma)
 
 
 def spurious_signals(
-    channels: Sequence[Channel],
-    data: Sequence[Spectrum],
-    signal: SignalShape,
-    fit: SpectrumFit,
-    sigma: float,
+    model: SpectrumModel, fit: SpectrumFit, sigma: float
 ) -> tuple[SpuriousSignal, ...]:
     """Return the spurious signals on every other family's function.
 
@@ -68,13 +72,14 @@ def spurious_signals(
     """
     signals = []
     for other in FAMILIES.values():
-        if other.name == fit.family or other.reproduction_only:
+        if other.name in fit.families or other.reproduction_only:
             continue
+        own = fit.with_family(other.name)
         try:
-            truth = [_interpolated(s, signal, fit.with_family(other.name)) for s in data]
+            truth = [_interpolated(s, model.signal, own) for s in model.data]
         except FitError:
             continue  # too few events for that family: it has nothing to say
-        signals.append(spurious_signal(channels, truth, other.name, sigma, data[0].unit))
+        signals.append(spurious_signal(model.functions, truth, other.name, sigma, model.unit))
     return tuple(signals)
 
 
