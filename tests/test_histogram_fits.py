@@ -19,7 +19,7 @@ from tnt_coffea.histogram_fits import stored_histogram
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import SpectrumFit, abcd, toy_spectrum
+from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, abcd, toy_spectrum
 from tnt_coffea.stats.spectrum import rebinned
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
@@ -354,3 +354,118 @@ def test_a_changed_file_is_one_clear_error_or_a_fit(
             refused.append(str(error))
     assert refused
     assert all(name in message and "\n" not in message for message in refused)
+
+
+@pytest.fixture(scope="module")
+def turn_on(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A spectrum behind a trigger of 84 % at 2600 GeV, and a file with the trigger's efficiency."""
+    trigger = TriggerEfficiency.of_function(2450, 150)
+    folder = tmp_path_factory.mktemp("trigger")
+    edges = np.arange(2600.0, 7001.0, 50.0)
+    smooth = toy_spectrum(100_000, edges=edges).values()
+    counts = np.random.default_rng(5).binomial(smooth.astype(int), trigger.binned(edges)[0])
+    spectrum, efficiency = folder / "spectrum.csv", folder / "efficiency.csv"
+    rows = zip(edges[:-1], edges[1:], counts, strict=True)
+    spectrum.write_text("low,high,count\n" + "".join(f"{a},{b},{n}\n" for a, b, n in rows))
+    edges = np.arange(2200.0, 3801.0, 50.0)
+    rows = zip(edges[:-1], edges[1:], trigger.binned(edges)[0], strict=True)
+    efficiency.write_text(
+        "low,high,efficiency,variance\n" + "".join(f"{a},{b},{e:.6f},4e-6\n" for a, b, e in rows)
+    )
+    return spectrum, efficiency
+
+
+def test_trigger_efficiency_and_lower_edge_from_the_prompt(
+    turn_on: tuple[Path, Path], tmp_path: Path
+) -> None:
+    spectrum, efficiency = turn_on
+    own = ("--mass", 3500, "--width", 150, "--fit-range", 2600, 7000, "--bin-width", 50)
+    limits = [
+        run("limit", spectrum, tmp_path, *own, "--toys", 0, *options)["observed"]
+        for options in ((), ("--trigger", efficiency), ("--find-lower-edge",))
+    ]
+    # The turn-on makes a deficit at 3500 GeV.
+    assert limits[0] < 0.75 * min(limits[1:])
+    scan = ("--masses", 3300, 3700, 400, "--toys", 0, *own[2:])
+    scanned = run("scan", spectrum, tmp_path, *scan, "--trigger", efficiency)
+    assert max(abs(point["z"]) for point in scanned["points"]) < 3
+    assert any("trigger's efficiency" in note for note in scanned["notes"])
+
+
+@pytest.mark.parametrize(
+    ("trigger", "code", "words"),
+    [
+        ({"file": "none.csv"}, 3, "none.csv: no such file"),
+        ({"file": "flat.csv"}, 7, "flat.csv: no error_function describes"),
+        ({"file": "counts.csv"}, 7, "counts.csv: trigger: the efficiencies come without their var"),
+        ({"turn_on": 2450}, 2, "needs turn_on and width, or a file"),
+        ({"turn_on": 2450, "width": 10, "file": "flat.csv"}, 2, "either a file or a function"),
+        ({"file": "flat.csv", "passed": "pass"}, 2, "a name, or passed and total"),
+        ({"turn_on": 2900, "width": 100}, 7, "below 1% at 2600 GeV: begin the fit at"),
+    ],
+)
+def test_what_is_no_trigger_efficiency_is_said_in_one_line(
+    turn_on: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trigger: dict[str, Any],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = "".join(
+        f"{a},{a + 200},{0.3 + 0.1 * (a % 400) / 200},1e-6\n" for a in range(2600, 7000, 200)
+    )
+    Path("flat.csv").write_text(steps)
+    Path("counts.csv").write_text("2600,4800,1\n4800,7000,1\n")
+    settings = Path("settings.yaml")
+    settings.write_text(json.dumps({"fit": {"bump": {"trigger": trigger}}}))
+    options = ("--native-bins", "--mass", 3500, "--toys", 0)
+    done = call("fit", "limit", turn_on[0], "--config", settings, *options)
+    assert done.exit_code == code, done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_trigger_settings_are_read_from_files_and_functions(tmp_path: Path) -> None:
+    import hist
+    import uproot
+
+    edges = np.arange(2200.0, 3801.0, 50.0)
+    truth = TriggerEfficiency.of_function(2450, 150)
+    total = np.full(len(edges) - 1, 4000)
+    passed = np.rint(total * truth.binned(edges)[0])
+    path = tmp_path / "counts.root"
+    with uproot.recreate(path) as file:
+        for name, values in (("passed", passed), ("all", total)):
+            file[name] = hist.Hist(hist.axis.Variable(edges), data=values.astype(float))
+    counts = {"file": str(path), "passed": "passed", "total": "all"}
+    at = np.array([2600.0, 2640.0])
+    found = {}
+    for name, settings, nuisances in (
+        ("function", {"turn_on": 2450, "width": 150, "turn_on_error": 5}, 1),
+        ("fitted", counts, 2),
+        ("measured", counts | {"as_measured": True}, 1),
+    ):
+        config = SearchConfig.model_validate({"fit": {"bump": {"trigger": settings}}})
+        trigger = pipeline.spectrum_fit(config).trigger
+        assert trigger is not None
+        assert trigger.nuisances == nuisances
+        found[name] = float(trigger.binned(at)[0][0])
+    assert list(found.values()) == pytest.approx([truth.binned(at)[0][0]] * 3, abs=2e-3)
+
+
+def test_another_efficiency_in_the_same_file_is_another_fit(
+    workspace: Path, small_config: Any, tmp_path: Path
+) -> None:
+    path, histograms = tmp_path / "efficiency.csv", Histograms.load(workspace / "search")
+    settings = {"fit": {"bump": {"trigger": {"file": str(path), "as_measured": True}}}}
+    config = small_config.model_copy(update={"fit": SearchConfig.model_validate(settings).fit})
+    keys = []
+    for efficiency in (0.9, 0.8):
+        path.write_text(f"2000,4000,{efficiency},1e-4\n4000,8000,1,1e-4\n")
+        keys.append(pipeline.folders.fit_stage(histograms, config, tmp_path).key)
+    assert keys[0] != keys[1]
+    path.unlink()
+    with pytest.raises(InputError, match="the trigger's efficiency cannot be read"):
+        pipeline.folders.fit_stage(histograms, config, tmp_path)

@@ -245,11 +245,12 @@ def fit_limit(
     bump = config.fit.bump
     if efficiency is not None and luminosity is None:
         luminosity = config.data.luminosity
+    spectra = stored.single("limit").spectra(bump.selection)
     return stats.upper_limit(
-        stored.single("limit").spectra(bump.selection),
+        spectra,
         mass=config.signal_mass,
         width=bump.width,
-        fit=pipeline.spectrum_fit(config),
+        fit=_fit_of(stored, config, spectra),
         seed=stored.seed(config, "limit"),
         toys=toys,
         efficiency=efficiency,
@@ -287,22 +288,20 @@ def fit_scan(
     ConfigError
         A spectrum is to be scanned in nested selections.
     """
-    masses = (
-        masses
-        or config.fit.scan.masses
-        or stats.scan_masses(pipeline.spectrum_fit(config), config.fit.bump.width)
-    )
-    toys = config.fit.scan.toys if toys is None else toys
     bump = config.fit.bump
+    masses = masses or config.fit.scan.masses
+    masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
+    toys = config.fit.scan.toys if toys is None else toys
     if stored.search is None:
         if nested:
             msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
             raise ConfigError(msg)
+        spectra = stored.spectra(bump.selection)
         return stats.scan(
-            {"data": stored.spectra(bump.selection)},
+            {"data": spectra},
             masses=masses,
             width=bump.width,
-            fit=pipeline.spectrum_fit(config),
+            fit=_fit_of(stored, config, spectra),
             toys=toys,
             seed=config.seed,
             progress=progress,
@@ -324,6 +323,12 @@ def fit_scan(
         seed=config.seed if nested else stored.seed(config, "scan"),
         progress=progress,
     )
+
+
+def _fit_of(stored: StoredHistogram, config: SearchConfig, spectra: Any) -> stats.SpectrumFit:
+    """Return how spectra are fitted, from the lower edge that the bump hunt has."""
+    seed = stored.seed(config, "bump")
+    return pipeline.fit_from_lower_edge({"data": spectra}, config, seed=seed)
 
 
 def fit_abcd(
@@ -458,15 +463,16 @@ def _spectrum_workspaces(
     config: SearchConfig,
     result: stats.BumpHuntResult | stats.ScanResult,
 ) -> dict[Path, dict[str, Any]]:
-    bump, fit = config.fit.bump, pipeline.spectrum_fit(config)
+    bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
-        hunted = replace(fit, range=result.fit_range)
+        hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
         return {path: workspace}
     if len({point.selection for point in result.points}) > 1:
         msg = "a patchset is of one selection: scan one tagger set, without --nested"
         raise ConfigError(msg)
+    fit = _fit_of(stored, config, spectra)
     masses = [point.mass for point in result.points]
     workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
     return {path: workspace, path.with_suffix(".patchset.json"): patches}

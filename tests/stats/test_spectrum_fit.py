@@ -116,3 +116,29 @@ def test_edges_that_the_histogram_lacks_are_refused(toy_spectrum):
         rebinned("all", toy_spectrum(100, 0, 1), fit)
     with pytest.raises(FitError, match="edges of the fit: 2800 is not an edge"):
         rebinned("all", toy_spectrum(100, 0, 1), replace(fit, range=(2800.0, 7000.0)))
+
+
+@pytest.mark.parametrize(
+    ("mass", "width", "message"),
+    [
+        (
+            2640.0,
+            120.0,
+            r"at 2640 GeV of width 120 GeV has no whole sidebands, 3 widths \(360 GeV\)",
+        ),
+        (6999.0, 120.0, "masses of 2960 to 6640 GeV have"),
+        (4000.0, 800.0, "range 2600-7000 GeV: widen it"),
+        (2500.0, 120.0, "outside the fit range"),
+    ],
+)
+def test_signals_without_sidebands_are_refused(mass, width, message):
+    signal = FIT.signal(mass, width)
+    assert not FIT.has_sidebands(signal)
+    with pytest.raises(FitError, match=message):
+        FIT.check_sidebands(FIT.signal(3500.0, 120.0), signal)
+
+
+def test_signals_at_the_ends_of_a_scan_have_sidebands():
+    ends = [FIT.signal(mass, 120.0) for mass in (2960.0, 6640.0)]
+    FIT.check_sidebands(*ends)
+    assert all(FIT.has_sidebands(signal) for signal in ends)

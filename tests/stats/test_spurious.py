@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt, engine
 from tnt_coffea.stats.engine import Channel
 from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.signals import SignalShape, gaussian
+from tnt_coffea.stats.signals import gaussian
 from tnt_coffea.stats.spectrum import SpectrumFit
-from tnt_coffea.stats.spurious import chosen_lower_edge, spurious_signal
+from tnt_coffea.stats.spurious import spurious_signal
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
@@ -105,35 +104,6 @@ def test_envelope_keeps_the_false_positive_rate(mean):
     assert found.converged.all()
     rate = np.mean(np.sqrt(found.q0) > 1.6448536)
     assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
-
-
-def test_lower_edge_is_the_first_that_fits(falling_shape, mass_histogram):
-    # A trigger that is not yet efficient: the spectrum is cut away below 2800 GeV.
-    centres = np.arange(2610.0, 7000.0, 20.0)
-    turned = falling_shape * np.where(centres < 2800, 0.6, 1.0)
-    counts = np.random.default_rng(76).poisson(20_000 * turned).astype(float)
-    candidates = [2600.0, 2680.0, 2760.0, 2840.0, 2920.0]
-    own = {"lower_edges": candidates, "lowest_edge": 2500.0}
-    found = bump_hunt(mass_histogram(counts), **own, **AT_3500)
-    assert found.fit_range == (2840.0, 7000.0)
-    assert [trial.edge for trial in found.edges_tried] == candidates[:4]
-    assert found.edges_tried[-1].goodness_of_fit >= 0.05 > found.edges_tried[0].goodness_of_fit
-    text = json.dumps(found.to_dict(), allow_nan=False)
-    assert BumpHuntResult.from_dict(json.loads(text)) == found
-
-
-def test_lower_edge_stays_above_the_trigger_and_leaves_a_sideband(toy_spectrum):
-    histogram = toy_spectrum(5000, 0, 77)
-    signal, fit = SignalShape(3500.0, 120.0), replace(FIT, range=(3000.0, 7000.0))
-    with pytest.raises(FitError, match="none below 2600 GeV"):
-        chosen_lower_edge(histogram, signal, [2500.0, 2600.0], fit)
-    with pytest.raises(FitError, match="no lower sideband"):
-        chosen_lower_edge(histogram, signal, [3200.0], fit)
-    own = {"lower_edges": [2500.0, 2600.0], "lowest_edge": 2550.0}
-    with pytest.raises(FitError, match="none below 2550 GeV"):
-        bump_hunt(histogram, **AT_3500, **own)
-    found, tried = chosen_lower_edge(histogram, signal, [2600.0, 2800.0], fit)
-    assert (found, len(tried)) == (FIT, 1)
 
 
 def test_interval_covers_the_signal(toy_spectrum):

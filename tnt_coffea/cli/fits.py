@@ -49,6 +49,18 @@ _spectrum = options(
         "--native-bins", is_flag=True, help="Fit in the histogram's own bins, of any widths."
     ),
     click.option(
+        "--find-lower-edge",
+        is_flag=True,
+        help="Begin the fit where the spectrum starts to fall smoothly, within the range.",
+    ),
+    click.option(
+        "--trigger",
+        type=PATH,
+        metavar="FILE",
+        help="Efficiency of the trigger in the mass, a histogram with its errors: part of the "
+        "model.",
+    ),
+    click.option(
         "--family", help="Background functions: dijet, exponential, power_law, bernstein."
     ),
     click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
@@ -382,6 +394,10 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
         typed |= {"bin_width": None, "edges": ()}
     elif "bin_width" in typed:
         typed["edges"] = ()
+    if spectrum.get("find_lower_edge"):
+        typed["lower_edges"] = "auto"
+    if spectrum.get("trigger") is not None:
+        typed["trigger"] = {"file": str(spectrum["trigger"])}
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})

@@ -16,6 +16,8 @@ from tnt_coffea.config.fits import (
     FitSettings,
     LimitSettings,
     SignalKind,
+    TriggerSettings,
+    TurnOn,
 )
 from tnt_coffea.config.generation import (
     DetectorSettings,
@@ -109,6 +111,8 @@ __all__ = [
     "TablePreset",
     "TableSettings",
     "TrainSettings",
+    "TriggerSettings",
+    "TurnOn",
     "WindowScan",
     "differences",
     "digest",

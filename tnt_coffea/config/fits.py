@@ -6,18 +6,28 @@ import itertools
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
+    Tag,
     model_validator,
 )
 
 from tnt_coffea.config.data import without_moved
 from tnt_coffea.config.settings import Fraction, Positive, Settings
 
-__all__ = ["AbcdSettings", "BackgroundFamily", "BumpSettings", "FitSettings", "SignalKind"]
+__all__ = [
+    "AbcdSettings",
+    "BackgroundFamily",
+    "BumpSettings",
+    "FitSettings",
+    "SignalKind",
+    "TriggerSettings",
+    "TurnOn",
+]
 
 
 _MOST, _MOST_TOYS, _MOST_FAMILIES = 10_000, 10_000_000, 100
@@ -58,6 +68,66 @@ class SignalKind(StrEnum):
     DOUBLE_CRYSTAL_BALL = "double_crystal_ball"
 
 
+def _edges_given_as(value: object) -> str:
+    return "word" if isinstance(value, str) else "list"
+
+
+LowerEdges = Annotated[
+    Annotated[Literal["auto"], Tag("word")]
+    | Annotated[tuple[Positive, ...], Field(max_length=_MOST), Tag("list")],
+    Discriminator(_edges_given_as),
+]
+
+
+class TurnOn(StrEnum):
+    """Functions of a trigger's turn-on."""
+
+    ERROR_FUNCTION = "error_function"
+    LOGISTIC = "logistic"
+
+
+class TriggerSettings(Settings):
+    """Efficiency of the trigger in the mass: a function, or a histogram in a file."""
+
+    turn_on: Positive | None = Field(None, description="mass of half the plateau [GeV]")
+    width: Positive | None = Field(
+        None, description="standard deviation of the error function, or logistic scale [GeV]"
+    )
+    plateau: float = Field(1.0, gt=0, le=1, description="efficiency at high masses")
+    turn_on_error: float = Field(0.0, ge=0, description="standard deviation of turn_on [GeV]")
+    width_error: float = Field(0.0, ge=0, description="standard deviation of width [GeV]")
+    correlation: float = Field(0.0, ge=-1, le=1, description="of turn_on and width")
+    shape: TurnOn = Field(TurnOn.ERROR_FUNCTION, description="the function")
+    file: str | None = Field(
+        None, description="histogram (ROOT, JSON, HDF5, csv) of efficiencies with variances"
+    )
+    name: str | None = Field(None, description="the histogram in file, where it holds several")
+    passed: str | None = Field(
+        None, description="histogram in file of the events that passed, instead of efficiencies"
+    )
+    total: str | None = Field(None, description="histogram in file of all events, beside passed")
+    as_measured: bool = Field(
+        False, description="take the histogram as it stands; otherwise the function is fitted to it"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        function = {"turn_on": self.turn_on, "width": self.width}
+        given = [name for name, value in function.items() if value is not None]
+        if self.file is not None and given:
+            msg = f"a trigger has either a file or a function, got file and {given[0]}"
+            raise ValueError(msg)
+        if self.file is None and len(given) < 2:
+            msg = "a trigger needs turn_on and width, or a file with its efficiency"
+            raise ValueError(msg)
+        names = {"name": self.name, "passed": self.passed, "total": self.total}
+        named = [name for name, value in names.items() if value is not None]
+        if named not in ([], ["name"], ["passed", "total"]) or (named and self.file is None):
+            msg = f"a trigger's file has a name, or passed and total, got {' and '.join(named)}"
+            raise ValueError(msg)
+        return self
+
+
 class BumpSettings(Settings):
     """Bump hunt at one mass hypothesis."""
 
@@ -84,10 +154,13 @@ class BumpSettings(Settings):
     min_parameters: int = Field(3, ge=2, le=6, description="fewest of the background function")
     max_parameters: int = Field(6, ge=2, le=6, description="most of the background function")
     f_test: Fraction = Field(0.05, description="p below which one more parameter is taken")
-    lower_edges: tuple[Positive, ...] = Field(
+    lower_edges: LowerEdges = Field(
         (),
-        max_length=_MOST,
-        description="lower edges of the fit to choose from by fit quality [GeV]; none: as set",
+        description="lower edges of the fit to choose from by fit quality [GeV]; auto: found from "
+        "search.fit_range on, above a turn-on; none: as set",
+    )
+    trigger: TriggerSettings | None = Field(
+        None, description="efficiency of the trigger, part of the model; null: all events pass"
     )
     lowest_edge: Positive = Field(
         2600.0,

@@ -102,7 +102,8 @@ def _tested(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
             yield f"fit.scan.masses: {mass:g} GeV is outside search.fit_range " + (
                 f"({_text(search.fit_range)})"
             )
-    for edge in fit.bump.lower_edges:
+    edges = fit.bump.lower_edges
+    for edge in () if edges == "auto" else edges:
         if edge < fit.bump.lowest_edge:
             yield (
                 f"fit.bump.lower_edges: {edge:g} GeV is below fit.bump.lowest_edge "

@@ -11,6 +11,7 @@ from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
     fit,
+    fit_from_lower_edge,
     scan,
     spectrum_fit,
     standing_fit,
@@ -46,6 +47,7 @@ __all__ = [
     "compare_searches",
     "efficiency",
     "fit",
+    "fit_from_lower_edge",
     "fit_stage",
     "generate",
     "generate_stage",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig, digest
+from tnt_coffea.config import SearchConfig, TriggerSettings, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
@@ -20,10 +20,19 @@ from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
 from tnt_coffea.stages import Stage, check_files, flat
+from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints
 
-__all__ = ["fit", "scan", "spectrum_fit", "standing_fit", "trial", "windows_by_method"]
+__all__ = [
+    "fit",
+    "fit_from_lower_edge",
+    "scan",
+    "spectrum_fit",
+    "standing_fit",
+    "trial",
+    "windows_by_method",
+]
 
 
 @one_writer
@@ -193,21 +202,24 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
     scans: dict[str, stats.ScanResult] = {}
     if config.fit.scan.masses:
-        scans = {name: fits.scan(spectra, name) for name, spectra in tested.items()}
+        scans = {name: fits.scan(tested[name], name, hunt) for name, hunt in hunts.items()}
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
     if config.fit.limit.enabled:
         limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
     impacts = {
         name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items() if hunt.nuisances
     }
+    bands = {}
+    if limits:
+        bands = {
+            name: fits.band(tested[name], name, found, hunts[name]) for name, found in scans.items()
+        }
     return SearchResult(
         before=hunts.pop(BEFORE),
         after=hunts,
         scans={**scans, **(_window_scans(histograms, config) if scans else {})},
         limits=limits,
-        limit_bands={name: fits.band(tested[name], name, scans[name]) for name in scans}
-        if limits
-        else {},
+        limit_bands=bands,
         impacts=impacts,
         abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
@@ -263,13 +275,13 @@ def scan(
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
         raise ConfigError(msg)
-    fit = spectrum_fit(config)
     spectra = {
         name: stats.selected_spectrum(
             histograms.hists[set_name], histograms.points[set_name][selection]
         )
         for name, (set_name, selection) in selections.items()
     }
+    fit = fit_from_lower_edge(spectra, config, seed=config.seed if seed is None else seed)
     windows, overlap = {}, None
     if histograms.coincidences is not None:
         chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
@@ -314,7 +326,64 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
         sqrt_s=config.data.energy,
+        trigger=None if bump.trigger is None else _trigger(bump.trigger),
     )
+
+
+def fit_from_lower_edge(
+    spectra: Mapping[str, Any], config: SearchConfig, *, seed: int
+) -> stats.SpectrumFit:
+    """Return `spectrum_fit` from the lower edge that suits all spectra.
+
+    It is the highest of those that `fit.bump.lower_edges` leads to, outside the signal of
+    `fit.bump`; the range of the settings where nothing is to be chosen.
+
+    Parameters
+    ----------
+    spectra
+        Histograms or channels, as for `bump_hunt`, by selection.
+    config
+        `search.fit_range` and `fit.bump` are read.
+    seed
+        Root seed of the toys for sparse bins.
+
+    Raises
+    ------
+    FitError
+        The background fits from no lower edge.
+    """
+    fit, edges = spectrum_fit(config), config.fit.bump.lower_edges
+    lowest = config.fit.bump.lowest_edge
+    if not edges:
+        return fit
+    signal = fit.signal(config.signal_mass, config.fit.bump.width)
+    found = [
+        chosen_lower_edge(channels, signal, edges, fit, lowest=lowest, seed=seed)[0]
+        for channels in spectra.values()
+    ]
+    return max(found, key=lambda one: one.range[0])
+
+
+def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
+    if settings.turn_on is not None and settings.width is not None:
+        return stats.TriggerEfficiency.of_function(
+            settings.turn_on,
+            settings.width,
+            plateau=settings.plateau,
+            shape=settings.shape,
+            errors=(settings.turn_on_error, settings.width_error),
+            correlation=settings.correlation,
+        )
+    path = str(settings.file)
+    names = (settings.name,) if settings.passed is None else (settings.passed, settings.total)
+    given = [stats.read_histogram(path, name) for name in names]
+    try:
+        if settings.as_measured:
+            return stats.TriggerEfficiency.measured(*given)
+        return stats.TriggerEfficiency.fitted(*given, shape=settings.shape)
+    except FitError as error:
+        msg = f"{path}: {error}"
+        raise FitError(msg) from error
 
 
 def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
@@ -355,12 +424,12 @@ class _Fits:
             null_chains=() if self.chains is None else self.chains.of(name),
         )
 
-    def scan(self, channels: Any, name: str) -> stats.ScanResult:
+    def scan(self, channels: Any, name: str, hunt: stats.BumpHuntResult) -> stats.ScanResult:
         return stats.scan(
             {name: channels},
             masses=self.config.fit.scan.masses,
             width=self.config.fit.bump.width,
-            fit=spectrum_fit(self.config),
+            fit=self._from_edge_of(hunt),
             toys=self.config.fit.scan.toys,
             seed=seeds.integer(self.config.seed, "fit", "scan", name),
         )
@@ -395,10 +464,10 @@ class _Fits:
             return stats.LimitRefusal(str(error))
 
     def band(
-        self, channels: Any, name: str, scan: stats.ScanResult
+        self, channels: Any, name: str, scan: stats.ScanResult, hunt: stats.BumpHuntResult
     ) -> tuple[stats.LimitResult, ...]:
         masses = [point.mass for point in scan.points]
-        fit = spectrum_fit(self.config)
+        fit = self._from_edge_of(hunt)
         return stats.limit_band(channels, masses=masses, fit=fit, **self._limited(name))
 
     def _from_edge_of(self, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:

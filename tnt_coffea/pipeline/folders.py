@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tnt_coffea.config import SearchConfig, digest
-from tnt_coffea.errors import MissingExtraError
+from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
@@ -148,6 +148,9 @@ def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> 
         "versions": {name: version(name) for name in (*VERSIONS, "scipy")},
         "code": CODE,
     }
+    trigger = config.fit.bump.trigger
+    if trigger is not None and trigger.file is not None:
+        inputs["trigger"] = _file_hash(Path(trigger.file))
     return Stage("fit", Path(out) / "fit", inputs, "Run `tnt-coffea fit`, which fits again")
 
 
@@ -185,6 +188,14 @@ def _quantiles(taggers: Taggers) -> dict[str, str | None]:
         name: None if tagger_set.quantiles is None else _hash_of(tagger_set.quantiles)
         for name, tagger_set in taggers.sets.items()
     }
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        msg = f"{path}: the trigger's efficiency cannot be read: {error.strerror}"
+        raise InputError(msg) from error
 
 
 def _hash_of(quantiles: QuantileMap) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chai
 from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
-from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.likelihood import Channel, nuisance_names
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
 from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
@@ -29,7 +30,7 @@ from tnt_coffea.stats.results import (
     SpuriousSignal,
 )
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
-from tnt_coffea.stats.spurious import LOWEST_EDGE, chosen_lower_edge, spurious_signals
+from tnt_coffea.stats.spurious import spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
@@ -45,7 +46,7 @@ def bump_hunt(
     fit: SpectrumFit,
     toys: int | None = None,
     seed: int = 1,
-    lower_edges: Sequence[float] = (),
+    lower_edges: Sequence[float] | Literal["auto"] = (),
     lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -69,7 +70,8 @@ def bump_hunt(
         Root seed of the toys.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        `lowest_edge`; `fit.range` then gives the upper edge only.
+        `lowest_edge`; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum
+        starts to fall smoothly, from `fit.range` on.
     lowest_edge
         From where on the trigger leaves the spectrum as it is [GeV].
     null_chains
@@ -155,7 +157,7 @@ def bump_hunt(
         family=family_of(test.function),
         interval=(unit * interval[0], None if interval[1] is None else unit * interval[1]),
         shape=fit.shape,
-        nuisances=tuple(zip(signal.nuisances, test.pyhf.alpha, strict=True)),
+        nuisances=tuple(zip(nuisance_names(test.channels), test.pyhf.alpha, strict=True)),
         envelope=test.envelope.functions(unit) if len(model.functions) > 1 else (),
         spurious=spurious,
         edges_tried=edges_tried,

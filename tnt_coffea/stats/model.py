@@ -170,7 +170,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
                     order,
                     s.counts,
                     np.ones(len(s.counts), bool),
-                    s.scale,
+                    s.before_trigger,
                     fit.sqrt_s,
                 )
                 for s in data
@@ -210,13 +210,15 @@ def _channels(
     for spectrum in data:
         share = shares[spectrum.name]
         template = (
-            Template(signal, spectrum.edges, share, spectrum.scale) if signal.nuisances else None
+            Template(signal, spectrum.edges, share, spectrum.before_trigger)
+            if signal.nuisances
+            else None
         )
         parts.append((spectrum.effective(share * signal.integrals(spectrum.edges)), template))
     return {
         name: tuple(
-            Channel(spectrum.name, spectrum.counts, expected, background, template)
-            for spectrum, (expected, template), background in zip(data, parts, own, strict=True)
+            Channel(s.name, s.counts, expected, background, template, factors=s.variations)
+            for s, (expected, template), background in zip(data, parts, own, strict=True)
         )
         for name, own in backgrounds.items()
     }
@@ -258,7 +260,7 @@ def outside_signal(edges: Array, signal: SignalShape) -> Mask:
 
 def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
     """Return the function that the bins in `seen` ask for, as its family builds it."""
-    counts, scale = spectrum.counts, spectrum.scale
+    counts, scale = spectrum.counts, spectrum.before_trigger
     order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
     family = family_named(fit.family)
     return _built(family, spectrum.edges, int(order), counts, seen, scale, fit.sqrt_s)
@@ -275,7 +277,8 @@ def _built(
 ) -> Background:
     if scale is None:
         return family.build(edges, order, counts, seen, sqrt_s)
-    # A family knows smooth spectra: it is built from the weights, and expects effective events.
+    # A family knows smooth spectra: it is built from weights before the trigger, and expects
+    # effective events.
     return family.build(edges, order, counts * scale, seen, sqrt_s).scaled(1 / scale)
 
 

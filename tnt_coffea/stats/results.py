@@ -95,10 +95,21 @@ class SpuriousSignal(Result):
 
 @dataclass(frozen=True)
 class EdgeTrial(Result):
-    """One lower edge that was tried: the edge [GeV] and the least p-value of the channels' fits."""
+    """One lower edge that was tried.
+
+    Attributes
+    ----------
+    edge
+        The edge [GeV].
+    goodness_of_fit
+        The least p-value of the channels' fits; None where a turn-on was seen before.
+    turn_on
+        p-value of a spectrum without a turn-on at the edge; None where it was not tested.
+    """
 
     edge: float
-    goodness_of_fit: float
+    goodness_of_fit: float | None
+    turn_on: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, Z_AGREEMENT
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
 
 __all__ = [
     "ScanSelection",
@@ -37,8 +37,6 @@ __all__ = [
 Array = NDArray[np.float64]
 
 
-# A hypothesis needs this many widths of spectrum on both sides of its mass.
-_SIDEBAND_WIDTHS = 3.0
 _MOST_MASSES = 1000
 _MOST_LISTED = 6
 # The formula must not be below the toys where this share of them lies above.
@@ -122,7 +120,7 @@ def scan(
         data = spectra(channels, fit)
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
-        whole = [signal for signal in wanted if _has_sidebands(signal, fit.range)]
+        whole = [signal for signal in wanted if fit.has_sidebands(signal)]
         skipped += [(name, signal.mass) for signal in wanted if signal not in whole]
         if not whole:
             continue
@@ -136,7 +134,7 @@ def scan(
         raise FitError("; ".join(refused))
     if not chosen:
         msg = (
-            f"no mass of {min(masses):g}-{max(masses):g} GeV has {_SIDEBAND_WIDTHS:g} widths of "
+            f"no mass of {min(masses):g}-{max(masses):g} GeV has {SIDEBAND_WIDTHS:g} widths of "
             f"spectrum on both sides within {fit.range[0]:g}-{fit.range[1]:g} GeV"
         )
         raise FitError(msg)
@@ -172,12 +170,12 @@ def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
     (2960.0, 3020.0, 3080.0, 3140.0)
     """
     low, high = (float(edge) for edge in fit.range)
-    reach = _SIDEBAND_WIDTHS * fit.signal((low + high) / 2, width).width
+    reach = SIDEBAND_WIDTHS * fit.signal((low + high) / 2, width).width
     steps = (high - low - 2 * reach) / (0.5 * width)
     if not 0 <= steps <= _MOST_MASSES:
         msg = (
             f"a width of {width:g} GeV makes no scan of {low:g}-{high:g} GeV in steps of half a "
-            f"width with {_SIDEBAND_WIDTHS:g} widths left on both sides: give masses"
+            f"width with {SIDEBAND_WIDTHS:g} widths left on both sides: give masses"
         )
         raise FitError(msg)
     return tuple(low + reach + 0.5 * width * step for step in range(int(steps + 1e-9) + 1))
@@ -208,11 +206,6 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     return GrossVitells(
         min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
     )
-
-
-def _has_sidebands(signal: SignalShape, fit_range: tuple[float, float]) -> bool:
-    reach = _SIDEBAND_WIDTHS * signal.width
-    return fit_range[0] <= signal.mass - reach and signal.mass + reach <= fit_range[1]
 
 
 def _result(

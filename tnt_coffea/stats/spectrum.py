@@ -23,6 +23,8 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS, SQRT_S, check_sqrt_s
 from tnt_coffea.stats.families import Family, added_family, family_named
 from tnt_coffea.stats.signals import DEFAULT_TAILS, SignalShape
+from tnt_coffea.stats.trigger import TriggerEfficiency
+from tnt_coffea.stats.validity import SIDEBAND_WIDTHS
 
 __all__ = [
     "DATASETS",
@@ -77,6 +79,9 @@ class SpectrumFit:
         Share of the signal in each channel; by default that of its events.
     sqrt_s
         Centre-of-mass energy, for functions of m_jj / sqrt(s) [GeV].
+    trigger
+        Efficiency of the trigger, by which background and signal are multiplied: fitted signals
+        are then events before it. None: all events pass.
 
     Raises
     ------
@@ -109,6 +114,7 @@ class SpectrumFit:
     width_uncertainty: float = 0.0
     shares: Mapping[str, float] | None = None
     sqrt_s: float = SQRT_S
+    trigger: TriggerEfficiency | None = None
 
     def __post_init__(self) -> None:
         low, high = self.range
@@ -135,6 +141,7 @@ class SpectrumFit:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
             raise FitError(msg)
         check_sqrt_s(self.sqrt_s)
+        _check_trigger(self.trigger)
 
     def _check_edges(self) -> None:
         edges = self.edges
@@ -202,6 +209,51 @@ class SpectrumFit:
                 )
                 raise FitError(msg)
 
+    def has_sidebands(self, signal: SignalShape) -> bool:
+        """Return whether three widths of spectrum lie on both sides of a signal."""
+        reach = SIDEBAND_WIDTHS * signal.width
+        return self.range[0] <= signal.mass - reach and signal.mass + reach <= self.range[1]
+
+    def check_sidebands(self, *signals: SignalShape) -> None:
+        """Refuse signals without three widths of spectrum on both sides.
+
+        Raises
+        ------
+        FitError
+            There is such a signal, or one outside the range.
+
+        Examples
+        --------
+        >>> fit = SpectrumFit((2600, 7000), bin_width=40)
+        >>> fit.check_sidebands(fit.signal(2640, 120))
+        Traceback (most recent call last):
+        tnt_coffea.errors.FitError: a signal at 2640 GeV of width 120 GeV has no whole sidebands, \
+3 widths (360 GeV) on both sides, in the fit range 2600-7000 GeV: masses of 2960 to 6640 GeV have
+        """
+        self.check_inside(*(signal.mass for signal in signals))
+        low, high = self.range
+        for signal in signals:
+            if self.has_sidebands(signal):
+                continue
+            reach = SIDEBAND_WIDTHS * signal.width
+            known = f"masses of {low + reach:g} to {high - reach:g} GeV have"
+            advice = known if low + reach <= high - reach else "widen it"
+            msg = (
+                f"a signal at {signal.mass:g} GeV of width {signal.width:g} GeV has no whole "
+                f"sidebands, {SIDEBAND_WIDTHS:g} widths ({reach:g} GeV) on both sides, in the fit "
+                f"range {low:g}-{high:g} GeV: {advice}"
+            )
+            raise FitError(msg)
+
+
+def _check_trigger(trigger: object) -> None:
+    if not isinstance(trigger, TriggerEfficiency | None):
+        msg = (
+            f"the trigger of a fit is a {type(trigger).__name__}, expected a TriggerEfficiency: "
+            "TriggerEfficiency.of_function(turn_on=2450, width=150)"
+        )
+        raise FitError(msg)
+
 
 # Edges written as decimal numbers differ from their sums by rounding only.
 _EDGE_TOLERANCE = 1e-9
@@ -244,6 +296,10 @@ class Spectrum:
         Weight of an effective event over all spectra of a fit: a fitted signal is counted in it.
     datasets
         The data sets that were summed, where the spectrum is a search's.
+    efficiency, variations
+        Mean efficiency of the trigger per bin, shape (bins,), and the changes of its logarithm,
+        shape (bins, nuisances), as of `TriggerEfficiency.binned`; None: all events pass, and
+        there is no error.
     """
 
     name: str
@@ -252,6 +308,8 @@ class Spectrum:
     scale: Array | None = None
     unit: float = 1.0
     datasets: tuple[str, ...] = ()
+    efficiency: Array | None = None
+    variations: Array | None = None
 
     @property
     def weighted(self) -> bool:
@@ -267,9 +325,20 @@ class Spectrum:
         """Return the sums of weights that effective events of shape (..., bins) stand for."""
         return effective if self.scale is None else effective * (self.scale * self.unit)
 
+    @property
+    def before_trigger(self) -> Array | None:
+        """Events before the trigger that an effective event stands for, shape (bins,).
+
+        In units of `unit`; None where it is one in every bin.
+        """
+        if self.efficiency is None:
+            return self.scale
+        return np.asarray((1.0 if self.scale is None else self.scale) / self.efficiency)
+
     def effective(self, expected: Array) -> Array:
-        """Return expectations in units of `unit` as effective events, shape (..., bins)."""
-        return expected if self.scale is None else np.asarray(expected / self.scale)
+        """Return what is expected before the trigger, in units of `unit`, as effective events."""
+        scale = self.before_trigger
+        return expected if scale is None else np.asarray(expected / scale)
 
     def with_unit(self, unit: float) -> Spectrum:
         """Return the same spectrum beside others, counted in their common unit."""
@@ -484,7 +553,9 @@ def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
     if not named:
         msg = "no channel to fit: give one histogram, or a mapping from channel to histogram"
         raise FitError(msg)
-    found = tuple(rebinned(str(name), histogram, fit) for name, histogram in named.items())
+    found = tuple(
+        _triggered(rebinned(str(name), histogram, fit), fit) for name, histogram in named.items()
+    )
     if len(found) == 1 or not any(spectrum.weighted for spectrum in found):
         return found
     sums = np.array([spectrum.sums.sum() for spectrum in found])
@@ -492,12 +563,27 @@ def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
     return tuple(spectrum.with_unit(unit) for spectrum in found)
 
 
+def _triggered(spectrum: Spectrum, fit: SpectrumFit) -> Spectrum:
+    if fit.trigger is None:
+        return spectrum
+    efficiency, variations = fit.trigger.binned(spectrum.edges)
+    return replace(
+        spectrum, efficiency=efficiency, variations=variations if variations.size else None
+    )
+
+
 def sample_notes(data: Sequence[Spectrum]) -> list[str]:
-    """Return which data sets were summed and how weighted events were counted, if at all."""
+    """Return which data sets were summed, what the trigger takes, how weights were counted."""
     several = sorted({name for spectrum in data for name in spectrum.datasets})
     notes = []
     if len(several) > 1:
         notes.append(f"the data sets {', '.join(several)} are one sample: their events are summed")
+    if (efficiency := data[0].efficiency) is not None:
+        error = "without errors" if data[0].variations is None else "with its errors"
+        notes.append(
+            f"the trigger's efficiency is part of the model, {error}: {efficiency[0]:.1%} in the "
+            "lowest bin; signals and limits are of events before the trigger"
+        )
     if not any(spectrum.weighted for spectrum in data):
         return notes
     counts = sum(float(spectrum.counts.sum()) for spectrum in data)

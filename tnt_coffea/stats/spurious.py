@@ -1,10 +1,9 @@
-"""Whether a background function may be used: spurious signal, lower edge of the fit."""
+"""Whether a background function may be used: the spurious signal that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +13,14 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.envelope import Functions, profiled
 from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import (
-    SpectrumModel,
-    chosen_function,
-    goodness_of_fit,
-    outside_signal,
-)
-from tnt_coffea.stats.results import EdgeTrial, SpuriousSignal
+from tnt_coffea.stats.model import SpectrumModel, chosen_function, outside_signal
+from tnt_coffea.stats.results import SpuriousSignal
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import LEAST_GOODNESS
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
-__all__ = ["LOWEST_EDGE", "chosen_lower_edge", "spurious_signal", "spurious_signals"]
+__all__ = ["spurious_signal", "spurious_signals"]
 
 Array = NDArray[np.float64]
-
-LOWEST_EDGE = 2600.0
-"""Where the LHC Olympics' spectrum falls smoothly, above its trigger (pT > 1.2 TeV) [GeV]."""
 
 
 def spurious_signal(
@@ -83,66 +72,6 @@ def spurious_signals(
     return tuple(signals)
 
 
-def chosen_lower_edge(
-    channels: Any,
-    signal: SignalShape,
-    candidates: Sequence[float],
-    fit: SpectrumFit,
-    *,
-    lowest: float = LOWEST_EDGE,
-    seed: int = 1,
-) -> tuple[SpectrumFit, tuple[EdgeTrial, ...]]:
-    """Return the fit from the lowest edge from which the background fits, and what was tried.
-
-    Every channel is fitted outside mass +- 2 widths; the first edge, from below, with
-    a goodness of fit of 5 % or more in all of them is taken.
-
-    Parameters
-    ----------
-    channels
-        As for `bump_hunt`.
-    signal
-        The signal, whose bins take no part.
-    candidates
-        Edges to try [GeV]; in steps that leave whole bins.
-    fit
-        The fit, whose upper edge stays.
-    lowest
-        No edge below this is accepted: the trigger shapes the spectrum there [GeV].
-    seed
-        Root seed of the toys for sparse bins.
-
-    Raises
-    ------
-    FitError
-        A candidate lies below the trigger or leaves no whole lower sideband, or none fits.
-    """
-    edges = sorted(float(edge) for edge in candidates)
-    if not edges or edges[0] < lowest:
-        msg = (
-            f"lower edges {edges} GeV: at least one is needed, and none below {lowest:g} GeV, "
-            "where the trigger shapes the spectrum"
-        )
-        raise FitError(msg)
-    if edges[-1] > signal.mass - 3 * signal.width:
-        msg = (
-            f"a lower edge of {edges[-1]:g} GeV leaves no lower sideband for a signal at "
-            f"{signal.mass:g} GeV of width {signal.width:g} GeV: stay below mass - 3 widths"
-        )
-        raise FitError(msg)
-    tried = []
-    for edge in edges:
-        from_edge = replace(fit, range=(edge, fit.range[1]))
-        data = spectra(channels, from_edge)
-        least = min(_sideband_goodness(s, signal, from_edge, seed) for s in data)
-        tried.append(EdgeTrial(edge, least))
-        if least >= LEAST_GOODNESS:
-            return from_edge, tuple(tried)
-    listed = ", ".join(f"{t.edge:g} GeV (p = {t.goodness_of_fit:.2g})" for t in tried)
-    msg = f"the background fits from none of the lower edges {listed}: try another family"
-    raise FitError(msg)
-
-
 def _interpolated(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> Array:
     """Return the expectation from a fit outside the signal, shape (bins,)."""
     fitted = _outside_fit(spectrum, outside_signal(spectrum.edges, signal), fit)
@@ -152,13 +81,3 @@ def _interpolated(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> 
 def _outside_fit(spectrum: Spectrum, outside: NDArray[np.bool_], fit: SpectrumFit) -> Background:
     built = chosen_function(spectrum, outside, fit)
     return engine.fitted_background(built, spectrum.counts, outside)[0]
-
-
-def _sideband_goodness(
-    spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit, seed: int
-) -> float:
-    outside, counts = outside_signal(spectrum.edges, signal), spectrum.counts
-    fitted = _outside_fit(spectrum, outside, fit)
-    seen = fitted.restricted(outside)
-    channel = Channel(spectrum.name, counts[outside], np.zeros(int(outside.sum())), seen)
-    return goodness_of_fit(channel, seen.expected(np.zeros(seen.parameters)), seed)[0]

@@ -259,7 +259,7 @@ def _signal_samples(
 def _signal_sample(
     channel: Channel, signal: SignalShape, spectrum: Spectrum, events: float
 ) -> dict[str, Any]:
-    template = Template(signal, spectrum.edges, events, spectrum.scale)
+    template = Template(signal, spectrum.edges, events, spectrum.before_trigger)
     nominal = spectrum.effective(events * signal.integrals(spectrum.edges))
     modifiers: list[dict[str, Any]] = [{"name": "mu", "type": "normfactor", "data": None}]
     for name, alpha in zip(signal.nuisances, np.eye(len(signal.nuisances)), strict=True):
