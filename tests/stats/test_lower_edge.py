@@ -65,6 +65,9 @@ def test_lower_edge_stays_above_the_trigger_and_leaves_a_sideband(toy_spectrum):
         chosen_lower_edge(histogram, signal, [2500.0, 2600.0], fit)
     with pytest.raises(FitError, match="no lower sideband"):
         chosen_lower_edge(histogram, signal, [3200.0], fit)
+    for wrong in (None, "2600", float("nan"), True):
+        with pytest.raises(FitError, match="the lowest edge of a fit is a number"):
+            bump_hunt(histogram, lower_edges=[2600.0], lowest_edge=wrong, **AT_3500)
     own = {"lower_edges": [2500.0, 2600.0], "lowest_edge": 2550.0}
     with pytest.raises(FitError, match="none below 2550 GeV"):
         bump_hunt(histogram, **AT_3500, **own)
