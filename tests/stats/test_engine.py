@@ -10,7 +10,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear, dijet_function
 from tnt_coffea.stats.cls import AsymptoticCls, crossing
 from tnt_coffea.stats.engine import Channel
-from tnt_coffea.stats.envelope import mu_interval
+from tnt_coffea.stats.envelope import enveloped, mu_interval, observed_counts
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
 from tnt_coffea.stats.model import chosen_function, chosen_orders, outside_signal
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
@@ -256,7 +256,9 @@ def test_spurious_signal_adds_to_the_uncertainty_in_quadrature(large, share):
     assert test.converged
     assert test.best.mu == pytest.approx(2 * sigma, rel=1e-4)
     assert test.z == pytest.approx(2 * sigma / both, rel=2e-3)
-    low, high = mu_interval(excess, test.best, both)
+    functions = {"dijet 3": tuple(excess)}
+    best = enveloped(functions, observed_counts(functions)).best
+    low, high = mu_interval(functions, best, both)
     assert [low, high] == pytest.approx([max(0, 2 * sigma - both), 2 * sigma + both], rel=2e-3)
     # Without a signal the parameter takes its share of the excess.
     assert test.background.alpha[0] == pytest.approx(2 * sigma * spurious / both**2, rel=2e-3)
@@ -264,7 +266,7 @@ def test_spurious_signal_adds_to_the_uncertainty_in_quadrature(large, share):
     fits = engine.background_fits([uncertain], counts)
     assert engine.signal_uncertainties([uncertain], counts, fits)[0] == pytest.approx(both, 1e-3)
     # The median of CLs halves the level: Phi^-1(1 - 0.05 / 2) of the uncertainty.
-    cls = AsymptoticCls([uncertain])
+    cls = AsymptoticCls({"dijet 3": (uncertain,)})
     limit = crossing(lambda mu: cls.at(mu).expected[2], 0.05, sigma)
     assert limit == pytest.approx(1.95996 * both, rel=1e-3)
 
