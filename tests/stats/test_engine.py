@@ -10,7 +10,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear, dijet_function
 from tnt_coffea.stats.cls import AsymptoticCls, crossing
 from tnt_coffea.stats.engine import Channel
-from tnt_coffea.stats.envelope import enveloped, mu_interval, observed_counts
+from tnt_coffea.stats.envelope import mu_interval, profiled
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
 from tnt_coffea.stats.model import chosen_function, chosen_orders, outside_signal
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
@@ -257,7 +257,7 @@ def test_spurious_signal_adds_to_the_uncertainty_in_quadrature(large, share):
     assert test.best.mu == pytest.approx(2 * sigma, rel=1e-4)
     assert test.z == pytest.approx(2 * sigma / both, rel=2e-3)
     functions = {"dijet 3": tuple(excess)}
-    best = enveloped(functions, observed_counts(functions)).best
+    best = profiled(functions, [excess[0].observed[None]], mu=None)
     low, high = mu_interval(functions, best, both)
     assert [low, high] == pytest.approx([max(0, 2 * sigma - both), 2 * sigma + both], rel=2e-3)
     # Without a signal the parameter takes its share of the excess.

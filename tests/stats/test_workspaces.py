@@ -94,11 +94,13 @@ def test_signal_uncertainties_are_in_the_workspace(histogram):
 def test_spurious_signal_and_trigger_are_in_the_workspace(histogram, minuit, width, rel):
     fit = replace(FIT, width_uncertainty=width)
     model = spectrum_model(histogram, fit.signal(3500.0, 120.0), fit)
-    (plain,) = model.channels
+    (plain,) = model.best_channels
     turn_on = 0.1 * np.exp(-(model.data[0].edges[:-1] - 2600) / 300)
     factors = np.stack([turn_on, np.full(turn_on.size, 0.02)], axis=1)
     uncertain = replace(plain, spurious=15.0, factors=factors)
-    values = json.loads(json.dumps(model_workspace(replace(model, channels=(uncertain,)))))
+    values = json.loads(
+        json.dumps(model_workspace(replace(model, functions={"dijet 3": (uncertain,)})))
+    )
     pyhf.schema.validate(values, "workspace.json")
     *_, signal, spurious = values["channels"][0]["samples"]
     assert [modifier["name"] for modifier in signal["modifiers"]] == [

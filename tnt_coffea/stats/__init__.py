@@ -12,6 +12,7 @@ Do more events pass with both jets than by chance?           `abcd_in_window`; `
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 How much signal is excluded?                                 `upper_limit`, `limit_band`
 What does each uncertainty do to the signal?                 `nuisance_impacts`
+What does a bump hunt lose by its bins?                      `unbinned_check`
 What does the paper's equation 4.1 give?                     `paper_significance`
 ===========================================================  =====================================
 
@@ -70,6 +71,7 @@ from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spect
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.trigger import TriggerEfficiency
+from tnt_coffea.stats.unbinned import UnbinnedChannel, UnbinnedResult, unbinned_check
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 
@@ -92,6 +94,8 @@ __all__ = [
     "SharedEvents",
     "SpectrumFit",
     "TriggerEfficiency",
+    "UnbinnedChannel",
+    "UnbinnedResult",
     "WindowResult",
     "WorkingPoint",
     "WorkingPoints",
@@ -117,6 +121,7 @@ __all__ = [
     "spearman",
     "toy_search",
     "toy_spectrum",
+    "unbinned_check",
     "upper_limit",
     "write_hepdata",
 ]

@@ -121,16 +121,20 @@ def calibrated(
         return Calibration(normal_p_value(z), z, reasons=reasons)
     least = float(test.q0[0]) - _TIE
     number = DEFAULT_TOYS if toys is None else toys
+    at_null = test.background.fit()
     counts = engine.toy_counts(null, number, random)
-    reaches, failed = _tested(functions, counts, least, progress)
+    centres = engine.toy_centres(at_null.alpha, number, random)
+    reaches, failed = _tested(functions, counts, centres, least, progress)
     reached = int(reaches.sum())
     if toys is not None or reached >= _ENOUGH:
         return _counted(reached, number, "toys", failed, reasons)
     means = [null, *_with_signal(functions[test.best.function()], null, test.best.fit())]
+    # Auxiliary measurements are those of background in all of them: they have no weight.
+    centres = engine.toy_centres(at_null.alpha, _WITH_SIGNAL, random)
     sizes = [number, *map(len, np.array_split(np.arange(_WITH_SIGNAL), len(means) - 1))]
     parts = [engine.toy_counts(m, n, random) for m, n in zip(means[1:], sizes[1:], strict=True)]
     counts = [np.concatenate(same) for same in zip(counts, *parts, strict=True)]
-    more, more_failed = _tested(functions, [n[number:] for n in counts], least, progress)
+    more, more_failed = _tested(functions, [n[number:] for n in counts], centres, least, progress)
     reaches = np.concatenate([reaches, more])
     weights = _weights(counts, means, sizes) * reaches
     own = float(_weights(model.counts, means, sizes)[0])
@@ -152,6 +156,7 @@ def calibrated(
 def _tested(
     functions: Functions,
     counts: Sequence[Array],
+    centres: Array,
     least: float,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.bool_], int]:
@@ -160,7 +165,8 @@ def _tested(
     if progress is not None:
         progress(0, toys)
     for first in range(0, toys, _BATCH):
-        tests = enveloped(functions, [n[first : first + _BATCH] for n in counts])
+        part = slice(first, first + _BATCH)
+        tests = enveloped(functions, [n[part] for n in counts], centres=centres[part])
         reaches.append(tests.q0 >= least)
         failed += int(np.sum(~tests.converged))
         if progress is not None:
@@ -184,10 +190,6 @@ def _counted(
     )
 
 
-def _backgrounds(channels: Sequence[Channel], fit: Fit) -> list[Array]:
-    return [c.background.expected(phi) for c, phi in zip(channels, fit.phi, strict=True)]
-
-
 def _with_signal(
     channels: Sequence[Channel], null: Sequence[Array], best: Fit
 ) -> Iterator[list[Array]]:
@@ -197,11 +199,16 @@ def _with_signal(
     their background-only fit is that of the data.
     """
     names = nuisance_names(channels)
-    background = _backgrounds(channels, best)
+    alpha = np.array([best.alpha])
+    background = [
+        channel.expected(np.zeros(1), alpha, phi[None])[0]
+        for channel, phi in zip(channels, best.phi, strict=True)
+    ]
     for strength, shift in itertools.product(
         _STRENGTHS, _SHIFTS if "signal_scale" in names else (0.0,)
     ):
-        alpha = np.array([[shift if name == "signal_scale" else 0.0 for name in names]])
+        if "signal_scale" in names:
+            alpha = np.where(np.array(names) == "signal_scale", shift, alpha)
         yield [
             (1 - strength) * b0 + strength * (b + best.mu * channel.moved_signal(alpha)[0])
             for b0, b, channel in zip(null, background, channels, strict=True)

@@ -64,10 +64,14 @@ class AsymptoticCls:
     functions: Functions
 
     @cached_property
+    def null(self) -> Profile:
+        """Background-only fit of the data."""
+        return enveloped(self.functions, observed_counts(self.functions)).background
+
+    @cached_property
     def background(self) -> list[Array]:
         """Expectation of every channel in the background-only fit, shape (bins,)."""
-        envelope = enveloped(self.functions, observed_counts(self.functions))
-        return envelope.background.expected(self.functions)
+        return self.null.expected(self.functions)
 
     @cached_property
     def counts(self) -> list[Array]:
@@ -76,9 +80,15 @@ class AsymptoticCls:
         return [np.concatenate([observed, expected[None]]) for observed, expected in pairs]
 
     @cached_property
+    def centres(self) -> Array:
+        """Auxiliary measurements of both, shape (2, nuisances)."""
+        alpha = np.array(self.null.fit().alpha)
+        return np.stack([np.zeros_like(alpha), alpha])
+
+    @cached_property
     def best(self) -> Profile:
         """Fits of mu >= 0 to both."""
-        return enveloped(self.functions, self.counts).best
+        return enveloped(self.functions, self.counts, centres=self.centres).best
 
     @cached_property
     def sigma(self) -> float:
@@ -89,7 +99,7 @@ class AsymptoticCls:
 
     def fits(self, mu: float) -> Profile:
         """Return the fits at one strength."""
-        return profiled(self.functions, self.counts, self.best, mu=mu)
+        return profiled(self.functions, self.counts, self.best, mu=mu, centres=self.centres)
 
     def at(self, mu: float) -> Cls:
         """Return CLs at one strength."""
@@ -159,19 +169,28 @@ class ToyCls:
         strengths = np.geomspace(low, high, _STRENGTHS)
         data = [counts[:1] for counts in start.counts]
         seen = start.best.some(np.array([0]))
-        means = [start.background]
-        for mu in strengths:
-            means.append(profiled(functions, data, seen, mu=float(mu)).expected(functions))
+        fits = [start.null, *(profiled(functions, data, seen, mu=float(m)) for m in strengths)]
+        means = [fit.expected(functions) for fit in fits]
+        alphas = [fit.fit().alpha for fit in fits]
         sources = [0, *range(1, len(means), _EVERY)]
         drawn = [engine.toy_counts(means[source], toys, random) for source in sources]
         counts = [np.concatenate(same) for same in zip(*drawn, strict=True)]
-        ratios = np.array([engine.log_ratios(counts, mean, means[0]) for mean in means])
+        centres = np.concatenate(
+            [engine.toy_centres(alphas[source], toys, random) for source in sources]
+        )
+        ratios = np.array(
+            [
+                engine.log_ratios(counts, mean, means[0])
+                + engine.centre_ratios(centres, alpha, alphas[0])
+                for mean, alpha in zip(means, alphas, strict=True)
+            ]
+        )
         weights = np.exp(ratios - logsumexp(ratios[sources], axis=0))
-        free = enveloped(functions, counts)
+        free = enveloped(functions, counts, centres=centres)
         good, observed, each = free.converged, [], []
         for mu, weight in zip(strengths, weights[1:], strict=True):
             own = _q_tilde(functions, data, seen, float(mu))[0]
-            q, converged = _q_tilde(functions, counts, free.best, float(mu))
+            q, converged = _q_tilde(functions, counts, free.best, float(mu), centres)
             good = good & converged
             values = _cls(q, weight, weights[0], np.concatenate([own, q]))
             observed.append(values[0])
@@ -230,9 +249,13 @@ def _ratio(statistic: float, asimov: float) -> float:
 
 
 def _q_tilde(
-    functions: Functions, counts: Sequence[Array], best: Profile, mu: float
+    functions: Functions,
+    counts: Sequence[Array],
+    best: Profile,
+    mu: float,
+    centres: Array | None = None,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    fits = profiled(functions, counts, best, mu=mu)
+    fits = profiled(functions, counts, best, mu=mu, centres=centres)
     q = np.maximum(0.0, 2 * (fits.nll - best.nll))
     return np.where(best.mu > mu, 0.0, q), np.asarray(fits.converged & best.converged)
 

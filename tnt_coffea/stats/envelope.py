@@ -124,11 +124,10 @@ class Profile:
         return self.fits[self.function(toy)].one(toy)
 
     def expected(self, functions: Functions, toy: int = 0) -> list[Array]:
-        """Return the expectation of the best function in every channel, shape (bins,)."""
-        fit = self.fit(toy)
-        pairs = zip(functions[self.function(toy)], fit.phi, strict=True)
-        mu, alpha = np.array([fit.mu]), np.array([fit.alpha])
-        return [channel.expected(mu, alpha, phi[None])[0] for channel, phi in pairs]
+        """Return all that the best function expects in every channel, shape (bins,)."""
+        name, one = self.function(toy), np.array([toy])
+        means = engine.expectations(functions[name], self.fits[name].some(one))
+        return [mean[0] for mean in means]
 
     def some(self, toys: NDArray[np.intp]) -> Profile:
         """Return the fits of some of the toys."""
@@ -204,7 +203,11 @@ class Envelope:
 
 
 def enveloped(
-    functions: Functions, observed: Sequence[Array], nulls: Mapping[str, Fits] | None = None
+    functions: Functions,
+    observed: Sequence[Array],
+    nulls: Mapping[str, Fits] | None = None,
+    *,
+    centres: Array | None = None,
 ) -> Envelope:
     """Test mu = 0 with every function.
 
@@ -216,9 +219,13 @@ def enveloped(
         Counts of every channel, shape (toys, bins).
     nulls
         Background fits of the same toys by function, if they are known.
+    centres
+        Auxiliary measurements of the nuisance parameters, shape (toys, nuisances); by default 0.
     """
     tests = {
-        name: engine.discoveries(channels, observed, nulls[name] if nulls else None)
+        name: engine.discoveries(
+            channels, observed, nulls[name] if nulls else None, centres=centres
+        )
         for name, channels in functions.items()
     }
     return Envelope(tests, _penalties(functions))
@@ -231,6 +238,7 @@ def profiled(
     *,
     mu: float | None = None,
     signed: bool = False,
+    centres: Array | None = None,
 ) -> Profile:
     """Fit every function at one signal strength, or mu with it, as `engine.signal_fits` does.
 
@@ -244,11 +252,19 @@ def profiled(
         Keep mu at this value.
     signed
         Let mu be negative.
+    centres
+        As for `enveloped`.
     """
     fits = {}
     for name, channels in functions.items():
-        begin = engine.background_fits(channels, observed) if start is None else start.fits[name]
-        fits[name] = engine.signal_fits(channels, observed, begin, mu=mu, signed=signed)
+        begin = (
+            engine.background_fits(channels, observed, centres=centres)
+            if start is None
+            else start.fits[name]
+        )
+        fits[name] = engine.signal_fits(
+            channels, observed, begin, mu=mu, signed=signed, centres=centres
+        )
     return Profile(fits, _penalties(functions))
 
 

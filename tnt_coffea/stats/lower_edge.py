@@ -64,7 +64,8 @@ def chosen_lower_edge(
     Every channel is fitted outside mass +- 2 widths. Of candidates the first, from
     below, with a goodness of fit of 5 % or more in all channels is taken. 'auto' tries every
     edge of the fit's bins from the range's own on, and takes the first with a goodness of 1 % or
-    more and no turn-on: a `turn_on_p_value` of 2.5 % or more at the range's edge, of 30 % above it.
+    more and no turn-on: a `turn_on_p_value` of 2.5 % or more at the range's edge, of 30 % above it,
+    or where no edge has that the one with the largest, if it has 2.5 %.
 
     Parameters
     ----------
@@ -133,19 +134,35 @@ def _found(
     edges = edges[edges <= highest]
     if not edges.size:
         fit.check_sidebands(signal)
+    fits = [replace(fit, range=(float(edge), fit.range[1])) for edge in edges]
     tried: list[EdgeTrial] = []
-    for edge in edges:
-        from_edge = replace(fit, range=(float(edge), fit.range[1]))
+
+    def holds(trial: EdgeTrial, from_edge: SpectrumFit) -> bool:
+        """Fit from an edge, note how well, and say whether the function describes that."""
         data = spectra(channels, from_edge)
-        turn_on = turn_on_p_value(data, signal, from_edge)
-        least = TURN_ON_LEFT if tried else TURN_ON_SEEN
-        goodness = None
-        if turn_on >= least:
-            goodness = min(_sideband_goodness(s, signal, from_edge, seed) for s in data)
-        tried.append(EdgeTrial(float(edge), goodness, turn_on))
-        if goodness is not None and goodness * len(data) >= LEAST_RANGE_GOODNESS:
+        goodness = min(_sideband_goodness(s, signal, from_edge, seed) for s in data)
+        tried[tried.index(trial)] = replace(trial, goodness_of_fit=goodness)
+        return goodness * len(data) >= LEAST_RANGE_GOODNESS
+
+    for from_edge in fits:
+        p_value = turn_on_p_value(spectra(channels, from_edge), signal, from_edge)
+        trial = EdgeTrial(from_edge.range[0], None, p_value)
+        tried.append(trial)
+        least = TURN_ON_LEFT if len(tried) > 1 else TURN_ON_SEEN
+        if p_value >= least and holds(trial, from_edge):
+            return from_edge, tuple(tried)
+    # None is clear of the turn-on: a fluctuation may look like one. The clearest has to do.
+    clear = [trial for trial in tried if trial.goodness_of_fit is None]
+    clearest = max(clear, key=_turn_on_of, default=None)
+    if clearest is not None and _turn_on_of(clearest) >= TURN_ON_SEEN:
+        from_edge = replace(fit, range=(clearest.edge, fit.range[1]))
+        if holds(clearest, from_edge):
             return from_edge, tuple(tried)
     raise FitError(_none_fits(tried))
+
+
+def _turn_on_of(trial: EdgeTrial) -> float:
+    return 0.0 if trial.turn_on is None else trial.turn_on
 
 
 def _none_fits(tried: Sequence[EdgeTrial]) -> str:

@@ -347,5 +347,5 @@ def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float
     random = seeds.generator(seed, "stats", "goodness", channel.name)
     observed = engine.toy_counts([expected], GOODNESS_TOYS, random)
     fits = engine.background_fits([channel], observed)
-    toys = engine.deviance(observed[0], channel.background.expected(fits.phi[0]))
+    toys = engine.deviance(observed[0], engine.expectations([channel], fits)[0])
     return toys_p_value(int(np.sum(toys >= seen)), GOODNESS_TOYS), "toys"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import Envelope, enveloped
+from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.model import SpectrumModel, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
@@ -349,8 +351,29 @@ class ScanSelection:
     @property
     def null(self) -> list[Array]:
         """Background-only expectation of every channel."""
+        return self.without_spurious.test.background.expected(self.without_spurious.functions)
+
+    @property
+    def alpha(self) -> tuple[float, ...]:
+        """Nuisance parameters of the background-only fit; a spurious signal is at 0."""
         first = self.models[0]
-        return enveloped(first.functions, first.counts).background.expected(first.functions)
+        fit = self.without_spurious.test.background.fit()
+        names = nuisance_names(next(iter(self.without_spurious.functions.values())))
+        known = dict(zip(names, fit.alpha, strict=True))
+        own = nuisance_names(next(iter(first.functions.values())))
+        return tuple(known.get(name, 0.0) for name in own)
+
+    @cached_property
+    def without_spurious(self) -> SpectrumModel:
+        """The first model without a spurious signal, which is another one at every mass."""
+        first = self.models[0]
+        return replace(
+            first,
+            functions={
+                name: tuple(replace(channel, spurious=0.0) for channel in channels)
+                for name, channels in first.functions.items()
+            },
+        )
 
 
 def prepared_selection(
@@ -371,7 +394,9 @@ def prepared_selection(
     return ScanSelection(name, tuple(spectrum_models(data, signals, fit)))
 
 
-def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[Envelope]:
+def hypothesis_tests(
+    selection: ScanSelection, counts: Sequence[Array], centres: Array | None = None
+) -> list[Envelope]:
     """Test every hypothesis of a selection in many sets of counts.
 
     They share their background fits.
@@ -382,10 +407,16 @@ def hypothesis_tests(selection: ScanSelection, counts: Sequence[Array]) -> list[
         The hypotheses.
     counts
         Events of every channel, shape (toys, bins).
+    centres
+        Auxiliary measurements of the nuisance parameters, shape (toys, nuisances); by default 0.
     """
-    first = selection.models[0]
-    nulls = {name: engine.background_fits(c, counts) for name, c in first.functions.items()}
-    return [enveloped(model.functions, counts, nulls) for model in selection.models]
+    nulls = {
+        name: engine.background_fits(channels, counts, centres=centres)
+        for name, channels in selection.models[0].functions.items()
+    }
+    return [
+        enveloped(model.functions, counts, nulls, centres=centres) for model in selection.models
+    ]
 
 
 # Toys held in memory at a time, and between two reports of progress.
@@ -438,8 +469,11 @@ def scanned_toys(
             else shared.drawn(cells, size, random)
         )
         tests: list[Envelope] = []
+        # One trigger: its efficiency is measured once for all selections.
+        moved = random.normal(size=(size, len(selections[0].alpha)))
         for selection in selections:
-            tests += hypothesis_tests(selection, counts[: len(selection.data)])
+            centres = np.array(selection.alpha) + moved
+            tests += hypothesis_tests(selection, counts[: len(selection.data)], centres)
             counts = counts[len(selection.data) :]
         q0.append(np.stack([test.q0 for test in tests], axis=1))
         failed += int(np.sum(~np.all([test.converged for test in tests], axis=0)))

@@ -48,8 +48,10 @@ _TINY = 1e-9
 def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit) -> dict[str, Any]:
     """Return a bump hunt as a pyhf workspace, JSON values.
 
-    At mu = 1 the signal is as many events as its uncertainty; the measurement's
-    parameter 'mu' counts in these. Of weighted events all numbers are effective counts.
+    HistFactory has no functions that compete: the workspace holds the best one, whose
+    significance alone may differ. At mu = 1 the signal is as many events as its uncertainty;
+    the measurement's parameter 'mu' counts in these. Of weighted events all numbers are
+    effective counts.
 
     Parameters
     ----------
@@ -74,9 +76,8 @@ def bump_workspace(channels: Any, *, mass: float, width: float, fit: SpectrumFit
 
 def model_workspace(model: SpectrumModel) -> dict[str, Any]:
     """Return a model as a pyhf workspace, as `bump_workspace` does."""
-    channels = model.best_channels
-    scale = _scale(channels)
-    workspace = _background_only(channels, scale)
+    scale = _scale(model.best_channels)
+    workspace = _background_only(model.best_channels, scale)
     samples = _signal_samples(model, model.signal, scale)
     for channel, added in zip(workspace["channels"], samples, strict=True):
         channel["samples"] += added
@@ -94,8 +95,8 @@ def mass_patchset(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the background-only workspace and a patch for every mass, JSON values.
 
-    The function is the one chosen for the middle mass; its bins outside that signal
-    decide. A spurious signal has the events of the middle mass at every mass.
+    The function is the best one with the signal of the middle mass. A spurious signal has the
+    events of the middle mass at every mass.
 
     Parameters
     ----------
