@@ -79,11 +79,11 @@ One search in a hundred is noted without a reason. A function that misses its sp
 may be wrong under the signal by as much as the statistical uncertainty.
 """
 
-TURN_ON_SEEN = 0.025
+TURN_ON_SEEN = 0.02
 """p-value of the test for a turn-on below which a spectrum does not begin at its lowest edge.
 
-With fits that fail by `LEAST_RANGE_GOODNESS`, a smooth spectrum loses its edge in 1 of 25 cases,
-in 1 of 18 where the data are about to ask for one more parameter (docs/statistics.md).
+With fits that fail by `LEAST_RANGE_GOODNESS`, a smooth spectrum loses its edge in 1 of 40 cases,
+in 1 of 23 where the data are about to ask for one more parameter (docs/statistics.md).
 """
 
 TURN_ON_LEFT = 0.3
