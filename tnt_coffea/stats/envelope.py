@@ -47,7 +47,7 @@ Array = NDArray[np.float64]
 Functions = Mapping[str, tuple[Channel, ...]]
 """The channels of a model by the function of their backgrounds: 'family parameters'."""
 
-COMPETING_FROM = 3000.0
+COMPETING_FROM = 1500.0
 """Events in all channels from which on functions compete.
 
 What a function that the F-test keeps may miss grows with the events, relative to the uncertainty
