@@ -13,7 +13,7 @@ from scipy.stats import combine_pvalues
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, SpectrumFit, TriggerEfficiency, bump_hunt
-from tnt_coffea.stats.lower_edge import chosen_lower_edge, turn_on_p_value
+from tnt_coffea.stats.lower_edge import chosen_lower_edge, turn_on_notes, turn_on_p_value
 from tnt_coffea.stats.results import EdgeTrial
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import spectra
@@ -176,6 +176,14 @@ def test_p_values_of_channels_are_combined_as_fisher_does():
     (problem,) = range_problems(poor)
     assert f"(p = {p_value:.2g}, worst in c (0.0087))" in problem
     assert range_problems({"a": 0.011}) == [] != range_problems({"a": 0.009})
-    assert range_problems({"a": 0.0}, turn_on=1.0)[0].startswith("the background-only fit does")
-    (problem,) = range_problems({"a": 0.5}, turn_on=0.004)
-    assert "a trigger's turn-on (p = 0.004): begin the range higher" in problem
+    assert range_problems({"a": 0.0})[0].startswith("the background-only fit does not describe")
+
+
+def test_a_range_into_a_turn_on_is_said(spectrum):
+    (note,) = turn_on_notes(spectra(spectrum(1e5, 3), FIT), SIGNAL, FIT)
+    assert "missing at the lower edge of the range, 2600 GeV, as in a trigger's turn-on (p" in note
+    for histogram, fit in (
+        (spectrum(1e5, 3), replace(FIT, trigger=TRIGGER)),
+        (spectrum(1e5, 3, turn_on=False), FIT),
+    ):
+        assert turn_on_notes(spectra(histogram, fit), SIGNAL, fit) == []

@@ -37,7 +37,7 @@ from tnt_coffea.stats.validity import (
     TURN_ON_SEEN,
 )
 
-__all__ = ["LOWEST_EDGE", "chosen_lower_edge", "turn_on_p_value"]
+__all__ = ["LOWEST_EDGE", "chosen_lower_edge", "turn_on_notes", "turn_on_p_value"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -226,6 +226,37 @@ def turn_on_p_value(data: Sequence[Spectrum], signal: SignalShape, fit: Spectrum
         score += z * np.sqrt(known)
         information += known
     return float(ndtr(-score / np.sqrt(information))) if information > 0 else 1.0
+
+
+def turn_on_notes(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> list[str]:
+    """Return that spectra begin in a turn-on; nothing where its p-value is 1 % or more.
+
+    Parameters
+    ----------
+    data, signal, fit
+        As for `turn_on_p_value`.
+
+    Raises
+    ------
+    FitError
+        Too few bins outside the signal hold events.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> from tnt_coffea.stats.spectrum import spectra
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> turn_on_notes(spectra(stats.toy_spectrum(5000), fit), fit.signal(3500, 120), fit)
+    []
+    """
+    p_value = turn_on_p_value(data, signal, fit)
+    if p_value >= LEAST_RANGE_GOODNESS:
+        return []
+    return [
+        f"events are missing at the lower edge of the range, {fit.range[0]:g} GeV, as in a trigger's "
+        f"turn-on (p = {p_value:.2g}): begin the range higher (lower_edges: auto), or give the "
+        "trigger efficiency"
+    ]
 
 
 def _turn_on(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> tuple[float, float]:
