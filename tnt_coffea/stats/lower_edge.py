@@ -253,8 +253,8 @@ def turn_on_notes(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFi
     if p_value >= LEAST_RANGE_GOODNESS:
         return []
     return [
-        f"events are missing at the lower edge of the range, {fit.range[0]:g} GeV, as in a trigger's "
-        f"turn-on (p = {p_value:.2g}): begin the range higher (lower_edges: auto), or give the "
+        f"events are missing at the lower edge of the range, {fit.range[0]:g} GeV, as in a "
+        f"trigger's turn-on (p = {p_value:.2g}): begin it higher (lower_edges: auto), or give the "
         "trigger efficiency"
     ]
 
