@@ -21,7 +21,7 @@ from tnt_coffea.stats.p_values import (
     significance,
     toys_p_value,
 )
-from tnt_coffea.stats.pyhf_fit import background_test
+from tnt_coffea.stats.pyhf_fit import background_test, start_values
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.quantities import check_numbers, check_whole
 from tnt_coffea.stats.validity import LEAST_IN_REGION_A, MOST_TOYS, minimiser_problems
@@ -114,8 +114,12 @@ def abcd(
     observed = np.array([prepared.counts])
     q0, fitted = _q0(prepared.model, observed, np.zeros(1))
     model, data = prepared.pyhf
+    best = prepared.best_start
     reported = background_test(
-        model, data, start=prepared.null_start, best_start=prepared.best_start
+        model,
+        data,
+        start=prepared.null_start,
+        best_start=None if best is None else start_values(model, best),
     )
     first = model.config.channels.index("A")
     asked = toys
@@ -195,18 +199,18 @@ class PreparedAbcd:
         return self._start(self.fitted, self.model.sigma * (self.counts[0] - self.fitted[0]))
 
     @cached_property
-    def best_start(self) -> dict[str, list[float]] | None:
+    def best_start(self) -> dict[str, float] | None:
         """Parameters in pyhf at the maximum; None where it lies at no signal."""
         best = self.model.best(np.array([self.counts]), np.zeros(1))
         if best.mu[0] <= 0:
             return None
         start = self._start(best.background[0], float(best.closure[0]))
-        return {name: [value] for name, value in start.items()} | {"mu": [float(best.mu[0])]}
+        return start | {"mu": float(best.mu[0])}
 
     @cached_property
     def pyhf(self) -> tuple[Any, list[float]]:
         """The pyhf model, every parameter of order one at the maximum, and its data."""
-        starts = [self.null_start, {n: v[0] for n, v in (self.best_start or {}).items()}]
+        starts = [self.null_start, self.best_start or {}]
         # Minuit maps bounds on a sine, which has no digits left where they are far away.
         most = {n: 10 * max(1.0, *(s.get(n, 1.0) for s in starts)) for n in _BACKGROUND}
         return _pyhf_model(self, most)

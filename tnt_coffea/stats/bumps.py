@@ -98,7 +98,7 @@ def bump_hunt(
     >>> spectrum = stats.toy_spectrum(5000, 100)
     >>> result = stats.bump_hunt(spectrum, mass=3500, width=120, fit=fit)
     >>> round(result.z, 1), round(result.mu_hat)
-    (3.4, 104)
+    (3.1, 107)
     >>> result.converged, result.calibration
     (True, 'asymptotic')
     """
