@@ -150,7 +150,7 @@ def test_a_scan_has_the_same_functions_at_all_masses():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"signal": -1}, "signal is -1, expected a number of events of 0 or more"),
+        ({"signal": -1}, "signal is -1, expected a number of 0 or more"),
         ({"signal": True}, "signal is True"),
         ({"signal": np.nan}, "signal is nan"),
         ({"signal": "100"}, "signal is '100'"),

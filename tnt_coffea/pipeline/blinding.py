@@ -17,6 +17,7 @@ from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.evaluation import noted_facts
 from tnt_coffea.pipeline.fitting import check_efficiencies, check_made_with, spectrum_fit, trial
 from tnt_coffea.pipeline.folders import CODE, OUT, VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.null_chains import BEFORE
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import BlindedSearch
 from tnt_coffea.search_folder import note_config, note_trial
@@ -24,8 +25,6 @@ from tnt_coffea.stages import Stage, check_files
 from tnt_coffea.stats.blinding import HIDDEN_WIDTHS
 
 __all__ = ["blind_fit", "blind_report", "hidden_window", "standing_blind_fit"]
-
-_BEFORE = "before"
 
 
 def hidden_window(
@@ -183,7 +182,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
         msg = "no histogram to fit: the search was made without tagger sets"
         raise ConfigError(msg)
     settings, points = config.fit, histograms.points
-    tested = {_BEFORE: stats.inclusive_spectrum(next(iter(histograms.hists.values())))}
+    tested = {BEFORE: stats.inclusive_spectrum(next(iter(histograms.hists.values())))}
     tested |= {
         name: stats.selected_spectrum(h, points[name][settings.bump.selection])
         for name, h in histograms.hists.items()
@@ -199,6 +198,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
             mass=config.signal_mass,
             fit=spectrum_fit(config),
             lower_edges=settings.bump.lower_edges,
+            lowest_edge=settings.bump.lowest_edge,
             toys=settings.limit.toys,
             seed=seeds.integer(config.seed, "fit", "expected", name),
             **common,
@@ -234,5 +234,5 @@ def expectation_settings(config: SearchConfig, name: str) -> dict[str, Any]:
         "limit": limit.enabled,
         "level": limit.level,
         "efficiency": efficiency,
-        "luminosity": None if efficiency is None else limit.luminosity,
+        "luminosity": None if efficiency is None else config.data.luminosity,
     }

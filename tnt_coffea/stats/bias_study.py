@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +27,9 @@ from tnt_coffea.stats.envelope import (
 from tnt_coffea.stats.expected import Window, expected_uncertainty, hidden_range
 from tnt_coffea.stats.families import FAMILIES, family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import all_functions, chosen_function, goodness_of_fit
+from tnt_coffea.stats.quantities import check_numbers, check_whole
 from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import (
@@ -241,6 +242,7 @@ def bias_study(
     rechoose: bool = False,
     window: Window = "signal",
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     seed: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> BiasStudy:
@@ -248,7 +250,7 @@ def bias_study(
 
     Parameters
     ----------
-    channels, mass, width, fit, lower_edges
+    channels, mass, width, fit, lower_edges, lowest_edge
         As for `bump_hunt`.
     truths
         Families of the toys' backgrounds, each with the parameters that its F-test asks for, or
@@ -292,7 +294,13 @@ def bias_study(
     _check(strengths, toys, seed)
     shape = fit.signal(mass, width)
     beside = prepared(
-        channels, [shape], fit, hidden_range(window, [shape]), lower_edges=lower_edges, seed=seed
+        channels,
+        [shape],
+        fit,
+        hidden_range(window, [shape]),
+        lower_edges=lower_edges,
+        lowest_edge=lowest_edge,
+        seed=seed,
     )
     model = beside.models[0]
     sigma = expected_uncertainty(beside, model)
@@ -346,19 +354,16 @@ def bias_study(
 
 
 def _check(strengths: Sequence[Any], toys: Any, seed: Any) -> None:
-    for name, value, least in (("toys", toys, 2), ("seed", seed, 0)):
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not whole or not least <= value <= (MOST_TOYS if name == "toys" else 2**63 - 1):
-            msg = f"{name} is {value!r}, expected a whole number of {least} or more"
-            raise FitError(msg)
+    check_whole({"toys": toys}, MOST_TOYS)
+    check_whole({"seed": seed})
+    if toys < 2:
+        msg = f"toys is {toys}, expected 2 or more, which have a spread"
+        raise FitError(msg)
     if not len(strengths):
         msg = "a bias study needs one strength or more, such as 0"
         raise FitError(msg)
     for strength in strengths:
-        number = isinstance(strength, Real) and not isinstance(strength, bool | np.bool_)
-        if not number or not 0 <= float(strength) < np.inf:
-            msg = f"strength is {strength!r}, expected a number of sigma of 0 or more"
-            raise FitError(msg)
+        check_numbers({"strength": strength}, 0)
     if len(set(map(float, strengths))) < len(strengths):
         msg = f"strengths are not all different: {list(strengths)}"
         raise FitError(msg)

@@ -18,7 +18,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.envelope import Functions, observed_counts, profiled
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.lower_edge import chosen_lower_edge
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
 from tnt_coffea.stats.model import (
     SpectrumModel,
     chosen_function,
@@ -102,13 +102,14 @@ def prepared(
     window: tuple[float, float] | None,
     *,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     seed: int = 1,
 ) -> Sidebands:
     """Return the models of signals in spectra, and the background-only fit beside a window.
 
     Parameters
     ----------
-    channels, lower_edges
+    channels, lower_edges, lowest_edge
         As for `bump_hunt`.
     signals
         The signals.
@@ -130,7 +131,9 @@ def prepared(
     if window is not None:
         channels, looked = visible(channels, window), _as_signal(window)
     if lower_edges:
-        fit, _ = chosen_lower_edge(channels, looked, lower_edges, fit, seed=seed)
+        fit, _ = chosen_lower_edge(
+            channels, looked, lower_edges, fit, lowest=lowest_edge, seed=seed
+        )
     data = spectra(channels, fit)
     if window is None:
         models = spectrum_models(data, signals, fit)

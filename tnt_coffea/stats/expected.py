@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,9 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.blinding import Sidebands, hidden_window, prepared
 from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.limits import upper_limit
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import SpectrumModel
+from tnt_coffea.stats.quantities import check_numbers, check_ranges
 from tnt_coffea.stats.results import LimitResult, Result
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
@@ -353,13 +354,14 @@ def expectation(
     efficiency: float | None = None,
     luminosity: float | None = None,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     seed: int = 1,
 ) -> Expectation:
     """Return expected significances of signals and the expected limit at one mass.
 
     Parameters
     ----------
-    channels, mass, width, fit, lower_edges
+    channels, mass, width, fit, lower_edges, lowest_edge
         As for `bump_hunt`.
     signals
         Signal events over all channels, whose significances are wanted.
@@ -393,7 +395,13 @@ def expectation(
     _check_signals(signals)
     shape = fit.signal(mass, width)
     beside = prepared(
-        channels, [shape], fit, hidden_range(window, [shape]), lower_edges=lower_edges, seed=seed
+        channels,
+        [shape],
+        fit,
+        hidden_range(window, [shape]),
+        lower_edges=lower_edges,
+        lowest_edge=lowest_edge,
+        seed=seed,
     )
     wanted = {
         "level": level,
@@ -419,6 +427,7 @@ def expectation_scan(
     efficiency: float | None = None,
     luminosity: float | None = None,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     seed: int = 1,
 ) -> ExpectationScan:
     """Return expected significances and asymptotic limits over masses, with the same functions.
@@ -427,7 +436,9 @@ def expectation_scan(
     ----------
     masses
         The masses, rising [GeV]; with the window 'signal' all of them +- 2 widths are hidden.
-    channels, width, fit, signals, window, limit, level, efficiency, luminosity, lower_edges, seed
+    channels, width, fit, signals, window, limit, level, efficiency, luminosity, seed
+        As for `expectation`.
+    lower_edges, lowest_edge
         As for `expectation`.
 
     Raises
@@ -451,7 +462,13 @@ def expectation_scan(
         raise FitError(msg)
     shapes = [fit.signal(float(mass), width) for mass in masses]
     beside = prepared(
-        channels, shapes, fit, hidden_range(window, shapes), lower_edges=lower_edges, seed=seed
+        channels,
+        shapes,
+        fit,
+        hidden_range(window, shapes),
+        lower_edges=lower_edges,
+        lowest_edge=lowest_edge,
+        seed=seed,
     )
     wanted = {"level": level, "toys": 0, "efficiency": efficiency, "luminosity": luminosity}
     sidebands = _sideband_fits(beside, seed)
@@ -475,23 +492,13 @@ def hidden_range(window: Window, shapes: Sequence[SignalShape]) -> tuple[float, 
         return None
     if isinstance(window, str) and window == "signal":
         return hidden_window(shapes)
-    bounds = () if isinstance(window, str) else tuple(window)
-    if len(bounds) != 2 or not all(map(_is_number, bounds)) or not bounds[0] < bounds[1]:
-        msg = f"window is {window!r}, expected a lower and an upper edge [GeV], 'signal', or None"
-        raise FitError(msg)
-    return float(bounds[0]), float(bounds[1])
-
-
-def _is_number(value: object) -> bool:
-    real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return real and bool(np.isfinite(float(value)))  # type: ignore[arg-type]
+    check_ranges({"window": window})
+    return float(window[0]), float(window[1])
 
 
 def _check_signals(signals: Sequence[float]) -> None:
     for signal in signals:
-        if not _is_number(signal) or signal < 0:
-            msg = f"signal is {signal!r}, expected a number of events of 0 or more"
-            raise FitError(msg)
+        check_numbers({"signal": signal}, 0)
 
 
 def _expectation(
