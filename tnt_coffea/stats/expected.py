@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.blinding import Sidebands, hidden_window, prepared
+from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE
@@ -23,7 +24,7 @@ from tnt_coffea.stats.model import SpectrumModel
 from tnt_coffea.stats.quantities import check_numbers, check_ranges
 from tnt_coffea.stats.results import LimitResult, Result
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
+from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import range_problems, why_not_asymptotic
 
 __all__ = [
@@ -203,7 +204,7 @@ class Expectation(Result):
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> spectrum = stats.toy_spectrum(5000, 100)
     >>> found = stats.expectation(
-    ...     spectrum, mass=3500, width=120, fit=fit, signals=[100], window="signal"
+    ...     spectrum, mass=3500, width=120, fit=fit, window="signal", limit=False
     ... )
     >>> print(found.summary().splitlines()[0])
     expected at 3500 GeV, width 120 GeV, fit range 2600-7000 GeV, 3260-3740 GeV hidden
@@ -263,7 +264,7 @@ class ExpectationScan(Result):
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> spectrum = stats.toy_spectrum(5000)
     >>> found = stats.expectation_scan(
-    ...     spectrum, masses=[3400, 3600], width=120, fit=fit, window=(3200, 3800)
+    ...     spectrum, masses=[3400, 3600], width=120, fit=fit, window=(3200, 3800), limit=False
     ... )
     >>> print(found.summary().splitlines()[0])
     expected at 2 masses, 3400-3600 GeV, 3200-3800 GeV hidden
@@ -531,7 +532,7 @@ def _expectation(
         notes=tuple(
             dict.fromkeys(
                 [
-                    *sample_notes(model.data),
+                    *data_notes(model.data, model.signal.width, (model.signal.mass,) * 2),
                     *range_problems({f.name: f.goodness_of_fit for f in sidebands}),
                     *_validity_notes(beside, model),
                     *notes,
