@@ -387,7 +387,7 @@ def expected(
         help="Injected signals in their expected uncertainties, with commas.  [default: 0,1,2,3,5]",
     ),
     click.option(
-        "--toys", type=click.IntRange(2), help="Toys of a truth and a strength.  [default: 200]"
+        "--toys", type=click.IntRange(2), help="Toys of a truth and a strength.  [default: 500]"
     ),
     click.option(
         "--rechoose", is_flag=True, help="Choose the functions that compete anew in every toy."

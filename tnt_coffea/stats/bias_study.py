@@ -45,8 +45,8 @@ Array = NDArray[np.float64]
 
 STRENGTHS = (0.0, 1.0, 2.0, 3.0, 5.0)
 """Injected signals, in expected uncertainties of the signal."""
-DEFAULT_TOYS = 200
-"""Toys of a truth and a strength: a pull's mean is then known to 0.07."""
+DEFAULT_TOYS = 500
+"""Toys of a truth and a strength: a pull's mean is then known to 0.045."""
 
 _Z_5_PERCENT = 1.6448536269514722
 _95_PERCENT = 1.959963984540054
