@@ -214,6 +214,12 @@ class ScanSettings(Settings):
     toys: int = Field(
         1000, ge=0, le=_MOST_TOYS, description="background-only toys of the scan for the global p"
     )
+    global_over: Literal["tested", "all", "none"] = Field(
+        "tested",
+        description="where there are several tagger sets, what the one global p over all of them "
+        "counts, at the masses or, without these, at that of `bump`: all dijets and each set's "
+        "selection of `bump` (tested), or every selection of each set (all); none: off",
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

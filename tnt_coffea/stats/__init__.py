@@ -63,6 +63,7 @@ from tnt_coffea.stats.results import (
     LimitResult,
     NuisanceImpact,
     ScanPoint,
+    ScanRefusal,
     ScanResult,
     WindowResult,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "NuisanceImpact",
     "RegionClosure",
     "ScanPoint",
+    "ScanRefusal",
     "ScanResult",
     "SharedEvents",
     "SpectrumFit",

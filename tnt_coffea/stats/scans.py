@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -216,17 +217,19 @@ def _result(
     refused: Sequence[str],
 ) -> ScanResult:
     toys = len(q0)
-    points, models, tests = [], [], []
+    points: list[ScanPoint] = []
+    models, tests = [], []
     for selection in selections:
         counts = selection.models[0].counts
         for model, test in zip(selection.models, hypothesis_tests(selection, counts), strict=True):
-            points.append(_point(selection, model, test))
+            points.append(_point(selection, model, test, q0[:, len(points)] if toys else None))
             models.append(model)
             tests.append(test)
-    best = int(np.argmax([point.z for point in points]))
+    best = int(np.argmax([point.z_asymptotic for point in points]))
+    largest = points[best].z_asymptotic
     z_pyhf = _cross_check(models[best], tests[best])
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
-    p_global = toys_p_value(int(np.sum(maxima >= points[best].z)), toys) if toys else None
+    p_global = toys_p_value(int(np.sum(maxima >= largest)), toys) if toys else None
     reason = _why_no_crossings(selections, q0)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(model.signal.width for model in models)
@@ -244,10 +247,10 @@ def _result(
     notes += refused
     if unsure := [f"{point.mass:g}" for point in points if not point.converged]:
         notes.append(f"not converged: a fit of the data at {', '.join(unsure)} GeV")
-    agreed = abs(z_pyhf - points[best].z) < Z_AGREEMENT
+    agreed = abs(z_pyhf - largest) < Z_AGREEMENT
     if not agreed:
         notes.append(
-            f"not converged: two minimisers disagree: Z = {points[best].z:.3f} and {z_pyhf:.3f}"
+            f"not converged: two minimisers disagree: sqrt(q0) = {largest:.3f} and {z_pyhf:.3f}"
         )
     return ScanResult(
         points=tuple(points),
@@ -258,7 +261,7 @@ def _result(
         toys=toys,
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
-        gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
+        gross_vitells=None if reason else gross_vitells(q0, largest**2),
         converged=not unsure and agreed,
         skipped=skipped,
         notes=tuple(notes),
@@ -274,11 +277,19 @@ def _cross_check(model: SpectrumModel, test: Envelope) -> float:
     return float(np.sqrt(test.with_q0_of(function, q0)))
 
 
-def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> ScanPoint:
+def _point(
+    selection: ScanSelection, model: SpectrumModel, test: Envelope, toys: Array | None
+) -> ScanPoint:
+    """Return a point; `toys` are its q0 in those of the scan, shape (toys,), if there are any."""
     function = test.best.function()
     channels = model.functions[function]
     sigma = engine.signal_uncertainties(channels, model.counts, test.best.fits[function])
-    z = float(test.z[0])
+    q0 = float(test.z[0]) ** 2
+    p_local, z, used = normal_p_value(sqrt(q0)), sqrt(q0), 0
+    if toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
+        # The roots are compared, as they are for the global p-value.
+        p_local = toys_p_value(int(np.sum(np.sqrt(toys) >= z)), len(toys))
+        z, used = significance(p_local), len(toys)
     return ScanPoint(
         selection=selection.name,
         mass=model.signal.mass,
@@ -286,17 +297,24 @@ def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> Sc
         parameters=tuple(channel.background.parameters for channel in channels),
         background=model.near,
         z=z,
-        p_local=normal_p_value(z),
+        p_local=p_local,
         mu_hat=model.unit * float(test.best.mu[0]),
         mu_uncertainty=model.unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
+        q0=q0,
+        toys=used,
     )
 
 
 def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
-    """Return where the local p-values, all asymptotic, cannot be trusted."""
+    """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
     notes = []
-    advice = "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
+    toys = max(point.toys for point in points)
+    advice = (
+        f"local p-values are from the scan's toys there, {1 / (toys + 1):.2g} or more"
+        if toys
+        else "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
+    )
     if masses := sorted({point.mass for point in points if point.sparse}):
         listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
         more = len(masses) - _MOST_LISTED
@@ -307,8 +325,12 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
         )
     if signal.nuisances:
         notes.append(
-            "the signal may move within its uncertainties: local p-values are asymptotic, which "
-            "does not hold then; a test of one mass takes toys"
+            "the signal may move within its uncertainties: local p-values are "
+            + (
+                "from the scan's toys"
+                if toys
+                else "asymptotic, which does not hold then; a test of one mass takes toys"
+            )
         )
     return notes
 
