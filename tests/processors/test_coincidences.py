@@ -31,7 +31,9 @@ from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.mass_figures import local_p_values
-from tnt_coffea.stats import selected_spectrum
+from tnt_coffea.reporting.wording import coverage
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats import ScanRefusal, ScanResult, inclusive_spectrum, selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
 
 SKIM = SkimSettings(images=None, observables=("pt", "mass", "tau21"))
@@ -239,6 +241,77 @@ def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histogr
     assert result.scans["sum"].p_global is not None
 
 
+def test_spectrum_before_selection_shares_the_selected_events(
+    sample: Sample, searched: Histograms
+) -> None:
+    edges = np.arange(2600.0, 7001.0, 40.0)
+    assert searched.coincidences is not None
+    everything = inclusive_spectrum(searched.hists[LOW]).values()
+    found = searched.coincidences.shared_events(
+        {"high": (HIGH, 0.3)}, edges, {"before": (LOW, everything)}
+    )
+    assert found.names == ("high/fold-0", "high/fold-1", "before")
+    # An event that passes is among those before.
+    assert found.patterns.tolist() == [
+        [False, False, True],
+        [False, True, True],
+        [True, False, True],
+    ]
+    wanted = np.histogram(sample.m_jj, edges)[0]
+    np.testing.assert_array_equal(found.counts.sum(axis=0), wanted)
+    alone = searched.coincidences.shared_events({"high": (HIGH, 0.3)}, edges)
+    np.testing.assert_array_equal(found.counts[1:].sum(axis=0), alone.counts.sum(axis=0))
+
+
+def together(**scan: Any) -> SearchConfig:
+    """Return settings for the test of all selections, without limits."""
+    fit = SCAN.fit.model_copy(
+        update={
+            "abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3}),
+            "limit": SCAN.fit.limit.model_copy(update={"enabled": False}),
+            "scan": ScanSettings(toys=20, **scan),
+        }
+    )
+    return SCAN.model_copy(update={"fit": fit})
+
+
+def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    result = pipeline.fit(searched, together(), out=tmp_path)
+    found = result.overall
+    assert isinstance(found, ScanResult)
+    assert found.tried == "2 tagger sets and all dijets, 1 mass"
+    # 3600 GeV, the middle of the window, is above that of one set's taggers: it was tested too.
+    hunts = {"before": result.before, **result.after}
+    assert [point.selection for point in found.points] == list(hunts)
+    for point in found.points:
+        hunt = hunts[point.selection]
+        assert point.mass == hunt.mass
+        assert point.z_asymptotic == pytest.approx(hunt.z_asymptotic, abs=1e-3)
+    largest = max(hunt.z_asymptotic for hunt in hunts.values())
+    assert found.best_point.z_asymptotic == pytest.approx(largest, abs=1e-3)
+    assert found.p_global == (1 + sum(z >= largest - 1e-9 for z in found.toy_maxima)) / 21
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert "over 2 tagger sets and all dijets, 1 mass" in result.overall_text()
+    assert "(2 tagger sets and all dijets, 1 mass)" in result.summary()
+    assert result.trials[-1].p_values["global, all selections"] == found.p_global
+    assert any("All selections together" in line for line in coverage(result, SCAN))
+
+
+def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:
+    result = pipeline.fit(searched, together(global_over="all"))
+    assert isinstance(result.overall, ScanResult)
+    assert result.overall.tried == "2 tagger sets x 4 selections and all dijets, 1 mass"
+    assert len(result.overall.points) == 9
+    assert pipeline.fit(searched, together(global_over="none")).overall is None
+    old = pipeline.fit(replace(searched, coincidences=None), together())
+    assert isinstance(old.overall, ScanRefusal)
+    assert "search again" in old.summary()
+    one = replace(searched, hists={LOW: searched.hists[LOW]})
+    assert pipeline.fit(one, together()).overall is None
+
+
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     searched: Histograms, folder: Path, tmp_path: Path
 ) -> None:
@@ -259,6 +332,18 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     assert nested.exit_code == 0, nested.output
     points = json.loads(stored.read_text())["points"]
     assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
+    whole = fit("scan", "--all", "--toys", "10", "--json", str(stored))
+    assert whole.exit_code == 0, whole.output
+    found = ScanResult.from_dict(json.loads(stored.read_text()))
+    assert {point.selection for point in found.points} == {"before", LOW, HIGH}
+    assert found.tried == "2 tagger sets and all dijets, 9 masses"
+    assert found.tried in whole.output
+    masses = ("--masses", "3350", "3550", "200")
+    each = fit("scan", "--all", "--nested", *masses, "--toys", "0")
+    assert "(2 tagger sets x 4 selections and all dijets, 2 masses)" in each.output
+    both = fit("scan", "--all", "--name", LOW)
+    assert both.exit_code == 2
+    assert "give one of these" in both.output
     refused = fit("bump", "--name", "sum")
     assert refused.exit_code == 2
     assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output
