@@ -19,7 +19,7 @@ from tnt_coffea.histogram_fits import stored_histogram
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, abcd, toy_spectrum
+from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, abcd, abcd_limit, toy_spectrum
 from tnt_coffea.stats.spectrum import rebinned
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
@@ -140,6 +140,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     c, d = counts[:4, 9:].sum(), counts[:4, :4].sum()
     assert [found[name] for name in "abcd"] == [a, b, c, d]
     assert found["z"] == pytest.approx(abcd(a, b, c, d).z, abs=1e-6)
+    assert found["limit"]["observed"] == pytest.approx(abcd_limit(a, b, c, d).observed)
 
 
 @pytest.mark.parametrize(

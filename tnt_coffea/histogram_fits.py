@@ -12,6 +12,7 @@ from tnt_coffea import pipeline, seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
+from tnt_coffea.stats.abcd_limits import limit_or_reason
 from tnt_coffea.stats.abcd_regions import plane_counts
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
@@ -351,7 +352,7 @@ def fit_abcd(
     stored
         A plane of two scores, or a search's histogram.
     config
-        `seed`, `search` and `fit.abcd` are read.
+        `seed`, `search`, `fit.abcd` and `fit.limit` are read.
     toys
         As for `stats.abcd`.
     passing, low
@@ -367,6 +368,7 @@ def fit_abcd(
         The histogram is no plane, or holds no counts.
     """
     histogram, settings = stored.single("abcd").histogram, config.fit.abcd
+    level = config.fit.limit.level if config.fit.limit.enabled else None
     if len(histogram.axes) == 2:
         if passing is None or low is None or not low <= passing:
             msg = (
@@ -375,19 +377,12 @@ def fit_abcd(
             )
             raise ConfigError(msg)
         counts = plane_counts(histogram, passing, low)
-        return AbcdStudy(
-            stats.abcd(
-                counts.a,
-                counts.b,
-                counts.c,
-                counts.d,
-                systematic=settings.systematic,
-                toys=toys,
-                seed=config.seed,
-                counts=counts,
-            ),
-            None,
-        )
+        common: dict[str, Any] = {"systematic": settings.systematic, "seed": config.seed}
+        estimate = stats.abcd(*counts.regions, toys=toys, counts=counts, **common)
+        if level is None:
+            return AbcdStudy(estimate, None)
+        found = limit_or_reason(counts, level=level, toys=config.fit.limit.toys, **common)
+        return AbcdStudy(replace(estimate, limit=found), None)
     if stored.search is None:
         msg = "ABCD needs a plane of two scores (a TH2), or the folder of a search stage"
         raise FitError(msg)
@@ -401,6 +396,8 @@ def fit_abcd(
         closure_limit=settings.closure_limit,
         toys=toys,
         seed=stored.seed(config, "abcd"),
+        level=level,
+        limit_toys=config.fit.limit.toys,
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)

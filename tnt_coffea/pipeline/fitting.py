@@ -575,7 +575,7 @@ class _Fits:
     def abcd(
         self, histogram: Any, points: WorkingPoints, name: str
     ) -> stats.AbcdResult | stats.AbcdRefusal:
-        abcd, search = self.config.fit.abcd, self.config.search
+        abcd, search, limit = self.config.fit.abcd, self.config.search, self.config.fit.limit
         return stats.abcd_in_window(
             histogram,
             points[abcd.selection],
@@ -585,6 +585,8 @@ class _Fits:
             systematic_floor=abcd.systematic,
             closure_limit=abcd.closure_limit,
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
+            level=limit.level if limit.enabled else None,
+            limit_toys=limit.toys,
         )
 
 

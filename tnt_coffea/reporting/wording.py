@@ -9,7 +9,7 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.abcd_results import AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
 from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
 from tnt_coffea.working_points import Selection
 
@@ -296,6 +296,13 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
+    ]
+    warnings += [
+        f"The upper limit of ABCD with {name} is not converged; its notes say why."
+        for name, test in result.abcd.items()
+        if isinstance(test, AbcdResult)
+        and isinstance(test.limit, AbcdLimit)
+        and not test.limit.converged
     ]
     warnings += [
         f"The upper limit {'on all dijets' if name == 'before' else f'with {name}'} is not "

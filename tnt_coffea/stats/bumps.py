@@ -19,7 +19,7 @@ from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
-from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, range_notes, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
 from tnt_coffea.stats.results import (
@@ -122,6 +122,7 @@ def bump_hunt(
     notes = (
         *problems,
         *data_notes(data, width, (mass, mass)),
+        *range_notes(model, seed),
         *_model_notes(model, test, spurious),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
@@ -131,8 +132,8 @@ def bump_hunt(
         width=float(width),
         fit_range=(float(fit.range[0]), float(fit.range[1])),
         channels=tuple(
-            _channel_result(test.pyhf, channel, spectrum, model.shares[channel.name], seed)
-            for channel, spectrum in zip(test.channels, data, strict=True)
+            _channel_result(test, i, spectrum, model.shares[spectrum.name], seed)
+            for i, spectrum in enumerate(data)
         ),
         q0=test.q0,
         z=calibration.z,
@@ -171,6 +172,8 @@ class _Test:
         The function of the best fit, and its channels.
     check, pyhf
         The test with that function by the numpy engine, and by pyhf.
+    null_channels, null
+        The channels of the best function without a signal, and what each expects, shape (bins,).
     q0
         The reported test statistic: pyhf's, over all functions.
     asimov_closure
@@ -182,6 +185,8 @@ class _Test:
     channels: Sequence[Channel]
     check: Discovery
     pyhf: PyhfTest
+    null_channels: Sequence[Channel]
+    null: Sequence[Array]
     q0: float
     asimov_closure: float
 
@@ -194,7 +199,23 @@ def _tested(model: SpectrumModel) -> _Test:
     check = Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
     pyhf = pyhf_test(channels, check)
     q0 = envelope.with_q0_of(function, pyhf.test.q0)
-    return _Test(envelope, function, channels, check, pyhf, q0, asimov_closure(pyhf))
+    without = envelope.background.function()
+    null = (
+        [pyhf.background(channel) for channel in channels]
+        if without == function
+        else envelope.background.expected(model.functions)
+    )
+    return _Test(
+        envelope=envelope,
+        function=function,
+        channels=channels,
+        check=check,
+        pyhf=pyhf,
+        null_channels=model.functions[without],
+        null=null,
+        q0=q0,
+        asimov_closure=asimov_closure(pyhf),
+    )
 
 
 def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
@@ -209,16 +230,16 @@ def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
 
 
 def _channel_result(
-    pyhf: PyhfTest, channel: Channel, spectrum: Spectrum, share: float, seed: int
+    test: _Test, place: int, spectrum: Spectrum, share: float, seed: int
 ) -> ChannelResult:
-    expected = pyhf.background(channel)
-    p_value, calibration = goodness_of_fit(channel, expected, seed)
+    channel, expected = test.channels[place], test.null[place]
+    p_value, calibration = goodness_of_fit(test.null_channels[place], expected, seed)
     return ChannelResult(
         name=channel.name,
         edges=tuple(spectrum.edges.tolist()),
         observed=tuple(spectrum.sums.tolist()),
         background=tuple(spectrum.weights(expected).tolist()),
-        signal_plus_background=tuple(spectrum.weights(pyhf.full(channel)).tolist()),
+        signal_plus_background=tuple(spectrum.weights(test.pyhf.full(channel)).tolist()),
         parameters=channel.background.parameters,
         goodness_of_fit=p_value,
         goodness_calibration=calibration,

@@ -29,7 +29,12 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN, background_in_reach
+from tnt_coffea.stats.validity import (
+    GOODNESS_TOYS,
+    LEAST_IN_BIN,
+    background_in_reach,
+    range_problems,
+)
 
 __all__ = [
     "SpectrumModel",
@@ -37,6 +42,7 @@ __all__ = [
     "chosen_orders",
     "goodness_of_fit",
     "outside_signal",
+    "range_notes",
     "signal_shares",
     "spectrum_model",
     "spectrum_models",
@@ -112,9 +118,9 @@ def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> Sp
     Raises
     ------
     FitError
-        The signal lies outside the range, or the histograms or the shares do not suit the fit.
+        The signal has no whole sidebands, or the histograms or the shares do not suit the fit.
     """
-    fit.check_inside(signal.mass)
+    fit.check_sidebands(signal)
     return spectrum_models(spectra(histograms, fit), [signal], fit)[0]
 
 
@@ -334,13 +340,52 @@ def chosen_orders(
     return chosen
 
 
-def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float, str]:
-    """Return the p-value of the background-only fit and how it was calibrated.
+def range_notes(model: SpectrumModel, seed: int) -> list[str]:
+    """Return that no function describes the spectra, neither alone nor with the signal.
+
+    Parameters
+    ----------
+    model
+        The model.
+    seed
+        Root seed of the toys for sparse bins.
+    """
+    for profile in (model.test.background, model.test.best):
+        name = profile.function()
+        channels, fits = model.functions[name], profile.fits[name]
+        alone = engine.expectations(channels, replace(fits, mu=np.zeros(1)))
+        full = engine.expectations(channels, fits)
+        problems = range_problems(
+            {
+                channel.name: goodness_of_fit(channel, background[0], seed, mean[0])[0]
+                for channel, background, mean in zip(channels, alone, full, strict=True)
+            }
+        )
+        if not problems:
+            break
+    return problems
+
+
+def goodness_of_fit(
+    channel: Channel, expected: Array, seed: int, full: Array | None = None
+) -> tuple[float, str]:
+    """Return the p-value of a fit and how it was calibrated.
 
     The statistic is the likelihood ratio to the saturated model: chi-square where
     every bin expects 5 events or more, else compared with refitted toys.
+
+    Parameters
+    ----------
+    channel
+        The channel.
+    expected
+        Its background in the fit, shape (bins,).
+    seed
+        Root seed of the toys.
+    full
+        All that is expected, where a signal was fitted as well.
     """
-    seen = float(engine.deviance(channel.observed, expected))
+    seen = float(engine.deviance(channel.observed, expected if full is None else full))
     if expected.min() >= LEAST_IN_BIN:
         freedom = expected.size - channel.background.parameters
         return float(chdtrc(freedom, seen)), "asymptotic"

@@ -353,7 +353,7 @@ class WindowResult(Result):
     q0
         Profile likelihood ratio of equations 2.5 and 2.6.
     z, p_value
-        Significance and p-value, as `calibration` says.
+        Significance and p-value, as `calibration` says; z is 0 where p is a half or more.
     p_poisson
         Probability of so many events or more, the background's uncertainty
         integrated over: the Poisson test of CWoLa hunting.
@@ -396,6 +396,11 @@ class WindowResult(Result):
     notes: tuple[str, ...]
     calibration: str = "asymptotic"
     kind: Literal["window"] = field(default="window", kw_only=True)
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return float(self.q0**0.5)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
