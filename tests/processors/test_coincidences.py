@@ -31,7 +31,7 @@ from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.mass_figures import local_p_values
-from tnt_coffea.reporting.wording import coverage
+from tnt_coffea.reporting.wording import coverage, headline
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import ScanRefusal, ScanResult, inclusive_spectrum, selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
@@ -268,6 +268,7 @@ def together(**scan: Any) -> SearchConfig:
     fit = SCAN.fit.model_copy(
         update={
             "abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3}),
+            "bump": SCAN.fit.bump.model_copy(update={"mass": 3620.0}),
             "limit": SCAN.fit.limit.model_copy(update={"enabled": False}),
             "scan": ScanSettings(toys=20, **scan),
         }
@@ -282,7 +283,7 @@ def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
     found = result.overall
     assert isinstance(found, ScanResult)
     assert found.tried == "2 tagger sets and all dijets, 1 mass"
-    # 3600 GeV, the middle of the window, is above that of one set's taggers: it was tested too.
+    # The mass is above the window of one set's taggers: it was tested all the same.
     hunts = {"before": result.before, **result.after}
     assert [point.selection for point in found.points] == list(hunts)
     for point in found.points:
@@ -297,6 +298,9 @@ def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
     assert "(2 tagger sets and all dijets, 1 mass)" in result.summary()
     assert result.trials[-1].p_values["global, all selections"] == found.p_global
     assert any("All selections together" in line for line in coverage(result, SCAN))
+    assert (
+        "(2 tagger sets and all dijets, 1 mass) comes with a global p" in headline(result, SCAN)[2]
+    )
 
 
 def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:

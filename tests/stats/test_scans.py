@@ -154,7 +154,7 @@ def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
 def test_selections_at_one_mass_cost_their_trials(toy_spectrum, shared):
     # The largest of n independent Z: p = 1 - (1 - p_local)^n (Sidak, J. Am. Stat. Assoc. 62, 626);
     # where all have the same events, that of one.
-    histogram, n, toys = toy_spectrum(1200, 0, 43), 4, 1000
+    histogram, n, toys = toy_spectrum(1200, 0, 43), 3, 800
     counts = rebinned("all", histogram, FIT).counts
     named = {f"set-{i}": histogram for i in range(n)}
     patterns = np.ones((1, n), dtype=bool) if shared else np.eye(n, dtype=bool)

@@ -401,6 +401,12 @@ def _meaning(result: SearchResult) -> str:
         "A local p-value is the chance that background alone gives at least such an excess at "
         f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"
     )
+    if isinstance(result.overall, ScanResult) and result.overall.p_global is not None:
+        least = "at most " if result.overall.p_global_is_bound else ""
+        meaning += (
+            f"; one as significant as the best of all ({result.overall.tried}) comes with a "
+            f"global p-value of {least}{p_text(result.overall.p_global)}"
+        )
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (
             f"{meaning}, and because the combination of the cross-validation folds has not been "
