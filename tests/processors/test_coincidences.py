@@ -28,6 +28,7 @@ from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline import fitting
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.mass_figures import local_p_values
@@ -231,16 +232,6 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
 
 
-def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
-    settings = SCAN.fit.model_copy(
-        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
-    )
-    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
-    assert list(result.scans) == ["before", LOW, HIGH, "sum"]
-    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
-    assert result.scans["sum"].p_global is not None
-
-
 def test_spectrum_before_selection_shares_the_selected_events(
     sample: Sample, searched: Histograms
 ) -> None:
@@ -276,6 +267,21 @@ def together(**scan: Any) -> SearchConfig:
     return SCAN.model_copy(update={"fit": fit})
 
 
+def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
+    result = pipeline.fit(searched, together(masses=SCAN.fit.scan.masses[::2]))
+    assert list(result.scans) == ["before", LOW, HIGH, "sum"]
+    assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
+    assert result.scans["sum"].p_global is not None
+    assert isinstance(result.overall, ScanResult)
+    assert result.overall.tried == "2 tagger sets and all dijets, 5 masses"
+    of_sets = [point for point in result.overall.points if point.selection != "before"]
+    alone = result.scans["sum"].points
+    # Each set is searched for the masses of its window, as in the scan of the windows.
+    assert [(p.selection, p.mass, p.q0) for p in of_sets] == [
+        (p.selection, p.mass, p.q0) for p in alone
+    ]
+
+
 def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
     searched: Histograms, tmp_path: Path
 ) -> None:
@@ -304,16 +310,16 @@ def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
 
 
 def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:
-    result = pipeline.fit(searched, together(global_over="all"))
-    assert isinstance(result.overall, ScanResult)
-    assert result.overall.tried == "2 tagger sets x 4 selections and all dijets, 1 mass"
-    assert len(result.overall.points) == 9
-    assert pipeline.fit(searched, together(global_over="none")).overall is None
-    old = pipeline.fit(replace(searched, coincidences=None), together())
-    assert isinstance(old.overall, ScanRefusal)
+    every = fitting._overall(searched, together(global_over="all"))
+    assert isinstance(every, ScanResult)
+    assert every.tried == "2 tagger sets x 4 selections and all dijets, 1 mass"
+    assert len(every.points) == 9
+    assert fitting._overall(searched, together(global_over="none")) is None
+    old = fitting._overall(replace(searched, coincidences=None), together())
+    assert isinstance(old, ScanRefusal)
     assert "search again" in old.summary()
     one = replace(searched, hists={LOW: searched.hists[LOW]})
-    assert pipeline.fit(one, together()).overall is None
+    assert fitting._overall(one, together()) is None
 
 
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
@@ -336,13 +342,13 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     assert nested.exit_code == 0, nested.output
     points = json.loads(stored.read_text())["points"]
     assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
-    whole = fit("scan", "--all", "--toys", "10", "--json", str(stored))
+    masses = ("--masses", "3350", "3550", "200")
+    whole = fit("scan", "--all", *masses, "--toys", "10", "--json", str(stored))
     assert whole.exit_code == 0, whole.output
     found = ScanResult.from_dict(json.loads(stored.read_text()))
     assert {point.selection for point in found.points} == {"before", LOW, HIGH}
-    assert found.tried == "2 tagger sets and all dijets, 9 masses"
+    assert found.tried == "2 tagger sets and all dijets, 2 masses"
     assert found.tried in whole.output
-    masses = ("--masses", "3350", "3550", "200")
     each = fit("scan", "--all", "--nested", *masses, "--toys", "0")
     assert "(2 tagger sets x 4 selections and all dijets, 2 masses)" in each.output
     both = fit("scan", "--all", "--name", LOW)
