@@ -33,6 +33,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.null_chains import NullChains
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
@@ -43,6 +44,7 @@ __all__ = [
     "OVERALL",
     "STAGES",
     "Efficiency",
+    "NullChains",
     "SignalEfficiencies",
     "all_selections",
     "compare_methods",
