@@ -14,7 +14,7 @@ from scipy.special import chdtrc
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.background import Background
+from tnt_coffea.stats.background import MAX_PARAMETERS, Background
 from tnt_coffea.stats.envelope import (
     Envelope,
     Functions,
@@ -24,11 +24,12 @@ from tnt_coffea.stats.envelope import (
     family_of,
     observed_counts,
 )
-from tnt_coffea.stats.families import Family, family_named
+from tnt_coffea.stats.families import FAMILIES, Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spurious import SpuriousFits, spurious_fits, with_spurious
 from tnt_coffea.stats.validity import (
     GOODNESS_TOYS,
     LEAST_IN_BIN,
@@ -46,6 +47,7 @@ __all__ = [
     "signal_shares",
     "spectrum_model",
     "spectrum_models",
+    "spurious_notes",
 ]
 
 Array = NDArray[np.float64]
@@ -65,13 +67,17 @@ class SpectrumModel:
     shares
         Share of the signal in every channel.
     functions
-        The channels by the function of their backgrounds, of those that compete.
+        The channels by the function of their backgrounds, of those that compete, with the
+        spurious signal.
+    spurious
+        Where that comes from; None where no other function could be fitted.
     """
 
     signal: SignalShape
     data: tuple[Spectrum, ...]
     shares: Mapping[str, float]
     functions: Functions
+    spurious: SpuriousFits | None = None
 
     @property
     def counts(self) -> list[Array]:
@@ -93,6 +99,11 @@ class SpectrumModel:
         """Background events within mass +- 2 widths."""
         null = self.test.background.expected(self.functions)
         return background_in_reach(next(iter(self.functions.values())), null)
+
+    @property
+    def spurious_events(self) -> float:
+        """Standard deviation of the spurious signal, at mu = 1 for 1; 0: there is none."""
+        return next(iter(self.functions.values()))[0].spurious
 
     @property
     def best_channels(self) -> tuple[Channel, ...]:
@@ -130,7 +141,9 @@ def spectrum_models(
     """Return the models of several signals in the same spectra: the same functions for all.
 
     The functions are built once. Of what the F-test asks for with each of the signals the fewest
-    parameters count: an order that one mass alone asks for may follow a signal beside it.
+    parameters count: an order that one mass alone asks for may follow a signal beside it. Where
+    other functions describe the data better, the signal that is found in them is a nuisance
+    parameter of each.
 
     Parameters
     ----------
@@ -141,6 +154,49 @@ def spectrum_models(
     fit
         Families, fewest and most parameters, p-value of the F-test.
     """
+    models = _competing_models(data, signals, fit)
+    try:
+        others = _competing_models(data, signals, _other_functions(fit))
+    except FitError:
+        return models  # too few events for them: they have nothing to say
+    return [_gated(*pair) for pair in zip(models, others, strict=True)]
+
+
+def _other_functions(fit: SpectrumFit) -> SpectrumFit:
+    """Return the fit of all functions that may describe the data better."""
+    known = (family.name for family in FAMILIES.values())
+    family, *more = (
+        name
+        for name in dict.fromkeys((*known, *fit.families))
+        if not family_named(name).reproduction_only
+    )
+    return replace(
+        fit,
+        family=family,
+        envelope=tuple(more),
+        min_parameters=min(fit.min_parameters, _FEWEST_OF_OTHERS),
+        max_parameters=max(fit.max_parameters, MAX_PARAMETERS),
+    )
+
+
+def _gated(model: SpectrumModel, others: SpectrumModel) -> SpectrumModel:
+    """Return a model with the spurious signal that it makes of other functions."""
+    rest = {
+        name: channels for name, channels in others.functions.items() if name not in model.functions
+    }
+    if not rest:
+        return model
+    found = spurious_fits(model.functions, rest, model.counts, model.test.best)
+    # What repeats a published result stays as it was published.
+    events = 0.0 if family_named(model.family).reproduction_only else float(found.size[0])
+    functions = with_spurious(model.functions, events) if events else model.functions
+    return replace(model, functions=functions, spurious=found)
+
+
+def _competing_models(
+    data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
+) -> list[SpectrumModel]:
+    """Return the models with the functions that the data ask for."""
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)
@@ -253,6 +309,8 @@ def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float
     return {name: shares[name] / total for name in names}
 
 
+# Other functions than the model's begin with so many parameters.
+_FEWEST_OF_OTHERS = 3
 # The order of the function is chosen outside mass +- this many widths.
 _BLIND_WIDTHS = 2.0
 
@@ -364,6 +422,32 @@ def range_notes(model: SpectrumModel, seed: int) -> list[str]:
         if not problems:
             break
     return problems
+
+
+def spurious_notes(model: SpectrumModel) -> list[str]:
+    """Return which functions describe the spectra better than those of the model, and the result.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
+    if model.spurious is None:
+        return []
+    entered = model.unit * model.spurious_events
+    what = (
+        f"{entered:.4g} events of spurious signal are a nuisance parameter"
+        if entered
+        else "no uncertainty is added for it"
+    )
+    return [
+        f"'{s.truth}' describes the spectrum better than the functions that compete, by "
+        f"{s.gain:.1f} in ln L - parameters / 2, and they find a signal of {s.relative:+.2f} of "
+        f"its uncertainty in it: {what}; let it compete, by its family in `envelope` or more "
+        "parameters"
+        for s in model.spurious.signals(model.unit)
+        if s.is_biased
+    ]
 
 
 def goodness_of_fit(
