@@ -18,6 +18,7 @@ from tnt_coffea.stats.background import MAX_PARAMETERS, Background
 from tnt_coffea.stats.envelope import (
     Envelope,
     Functions,
+    Profile,
     asked_orders,
     competing,
     enveloped,
@@ -33,6 +34,7 @@ from tnt_coffea.stats.spurious import SpuriousFits, spurious_fits, with_spurious
 from tnt_coffea.stats.validity import (
     GOODNESS_TOYS,
     LEAST_IN_BIN,
+    SPURIOUS_EVIDENCE,
     background_in_reach,
     range_problems,
 )
@@ -97,8 +99,7 @@ class SpectrumModel:
     @property
     def near(self) -> float:
         """Background events within mass +- 2 widths."""
-        null = self.test.background.expected(self.functions)
-        return background_in_reach(next(iter(self.functions.values())), null)
+        return _near(self.functions, self.test)
 
     @property
     def spurious_events(self) -> float:
@@ -114,6 +115,11 @@ class SpectrumModel:
     def family(self) -> str:
         """Family of the functions; of the first where several compete."""
         return family_of(next(iter(self.functions)))
+
+
+def _near(functions: Functions, test: Envelope) -> float:
+    null = test.background.expected(functions)
+    return background_in_reach(next(iter(functions.values())), null)
 
 
 def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> SpectrumModel:
@@ -154,12 +160,14 @@ def spectrum_models(
     fit
         Families, fewest and most parameters, p-value of the F-test.
     """
-    models = _competing_models(data, signals, fit)
+    models, best = _competing_models(data, signals, fit)
     try:
-        others = _competing_models(data, signals, _other_functions(fit))
+        others, found = _competing_models(data, signals, _other_functions(fit))
     except FitError:
         return models  # too few events for them: they have nothing to say
-    return [_gated(*pair) for pair in zip(models, others, strict=True)]
+    # Of many masses only spurious signals that count are asked for.
+    least = SPURIOUS_EVIDENCE if len(signals) > 1 else -np.inf
+    return [_gated(*parts, least) for parts in zip(models, best, others, found, strict=True)]
 
 
 def _other_functions(fit: SpectrumFit) -> SpectrumFit:
@@ -179,24 +187,31 @@ def _other_functions(fit: SpectrumFit) -> SpectrumFit:
     )
 
 
-def _gated(model: SpectrumModel, others: SpectrumModel) -> SpectrumModel:
+def _gated(
+    model: SpectrumModel, best: Profile, others: SpectrumModel, found: Profile, least: float
+) -> SpectrumModel:
     """Return a model with the spurious signal that it makes of other functions."""
-    rest = {
-        name: channels for name, channels in others.functions.items() if name not in model.functions
-    }
+    rest = [name for name in others.functions if name not in model.functions]
     if not rest:
         return model
-    found = spurious_fits(model.functions, rest, model.counts, model.test.best)
+    spurious = spurious_fits(
+        model.functions,
+        {name: others.functions[name] for name in rest},
+        model.counts,
+        best,
+        found.of(rest),
+        least,
+    )
     # What repeats a published result stays as it was published.
-    events = 0.0 if family_named(model.family).reproduction_only else float(found.size[0])
+    events = 0.0 if family_named(model.family).reproduction_only else float(spurious.size[0])
     functions = with_spurious(model.functions, events) if events else model.functions
-    return replace(model, functions=functions, spurious=found)
+    return replace(model, functions=functions, spurious=spurious)
 
 
 def _competing_models(
     data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
-) -> list[SpectrumModel]:
-    """Return the models with the functions that the data ask for."""
+) -> tuple[list[SpectrumModel], list[Profile]]:
+    """Return the models with the functions that the data ask for, and their fits of mu >= 0."""
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)
@@ -206,14 +221,20 @@ def _competing_models(
         SpectrumModel(signal, tuple(data), shares, _channels(data, signal, shares, backgrounds))
         for signal in signals
     ]
-    asked = [asked_orders(model.test.best, fit.f_test) for model in models]
+    # Signals share the fits without one.
+    first, counts = models[0].functions, models[0].counts
+    nulls = {name: engine.background_fits(channels, counts) for name, channels in first.items()}
+    tests = [enveloped(model.functions, counts, nulls) for model in models]
+    best = [test.best for test in tests]
+    asked = [asked_orders(fits, fit.f_test) for fits in best]
     fewest = {family: min(int(orders[family][0]) for orders in asked) for family in asked[0]}
     events = sum(float(spectrum.counts.sum()) for spectrum in data)
-    near = max(model.near for model in models)
+    near = max(_near(model.functions, test) for model, test in zip(models, tests, strict=True))
     kept = competing(backgrounds, fewest, events, near)
-    return [
+    chosen = [
         replace(model, functions={name: model.functions[name] for name in kept}) for model in models
     ]
+    return chosen, [fits.of(kept) for fits in best]
 
 
 def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:

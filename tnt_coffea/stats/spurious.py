@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.envelope import Functions, Profile, enveloped, family_of, profiled
+from tnt_coffea.stats.envelope import Functions, Profile, family_of, profiled
 from tnt_coffea.stats.results import SpuriousSignal
 from tnt_coffea.stats.validity import SPURIOUS_EVIDENCE, SPURIOUS_LIMIT, SPURIOUS_RIVALS
 
@@ -95,7 +95,12 @@ class SpuriousFits:
 
 
 def spurious_fits(
-    functions: Functions, others: Functions, counts: Sequence[Array], best: Profile
+    functions: Functions,
+    others: Functions,
+    counts: Sequence[Array],
+    best: Profile,
+    found: Profile,
+    least: float = -np.inf,
 ) -> SpuriousFits:
     """Compare other functions with a model's, and fit the model to what they expect.
 
@@ -107,13 +112,14 @@ def spurious_fits(
         The same of the other functions.
     counts
         Counts of every channel, shape (toys, bins).
-    best
-        Fits of mu >= 0 of the model to the counts.
+    best, found
+        Fits of mu >= 0 of the model and of the others to the counts.
+    least
+        Gain from which on a spurious signal is asked for.
     """
     toys = len(counts[0])
     sigma = _uncertainty(functions, counts, best)
     gain, events, error = (np.full((len(others), toys), np.nan) for _ in range(3))
-    found = enveloped(others, counts).best
     truths = {
         name: [
             c.background.expected(phi)
@@ -130,7 +136,10 @@ def spurious_fits(
     families = np.array([family_of(name) for name in others])
     for i, (name, channels) in enumerate(others.items()):
         rivals = each[families == families[i]]
-        rows = np.flatnonzero(np.isfinite(each[i]) & (each[i] <= rivals.min(axis=0)))
+        better = best.nll - each[i]
+        rows = np.flatnonzero(
+            (each[i] <= rivals.min(axis=0)) & (better > least) & np.isfinite(better)
+        )
         if not rows.size:
             continue
         signals = _found_in([truth[rows] for truth in truths[name]], functions)
@@ -141,7 +150,7 @@ def spurious_fits(
         variance = np.maximum(np.square(own) - np.square(sigma[rows]), 0.0)
         good &= np.isfinite(variance)
         rows = rows[good]
-        gain[i, rows] = (best.nll - each[i])[rows]
+        gain[i, rows] = better[rows]
         events[i, rows], error[i, rows] = signals.mu[good], np.sqrt(variance[good])
     return SpuriousFits(tuple(others), gain, events, error, sigma)
 
