@@ -324,6 +324,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
+        spurious=bump.spurious,
     )
 
 

@@ -167,7 +167,10 @@ def spectrum_models(
         return models  # too few events for them: they have nothing to say
     # Of many masses only spurious signals that count are asked for.
     least = SPURIOUS_EVIDENCE if len(signals) > 1 else -np.inf
-    return [_gated(*parts, least) for parts in zip(models, best, others, found, strict=True)]
+    gated = [_gated(*parts, least) for parts in zip(models, best, others, found, strict=True)]
+    # What repeats a published result stays as it was published.
+    enters = fit.spurious and not family_named(fit.family).reproduction_only
+    return [_with_its_spurious(model) if enters else model for model in gated]
 
 
 def _other_functions(fit: SpectrumFit) -> SpectrumFit:
@@ -190,7 +193,7 @@ def _other_functions(fit: SpectrumFit) -> SpectrumFit:
 def _gated(
     model: SpectrumModel, best: Profile, others: SpectrumModel, found: Profile, least: float
 ) -> SpectrumModel:
-    """Return a model with the spurious signal that it makes of other functions."""
+    """Return a model and what it makes of other functions."""
     rest = [name for name in others.functions if name not in model.functions]
     if not rest:
         return model
@@ -202,10 +205,13 @@ def _gated(
         found.of(rest),
         least,
     )
-    # What repeats a published result stays as it was published.
-    events = 0.0 if family_named(model.family).reproduction_only else float(spurious.size[0])
-    functions = with_spurious(model.functions, events) if events else model.functions
-    return replace(model, functions=functions, spurious=spurious)
+    return replace(model, spurious=spurious)
+
+
+def _with_its_spurious(model: SpectrumModel) -> SpectrumModel:
+    """Return a model with the nuisance parameter that its spurious signal asks for."""
+    events = 0.0 if model.spurious is None else float(model.spurious.size[0])
+    return replace(model, functions=with_spurious(model.functions, events)) if events else model
 
 
 def _competing_models(

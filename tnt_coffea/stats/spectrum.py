@@ -80,6 +80,9 @@ class SpectrumFit:
     trigger
         Efficiency of the trigger, by which background and signal are multiplied: fitted signals
         are then events before it. None: all events pass.
+    spurious
+        Whether a spurious signal, on functions that describe the data better, is a nuisance
+        parameter; else it is only told.
 
     Raises
     ------
@@ -112,6 +115,7 @@ class SpectrumFit:
     width_uncertainty: float = 0.0
     shares: Mapping[str, float] | None = None
     trigger: TriggerEfficiency | None = None
+    spurious: bool = True
 
     def __post_init__(self) -> None:
         low, high = self.range
@@ -133,6 +137,9 @@ class SpectrumFit:
                 f"parameters must satisfy {MIN_PARAMETERS} <= min <= max <= {most}, got "
                 f"{self.min_parameters} and {self.max_parameters}"
             )
+            raise FitError(msg)
+        if not isinstance(self.spurious, bool):
+            msg = f"spurious is True or False, got {self.spurious!r}"
             raise FitError(msg)
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"

@@ -27,6 +27,9 @@ __all__ = ["SpuriousFits", "spurious_fits", "spurious_signal", "with_spurious"]
 
 Array = NDArray[np.float64]
 
+# A function that knows a signal so much worse than the model, in uncertainties, says nothing of it.
+_MOST_UNCERTAIN = 3.0
+
 
 @dataclass(frozen=True, eq=False)
 class SpuriousFits:
@@ -90,7 +93,7 @@ class SpuriousFits:
             for name, events, gain, counts in zip(
                 self.names, self.events, self.gain, self.counted, strict=True
             )
-            if np.isfinite(events[0]) and np.isfinite(self.sigma[0])
+            if np.isfinite(events[0]) and 0 < self.sigma[0] < np.inf
         )
 
 
@@ -148,7 +151,7 @@ def spurious_fits(
         # Two estimates of one number, the better one efficient: their difference has the
         # difference of their variances (Hausman, Econometrica 46 (1978) 1251).
         variance = np.maximum(np.square(own) - np.square(sigma[rows]), 0.0)
-        good &= np.isfinite(variance)
+        good &= variance < np.square(_MOST_UNCERTAIN * sigma[rows])
         rows = rows[good]
         gain[i, rows] = better[rows]
         events[i, rows], error[i, rows] = signals.mu[good], np.sqrt(variance[good])
