@@ -151,19 +151,19 @@ def test_spurious_signal_enters_every_test_alike(toy_spectrum):
     assert found.spurious_uncertainty > abs(worst.events)
     assert dict(found.nuisances).keys() == {"spurious_signal"}
     assert f"a nuisance parameter of {found.spurious_uncertainty:.1f} events" in found.summary()
-    assert sum("describes the spectrum better" in note for note in found.notes) >= 1
+    assert sum("describes the spectrum better" in note for note in found.notes) == 1
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert BumpHuntResult.from_dict(json.loads(text)) == found
     point = scan(histogram, masses=[3500.0], width=120.0, fit=TWO, toys=0)
     limit = upper_limit(histogram, **settings)
     impacts = {one.name: one for one in nuisance_impacts(histogram, **settings)}
     by_toys = bump_hunt(histogram, **settings, toys=200)
-    # Without it the truth, which has no signal, is excluded by five sigma.
+    # Without it the truth, which has no signal, has a signal of four sigma.
     settings["fit"] = replace(TWO, spurious=False)
     without = bump_hunt(histogram, **settings)
     assert without.spurious == found.spurious
     assert without.spurious_uncertainty == 0
-    assert without.z > 5
+    assert without.z > 4
     assert found.z < 1.645
     # mu is what the data say together with theta = 0 +- 1.
     assert found.mu_hat == pytest.approx(without.mu_hat, rel=0.02)

@@ -452,15 +452,19 @@ def range_notes(model: SpectrumModel, seed: int) -> list[str]:
 
 
 def spurious_notes(model: SpectrumModel) -> list[str]:
-    """Return which functions describe the spectra better than those of the model, and the result.
+    """Return which function describes the spectra better than those of the model, and what of it.
 
     Parameters
     ----------
     model
         The model.
     """
-    if model.spurious is None:
+    found = () if model.spurious is None else model.spurious.signals(model.unit)
+    biased = sorted((s for s in found if s.is_biased), key=lambda s: -abs(s.relative))
+    if not biased:
         return []
+    first, *more = biased
+    listed = f" (and so does {', '.join(s.truth for s in more)})" if more else ""
     entered = model.unit * model.spurious_events
     what = (
         f"{entered:.4g} events of spurious signal are a nuisance parameter"
@@ -468,12 +472,10 @@ def spurious_notes(model: SpectrumModel) -> list[str]:
         else "no uncertainty is added for it"
     )
     return [
-        f"'{s.truth}' describes the spectrum better than the functions that compete, by "
-        f"{s.gain:.1f} in ln L - parameters / 2, and they find a signal of {s.relative:+.2f} of "
-        f"its uncertainty in it: {what}; let it compete, by its family in `envelope` or more "
-        "parameters"
-        for s in model.spurious.signals(model.unit)
-        if s.is_biased
+        f"{first.truth} describes the spectrum better than the functions that compete, by "
+        f"{first.gain:.1f} in ln L - parameters / 2{listed}, and they find a signal of "
+        f"{first.relative:+.2f} of its uncertainty in it: {what}; let it compete, by its family in "
+        "`envelope` or more parameters"
     ]
 
 

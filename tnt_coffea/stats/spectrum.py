@@ -138,13 +138,11 @@ class SpectrumFit:
                 f"{self.min_parameters} and {self.max_parameters}"
             )
             raise FitError(msg)
-        if not isinstance(self.spurious, bool):
-            msg = f"spurious is True or False, got {self.spurious!r}"
-            raise FitError(msg)
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
             raise FitError(msg)
         _check_trigger(self.trigger)
+        _check_spurious(self.spurious)
 
     def _check_edges(self) -> None:
         edges = self.edges
@@ -247,6 +245,12 @@ class SpectrumFit:
                 f"range {low:g}-{high:g} GeV: {advice}"
             )
             raise FitError(msg)
+
+
+def _check_spurious(spurious: object) -> None:
+    if not isinstance(spurious, bool):
+        msg = f"spurious is True or False, got {spurious!r}"
+        raise FitError(msg)
 
 
 def _check_trigger(trigger: object) -> None:
