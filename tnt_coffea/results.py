@@ -74,7 +74,7 @@ class SearchResult(Result):
     >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
     >>> result = SearchResult(before=hunt, after={}, abcd={}, provenance={})
     >>> print(result.summary().splitlines()[2])
-      Z = 3.40, p = 0.000333 (asymptotic), signal 103.8 +- 31.4 events
+      Z = 3.05, p = 0.00114 (asymptotic), signal 107.4 +- 33.2 events
     >>> SearchResult.from_dict(result.to_dict()) == result
     True
     """

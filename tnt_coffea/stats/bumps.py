@@ -18,7 +18,7 @@ from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.lower_edge import chosen_lower_edge
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
 from tnt_coffea.stats.model import (
     SpectrumModel,
     goodness_of_fit,
@@ -51,6 +51,7 @@ def bump_hunt(
     toys: int | None = None,
     seed: int = 1,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
@@ -73,8 +74,10 @@ def bump_hunt(
         Root seed of the toys.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        2600; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum starts
-        to fall smoothly, from `fit.range` on.
+        `lowest_edge`; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum
+        starts to fall smoothly, from `fit.range` on.
+    lowest_edge
+        From where on the trigger leaves the spectrum as it is [GeV].
     null_chains
         q0 of the same test on null chains with retraining: they give the p-value.
     progress
@@ -102,7 +105,7 @@ def bump_hunt(
     >>> spectrum = stats.toy_spectrum(5000, 100)
     >>> result = stats.bump_hunt(spectrum, mass=3500, width=120, fit=fit)
     >>> round(result.z, 1), round(result.mu_hat)
-    (3.4, 104)
+    (3.1, 107)
     >>> result.converged, result.calibration
     (True, 'asymptotic')
     """
@@ -110,7 +113,9 @@ def bump_hunt(
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
-        fit, edges_tried = chosen_lower_edge(channels, signal, lower_edges, fit, seed=seed)
+        fit, edges_tried = chosen_lower_edge(
+            channels, signal, lower_edges, fit, lowest=lowest_edge, seed=seed
+        )
     model = spectrum_model(channels, signal, fit)
     data, unit = model.data, model.unit
     test = _tested(model)
@@ -322,6 +327,14 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
     why = "; ".join(calibration.reasons)
     if why and calibration.kind == "asymptotic":
         notes.append(f"{why}: the asymptotic p-value is not reliable there; allow toys")
+    if calibration.kind == "null chains":
+        text = (
+            f"{calibration.reached} of {calibration.experiments} whole searches of background, "
+            "with taggers trained anew, reach this excess"
+        )
+        if not calibration.reached:
+            text += ", so that p may be smaller than they can tell"
+        notes.append(text)
     if calibration.kind == "toys":
         plain = calibration.experiments - calibration.with_signal
         text = f"{calibration.reached} of {plain} background-only toys reach this excess"

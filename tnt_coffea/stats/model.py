@@ -260,6 +260,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
                     s.counts,
                     np.ones(len(s.counts), bool),
                     s.before_trigger,
+                    fit.sqrt_s,
                 )
                 for s in data
             ]
@@ -352,17 +353,24 @@ def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Backgro
     """Return the function that the bins in `seen` ask for, as its family builds it."""
     counts, scale = spectrum.counts, spectrum.before_trigger
     order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
-    return _built(family_named(fit.family), spectrum.edges, int(order), counts, seen, scale)
+    family = family_named(fit.family)
+    return _built(family, spectrum.edges, int(order), counts, seen, scale, fit.sqrt_s)
 
 
 def _built(
-    family: Family, edges: Array, order: int, counts: Array, seen: Mask, scale: Array | None
+    family: Family,
+    edges: Array,
+    order: int,
+    counts: Array,
+    seen: Mask,
+    scale: Array | None,
+    sqrt_s: float,
 ) -> Background:
     if scale is None:
-        return family.build(edges, order, counts, seen)
+        return family.build(edges, order, counts, seen, sqrt_s)
     # A family knows smooth spectra: it is built from weights before the trigger, and expects
     # effective events.
-    return family.build(edges, order, counts * scale, seen).scaled(1 / scale)
+    return family.build(edges, order, counts * scale, seen, sqrt_s).scaled(1 / scale)
 
 
 def chosen_orders(
@@ -413,7 +421,7 @@ def chosen_orders(
         if not growing.size or observed.shape[1] <= order:
             break
         mean = counts[growing].mean(axis=0)
-        built = _built(family, edges, order, mean, seen, scale).restricted(seen)
+        built = _built(family, edges, order, mean, seen, scale, fit.sqrt_s).restricted(seen)
         whitened, _ = engine.fitted_background(built, observed[growing].mean(axis=0))
         channel = Channel(name, observed[0], np.zeros(observed.shape[1]), whitened)
         nll = engine.background_fits([channel], [observed[growing]]).nll
