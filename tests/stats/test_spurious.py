@@ -171,6 +171,8 @@ def test_spurious_signal_enters_every_test_alike(toy_spectrum):
         np.hypot(without.mu_uncertainty, found.spurious_uncertainty), rel=0.1
     )
     assert found.converged, found.notes
+    for one in (point.best_point, limit):
+        assert one.spurious_uncertainty == pytest.approx(found.spurious_uncertainty, rel=1e-3)
     assert point.best_point.z == pytest.approx(found.z, abs=1e-2)
     assert any("at 3500 GeV" in note and "spurious" in note for note in point.notes)
     assert limit.observed > upper_limit(histogram, **settings).observed

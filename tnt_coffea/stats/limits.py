@@ -163,6 +163,7 @@ def upper_limit(
         converged=converged,
         family=model.family,
         notes=tuple(notes),
+        spurious_uncertainty=unit * model.spurious_events,
     )
 
 

@@ -514,6 +514,8 @@ class ScanPoint(Result):
     background
         Background events within mass +- 2 widths: below 25 the asymptotic p-value is not reliable.
         None in results of older versions.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -535,6 +537,7 @@ class ScanPoint(Result):
     mu_uncertainty: float | None
     converged: bool
     background: float | None = None
+    spurious_uncertainty: float = 0.0
 
     @property
     def sparse(self) -> bool:
@@ -695,6 +698,8 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -721,6 +726,7 @@ class LimitResult(Result):
     converged: bool
     family: str
     notes: tuple[str, ...]
+    spurious_uncertainty: float = 0.0
     kind: Literal["limit"] = field(default="limit", kw_only=True)
 
     def summary(self) -> str:

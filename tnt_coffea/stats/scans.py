@@ -244,9 +244,9 @@ def _result(
     ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
-    if gated := [f"{model.signal.mass:g}" for model in models if model.spurious_events]:
+    if gated := sorted({point.mass for point in points if point.spurious_uncertainty}):
         notes.append(
-            f"a spurious signal is a nuisance parameter at {', '.join(gated)} GeV, where other "
+            f"a spurious signal is a nuisance parameter at {_listed(gated)} GeV, where other "
             "functions describe the spectrum better: a test of one mass says which"
         )
     if skipped:
@@ -301,6 +301,7 @@ def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> Sc
         mu_hat=model.unit * float(test.best.mu[0]),
         mu_uncertainty=model.unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
+        spurious_uncertainty=model.unit * model.spurious_events,
     )
 
 
@@ -309,12 +310,9 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
     notes = []
     advice = "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
     if masses := sorted({point.mass for point in points if point.sparse}):
-        listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
-        more = len(masses) - _MOST_LISTED
-        listed += f" and {more} more, up to {masses[-1]:g}" if more > 0 else ""
         notes.append(
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
-            f"{listed} GeV: {advice}"
+            f"{_listed(masses)} GeV: {advice}"
         )
     if signal.nuisances:
         notes.append(
@@ -322,6 +320,13 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
             "does not hold then; a test of one mass takes toys"
         )
     return notes
+
+
+def _listed(masses: Sequence[float]) -> str:
+    """Return masses as text, of many the first and the last."""
+    listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
+    more = len(masses) - _MOST_LISTED
+    return f"{listed} and {more} more, up to {masses[-1]:g}" if more > 0 else listed
 
 
 def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
