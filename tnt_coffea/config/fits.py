@@ -173,6 +173,11 @@ class BumpSettings(Settings):
     width_uncertainty: float = Field(
         0.0, ge=0, description="relative uncertainty of the signal's width"
     )
+    spurious: bool = Field(
+        True,
+        description="whether a spurious signal, on functions that describe the data better, is a "
+        "nuisance parameter",
+    )
     toys: int | None = Field(
         None,
         ge=0,

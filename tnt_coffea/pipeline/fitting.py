@@ -419,6 +419,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         width_uncertainty=bump.width_uncertainty,
         sqrt_s=config.data.energy,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
+        spurious=bump.spurious,
     )
 
 

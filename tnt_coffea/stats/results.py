@@ -77,21 +77,28 @@ class SpuriousSignal(Result):
     Attributes
     ----------
     truth
-        The spectrum: that of another family.
+        The spectrum: that of another function, as fitted to the data.
     events
         Fitted signal events, negative ones too.
     relative
         `events` in units of the uncertainty of mu in the data.
+    gain
+        By how much the other function describes the data better than those of the model, in
+        ln L - parameters / 2; None where that was not asked.
+    counts
+        Whether it is one of those that make the nuisance parameter; None where that was not asked.
     """
 
     truth: str
     events: float
     relative: float
+    gain: float | None = None
+    counts: bool | None = None
 
     @property
     def is_biased(self) -> bool:
-        """Whether it exceeds 20 % of the uncertainty of mu."""
-        return abs(self.relative) > SPURIOUS_LIMIT
+        """Whether it counts; where that was not asked, whether it is above 20 %."""
+        return abs(self.relative) > SPURIOUS_LIMIT if self.counts is None else self.counts
 
 
 @dataclass(frozen=True)
@@ -246,6 +253,8 @@ class BumpHuntResult(Result):
         Every function's part where several compete.
     spurious
         Signals that the fit finds where there is none.
+    spurious_uncertainty
+        Standard deviation of the spurious signal, a nuisance parameter [events]; 0: there is none.
     edges_tried
         Lower edges tried where it was chosen by fit quality.
     p_uncertainty
@@ -288,6 +297,7 @@ class BumpHuntResult(Result):
     spurious: tuple[SpuriousSignal, ...] = ()
     edges_tried: tuple[EdgeTrial, ...] = ()
     p_uncertainty: float = 0.0
+    spurious_uncertainty: float = 0.0
     kind: Literal["bump"] = field(default="bump", kw_only=True)
 
     @property
@@ -303,7 +313,7 @@ class BumpHuntResult(Result):
 
     @property
     def unbiased(self) -> bool:
-        """Whether every spurious signal is below 20 % of the uncertainty of mu."""
+        """Whether no function that describes the data better makes a spurious signal."""
         return not any(s.is_biased for s in self.spurious)
 
     def summary(self) -> str:
@@ -327,15 +337,21 @@ class BumpHuntResult(Result):
             for channel in self.channels
         ]
         if self.spurious:
-            worst = max(self.spurious, key=lambda s: abs(s.relative))
-            lines.append(
-                f"  spurious signal at most {worst.relative:+.2f} of its uncertainty "
-                f"({worst.truth}): {'passes' if self.unbiased else 'FAILS'}"
-            )
+            lines.append(self._spurious_line())
         if self.envelope:
             names = ", ".join(f"{f.family} {f.parameters}: {f.best:.2f}" for f in self.envelope)
             lines.append(f"  functions that compete, -ln L + parameters / 2: {names}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def _spurious_line(self) -> str:
+        biased = [s for s in self.spurious if s.is_biased]
+        if not biased:
+            return "  spurious signal: none that the data tell"
+        worst = max(biased, key=lambda s: abs(s.relative))
+        return (
+            f"  spurious signal {worst.relative:+.2f} of its uncertainty ({worst.truth}): a "
+            f"nuisance parameter of {self.spurious_uncertainty:.1f} events"
+        )
 
 
 @dataclass(frozen=True)
@@ -505,6 +521,8 @@ class ScanPoint(Result):
     toys
         Toys of the scan behind p_local, (k + 1) / (N + 1), where the asymptotic p-value is not
         reliable; 0 where it is asymptotic.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -528,6 +546,7 @@ class ScanPoint(Result):
     background: float | None = None
     q0: float | None = None
     toys: int = 0
+    spurious_uncertainty: float = 0.0
 
     @property
     def z_asymptotic(self) -> float:
@@ -729,6 +748,8 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -755,6 +776,7 @@ class LimitResult(Result):
     converged: bool
     family: str
     notes: tuple[str, ...]
+    spurious_uncertainty: float = 0.0
     kind: Literal["limit"] = field(default="limit", kw_only=True)
 
     def summary(self) -> str:

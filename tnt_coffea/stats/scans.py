@@ -15,7 +15,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
-from tnt_coffea.stats.envelope import Envelope, enveloped
+from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
@@ -30,6 +30,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
 
 __all__ = [
@@ -249,6 +250,11 @@ def _result(
     ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
+    if gated := sorted({point.mass for point in points if point.spurious_uncertainty}):
+        notes.append(
+            f"a spurious signal is a nuisance parameter at {_listed(gated)} GeV, where other "
+            "functions describe the spectrum better: a test of one mass says which"
+        )
     if skipped:
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
@@ -311,6 +317,7 @@ def _point(
         converged=bool(test.converged[0]),
         q0=q0,
         toys=used,
+        spurious_uncertainty=model.unit * model.spurious_events,
     )
 
 
@@ -324,12 +331,9 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
         else "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
     )
     if masses := sorted({point.mass for point in points if point.sparse}):
-        listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
-        more = len(masses) - _MOST_LISTED
-        listed += f" and {more} more, up to {masses[-1]:g}" if more > 0 else ""
         notes.append(
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
-            f"{listed} GeV: {advice}"
+            f"{_listed(masses)} GeV: {advice}"
         )
     if signal.nuisances:
         notes.append(
@@ -341,6 +345,13 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
             )
         )
     return notes
+
+
+def _listed(masses: Sequence[float]) -> str:
+    """Return masses as text, of many the first and the last."""
+    listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
+    more = len(masses) - _MOST_LISTED
+    return f"{listed} and {more} more, up to {masses[-1]:g}" if more > 0 else listed
 
 
 def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
@@ -384,26 +395,24 @@ class ScanSelection:
         return self.without_spurious.test.background.expected(self.without_spurious.functions)
 
     @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters of all models; some masses have a spurious signal."""
+        each = [nuisance_names(next(iter(model.functions.values()))) for model in self.models]
+        return max(each, key=len)
+
+    @property
     def alpha(self) -> tuple[float, ...]:
         """Nuisance parameters of the background-only fit; a spurious signal is at 0."""
-        first = self.models[0]
         fit = self.without_spurious.test.background.fit()
         names = nuisance_names(next(iter(self.without_spurious.functions.values())))
         known = dict(zip(names, fit.alpha, strict=True))
-        own = nuisance_names(next(iter(first.functions.values())))
-        return tuple(known.get(name, 0.0) for name in own)
+        return tuple(known.get(name, 0.0) for name in self.nuisances)
 
     @cached_property
     def without_spurious(self) -> SpectrumModel:
         """The first model without a spurious signal, which is another one at every mass."""
         first = self.models[0]
-        return replace(
-            first,
-            functions={
-                name: tuple(replace(channel, spurious=0.0) for channel in channels)
-                for name, channels in first.functions.items()
-            },
-        )
+        return replace(first, functions=with_spurious(first.functions, 0.0))
 
 
 def prepared_selection(
@@ -438,14 +447,23 @@ def hypothesis_tests(
     counts
         Events of every channel, shape (toys, bins).
     centres
-        Auxiliary measurements of the nuisance parameters, shape (toys, nuisances); by default 0.
+        Auxiliary measurements of the selection's nuisance parameters, shape (toys, nuisances);
+        by default 0.
     """
+
+    def own(functions: Functions) -> Array | None:
+        names = nuisance_names(next(iter(functions.values())))
+        return None if centres is None else centres[:, [known.index(name) for name in names]]
+
+    known = selection.nuisances
+    bare = selection.without_spurious.functions
     nulls = {
-        name: engine.background_fits(channels, counts, centres=centres)
-        for name, channels in selection.models[0].functions.items()
+        name: engine.background_fits(channels, counts, centres=own(bare))
+        for name, channels in bare.items()
     }
     return [
-        enveloped(model.functions, counts, nulls, centres=centres) for model in selection.models
+        enveloped(model.functions, counts, nulls, centres=own(model.functions))
+        for model in selection.models
     ]
 
 
@@ -500,9 +518,11 @@ def scanned_toys(
         )
         tests: list[Envelope] = []
         # One trigger: its efficiency is measured once for all selections.
-        moved = random.normal(size=(size, len(selections[0].alpha)))
+        names = max((selection.nuisances for selection in selections), key=len)
+        moved = random.normal(size=(size, len(names)))
         for selection in selections:
-            centres = np.array(selection.alpha) + moved
+            places = [names.index(name) for name in selection.nuisances]
+            centres = np.array(selection.alpha) + moved[:, places]
             tests += hypothesis_tests(selection, counts[: len(selection.data)], centres)
             counts = counts[len(selection.data) :]
         q0.append(np.stack([test.q0 for test in tests], axis=1))
