@@ -16,6 +16,8 @@ from tnt_coffea.pipeline.blinding import (
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
+    OVERALL,
+    all_selections,
     fit,
     fit_from_lower_edge,
     refuse_blinded,
@@ -46,10 +48,12 @@ from tnt_coffea.pipeline.training import train, training_costs
 
 __all__ = [
     "OUT",
+    "OVERALL",
     "STAGES",
     "Efficiency",
     "NullChains",
     "SignalEfficiencies",
+    "all_selections",
     "blind_fit",
     "blind_report",
     "compare_methods",

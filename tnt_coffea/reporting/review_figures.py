@@ -110,7 +110,9 @@ def blinded_spectrum(result: Expectation, title: str = "", variable: str = "m_jj
     main.set_ylabel(f"events / {widths[0]:g} GeV" if same else "events / bin")
     main.set_title(title)
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
-    low.stairs(np.nan_to_num(bins["pull"]), edges, fill=True, color=ORANGE)
+    # Far from all events a bar would only say that there are none.
+    nothing = (bins["observed"] == 0) & (bins["background"] < 1)
+    low.stairs(np.where(nothing, 0.0, np.nan_to_num(bins["pull"])), edges, fill=True, color=ORANGE)
     low.axhline(0, color="black", lw=0.8)
     for level in (-2, 2):
         low.axhline(level, color=GREY, lw=0.8, ls=":")

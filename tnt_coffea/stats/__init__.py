@@ -91,6 +91,7 @@ from tnt_coffea.stats.results import (
     LimitResult,
     NuisanceImpact,
     ScanPoint,
+    ScanRefusal,
     ScanResult,
     WindowResult,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "NuisanceImpact",
     "RegionClosure",
     "ScanPoint",
+    "ScanRefusal",
     "ScanResult",
     "SharedEvents",
     "SidebandFit",

@@ -32,6 +32,7 @@ from tnt_coffea.stats.model import all_functions, chosen_function, goodness_of_f
 from tnt_coffea.stats.quantities import check_numbers, check_whole
 from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import (
     LEAST_BACKGROUND,
     LEAST_RANGE_GOODNESS,
@@ -458,6 +459,7 @@ class _Fitted:
     def __init__(self, beside: Sidebands, rechoose: bool) -> None:
         model = beside.models[0]
         self.beside, self.model, self.rechoose = beside, model, rechoose
+        # Functions are chosen before a spurious signal is asked for.
         self.functions = (
             all_functions(model.data, model.signal, beside.fit) if rechoose else model.functions
         )
@@ -467,7 +469,7 @@ class _Fitted:
         """Return the fits of toys of a truth with a signal."""
         means = [b + mu * c.signal for b, c in zip(truth.background, self.channels, strict=True)]
         counts = engine.toy_counts(means, toys, random)
-        none = np.zeros(len(nuisance_names(self.channels)))
+        none = np.zeros(len(nuisance_names(next(iter(self.model.functions.values())))))
         centres = engine.toy_centres(none.tolist(), toys, random)
         nothing = np.full(toys, np.nan)
         found = _Toys(nothing, nothing.copy(), nothing.copy(), np.zeros(toys, dtype=bool))
@@ -484,7 +486,9 @@ class _Fitted:
         if not self.rechoose:
             yield self.functions, np.arange(len(centres))
             return
-        best = enveloped(self.functions, counts, centres=centres).best
+        names = nuisance_names(next(iter(self.model.functions.values())))
+        own = [names.index(name) for name in nuisance_names(self.channels)]
+        best = enveloped(self.functions, counts, centres=centres[:, own]).best
         asked = asked_orders(best, self.beside.fit.f_test)
         orders = np.stack(list(asked.values()), axis=1)
         events = sum(float(b.sum()) for b in truth.background)
@@ -493,7 +497,8 @@ class _Fitted:
             of = dict(zip(asked, values.tolist(), strict=True))
             kept = competing(self.functions, of, events, near)
             rows = np.flatnonzero((orders == values).all(axis=1))
-            yield {name: self.functions[name] for name in kept}, rows
+            chosen = {name: self.functions[name] for name in kept}
+            yield with_spurious(chosen, self.model.spurious_events), rows
 
 
 def _fitted(functions: Functions, counts: Sequence[Array], centres: Array, mu: float) -> _Toys:

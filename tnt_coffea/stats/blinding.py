@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.envelope import Functions, observed_counts, profiled
+from tnt_coffea.stats.envelope import Functions, Profile, observed_counts, profiled
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
 from tnt_coffea.stats.model import (
@@ -27,6 +27,7 @@ from tnt_coffea.stats.model import (
 )
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, check_counts, spectra
+from tnt_coffea.stats.spurious import with_spurious
 
 __all__ = ["HIDDEN_WIDTHS", "Sidebands", "hidden_window", "prepared", "visible"]
 
@@ -58,8 +59,8 @@ class Sidebands:
         The function of the fit, 'family parameters'.
     background
         What it expects in every channel, shape (bins,).
-    alpha
-        Nuisance parameters of the models in the fit.
+    nuisances
+        Nuisance parameters of the fit by name; a spurious signal has no part in it.
     channels
         The channels of that function on the bins outside the window.
     converged
@@ -72,7 +73,7 @@ class Sidebands:
     seen: tuple[Mask, ...]
     function: str
     background: tuple[Array, ...]
-    alpha: tuple[float, ...]
+    nuisances: Mapping[str, float]
     channels: tuple[Channel, ...]
     converged: bool
 
@@ -80,6 +81,11 @@ class Sidebands:
     def data(self) -> tuple[Spectrum, ...]:
         """The spectra, as the channels of a test."""
         return self.models[0].data
+
+    def alpha(self, model: SpectrumModel) -> tuple[float, ...]:
+        """Return the nuisance parameters of a model in the fit; those it lacks are 0."""
+        names = nuisance_names(next(iter(model.functions.values())))
+        return tuple(self.nuisances.get(name, 0.0) for name in names)
 
     def goodness(self, seed: int) -> list[tuple[float, str]]:
         """Return each channel's goodness of fit outside the window, and its calibration."""
@@ -137,17 +143,19 @@ def prepared(
     data = spectra(channels, fit)
     if window is None:
         models = spectrum_models(data, signals, fit)
-        functions, null = models[0].functions, models[0].test.background
+        functions = with_spurious(models[0].functions, 0.0)
+        null = profiled(functions, observed_counts(functions), mu=0.0)
+        function = null.function()
         seen = tuple(np.ones(s.counts.size, dtype=bool) for s in data)
         return Sidebands(
             fit=fit,
             window=None,
             models=tuple(models),
             seen=seen,
-            function=null.function(),
+            function=function,
             background=tuple(null.expected(functions)),
-            alpha=null.fit().alpha,
-            channels=_beside(functions, seen)[null.function()],
+            nuisances=_nuisances(functions[function], null),
+            channels=_beside(functions, seen)[function],
             converged=bool(null.converged[0]),
         )
     seen = tuple(_outside(spectrum.edges, window, fit) for spectrum in data)
@@ -243,7 +251,6 @@ def _interpolated(
         plain = [replace(c, template=None, spurious=0.0) for c in functions[function]]
         background = [mean[0] for mean in engine.expectations(plain, best.fits[function])]
     filled = _filled(data, seen, background)
-    known = dict(zip(nuisance_names(plain), best.fit().alpha, strict=True))
     return Sidebands(
         fit=fit,
         window=window,
@@ -251,10 +258,14 @@ def _interpolated(
         seen=seen,
         function=function,
         background=tuple(background),
-        alpha=tuple(known.get(name, 0.0) for name in nuisance_names(functions[function])),
+        nuisances=_nuisances(plain, best),
         channels=beside[function],
         converged=bool(best.converged[0]),
     )
+
+
+def _nuisances(channels: Sequence[Channel], best: Profile) -> dict[str, float]:
+    return dict(zip(nuisance_names(channels), best.fit().alpha, strict=True))
 
 
 def _filled(

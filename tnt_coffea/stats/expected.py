@@ -20,7 +20,7 @@ from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE
-from tnt_coffea.stats.model import SpectrumModel
+from tnt_coffea.stats.model import SpectrumModel, spurious_notes
 from tnt_coffea.stats.quantities import check_numbers, check_ranges
 from tnt_coffea.stats.results import LimitResult, Result
 from tnt_coffea.stats.signals import SignalShape
@@ -534,6 +534,7 @@ def _expectation(
                 [
                     *data_notes(model.data, model.signal.width, (model.signal.mass,) * 2),
                     *range_problems({f.name: f.goodness_of_fit for f in sidebands}),
+                    *spurious_notes(model),
                     *_validity_notes(beside, model),
                     *notes,
                 ]
@@ -545,7 +546,7 @@ def _expectation(
 def _significances(beside: Sidebands, model: SpectrumModel, signals: Array) -> tuple[Array, bool]:
     """Return sqrt(q0) of the background with each signal [events], and whether all fits ended."""
     channels = next(iter(model.functions.values()))
-    alpha = np.array([beside.alpha])
+    alpha = np.array([beside.alpha(model)])
     counts = [
         b + (signals / model.unit)[:, None] * channel.moved_signal(alpha)
         for b, channel in zip(beside.background, channels, strict=True)
@@ -557,7 +558,7 @@ def _significances(beside: Sidebands, model: SpectrumModel, signals: Array) -> t
 def expected_uncertainty(beside: Sidebands, model: SpectrumModel) -> float:
     """Return the expected uncertainty of a small signal: of the background alone."""
     counts = [b[None] for b in beside.background]
-    test = enveloped(model.functions, counts, centres=np.array([beside.alpha])).background
+    test = enveloped(model.functions, counts, centres=np.array([beside.alpha(model)])).background
     name = test.function()
     sigma = float(engine.signal_uncertainties(model.functions[name], counts, test.fits[name])[0])
     engine.check_informative(sigma)
