@@ -430,7 +430,9 @@ def _fit_with(fit: SpectrumFit, name: str) -> tuple[SpectrumFit, str]:
     """Return a fit with the functions of a truth, and their family."""
     family, _, order = name.rpartition(" ")
     if not family or not order.isdigit():
-        return fit.with_family(name), name
+        # The truth may have more parameters than the fit.
+        most = family_named(name).orders[-1]
+        return replace(fit.with_family(name), max_parameters=most), name
     known = family_named(family).orders
     if int(order) not in known:
         msg = (

@@ -511,8 +511,12 @@ def _expectation(
 ) -> Expectation:
     uncertainty = expected_uncertainty(beside, model)
     strengths = model.unit * uncertainty * _STRENGTHS
-    z, converged = _significances(beside, model, np.array([*map(float, signals), *strengths]))
-    reach = _reach(strengths, z[len(signals) :])
+    stated = len(signals)
+    z, good = _significances(beside, model, np.array([*map(float, signals), *strengths]))
+    # Far beyond the reach a fit may fail for all that is quoted.
+    beyond = np.flatnonzero(z[stated:] > _REACH[-1])
+    within = stated + (int(beyond[0]) + 1 if beyond.size else len(strengths))
+    reach = _reach(strengths[: within - stated], z[stated:within])
     found, notes = _limit(beside, model, limit)
     return Expectation(
         mass=float(model.signal.mass),
@@ -528,7 +532,9 @@ def _expectation(
         ),
         reach=reach,
         limit=found,
-        converged=beside.converged and converged and (found is None or found.converged),
+        converged=bool(
+            beside.converged and good[:within].all() and (found is None or found.converged)
+        ),
         notes=tuple(
             dict.fromkeys(
                 [
@@ -543,8 +549,10 @@ def _expectation(
     )
 
 
-def _significances(beside: Sidebands, model: SpectrumModel, signals: Array) -> tuple[Array, bool]:
-    """Return sqrt(q0) of the background with each signal [events], and whether all fits ended."""
+def _significances(
+    beside: Sidebands, model: SpectrumModel, signals: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return sqrt(q0) of the background with each signal [events], and whether its fits ended."""
     channels = next(iter(model.functions.values()))
     alpha = np.array([beside.alpha(model)])
     counts = [
@@ -552,7 +560,7 @@ def _significances(beside: Sidebands, model: SpectrumModel, signals: Array) -> t
         for b, channel in zip(beside.background, channels, strict=True)
     ]
     test = enveloped(model.functions, counts, centres=np.repeat(alpha, len(signals), axis=0))
-    return test.z, bool(test.converged.all())
+    return test.z, test.converged
 
 
 def expected_uncertainty(beside: Sidebands, model: SpectrumModel) -> float:
