@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tnt_coffea import pipeline
+from tnt_coffea import pipeline, testing
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
@@ -130,6 +130,28 @@ def test_what_looks_at_the_window_is_refused(tmp_path: Path) -> None:
     scanned.save(tmp_path / "result.json")
     with pytest.raises(StageError, match="the fit is blinded"):
         SearchResult.load(tmp_path / "result.json")
+
+
+@pytest.mark.slow
+def test_the_whole_chain_stays_blinded_until_it_is_opened(tmp_path: Path) -> None:
+    sample = testing.make_sample(2000)
+    names = ["m_jj", "heavy_mass", "light_mass"]
+    table, settings, out = tmp_path / "box.csv", tmp_path / "search.yaml", tmp_path / "out"
+    values = np.stack([sample.columns[name] for name in names], axis=1)
+    np.savetxt(table, values, delimiter=",", header=",".join(names), comments="")
+    settings.write_text("{train: {methods: {mass: {kind: feature}}}, fit: {blind: true}}")
+    done = call("run", table, "--config", settings, "--out", out, "--workers", 1, "-q")
+    assert done.exit_code == 0, done.output
+    assert "blinded: no number here depends on the events in 3260-3740 GeV" in done.output
+    assert "p = " not in re.sub(r"goodness of fit beside the window p = ", "", done.output)
+    again = call("report", "--out", out)
+    assert again.exit_code == 0, again.output
+    planned = call("run", table, "--config", settings, "--out", out, "--dry-run")
+    assert planned.output.count("done") == 5
+    opened = call("fit", "--no-blind", "--out", out)
+    assert opened.exit_code == 0, opened.output
+    assert "Z = " in opened.output
+    assert not (out / "report" / "report.html").exists()
 
 
 def call(*words: Any) -> Result:
