@@ -18,6 +18,7 @@ from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
     BumpHuntResult,
+    FitRefusal,
     ImpactRefusal,
     LimitRefusal,
     LimitResult,
@@ -57,6 +58,8 @@ class SearchResult(Result):
     impacts
         Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain, or
         why there are none.
+    refusals
+        Tests that could not be made, and why: of these no result stands above.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
         tagger set its `knowledge` beside the data: none, background or signal simulation.
@@ -86,6 +89,7 @@ class SearchResult(Result):
     limits: Mapping[str, LimitOutcome] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
+    refusals: tuple[FitRefusal, ...] = ()
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
@@ -128,6 +132,7 @@ class SearchResult(Result):
                 f"{scan.p_global:.2g}"
             )
             facts[f"scan, {name}"] += _doubt(scan.converged)
+        facts |= {f"{one.test}, {one.selection}": f"refused: {one.reason}" for one in self.refusals}
         if len(self.trials) > 1:
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
@@ -152,6 +157,7 @@ class SearchResult(Result):
             for name, found in self.impacts.items()
             if isinstance(found, ImpactRefusal)
         ]
+        blocks += [refusal.summary() for refusal in self.refusals]
         if len(self.trials) > 1:
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig, TriggerSettings
@@ -32,6 +32,8 @@ __all__ = [
     "trial",
     "windows_by_method",
 ]
+
+T = TypeVar("T")
 
 # What results call the spectrum of all dijets.
 _BEFORE = "before"
@@ -60,7 +62,8 @@ def fit(
     Raises
     ------
     FitError
-        A model cannot be built from these histograms.
+        The spectrum of all dijets cannot be fitted. What another cannot be tested for is among
+        the result's `refusals`.
     ConfigError
         These are no histograms of a search, or of one with another seed or `search`.
 
@@ -196,11 +199,14 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     }
     tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     _check_names(config.fit.limit.efficiencies, tested)
-    fits = _Fits(config)
-    hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
+    fits, made = _Fits(config), _Made()
+    hunts = {_BEFORE: fits.hunt(tested[_BEFORE], _BEFORE)}
+    for name, spectra in selected.items():
+        made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
     scans: dict[str, stats.ScanResult] = {}
     if config.fit.scan.masses:
-        scans = {name: fits.scan(tested[name], name, hunt) for name, hunt in hunts.items()}
+        for name, hunt in hunts.items():
+            made.keep(scans, "scan", name, fits.scan, tested[name], name, hunt)
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
     if config.fit.limit.enabled:
         limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
@@ -212,14 +218,20 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         bands = {
             name: fits.band(tested[name], name, found, hunts[name]) for name, found in scans.items()
         }
+    if config.fit.scan.masses:
+        _scan_windows(histograms, config, scans, made)
+    estimates: dict[str, stats.AbcdResult | stats.AbcdRefusal] = {}
+    for name, h in hists.items():
+        made.keep(estimates, "ABCD", name, fits.abcd, h, points[name], name)
     return SearchResult(
         before=hunts.pop(_BEFORE),
         after=hunts,
-        scans={**scans, **(_window_scans(histograms, config) if scans else {})},
+        scans=scans,
         limits=limits,
         limit_bands=bands,
         impacts=impacts,
-        abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
+        abcd=estimates,
+        refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
             "fit_settings": config.fit_settings.digest(),
@@ -400,6 +412,28 @@ def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """Tests of a search, one after the other: what one cannot be made of does not end the rest."""
+
+    refusals: list[stats.FitRefusal] = field(default_factory=list)
+
+    def keep(
+        self,
+        results: dict[str, T],
+        test: str,
+        name: str,
+        function: Callable[..., T],
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
+        """Make a test, and keep its result or why there is none."""
+        try:
+            results[name] = function(*arguments, **options)
+        except FitError as error:
+            self.refusals.append(stats.FitRefusal(test, name, str(error)))
+
+
+@dataclass(frozen=True)
 class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
@@ -494,19 +528,19 @@ class _Fits:
         )
 
 
-def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, stats.ScanResult]:
-    """Return one scan of all windows of each method that has several."""
+def _scan_windows(
+    histograms: Histograms,
+    config: SearchConfig,
+    scans: dict[str, stats.ScanResult],
+    made: _Made,
+) -> None:
+    """Make one scan of all windows of each method that has several."""
     selection = config.fit.bump.selection
-    return {
-        method: scan(
-            histograms,
-            config,
-            {name: (name, selection) for name in names},
-            seed=seeds.integer(config.seed, "fit", "scan", method),
-        )
-        for method, names in windows_by_method(histograms).items()
-        if len(names) > 1
-    }
+    for method, names in windows_by_method(histograms).items():
+        if len(names) > 1:
+            windows = {name: (name, selection) for name in names}
+            seed = seeds.integer(config.seed, "fit", "scan", method)
+            made.keep(scans, "scan", method, scan, histograms, config, windows, seed=seed)
 
 
 def _check_made_with(histograms: Histograms, config: SearchConfig) -> None:

@@ -57,6 +57,7 @@ from tnt_coffea.stats.p_values import paper_significance
 from tnt_coffea.stats.results import (
     BumpHuntResult,
     ChannelResult,
+    FitRefusal,
     GrossVitells,
     ImpactRefusal,
     LimitRefusal,
@@ -83,6 +84,7 @@ __all__ = [
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "FitRefusal",
     "GrossVitells",
     "ImpactRefusal",
     "LimitRefusal",

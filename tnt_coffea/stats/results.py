@@ -17,6 +17,7 @@ __all__ = [
     "BumpHuntResult",
     "ChannelResult",
     "EdgeTrial",
+    "FitRefusal",
     "FunctionFit",
     "GrossVitells",
     "ImpactRefusal",
@@ -453,6 +454,36 @@ class NuisanceImpact(Result):
 
 
 @dataclass(frozen=True)
+class FitRefusal(Result):
+    """Why a test of a search was not made: it does not suit its spectrum, or a fit fails.
+
+    Attributes
+    ----------
+    test
+        'bump hunt', 'scan' or 'ABCD'. Without a bump hunt, the spectrum has no other test.
+    selection
+        The tagger set; of a scan also 'before' or a method.
+    reason
+        One sentence.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.FitRefusal('bump hunt', 'tnt', 'too few bins hold events').summary())
+    bump hunt, tnt: refused
+      too few bins hold events
+    """
+
+    test: str
+    selection: str
+    reason: str
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"{self.test}, {self.selection}: refused\n  {self.reason}"
+
+
+@dataclass(frozen=True)
 class ImpactRefusal(Result):
     """Why there are no impacts: a fit that they need has no minimum.
 
@@ -674,6 +705,9 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+    observed_uncertainty, expected_uncertainties
+        Statistical uncertainties of limits from toys, of their number alone; 0 and empty
+        without toys.
 
     Examples
     --------
@@ -700,15 +734,20 @@ class LimitResult(Result):
     converged: bool
     family: str
     notes: tuple[str, ...]
+    observed_uncertainty: float = 0.0
+    expected_uncertainties: tuple[float, ...] = ()
     kind: Literal["limit"] = field(default="limit", kw_only=True)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        seen, median = (f"{limit:.4g}" for limit in (self.observed, self.expected[2]))
+        if self.expected_uncertainties:
+            seen += f" +- {self.observed_uncertainty:.2g}"
+            median += f" +- {self.expected_uncertainties[2]:.2g}"
         lines = [
             f"CLs upper limit at {self.mass:g} GeV, width {self.width:g} GeV, "
-            f"{100 * self.level:g} % ({self.calibration}): "
-            f"{self.observed:.4g} signal events",
-            f"  expected {self.expected[2]:.4g}, within one standard deviation "
+            f"{100 * self.level:g} % ({self.calibration}): {seen} signal events",
+            f"  expected {median}, within one standard deviation "
             f"{self.expected[1]:.4g} to {self.expected[3]:.4g}, two {self.expected[0]:.4g} to "
             f"{self.expected[4]:.4g}",
         ]
