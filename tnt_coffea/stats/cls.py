@@ -330,7 +330,8 @@ def crossing(function: Callable[[float], float], alpha: float, scale: float) -> 
     FitError
         It never does, or is below it everywhere.
     """
-    high = scale
+    # No data exclude a small part of one event.
+    high = max(scale, 1.0)
     for _ in range(_DOUBLINGS):
         if function(high) < alpha:
             break

@@ -323,7 +323,7 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
 
 
 def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
-    """Return limits over mass: observed, and expected with both bands.
+    """Return limits over mass: observed, with the uncertainty of toys, and expected with bands.
 
     Cross sections where all limits have them, else events.
 
@@ -354,6 +354,12 @@ def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
         header = what | {"name": f"{name} upper limit: {what['name'].lower()}"}
         return {"header": header, "qualifiers": [dict(_SQRT_S), dict(level)], "values": values}
 
+    def toys(limit: LimitResult, value: float | None) -> dict[str, Any]:
+        if value is None or not limit.observed_uncertainty:
+            return {}
+        error = value * limit.observed_uncertainty / limit.observed
+        return {"errors": [{"label": "toys", "symerror": error}]}
+
     bands = [
         {
             "value": five[2],
@@ -372,7 +378,10 @@ def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
             }
         ],
         "dependent_variables": [
-            column("Observed", [{"value": value} for value in observed]),
+            column(
+                "Observed",
+                [{"value": v} | toys(x, v) for x, v in zip(ordered, observed, strict=True)],
+            ),
             column("Expected", bands),
         ],
     }
