@@ -19,7 +19,7 @@ from tnt_coffea.histogram_fits import stored_histogram
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config
-from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, abcd, toy_spectrum
+from tnt_coffea.stats import SpectrumFit, TriggerEfficiency, abcd, abcd_limit, toy_spectrum
 from tnt_coffea.stats.spectrum import rebinned
 
 EDGES = np.arange(2000.0, 8001.0, 50.0)
@@ -106,8 +106,9 @@ def test_workspaces_and_hepdata_tables_of_a_users_histogram(spectrum: Path, tmp_
 
     found = run(
         "bump", spectrum, tmp_path, *COMMON,
-        "--workspace", tmp_path / "ws.json", "--hepdata", tmp_path / "tables",
+        "--workspace", tmp_path / "ws.json", "--hepdata", tmp_path / "tables", "--sqrt-s", 13.6,
     )  # fmt: skip
+    assert "values:\n  - 13600\n" in (tmp_path / "tables" / "submission.yaml").read_text()
     workspace = pyhf.Workspace(json.loads((tmp_path / "ws.json").read_text()))
     assert sum(workspace.data(workspace.model(), include_auxdata=False)) == sum(
         found["channels"][0]["observed"]
@@ -134,12 +135,16 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     plane.fill(*np.random.default_rng(2).random((2, 20_000)))
     path = tmp_path / "plane.json"
     path.write_text(json.dumps(plane, default=uhi.io.json.default))
-    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4)["result"]
+    to = ("--workspace", tmp_path / "workspace.json")
+    found = run("abcd", path, tmp_path, "--passing", 0.9, "--low", 0.4, *to)["result"]
+    seen = json.loads((tmp_path / "workspace.json").read_text())["observations"]
+    assert [one["data"] for one in seen] == [[found[name]] for name in "abcd"]
     counts = plane.values()
     a, b = counts[9:, 9:].sum(), counts[9:, :4].sum()
     c, d = counts[:4, 9:].sum(), counts[:4, :4].sum()
     assert [found[name] for name in "abcd"] == [a, b, c, d]
     assert found["z"] == pytest.approx(abcd(a, b, c, d).z, abs=1e-6)
+    assert found["limit"]["observed"] == pytest.approx(abcd_limit(a, b, c, d).observed)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("abcd", "SPECTRUM"), 7, "plane of two scores"),
         (("scan", "SPECTRUM", "--width", 2000), 7, "give masses"),
         (("bump", "SPECTRUM", "--width", 0), 2, "--width: input should be greater than 0"),
+        (("bump", "SPECTRUM", "--sqrt-s", 13600), 2, "--sqrt-s: input should be less than 1000"),
         (("bump", "SPECTRUM", "--family", "spline"), 2, "is no background family"),
         (("bump", "SPECTRUM", "--native-bins", "--bin-width", 50), 2, "give one of them"),
         (("bump", "SPECTRUM", *COMMON, "--plot", "x.doc"), 2, "a figure is a file in png, pdf"),
@@ -379,8 +385,8 @@ def test_trigger_efficiency_and_lower_edge_from_the_prompt(
         run("limit", spectrum, tmp_path, *own, "--toys", 0, *options)["observed"]
         for options in ((), ("--trigger", efficiency), ("--find-lower-edge",))
     ]
-    # The turn-on makes a deficit at 3500 GeV.
-    assert limits[0] < 0.75 * min(limits[1:])
+    # A function that follows the turn-on follows nothing else.
+    assert limits[0] > 1.5 * max(limits[1:])
     scan = ("--masses", 3300, 3700, 400, "--toys", 0, *own[2:])
     scanned = run("scan", spectrum, tmp_path, *scan, "--trigger", efficiency)
     assert max(abs(point["z"]) for point in scanned["points"]) < 3

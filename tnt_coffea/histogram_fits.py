@@ -12,6 +12,7 @@ from tnt_coffea import pipeline, seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
+from tnt_coffea.stats.abcd_limits import limit_or_reason
 from tnt_coffea.stats.abcd_regions import plane_counts
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
@@ -179,7 +180,7 @@ def fit_bump(
     stored
         The histogram.
     config
-        `seed`, `search.fit_range` and `fit.bump` are read.
+        `seed`, `data.sqrt_s`, `search.fit_range` and `fit.bump` are read.
     toys
         Instead of those of the settings.
     progress
@@ -190,7 +191,10 @@ def fit_bump(
     FitError
         The histogram does not suit a bump hunt.
     ConfigError
-        Several tagger sets are named, or the search has no such selection.
+        Several tagger sets are named, the search has no such selection, or the null chains
+        are of other settings or tagger sets.
+    InputError
+        The null chains cannot be read.
     """
     bump = config.fit.bump
     return stats.bump_hunt(
@@ -201,8 +205,19 @@ def fit_bump(
         seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
         lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
+        null_chains=_null_chains(stored, config),
         progress=progress,
     )
+
+
+def _null_chains(stored: StoredHistogram, config: SearchConfig) -> tuple[float, ...]:
+    path = config.fit.bump.null_chains
+    if path is None:
+        return ()
+    chains = pipeline.NullChains.load(path)
+    chains.check(config, of_search=stored.search is not None)
+    return chains.single() if stored.search is None else chains.of(stored.sets[0])
 
 
 def fit_limit(
@@ -220,7 +235,8 @@ def fit_limit(
     stored, config, toys
         As for `fit_bump`.
     efficiency, luminosity
-        Selected over produced signal, and luminosity [1/fb], for a cross section.
+        Selected over produced signal, and luminosity [1/fb], for a cross section; that of
+        `data` by default.
 
     Raises
     ------
@@ -228,6 +244,8 @@ def fit_limit(
         As for `fit_bump`; or there is no limit.
     """
     bump = config.fit.bump
+    if efficiency is not None and luminosity is None:
+        luminosity = config.data.luminosity
     spectra = stored.single("limit").spectra(bump.selection)
     return stats.upper_limit(
         spectra,
@@ -329,7 +347,7 @@ def fit_abcd(
     stored
         A plane of two scores, or a search's histogram.
     config
-        `seed`, `search` and `fit.abcd` are read.
+        `seed`, `search`, `fit.abcd` and `fit.limit` are read.
     toys
         As for `stats.abcd`.
     passing, low
@@ -345,6 +363,7 @@ def fit_abcd(
         The histogram is no plane, or holds no counts.
     """
     histogram, settings = stored.single("abcd").histogram, config.fit.abcd
+    level = config.fit.limit.level if config.fit.limit.enabled else None
     if len(histogram.axes) == 2:
         if passing is None or low is None or not low <= passing:
             msg = (
@@ -353,19 +372,12 @@ def fit_abcd(
             )
             raise ConfigError(msg)
         counts = plane_counts(histogram, passing, low)
-        return AbcdStudy(
-            stats.abcd(
-                counts.a,
-                counts.b,
-                counts.c,
-                counts.d,
-                systematic=settings.systematic,
-                toys=toys,
-                seed=config.seed,
-                counts=counts,
-            ),
-            None,
-        )
+        common: dict[str, Any] = {"systematic": settings.systematic, "seed": config.seed}
+        estimate = stats.abcd(*counts.regions, toys=toys, counts=counts, **common)
+        if level is None:
+            return AbcdStudy(estimate, None)
+        found = limit_or_reason(counts, level=level, toys=config.fit.limit.toys, **common)
+        return AbcdStudy(replace(estimate, limit=found), None)
     if stored.search is None:
         msg = "ABCD needs a plane of two scores (a TH2), or the folder of a search stage"
         raise FitError(msg)
@@ -379,6 +391,8 @@ def fit_abcd(
         closure_limit=settings.closure_limit,
         toys=toys,
         seed=stored.seed(config, "abcd"),
+        level=level,
+        limit_toys=config.fit.limit.toys,
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
@@ -403,9 +417,9 @@ def write_workspace(
     path: Path,
     stored: StoredHistogram,
     config: SearchConfig,
-    result: stats.BumpHuntResult | stats.ScanResult,
+    result: stats.BumpHuntResult | stats.ScanResult | AbcdStudy,
 ) -> list[Path]:
-    """Write the pyhf workspace of a bump hunt, or that of a scan and its patchset.
+    """Write the pyhf workspace of a bump hunt or ABCD, or that of a scan and its patchset.
 
     Parameters
     ----------
@@ -425,26 +439,40 @@ def write_workspace(
     ConfigError
         The result is of several selections.
     FitError
-        A workspace cannot be made of these histograms.
+        A workspace cannot be made of these histograms, or ABCD was refused.
     """
+    if isinstance(result, AbcdStudy):
+        if isinstance(result.result, stats.AbcdRefusal):
+            msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
+            raise FitError(msg)
+        contents = {path: stats.abcd_workspace(result.result)}
+    else:
+        contents = _spectrum_workspaces(path, stored, config, result)
+    for file, content in contents.items():
+        with written(file) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return list(contents)
+
+
+def _spectrum_workspaces(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult | stats.ScanResult,
+) -> dict[Path, dict[str, Any]]:
     bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
         hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
-        contents = {path: workspace}
-    else:
-        if len({point.selection for point in result.points}) > 1:
-            msg = "a patchset is of one selection: scan one tagger set, without --nested"
-            raise ConfigError(msg)
-        masses = [point.mass for point in result.points]
-        fit = _fit_of(stored, config, spectra)
-        workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
-        contents = {path: workspace, path.with_suffix(".patchset.json"): patches}
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
+        return {path: workspace}
+    if len({point.selection for point in result.points}) > 1:
+        msg = "a patchset is of one selection: scan one tagger set, without --nested"
+        raise ConfigError(msg)
+    fit = _fit_of(stored, config, spectra)
+    masses = [point.mass for point in result.points]
+    workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
+    return {path: workspace, path.with_suffix(".patchset.json"): patches}
 
 
 def figure_format(path: Path) -> str:
@@ -492,7 +520,9 @@ def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> P
     return path
 
 
-def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:
+def write_tables(
+    folder: Path, result: stats.BumpHuntResult | stats.LimitResult, config: SearchConfig
+) -> list[Path]:
     """Write the HEPData tables of a bump hunt (spectra and fits) or of a limit.
 
     Parameters
@@ -501,11 +531,14 @@ def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult)
         Where; it is made.
     result
         The result.
+    config
+        `data.sqrt_s` is read.
 
     Returns
     -------
     The files, submission.yaml first.
     """
+    energy = config.data.energy
     if isinstance(result, stats.BumpHuntResult):
-        return stats.write_hepdata(folder, stats.hepdata_spectrum(result))
-    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result])})
+        return stats.write_hepdata(folder, stats.hepdata_spectrum(result, energy))
+    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result], energy)})

@@ -15,6 +15,7 @@ from tnt_coffea.errors import StageError
 from tnt_coffea.search_folder import Trial
 from tnt_coffea.stages import check_files
 from tnt_coffea.stats import (
+    AbcdLimit,
     AbcdRefusal,
     AbcdResult,
     BumpHuntResult,
@@ -76,7 +77,7 @@ class SearchResult(Result):
     >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
     >>> result = SearchResult(before=hunt, after={}, abcd={}, provenance={})
     >>> print(result.summary().splitlines()[2])
-      Z = 3.40, p = 0.000333 (asymptotic), signal 103.8 +- 31.4 events
+      Z = 3.05, p = 0.00114 (asymptotic), signal 107.4 +- 33.2 events
     >>> SearchResult.from_dict(result.to_dict()) == result
     True
     """
@@ -110,7 +111,8 @@ class SearchResult(Result):
             for name, hunt in hunts.items()
         }
         facts |= {
-            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, {test.a:g} events, "
+            f"ABCD with {name}": f"Z = {test.z:.2f}, p = {'at most ' if test.p_is_bound else ''}"
+            f"{test.p_value:.2g}, {test.a:g} events, "
             f"{test.expected:.1f} expected{_doubt(test.converged)}"
             if isinstance(test, AbcdResult)
             else f"refused: {test.reason}"
@@ -119,9 +121,9 @@ class SearchResult(Result):
         facts |= {
             f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
             f"{_doubt(limit.converged)}"
-            if isinstance(limit, LimitResult)
+            if isinstance(limit, LimitResult | AbcdLimit)
             else f"refused: {limit.reason}"
-            for name, limit in self.limits.items()
+            for name, limit in {**self.limits, **self._abcd_limits()}.items()
         }
         for name, scan in self.scans.items():
             best = scan.best_point
@@ -136,6 +138,10 @@ class SearchResult(Result):
         if len(self.trials) > 1:
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
+
+    def _abcd_limits(self) -> dict[str, AbcdLimit | LimitRefusal]:
+        tests = {name: test for name, test in self.abcd.items() if isinstance(test, AbcdResult)}
+        return {f"ABCD with {n}": test.limit for n, test in tests.items() if test.limit is not None}
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""

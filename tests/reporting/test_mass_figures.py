@@ -22,6 +22,8 @@ from tnt_coffea.stats import (
     NuisanceImpact,
     ScanPoint,
     ScanResult,
+    abcd,
+    abcd_limit,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -227,3 +229,17 @@ def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path):
             assert note in page
         assert "…" not in text
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_limits_of_abcd_stand_in_the_table_and_are_doubted_where_they_did_not_converge(contents):
+    limit = abcd_limit(6, 100, 100, 10_000, toys=100)
+    estimate = replace(abcd(6, 100, 100, 10_000), limit=replace(limit, converged=False))
+    result = replace(contents.result, abcd={"tnt": estimate, "bare": abcd(6, 100, 100, 10_000)})
+    rows = [row for row in summary(result).limits if "ABCD" in row.selection]
+    assert [(row.selection, row.unit, row.calibration) for row in rows] == [
+        ("tnt, ABCD", "events", "100 toys")
+    ]
+    assert rows[0].observed == f"{limit.observed:.3g}, not converged"
+    assert f"{limit.observed:.4g} events" in repr(result)
+    assert "The upper limit of ABCD with tnt is not converged" in " ".join(cautions(result, {}))
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))).abcd == result.abcd

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import hypergeom, norm
+from scipy.stats import hypergeom, norm, poisson
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import AbcdResult, abcd, paper_significance
@@ -84,6 +84,53 @@ def test_low_counts_take_toys():
     assert result == abcd(4, 20, 30, 500)
 
 
+def test_significance_is_that_of_the_p_value():
+    few = abcd(6, 100, 100, 10_000)
+    assert few.z == pytest.approx(norm.isf(few.p_value))
+    assert few.p_value == pytest.approx(3.78e-4, rel=0.2)  # six million plain toys
+    assert few.z_asymptotic == pytest.approx(3.316, abs=1e-3)
+    assert abcd(0, 20, 30, 500).z == 0.0
+    many = abcd(130, 1000, 1000, 10_000)
+    assert many.z == many.z_asymptotic
+    none = abcd(12, 20, 30, 500, toys=50)
+    assert none.p_is_bound
+    assert "or more, p = at most" in none.summary()
+
+
+def test_weighted_toys_know_small_p_values():
+    found = abcd(12, 10_000, 10_000, 1e8, systematic=0.0)
+    # One event is expected; fluctuations of B and C rank the toys with 12 events among themselves.
+    assert poisson.sf(12, 1) < found.p_value < poisson.sf(11, 1)
+    assert found.p_value == pytest.approx(4.2e-10, rel=0.25)
+    assert not found.p_is_bound
+    other = abcd(12, 10_000, 10_000, 1e8, systematic=0.0, seed=2)
+    assert other.p_value == pytest.approx(found.p_value, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [(15, 10, 1e7, 2e7), (20, 1e4, 1e4, 1e8), (20, 1e5, 1e5, 1e9), (25, 1e4, 1e5, 1e8)],
+)
+def test_a_million_times_more_events_in_d_than_in_a(counts):
+    result = abcd(*counts, systematic=0.03)
+    assert result.converged, result.notes
+    exact, _ = tied_counts_q0(np.array([counts]), 1.0, np.log(1.03), np.zeros(1))
+    assert result.z_asymptotic == pytest.approx(np.sqrt(exact[0]), abs=1e-4)
+
+
+def test_leakage_enters_both_engines():
+    plain = abcd(130, 1000, 1000, 10_000, systematic=0.0)
+    much = abcd(130, 1000, 1000, 10_000, systematic=0.0, leakage=(4, 4, 0))
+    assert much.converged, much.notes
+    assert much.q0 == pytest.approx(plain.q0, abs=1e-4)
+    # B may be all signal: no tied backgrounds are left that add up to the counts.
+    all_signal = abcd(130, 100, 1000, 1000, leakage=(0.9, 0, 0))
+    assert all_signal.converged, all_signal.notes
+    assert all_signal.z < all_signal.z_numpy + 1e-3 < 1.5
+    with pytest.raises(FitError, match="an excess in A is no sign"):
+        abcd(130, 1000, 1000, 10_000, leakage=(5, 5, 0))
+
+
 def test_toys_bracket_the_exact_conditional_test():
     table = hypergeom(554, 24, 34)
     toys = abcd(4, 20, 30, 500, systematic=0.0, toys=50_000).p_value
@@ -150,5 +197,5 @@ def test_empty_regions_are_refused(counts, message):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(FitError, match="closure_factor positive"):
+    with pytest.raises(FitError, match="closure_factor is 0"):
         abcd(10, 20, 30, 40, closure_factor=0.0)

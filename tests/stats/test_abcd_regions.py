@@ -226,7 +226,7 @@ def test_disagreeing_regions_raise_the_systematic():
         (X, 0.41, WINDOW, "0.41 is not an edge"),
         (X, 0.9, WINDOW, "could pass and be low"),
         (X, 0.4, (3310.0, 3700.0), "3310 is not an edge"),
-        (X, 0.4, (3700.0, 3300.0), "must rise"),
+        (X, 0.4, (3700.0, 3300.0), "lower and an upper edge"),
         (X, 0.4, (2000.0, 3300.0), "inside the fit range"),
     ],
 )

@@ -187,7 +187,9 @@ def test_result_survives_json(toy_spectrum):
         ({"mass": 2500.0}, "outside the fit range"),
         ({"width": 0.0}, "width must be positive"),
         ({"toys": -1}, "takes 0 to 10,000,000 toys"),
-        ({"fit": replace(FIT, range=(3300.0, 3700.0))}, "too few for a function"),
+        ({"fit": replace(FIT, range=(3300.0, 3700.0))}, "no whole sidebands"),
+        ({"mass": 2620.0}, "no whole sidebands"),
+        ({"fit": replace(FIT, bin_width=400.0, range=(3000.0, 4200.0))}, "too few for a function"),
     ],
 )
 def test_bad_input_is_refused(toy_spectrum, change, message):

@@ -29,7 +29,7 @@ SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
     histogram = toy_spectrum(1500, 0, 31)
     # Few bins, because pyhf takes a quarter of a second for each CLs.
-    fit = replace(FIT, bin_width=220.0)
+    fit = replace(FIT, bin_width=220.0, max_parameters=3)
     ours = upper_limit(histogram, mass=3500.0, width=250.0, fit=fit, toys=0)
     assert ours.converged
     assert ours.cls == pytest.approx(0.05, abs=1e-4)

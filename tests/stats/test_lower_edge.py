@@ -49,7 +49,8 @@ def test_lower_edge_is_the_first_that_fits(falling_shape, mass_histogram):
     turned = falling_shape * np.where(centres < 2800, 0.6, 1.0)
     counts = np.random.default_rng(76).poisson(20_000 * turned).astype(float)
     candidates = [2600.0, 2680.0, 2760.0, 2840.0, 2920.0]
-    found = bump_hunt(mass_histogram(counts), lower_edges=candidates, **AT_3500)
+    own = {"lower_edges": candidates, "lowest_edge": 2500.0}
+    found = bump_hunt(mass_histogram(counts), **own, **AT_3500)
     assert found.fit_range == (2840.0, 7000.0)
     assert [trial.edge for trial in found.edges_tried] == candidates[:4]
     assert found.edges_tried[-1].goodness_of_fit >= 0.05 > found.edges_tried[0].goodness_of_fit
@@ -64,6 +65,12 @@ def test_lower_edge_stays_above_the_trigger_and_leaves_a_sideband(toy_spectrum):
         chosen_lower_edge(histogram, signal, [2500.0, 2600.0], fit)
     with pytest.raises(FitError, match="no lower sideband"):
         chosen_lower_edge(histogram, signal, [3200.0], fit)
+    for wrong in (None, "2600", float("nan"), True):
+        with pytest.raises(FitError, match="the lowest edge of a fit is a number"):
+            bump_hunt(histogram, lower_edges=[2600.0], lowest_edge=wrong, **AT_3500)
+    own = {"lower_edges": [2500.0, 2600.0], "lowest_edge": 2550.0}
+    with pytest.raises(FitError, match="none below 2550 GeV"):
+        bump_hunt(histogram, **AT_3500, **own)
     found, tried = chosen_lower_edge(histogram, signal, [2600.0, 2800.0], fit)
     assert (found, len(tried)) == (FIT, 1)
 

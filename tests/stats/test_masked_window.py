@@ -50,7 +50,8 @@ def test_few_events_get_the_poisson_p_value(toy_spectrum):
     assert few.z == pytest.approx(max(0.0, norm.isf(few.p_poisson)))
     many = masked_window_test(toy_spectrum(5000, 60, 45), **WINDOW)
     assert many.calibration == "asymptotic"
-    assert many.p_value == pytest.approx(norm.sf(np.sqrt(many.q0)))
+    assert many.p_value == pytest.approx(norm.sf(many.z_asymptotic))
+    assert many.z == many.z_asymptotic
 
 
 def test_result_survives_json(toy_spectrum):

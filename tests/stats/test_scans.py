@@ -36,7 +36,7 @@ def test_signal_is_found_where_it_is_and_survives_the_look_elsewhere(toy_spectru
 
 
 def test_scan_point_is_the_bump_hunt_at_that_mass(toy_spectrum):
-    histogram = toy_spectrum(2000, 60, 22)
+    histogram = toy_spectrum(1000, 40, 22)
     found = scan(histogram, masses=[3400.0, 3500.0], toys=0, **SETTINGS)
     for point in found.points:
         alone = bump_hunt(histogram, mass=point.mass, **SETTINGS)

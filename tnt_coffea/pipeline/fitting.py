@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig, TriggerSettings
+from tnt_coffea.config import SearchConfig, TriggerSettings, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, fit_values, null_chains_of
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
@@ -34,9 +35,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-# What results call the spectrum of all dijets.
-_BEFORE = "before"
 
 
 @one_writer
@@ -65,7 +63,10 @@ def fit(
         The spectrum of all dijets cannot be fitted. What another cannot be tested for is among
         the result's `refusals`.
     ConfigError
-        These are no histograms of a search, or of one with another seed or `search`.
+        These are no histograms of a search, or of one with another seed or `search`; or the
+        null chains lack a tagger set, or are of other settings.
+    InputError
+        The null chains cannot be read.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def _with_trials(
     read_only: bool = False,
 ) -> SearchResult:
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
-    hunts = {_BEFORE: result.before, **result.after}
+    hunts = {BEFORE: result.before, **result.after}
     own = trial(histograms, config, "fit", {name: hunt.p_value for name, hunt in hunts.items()})
     if not read_only:
         note_trial(out, own)
@@ -166,7 +167,8 @@ def trial(
         What decided the outcome beside the settings, such as masses.
     """
     settings = {
-        "fit": config.fit_settings.model_dump(mode="json"),
+        "data": {"sqrt_s": config.data.sqrt_s},
+        "fit": fit_values(config),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
         "histograms": histograms.digest,
@@ -197,10 +199,10 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         name: stats.selected_spectrum(h, points[name][config.fit.bump.selection])
         for name, h in hists.items()
     }
-    tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
+    tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     _check_names(config.fit.limit.efficiencies, tested)
-    fits, made = _Fits(config), _Made()
-    hunts = {_BEFORE: fits.hunt(tested[_BEFORE], _BEFORE)}
+    fits, made = _Fits(config, null_chains_of(config)), _Made()
+    hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
     for name, spectra in selected.items():
         made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
     scans: dict[str, stats.ScanResult] = {}
@@ -224,7 +226,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     for name, h in hists.items():
         made.keep(estimates, "ABCD", name, fits.abcd, h, points[name], name)
     return SearchResult(
-        before=hunts.pop(_BEFORE),
+        before=hunts.pop(BEFORE),
         after=hunts,
         scans=scans,
         limits=limits,
@@ -234,7 +236,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit_settings.digest(),
+            "fit_settings": digest(fit_values(config)),
             "seed": config.seed,
             "versions": {name: version(name) for name in VERSIONS},
         },
@@ -321,7 +323,7 @@ def scan(
 
 
 def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
-    """Return how all spectra of a search are fitted: `search.fit_range` and `fit.bump`."""
+    """Return how all spectra are fitted: `search.fit_range`, `fit.bump` and `data.sqrt_s`."""
     bump = config.fit.bump
     return stats.SpectrumFit(
         config.search.fit_range.edges,
@@ -335,6 +337,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         shape=bump.shape,
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
+        sqrt_s=config.data.energy,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
     )
 
@@ -362,11 +365,12 @@ def fit_from_lower_edge(
         The background fits from no lower edge.
     """
     fit, edges = spectrum_fit(config), config.fit.bump.lower_edges
+    lowest = config.fit.bump.lowest_edge
     if not edges:
         return fit
     signal = fit.signal(config.signal_mass, config.fit.bump.width)
     found = [
-        chosen_lower_edge(channels, signal, edges, fit, seed=seed)[0]
+        chosen_lower_edge(channels, signal, edges, fit, lowest=lowest, seed=seed)[0]
         for channels in spectra.values()
     ]
     return max(found, key=lambda one: one.range[0])
@@ -438,6 +442,7 @@ class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
     config: SearchConfig
+    chains: NullChains | None = None
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         bump = self.config.fit.bump
@@ -449,6 +454,8 @@ class _Fits:
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
             lower_edges=bump.lower_edges,
+            lowest_edge=bump.lowest_edge,
+            null_chains=() if self.chains is None else self.chains.of(name),
         )
 
     def scan(self, channels: Any, name: str, hunt: stats.BumpHuntResult) -> stats.ScanResult:
@@ -504,7 +511,7 @@ class _Fits:
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
         efficiency = limit.efficiencies.get(name)
-        luminosity = None if efficiency is None else limit.luminosity
+        luminosity = None if efficiency is None else self.config.data.luminosity
         return {
             "width": self.config.fit.bump.width,
             "level": limit.level,
@@ -515,7 +522,7 @@ class _Fits:
     def abcd(
         self, histogram: Any, points: WorkingPoints, name: str
     ) -> stats.AbcdResult | stats.AbcdRefusal:
-        abcd, search = self.config.fit.abcd, self.config.search
+        abcd, search, limit = self.config.fit.abcd, self.config.search, self.config.fit.limit
         return stats.abcd_in_window(
             histogram,
             points[abcd.selection],
@@ -525,6 +532,8 @@ class _Fits:
             systematic_floor=abcd.systematic,
             closure_limit=abcd.closure_limit,
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
+            level=limit.level if limit.enabled else None,
+            limit_toys=limit.toys,
         )
 
 

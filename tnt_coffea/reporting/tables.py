@@ -14,7 +14,7 @@ from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
 from tnt_coffea.reporting.wording import cut_text, p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.abcd_results import AbcdRefusal, AbcdResult
+from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
     BumpHuntResult,
     FitRefusal,
@@ -87,14 +87,15 @@ class LimitRow:
 
 
 def limit_rows(
-    name: str, kept: str, limit: LimitResult | LimitRefusal, notes: list[str]
+    name: str, kept: str, limit: LimitResult | AbcdLimit | LimitRefusal, notes: list[str]
 ) -> Iterator[LimitRow]:
     """Yield a limit as rows, one a unit.
 
     Parameters
     ----------
     name
-        Of the tagger set; 'before' is the spectrum of all dijets.
+        Of the tagger set, and its test where that is another than the bump hunt; 'before' is the
+        spectrum of all dijets.
     kept
         Share of events that a set selects.
     limit
@@ -111,7 +112,11 @@ def limit_rows(
         return
     kind = f"{limit.toys} toys" if limit.toys else limit.calibration
     values = [("events", limit.observed, limit.expected)]
-    if limit.observed_cross_section is not None and limit.expected_cross_section is not None:
+    if (
+        isinstance(limit, LimitResult)
+        and limit.observed_cross_section is not None
+        and limit.expected_cross_section is not None
+    ):
         values.append(("fb", limit.observed_cross_section, limit.expected_cross_section))
     for unit, observed, expected in values:
         band = f"{expected[2]:.3g} ({expected[1]:.3g} to {expected[3]:.3g})"
@@ -227,6 +232,11 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     ]
     limits = [
         row for name, limit in result.limits.items() for row in limit_rows(name, kept, limit, notes)
+    ] + [
+        row
+        for name, test in result.abcd.items()
+        if isinstance(test, AbcdResult) and test.limit is not None
+        for row in limit_rows(f"{name}, ABCD", passed, test.limit, notes)
     ]
     return Summary(tuple(rows), tuple(notes), tuple(limits))
 
@@ -495,7 +505,8 @@ def _abcd_uncertainty(estimate: AbcdResult) -> float:
 
 
 def _calibration(test: BumpHuntResult | AbcdResult) -> str:
-    return f"{test.toys} toys" if test.calibration == "toys" else test.calibration
+    counted = test.calibration in ("toys", "null chains")
+    return f"{test.toys} {test.calibration}" if counted else test.calibration
 
 
 def _numbered(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:

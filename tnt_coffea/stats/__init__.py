@@ -10,10 +10,15 @@ Is there one anywhere, or in any of several selections?      `scan`, with a glob
 Is there an excess of any shape in this window?              `masked_window_test`
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
-How much signal is excluded?                                 `upper_limit`, `limit_band`
+How much signal is excluded?                                 `upper_limit`, `limit_band`;
+                                                             `abcd_limit` in the plane
 What does each uncertainty do to the signal?                 `nuisance_impacts`
 What does a bump hunt lose by its bins?                      `unbinned_check`
 What does the paper's equation 4.1 give?                     `paper_significance`
+What do a count and one beside it say?                       `li_ma_significance`
+What will a count of so many events show?                    `asimov_significance`
+Which signals does a count allow or exclude?                 `feldman_cousins`, `counting_limit`
+What does the search for the best mass cost?                 `gross_vitells_p_value`
 ===========================================================  =====================================
 
 Spectra come from `selected_spectrum`, `inclusive_spectrum` and `read_histogram`, toys from
@@ -32,15 +37,18 @@ True
 from __future__ import annotations
 
 from tnt_coffea.stats.abcd_likelihood import abcd
+from tnt_coffea.stats.abcd_limits import abcd_limit
 from tnt_coffea.stats.abcd_regions import abcd_counts, abcd_in_window, closure, closure_scan
 from tnt_coffea.stats.abcd_results import (
     AbcdCounts,
+    AbcdLimit,
     AbcdRefusal,
     AbcdResult,
     Closure,
     ClosureScan,
     RegionClosure,
 )
+from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.exchange import (
@@ -53,7 +61,14 @@ from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.masked_window import masked_window_test
 from tnt_coffea.stats.overlaps import SharedEvents
-from tnt_coffea.stats.p_values import paper_significance
+from tnt_coffea.stats.p_values import (
+    asimov_significance,
+    counting_limit,
+    feldman_cousins,
+    gross_vitells_p_value,
+    li_ma_significance,
+    paper_significance,
+)
 from tnt_coffea.stats.results import (
     BumpHuntResult,
     ChannelResult,
@@ -78,6 +93,7 @@ from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 
 __all__ = [
     "AbcdCounts",
+    "AbcdLimit",
     "AbcdRefusal",
     "AbcdResult",
     "BumpHuntResult",
@@ -104,13 +120,20 @@ __all__ = [
     "abcd",
     "abcd_counts",
     "abcd_in_window",
+    "abcd_limit",
+    "abcd_workspace",
+    "asimov_significance",
     "bump_hunt",
     "bump_workspace",
     "closure",
     "closure_scan",
+    "counting_limit",
+    "feldman_cousins",
+    "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",
     "inclusive_spectrum",
+    "li_ma_significance",
     "limit_band",
     "masked_window_test",
     "mass_patchset",

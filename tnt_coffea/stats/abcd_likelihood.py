@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
+from scipy.special import logsumexp, xlogy
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.abcd_profile import AbcdModel
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdResult, Closure
-from tnt_coffea.stats.p_values import normal_p_value, paper_significance, toys_p_value
-from tnt_coffea.stats.pyhf_fit import background_test
+from tnt_coffea.stats.p_values import (
+    normal_p_value,
+    paper_significance,
+    significance,
+    toys_p_value,
+)
+from tnt_coffea.stats.pyhf_fit import background_test, start_values
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
+from tnt_coffea.stats.quantities import check_numbers, check_whole
 from tnt_coffea.stats.validity import LEAST_IN_REGION_A, MOST_TOYS, minimiser_problems
 
-__all__ = ["AbcdNull", "abcd", "permutation_counts", "permutation_p", "poisson_p", "tied_counts_q0"]
+__all__ = [
+    "AbcdNull",
+    "PreparedAbcd",
+    "abcd",
+    "permutation_counts",
+    "permutation_p",
+    "poisson_p",
+    "prepared_abcd",
+    "tied_counts_q0",
+    "weighted_poisson_p",
+]
 
 Array = NDArray[np.float64]
 
 
 _DEFAULT_TOYS = 20_000
+# Where fewer of them reach the data, so many more are thrown between the fits without and with a
+# signal, at these shares of the way.
+_ENOUGH = 100
+_WITH_SIGNAL = 6000
+_BETWEEN = (1 / 3, 2 / 3, 1.0)
 
 
 def abcd(
@@ -57,11 +80,11 @@ def abcd(
         Factor on B C / D.
     leakage
         Signal in B, C and D per signal event in A: it raises mu_hat, and leaves q0
-        alone as long as it is small.
+        alone as long as it is small. One that raises B C / D by as much as A is refused.
     toys
-        Toys for the p-value. With fewer than 5 events expected in A they are
-        made in any case. Where `counts` has the score plane they are permutations of
-        the jets' scores, which keep its marginals.
+        Toys for the p-value. With fewer than 5 events expected in A they are made in any
+        case, and more with a signal where few of them reach the data. Where `counts` has the
+        score plane they are permutations of the jets' scores, which keep its marginals.
     seed
         Root seed of the toys.
     counts, closure
@@ -72,7 +95,7 @@ def abcd(
     Raises
     ------
     FitError
-        B, C or D is empty, a count is negative, or the fit fails.
+        B, C or D is empty, a number is none or out of range, or the fit fails.
 
     Source
     ------
@@ -85,27 +108,32 @@ def abcd(
     >>> round(result.z, 2), round(result.expected)
     (2.48, 100)
     """
-    _check((a, b, c, d), systematic, closure_factor, leakage, toys)
-    expected = closure_factor * b * c / d
-    # Weighted events: the test is of their effective counts, n = S / k, and B C / D of the sums
-    # is k_B k_C / (k_A k_D) times that of the counts.
-    k_a, k_b, k_c, k_d = (1.0, 1.0, 1.0, 1.0) if counts is None else counts.scales
-    effective = (a / k_a, b / k_b, c / k_c, d / k_d)
-    factor = closure_factor * (k_b * k_c / (k_a * k_d))
-    leaked = (leakage[0] * k_a / k_b, leakage[1] * k_a / k_c, leakage[2] * k_a / k_d)
-    model, data = _model(effective, systematic, factor, leaked)
-    reported = background_test(model, data)
-    observed = np.array([effective], dtype=float)
-    sigma = np.log1p(systematic)
-    q0, fitted = tied_counts_q0(observed, factor, sigma, np.zeros(1))
+    check_whole({"toys": toys}, MOST_TOYS)
+    prepared = prepared_abcd((a, b, c, d), systematic, closure_factor, leakage, seed, counts)
+    expected, k_a = prepared.expected, prepared.unit
+    observed = np.array([prepared.counts])
+    q0, fitted = _q0(prepared.model, observed, np.zeros(1))
+    model, data = prepared.pyhf
+    best = prepared.best_start
+    reported = background_test(
+        model,
+        data,
+        start=prepared.null_start,
+        best_start=None if best is None else start_values(model, best),
+    )
     first = model.config.channels.index("A")
+    asked = toys
     if expected / k_a < LEAST_IN_REGION_A and not toys:
         toys = _DEFAULT_TOYS
-    null = AbcdNull(observed[0], fitted[0], float(q0[0]), factor, sigma)
-    p_value, calibration = _calibrated(null, reported.z, counts, toys, seed)
+    z_asymptotic, z_numpy = reported.z, float(np.sqrt(q0[0]))
+    null = AbcdNull(observed[0], fitted[0], float(q0[0]), prepared.model)
+    p_value, calibration, reached = _calibrated(null, counts, toys, seed)
+    if calibration == "toys" and not asked and reached < _ENOUGH:
+        p_value = weighted_poisson_p(null, toys, seed)
+        reached += _WITH_SIGNAL
+        toys += _WITH_SIGNAL
     paper = _paper(observed[0], expected / k_a, systematic, counts)
-    z_numpy = float(np.sqrt(q0[0]))
-    problems = minimiser_problems(reported.edm, reported.z, z_numpy)
+    problems = minimiser_problems(reported.edm, z_asymptotic, z_numpy)
     return AbcdResult(
         a=float(a),
         b=float(b),
@@ -115,7 +143,7 @@ def abcd(
         background=k_a * float(model.expected_actualdata(reported.background)[first]),
         mu_hat=k_a * reported.mu_hat,
         q0=reported.q0,
-        z=reported.z,
+        z=z_asymptotic if calibration == "asymptotic" else significance(p_value),
         p_value=p_value,
         expected_paper=k_a * paper[0],
         z_paper=paper[1],
@@ -127,30 +155,145 @@ def abcd(
         z_numpy=z_numpy,
         calibration=calibration,
         toys=toys,
-        notes=(*problems, *_notes(expected / k_a, calibration, toys, p_value, counts)),
+        notes=(*problems, *_notes(expected / k_a, calibration, toys, reached, counts)),
         counts=counts,
         closure=closure,
     )
 
 
-def _calibrated(
-    null: AbcdNull, z: float, counts: AbcdCounts | None, toys: int, seed: int
-) -> tuple[float, str]:
-    """Return the p-value and its kind: permutations where the score plane is known."""
-    if not toys:
-        return normal_p_value(z), "asymptotic"
-    if counts is not None and counts.whole:
-        return permutation_p(null, counts.tables, toys, seed), "permutations"
-    return poisson_p(null, toys, seed), "toys"
+@dataclass(frozen=True, eq=False)
+class PreparedAbcd:
+    """Four counts and their model, in both engines.
+
+    Attributes
+    ----------
+    counts
+        Effective counts of A, B, C, D.
+    expected
+        closure_factor B C / D of the sums of weights.
+    unit
+        Weight of an effective event in A.
+    model
+        The model in numpy, of effective counts.
+    systematic
+        Relative uncertainty of the closure.
+    """
+
+    counts: tuple[float, float, float, float]
+    expected: float
+    unit: float
+    model: AbcdModel
+    systematic: float
+
+    @cached_property
+    def fitted(self) -> Array:
+        """Background-only expectations of A, B, C and D."""
+        _, fitted = tied_counts_q0(
+            np.array([self.counts]), self.model.closure_factor, self.model.sigma, np.zeros(1)
+        )
+        return np.asarray(fitted[0])
+
+    @cached_property
+    def null_start(self) -> dict[str, float]:
+        """Parameters in pyhf of the background-only fit: Minuit begins at its minimum."""
+        return self._start(self.fitted, self.model.sigma * (self.counts[0] - self.fitted[0]))
+
+    @cached_property
+    def best_start(self) -> dict[str, float] | None:
+        """Parameters in pyhf at the maximum; None where it lies at no signal."""
+        best = self.model.best(np.array([self.counts]), np.zeros(1))
+        if best.mu[0] <= 0:
+            return None
+        start = self._start(best.background[0], float(best.closure[0]))
+        return start | {"mu": float(best.mu[0])}
+
+    @cached_property
+    def pyhf(self) -> tuple[Any, list[float]]:
+        """The pyhf model, every parameter of order one at the maximum, and its data."""
+        starts = [self.null_start, self.best_start or {}]
+        # Minuit maps bounds on a sine, which has no digits left where they are far away.
+        most = {n: 10 * max(1.0, *(s.get(n, 1.0) for s in starts)) for n in _BACKGROUND}
+        return _pyhf_model(self, most)
+
+    def _start(self, background: Array, closure: float) -> dict[str, float]:
+        share = np.maximum(background / np.maximum(self.counts, _LEAST_START), _LEAST_START)
+        _, b, c, d = map(float, share)
+        start = dict(zip(_BACKGROUND, (d, b / d, c / d), strict=True))
+        return start | ({"closure": closure} if self.model.sigma else {})
 
 
-def _model(
-    observed: tuple[float, float, float, float],
+# D over its count, and B and C over theirs relative to that: D has the most events, and the
+# ratios to it are nearly independent. Of A and ratios to that, Minuit loses the sum of D where it
+# is a million times A.
+_BACKGROUND = ("d", "r_b", "r_c")
+# Where a region keeps no background at all, its parameter begins here.
+_LEAST_START = 1e-6
+
+
+def prepared_abcd(
+    regions: tuple[float, float, float, float],
     systematic: float,
     closure_factor: float,
     leakage: tuple[float, float, float],
-) -> tuple[Any, list[float]]:
-    """Return the pyhf model and its data, every parameter of order one at the maximum."""
+    seed: int,
+    counts: AbcdCounts | None,
+) -> PreparedAbcd:
+    """Return the model of four counts; the arguments are those of `abcd`.
+
+    Raises
+    ------
+    FitError
+        As in `abcd`.
+    """
+    _check(regions, systematic, closure_factor, leakage, seed)
+    a, b, c, d = map(float, regions)
+    # Weighted events: the test is of their effective counts, n = S / k, and B C / D of the sums
+    # is k_B k_C / (k_A k_D) times that of the counts.
+    k_a, k_b, k_c, k_d = (1.0, 1.0, 1.0, 1.0) if counts is None else counts.scales
+    effective = (a / k_a, b / k_b, c / k_c, d / k_d)
+    factor = closure_factor * (k_b * k_c / (k_a * k_d))
+    leaked = (leakage[0] * k_a / k_b, leakage[1] * k_a / k_c, leakage[2] * k_a / k_d)
+    model = AbcdModel(factor, float(np.log1p(systematic)), leaked)
+    prepared = PreparedAbcd(effective, closure_factor * b * c / d, k_a, model, float(systematic))
+    # What a signal does to ln A D / (B C).
+    pulls = np.array([1.0, -1.0, -1.0, 1.0]) * model.signal / np.maximum(prepared.fitted, 1e-300)
+    if pulls.sum() <= 1e-9 * np.abs(pulls).sum():
+        msg = (
+            f"leakage {tuple(leakage)} in B, C and D per event in A: a signal raises B C / D by as "
+            "much as A, so that an excess in A is no sign of it"
+        )
+        raise FitError(msg)
+    return prepared
+
+
+def _q0(model: AbcdModel, counts: Array, centres: Array) -> tuple[Array, Array]:
+    """Return q0 and the background-only expectations of experiments."""
+    q0, fitted = tied_counts_q0(counts, model.closure_factor, model.sigma, centres)
+    if any(model.leakage):
+        # With a signal the model is saturated unless so much leaks that a region is all signal.
+        rows = np.flatnonzero(q0 > 0)
+        q0[rows] = np.maximum(q0[rows] - 2 * model.best(counts[rows], centres[rows]).nll, 0.0)
+    return q0, fitted
+
+
+def _calibrated(
+    null: AbcdNull, counts: AbcdCounts | None, toys: int, seed: int
+) -> tuple[float, str, int]:
+    """Return the p-value, its kind, and how many toys reach the data.
+
+    They are permutations where the score plane is known.
+    """
+    if not toys:
+        return normal_p_value(float(np.sqrt(null.q0))), "asymptotic", 0
+    if counts is not None and counts.whole:
+        p_value = permutation_p(null, counts.tables, toys, seed)
+        return p_value, "permutations", int(p_value > 1 / (toys + 1))
+    p_value = poisson_p(null, toys, seed)
+    return p_value, "toys", round(p_value * (toys + 1)) - 1
+
+
+def _pyhf_model(prepared: PreparedAbcd, most: Mapping[str, float]) -> tuple[Any, list[float]]:
+    """Return the pyhf model and its data."""
     import pyhf
 
     def channel(name: str, nominal: float, signal: float, ties: tuple[str, ...]) -> dict[str, Any]:
@@ -166,21 +309,20 @@ def _model(
             samples.append({"name": "signal", "data": [signal], "modifiers": [poi]})
         return {"name": name, "samples": samples}
 
-    a, b, c, d = observed
-    expected = closure_factor * b * c / d
-    # Fitted counts lie between zero and the sum of the four.
-    most = 10 * (a + b + c + d) / min(expected, b, c, d)
-    free = [{"name": n, "inits": [1.0], "bounds": [[1e-9, most]]} for n in ("mu_b", "r_b", "r_c")]
+    a, b, c, d = prepared.counts
+    systematic, leakage = prepared.systematic, prepared.model.leakage
+    expected = prepared.model.closure_factor * b * c / d
+    free = [{"name": n, "inits": [1.0], "bounds": [[1e-9, most[n]]]} for n in _BACKGROUND]
     first = max(a - expected, 1.0)
     mu = {"name": "mu", "inits": [first], "bounds": [[0.0, 10 * (a + 10)]]}
     # pyhf's own bounds, five sigma, would cut off the closure of a large excess.
     wide = {"name": "closure", "bounds": [[-100.0, 100.0]]}
     spec = {
         "channels": [
-            channel("A", expected, 1.0, ("mu_b",)),
-            channel("B", b, leakage[0], ("mu_b", "r_b")),
-            channel("C", c, leakage[1], ("mu_b", "r_c")),
-            channel("D", d, leakage[2], ("mu_b", "r_b", "r_c")),
+            channel("A", expected, 1.0, ("d", "r_b", "r_c")),
+            channel("B", b, leakage[0], ("d", "r_b")),
+            channel("C", c, leakage[1], ("d", "r_c")),
+            channel("D", d, leakage[2], ("d",)),
         ],
         "parameters": [*free, mu, *([wide] if systematic else [])],
     }
@@ -204,7 +346,7 @@ def _paper(
 
 
 def _notes(
-    expected: float, calibration: str, toys: int, p_value: float, counts: AbcdCounts | None
+    expected: float, calibration: str, toys: int, reached: int, counts: AbcdCounts | None
 ) -> list[str]:
     notes = []
     if counts is not None and counts.weighted:
@@ -221,7 +363,7 @@ def _notes(
             "events would fix the marginals, which the toys leave free"
         )
         notes.append(f"{expected:.2f} events expected in A: the p-value is from {toys} {kind}")
-    if toys and p_value <= 1 / (toys + 1):
+    if toys and not reached:
         notes.append("no toy reached the data: the p-value is an upper limit; ask for more toys")
     return notes
 
@@ -230,31 +372,22 @@ def _check(
     counts: tuple[float, float, float, float],
     systematic: float,
     closure_factor: float,
-    leakage: tuple[float, float, float],
-    toys: int,
+    leakage: Any,
+    seed: int,
 ) -> None:
-    named = {name: float(n) for name, n in zip("ABCD", counts, strict=True)}
-    if not all(np.isfinite(n) and n >= 0 for n in counts):
-        msg = f"the four regions must hold counts, 0 or more, got {named}"
+    check_numbers({**dict(zip("ABCD", counts, strict=True)), "systematic": systematic}, 0)
+    check_numbers({"closure_factor": closure_factor}, 0, above=True)
+    check_whole({"seed": seed})
+    if not isinstance(leakage, Sequence | np.ndarray) or len(leakage) != 3:
+        msg = f"leakage is {leakage!r}, expected the signal in B, C and D per signal event in A"
         raise FitError(msg)
+    check_numbers({f"leakage in {n}": one for n, one in zip("BCD", leakage, strict=True)}, 0)
+    named = {name: float(n) for name, n in zip("ABCD", counts, strict=True)}
     empty = [name for name in "BCD" if named[name] == 0]
     if empty:
         msg = (
             f"region {', '.join(empty)} is empty ({named}): B C / D says nothing then; use a "
             "looser selection, a wider window, or merge folds"
-        )
-        raise FitError(msg)
-    if (
-        not np.isfinite([systematic, closure_factor, *leakage]).all()
-        or systematic < 0
-        or closure_factor <= 0
-        or min(leakage) < 0
-        or not 0 <= toys <= MOST_TOYS
-    ):
-        msg = (
-            f"systematic, leakage and toys must be 0 or more, toys at most {MOST_TOYS:,}, "
-            "closure_factor positive, all finite, "
-            f"got {systematic}, {leakage}, {toys} and {closure_factor}"
         )
         raise FitError(msg)
 
@@ -317,20 +450,19 @@ class AbcdNull:
         Counts of A, B, C, D, and their expectations without signal.
     q0
         Of the data.
-    closure_factor, sigma
-        kappa and its logarithmic uncertainty.
+    model
+        kappa, its logarithmic uncertainty, and the leakage.
     """
 
     observed: Array
     fitted: Array
     q0: float
-    closure_factor: float
-    sigma: float
+    model: AbcdModel
 
     @property
     def shift(self) -> float:
         """The closure's nuisance parameter in the background-only fit."""
-        return float(self.sigma * (self.observed[0] - self.fitted[0]))
+        return float(self.model.sigma * (self.observed[0] - self.fitted[0]))
 
 
 def poisson_p(null: AbcdNull, toys: int, seed: int) -> float:
@@ -338,6 +470,39 @@ def poisson_p(null: AbcdNull, toys: int, seed: int) -> float:
     random = seeds.generator(seed, "stats", "abcd", "toys")
     counts = random.poisson(null.fitted, size=(toys, 4)).astype(float)
     return toys_p_value(int(np.sum(_above(null, counts, random))), toys)
+
+
+def weighted_poisson_p(null: AbcdNull, toys: int, seed: int) -> float:
+    """Return the p-value over those toys, and toys with a signal weighted by their probabilities.
+
+    It is (w + sum of the weights of toys that reach the data) / (N + 1), w that of the data: any
+    p-value is known, however small.
+
+    Source
+    ------
+    Cranmer, arXiv:1004.2910, section on importance sampling.
+    """
+    random = seeds.generator(seed, "stats", "abcd", "weighted toys")
+    steps = np.array([0.0, *_BETWEEN])
+    means = null.fitted + steps[:, None] * (null.observed - null.fitted)
+    shifts = null.shift * (1 - steps)
+    sizes = np.array([toys, *[_WITH_SIGNAL // len(_BETWEEN)] * len(_BETWEEN)])
+    counts = random.poisson(np.repeat(means, sizes, axis=0)).astype(float)
+    centres = random.normal(np.repeat(shifts, sizes), 1.0)
+    # The data, with their auxiliary measurement of 0, are the last experiment.
+    counts = np.concatenate([counts, null.observed[None]])
+    centres = np.append(centres, 0.0)
+    ln_l = np.stack(
+        [
+            (xlogy(counts, mean) - mean).sum(axis=1) - 0.5 * (centres - shift) ** 2
+            for mean, shift in zip(means, shifts, strict=True)
+        ]
+    )
+    shares = sizes / sizes.sum()
+    weights = np.exp(ln_l[0] - logsumexp(ln_l, b=shares[:, None], axis=0))
+    q0, _ = _q0(null.model, counts[:-1], centres[:-1])
+    reached = q0 >= null.q0 - _TIE
+    return float(min(1.0, (weights[-1] + weights[:-1][reached].sum()) / len(weights)))
 
 
 def permutation_p(
@@ -372,7 +537,8 @@ def permutation_p(
     """
     random = seeds.generator(seed, "stats", "abcd", "permutations")
     counts = permutation_counts(tables, toys, random)
-    power = (np.log(null.closure_factor) + null.sigma * null.shift) * counts[:, 0]
+    model = null.model
+    power = (np.log(model.closure_factor) + model.sigma * null.shift) * counts[:, 0]
     weights = np.exp(power - power.max())
     weights /= weights.mean()
     return float((weights[_above(null, counts, random)].sum() + 1) / (toys + 1))
@@ -415,5 +581,5 @@ def permutation_counts(
 
 def _above(null: AbcdNull, counts: Array, random: np.random.Generator) -> NDArray[np.bool_]:
     centres = random.normal(null.shift, 1.0, size=len(counts))
-    q0, _ = tied_counts_q0(counts, null.closure_factor, null.sigma, centres)
+    q0, _ = _q0(null.model, counts, centres)
     return np.asarray(q0 >= null.q0 - _TIE)

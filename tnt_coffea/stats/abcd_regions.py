@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import abcd
+from tnt_coffea.stats.abcd_limits import limit_or_reason
 from tnt_coffea.stats.abcd_results import (
     AbcdCounts,
     AbcdRefusal,
@@ -20,6 +22,13 @@ from tnt_coffea.stats.abcd_results import (
     RegionClosure,
 )
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
+from tnt_coffea.stats.quantities import (
+    check_kind,
+    check_level,
+    check_numbers,
+    check_ranges,
+    check_whole,
+)
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.spectrum import (
     ENOUGH_EFFECTIVE,
@@ -27,6 +36,7 @@ from tnt_coffea.stats.spectrum import (
     edge_index,
     squared_weights,
 )
+from tnt_coffea.stats.validity import MOST_TOYS
 from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
 
 __all__ = ["abcd_counts", "abcd_in_window", "closure", "closure_scan", "plane_counts"]
@@ -78,6 +88,7 @@ def abcd_counts(
     >>> stats.abcd_counts(search, stats.WorkingPoint.at({0: 0.9, 1: 0.9}), 0.4, (3300, 3700)).a
     191.0
     """
+    _check(point, background_quantile, mass_range=mass_range)
     return _counts(score_plane(histogram), point, background_quantile, mass_range)
 
 
@@ -112,6 +123,7 @@ def closure(
     >>> round(stats.closure(search, point, *where).kappa, 1)
     1.0
     """
+    _check(point, background_quantile, fit_range=fit_range, window=window)
     outcome = _closure(score_plane(histogram), point, background_quantile, fit_range, window)
     if isinstance(outcome, str):
         advice = "" if outcome == EVENT_SCORE else ": use a looser selection or a wider fit range"
@@ -131,6 +143,8 @@ def abcd_in_window(
     closure_limit: float = 0.5,
     toys: int = 0,
     seed: int = 1,
+    level: float | None = None,
+    limit_toys: int | None = None,
 ) -> AbcdResult | AbcdRefusal:
     """Test for a signal in a window with the background from the score plane, or refuse.
 
@@ -149,6 +163,9 @@ def abcd_in_window(
         Largest abs(kappa - 1) with which an estimate is given.
     toys, seed
         As in `abcd`.
+    level, limit_toys
+        Confidence level and toys of an upper limit, as `level` and `toys` of `abcd_limit`; None
+        sets no limit.
 
     Returns
     -------
@@ -168,6 +185,11 @@ def abcd_in_window(
     >>> result.a, round(result.expected), round(result.systematic, 2)
     (191.0, 81, 0.25)
     """
+    _check(point, background_quantile, fit_range=fit_range, window=window)
+    check_numbers({"systematic_floor": systematic_floor, "closure_limit": closure_limit}, 0)
+    if level is not None:
+        check_level(level)
+    check_whole({} if limit_toys is None else {"limit_toys": limit_toys}, MOST_TOYS)
     plane = score_plane(histogram)
     counts = _counts(plane, point, background_quantile, window)
     outcome = _closure(plane, point, background_quantile, fit_range, window)
@@ -184,18 +206,21 @@ def abcd_in_window(
         reason = f"region {', '.join(empty)} is empty in the window"
         return AbcdRefusal(reason, counts, outcome)
     systematic = max(systematic_floor, outcome.uncertainty / outcome.kappa, outcome.spread)
-    return abcd(
-        counts.a,
-        counts.b,
-        counts.c,
-        counts.d,
-        systematic=systematic,
-        closure_factor=outcome.kappa,
-        toys=toys,
-        seed=seed,
-        counts=counts,
-        closure=outcome,
-    )
+    settings: dict[str, Any] = {
+        "systematic": systematic,
+        "closure_factor": outcome.kappa,
+        "seed": seed,
+    }
+    result = abcd(*counts.regions, toys=toys, counts=counts, closure=outcome, **settings)
+    if level is None:
+        return result
+    return replace(result, limit=limit_or_reason(counts, level=level, toys=limit_toys, **settings))
+
+
+def _check(point: WorkingPoint, background_quantile: float, **ranges: Range) -> None:
+    check_kind(WorkingPoint, {"point": point})
+    check_numbers({"background_quantile": background_quantile}, 0)
+    check_ranges(ranges)
 
 
 def _counts(
@@ -241,6 +266,7 @@ def plane_counts(histogram: Any, passing: float, low: float) -> AbcdCounts:
     FitError
         The cuts overlap or are no edges, or the plane holds what is no count.
     """
+    check_numbers({"passing": passing, "low": low})
     check_counts("plane", histogram)
     if not low <= passing:
         msg = f"a jet cannot be low below {low:g} and pass above {passing:g}: lower the first"
@@ -454,6 +480,11 @@ def closure_scan(
     >>> len(scan.points)
     2
     """
+    check_kind(WorkingPoints, {"points": points})
+    check_kind(Sequence, {"quantiles": quantiles})
+    check_numbers({f"quantile {i}": q for i, q in enumerate(quantiles)}, 0)
+    for point in points.points:
+        _check(point, background_quantile, fit_range=fit_range, window=window)
     plane = score_plane(histogram)
     wanted: list[tuple[float, float | None, WorkingPoint]] = [
         (share, None, points[share]) for share in points.efficiencies

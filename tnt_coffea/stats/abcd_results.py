@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from math import isclose
+from typing import Annotated, Literal
 
-from tnt_coffea.stats.results import Result
+from pydantic import Field
+
+from tnt_coffea.stats.results import LimitRefusal, Result
 from tnt_coffea.stats.validity import FEW_IN_REGION_A
 
 __all__ = [
     "AbcdCounts",
+    "AbcdLimit",
     "AbcdRefusal",
     "AbcdResult",
     "Closure",
@@ -73,6 +77,11 @@ class AbcdCounts(Result):
     tables: tuple[tuple[tuple[float, ...], ...], ...] = ()
     weighted: bool = False
     scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+    @property
+    def regions(self) -> tuple[float, float, float, float]:
+        """A, B, C and D."""
+        return self.a, self.b, self.c, self.d
 
     @property
     def effective(self) -> tuple[float, float, float, float]:
@@ -165,6 +174,63 @@ class Closure(Result):
 
 
 @dataclass(frozen=True)
+class AbcdLimit(Result):
+    """Upper limit on the signal in the doubly tagged region.
+
+    Attributes
+    ----------
+    level
+        Confidence level.
+    observed, expected
+        Limits [events in A]; expected at -2, -1, 0, 1, 2 standard deviations.
+    uncertainty
+        Numerical error of the observed one from toys [events]; None without toys.
+    mu_hat, background
+        Fitted signal in A, mu >= 0, and the background there with none.
+    cls
+        CLs by pyhf at the observed limit; None with toys.
+    calibration
+        'asymptotic' or 'toys'.
+    toys
+        Toys without a signal, and at each strength.
+    converged
+        Whether the two engines agree; with toys, whether they reach the limits.
+    notes
+        What a reader must know before quoting the numbers.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.abcd_limit(110, 1000, 1000, 10_000).summary())
+    CLs upper limit in A, 95 % (asymptotic): 31.47 signal events, expected 23.55 (16.77 to 33.31)
+    """
+
+    level: float
+    observed: float
+    expected: tuple[float, ...]
+    uncertainty: float | None
+    mu_hat: float
+    background: float
+    cls: float | None
+    calibration: str
+    toys: int
+    converged: bool
+    notes: tuple[str, ...]
+    kind: Literal["abcd limit"] = field(default="abcd limit", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the limit as a line of text, and its notes."""
+        error = "" if self.uncertainty is None else f" +- {self.uncertainty:.1g}"
+        line = (
+            f"CLs upper limit in A, {100 * self.level:g} % ({self.calibration}): "
+            f"{self.observed:.4g}{error} signal events, expected {self.expected[2]:.4g} "
+            f"({self.expected[1]:.4g} to {self.expected[3]:.4g})"
+            f"{'' if self.converged else ', NOT CONVERGED'}"
+        )
+        return "\n".join([line, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
 class AbcdResult(Result):
     """A counting test in the doubly tagged region, its background from the other three.
 
@@ -178,8 +244,11 @@ class AbcdResult(Result):
         Background fitted in A with no signal allowed.
     mu_hat
         Signal events at the maximum of the likelihood, mu >= 0.
-    q0, z, p_value
-        Test statistic, its root, and the p-value calibrated as `calibration` says.
+    q0
+        Test statistic.
+    z, p_value
+        Significance and p-value, as `calibration` says: z is that of p, 0 where p is a half
+        or more.
     expected_paper, z_paper
         Background estimate and significance of the paper's equation 4.1 (eps1 eps2 N
         where the score plane is known, else `expected`); see `paper_significance`.
@@ -190,7 +259,7 @@ class AbcdResult(Result):
     converged, edm, minimiser
         As in `BumpHuntResult`.
     z_numpy
-        The significance by our own solver, which must agree with z.
+        sqrt(q0) by our own solver, which must agree with `z_asymptotic`.
     calibration
         'asymptotic', 'toys' or 'permutations'.
     toys
@@ -200,12 +269,14 @@ class AbcdResult(Result):
     counts, closure
         The regions and the closure test behind the numbers, where they came from
         a search histogram.
+    limit
+        Upper limit on the signal in A, where one was asked for, or why there is none.
 
     Examples
     --------
     >>> from tnt_coffea import stats
     >>> print(stats.abcd(130, 1000, 1000, 10_000).summary().splitlines()[1])
-      Z = 2.48 (sqrt of q0), p = 0.00649 (asymptotic), signal 30.0 events
+      Z = 2.48, p = 0.00649 (asymptotic), signal 30.0 events
     """
 
     a: float
@@ -231,24 +302,39 @@ class AbcdResult(Result):
     notes: tuple[str, ...]
     counts: AbcdCounts | None = None
     closure: Closure | None = None
+    limit: Annotated[AbcdLimit | LimitRefusal, Field(discriminator="kind")] | None = None
     kind: Literal["abcd"] = field(default="abcd", kw_only=True)
+
+    @property
+    def p_is_bound(self) -> bool:
+        """Whether no toy reached the data, so that p_value is the most that it can be."""
+        # Toys that were thrown with a signal and weighted give no such bound.
+        return self.toys > 0 and isclose(self.p_value, 1 / (self.toys + 1))
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return float(self.q0**0.5)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
-        least = "at most " if self.toys and self.p_value <= 1 / (self.toys + 1) else ""
+        least, most = ("at most ", " or more") if self.p_is_bound else ("", "")
         lines = [
             f"ABCD: A, B, C, D = {self.a:g}, {self.b:g}, {self.c:g}, {self.d:g}; expected in A "
             f"{self.expected:.2f} with {100 * self.systematic:.1f} % systematic, closure factor "
             f"{self.closure_factor:.3f}",
-            f"  Z = {self.z:.2f} (sqrt of q0), p = {least}{self.p_value:.3g} ({self.calibration}), "
+            f"  Z = {self.z:.2f}{most}, p = {least}{self.p_value:.3g} ({self.calibration}), "
             f"signal {self.mu_hat:.1f} events",
-            f"  {'converged' if self.converged else 'NOT CONVERGED'}; Z of the cross-check "
-            f"{self.z_numpy:.2f}; paper's equation 4.1: {self.z_paper:.2f} on "
-            f"{self.expected_paper:.2f} expected",
+            f"  {'converged' if self.converged else 'NOT CONVERGED'}; sqrt of q0 "
+            f"{self.z_asymptotic:.2f}, by the cross-check {self.z_numpy:.2f}; paper's equation "
+            f"4.1: {self.z_paper:.2f} on {self.expected_paper:.2f} expected",
         ]
         if self.closure is not None:
             lines.append(f"  {_closure_line(self.closure)}")
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.limit is not None:
+            lines += [f"  {line}" for line in self.limit.summary().splitlines()]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.lower_edge import chosen_lower_edge
-from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, spectrum_model
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
+from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, range_notes, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
 from tnt_coffea.stats.results import (
@@ -47,6 +47,7 @@ def bump_hunt(
     toys: int | None = None,
     seed: int = 1,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
@@ -69,8 +70,10 @@ def bump_hunt(
         Root seed of the toys.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        2600; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum starts
-        to fall smoothly, from `fit.range` on.
+        `lowest_edge`; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum
+        starts to fall smoothly, from `fit.range` on.
+    lowest_edge
+        From where on the trigger leaves the spectrum as it is [GeV].
     null_chains
         q0 of the same test on null chains with retraining: they give the p-value.
     progress
@@ -98,7 +101,7 @@ def bump_hunt(
     >>> spectrum = stats.toy_spectrum(5000, 100)
     >>> result = stats.bump_hunt(spectrum, mass=3500, width=120, fit=fit)
     >>> round(result.z, 1), round(result.mu_hat)
-    (3.4, 104)
+    (3.1, 107)
     >>> result.converged, result.calibration
     (True, 'asymptotic')
     """
@@ -106,7 +109,9 @@ def bump_hunt(
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
-        fit, edges_tried = chosen_lower_edge(channels, signal, lower_edges, fit, seed=seed)
+        fit, edges_tried = chosen_lower_edge(
+            channels, signal, lower_edges, fit, lowest=lowest_edge, seed=seed
+        )
     model = spectrum_model(channels, signal, fit)
     data, unit = model.data, model.unit
     test = _tested(model)
@@ -122,6 +127,7 @@ def bump_hunt(
     notes = (
         *problems,
         *data_notes(data, width, (mass, mass)),
+        *range_notes(model, seed),
         *_model_notes(model, test, spurious),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
@@ -131,8 +137,8 @@ def bump_hunt(
         width=float(width),
         fit_range=(float(fit.range[0]), float(fit.range[1])),
         channels=tuple(
-            _channel_result(test.pyhf, channel, spectrum, model.shares[channel.name], seed)
-            for channel, spectrum in zip(test.channels, data, strict=True)
+            _channel_result(test, i, spectrum, model.shares[spectrum.name], seed)
+            for i, spectrum in enumerate(data)
         ),
         q0=test.q0,
         z=calibration.z,
@@ -171,6 +177,8 @@ class _Test:
         The function of the best fit, and its channels.
     check, pyhf
         The test with that function by the numpy engine, and by pyhf.
+    null_channels, null
+        The channels of the best function without a signal, and what each expects, shape (bins,).
     q0
         The reported test statistic: pyhf's, over all functions.
     asimov_closure
@@ -182,6 +190,8 @@ class _Test:
     channels: Sequence[Channel]
     check: Discovery
     pyhf: PyhfTest
+    null_channels: Sequence[Channel]
+    null: Sequence[Array]
     q0: float
     asimov_closure: float
 
@@ -194,7 +204,23 @@ def _tested(model: SpectrumModel) -> _Test:
     check = Discovery(test.background.one(0), test.best.one(0), float(test.q0[0]))
     pyhf = pyhf_test(channels, check)
     q0 = envelope.with_q0_of(function, pyhf.test.q0)
-    return _Test(envelope, function, channels, check, pyhf, q0, asimov_closure(pyhf))
+    without = envelope.background.function()
+    null = (
+        [pyhf.background(channel) for channel in channels]
+        if without == function
+        else envelope.background.expected(model.functions)
+    )
+    return _Test(
+        envelope=envelope,
+        function=function,
+        channels=channels,
+        check=check,
+        pyhf=pyhf,
+        null_channels=model.functions[without],
+        null=null,
+        q0=q0,
+        asimov_closure=asimov_closure(pyhf),
+    )
 
 
 def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
@@ -209,16 +235,16 @@ def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
 
 
 def _channel_result(
-    pyhf: PyhfTest, channel: Channel, spectrum: Spectrum, share: float, seed: int
+    test: _Test, place: int, spectrum: Spectrum, share: float, seed: int
 ) -> ChannelResult:
-    expected = pyhf.background(channel)
-    p_value, calibration = goodness_of_fit(channel, expected, seed)
+    channel, expected = test.channels[place], test.null[place]
+    p_value, calibration = goodness_of_fit(test.null_channels[place], expected, seed)
     return ChannelResult(
         name=channel.name,
         edges=tuple(spectrum.edges.tolist()),
         observed=tuple(spectrum.sums.tolist()),
         background=tuple(spectrum.weights(expected).tolist()),
-        signal_plus_background=tuple(spectrum.weights(pyhf.full(channel)).tolist()),
+        signal_plus_background=tuple(spectrum.weights(test.pyhf.full(channel)).tolist()),
         parameters=channel.background.parameters,
         goodness_of_fit=p_value,
         goodness_calibration=calibration,
@@ -305,6 +331,14 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
     why = "; ".join(calibration.reasons)
     if why and calibration.kind == "asymptotic":
         notes.append(f"{why}: the asymptotic p-value is not reliable there; allow toys")
+    if calibration.kind == "null chains":
+        text = (
+            f"{calibration.reached} of {calibration.experiments} whole searches of background, "
+            "with taggers trained anew, reach this excess"
+        )
+        if not calibration.reached:
+            text += ", so that p may be smaller than they can tell"
+        notes.append(text)
     if calibration.kind == "toys":
         plain = calibration.experiments - calibration.with_signal
         text = f"{calibration.reached} of {plain} background-only toys reach this excess"

@@ -14,7 +14,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.model import SpectrumModel, spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
@@ -81,7 +81,7 @@ def upper_limit(
     seed
         Root seed of the toys.
     cross_check
-        Whether pyhf finds the observed limit; else it is the numpy engine's, too.
+        Whether pyhf finds the observed limit, and the fit's goodness is looked at.
 
     Returns
     -------
@@ -118,6 +118,8 @@ def upper_limit(
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
     notes = sample_notes(model.data)
+    if cross_check:
+        notes += range_notes(model, seed)
     by_pyhf = None
     converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
     if not converged:

@@ -97,6 +97,10 @@ def chosen_lower_edge(
     """
     if isinstance(candidates, str):
         return _found(channels, signal, candidates, fit, seed)
+    number = isinstance(lowest, int | float | np.number) and not isinstance(lowest, bool)
+    if not (number and np.isfinite(lowest)):
+        msg = f"the lowest edge of a fit is a number in GeV, got {lowest!r}"
+        raise FitError(msg)
     edges = sorted(float(edge) for edge in candidates)
     if not edges or edges[0] < lowest:
         msg = (

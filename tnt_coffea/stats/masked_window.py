@@ -11,6 +11,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
+from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
 from tnt_coffea.stats.results import WindowResult
 from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
@@ -60,6 +61,9 @@ def masked_window_test(
     >>> result.observed, round(result.expected), round(result.z, 1)
     (830.0, 711, 3.2)
     """
+    check_ranges({"window": window})
+    check_kind(SpectrumFit, {"fit": fit})
+    check_whole({"seed": seed})
     spectrum = rebinned("window", histogram, fit)
     first, last = (edge_index(spectrum.edges, edge, "window") for edge in window)
     if not 0 < first < last < len(spectrum.edges) - 1:

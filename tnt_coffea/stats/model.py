@@ -29,7 +29,12 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
-from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_IN_BIN, background_in_reach
+from tnt_coffea.stats.validity import (
+    GOODNESS_TOYS,
+    LEAST_IN_BIN,
+    background_in_reach,
+    range_problems,
+)
 
 __all__ = [
     "SpectrumModel",
@@ -37,6 +42,7 @@ __all__ = [
     "chosen_orders",
     "goodness_of_fit",
     "outside_signal",
+    "range_notes",
     "signal_shares",
     "spectrum_model",
     "spectrum_models",
@@ -112,9 +118,9 @@ def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> Sp
     Raises
     ------
     FitError
-        The signal lies outside the range, or the histograms or the shares do not suit the fit.
+        The signal has no whole sidebands, or the histograms or the shares do not suit the fit.
     """
-    fit.check_inside(signal.mass)
+    fit.check_sidebands(signal)
     return spectrum_models(spectra(histograms, fit), [signal], fit)[0]
 
 
@@ -171,6 +177,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
                     s.counts,
                     np.ones(len(s.counts), bool),
                     s.before_trigger,
+                    fit.sqrt_s,
                 )
                 for s in data
             ]
@@ -261,17 +268,24 @@ def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Backgro
     """Return the function that the bins in `seen` ask for, as its family builds it."""
     counts, scale = spectrum.counts, spectrum.before_trigger
     order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
-    return _built(family_named(fit.family), spectrum.edges, int(order), counts, seen, scale)
+    family = family_named(fit.family)
+    return _built(family, spectrum.edges, int(order), counts, seen, scale, fit.sqrt_s)
 
 
 def _built(
-    family: Family, edges: Array, order: int, counts: Array, seen: Mask, scale: Array | None
+    family: Family,
+    edges: Array,
+    order: int,
+    counts: Array,
+    seen: Mask,
+    scale: Array | None,
+    sqrt_s: float,
 ) -> Background:
     if scale is None:
-        return family.build(edges, order, counts, seen)
+        return family.build(edges, order, counts, seen, sqrt_s)
     # A family knows smooth spectra: it is built from weights before the trigger, and expects
     # effective events.
-    return family.build(edges, order, counts * scale, seen).scaled(1 / scale)
+    return family.build(edges, order, counts * scale, seen, sqrt_s).scaled(1 / scale)
 
 
 def chosen_orders(
@@ -322,7 +336,7 @@ def chosen_orders(
         if not growing.size or observed.shape[1] <= order:
             break
         mean = counts[growing].mean(axis=0)
-        built = _built(family, edges, order, mean, seen, scale).restricted(seen)
+        built = _built(family, edges, order, mean, seen, scale, fit.sqrt_s).restricted(seen)
         whitened, _ = engine.fitted_background(built, observed[growing].mean(axis=0))
         channel = Channel(name, observed[0], np.zeros(observed.shape[1]), whitened)
         nll = engine.background_fits([channel], [observed[growing]]).nll
@@ -334,13 +348,52 @@ def chosen_orders(
     return chosen
 
 
-def goodness_of_fit(channel: Channel, expected: Array, seed: int) -> tuple[float, str]:
-    """Return the p-value of the background-only fit and how it was calibrated.
+def range_notes(model: SpectrumModel, seed: int) -> list[str]:
+    """Return that no function describes the spectra, neither alone nor with the signal.
+
+    Parameters
+    ----------
+    model
+        The model.
+    seed
+        Root seed of the toys for sparse bins.
+    """
+    for profile in (model.test.background, model.test.best):
+        name = profile.function()
+        channels, fits = model.functions[name], profile.fits[name]
+        alone = engine.expectations(channels, replace(fits, mu=np.zeros(1)))
+        full = engine.expectations(channels, fits)
+        problems = range_problems(
+            {
+                channel.name: goodness_of_fit(channel, background[0], seed, mean[0])[0]
+                for channel, background, mean in zip(channels, alone, full, strict=True)
+            }
+        )
+        if not problems:
+            break
+    return problems
+
+
+def goodness_of_fit(
+    channel: Channel, expected: Array, seed: int, full: Array | None = None
+) -> tuple[float, str]:
+    """Return the p-value of a fit and how it was calibrated.
 
     The statistic is the likelihood ratio to the saturated model: chi-square where
     every bin expects 5 events or more, else compared with refitted toys.
+
+    Parameters
+    ----------
+    channel
+        The channel.
+    expected
+        Its background in the fit, shape (bins,).
+    seed
+        Root seed of the toys.
+    full
+        All that is expected, where a signal was fitted as well.
     """
-    seen = float(engine.deviance(channel.observed, expected))
+    seen = float(engine.deviance(channel.observed, expected if full is None else full))
     if expected.min() >= LEAST_IN_BIN:
         freedom = expected.size - channel.background.parameters
         return float(chdtrc(freedom, seen)), "asymptotic"

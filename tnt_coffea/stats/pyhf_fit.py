@@ -26,6 +26,7 @@ __all__ = [
     "asimov_closure",
     "background_test",
     "pyhf_test",
+    "start_values",
 ]
 
 Array = NDArray[np.float64]
@@ -99,9 +100,7 @@ def background_test(
     """
     with numpy_backend():
         poi = model.config.poi_index
-        values = list(model.config.suggested_init())
-        for name, value in (start or {}).items():
-            values[model.config.par_slice(name).start] = value
+        values = start_values(model, start or {}).tolist()
         fixed = list(model.config.suggested_fixed())
         null, null_nll, _, null_edm, null_by = _fit(
             model, data, [*values[:poi], 0.0, *values[poi + 1 :]], _with(fixed, poi, True)
@@ -126,6 +125,14 @@ def background_test(
         edm=None if null_edm is None or best_edm is None else max(null_edm, best_edm),
         minimiser="scipy" if "scipy" in (null_by, best_by) else "minuit",
     )
+
+
+def start_values(model: Any, known: Mapping[str, float]) -> Array:
+    """Return the first values of a fit of a pyhf model: its own but for some scalar parameters."""
+    values = np.array(model.config.suggested_init(), dtype=float)
+    for name, value in known.items():
+        values[model.config.par_slice(name)] = value
+    return values
 
 
 def _with(fixed: Sequence[bool], index: int, value: bool) -> list[bool]:

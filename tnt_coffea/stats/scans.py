@@ -16,9 +16,14 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import Envelope, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
-from tnt_coffea.stats.model import SpectrumModel, spectrum_models
+from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
-from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
+from tnt_coffea.stats.p_values import (
+    gross_vitells_p_value,
+    normal_p_value,
+    significance,
+    toys_p_value,
+)
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
@@ -145,7 +150,7 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped), refused)
+    return _result(chosen, q0, failed, tuple(skipped), refused, seed)
 
 
 def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
@@ -202,10 +207,8 @@ def gross_vitells(q0: Array, best: float, level: float = _LEVEL) -> GrossVitells
     crossings = (above[:, 1:] & ~above[:, :-1]).sum(axis=1)
     mean = float(crossings.mean())
     error = float(crossings.std(ddof=1) / np.sqrt(len(q0))) if len(q0) > 1 else float(mean)
-    local = normal_p_value(np.sqrt(best))
-    return GrossVitells(
-        min(1.0, local + mean * float(np.exp(-0.5 * (best - level)))), level, mean, error
-    )
+    p_global = gross_vitells_p_value(float(np.sqrt(best)), mean, level)
+    return GrossVitells(p_global, level, mean, error)
 
 
 def _result(
@@ -214,6 +217,7 @@ def _result(
     failed: int,
     skipped: tuple[tuple[str, float], ...],
     refused: Sequence[str],
+    seed: int,
 ) -> ScanResult:
     toys = len(q0)
     points, models, tests = [], [], []
@@ -232,6 +236,7 @@ def _result(
     narrowest = min(model.signal.width for model in models)
     masses = [model.signal.mass for model in models]
     notes = [
+        *range_notes(models[best], seed),
         *data_notes(data, narrowest, (min(masses), max(masses))),
         *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys else []),

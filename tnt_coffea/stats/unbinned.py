@@ -27,7 +27,6 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.engine import check_informative, fitted_background
 from tnt_coffea.stats.families import family_named
-from tnt_coffea.stats.model import outside_signal
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult, Result
 from tnt_coffea.stats.signals import SHAPES, SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit
@@ -399,7 +398,8 @@ class _Events:
         ]
         edges = np.append(np.concatenate(pieces), channel.edges[-1])
         counts = np.histogram(masses, edges)[0].astype(float)
-        built = family_named(family).build(edges, order, counts, outside_signal(edges, signal))
+        everywhere = np.ones(counts.size, dtype=bool)
+        built = family_named(family).build(edges, order, counts, everywhere)
         return cls(channel.share, masses, edges, fitted_background(built, counts)[0])
 
     @cached_property

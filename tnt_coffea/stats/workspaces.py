@@ -132,7 +132,7 @@ def mass_patchset(
     if re.fullmatch(r"ins\d{7}", hepdata) is None:
         msg = f"hepdata is 'ins' and the seven digits of an INSPIRE record, got {hepdata!r}"
         raise FitError(msg)
-    fit.check_inside(*masses)
+    fit.check_sidebands(*signals)
     middle = signals[len(signals) // 2]
     model = spectrum_model(channels, middle, fit)
     scale = _scale(model.best_channels)
