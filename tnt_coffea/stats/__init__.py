@@ -12,6 +12,7 @@ Do more events pass with both jets than by chance?           `abcd_in_window`; `
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
+Which signals agree with the data, on both sides?            `feldman_cousins_interval`
 What does each uncertainty do to the signal?                 `nuisance_impacts`
 What does a bump hunt lose by its bins?                      `unbinned_check`
 What does the paper's equation 4.1 give?                     `paper_significance`
@@ -58,6 +59,7 @@ from tnt_coffea.stats.exchange import (
     write_hepdata,
 )
 from tnt_coffea.stats.impacts import nuisance_impacts
+from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.masked_window import masked_window_test
 from tnt_coffea.stats.overlaps import SharedEvents
@@ -75,6 +77,7 @@ from tnt_coffea.stats.results import (
     FitRefusal,
     GrossVitells,
     ImpactRefusal,
+    IntervalResult,
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
@@ -103,6 +106,7 @@ __all__ = [
     "FitRefusal",
     "GrossVitells",
     "ImpactRefusal",
+    "IntervalResult",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
@@ -129,6 +133,7 @@ __all__ = [
     "closure_scan",
     "counting_limit",
     "feldman_cousins",
+    "feldman_cousins_interval",
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",

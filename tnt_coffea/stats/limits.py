@@ -22,7 +22,7 @@ from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
-__all__ = ["limit_band", "upper_limit"]
+__all__ = ["limit_band", "prepared", "upper_limit"]
 
 Array = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def upper_limit(
     """
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
-    model, cls, under = _prepared(channels, signal, fit)
+    model, cls, under = prepared(channels, signal, fit)
     unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
@@ -216,7 +216,7 @@ def limit_band(
     return tuple(limits)
 
 
-def _prepared(
+def prepared(
     channels: Any, signal: SignalShape, fit: SpectrumFit
 ) -> tuple[SpectrumModel, AsymptoticCls, float]:
     """Return the model, its CLs and the background events under the signal."""

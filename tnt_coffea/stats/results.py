@@ -21,6 +21,7 @@ __all__ = [
     "FunctionFit",
     "GrossVitells",
     "ImpactRefusal",
+    "IntervalResult",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
@@ -764,6 +765,75 @@ class LimitResult(Result):
             )
         agreed = "" if self.cls is None else f"; CLs by pyhf at the limit {self.cls:.4f}"
         lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}{agreed}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class IntervalResult(Result):
+    """An interval of signal events, ordered by the likelihood ratio (Feldman-Cousins).
+
+    Attributes
+    ----------
+    mass, width
+        The signal [GeV].
+    level
+        Confidence level.
+    low, high
+        Ends of the interval in signal events; from 0 on it is an upper limit.
+    mu_hat
+        Signal events at the maximum of the likelihood, mu >= 0.
+    low_uncertainty, high_uncertainty
+        Statistical uncertainties of the ends from the number of toys; 0 without toys.
+    calibration
+        'asymptotic' or 'toys'.
+    toys
+        Toys without a signal, and as many at each of several strengths; 0 without them.
+    converged
+        Whether the fits of the data, and 99 % of those of the toys, converged.
+    family
+        Family of the background functions.
+    notes
+        What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000)
+    >>> found = stats.feldman_cousins_interval(spectrum, mass=3500, width=120, fit=fit)
+    >>> 0 <= found.low <= found.mu_hat <= found.high
+    True
+    """
+
+    mass: float
+    width: float
+    level: float
+    low: float
+    high: float
+    mu_hat: float
+    low_uncertainty: float
+    high_uncertainty: float
+    calibration: str
+    toys: int
+    converged: bool
+    family: str
+    notes: tuple[str, ...]
+    kind: Literal["interval"] = field(default="interval", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        ends = [
+            f"{end:.4g}{f' +- {spread:.2g}' if self.toys else ''}"
+            for end, spread in (
+                (self.low, self.low_uncertainty),
+                (self.high, self.high_uncertainty),
+            )
+        ]
+        lines = [
+            f"Feldman-Cousins interval at {self.mass:g} GeV, width {self.width:g} GeV, "
+            f"{100 * self.level:g} % ({self.calibration}): {ends[0]} to {ends[1]} signal events",
+            f"  best {self.mu_hat:.4g}; {'converged' if self.converged else 'NOT CONVERGED'}",
+        ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
