@@ -13,13 +13,13 @@ from scipy.special import ndtr
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.cls import AsymptoticCls, WeightedToys
 from tnt_coffea.stats.limits import prepared
 from tnt_coffea.stats.model import range_notes
-from tnt_coffea.stats.quantities import check_level, check_whole
 from tnt_coffea.stats.results import IntervalResult
 from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import MOST_TOYS, why_not_asymptotic
+from tnt_coffea.stats.validity import why_not_asymptotic
 
 __all__ = ["ToyInterval", "asymptotic_interval", "feldman_cousins_interval"]
 
@@ -94,10 +94,7 @@ def feldman_cousins_interval(
     >>> found.low < found.mu_hat < found.high, found.calibration
     (True, 'asymptotic')
     """
-    check_level(level)
-    check_whole({"seed": seed})
-    if toys is not None:
-        check_whole({"toys": toys}, MOST_TOYS)
+    check_arguments(mass=mass, width=width, fit=fit, level=level, toys=toys, seed=seed)
     signal = fit.signal(mass, width)
     model, start, _ = prepared(channels, signal, fit)
     alpha = 1 - level

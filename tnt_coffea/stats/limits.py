@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments, listed_masses
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
@@ -19,8 +20,8 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
+from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes, spectra
+from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "prepared", "upper_limit"]
 
@@ -111,6 +112,7 @@ def upper_limit(
     >>> round(result.cls, 3), result.calibration
     (0.05, 'asymptotic')
     """
+    check_arguments(mass=mass, width=width, fit=fit, seed=seed)
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
     model, cls, under = prepared(channels, signal, fit)
@@ -168,7 +170,7 @@ def upper_limit(
 def limit_band(
     channels: Any,
     *,
-    masses: Sequence[float],
+    masses: Iterable[float],
     width: float,
     fit: SpectrumFit,
     level: float = 0.95,
@@ -195,6 +197,10 @@ def limit_band(
     >>> [limit.mass for limit in band]
     [3300, 3500]
     """
+    masses = listed_masses(masses)
+    check_arguments(width=width, fit=fit)
+    _check(level, efficiency, luminosity)
+    spectra(channels, fit)  # what is no histogram has no limit at any mass
     limits = []
     for mass in masses:
         try:
@@ -403,22 +409,12 @@ def _check(
     FitError
         A setting is out of range, or half of a cross section is given.
     """
-    if not 0.5 < level < 1:
-        msg = f"the confidence level must lie in (0.5, 1), got {level:g}"
-        raise FitError(msg)
+    check_arguments(level=level, efficiency=efficiency, luminosity=luminosity, toys=toys)
     if (efficiency is None) != (luminosity is None):
         msg = "a cross section needs efficiency and luminosity: give both or none"
         raise FitError(msg)
-    if efficiency is not None and luminosity is not None:
-        good = 0 < efficiency <= 1 and np.isfinite(luminosity) and luminosity > 0
-        if not good:
-            msg = (
-                "efficiency must lie in (0, 1] and luminosity be positive, got "
-                f"{efficiency:g} and {luminosity:g}"
-            )
-            raise FitError(msg)
-    if toys is not None and not 0 <= toys <= MOST_TOYS:
-        msg = f"a limit takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
+    if efficiency is not None and efficiency > 1:
+        msg = f"efficiency must lie in (0, 1], got {efficiency:g}"
         raise FitError(msg)
     # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
     if toys and toys + 1 <= 1 / (1 - level):
