@@ -99,7 +99,7 @@ def limits_of_seeds():
     """Toy limits of one spectrum with 60 events and six seeds."""
     spectrum = stats.toy_spectrum(60, 0, seed=7)
     settings = SETTINGS | {"fit": replace(FIT, max_parameters=3)}
-    return [upper_limit(spectrum, toys=60, seed=seed, **settings) for seed in range(6)]
+    return [upper_limit(spectrum, toys=40, seed=seed, **settings) for seed in range(6)]
 
 
 def test_uncertainty_of_toy_limits_is_their_spread_over_seeds(limits_of_seeds):

@@ -29,8 +29,9 @@ def _toys(name: str, value: Any) -> None:
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "mass": _positive,
-    "width": _positive,
+    # Whether there is such a signal, and in the range, is said where it is made.
+    "mass": lambda name, value: check_numbers({name: value}),
+    "width": lambda name, value: check_numbers({name: value}),
     "fit": lambda name, value: check_kind(SpectrumFit, {name: value}),
     "level": lambda _, value: check_level(value),
     "efficiency": _positive_or_none,
@@ -70,7 +71,7 @@ def listed_masses(masses: Any) -> tuple[float, ...]:
     Raises
     ------
     FitError
-        There are none, one is no positive number, or they do not rise.
+        There are none, one is no finite number, or they do not rise.
 
     Examples
     --------
@@ -82,7 +83,7 @@ def listed_masses(masses: Any) -> tuple[float, ...]:
         raise FitError(msg)
     found = tuple(masses)
     for mass in found:
-        _positive("a mass", mass)
+        check_numbers({"a mass": mass})
     if not found or any(b <= a for a, b in pairwise(found)):
         msg = f"masses must rise, got {list(found)}"
         raise FitError(msg)
