@@ -200,7 +200,10 @@ def limit_band(
     masses = listed_masses(masses)
     check_arguments(width=width, fit=fit)
     _check(level, efficiency, luminosity)
-    spectra(channels, fit)  # what is no histogram has no limit at any mass
+    # What is no histogram, or no signal, has no limit at any mass.
+    spectra(channels, fit)
+    for mass in masses:
+        fit.signal(mass, width)
     limits = []
     for mass in masses:
         try:
