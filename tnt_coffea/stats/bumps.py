@@ -19,7 +19,7 @@ from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge, turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, range_notes, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
@@ -130,6 +130,7 @@ def bump_hunt(
         *problems,
         *data_notes(data, width, (mass, mass)),
         *range_notes(model, seed),
+        *turn_on_notes(data, signal, fit),
         *_model_notes(model, test, spurious),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),

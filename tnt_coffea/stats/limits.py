@@ -15,6 +15,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
@@ -121,7 +122,7 @@ def upper_limit(
     observed, expected = _formula_limits(cls, alpha)
     notes = sample_notes(model.data)
     if cross_check:
-        notes += range_notes(model, seed)
+        notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
     converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
     if not converged:
