@@ -14,11 +14,13 @@ from scipy.special import ndtr
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.arguments import check_arguments
+from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.cls import AsymptoticCls, WeightedToys
 from tnt_coffea.stats.limits import prepared
+from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import range_notes
 from tnt_coffea.stats.results import IntervalResult
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
+from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import why_not_asymptotic
 
 __all__ = ["ToyInterval", "asymptotic_interval", "feldman_cousins_interval"]
@@ -102,7 +104,11 @@ def feldman_cousins_interval(
         msg = f"{toys} toys know no p-value as low as {alpha:.3g}: take {round(20 / alpha)}"
         raise FitError(msg)
     ends: Sequence[float] = asymptotic_interval(start, alpha)
-    notes = [*sample_notes(model.data), *range_notes(model, seed)]
+    notes = [
+        *data_notes(model.data, width, (mass, mass)),
+        *range_notes(model, seed),
+        *turn_on_notes(model.data, signal, fit),
+    ]
     problems = []
     if not (start.best.converged.all() and all(start.fits(mu).converged[0] for mu in ends)):
         problems.append("a fit of the data stopped before its minimum")

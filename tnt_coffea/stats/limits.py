@@ -13,6 +13,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
+from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
@@ -21,7 +22,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes, spectra
+from tnt_coffea.stats.spectrum import SpectrumFit, spectra
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "prepared", "upper_limit"]
@@ -120,7 +121,7 @@ def upper_limit(
     unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes = sample_notes(model.data)
+    notes = data_notes(model.data, width, (mass, mass))
     if cross_check:
         notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
