@@ -82,6 +82,7 @@ from tnt_coffea.stats.results import (
     LimitResult,
     NuisanceImpact,
     ScanPoint,
+    ScanRefusal,
     ScanResult,
     WindowResult,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "NuisanceImpact",
     "RegionClosure",
     "ScanPoint",
+    "ScanRefusal",
     "ScanResult",
     "SharedEvents",
     "SpectrumFit",

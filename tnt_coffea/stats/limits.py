@@ -17,7 +17,7 @@ from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
-from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, spurious_notes
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
@@ -121,7 +121,7 @@ def upper_limit(
     unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes = data_notes(model.data, width, (mass, mass))
+    notes = [*data_notes(model.data, width, (mass, mass)), *spurious_notes(model)]
     if cross_check:
         notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
@@ -166,6 +166,7 @@ def upper_limit(
         notes=tuple(notes),
         observed_uncertainty=unit * uncertainties[0],
         expected_uncertainties=tuple(unit * u for u in uncertainties[1:]),
+        spurious_uncertainty=unit * model.spurious_events,
     )
 
 
