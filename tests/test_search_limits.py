@@ -12,8 +12,10 @@ import pytest
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import MassRange, SearchConfig
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
+from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitRefusal, LimitResult
 
@@ -113,3 +115,42 @@ def test_abcd_of_scores_of_the_whole_event_is_not_defined(
     assert refusal.reason.startswith("not defined for scores of the whole event")
     assert "ABCD with tnt\nABCD refused: not defined" in result.summary()
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_spectrum_that_cannot_be_fitted_leaves_the_others(
+    workspace: Path, small_config: Any
+) -> None:
+    histograms = Histograms.load(workspace / "search")
+    empty = histograms.hists["tnt"].copy()
+    empty.view().value[...] = empty.view().variance[...] = 0
+    config = changed(
+        small_config,
+        limit={"toys": 0},
+        bump={"toys": 0},
+        scan={"masses": [3400.0, 3600.0], "toys": 0},
+    )
+    result = pipeline.fit(
+        replace(histograms, hists={"autoencoder": histograms.hists["autoencoder"], "tnt": empty}),
+        config,
+    )
+    assert list(result.after) == ["autoencoder"]
+    assert list(result.scans) == list(result.limits) == ["before", "autoencoder"]
+    refusal = result.refusals[0]
+    assert (refusal.test, refusal.selection) == ("bump hunt", "tnt")
+    assert "0 of" in refusal.reason
+    assert "too few" in refusal.reason
+    assert refusal.summary() in result.summary()
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    rows = [row for row in summary(result, config).rows if row.calibration == "refused"]
+    assert ("bump hunt", "tnt") in [(row.test, row.selection) for row in rows]
+    assert f"The bump hunt with tnt was refused: {refusal.reason}." in cautions(result, {})
+
+
+def test_search_whose_dijets_cannot_be_fitted_has_no_result(
+    workspace: Path, small_config: Any
+) -> None:
+    histograms = Histograms.load(workspace / "search")
+    empty = histograms.hists["tnt"].copy()
+    empty.view().value[...] = empty.view().variance[...] = 0
+    with pytest.raises(FitError, match="too few"):
+        pipeline.fit(replace(histograms, hists={"tnt": empty}), small_config)

@@ -21,6 +21,7 @@ from tnt_coffea.stats import (
     BumpHuntResult,
     Expectation,
     ExpectationScan,
+    FitRefusal,
     ImpactRefusal,
     LimitRefusal,
     LimitResult,
@@ -65,6 +66,8 @@ class SearchResult(Result):
     impacts
         Of the nuisance parameters on each bump hunt's signal, where its shape is uncertain, or
         why there are none.
+    refusals
+        Tests that could not be made, and why: of these no result stands above.
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
         tagger set its `knowledge` beside the data: none, background or signal simulation.
@@ -94,6 +97,7 @@ class SearchResult(Result):
     limits: Mapping[str, LimitOutcome] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
+    refusals: tuple[FitRefusal, ...] = ()
     overall: ScanOutcome | None = None
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
@@ -138,6 +142,7 @@ class SearchResult(Result):
                 f"{scan.p_global:.2g}"
             )
             facts[f"scan, {name}"] += _doubt(scan.converged)
+        facts |= {f"{one.test}, {one.selection}": f"refused: {one.reason}" for one in self.refusals}
         if self.overall is not None:
             facts["all selections together"] = self.overall_text()
         if len(self.trials) > 1:
@@ -170,6 +175,7 @@ class SearchResult(Result):
             for name, found in self.impacts.items()
             if isinstance(found, ImpactRefusal)
         ]
+        blocks += [refusal.summary() for refusal in self.refusals]
         if len(self.trials) > 1:
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)

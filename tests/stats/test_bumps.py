@@ -186,7 +186,7 @@ def test_result_survives_json(toy_spectrum):
         ({"fit": replace(FIT, range=(2610.0, 7010.0))}, "not an edge"),
         ({"mass": 2500.0}, "outside the fit range"),
         ({"width": 0.0}, "width must be positive"),
-        ({"toys": -1}, "takes 0 to 10,000,000 toys"),
+        ({"toys": -1}, "toys is -1, expected a whole number from 0 to 10,000,000"),
         ({"fit": replace(FIT, range=(3300.0, 3700.0))}, "no whole sidebands"),
         ({"mass": 2620.0}, "no whole sidebands"),
         ({"fit": replace(FIT, bin_width=400.0, range=(3000.0, 4200.0))}, "too few for a function"),

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import bump_hunt, nuisance_impacts, upper_limit
+from tnt_coffea.stats import bump_hunt, feldman_cousins_interval, nuisance_impacts, upper_limit
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.masked_window import masked_window_test
 from tnt_coffea.stats.scans import scan
@@ -55,7 +56,11 @@ def impacts(histogram):
     return SimpleNamespace(to_dict=lambda: [impact.to_dict() for impact in found])
 
 
-TESTS = (hunt, hunt_families, moving, scanned, window, limit, limit_with_toys, impacts)
+def interval(histogram):
+    return feldman_cousins_interval(histogram, mass=3500.0, width=120.0, toys=0, fit=FIT)
+
+
+TESTS = (hunt, hunt_families, moving, scanned, window, limit, limit_with_toys, interval, impacts)
 LONGEST = 120  # seconds, ten times what the slowest takes on a busy machine
 
 
@@ -161,3 +166,47 @@ def test_sparse_and_lumpy_spectra_in_every_family(family, mass_histogram):
     result = bump_hunt(mass_histogram(counts), mass=3500.0, width=120.0, fit=fit)
     json.dumps(result.to_dict(), allow_nan=False)
     assert result.z >= 0
+
+
+def without_events(histogram, low, high):
+    edges = histogram.axes[0].edges
+    gone = (edges[:-1] >= low) & (edges[1:] <= high)
+    histogram.view().value[gone] = histogram.view().variance[gone] = 0
+    return histogram
+
+
+def turned_on(histogram):
+    """Keep a half of the events at 3000 GeV, and 97 % of those at 3400 GeV."""
+    edges = histogram.axes[0].edges
+    seen = np.rint(histogram.view().value * ndtr((edges[:-1] - 3000.0) / 200.0))
+    histogram.view().value = histogram.view().variance = seen
+    return histogram
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: without_events(h, 3320.0, 3680.0),
+        lambda h: without_events(h, 3000.0, 4000.0),
+        lambda h: without_events(without_events(h, 2600.0, 3200.0), 3900.0, 7000.0),
+        turned_on,
+    ],
+    ids=["empty window", "wide hole", "window alone", "turn-on"],
+)
+@pytest.mark.parametrize("toys", [0, 20])
+def test_limit_of_a_badly_described_spectrum_is_a_number_or_a_reason(change, toys, toy_spectrum):
+    histogram = change(toy_spectrum(100_000, 0, 7))
+    fit = replace(FIT, max_parameters=3)
+    settings = {"mass": 3500.0, "width": 120.0, "fit": fit, "cross_check": False}
+    try:
+        found = upper_limit(histogram, toys=toys, **settings)
+    except FitError as error:
+        reason = str(error)
+        found = None
+    if found is None:
+        assert "no limit" in reason or "no minimum" in reason
+        return
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert found.observed > 0
+    noted = any("below what" in note for note in found.notes)
+    assert noted == (found.observed < found.expected[0])

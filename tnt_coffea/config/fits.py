@@ -260,7 +260,7 @@ class LimitSettings(Settings):
         ge=0,
         le=_MOST_TOYS,
         description="toys without a signal, and at each of 6 strengths; 0: asymptotic; null: where "
-        "the asymptotic formulae do not hold",
+        "the asymptotic formulae do not hold, until the observed limit is known to 3 %",
     )
 
     @model_validator(mode="before")

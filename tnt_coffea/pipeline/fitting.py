@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig, TriggerSettings, digest
@@ -39,6 +39,8 @@ __all__ = [
     "windows_by_method",
 ]
 
+T = TypeVar("T")
+
 OVERALL = "overall"
 """Name of the scan over all tagger sets, where others have that of a set or a method."""
 
@@ -66,7 +68,8 @@ def fit(
     Raises
     ------
     FitError
-        A model cannot be built from these histograms.
+        The spectrum of all dijets cannot be fitted. What another cannot be tested for is among
+        the result's `refusals`.
     ConfigError
         These are no histograms of a search, or of one with another seed or `search`; or the
         null chains lack a tagger set, or are of other settings; or `fit.blind` is set.
@@ -233,11 +236,14 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     }
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     check_efficiencies(config.fit.limit.efficiencies, tested)
-    fits = _Fits(config, null_chains_of(config))
-    hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
+    fits, made = _Fits(config, null_chains_of(config)), _Made()
+    hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
+    for name, spectra in selected.items():
+        made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
     scans: dict[str, stats.ScanResult] = {}
     if config.fit.scan.masses:
-        scans = {name: fits.scan(tested[name], name, hunt) for name, hunt in hunts.items()}
+        for name, hunt in hunts.items():
+            made.keep(scans, "scan", name, fits.scan, tested[name], name, hunt)
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
     if config.fit.limit.enabled:
         limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
@@ -249,15 +255,21 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         bands = {
             name: fits.band(tested[name], name, found, hunts[name]) for name, found in scans.items()
         }
+    if config.fit.scan.masses:
+        _scan_windows(histograms, config, scans, made)
+    estimates: dict[str, stats.AbcdResult | stats.AbcdRefusal] = {}
+    for name, h in hists.items():
+        made.keep(estimates, "ABCD", name, fits.abcd, h, points[name], name)
     return SearchResult(
         before=hunts.pop(BEFORE),
         after=hunts,
-        scans={**scans, **(_window_scans(histograms, config) if scans else {})},
+        scans=scans,
         overall=_overall(histograms, config),
         limits=limits,
         limit_bands=bands,
         impacts=impacts,
-        abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
+        abcd=estimates,
+        refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
             "fit_settings": digest(fit_values(config)),
@@ -525,6 +537,28 @@ def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """Tests of a search, one after the other: what one cannot be made of does not end the rest."""
+
+    refusals: list[stats.FitRefusal] = field(default_factory=list)
+
+    def keep(
+        self,
+        results: dict[str, T],
+        test: str,
+        name: str,
+        function: Callable[..., T],
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
+        """Make a test, and keep its result or why there is none."""
+        try:
+            results[name] = function(*arguments, **options)
+        except FitError as error:
+            self.refusals.append(stats.FitRefusal(test, name, str(error)))
+
+
+@dataclass(frozen=True)
 class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
@@ -624,19 +658,19 @@ class _Fits:
         )
 
 
-def _window_scans(histograms: Histograms, config: SearchConfig) -> dict[str, stats.ScanResult]:
-    """Return one scan of all windows of each method that has several."""
+def _scan_windows(
+    histograms: Histograms,
+    config: SearchConfig,
+    scans: dict[str, stats.ScanResult],
+    made: _Made,
+) -> None:
+    """Make one scan of all windows of each method that has several."""
     selection = config.fit.bump.selection
-    return {
-        method: scan(
-            histograms,
-            config,
-            {name: (name, selection) for name in names},
-            seed=seeds.integer(config.seed, "fit", "scan", method),
-        )
-        for method, names in windows_by_method(histograms).items()
-        if len(names) > 1
-    }
+    for method, names in windows_by_method(histograms).items():
+        if len(names) > 1:
+            windows = {name: (name, selection) for name in names}
+            seed = seeds.integer(config.seed, "fit", "scan", method)
+            made.keep(scans, "scan", method, scan, histograms, config, windows, seed=seed)
 
 
 def check_made_with(histograms: Histograms, config: SearchConfig) -> None:

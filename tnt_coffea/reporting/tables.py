@@ -17,6 +17,7 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
 from tnt_coffea.stats.results import (
     BumpHuntResult,
+    FitRefusal,
     ImpactRefusal,
     LimitRefusal,
     LimitResult,
@@ -220,6 +221,13 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         *(
             replace(_abcd_row(name, passed, test, notes), knowledge=result.knowledge(name))
             for name, test in result.abcd.items()
+        ),
+        *(
+            replace(
+                _refused_row(refusal, passed if refusal.test == "ABCD" else kept, notes),
+                knowledge=result.knowledge(refusal.selection),
+            )
+            for refusal in result.refusals
         ),
     ]
     limits = [
@@ -458,6 +466,14 @@ def _bump_row(
         calibration=_calibration(hunt),
         notes=_numbered(texts, notes),
     )
+
+
+def _refused_row(refusal: FitRefusal, kept: str, notes: list[str]) -> SummaryRow:
+    why = _numbered((f"{refusal.test}, {refusal.selection}: {refusal.reason}",), notes)
+    selection, kept = (
+        ("none", "100 %") if refusal.selection == "before" else (refusal.selection, kept)
+    )
+    return SummaryRow(refusal.test, selection, kept, "-", "-", "-", "refused", why)
 
 
 def _abcd_row(

@@ -290,6 +290,11 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
             if channel.goodness_of_fit < _POOR_FIT
         ]
     warnings += [
+        f"The {one.test} {on} was refused: {one.reason}."
+        for one in result.refusals
+        for on in ["of all dijets" if one.selection == "before" else f"with {one.selection}"]
+    ]
+    warnings += [
         f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
@@ -359,7 +364,12 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         else f"{percent(selection)} of events that the taggers rank highest"
     )
     if not result.after:
-        return "No selection by a tagger was tested."
+        refused = any(one.test == "bump hunt" for one in result.refusals)
+        return (
+            "No spectrum of a selection by a tagger could be fitted."
+            if refused
+            else "No selection by a tagger was tested."
+        )
     main = main_set(result.after, config)
     sets = sorted(result.after.items(), key=lambda item: item[0] != main)
     parts = [

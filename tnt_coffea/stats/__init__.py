@@ -14,6 +14,7 @@ How much signal is excluded?                                 `upper_limit`, `lim
                                                              `abcd_limit` in the plane
 What would be seen, without looking in the window?           `expectation`, `expected_significance`
 Does the fit bias a signal on another background?            `bias_study`
+Which signals agree with the data, on both sides?            `feldman_cousins_interval`
 What does each uncertainty do to the signal?                 `nuisance_impacts`
 What does a bump hunt lose by its bins?                      `unbinned_check`
 What does the paper's equation 4.1 give?                     `paper_significance`
@@ -71,6 +72,7 @@ from tnt_coffea.stats.expected import (
     expected_significance,
 )
 from tnt_coffea.stats.impacts import nuisance_impacts
+from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.masked_window import masked_window_test
 from tnt_coffea.stats.overlaps import SharedEvents
@@ -85,8 +87,10 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.results import (
     BumpHuntResult,
     ChannelResult,
+    FitRefusal,
     GrossVitells,
     ImpactRefusal,
+    IntervalResult,
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
@@ -120,8 +124,10 @@ __all__ = [
     "ExpectationScan",
     "ExpectedLimit",
     "ExpectedSignal",
+    "FitRefusal",
     "GrossVitells",
     "ImpactRefusal",
+    "IntervalResult",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
@@ -154,6 +160,7 @@ __all__ = [
     "expectation_scan",
     "expected_significance",
     "feldman_cousins",
+    "feldman_cousins_interval",
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.background import MIN_PARAMETERS
 from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chains
 from tnt_coffea.stats.engine import Discovery
@@ -35,7 +36,7 @@ from tnt_coffea.stats.results import (
     EdgeTrial,
 )
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
+from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
 
@@ -109,7 +110,8 @@ def bump_hunt(
     >>> result.converged, result.calibration
     (True, 'asymptotic')
     """
-    _check(toys, null_chains)
+    check_arguments(mass=mass, width=width, fit=fit, toys=toys, seed=seed)
+    _check(null_chains)
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
@@ -355,10 +357,7 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
     return notes
 
 
-def _check(toys: int | None, null_chains: Sequence[float]) -> None:
-    if toys is not None and not 0 <= toys <= MOST_TOYS:
-        msg = f"a bump hunt takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
-        raise FitError(msg)
+def _check(null_chains: Sequence[float]) -> None:
     if len(null_chains) and not np.isfinite(np.asarray(null_chains, dtype=float)).all():
         msg = "null_chains holds a q0 that is not finite: leave no failed chain in it"
         raise FitError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,16 +22,17 @@ from tnt_coffea.stats.envelope import (
 )
 from tnt_coffea.stats.results import BANDS
 
-__all__ = ["AsymptoticCls", "Cls", "ToyCls", "crossing"]
+__all__ = ["AsymptoticCls", "Cls", "ToyCls", "WeightedToys", "crossing"]
 
 Array = NDArray[np.float64]
 
 _DOUBLINGS = 40
 # q of toys and data that differ by no more than this are the same number.
 _TIE = 1e-6
-# Strengths at which CLs is known; at every second one toys are thrown.
-_STRENGTHS = 11
+# Toys are thrown at every second of the strengths at which the statistic is known.
 _EVERY = 2
+# Sets of toys drawn again: they know a spread to 11 %.
+_BOOTSTRAPS = 40
 # CLs below this is far enough from any level.
 _SMALLEST_CLS = 1e-6
 
@@ -106,6 +107,12 @@ class AsymptoticCls:
         fits = self.fits(mu)
         q = np.maximum(0.0, 2 * (fits.nll - self.best.nll))
         q[self.best.mu > mu] = 0.0
+        if not np.isfinite(q).all():
+            msg = (
+                f"the fit at {mu:.4g} signal events has no minimum: the background function does "
+                "not describe the spectrum here"
+            )
+            raise FitError(msg)
         root, asimov = np.sqrt(q)
         # Above the Asimov value q-tilde is not a chi-square: equation 65.
         beyond = root > asimov > 0
@@ -114,23 +121,25 @@ class AsymptoticCls:
 
 
 @dataclass(frozen=True, eq=False)
-class ToyCls:
-    """CLs of a model from toys, and the limit that every toy would give.
+class WeightedToys:
+    """Toys thrown without a signal and at some strengths, and the test statistic at all strengths.
 
-    Toys are thrown without a signal and at some strengths. Each stands for every other strength
-    with the ratio of its probabilities, so that CLs changes smoothly with the strength, and
-    tails of a per mille are known from toys that are common elsewhere.
+    Each toy stands for every other strength with the ratio of its probabilities, so that p-values
+    change smoothly with the strength, and tails of a per mille are known from toys that are
+    common elsewhere.
 
     Attributes
     ----------
     strengths
-        Where CLs is known, rising, shape (strengths,).
-    observed
-        CLs of the data, shape (strengths,).
-    toys
-        CLs of every toy, shape (toys, strengths).
-    null
-        Weight of every toy without a signal, shape (toys,).
+        Where the test statistic is known, rising, shape (strengths,).
+    seen
+        That of the data, shape (strengths,).
+    statistics
+        That of every toy, shape (toys, strengths).
+    weights
+        Of every toy without a signal, and at every strength, shape (1 + strengths, toys).
+    sources
+        Number of the expectation from which each toy was thrown, shape (toys,).
     failed
         Toys with a fit that did not converge; they count as they stand.
 
@@ -140,43 +149,51 @@ class ToyCls:
     """
 
     strengths: Array
-    observed: Array
-    toys: Array
-    null: Array
+    seen: Array
+    statistics: Array
+    weights: Array
+    sources: NDArray[np.intp]
     failed: int
 
     @classmethod
     def thrown(
-        cls, start: AsymptoticCls, low: float, high: float, toys: int, random: np.random.Generator
-    ) -> ToyCls:
-        """Return CLs from toys between two strengths.
+        cls,
+        start: AsymptoticCls,
+        strengths: Array,
+        toys: int,
+        random: np.random.Generator,
+        *,
+        one_sided: bool = True,
+    ) -> WeightedToys:
+        """Return toys, thrown without a signal and at every second strength.
 
-        Both hypotheses expect what the data's own conditional fits give, and every toy is
+        All hypotheses expect what the data's own conditional fits give, and every toy is
         fitted as the data are.
 
         Parameters
         ----------
         start
             The asymptotic CLs.
-        low, high
-            Least and largest strength.
+        strengths
+            Rising signal strengths, shape (strengths,).
         toys
             Toys without a signal, and at each strength at which they are thrown.
         random
             Generator.
+        one_sided
+            Whether the statistic is 0 where the fitted signal is larger than the strength.
         """
         functions = start.functions
-        strengths = np.geomspace(low, high, _STRENGTHS)
         data = [counts[:1] for counts in start.counts]
-        seen = start.best.some(np.array([0]))
-        fits = [start.null, *(profiled(functions, data, seen, mu=float(m)) for m in strengths)]
+        best = start.best.some(np.array([0]))
+        fits = [start.null, *(profiled(functions, data, best, mu=float(m)) for m in strengths)]
         means = [fit.expected(functions) for fit in fits]
         alphas = [fit.fit().alpha for fit in fits]
-        sources = [0, *range(1, len(means), _EVERY)]
-        drawn = [engine.toy_counts(means[source], toys, random) for source in sources]
+        thrown_at = [0, *range(1, len(means), _EVERY)]
+        drawn = [engine.toy_counts(means[source], toys, random) for source in thrown_at]
         counts = [np.concatenate(same) for same in zip(*drawn, strict=True)]
         centres = np.concatenate(
-            [engine.toy_centres(alphas[source], toys, random) for source in sources]
+            [engine.toy_centres(alphas[source], toys, random) for source in thrown_at]
         )
         ratios = np.array(
             [
@@ -185,40 +202,124 @@ class ToyCls:
                 for mean, alpha in zip(means, alphas, strict=True)
             ]
         )
-        weights = np.exp(ratios - logsumexp(ratios[sources], axis=0))
         free = enveloped(functions, counts, centres=centres)
-        good, observed, each = free.converged, [], []
-        for mu, weight in zip(strengths, weights[1:], strict=True):
-            own = _q_tilde(functions, data, seen, float(mu))[0]
-            q, converged = _q_tilde(functions, counts, free.best, float(mu), centres)
+        good, own, each = free.converged, [], []
+        for mu in map(float, strengths):
+            own.append(_statistic(functions, data, best, mu, one_sided=one_sided)[0][0])
+            q, converged = _statistic(
+                functions, counts, free.best, mu, centres, one_sided=one_sided
+            )
             good = good & converged
-            values = _cls(q, weight, weights[0], np.concatenate([own, q]))
-            observed.append(values[0])
-            each.append(values[1:])
+            each.append(q)
         return cls(
             strengths,
-            np.array(observed),
+            np.array(own),
             np.stack(each, axis=1),
-            weights[0],
+            np.exp(ratios - logsumexp(ratios[thrown_at], axis=0)),
+            np.repeat(thrown_at, toys),
             int(np.sum(~good)),
         )
 
-    def limits(self, alpha: float) -> list[float]:
-        """Return the limit of the data, and the quantiles of the toys' limits without a signal.
+    def __len__(self) -> int:
+        return len(self.statistics)
 
-        The quantiles are those of the bands, -2 to 2 standard deviations: they rise.
+    @cached_property
+    def background_only(self) -> int:
+        """How many toys were thrown without a signal."""
+        return int(np.sum(self.sources == 0))
+
+    def joined(self, more: WeightedToys) -> WeightedToys:
+        """Return these toys and others of the same strengths, as many from each source."""
+        return replace(
+            self,
+            statistics=np.concatenate([self.statistics, more.statistics]),
+            weights=np.concatenate([self.weights, more.weights], axis=1),
+            sources=np.concatenate([self.sources, more.sources]),
+            failed=self.failed + more.failed,
+        )
+
+    def uncertainties(
+        self, quantities: Callable[[Array], Sequence[float]], random: np.random.Generator
+    ) -> Array:
+        """Return the spread of quantities over toys drawn again from these (bootstrap).
 
         Parameters
         ----------
-        alpha
-            1 - confidence level.
+        quantities
+            From weights of shape (1 + strengths, toys) to quantities.
+        random
+            Generator.
+
+        Source
+        ------
+        Efron, Ann. Statist. 7 (1979) 1.
         """
-        observed = _limits(self.strengths, self.observed[None], alpha)[0]
-        limits = _limits(self.strengths, self.toys, alpha)
+        groups = [np.flatnonzero(self.sources == source) for source in np.unique(self.sources)]
+        found = []
+        for _ in range(_BOOTSTRAPS):
+            times = np.empty(len(self))
+            for group in groups:
+                times[group] = random.multinomial(len(group), np.full(len(group), 1 / len(group)))
+            found.append(quantities(self.weights * times))
+        return np.asarray(np.std(found, axis=0, ddof=1))
+
+
+@dataclass(frozen=True, eq=False)
+class ToyCls:
+    """CLs of a model from toys, and the limit that every toy would give.
+
+    Attributes
+    ----------
+    toys
+        The toys.
+    alpha
+        1 - confidence level.
+    """
+
+    toys: WeightedToys
+    alpha: float
+
+    @cached_property
+    def limits(self) -> list[float]:
+        """Limit of the data, and the quantiles of the toys' limits without a signal.
+
+        The quantiles are those of the bands, -2 to 2 standard deviations: they rise.
+        """
+        return self._limits(self.toys.weights)
+
+    def uncertainties(self, random: np.random.Generator) -> Array:
+        """Return the statistical uncertainties of `limits` from the number of toys."""
+        return self.toys.uncertainties(self._limits, random)
+
+    def _limits(self, weights: Array) -> list[float]:
+        null, strengths = weights[0], self.toys.strengths
+        cls = np.stack(
+            [
+                _cls(order, counted, signal, null)
+                for order, counted, signal in zip(*self._ranks, weights[1:], strict=True)
+            ],
+            axis=1,
+        )
+        observed, *rest = _limits(strengths, cls, self.alpha)
+        limits = np.array(rest)
         order = np.argsort(limits)
-        share = np.cumsum(self.null[order]) / self.null.sum()
+        share = np.cumsum(null[order]) / null.sum()
         places = np.searchsorted(share, ndtr(np.array(BANDS, dtype=float)))
         return [float(observed), *map(float, limits[order][np.minimum(places, len(order) - 1)])]
+
+    @cached_property
+    def _ranks(self) -> tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]]:
+        """By strength: the toys from the largest q on, and how many of them reach each q seen.
+
+        The first q seen is that of the data; those that differ by rounding are the same.
+        """
+        orders, reached = [], []
+        for own, q in zip(self.toys.seen, self.toys.statistics.T, strict=True):
+            order = np.argsort(-q)
+            seen = np.concatenate([[own], q])
+            orders.append(order)
+            reached.append(np.searchsorted(-q[order], _TIE - seen, side="right"))
+        return orders, reached
 
 
 def crossing(function: Callable[[float], float], alpha: float, scale: float) -> float:
@@ -227,9 +328,10 @@ def crossing(function: Callable[[float], float], alpha: float, scale: float) -> 
     Raises
     ------
     FitError
-        It never does.
+        It never does, or is below it everywhere.
     """
-    high = scale
+    # No data exclude a small part of one event.
+    high = max(scale, 1.0)
     for _ in range(_DOUBLINGS):
         if function(high) < alpha:
             break
@@ -238,8 +340,13 @@ def crossing(function: Callable[[float], float], alpha: float, scale: float) -> 
         msg = f"CLs stays above {alpha:g} up to {high:.3g} signal events: there is no limit here"
         raise FitError(msg)
     low = high / 2
-    while function(low) <= alpha:
+    for _ in range(_DOUBLINGS):
+        if function(low) > alpha:
+            break
         low /= 2
+    else:
+        msg = f"CLs stays below {alpha:g} down to {low:.3g} signal events: there is no limit here"
+        raise FitError(msg)
     return float(toms748(lambda mu: function(mu) - alpha, low, high, rtol=1e-4, xtol=1e-10))
 
 
@@ -248,23 +355,31 @@ def _ratio(statistic: float, asimov: float) -> float:
     return float(np.exp(log_ndtr(-(statistic + asimov)) - log_ndtr(-statistic)))
 
 
-def _q_tilde(
+def _statistic(
     functions: Functions,
     counts: Sequence[Array],
     best: Profile,
     mu: float,
     centres: Array | None = None,
+    *,
+    one_sided: bool = True,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    fits = profiled(functions, counts, best, mu=mu, centres=centres)
-    q = np.maximum(0.0, 2 * (fits.nll - best.nll))
-    return np.where(best.mu > mu, 0.0, q), np.asarray(fits.converged & best.converged)
+    """Return q-tilde, or t-tilde, of many sets of counts, and whether their fits converged."""
+    q, good = np.zeros(len(best.mu)), np.array(best.converged)
+    rows = np.flatnonzero(best.mu <= mu) if one_sided else np.arange(len(q))
+    if rows.size:
+        own = None if centres is None else centres[rows]
+        start = best.some(rows)
+        fits = profiled(functions, [n[rows] for n in counts], start, mu=mu, centres=own)
+        # A failed fit has no likelihood: it counts as one that excludes nothing.
+        rise = 2 * (fits.nll - start.nll)
+        q[rows] = np.where(rise > 0, rise, 0.0)
+        good[rows] &= fits.converged & np.isfinite(rise)
+    return q, good
 
 
-def _cls(q: Array, signal: Array, null: Array, seen: Array) -> Array:
+def _cls(order: NDArray[np.intp], reached: NDArray[np.intp], signal: Array, null: Array) -> Array:
     """Return CLs at each value of q seen, from toys with weights of both hypotheses."""
-    order = np.argsort(-q)
-    # Values that differ by rounding are the same.
-    reached = np.searchsorted(-q[order], _TIE - seen, side="right")
     both = [np.concatenate([[0.0], np.cumsum(w[order])]) / w.sum() for w in (signal, null)]
     tails, backgrounds = (share[reached] for share in both)
     # Data beyond all toys: so is a background of its kind.

@@ -343,7 +343,7 @@ def _energy(sqrt_s: float) -> dict[str, Any]:
 
 
 def hepdata_limits(limits: Sequence[LimitResult], sqrt_s: float = SQRT_S) -> dict[str, Any]:
-    """Return limits over mass: observed, and expected with both bands.
+    """Return limits over mass: observed, with the uncertainty of toys, and expected with bands.
 
     Cross sections where all limits have them, else events.
 
@@ -382,6 +382,12 @@ def hepdata_limits(limits: Sequence[LimitResult], sqrt_s: float = SQRT_S) -> dic
         header = what | {"name": f"{name} upper limit: {what['name'].lower()}"}
         return {"header": header, "qualifiers": [dict(energy), dict(level)], "values": values}
 
+    def toys(limit: LimitResult, value: float | None) -> dict[str, Any]:
+        if value is None or not limit.observed_uncertainty:
+            return {}
+        error = value * limit.observed_uncertainty / limit.observed
+        return {"errors": [{"label": "toys", "symerror": error}]}
+
     bands = [
         {
             "value": five[2],
@@ -400,7 +406,10 @@ def hepdata_limits(limits: Sequence[LimitResult], sqrt_s: float = SQRT_S) -> dic
             }
         ],
         "dependent_variables": [
-            column("Observed", [{"value": value} for value in observed]),
+            column(
+                "Observed",
+                [{"value": v} | toys(x, v) for x, v in zip(ordered, observed, strict=True)],
+            ),
             column("Expected", bands),
         ],
     }

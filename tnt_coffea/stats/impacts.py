@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.engine import Fits
 from tnt_coffea.stats.envelope import Profile, enveloped, profiled
 from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
@@ -54,6 +55,7 @@ def nuisance_impacts(
     >>> first.name, abs(first.pull) < 3
     ('signal_width', True)
     """
+    check_arguments(mass=mass, width=width, fit=fit)
     model = spectrum_model(channels, fit.signal(mass, width), fit)
     functions, counts, unit = model.functions, model.counts, model.unit
     free = profiled(functions, counts, enveloped(functions, counts).best, signed=True)

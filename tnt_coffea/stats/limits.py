@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
+from tnt_coffea.stats.arguments import check_arguments, listed_masses
+from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, spurious_notes
@@ -19,16 +22,24 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes
-from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
+from tnt_coffea.stats.spectrum import SpectrumFit, spectra
+from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
-__all__ = ["limit_band", "upper_limit"]
+__all__ = ["limit_band", "prepared", "upper_limit"]
 
 Array = NDArray[np.float64]
 
 
-_DEFAULT_TOYS = 300
 _UNDER = 2.0
+# Toys without a signal, and at each strength, that find the strengths; and those of each round
+# until the observed limit is known to the target, at most so many rounds.
+_PILOT = 60
+_ROUND = 300
+_MOST_ROUNDS = 4
+_TARGET = 0.03
+# Strengths at which CLs is known: from below the least of the pilot's limits to above the largest.
+_STRENGTHS = 11
+_MARGIN = 1.3
 # Toys are thrown again so often where a limit lies beyond their strengths.
 _WIDENINGS = 3
 # Share of failed toys with which a limit is not called converged.
@@ -68,7 +79,8 @@ def upper_limit(
         Of the data [1/fb].
     toys
         Toys without a signal, and with one at each of six strengths; 0 takes the asymptotic
-        formulae, None takes toys where fewer than 10 background events lie under the signal.
+        formulae. None takes toys where fewer than 10 background events lie under the signal: 300,
+        and 300 more until the observed limit is known to 3 %, 1200 at most.
     seed
         Root seed of the toys.
     cross_check
@@ -102,49 +114,37 @@ def upper_limit(
     >>> round(result.cls, 3), result.calibration
     (0.05, 'asymptotic')
     """
+    check_arguments(mass=mass, width=width, fit=fit, seed=seed)
     _check(level, efficiency, luminosity, toys)
     signal = fit.signal(mass, width)
-    model, cls, under = _prepared(channels, signal, fit)
+    model, cls, under = prepared(channels, signal, fit)
     unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes = [*sample_notes(model.data), *spurious_notes(model)]
-    if toys is None:
-        toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
+    notes = [*data_notes(model.data, width, (mass, mass)), *spurious_notes(model)]
     if cross_check:
         notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
     converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
     if not converged:
         notes.append("not converged: a fit of the data stopped before its minimum")
-    if toys:
+    thrown, uncertainties = None, [0.0]
+    if toys or (toys is None and under < LEAST_UNDER_LIMIT):
         random = seeds.generator(seed, "stats", "limit", "toys")
-        (observed, *expected), thrown, inside = _toy_limits(
-            cls, (observed, *expected), alpha, toys, random
-        )
-        notes.append(
-            f"CLs at {len(thrown.strengths)} strengths from {len(thrown.null)} toys, {toys} of "
-            f"them without a signal, {thrown.failed} with a failed fit; expected limits are "
-            "quantiles of the toys' own limits"
-        )
-        if not inside:
-            notes.append(
-                "not converged: a limit lies beyond the strengths at which toys were thrown"
-            )
-        few_failed = thrown.failed <= _FAILED * len(thrown.null)
-        if not few_failed:
-            notes.append(
-                f"not converged: {thrown.failed} of {len(thrown.null)} toys had a failed fit"
-            )
-        converged = converged and inside and few_failed
+        found = _from_toys(cls, (observed, *expected), alpha, toys, random)
+        (observed, *expected), uncertainties = found.limits, found.uncertainties
+        thrown = found.toys
+        notes += _toy_notes(found)
+        converged = converged and not found.problems
     else:
         if under < LEAST_UNDER_LIMIT:
             notes.append(f"{under:.1f} background events under the signal: {_NO_FORMULA}")
         if cross_check:
-            found, by_pyhf, problems = _cross_checked(cls, observed, alpha)
-            observed = found if len(model.functions) == 1 else observed
+            by_minuit, by_pyhf, problems = _cross_checked(cls, observed, alpha)
+            observed = by_minuit if len(model.functions) == 1 else observed
             notes += problems
             converged = converged and not problems
+    notes += _band_notes(observed, expected)
     observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
@@ -159,11 +159,13 @@ def upper_limit(
         observed_cross_section=float(observed) / produced if produced else None,
         expected_cross_section=tuple(e / produced for e in expected) if produced else None,
         cls=by_pyhf,
-        calibration="toys" if toys else "asymptotic",
-        toys=toys,
+        calibration="asymptotic" if thrown is None else "toys",
+        toys=0 if thrown is None else thrown.background_only,
         converged=converged,
         family=model.family,
         notes=tuple(notes),
+        observed_uncertainty=unit * uncertainties[0],
+        expected_uncertainties=tuple(unit * u for u in uncertainties[1:]),
         spurious_uncertainty=unit * model.spurious_events,
     )
 
@@ -171,7 +173,7 @@ def upper_limit(
 def limit_band(
     channels: Any,
     *,
-    masses: Sequence[float],
+    masses: Iterable[float],
     width: float,
     fit: SpectrumFit,
     level: float = 0.95,
@@ -198,6 +200,13 @@ def limit_band(
     >>> [limit.mass for limit in band]
     [3300, 3500]
     """
+    masses = listed_masses(masses)
+    check_arguments(width=width, fit=fit)
+    _check(level, efficiency, luminosity)
+    # What is no histogram, or no signal, has no limit at any mass.
+    spectra(channels, fit)
+    for mass in masses:
+        fit.signal(mass, width)
     limits = []
     for mass in masses:
         try:
@@ -219,7 +228,7 @@ def limit_band(
     return tuple(limits)
 
 
-def _prepared(
+def prepared(
     channels: Any, signal: SignalShape, fit: SpectrumFit
 ) -> tuple[SpectrumModel, AsymptoticCls, float]:
     """Return the model, its CLs and the background events under the signal."""
@@ -244,27 +253,102 @@ def _formula_limits(cls: AsymptoticCls, alpha: float) -> tuple[float, list[float
     return observed, expected
 
 
-def _toy_limits(
+@dataclass(frozen=True, eq=False)
+class _FromToys:
+    """Limits from toys, observed and expected: their uncertainties, and what went wrong."""
+
+    limits: list[float]
+    uncertainties: list[float]
+    toys: WeightedToys
+    problems: list[str]
+
+
+def _from_toys(
     cls: AsymptoticCls,
     around: Sequence[float],
     alpha: float,
-    toys: int,
+    toys: int | None,
     random: np.random.Generator,
-) -> tuple[list[float], ToyCls, bool]:
-    """Return the limits from toys, the toys, and whether the limits lie within their strengths.
+) -> _FromToys:
+    """Return the limits from toys: a stated number of them, or as many as the data's limit needs.
 
-    The strengths reach from half the least asymptotic limit to twice the largest, and further
-    where that was not enough.
+    Raises
+    ------
+    FitError
+        CLs crosses the level at no strength.
+
+    Notes
+    -----
+    Few toys first find the strengths, from half the least asymptotic limit to twice the largest,
+    and further where that was not enough. Those of the limits themselves stand close to them.
     """
     low, high = 0.5 * min(around), 2 * max(around)
+    pilot = min(toys or _PILOT, _PILOT)
     for _ in range(_WIDENINGS):
-        thrown = ToyCls.thrown(cls, low, high, toys, random)
-        limits = thrown.limits(alpha)
-        below, above = min(limits) < low, max(limits) > high
-        if not (below or above):
-            return limits, thrown, True
-        low, high = low / (3 if below else 1), high * (3 if above else 1)
-    return limits, thrown, False
+        found = ToyCls(
+            WeightedToys.thrown(cls, np.geomspace(low, high, _STRENGTHS), pilot, random), alpha
+        )
+        least, most = min(found.limits), max(found.limits)
+        if low <= least and most <= high:
+            break
+        low, high = low / (3 if least < low else 1), high * (3 if most > high else 1)
+    else:
+        msg = (
+            f"toys with {low:.3g} to {high:.3g} signal events know no limit: the data differ from "
+            "the fitted background by more than any of them; 0 toys take the asymptotic formulae"
+        )
+        raise FitError(msg)
+    margin = _MARGIN
+    for _ in range(_WIDENINGS):
+        strengths = np.geomspace(least / margin, most * margin, _STRENGTHS)
+        found = ToyCls(WeightedToys.thrown(cls, strengths, toys or _ROUND, random), alpha)
+        inside = strengths[0] <= min(found.limits) and max(found.limits) <= strengths[-1]
+        if inside:
+            break
+        margin *= _MARGIN
+    uncertainties = found.uncertainties(random)
+    while (
+        toys is None
+        and uncertainties[0] > _TARGET * found.limits[0]
+        and found.toys.background_only < _MOST_ROUNDS * _ROUND
+    ):
+        more = WeightedToys.thrown(cls, strengths, _ROUND, random)
+        found = ToyCls(found.toys.joined(more), alpha)
+        uncertainties = found.uncertainties(random)
+    failed = found.toys.failed
+    problems = []
+    if not inside:
+        problems.append("a limit lies beyond the strengths at which toys were thrown")
+    if failed > _FAILED * len(found.toys):
+        problems.append(f"{failed} of {len(found.toys)} toys had a failed fit")
+    return _FromToys(found.limits, uncertainties.tolist(), found.toys, problems)
+
+
+def _toy_notes(found: _FromToys) -> list[str]:
+    toys, known = found.toys, found.uncertainties[0] / found.limits[0]
+    notes = [
+        f"CLs at {len(toys.strengths)} strengths from {len(toys)} toys, {toys.background_only} of "
+        f"them without a signal, {toys.failed} with a failed fit; expected limits are quantiles of "
+        f"the toys' own limits; the observed limit is known to {100 * known:.1f} %"
+    ]
+    if known > _TARGET:
+        notes[0] += f", more than {100 * _TARGET:g} %: ask for more toys"
+    return notes + [f"not converged: {problem}" for problem in found.problems]
+
+
+def _band_notes(observed: float, expected: Sequence[float]) -> list[str]:
+    """Return what an observed limit outside the expected ones means."""
+    if observed < expected[0]:
+        return [
+            "the observed limit is below what 97.7 % of background alone would give: the data hold "
+            "fewer events than the fitted background, or the function does not describe them"
+        ]
+    if observed > expected[-1]:
+        return [
+            "the observed limit is above what 97.7 % of background alone would give: the data hold "
+            "more events than the fitted background"
+        ]
+    return []
 
 
 def _cross_checked(
@@ -331,22 +415,12 @@ def _check(
     FitError
         A setting is out of range, or half of a cross section is given.
     """
-    if not 0.5 < level < 1:
-        msg = f"the confidence level must lie in (0.5, 1), got {level:g}"
-        raise FitError(msg)
+    check_arguments(level=level, efficiency=efficiency, luminosity=luminosity, toys=toys)
     if (efficiency is None) != (luminosity is None):
         msg = "a cross section needs efficiency and luminosity: give both or none"
         raise FitError(msg)
-    if efficiency is not None and luminosity is not None:
-        good = 0 < efficiency <= 1 and np.isfinite(luminosity) and luminosity > 0
-        if not good:
-            msg = (
-                "efficiency must lie in (0, 1] and luminosity be positive, got "
-                f"{efficiency:g} and {luminosity:g}"
-            )
-            raise FitError(msg)
-    if toys is not None and not 0 <= toys <= MOST_TOYS:
-        msg = f"a limit takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
+    if efficiency is not None and efficiency > 1:
+        msg = f"efficiency must lie in (0, 1], got {efficiency:g}"
         raise FitError(msg)
     # A p-value from N toys is never below 1 / (N + 1): with fewer no CLs falls to its level.
     if toys and toys + 1 <= 1 / (1 - level):

@@ -17,9 +17,11 @@ __all__ = [
     "BumpHuntResult",
     "ChannelResult",
     "EdgeTrial",
+    "FitRefusal",
     "FunctionFit",
     "GrossVitells",
     "ImpactRefusal",
+    "IntervalResult",
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
@@ -475,6 +477,36 @@ class NuisanceImpact(Result):
 
 
 @dataclass(frozen=True)
+class FitRefusal(Result):
+    """Why a test of a search was not made: it does not suit its spectrum, or a fit fails.
+
+    Attributes
+    ----------
+    test
+        'bump hunt', 'scan' or 'ABCD'. Without a bump hunt, the spectrum has no other test.
+    selection
+        The tagger set; of a scan also 'before' or a method.
+    reason
+        One sentence.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.FitRefusal('bump hunt', 'tnt', 'too few bins hold events').summary())
+    bump hunt, tnt: refused
+      too few bins hold events
+    """
+
+    test: str
+    selection: str
+    reason: str
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"{self.test}, {self.selection}: refused\n  {self.reason}"
+
+
+@dataclass(frozen=True)
 class ImpactRefusal(Result):
     """Why there are no impacts: a fit that they need has no minimum.
 
@@ -748,6 +780,9 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+    observed_uncertainty, expected_uncertainties
+        Statistical uncertainties of limits from toys, of their number alone; 0 and empty
+        without toys.
     spurious_uncertainty
         As of `BumpHuntResult`.
 
@@ -776,16 +811,21 @@ class LimitResult(Result):
     converged: bool
     family: str
     notes: tuple[str, ...]
+    observed_uncertainty: float = 0.0
+    expected_uncertainties: tuple[float, ...] = ()
     spurious_uncertainty: float = 0.0
     kind: Literal["limit"] = field(default="limit", kw_only=True)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        seen, median = (f"{limit:.4g}" for limit in (self.observed, self.expected[2]))
+        if self.expected_uncertainties:
+            seen += f" +- {self.observed_uncertainty:.2g}"
+            median += f" +- {self.expected_uncertainties[2]:.2g}"
         lines = [
             f"CLs upper limit at {self.mass:g} GeV, width {self.width:g} GeV, "
-            f"{100 * self.level:g} % ({self.calibration}): "
-            f"{self.observed:.4g} signal events",
-            f"  expected {self.expected[2]:.4g}, within one standard deviation "
+            f"{100 * self.level:g} % ({self.calibration}): {seen} signal events",
+            f"  expected {median}, within one standard deviation "
             f"{self.expected[1]:.4g} to {self.expected[3]:.4g}, two {self.expected[0]:.4g} to "
             f"{self.expected[4]:.4g}",
         ]
@@ -797,6 +837,75 @@ class LimitResult(Result):
             )
         agreed = "" if self.cls is None else f"; CLs by pyhf at the limit {self.cls:.4f}"
         lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}{agreed}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class IntervalResult(Result):
+    """An interval of signal events, ordered by the likelihood ratio (Feldman-Cousins).
+
+    Attributes
+    ----------
+    mass, width
+        The signal [GeV].
+    level
+        Confidence level.
+    low, high
+        Ends of the interval in signal events; from 0 on it is an upper limit.
+    mu_hat
+        Signal events at the maximum of the likelihood, mu >= 0.
+    low_uncertainty, high_uncertainty
+        Statistical uncertainties of the ends from the number of toys; 0 without toys.
+    calibration
+        'asymptotic' or 'toys'.
+    toys
+        Toys without a signal, and as many at each of several strengths; 0 without them.
+    converged
+        Whether the fits of the data, and 99 % of those of the toys, converged.
+    family
+        Family of the background functions.
+    notes
+        What a reader must know.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000)
+    >>> found = stats.feldman_cousins_interval(spectrum, mass=3500, width=120, fit=fit)
+    >>> 0 <= found.low <= found.mu_hat <= found.high
+    True
+    """
+
+    mass: float
+    width: float
+    level: float
+    low: float
+    high: float
+    mu_hat: float
+    low_uncertainty: float
+    high_uncertainty: float
+    calibration: str
+    toys: int
+    converged: bool
+    family: str
+    notes: tuple[str, ...]
+    kind: Literal["interval"] = field(default="interval", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        ends = [
+            f"{end:.4g}{f' +- {spread:.2g}' if self.toys else ''}"
+            for end, spread in (
+                (self.low, self.low_uncertainty),
+                (self.high, self.high_uncertainty),
+            )
+        ]
+        lines = [
+            f"Feldman-Cousins interval at {self.mass:g} GeV, width {self.width:g} GeV, "
+            f"{100 * self.level:g} % ({self.calibration}): {ends[0]} to {ends[1]} signal events",
+            f"  best {self.mu_hat:.4g}; {'converged' if self.converged else 'NOT CONVERGED'}",
+        ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments, listed_masses
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
@@ -27,6 +28,7 @@ from tnt_coffea.stats.p_values import (
     toys_p_value,
 )
 from tnt_coffea.stats.pyhf_fit import pyhf_test
+from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
@@ -61,7 +63,7 @@ RETRAINING_NOTE = (
 def scan(
     selections: Any,
     *,
-    masses: Sequence[float],
+    masses: Iterable[float],
     width: float,
     fit: SpectrumFit,
     windows: Mapping[str, tuple[float, float]] | None = None,
@@ -114,12 +116,12 @@ def scan(
     >>> result.best_point.mass, round(result.p_global, 3)
     (3500.0, 0.048)
     """
-    if not 0 <= toys <= MOST_TOYS:
-        msg = f"a scan takes 0 to {MOST_TOYS:,} toys, got {toys:,}"
-        raise FitError(msg)
+    check_arguments(width=width, fit=fit, seed=seed)
+    check_whole({"toys": toys}, MOST_TOYS)
+    masses = listed_masses(masses)
     named = selections if isinstance(selections, Mapping) else {"all": selections}
-    if len(masses) == 0 or np.any(np.diff(masses) <= 0):
-        msg = f"masses must rise, got {list(masses)}"
+    if not named:
+        msg = "no selection to scan: give one histogram, or a mapping from selection to histogram"
         raise FitError(msg)
     signals = [fit.signal(float(mass), width) for mass in masses]
     skipped: list[tuple[str, float]] = []
