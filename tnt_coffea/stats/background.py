@@ -154,7 +154,8 @@ class LogLinear:
         """Return the expected events at every node, shape (..., bins, nodes)."""
         exponent = np.reshape(phi @ self._flat, (*np.shape(phi)[:-1], *self.offset.shape))
         exponent += self.offset
-        return np.asarray(np.exp(np.minimum(exponent, _LARGEST_EXPONENT)))
+        np.minimum(exponent, _LARGEST_EXPONENT, out=exponent)
+        return np.asarray(np.exp(exponent, out=exponent))
 
     def expected(self, phi: Array) -> Array:
         """Return the expected events in every bin, shape (..., bins)."""
