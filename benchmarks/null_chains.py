@@ -5,7 +5,8 @@
 Every chain has events of its own and trains, searches and fits them as data; one after the
 other, resumable. Modes: cross-validated Tag N' Train + m_jj with its autoencoders and CWoLa
 hunting in one search, and the prequential mode of Tag N' Train. Nothing is left out of
-`OUT/null-chains.json`.
+`OUT/null-chains.json`; `OUT/MODE.json` is for `fit.bump.null_chains` of a search with the same
+settings.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def chain(events: Path, config: SearchConfig, out: Path) -> dict[str, dict[str, 
     return {
         name: {
             "z": hunt.z,
+            "q0": hunt.q0,
             "p_value": hunt.p_value,
             "calibration": hunt.calibration,
             "mu_hat": hunt.mu_hat,
@@ -131,6 +133,9 @@ def main() -> None:
             chains[str(i)] = chain(folder / "events.h5", config_of(mode, 1000 + i), folder / mode)
             content = {"summary": summary(done), "chains": done}
             record.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    for mode in MODES:
+        folders = sorted(arguments.out.glob(f"chain-*/{mode}"))
+        pipeline.NullChains.collected(folders).save(arguments.out / f"{mode}.json")
     shown = Table("search", "chains", "p < 0.05", "largest Z", "pull")
     for name, found in summary(done).items():
         pull = f"{found['mean_pull']:+.2f} +- {found['pull_width'] or 0:.2f}"

@@ -265,7 +265,7 @@ def test_a_fit_that_fails_leaves_the_search_as_it_was(searched: Path, tmp_path: 
     before = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
     other = tmp_path / "other.yaml"
     for text, wrong in (
-        ("fit: {limit: {efficiencies: {nobody: 0.3}, luminosity: 30}}", "names nobody"),
+        ("{data: {luminosity: 30}, fit: {limit: {efficiencies: {nobody: 0.3}}}}", "names nobody"),
         ("search: {fit_range: {low: 2800}}", '"low": 2800.0, "high": 7000.0}, and taggers'),
         ("search: {window: {high: 4100}}", 'made with {"low": 3000.0, "high": 4000.0}'),
         ("{search: {efficiencies: [0.5, 0.3, 0.2]}}", "made with [0.5, 0.3]"),

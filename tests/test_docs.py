@@ -492,7 +492,7 @@ def test_family_of_the_how_to_fits() -> None:
     edges = np.linspace(2600, 7000, 111)
     seen = np.ones(110, dtype=bool)
     x = edges / 13000
-    truth = page.UA2.build(edges, 4, np.zeros(110), seen)
+    truth = page.UA2.build(edges, 4, np.zeros(110), seen, 13000)
     # ln p0, p1, p2, p3: 50 000 events falling by four orders of magnitude.
     expected = truth.normalised(50_000.0, seen).expected(np.array([0.0, 4.0, 5.0, 3.0]))
     np.testing.assert_allclose(

@@ -21,7 +21,8 @@ from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitRefusal, LimitResu
 def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
     values = config.model_dump(mode="json")
     for name, section in sections.items():
-        values["fit"][name] = values["fit"].get(name, {}) | section
+        where = values if name == "data" else values["fit"]
+        where[name] = where.get(name, {}) | section
     return SearchConfig.model_validate(values)
 
 
@@ -41,7 +42,8 @@ def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
 ) -> None:
     config = changed(
         small_config,
-        limit={"efficiencies": {"before": 0.5}, "luminosity": 2.0, "toys": 0},
+        data={"luminosity": 2.0},
+        limit={"efficiencies": {"before": 0.5}, "toys": 0},
         scan={"masses": [3400.0, 3600.0], "toys": 0},
     )
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
@@ -89,14 +91,9 @@ def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) 
 
 
 def test_efficiency_of_an_unknown_set_is_refused(workspace: Path, small_config: Any) -> None:
-    config = changed(small_config, limit={"efficiencies": {"cwola": 0.5}, "luminosity": 2.0})
+    config = changed(small_config, data={"luminosity": 2.0}, limit={"efficiencies": {"cwola": 0.5}})
     with pytest.raises(ConfigError, match="names cwola: known are before, autoencoder, tnt"):
         pipeline.fit(Histograms.load(workspace / "search"), config)
-
-
-def test_half_a_cross_section_is_refused(small_config: Any) -> None:
-    with pytest.raises(ValueError, match="give both or none"):
-        changed(small_config, limit={"luminosity": 2.0})
 
 
 def test_abcd_of_scores_of_the_whole_event_is_not_defined(

@@ -180,7 +180,7 @@ def fit_bump(
     stored
         The histogram.
     config
-        `seed`, `search.fit_range` and `fit.bump` are read.
+        `seed`, `data.sqrt_s`, `search.fit_range` and `fit.bump` are read.
     toys
         Instead of those of the settings.
     progress
@@ -191,7 +191,10 @@ def fit_bump(
     FitError
         The histogram does not suit a bump hunt.
     ConfigError
-        Several tagger sets are named, or the search has no such selection.
+        Several tagger sets are named, the search has no such selection, or the null chains
+        are of other settings or tagger sets.
+    InputError
+        The null chains cannot be read.
     """
     bump = config.fit.bump
     return stats.bump_hunt(
@@ -202,8 +205,19 @@ def fit_bump(
         seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
         lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
+        null_chains=_null_chains(stored, config),
         progress=progress,
     )
+
+
+def _null_chains(stored: StoredHistogram, config: SearchConfig) -> tuple[float, ...]:
+    path = config.fit.bump.null_chains
+    if path is None:
+        return ()
+    chains = pipeline.NullChains.load(path)
+    chains.check(config, of_search=stored.search is not None)
+    return chains.single() if stored.search is None else chains.of(stored.sets[0])
 
 
 def fit_limit(
@@ -221,7 +235,8 @@ def fit_limit(
     stored, config, toys
         As for `fit_bump`.
     efficiency, luminosity
-        Selected over produced signal, and luminosity [1/fb], for a cross section.
+        Selected over produced signal, and luminosity [1/fb], for a cross section; that of
+        `data` by default.
 
     Raises
     ------
@@ -229,6 +244,8 @@ def fit_limit(
         As for `fit_bump`; or there is no limit.
     """
     bump = config.fit.bump
+    if efficiency is not None and luminosity is None:
+        luminosity = config.data.luminosity
     spectra = stored.single("limit").spectra(bump.selection)
     return stats.upper_limit(
         spectra,
@@ -400,9 +417,9 @@ def write_workspace(
     path: Path,
     stored: StoredHistogram,
     config: SearchConfig,
-    result: stats.BumpHuntResult | stats.ScanResult,
+    result: stats.BumpHuntResult | stats.ScanResult | AbcdStudy,
 ) -> list[Path]:
-    """Write the pyhf workspace of a bump hunt, or that of a scan and its patchset.
+    """Write the pyhf workspace of a bump hunt or ABCD, or that of a scan and its patchset.
 
     Parameters
     ----------
@@ -422,26 +439,40 @@ def write_workspace(
     ConfigError
         The result is of several selections.
     FitError
-        A workspace cannot be made of these histograms.
+        A workspace cannot be made of these histograms, or ABCD was refused.
     """
+    if isinstance(result, AbcdStudy):
+        if isinstance(result.result, stats.AbcdRefusal):
+            msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
+            raise FitError(msg)
+        contents = {path: stats.abcd_workspace(result.result)}
+    else:
+        contents = _spectrum_workspaces(path, stored, config, result)
+    for file, content in contents.items():
+        with written(file) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return list(contents)
+
+
+def _spectrum_workspaces(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult | stats.ScanResult,
+) -> dict[Path, dict[str, Any]]:
     bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
         hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
-        contents = {path: workspace}
-    else:
-        if len({point.selection for point in result.points}) > 1:
-            msg = "a patchset is of one selection: scan one tagger set, without --nested"
-            raise ConfigError(msg)
-        masses = [point.mass for point in result.points]
-        fit = _fit_of(stored, config, spectra)
-        workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
-        contents = {path: workspace, path.with_suffix(".patchset.json"): patches}
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
+        return {path: workspace}
+    if len({point.selection for point in result.points}) > 1:
+        msg = "a patchset is of one selection: scan one tagger set, without --nested"
+        raise ConfigError(msg)
+    fit = _fit_of(stored, config, spectra)
+    masses = [point.mass for point in result.points]
+    workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
+    return {path: workspace, path.with_suffix(".patchset.json"): patches}
 
 
 def figure_format(path: Path) -> str:
@@ -489,7 +520,9 @@ def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> P
     return path
 
 
-def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult) -> list[Path]:
+def write_tables(
+    folder: Path, result: stats.BumpHuntResult | stats.LimitResult, config: SearchConfig
+) -> list[Path]:
     """Write the HEPData tables of a bump hunt (spectra and fits) or of a limit.
 
     Parameters
@@ -498,11 +531,14 @@ def write_tables(folder: Path, result: stats.BumpHuntResult | stats.LimitResult)
         Where; it is made.
     result
         The result.
+    config
+        `data.sqrt_s` is read.
 
     Returns
     -------
     The files, submission.yaml first.
     """
+    energy = config.data.energy
     if isinstance(result, stats.BumpHuntResult):
-        return stats.write_hepdata(folder, stats.hepdata_spectrum(result))
-    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result])})
+        return stats.write_hepdata(folder, stats.hepdata_spectrum(result, energy))
+    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result], energy)})

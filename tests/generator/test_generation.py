@@ -184,6 +184,11 @@ def test_a_terminal_shows_rate_and_time_left(
 def test_without_a_name_the_settings_decide(tmp_path: Path) -> None:
     config = SearchConfig(generate=GenerateSettings(background=0, signal=3))
     (tmp_path / "search.yaml").write_text(config.to_yaml())
+    own = ("generate", "--out", tmp_path / "run-3", "--config", tmp_path / "run-3.yaml")
+    (tmp_path / "run-3.yaml").write_text("data: {sqrt_s: 13.6}")
+    refused = call(*own)
+    assert refused.exit_code == 2
+    assert "events are generated at 13 TeV, and data.sqrt_s is 13.6" in refused.output
     path = made(tmp_path, "--config", tmp_path / "search.yaml", "--set", "resonance_mass=4000")
     with h5py.File(path) as file:
         settings = json.loads(file.attrs["settings"])

@@ -133,7 +133,7 @@ def test_efficiency_of_a_file_becomes_a_limit_on_the_model(
     assert f"({written['before']['passed']} of 40)" in shown
     config = SearchConfig.from_yaml(to.with_suffix(".yaml"))
     limit = config.fit.limit
-    assert limit.luminosity == 26.8
+    assert config.data.luminosity == 26.8
     wanted = {
         name: each["efficiency"]
         for name, found in written["sets"].items()

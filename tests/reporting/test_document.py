@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import ReportSettings, SearchConfig
+from tnt_coffea.config import DataSettings, ReportSettings, SearchConfig
 from tnt_coffea.errors import ExecutionError
 from tnt_coffea.reporting import (
     EventViews,
@@ -316,12 +316,13 @@ def test_an_excess_that_the_selection_lost_is_said(search):
 
 
 def test_the_head_says_what_was_searched(bare, tmp_path):
-    report_settings = ReportSettings(experiment="CMS", label="Preliminary", luminosity=138)
+    report_settings = ReportSettings(experiment="CMS", label="Preliminary")
+    run_3 = DataSettings(sqrt_s=13.6, luminosity=138)
     files = [
         SearchedFiles("data", "data", ("<box>.h5",), 12_345_678, "ab" * 32),
         SearchedFiles("mc", "simulation", tuple(f"{i}.h5" for i in range(9)), None, "cd" * 32),
     ]
-    config = bare.config.model_copy(update={"report": report_settings})
+    config = bare.config.model_copy(update={"report": report_settings, "data": run_3})
     shown = replace(bare, config=config, files=files, date="2026-01-01 10:00 UTC", generated=True)
     (path, *_) = write_report(tmp_path / "report.html", shown)
     text = path.read_text()
@@ -332,15 +333,15 @@ def test_the_head_says_what_was_searched(bare, tmp_path):
         "5.h5 and 3 more (size unknown, 9 files, SHA-256 cdcdcdcdcdcd",
         "6,200 dijets of 6,300 events read",
         "CMS Preliminary",
-        "13 TeV",
+        "13.6 TeV",
         "138 fb⁻¹",
         "signal region 3300-3700 GeV, fit range 2600-7000 GeV",
         "2026-01-01 10:00 UTC",
     ):
         assert words in text, words
-    assert plot_label(config, generated=True) == "CMS Preliminary, 138 fb⁻¹ (13 TeV)"
+    assert plot_label(config, generated=True) == "CMS Preliminary, 138 fb⁻¹ (13.6 TeV)"
     assert plot_label(SearchConfig(), generated=True) == "Simulation (13 TeV)"
-    assert plot_label(SearchConfig(), generated=False) == ""
+    assert plot_label(SearchConfig(), generated=False) == "(13 TeV)"
     assert title(SearchConfig(), ["tnt"]) == "Dijet search with tnt"
     named = SearchConfig.model_validate({"report": {"title": "A title"}})
     assert title(named, ["tnt"]) == "A title"

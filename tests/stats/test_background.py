@@ -11,17 +11,19 @@ from tnt_coffea.stats.background import SQRT_S, dijet_function
 from tnt_coffea.stats.engine import fitted_background
 
 
-def textbook(m, p0, p1, p2, p3):
-    x = m / SQRT_S
+def textbook(m, p0, p1, p2, p3, sqrt_s=SQRT_S):
+    """Equation 1 of the dijet search of CMS, arXiv:1806.00843, where it is for 13 TeV."""
+    x = m / sqrt_s
     return p0 * (1 - x) ** p1 * x ** -(p2 + p3 * np.log(x))
 
 
-@pytest.mark.parametrize("width", [40.0, 100.0])
-def test_bins_hold_the_integral_of_the_textbook_function(width):
+@pytest.mark.parametrize(("width", "sqrt_s"), [(40.0, 13e3), (100.0, 13e3), (40.0, 13.6e3)])
+def test_bins_hold_the_integral_of_the_textbook_function(width, sqrt_s):
     edges = np.arange(2600.0, 7001.0, width)
-    expected = dijet_function(edges, 4).expected(np.array([np.log(2e-3), 5.0, 10.0, 0.1]))
+    phi = np.array([np.log(2e-3), 5.0, 10.0, 0.1])
+    expected = dijet_function(edges, 4, sqrt_s).expected(phi)
     exact = [
-        quad(textbook, low, high, args=(2e-3, 10.0, 5.0, 0.1), epsabs=0, epsrel=1e-12)[0]
+        quad(textbook, low, high, args=(2e-3, 10.0, 5.0, 0.1, sqrt_s), epsabs=0, epsrel=1e-12)[0]
         for low, high in itertools.pairwise(edges)
     ]
     np.testing.assert_allclose(expected, exact, rtol=1e-10)
@@ -61,3 +63,5 @@ def test_what_cannot_be_a_dijet_function_is_refused():
         dijet_function(edges, 7)
     with pytest.raises(FitError, match="smaller fit range"):
         dijet_function(np.array([2600.0, 13_000.0]), 3)
+    reaching = dijet_function(np.array([2600.0, 13_000.0]), 3, 13_600.0)
+    assert np.isfinite(reaching.expected(np.zeros(3))).all()

@@ -13,7 +13,7 @@ from tnt_coffea.pipeline import spectrum_fit
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import Affine
 from tnt_coffea.stats.engine import Channel
-from tnt_coffea.stats.families import FAMILIES, family_named
+from tnt_coffea.stats.families import FAMILIES, Family, family_named
 from tnt_coffea.stats.signals import SHAPES, gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
@@ -26,8 +26,21 @@ def mean(falling_shape):
     return falling_shape.reshape(-1, 2).sum(axis=1)
 
 
-def built(name, order, counts):
-    return family_named(name).build(EDGES, order, counts, EVERYWHERE)
+def test_a_family_that_takes_no_energy_is_refused():
+    with pytest.raises(FitError, match=r"family 'old': its builder must take .*sqrt_s"):
+        Family("old", (2,), lambda edges, parameters, counts, seen: None)
+
+
+@pytest.mark.parametrize("name", ["dijet", "bernstein"])
+def test_functions_of_the_share_of_the_energy_read_it(name, mean):
+    phi = np.full(4, 0.1)
+    at = [built(name, 4, 2000 * mean, s).expected(phi) for s in (13_000.0, 13_600.0)]
+    assert not np.allclose(*at)
+    assert np.array_equal(at[0], built(name, 4, 2000 * mean).expected(phi))
+
+
+def built(name, order, counts, *sqrt_s):
+    return family_named(name).build(EDGES, order, counts, EVERYWHERE, *sqrt_s)
 
 
 @pytest.mark.parametrize(("name", "order"), CASES)

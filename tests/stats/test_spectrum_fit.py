@@ -42,6 +42,7 @@ def test_range_must_rise_between_numbers(edges):
         ({"min_parameters": 4, "max_parameters": 3}, "got 4 and 3"),
         ({"f_test": 0.0}, "f_test must lie"),
         ({"f_test": np.nan}, "f_test must lie"),
+        *(({"sqrt_s": wrong}, "sqrt_s is the centre") for wrong in (0, np.nan, None, "13", True)),
     ],
 )
 def test_settings_that_no_background_has_are_refused(change, message):

@@ -221,7 +221,7 @@ def test_a_signal_is_of_events_before_the_trigger(falling_shape, mass_histogram)
 
 def test_both_engines_and_the_limit_hold_the_efficiency(falling_shape, mass_histogram):
     counts = np.random.default_rng(3).poisson(triggered(falling_shape, 1e4, 100.0)).astype(float)
-    histogram, fit = mass_histogram(counts), replace(FIT, trigger=UNSURE)
+    histogram, fit = mass_histogram(counts), replace(FIT, trigger=UNSURE, max_parameters=4)
     found = bump_hunt(histogram, mass=3500.0, width=120.0, fit=fit)
     assert found.converged, found.notes
     assert found.z == pytest.approx(found.z_numpy, abs=1e-3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,16 @@ import yaml
 from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import bump_hunt, engine, upper_limit
+from tnt_coffea.stats import (
+    WorkingPoint,
+    abcd,
+    abcd_counts,
+    abcd_workspace,
+    bump_hunt,
+    engine,
+    toy_search,
+    upper_limit,
+)
 from tnt_coffea.stats.exchange import hepdata_limits, hepdata_spectrum, write_hepdata
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.spectrum import SpectrumFit
@@ -21,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:Deprecati
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 SETTINGS = {"width": 120.0, "fit": FIT}
+WINDOW = (3300.0, 3700.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +73,54 @@ def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):
     found = cabinetry.fit.significance(model, data)
     ours = bump_hunt(histogram, mass=3500.0, **SETTINGS)
     assert found.observed_significance == pytest.approx(ours.z, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("regions", "options"),
+    [
+        ((130, 1000, 1000, 10_000), {"systematic": 0.03}),
+        ((30, 40, 500, 20_000), {"systematic": 0.4, "closure_factor": 1.7}),
+        ((20, 100, 1000, 10_000), {"systematic": 0.0}),
+        ((200, 1000, 1000, 10_000), {"systematic": 0.1, "leakage": (0.1, 0.2, 0.05)}),
+    ],
+)
+def test_abcd_workspace_has_the_same_significance_in_stock_pyhf(minuit, regions, options):
+    ours = abcd(*regions, **options)
+    leakage = {"leakage": options["leakage"]} if "leakage" in options else {}
+    values = json.loads(json.dumps(abcd_workspace(ours, **leakage)))
+    pyhf.schema.validate(values, "workspace.json")
+    workspace = pyhf.Workspace(values)
+    model = workspace.model()
+    assert workspace.data(model, include_auxdata=False) == [float(n) for n in regions]
+    assert ours.q0**0.5 > 2
+    assert stock_z(workspace) == pytest.approx(ours.q0**0.5, rel=1e-3)
+    best = pyhf.infer.mle.fit(workspace.data(model), model)
+    assert best[model.config.poi_index] == pytest.approx(ours.mu_hat, rel=1e-2)
+
+
+def test_abcd_workspace_of_on_and_off_is_that_of_li_and_ma(minuit):
+    # Equation 17 of Li and Ma, ApJ 272 (1983) 317: n_on = 140, n_off = 100 with alpha = 1.
+    # With C = D so large that their ratio is known, A and B are on and off.
+    workspace = pyhf.Workspace(abcd_workspace(abcd(140, 100, 1e7, 1e7, systematic=0.0)))
+    on, off = 140, 100
+    known = 2 * (on * math.log(2 * on / (on + off)) + off * math.log(2 * off / (on + off)))
+    assert stock_z(workspace) == pytest.approx(known**0.5, rel=1e-3)
+
+
+def test_abcd_workspace_of_weighted_events_holds_effective_counts(minuit):
+    regions = abcd_counts(toy_search(60_000, 100), WorkingPoint.at({0: 0.9, 1: 0.9}), 0.4, WINDOW)
+    weighted = replace(regions, weighted=True, scales=(2.0, 1.0, 0.5, 3.0))
+    ours = abcd(weighted.a, weighted.b, weighted.c, weighted.d, counts=weighted)
+    workspace = pyhf.Workspace(abcd_workspace(ours))
+    seen = workspace.data(workspace.model(), include_auxdata=False)
+    assert seen == list(weighted.effective)
+    assert stock_z(workspace) == pytest.approx(ours.q0**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("leakage", [None, (0.1,), "abc", (0.1, 0.1, -1), (0, 0, float("nan"))])
+def test_what_cannot_leak_is_refused(leakage):
+    with pytest.raises(FitError, match="leakage is the signal in B, C and D"):
+        abcd_workspace(abcd(130, 1000, 1000, 10_000), leakage)
 
 
 def test_patchset_has_one_mass_a_patch(histogram, minuit):
@@ -148,6 +207,16 @@ def test_hepdata_tables_hold_spectrum_and_limits(tmp_path, histogram):
     assert (bins[0]["low"], bins[-1]["high"]) == (2600.0, 7000.0)
     assert counts == list(result.channels[0].observed)
     expected = yaml.safe_load((tmp_path / "hepdata" / "limits.yaml").read_text())
+    run_2 = {"name": "SQRT(S)", "units": "GeV", "value": 13000}
+    for table in (spectrum, expected):
+        assert all(run_2 in column["qualifiers"] for column in table["dependent_variables"])
+    run_3 = {"all": hepdata_spectrum(result, 13_600.0)["all"], "limits": tables["limits"]}
+    submission, *_ = write_hepdata(tmp_path / "hepdata", run_3)
+    energies = [entry["keywords"][0] for entry in yaml.safe_load_all(submission.read_text())]
+    assert energies == [{"name": "cmenergies", "values": [own]} for own in (13600, 13000)]
+    for wrong in (0, None, float("nan")):
+        with pytest.raises(FitError, match="sqrt_s is the centre-of-mass energy in GeV"):
+            hepdata_limits(limits, wrong)
     row = expected["dependent_variables"][1]["values"][0]
     assert row["value"] == pytest.approx(limits[0].expected_cross_section[2])
     assert row["errors"][0]["asymerror"]["minus"] <= 0 <= row["errors"][0]["asymerror"]["plus"]

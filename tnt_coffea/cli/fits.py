@@ -63,7 +63,9 @@ _spectrum = options(
     click.option(
         "--family", help="Background functions: dijet, exponential, power_law, bernstein."
     ),
+    click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
 )
+_workspace = click.option("--workspace", type=PATH, help="File for the pyhf workspace.")
 _plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .svg).")
 
 
@@ -93,7 +95,7 @@ def fit(context: click.Context, /, **stage: Any) -> None:
     have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
     file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
     (.csv or .npy: low, high, count a bin; of weighted events, sumw2 as a fourth column), or the
-    folder of a search stage.
+    folder of a search stage. `null-chains` collects searches of background for `bump`.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
@@ -148,7 +150,12 @@ def _check_outputs(given: dict[str, Any]) -> None:
     _mass,
     _spectrum,
     _toys,
-    click.option("--workspace", type=PATH, help="File for the pyhf workspace."),
+    click.option(
+        "--null-chains",
+        type=PATH,
+        help="File of `fit null-chains`, for the p-value instead of toys.",
+    ),
+    _workspace,
     _hepdata,
     _plot,
     _quiet,
@@ -169,6 +176,9 @@ def bump(
     """Test one mass in a spectrum: p-value and signal."""
     from tnt_coffea import histogram_fits
 
+    if toys is not None and spectrum["null_chains"] is not None:
+        msg = "--toys and --null-chains: give one of them"
+        raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
@@ -177,7 +187,7 @@ def bump(
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result))
+        _list("table", histogram_fits.write_tables(hepdata, result, config))
     if plot is not None:
         _list("figure", [histogram_fits.write_plot(plot, result)])
 
@@ -242,7 +252,9 @@ def scan(
     _spectrum,
     _toys,
     click.option("--efficiency", type=float, help="Selected over produced signal events."),
-    click.option("--luminosity", type=float, help="Luminosity of the data [1/fb]."),
+    click.option(
+        "--luminosity", type=float, help="Of the data [1/fb]; that of the settings by default."
+    ),
     _hepdata,
 )
 def limit(
@@ -270,13 +282,14 @@ def limit(
     _keep(histogram, stored, config, "limit", None, toys=toys)
     _show(result, json_path)
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result))
+        _list("table", histogram_fits.write_tables(hepdata, result, config))
 
 
 @_command(
     click.option("--passing", type=float, help="On a plane: a jet passes above this score."),
     click.option("--low", type=float, help="On a plane: a jet is low below this score."),
     click.option("--toys", type=click.IntRange(0), default=0, help="Toys for the p-value."),
+    _workspace,
 )
 def abcd(
     config: SearchConfig,
@@ -285,6 +298,7 @@ def abcd(
     passing: float | None,
     low: float | None,
     toys: int,
+    workspace: Path | None,
     json_path: Path | None,
     out: Path | None,
 ) -> None:
@@ -296,6 +310,24 @@ def abcd(
     p_value = getattr(result.result, "p_value", None)
     _keep(histogram, stored, config, "abcd", p_value, toys=toys)
     _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+
+
+@fit.command("null-chains")
+@click.argument("folders", nargs=-1, required=True, type=PATH)
+@click.option("--to", type=PATH, default=Path("null-chains.json"), show_default=True, help="File.")
+def null_chains(folders: tuple[Path, ...], to: Path) -> None:
+    """Collect q0 of whole searches of background, in FOLDERS, for `fit bump --null-chains`.
+
+    Each searched events of its own without a signal and trained its taggers on them, with the
+    settings of the search whose p-value they give (`fit.bump.null_chains`).
+    """
+    from tnt_coffea import pipeline
+
+    chains = pipeline.NullChains.collected(folders)
+    chains.save(to)
+    click.echo(f"null chains: {to}: {len(folders)} searches of {', '.join(chains.q0)}")
 
 
 def _stored(path: Path, name: str | None) -> StoredHistogram:
@@ -353,6 +385,8 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     names = ("mass", "width", "bin_width", "family")
     typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
+    if (chains := spectrum.get("null_chains")) is not None:
+        typed["null_chains"] = str(chains.absolute())
     if spectrum.get("native_bins") and "bin_width" in typed:
         msg = "--native-bins and --bin-width: give one of them"
         raise click.UsageError(msg)
@@ -367,6 +401,9 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})
+    if spectrum["sqrt_s"] is not None:
+        values = config.data.model_dump() | {"sqrt_s": spectrum["sqrt_s"]}
+        config = config.model_copy(update={"data": _checked(type(config.data), values)})
     if spectrum["fit_range"]:
         low, high = spectrum["fit_range"]
         fit_range = _checked(MassRange, {"low": low, "high": high}, "fit-range")

@@ -112,7 +112,7 @@ def efficiency(
     for line in found.lines():
         click.echo(line)
     click.echo(f"efficiencies: {path}")
-    if luminosity or config.fit.limit.luminosity:
+    if luminosity or config.data.luminosity:
         settings = found.settings(config, luminosity)
         with written(path.with_suffix(".yaml")) as partial:
             partial.write_text(settings.to_yaml())

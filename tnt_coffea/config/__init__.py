@@ -1,4 +1,4 @@
-"""Settings of a search: one frozen model a stage, joined in `SearchConfig`.
+"""Settings of a search: one frozen model a stage and one of the data, joined in `SearchConfig`.
 
 A setting's unit stands in its description. What changes a stage's output is in
 that stage's model and therefore in its digest; executor, paths and verbosity
@@ -7,6 +7,7 @@ are in none.
 
 from __future__ import annotations
 
+from tnt_coffea.config.data import DataSettings
 from tnt_coffea.config.differences import differences
 from tnt_coffea.config.fits import (
     AbcdSettings,
@@ -76,6 +77,7 @@ __all__ = [
     "Branches",
     "BumpSettings",
     "Combination",
+    "DataSettings",
     "DetectorSettings",
     "EventImageSettings",
     "FitSettings",

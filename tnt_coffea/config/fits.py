@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from tnt_coffea.config.data import without_moved
 from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = [
@@ -161,6 +162,10 @@ class BumpSettings(Settings):
     trigger: TriggerSettings | None = Field(
         None, description="efficiency of the trigger, part of the model; null: all events pass"
     )
+    lowest_edge: Positive = Field(
+        2600.0,
+        description="no lower edge of the fit below this: the trigger shapes the spectrum [GeV]",
+    )
     shape: SignalKind = Field(SignalKind.GAUSSIAN, description="shape of the signal")
     scale_uncertainty: float = Field(
         0.0, ge=0, description="relative uncertainty of the signal's mass"
@@ -174,6 +179,12 @@ class BumpSettings(Settings):
         le=_MOST_TOYS,
         description="background-only toys for the p-value; 0: asymptotic; null: toys where the "
         "asymptotic formula does not hold",
+    )
+    null_chains: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON file with q0 of whole searches of background, trained anew, by tagger "
+        "set: they give the p-value; null: as toys says",
     )
 
     @model_validator(mode="after")
@@ -231,9 +242,8 @@ class LimitSettings(Settings):
     efficiencies: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
         {},
         description="for cross sections: selected over produced signal events, by tagger set; "
-        "'before' is the spectrum of all dijets",
+        "'before' is the spectrum of all dijets; they need data.luminosity",
     )
-    luminosity: Positive | None = Field(None, description="of the data, for cross sections [1/fb]")
     toys: int | None = Field(
         None,
         ge=0,
@@ -242,12 +252,10 @@ class LimitSettings(Settings):
         "the asymptotic formulae do not hold",
     )
 
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if bool(self.efficiencies) != (self.luminosity is not None):
-            msg = "cross sections need efficiencies and luminosity: give both or none"
-            raise ValueError(msg)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_data(cls, values: Any) -> Any:
+        return without_moved("fit.limit", values, ("luminosity",))
 
 
 class FitSettings(Settings):

@@ -104,6 +104,12 @@ def _tested(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
             )
     edges = fit.bump.lower_edges
     for edge in () if edges == "auto" else edges:
+        if edge < fit.bump.lowest_edge:
+            yield (
+                f"fit.bump.lower_edges: {edge:g} GeV is below fit.bump.lowest_edge "
+                f"({fit.bump.lowest_edge:g} GeV), where the trigger shapes the spectrum: change "
+                "one of them"
+            )
         if not search.histogram_range.low <= edge < window.low:
             yield (
                 f"fit.bump.lower_edges: {edge:g} GeV is not between search.histogram_range "

@@ -1,10 +1,13 @@
-"""Settings of the report: what it is called, and what is said of the data."""
+"""Settings of the report: what it is called, and whose the data are."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
 
-from tnt_coffea.config.settings import Positive, Settings
+from pydantic import Field, model_validator
+
+from tnt_coffea.config.data import without_moved
+from tnt_coffea.config.settings import Settings
 
 __all__ = ["ReportSettings"]
 
@@ -14,8 +17,8 @@ class ReportSettings(Settings):
 
     Examples
     --------
-    >>> ReportSettings(experiment="CMS", label="Preliminary", sqrt_s=13, luminosity=138)
-    ReportSettings(experiment='CMS', label='Preliminary', sqrt_s=13.0, luminosity=138.0)
+    >>> ReportSettings(experiment="CMS", label="Preliminary")
+    ReportSettings(experiment='CMS', label='Preliminary')
     """
 
     title: str | None = Field(None, description="of the report; null: made from the methods")
@@ -23,9 +26,8 @@ class ReportSettings(Settings):
     label: str | None = Field(
         None, description="drawn beside it, as Preliminary; null: Simulation for generated events"
     )
-    sqrt_s: Positive | None = Field(
-        None, description="centre-of-mass energy [TeV]; null: 13 for generated events"
-    )
-    luminosity: Positive | None = Field(
-        None, description="of the data [1/fb]; null: that of fit.limit"
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_data(cls, values: Any) -> Any:
+        return without_moved("report", values, ("sqrt_s", "luminosity"))

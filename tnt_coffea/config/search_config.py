@@ -1,4 +1,4 @@
-"""All settings of a search, one section a stage, and their YAML."""
+"""All settings of a search, one section a stage and one of the data, and their YAML."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from tnt_coffea.config.data import DataSettings
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
 from tnt_coffea.config.masses import check_masses
@@ -28,7 +29,7 @@ __all__ = ["SearchConfig"]
 
 
 class SearchConfig(Settings):
-    """Everything a search is made of, one section a stage.
+    """Everything a search is made of, one section a stage and one of the data.
 
     Examples
     --------
@@ -40,6 +41,7 @@ class SearchConfig(Settings):
     """
 
     seed: int = Field(1, ge=0, lt=2**63, description="the one root of all random numbers")
+    data: DataSettings = DataSettings()
     generate: GenerateSettings = GenerateSettings()
     skim: SkimSettings = SkimSettings()
     search: SearchSettings = SearchSettings()
@@ -71,6 +73,12 @@ class SearchConfig(Settings):
                     f"{search.background_quantile:g}: a jet cannot pass and be low"
                 )
                 raise ValueError(msg)
+        if self.fit.limit.efficiencies and self.data.luminosity is None:
+            msg = (
+                "fit.limit.efficiencies are for cross sections, which need the luminosity of the "
+                "data: write data: {luminosity: ...} [1/fb], or leave the efficiencies out"
+            )
+            raise ValueError(msg)
         check_masses(search, self.fit)
         return self
 

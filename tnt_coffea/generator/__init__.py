@@ -15,10 +15,12 @@ from tnt_coffea.generator.blocks import (
 )
 from tnt_coffea.generator.datasets import DATASETS, Dataset, dataset_named, scaled
 from tnt_coffea.generator.olympics import join
+from tnt_coffea.generator.processes import SQRT_S
 
 __all__ = [
     "DATASETS",
     "KEY",
+    "SQRT_S",
     "Block",
     "BlockRecord",
     "BlockTask",

@@ -9,7 +9,10 @@ from tnt_coffea.config import GenerateSettings, ShowerSettings, SignalModel
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.generator import tracker
 
-__all__ = ["PROCESSES", "Process", "early_jet_pt", "parton_jet_pt", "process_named"]
+__all__ = ["PROCESSES", "SQRT_S", "Process", "early_jet_pt", "parton_jet_pt", "process_named"]
+
+SQRT_S = 13_000.0
+"""Centre-of-mass energy of what is generated [GeV]."""
 
 # Thresholds below the trigger's, as shares of its pT. At 1200 GeV they are 800 GeV,
 # which loses about 5 % of the triggered QCD rate, 1050 GeV, which loses 0.1 to 0.2 %,
@@ -63,7 +66,7 @@ def _common(settings: GenerateSettings) -> tuple[str, ...]:
         "Print:quiet = on",
         "Beams:idA = 2212",
         "Beams:idB = 2212",
-        "Beams:eCM = 13000.",
+        f"Beams:eCM = {SQRT_S:.0f}.",
         *_shower(settings.shower),
         "PartonLevel:MPI = off",
         # What decays inside the tracker's volume is measured by its daughters, what

@@ -31,6 +31,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.null_chains import NullChains
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
@@ -40,6 +41,7 @@ __all__ = [
     "OUT",
     "STAGES",
     "Efficiency",
+    "NullChains",
     "SignalEfficiencies",
     "compare_methods",
     "compare_searches",

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig, TriggerSettings
+from tnt_coffea.config import SearchConfig, TriggerSettings, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, fit_values, null_chains_of
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
@@ -32,9 +33,6 @@ __all__ = [
     "trial",
     "windows_by_method",
 ]
-
-# What results call the spectrum of all dijets.
-_BEFORE = "before"
 
 
 @one_writer
@@ -62,7 +60,10 @@ def fit(
     FitError
         A model cannot be built from these histograms.
     ConfigError
-        These are no histograms of a search, or of one with another seed or `search`.
+        These are no histograms of a search, or of one with another seed or `search`; or the
+        null chains lack a tagger set, or are of other settings.
+    InputError
+        The null chains cannot be read.
 
     Examples
     --------
@@ -128,7 +129,7 @@ def _with_trials(
     read_only: bool = False,
 ) -> SearchResult:
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
-    hunts = {_BEFORE: result.before, **result.after}
+    hunts = {BEFORE: result.before, **result.after}
     own = trial(histograms, config, "fit", {name: hunt.p_value for name, hunt in hunts.items()})
     if not read_only:
         note_trial(out, own)
@@ -163,7 +164,8 @@ def trial(
         What decided the outcome beside the settings, such as masses.
     """
     settings = {
-        "fit": config.fit_settings.model_dump(mode="json"),
+        "data": {"sqrt_s": config.data.sqrt_s},
+        "fit": fit_values(config),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
         "histograms": histograms.digest,
@@ -194,9 +196,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         name: stats.selected_spectrum(h, points[name][config.fit.bump.selection])
         for name, h in hists.items()
     }
-    tested = {_BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
+    tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     _check_names(config.fit.limit.efficiencies, tested)
-    fits = _Fits(config)
+    fits = _Fits(config, null_chains_of(config))
     hunts = {name: fits.hunt(spectra, name) for name, spectra in tested.items()}
     scans: dict[str, stats.ScanResult] = {}
     if config.fit.scan.masses:
@@ -213,7 +215,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
             name: fits.band(tested[name], name, found, hunts[name]) for name, found in scans.items()
         }
     return SearchResult(
-        before=hunts.pop(_BEFORE),
+        before=hunts.pop(BEFORE),
         after=hunts,
         scans={**scans, **(_window_scans(histograms, config) if scans else {})},
         limits=limits,
@@ -222,7 +224,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         abcd={name: fits.abcd(h, points[name], name) for name, h in hists.items()},
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit_settings.digest(),
+            "fit_settings": digest(fit_values(config)),
             "seed": config.seed,
             "versions": {name: version(name) for name in VERSIONS},
         },
@@ -309,7 +311,7 @@ def scan(
 
 
 def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
-    """Return how all spectra of a search are fitted: `search.fit_range` and `fit.bump`."""
+    """Return how all spectra are fitted: `search.fit_range`, `fit.bump` and `data.sqrt_s`."""
     bump = config.fit.bump
     return stats.SpectrumFit(
         config.search.fit_range.edges,
@@ -323,6 +325,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         shape=bump.shape,
         scale_uncertainty=bump.scale_uncertainty,
         width_uncertainty=bump.width_uncertainty,
+        sqrt_s=config.data.energy,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
     )
 
@@ -350,11 +353,12 @@ def fit_from_lower_edge(
         The background fits from no lower edge.
     """
     fit, edges = spectrum_fit(config), config.fit.bump.lower_edges
+    lowest = config.fit.bump.lowest_edge
     if not edges:
         return fit
     signal = fit.signal(config.signal_mass, config.fit.bump.width)
     found = [
-        chosen_lower_edge(channels, signal, edges, fit, seed=seed)[0]
+        chosen_lower_edge(channels, signal, edges, fit, lowest=lowest, seed=seed)[0]
         for channels in spectra.values()
     ]
     return max(found, key=lambda one: one.range[0])
@@ -404,6 +408,7 @@ class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
     config: SearchConfig
+    chains: NullChains | None = None
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         bump = self.config.fit.bump
@@ -415,6 +420,8 @@ class _Fits:
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
             lower_edges=bump.lower_edges,
+            lowest_edge=bump.lowest_edge,
+            null_chains=() if self.chains is None else self.chains.of(name),
         )
 
     def scan(self, channels: Any, name: str, hunt: stats.BumpHuntResult) -> stats.ScanResult:
@@ -470,7 +477,7 @@ class _Fits:
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
         efficiency = limit.efficiencies.get(name)
-        luminosity = None if efficiency is None else limit.luminosity
+        luminosity = None if efficiency is None else self.config.data.luminosity
         return {
             "width": self.config.fit.bump.width,
             "level": limit.level,

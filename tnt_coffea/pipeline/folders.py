@@ -16,6 +16,7 @@ from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.null_chains import fit_values
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import note_config, note_sources
@@ -138,7 +139,8 @@ def search_stage(
 def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> Stage:
     """Return the folder of `fit`, keyed by what decides its content."""
     inputs = {
-        "settings": config.fit_settings.model_dump(mode="json"),
+        "settings": fit_values(config),
+        "data": config.data.model_dump(mode="json"),
         "search": config.search.model_dump(mode="json"),
         "seed": config.seed,
         "histograms": histograms.digest,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.arguments import check_types
@@ -30,7 +31,7 @@ def generate(
     Parameters
     ----------
     config
-        `seed` and `generate` are read.
+        `seed` and `generate` are read, and `data.sqrt_s`, which must be 13.
     out
         Folder of the search; the events go to `generate/events.h5`.
     resources
@@ -42,6 +43,8 @@ def generate(
         PYTHIA is not installed.
     GeneratorError
         PYTHIA refuses the settings.
+    ConfigError
+        `data.sqrt_s` is not the energy of what is generated.
 
     Examples
     --------
@@ -56,6 +59,12 @@ def generate(
     from tnt_coffea import generator
 
     check_types(config=(config, SearchConfig), resources=(resources, Resources))
+    if config.data.energy != generator.SQRT_S:
+        msg = (
+            f"events are generated at {generator.SQRT_S / 1000:g} TeV, and data.sqrt_s is "
+            f"{config.data.sqrt_s:g}: leave it out, or search files of your own"
+        )
+        raise ConfigError(msg)
     resources = resources or Resources()
     stage = generate_stage(config, out)
     path = stage.folder / "events.h5"

@@ -180,8 +180,8 @@ class SignalEfficiencies:
     >>> from tnt_coffea import SearchConfig
     >>> all_dijets, best = Efficiency("before", 380, 400), Efficiency(0.03, 180, 400)
     >>> found = SignalEfficiencies(all_dijets, {"tnt": (best,)})
-    >>> limit = found.settings(SearchConfig(), luminosity=30.0).fit.limit
-    >>> dict(limit.efficiencies), limit.luminosity
+    >>> settings = found.settings(SearchConfig(), luminosity=30.0)
+    >>> dict(settings.fit.limit.efficiencies), settings.data.luminosity
     ({'before': 0.95, 'tnt': 0.45}, 30.0)
     """
 
@@ -221,7 +221,7 @@ class SignalEfficiencies:
         ConfigError
             There is no luminosity, or no event passes at all.
         """
-        luminosity = luminosity or config.fit.limit.luminosity
+        luminosity = luminosity or config.data.luminosity
         if luminosity is None:
             msg = "a limit on a model needs the luminosity of the data [1/fb]"
             raise ConfigError(msg)
@@ -233,7 +233,8 @@ class SignalEfficiencies:
             msg = f"none of {self.before.events} signal events is in the fit range"
             raise ConfigError(msg)
         values = config.model_dump(mode="json")
-        values["fit"]["limit"] |= {"efficiencies": efficiencies, "luminosity": luminosity}
+        values["fit"]["limit"] |= {"efficiencies": efficiencies}
+        values["data"] |= {"luminosity": luminosity}
         return SearchConfig.model_validate(values)
 
     def to_dict(self) -> dict[str, Any]:

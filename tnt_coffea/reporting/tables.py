@@ -489,7 +489,8 @@ def _abcd_uncertainty(estimate: AbcdResult) -> float:
 
 
 def _calibration(test: BumpHuntResult | AbcdResult) -> str:
-    return f"{test.toys} toys" if test.calibration == "toys" else test.calibration
+    counted = test.calibration in ("toys", "null chains")
+    return f"{test.toys} {test.calibration}" if counted else test.calibration
 
 
 def _numbered(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:

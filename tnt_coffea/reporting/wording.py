@@ -118,7 +118,6 @@ _KINDS = {
     "files": "taggers from files",
     "tag_n_train": "Tag N' Train",
 }
-_GENERATED_SQRT_S = 13.0
 CUTS = {
     "two_jets": "at least two jets",
     "trigger": "leading jet above the trigger's pT",
@@ -151,14 +150,12 @@ def method_text(name: str, config: SearchConfig) -> str:
 
 def data_facts(config: SearchConfig, *, generated: bool) -> dict[str, str]:
     """Return experiment, energy and luminosity as text by their names, those that are known."""
-    report = config.report
-    sqrt_s = report.sqrt_s or (_GENERATED_SQRT_S if generated else None)
-    luminosity = report.luminosity or config.fit.limit.luminosity
+    report, data = config.report, config.data
     status = report.label or ("Simulation" if generated else None)
     facts = {
         "experiment": " ".join(filter(None, (report.experiment, status))),
-        "√s": f"{sqrt_s:g} TeV" if sqrt_s else "",
-        "luminosity": f"{luminosity:g} fb⁻¹" if luminosity else "",
+        "√s": f"{data.sqrt_s:g} TeV",
+        "luminosity": f"{data.luminosity:g} fb⁻¹" if data.luminosity else "",
     }
     return {name: text for name, text in facts.items() if text}
 
@@ -166,7 +163,7 @@ def data_facts(config: SearchConfig, *, generated: bool) -> dict[str, str]:
 def plot_label(config: SearchConfig, *, generated: bool) -> str:
     """Return what is written over every plot: 'CMS Preliminary, 138 fb⁻¹ (13 TeV)'."""
     facts = data_facts(config, generated=generated)
-    energy = f"({facts['√s']})" if "√s" in facts else ""
+    energy = f"({facts['√s']})"
     if "luminosity" in facts:
         energy = f"{facts['luminosity']} {energy}".strip()
     between = ", " if "luminosity" in facts else " "
@@ -387,9 +384,11 @@ def _level(p_value: float) -> int:
 
 def _meaning(result: SearchResult) -> str:
     tests = (result.before, *result.after.values())
-    calibrations = {
-        f"from {test.toys} toys" if test.calibration == "toys" else "asymptotic" for test in tests
+    origins = {
+        "toys": "from {} toys",
+        "null chains": "from {} whole searches of background with taggers trained anew",
     }
+    calibrations = {origins.get(test.calibration, "asymptotic").format(test.toys) for test in tests}
     meaning = (
         "A local p-value is the chance that background alone gives at least such an excess at "
         f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"

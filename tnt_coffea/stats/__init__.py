@@ -48,6 +48,7 @@ from tnt_coffea.stats.abcd_results import (
     ClosureScan,
     RegionClosure,
 )
+from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.exchange import (
@@ -118,6 +119,7 @@ __all__ = [
     "abcd_counts",
     "abcd_in_window",
     "abcd_limit",
+    "abcd_workspace",
     "asimov_significance",
     "bump_hunt",
     "bump_workspace",

@@ -21,6 +21,7 @@ __all__ = [
     "Derivatives",
     "LogLinear",
     "PositiveSum",
+    "check_sqrt_s",
     "dijet_function",
     "quadrature",
     "unit_directions",
@@ -31,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 
 SQRT_S = 13_000.0
-"""Centre-of-mass energy that makes m_jj dimensionless [GeV]."""
+"""Centre-of-mass energy that makes m_jj dimensionless, unless another is given [GeV]."""
 
 MIN_PARAMETERS, MAX_PARAMETERS = 2, 6
 
@@ -230,7 +231,7 @@ def quadrature(edges: Array) -> tuple[Array, Array]:
     return 0.5 * (edges[1:] + edges[:-1])[:, None] + half * points, np.log(half * weights)
 
 
-def dijet_function(edges: Array, parameters: int) -> LogLinear:
+def dijet_function(edges: Array, parameters: int, sqrt_s: float = SQRT_S) -> LogLinear:
     """Return the dijet function p0 (1-x)^p1 x^-(p2 + p3 ln x + ...) over bins, x = m_jj / sqrt(s).
 
     It is nested by adding to the logarithm, in this order: two parameters are p0 and p2 (a power
@@ -239,9 +240,11 @@ def dijet_function(edges: Array, parameters: int) -> LogLinear:
     Parameters
     ----------
     edges
-        Edges of the bins [GeV], shape (bins + 1,), inside (0, 13000).
+        Edges of the bins [GeV], shape (bins + 1,), inside (0, sqrt_s).
     parameters
         How many, normalisation included: 2 to 6.
+    sqrt_s
+        Centre-of-mass energy [GeV].
 
     Returns
     -------
@@ -260,17 +263,32 @@ def dijet_function(edges: Array, parameters: int) -> LogLinear:
         )
         raise FitError(msg)
     edges = np.asarray(edges, dtype=float)
-    if edges[0] <= 0 or edges[-1] >= SQRT_S:
+    if edges[0] <= 0 or edges[-1] >= sqrt_s:
         msg = (
-            f"the dijet function is defined for 0 < m_jj < {SQRT_S:g} GeV, and the bins reach "
-            f"from {edges[0]:g} to {edges[-1]:g} GeV: choose a smaller fit range"
+            f"the dijet function is defined for 0 < m_jj < sqrt(s) = {sqrt_s:g} GeV, and the bins "
+            f"reach from {edges[0]:g} to {edges[-1]:g} GeV: choose a smaller fit range, or give "
+            "the right sqrt_s"
         )
         raise FitError(msg)
     mass, log_weights = quadrature(edges)
-    x = mass / SQRT_S
+    x = mass / sqrt_s
     log_x = np.log(x)
     terms = (np.ones_like(x), -log_x, np.log1p(-x), *(-(log_x**k) for k in (2, 3, 4)))
     return LogLinear(log_weights, np.stack(terms[:parameters], axis=-1))
+
+
+def check_sqrt_s(sqrt_s: float) -> None:
+    """Refuse what is no centre-of-mass energy.
+
+    Raises
+    ------
+    FitError
+        It is no number above 0 [GeV].
+    """
+    number = isinstance(sqrt_s, (int, float, np.number)) and not isinstance(sqrt_s, bool)
+    if not (number and 0 < sqrt_s < np.inf):
+        msg = f"sqrt_s is the centre-of-mass energy in GeV, a number above 0, got {sqrt_s!r}"
+        raise FitError(msg)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from tnt_coffea.stats.engine import Discovery
 from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
-from tnt_coffea.stats.lower_edge import chosen_lower_edge
+from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge, turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, range_notes, spectrum_model
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
@@ -47,6 +47,7 @@ def bump_hunt(
     toys: int | None = None,
     seed: int = 1,
     lower_edges: Sequence[float] | Literal["auto"] = (),
+    lowest_edge: float = LOWEST_EDGE,
     null_chains: Sequence[float] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> BumpHuntResult:
@@ -69,8 +70,10 @@ def bump_hunt(
         Root seed of the toys.
     lower_edges
         Lower edges of the fit to choose from by fit quality [GeV], none below
-        2600; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum starts
-        to fall smoothly, from `fit.range` on.
+        `lowest_edge`; `fit.range` then gives the upper edge only. 'auto' finds where the spectrum
+        starts to fall smoothly, from `fit.range` on.
+    lowest_edge
+        From where on the trigger leaves the spectrum as it is [GeV].
     null_chains
         q0 of the same test on null chains with retraining: they give the p-value.
     progress
@@ -106,7 +109,9 @@ def bump_hunt(
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
-        fit, edges_tried = chosen_lower_edge(channels, signal, lower_edges, fit, seed=seed)
+        fit, edges_tried = chosen_lower_edge(
+            channels, signal, lower_edges, fit, lowest=lowest_edge, seed=seed
+        )
     model = spectrum_model(channels, signal, fit)
     data, unit = model.data, model.unit
     test = _tested(model)
@@ -123,6 +128,7 @@ def bump_hunt(
         *problems,
         *data_notes(data, width, (mass, mass)),
         *range_notes(model, seed),
+        *turn_on_notes(data, signal, fit),
         *_model_notes(model, test, spurious),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
@@ -326,6 +332,14 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
     why = "; ".join(calibration.reasons)
     if why and calibration.kind == "asymptotic":
         notes.append(f"{why}: the asymptotic p-value is not reliable there; allow toys")
+    if calibration.kind == "null chains":
+        text = (
+            f"{calibration.reached} of {calibration.experiments} whole searches of background, "
+            "with taggers trained anew, reach this excess"
+        )
+        if not calibration.reached:
+            text += ", so that p may be smaller than they can tell"
+        notes.append(text)
     if calibration.kind == "toys":
         plain = calibration.experiments - calibration.with_signal
         text = f"{calibration.reached} of {plain} background-only toys reach this excess"

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from tnt_coffea.errors import FitError, InputError
+from tnt_coffea.stats.background import SQRT_S, check_sqrt_s
 from tnt_coffea.stats.results import BumpHuntResult, LimitResult
 from tnt_coffea.storage import stored, written
 
@@ -36,7 +37,7 @@ _OTHER_MARKS = (";", "\t")
 # A search's histogram has some millions.
 _MOST_BINS = 20_000_000
 _MASS = {"name": "$m_{jj}$", "units": "GeV"}
-_SQRT_S = {"name": "SQRT(S)", "units": "GeV", "value": 13000}
+_SQRT_S = "SQRT(S)"
 
 
 def read_histogram(path: str | Path, name: str | None = None) -> Any:
@@ -284,10 +285,22 @@ def _chosen(path: Path, names: list[str], name: str | None) -> str:
     raise InputError(msg)
 
 
-def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
+def hepdata_spectrum(result: BumpHuntResult, sqrt_s: float = SQRT_S) -> dict[str, dict[str, Any]]:
     """Return the m_jj spectrum of every channel with its fits, by the channel's name.
 
     Poisson uncertainties are left to the reader, as HEPData asks for counts.
+
+    Parameters
+    ----------
+    result
+        The bump hunt.
+    sqrt_s
+        Centre-of-mass energy of the data [GeV].
+
+    Raises
+    ------
+    FitError
+        The energy is no number above 0.
 
     Examples
     --------
@@ -297,7 +310,7 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
     >>> sorted(stats.hepdata_spectrum(hunt)['all'])
     ['dependent_variables', 'independent_variables']
     """
-    tables = {}
+    energy, tables = _energy(sqrt_s), {}
     for channel in result.channels:
         columns = {
             "Sum of weights" if channel.scale else "Events": channel.observed,
@@ -313,7 +326,7 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
             "dependent_variables": [
                 {
                     "header": {"name": name},
-                    "qualifiers": [dict(_SQRT_S)],
+                    "qualifiers": [dict(energy)],
                     "values": [{"value": value} for value in values],
                 }
                 for name, values in columns.items()
@@ -322,15 +335,29 @@ def hepdata_spectrum(result: BumpHuntResult) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
+def _energy(sqrt_s: float) -> dict[str, Any]:
+    check_sqrt_s(sqrt_s)
+    # 13000 and 13600.5, as HEPData's forms have them.
+    value = int(sqrt_s) if float(sqrt_s).is_integer() else float(sqrt_s)
+    return {"name": _SQRT_S, "units": "GeV", "value": value}
+
+
+def hepdata_limits(limits: Sequence[LimitResult], sqrt_s: float = SQRT_S) -> dict[str, Any]:
     """Return limits over mass: observed, and expected with both bands.
 
     Cross sections where all limits have them, else events.
 
+    Parameters
+    ----------
+    limits
+        One a mass.
+    sqrt_s
+        Centre-of-mass energy of the data [GeV].
+
     Raises
     ------
     FitError
-        There is no limit, or two have the same mass.
+        There is no limit, two have the same mass, or the energy is no number above 0.
 
     Examples
     --------
@@ -348,11 +375,12 @@ def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
     observed = [x.observed if events else x.observed_cross_section for x in ordered]
     expected = [x.expected if events else x.expected_cross_section or () for x in ordered]
     what = {"name": "Signal events"} if events else {"name": "Cross section", "units": "fb"}
+    energy = _energy(sqrt_s)
     level = {"name": "Confidence level", "value": ordered[0].level}
 
     def column(name: str, values: list[dict[str, Any]]) -> dict[str, Any]:
         header = what | {"name": f"{name} upper limit: {what['name'].lower()}"}
-        return {"header": header, "qualifiers": [dict(_SQRT_S), dict(level)], "values": values}
+        return {"header": header, "qualifiers": [dict(energy), dict(level)], "values": values}
 
     bands = [
         {
@@ -376,6 +404,13 @@ def hepdata_limits(limits: Sequence[LimitResult]) -> dict[str, Any]:
             column("Expected", bands),
         ],
     }
+
+
+def _energies(table: Mapping[str, Any]) -> list[float]:
+    """Return the centre-of-mass energies that a table's columns name [GeV]."""
+    columns = table.get("dependent_variables", ())
+    named = [one for column in columns for one in column.get("qualifiers", ())]
+    return sorted({one["value"] for one in named if one["name"] == _SQRT_S})
 
 
 def write_hepdata(
@@ -428,7 +463,7 @@ def write_hepdata(
                 "name": name,
                 "location": "",
                 "description": (descriptions or {}).get(name, name),
-                "keywords": [{"name": "cmenergies", "values": [13000]}],
+                "keywords": [{"name": "cmenergies", "values": _energies(table)}],
                 "data_file": path.name,
             }
         )

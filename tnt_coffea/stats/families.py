@@ -7,10 +7,12 @@ whatever `Background` it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from inspect import signature
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from scipy.special import comb, xlog1py, xlogy
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import (
+    SQRT_S,
     Affine,
     Background,
     LogLinear,
@@ -36,7 +39,14 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-Builder = Callable[[Array, int, Array, Mask], Background]
+class Builder(Protocol):
+    """What makes the background of a family."""
+
+    def __call__(
+        self, edges: Array, parameters: int, counts: Array, seen: Mask, sqrt_s: float = SQRT_S, /
+    ) -> Background:
+        """Return the background over all bins; arguments as in `Family.build`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,17 +61,33 @@ class Family:
         Numbers of parameters it exists in, normalisation included, each one nested
         in the next.
     build
-        From edges [GeV], parameters, counts and the bins that may be looked at to
-        the background over all bins. Only a family that starts from a fit of its
-        own looks at the counts.
+        From edges [GeV], parameters, counts, the bins that may be looked at and the
+        centre-of-mass energy [GeV] to the background over all bins. Only a family that
+        starts from a fit of its own looks at the counts, and only one in m_jj / sqrt(s) at
+        the energy.
     reproduction_only
         Whether it is here to repeat a published result and unfit for a search.
+
+    Raises
+    ------
+    FitError
+        `build` does not take these five arguments.
     """
 
     name: str
     orders: tuple[int, ...]
     build: Builder
     reproduction_only: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            signature(self.build).bind(*range(5))
+        except TypeError as error:
+            msg = (
+                f"family '{self.name}': its builder must take (edges, parameters, counts, seen, "
+                f"sqrt_s), where sqrt_s is the centre-of-mass energy [GeV]: {error}"
+            )
+            raise FitError(msg) from error
 
 
 def family_named(name: str) -> Family:
@@ -110,18 +136,20 @@ def added_family(family: Family) -> str:
 _ADDED: dict[str, Family] = {}
 
 
-def _dijet(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
-    return dijet_function(edges, parameters)
+def _dijet(edges: Array, parameters: int, _: Array, __: Mask, sqrt_s: float = SQRT_S) -> LogLinear:
+    return dijet_function(edges, parameters, sqrt_s)
 
 
-def _exponential(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
+def _exponential(
+    edges: Array, parameters: int, _: Array, __: Mask, ___: float = SQRT_S
+) -> LogLinear:
     """Return exp(c0 + c1 u + c2 u^2 + ...), u = m_jj on the fit range as [-1, 1]."""
     mass, log_weights = quadrature(edges)
     u = 2 * _within(edges, mass) - 1
     return LogLinear(log_weights, np.stack([u**k for k in range(parameters)], axis=-1))
 
 
-def _power_law(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
+def _power_law(edges: Array, parameters: int, _: Array, __: Mask, ___: float = SQRT_S) -> LogLinear:
     """Return (m_jj / m_0)^-p exp(c0 + c1 u + c2 u^2 + ...), u = m_jj on the fit range as [-1, 1].
 
     The polynomial is in the exponent. A plain one, its coefficients kept positive, has
@@ -135,19 +163,21 @@ def _power_law(edges: Array, parameters: int, _: Array, __: Mask) -> LogLinear:
     return LogLinear(log_weights, np.stack(terms, axis=-1))
 
 
-def _bernstein(edges: Array, parameters: int, counts: Array, seen: Mask) -> PositiveSum:
+def _bernstein(
+    edges: Array, parameters: int, counts: Array, seen: Mask, sqrt_s: float = SQRT_S
+) -> PositiveSum:
     """Return a dijet function fitted beforehand times a Bernstein polynomial.
 
     The prefit has three parameters and stays as it is; it looks at the bins in
     `seen` only.
     """
-    prefit, _ = fitted_background(dijet_function(edges, 3), counts, seen)
+    prefit, _ = fitted_background(dijet_function(edges, 3, sqrt_s), counts, seen)
     mass, _ = quadrature(edges)
     terms = _bernstein_terms(_within(edges, mass), parameters - 1)
     return PositiveSum.of(np.exp(prefit.offset[..., None] + terms).sum(axis=1))
 
 
-def _cubic(edges: Array, parameters: int, _: Array, __: Mask) -> Affine:
+def _cubic(edges: Array, parameters: int, _: Array, __: Mask, ___: float = SQRT_S) -> Affine:
     """Return the polynomial of third degree of the paper's bump hunt.
 
     Source

@@ -13,6 +13,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
@@ -111,7 +112,7 @@ def upper_limit(
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
     if cross_check:
-        notes += range_notes(model, seed)
+        notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
     converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
     if not converged:

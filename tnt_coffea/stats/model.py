@@ -169,15 +169,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
             if order > orders[0] and any(_occupied(s) < order for s in data):
                 break
             built = [
-                _built(
-                    family,
-                    s.edges,
-                    order,
-                    s.counts,
-                    np.ones(len(s.counts), bool),
-                    s.before_trigger,
-                )
-                for s in data
+                _built(family, order, s, np.ones(len(s.counts), bool), fit.sqrt_s) for s in data
             ]
             found[f"{name} {order}"] = tuple(
                 engine.fitted_background(b, s.counts)[0] for b, s in zip(built, data, strict=True)
@@ -286,11 +278,11 @@ def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Backgro
         Too few of these bins hold events for any function.
     """
     family, (fewest, *more) = family_named(fit.family), fit.orders(fit.family)
-    counts, scale = spectrum.counts, spectrum.before_trigger
+    counts = spectrum.counts
     _check_seen(spectrum, seen, fewest)
 
     def fitted(order: int) -> tuple[Background, float]:
-        built = _built(family, spectrum.edges, order, counts, seen, scale)
+        built = _built(family, order, spectrum, seen, fit.sqrt_s)
         return built, engine.fitted_background(built, counts, seen)[1].nll
 
     chosen, nll = fitted(fewest)
@@ -306,14 +298,14 @@ def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Backgro
     return chosen
 
 
-def _built(
-    family: Family, edges: Array, order: int, counts: Array, seen: Mask, scale: Array | None
-) -> Background:
+def _built(family: Family, order: int, spectrum: Spectrum, seen: Mask, sqrt_s: float) -> Background:
+    scale = spectrum.before_trigger
     if scale is None:
-        return family.build(edges, order, counts, seen)
+        return family.build(spectrum.edges, order, spectrum.counts, seen, sqrt_s)
     # A family knows smooth spectra: it is built from weights before the trigger, and expects
     # effective events.
-    return family.build(edges, order, counts * scale, seen).scaled(1 / scale)
+    weights = spectrum.counts * scale
+    return family.build(spectrum.edges, order, weights, seen, sqrt_s).scaled(1 / scale)
 
 
 def range_notes(model: SpectrumModel, seed: int) -> list[str]:

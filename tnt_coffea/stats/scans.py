@@ -16,6 +16,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import Envelope, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
+from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import (
@@ -150,7 +151,7 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped), refused, seed)
+    return _result(chosen, q0, failed, tuple(skipped), refused, fit, seed)
 
 
 def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
@@ -217,6 +218,7 @@ def _result(
     failed: int,
     skipped: tuple[tuple[str, float], ...],
     refused: Sequence[str],
+    fit: SpectrumFit,
     seed: int,
 ) -> ScanResult:
     toys = len(q0)
@@ -237,6 +239,7 @@ def _result(
     masses = [model.signal.mass for model in models]
     notes = [
         *range_notes(models[best], seed),
+        *turn_on_notes(models[best].data, models[best].signal, fit),
         *data_notes(data, narrowest, (min(masses), max(masses))),
         *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys else []),

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS
+from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS, SQRT_S, check_sqrt_s
 from tnt_coffea.stats.families import Family, added_family, family_named
 from tnt_coffea.stats.signals import DEFAULT_TAILS, SignalShape
 from tnt_coffea.stats.trigger import TriggerEfficiency
@@ -77,6 +77,8 @@ class SpectrumFit:
         move towards a fluctuation, and only toys give a valid p-value.
     shares
         Share of the signal in each channel; by default that of its events.
+    sqrt_s
+        Centre-of-mass energy, for functions of m_jj / sqrt(s) [GeV].
     trigger
         Efficiency of the trigger, by which background and signal are multiplied: fitted signals
         are then events before it. None: all events pass.
@@ -84,8 +86,8 @@ class SpectrumFit:
     Raises
     ------
     FitError
-        The range does not rise, the bins have no width, there is no such family, or it has no
-        such numbers of parameters.
+        The range does not rise, the bins have no width, there is no such family, it has no
+        such numbers of parameters, or the energy is none.
 
     Examples
     --------
@@ -111,6 +113,7 @@ class SpectrumFit:
     scale_uncertainty: float = 0.0
     width_uncertainty: float = 0.0
     shares: Mapping[str, float] | None = None
+    sqrt_s: float = SQRT_S
     trigger: TriggerEfficiency | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +148,7 @@ class SpectrumFit:
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
             raise FitError(msg)
+        check_sqrt_s(self.sqrt_s)
         _check_trigger(self.trigger)
 
     def _check_edges(self) -> None:
