@@ -23,6 +23,7 @@ from tnt_coffea.config import (
     SearchSettings,
     TrainSettings,
 )
+from tnt_coffea.config.fits import ScanSettings
 
 SMALL = SearchConfig(
     seed=11,
@@ -42,6 +43,7 @@ SMALL = SearchConfig(
     fit=FitSettings(
         bump=BumpSettings(efficiency=0.5, bin_width=200.0),
         abcd=AbcdSettings(efficiency=0.3),
+        scan=ScanSettings(toys=100),
     ),
 )
 

@@ -55,6 +55,8 @@ class StoredHistogram:
         The tagger sets named: one, or those of a method with several windows.
     name
         What was named: a tagger set or a method.
+    whole
+        Whether all tagger sets of a search are meant, and all dijets.
     """
 
     histogram: Any
@@ -62,6 +64,7 @@ class StoredHistogram:
     search: Histograms | None = None
     sets: tuple[str, ...] = ()
     name: str = ""
+    whole: bool = False
 
     def seed(self, config: SearchConfig, test: str) -> int:
         """Return the seed of a test's toys: in a search, that of its stage `fit`.
@@ -133,7 +136,9 @@ class AbcdStudy(Result):
         return "\n".join(part.summary() for part in parts)
 
 
-def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogram:
+def stored_histogram(
+    path: str | Path, name: str | None = None, *, whole: bool = False
+) -> StoredHistogram:
     """Return a histogram from a file, or from the folder of a search stage.
 
     Parameters
@@ -143,19 +148,29 @@ def stored_histogram(path: str | Path, name: str | None = None) -> StoredHistogr
     name
         The histogram, or the tagger set, where there are several; a method stands for its
         sets of all windows.
+    whole
+        Take all tagger sets of a search instead.
 
     Raises
     ------
     InputError, StageError
         There is no such histogram.
     ConfigError
-        The search has several tagger sets, and none is named.
+        The search has several tagger sets, and none is named; or a spectrum has none.
     """
     path = Path(path)
     if not (path.is_dir() or path.name == "histograms.h5"):
+        if whole:
+            msg = (
+                f"{path}: a spectrum has no tagger sets: --all is for the folder of a search stage"
+            )
+            raise ConfigError(msg)
         return StoredHistogram(stats.read_histogram(path, name))
     search = Histograms.load(path if path.is_dir() else path.parent)
     names = sorted(search.hists)
+    if whole and names:
+        first, of = search.hists[names[0]], pipeline.OVERALL
+        return StoredHistogram(first, search.points[names[0]], search, tuple(names), of, whole=True)
     if name is None and len(names) == 1:
         name = names[0]
     known = pipeline.windows_by_method(search) | {own: (own,) for own in names}
@@ -273,12 +288,14 @@ def fit_scan(
     Parameters
     ----------
     stored, config, progress
-        As for `fit_bump`; several windows of a method are scanned together.
+        As for `fit_bump`; several windows of a method are scanned together, and all tagger sets
+        of a search with the spectrum of all dijets.
     masses
         Masses [GeV]; by default `fit.scan.masses`, and without these the fit range in steps of
         half a width, from three widths inside it.
     nested
-        Scan every selection of `search.efficiencies`, not only that of `fit.bump`.
+        Scan every selection of `search.efficiencies`, not only that of `fit.bump`; of all tagger
+        sets, the cuts of `search.cuts` too.
     toys
         Instead of `fit.scan.toys`.
 
@@ -308,20 +325,25 @@ def fit_scan(
             progress=progress,
         )
     chosen = stored.points.efficiencies if nested else (bump.selection,)
-    selections = {
-        (f"{name} {selection_name(selection)}" if nested else name): (name, selection)
-        for name in stored.sets
-        for selection in chosen
-    }
-    if len(selections) == 1:
+    selections = (
+        pipeline.all_selections(stored.search, config, every=nested)
+        if stored.whole
+        else {
+            (f"{name} {selection_name(selection)}" if nested else name): (name, selection)
+            for name in stored.sets
+            for selection in chosen
+        }
+    )
+    if len(selections) == 1 and not stored.whole:
         selections = {"data": next(iter(selections.values()))}
     return pipeline.scan(
         stored.search,
         config,
         selections,
+        before=stored.whole,
         masses=masses,
         toys=toys,
-        seed=config.seed if nested else stored.seed(config, "scan"),
+        seed=config.seed if nested and not stored.whole else stored.seed(config, "scan"),
         progress=progress,
     )
 

@@ -23,6 +23,7 @@ from tnt_coffea.stats import (
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
+    ScanRefusal,
     ScanResult,
 )
 from tnt_coffea.stats.results import Result
@@ -33,6 +34,7 @@ __all__ = ["SearchResult"]
 
 AbcdOutcome = Annotated[AbcdResult | AbcdRefusal, Field(discriminator="kind")]
 LimitOutcome = Annotated[LimitResult | LimitRefusal, Field(discriminator="kind")]
+ScanOutcome = Annotated[ScanResult | ScanRefusal, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class SearchResult(Result):
     scans
         Scan over masses of all dijets, 'before', and of each set's selection, if one
         was asked for.
+    overall
+        Scan over all dijets and the selections of all tagger sets, with one global p-value for the
+        choice of the most significant, or why there is none; None where there is one set only.
     limits
         Upper limits on the signal at the mass of the bump hunts, or why there is none, by
         the same names.
@@ -87,6 +92,7 @@ class SearchResult(Result):
     limits: Mapping[str, LimitOutcome] = field(default_factory=dict)
     limit_bands: Mapping[str, tuple[LimitResult, ...]] = field(default_factory=dict)
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
+    overall: ScanOutcome | None = None
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
@@ -130,6 +136,8 @@ class SearchResult(Result):
                 f"{scan.p_global:.2g}"
             )
             facts[f"scan, {name}"] += _doubt(scan.converged)
+        if self.overall is not None:
+            facts["all selections together"] = self.overall_text()
         if len(self.trials) > 1:
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
@@ -152,6 +160,8 @@ class SearchResult(Result):
         ]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
+        if self.overall is not None:
+            blocks.append(f"all selections together\n{self.overall.summary()}")
         blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]
         blocks += [
             f"impacts, {name}\n{found.summary()}"
@@ -162,11 +172,31 @@ class SearchResult(Result):
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)
 
+    def overall_text(self) -> str:
+        """Return the test over all selections as text: its global p-value and what was tried."""
+        scan = self.overall
+        if scan is None:
+            return ""
+        if isinstance(scan, ScanRefusal):
+            return f"refused: {scan.reason}"
+        least, most = ("at most ", " or more") if scan.p_global_is_bound else ("", "")
+        best = scan.best_point
+        return (
+            (
+                "no global p"
+                if scan.p_global is None
+                else f"global p = {least}{scan.p_global:.2g} (Z = {scan.z_global:.2f}{most})"
+            )
+            + f" over {scan.tried}, most significant {best.selection} at {best.mass:g} GeV"
+            + _doubt(scan.converged)
+        )
+
     def trial_lines(self) -> list[str]:
         """Return the tests made on these data as lines of text: how many, then each of them."""
         count = f"{len(self.trials)} tests were made on these data" + (
             f"; this is number {self.trial}" if self.trial else ""
         )
+        count += "; a global p-value counts what its own test tried, not the other tests"
         return [count, *(self._trial_line(n) for n in range(1, len(self.trials) + 1))]
 
     def _trial_line(self, number: int) -> str:

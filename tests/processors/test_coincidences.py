@@ -28,10 +28,13 @@ from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline import fitting
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.mass_figures import local_p_values
-from tnt_coffea.stats import selected_spectrum
+from tnt_coffea.reporting.wording import coverage, headline
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats import ScanRefusal, ScanResult, inclusive_spectrum, selected_spectrum
 from tnt_coffea.taggers import Coincidences, TaggerSet
 
 SKIM = SkimSettings(images=None, observables=("pt", "mass", "tau21"))
@@ -229,14 +232,94 @@ def test_scan_over_windows_takes_each_ones_masses_and_the_shared_events(
     assert pipeline.scan(old, SCAN, {LOW: (LOW, 0.3)}).toys == 20
 
 
-def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
-    settings = SCAN.fit.model_copy(
-        update={"abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3})}
+def test_spectrum_before_selection_shares_the_selected_events(
+    sample: Sample, searched: Histograms
+) -> None:
+    edges = np.arange(2600.0, 7001.0, 40.0)
+    assert searched.coincidences is not None
+    everything = inclusive_spectrum(searched.hists[LOW]).values()
+    found = searched.coincidences.shared_events(
+        {"high": (HIGH, 0.3)}, edges, {"before": (LOW, everything)}
     )
-    result = pipeline.fit(searched, SCAN.model_copy(update={"fit": settings}))
+    assert found.names == ("high/fold-0", "high/fold-1", "before")
+    # An event that passes is among those before.
+    assert found.patterns.tolist() == [
+        [False, False, True],
+        [False, True, True],
+        [True, False, True],
+    ]
+    wanted = np.histogram(sample.m_jj, edges)[0]
+    np.testing.assert_array_equal(found.counts.sum(axis=0), wanted)
+    alone = searched.coincidences.shared_events({"high": (HIGH, 0.3)}, edges)
+    np.testing.assert_array_equal(found.counts[1:].sum(axis=0), alone.counts.sum(axis=0))
+
+
+def together(**scan: Any) -> SearchConfig:
+    """Return settings for the test of all selections, without limits."""
+    fit = SCAN.fit.model_copy(
+        update={
+            "abcd": SCAN.fit.abcd.model_copy(update={"efficiency": 0.3}),
+            "bump": SCAN.fit.bump.model_copy(update={"mass": 3620.0}),
+            "limit": SCAN.fit.limit.model_copy(update={"enabled": False}),
+            "scan": ScanSettings(toys=20, **scan),
+        }
+    )
+    return SCAN.model_copy(update={"fit": fit})
+
+
+def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
+    result = pipeline.fit(searched, together(masses=SCAN.fit.scan.masses[::2]))
     assert list(result.scans) == ["before", LOW, HIGH, "sum"]
     assert {point.selection for point in result.scans["sum"].points} == {LOW, HIGH}
     assert result.scans["sum"].p_global is not None
+    assert isinstance(result.overall, ScanResult)
+    assert result.overall.tried == "2 tagger sets and all dijets, 5 masses"
+    of_sets = [point for point in result.overall.points if point.selection != "before"]
+    alone = result.scans["sum"].points
+    # Each set is searched for the masses of its window, as in the scan of the windows.
+    assert [(p.selection, p.mass, p.q0) for p in of_sets] == [
+        (p.selection, p.mass, p.q0) for p in alone
+    ]
+
+
+def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    result = pipeline.fit(searched, together(), out=tmp_path)
+    found = result.overall
+    assert isinstance(found, ScanResult)
+    assert found.tried == "2 tagger sets and all dijets, 1 mass"
+    # The mass is above the window of one set's taggers: it was tested all the same.
+    hunts = {"before": result.before, **result.after}
+    assert [point.selection for point in found.points] == list(hunts)
+    for point in found.points:
+        hunt = hunts[point.selection]
+        assert point.mass == hunt.mass
+        assert point.z_asymptotic == pytest.approx(hunt.z_asymptotic, abs=1e-3)
+    largest = max(hunt.z_asymptotic for hunt in hunts.values())
+    assert found.best_point.z_asymptotic == pytest.approx(largest, abs=1e-3)
+    assert found.p_global == (1 + sum(z >= largest - 1e-9 for z in found.toy_maxima)) / 21
+    assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert "over 2 tagger sets and all dijets, 1 mass" in result.overall_text()
+    assert "(2 tagger sets and all dijets, 1 mass)" in result.summary()
+    assert result.trials[-1].p_values["global, all selections"] == found.p_global
+    assert any("All selections together" in line for line in coverage(result, SCAN))
+    assert (
+        "(2 tagger sets and all dijets, 1 mass) comes with a global p" in headline(result, SCAN)[2]
+    )
+
+
+def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:
+    every = fitting._overall(searched, together(global_over="all"))
+    assert isinstance(every, ScanResult)
+    assert every.tried == "2 tagger sets x 4 selections and all dijets, 1 mass"
+    assert len(every.points) == 9
+    assert fitting._overall(searched, together(global_over="none")) is None
+    old = fitting._overall(replace(searched, coincidences=None), together())
+    assert isinstance(old, ScanRefusal)
+    assert "search again" in old.summary()
+    one = replace(searched, hists={LOW: searched.hists[LOW]})
+    assert fitting._overall(one, together()) is None
 
 
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
@@ -259,6 +342,18 @@ def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     assert nested.exit_code == 0, nested.output
     points = json.loads(stored.read_text())["points"]
     assert {point["selection"] for point in points} == {f"{LOW} {e:g}" for e in EFFICIENCIES}
+    masses = ("--masses", "3350", "3550", "200")
+    whole = fit("scan", "--all", *masses, "--toys", "10", "--json", str(stored))
+    assert whole.exit_code == 0, whole.output
+    found = ScanResult.from_dict(json.loads(stored.read_text()))
+    assert {point.selection for point in found.points} == {"before", LOW, HIGH}
+    assert found.tried == "2 tagger sets and all dijets, 2 masses"
+    assert found.tried in whole.output
+    each = fit("scan", "--all", "--nested", *masses, "--toys", "0")
+    assert "(2 tagger sets x 4 selections and all dijets, 2 masses)" in each.output
+    both = fit("scan", "--all", "--name", LOW)
+    assert both.exit_code == 2
+    assert "give one of these" in both.output
     refused = fit("bump", "--name", "sum")
     assert refused.exit_code == 2
     assert f"bump is of one tagger set; name one of {LOW}, {HIGH}" in refused.output

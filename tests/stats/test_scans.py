@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine, scans
@@ -147,6 +148,55 @@ def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
         # Both rates are of 400 toys; that of `one` counts up to twice in the second.
         sigma = np.sqrt((p * (1 - p) * (2 * (1 - p)) ** 2 + expected * (1 - expected)) / 400)
         assert abs(rate - expected) < 3 * sigma
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_selections_at_one_mass_cost_their_trials(toy_spectrum, shared):
+    # The largest of n independent Z: p = 1 - (1 - p_local)^n (Sidak, J. Am. Stat. Assoc. 62, 626);
+    # where all have the same events, that of one.
+    histogram, n, toys = toy_spectrum(1200, 0, 43), 3, 800
+    counts = rebinned("all", histogram, FIT).counts
+    named = {f"set-{i}": histogram for i in range(n)}
+    patterns = np.ones((1, n), dtype=bool) if shared else np.eye(n, dtype=bool)
+    overlap = SharedEvents(tuple(named), patterns, np.stack([counts] * len(patterns)))
+    found = scan(named, masses=[3300.0], overlap=overlap, toys=toys, seed=5, **SETTINGS)
+    for p_local in (0.05, 0.2):
+        expected = p_local if shared else 1 - (1 - p_local) ** n
+        rate = np.mean(np.array(found.toy_maxima) > -ndtri(p_local))
+        assert abs(rate - expected) < 3 * np.sqrt(expected * (1 - expected) / toys)
+
+
+def test_local_p_value_with_few_events_is_that_of_the_toys(toy_spectrum):
+    histogram, mass = toy_spectrum(300, 8, 44, mass=4400.0), 4400.0
+    found = scan(histogram, masses=[3000.0, mass], toys=400, seed=6, **SETTINGS)
+    many, few = found.points
+    assert (many.calibration, many.toys, many.z) == ("asymptotic", 0, many.z_asymptotic)
+    assert many.p_local == pytest.approx(max(0.0, ndtr(-many.z)))
+    assert (few.calibration, few.toys) == ("toys", 400)
+    alone = bump_hunt(histogram, mass=mass, toys=2000, seed=7, **SETTINGS)
+    assert few.z_asymptotic == pytest.approx(alone.z_asymptotic, abs=1e-3)
+    p = alone.p_value
+    assert 0.001 < p < 0.1
+    assert abs(few.p_local - p) < 4 * np.sqrt(p * (1 - p) * (1 / 400 + 1 / 2000))
+    assert few.z == pytest.approx(-ndtri(few.p_local))
+    # The toys are the same, so what reaches one mass reaches the scan.
+    assert found.best_point is few
+    assert few.p_local <= found.p_global
+    assert "local p-values are from the scan's toys there" in found.summary()
+    asymptotic = scan(histogram, masses=[mass], toys=0, **SETTINGS).best_point
+    assert (asymptotic.calibration, asymptotic.z) == ("asymptotic", asymptotic.z_asymptotic)
+
+
+def test_few_toys_bound_a_local_p_value(toy_spectrum):
+    histogram = toy_spectrum(300, 30, 45, mass=4400.0)
+    best = scan(histogram, masses=[4400.0], toys=20, **SETTINGS)
+    assert best.best_point.p_is_bound
+    assert best.best_point.p_local == 1 / 21
+    assert "local Z = 1.67 or more, p = at most 0.0476 (toys)" in best.summary()
+    # Results of older versions hold sqrt(q0) alone.
+    values = best.best_point.to_dict()
+    del values["q0"], values["toys"]
+    assert type(best.best_point).from_dict(values).z_asymptotic == values["z"]
 
 
 def test_overlap_of_more_spectra_than_are_scanned_is_cut_down(toy_spectrum):

@@ -204,6 +204,12 @@ def bump(
     click.option(
         "--nested", is_flag=True, help="Scan each share of search.efficiencies of a search."
     ),
+    click.option(
+        "--all",
+        "whole",
+        is_flag=True,
+        help="Scan all tagger sets of a search and all dijets, with one global p-value.",
+    ),
     _toys,
     click.option(
         "--workspace", type=PATH, help="File for the pyhf workspace; its patchset goes beside it."
@@ -217,6 +223,7 @@ def scan(
     name: str | None,
     masses: tuple[float, float, float] | None,
     nested: bool,
+    whole: bool,
     toys: int | None,
     workspace: Path | None,
     plot: Path | None,
@@ -227,11 +234,15 @@ def scan(
 ) -> None:
     """Test many masses in a spectrum: local p-values and the global one.
 
-    The NAME of a method stands for its tagger sets of all windows, scanned together.
+    The NAME of a method stands for its tagger sets of all windows, scanned together; with --all
+    it is every tagger set and all dijets, and with --nested each selection of them.
     """
     from tnt_coffea import histogram_fits
 
-    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    if whole and name is not None:
+        msg = "--all takes every tagger set, --name one of them: give one of these"
+        raise click.UsageError(msg)
+    config, stored = _changed(config, spectrum), _stored(histogram, name, whole=whole)
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_scan(
             stored, config, masses=_masses(masses), nested=nested, toys=toys, progress=progress
@@ -330,10 +341,10 @@ def null_chains(folders: tuple[Path, ...], to: Path) -> None:
     click.echo(f"null chains: {to}: {len(folders)} searches of {', '.join(chains.q0)}")
 
 
-def _stored(path: Path, name: str | None) -> StoredHistogram:
+def _stored(path: Path, name: str | None, *, whole: bool = False) -> StoredHistogram:
     from tnt_coffea import histogram_fits
 
-    return histogram_fits.stored_histogram(path, name)
+    return histogram_fits.stored_histogram(path, name, whole=whole)
 
 
 def _keep(
@@ -354,7 +365,7 @@ def _keep(
     if not os.access(out, os.W_OK):
         click.echo(f"{out}: not ours to write, so its list of tests lacks this one", err=True)
         return
-    of = ", ".join(stored.sets)
+    of = ", ".join(("all dijets", *stored.sets) if stored.whole else stored.sets)
     typed = {name: value for name, value in settings.items() if value}
     values = {} if p_value is None else {of: p_value}
     note_trial(out, pipeline.trial(stored.search, config, test, values, of, **typed))

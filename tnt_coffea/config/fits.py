@@ -173,6 +173,11 @@ class BumpSettings(Settings):
     width_uncertainty: float = Field(
         0.0, ge=0, description="relative uncertainty of the signal's width"
     )
+    spurious: bool = Field(
+        True,
+        description="whether a spurious signal, on functions that describe the data better, is a "
+        "nuisance parameter",
+    )
     toys: int | None = Field(
         None,
         ge=0,
@@ -224,6 +229,12 @@ class ScanSettings(Settings):
     )
     toys: int = Field(
         1000, ge=0, le=_MOST_TOYS, description="background-only toys of the scan for the global p"
+    )
+    global_over: Literal["tested", "all", "none"] = Field(
+        "tested",
+        description="where there are several tagger sets, what the one global p over all of them "
+        "counts, at the masses or, without these, at that of `bump`: all dijets and each set's "
+        "selection of `bump` (tested), or every selection of each set (all); none: off",
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
+    OVERALL,
+    all_selections,
     fit,
     fit_from_lower_edge,
     scan,
@@ -39,10 +41,12 @@ from tnt_coffea.pipeline.training import train, training_costs
 
 __all__ = [
     "OUT",
+    "OVERALL",
     "STAGES",
     "Efficiency",
     "NullChains",
     "SignalEfficiencies",
+    "all_selections",
     "compare_methods",
     "compare_searches",
     "efficiency",

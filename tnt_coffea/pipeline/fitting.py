@@ -22,9 +22,11 @@ from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trial
 from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.spectrum import rebinned
-from tnt_coffea.working_points import Selection, WorkingPoints
+from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 
 __all__ = [
+    "OVERALL",
+    "all_selections",
     "fit",
     "fit_from_lower_edge",
     "scan",
@@ -33,6 +35,9 @@ __all__ = [
     "trial",
     "windows_by_method",
 ]
+
+OVERALL = "overall"
+"""Name of the scan over all tagger sets, where others have that of a set or a method."""
 
 
 @one_writer
@@ -130,7 +135,10 @@ def _with_trials(
 ) -> SearchResult:
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
     hunts = {BEFORE: result.before, **result.after}
-    own = trial(histograms, config, "fit", {name: hunt.p_value for name, hunt in hunts.items()})
+    p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
+    if isinstance(result.overall, stats.ScanResult):
+        p_values["global, all selections"] = result.overall.p_global
+    own = trial(histograms, config, "fit", p_values)
     if not read_only:
         note_trial(out, own)
     trials = noted_trials(out, own.data)
@@ -218,6 +226,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         before=hunts.pop(BEFORE),
         after=hunts,
         scans={**scans, **(_window_scans(histograms, config) if scans else {})},
+        overall=_overall(histograms, config),
         limits=limits,
         limit_bands=bands,
         impacts=impacts,
@@ -236,6 +245,8 @@ def scan(
     config: SearchConfig,
     selections: Mapping[str, tuple[str, Selection]],
     *,
+    before: bool = False,
+    in_windows: bool = True,
     masses: Sequence[float] = (),
     toys: int | None = None,
     seed: int | None = None,
@@ -243,8 +254,7 @@ def scan(
 ) -> stats.ScanResult:
     """Return local p-values over masses in all selections, and one global p-value.
 
-    A set that was trained for a window is searched for the masses in it. The toys keep
-    which events the selections share, as the search pass counted them.
+    The toys keep which events the selections share, as the search pass counted them.
 
     Parameters
     ----------
@@ -254,6 +264,10 @@ def scan(
         `seed`, `search.fit_range` and `fit` are read.
     selections
         Tagger set and its selection, by a name of their own.
+    before
+        Whether the spectrum of all dijets is scanned with them, under the name 'before'.
+    in_windows
+        Whether a set that was trained for a window is searched only for the masses in it.
     masses, toys, seed
         Instead of those of the settings.
     progress
@@ -275,7 +289,10 @@ def scan(
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
         raise ConfigError(msg)
-    spectra = {
+    spectra: dict[str, Any] = {}
+    if before:
+        spectra[BEFORE] = {BEFORE: stats.inclusive_spectrum(next(iter(histograms.hists.values())))}
+    spectra |= {
         name: stats.selected_spectrum(
             histograms.hists[set_name], histograms.points[set_name][selection]
         )
@@ -285,29 +302,104 @@ def scan(
     windows, overlap = {}, None
     if histograms.coincidences is not None:
         chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
-        windows = {
-            name: own.window for name, own in zip(selections, chosen, strict=True) if own.window
-        }
+        if in_windows:
+            windows = {
+                name: own.window for name, own in zip(selections, chosen, strict=True) if own.window
+            }
         channels = next(iter(spectra.values()))
         edges = rebinned("scan", next(iter(channels.values())), fit).edges
-        overlap = histograms.coincidences.shared_events(selections, edges)
-    elif len(selections) > 1:
+        inclusive = (
+            {BEFORE: (next(iter(histograms.hists)), spectra[BEFORE][BEFORE].values())}
+            if before
+            else None
+        )
+        overlap = histograms.coincidences.shared_events(selections, edges, inclusive)
+    elif len(spectra) > 1:
         msg = (
             "this search was made before the events that selections share were kept: search "
             "again (--overwrite), or scan one tagger set"
         )
         raise StageError(msg)
-    return stats.scan(
+    result = stats.scan(
         spectra,
         masses=masses,
         width=config.fit.bump.width,
         fit=fit,
-        windows=windows if len(selections) > 1 else None,
-        overlap=overlap if len(selections) > 1 else None,
+        windows=windows if len(spectra) > 1 else None,
+        overlap=overlap if len(spectra) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=config.seed if seed is None else seed,
         progress=progress,
     )
+    return replace(result, tried=_tried(result, selections)) if len(spectra) > 1 else result
+
+
+def all_selections(
+    histograms: Histograms, config: SearchConfig, *, every: bool
+) -> dict[str, tuple[str, Selection]]:
+    """Return tagger set and selection of all sets of a search, by names for a scan.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `fit.bump` is read.
+    every
+        Whether every selection of each set is meant, not only that of `fit.bump`.
+    """
+    if not every:
+        return {name: (name, config.fit.bump.selection) for name in histograms.hists}
+    return {
+        f"{name} {selection_name(selection)}": (name, selection)
+        for name in histograms.hists
+        for selection in histograms.points[name].selections
+    }
+
+
+def _overall(
+    histograms: Histograms, config: SearchConfig
+) -> stats.ScanResult | stats.ScanRefusal | None:
+    """Return one scan of all tagger sets and all dijets, where there are several sets."""
+    settings = config.fit.scan
+    if len(histograms.hists) < 2 or settings.global_over == "none":
+        return None
+    try:
+        return scan(
+            histograms,
+            config,
+            all_selections(histograms, config, every=settings.global_over == "all"),
+            before=True,
+            # At the one mass of the bump hunts every set was tested, whatever its window.
+            in_windows=bool(settings.masses),
+            masses=settings.masses or (config.signal_mass,),
+            seed=seeds.integer(config.seed, "fit", "scan", OVERALL),
+        )
+    except (FitError, StageError) as error:
+        # The p-values stand without it.
+        return stats.ScanRefusal(str(error))
+
+
+def _tried(result: stats.ScanResult, selections: Mapping[str, tuple[str, Selection]]) -> str:
+    """Return in words what a scan tried."""
+    names = {point.selection for point in result.points}
+    sets = [set_name for name, (set_name, _) in selections.items() if name in names]
+    each = {sets.count(name) for name in sets}
+    texts = [_counted(len(set(sets)), "tagger set")] if sets else []
+    if each - {1}:
+        texts = (
+            [f"{texts[0]} x {_counted(each.pop(), 'selection')}"]
+            if len(each) == 1
+            else [f"{_counted(len(sets), 'selection')} of {texts[0]}"]
+        )
+    if BEFORE in names:
+        texts.append("all dijets")
+    masses = _counted(len({point.mass for point in result.points}), "mass", "masses")
+    return f"{' and '.join(texts)}, {masses}"
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
@@ -327,6 +419,7 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         width_uncertainty=bump.width_uncertainty,
         sqrt_s=config.data.energy,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
+        spurious=bump.spurious,
     )
 
 

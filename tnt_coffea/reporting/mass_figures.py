@@ -277,7 +277,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     """Return the local p-value of every scan by mass, with lines of local and global sigmas.
 
     Where several windows or selections have the mass, it is the smallest of theirs. Points are
-    open where too few background events lie near the mass for an asymptotic p-value.
+    open where an asymptotic p-value is of too few background events near the mass.
 
     A global line stands where the toys' largest local significance is exceeded with the
     probability of that many standard deviations; it is drawn where enough toys lie beyond.
@@ -302,7 +302,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
                 " or more" if scan.p_global_is_bound else ""
             )
         axes.plot(masses, p, color=colour, marker="o", markersize=3.5, label=text)
-        sparse = {x.mass for x in scan.points if x.sparse}
+        sparse = {x.mass for x in scan.points if x.sparse and not x.toys}
         open_ = [i for i, mass in enumerate(masses) if mass in sparse]
         axes.plot(
             np.array(masses)[open_], p[open_], color=colour, marker="o", markersize=3.5, ls="",

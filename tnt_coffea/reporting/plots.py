@@ -204,7 +204,9 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         "and fit.scan.masses gives a global one. Taggers that learned from the signal region are "
         "least sensitive elsewhere."
     )
-    sparse = any(point.sparse for scan in scans.values() for point in scan.points)
+    shown = [point for scan in scans.values() for point in scan.points]
+    sparse = any(point.sparse and not point.toys for point in shown)
+    calibrated = any(point.toys for point in shown)
     open_points = (
         f" Open points: fewer than {LEAST_BACKGROUND:g} background events within two "
         "widths, where the formula is not reliable; a test of one mass takes toys there by default."
@@ -216,8 +218,14 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
     yield Plot(
         "scan",
         "Local p-value over the mass",
-        "Asymptotic p-value of a bump hunt at every mass, before and after each selection; 0.5 "
-        f"where the fit finds no signal.{open_points} Dotted: local standard deviations. {last}",
+        f"{'P' if calibrated else 'Asymptotic p'}-value of a bump hunt at every mass, before and "
+        "after each selection; 0.5 where the fit finds no signal"
+        + (
+            ", and 1 where few events made toys decide instead of the asymptotic formula"
+            if calibrated
+            else ""
+        )
+        + f".{open_points} Dotted: local standard deviations. {last}",
         mass_figures.local_p_values(scans, "Scan over the resonance mass"),
         {name: scan.to_dict() for name, scan in scans.items()},
         Section.MASS,
@@ -225,11 +233,12 @@ def _scans(contents: ReportContents) -> Iterator[Plot]:
         {
             "spectrum": [name for name, scan in scans.items() for _ in scan.points],
             **{
-                title: [getattr(point, key) for scan in scans.values() for point in scan.points]
+                title: [getattr(point, key) for point in shown]
                 for title, key in (
                     ("mass [GeV]", "mass"),
                     ("local p-value", "p_local"),
                     ("Z", "z"),
+                    ("calibration", "calibration"),
                     ("signal events", "mu_hat"),
                 )
             },

@@ -10,7 +10,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
-from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult
+from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
 from tnt_coffea.working_points import Selection
 
 if TYPE_CHECKING:
@@ -232,6 +232,13 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
         f"{'spectrum was' if len(tests) == 1 else 'spectra were'} tested and the best can be "
         "picked."
     )
+    if result.overall is not None:
+        notes.append(
+            f"All selections together: {result.overall_text()}. It counts what is named here, with "
+            "the events that the selections share, and no other test on these data."
+            if isinstance(result.overall, ScanResult)
+            else f"All selections together: {result.overall_text()}."
+        )
     if any(COMBINATION_NOTE in hunt.notes for hunt in result.after.values()):
         notes.append(
             "Folds: each fold's taggers were trained on the other folds, so the folds are not "
@@ -393,6 +400,12 @@ def _meaning(result: SearchResult) -> str:
         "A local p-value is the chance that background alone gives at least such an excess at "
         f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"
     )
+    if isinstance(result.overall, ScanResult) and result.overall.p_global is not None:
+        least = "at most " if result.overall.p_global_is_bound else ""
+        meaning += (
+            f"; one as significant as the best of all ({result.overall.tried}) comes with a "
+            f"global p-value of {least}{p_text(result.overall.p_global)}"
+        )
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (
             f"{meaning}, and because the combination of the cross-validation folds has not been "

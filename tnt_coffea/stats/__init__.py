@@ -78,6 +78,7 @@ from tnt_coffea.stats.results import (
     LimitResult,
     NuisanceImpact,
     ScanPoint,
+    ScanRefusal,
     ScanResult,
     WindowResult,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "NuisanceImpact",
     "RegionClosure",
     "ScanPoint",
+    "ScanRefusal",
     "ScanResult",
     "SharedEvents",
     "SpectrumFit",

@@ -19,7 +19,13 @@ from tnt_coffea.stats.envelope import Envelope, family_of, mu_interval
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE, chosen_lower_edge, turn_on_notes
-from tnt_coffea.stats.model import SpectrumModel, goodness_of_fit, range_notes, spectrum_model
+from tnt_coffea.stats.model import (
+    SpectrumModel,
+    goodness_of_fit,
+    range_notes,
+    spectrum_model,
+    spurious_notes,
+)
 from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
 from tnt_coffea.stats.results import (
@@ -27,10 +33,8 @@ from tnt_coffea.stats.results import (
     BumpHuntResult,
     ChannelResult,
     EdgeTrial,
-    SpuriousSignal,
 )
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
-from tnt_coffea.stats.spurious import spurious_signals
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, MOST_TOYS, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes"]
@@ -121,15 +125,13 @@ def bump_hunt(
         random = seeds.generator(seed, "stats", "bump_hunt", "toys")
         calibration = calibrated(model, test.envelope, test.q0, toys, random, progress)
     interval = mu_interval(model.functions, test.envelope.best, test.pyhf.mu_uncertainty)
-    # The checks: minimisers, and the functions where there is no signal.
     problems = _problems(test)
-    spurious = spurious_signals(model, fit, test.pyhf.scale)
     notes = (
         *problems,
         *data_notes(data, width, (mass, mass)),
         *range_notes(model, seed),
         *turn_on_notes(data, signal, fit),
-        *_model_notes(model, test, spurious),
+        *_model_notes(model, test),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
     )
@@ -161,7 +163,8 @@ def bump_hunt(
         shape=fit.shape,
         nuisances=tuple(zip(nuisance_names(test.channels), test.pyhf.alpha, strict=True)),
         envelope=test.envelope.functions(unit) if len(model.functions) > 1 else (),
-        spurious=spurious,
+        spurious=() if model.spurious is None else model.spurious.signals(unit),
+        spurious_uncertainty=unit * model.spurious_events,
         edges_tried=edges_tried,
     )
 
@@ -293,9 +296,7 @@ def data_notes(data: Sequence[Spectrum], width: float, masses: tuple[float, floa
     return [*notes, *sample_notes(data)]
 
 
-def _model_notes(
-    model: SpectrumModel, test: _Test, spurious: Sequence[SpuriousSignal]
-) -> list[str]:
+def _model_notes(model: SpectrumModel, test: _Test) -> list[str]:
     """Return what the choice of functions leaves open."""
     notes = []
     few = [c.name for c in test.channels if c.background.parameters == MIN_PARAMETERS]
@@ -311,12 +312,7 @@ def _model_notes(
         for family in dict.fromkeys(map(family_of, model.functions))
         if family_named(family).reproduction_only
     ]
-    notes += [
-        f"spurious signal of {s.relative:+.2f} of its uncertainty where the truth is {s.truth}: "
-        "the background function is biased at this mass"
-        for s in spurious
-        if s.is_biased
-    ]
+    notes += spurious_notes(model)
     return notes
 
 

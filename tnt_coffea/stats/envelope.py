@@ -133,6 +133,11 @@ class Profile:
         """Return the fits of some of the toys."""
         return Profile({name: fits.some(toys) for name, fits in self.fits.items()}, self.penalties)
 
+    def of(self, names: Sequence[str]) -> Profile:
+        """Return the fits with some of the functions."""
+        places = [list(self.fits).index(name) for name in names]
+        return Profile({name: self.fits[name] for name in names}, self.penalties[places])
+
     def _of_the_best(self, values: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return np.asarray(np.take_along_axis(np.array(values), self.best[None], axis=0)[0])
 

@@ -14,7 +14,7 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
-from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model
+from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, spurious_notes
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
@@ -108,7 +108,7 @@ def upper_limit(
     unit = model.unit
     alpha = 1 - level
     observed, expected = _formula_limits(cls, alpha)
-    notes = sample_notes(model.data)
+    notes = [*sample_notes(model.data), *spurious_notes(model)]
     if toys is None:
         toys = _DEFAULT_TOYS if under < LEAST_UNDER_LIMIT else 0
     if cross_check:
@@ -164,6 +164,7 @@ def upper_limit(
         converged=converged,
         family=model.family,
         notes=tuple(notes),
+        spurious_uncertainty=unit * model.spurious_events,
     )
 
 

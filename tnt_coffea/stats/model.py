@@ -14,24 +14,27 @@ from scipy.special import chdtrc
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.background import Background
+from tnt_coffea.stats.background import MAX_PARAMETERS, Background
 from tnt_coffea.stats.envelope import (
     Envelope,
     Functions,
+    Profile,
     asked_orders,
     competing,
     enveloped,
     family_of,
     observed_counts,
 )
-from tnt_coffea.stats.families import Family, family_named
+from tnt_coffea.stats.families import FAMILIES, Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.signals import SignalShape, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spurious import SpuriousFits, spurious_fits, with_spurious
 from tnt_coffea.stats.validity import (
     GOODNESS_TOYS,
     LEAST_IN_BIN,
+    SPURIOUS_EVIDENCE,
     background_in_reach,
     range_problems,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "signal_shares",
     "spectrum_model",
     "spectrum_models",
+    "spurious_notes",
 ]
 
 Array = NDArray[np.float64]
@@ -64,13 +68,17 @@ class SpectrumModel:
     shares
         Share of the signal in every channel.
     functions
-        The channels by the function of their backgrounds, of those that compete.
+        The channels by the function of their backgrounds, of those that compete, with the
+        spurious signal.
+    spurious
+        Where that comes from; None where no other function could be fitted.
     """
 
     signal: SignalShape
     data: tuple[Spectrum, ...]
     shares: Mapping[str, float]
     functions: Functions
+    spurious: SpuriousFits | None = None
 
     @property
     def counts(self) -> list[Array]:
@@ -90,8 +98,12 @@ class SpectrumModel:
     @property
     def near(self) -> float:
         """Background events within mass +- 2 widths."""
-        null = self.test.background.expected(self.functions)
-        return background_in_reach(next(iter(self.functions.values())), null)
+        return _near(self.functions, self.test)
+
+    @property
+    def spurious_events(self) -> float:
+        """Standard deviation of the spurious signal, at mu = 1 for 1; 0: there is none."""
+        return next(iter(self.functions.values()))[0].spurious
 
     @property
     def best_channels(self) -> tuple[Channel, ...]:
@@ -102,6 +114,11 @@ class SpectrumModel:
     def family(self) -> str:
         """Family of the functions; of the first where several compete."""
         return family_of(next(iter(self.functions)))
+
+
+def _near(functions: Functions, test: Envelope) -> float:
+    null = test.background.expected(functions)
+    return background_in_reach(next(iter(functions.values())), null)
 
 
 def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> SpectrumModel:
@@ -129,7 +146,9 @@ def spectrum_models(
     """Return the models of several signals in the same spectra: the same functions for all.
 
     The functions are built once. Of what the F-test asks for with each of the signals the fewest
-    parameters count: an order that one mass alone asks for may follow a signal beside it.
+    parameters count: an order that one mass alone asks for may follow a signal beside it. Where
+    other functions describe the data better, the signal that is found in them is a nuisance
+    parameter of each.
 
     Parameters
     ----------
@@ -140,6 +159,64 @@ def spectrum_models(
     fit
         Families, fewest and most parameters, p-value of the F-test.
     """
+    models, best = _competing_models(data, signals, fit)
+    try:
+        others, found = _competing_models(data, signals, _other_functions(fit))
+    except FitError:
+        return models  # too few events for them: they have nothing to say
+    # Of many masses only spurious signals that count are asked for.
+    least = SPURIOUS_EVIDENCE if len(signals) > 1 else -np.inf
+    gated = [_gated(*parts, least) for parts in zip(models, best, others, found, strict=True)]
+    # What repeats a published result stays as it was published.
+    enters = fit.spurious and not family_named(fit.family).reproduction_only
+    return [_with_its_spurious(model) if enters else model for model in gated]
+
+
+def _other_functions(fit: SpectrumFit) -> SpectrumFit:
+    """Return the fit of all functions that may describe the data better."""
+    known = (family.name for family in FAMILIES.values())
+    family, *more = (
+        name
+        for name in dict.fromkeys((*known, *fit.families))
+        if not family_named(name).reproduction_only
+    )
+    return replace(
+        fit,
+        family=family,
+        envelope=tuple(more),
+        min_parameters=min(fit.min_parameters, _FEWEST_OF_OTHERS),
+        max_parameters=max(fit.max_parameters, MAX_PARAMETERS),
+    )
+
+
+def _gated(
+    model: SpectrumModel, best: Profile, others: SpectrumModel, found: Profile, least: float
+) -> SpectrumModel:
+    """Return a model and what it makes of other functions."""
+    rest = [name for name in others.functions if name not in model.functions]
+    if not rest:
+        return model
+    spurious = spurious_fits(
+        model.functions,
+        {name: others.functions[name] for name in rest},
+        model.counts,
+        best,
+        found.of(rest),
+        least,
+    )
+    return replace(model, spurious=spurious)
+
+
+def _with_its_spurious(model: SpectrumModel) -> SpectrumModel:
+    """Return a model with the nuisance parameter that its spurious signal asks for."""
+    events = 0.0 if model.spurious is None else float(model.spurious.size[0])
+    return replace(model, functions=with_spurious(model.functions, events)) if events else model
+
+
+def _competing_models(
+    data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
+) -> tuple[list[SpectrumModel], list[Profile]]:
+    """Return the models with the functions that the data ask for, and their fits of mu >= 0."""
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)
@@ -149,14 +226,20 @@ def spectrum_models(
         SpectrumModel(signal, tuple(data), shares, _channels(data, signal, shares, backgrounds))
         for signal in signals
     ]
-    asked = [asked_orders(model.test.best, fit.f_test) for model in models]
+    # Signals share the fits without one.
+    first, counts = models[0].functions, models[0].counts
+    nulls = {name: engine.background_fits(channels, counts) for name, channels in first.items()}
+    tests = [enveloped(model.functions, counts, nulls) for model in models]
+    best = [test.best for test in tests]
+    asked = [asked_orders(fits, fit.f_test) for fits in best]
     fewest = {family: min(int(orders[family][0]) for orders in asked) for family in asked[0]}
     events = sum(float(spectrum.counts.sum()) for spectrum in data)
-    near = max(model.near for model in models)
+    near = max(_near(model.functions, test) for model, test in zip(models, tests, strict=True))
     kept = competing(backgrounds, fewest, events, near)
-    return [
+    chosen = [
         replace(model, functions={name: model.functions[name] for name in kept}) for model in models
     ]
+    return chosen, [fits.of(kept) for fits in best]
 
 
 def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:
@@ -247,6 +330,8 @@ def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float
     return {name: shares[name] / total for name in names}
 
 
+# Other functions than the model's begin with so many parameters.
+_FEWEST_OF_OTHERS = 3
 # The order of the function is chosen outside mass +- this many widths.
 _BLIND_WIDTHS = 2.0
 
@@ -332,6 +417,34 @@ def range_notes(model: SpectrumModel, seed: int) -> list[str]:
         if not problems:
             break
     return problems
+
+
+def spurious_notes(model: SpectrumModel) -> list[str]:
+    """Return which function describes the spectra better than those of the model, and what of it.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
+    found = () if model.spurious is None else model.spurious.signals(model.unit)
+    biased = sorted((s for s in found if s.is_biased), key=lambda s: -abs(s.relative))
+    if not biased:
+        return []
+    first, *more = biased
+    listed = f" (and so does {', '.join(s.truth for s in more)})" if more else ""
+    entered = model.unit * model.spurious_events
+    what = (
+        f"{entered:.4g} events of spurious signal are a nuisance parameter"
+        if entered
+        else "no uncertainty is added for it"
+    )
+    return [
+        f"{first.truth} describes the spectrum better than the functions that compete, by "
+        f"{first.gain:.1f} in ln L - parameters / 2{listed}, and they find a signal of "
+        f"{first.relative:+.2f} of its uncertainty in it: {what}; let it compete, by its family in "
+        "`envelope` or more parameters"
+    ]
 
 
 def goodness_of_fit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isclose
+from math import isclose, sqrt
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter
@@ -25,6 +25,7 @@ __all__ = [
     "NuisanceImpact",
     "Result",
     "ScanPoint",
+    "ScanRefusal",
     "ScanResult",
     "SpuriousSignal",
     "WindowResult",
@@ -76,21 +77,28 @@ class SpuriousSignal(Result):
     Attributes
     ----------
     truth
-        The spectrum: that of another family.
+        The spectrum: that of another function, as fitted to the data.
     events
         Fitted signal events, negative ones too.
     relative
         `events` in units of the uncertainty of mu in the data.
+    gain
+        By how much the other function describes the data better than those of the model, in
+        ln L - parameters / 2; None where that was not asked.
+    counts
+        Whether it is one of those that make the nuisance parameter; None where that was not asked.
     """
 
     truth: str
     events: float
     relative: float
+    gain: float | None = None
+    counts: bool | None = None
 
     @property
     def is_biased(self) -> bool:
-        """Whether it exceeds 20 % of the uncertainty of mu."""
-        return abs(self.relative) > SPURIOUS_LIMIT
+        """Whether it counts; where that was not asked, whether it is above 20 %."""
+        return abs(self.relative) > SPURIOUS_LIMIT if self.counts is None else self.counts
 
 
 @dataclass(frozen=True)
@@ -245,6 +253,8 @@ class BumpHuntResult(Result):
         Every function's part where several compete.
     spurious
         Signals that the fit finds where there is none.
+    spurious_uncertainty
+        Standard deviation of the spurious signal, a nuisance parameter [events]; 0: there is none.
     edges_tried
         Lower edges tried where it was chosen by fit quality.
     p_uncertainty
@@ -287,6 +297,7 @@ class BumpHuntResult(Result):
     spurious: tuple[SpuriousSignal, ...] = ()
     edges_tried: tuple[EdgeTrial, ...] = ()
     p_uncertainty: float = 0.0
+    spurious_uncertainty: float = 0.0
     kind: Literal["bump"] = field(default="bump", kw_only=True)
 
     @property
@@ -302,7 +313,7 @@ class BumpHuntResult(Result):
 
     @property
     def unbiased(self) -> bool:
-        """Whether every spurious signal is below 20 % of the uncertainty of mu."""
+        """Whether no function that describes the data better makes a spurious signal."""
         return not any(s.is_biased for s in self.spurious)
 
     def summary(self) -> str:
@@ -326,15 +337,21 @@ class BumpHuntResult(Result):
             for channel in self.channels
         ]
         if self.spurious:
-            worst = max(self.spurious, key=lambda s: abs(s.relative))
-            lines.append(
-                f"  spurious signal at most {worst.relative:+.2f} of its uncertainty "
-                f"({worst.truth}): {'passes' if self.unbiased else 'FAILS'}"
-            )
+            lines.append(self._spurious_line())
         if self.envelope:
             names = ", ".join(f"{f.family} {f.parameters}: {f.best:.2f}" for f in self.envelope)
             lines.append(f"  functions that compete, -ln L + parameters / 2: {names}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def _spurious_line(self) -> str:
+        biased = [s for s in self.spurious if s.is_biased]
+        if not biased:
+            return "  spurious signal: none that the data tell"
+        worst = max(biased, key=lambda s: abs(s.relative))
+        return (
+            f"  spurious signal {worst.relative:+.2f} of its uncertainty ({worst.truth}): a "
+            f"nuisance parameter of {self.spurious_uncertainty:.1f} events"
+        )
 
 
 @dataclass(frozen=True)
@@ -490,7 +507,8 @@ class ScanPoint(Result):
     parameters
         Background parameters of every channel, of the best function.
     z, p_local
-        Local significance sqrt(q0), and its asymptotic p-value.
+        Local significance and p-value, calibrated as `calibration` says; z is 0 where p_local is
+        a half or more.
     mu_hat, mu_uncertainty
         Signal events, mu >= 0; None where the likelihood has no curvature.
     converged
@@ -498,6 +516,13 @@ class ScanPoint(Result):
     background
         Background events within mass +- 2 widths: below 25 the asymptotic p-value is not reliable.
         None in results of older versions.
+    q0
+        Test statistic of arXiv:1007.1727, equation 12; None in results of older versions.
+    toys
+        Toys of the scan behind p_local, (k + 1) / (N + 1), where the asymptotic p-value is not
+        reliable; 0 where it is asymptotic.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -519,6 +544,24 @@ class ScanPoint(Result):
     mu_uncertainty: float | None
     converged: bool
     background: float | None = None
+    q0: float | None = None
+    toys: int = 0
+    spurious_uncertainty: float = 0.0
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return self.z if self.q0 is None else sqrt(self.q0)
+
+    @property
+    def calibration(self) -> str:
+        """'asymptotic', or 'toys'."""
+        return "toys" if self.toys else "asymptotic"
+
+    @property
+    def p_is_bound(self) -> bool:
+        """Whether no toy reached the data, so that p_local is the most that it can be."""
+        return self.toys > 0 and isclose(self.p_local, 1 / (self.toys + 1))
 
     @property
     def sparse(self) -> bool:
@@ -564,9 +607,9 @@ class ScanResult(Result):
     points
         Every hypothesis that was tested.
     best
-        Position of the most significant one.
+        Position of the most significant one, that of the largest q0.
     z_pyhf
-        Its significance by the pyhf model, the cross-check.
+        Its sqrt(q0) by the pyhf model, the cross-check.
     p_global, z_global
         From toys of the whole scan, (k + 1) / (N + 1); None without toys. z_global is 0 where
         p_global is a half or more.
@@ -574,7 +617,7 @@ class ScanResult(Result):
         Background-only toys of the whole scan; how many had a fit that did not
         converge. They count as they stand.
     toy_maxima
-        Largest local significance of every toy.
+        Largest sqrt(q0) of every toy.
     gross_vitells
         The same by upcrossings; None where it does not hold, as the notes say.
     converged
@@ -583,6 +626,8 @@ class ScanResult(Result):
         Masses without whole sidebands [GeV], by selection.
     notes
         What a reader must know.
+    tried
+        What was tried, in words, where several selections were.
 
     Examples
     --------
@@ -606,12 +651,13 @@ class ScanResult(Result):
     converged: bool
     skipped: tuple[tuple[str, float], ...]
     notes: tuple[str, ...]
+    tried: str = ""
     kind: Literal["scan"] = field(default="scan", kw_only=True)
 
     @property
     def p_global_is_bound(self) -> bool:
         """Whether no toy reached the data, so that p_global is the most that it can be."""
-        return self.toys > 0 and max(self.toy_maxima) < self.best_point.z
+        return self.toys > 0 and max(self.toy_maxima) < self.best_point.z_asymptotic
 
     @property
     def best_point(self) -> ScanPoint:
@@ -622,11 +668,14 @@ class ScanResult(Result):
         """Return the result as a few lines of text."""
         best = self.best_point
         error = "" if best.mu_uncertainty is None else f" +- {best.mu_uncertainty:.1f}"
+        least, most = ("at most ", " or more") if best.p_is_bound else ("", "")
+        hypotheses = "1 hypothesis" if len(self.points) == 1 else f"{len(self.points)} hypotheses"
         lines = [
-            f"scan of {len(self.points)} hypotheses: most significant at {best.mass:g} GeV, "
-            f"width {best.width:g} GeV, selection {best.selection}",
-            f"  local Z = {best.z:.2f} (asymptotic p = {best.p_local:.3g}), pyhf "
-            f"{self.z_pyhf:.2f}, signal {best.mu_hat:.1f}{error} events",
+            f"scan of {hypotheses}{self.tried and f' ({self.tried})'}: most significant at "
+            f"{best.mass:g} GeV, width {best.width:g} GeV, selection {best.selection}",
+            f"  local Z = {best.z:.2f}{most}, p = {least}{best.p_local:.3g} ({best.calibration}), "
+            f"signal {best.mu_hat:.1f}{error} events; sqrt of q0 {best.z_asymptotic:.2f}, by pyhf "
+            f"{self.z_pyhf:.2f}",
         ]
         if self.p_global is not None and self.z_global is not None:
             least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
@@ -643,6 +692,26 @@ class ScanResult(Result):
             )
         lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class ScanRefusal(Result):
+    """Why there is no scan over the selections of a search.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> print(stats.ScanRefusal('no mass has whole sidebands').summary())
+    scan: refused
+      no mass has whole sidebands
+    """
+
+    reason: str
+    kind: Literal["refused"] = field(default="refused", kw_only=True)
+
+    def summary(self) -> str:
+        """Return the reason as text."""
+        return f"scan: refused\n  {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -679,6 +748,8 @@ class LimitResult(Result):
         Family of the background functions.
     notes
         What a reader must know.
+    spurious_uncertainty
+        As of `BumpHuntResult`.
 
     Examples
     --------
@@ -705,6 +776,7 @@ class LimitResult(Result):
     converged: bool
     family: str
     notes: tuple[str, ...]
+    spurious_uncertainty: float = 0.0
     kind: Literal["limit"] = field(default="limit", kw_only=True)
 
     def summary(self) -> str:

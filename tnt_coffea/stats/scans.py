@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.bumps import data_notes
-from tnt_coffea.stats.envelope import Envelope, enveloped
+from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
@@ -29,6 +30,7 @@ from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
 
 __all__ = [
@@ -222,17 +224,19 @@ def _result(
     seed: int,
 ) -> ScanResult:
     toys = len(q0)
-    points, models, tests = [], [], []
+    points: list[ScanPoint] = []
+    models, tests = [], []
     for selection in selections:
         counts = selection.models[0].counts
         for model, test in zip(selection.models, hypothesis_tests(selection, counts), strict=True):
-            points.append(_point(selection, model, test))
+            points.append(_point(selection, model, test, q0[:, len(points)] if toys else None))
             models.append(model)
             tests.append(test)
-    best = int(np.argmax([point.z for point in points]))
+    best = int(np.argmax([point.z_asymptotic for point in points]))
+    largest = points[best].z_asymptotic
     z_pyhf = _cross_check(models[best], tests[best])
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
-    p_global = toys_p_value(int(np.sum(maxima >= points[best].z)), toys) if toys else None
+    p_global = toys_p_value(int(np.sum(maxima >= largest)), toys) if toys else None
     reason = _why_no_crossings(selections, q0)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(model.signal.width for model in models)
@@ -246,16 +250,21 @@ def _result(
     ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
+    if gated := sorted({point.mass for point in points if point.spurious_uncertainty}):
+        notes.append(
+            f"a spurious signal is a nuisance parameter at {_listed(gated)} GeV, where other "
+            "functions describe the spectrum better: a test of one mass says which"
+        )
     if skipped:
         listed = ", ".join(f"{name} {mass:g}" for name, mass in skipped)
         notes.append(f"not searched, without whole sidebands [GeV]: {listed}")
     notes += refused
     if unsure := [f"{point.mass:g}" for point in points if not point.converged]:
         notes.append(f"not converged: a fit of the data at {', '.join(unsure)} GeV")
-    agreed = abs(z_pyhf - points[best].z) < Z_AGREEMENT
+    agreed = abs(z_pyhf - largest) < Z_AGREEMENT
     if not agreed:
         notes.append(
-            f"not converged: two minimisers disagree: Z = {points[best].z:.3f} and {z_pyhf:.3f}"
+            f"not converged: two minimisers disagree: sqrt(q0) = {largest:.3f} and {z_pyhf:.3f}"
         )
     return ScanResult(
         points=tuple(points),
@@ -266,7 +275,7 @@ def _result(
         toys=toys,
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
-        gross_vitells=None if reason else gross_vitells(q0, points[best].z ** 2),
+        gross_vitells=None if reason else gross_vitells(q0, largest**2),
         converged=not unsure and agreed,
         skipped=skipped,
         notes=tuple(notes),
@@ -282,11 +291,19 @@ def _cross_check(model: SpectrumModel, test: Envelope) -> float:
     return float(np.sqrt(test.with_q0_of(function, q0)))
 
 
-def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> ScanPoint:
+def _point(
+    selection: ScanSelection, model: SpectrumModel, test: Envelope, toys: Array | None
+) -> ScanPoint:
+    """Return a point; `toys` are its q0 in those of the scan, shape (toys,), if there are any."""
     function = test.best.function()
     channels = model.functions[function]
     sigma = engine.signal_uncertainties(channels, model.counts, test.best.fits[function])
-    z = float(test.z[0])
+    q0 = float(test.z[0]) ** 2
+    p_local, z, used = normal_p_value(sqrt(q0)), sqrt(q0), 0
+    if toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
+        # The roots are compared, as they are for the global p-value.
+        p_local = toys_p_value(int(np.sum(np.sqrt(toys) >= z)), len(toys))
+        z, used = significance(p_local), len(toys)
     return ScanPoint(
         selection=selection.name,
         mass=model.signal.mass,
@@ -294,31 +311,47 @@ def _point(selection: ScanSelection, model: SpectrumModel, test: Envelope) -> Sc
         parameters=tuple(channel.background.parameters for channel in channels),
         background=model.near,
         z=z,
-        p_local=normal_p_value(z),
+        p_local=p_local,
         mu_hat=model.unit * float(test.best.mu[0]),
         mu_uncertainty=model.unit * float(sigma[0]) if np.isfinite(sigma[0]) else None,
         converged=bool(test.converged[0]),
+        q0=q0,
+        toys=used,
+        spurious_uncertainty=model.unit * model.spurious_events,
     )
 
 
 def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
-    """Return where the local p-values, all asymptotic, cannot be trusted."""
+    """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
     notes = []
-    advice = "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
+    toys = max(point.toys for point in points)
+    advice = (
+        f"local p-values are from the scan's toys there, {1 / (toys + 1):.2g} or more"
+        if toys
+        else "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
+    )
     if masses := sorted({point.mass for point in points if point.sparse}):
-        listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
-        more = len(masses) - _MOST_LISTED
-        listed += f" and {more} more, up to {masses[-1]:g}" if more > 0 else ""
         notes.append(
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
-            f"{listed} GeV: {advice}"
+            f"{_listed(masses)} GeV: {advice}"
         )
     if signal.nuisances:
         notes.append(
-            "the signal may move within its uncertainties: local p-values are asymptotic, which "
-            "does not hold then; a test of one mass takes toys"
+            "the signal may move within its uncertainties: local p-values are "
+            + (
+                "from the scan's toys"
+                if toys
+                else "asymptotic, which does not hold then; a test of one mass takes toys"
+            )
         )
     return notes
+
+
+def _listed(masses: Sequence[float]) -> str:
+    """Return masses as text, of many the first and the last."""
+    listed = ", ".join(f"{mass:g}" for mass in masses[:_MOST_LISTED])
+    more = len(masses) - _MOST_LISTED
+    return f"{listed} and {more} more, up to {masses[-1]:g}" if more > 0 else listed
 
 
 def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
@@ -362,26 +395,24 @@ class ScanSelection:
         return self.without_spurious.test.background.expected(self.without_spurious.functions)
 
     @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters of all models; some masses have a spurious signal."""
+        each = [nuisance_names(next(iter(model.functions.values()))) for model in self.models]
+        return max(each, key=len)
+
+    @property
     def alpha(self) -> tuple[float, ...]:
         """Nuisance parameters of the background-only fit; a spurious signal is at 0."""
-        first = self.models[0]
         fit = self.without_spurious.test.background.fit()
         names = nuisance_names(next(iter(self.without_spurious.functions.values())))
         known = dict(zip(names, fit.alpha, strict=True))
-        own = nuisance_names(next(iter(first.functions.values())))
-        return tuple(known.get(name, 0.0) for name in own)
+        return tuple(known.get(name, 0.0) for name in self.nuisances)
 
     @cached_property
     def without_spurious(self) -> SpectrumModel:
         """The first model without a spurious signal, which is another one at every mass."""
         first = self.models[0]
-        return replace(
-            first,
-            functions={
-                name: tuple(replace(channel, spurious=0.0) for channel in channels)
-                for name, channels in first.functions.items()
-            },
-        )
+        return replace(first, functions=with_spurious(first.functions, 0.0))
 
 
 def prepared_selection(
@@ -416,14 +447,23 @@ def hypothesis_tests(
     counts
         Events of every channel, shape (toys, bins).
     centres
-        Auxiliary measurements of the nuisance parameters, shape (toys, nuisances); by default 0.
+        Auxiliary measurements of the selection's nuisance parameters, shape (toys, nuisances);
+        by default 0.
     """
+
+    def own(functions: Functions) -> Array | None:
+        names = nuisance_names(next(iter(functions.values())))
+        return None if centres is None else centres[:, [known.index(name) for name in names]]
+
+    known = selection.nuisances
+    bare = selection.without_spurious.functions
     nulls = {
-        name: engine.background_fits(channels, counts, centres=centres)
-        for name, channels in selection.models[0].functions.items()
+        name: engine.background_fits(channels, counts, centres=own(bare))
+        for name, channels in bare.items()
     }
     return [
-        enveloped(model.functions, counts, nulls, centres=centres) for model in selection.models
+        enveloped(model.functions, counts, nulls, centres=own(model.functions))
+        for model in selection.models
     ]
 
 
@@ -478,9 +518,11 @@ def scanned_toys(
         )
         tests: list[Envelope] = []
         # One trigger: its efficiency is measured once for all selections.
-        moved = random.normal(size=(size, len(selections[0].alpha)))
+        names = max((selection.nuisances for selection in selections), key=len)
+        moved = random.normal(size=(size, len(names)))
         for selection in selections:
-            centres = np.array(selection.alpha) + moved
+            places = [names.index(name) for name in selection.nuisances]
+            centres = np.array(selection.alpha) + moved[:, places]
             tests += hypothesis_tests(selection, counts[: len(selection.data)], centres)
             counts = counts[len(selection.data) :]
         q0.append(np.stack([test.q0 for test in tests], axis=1))

@@ -82,6 +82,9 @@ class SpectrumFit:
     trigger
         Efficiency of the trigger, by which background and signal are multiplied: fitted signals
         are then events before it. None: all events pass.
+    spurious
+        Whether a spurious signal, on functions that describe the data better, is a nuisance
+        parameter; else it is only told.
 
     Raises
     ------
@@ -115,6 +118,7 @@ class SpectrumFit:
     shares: Mapping[str, float] | None = None
     sqrt_s: float = SQRT_S
     trigger: TriggerEfficiency | None = None
+    spurious: bool = True
 
     def __post_init__(self) -> None:
         low, high = self.range
@@ -150,6 +154,7 @@ class SpectrumFit:
             raise FitError(msg)
         check_sqrt_s(self.sqrt_s)
         _check_trigger(self.trigger)
+        _check_spurious(self.spurious)
 
     def _check_edges(self) -> None:
         edges = self.edges
@@ -252,6 +257,12 @@ class SpectrumFit:
                 f"range {low:g}-{high:g} GeV: {advice}"
             )
             raise FitError(msg)
+
+
+def _check_spurious(spurious: object) -> None:
+    if not isinstance(spurious, bool):
+        msg = f"spurious is True or False, got {spurious!r}"
+        raise FitError(msg)
 
 
 def _check_trigger(trigger: object) -> None:

@@ -25,7 +25,9 @@ __all__ = [
     "LIMIT_AGREEMENT",
     "MOST_TOYS",
     "SIDEBAND_WIDTHS",
+    "SPURIOUS_EVIDENCE",
     "SPURIOUS_LIMIT",
+    "SPURIOUS_RIVALS",
     "TURN_ON_LEFT",
     "TURN_ON_SEEN",
     "Z_AGREEMENT",
@@ -100,9 +102,23 @@ range from 2600 GeV, down to 75 % cover the signal where the function is not the
 """
 
 SPURIOUS_LIMIT = 0.2
-"""Largest spurious signal, in uncertainties of mu, with which a background may be used.
+"""Largest spurious signal, in uncertainties of mu, that may be left out.
 
-It then widens the uncertainty of mu by 2 % in quadrature.
+It would widen the uncertainty of mu by 2 % in quadrature.
+"""
+
+SPURIOUS_EVIDENCE = 3.0
+"""Gain in ln L - parameters / 2 from which on another function says that the model is wrong.
+
+Where the model holds the truth, another function is so much better in less than 5 % of all spectra,
+of 10^3 to 10^6 events. With less evidence a spurious signal is a fluctuation of the other function:
+where any that describes the data counts, nearly every right model has one (docs/statistics.md).
+"""
+
+SPURIOUS_RIVALS = 2.0
+"""The same gain by which a function is worse than the best of the others and still counts.
+
+It is two standard deviations of a likelihood ratio.
 """
 
 LARGEST_EDM = 1e-4

@@ -185,7 +185,10 @@ class Coincidences:
         return np.asarray((self.rows[:, column] == fold) & passed)
 
     def shared_events(
-        self, selections: Mapping[str, tuple[str, Selection]], edges: Float64Array
+        self,
+        selections: Mapping[str, tuple[str, Selection]],
+        edges: Float64Array,
+        before: Mapping[str, tuple[str, Float64Array]] | None = None,
     ) -> SharedEvents:
         """Return the events that spectra share, for the toys of a scan.
 
@@ -196,6 +199,9 @@ class Coincidences:
             channels, as `stats.selected_spectrum` gives them.
         edges
             Edges of the bins of the fit [GeV], each an edge of the stored bins.
+        before
+            Spectra of all events that a tagger set scores, by the name in the scan: the set, and
+            the events in the stored bins, shape (bins,).
 
         Raises
         ------
@@ -210,8 +216,19 @@ class Coincidences:
             for fold in own.folds:
                 spectrum = name if len(own.folds) == 1 else f"{name}/fold-{fold}"
                 passes[spectrum] = self.passes(set_name, selection, fold)
+        bins = len(self.edges) - 1
+        place: IntArray = self.rows[:, 0].astype(np.int64)
+        events = self.events
+        for name, (set_name, counts) in (before or {}).items():
+            (own,) = self.selections([set_name])
+            scored = np.isin(self.rows[:, 1 + 2 * self.sets.index(own)], own.folds)
+            # The rows leave out events that pass nothing: one more a bin stands for them.
+            rest = counts - np.bincount(self.rows[scored, 0], self.events[scored], bins)
+            place, events = np.append(place, np.arange(bins)), np.append(events, rest)
+            passes = {of: _longer(passed, len(place)) for of, passed in passes.items()}
+            passes[name] = np.append(_longer(scored, len(place) - bins), np.ones(bins, bool))
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])
-        return SharedEvents.of_events(edges, centres[self.rows[:, 0]], passes, self.events)
+        return SharedEvents.of_events(edges, centres[place], passes, events)
 
     def to_bytes(self) -> bytes:
         """Return an HDF5 image; the same events give the same bytes."""
@@ -235,6 +252,10 @@ class Coincidences:
             sets = tuple(_listed(values) for values in json.loads(file.attrs["sets"]))
             rows = file["rows"][:]
             return cls(sets, file["edges"][:], rows, file["events"][:], len(rows))
+
+
+def _longer(passed: BoolArray, rows: int) -> BoolArray:
+    return np.pad(passed, (0, rows - len(passed)))
 
 
 def _selections(tagger_set: TaggerSet) -> SetSelections:
