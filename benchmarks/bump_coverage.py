@@ -86,11 +86,17 @@ TRUTHS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def smooth_shape(truth: str) -> Array:
-    """Return the expected events of one event in every bin, shape (bins,)."""
+    """Return the integral of a truth in every bin, in any unit, shape (bins,)."""
     nodes, weights = np.polynomial.legendre.leggauss(16)
     half = 0.5 * np.diff(EDGES)[:, None]
     mass = 0.5 * (EDGES[1:] + EDGES[:-1])[:, None] + half * nodes
     return np.asarray((TRUTHS[truth](mass) * weights * half).sum(axis=1))
+
+
+def expectation(truth: str, events: int) -> Array:
+    """Return the expected events in every bin, shape (bins,)."""
+    shape = smooth_shape(truth)
+    return events * shape / shape.sum()
 
 
 def pools(folders: Sequence[Path]) -> dict[str, Array]:
