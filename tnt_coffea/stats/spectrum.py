@@ -141,6 +141,14 @@ class SpectrumFit:
                 f"{self.min_parameters} and {self.max_parameters}"
             )
             raise FitError(msg)
+        for name in self.families:
+            if not self.orders(name):
+                msg = (
+                    f"functions of '{name}' have {family_named(name).orders[0]} to "
+                    f"{family_named(name).orders[-1]} parameters, fewer than min_parameters = "
+                    f"{self.min_parameters}"
+                )
+                raise FitError(msg)
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
             raise FitError(msg)
