@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("bump", "SEARCH"), 4, "give that folder"),
         (("scan", "SPECTRUM", *SPECTRUM, "--plot", "none/x.png"), 11, "no folder none"),
         (("limit", "SPECTRUM", *COMMON, "--json", "."), 11, "is a folder"),
-        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "0 to 10,000,000 toys"),
+        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "from 0 to 10,000,000"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
         (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
@@ -249,6 +250,8 @@ def test_root_plane_of_no_counts_is_one_line(
 def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     fitted = json.loads((workspace / "fit" / "result.json").read_text())
     options = ("--name", "tnt", "--config", _settings(workspace, tmp_path))
+    # A copy: every test of a search is noted in its folder.
+    workspace = Path(shutil.copytree(workspace, tmp_path / "copy"))
     found = run("bump", workspace / "search", tmp_path, *options)
     # The same toys for the same spectrum: the stage's numbers, and not others of another stream.
     assert found == fitted["after"]["tnt"]

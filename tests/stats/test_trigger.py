@@ -193,7 +193,7 @@ def triggered(shape, events, signal=0.0, mass=3500.0):
 
 def bias(histogram, mass, trigger):
     """The signal that a fit finds, and its uncertainty."""
-    fit = replace(FIT, trigger=trigger, max_parameters=4)
+    fit = replace(FIT, trigger=trigger, max_parameters=4, spurious=False)
     model = spectrum_model(histogram, FIT.signal(mass, 120.0), fit)
     best = profiled(model.functions, model.counts, signed=True)
     channels, own = model.functions[best.function()], best.fits[best.function()]

@@ -112,7 +112,14 @@ def test_exponential_background_has_the_rate_of_the_truncated_law():
     masses = LOW + random.exponential(900.0, 3000)
     # A hole where the signal would be: the best signal is none.
     masses = masses[np.abs(masses - MASS) > 80]
-    fit = replace(NARROW, family="exponential", min_parameters=2, max_parameters=2, bin_width=40)
+    fit = replace(
+        NARROW,
+        family="exponential",
+        min_parameters=2,
+        max_parameters=2,
+        spurious=False,
+        bin_width=40,
+    )
     check = stats.unbinned_check(masses, stats.bump_hunt(binned(masses, 110), **TESTED, fit=fit))
     (channel,) = check.channels
     inside = masses[masses < HIGH]
@@ -132,7 +139,14 @@ def test_equal_to_the_likelihood_of_iminuit(events):
         np.random.default_rng(6).exponential(700.0, 2000), norm.rvs(900, WIDTH, 60, random_state=6)
     )
     masses = masses[masses < HIGH]
-    fit = replace(NARROW, family="exponential", min_parameters=2, max_parameters=2, bin_width=40)
+    fit = replace(
+        NARROW,
+        family="exponential",
+        min_parameters=2,
+        max_parameters=2,
+        spurious=False,
+        bin_width=40,
+    )
     check = stats.unbinned_check(masses, stats.bump_hunt(binned(masses, 110), **TESTED, fit=fit))
 
     def expected(m, background, rate, signal):
