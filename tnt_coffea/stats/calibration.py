@@ -76,7 +76,7 @@ class Calibration:
 
 def from_null_chains(q0: float, chains: Sequence[float]) -> Calibration:
     """Return the p-value of q0 among those of null chains, (k + 1) / (N + 1)."""
-    reached = int(np.sum(np.asarray(chains) >= q0))
+    reached = int(np.sum(np.asarray(chains) >= q0 - _TIE))
     return _counted(reached, len(chains), "null chains")
 
 
