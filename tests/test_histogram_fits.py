@@ -162,7 +162,7 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
         (("bump", "SEARCH"), 4, "give that folder"),
         (("scan", "SPECTRUM", *SPECTRUM, "--plot", "none/x.png"), 11, "no folder none"),
         (("limit", "SPECTRUM", *COMMON, "--json", "."), 11, "is a folder"),
-        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "0 to 10,000,000 toys"),
+        (("bump", "SPECTRUM", *COMMON, "--toys", 10**8), 7, "from 0 to 10,000,000"),
         (("bump", "SPECTRUM", "--mass", 9000), 7, "outside the fit range"),
         (("bump", "SPECTRUM", "--name", "other"), 3, "no histogram 'other'"),
         (("bump", "SPECTRUM", "--fit-range", 7000, 2600), 2, "--fit-range: low must be below"),
