@@ -2,12 +2,16 @@
 
     python benchmarks/bump_coverage.py OUT --toys 1000
     python benchmarks/bump_coverage.py OUT --toys 1000 --choice f-test
+    python benchmarks/bump_coverage.py OUT --toys 1000 --choice from-2 --events 50 500
 
 Every row is a truth, a number of events and a mass; truths are functions of five kinds, only two of
-them of the fitted family. Each toy chooses the functions that compete in it as a fit does.
-With no signal the formula's p-values are counted, with a signal of three uncertainties pulls,
-intervals and CLs. A row that is done is kept, so that a run that was cut goes on. With
-`--choice f-test` one function of three or four parameters is fitted.
+them of the fitted family, and with `--pool` histograms of generated events. Each toy chooses the
+functions that compete in it as a fit does. With no signal p-values are counted, with a signal of
+three uncertainties pulls, intervals and CLs. p-values are the formula's, or where that does not
+hold of toys: 199 of each toy's own background-only fit, fewer where ten have reached it, because p
+is above 5 % then. A row that is done is kept, so that a run that was cut goes on. With
+`--choice f-test` one function of three or four parameters is fitted, with `from-2` functions begin
+with two.
 """
 
 from __future__ import annotations
@@ -19,13 +23,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri
 
 from tnt_coffea import seeds
-from tnt_coffea.stats import engine
+from tnt_coffea.products import Histograms
+from tnt_coffea.stats import SpectrumFit, engine, inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.envelope import (
     Envelope,
     Functions,
@@ -38,7 +44,9 @@ from tnt_coffea.stats.envelope import (
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.validity import LEAST_BACKGROUND, background_in_reach
+from tnt_coffea.stats.spectrum import rebinned
+from tnt_coffea.stats.validity import background_in_reach, why_not_asymptotic
+from tnt_coffea.working_points import selection_name
 
 Array = NDArray[np.float64]
 Choice = Callable[..., list[str]]
@@ -46,8 +54,14 @@ Choice = Callable[..., list[str]]
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 SQRT_S, WIDTH = 13_000.0, 120.0
 ORDERS, F_TEST = (3, 4, 5, 6), 0.05
-EVENTS = (1_000, 10_000, 100_000, 1_000_000)
+EVENTS = (50, 500, 1_000, 10_000, 100_000, 1_000_000)
 MASSES = (2960.0, 3500.0, 4500.0, 6000.0)
+# Spectra of fewer events have next to none at other masses.
+LOW_BELOW, LOW_MASSES = 1_000, (3500.0,)
+# A toy of generated events uses no more than this share of them.
+POOL_SHARE = 0.05
+# Toys of a toy: p <= 5 % if at most 9 of 199 reach it.
+INNER_ROUNDS, INNER_REACHED = (20, 40, 139), 10
 INJECTED = 3.0
 SEED = 20260
 # What a row is held to: rates, pulls, coverage of intervals and of CLs.
@@ -71,18 +85,41 @@ TRUTHS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def expectation(truth: str, events: int) -> Array:
-    """Return the expected events in every bin, shape (bins,)."""
+def smooth_shape(truth: str) -> Array:
+    """Return the integral of a truth in every bin, in any unit, shape (bins,)."""
     nodes, weights = np.polynomial.legendre.leggauss(16)
     half = 0.5 * np.diff(EDGES)[:, None]
     mass = 0.5 * (EDGES[1:] + EDGES[:-1])[:, None] + half * nodes
-    density = (TRUTHS[truth](mass) * weights * half).sum(axis=1)
-    return np.asarray(events * density / density.sum())
+    return np.asarray((TRUTHS[truth](mass) * weights * half).sum(axis=1))
+
+
+def expectation(truth: str, events: int) -> Array:
+    """Return the expected events in every bin, shape (bins,)."""
+    shape = smooth_shape(truth)
+    return events * shape / shape.sum()
+
+
+def pools(folders: Sequence[Path]) -> dict[str, Array]:
+    """Return m_jj histograms of generated events, summed over searches, by selection."""
+    summed: dict[str, Array] = {}
+    fit = SpectrumFit((EDGES[0], EDGES[-1]), bin_width=40.0)
+
+    def add(name: str, spectrum: Any) -> None:
+        summed[name] = summed.get(name, 0.0) + rebinned(name, spectrum, fit).counts
+
+    for folder in folders:
+        found = Histograms.load(folder)
+        add("PYTHIA", inclusive_spectrum(next(iter(found.hists.values()))))
+        for name, histogram in found.hists.items():
+            for point in found.points[name]:
+                spectra = selected_spectrum(histogram, point, per_fold=False)
+                add(f"PYTHIA after {name} {selection_name(point.selection)}", spectra["all"])
+    return summed
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table; with p-values from toys where the formula does not hold."""
 
     truth: str
     events: int
@@ -97,21 +134,38 @@ class Row:
     covers_95: float
     cls: float
     failed: int
+    p5_toys: float | None = None
+    p1_toys: float | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether the row has p-values that a search reports."""
+        return self.formula_holds or self.p5_toys is not None
+
+    @property
+    def reported(self) -> tuple[float, float]:
+        """Rates of p < 5 % and p < 1 % as a search has them."""
+        if self.p5_toys is None or self.p1_toys is None:
+            return self.p5, self.p1
+        return self.p5_toys, self.p1_toys
 
     @property
     def off(self) -> tuple[str, ...]:
         """What misses its target, of what a search reports."""
         error = np.sqrt(0.05 * 0.95 / self.toys)
+        p5, p1 = self.reported
         found = {
-            "p5": P5[0] - error < self.p5 < P5[1] + error,
-            "p1": P1[0] - 0.5 * error < self.p1 < P1[1] + 0.5 * error,
+            "p5": P5[0] - error < p5 < P5[1] + error,
+            "p1": P1[0] - 0.5 * error < p1 < P1[1] + 0.5 * error,
             "pull_mean": abs(self.pull_mean) < PULL_MEAN,
             "pull_width": abs(self.pull_width - 1) < PULL_WIDTH + 0.7 / np.sqrt(self.toys),
             "covers_68": abs(self.covers_68 - ONE_SIGMA) < COVERS + 2 * error,
             "covers_95": abs(self.covers_95 - TWO_SIGMA) < COVERS,
             "cls": self.cls > LEAST_CLS,
         }
-        return tuple(name for name, good in found.items() if not good and self.formula_holds)
+        if not self.formula_holds:
+            found = {name: found[name] for name in ("p5", "p1") if self.judged}
+        return tuple(name for name, good in found.items() if not good)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +207,23 @@ class Group:
         )
         return np.asarray(each[null.best, np.arange(each.shape[1])])
 
+    def p_values(self, random: np.random.Generator) -> Array:
+        """Return p of every toy from toys of its own fit, which keep its functions."""
+        expected, q0 = self.asimov(), self.test.q0
+        # Whatever is thrown reaches q0 = 0.
+        p, active = np.ones(len(q0)), np.flatnonzero(q0 > 0)
+        reached, thrown = np.zeros(len(q0), dtype=int), 0
+        for size in INNER_ROUNDS:
+            if not active.size:
+                break
+            counts = random.poisson(np.repeat(expected[active], size, axis=0)).astype(float)
+            found = enveloped(self.functions, [counts]).q0.reshape(-1, size)
+            reached[active] += np.sum(found >= q0[active, None] - 1e-6, axis=1)
+            thrown += size
+            p[active] = (reached[active] + 1) / (thrown + 1)
+            active = active[reached[active] < INNER_REACHED]
+        return p
+
 
 def groups(functions: Functions, counts: Array, choose: Choice) -> Iterator[Group]:
     """Yield the toys by the functions that compete in them."""
@@ -160,21 +231,27 @@ def groups(functions: Functions, counts: Array, choose: Choice) -> Iterator[Grou
     orders = np.stack(list(asked.values()), axis=1)
     for values in np.unique(orders, axis=0):
         kept = choose(functions, dict(zip(asked, values.tolist(), strict=True)))
-        own, toys = (
-            {name: functions[name] for name in kept},
-            [counts[(orders == values).all(axis=1)]],
-        )
+        own = {name: functions[name] for name in kept}
+        toys = [counts[(orders == values).all(axis=1)]]
         test = enveloped(own, toys)
         yield Group(own, toys, test, profiled(own, toys, test.best, signed=True))
 
 
-def row(truth: str, events: int, mass: float, toys: int, choose: Choice) -> Row:
-    """Return one line of the table."""
-    expected, shape = expectation(truth, events), SignalShape(mass, WIDTH)
+def row(
+    truth: str,
+    spectrum: Array,
+    events: int,
+    mass: float,
+    toys: int,
+    orders: Sequence[int],
+    choose: Choice,
+) -> Row:
+    """Return one line of the table, of a spectrum as the truth is."""
+    expected, shape = events * spectrum / spectrum.sum(), SignalShape(mass, WIDTH)
     signal = shape.integrals(EDGES)
     everywhere = np.ones(expected.size, dtype=bool)
     functions: dict[str, tuple[Channel, ...]] = {}
-    for order in ORDERS:
+    for order in orders:
         built = FAMILIES["dijet"].build(EDGES, order, expected, everywhere)
         background, _ = engine.fitted_background(built, expected)
         functions[f"dijet {order}"] = (Channel("all", expected, signal, background),)
@@ -182,12 +259,15 @@ def row(truth: str, events: int, mass: float, toys: int, choose: Choice) -> Row:
     null = engine.background_fits(smooth, [expected[None]])
     sigma = float(engine.signal_uncertainties(smooth, [expected[None]], null)[0])
     near = background_in_reach(smooth, [expected])
+    formula_holds = not why_not_asymptotic(smooth, [expected], shape)
     chosen = partial(choose, near=near, events=float(events))
     random = seeds.generator(SEED, "coverage", truth, events, int(mass))
-    z, pulls, rises, cls, failed = [], [], [], [], 0
+    inner = seeds.generator(SEED, "coverage", "inner", truth, events, int(mass))
+    z, by_toys, pulls, rises, cls, failed = [], [], [], [], [], 0
     counts = random.poisson(expected, (toys, expected.size)).astype(float)
     for group in groups(functions, counts, chosen):
         z.append(group.test.z)
+        by_toys.append(np.ones(0) if formula_holds else group.p_values(inner))
         failed += int(np.sum(~group.test.converged))
     strength = INJECTED * sigma
     counts = random.poisson(expected + strength * signal, (toys, expected.size)).astype(float)
@@ -198,13 +278,13 @@ def row(truth: str, events: int, mass: float, toys: int, choose: Choice) -> Row:
         rises.append(2 * (at.nll - group.signed.nll))
         cls.append(_cls(group, strength, at))
         failed += int(np.sum(~(group.signed.converged & at.converged)))
-    found, pull, rise = (np.concatenate(part) for part in (z, pulls, rises))
+    found, p, pull, rise = (np.concatenate(part) for part in (z, by_toys, pulls, rises))
     return Row(
         truth,
         events,
         mass,
         toys,
-        near >= LEAST_BACKGROUND,
+        formula_holds,
         float(np.mean(found > -ndtri(0.05))),
         float(np.mean(found > -ndtri(0.01))),
         float(np.mean(pull)),
@@ -213,6 +293,8 @@ def row(truth: str, events: int, mass: float, toys: int, choose: Choice) -> Row:
         float(np.mean(rise < 3.841)),
         float(np.mean(np.concatenate(cls) > 0.05)),
         failed,
+        None if formula_holds else float(np.mean(p <= 0.05)),
+        None if formula_holds else float(np.mean(p <= 0.01)),
     )
 
 
@@ -243,27 +325,42 @@ def f_test_choice(
     return [f"dijet {min(4, asked['dijet'])}"]
 
 
-CHOICES: Mapping[str, Choice] = {"fit": fit_choice, "f-test": f_test_choice}
+CHOICES: Mapping[str, tuple[Sequence[int], Choice]] = {
+    "fit": (ORDERS, fit_choice),
+    "f-test": (ORDERS, f_test_choice),
+    "from-2": ((2, *ORDERS), fit_choice),
+}
 
 
-def rows(out: Path, toys: int, choice: str, events: Sequence[int]) -> Iterator[Row]:
+def rows(
+    out: Path, toys: int, choice: str, events: Sequence[int], pool: Mapping[str, Array]
+) -> Iterator[Row]:
     """Yield all lines; those in the folder are not made again."""
-    for truth, number, mass in itertools.product(TRUTHS, events, MASSES):
-        path = out / f"{truth.replace(' ', '-')}-{number}-{mass:.0f}-{toys}-{choice}.json"
-        if not path.exists():
-            made = row(truth, number, mass, toys, CHOICES[choice])
-            path.write_text(json.dumps(asdict(made)) + "\n")
-        yield Row(**json.loads(path.read_text()))
+    shapes = {truth: smooth_shape(truth) for truth in TRUTHS} | dict(pool)
+    for (truth, shape), number in itertools.product(shapes.items(), events):
+        if truth in pool and number > POOL_SHARE * shape.sum():
+            continue
+        for mass in MASSES if number >= LOW_BELOW else LOW_MASSES:
+            path = out / f"{truth.replace(' ', '-')}-{number}-{mass:.0f}-{toys}-{choice}.json"
+            if not path.exists():
+                made = row(truth, shape, number, mass, toys, *CHOICES[choice])
+                path.write_text(json.dumps(asdict(made)) + "\n")
+            yield Row(**json.loads(path.read_text()))
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """Return the table of the documentation; what misses its target is marked."""
+    """Return the table of the documentation; what misses its target is marked.
+
+    Where p-values are from toys, the formula's rate stands beside theirs.
+    """
     columns = ("truth", "events", "mass", "p < 5 %", "p < 1 %", "pull", "width", "68 %", "95 %")
     lines = [f"| {' | '.join((*columns, 'CLs'))} |", "|---" * (len(columns) + 1) + "|"]
     for one in table:
+        p5, p1 = (f"{100 * rate:.1f} %" for rate in one.reported)
+        toys = "" if one.p5_toys is None else f" (formula {100 * one.p5:.1f} %)"
         values = {
-            "p5": f"{100 * one.p5:.1f} %",
-            "p1": f"{100 * one.p1:.1f} %",
+            "p5": p5 + toys,
+            "p1": p1,
             "pull_mean": f"{one.pull_mean:+.2f}",
             "pull_width": f"{one.pull_width:.2f}",
             "covers_68": f"{100 * one.covers_68:.1f} %",
@@ -282,13 +379,15 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=1000)
     parser.add_argument("--choice", choices=CHOICES, default="fit", help="of functions")
     parser.add_argument("--events", type=int, nargs="+", default=EVENTS, help="of the spectra")
+    parser.add_argument("--pool", type=Path, nargs="+", default=[], help="folders of searches")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = []
-    for one in rows(arguments.out, arguments.toys, arguments.choice, arguments.events):
+    pool = pools(arguments.pool)
+    for one in rows(arguments.out, arguments.toys, arguments.choice, arguments.events, pool):
         print(json.dumps(asdict(one)), *one.off, flush=True)
         table.append(one)
-    judged = [one for one in table if one.formula_holds]
+    judged = [one for one in table if one.judged]
     text = markdown(judged)
     print(text, f"{sum(bool(one.off) for one in judged)} of {len(judged)} rows miss a target")
     (arguments.out / "coverage.md").write_text(text)

@@ -2,12 +2,12 @@
 
     python benchmarks/statistics_speed.py --markdown statistics.md
 
-Spectra of a four-parameter dijet truth in 110 bins; the best of some repetitions counts where
-a task takes less than seconds. pyhf does the same fits as the numpy engine. pyBumpHunter looks
-at the same spectrum with as many pseudo-experiments, but takes its background as exact, where
-every toy of our scan is fitted again, without and with a signal at every mass. abcd-pyhf fits
-the same four counts (`pip install abcd_pyhf`). A peer that is not installed is left out. `-P`
-keeps Python from taking coverage.py beside this file for the package of that name.
+Spectra of a four-parameter dijet truth in 110 bins; of some repetitions the one with the least time
+of the processor counts, which other work on the machine moves least. pyhf does the same fits as the
+numpy engine. pyBumpHunter looks at the same spectrum with as many pseudo-experiments, but takes its
+background as exact, where every toy of our scan is fitted again, without and with a signal at every
+mass. abcd-pyhf fits the same four counts (`pip install abcd_pyhf`). A peer that is not installed is
+left out. `-P` keeps Python from taking coverage.py beside this file for the package of that name.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from tnt_coffea import seeds
 from tnt_coffea.stats import SpectrumFit, abcd, engine, scan, upper_limit
+from tnt_coffea.stats.envelope import COMPETING_FROM
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.model import chosen_function
 from tnt_coffea.stats.p_values import toys_p_value
@@ -48,11 +49,17 @@ REGIMES = (50_000, 5000, 500, 50)
 COUNTS = {"A": 130, "B": 1000, "C": 1000, "D": 10_000}
 PACKAGES = ("tnt-coffea", "numpy", "scipy", "pyhf", "iminuit", "pyBumpHunter", "abcd-pyhf")
 SEED = 20261
+REPETITIONS = 5
+# Functions that are fitted to every toy, by their most parameters; targets [ms].
+FUNCTIONS = {"dijet 3": (3, 0.3), "dijet 3 to 5, competing": (5, 0.9)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A figure: what was done, seconds on the clock and of the processor, and its target."""
+    """A figure: what was done, seconds on the clock and of the processor, and its target.
+
+    The target is of the processor's time: the clock's is that of an idle machine.
+    """
 
     work: str
     wall: float
@@ -62,12 +69,12 @@ class Row:
     target: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """Return the row as text; the target is of the time on the clock."""
+        """Return the row as text."""
         factor = {"ms": 1e3, "s": 1.0}[self.unit]
         target = verdict = ""
         if self.target is not None:
             target = f"at most {self.target:g} {self.unit}"
-            verdict = "met" if factor * self.wall <= self.target else "**not met**"
+            verdict = "met" if factor * self.cpu <= self.target else "**not met**"
         times = (f"{factor * seconds:.3g} {self.unit}" for seconds in (self.wall, self.cpu))
         return self.work, *times, self.result, target, verdict
 
@@ -93,34 +100,50 @@ def spectrum(events: int) -> Any:
     return histogram
 
 
-def scan_points(toys: int, pyhf_toys: int) -> Iterator[Row]:
+def channels_of(events: int, channels: int) -> tuple[Spectrum, ...]:
+    """Return one toy of the truth, its events dealt to some channels."""
+    random = np.random.default_rng([SEED, events, channels])
+    counts = spectrum(events).values().astype(int)
+    dealt = random.multinomial(counts, np.full(channels, 1 / channels)).T.astype(float)
+    return tuple(Spectrum(f"fold-{k}", EDGES, counts) for k, counts in enumerate(dealt))
+
+
+def toy_tests(toys: int, pyhf_toys: int) -> Iterator[Row]:
     """Time the test of one mass in toys: fits without and with a signal."""
-    for events in REGIMES:
-        data = (Spectrum("all", EDGES, spectrum(events).values()),)
-        signal = FIT.signal(3500.0, WIDTH)
-        chosen = prepared_selection("all", data, [signal], FIT)
-        counts = engine.toy_counts(chosen.null, toys, np.random.default_rng(SEED))
-        tests, wall, cpu = timed(lambda c=chosen, n=counts: hypothesis_tests(c, n), 3)
-        failed = int(np.sum(~tests[0].converged))
-        yield Row(
-            f"scan point, numpy engine, {events:,} events", wall / toys, cpu / toys, "ms",
-            f"{toys} toys, {failed} failed", 6.0,
-        )  # fmt: skip
-        z, wall, cpu = timed(lambda c=chosen, n=counts: with_pyhf(c, n, pyhf_toys))
-        apart = float(np.max(np.abs(z - tests[0].z[:pyhf_toys])))
-        yield Row(
-            f"the same toys in pyhf and Minuit, {events:,} events", wall / pyhf_toys,
-            cpu / pyhf_toys, "ms", f"{pyhf_toys} toys, Z within {apart:.1e}",
-        )  # fmt: skip
+    cases = [(events, 1) for events in REGIMES] + [(5000, 5)]
+    for events, channels in cases:
+        where = f"{events:,} events" + (f" in {channels} channels" if channels > 1 else "")
+        data, signal = channels_of(events, channels), FIT.signal(3500.0, WIDTH)
+        for name, (most, target) in FUNCTIONS.items():
+            if most > 3 and events < COMPETING_FROM:
+                continue
+            fit = replace(FIT, max_parameters=most)
+            chosen = prepared_selection("all", data, [signal], fit)
+            counts = engine.toy_counts(chosen.null, toys, np.random.default_rng(SEED))
+            tests, wall, cpu = timed(lambda c=chosen, n=counts: hypothesis_tests(c, n), REPETITIONS)
+            failed = int(np.sum(~tests[0].converged))
+            yield Row(
+                f"a toy of {where}, {name}", wall / toys, cpu / toys, "ms",
+                f"{toys} toys, {failed} failed", target if channels == 1 else None,
+            )  # fmt: skip
+            if most > 3:
+                continue
+            number = max(1, pyhf_toys // channels)
+            z, wall, cpu = timed(lambda c=chosen, n=counts, k=number: with_pyhf(c, n, k))
+            apart = float(np.max(np.abs(z - tests[0].z[:number])))
+            yield Row(
+                f"the same with pyhf and Minuit, {where}, {name}", wall / number, cpu / number,
+                "ms", f"{number} toys, Z within {apart:.1e}",
+            )  # fmt: skip
 
 
 def with_pyhf(chosen: Any, counts: Sequence[Array], toys: int) -> Array:
     """Return Z of toys by the pyhf model of the hypothesis."""
-    (channel,) = chosen.hypotheses[0].channels
+    (channels,) = chosen.models[0].functions.values()
     found = []
-    for toy in counts[0][:toys]:
-        channels = (replace(channel, observed=toy),)
-        found.append(pyhf_test(channels, engine.discovery(channels)).test.z)
+    for toy in range(toys):
+        own = [replace(c, observed=n[toy]) for c, n in zip(channels, counts, strict=True)]
+        found.append(pyhf_test(own, engine.discovery(own)).test.z)
     return np.array(found)
 
 
@@ -128,11 +151,11 @@ def scans(toys: int) -> Iterator[Row]:
     """Time the global p-value of a scan, and pyBumpHunter on the same spectrum."""
     histogram = spectrum(5000)
     found, wall, cpu = timed(
-        lambda: scan(histogram, masses=MASSES, width=WIDTH, fit=FIT, toys=toys, seed=1)
+        lambda: scan(histogram, masses=MASSES, width=WIDTH, fit=FIT, toys=toys, seed=1), 2
     )
     yield Row(
         f"scan of {len(MASSES)} masses, {toys} toys, 5,000 events", wall, cpu, "s",
-        f"global p = {found.p_global:.3g}", 120.0,
+        f"global p = {found.p_global:.3g}", 10.0,
     )  # fmt: skip
     if importlib.util.find_spec("pyBumpHunter") is None:
         return
@@ -179,7 +202,8 @@ def limits() -> Iterator[Row]:
         kind = "" if toys is None else ", formulae only"
         histogram = spectrum(events)
         found, wall, cpu = timed(
-            lambda h=histogram, n=toys: upper_limit(h, mass=3500.0, width=WIDTH, fit=FIT, toys=n)
+            lambda h=histogram, n=toys: upper_limit(h, mass=3500.0, width=WIDTH, fit=FIT, toys=n),
+            2,
         )
         yield Row(
             f"CLs limit and band, {events:,} events{kind}", wall, cpu, "s",
@@ -240,7 +264,7 @@ def main() -> None:
     lines += [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head))]
     print("\n".join(lines))
     for rows in (
-        scan_points(chosen.toys, chosen.pyhf_toys),
+        toy_tests(chosen.toys, chosen.pyhf_toys),
         scans(chosen.toys),
         limits(),
         four_counts(),

@@ -13,7 +13,7 @@ from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
-from tnt_coffea.results import SearchResult
+from tnt_coffea.results import BlindedSearch, SearchResult
 from tnt_coffea.search_folder import noted_sources
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Outcome(Displayed):
     Attributes
     ----------
     result
-        p-values and provenance.
+        p-values and provenance; with `fit.blind` what is expected instead.
     evaluation
         Taggers against truth, where the labels are known.
     report
@@ -38,7 +38,7 @@ class Outcome(Displayed):
         Stage times.
     """
 
-    result: SearchResult
+    result: SearchResult | BlindedSearch
     evaluation: Evaluation | None
     report: Path
     seconds: Mapping[str, float]
@@ -97,6 +97,11 @@ def run(
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
         histograms = pipeline.search(skimmed, taggers, config, out=out, resources=shared)
+    if config.fit.blind:
+        with resources.announced("Fitting the sidebands"):
+            hidden = pipeline.blind_fit(histograms, config, out=out)
+        page = pipeline.blind_report(hidden, config, out=out, resources=resources)
+        return Outcome(hidden, None, page, pipeline.stage_seconds(out))
     with resources.announced("Fitting"):
         result = pipeline.fit(histograms, config, out=out)
     path, evaluation = pipeline.report_once(

@@ -23,7 +23,10 @@ __all__ = [
     "StoredHistogram",
     "figure_format",
     "fit_abcd",
+    "fit_bias",
     "fit_bump",
+    "fit_expected",
+    "fit_expected_scan",
     "fit_limit",
     "fit_scan",
     "stored_histogram",
@@ -74,7 +77,7 @@ class StoredHistogram:
         config
             `seed` is read.
         test
-            'bump', 'scan', 'limit' or 'abcd'.
+            'bump', 'scan', 'limit', 'abcd', 'expected' or 'bias'.
         """
         if self.search is None:
             return config.seed
@@ -211,6 +214,7 @@ def fit_bump(
     InputError
         The null chains cannot be read.
     """
+    pipeline.refuse_blinded(config, "a bump hunt")
     bump = config.fit.bump
     return stats.bump_hunt(
         stored.single("bump").spectra(bump.selection),
@@ -258,6 +262,7 @@ def fit_limit(
     FitError, ConfigError
         As for `fit_bump`; or there is no limit.
     """
+    pipeline.refuse_blinded(config, "an observed limit")
     bump = config.fit.bump
     if efficiency is not None and luminosity is None:
         luminosity = config.data.luminosity
@@ -306,6 +311,7 @@ def fit_scan(
     ConfigError
         A spectrum is to be scanned in nested selections.
     """
+    pipeline.refuse_blinded(config, "a scan")
     bump = config.fit.bump
     masses = masses or config.fit.scan.masses
     masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
@@ -348,6 +354,159 @@ def fit_scan(
     )
 
 
+def fit_expected(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    signals: Sequence[float] = (),
+    toys: int | None = None,
+    efficiency: float | None = None,
+    luminosity: float | None = None,
+) -> stats.Expectation:
+    """Return expected significances and the expected limit, in what `fit_bump` tests.
+
+    Parameters
+    ----------
+    stored
+        The histogram.
+    config
+        `seed`, `search` and `fit` are read: with `fit.blind` the window is hidden.
+    signals
+        Signal events, instead of `fit.expected_signals`.
+    toys, efficiency, luminosity
+        As for `fit_limit`.
+
+    Raises
+    ------
+    FitError
+        The histogram does not suit the fit.
+    ConfigError
+        Several tagger sets are named, or the search has no such selection.
+    """
+    bump = config.fit.bump
+    if efficiency is not None and luminosity is None:
+        luminosity = config.data.luminosity
+    return stats.expectation(
+        stored.single("expected").spectra(bump.selection),
+        mass=config.signal_mass,
+        width=bump.width,
+        fit=pipeline.spectrum_fit(config),
+        signals=signals or config.fit.expected_signals,
+        window=_hidden(stored, config),
+        level=config.fit.limit.level,
+        toys=toys,
+        efficiency=efficiency,
+        luminosity=luminosity,
+        lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
+        seed=stored.seed(config, "expected"),
+    )
+
+
+def fit_expected_scan(
+    stored: StoredHistogram, config: SearchConfig, *, masses: Sequence[float] = ()
+) -> stats.ExpectationScan:
+    """Return expected significances and limits over masses.
+
+    Parameters
+    ----------
+    stored, config
+        As for `fit_expected`.
+    masses
+        As for `fit_scan`.
+
+    Raises
+    ------
+    FitError, ConfigError
+        As for `fit_expected`.
+    """
+    bump = config.fit.bump
+    masses = masses or config.fit.scan.masses
+    if config.fit.blind and config.fit.blind_window is None and not masses:
+        msg = (
+            "a blinded scan of the whole fit range hides all of it: give --masses in a part of "
+            "it, or --window LOW HIGH"
+        )
+        raise ConfigError(msg)
+    masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
+    return stats.expectation_scan(
+        stored.single("scan").spectra(bump.selection),
+        masses=masses,
+        width=bump.width,
+        fit=pipeline.spectrum_fit(config),
+        signals=config.fit.expected_signals,
+        window=_hidden(stored, config, masses),
+        level=config.fit.limit.level,
+        lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
+        seed=stored.seed(config, "expected"),
+    )
+
+
+def fit_bias(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    *,
+    truths: Sequence[str] = (),
+    strengths: Sequence[float] = (),
+    toys: int | None = None,
+    rechoose: bool = False,
+    all_bins: bool = False,
+    progress: Progress | None = None,
+) -> stats.BiasStudy:
+    """Return the bias of the signal in toys from other functions, in what `fit_bump` tests.
+
+    Parameters
+    ----------
+    stored, config
+        As for `fit_expected`.
+    truths, strengths, toys, rechoose
+        As for `stats.bias_study`; without them its defaults.
+    all_bins
+        Whether the bins in the window take part, too.
+    progress
+        Called with the toys that are done, and all of them.
+
+    Raises
+    ------
+    FitError
+        As for `fit_expected`; or an argument is out of range.
+    ConfigError
+        As for `fit_expected`; or all bins are to take part in a blinded fit.
+    """
+    if all_bins:
+        pipeline.refuse_blinded(config, "a bias study of all bins")
+    bump = config.fit.bump
+    given: dict[str, Any] = {"strengths": strengths} if strengths else {}
+    given |= {} if toys is None else {"toys": toys}
+    return stats.bias_study(
+        stored.single("bias").spectra(bump.selection),
+        mass=config.signal_mass,
+        width=bump.width,
+        fit=pipeline.spectrum_fit(config),
+        truths=truths,
+        rechoose=rechoose,
+        window=None if all_bins else _window(stored, config),
+        lower_edges=bump.lower_edges,
+        lowest_edge=bump.lowest_edge,
+        seed=stored.seed(config, "bias"),
+        progress=progress,
+        **given,
+    )
+
+
+def _hidden(
+    stored: StoredHistogram, config: SearchConfig, masses: Sequence[float] = ()
+) -> tuple[float, float] | None:
+    return _window(stored, config, masses) if config.fit.blind else None
+
+
+def _window(
+    stored: StoredHistogram, config: SearchConfig, masses: Sequence[float] = ()
+) -> tuple[float, float]:
+    return pipeline.hidden_window(config, masses=masses, of_search=stored.search is not None)
+
+
 def _fit_of(stored: StoredHistogram, config: SearchConfig, spectra: Any) -> stats.SpectrumFit:
     """Return how spectra are fitted, from the lower edge that the bump hunt has."""
     seed = stored.seed(config, "bump")
@@ -384,6 +543,7 @@ def fit_abcd(
     FitError
         The histogram is no plane, or holds no counts.
     """
+    pipeline.refuse_blinded(config, "an ABCD estimate")
     histogram, settings = stored.single("abcd").histogram, config.fit.abcd
     level = config.fit.limit.level if config.fit.limit.enabled else None
     if len(histogram.axes) == 2:
@@ -512,8 +672,18 @@ def figure_format(path: Path) -> str:
     return form
 
 
-def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> Path:
-    """Write the figure of a bump hunt, its spectrum with both fits, or of a scan, its p-values.
+def write_plot(
+    path: Path,
+    result: stats.BumpHuntResult
+    | stats.ScanResult
+    | stats.Expectation
+    | stats.ExpectationScan
+    | stats.BiasStudy,
+) -> Path:
+    """Write the figure of a result.
+
+    That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
+    the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity.
 
     Parameters
     ----------
@@ -529,14 +699,21 @@ def write_plot(path: Path, result: stats.BumpHuntResult | stats.ScanResult) -> P
     StorageError
         The file cannot be written.
     """
-    from tnt_coffea.reporting import mass_figures
+    from tnt_coffea.reporting import mass_figures, review_figures
 
     form = figure_format(path)
-    if isinstance(result, stats.BumpHuntResult):
-        window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
-        figure = mass_figures.mass_spectrum(result, window)
-    else:
-        figure = mass_figures.local_p_values({"data": result})
+    match result:
+        case stats.BumpHuntResult():
+            window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
+            figure = mass_figures.mass_spectrum(result, window)
+        case stats.Expectation():
+            figure = review_figures.blinded_spectrum(result)
+        case stats.ExpectationScan():
+            figure = review_figures.expected_band(result)
+        case stats.BiasStudy():
+            figure = review_figures.bias_figure(result, f"{result.mass:g} GeV")
+        case _:
+            figure = mass_figures.local_p_values({"data": result})
     with written(path) as partial:
         figure.savefig(partial, format=form)
     return path

@@ -127,6 +127,9 @@ def _looked_at(
     """Tell whether result and report of these settings stand in the folder."""
     histograms = Histograms.load(out / "search")
     try:
+        if config.fit.blind:
+            pipeline.standing_blind_fit(histograms, config, out)
+            return True, (out / "report" / "manifest.json").exists()
         result = pipeline.standing_fit(histograms, config, out)
     except StageError:
         return False, False

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -19,6 +19,8 @@ from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
     BumpHuntResult,
+    Expectation,
+    ExpectationScan,
     FitRefusal,
     ImpactRefusal,
     LimitRefusal,
@@ -30,7 +32,7 @@ from tnt_coffea.stats import (
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
 
-__all__ = ["SearchResult"]
+__all__ = ["BlindedSearch", "SearchResult"]
 
 
 AbcdOutcome = Annotated[AbcdResult | AbcdRefusal, Field(discriminator="kind")]
@@ -239,26 +241,112 @@ class SearchResult(Result):
         StageError
             The file cannot be read, holds no result, or was changed since the stage `fit` made it.
         """
-        path = Path(path)
-        path = path / "result.json" if path.is_dir() else path
-        if not path.exists():
-            msg = f"{path}: no result here; run `tnt-coffea fit` first"
+        return _loaded(cls, path)
+
+
+@dataclass(frozen=True)
+class BlindedSearch(Result):
+    """What a search lets one expect, as long as nobody looks into the window.
+
+    No number depends on the events whose mass lies in it: what was fitted are the sidebands.
+
+    Attributes
+    ----------
+    window
+        The range whose bins are hidden [GeV].
+    fits
+        Of all dijets, 'before', and of each tagger set's selection, by the set's name.
+    scans
+        The same over the masses of `fit.scan`, if there are any.
+    provenance
+        As of `SearchResult`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> found = stats.expectation(
+    ...     stats.toy_spectrum(5000), mass=3500, width=120, fit=fit, window=(3300, 3700)
+    ... )
+    >>> result = BlindedSearch((3300, 3700), {"before": found}, {}, {})
+    >>> print(result.summary().splitlines()[0])
+    blinded: no number here depends on the events in 3300-3700 GeV
+    >>> BlindedSearch.from_dict(result.to_dict()) == result
+    True
+    """
+
+    window: tuple[float, float]
+    fits: Mapping[str, Expectation]
+    scans: Mapping[str, ExpectationScan]
+    provenance: Mapping[str, Any]
+    kind: Literal["blinded"] = field(default="blinded", kw_only=True)
+
+    def summary(self) -> str:
+        """Return all expectations in a few lines of text."""
+        low, high = self.window
+        blocks = [f"blinded: no number here depends on the events in {low:g}-{high:g} GeV"]
+        blocks += [f"{_selection_name(name)}\n{one.summary()}" for name, one in self.fits.items()]
+        blocks += [
+            f"masses, {_selection_name(name)}\n{one.summary()}" for name, one in self.scans.items()
+        ]
+        return "\n\n".join(blocks)
+
+    def save(self, path: str | Path) -> None:
+        """Write the result as JSON; the same result gives the same bytes.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be written.
+        """
+        with written(Path(path)) as partial:
+            partial.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> BlindedSearch:
+        """Return the result in a JSON file, or in the folder of the stage `fit`.
+
+        Raises
+        ------
+        StageError
+            The file cannot be read, holds no such result, or was changed since.
+        """
+        return _loaded(cls, path)
+
+
+def _selection_name(name: str) -> str:
+    return "before selection" if name == "before" else f"after selection by {name}"
+
+
+R = TypeVar("R", SearchResult, BlindedSearch)
+
+
+def _loaded(kind: type[R], path: str | Path) -> R:
+    path = Path(path)
+    path = path / "result.json" if path.is_dir() else path
+    if not path.exists():
+        msg = f"{path}: no result here; run `tnt-coffea fit` first"
+        raise StageError(msg)
+    check_files(path.parent)
+    try:
+        values = json.loads(path.read_text())
+        blinded = isinstance(values, Mapping) and values.get("kind") == "blinded"
+        if blinded and kind is SearchResult:
+            msg = f"{path}: the fit is blinded: it holds no p-value and no observed limit"
             raise StageError(msg)
-        check_files(path.parent)
-        try:
-            result = cls.from_dict(json.loads(path.read_text()))
-            result.summary()  # numbers that no test can have do not go together
-        except (
-            OSError,
-            ValueError,
-            RecursionError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-        ) as error:
-            msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
-            raise StageError(msg) from error
-        return result
+        result = kind.from_dict(values)
+        result.summary()  # numbers that no test can have do not go together
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+    ) as error:
+        msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
+        raise StageError(msg) from error
+    return result
 
 
 def _reason(error: Exception) -> str:

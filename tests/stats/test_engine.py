@@ -10,14 +10,19 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear, dijet_function
 from tnt_coffea.stats.cls import AsymptoticCls, crossing
 from tnt_coffea.stats.engine import Channel
-from tnt_coffea.stats.envelope import mu_interval, profiled
+from tnt_coffea.stats.envelope import (
+    Envelope,
+    asked_orders,
+    competing,
+    enveloped,
+    mu_interval,
+    order_of,
+    profiled,
+)
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
-from tnt_coffea.stats.model import chosen_function, chosen_orders, outside_signal
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
-FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
 
 def flat_background(expected):
@@ -203,28 +208,24 @@ def test_false_positive_rate_is_nominal(mean, events):
     assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
 
 
-def test_false_positive_rate_includes_the_choice_of_the_function(mean):
-    toys = 3000
-    counts = np.random.default_rng(11).poisson(1200 * mean, (toys, mean.size)).astype(float)
-    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
-    chosen = chosen_orders("all", EDGES, counts, outside, FIT)
-    assert {3, 4} <= set(chosen)
+# Below 1500 events the F-test chooses one function, above it several compete.
+@pytest.mark.parametrize("events", [1200, 5000])
+def test_false_positive_rate_includes_the_choice_of_the_function(mean, events):
+    toys = 2000
+    counts = np.random.default_rng(11).poisson(events * mean, (toys, mean.size)).astype(float)
+    functions = {f"dijet {n}": (channel(events * mean, n),) for n in (3, 4, 5)}
+    test = enveloped(functions, [counts])
+    (asked,) = asked_orders(test.best, f_test=0.05).values()
+    assert {3, 4} <= set(asked)
     z = np.zeros(toys)
-    for order in set(chosen):
-        one = channel(1200 * mean, parameters=order)
-        z[chosen == order] = engine.discoveries([one], [counts[chosen == order]]).z
+    for order in set(asked):
+        kept = competing(functions, {"dijet": order}, events, near=np.inf)
+        assert len(kept) == (1 if events < 1500 else 3)
+        penalties = 0.5 * np.array([order_of(name) for name in kept])
+        own = Envelope({name: test.tests[name] for name in kept}, penalties)
+        z[asked == order] = own.z[asked == order]
     rate = np.mean(z > 1.6448536)
     assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
-
-
-def test_order_is_the_same_alone_and_among_toys(mean):
-    counts = np.random.default_rng(13).poisson(20_000 * mean, (20, mean.size)).astype(float)
-    signal, fit = SignalShape(3500.0, 120.0), replace(FIT, min_parameters=2)
-    together = chosen_orders("all", EDGES, counts, outside_signal(EDGES, signal), fit)
-    for observed, order in zip(counts, together, strict=True):
-        spectrum = Spectrum("all", EDGES, observed)
-        alone = chosen_function(spectrum, outside_signal(EDGES, signal), fit)
-        assert alone.parameters == order
 
 
 def test_deviance_of_the_observation_itself_is_zero():

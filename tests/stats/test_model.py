@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
+from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Channel
+from tnt_coffea.stats.envelope import asked_orders, profiled
 from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.model import chosen_orders, goodness_of_fit, outside_signal
+from tnt_coffea.stats.model import chosen_function, goodness_of_fit, outside_signal
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)
@@ -28,14 +30,36 @@ def three(falling_shape):
     return fitted.expected(np.zeros(3)) / 1e5
 
 
-def test_a_parameter_too_many_is_taken_as_often_as_the_test_says(three):
-    counts = np.random.default_rng(1).poisson(50_000 * three, (1000, three.size)).astype(float)
-    outside = outside_signal(EDGES, SignalShape(3500.0, 120.0))
+def test_a_parameter_too_many_is_asked_for_as_often_as_the_test_says(three):
+    mean, signal = 50_000 * three, SignalShape(3500.0, 120.0).integrals(EDGES)
+    counts = np.random.default_rng(1).poisson(mean, (1000, three.size)).astype(float)
+    functions = {}
+    for order in (3, 4):
+        built = FAMILIES["dijet"].build(EDGES, order, mean, EVERYWHERE)
+        fitted, _ = engine.fitted_background(built, mean)
+        functions[f"dijet {order}"] = (Channel("t", mean, signal, fitted),)
+    best = profiled(functions, [counts])
     for f_test in (0.05, 0.2):
-        fit = SpectrumFit((EDGES[0], EDGES[-1]), f_test=f_test)
-        orders = chosen_orders("t", EDGES, counts, outside, fit)
+        orders = asked_orders(best, f_test)["dijet"]
         spread = 3 * np.sqrt(f_test * (1 - f_test) / len(counts))
         assert abs(np.mean(orders == 4) - f_test) < spread
+
+
+def test_the_function_is_that_of_the_bins_that_are_seen(three):
+    fit = SpectrumFit((EDGES[0], EDGES[-1]))
+    four = FAMILIES["dijet"].build(EDGES, 4, three, EVERYWHERE)
+    four = four.expected(np.array([0.0, 6.0, 6.5, 1.0]))
+    for mean, parameters in ((1e6 * three, 3), (1e6 * four / four.sum(), 4)):
+        spectrum = Spectrum("t", EDGES, mean)
+        assert chosen_function(spectrum, EVERYWHERE, fit).parameters == parameters
+    # A resonance asks for more parameters only where it is seen.
+    signal = SignalShape(4500.0, 120.0)
+    spectrum = Spectrum("t", EDGES, 1e6 * three + 5e3 * signal.integrals(EDGES))
+    assert chosen_function(spectrum, outside_signal(EDGES, signal), fit).parameters == 3
+    assert chosen_function(spectrum, EVERYWHERE, fit).parameters > 3
+    few = Spectrum("t", EDGES, np.where(np.arange(three.size) < 2, 9.0, 0.0))
+    with pytest.raises(FitError, match=r"t: 2 of 110 bins .* hold events, too few for a function"):
+        chosen_function(few, EVERYWHERE, fit)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_range_must_rise_between_numbers(edges):
     ("change", "message"),
     [
         ({"family": "straight"}, "straight"),
+        ({"envelope": ("bernstein",), "min_parameters": 5}, "'bernstein' have 2 to 4 parameters"),
         ({"min_parameters": 1}, "2 <= min <= max <= 6"),
         ({"max_parameters": 7}, "2 <= min <= max <= 6"),
         ({"min_parameters": 4, "max_parameters": 3}, "got 4 and 3"),

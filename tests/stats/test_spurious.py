@@ -177,9 +177,7 @@ def test_spurious_signal_enters_every_test_alike(toy_spectrum):
     assert any("at 3500 GeV" in note and "spurious" in note for note in point.notes)
     assert limit.observed > upper_limit(histogram, **settings).observed
     assert any("describes the spectrum better" in note for note in limit.notes)
-    assert impacts["spurious_signal"].impact_up == pytest.approx(
-        -found.spurious_uncertainty, rel=0.1
-    )
+    assert impacts["spurious_signal"].up == pytest.approx(-found.spurious_uncertainty, rel=0.1)
     assert by_toys.p_value == pytest.approx(found.p_value, abs=0.1)
 
 

@@ -114,7 +114,12 @@ def _show(outcome: Outcome, config: SearchConfig) -> None:
     from rich.text import Text
 
     from tnt_coffea.reporting import results_table, wide_console
+    from tnt_coffea.results import BlindedSearch
 
+    if isinstance(outcome.result, BlindedSearch):
+        click.echo(outcome.result.summary())
+        click.echo(f"Report: {outcome.report}")
+        return
     console = wide_console()
     console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
     if len(outcome.result.trials) > 1:

@@ -66,20 +66,42 @@ _spectrum = options(
     click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
 )
 _workspace = click.option("--workspace", type=PATH, help="File for the pyhf workspace.")
+_blind = options(
+    click.option(
+        "--blind/--no-blind",
+        default=None,
+        help="Hide the events in a window, and show what the sidebands alone let expect.  "
+        "[default: fit.blind]",
+    ),
+    click.option(
+        "--window",
+        nargs=2,
+        type=float,
+        help="Range in mass that --blind hides [GeV].  [default: mass +- 2 widths, of a search "
+        "with search.window]",
+    ),
+)
 _plot = click.option("--plot", type=PATH, help="File for a figure (.png, .pdf, .svg).")
 
 
 @click.command()
 @histograms_option
 @out_option
+@_blind
 @configured_by_search
-def _stage(config: SearchConfig, out: Path, search_folder: Path | None) -> None:
+def _stage(config: SearchConfig, out: Path, search_folder: Path | None, **blinding: Any) -> None:
     from tnt_coffea import pipeline
     from tnt_coffea.products import Histograms
 
+    config = _blinded(config, blinding)
     report = out / "report" / "report.html"
     reported = report.exists()
-    result = pipeline.fit(Histograms.load(search_folder or out / "search"), config, out=out)
+    histograms = Histograms.load(search_folder or out / "search")
+    result = (
+        pipeline.blind_fit(histograms, config, out=out)
+        if config.fit.blind
+        else pipeline.fit(histograms, config, out=out)
+    )
     click.echo(result.summary())
     click.echo(f"result: {out / 'fit' / 'result.json'}")
     if reported and not report.exists():
@@ -149,6 +171,7 @@ def _check_outputs(given: dict[str, Any]) -> None:
 @_command(
     _mass,
     _spectrum,
+    _blind,
     _toys,
     click.option(
         "--null-chains",
@@ -180,6 +203,11 @@ def bump(
         msg = "--toys and --null-chains: give one of them"
         raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name)
+    if config.fit.blind:
+        chains = spectrum["null_chains"]
+        _refuse(toys=toys, null_chains=chains, workspace=workspace, hepdata=hepdata)
+        _expected(histogram, stored, config, "bump", json_path, plot)
+        return
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
     _keep(histogram, stored, config, "bump", result.p_value, toys=toys)
@@ -201,6 +229,7 @@ def bump(
         "half a width]",
     ),
     _spectrum,
+    _blind,
     click.option(
         "--nested", is_flag=True, help="Scan each share of search.efficiencies of a search."
     ),
@@ -243,6 +272,15 @@ def scan(
         msg = "--all takes every tagger set, --name one of them: give one of these"
         raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name, whole=whole)
+    if config.fit.blind:
+        _refuse(toys=toys, workspace=workspace, nested=nested or None, all=whole or None)
+        found = histogram_fits.fit_expected_scan(stored, config, masses=_masses(masses))
+        tested = [point.mass for point in found.points]
+        _keep(histogram, stored, config, "scan", None, masses=tested)
+        _show(found, json_path)
+        if plot is not None:
+            _list("figure", [histogram_fits.write_plot(plot, found)])
+        return
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_scan(
             stored, config, masses=_masses(masses), nested=nested, toys=toys, progress=progress
@@ -261,6 +299,7 @@ def scan(
 @_command(
     _mass,
     _spectrum,
+    _blind,
     _toys,
     click.option("--efficiency", type=float, help="Selected over produced signal events."),
     click.option(
@@ -287,6 +326,11 @@ def limit(
     from tnt_coffea import histogram_fits
 
     config, stored = _changed(config, spectrum), _stored(histogram, name)
+    if config.fit.blind:
+        _refuse(hepdata=hepdata)
+        produced = {"efficiency": efficiency, "luminosity": luminosity}
+        _expected(histogram, stored, config, "limit", json_path, None, toys=toys, **produced)
+        return
     result = histogram_fits.fit_limit(
         stored, config, toys=toys, efficiency=efficiency, luminosity=luminosity
     )
@@ -297,6 +341,112 @@ def limit(
 
 
 @_command(
+    _mass,
+    _spectrum,
+    _blind,
+    click.option(
+        "--signal",
+        "signals",
+        type=float,
+        multiple=True,
+        metavar="EVENTS",
+        help="Signal events whose expected significance is wanted; may be repeated.",
+    ),
+    click.option("--toys", type=click.IntRange(0), help="Toys of the limit, as for `limit`."),
+    click.option("--efficiency", type=float, help="Selected over produced signal events."),
+    click.option(
+        "--luminosity", type=float, help="Of the data [1/fb]; that of the settings by default."
+    ),
+    _plot,
+)
+def expected(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    signals: tuple[float, ...],
+    toys: int | None,
+    efficiency: float | None,
+    luminosity: float | None,
+    plot: Path | None,
+    json_path: Path | None,
+    out: Path | None,
+    **spectrum: Any,
+) -> None:
+    """Show expected significances of signals, and the expected limit, of background alone.
+
+    The background is the fit without a signal of all bins, with --blind of the sidebands.
+    """
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    given = {"efficiency": efficiency, "luminosity": luminosity, "signals": signals}
+    _expected(histogram, stored, config, "expected", json_path, plot, toys=toys, **given)
+
+
+@_command(
+    _mass,
+    _spectrum,
+    _blind,
+    click.option(
+        "--truth",
+        "truths",
+        multiple=True,
+        help="Background of the toys: a family, or 'family parameters'; may be repeated.  "
+        "[default: every family]",
+    ),
+    click.option(
+        "--strengths",
+        callback=lambda _, __, text: _numbers(text),
+        help="Injected signals in their expected uncertainties, with commas.  [default: 0,1,2,3,5]",
+    ),
+    click.option(
+        "--toys", type=click.IntRange(2), help="Toys of a truth and a strength.  [default: 500]"
+    ),
+    click.option(
+        "--rechoose", is_flag=True, help="Choose the functions that compete anew in every toy."
+    ),
+    click.option("--all-bins", is_flag=True, help="Fit the toys' backgrounds to the window, too."),
+    _plot,
+    _quiet,
+)
+def bias(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    truths: tuple[str, ...],
+    strengths: tuple[float, ...],
+    toys: int | None,
+    rechoose: bool,
+    all_bins: bool,
+    plot: Path | None,
+    quiet: bool,
+    json_path: Path | None,
+    out: Path | None,
+    **spectrum: Any,
+) -> None:
+    """Fit toys from other functions: bias, coverage and linearity of the signal.
+
+    Their backgrounds are fitted beside the window, and their signals are known.
+    """
+    from tnt_coffea import histogram_fits
+
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    with toys_shown(quiet) as progress:
+        result = histogram_fits.fit_bias(
+            stored,
+            config,
+            truths=truths,
+            strengths=strengths,
+            toys=toys,
+            rechoose=rechoose,
+            all_bins=all_bins,
+            progress=progress,
+        )
+    _show(result, json_path)
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, result)])
+
+
+@_command(
+    _blind,
     click.option("--passing", type=float, help="On a plane: a jet passes above this score."),
     click.option("--low", type=float, help="On a plane: a jet is low below this score."),
     click.option("--toys", type=click.IntRange(0), default=0, help="Toys for the p-value."),
@@ -312,11 +462,12 @@ def abcd(
     workspace: Path | None,
     json_path: Path | None,
     out: Path | None,
+    **blinding: Any,
 ) -> None:
     """Estimate the background in region A from B, C and D."""
     from tnt_coffea import histogram_fits
 
-    stored = _stored(histogram, name)
+    config, stored = _blinded(config, blinding), _stored(histogram, name)
     result = histogram_fits.fit_abcd(stored, config, toys=toys, passing=passing, low=low)
     p_value = getattr(result.result, "p_value", None)
     _keep(histogram, stored, config, "abcd", p_value, toys=toys)
@@ -345,6 +496,55 @@ def _stored(path: Path, name: str | None, *, whole: bool = False) -> StoredHisto
     from tnt_coffea import histogram_fits
 
     return histogram_fits.stored_histogram(path, name, whole=whole)
+
+
+def _expected(
+    histogram: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    test: str,
+    json_path: Path | None,
+    plot: Path | None,
+    **given: Any,
+) -> None:
+    """Show what background alone lets expect, and note that it was looked at."""
+    from tnt_coffea import histogram_fits
+
+    found = histogram_fits.fit_expected(stored, config, **given)
+    _keep(histogram, stored, config, test, None, **given)
+    _show(found, json_path)
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, found)])
+
+
+def _refuse(**given: Any) -> None:
+    """Refuse options that a blinded fit has no use for, or that would show the window."""
+    for name, value in given.items():
+        if value is not None:
+            option = name.replace("_", "-")
+            msg = f"--{option} is not for a blinded fit (--blind, fit.blind): leave it out"
+            raise click.UsageError(msg)
+
+
+def _blinded(config: SearchConfig, options: dict[str, Any]) -> SearchConfig:
+    """Return the settings with what the command line says of the window."""
+    from tnt_coffea.config import MassRange
+
+    changes: dict[str, Any] = {}
+    if options["blind"] is not None:
+        changes["blind"] = options["blind"]
+    if options["window"]:
+        low, high = options["window"]
+        changes["blind_window"] = _checked(MassRange, {"low": low, "high": high}, "window")
+    return config.model_copy(update={"fit": config.fit.model_copy(update=changes)})
+
+
+def _numbers(text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(",")) if text else ()
+    except ValueError as error:
+        msg = f"--strengths are numbers with commas, such as 0,1,2, got {text}"
+        raise click.UsageError(msg) from error
 
 
 def _keep(
@@ -393,6 +593,7 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     """
     from tnt_coffea.config import MassRange
 
+    config = _blinded(config, spectrum)
     names = ("mass", "width", "bin_width", "family")
     typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}

@@ -151,6 +151,10 @@ def report(
     from tnt_coffea.search_folder import noted_sources
 
     histograms = Histograms.load(search_folder or out / "search")
+    if config.fit.blind:
+        hidden = pipeline.standing_blind_fit(histograms, config, out)
+        click.echo(f"report: {pipeline.blind_report(hidden, config, out=out)}")
+        return
     result = pipeline.standing_fit(histograms, config, out)
     noted = noted_sources(out)
     taggers = taggers_folder or Path(noted.get("taggers", out / "train"))

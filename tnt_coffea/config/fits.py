@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from tnt_coffea.config.data import without_moved
-from tnt_coffea.config.settings import Fraction, Positive, Settings
+from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
 
 __all__ = [
     "AbcdSettings",
@@ -276,3 +276,18 @@ class FitSettings(Settings):
     abcd: AbcdSettings = AbcdSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
+    blind: bool = Field(
+        False,
+        description="whether the events in a window stay hidden: the sidebands are fitted, and "
+        "what background alone lets expect is shown",
+    )
+    blind_window: MassRange | None = Field(
+        None,
+        description="range in mass that blind hides [GeV]; null: search.window with the signal's "
+        "mass +- 2 widths, for a histogram of one's own the latter",
+    )
+    expected_signals: tuple[Positive, ...] = Field(
+        (),
+        max_length=_MOST,
+        description="signals whose expected significance a blinded fit quotes [events]",
+    )

@@ -7,6 +7,12 @@ which no result depends on.
 
 from __future__ import annotations
 
+from tnt_coffea.pipeline.blinding import (
+    blind_fit,
+    blind_report,
+    hidden_window,
+    standing_blind_fit,
+)
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fitting import (
@@ -14,6 +20,7 @@ from tnt_coffea.pipeline.fitting import (
     all_selections,
     fit,
     fit_from_lower_edge,
+    refuse_blinded,
     scan,
     spectrum_fit,
     standing_fit,
@@ -47,6 +54,8 @@ __all__ = [
     "NullChains",
     "SignalEfficiencies",
     "all_selections",
+    "blind_fit",
+    "blind_report",
     "compare_methods",
     "compare_searches",
     "efficiency",
@@ -55,8 +64,10 @@ __all__ = [
     "fit_stage",
     "generate",
     "generate_stage",
+    "hidden_window",
     "one_writer",
     "references_beside",
+    "refuse_blinded",
     "report",
     "report_once",
     "report_stage",
@@ -68,6 +79,7 @@ __all__ = [
     "skim_stage",
     "spectrum_fit",
     "stage_seconds",
+    "standing_blind_fit",
     "standing_fit",
     "train",
     "train_stage",

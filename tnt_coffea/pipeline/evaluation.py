@@ -33,7 +33,7 @@ from tnt_coffea.typing import BoolArray
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
-__all__ = ["references_beside", "report", "report_once"]
+__all__ = ["noted_facts", "references_beside", "report", "report_once"]
 
 _MOST_MASSES = 25
 _SECONDS_A_FIT, _LONGEST_SCAN = 0.02, 60.0
@@ -134,14 +134,14 @@ def report(
             accounting=accounting,
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
-            **_noted(folder),
+            **noted_facts(folder),
             scans={} if result.scans else _scans(result, histograms, config),
         ),
     )
     return views.evaluation
 
 
-def _noted(folder: str | Path | None) -> dict[str, Any]:
+def noted_facts(folder: str | Path | None) -> dict[str, Any]:
     """Return what a search's folder says of its files and dates: fields of `ReportContents`."""
     from tnt_coffea.reporting import SearchedFiles
 

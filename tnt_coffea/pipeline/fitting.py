@@ -27,8 +27,11 @@ from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 __all__ = [
     "OVERALL",
     "all_selections",
+    "check_efficiencies",
+    "check_made_with",
     "fit",
     "fit_from_lower_edge",
+    "refuse_blinded",
     "scan",
     "spectrum_fit",
     "standing_fit",
@@ -69,7 +72,7 @@ def fit(
         the result's `refusals`.
     ConfigError
         These are no histograms of a search, or of one with another seed or `search`; or the
-        null chains lack a tagger set, or are of other settings.
+        null chains lack a tagger set, or are of other settings; or `fit.blind` is set.
     InputError
         The null chains cannot be read.
 
@@ -87,7 +90,8 @@ def fit(
     (True, ['mass'], ['mass'])
     """
     check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
-    _check_made_with(histograms, config)
+    check_made_with(histograms, config)
+    refuse_blinded(config, "a fit of all events")
     if out is None:
         return _fitted(histograms, config)
     stage = fit_stage(histograms, config, out)
@@ -107,6 +111,29 @@ def fit(
     return _with_trials(result, histograms, config, out)
 
 
+def refuse_blinded(config: SearchConfig, what: str) -> None:
+    """Refuse what would show the events in the window.
+
+    Parameters
+    ----------
+    config
+        `fit.blind` is read.
+    what
+        What was asked for.
+
+    Raises
+    ------
+    ConfigError
+        The fit is blinded.
+    """
+    if config.fit.blind:
+        msg = (
+            f"{what} would show the events in the window, which fit.blind hides: set it to false "
+            "(--no-blind) once the search is fixed"
+        )
+        raise ConfigError(msg)
+
+
 def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) -> SearchResult:
     """Return the result of `fit` in a search's folder, with the tests that were made there.
 
@@ -119,7 +146,7 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
     ConfigError
         The histograms are of a search with another seed or `search`.
     """
-    _check_made_with(histograms, config)
+    check_made_with(histograms, config)
     stage = fit_stage(histograms, config, out)
     if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
@@ -208,7 +235,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         for name, h in hists.items()
     }
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
-    _check_names(config.fit.limit.efficiencies, tested)
+    check_efficiencies(config.fit.limit.efficiencies, tested)
     fits, made = _Fits(config, null_chains_of(config)), _Made()
     hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
     for name, spectra in selected.items():
@@ -288,7 +315,7 @@ def scan(
     Raises
     ------
     ConfigError
-        There are no masses, or the search lacks a selection.
+        There are no masses, the search lacks a selection, or `fit.blind` is set.
     StageError
         Several selections, and the search has not kept what they share.
     FitError
@@ -297,6 +324,7 @@ def scan(
         The search lacks a tagger set.
     """
     check_types(histograms=(histograms, Histograms), config=(config, SearchConfig))
+    refuse_blinded(config, "a scan")
     masses = masses or config.fit.scan.masses
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
@@ -645,8 +673,14 @@ def _scan_windows(
             made.keep(scans, "scan", method, scan, histograms, config, windows, seed=seed)
 
 
-def _check_made_with(histograms: Histograms, config: SearchConfig) -> None:
-    """Refuse settings that decided what taggers, thresholds and counts are, and are others now."""
+def check_made_with(histograms: Histograms, config: SearchConfig) -> None:
+    """Refuse settings that decided what taggers, thresholds and counts are, and are others now.
+
+    Raises
+    ------
+    ConfigError
+        There are such settings.
+    """
     made = _decisive(histograms.made_with)
     now = _decisive(config.model_dump(mode="json", include={"search", "seed"}))
     for name in sorted(made.keys() & now.keys()):
@@ -665,7 +699,14 @@ def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     return search | {name: value for name, value in settings.items() if name == "seed"}
 
 
-def _check_names(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:
+def check_efficiencies(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:
+    """Refuse `fit.limit.efficiencies` of what is not fitted.
+
+    Raises
+    ------
+    ConfigError
+        There is such a name.
+    """
     unknown = sorted(set(efficiencies) - set(tested))
     if unknown:
         msg = f"fit.limit.efficiencies names {', '.join(unknown)}: known are {', '.join(tested)}"

@@ -16,6 +16,7 @@ from tnt_coffea.reporting.anomalous_jets import (
     most_anomalous,
     most_anomalous_share,
 )
+from tnt_coffea.reporting.blinded import write_blinded_report
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
 from tnt_coffea.reporting.contents import EventViews, ReportContents, SearchedFiles, event_views
@@ -48,6 +49,7 @@ from tnt_coffea.reporting.mass_tau21 import (
     true_shapes,
 )
 from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.review_figures import bias_figure, blinded_spectrum, expected_band
 from tnt_coffea.reporting.score_planes import (
     PlaneView,
     closure_by_mass,
@@ -90,6 +92,8 @@ __all__ = [
     "all_plots",
     "anomalous_event_panels",
     "anomalous_events",
+    "bias_figure",
+    "blinded_spectrum",
     "channel_spectra",
     "closure_by_mass",
     "compare",
@@ -98,6 +102,7 @@ __all__ = [
     "correlation_by_mass",
     "evaluate",
     "event_views",
+    "expected_band",
     "headline",
     "improvement_uncertainty",
     "jet_shape_panels",
@@ -121,5 +126,6 @@ __all__ = [
     "true_shape_panels",
     "true_shapes",
     "wide_console",
+    "write_blinded_report",
     "write_report",
 ]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["write_report"]
+__all__ = ["page_environment", "panel_of", "write_report"]
 
 # CSS pixels an inch of a figure takes at most: its text is then as large as the page's.
 PIXELS_AN_INCH = 105
@@ -82,10 +82,10 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
         with stored(path.parent / "plots" / plot.name):
             saved = plot.save(path.parent / "plots")
         written += saved
-        panels[plot.section.name].append(_panel(plot, saved))
+        panels[plot.section.name].append(panel_of(plot, saved))
     views, provenance = contents.views, dict(contents.result.provenance)
     page = (
-        _environment()
+        page_environment()
         .get_template("report.html")
         .render(
             title=title(contents.config, contents.hists),
@@ -125,7 +125,8 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
     return [path, *written]
 
 
-def _panel(plot: Plot, saved: Sequence[Path]) -> dict[str, Any]:
+def panel_of(plot: Plot, saved: Sequence[Path]) -> dict[str, Any]:
+    """Return a plot as a page shows it, from the files that it was saved in."""
     # As saved: the backend rounds the size to pixels.
     png = saved[0]
     width, height = (int.from_bytes(png.read_bytes()[i : i + 4]) for i in (16, 20))
@@ -199,7 +200,8 @@ def _versions(recorded: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Return what renders the pages, with their filters."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = files("tnt_coffea.reporting")

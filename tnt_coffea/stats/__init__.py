@@ -12,6 +12,8 @@ Do more events pass with both jets than by chance?           `abcd_in_window`; `
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
+What would be seen, without looking in the window?           `expectation`, `expected_significance`
+Does the fit bias a signal on another background?            `bias_study`
 Which signals agree with the data, on both sides?            `feldman_cousins_interval`
 What does each uncertainty do to the signal?                 `nuisance_impacts`
 What does a bump hunt lose by its bins?                      `unbinned_check`
@@ -50,6 +52,7 @@ from tnt_coffea.stats.abcd_results import (
     RegionClosure,
 )
 from tnt_coffea.stats.abcd_workspace import abcd_workspace
+from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.exchange import (
@@ -57,6 +60,16 @@ from tnt_coffea.stats.exchange import (
     hepdata_spectrum,
     read_histogram,
     write_hepdata,
+)
+from tnt_coffea.stats.expected import (
+    Expectation,
+    ExpectationScan,
+    ExpectedLimit,
+    ExpectedSignal,
+    SidebandFit,
+    expectation,
+    expectation_scan,
+    expected_significance,
 )
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
@@ -100,10 +113,17 @@ __all__ = [
     "AbcdLimit",
     "AbcdRefusal",
     "AbcdResult",
+    "BiasPoint",
+    "BiasStudy",
+    "BiasTruth",
     "BumpHuntResult",
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "Expectation",
+    "ExpectationScan",
+    "ExpectedLimit",
+    "ExpectedSignal",
     "FitRefusal",
     "GrossVitells",
     "ImpactRefusal",
@@ -116,6 +136,7 @@ __all__ = [
     "ScanRefusal",
     "ScanResult",
     "SharedEvents",
+    "SidebandFit",
     "SpectrumFit",
     "TriggerEfficiency",
     "UnbinnedChannel",
@@ -129,11 +150,15 @@ __all__ = [
     "abcd_limit",
     "abcd_workspace",
     "asimov_significance",
+    "bias_study",
     "bump_hunt",
     "bump_workspace",
     "closure",
     "closure_scan",
     "counting_limit",
+    "expectation",
+    "expectation_scan",
+    "expected_significance",
     "feldman_cousins",
     "feldman_cousins_interval",
     "gross_vitells_p_value",

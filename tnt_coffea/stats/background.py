@@ -155,17 +155,19 @@ class LogLinear:
         """Return the expected events at every node, shape (..., bins, nodes)."""
         exponent = np.reshape(phi @ self._flat, (*np.shape(phi)[:-1], *self.offset.shape))
         exponent += self.offset
-        return np.asarray(np.exp(np.minimum(exponent, _LARGEST_EXPONENT)))
+        np.minimum(exponent, _LARGEST_EXPONENT, out=exponent)
+        return np.asarray(np.exp(exponent, out=exponent))
 
     def expected(self, phi: Array) -> Array:
         """Return the expected events in every bin, shape (..., bins)."""
-        return np.asarray(self.rates(phi).sum(axis=-1))
+        return _over_nodes(self.rates(phi))
 
     def jacobian(self, rates: Array) -> Array:
         """Return d expected / d phi for the rates of some phi, shape (..., bins, parameters)."""
-        return np.stack(
-            [(rates * self.features[..., i]).sum(axis=-1) for i in range(self.parameters)], axis=-1
-        )
+        # A product of small matrices a bin: several times as fast as sums over the nodes.
+        bins_first = rates.reshape(-1, *self.offset.shape).swapaxes(0, 1)
+        slopes = np.matmul(bins_first, self.features).swapaxes(0, 1)
+        return np.asarray(slopes.reshape(*rates.shape[:-1], self.parameters))
 
     def evaluated(self, phi: Array) -> Derivatives:
         """Return the expectation with its first and second derivatives."""
@@ -176,7 +178,7 @@ class LogLinear:
             weighted = (weights[..., None] * rates).reshape(*weights.shape[:-1], -1)
             return np.asarray((weighted @ self._pairs).reshape(*weights.shape[:-1], size, size))
 
-        return Derivatives(rates.sum(axis=-1), self.jacobian(rates), curvature)
+        return Derivatives(_over_nodes(rates), self.jacobian(rates), curvature)
 
     def movable(self, phi: Array) -> Array:
         """Return phi: no point of this family is stationary without being a minimum."""
@@ -203,8 +205,13 @@ class LogLinear:
         fail silently on the textbook parameters, whose correlations exceed 0.999.
         """
         rates = self.rates(phi)
-        directions = unit_directions(self.jacobian(rates), rates.sum(axis=-1), seen)
+        directions = unit_directions(self.jacobian(rates), _over_nodes(rates), seen)
         return LogLinear(self.offset + self.features @ phi, self.features @ directions)
+
+
+def _over_nodes(rates: Array) -> Array:
+    # `sum` over so short an axis takes eight times as long.
+    return np.asarray(rates @ np.ones(rates.shape[-1]))
 
 
 def quadrature(edges: Array) -> tuple[Array, Array]:

@@ -456,14 +456,16 @@ def _fitted(
 
 def _score(channels: Sequence[Channel], observed: Sequence[Array], x: Array) -> tuple[Array, Array]:
     """Return d ln L / d mu and the Fisher information of mu alone."""
-    likelihood = Likelihood(channels, observed, x, np.arange(1))
-    rows = np.arange(len(x))
-    score, known = np.empty(len(x)), np.empty(len(x))
+    here = _as_fits(channels, x, *(np.zeros(len(x)) for _ in range(3)))
+    score, known = np.zeros(len(x)), np.zeros(len(x))
     for first in range(0, len(x), _BATCH):
         part = slice(first, first + _BATCH)
-        gradient, _, slopes = likelihood.all_derivatives(x[part], rows[part])
-        score[part] = -gradient[:, 0]
-        known[part] = sum((s[:, :, 0] ** 2 / mean).sum(axis=1) for s, mean in slopes)
+        mu, alpha = here.mu[part], here.alpha[part]
+        for channel, n, phi in zip(channels, observed, here.phi, strict=True):
+            mean = np.maximum(channel.expected(mu, alpha, phi[part]), _TINY)
+            share = channel.moved_signal(alpha) / mean
+            score[part] += (share * (n[part] - mean)).sum(axis=1)
+            known[part] += (share**2 * mean).sum(axis=1)
     return score, known
 
 

@@ -253,6 +253,11 @@ class Likelihood:
         """Rounding error of the value of every toy."""
         return np.asarray(_ROUNDING * (1 + sum(n.sum(axis=1) for n in self.observed)))
 
+    @cached_property
+    def saturated(self) -> list[Array]:
+        """Counts n as n ln n of every channel, shape (toys, bins)."""
+        return [xlogy(n, n) for n in self.observed]
+
     def full(self, x: Array, rows: Rows) -> Array:
         """Return all parameters of some toys."""
         parameters = self.fixed[rows]
@@ -274,13 +279,15 @@ class Likelihood:
         mu, alpha = parameters[:, 0], parameters[:, 1 : 1 + self.nuisances]
         total = 0.5 * np.square(self._pulls(alpha, rows)).sum(axis=1)
         forbidden = np.zeros(len(rows), dtype=bool)
-        for channel, counts, place in zip(self.channels, self.observed, self.places, strict=True):
+        for channel, counts, top, place in zip(
+            self.channels, self.observed, self.saturated, self.places, strict=True
+        ):
             n = _rows(counts, rows)
             mean = channel.expected(mu, alpha, parameters[:, place])
             forbidden = forbidden | (mean < 0).any(axis=1)
             # A tail may underflow to zero: that costs nothing where nothing was seen.
             mean = np.maximum(mean, _TINY)
-            total = total + (mean - n - xlogy(n, mean) + xlogy(n, n)).sum(axis=1)
+            total = total + (mean - n - xlogy(n, mean) + _rows(top, rows)).sum(axis=1)
         return np.where(forbidden | ~np.isfinite(total), np.inf, total)
 
     def derivatives(self, x: Array, rows: Rows) -> tuple[Array, Array]:

@@ -300,7 +300,7 @@ def _functions(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Iterator[Bac
         chosen_function(spectrum, seen, fit)  # which says so
     for order in orders:
         if order <= most:
-            built = family.build(spectrum.edges, order, weights, seen)
+            built = family.build(spectrum.edges, order, weights, seen, fit.sqrt_s)
             yield built if scale is None else built.scaled(1 / scale)
 
 

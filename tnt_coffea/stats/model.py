@@ -41,8 +41,8 @@ from tnt_coffea.stats.validity import (
 
 __all__ = [
     "SpectrumModel",
+    "all_functions",
     "chosen_function",
-    "chosen_orders",
     "goodness_of_fit",
     "outside_signal",
     "range_notes",
@@ -243,6 +243,11 @@ def _competing_models(
     return chosen, [fits.of(kept) for fits in best]
 
 
+def all_functions(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> Functions:
+    """Return the channels of a signal in every function that a fit allows, competing or not."""
+    return _channels(data, signal, signal_shares(data, fit), _backgrounds(data, fit))
+
+
 def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:
     """Return every function's background in each channel, whitened around a fit to its spectrum."""
     found = {}
@@ -253,16 +258,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
             if order > orders[0] and any(_occupied(s) < order for s in data):
                 break
             built = [
-                _built(
-                    family,
-                    s.edges,
-                    order,
-                    s.counts,
-                    np.ones(len(s.counts), bool),
-                    s.before_trigger,
-                    fit.sqrt_s,
-                )
-                for s in data
+                _built(family, order, s, np.ones(len(s.counts), bool), fit.sqrt_s) for s in data
             ]
             found[f"{name} {order}"] = tuple(
                 engine.fitted_background(b, s.counts)[0] for b, s in zip(built, data, strict=True)
@@ -276,8 +272,11 @@ def _occupied(spectrum: Spectrum) -> int:
 
 def _check_occupied(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> None:
     """Refuse spectra with too few bins beside the signal for any function."""
-    seen = outside_signal(spectrum.edges, signal)
     least = max(fit.orders(family)[0] for family in fit.families)
+    _check_seen(spectrum, outside_signal(spectrum.edges, signal), least)
+
+
+def _check_seen(spectrum: Spectrum, seen: Mask, least: int) -> None:
     occupied = np.count_nonzero(spectrum.counts[seen])
     if occupied < least or seen.sum() <= least:
         msg = (
@@ -350,87 +349,54 @@ def outside_signal(edges: Array, signal: SignalShape) -> Mask:
 
 
 def chosen_function(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Background:
-    """Return the function that the bins in `seen` ask for, as its family builds it."""
-    counts, scale = spectrum.counts, spectrum.before_trigger
-    order = chosen_orders(spectrum.name, spectrum.edges, counts[None], seen, fit, scale)[0]
-    family = family_named(fit.family)
-    return _built(family, spectrum.edges, int(order), counts, seen, scale, fit.sqrt_s)
+    """Return the function that some bins of a spectrum ask for, as its family builds it.
 
-
-def _built(
-    family: Family,
-    edges: Array,
-    order: int,
-    counts: Array,
-    seen: Mask,
-    scale: Array | None,
-    sqrt_s: float,
-) -> Background:
-    if scale is None:
-        return family.build(edges, order, counts, seen, sqrt_s)
-    # A family knows smooth spectra: it is built from weights before the trigger, and expects
-    # effective events.
-    return family.build(edges, order, counts * scale, seen, sqrt_s).scaled(1 / scale)
-
-
-def chosen_orders(
-    name: str,
-    edges: Array,
-    counts: Array,
-    seen: Mask,
-    fit: SpectrumFit,
-    scale: Array | None = None,
-) -> NDArray[np.intp]:
-    """Return the number of parameters that each of many spectra asks for, shape (spectra,).
-
-    A parameter is added while twice the gain in ln L, as chi-square with one
-    degree of freedom, has a p-value below `f_test`.
+    A parameter is added while twice the gain in ln L, as chi-square with one degree of freedom,
+    has a p-value below `f_test`.
 
     Parameters
     ----------
-    name
-        The channel, for messages.
-    edges
-        Edges of the bins [GeV].
-    counts
-        Events per bin, shape (spectra, bins).
+    spectrum
+        The spectrum.
     seen
         The bins that decide.
     fit
         Family, fewest and most parameters, p-value of the test.
-    scale
-        That of a weighted spectrum, as in `Spectrum`.
+
+    Raises
+    ------
+    FitError
+        Too few of these bins hold events for any function.
     """
-    family, fewest = family_named(fit.family), fit.min_parameters
-    orders = fit.orders(fit.family)
-    observed = counts[:, seen]
-    occupied = np.count_nonzero(observed, axis=1)
-    if not orders or occupied.min() < orders[0] or observed.shape[1] <= orders[0]:
-        fewest = orders[0] if orders else fewest
-        msg = (
-            f"{name}: {occupied.min()} of {observed.shape[1]} bins outside the signal hold events, "
-            f"too few for a function of {fewest} parameters: widen the fit range, use "
-            "narrower bins or a looser selection"
-        )
-        raise FitError(msg)
-    chosen = np.full(len(counts), orders[0], dtype=np.intp)
-    growing = np.arange(len(counts))
-    best = np.full(len(counts), np.inf)
-    for order in orders:
-        growing = growing[occupied[growing] >= order]
-        if not growing.size or observed.shape[1] <= order:
+    family, (fewest, *more) = family_named(fit.family), fit.orders(fit.family)
+    counts = spectrum.counts
+    _check_seen(spectrum, seen, fewest)
+
+    def fitted(order: int) -> tuple[Background, float]:
+        built = _built(family, order, spectrum, seen, fit.sqrt_s)
+        return built, engine.fitted_background(built, counts, seen)[1].nll
+
+    chosen, nll = fitted(fewest)
+    # A function of more parameters than bins with events has no maximum.
+    most = min(np.count_nonzero(counts[seen]), np.count_nonzero(seen) - 1)
+    for order in more:
+        if order > most:
             break
-        mean = counts[growing].mean(axis=0)
-        built = _built(family, edges, order, mean, seen, scale, fit.sqrt_s).restricted(seen)
-        whitened, _ = engine.fitted_background(built, observed[growing].mean(axis=0))
-        channel = Channel(name, observed[0], np.zeros(observed.shape[1]), whitened)
-        nll = engine.background_fits([channel], [observed[growing]]).nll
-        better = np.ones(len(growing), dtype=bool)
-        if order > orders[0]:
-            better = chdtrc(1, np.maximum(0.0, 2 * (best[growing] - nll))) < fit.f_test
-        growing = growing[better]
-        chosen[growing], best[growing] = order, nll[better]
+        richer, least = fitted(order)
+        if chdtrc(1, max(0.0, 2 * (nll - least))) >= fit.f_test:
+            break
+        chosen, nll = richer, least
     return chosen
+
+
+def _built(family: Family, order: int, spectrum: Spectrum, seen: Mask, sqrt_s: float) -> Background:
+    scale = spectrum.before_trigger
+    if scale is None:
+        return family.build(spectrum.edges, order, spectrum.counts, seen, sqrt_s)
+    # A family knows smooth spectra: it is built from weights before the trigger, and expects
+    # effective events.
+    weights = spectrum.counts * scale
+    return family.build(spectrum.edges, order, weights, seen, sqrt_s).scaled(1 / scale)
 
 
 def range_notes(model: SpectrumModel, seed: int) -> list[str]:

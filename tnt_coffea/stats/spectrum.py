@@ -141,6 +141,14 @@ class SpectrumFit:
                 f"{self.min_parameters} and {self.max_parameters}"
             )
             raise FitError(msg)
+        for name in self.families:
+            if not self.orders(name):
+                msg = (
+                    f"functions of '{name}' have {family_named(name).orders[0]} to "
+                    f"{family_named(name).orders[-1]} parameters, fewer than min_parameters = "
+                    f"{self.min_parameters}"
+                )
+                raise FitError(msg)
         if not 0 < self.f_test < 1:
             msg = f"f_test must lie in (0, 1), got {self.f_test}"
             raise FitError(msg)
@@ -559,7 +567,12 @@ def smoothed_weights(sums: Array, squares: Array) -> Array:
 
 
 def spectra(channels: Any, fit: SpectrumFit) -> tuple[Spectrum, ...]:
-    """Return the spectra of one histogram, or of a mapping from channel to histogram."""
+    """Return the spectra of one histogram, or of a mapping from channel to histogram.
+
+    A tuple of spectra stays as it is.
+    """
+    if isinstance(channels, tuple) and channels and isinstance(channels[0], Spectrum):
+        return channels
     named = channels if isinstance(channels, Mapping) else {"all": channels}
     if not named:
         msg = "no channel to fit: give one histogram, or a mapping from channel to histogram"
