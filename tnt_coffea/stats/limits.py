@@ -145,7 +145,9 @@ def upper_limit(
             observed = by_minuit if len(model.functions) == 1 else observed
             notes += problems
             converged = converged and not problems
-    notes += _band_notes(observed, expected) if minimised else []
+    # An excess is none where the fit itself failed; a deficit may be why.
+    if minimised or observed < expected[0]:
+        notes += _band_notes(observed, expected)
     observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
