@@ -183,19 +183,34 @@ def turned_on(histogram):
     return histogram
 
 
+def empty_window(histogram):
+    return without_events(histogram, 3320.0, 3680.0)
+
+
+def wide_hole(histogram):
+    return without_events(histogram, 3000.0, 4000.0)
+
+
+def window_alone(histogram):
+    return without_events(without_events(histogram, 2600.0, 3200.0), 3900.0, 7000.0)
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "toys"),
     [
-        lambda h: without_events(h, 3320.0, 3680.0),
-        lambda h: without_events(h, 3000.0, 4000.0),
-        lambda h: without_events(without_events(h, 2600.0, 3200.0), 3900.0, 7000.0),
-        turned_on,
+        (empty_window, 0),
+        # Half a minute: the fits of nearly all toys take every step that they may.
+        pytest.param(empty_window, 20, marks=pytest.mark.slow),
+        (wide_hole, 0),
+        (wide_hole, 20),
+        (window_alone, 0),
+        (window_alone, 20),
+        (turned_on, 0),
+        (turned_on, 20),
     ],
-    ids=["empty window", "wide hole", "window alone", "turn-on"],
 )
-@pytest.mark.parametrize("toys", [0, 20])
 def test_limit_of_a_badly_described_spectrum_is_a_number_or_a_reason(change, toys, toy_spectrum):
-    histogram = change(toy_spectrum(100_000, 0, 7))
+    histogram = change(toy_spectrum(30_000, 0, 7))
     fit = replace(FIT, max_parameters=3)
     settings = {"mass": 3500.0, "width": 120.0, "fit": fit, "cross_check": False}
     try:
@@ -208,5 +223,8 @@ def test_limit_of_a_badly_described_spectrum_is_a_number_or_a_reason(change, toy
         return
     json.dumps(found.to_dict(), allow_nan=False)
     assert found.observed > 0
-    noted = any("below what" in note for note in found.notes)
-    assert noted == (found.observed < found.expected[0])
+    notes = " ".join(found.notes)
+    if "a fit of the data stopped before its minimum" in notes:
+        assert not found.converged
+    else:
+        assert ("below what" in notes) == (found.observed < found.expected[0])

@@ -182,6 +182,11 @@ class WeightedToys:
             Generator.
         one_sided
             Whether the statistic is 0 where the fitted signal is larger than the strength.
+
+        Raises
+        ------
+        FitError
+            No toy stands for one of the strengths.
         """
         functions = start.functions
         data = [counts[:1] for counts in start.counts]
@@ -202,6 +207,16 @@ class WeightedToys:
                 for mean, alpha in zip(means, alphas, strict=True)
             ]
         )
+        weights = np.exp(ratios - logsumexp(ratios[thrown_at], axis=0))
+        # NaN, too.
+        unknown = ~(weights[1:].sum(axis=1) > 0)
+        if unknown.any():
+            msg = (
+                f"no toy resembles the fit with {strengths[unknown][0]:.3g} signal events, there "
+                "is no limit from toys: the background function does not describe the spectrum; "
+                "0 toys take the asymptotic formulae"
+            )
+            raise FitError(msg)
         free = enveloped(functions, counts, centres=centres)
         good, own, each = free.converged, [], []
         for mu in map(float, strengths):
@@ -215,7 +230,7 @@ class WeightedToys:
             strengths,
             np.array(own),
             np.stack(each, axis=1),
-            np.exp(ratios - logsumexp(ratios[thrown_at], axis=0)),
+            weights,
             np.repeat(thrown_at, toys),
             int(np.sum(~good)),
         )

@@ -125,8 +125,9 @@ def upper_limit(
     if cross_check:
         notes += [*range_notes(model, seed), *turn_on_notes(model.data, signal, fit)]
     by_pyhf = None
-    converged = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
-    if not converged:
+    minimised = bool(cls.best.converged.all() and cls.fits(observed).converged.all())
+    converged = minimised
+    if not minimised:
         notes.append("not converged: a fit of the data stopped before its minimum")
     thrown, uncertainties = None, [0.0]
     if toys or (toys is None and under < LEAST_UNDER_LIMIT):
@@ -144,7 +145,9 @@ def upper_limit(
             observed = by_minuit if len(model.functions) == 1 else observed
             notes += problems
             converged = converged and not problems
-    notes += _band_notes(observed, expected)
+    # An excess is none where the fit itself failed; a deficit may be why.
+    if minimised or observed < expected[0]:
+        notes += _band_notes(observed, expected)
     observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
     return LimitResult(
