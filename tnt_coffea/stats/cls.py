@@ -299,18 +299,7 @@ class ToyCls:
         """Limit of the data, and the quantiles of the toys' limits without a signal.
 
         The quantiles are those of the bands, -2 to 2 standard deviations: they rise.
-
-        Raises
-        ------
-        FitError
-            No toy tells what some strength expects.
         """
-        if not self.toys.weights.sum(axis=1).all():
-            msg = (
-                "toys of one strength are like none of another: there is no limit from toys here; "
-                "toys=0 takes the formulae"
-            )
-            raise FitError(msg)
         return self._limits(self.toys.weights)
 
     def uncertainties(self, random: np.random.Generator) -> Array:
