@@ -43,6 +43,7 @@ def test_range_must_rise_between_numbers(edges):
         ({"f_test": 0.0}, "f_test must lie"),
         ({"f_test": np.nan}, "f_test must lie"),
         *(({"sqrt_s": wrong}, "sqrt_s is the centre") for wrong in (0, np.nan, None, "13", True)),
+        ({"sqrt_s": 13.6}, "13.6 TeV are 13600"),
     ],
 )
 def test_settings_that_no_background_has_are_refused(change, message):

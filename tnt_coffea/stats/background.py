@@ -36,6 +36,9 @@ SQRT_S = 13_000.0
 
 MIN_PARAMETERS, MAX_PARAMETERS = 2, 6
 
+# Energies below this are meant in TeV [GeV].
+_LEAST_SQRT_S = 200.0
+
 # Five Gauss-Legendre nodes are exact up to degree nine: a dijet function over a
 # 100 GeV bin is then right to 1e-12, and the nodes cost next to nothing.
 _NODES = 5
@@ -288,6 +291,9 @@ def check_sqrt_s(sqrt_s: float) -> None:
     number = isinstance(sqrt_s, (int, float, np.number)) and not isinstance(sqrt_s, bool)
     if not (number and 0 < sqrt_s < np.inf):
         msg = f"sqrt_s is the centre-of-mass energy in GeV, a number above 0, got {sqrt_s!r}"
+        raise FitError(msg)
+    if sqrt_s < _LEAST_SQRT_S:
+        msg = f"sqrt_s is in GeV, got {sqrt_s:g}: {sqrt_s:g} TeV are {1000 * sqrt_s:g}"
         raise FitError(msg)
 
 
