@@ -536,6 +536,9 @@ def _blinded(config: SearchConfig, options: dict[str, Any]) -> SearchConfig:
     if options["window"]:
         low, high = options["window"]
         changes["blind_window"] = _checked(MassRange, {"low": low, "high": high}, "window")
+        if not changes.get("blind", config.fit.blind):
+            msg = "--window hides a range of a blinded fit: give --blind as well"
+            raise click.UsageError(msg)
     return config.model_copy(update={"fit": config.fit.model_copy(update=changes)})
 
 

@@ -11,7 +11,7 @@ from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, 
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import MOST_TOYS
 
-__all__ = ["check_arguments", "listed_masses"]
+__all__ = ["check_arguments", "listed_masses", "listed_numbers"]
 
 
 def _positive(name: str, value: Any) -> None:
@@ -78,13 +78,40 @@ def listed_masses(masses: Any) -> tuple[float, ...]:
     >>> listed_masses(m for m in (3300, 3500))
     (3300, 3500)
     """
-    if isinstance(masses, str) or not isinstance(masses, Iterable):
-        msg = f"masses is {masses!r}, expected numbers"
-        raise FitError(msg)
-    found = tuple(masses)
-    for mass in found:
-        check_numbers({"a mass": mass})
+    found = listed_numbers("masses", masses)
     if not found or any(b <= a for a, b in pairwise(found)):
         msg = f"masses must rise, got {list(found)}"
         raise FitError(msg)
+    return found
+
+
+def listed_numbers(name: str, values: Any, least: float | None = None) -> tuple[float, ...]:
+    """Return the numbers of any iterable, as they are.
+
+    Parameters
+    ----------
+    name
+        The argument, for messages.
+    values
+        The numbers.
+    least
+        None may be smaller.
+
+    Raises
+    ------
+    FitError
+        It is no iterable of finite numbers, or one is too small.
+
+    Examples
+    --------
+    >>> listed_numbers("signals", 5)
+    Traceback (most recent call last):
+    tnt_coffea.errors.FitError: signals is 5, expected numbers
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        msg = f"{name} is {values!r}, expected numbers"
+        raise FitError(msg)
+    found = tuple(values)
+    for value in found:
+        check_numbers({f"one of {name}": value}, least)
     return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments, listed_numbers
 from tnt_coffea.stats.blinding import Sidebands, prepared
 from tnt_coffea.stats.envelope import (
     Functions,
@@ -29,7 +30,7 @@ from tnt_coffea.stats.families import FAMILIES, family_named
 from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import all_functions, chosen_function, goodness_of_fit
-from tnt_coffea.stats.quantities import check_numbers, check_whole
+from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.spurious import with_spurious
@@ -292,7 +293,8 @@ def bias_study(
     >>> study.window, study.toys, study.seed
     ((3260.0, 3740.0), 20, 1)
     """
-    _check(strengths, toys, seed)
+    check_arguments(mass=mass, width=width, fit=fit)
+    _check(listed_numbers("strengths", strengths, 0), toys, seed)
     shape = fit.signal(mass, width)
     beside = prepared(
         channels,
@@ -363,8 +365,6 @@ def _check(strengths: Sequence[Any], toys: Any, seed: Any) -> None:
     if not len(strengths):
         msg = "a bias study needs one strength or more, such as 0"
         raise FitError(msg)
-    for strength in strengths:
-        check_numbers({"strength": strength}, 0)
     if len(set(map(float, strengths))) < len(strengths):
         msg = f"strengths are not all different: {list(strengths)}"
         raise FitError(msg)

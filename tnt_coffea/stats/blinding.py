@@ -37,6 +37,8 @@ Mask = NDArray[np.bool_]
 HIDDEN_WIDTHS = 2.0
 """A window reaches so many widths from a mass where it is not given: 95 % of a Gaussian signal."""
 
+# More hidden than seen, functions are no longer held on both sides.
+_MOST_HIDDEN = 0.5
 # The functions that compete are known once the window is filled, and fill it again.
 _PASSES = 2
 
@@ -219,6 +221,14 @@ def _outside(edges: Array, window: tuple[float, float], fit: SpectrumFit) -> Mas
             f"the hidden window {window[0]:g}-{window[1]:g} GeV needs a sideband on either side "
             f"within the fit range {fit.range[0]:g}-{fit.range[1]:g} GeV: widen the range, or "
             "hide less"
+        )
+        raise FitError(msg)
+    hidden = (window[1] - window[0]) / (fit.range[1] - fit.range[0])
+    if hidden > _MOST_HIDDEN:
+        msg = (
+            f"the hidden window {window[0]:g}-{window[1]:g} GeV is {hidden:.0%} of the fit range "
+            f"{fit.range[0]:g}-{fit.range[1]:g} GeV: at most half can be hidden, for what is left "
+            "has to tell what it holds"
         )
         raise FitError(msg)
     return seen

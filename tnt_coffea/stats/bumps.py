@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tnt_coffea import seeds
-from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.arguments import check_arguments
+from tnt_coffea.stats.arguments import check_arguments, listed_numbers
 from tnt_coffea.stats.background import MIN_PARAMETERS
 from tnt_coffea.stats.calibration import Calibration, calibrated, from_null_chains
 from tnt_coffea.stats.engine import Discovery
@@ -111,7 +110,7 @@ def bump_hunt(
     (True, 'asymptotic')
     """
     check_arguments(mass=mass, width=width, fit=fit, toys=toys, seed=seed)
-    _check(null_chains)
+    null_chains = listed_numbers("null_chains", null_chains)
     signal = fit.signal(mass, width)
     edges_tried: tuple[EdgeTrial, ...] = ()
     if lower_edges:
@@ -355,9 +354,3 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
             "count as they stand"
         )
     return notes
-
-
-def _check(null_chains: Sequence[float]) -> None:
-    if len(null_chains) and not np.isfinite(np.asarray(null_chains, dtype=float)).all():
-        msg = "null_chains holds a q0 that is not finite: leave no failed chain in it"
-        raise FitError(msg)

@@ -59,7 +59,7 @@ _BATCH = 256
 # Expectations below this are taken for it in ratios of probabilities.
 _TINY = 1e-100
 # A resonance may have been shifted by its uncertain scale; this many sigmas are tried too.
-_SHIFTS = (-1.5, 1.5)
+_SHIFTS = (-3.0, -1.5, 1.5, 3.0)
 
 
 @dataclass(frozen=True, eq=False)

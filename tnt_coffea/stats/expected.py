@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import check_arguments, listed_masses, listed_numbers
 from tnt_coffea.stats.blinding import Sidebands, hidden_window, prepared
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import enveloped
 from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import SpectrumModel, spurious_notes
-from tnt_coffea.stats.quantities import check_numbers, check_ranges
+from tnt_coffea.stats.quantities import check_ranges
 from tnt_coffea.stats.results import LimitResult, Result
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import SpectrumFit
@@ -335,7 +336,8 @@ def expected_significance(
     >>> round(z)
     3
     """
-    _check_signals([signal])
+    check_arguments(mass=mass, width=width, fit=fit)
+    listed_numbers("signal", [signal], 0)
     shape = fit.signal(mass, width)
     beside = prepared(channels, [shape], fit, hidden_range(window, [shape]))
     return float(_significances(beside, beside.models[0], np.array([float(signal)]))[0][0])
@@ -393,7 +395,17 @@ def expectation(
     >>> [round(signal.z) for signal in found.reach]
     [3, 5]
     """
-    _check_signals(signals)
+    check_arguments(
+        mass=mass,
+        width=width,
+        fit=fit,
+        level=level,
+        toys=toys,
+        efficiency=efficiency,
+        luminosity=luminosity,
+        seed=seed,
+    )
+    signals = listed_numbers("signals", signals, 0)
     shape = fit.signal(mass, width)
     beside = prepared(
         channels,
@@ -457,10 +469,10 @@ def expectation_scan(
     >>> [point.mass for point in found.points]
     [3400.0, 3600.0]
     """
-    _check_signals(signals)
-    if len(masses) == 0 or np.any(np.diff(masses) <= 0):
-        msg = f"masses must rise, got {list(masses)}"
-        raise FitError(msg)
+    check_arguments(
+        width=width, fit=fit, level=level, efficiency=efficiency, luminosity=luminosity, seed=seed
+    )
+    signals, masses = listed_numbers("signals", signals, 0), listed_masses(masses)
     shapes = [fit.signal(float(mass), width) for mass in masses]
     beside = prepared(
         channels,
@@ -495,11 +507,6 @@ def hidden_range(window: Window, shapes: Sequence[SignalShape]) -> tuple[float, 
         return hidden_window(shapes)
     check_ranges({"window": window})
     return float(window[0]), float(window[1])
-
-
-def _check_signals(signals: Sequence[float]) -> None:
-    for signal in signals:
-        check_numbers({"signal": signal}, 0)
 
 
 def _expectation(
@@ -611,7 +618,8 @@ def _only_expected(found: LimitResult) -> ExpectedLimit:
         calibration=found.calibration,
         toys=found.toys,
         converged=found.converged,
-        notes=found.notes,
+        # What the observed limit says of the data is nothing that is expected.
+        notes=tuple(note for note in found.notes if not note.startswith("the observed limit is ")),
     )
 
 

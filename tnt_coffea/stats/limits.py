@@ -36,6 +36,7 @@ _UNDER = 2.0
 _PILOT = 60
 _ROUND = 300
 _MOST_ROUNDS = 4
+_LARGEST_ERROR = 0.2
 _TARGET = 0.03
 # Strengths at which CLs is known: from below the least of the pilot's limits to above the largest.
 _STRENGTHS = 11
@@ -324,6 +325,8 @@ def _from_toys(
         problems.append("a limit lies beyond the strengths at which toys were thrown")
     if failed > _FAILED * len(found.toys):
         problems.append(f"{failed} of {len(found.toys)} toys had a failed fit")
+    if uncertainties[0] > _LARGEST_ERROR * found.limits[0]:
+        problems.append("toys know the observed limit to no better than 20 %")
     return _FromToys(found.limits, uncertainties.tolist(), found.toys, problems)
 
 

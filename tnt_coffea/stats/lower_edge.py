@@ -22,6 +22,7 @@ from scipy.special import ndtr
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.arguments import listed_numbers
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel
@@ -96,13 +97,13 @@ def chosen_lower_edge(
     >>> found.range[0], len(tried)
     (2600.0, 1)
     """
-    if isinstance(candidates, str):
-        return _found(channels, signal, candidates, fit, seed)
     number = isinstance(lowest, int | float | np.number) and not isinstance(lowest, bool)
     if not (number and np.isfinite(lowest)):
         msg = f"the lowest edge of a fit is a number in GeV, got {lowest!r}"
         raise FitError(msg)
-    edges = sorted(float(edge) for edge in candidates)
+    if isinstance(candidates, str):
+        return _found(channels, signal, candidates, fit, seed)
+    edges = sorted(map(float, listed_numbers("lower_edges", candidates)))
     if not edges or edges[0] < lowest:
         msg = (
             f"lower edges {edges} GeV: at least one is needed, and none below {lowest:g} GeV, "
