@@ -32,6 +32,7 @@ from tnt_coffea.working_points import WorkingPoints
 
 __all__ = ["Histograms", "Skim", "Taggers", "as_skim", "contents_of"]
 
+_WEIGHTS = "weights"
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading a damaged JSON file raises, one way or another."""
 
@@ -275,6 +276,8 @@ class Taggers(Displayed):
         Tagger sets with quantile maps, by name.
     histories
         Losses and sizes of every training, by tagger.
+    weights
+        Sets that weight simulated events, by name; no event is searched with them.
 
     Examples
     --------
@@ -290,6 +293,7 @@ class Taggers(Displayed):
 
     sets: Mapping[str, TaggerSet]
     histories: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, TaggerSet] = field(default_factory=dict)
 
     def _facts(self) -> dict[str, str]:
         return {
@@ -309,9 +313,11 @@ class Taggers(Displayed):
 
     def save(self, folder: Path) -> None:
         """Write every set into a folder of its name, and the histories."""
-        for name, tagger_set in self.sets.items():
-            with stored(folder / name):
-                tagger_set.save(folder / name)
+        placed = {folder / name: one for name, one in self.sets.items()}
+        placed |= {folder / _WEIGHTS / name: one for name, one in self.weights.items()}
+        for place, tagger_set in placed.items():
+            with stored(place):
+                tagger_set.save(place)
         text = json.dumps(self.histories, indent=1, sort_keys=True) + "\n"
         with written(folder / "histories.json") as path:
             path.write_text(text)
@@ -331,14 +337,35 @@ class Taggers(Displayed):
         if not paths:
             msg = f"{folder}: no tagger set in it (a folder with set.json); train, or name another"
             raise TaggerError(msg)
-        sets = {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, paths)}
+        beside = sorted(path.parent for path in (folder / _WEIGHTS).glob("*/set.json"))
+        sets, weights = (
+            {tagger_set.name: tagger_set for tagger_set in map(TaggerSet.load, places)}
+            for places in (paths, beside)
+        )
+        _check_weights(folder, sets, weights)
         path = folder / "histories.json"
         try:
             histories = json.loads(path.read_text()) if path.exists() else {}
-            return cls(sets, {str(name): dict(losses) for name, losses in histories.items()})
+            losses = {str(name): dict(values) for name, values in histories.items()}
+            return cls(sets, losses, weights)
         except _DAMAGE as error:
             msg = f"{path}: the training histories cannot be read: {error}; restore or remove it"
             raise TaggerError(msg) from error
+
+
+def _check_weights(
+    folder: Path, sets: Mapping[str, TaggerSet], weights: Mapping[str, TaggerSet]
+) -> None:
+    for name, one in sets.items():
+        if one.gives_weights:
+            msg = f"{folder / name}: gives weights of simulated events, not scores to search with"
+            raise TaggerError(msg)
+        if one.weighted_by is not None and one.weighted_by not in weights:
+            msg = (
+                f"{folder}: tagger set '{name}' is weighted by '{one.weighted_by}', which is not "
+                f"in {folder / _WEIGHTS}; restore it or train again"
+            )
+            raise TaggerError(msg)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ ENTRY_POINTS = "tnt_coffea.methods"
 """Group of the entry points by which other packages add methods."""
 _HOME = "tnt_coffea.training.methods"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_RESERVED = ("before", "references")
+_RESERVED = ("before", "references", "weights")
 
 
 class MethodSettings(Settings):
@@ -89,7 +89,7 @@ def _name(name: str) -> str:
     if not _NAME.fullmatch(name) or name in _RESERVED:
         msg = (
             f"{name!r} cannot name a method: use letters, digits, '_' and '-', but not "
-            f"{' or '.join(_RESERVED)}"
+            f"{', '.join(_RESERVED[:-1])} or {_RESERVED[-1]}"
         )
         raise ValueError(msg)
     return name

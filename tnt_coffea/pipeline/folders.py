@@ -130,6 +130,11 @@ def search_stage(
         "source": scored,
         "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
         "quantiles": _quantiles(taggers),
+        **(
+            {"weights": {name: one.digest for name, one in taggers.weights.items()}}
+            if taggers.weights
+            else {}
+        ),
         "on_error": resources.on_error.value,
         **_selection(config),
     }

@@ -152,9 +152,11 @@ def training_costs(
 def _tagger_sets(
     outcomes: Mapping[str, Sequence[Any]], config: SearchConfig
 ) -> tuple[Taggers, Taggers]:
-    """Return the tagger sets of a search, and those of references."""
+    """Return the tagger sets of a search, with their weights, and those of references."""
     from tnt_coffea.taggers import Member, Tagger, TaggerSet
+    from tnt_coffea.training import steps_of
 
+    weighted_by = {step.set_name: step.weighted_by for wave in steps_of(config) for step in wave}
     kinds: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
     for name, outcomes_of_set in outcomes.items():
         reference = any(item.uses_truth for item in outcomes_of_set)
@@ -179,8 +181,12 @@ def _tagger_sets(
             tuple(members),
             reference=reference,
             combine=config.train.combine,
+            weighted_by=weighted_by[name],
         )
-        kind = kinds[reference]
-        changed = Taggers({**kind.sets, name: tagger_set}, {**kind.histories, **histories})
+        kind, found = kinds[reference], {name: tagger_set}
+        sets, weights = ({}, found) if tagger_set.gives_weights else (found, {})
+        changed = Taggers(
+            {**kind.sets, **sets}, {**kind.histories, **histories}, {**kind.weights, **weights}
+        )
         kinds = (kinds[0], changed) if reference else (changed, kinds[1])
     return kinds

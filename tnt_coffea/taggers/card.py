@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,16 @@ class Card(Settings):
     )
     uses_truth: bool = Field(False, description="trained with truth labels; a search refuses it")
     orientation: str = Field("", description="why a higher score is more anomalous")
+    purpose: Literal["score", "weight"] = Field(
+        "score",
+        exclude_if=lambda purpose: purpose == "score",
+        description="weight: its score is the logarithm of a weight of simulated events",
+    )
+    regions: Mapping[str, MassRange] = Field(
+        {},
+        exclude_if=lambda regions: not regions,
+        description="ranges in mass; of a weight's latent vector, one a component",
+    )
     seed: int = Field(description="seed of this training run")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     place: dict[str, int] = Field(

@@ -148,6 +148,8 @@ class TaggerSet(Displayed):
         search.
     combine
         How the scores of the taggers of one fold and scope become one.
+    weighted_by
+        Name of the set whose weights make simulated events the background of this one.
 
     Examples
     --------
@@ -166,6 +168,7 @@ class TaggerSet(Displayed):
     quantiles: QuantileMap | None = None
     reference: bool = False
     combine: Combination = Combination.MEAN
+    weighted_by: str | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *(member.name for member in self.members)):
@@ -220,6 +223,16 @@ class TaggerSet(Displayed):
         known = [member.tagger.card.knowledge for member in self.members]
         return max(known, key=("none", "background simulation", "signal simulation").index)
 
+    @property
+    def gives_weights(self) -> bool:
+        """Whether its scores are logarithms of weights of simulated events."""
+        return self.members[0].tagger.card.purpose == "weight"
+
+    @cached_property
+    def validation_windows(self) -> dict[str, MassRange]:
+        """Ranges in mass, by name, that its weights predict from what lies beside them."""
+        return dict(self.members[0].tagger.card.regions)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest, which names every tagger by its own SHA-256."""
@@ -250,6 +263,49 @@ class TaggerSet(Displayed):
                     parts = [tagger.score(shown(tagger.card.inputs, rows)) for tagger in taggers]
                     raw[scope][rows] = _combined(np.stack(parts), self.combine)
         return Scores(fold, raw)
+
+    def log_weights(self, sample: Sample) -> dict[str, Float64Array]:
+        """Return the logarithms of the weights of simulated events, each of its own fold.
+
+        Returns
+        -------
+        dict
+            (event,) by name: `nominal`, the mean over the taggers of a fold; that of every
+            window in `validation_windows`; `member 0`, `member 1`, ..., those of single taggers.
+            Not a number in a fold that no tagger scores.
+
+        Raises
+        ------
+        TaggerError
+            The set gives no weights, or as `score`.
+        """
+        if not self.gives_weights:
+            msg = f"tagger set '{self.name}' gives scores, not weights of simulated events"
+            raise TaggerError(msg)
+        fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
+        windows = list(self.validation_windows)
+        found: dict[str, Float64Array] = {}
+
+        def keep(name: str, rows: IntArray, values: npt.NDArray[Any]) -> None:
+            found.setdefault(name, np.full(len(sample), np.nan))[rows] = values
+
+        for t in self.scored_folds:
+            mine = np.flatnonzero(fold == t)
+            taggers = [self._checked(m, sample) for m in self.members if m.fold == t]
+            shown = _Shown(sample)
+            for start in range(0, len(mine), _DENSE):
+                rows = mine[start : start + _DENSE]
+                given = [shown(tagger.card.inputs, rows) for tagger in taggers]
+                pairs = list(zip(taggers, given, strict=True))
+                scores = np.stack([tagger.score(inputs) for tagger, inputs in pairs])
+                keep("nominal", rows, _combined(scores, self.combine))
+                for number, own in enumerate(scores):
+                    keep(f"member {number}", rows, own)
+                if windows:
+                    latent = np.stack([tagger.latent(inputs) for tagger, inputs in pairs])
+                    for k, name in enumerate(windows):
+                        keep(name, rows, _combined(latent[..., k], self.combine))
+        return found
 
     def ranks(self, sample: Sample) -> Ranks:
         """Return the quantiles of every event's scores in its own fold.
@@ -367,6 +423,7 @@ class TaggerSet(Displayed):
             quantiles,
             stored.reference,
             stored.combine,
+            stored.weighted_by,
         )
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
@@ -380,6 +437,7 @@ class TaggerSet(Displayed):
             "fold_seed": self.fold_seed,
             "reference": self.reference,
             "combine": self.combine.value,
+            **({} if self.weighted_by is None else {"weighted_by": self.weighted_by}),
             "members": [
                 {
                     "name": member.name,
@@ -415,6 +473,7 @@ class _StoredSet(Stored):
     fold_seed: int
     reference: bool
     combine: Combination
+    weighted_by: FileName | None = None
     members: tuple[_StoredMember, ...] = Field(min_length=1)
 
 

@@ -22,6 +22,7 @@ LARGEST_CORRELATION = 0.1
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
+_STEEP = 30.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,12 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
         warnings.append(
             f"{len(few)} of {n} training runs have fewer than {FEW_SIGNAL_RICH} signal-rich jets "
             f"(fewest {min(few)}): use more events or a wider window"
+        )
+    steep = [h["largest_log_odds"] for h in histories if h.get("largest_log_odds", 0) > _STEEP]
+    if steep:
+        warnings.append(
+            f"{len(steep)} of {n} networks diverge, the logarithm of their odds is up to "
+            f"{max(steep):.3g}: lower the strength of the simulation, or take form: swapped"
         )
     unweighted = sum(h.get("weight bins") == 0 for h in histories)
     if unweighted:

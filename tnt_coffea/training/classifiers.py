@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,7 @@ from pydantic import Field
 from tnt_coffea import seeds
 from tnt_coffea.config import Settings
 from tnt_coffea.config.settings import Fraction, Positive
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Constituents, Images, Input
 from tnt_coffea.training import backend, networks
@@ -33,6 +34,7 @@ from tnt_coffea.training.fitting import (
     OptimizerSettings,
     cross_entropy,
     fit,
+    log_odds_entropy,
 )
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Scorer
@@ -53,6 +55,7 @@ __all__ = [
 
 
 _Nodes = Annotated[int, Field(ge=1)]
+_LOG_ODDS = ("linear", log_odds_entropy)
 _Standardise = Callable[[FeatureSet], Standardisation]
 """Function from features to their mean and width on the events trained on."""
 
@@ -97,6 +100,7 @@ class Classifier(Settings):
         *,
         merit: Merit | None = None,
         candidates: int = 1,
+        log_odds: float | None = None,
     ) -> Scorer:
         """Return a classifier of weakly labelled events.
 
@@ -112,6 +116,8 @@ class Classifier(Settings):
             Figure by which epoch and candidate are chosen; the validation loss without it.
         candidates
             Number of networks trained, of which the best is kept.
+        log_odds
+            The score is the logarithm of the odds, within +- this, instead of the probability.
 
         Raises
         ------
@@ -134,8 +140,15 @@ class KerasClassifier(Classifier):
         return self.epochs
 
     @abstractmethod
-    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
-        """Return the keras.Model from named inputs to the probability (n,)."""
+    def model(
+        self,
+        scope: str,
+        sample: Sample,
+        standardisation: _Standardise,
+        seed: int,
+        output: str = "sigmoid",
+    ) -> Any:
+        """Return the keras.Model from named inputs to the probability (n,), or to its logit."""
 
     def change(self) -> Change | None:
         """Return the random change of training batches, if any."""
@@ -149,18 +162,20 @@ class KerasClassifier(Classifier):
         *,
         merit: Merit | None = None,
         candidates: int = 1,
+        log_odds: float | None = None,
     ) -> Scorer:
         """Return the best of its candidates; see `Classifier.train`."""
         sample = labels.classes[0].sample
         inputs = self.inputs(scope, sample)
         training, validation = labels.split(inputs, self.optimizer.validation, seed)
+        output, loss = ("sigmoid", cross_entropy) if log_odds is None else _LOG_ODDS
         best: tuple[float, Scorer] | None = None
         for number in range(candidates):
             chance = seed if not number else seeds.integer(seed, "candidate", number)
-            model = self.model(scope, sample, _standardised(training), chance)
+            model = self.model(scope, sample, _standardised(training), chance, output)
             history = fit(
                 model,
-                cross_entropy,
+                loss,
                 training,
                 validation,
                 optimizer=self.optimizer,
@@ -171,7 +186,8 @@ class KerasClassifier(Classifier):
             )
             kept = history.best_epoch
             value = history.merit[kept] if history.merit else -history.validation_loss[kept]
-            scorer = Scorer.of(model, inputs, history, **labels.counts, **labels.notes)
+            shown = model if log_odds is None else networks.clipped(model, log_odds)
+            scorer = Scorer.of(shown, inputs, history, **labels.counts, **labels.notes)
             if best is None or value > best[0]:
                 best = (value, scorer)
         assert best is not None
@@ -201,7 +217,14 @@ class Convolutional(KerasClassifier):
             return (images,)
         return images, FeatureSet.of(self.features, scope, sample).input
 
-    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+    def model(
+        self,
+        scope: str,
+        sample: Sample,
+        standardisation: _Standardise,
+        seed: int,
+        output: str = "sigmoid",
+    ) -> Any:
         """Return the network."""
         features = FeatureSet.of(self.features, scope, sample) if self.features else None
         return networks.convolutional_classifier(
@@ -210,6 +233,7 @@ class Convolutional(KerasClassifier):
             features=features,
             standardisation=None if features is None else standardisation(features),
             seed=seed,
+            output=output,
         )
 
     def change(self) -> Change | None:
@@ -236,12 +260,37 @@ class Dense(KerasClassifier):
         (128, 128, 128, 128), min_length=1, description="nodes of the hidden layers"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="share dropped between layers")
+    activations: tuple[Literal["relu", "elu", "leaky_relu", "tanh"], ...] = Field(
+        ("leaky_relu", "elu"), min_length=1, description="of the layers; the last one goes on"
+    )
+
+    @classmethod
+    def paper(cls, *features: str) -> Self:
+        """Return the network of arXiv:2009.02205, section III.
+
+        Three layers of 64, 20 epochs, Adam without decay, the weights of the last epoch.
+        """
+        return cls(
+            features=features,
+            layers=(64, 64, 64),
+            dropout=0.0,
+            activations=("relu",),
+            epochs=20,
+            optimizer=OptimizerSettings(beta1=0.9, beta2=0.999, decay=0.0, keep="last"),
+        )
 
     def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
         """Return the columns of the features."""
         return (FeatureSet.of(self.features, scope, sample).input,)
 
-    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+    def model(
+        self,
+        scope: str,
+        sample: Sample,
+        standardisation: _Standardise,
+        seed: int,
+        output: str = "sigmoid",
+    ) -> Any:
         """Return the network."""
         features = FeatureSet.of(self.features, scope, sample)
         return networks.dense_classifier(
@@ -249,7 +298,9 @@ class Dense(KerasClassifier):
             standardisation(features),
             layers=self.layers,
             dropout=self.dropout,
+            activations=self.activations,
             seed=seed,
+            output=output,
         )
 
 
@@ -262,9 +313,17 @@ class ParticleFlow(KerasClassifier):
         """Return the constituents."""
         return (Constituents.of(scope, sample),)
 
-    def model(self, scope: str, sample: Sample, standardisation: _Standardise, seed: int) -> Any:
+    def model(
+        self,
+        scope: str,
+        sample: Sample,
+        standardisation: _Standardise,
+        seed: int,
+        output: str = "sigmoid",
+    ) -> Any:
         """Return the network."""
-        return networks.particle_flow_classifier(Constituents.of(scope, sample), seed=seed)
+        constituents = Constituents.of(scope, sample)
+        return networks.particle_flow_classifier(constituents, seed=seed, output=output)
 
 
 class Trees(Classifier):
@@ -302,8 +361,12 @@ class Trees(Classifier):
         *,
         merit: Merit | None = None,
         candidates: int = 1,
+        log_odds: float | None = None,
     ) -> Scorer:
         """Return the trees: the number of them is chosen by the validation loss."""
+        if log_odds is not None:
+            msg = "boosted trees give probabilities; choose a network"
+            raise ConfigError(msg)
         features = FeatureSet.of(self.features, scope, labels.classes[0].sample)
         parts = labels.split((features.input,), self.validation, seed)
         values = [part.inputs(np.arange(len(part)))[features.input.name] for part in parts]

@@ -221,7 +221,8 @@ def _timed(
     lot = seeds.generator(config.seed, "costs")
     part = replace(part, label=(lot.random(len(part)) < 0.1).astype(np.int8))
 
-    def rankings(name: str, scope: Scope) -> list[Ranking]:
+    def rankings(name: str, scope: Scope, sample: Sample = part) -> list[Ranking]:
+        inner = plan.inner_of(sample.event_id)
         rows = (np.flatnonzero(inner == fold) for fold in np.unique(inner))
         return [Ranking(chosen, lot.permutation(len(chosen))) for chosen in rows]
 

@@ -190,6 +190,16 @@ def cross_entropy(targets: Any, outputs: Any) -> Any:
     return ops.binary_crossentropy(targets, outputs)
 
 
+def log_odds_entropy(targets: Any, outputs: Any) -> Any:
+    """Return the binary cross-entropy of every jet; outputs are logarithms of the odds (n,).
+
+    It is exact where a probability would be 0 or 1 to the precision of a float.
+    """
+    from keras import ops
+
+    return ops.binary_crossentropy(targets, outputs, from_logits=True)
+
+
 def model_output(targets: Any, outputs: Any) -> Any:
     """Return the outputs (n,) as losses: for a model that gives an error of every jet."""
     return outputs

@@ -9,6 +9,7 @@ members, windows, caching, export, the check of every tagger, cards and costs ar
 | it depends on the window in mass, or reads simulation or truth | `reads` |
 | other taggers label, rank or weight its events | `needs` |
 | why a higher score is more anomalous | `orientation` |
+| its taggers give weights of simulated events | `purpose`; `weighted_by` for who uses them |
 | what the skim has to hold | `check` |
 | the training itself | `train(job) -> Scorer` |
 """
@@ -43,8 +44,11 @@ from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
 from tnt_coffea.typing import BoolArray, Float32Array
 
-__all__ = ["Job", "Method", "Need", "Reads", "Scope", "Scorer", "methods_of"]
+__all__ = ["Job", "Method", "Need", "Purpose", "Reads", "Scope", "Scorer", "methods_of"]
 
+Purpose = Literal["score", "weight"]
+"""What the taggers of a method are for: to score events that are searched, or to weight simulated
+background."""
 _SHORTENED = {"epochs": 2, "trees": 2, "candidates": 1, "networks": 1, "members": 1}
 """Settings by which a training run becomes short, wherever a method has them."""
 
@@ -92,16 +96,19 @@ class Need:
         Name of the method in `train.methods`.
     scope
         What these taggers score.
+    purpose
+        Whether it is a score that is needed, or weights of simulated events.
 
     Examples
     --------
     >>> from tnt_coffea.training.methods.tag_n_train import TagNTrain
     >>> TagNTrain(after="autoencoder").needs("heavy")  # the other jet's tagger labels
-    (Need(method='autoencoder', scope='light'),)
+    (Need(method='autoencoder', scope='light', purpose='score'),)
     """
 
     method: str
     scope: Scope
+    purpose: Purpose = "score"
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ class Scorer:
         with; a Keras model is that function.
     seconds
         Wall time of every epoch; in no file.
+    regions
+        Ranges in mass by name that a search has to know; of a latent vector of weights, one a
+        component.
 
     Examples
     --------
@@ -144,6 +154,7 @@ class Scorer:
     summary: Mapping[str, float] = field(default_factory=dict)
     predict: Callable[[dict[str, Float32Array]], Float32Array] | None = None
     seconds: tuple[float, ...] = ()
+    regions: Mapping[str, MassRange] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -195,7 +206,8 @@ class Job:
     priors
         Simulated signals by name, for a method that reads them.
     rankings
-        Function from a method's name and a jet to the order of the events by its taggers.
+        Function from a method's name and a jet, and a sample of this job other than the data, to
+        the order of the events by its taggers.
     scores
         Function from a method's name, a scope and a sample of this job to the (event,) scores
         of its taggers.
@@ -226,7 +238,7 @@ class Job:
         left_out: BoolArray | None = None,
         simulation: Sample | None = None,
         priors: Mapping[str, Sample] | None = None,
-        rankings: Callable[[str, Scope], list[Ranking]] = _nothing,
+        rankings: Callable[..., list[Ranking]] = _nothing,
         scores: Callable[[str, Scope, Sample], Float32Array] = _nothing,
     ) -> None:
         self.data, self.scope, self.seed = data, scope, seed
@@ -338,6 +350,7 @@ class Method(MethodSettings):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
     orientation: ClassVar[str]
+    purpose: ClassVar[Purpose] = "score"
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -372,6 +385,11 @@ class Method(MethodSettings):
     def needs(self, scope: Scope) -> tuple[Need, ...]:
         """Return the taggers that a training run needs on its own events."""
         return ()
+
+    @property
+    def weighted_by(self) -> str | None:
+        """Name of the method whose weights make simulated background its background, if any."""
+        return None
 
     def builds_on(self) -> tuple[str, ...]:
         """Return the names of the methods that it needs taggers of."""

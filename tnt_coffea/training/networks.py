@@ -18,6 +18,7 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.features import FeatureSet, Standardisation
 
 __all__ = [
+    "clipped",
     "convolutional_autoencoder",
     "convolutional_classifier",
     "dense_autoencoder",
@@ -50,6 +51,7 @@ def convolutional_classifier(
     seed: int,
     features: FeatureSet | None = None,
     standardisation: Standardisation | None = None,
+    output: str = "sigmoid",
 ) -> Any:
     """Return the classifier of images: 7,637 parameters at 40 pixels, one jet and channel.
 
@@ -63,6 +65,8 @@ def convolutional_classifier(
         Seed of the initial weights.
     features, standardisation
         Features beside the image, seen through 16 nodes more.
+    output
+        Activation of the output: sigmoid gives the probability, linear the logarithm of the odds.
 
     Returns
     -------
@@ -82,11 +86,11 @@ def convolutional_classifier(
     layers = _image_layers(keras, initial, pixels, channels, pixel_scale)
     seen = keras.Sequential(layers)(_channels_last(keras, image))
     if features is None or standardisation is None:
-        return keras.Model([image], _flat(keras, dense(1, "sigmoid")(seen)))
+        return keras.Model([image], _flat(keras, dense(1, output)(seen)))
     columns = input_tensor(features.input)
     beside = dense(16)(standardisation.tensor(features.tensor(columns)))
     head = dense(16)(keras.layers.Concatenate()([seen, beside]))
-    return keras.Model([image, columns], _flat(keras, dense(1, "sigmoid")(head)))
+    return keras.Model([image, columns], _flat(keras, dense(1, output)(head)))
 
 
 def dense_classifier(
@@ -96,6 +100,8 @@ def dense_classifier(
     layers: Sequence[int],
     dropout: float,
     seed: int,
+    activations: Sequence[str] = ("leaky_relu", "elu"),
+    output: str = "sigmoid",
 ) -> Any:
     """Return a classifier of standardised features.
 
@@ -104,11 +110,15 @@ def dense_classifier(
     features, standardisation
         Features, and their mean and width on the events trained on.
     layers
-        Nodes of the hidden layers: leaky ReLU (0.1) in the first, ELU in the others.
+        Nodes of the hidden layers.
     dropout
         Share dropped between every two hidden layers.
     seed
         Seed of the initial weights and of the dropout.
+    activations
+        Of the hidden layers; the last one goes on. A leaky ReLU has the slope 0.1.
+    output
+        As in `convolutional_classifier`.
 
     Source: arXiv:2101.08320, section 4.1.1 (four layers of 128, dropout 0.1).
     """
@@ -120,16 +130,20 @@ def dense_classifier(
         if i and dropout:
             chance = seeds.integer(seed, "dropout", i)
             value = keras.layers.Dropout(dropout, seed=chance)(value)
-        activation = "elu" if i else "linear"
+        wanted = activations[min(i, len(activations) - 1)]
+        leaky = wanted == "leaky_relu"
+        activation = "linear" if leaky else wanted
         layer = keras.layers.Dense(nodes, activation=activation, kernel_initializer=initial())
         value = layer(value)
-        if not i:
+        if leaky:
             value = keras.layers.LeakyReLU(negative_slope=0.1)(value)
-    last = keras.layers.Dense(1, activation="sigmoid", kernel_initializer=initial())
+    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
     return keras.Model([columns], _flat(keras, last(value)))
 
 
-def particle_flow_classifier(constituents: Constituents, *, seed: int) -> Any:
+def particle_flow_classifier(
+    constituents: Constituents, *, seed: int, output: str = "sigmoid"
+) -> Any:
     """Return a classifier of constituents, f(sum_i s_i phi(log s_i, eta_i, phi_i)).
 
     One network phi serves all constituents of all jets; f sees the sums of all jets.
@@ -140,6 +154,8 @@ def particle_flow_classifier(constituents: Constituents, *, seed: int) -> Any:
         Leading constituents; those with a share of pT of zero are padding.
     seed
         Seed of the initial weights.
+    output
+        As in `convolutional_classifier`.
 
     Source: arXiv:1810.05165; the weights are those of its energy flow network.
     """
@@ -162,7 +178,7 @@ def particle_flow_classifier(constituents: Constituents, *, seed: int) -> Any:
     value = keras.ops.reshape(summed, (-1, constituents.shape[0] * _PARTICLE[-1]))
     for units in _HEAD:
         value = dense(units)(value)
-    return keras.Model([shown], _flat(keras, dense(1, "sigmoid")(value)))
+    return keras.Model([shown], _flat(keras, dense(1, output)(value)))
 
 
 def convolutional_autoencoder(images: Images, *, latent: int, pixel_scale: float, seed: int) -> Any:
@@ -292,6 +308,12 @@ def variational_autoencoder(
     loss = _squared_error(keras, image, decoder(drawn)) + kl_weight * divergence
     score = _squared_error(keras, image, decoder(mean))
     return keras.Model([image], score), keras.Model([image], loss)
+
+
+def clipped(model: Any, limit: float) -> Any:
+    """Return the model whose outputs are those of another one, within +- limit."""
+    keras = backend.keras()
+    return keras.Model(model.inputs, keras.ops.clip(model.output, -limit, limit))
 
 
 def harmonic_mean(models: Sequence[Any], images: Images) -> Any:

@@ -39,6 +39,7 @@ __all__ = ["RunTasks", "Schedule", "Step", "Wave", "cross_validate", "steps_of"]
 
 RunTasks = Callable[[Sequence[Task], Callable[[Task], Outcome]], Sequence[Outcome]]
 """Function that runs independent tasks, here or on workers, and returns their outcomes."""
+_PURPOSES = {"score": "scores", "weight": "weights of simulated events"}
 Parts = Mapping[str, Iterable[str | Path]]
 """Parts of a skim by role: `data`, `simulation`, `prior:NAME`."""
 
@@ -65,6 +66,8 @@ class Step:
         Whether no event of the data has a part in it: one training run serves all folds.
     uses_truth
         Whether it or a method it builds on reads labels.
+    weighted_by
+        Tagger set whose weights make simulated events its background, if any.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Step:
     inner: bool
     independent: bool
     uses_truth: bool
+    weighted_by: str | None = None
 
     def plans(self, plans: Sequence[FoldPlan]) -> Sequence[FoldPlan]:
         """Return the folds around its training runs."""
@@ -147,16 +151,18 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
             if window is not None:
                 method.check_window(window, config.search.fit_range)
             several = len(windows) > 1 and window is not None
+            suffix = f"-{window.name}" if several and window else ""
             steps.append(
                 Step(
                     name=name,
                     method=method,
                     window=window,
-                    set_name=f"{name}-{window.name}" if several and window else name,
+                    set_name=f"{name}{suffix}",
                     round_=rounds[name],
                     inner=method.uses_inner_folds or name in built_on,
                     independent=not reads_data,
                     uses_truth=uses_truth,
+                    weighted_by=method.weighted_by and f"{method.weighted_by}{suffix}",
                 )
             )
     depth: dict[str, int] = {}
@@ -325,6 +331,13 @@ class Schedule:
     def _check_needs(self, step: Step, scope: Scope) -> None:
         for need in step.method.needs(scope):
             before = self._step(need.method, step.window).method
+            if before.purpose != need.purpose:
+                has, wanted = _PURPOSES[before.purpose], _PURPOSES[need.purpose]
+                msg = (
+                    f"train.methods.{step.name} needs {wanted} of '{need.method}', but "
+                    f"{before.kind} gives {has}"
+                )
+                raise ConfigError(msg)
             if need.scope not in before.scopes:
                 what = "event" if need.scope == "event" else f"{need.scope} jet"
                 msg = (

@@ -387,8 +387,8 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             raise TrainingError(msg)
         return own
 
-    def ranked(name: str, scope: Scope) -> list[Ranking]:
-        return rankings(data, plan.inner_of(data.event_id), labellers(name, scope), plan)
+    def ranked(name: str, scope: Scope, sample: Sample = data) -> list[Ranking]:
+        return rankings(sample, plan.inner_of(sample.event_id), labellers(name, scope), plan)
 
     def scored(name: str, scope: Scope, sample: Sample) -> Float32Array:
         inner = plan.inner_of(sample.event_id)
@@ -443,6 +443,8 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         variable=task.variable,
         uses_truth=task.uses_truth,
         orientation=task.method.orientation,
+        purpose=task.method.purpose,
+        regions=dict(scorer.regions),
         seed=task.run_seed,
         settings=task.method.model_dump(mode="json"),
         place=task.place,

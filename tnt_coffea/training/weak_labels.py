@@ -111,7 +111,7 @@ class WeakLabels:
     """
 
     classes: tuple[SampleClass, ...]
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

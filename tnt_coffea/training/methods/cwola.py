@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from tnt_coffea.config import MassRange
-from tnt_coffea.config.settings import Fraction, Positive
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.config.settings import Fraction
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.classifiers import (
     CLASSIFIER_NETWORKS,
@@ -20,20 +17,14 @@ from tnt_coffea.training.classifiers import (
     signal_efficiency,
 )
 from tnt_coffea.training.fitting import OptimizerSettings
-from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Reads, Scope, Scorer
+from tnt_coffea.training.sidebands import SidebandMethod, Spacing
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-__all__ = ["Cwola", "CwolaPerJet", "Spacing"]
+__all__ = ["Cwola", "CwolaPerJet"]
 
 
-class Spacing(StrEnum):
-    """Scale in which sidebands have their width."""
-
-    LINEAR = "linear"
-    LOGARITHMIC = "logarithmic"
-
-
-class Cwola(Method):
+class Cwola(SidebandMethod):
     """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
@@ -52,8 +43,6 @@ class Cwola(Method):
     """
 
     kind: Literal["cwola"] = "cwola"
-    sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
-    spacing: Spacing = Field(Spacing.LINEAR, description="widths in mass or in its logarithm")
     classifier: AnyClassifier = Field(Convolutional(epochs=30), description=CLASSIFIER_NETWORKS)
     candidates: int = Field(1, ge=1, description="networks tried, of which the best is kept")
     choose_by_efficiency: bool = Field(
@@ -107,54 +96,27 @@ class Cwola(Method):
         """Those of the classifier."""
         return self.classifier.libraries
 
-    def sidebands(self, window: MassRange) -> tuple[MassRange, MassRange]:
-        """Return the lower and the upper sideband of a signal region.
-
-        Raises
-        ------
-        ConfigError
-            The lower one would begin below zero.
-        """
-        low, high = window.low, window.high
-        if self.spacing is Spacing.LOGARITHMIC:
-            factor = (high / low) ** self.sideband
-            return MassRange(low=low / factor, high=low), MassRange(low=high, high=high * factor)
-        width = self.sideband * (high - low)
-        if width >= low:
-            msg = f"the lower sideband of window {window.name} would begin below zero"
-            raise ConfigError(msg)
-        return MassRange(low=low - width, high=low), MassRange(low=high, high=high + width)
-
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the classifier's inputs."""
         self.classifier.inputs(scope, sample)
 
-    def check_window(self, window: MassRange, fit_range: MassRange) -> None:
-        """Refuse a window whose sidebands leave the fit range."""
-        lower, upper = self.sidebands(window)
-        # Half a GeV: logarithmic edges are written to one decimal.
-        if lower.low < fit_range.low - 0.5 or upper.high > fit_range.high + 0.5:
-            msg = (
-                f"the sidebands of window {window.name}, {lower.name} and {upper.name}, leave "
-                f"search.fit_range {fit_range.name}; widen it or choose other windows"
-            )
-            raise ConfigError(msg)
-
-    def train(self, job: Job) -> Scorer:
-        """Return a classifier of signal region against sidebands."""
+    def classes(self, job: Job) -> tuple[SampleClass, ...]:
+        """Return the signal region and either sideband of the data as classes."""
         left_out = job.left_out if self.choose_by_efficiency else None
         lower, upper = (band.contains(job.data.mass) for band in self.sidebands(job.window))
 
         def region(name: str, mask: np.ndarray, target: float, share: float) -> SampleClass:
             return SampleClass(name, job.data, mask, target, share, validation=left_out)
 
-        labels = WeakLabels(
-            (
-                region("signal-region", job.in_window, 1.0, 1.0),
-                region("lower-sideband", lower, 0.0, 0.5),
-                region("upper-sideband", upper, 0.0, 0.5),
-            )
+        return (
+            region("signal-region", job.in_window, 1.0, 1.0),
+            region("lower-sideband", lower, 0.0, 0.5),
+            region("upper-sideband", upper, 0.0, 0.5),
         )
+
+    def train(self, job: Job) -> Scorer:
+        """Return a classifier of signal region against sidebands."""
+        labels = WeakLabels(self.classes(job))
         merit = signal_efficiency(self.sideband_efficiency) if self.choose_by_efficiency else None
         return self.classifier.train(
             labels, job.scope, job.seed, merit=merit, candidates=self.candidates
