@@ -10,7 +10,7 @@ Source: arXiv:1907.08209; arXiv:2009.02205, equation 2.2; arXiv:2101.08320, equa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -25,6 +25,7 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.classifiers import Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import evaluated
 from tnt_coffea.training.method import Scorer
+from tnt_coffea.training.networks import clipped
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.typing import BoolArray, Float64Array
 
@@ -142,31 +143,48 @@ def region_classes(
 
 
 def density_ratio(
-    classes: Sequence[SampleClass],
+    regions: Sequence[tuple[str, MassRange]],
+    samples: tuple[Sample, Sample],
     classifier: Convolutional | Dense | ParticleFlow,
     scope: str,
     seed: int,
     limit: float,
+    masks: tuple[BoolArray, BoolArray] | None = None,
 ) -> Scorer:
     """Return the network whose score is log w, the logarithm of data over simulation.
 
+    The last step of a training run moves the mean of its outputs by some per cent. A constant
+    is taken off, so that the weights predict the events of the regions, on the average of these.
+
     Parameters
     ----------
-    classes
-        Data (target 1) and simulation (target 0), see `region_classes`.
+    regions
+        Ranges in mass by name in which it is learned.
+    samples
+        Data and simulation.
     classifier
         Its network and features.
     scope, seed
         Of the training run.
     limit
         Largest |log w|.
+    masks
+        (event,) bool of either, which events take part; all by default.
 
     Raises
     ------
     TrainingError
         There are too few events of data or simulation in a region.
     """
-    return classifier.train(WeakLabels(tuple(classes)), scope, seed, log_odds=limit)
+    classes = region_classes(regions, *samples, masks)
+    scorer = classifier.train(WeakLabels(classes), scope, seed, log_odds=limit)
+    ratios = []
+    for real, simulated in zip(classes[::2], classes[1::2], strict=True):
+        inside = simulated.sample.select(simulated.mask)
+        weights = inside.weight * np.exp(predicted(scorer, inside))
+        ratios.append(weights.sum() / real.sample.weight[real.mask].sum())
+    excess = float(np.log(np.mean(ratios)))
+    return replace(scorer, model=clipped(scorer.model, limit, excess))
 
 
 def predicted(scorer: Scorer, sample: Sample) -> Float64Array:

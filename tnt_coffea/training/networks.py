@@ -310,10 +310,10 @@ def variational_autoencoder(
     return keras.Model([image], score), keras.Model([image], loss)
 
 
-def clipped(model: Any, limit: float) -> Any:
-    """Return the model whose outputs are those of another one, within +- limit."""
+def clipped(model: Any, limit: float, less: float = 0.0) -> Any:
+    """Return the model whose outputs are those of another one less a constant, within +- limit."""
     keras = backend.keras()
-    return keras.Model(model.inputs, keras.ops.clip(model.output, -limit, limit))
+    return keras.Model(model.inputs, keras.ops.clip(model.output - less, -limit, limit))
 
 
 def harmonic_mean(models: Sequence[Any], images: Images) -> Any:

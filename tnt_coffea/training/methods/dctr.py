@@ -19,7 +19,6 @@ from tnt_coffea.training.density_ratio import (
     auc,
     density_ratio,
     predicted,
-    region_classes,
     weights_of,
 )
 from tnt_coffea.training.method import Job, Purpose, Reads, Scope, Scorer
@@ -101,8 +100,8 @@ class Dctr(SidebandMethod):
         )
 
     def _ratio(self, job: Job, regions: list[tuple[str, MassRange]], seed: int) -> Scorer:
-        classes = region_classes(regions, job.data, job.simulation)
-        return density_ratio(classes, self.classifier, job.scope, seed, self.limit)
+        samples = job.data, job.simulation
+        return density_ratio(regions, samples, self.classifier, job.scope, seed, self.limit)
 
     def _validations(
         self, job: Job, lower: MassRange, upper: MassRange

@@ -16,7 +16,6 @@ from tnt_coffea.training.density_ratio import (
     WeightSummary,
     density_ratio,
     predicted,
-    region_classes,
     weights_of,
 )
 from tnt_coffea.training.labels import OTHER_JET
@@ -85,11 +84,13 @@ class SaladTagNTrain(SidebandMethod):
         lower, upper = self.sidebands(job.window)
         sidebands = [("tagged lower sideband", lower), ("tagged upper sideband", upper)]
         ratio = density_ratio(
-            region_classes(sidebands, data, simulation, tagged),
+            sidebands,
+            (data, simulation),
             self.ratio,
             job.scope,
             seeds.integer(job.seed, "ratio"),
             self.limit,
+            tagged,
         )
         kept = tagged[1] & job.window.contains(simulation.mass)
         inside = simulation.select(kept)
