@@ -320,7 +320,7 @@ def method_contract(
     beside
         Methods that it builds on, by name; an observable of the jets for those not named.
     learns
-        Whether it has to tell the planted signal.
+        Whether it has to tell the planted signal; one that gives weights never has to.
     events, constituents
         Size of the planted sample.
     **lists
@@ -346,13 +346,17 @@ def method_contract(
     outcomes = runs.train("first", samples)
     shas = [item.sha256 for item in outcomes]
     reads = method.reads
-    shuffled = replace(data, label=np.random.default_rng(1).permutation(data.label))
+    relabelled = {
+        role: replace(sample, label=np.random.default_rng(1).permutation(sample.label))
+        for role, sample in samples.items()
+    }
+    shuffled = relabelled["data"]
     if reads.truth:
         others = runs.train("shuffled", samples | {"data": shuffled})
         assert shas != [item.sha256 for item in others], "other labels train the same taggers"
         again = runs.train("again", samples | {"data": altered(data, outer)})
     else:
-        again = runs.train("again", samples | {"data": altered(shuffled, outer)})
+        again = runs.train("again", relabelled | {"data": altered(shuffled, outer)})
     if shas != [item.sha256 for item in again]:
         raise AssertionError(_cause(runs, samples, shas, shuffled, outer))
     if reads.data:
@@ -364,7 +368,7 @@ def method_contract(
     for scope in method.scopes:
         raw = scores.raw[scope][outer]
         assert np.isfinite(raw).all(), "scores are not finite"
-        if learns:
+        if learns and method.purpose == "score":
             area = _auc(raw, data.label[outer] == 1)
             assert area > _AUC, f"AUC of the planted signal is {area:.2f} out of fold, {scope}"
     empty = tested.score(_emptied(data)).raw.values()
@@ -420,7 +424,10 @@ def _config(method: Any, beside: Mapping[str, MethodSettings]) -> SearchConfig:
 def _samples(method: Any, events: int, lists: Mapping[str, Any]) -> dict[str, Sample]:
     samples = {"data": make_sample(events, **lists)}
     if method.reads.simulation:
-        samples["simulation"] = make_sample(events, 0.0, kind="sim", **lists)
+        simulation = make_sample(events, 0.0, kind="sim", **lists)
+        # Labels of both kinds, so that a method which reads them is found out.
+        label = np.random.default_rng(2).integers(0, 2, events).astype(np.int8)
+        samples["simulation"] = replace(simulation, label=label)
     if method.reads.priors:
         samples["prior:two-prong"] = make_sample(events // 4, 1.0, kind="prior", **lists)
     return samples

@@ -12,9 +12,13 @@ from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import CwolaPerJet
+from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.references import PureCwola, Supervised, SupervisedBothJets
+from tnt_coffea.training.methods.sa_cwola import SaCwola
+from tnt_coffea.training.methods.salad import Salad
+from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
 
 from .conftest import FIRST, TREES, config_for, cwola, tnt
@@ -26,6 +30,14 @@ AUGMENTED = {"rotation": 180.0, "reflection": True, "pt_smearing": 0.1}
 def slow(method):
     return pytest.param(method, marks=pytest.mark.slow)
 
+
+RATIO = Dense(
+    features=("mass / m_jj", "tau21"),
+    layers=(8,),
+    epochs=2,
+    optimizer=OptimizerSettings(batch=50, learning_rate=0.005, keep="last"),
+)
+DCTR = Dctr(classifier=RATIO, validation=False)
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -40,6 +52,11 @@ METHOD_SETTINGS = [
     Supervised(classifier=TREES),
     SupervisedBothJets(classifier=TREES),
     PureCwola(after="first", classifier=TREES),
+    DCTR,
+    Salad(after="dctr", classifier=TREES),
+    SaCwola(classifier=TREES),
+    SaCwola(form="negative", strength=0.5, classifier=RATIO),
+    SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
@@ -72,7 +89,8 @@ def test_no_method_and_no_network_is_missing_here():
 
 @pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
 def test_methods_keep_the_contract(method, tmp_path):
-    method_contract(method, tmp_path)
+    beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
+    method_contract(method, tmp_path, beside=beside)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)
