@@ -8,7 +8,12 @@
 | `tag_n_train` | each jet | events that the other jet's tagger ranks highest and lowest |
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
 | `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
+| `data_vs_simulation` | the event | data against simulation in the window |
+| `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
+| `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
+| `optimal_cwola` | the event | the truth: the window against background of the window |
 """
 
 from __future__ import annotations

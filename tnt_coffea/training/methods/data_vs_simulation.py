@@ -19,7 +19,7 @@ class DataVsSimulation(Method):
 
     Assumes that simulation describes the background: whatever it gets wrong is learned as well.
 
-    Source: PRD 104 (2021) 035003, section III; arXiv:2101.08320, section 4.4.
+    Source: PRD 104 (2021) 035003, sections III and IV ("data vs sim.").
 
     Examples
     --------

@@ -168,7 +168,7 @@ class OptimalCwola(_WithTruth):
     is one class, all of the other half the other, so that S/B stays and half of the signal is
     not used.
 
-    Source: PRD 104 (2021) 035003, section III ("optimal CWoLa").
+    Source: PRD 104 (2021) 035003, sections III and IV ("optimal CWoLa").
 
     Examples
     --------
