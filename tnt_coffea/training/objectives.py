@@ -152,12 +152,13 @@ class Objective:
         """
         positive, negative = (self._coefficient(target, log_densities) for target in (1, 0))
         with np.errstate(divide="ignore"):
-            logits = np.log(np.abs(positive)) - np.log(np.abs(negative))
+            logits: Float64Array = np.log(np.abs(positive)) - np.log(np.abs(negative))
         # A negative coefficient draws the logit away from where its term would be small.
-        outwards = np.where(np.abs(positive) > np.abs(negative), -np.inf, np.inf)
-        logits = np.where((positive < 0) & (negative < 0), outwards, logits)
-        logits = np.where((positive < 0) & (negative >= 0), -np.inf, logits)
-        return np.where((positive >= 0) & (negative < 0), np.inf, logits)
+        both = (positive < 0) & (negative < 0)
+        logits[both] = np.where(positive < negative, -np.inf, np.inf)[both]
+        logits[(positive < 0) & (negative >= 0)] = -np.inf
+        logits[(positive >= 0) & (negative < 0)] = np.inf
+        return logits
 
     def unbounded(self, log_densities: Mapping[Population, Float64Array]) -> BoolArray:
         """Return (event,) where the coefficient of -log f is negative, so that no f is best.
@@ -185,7 +186,7 @@ class Objective:
                     log_densities[Population.DATA_SB] - log_densities[Population.SIMULATION_SB]
                 )
             total += group.share * np.exp(exponent)
-        return total
+        return np.asarray(total)
 
 
 _P = Population
