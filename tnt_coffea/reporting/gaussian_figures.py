@@ -142,7 +142,7 @@ def populations(values: Mapping[str, Any]) -> Figure:
     for i, panel in enumerate(panels[:2]):
         panel.set(xlabel=f"$x_{i}$", ylabel="density", xlim=(-3.2, 4.2), ylim=(0, 0.62))
     panels[2].set(xlabel="$x_0$", ylabel="$x_1$", xlim=(-1.4, 2.6), ylim=(-1.6, 2.6))
-    panels[2].set_aspect("equal", adjustable="datalim")
+    panels[2].set_aspect("equal", adjustable="box")
     handles, labels = panels[2].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
@@ -266,14 +266,16 @@ def divergence(numbers: Mapping[str, Any]) -> Figure:
             )
         scan = numbers["scan"][form]
         shares.plot(scan["strengths"], scan["unbounded"], color=colour)
+        for one in _trainings(numbers, form):
+            shares.plot(one["strength"], one["unbounded"], marker, color=colour, ms=4)
     logits.axhline(LARGEST_LOGIT, color=GREY, lw=1, ls=(0, (1, 1.2)))
     logits.set(xlabel=r"$\lambda$", ylabel="largest |logit|", yscale="log", xlim=(-0.05, 1.35))
     logarithmic(logits.yaxis)
     shares.set(
         xlabel=r"$\lambda$",
-        ylabel="SR background without a minimum",
+        ylabel="share without a minimum",
         xlim=(-0.05, 1.35),
-        ylim=(-0.02, 0.5),
+        ylim=(-0.02, 0.45),
     )
     handles, labels = logits.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

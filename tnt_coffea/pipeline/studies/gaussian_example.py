@@ -333,7 +333,7 @@ def plane(step: float) -> tuple[Float64Array, tuple[Float64Array, Float64Array, 
     >>> [round(float(values.sum()), 3) for values in weights]
     [1.0, 1.0, 1.0]
     """
-    axis = np.arange(-6, 7 + step / 2, step)
+    axis = np.arange(-5, 6 + step / 2, step)  # five deviations around every population
     points = np.stack([values.ravel() for values in np.meshgrid(axis, axis)], axis=1)
     densities = log_densities(points, 0.0)
     signal, background, sidebands = (
@@ -347,7 +347,7 @@ def best_performance(
     objective: Objective,
     signal_share: float,
     columns: Sequence[int] = (0, 1),
-    step: float = 0.02,
+    step: float = 0.03,
 ) -> Performance:
     """Return the performance of the classifier that minimises a loss, from the densities alone.
 
