@@ -99,12 +99,14 @@ def _optimum(name: str, found: _Found) -> Claim:
     verdict = Verdict.of(off < tolerance)
     if off >= tolerance and off - tolerance < 2 * error:
         verdict = Verdict.UNDECIDED
-    reason = ""
-    if abs(regions - beside) > tolerance + 2 * spread:
-        reason = (
-            "the ranking of background, which the loss hardly sees, is not that of the optimum "
-            "after finite training"
+    reasons = []
+    if off >= tolerance:
+        reasons.append(
+            "all members share one sample of background, whose fluctuations are no part of the "
+            "spread"
         )
+    if abs(regions - beside) > tolerance + 2 * spread:
+        reasons.append("finite training does not find how the optimum ranks background")
     return Claim(
         f"optimum-{name}",
         "ratio of densities",
@@ -112,7 +114,7 @@ def _optimum(name: str, found: _Found) -> Claim:
         f"the mean AUC is within {tolerance:g} of the closed form",
         f"AUC {_text(mean, deviation)}, AUC(SR, SB) {_text(regions, spread)}",
         verdict,
-        reason,
+        "; ".join(reasons),
     )
 
 

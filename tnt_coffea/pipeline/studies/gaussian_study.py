@@ -85,11 +85,9 @@ def gaussian(
 
     Examples
     --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as out:
-    ...     result = gaussian(out=out, members=2, scale=0.01, resources=Resources())
-    >>> next(c.verdict.value for c in result.claims if c.id == "anti-tagging")
-    'confirmed'
+    >>> gaussian(members=1)
+    Traceback (most recent call last):
+    tnt_coffea.errors.ConfigError: members of the Gaussian study is 1, expected at least 2
     """
     resources = resources or Resources(executor="futures", workers=2)
     check_types(resources=(resources, Resources))
