@@ -255,7 +255,7 @@ def _mean_and_deviation(values: Sequence[float]) -> dict[str, float]:
 
 def _scan(form: Any, strengths: Any, share: float) -> dict[str, list[float]]:
     """Return both areas of the closed form against lambda."""
-    found = [best_performance(form(float(strength)), share, step=0.05) for strength in strengths]
+    found = [best_performance(form(float(strength)), share, step=0.1) for strength in strengths]
     return {
         "strengths": [float(strength) for strength in strengths],
         "auc": [one.auc for one in found],
