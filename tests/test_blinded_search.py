@@ -214,6 +214,7 @@ def test_commands_print_and_write_nothing_of_the_window(
         (("abcd",), "would show the events in the window"),
         (("bias", "--all-bins"), "would show the events in the window"),
         (("bump", "--window", 2600, 3700), "needs a sideband on either side"),
+        (("bump", "--no-blind", "--window", 3300, 3700), "give --blind as well"),
     ],
 )
 def test_options_that_would_show_the_window_are_refused(

@@ -171,3 +171,19 @@ def test_wrong_arguments_are_named(changes, message):
     arguments = AT_3500 | {"fit": FIT, "signal": 10} | changes
     with pytest.raises(FitError, match=message):
         stats.expected_significance(spectrum(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"signals": 5}, "signals is 5, expected numbers"),
+        ({"signals": [100, "x"]}, "one of signals is 'x'"),
+        ({"toys": -1}, "toys"),
+        ({"mass": None}, "mass"),
+        ({"window": (2800, 4400)}, r"is \d+% of the fit range .* at most half"),
+    ],
+)
+def test_wrong_arguments_of_an_expectation_are_named(changes, message):
+    arguments = AT_3500 | {"fit": FIT, "signals": [10]} | changes
+    with pytest.raises(FitError, match=message):
+        stats.expectation(spectrum(), **arguments)

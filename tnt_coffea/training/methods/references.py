@@ -115,7 +115,7 @@ class PureCwola(_WithTruth):
     --------
     >>> method = PureCwola(after="autoencoder")
     >>> method.needs("heavy"), method.reads.truth
-    ((Need(method='autoencoder', scope='light'),), True)
+    ((Need(method='autoencoder', scope='light', purpose='score'),), True)
     """
 
     kind: Literal["pure_cwola"] = "pure_cwola"

@@ -42,7 +42,7 @@ class TagNTrain(Method):
     --------
     >>> method = TagNTrain(after="autoencoder", signal_rich=0.1)
     >>> method.needs("heavy"), method.reads.window
-    ((Need(method='autoencoder', scope='light'),), True)
+    ((Need(method='autoencoder', scope='light', purpose='score'),), True)
     """
 
     kind: Literal["tag_n_train"] = "tag_n_train"
@@ -159,7 +159,7 @@ class SameJet(TagNTrain):
     Examples
     --------
     >>> SameJet(after="autoencoder").needs("heavy")
-    (Need(method='autoencoder', scope='heavy'),)
+    (Need(method='autoencoder', scope='heavy', purpose='score'),)
     """
 
     kind: Literal["same_jet"] = "same_jet"  # type: ignore[assignment]
