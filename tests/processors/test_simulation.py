@@ -217,3 +217,29 @@ def test_weights_of_other_folds_are_refused(taggers: Taggers, weights: TaggerSet
     other = replace(weights, members=weights.members[:2])
     with pytest.raises(TaggerError, match="weights 'dctr' are of other folds"):
         SearchProcessor(CONFIG, taggers.sets.values(), {"dctr": other})
+
+
+def test_coffeas_own_runner_reads_simulation_by_its_role(
+    searched: Histograms, skim: Skim, taggers: Taggers, tmp_path: Path
+) -> None:
+    from coffea.nanoevents import BaseSchema
+    from coffea.processor import IterativeExecutor, Runner
+
+    fileset = {}
+    for dataset, role in {"box": "data", "herwig": "simulation"}.items():
+        path = tmp_path / f"{dataset}.parquet"
+        write_part(path, skim.sample(role))
+        fileset[dataset] = {
+            "files": [str(path)],
+            "treename": "Events",
+            "metadata": {"role": role},
+        }
+    runner = Runner(
+        executor=IterativeExecutor(status=False), schema=BaseSchema, chunksize=700, format="parquet"
+    )
+    processor = SearchProcessor(CONFIG, taggers.sets.values(), taggers.weights)
+    output = runner(fileset, processor_instance=processor)
+    own = searched.simulation["salad"].histogram
+    assert bytes_of(output["simulation"]["salad"]) == bytes_of(own)
+    assert bytes_of(output["hists"]["salad"]) == bytes_of(searched.hists["salad"])
+    assert output["cutflow"]["herwig"]["selected"] == 1500

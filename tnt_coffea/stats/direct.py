@@ -213,8 +213,8 @@ def _limit(
         if model.expected < LEAST_UNDER_LIMIT:
             found, calibration = _counted_limits(model.expected, sigma, n, level), "Poisson"
         else:
-            found = AsymptoticCount(model, model.data([n])).limits(1 - level)
-            calibration = "asymptotic"
+            asymptotic = AsymptoticCount(model, model.data([n]))
+            found, calibration = asymptotic.limits(1 - level), "asymptotic"
     except FitError as error:
         # The p-value stands without it.
         return LimitRefusal(str(error))

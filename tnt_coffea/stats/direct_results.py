@@ -141,6 +141,8 @@ class DirectLimit(Result):
         Limits [events]; expected at -2, -1, 0, 1, 2 standard deviations.
     calibration
         'asymptotic', or 'Poisson': the uncertainty of the background integrated over.
+    converged
+        Whether the fits found their minima.
 
     Examples
     --------
@@ -153,6 +155,7 @@ class DirectLimit(Result):
     observed: float
     expected: tuple[float, ...]
     calibration: str
+    converged: bool = True
     kind: Literal["direct limit"] = field(default="direct limit", kw_only=True)
 
     def summary(self) -> str:
