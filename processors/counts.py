@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 __all__ = ["SparseCounts"]
 
+_EXACT = 2.0**32
 _Bins = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -47,8 +48,14 @@ class SparseCounts:
         dataset: str,
         values: list[npt.NDArray[Any]],
         weight: npt.NDArray[np.float64],
+        *,
+        exact: bool = False,
     ) -> SparseCounts:
-        """Return the counts of a data set's events, of (event,) values for every axis."""
+        """Return the counts of a data set's events, of (event,) values for every axis.
+
+        With `exact`, weights and their squares are rounded to 2^-32, so that sums up to two
+        million have no rounding that would depend on the order of the chunks.
+        """
         # Flow bins have places of their own where an axis has them, as in boost-histogram.
         pairs = zip(axes, values, strict=True)
         places = np.array([axis.index(each) + axis.traits.underflow for axis, each in pairs])
@@ -56,7 +63,10 @@ class SparseCounts:
         inside = ((places >= 0) & (places < np.array(sizes)[:, None])).all(axis=0)
         number = np.ravel_multi_index(tuple(places[:, inside]), sizes)
         weight = np.asarray(weight, float)[inside]
-        return cls(axes, {dataset: _merged(number, weight, weight**2)})
+        squares = weight**2
+        if exact:
+            weight, squares = (np.round(each * _EXACT) / _EXACT for each in (weight, squares))
+        return cls(axes, {dataset: _merged(number, weight, squares)})
 
     def __add__(self, other: SparseCounts) -> SparseCounts:
         """Return the counts of both."""
@@ -69,10 +79,13 @@ class SparseCounts:
                 filled[dataset] = bins
         return SparseCounts(self.axes, filled)
 
-    def histogram(self) -> hist.Hist:
-        """Return the histogram; data sets with events, in the order of their names."""
+    def histogram(self, category: str = "dataset") -> hist.Hist:
+        """Return the histogram; data sets with events, in the order of their names.
+
+        `category` names their axis.
+        """
         names = sorted(name for name, (number, *_) in self.filled.items() if len(number))
-        categories = hist.axis.StrCategory(names, growth=True, name="dataset")
+        categories = hist.axis.StrCategory(names, growth=True, name=category)
         made = hist.Hist(categories, *self.axes, storage=hist.storage.Weight())
         view, sizes = made.view(flow=True), tuple(axis.extent for axis in self.axes)
         for place, name in enumerate(names):

@@ -11,6 +11,7 @@ import numpy as np
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
+from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.processors.counts import SparseCounts
@@ -32,12 +33,16 @@ class SearchProcessor(SelectingProcessor):
         Jets, images, window and histogram ranges.
     taggers
         Tagger sets with quantile maps.
+    weights
+        Sets that weight simulated events, by name. Where a tagger set has one of them,
+        simulation is read as well and filled apart, weighted, each event scored by the taggers
+        of its own fold and ranked among the data of that fold.
 
     Raises
     ------
     TaggerError
         Two sets share a name, one has no quantile map or one in another variable, or one was
-        trained with the truth.
+        trained with the truth; or weights have other folds than their tagger set.
 
     Examples
     --------
@@ -50,19 +55,34 @@ class SearchProcessor(SelectingProcessor):
     (20.0, 20)
     """
 
-    def __init__(self, config: SearchConfig, taggers: TaggerSet | Iterable[TaggerSet]) -> None:
+    def __init__(
+        self,
+        config: SearchConfig,
+        taggers: TaggerSet | Iterable[TaggerSet],
+        weights: Mapping[str, TaggerSet] | None = None,
+    ) -> None:
         super().__init__(config.skim)
         self.config = config
         self.taggers = sets_of(taggers)
+        self.weights = _weights_of(self.taggers, weights or {})
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the data sets that it reads."""
+        return (DATA, SIMULATION) if self.weights else (DATA,)
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return a chunk's filled bins by tagger set, what these share, and the cutflow.
 
+        Those of simulation are apart, under `simulation`, and share nothing.
+
         Raises
         ------
         InputError
-            The events are not data: their metadata name another role.
+            The events are of a role that is not read: their metadata name it.
         """
+        if self.weights and events.metadata.get("role") == SIMULATION:
+            return self._weighted(events)
         sample, ranks, cutflow = ranked(events, self.config, self.taggers, self.selection)
         dataset = events.metadata["dataset"]
         return {
@@ -79,7 +99,44 @@ class SearchProcessor(SelectingProcessor):
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator with histograms, data sets in the order of their names."""
         counts: Mapping[str, SparseCounts] = accumulator.get("hists", {})
-        return accumulator | {"hists": {name: own.histogram() for name, own in counts.items()}}
+        made = {"hists": {name: own.histogram() for name, own in counts.items()}}
+        if "simulation" in accumulator:
+            found: Mapping[str, SparseCounts] = accumulator["simulation"]
+            made["simulation"] = {name: own.histogram("weights") for name, own in found.items()}
+        return accumulator | made
+
+    def _weighted(self, events: Any) -> dict[str, Any]:
+        sets = [one for one in self.taggers if one.name in self.weights]
+        sample, ranks, cutflow = ranked(events, self.config, sets, self.selection, SIMULATION)
+        known: dict[str, Mapping[str, Any]] = {}
+        filled = {}
+        for tagger_set, own in zip(sets, ranks, strict=True):
+            weights = self.weights[tagger_set.name]
+            if weights.name not in known:
+                known[weights.name] = weights.log_weights(sample)
+            filled[tagger_set.name] = self._weighted_by(
+                tagger_set, own, sample, known[weights.name]
+            )
+        return {"simulation": filled, "cutflow": {events.metadata["dataset"]: cutflow}}
+
+    def _weighted_by(
+        self,
+        tagger_set: TaggerSet,
+        ranks: Ranks,
+        sample: Sample,
+        log_weights: Mapping[str, Any],
+    ) -> SparseCounts:
+        """Return the sums of weights of every kind, and the number of events."""
+        weight = {name: sample.weight * np.exp(log_w) for name, log_w in log_weights.items()}
+        weight["events"] = np.where(np.isnan(weight["nominal"]), np.nan, 1.0)
+        axes, filled = self._axes(tagger_set, selections_only=True), []
+        scored = ~np.isnan(ranks.both)
+        for name, values in weight.items():
+            kept = scored & ~np.isnan(values)
+            of_kept = ranks.select(kept)
+            places = [of_kept.fold, sample.mass[kept], of_kept.heavy, of_kept.light]
+            filled.append(SparseCounts.of_events(axes, name, places, values[kept], exact=True))
+        return sum(filled[1:], start=filled[0])
 
     def _filled(
         self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
@@ -90,10 +147,10 @@ class SearchProcessor(SelectingProcessor):
         values = [ranks.fold, sample.mass, ranks.heavy, ranks.light]
         return SparseCounts.of_events(self._axes(tagger_set), dataset, values, sample.weight)
 
-    def _axes(self, tagger_set: TaggerSet) -> tuple[Any, ...]:
+    def _axes(self, tagger_set: TaggerSet, *, selections_only: bool = False) -> tuple[Any, ...]:
         search = self.config.search
         edges = quantiles_of(tagger_set, search.variable).edges
-        also = (search.background_quantile, *search.closure_quantiles)
+        also = () if selections_only else (search.background_quantile, *search.closure_quantiles)
         return (
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             self._mass_axis(),
@@ -133,6 +190,26 @@ def sets_of(taggers: TaggerSet | Iterable[TaggerSet]) -> tuple[TaggerSet, ...]:
     return sets
 
 
+def _weights_of(
+    taggers: Iterable[TaggerSet], weights: Mapping[str, TaggerSet]
+) -> dict[str, TaggerSet]:
+    """Return the set that weights simulation for each tagger set which has one, by its name."""
+    found = {}
+    for one in taggers:
+        if one.weighted_by is None or one.weighted_by not in weights:
+            continue
+        own = weights[one.weighted_by]
+        same = (own.folds.outer, own.fold_seed) == (one.folds.outer, one.fold_seed)
+        if not same or not set(one.scored_folds) <= set(own.scored_folds):
+            msg = (
+                f"weights '{own.name}' are of other folds than tagger set '{one.name}', whose "
+                "background they make: train again"
+            )
+            raise TaggerError(msg)
+        found[one.name] = own
+    return found
+
+
 def quantiles_of(tagger_set: TaggerSet, variable: str) -> QuantileMap:
     """Return the quantile map of a set.
 
@@ -158,15 +235,16 @@ def ranked(
     config: SearchConfig,
     taggers: Iterable[TaggerSet],
     selection: Selection | None = None,
+    wanted: str = DATA,
 ) -> tuple[Sample, list[Ranks], dict[str, Any]]:
     """Return the dijets of a chunk, their ranks by every tagger set, and its cutflow.
 
     Raises
     ------
     InputError
-        The events are not data: their metadata name another role.
+        The events are not of the role that is wanted: their metadata name another.
     """
-    if (role := events.metadata.get("role", "data")) != "data":
+    if (role := events.metadata.get("role", DATA)) != wanted:
         msg = f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
         raise InputError(msg)
     if set(events.fields) >= skim.FIELDS:

@@ -1,8 +1,8 @@
 """Files by data set, the roles of the data sets, and the work items they are cut into.
 
 A data set has one of three roles: `data` are searched, `simulation` is background by
-construction, and `prior:NAME` is simulated signal of a model called NAME. Only data are ever
-scored, histogrammed and fitted; a training may read the others.
+construction, and `prior:NAME` is simulated signal of a model called NAME. Only data are searched
+and fitted; a training may read the others, and a search weights simulation into a background.
 """
 
 from __future__ import annotations
@@ -230,8 +230,13 @@ class Fileset:
     @property
     def searched(self) -> Fileset:
         """The data sets of role data alone."""
-        files = {name: paths for name, paths in self.files.items() if self.role(name) == DATA}
-        return replace(self, files=files, roles={})
+        return replace(self.of_roles(DATA), roles={})
+
+    def of_roles(self, *roles: str) -> Fileset:
+        """Return the data sets of some roles alone."""
+        files = {name: paths for name, paths in self.files.items() if self.role(name) in roles}
+        own = {name: role for name, role in self.roles.items() if name in files}
+        return replace(self, files=files, roles=own)
 
     def read_with(self, settings: SkimSettings) -> Fileset:
         """Return the fileset as a skim with these settings reads it.

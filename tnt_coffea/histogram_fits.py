@@ -25,6 +25,7 @@ __all__ = [
     "fit_abcd",
     "fit_bias",
     "fit_bump",
+    "fit_direct",
     "fit_expected",
     "fit_expected_scan",
     "fit_limit",
@@ -583,6 +584,32 @@ def fit_abcd(
     return AbcdStudy(result, closures)
 
 
+def fit_direct(
+    stored: StoredHistogram, config: SearchConfig
+) -> stats.DirectEstimate | stats.DirectRefusal:
+    """Return the direct estimate of a search's selection, its background weighted simulation.
+
+    Parameters
+    ----------
+    stored
+        A search's histogram.
+    config
+        `fit.direct` and `fit.limit` are read.
+
+    Raises
+    ------
+    ConfigError
+        Several tagger sets are named, the search has no such selection, or the fit is blinded.
+    FitError
+        The histogram is of no search, or of taggers without weighted simulation.
+    """
+    pipeline.refuse_blinded(config, "a direct estimate")
+    if stored.search is None:
+        msg = "a direct estimate needs the folder of a search stage with weighted simulation"
+        raise FitError(msg)
+    return pipeline.direct(stored.search, config, stored.single("direct").sets[0])
+
+
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON.
 
@@ -599,9 +626,13 @@ def write_workspace(
     path: Path,
     stored: StoredHistogram,
     config: SearchConfig,
-    result: stats.BumpHuntResult | stats.ScanResult | AbcdStudy,
+    result: stats.BumpHuntResult
+    | stats.ScanResult
+    | stats.DirectEstimate
+    | stats.DirectRefusal
+    | AbcdStudy,
 ) -> list[Path]:
-    """Write the pyhf workspace of a bump hunt or ABCD, or that of a scan and its patchset.
+    """Write the pyhf workspace of a test, for a scan with its patchset.
 
     Parameters
     ----------
@@ -621,13 +652,18 @@ def write_workspace(
     ConfigError
         The result is of several selections.
     FitError
-        A workspace cannot be made of these histograms, or ABCD was refused.
+        A workspace cannot be made of these histograms, or the estimate was refused.
     """
+    if isinstance(result, stats.DirectRefusal):
+        msg = f"{path}: no workspace without a direct estimate: {result.reason}"
+        raise FitError(msg)
     if isinstance(result, AbcdStudy):
         if isinstance(result.result, stats.AbcdRefusal):
             msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
             raise FitError(msg)
         contents = {path: stats.abcd_workspace(result.result)}
+    elif isinstance(result, stats.DirectEstimate):
+        contents = {path: stats.direct_workspace(result)}
     else:
         contents = _spectrum_workspaces(path, stored, config, result)
     for file, content in contents.items():
@@ -678,12 +714,15 @@ def write_plot(
     | stats.ScanResult
     | stats.Expectation
     | stats.ExpectationScan
+    | stats.DirectEstimate
+    | stats.DirectRefusal
     | stats.BiasStudy,
 ) -> Path:
     """Write the figure of a result.
 
     That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
-    the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity.
+    the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity, of
+    a direct estimate data and weighted simulation.
 
     Parameters
     ----------
@@ -696,13 +735,18 @@ def write_plot(
     ------
     ConfigError
         There is no such format.
+    FitError
+        A direct estimate was refused.
     StorageError
         The file cannot be written.
     """
-    from tnt_coffea.reporting import mass_figures, review_figures
+    from tnt_coffea.reporting import direct_figures, mass_figures, review_figures
 
     form = figure_format(path)
     match result:
+        case stats.DirectRefusal():
+            msg = f"{path}: no figure without a direct estimate: {result.reason}"
+            raise FitError(msg)
         case stats.BumpHuntResult():
             window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
             figure = mass_figures.mass_spectrum(result, window)
@@ -710,6 +754,8 @@ def write_plot(
             figure = review_figures.blinded_spectrum(result)
         case stats.ExpectationScan():
             figure = review_figures.expected_band(result)
+        case stats.DirectEstimate():
+            figure = direct_figures.direct_spectrum(result, "selected events")
         case stats.BiasStudy():
             figure = review_figures.bias_figure(result, f"{result.mass:g} GeV")
         case _:

@@ -26,6 +26,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.stages import check_files, manifest
+from tnt_coffea.stats.direct_results import WeightedSimulation
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 from tnt_coffea.working_points import WorkingPoints
@@ -129,9 +130,10 @@ class Skim(Displayed):
             }
         )
 
-    def fileset(self) -> Fileset:
-        """Return the data's parts as input of a pass."""
-        return Fileset.from_paths(self.parts, roles=self.roles).searched
+    def fileset(self, *roles: str) -> Fileset:
+        """Return the parts of some roles, those of the data by default, as input of a pass."""
+        every = Fileset.from_paths(self.parts, roles=self.roles)
+        return every.of_roles(*roles) if roles else every.searched
 
     def sample(self, role: str = DATA, *, truth: bool = False, numbers: bool = False) -> Sample:
         """Return the dijets of a role in memory; labels and numbers as `read_parts`.
@@ -385,6 +387,11 @@ class Histograms(Displayed):
         Hashes of what was scored and by which taggers.
     coincidences
         Which events the selections share; None in searches from before these were kept.
+    simulation
+        Weighted simulation, scored and ranked like the data, by the tagger set whose background
+        it is; only sets with weights have it.
+    simulation_accounting
+        Where every simulated event of the pass went; None where none was read.
     made_with
         Settings that taggers, thresholds and counts were made with, as far as the folder of the
         search tells them: `search`, and the `seed` of the training.
@@ -408,6 +415,8 @@ class Histograms(Displayed):
     accounting: Accounting
     provenance: Mapping[str, Any]
     coincidences: Coincidences | None = None
+    simulation: Mapping[str, WeightedSimulation] = field(default_factory=dict)
+    simulation_accounting: Accounting | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -415,11 +424,11 @@ class Histograms(Displayed):
         """SHA-256 of the counts, their bins, the working points and what selections share."""
         found = hashlib.sha256()
         for name, histogram in sorted(self.hists.items()):
-            bins = [(axis.name, np.asarray(list(axis)).tolist()) for axis in histogram.axes]
-            found.update(json.dumps([name, bins, self.points[name].to_list()]).encode())
-            found.update(np.ascontiguousarray(histogram.view(flow=True)).tobytes())
+            _update(found, [name], histogram, self.points[name].to_list())
         if self.coincidences is not None:
             found.update(self.coincidences.to_bytes())
+        for name, own in sorted(self.simulation.items()):
+            _update(found, ["simulation", name], own.histogram, own.to_dict())
         return found.hexdigest()
 
     def _facts(self) -> dict[str, str]:
@@ -437,18 +446,8 @@ class Histograms(Displayed):
         StorageError
             The folder cannot be written to.
         """
-        import h5py
-        import uhi.io.hdf5
-
-        # In memory first: HDF5 itself may crash where the disk is full.
-        image = io.BytesIO()
-        with h5py.File(image, "w") as file:
-            for name in sorted(self.hists):
-                uhi.io.hdf5.write(file.create_group(name), self.hists[name])
-        with written(folder / "histograms.h5") as path:
-            path.write_bytes(image.getvalue())
-        content = {
-            "histograms": hashlib.sha256(image.getvalue()).hexdigest(),
+        content: dict[str, Any] = {
+            "histograms": _write_histograms(folder / "histograms.h5", self.hists),
             "working_points": {name: points.to_list() for name, points in self.points.items()},
             "accounting": self.accounting.to_dict(),
             "provenance": dict(self.provenance),
@@ -458,6 +457,14 @@ class Histograms(Displayed):
             content["coincidences"] = hashlib.sha256(shared).hexdigest()
             with written(folder / "coincidences.h5") as path:
                 path.write_bytes(shared)
+        if self.simulation:
+            filled = {name: own.histogram for name, own in self.simulation.items()}
+            content["simulation"] = {
+                "histograms": _write_histograms(folder / "simulation.h5", filled),
+                "sets": {name: own.to_dict() for name, own in self.simulation.items()},
+            }
+        if self.simulation_accounting is not None:
+            content["simulation_accounting"] = self.simulation_accounting.to_dict()
         with written(folder / "search.json") as path:
             path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -470,10 +477,6 @@ class Histograms(Displayed):
         StageError
             They are missing, damaged or cannot be read.
         """
-        import h5py
-        import hist
-        import uhi.io.hdf5
-
         folder = Path(folder)
         check_files(folder)
         path = folder / "histograms.h5"
@@ -486,9 +489,7 @@ class Histograms(Displayed):
             raise StageError(msg)
         try:
             content = json.loads((folder / "search.json").read_text())
-            image = _named_bytes(path, content["histograms"])
-            with h5py.File(io.BytesIO(image), "r") as file:
-                hists = {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
+            hists = _read_histograms(path, content["histograms"])
             points = {
                 name: WorkingPoints.from_list(listed)
                 for name, listed in content["working_points"].items()
@@ -501,11 +502,60 @@ class Histograms(Displayed):
             if "coincidences" in content:
                 shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
                 coincidences = Coincidences.from_bytes(shared)
+            simulation, simulated = {}, None
+            if "simulation" in content:
+                named = content["simulation"]
+                filled = _read_histograms(folder / "simulation.h5", named["histograms"])
+                simulation = {
+                    name: WeightedSimulation.from_dict(values, filled[name])
+                    for name, values in named["sets"].items()
+                }
+            if "simulation_accounting" in content:
+                simulated = Accounting.from_dict(content["simulation_accounting"])
             provenance = dict(content["provenance"])
-            made_with = _made_with(folder, provenance)
-            return cls(hists, points, accounting, provenance, coincidences, made_with)
+            return cls(
+                hists,
+                points,
+                accounting,
+                provenance,
+                coincidences,
+                simulation,
+                simulated,
+                _made_with(folder, provenance),
+            )
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:
             raise StageError(_damaged(folder, error, "search")) from error
+
+
+def _update(found: Any, names: list[str], histogram: Any, about: Any) -> None:
+    """Add a histogram and what belongs to it to a hash."""
+    bins = [(axis.name, np.asarray(list(axis)).tolist()) for axis in histogram.axes]
+    found.update(json.dumps([*names, bins, about]).encode())
+    found.update(np.ascontiguousarray(histogram.view(flow=True)).tobytes())
+
+
+def _write_histograms(path: Path, hists: Mapping[str, Any]) -> str:
+    """Write histograms, and return the SHA-256 of the file."""
+    import h5py
+    import uhi.io.hdf5
+
+    # In memory first: HDF5 itself may crash where the disk is full.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        for name in sorted(hists):
+            uhi.io.hdf5.write(file.create_group(name), hists[name])
+    with written(path) as partial:
+        partial.write_bytes(image.getvalue())
+    return hashlib.sha256(image.getvalue()).hexdigest()
+
+
+def _read_histograms(path: Path, sha256: str) -> dict[str, Any]:
+    import h5py
+    import hist
+    import uhi.io.hdf5
+
+    with h5py.File(io.BytesIO(_named_bytes(path, sha256)), "r") as file:
+        return {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
 
 
 def _made_with(folder: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from tnt_coffea.stats import (
     AbcdRefusal,
     AbcdResult,
     BumpHuntResult,
+    DirectEstimate,
+    DirectLimit,
+    DirectRefusal,
     Expectation,
     ExpectationScan,
     FitRefusal,
@@ -36,6 +39,7 @@ __all__ = ["BlindedSearch", "SearchResult"]
 
 
 AbcdOutcome = Annotated[AbcdResult | AbcdRefusal, Field(discriminator="kind")]
+DirectOutcome = Annotated[DirectEstimate | DirectRefusal, Field(discriminator="kind")]
 LimitOutcome = Annotated[LimitResult | LimitRefusal, Field(discriminator="kind")]
 ScanOutcome = Annotated[ScanResult | ScanRefusal, Field(discriminator="kind")]
 
@@ -52,6 +56,9 @@ class SearchResult(Result):
         Bump hunt on the events that a tagger set selects, by the set's name.
     abcd
         ABCD estimate, or why there is none, by the set's name.
+    direct
+        Direct estimate from weighted simulation, or why there is none, by the name of each set
+        that has weights.
     scans
         Scan over masses of all dijets, 'before', and of each set's selection, if one
         was asked for.
@@ -99,13 +106,15 @@ class SearchResult(Result):
     impacts: Mapping[str, tuple[NuisanceImpact, ...] | ImpactRefusal] = field(default_factory=dict)
     refusals: tuple[FitRefusal, ...] = ()
     overall: ScanOutcome | None = None
+    direct: Mapping[str, DirectOutcome] = field(default_factory=dict)
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values; the tests made beside it have a file of their own."""
         values = super().to_dict()
-        return {name: value for name, value in values.items() if name not in ("trials", "trial")}
+        left_out = {"trials", "trial"} | (set() if self.direct else {"direct"})
+        return {name: value for name, value in values.items() if name not in left_out}
 
     __repr__ = Displayed.__repr__
 
@@ -127,11 +136,19 @@ class SearchResult(Result):
             for name, test in self.abcd.items()
         }
         facts |= {
+            f"direct estimate with {name}": f"Z = {test.z:.2f}, p = {test.p_value:.2g}, "
+            f"{test.observed:g} events, {test.predicted:.1f} +- {test.uncertainty:.1f} predicted"
+            f"{_doubt(test.converged)}"
+            if isinstance(test, DirectEstimate)
+            else f"refused: {test.reason}"
+            for name, test in self.direct.items()
+        }
+        facts |= {
             f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
             f"{_doubt(limit.converged)}"
-            if isinstance(limit, LimitResult | AbcdLimit)
+            if not isinstance(limit, LimitRefusal)
             else f"refused: {limit.reason}"
-            for name, limit in {**self.limits, **self._abcd_limits()}.items()
+            for name, limit in {**self.limits, **self._count_limits()}.items()
         }
         for name, scan in self.scans.items():
             best = scan.best_point
@@ -149,9 +166,16 @@ class SearchResult(Result):
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
 
-    def _abcd_limits(self) -> dict[str, AbcdLimit | LimitRefusal]:
-        tests = {name: test for name, test in self.abcd.items() if isinstance(test, AbcdResult)}
-        return {f"ABCD with {n}": test.limit for n, test in tests.items() if test.limit is not None}
+    def _count_limits(self) -> dict[str, AbcdLimit | DirectLimit | LimitRefusal]:
+        tests: dict[str, AbcdResult | DirectEstimate] = {
+            f"ABCD with {n}": test for n, test in self.abcd.items() if isinstance(test, AbcdResult)
+        }
+        tests |= {
+            f"direct estimate with {n}": test
+            for n, test in self.direct.items()
+            if isinstance(test, DirectEstimate)
+        }
+        return {name: test.limit for name, test in tests.items() if test.limit is not None}
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""
@@ -166,6 +190,7 @@ class SearchResult(Result):
             for name, r in self.after.items()
         ]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
+        blocks += [f"direct estimate with {name}\n{r.summary()}" for name, r in self.direct.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         if self.overall is not None:
             blocks.append(f"all selections together\n{self.overall.summary()}")

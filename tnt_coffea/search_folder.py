@@ -40,7 +40,7 @@ class Trial:
     Attributes
     ----------
     test
-        `fit`, the stage with all its tests, or `bump`, `scan`, `limit`, `abcd`.
+        `fit`, the stage with all its tests, or `bump`, `scan`, `limit`, `abcd`, `direct`.
     of
         What was tested, where it was one tagger set or selection.
     data

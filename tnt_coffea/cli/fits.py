@@ -113,9 +113,9 @@ def _stage(config: SearchConfig, out: Path, search_folder: Path | None, **blindi
 def fit(context: click.Context, /, **stage: Any) -> None:
     """Fit the histograms of a search, or one histogram of your own.
 
-    Without COMMAND this is the stage: bump hunts, ABCD estimates, limits and, if the settings
-    have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a ROOT
-    file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
+    Without COMMAND this is the stage: bump hunts, ABCD and direct estimates, limits and, if the
+    settings have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a
+    ROOT file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
     (.csv or .npy: low, high, count a bin; of weighted events, sumw2 as a fourth column), or the
     folder of a search stage. `null-chains` collects searches of background for `bump`.
     """
@@ -474,6 +474,34 @@ def abcd(
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+
+
+@_command(_blind, _workspace, _plot)
+def direct(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    workspace: Path | None,
+    plot: Path | None,
+    json_path: Path | None,
+    out: Path | None,
+    **blinding: Any,
+) -> None:
+    """Count the selected events in the window against weighted simulation.
+
+    HISTOGRAM is the folder of a search stage of data and simulation, with taggers whose method
+    has weights, such as salad.
+    """
+    from tnt_coffea import histogram_fits
+
+    config, stored = _blinded(config, blinding), _stored(histogram, name)
+    result = histogram_fits.fit_direct(stored, config)
+    _keep(histogram, stored, config, "direct", getattr(result, "p_value", None))
+    _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, result)])
 
 
 @fit.command("null-chains")

@@ -129,7 +129,14 @@ def search(
         f"histograms: {out / 'search' / 'histograms.h5'}: {made.accounting.selected} dijets of "
         f"{made.accounting.events} events"
     )
-    show_lost({"": made.accounting}, out / "search" / "search.json")
+    accounts = {"data": made.accounting}
+    if made.simulation_accounting is not None:
+        accounts["simulation"] = made.simulation_accounting
+        click.echo(
+            f"simulation: {made.simulation_accounting.selected} weighted dijets, the background "
+            f"of {', '.join(made.simulation)}"
+        )
+    show_lost(accounts, out / "search" / "search.json")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Settings of the fits: bump hunt, ABCD, scan, limits."""
+"""Settings of the fits: bump hunt, ABCD, direct estimate, scan, limits."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "AbcdSettings",
     "BackgroundFamily",
     "BumpSettings",
+    "DirectSettings",
     "FitSettings",
     "SignalKind",
     "TriggerSettings",
@@ -221,6 +222,21 @@ class AbcdSettings(Settings):
         return self.efficiency if self.cut is None else self.cut
 
 
+class DirectSettings(Settings):
+    """Background of a selection from weighted simulation, where taggers have weights."""
+
+    efficiency: Fraction | None = Field(
+        None, description="selection that is counted; null: that of fit.bump"
+    )
+    cut: str | None = Field(None, description=_CUT)
+    systematic: Fraction = Field(0.03, description="least relative closure uncertainty")
+    closure_limit: Positive = Field(
+        0.5,
+        description="largest |observed / predicted - 1| of a validation window with which the "
+        "estimate is given",
+    )
+
+
 class ScanSettings(Settings):
     """Bump hunts over masses, with the settings of `bump` otherwise."""
 
@@ -274,6 +290,7 @@ class FitSettings(Settings):
 
     bump: BumpSettings = BumpSettings()
     abcd: AbcdSettings = AbcdSettings()
+    direct: DirectSettings = DirectSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
     blind: bool = Field(
@@ -291,3 +308,9 @@ class FitSettings(Settings):
         max_length=_MOST,
         description="signals whose expected significance a blinded fit quotes [events]",
     )
+
+    @property
+    def direct_selection(self) -> float | str:
+        """The selection of the direct estimate: its own, or that of the bump hunt."""
+        own = self.direct.cut or self.direct.efficiency
+        return self.bump.selection if own is None else own

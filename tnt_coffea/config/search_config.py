@@ -52,8 +52,10 @@ class SearchConfig(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         search = self.search
-        for name, test in (("bump", self.fit.bump), ("abcd", self.fit.abcd)):
-            if test.cut is None and test.efficiency not in search.efficiencies:
+        fit = self.fit
+        for name, test in (("bump", fit.bump), ("abcd", fit.abcd), ("direct", fit.direct)):
+            wanted = None if test.cut is not None else test.efficiency
+            if wanted is not None and wanted not in search.efficiencies:
                 msg = (
                     f"fit.{name}.efficiency is {test.efficiency}, which is not among "
                     f"search.efficiencies {list(search.efficiencies)}"

@@ -18,6 +18,7 @@ from tnt_coffea.pipeline.evaluation import references_beside, report, report_onc
 from tnt_coffea.pipeline.fitting import (
     OVERALL,
     all_selections,
+    direct,
     fit,
     fit_from_lower_edge,
     refuse_blinded,
@@ -58,6 +59,7 @@ __all__ = [
     "blind_report",
     "compare_methods",
     "compare_searches",
+    "direct",
     "efficiency",
     "fit",
     "fit_from_lower_edge",

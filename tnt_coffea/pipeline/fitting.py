@@ -29,6 +29,7 @@ __all__ = [
     "all_selections",
     "check_efficiencies",
     "check_made_with",
+    "direct",
     "fit",
     "fit_from_lower_edge",
     "refuse_blinded",
@@ -52,7 +53,7 @@ def fit(
     *,
     out: str | Path | None = None,
 ) -> SearchResult:
-    """Return p-values and limits: before and after selection, and ABCD estimates.
+    """Return p-values and limits: before and after selection, ABCD and direct estimates.
 
     Parameters
     ----------
@@ -166,6 +167,11 @@ def _with_trials(
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
     hunts = {BEFORE: result.before, **result.after}
     p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
+    p_values |= {
+        f"direct estimate, {name}": found.p_value
+        for name, found in result.direct.items()
+        if isinstance(found, stats.DirectEstimate)
+    }
     if isinstance(result.overall, stats.ScanResult):
         p_values["global, all selections"] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
@@ -193,7 +199,7 @@ def trial(
     config
         `seed`, `search` and `fit` are noted.
     test
-        `fit`, `bump`, `scan`, `limit` or `abcd`.
+        `fit`, `bump`, `scan`, `limit`, `abcd` or `direct`.
     p_values
         What came out, by what was tested.
     of
@@ -260,6 +266,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     estimates: dict[str, stats.AbcdResult | stats.AbcdRefusal] = {}
     for name, h in hists.items():
         made.keep(estimates, "ABCD", name, fits.abcd, h, points[name], name)
+    predictions: dict[str, stats.DirectEstimate | stats.DirectRefusal] = {}
+    for name in histograms.simulation:
+        made.keep(predictions, "direct estimate", name, direct, histograms, config, name)
     return SearchResult(
         before=hunts.pop(BEFORE),
         after=hunts,
@@ -269,6 +278,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         limit_bands=bands,
         impacts=impacts,
         abcd=estimates,
+        direct=predictions,
         refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
@@ -517,6 +527,45 @@ def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
     except FitError as error:
         msg = f"{path}: {error}"
         raise FitError(msg) from error
+
+
+def direct(
+    histograms: Histograms, config: SearchConfig, name: str
+) -> stats.DirectEstimate | stats.DirectRefusal:
+    """Return the direct estimate of the background of a tagger set with weights.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `fit.direct` and `fit.limit` are read.
+    name
+        The tagger set.
+
+    Raises
+    ------
+    FitError
+        A histogram lacks an edge; or the search has no weighted simulation for the set.
+    ConfigError
+        `fit.blind` is set, or the search has no such selection.
+    """
+    refuse_blinded(config, "a direct estimate")
+    if name not in histograms.simulation:
+        msg = (
+            f"tagger set '{name}' has no weighted simulation in this search: search data and "
+            "simulation with a method that has weights, such as salad (docs/choosing.md)"
+        )
+        raise FitError(msg)
+    settings, limit = config.fit.direct, config.fit.limit
+    return stats.direct_in_window(
+        histograms.hists[name],
+        histograms.simulation[name],
+        histograms.points[name][config.fit.direct_selection],
+        systematic=settings.systematic,
+        closure_limit=settings.closure_limit,
+        level=limit.level if limit.enabled else None,
+    )
 
 
 def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:

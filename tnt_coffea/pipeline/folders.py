@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import InputError, MissingExtraError
+from tnt_coffea.events.roles import SIMULATION
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
@@ -124,6 +125,8 @@ def search_stage(
         if isinstance(source, Skim)
         else {"files": source.content_hashes(skip_bad=skip)}
     )
+    if taggers.weights and isinstance(source, Skim) and SIMULATION in source.contents:
+        scored["simulation"] = source.contents[SIMULATION]
     inputs = {
         "settings": config.search.model_dump(mode="json"),
         "skim_settings": config.skim.model_dump(mode="json"),

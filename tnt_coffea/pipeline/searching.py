@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
@@ -19,14 +22,18 @@ from tnt_coffea.pipeline.folders import (
     search_stage,
 )
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
+from tnt_coffea.stats import WeightedSimulation
+
+if TYPE_CHECKING:
+    from tnt_coffea.processors import SearchProcessor
 
 __all__ = ["search", "searched_files"]
 
 
 def searched_files(
-    source: Skim | Sample | Fileset, config: SearchConfig
+    source: Skim | Sample | Fileset, config: SearchConfig, roles: tuple[str, ...] = ()
 ) -> tuple[Skim | Fileset, Fileset]:
-    """Return a source as a pass reads it, and its files, of the data alone.
+    """Return a source as a pass reads it, and its files, of the data alone or of more roles.
 
     The files of dijets in memory are there as long as the skim that is returned.
 
@@ -38,10 +45,11 @@ def searched_files(
     1
     """
     if isinstance(source, Fileset):
-        files = source.read_with(config.skim).searched.noted()
+        read = source.read_with(config.skim)
+        files = (read.of_roles(*roles) if SIMULATION in roles else read.searched).noted()
         return files, files
     skim = as_skim(source)
-    return skim, skim.fileset()
+    return skim, skim.fileset(*roles)
 
 
 @one_writer
@@ -59,9 +67,10 @@ def search(
     ----------
     source
         A skim, dijets in memory, or files, which are skimmed on the way. Of either only data
-        are searched, not data sets of other roles.
+        are searched. Simulation is filled apart for tagger sets with weights, for the direct
+        estimate of their background; other roles are not read.
     taggers
-        Tagger sets with quantile maps.
+        Tagger sets with quantile maps, and the weights of simulation.
     config
         `skim` and `search` are read.
     out
@@ -96,9 +105,13 @@ def search(
         resources=(resources, Resources),
     )
     resources = resources or Resources()
-    processor = SearchProcessor(config, taggers.sets.values())
-    source, fileset = searched_files(source, config)
+    processor = SearchProcessor(config, taggers.sets.values(), taggers.weights)
+    source, fileset = searched_files(source, config, processor.roles)
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
+    if processor.weights:
+        scored["weights"] = {name: own.digest for name, own in processor.weights.items()}
+        if isinstance(source, Skim) and SIMULATION in source.contents:
+            scored["simulation"] = source.contents[SIMULATION]
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     stage = search_stage(source, taggers, config, out, resources)
     if not done(stage, resources):
@@ -119,13 +132,41 @@ def search(
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
         }
+        accounts = {DATA: accounting, SIMULATION: None}
+        if processor.weights:
+            accounts = {role: _of_role(accounting, fileset, role) for role in processor.roles}
         made = Histograms(
             output["hists"],
             taggers.working_points(),
-            accounting,
+            accounts[DATA] or accounting,
             provenance,
             output.get("coincidences"),
+            _simulation(output.get("simulation", {}), processor),
+            accounts[SIMULATION],
         )
         made.save(stage.folder)
         stage.finish({})
     return Histograms.load(stage.folder)
+
+
+def _of_role(accounting: Accounting, fileset: Fileset, role: str) -> Accounting | None:
+    """Return where the events of a role went; None where no data set has it."""
+    own = {name: one for name, one in accounting.datasets.items() if fileset.role(name) == role}
+    return Accounting.summed(own) if own else None
+
+
+def _simulation(
+    filled: Mapping[str, Any], processor: SearchProcessor
+) -> dict[str, WeightedSimulation]:
+    found = {}
+    for tagger_set in processor.taggers:
+        if tagger_set.name in filled:
+            weights = processor.weights[tagger_set.name]
+            window = tagger_set.window or weights.window or processor.config.search.window
+            found[tagger_set.name] = WeightedSimulation(
+                filled[tagger_set.name],
+                weights.name,
+                window.edges,
+                {name: band.edges for name, band in weights.validation_windows.items()},
+            )
+    return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.events.roles import SIMULATION
 from tnt_coffea.reporting.contents import ReportContents
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.plots import all_plots
@@ -25,6 +26,7 @@ from tnt_coffea.reporting.tables import (
     fitted_rows,
     selection_flow,
     summary,
+    weight_rows,
 )
 from tnt_coffea.reporting.wording import (
     cautions,
@@ -110,6 +112,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
                 contents.result, views.evaluation, contents.config.fit.bump.selection
             ),
             accounting=accounting,
+            weights=weight_rows(contents.histories),
             flows={stage: cutflow(account) for stage, account in accounting.items()},
             duplicates=contents.duplicates,
             selections=_selections(contents),
@@ -147,7 +150,7 @@ def _searched(contents: ReportContents) -> list[tuple[str, str]]:
     """Return what was searched, when and with what, as rows of a table."""
     config, facts = contents.config, []
     for one in contents.files:
-        role = "data" if one.role == "data" else f"{one.role}, for training only"
+        role = "data" if one.role == "data" else f"{one.role}, {_purpose(one.role, contents)}"
         names = ", ".join(one.names[:_MOST_NAMES])
         more = len(one.names) - _MOST_NAMES
         names += f" and {more:,} more" if more > 0 else ""
@@ -175,6 +178,11 @@ def _searched(contents: ReportContents) -> list[tuple[str, str]]:
         facts.append(("fitted", contents.date))
     facts.append(("version", f"tnt_coffea {version('tnt-coffea')}"))
     return facts
+
+
+def _purpose(role: str, contents: ReportContents) -> str:
+    weighted = role == SIMULATION and contents.result.direct
+    return "for training and direct estimates" if weighted else "for training only"
 
 
 def _trials(result: SearchResult) -> list[str]:

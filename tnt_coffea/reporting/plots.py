@@ -10,6 +10,7 @@ from tnt_coffea.reporting import (
     anomalous_jets,
     correlations,
     curves,
+    direct_figures,
     mass_figures,
     mass_tau21,
     score_planes,
@@ -27,6 +28,7 @@ from tnt_coffea.reporting.wording import (
 )
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
+from tnt_coffea.stats.direct_results import DirectEstimate
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
@@ -47,6 +49,7 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
 
 def _plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
+    yield from _direct_estimates(contents)
     yield from _scans(contents)
     yield from _sculpting(contents)
     yield from _limits(contents.result)
@@ -76,6 +79,30 @@ def _spectra(contents: ReportContents) -> Iterator[Plot]:
     for name, hunt in contents.result.after.items():
         chosen = chosen_by(contents.config.fit.bump.selection, name)
         yield from _spectrum(contents, f"after-{name}", chosen, hunt)
+
+
+def _direct_estimates(contents: ReportContents) -> Iterator[Plot]:
+    for name, estimate in contents.result.direct.items():
+        if not isinstance(estimate, DirectEstimate) or estimate.spectrum is None:
+            continue
+        chosen = chosen_by(contents.config.fit.direct_selection, name)
+        title = f"{chosen[0].upper()}{chosen[1:]}"
+        yield Plot(
+            f"direct-{name}",
+            f"Direct estimate: {chosen}",
+            "Selected data and simulation, weighted and as it is, in the signal region (shaded) "
+            "and in the sidebands that the weights were trained in. The band is the whole "
+            "uncertainty of the prediction. Below: data over weighted simulation. The bars are "
+            "the validation windows, each predicted by weights of its own from what lies beside "
+            "it: they make the closure's uncertainty.",
+            direct_figures.direct_spectrum(estimate, title),
+            estimate.to_dict(),
+            Section.MASS,
+            f"Spectrum of {chosen} with weighted simulation, and their ratio. In the signal region "
+            f"{estimate.observed:g} events are seen and {estimate.predicted:.1f} ± "
+            f"{estimate.uncertainty:.1f} predicted.",
+            direct_figures.direct_columns(estimate.spectrum),
+        )
 
 
 def _spectrum(

@@ -15,6 +15,7 @@ from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
 from tnt_coffea.reporting.wording import cut_text, p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
+from tnt_coffea.stats.direct_results import DirectEstimate, DirectLimit, DirectRefusal
 from tnt_coffea.stats.results import (
     BumpHuntResult,
     FitRefusal,
@@ -54,6 +55,8 @@ NOT_CONVERGED = ", not converged"
 
 Range = tuple[float, float]
 
+AnyLimit = LimitResult | AbcdLimit | DirectLimit | LimitRefusal
+
 
 @dataclass(frozen=True)
 class LimitRow:
@@ -86,9 +89,7 @@ class LimitRow:
     notes: tuple[int, ...]
 
 
-def limit_rows(
-    name: str, kept: str, limit: LimitResult | AbcdLimit | LimitRefusal, notes: list[str]
-) -> Iterator[LimitRow]:
+def limit_rows(name: str, kept: str, limit: AnyLimit, notes: list[str]) -> Iterator[LimitRow]:
     """Yield a limit as rows, one a unit.
 
     Parameters
@@ -104,13 +105,14 @@ def limit_rows(
         All notes of a table, to which its own are added.
     """
     selection, kept = ("none", "100 %") if name == "before" else (name, kept)
-    texts = (limit.reason,) if isinstance(limit, LimitRefusal) else limit.notes
+    texts = (limit.reason,) if isinstance(limit, LimitRefusal) else getattr(limit, "notes", ())
     numbers = tuple(range(len(notes) + 1, len(notes) + 1 + len(texts)))
     notes += [f"limit, {selection}: {text}" for text in texts]
     if isinstance(limit, LimitRefusal):
         yield LimitRow(selection, kept, "-", "-", "events", "refused", numbers)
         return
-    kind = f"{limit.toys} toys" if limit.toys else limit.calibration
+    toys = getattr(limit, "toys", 0)
+    kind = f"{toys} toys" if toys else limit.calibration
     values = [("events", limit.observed, limit.expected)]
     if (
         isinstance(limit, LimitResult)
@@ -131,7 +133,7 @@ class SummaryRow:
     Attributes
     ----------
     test
-        'bump hunt' or 'ABCD'.
+        'bump hunt', 'ABCD' or 'direct estimate'.
     selection
         By which taggers.
     kept
@@ -164,7 +166,7 @@ class Summary:
     Attributes
     ----------
     rows
-        In the order: before, after, ABCD.
+        In the order: before, after, ABCD, direct estimate.
     notes
         Texts; the first is number 1.
     limits
@@ -209,6 +211,8 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     notes: list[str] = []
     kept = "" if config is None else selection_text(config.fit.bump.selection)
     passed = "" if config is None else selection_text(config.fit.abcd.selection)
+    counted = "" if config is None else selection_text(config.fit.direct_selection)
+    shares = {"ABCD": passed, "direct estimate": counted}
     rows = [
         _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
         *(
@@ -223,8 +227,12 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
             for name, test in result.abcd.items()
         ),
         *(
+            replace(_direct_row(name, counted, one, notes), knowledge=result.knowledge(name))
+            for name, one in result.direct.items()
+        ),
+        *(
             replace(
-                _refused_row(refusal, passed if refusal.test == "ABCD" else kept, notes),
+                _refused_row(refusal, shares.get(refusal.test, kept), notes),
                 knowledge=result.knowledge(refusal.selection),
             )
             for refusal in result.refusals
@@ -237,6 +245,12 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and test.limit is not None
         for row in limit_rows(f"{name}, ABCD", passed, test.limit, notes)
+    ]
+    limits += [
+        row
+        for name, one in result.direct.items()
+        if isinstance(one, DirectEstimate) and one.limit is not None
+        for row in limit_rows(f"{name}, direct", counted, one.limit, notes)
     ]
     return Summary(tuple(rows), tuple(notes), tuple(limits))
 
@@ -496,6 +510,66 @@ def _abcd_row(
         calibration=_calibration(estimate),
         notes=_numbered((counting, *estimate.notes), notes),
     )
+
+
+def _direct_row(
+    selection: str, kept: str, estimate: DirectEstimate | DirectRefusal, notes: list[str]
+) -> SummaryRow:
+    if isinstance(estimate, DirectRefusal):
+        why = _numbered((f"direct estimate with {selection}: {estimate.reason}",), notes)
+        return SummaryRow("direct estimate", selection, kept, "-", "-", "-", "refused", why)
+    counting = (
+        f"direct estimate with {selection}: {estimate.observed:g} events seen, "
+        f"{estimate.predicted:.1f} ± {estimate.uncertainty:.1f} predicted by "
+        f"{estimate.simulated:g} simulated ones worth {estimate.effective:.0f} "
+        f"(statistics {estimate.statistical:.1f}, "
+        f"members {estimate.member_spread:.1f}, closure {percent(estimate.systematic)})"
+    )
+    spread = math.hypot(math.sqrt(estimate.observed * estimate.scale), estimate.uncertainty)
+    return SummaryRow(
+        test="direct estimate",
+        selection=selection,
+        kept=kept,
+        z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
+        p_value=p_text(estimate.p_value),
+        signal=f"{estimate.mu_hat:.1f} ± {spread:.1f}",
+        calibration=estimate.calibration,
+        notes=_numbered((counting, *estimate.notes), notes),
+    )
+
+
+def weight_rows(
+    histories: Sequence[tuple[str, Mapping[str, Any]]],
+) -> list[dict[str, str]]:
+    """Return how the weights of simulation are distributed, a row a set: least to largest.
+
+    Parameters
+    ----------
+    histories
+        'set/tagger' and history of every training; those of weights have `weight_effective`.
+    """
+    by_set: dict[str, list[Mapping[str, Any]]] = {}
+    for name, history in histories:
+        if "weight_effective" in history:
+            by_set.setdefault(name.partition("/")[0], []).append(history)
+    columns = {
+        "smallest": "weight_least",
+        "99.9 %": "weight_high",
+        "largest": "weight_largest",
+        "effective": "weight_effective",
+        "in the top 1 %": "weight_top",
+        "AUC before": "closure_auc_before",
+        "AUC after": "closure_auc_after",
+    }
+    rows = []
+    for name, found in by_set.items():
+        row = {"weights": name, "trainings": str(len(found))}
+        for title, key in columns.items():
+            values = [float(one[key]) for one in found if key in one]
+            low, high = (f"{each(values):.3g}" if values else "-" for each in (min, max))
+            row[title] = low if low == high else f"{low} to {high}"
+        rows.append(row)
+    return rows
 
 
 def _abcd_uncertainty(estimate: AbcdResult) -> float:

@@ -10,6 +10,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
+from tnt_coffea.stats.direct_results import DirectEstimate
 from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
 from tnt_coffea.working_points import Selection
 
@@ -246,9 +247,9 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
             "train anew, which is the test to ask for before quoting a significance."
         )
     notes.append(
-        "Systematic uncertainties: the background's parameters float in the fits and ABCD has a "
-        "closure uncertainty. Jet energy scale and resolution, the signal's shape, and a selection "
-        "that bends the background's spectrum are not covered."
+        "Systematic uncertainties: the background's parameters float in the fits; ABCD and direct "
+        "estimates have a closure uncertainty. Jet energy scale and resolution, the signal's "
+        "shape, and a selection that bends the background's spectrum are not covered."
     )
     return notes
 
@@ -298,6 +299,11 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         f"The ABCD test with {name} did not pass its own checks; see its notes."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and not test.converged
+    ]
+    warnings += [
+        f"The direct estimate with {name} did not pass its own checks; see its notes."
+        for name, test in result.direct.items()
+        if isinstance(test, DirectEstimate) and not test.converged
     ]
     warnings += [
         f"The upper limit of ABCD with {name} is not converged; its notes say why."

@@ -10,6 +10,7 @@ Is there one anywhere, or in any of several selections?      `scan`, with a glob
 Is there an excess of any shape in this window?              `masked_window_test`
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
+Do more events pass than weighted simulation predicts?       `direct_in_window`; `direct_estimate`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
 What would be seen, without looking in the window?           `expectation`, `expected_significance`
@@ -55,6 +56,15 @@ from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
+from tnt_coffea.stats.direct import direct_estimate, direct_in_window, direct_workspace
+from tnt_coffea.stats.direct_results import (
+    DirectEstimate,
+    DirectLimit,
+    DirectRefusal,
+    DirectSpectrum,
+    ValidationWindow,
+    WeightedSimulation,
+)
 from tnt_coffea.stats.exchange import (
     hepdata_limits,
     hepdata_spectrum,
@@ -120,6 +130,10 @@ __all__ = [
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "DirectEstimate",
+    "DirectLimit",
+    "DirectRefusal",
+    "DirectSpectrum",
     "Expectation",
     "ExpectationScan",
     "ExpectedLimit",
@@ -141,6 +155,8 @@ __all__ = [
     "TriggerEfficiency",
     "UnbinnedChannel",
     "UnbinnedResult",
+    "ValidationWindow",
+    "WeightedSimulation",
     "WindowResult",
     "WorkingPoint",
     "WorkingPoints",
@@ -156,6 +172,9 @@ __all__ = [
     "closure",
     "closure_scan",
     "counting_limit",
+    "direct_estimate",
+    "direct_in_window",
+    "direct_workspace",
     "expectation",
     "expectation_scan",
     "expected_significance",

@@ -17,6 +17,7 @@ __all__ = [
     "GOODNESS_TOYS",
     "LARGEST_EDM",
     "LEAST_BACKGROUND",
+    "LEAST_EFFECTIVE",
     "LEAST_GOODNESS",
     "LEAST_IN_BIN",
     "LEAST_IN_REGION_A",
@@ -57,6 +58,12 @@ LEAST_IN_REGION_A = 5.0
 """Events expected in region A from which on the p-value of ABCD is asymptotic.
 
 It is one count: below, its Poisson law is so coarse that toys are needed.
+"""
+
+LEAST_EFFECTIVE = 0.1
+"""Share of the simulated events that their weights must be worth in a direct estimate.
+
+Below, a few large weights decide, whose tail the sum of squared weights does not see.
 """
 
 LEAST_IN_BIN = 5.0

@@ -1,0 +1,245 @@
+"""Simulation in the search pass: weighted, scored out of fold, and apart from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+import tnt_coffea as tnt
+from tnt_coffea import testing
+from tnt_coffea.config import FoldSettings, MassRange, SearchConfig, SkimSettings
+from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.events.skim import write_part
+from tnt_coffea.processors import ScoreProcessor, SearchProcessor
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.taggers import Member, Tagger, TaggerSet
+from tnt_coffea.taggers.card import METADATA_KEY
+from tnt_coffea.taggers.inputs import Columns
+
+from .conftest import card_of
+
+CONFIG = SearchConfig.from_text(
+    "{search: {efficiencies: [0.3, 0.2]}, fit: {bump: {efficiency: 0.2}, abcd: {efficiency: 0.3}}}"
+).model_copy(update={"skim": testing.make_sample(1).settings})
+LOWER, UPPER = MassRange(low=3000, high=3300), MassRange(low=3700, high=4000)
+# log w of member k in fold t, and of the two validation windows, is this times tau21 of the heavy.
+SLOPES = {(t, k): 0.5 + 0.25 * t + 0.1 * k for t in (0, 1) for k in (0, 1)}
+
+
+def weight_tagger(skim: SkimSettings, fold: int, member: int) -> Tagger:
+    """Give a slope times the heavy jet's tau21, and 2 and 3 times that for the windows."""
+    slope = SLOPES[fold, member]
+    node, tensor = helper.make_node, helper.make_tensor
+    graph = helper.make_graph(
+        [
+            node("MatMul", ["features", "slope"], ["product"]),
+            node("Squeeze", ["product", "axes"], ["score"]),
+            node("MatMul", ["features", "slopes"], ["latent"]),
+        ],
+        "weights",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 1])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+            helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["n", 2]),
+        ],
+        [
+            tensor("slope", TensorProto.FLOAT, [1, 1], [slope]),
+            tensor("slopes", TensorProto.FLOAT, [1, 2], [2 * slope, 3 * slope]),
+            tensor("axes", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    shown = Columns(columns=("heavy_tau21",), substructure=skim.substructure)
+    card = card_of(
+        "ratio", skim, "event", fold, inputs=(shown,), purpose="weight", window=None,
+        regions={"lower validation": LOWER, "upper validation": UPPER},
+    )  # fmt: skip
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    return Tagger(model.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def weights() -> TaggerSet:
+    members = [
+        Member(weight_tagger(CONFIG.skim, t, k), "event", t, f"event-{t}-{k}") for t, k in SLOPES
+    ]
+    return TaggerSet("dctr", FoldSettings(outer=2), 1, tuple(members))
+
+
+@pytest.fixture(scope="module")
+def skim() -> Skim:
+    data, simulation = testing.make_sample(1200), testing.make_sample(1500, 0.0, kind="sim")
+    weight = np.where(np.arange(1500) % 3, 1.0, 0.5)
+    return Skim.from_sample(data, simulation=replace(simulation, weight=weight))
+
+
+@pytest.fixture(scope="module")
+def taggers(feature_taggers: Callable[..., TaggerSet], skim: Skim, weights: TaggerSet) -> Taggers:
+    own = feature_taggers(CONFIG.skim, ("mass", "tau21"), "salad")
+    own = replace(own, weighted_by="dctr")
+    own = own.calibrated(skim.sample(), CONFIG.search.fit_range, (0.3, 0.2))
+    return Taggers({"salad": own}, {}, {"dctr": weights})
+
+
+@pytest.fixture(scope="module")
+def searched(skim: Skim, taggers: Taggers, tmp_path_factory: pytest.TempPathFactory) -> Histograms:
+    return tnt.search(skim, taggers, CONFIG, out=tmp_path_factory.mktemp("weighted"))
+
+
+def bytes_of(histogram: Any) -> bytes:
+    return histogram.view(flow=True).tobytes()
+
+
+def test_simulation_is_ranked_by_the_taggers_of_its_fold_and_weighted(
+    searched: Histograms, skim: Skim, taggers: Taggers
+) -> None:
+    own = searched.simulation["salad"]
+    assert (own.weights, own.window) == ("dctr", (3300, 3700))
+    assert own.validation == {"lower validation": LOWER.edges, "upper validation": UPPER.edges}
+    names = ["events", "lower validation", "member 0", "member 1", "nominal", "upper validation"]
+    assert list(own.histogram.axes["weights"]) == names
+    sample = skim.sample("simulation")
+    ranks = taggers.sets["salad"].ranks(sample)
+    x = sample.columns["heavy_tau21"].astype(float)
+    cuts = searched.points["salad"][0.2].cuts
+    edges = own.histogram.axes["m_jj"].edges
+    inside = (sample.mass >= edges[0]) & (sample.mass < edges[-1])
+    for name, slope in {
+        "events": None,
+        "nominal": lambda t: (SLOPES[t, 0] + SLOPES[t, 1]) / 2,
+        "member 1": lambda t: SLOPES[t, 1],
+        "upper validation": lambda t: 3 * (SLOPES[t, 0] + SLOPES[t, 1]) / 2,
+    }.items():
+        plane = tnt.stats.selected_spectrum(
+            own.histogram[{"weights": name}], searched.points["salad"][0.2]
+        )
+        for t, cut in cuts.items():
+            passed = (ranks.fold == t) & (ranks.heavy > cut.heavy) & (ranks.light > cut.light)
+            passed &= inside
+            w = np.ones(len(sample)) if slope is None else sample.weight * np.exp(slope(t) * x)
+            assert passed.sum() > 30
+            filled = plane[f"fold-{t}"].sum()
+            assert filled.value == pytest.approx(w[passed].sum(), rel=1e-6)
+            assert filled.variance == pytest.approx((w[passed] ** 2).sum(), rel=1e-6)
+
+
+def test_the_data_are_the_same_with_and_without_simulation(
+    searched: Histograms, skim: Skim, taggers: Taggers, tmp_path: Path
+) -> None:
+    unweighted = Taggers({"salad": taggers.sets["salad"]}, {}, {})
+    for number, source in enumerate((skim, Skim.from_sample(skim.sample()))):
+        plain = tnt.search(source, unweighted, CONFIG, out=tmp_path / f"{number}")
+        assert bytes_of(plain.hists["salad"]) == bytes_of(searched.hists["salad"])
+        assert plain.coincidences.to_bytes() == searched.coincidences.to_bytes()
+        assert plain.accounting == searched.accounting
+        assert (plain.simulation, plain.simulation_accounting) == ({}, None)
+        assert not (tmp_path / f"{number}" / "search" / "simulation.h5").exists()
+        assert plain.digest != searched.digest
+    # Weights, but no simulation among the data sets.
+    alone = tnt.search(Skim.from_sample(skim.sample()), taggers, CONFIG, out=tmp_path / "alone")
+    assert (alone.simulation, alone.simulation_accounting) == ({}, None)
+    assert alone.digest == plain.digest
+
+
+def test_every_simulated_event_is_accounted_for(searched: Histograms) -> None:
+    accounting = searched.simulation_accounting
+    assert (accounting.events, accounting.selected) == (1500, 1500)
+    assert searched.accounting.events == 1200
+
+
+def test_the_simulation_is_stored_and_a_changed_file_refused(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    searched.save(tmp_path)
+    again = Histograms.load(tmp_path)
+    own, stored = searched.simulation["salad"], again.simulation["salad"]
+    assert stored.histogram == own.histogram
+    assert replace(stored, histogram=None).to_dict() == replace(own, histogram=None).to_dict()
+    assert again.digest == searched.digest
+    assert again.simulation_accounting == searched.simulation_accounting
+    path = tmp_path / "simulation.h5"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(tnt.errors.StageError, match=r"simulation\.h5"):
+        Histograms.load(tmp_path)
+
+
+def chunks(skim: Skim, role: str, folder: Path, size: int) -> list[Any]:
+    """Return events of a role, written as a skim of chunks, with coffea's metadata."""
+    from tnt_coffea.events.sources import SOURCES
+
+    path = folder / f"{role}.parquet"
+    write_part(path, skim.sample(role))
+    events = []
+    for start in range(0, len(skim.sample(role)), size):
+        meta = {
+            "dataset": role, "role": role, "filename": str(path),
+            "entrystart": start, "entrystop": start + size,
+        }  # fmt: skip
+        stop = min(start + size, len(skim.sample(role)))
+        events.append(SOURCES["skim"].load(path, start, stop, meta))
+    return events
+
+
+@pytest.mark.parametrize("size", [100, 700])
+def test_chunks_and_their_order_change_no_bit(
+    searched: Histograms, skim: Skim, taggers: Taggers, tmp_path: Path, size: int
+) -> None:
+    from coffea.processor import accumulate
+
+    processor = SearchProcessor(CONFIG, taggers.sets.values(), taggers.weights)
+    parts = [processor.process(e) for e in chunks(skim, "simulation", tmp_path, size)[::-1]]
+    found = processor.postprocess(accumulate(parts))["simulation"]["salad"]
+    assert bytes_of(found) == bytes_of(searched.simulation["salad"].histogram)
+
+
+def test_only_a_pass_with_weights_reads_simulation(
+    skim: Skim, taggers: Taggers, tmp_path: Path
+) -> None:
+    (events,) = chunks(skim, "simulation", tmp_path, 2000)
+    sets = taggers.sets.values()
+    weighted = SearchProcessor(CONFIG, sets, taggers.weights)
+    assert weighted.roles == ("data", "simulation")
+    for processor in (SearchProcessor(CONFIG, sets), ScoreProcessor(CONFIG, sets)):
+        with pytest.raises(InputError, match="'simulation' is of role simulation"):
+            processor.process(events)
+    events.metadata["role"] = "prior:two-prong"
+    with pytest.raises(InputError, match="role prior:two-prong"):
+        weighted.process(events)
+
+
+def test_weights_of_other_folds_are_refused(taggers: Taggers, weights: TaggerSet) -> None:
+    other = replace(weights, members=weights.members[:2])
+    with pytest.raises(TaggerError, match="weights 'dctr' are of other folds"):
+        SearchProcessor(CONFIG, taggers.sets.values(), {"dctr": other})
+
+
+def test_coffeas_own_runner_reads_simulation_by_its_role(
+    searched: Histograms, skim: Skim, taggers: Taggers, tmp_path: Path
+) -> None:
+    from coffea.nanoevents import BaseSchema
+    from coffea.processor import IterativeExecutor, Runner
+
+    fileset = {}
+    for dataset, role in {"box": "data", "herwig": "simulation"}.items():
+        path = tmp_path / f"{dataset}.parquet"
+        write_part(path, skim.sample(role))
+        fileset[dataset] = {
+            "files": [str(path)],
+            "treename": "Events",
+            "metadata": {"role": role},
+        }
+    runner = Runner(
+        executor=IterativeExecutor(status=False), schema=BaseSchema, chunksize=700, format="parquet"
+    )
+    processor = SearchProcessor(CONFIG, taggers.sets.values(), taggers.weights)
+    output = runner(fileset, processor_instance=processor)
+    own = searched.simulation["salad"].histogram
+    assert bytes_of(output["simulation"]["salad"]) == bytes_of(own)
+    assert bytes_of(output["hists"]["salad"]) == bytes_of(searched.hists["salad"])
+    assert output["cutflow"]["herwig"]["selected"] == 1500

@@ -1,0 +1,470 @@
+"""Background of a selection from weighted simulation, without a fit to the spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import poisson
+
+from tnt_coffea.errors import FitError
+from tnt_coffea.stats.counting import AsymptoticCount, CountModel
+from tnt_coffea.stats.direct_results import (
+    DirectEstimate,
+    DirectLimit,
+    DirectRefusal,
+    DirectSpectrum,
+    ValidationWindow,
+    WeightedSimulation,
+)
+from tnt_coffea.stats.p_values import (
+    counting_limit,
+    normal_p_value,
+    poisson_p_value,
+    significance,
+)
+from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
+from tnt_coffea.stats.results import BANDS, LimitRefusal
+from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_EFFECTIVE, LEAST_UNDER_LIMIT
+from tnt_coffea.working_points import WorkingPoint
+
+__all__ = ["direct_estimate", "direct_in_window", "direct_workspace"]
+
+Array = NDArray[np.float64]
+
+_EVENTS, _NOMINAL, _MEMBER = "events", "nominal", "member "
+# Edges of bins that are the same number.
+_TOLERANCE = 1e-9
+# Backgrounds of equal probability that an expected limit takes.
+_NODES = 400
+
+
+def direct_estimate(
+    observed: float,
+    predicted: float,
+    *,
+    variance: float,
+    simulated: float,
+    member_spread: float = 0.0,
+    windows: Sequence[ValidationWindow] = (),
+    systematic: float = 0.03,
+    closure_limit: float = 0.5,
+    level: float | None = 0.95,
+    scale: float = 1.0,
+) -> DirectEstimate | DirectRefusal:
+    """Return what a count says beside a prediction of weighted simulation.
+
+    The likelihood is HistFactory's: a Poisson count, an auxiliary measurement with the effective
+    number of simulated events, and a relative uncertainty from members and closure together.
+    That of the closure is the largest of `systematic`, of the statistical uncertainty of observed
+    over predicted in all validation windows, and of the deviations of that ratio from 1 in each.
+
+    Parameters
+    ----------
+    observed
+        Events seen.
+    predicted, variance
+        Sums of weights and of squared weights of the simulated events.
+    simulated
+        Their number.
+    member_spread
+        Uncertainty of the prediction from the training of the weights [events].
+    windows
+        Where the prediction was tested.
+    systematic
+        Least relative uncertainty of the closure.
+    closure_limit
+        Largest |ratio - 1| of a window with which the estimate is given.
+    level
+        Confidence level of the upper limit; None: no limit.
+    scale
+        Weight of an effective event of the data; 1 where they are not weighted.
+
+    Returns
+    -------
+    The estimate; or why there is none: no simulated event passes, their effective number is below
+    10 % of them, or the closure is too far from 1.
+
+    Raises
+    ------
+    FitError
+        A number is not finite or out of range.
+
+    Source
+    ------
+    LHC Olympics 2020, arXiv:2101.08320, equation 4.8.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> result = stats.direct_estimate(130, 100, variance=25, simulated=400)
+    >>> round(result.z, 2), round(result.uncertainty, 2)
+    (2.45, 5.83)
+    """
+    check_numbers({"observed": observed, "variance": variance, "simulated": simulated}, 0)
+    check_numbers({"predicted": predicted})
+    check_numbers({"member_spread": member_spread, "systematic": systematic}, 0)
+    check_numbers({"scale": scale, "closure_limit": closure_limit}, 0, above=True)
+    if level is not None:
+        check_level(level)
+    tested = tuple(one for one in windows if one.predicted > 0)
+    effective = predicted**2 / variance if variance > 0 else simulated
+    reason = _why_not(predicted, simulated, effective, tested, closure_limit)
+    if reason:
+        return DirectRefusal(reason, tested)
+    closure = max(systematic, *_deviations(tested), 0.0)
+    notes = [
+        f"no simulated event is expected in the {one.name} window: it tests nothing"
+        for one in windows
+        if one.predicted <= 0
+    ]
+    if not tested:
+        notes.append(
+            "no validation window tests the weights: their closure is known to nobody, the "
+            f"systematic uncertainty is the least of the settings, {100 * systematic:g} %"
+        )
+    relative = float(np.hypot(closure, member_spread / predicted))
+    b = predicted / scale
+    model = CountModel(b, float(np.sqrt(variance)) / scale, relative)
+    data = model.data([observed / scale])
+    null, best = model.at(data, 0.0), model.best(data)
+    q0 = max(0.0, 2 * float(null.nll[0] - best.nll[0]))
+    z = float(np.sqrt(q0))
+    p_value, calibration = normal_p_value(z), "asymptotic"
+    sigma = float(np.hypot(model.statistical, relative * b))
+    if b < LEAST_BACKGROUND:
+        p_value, calibration = poisson_p_value(observed / scale, b, sigma), "Poisson"
+        z = significance(p_value)
+        notes.append(f"{b:.1f} events expected: the p-value is the Poisson one")
+    if scale != 1:
+        notes.append(
+            f"events are weighted: {observed / scale:.6g} effective ones stand for {observed:.6g} "
+            "(scaled Poisson law); signal and limit are sums of weights"
+        )
+    return DirectEstimate(
+        observed=float(observed),
+        predicted=float(predicted),
+        statistical=float(np.sqrt(variance)),
+        member_spread=float(member_spread),
+        systematic=closure,
+        simulated=float(simulated),
+        effective=float(effective),
+        mu_hat=scale * float(best.mu[0]),
+        q0=q0,
+        z=z,
+        p_value=p_value,
+        calibration=calibration,
+        scale=float(scale),
+        converged=bool(null.converged[0] and best.converged[0]),
+        notes=tuple(notes),
+        windows=tested,
+        limit=None if level is None else _limit(model, observed / scale, sigma, level, scale),
+    )
+
+
+def _why_not(
+    predicted: float,
+    simulated: float,
+    effective: float,
+    windows: Sequence[ValidationWindow],
+    closure_limit: float,
+) -> str:
+    if simulated <= 0 or predicted <= 0:
+        return "no simulated event passes the selection in the window"
+    if effective < LEAST_EFFECTIVE * simulated:
+        return (
+            f"the weights of {simulated:g} simulated events are worth {effective:.1f} events, less "
+            f"than {100 * LEAST_EFFECTIVE:g} % of them: a few large weights decide"
+        )
+    for one in windows:
+        if abs(one.ratio - 1) > closure_limit:
+            return (
+                f"observed over predicted is {one.ratio:.2f} +- {one.uncertainty:.2f} in the "
+                f"{one.name} window, further from 1 than {closure_limit:g}"
+            )
+    return ""
+
+
+def _deviations(windows: Sequence[ValidationWindow]) -> list[float]:
+    """Return the uncertainty of the ratio in all windows together, and each deviation from 1."""
+    if not windows:
+        return [0.0]
+    predicted = sum(one.predicted for one in windows)
+    whole = ValidationWindow(
+        "all",
+        windows[0].mass_range,
+        sum(one.observed for one in windows),
+        predicted,
+        float(np.sqrt(sum(one.observed_uncertainty**2 for one in windows))),
+        float(np.sqrt(sum(one.predicted_uncertainty**2 for one in windows))),
+    )
+    return [whole.uncertainty, *(abs(one.ratio - 1) for one in windows)]
+
+
+def _limit(
+    model: CountModel, n: float, sigma: float, level: float, scale: float
+) -> DirectLimit | LimitRefusal:
+    try:
+        if model.expected < LEAST_UNDER_LIMIT:
+            found, calibration = _counted_limits(model.expected, sigma, n, level), "Poisson"
+        else:
+            asymptotic = AsymptoticCount(model, model.data([n]))
+            found, calibration = asymptotic.limits(1 - level), "asymptotic"
+    except FitError as error:
+        # The p-value stands without it.
+        return LimitRefusal(str(error))
+    observed, *expected = (scale * limit for limit in found)
+    return DirectLimit(float(level), observed, tuple(expected), calibration)
+
+
+def _counted_limits(b: float, sigma: float, n: float, level: float) -> list[float]:
+    """Return the limit of a count, and those at the quantiles of counts of background alone."""
+    nodes = np.maximum(b + sigma * ndtri((np.arange(_NODES) + 0.5) / _NODES), 0.0)
+    counts = np.arange(round(b + 10 * np.sqrt(b + sigma**2)) + 10)
+    below = poisson.cdf(counts, nodes[:, None]).mean(axis=0)
+    shares = [1 - normal_p_value(band) for band in BANDS]
+    seen = [round(n), *(int(np.argmax(below >= share)) for share in shares)]
+    return [counting_limit(count, b, sigma, level) for count in seen]
+
+
+def direct_in_window(
+    histogram: Any,
+    simulation: WeightedSimulation,
+    point: WorkingPoint,
+    *,
+    systematic: float = 0.03,
+    closure_limit: float = 0.5,
+    level: float | None = 0.95,
+) -> DirectEstimate | DirectRefusal:
+    """Return the direct estimate of a search's selection in the window of its weights.
+
+    Simulated events of every fold, weighted and ranked by taggers that were not trained on them,
+    predict the data of that fold; observed and predicted events are summed over the folds.
+
+    Parameters
+    ----------
+    histogram
+        The search histogram of the data.
+    simulation
+        Weighted simulation of the same tagger set.
+    point
+        The working point.
+    systematic, closure_limit, level
+        As for `direct_estimate`.
+
+    Raises
+    ------
+    FitError
+        A histogram lacks an axis or an edge.
+
+    Source
+    ------
+    LHC Olympics 2020, arXiv:2101.08320, equation 4.8.
+
+    Examples
+    --------
+    >>> import hist
+    >>> from tnt_coffea import stats
+    >>> data = stats.toy_search(60_000, 200)
+    >>> simulated = stats.toy_search(60_000, seed=2)
+    >>> names = hist.axis.StrCategory(["nominal", "events"], name="weights")
+    >>> filled = hist.Hist(names, *simulated.axes, storage=simulated.storage_type())
+    >>> filled.view(flow=True)[:2] = simulated.view(flow=True)
+    >>> simulation = stats.WeightedSimulation(filled, "dctr", (3300, 3700))
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> result = stats.direct_in_window(data, simulation, point)
+    >>> result.observed, round(result.predicted)
+    (288.0, 87)
+    """
+    check_kind(WeightedSimulation, {"simulation": simulation})
+    data = _Selected(score_plane(histogram), point)
+    predictions = _predictions(simulation, point)
+    inside = mass_bins(data.plane, simulation.window)
+    nominal, number = predictions[_NOMINAL], predictions[_EVENTS]
+    spread, members = _member_spread(predictions, inside)
+    windows = [
+        _window(name, data, predictions[name], mass_range)
+        for name, mass_range in simulation.validation.items()
+        if name in predictions
+    ]
+    observed, squares = data.sums(inside)
+    predicted, variance = nominal.sums(inside)
+    result = direct_estimate(
+        observed,
+        predicted,
+        variance=variance,
+        simulated=number.sums(inside)[0],
+        member_spread=spread,
+        windows=[window for window in windows if window is not None],
+        systematic=systematic,
+        closure_limit=closure_limit,
+        level=level,
+        scale=_scale(data, inside, observed, squares),
+    )
+    if isinstance(result, DirectRefusal):
+        return replace(result, window=simulation.window)
+    notes = result.notes
+    if members < 2:
+        notes = (*notes, "one network a fold gives the weights: their spread is not known")
+    return replace(
+        result,
+        notes=notes,
+        window=simulation.window,
+        weights=simulation.weights,
+        members=members,
+        spectrum=_spectrum(simulation, data, nominal, number),
+    )
+
+
+class _Selected:
+    """Sums of weights, and of squared ones, of what passes: shape (folds, bins of mass)."""
+
+    def __init__(self, plane: Plane, point: WorkingPoint) -> None:
+        self.plane = plane
+        sums = []
+        for index, fold in enumerate(plane.folds):
+            heavy, light = passing_bins(plane, point, fold)
+            passed = (index, slice(None), slice(heavy, None), slice(light, None))
+            sums.append(
+                [values[passed].sum(axis=(1, 2)) for values in (plane.counts, plane.variances)]
+            )
+        self.values, self.variances = np.moveaxis(np.array(sums), 1, 0)
+
+    def sums(self, bins: slice) -> tuple[float, float]:
+        """Return both of some bins, all folds together."""
+        return float(self.values[:, bins].sum()), float(self.variances[:, bins].sum())
+
+
+def _predictions(simulation: WeightedSimulation, point: WorkingPoint) -> dict[str, _Selected]:
+    names = list(map(str, simulation.histogram.axes["weights"]))
+    if missing := {_NOMINAL, _EVENTS} - set(names):
+        msg = f"the histogram of the simulation lacks {sorted(missing)}: search again"
+        raise FitError(msg)
+    return {
+        name: _Selected(score_plane(simulation.histogram[{"weights": name}]), point)
+        for name in names
+    }
+
+
+def _member_spread(predictions: dict[str, _Selected], inside: slice) -> tuple[float, int]:
+    """Return the uncertainty of the mean over the members of every fold, and their least number.
+
+    The members of different folds are different trainings, so the folds add up in quadrature.
+    """
+    members = [own for name, own in predictions.items() if name.startswith(_MEMBER)]
+    variance, fewest = 0.0, len(members)
+    for fold in range(len(predictions[_NOMINAL].plane.folds)):
+        there = [own for own in members if own.plane.counts[fold].any()]
+        sums = [own.values[fold, inside].sum() for own in there]
+        fewest = min(fewest, len(sums))
+        if len(sums) > 1:
+            variance += float(np.var(sums, ddof=1)) / len(sums)
+    return float(np.sqrt(variance)), fewest
+
+
+def _window(
+    name: str, data: _Selected, predicted: _Selected, mass_range: tuple[float, float]
+) -> ValidationWindow | None:
+    """Return a validation window of the whole bins in a range; None where there are none."""
+    edges = data.plane.mass
+    low, high = mass_range
+    inside = np.flatnonzero(
+        (edges[:-1] >= low * (1 - _TOLERANCE)) & (edges[1:] <= high * (1 + _TOLERANCE))
+    )
+    if not inside.size:
+        return None
+    bins = slice(int(inside[0]), int(inside[-1]) + 1)
+    observed, squares = data.sums(bins)
+    expected, variance = predicted.sums(bins)
+    return ValidationWindow(
+        name,
+        (float(edges[bins.start]), float(edges[bins.stop])),
+        observed,
+        expected,
+        # Of a count that nobody saw, that of the events expected.
+        float(np.sqrt(squares if squares > 0 else max(expected, 0.0))),
+        float(np.sqrt(variance)),
+    )
+
+
+def _scale(data: _Selected, inside: slice, observed: float, squares: float) -> float:
+    """Return the weight of an effective event, of all those selected where none is seen."""
+    if observed > 0 and squares > 0:
+        return squares / observed
+    total, whole = data.sums(slice(None))
+    return whole / total if total > 0 and whole > 0 else 1.0
+
+
+def _spectrum(
+    simulation: WeightedSimulation, data: _Selected, nominal: _Selected, number: _Selected
+) -> DirectSpectrum:
+    ranges = [simulation.window, *simulation.validation.values()]
+    low, high = min(edges[0] for edges in ranges), max(edges[1] for edges in ranges)
+    edges = data.plane.mass
+    first = max(0, int(np.searchsorted(edges, low * (1 + _TOLERANCE), side="right")) - 1)
+    last = min(len(edges) - 1, int(np.searchsorted(edges, high * (1 - _TOLERANCE))))
+    bins = slice(first, last)
+
+    def listed(values: Array) -> tuple[float, ...]:
+        return tuple(map(float, values[:, bins].sum(axis=0)))
+
+    return DirectSpectrum(
+        tuple(map(float, edges[first : last + 1])),
+        listed(data.values),
+        listed(data.variances),
+        listed(nominal.values),
+        listed(nominal.variances),
+        listed(number.values),
+        str(data.plane.mass_axis.name),
+    )
+
+
+def direct_workspace(result: DirectEstimate) -> dict[str, Any]:
+    """Return a direct estimate as a pyhf workspace, JSON values.
+
+    One channel of one bin holds the count, the prediction with its statistics as a shapesys and
+    the uncertainty from members and closure as a normsys, and one signal event times 'mu'. Of
+    weighted events all numbers are effective counts.
+
+    Parameters
+    ----------
+    result
+        The estimate.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> result = stats.direct_estimate(130, 100, variance=25, simulated=400)
+    >>> workspace = stats.direct_workspace(result)
+    >>> [sample["name"] for sample in workspace["channels"][0]["samples"]]
+    ['background', 'signal']
+    """
+    seen, expected = result.observed / result.scale, result.predicted / result.scale
+    modifiers: list[dict[str, Any]] = []
+    parameters: list[dict[str, Any]] = [
+        {"name": "mu", "inits": [1.0], "bounds": [[0.0, 10 * (seen + 10)]]}
+    ]
+    if result.statistical > 0:
+        spread = result.statistical / result.scale
+        modifiers.append({"name": "simulation", "type": "shapesys", "data": [spread]})
+    if (relative := result.relative) > 0:
+        data = {"hi": 1 + relative, "lo": 1 / (1 + relative)}
+        modifiers.append({"name": "closure", "type": "normsys", "data": data})
+        # Five sigma, as usual, would cut off the closure of a large excess.
+        parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    samples = [
+        {"name": "background", "data": [expected], "modifiers": modifiers},
+        {"name": "signal", "data": [1.0], "modifiers": [mu]},
+    ]
+    return {
+        "channels": [{"name": "selection", "samples": samples}],
+        "observations": [{"name": "selection", "data": [seen]}],
+        "measurements": [{"name": "direct", "config": {"poi": "mu", "parameters": parameters}}],
+        "version": "1.0.0",
+    }
