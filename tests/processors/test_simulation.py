@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 import tnt_coffea as tnt
-from tnt_coffea import testing
+from tnt_coffea import pipeline, reporting, stats, testing
+from tnt_coffea.cli import main
 from tnt_coffea.config import FoldSettings, MassRange, SearchConfig, SkimSettings
-from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.errors import ConfigError, InputError, TaggerError
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.processors import ScoreProcessor, SearchProcessor
 from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.tables import weight_rows
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.taggers.card import METADATA_KEY
 from tnt_coffea.taggers.inputs import Columns
@@ -116,7 +121,7 @@ def test_simulation_is_ranked_by_the_taggers_of_its_fold_and_weighted(
         "member 1": lambda t: SLOPES[t, 1],
         "upper validation": lambda t: 3 * (SLOPES[t, 0] + SLOPES[t, 1]) / 2,
     }.items():
-        plane = tnt.stats.selected_spectrum(
+        plane = stats.selected_spectrum(
             own.histogram[{"weights": name}], searched.points["salad"][0.2]
         )
         for t, cut in cuts.items():
@@ -243,3 +248,130 @@ def test_coffeas_own_runner_reads_simulation_by_its_role(
     assert bytes_of(output["simulation"]["salad"]) == bytes_of(own)
     assert bytes_of(output["hists"]["salad"]) == bytes_of(searched.hists["salad"])
     assert output["cutflow"]["herwig"]["selected"] == 1500
+
+
+FIT = SearchConfig.from_text(
+    "fit: {bump: {toys: 0}, limit: {toys: 0}, scan: {global_over: none}}", rest=CONFIG
+)
+# What taggers of no training give: simulation as it is, its number fixed to that of the data.
+LOOSE = FIT.model_copy(
+    update={
+        "fit": FIT.fit.model_copy(
+            update={"direct": FIT.fit.direct.model_copy(update={"closure_limit": 20.0})}
+        )
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    searched: Histograms, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tnt.SearchResult]:
+    out = tmp_path_factory.mktemp("fitted")
+    (out / "search").mkdir()
+    searched.save(out / "search")
+    return out, tnt.fit(Histograms.load(out / "search"), LOOSE, out=out)
+
+
+def test_the_fit_has_the_direct_estimate_and_notes_it_as_a_test(
+    fitted: tuple[Path, tnt.SearchResult], searched: Histograms
+) -> None:
+    out, result = fitted
+    estimate = result.direct["salad"]
+    assert isinstance(estimate, stats.DirectEstimate)
+    point = searched.points["salad"][0.2]
+    inside = [
+        sum(h[{"m_jj": slice(3300j, 3700j, sum)}].value for h in spectra.values())
+        for spectra in (
+            stats.selected_spectrum(searched.hists["salad"], point),
+            stats.selected_spectrum(
+                searched.simulation["salad"].histogram[{"weights": "nominal"}], point
+            ),
+        )
+    ]
+    assert [estimate.observed, estimate.predicted] == pytest.approx(inside)
+    assert (estimate.weights, estimate.members) == ("dctr", 2)
+    assert result.trials[0].p_values["direct estimate, salad"] == estimate.p_value
+    assert f"direct estimate with salad\n{estimate.summary()}" in result.summary()
+    assert "direct estimate with salad" in repr(result)
+    assert tnt.SearchResult.load(out / "fit") == result
+
+
+def test_a_result_without_weights_is_as_before(fitted: tuple[Path, tnt.SearchResult]) -> None:
+    values = replace(fitted[1], direct={}).to_dict()
+    assert "direct" not in values
+    assert tnt.SearchResult.from_dict(values).direct == {}
+
+
+def test_the_closure_limit_refuses(searched: Histograms) -> None:
+    refusal = pipeline.direct(searched, FIT, "salad")
+    assert isinstance(refusal, stats.DirectRefusal)
+    assert "further from 1 than 0.5" in refusal.reason
+
+
+def test_a_blinded_fit_has_no_direct_estimate(searched: Histograms) -> None:
+    blind = LOOSE.model_copy(update={"fit": LOOSE.fit.model_copy(update={"blind": True})})
+    with pytest.raises(ConfigError, match=r"direct estimate would show .* fit\.blind"):
+        pipeline.direct(searched, blind, "salad")
+
+
+def test_the_command_writes_result_workspace_and_figure(
+    fitted: tuple[Path, tnt.SearchResult], tmp_path: Path
+) -> None:
+    out, result = fitted
+    found = {name: tmp_path / name for name in ("direct.json", "workspace.json", "direct.png")}
+    options = zip(("--json", "--workspace", "--plot"), map(str, found.values()), strict=True)
+    words = ["fit", "direct", str(out / "search"), *(w for pair in options for w in pair)]
+    ran = CliRunner().invoke(main, words)
+    assert ran.exit_code == 0, ran.output
+    estimate = stats.DirectEstimate.from_dict(json.loads(found["direct.json"].read_text()))
+    assert estimate == result.direct["salad"]
+    workspace = json.loads(found["workspace.json"].read_text())
+    assert workspace == stats.direct_workspace(estimate)
+    assert found["direct.png"].stat().st_size > 10_000
+    tests = [one["test"] for one in json.loads((out / "fits.json").read_text())]
+    assert tests == ["fit", "direct"]
+    refused = CliRunner().invoke(main, [*words[:3], "--blind"])
+    assert refused.exit_code == 2
+    assert "fit.blind hides" in refused.output
+
+
+def test_without_weighted_simulation_the_command_says_what_is_needed(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    replace(searched, simulation={}, simulation_accounting=None).save(tmp_path)
+    ran = CliRunner().invoke(main, ["fit", "direct", str(tmp_path)])
+    assert ran.exit_code == 7
+    assert "tagger set 'salad' has no weighted simulation" in ran.output
+
+
+def test_the_report_shows_estimate_and_weights(
+    fitted: tuple[Path, tnt.SearchResult], searched: Histograms, tmp_path: Path
+) -> None:
+    trainings = {
+        f"dctr event/{t}": {
+            "weight_effective": 0.9 - 0.1 * t, "weight_least": 0.2, "weight_largest": 5.0,
+            "weight_high": 4.0, "weight_top": 0.03, "closure_auc_before": 0.588,
+            "closure_auc_after": 0.512,
+        }
+        for t in (0, 1)
+    }  # fmt: skip
+    contents = reporting.ReportContents(
+        result=fitted[1],
+        config=LOOSE,
+        hists=searched.hists,
+        points=searched.points,
+        histories=tuple(trainings.items()),
+    )
+    plots = {plot.name: plot for plot in all_plots(contents)}
+    plot = plots["direct-salad"]
+    spectrum = fitted[1].direct["salad"].spectrum
+    assert plot.columns["weighted simulation"] == list(spectrum.predicted)
+    shown = plot.figure.axes[0].get_legend_handles_labels()[1]
+    assert {"signal region", "simulation, weighted by dctr", "data"} <= set(shown)
+    (row,) = weight_rows(contents.histories)
+    assert (row["weights"], row["effective"], row["AUC after"]) == ("dctr", "0.8 to 0.9", "0.512")
+    summary = reporting.tables.summary(fitted[1], LOOSE)
+    (row,) = [one for one in summary.rows if one.test == "direct estimate"]
+    assert (row.selection, row.kept) == ("salad", "20 %")
+    assert "salad, direct" in [one.selection for one in summary.limits]

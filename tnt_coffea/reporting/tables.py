@@ -546,12 +546,12 @@ def weight_rows(
     Parameters
     ----------
     histories
-        'set/tagger' and history of every training; those of weights have `weight_effective`.
+        Name and history of every training; those of weights have `weight_effective`.
     """
     by_set: dict[str, list[Mapping[str, Any]]] = {}
     for name, history in histories:
         if "weight_effective" in history:
-            by_set.setdefault(name.partition("/")[0], []).append(history)
+            by_set.setdefault(name.partition(" ")[0], []).append(history)
     columns = {
         "smallest": "weight_least",
         "99.9 %": "weight_high",

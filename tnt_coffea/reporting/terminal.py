@@ -84,7 +84,7 @@ def _tests(shown: Summary) -> Table:
         notes = ", ".join(map(str, row.notes))
         _add(
             table,
-            row.test.removesuffix(" hunt"),
+            row.test.removesuffix(" hunt").removesuffix(" estimate"),
             row.selection,
             *((row.knowledge,) if informed else ()),
             row.kept,
