@@ -80,11 +80,11 @@ def chain(number: int, data: Sample, simulation: Sample) -> dict[str, Any]:
         taggers = pipeline.train(skim, config, out=out, resources=RESOURCES)
         histograms = pipeline.search(skim, taggers, config, out=out, resources=RESOURCES)
         result = pipeline.fit(histograms, config, out=out)
-    hunt, direct = result.after["salad"], result.direct["salad"].to_dict()
+    hunt, direct = result.after["salad"], result.direct["salad"]
     kept = ("observed", "predicted", "uncertainty", "z", "p_value", "reason", "calibration")
     return {
         "fit": {"z": hunt.z, "p_value": hunt.p_value, "converged": hunt.converged},
-        "direct": {name: direct[name] for name in kept if name in direct},
+        "direct": {name: getattr(direct, name) for name in kept if hasattr(direct, name)},
     }
 
 

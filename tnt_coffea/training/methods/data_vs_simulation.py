@@ -29,9 +29,7 @@ class DataVsSimulation(Method):
 
     kind: Literal["data_vs_simulation"] = "data_vs_simulation"
     classifier: AnyClassifier = Field(
-        Dense(
-            features=("light_mass", "mass_difference", "tau21"), layers=(64, 64, 64), dropout=0.0
-        ),
+        default_factory=lambda: Dense.paper("light_mass", "mass_difference", "tau21"),
         description=CLASSIFIER_NETWORKS,
     )
 

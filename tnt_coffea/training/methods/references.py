@@ -184,9 +184,7 @@ class OptimalCwola(_WithTruth):
         "data's own background, by its labels",
     )
     classifier: AnyClassifier = Field(
-        Dense(
-            features=("light_mass", "mass_difference", "tau21"), layers=(64, 64, 64), dropout=0.0
-        ),
+        default_factory=lambda: Dense.paper("light_mass", "mass_difference", "tau21"),
         description=CLASSIFIER_NETWORKS,
     )
 
