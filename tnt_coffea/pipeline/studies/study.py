@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class Study:
         """Where it lies."""
         return self.out / self.name
 
-    @property
+    @cached_property
     def stage(self) -> Stage:
         """Its folder as that of a stage, keyed by the settings."""
         again = "Choose another output folder (--out), or remove it"
