@@ -79,7 +79,7 @@ def direct_estimate(
     systematic
         Least relative uncertainty of the closure.
     closure_limit
-        Largest |ratio - 1| of a window with which the estimate is given.
+        How far the ratio of a window may be from 1 for the estimate to be given.
     level
         Confidence level of the upper limit; None: no limit.
     scale
