@@ -12,7 +12,12 @@
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
+| `data_vs_simulation` | the event | data against simulation in the window |
+| `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
+| `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
+| `optimal_cwola` | the event | the truth: the window against background of the window |
 """
 
 from __future__ import annotations
