@@ -343,7 +343,10 @@ class _Selected:
 def _predictions(simulation: WeightedSimulation, point: WorkingPoint) -> dict[str, _Selected]:
     names = list(map(str, simulation.histogram.axes["weights"]))
     if missing := {_NOMINAL, _EVENTS} - set(names):
-        msg = f"the histogram of the simulation lacks {sorted(missing)}: search again"
+        msg = (
+            f"the histogram of the simulation lacks {sorted(missing)}: no simulated event lies in "
+            "its range, or no search filled it"
+        )
         raise FitError(msg)
     return {
         name: _Selected(score_plane(simulation.histogram[{"weights": name}]), point)
