@@ -117,7 +117,7 @@ def _stages(
     fitted, drawn = (
         _looked_at(config, out, skim, taggers) if fourth.state == "done" else (False,) * 2
     )
-    yield _again("fit", fitted, "bump hunts and ABCD estimates", FIT)
+    yield _again("fit", fitted, "bump hunts, ABCD and direct estimates", FIT)
     yield _again("report", drawn, "plots and HTML", REPORT)
 
 

@@ -218,6 +218,26 @@ def test_only_a_pass_with_weights_reads_simulation(
         weighted.process(events)
 
 
+def test_files_with_roles_give_the_same_as_a_skim(
+    searched: Histograms, skim: Skim, taggers: Taggers, tmp_path: Path
+) -> None:
+    paths = {"box": tmp_path / "box.parquet", "herwig": tmp_path / "herwig.parquet"}
+    roles = {"box": "data", "herwig": "simulation"}
+    for name, path in paths.items():
+        write_part(path, skim.sample(roles[name]))
+    files = tnt.Fileset.from_paths({n: [p] for n, p in paths.items()}, roles=roles)
+    found = tnt.search(files, taggers, CONFIG, out=tmp_path / "search")
+    own = searched.simulation["salad"].histogram
+    assert bytes_of(found.simulation["salad"].histogram) == bytes_of(own)
+    assert bytes_of(found.hists["salad"]) == bytes_of(searched.hists["salad"])
+    assert found.simulation_accounting.events == 1500
+    # A stage of other simulation is another stage.
+    write_part(paths["herwig"], skim.sample("simulation").select(np.arange(1000)))
+    changed = tnt.Fileset.from_paths({n: [p] for n, p in paths.items()}, roles=roles)
+    with pytest.raises(tnt.errors.StageError, match="source"):
+        tnt.search(changed, taggers, CONFIG, out=tmp_path / "search")
+
+
 def test_weights_of_other_folds_are_refused(taggers: Taggers, weights: TaggerSet) -> None:
     other = replace(weights, members=weights.members[:2])
     with pytest.raises(TaggerError, match="weights 'dctr' are of other folds"):

@@ -35,6 +35,7 @@ __all__ = [
     "search_of",
     "show_lost",
     "show_unlabelled",
+    "simulation_option",
     "skim_option",
     "taggers_option",
     "workers_option",
@@ -69,13 +70,14 @@ out_option = click.option(
 )
 # Not as paths, which would leave out one of the two slashes of an address.
 files_argument = click.argument("files", nargs=-1, required=True, type=str)
+simulation_option = click.option(
+    "--simulation",
+    multiple=True,
+    metavar="PATH",
+    help="File of simulated background, for methods that learn from it; may be repeated.",
+)
 role_options = options(
-    click.option(
-        "--simulation",
-        multiple=True,
-        metavar="PATH",
-        help="File of simulated background, for methods that learn from it; may be repeated.",
-    ),
+    simulation_option,
     click.option(
         "--prior",
         "priors",

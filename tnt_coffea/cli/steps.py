@@ -22,6 +22,7 @@ from tnt_coffea.cli.options import (
     role_options,
     show_lost,
     show_unlabelled,
+    simulation_option,
     skim_option,
     taggers_option,
 )
@@ -100,6 +101,7 @@ def train(
 
 @click.command()
 @click.argument("files", nargs=-1, type=str)
+@simulation_option
 @skim_option
 @taggers_option
 @out_option
@@ -107,19 +109,28 @@ def train(
 @configured
 def search(
     files: tuple[str, ...],
+    simulation: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     skim_folder: Path | None,
     taggers_folder: Path | None,
     resources: Resources,
 ) -> None:
-    """Score a skim, or FILES with events, and fill the histograms."""
+    """Score a skim, or FILES with events, and fill the histograms.
+
+    Simulation is read where taggers have weights for it, for the direct estimate.
+    """
     from tnt_coffea import pipeline
     from tnt_coffea.products import Skim
     from tnt_coffea.search_folder import note_sources
 
+    if simulation and not files:
+        msg = "--simulation goes with FILES; a skim holds its own"
+        raise click.UsageError(msg)
     source: Any = (
-        fileset_of(files, resources=resources) if files else Skim.load(skim_folder or out / "skim")
+        fileset_of(files, simulation, resources=resources)
+        if files
+        else Skim.load(skim_folder or out / "skim")
     )
     taggers = load_taggers(taggers_folder or out / "train")
     made = pipeline.search(source, taggers, config, out=out, resources=resources)

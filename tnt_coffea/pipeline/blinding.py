@@ -59,7 +59,7 @@ def blind_fit(
 ) -> BlindedSearch:
     """Return what a search expects, from the sidebands of its spectra.
 
-    ABCD estimates are left out: they count events in the window.
+    ABCD and direct estimates are left out: they count events in the window.
 
     Parameters
     ----------

@@ -121,6 +121,8 @@ def report(
     accounting = {"search": histograms.accounting.to_dict()}
     if skim is not None:
         accounting = {"skim": skim.accounting.to_dict(), **accounting}
+    if histograms.simulation_accounting is not None:
+        accounting["search of simulation"] = histograms.simulation_accounting.to_dict()
     path.parent.mkdir(parents=True, exist_ok=True)
     reporting.write_report(
         path,

@@ -29,7 +29,8 @@ __all__ = ["direct_columns", "direct_spectrum"]
 
 _MOST_BINS = 25
 """Bins that are drawn: neighbours are joined where there are more."""
-_RATIOS = (0.0, 2.5)
+_LEAST_TOP, _MOST_TOP = 2.0, 5.0
+"""Where the axis of ratios ends."""
 
 
 @styled
@@ -51,7 +52,8 @@ def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
     if result.spectrum is None or result.window is None:
         msg = "a direct estimate of plain counts has no spectrum to draw"
         raise FitError(msg)
-    drawn = _joined(result.spectrum)
+    windows = [result.window, *(one.mass_range for one in result.windows)]
+    drawn = _joined(result.spectrum, [edge for window in windows for edge in window])
     figure = new_figure(6.2, 5.0)
     main, low = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2.6, 1)})
     for axes in (main, low):
@@ -80,7 +82,8 @@ def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
     main.set_title(title)
     main.set_xlim(drawn.edges[0], drawn.edges[-1])
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
-    low.set_ylim(*_RATIOS)
+    ratios = np.array(drawn.observed) / np.maximum(drawn.predicted, 1e-9)
+    low.set_ylim(0, np.clip(1.2 * ratios.max(), _LEAST_TOP, _MOST_TOP))
     low.set_ylabel("data / weighted")
     low.set_xlabel(mass_label(drawn.variable))
     if result.windows:
@@ -102,13 +105,17 @@ def direct_columns(spectrum: DirectSpectrum) -> dict[str, list[float]]:
     }
 
 
-def _joined(spectrum: DirectSpectrum) -> DirectSpectrum:
+def _joined(spectrum: DirectSpectrum, kept: list[float]) -> DirectSpectrum:
     """Return a spectrum of at most `_MOST_BINS` bins: whole groups of neighbours, of one size.
 
-    The size divides the number of bins, so that no group is smaller.
+    The size divides the number of bins, so that no group is smaller; edges that are to be kept
+    stay edges where there is such a size.
     """
     n = len(spectrum.observed)
-    size = next(k for k in range(1, n + 1) if n % k == 0 and n / k <= _MOST_BINS)
+    sizes = [k for k in range(1, n + 1) if n % k == 0 and n / k <= _MOST_BINS]
+    places = [int(np.argmin(np.abs(np.array(spectrum.edges) - edge))) for edge in kept]
+    aligned = [k for k in sizes if k < n and all(place % k == 0 for place in places)]
+    size = (aligned or sizes)[0]
 
     def joined(values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(np.reshape(values, (-1, size)).sum(axis=1).tolist())

@@ -79,7 +79,7 @@ def direct_estimate(
     systematic
         Least relative uncertainty of the closure.
     closure_limit
-        Largest |ratio - 1| of a window with which the estimate is given.
+        How far the ratio of a window may be from 1 for the estimate to be given.
     level
         Confidence level of the upper limit; None: no limit.
     scale
@@ -343,7 +343,10 @@ class _Selected:
 def _predictions(simulation: WeightedSimulation, point: WorkingPoint) -> dict[str, _Selected]:
     names = list(map(str, simulation.histogram.axes["weights"]))
     if missing := {_NOMINAL, _EVENTS} - set(names):
-        msg = f"the histogram of the simulation lacks {sorted(missing)}: search again"
+        msg = (
+            f"the histogram of the simulation lacks {sorted(missing)}: no simulated event lies in "
+            "its range, or no search filled it"
+        )
         raise FitError(msg)
     return {
         name: _Selected(score_plane(simulation.histogram[{"weights": name}]), point)

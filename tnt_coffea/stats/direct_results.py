@@ -35,6 +35,13 @@ class WeightedSimulation:
         Range in mass that the weights interpolate into [GeV].
     validation
         Ranges in mass, by name, that weights of their own predict from what lies beside them.
+
+    Examples
+    --------
+    >>> sidebands = {"lower validation": (3000.0, 3300.0)}
+    >>> simulation = WeightedSimulation(None, "dctr", (3300.0, 3700.0), sidebands)
+    >>> WeightedSimulation.from_dict(simulation.to_dict(), None).validation == sidebands
+    True
     """
 
     histogram: Any
@@ -118,6 +125,12 @@ class DirectSpectrum(Result):
         Number of simulated events.
     variable
         Name of the mass.
+
+    Examples
+    --------
+    >>> spectrum = DirectSpectrum((3300, 3500, 3700), (9, 4), (9, 4), (8, 5), (2, 1), (32, 25))
+    >>> sum(spectrum.observed), sum(spectrum.predicted)
+    (13, 13)
     """
 
     edges: tuple[float, ...]
