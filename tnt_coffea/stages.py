@@ -294,4 +294,6 @@ def _damaged(path: Path, reason: str) -> str:
 
 
 def _again(folder: Path) -> str:
-    return f"remove {folder} and run `tnt-coffea {folder.name}` again"
+    known = folder / "study.json"
+    command = f"study {folder.name}" if known.exists() else folder.name
+    return f"remove {folder} and run `tnt-coffea {command}` again"
