@@ -7,20 +7,23 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from scipy.stats import spearmanr
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, TaggerError, TrainingError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.pipeline.studies.gaussian_example import GAUSSIANS, log_densities
 from tnt_coffea.products import Taggers
 from tnt_coffea.testing import make_sample, tagger_set
-from tnt_coffea.training import Job, backend, cross_validation_plans
+from tnt_coffea.training import Job, backend, cross_validation_plans, objectives
 from tnt_coffea.training.classifiers import Dense
 from tnt_coffea.training.density_ratio import WeightSummary, auc, predicted, weights_of
 from tnt_coffea.training.methods.cwola import Cwola
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
+from tnt_coffea.training.objectives import Population
 
 from .conftest import TREES, config_for, cwola, tnt
 
@@ -219,3 +222,46 @@ def test_weights_that_a_handful_of_events_has_are_refused():
     with pytest.raises(TrainingError, match=r"200 simulated events are worth .* too unlike"):
         weights_of(log_w, simulation)
     assert weights_of(np.zeros(200), replace(simulation, weight=np.full(200, 2.0))).sum() == 400
+
+
+def gaussian(population, n, seed, m_jj):
+    """Return events of the Gaussian example: its two features as the masses of the jets."""
+    (mean, variance), rng = GAUSSIANS[population], np.random.default_rng(seed)
+    x = rng.normal(mean, np.sqrt(variance), (n, 2))
+    return np.full(n, m_jj) + rng.uniform(-100, 100, n), x
+
+
+def joined(parts):
+    m_jj, x = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Sample.from_columns(m_jj, heavy={"mass": x[:, 0]}, light={"mass": x[:, 1]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.25])
+def test_the_methods_rank_gaussians_as_their_closed_form(strength):
+    n, low, high = 40_000, 3150, 3850
+    data = joined(
+        [
+            gaussian(Population.BACKGROUND_SR, n, 1, 3500),
+            gaussian(Population.SIGNAL, n // 100, 2, 3500),
+            gaussian(Population.DATA_SB, n // 2, 3, low),
+            gaussian(Population.DATA_SB, n // 2, 4, high),
+        ]
+    )
+    simulation = joined(
+        [
+            gaussian(Population.SIMULATION_SR, n, 5, 3500),
+            gaussian(Population.SIMULATION_SB, n // 2, 6, low),
+            gaussian(Population.SIMULATION_SB, n // 2, 7, high),
+        ]
+    )
+    method = SaCwola(strength=strength, classifier=paper("heavy_mass", "light_mass"))
+    with backend.one_thread():
+        scorer = method.train(Job(data, "event", 1, window=WINDOW, simulation=simulation))
+    tested = joined([gaussian(Population.BACKGROUND_SR, n, 8, 3500)])
+    p = predicted(scorer, tested)
+    x = np.stack([tested.columns["heavy_mass"], tested.columns["light_mass"]], axis=1)
+    exact = objectives.sa_cwola(strength).optimum(
+        log_densities(x.astype(float), signal_share=1 / 101)
+    )
+    assert spearmanr(p, exact).statistic > 0.9
