@@ -554,7 +554,7 @@ def direct(
     if name not in histograms.simulation:
         msg = (
             f"tagger set '{name}' has no weighted simulation in this search: search data and "
-            "simulation with a method that has weights, such as salad (docs/choosing.md)"
+            "simulation with a method that has weights, such as salad"
         )
         raise FitError(msg)
     settings, limit = config.fit.direct, config.fit.limit
