@@ -17,6 +17,7 @@ from tnt_coffea.cli.methods import methods
 from tnt_coffea.cli.scores import efficiency, score
 from tnt_coffea.cli.settings import config
 from tnt_coffea.cli.steps import report, search, skim, train
+from tnt_coffea.cli.studies import study
 
 __all__ = ["main"]
 
@@ -38,3 +39,4 @@ main.add_section(
     "Looking and preparing",
     [score, efficiency, evaluate, compare, inspect, convert, config, methods, models, completion],
 )
+main.add_section("Published studies", [study])

@@ -37,6 +37,7 @@ __all__ = [
     "show_unlabelled",
     "skim_option",
     "taggers_option",
+    "workers_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -101,6 +102,13 @@ histograms_option = click.option(
     type=PATH,
     help="Folder of the search stage.  [default: OUT/search]",
 )
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=_cores,
+    show_default="one a core",
+    help="Processes that are started here.",
+)
 machine_options = options(
     click.option(
         "--executor",
@@ -108,13 +116,7 @@ machine_options = options(
         show_default=True,
         help="iterative, futures, dask (processes here), or tcp://scheduler:8786.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(1),
-        default=_cores,
-        show_default="one a core",
-        help="Processes that are started here.",
-    ),
+    workers_option,
     click.option(
         "--chunk-size",
         type=click.IntRange(1),

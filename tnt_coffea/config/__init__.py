@@ -52,6 +52,7 @@ from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
     JetsFrom,
+    MassShiftSettings,
     SelectSettings,
     SkimSettings,
     SourceSettings,
@@ -93,6 +94,7 @@ __all__ = [
     "JetsFrom",
     "LimitSettings",
     "MassRange",
+    "MassShiftSettings",
     "MethodSettings",
     "ReportSettings",
     "SearchConfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
@@ -28,6 +28,7 @@ from tnt_coffea.config.settings import Settings
 
 __all__ = [
     "JetsFrom",
+    "MassShiftSettings",
     "SelectSettings",
     "SkimSettings",
     "SourceSettings",
@@ -186,6 +187,38 @@ class SelectSettings(Settings):
         return function
 
 
+_Slope = Annotated[float, Field(ge=-1, le=1)]
+
+
+class MassShiftSettings(Settings):
+    """A dependence of jet masses on m_jj that is put in: m_j -> m_j + alpha m_jj.
+
+    For studies of methods whose inputs must not depend on the mass. The paper has 0.2 for the
+    heavy jet and 0.1 for the light one.
+
+    Source: PRD 104 (2021) 035003, section IV.
+
+    Examples
+    --------
+    >>> SkimSettings(mass_shift={"heavy": 0.2, "light": 0.1}).mass_shift
+    MassShiftSettings(heavy=0.2, light=0.1)
+    >>> SkimSettings(mass_shift={"heavy": 0.0}).digest() == SkimSettings().digest()
+    True
+    """
+
+    heavy: _Slope = Field(0.0, description="alpha of the heavy jet")
+    light: _Slope = Field(0.0, description="alpha of the light jet")
+
+    @property
+    def active(self) -> bool:
+        """Whether a mass is shifted at all."""
+        return bool(self.heavy or self.light)
+
+    def of(self, jet: str) -> float:
+        """Return alpha of `heavy` or `light`."""
+        return self.light if jet == "light" else self.heavy
+
+
 class SkimSettings(Settings):
     """From particles to dijets, observables and images; or features from a table."""
 
@@ -223,6 +256,11 @@ class SkimSettings(Settings):
         description="columns of either jet and of the event, beside m_jj",
     )
     substructure: SubstructureSettings = SubstructureSettings()
+    mass_shift: MassShiftSettings = Field(
+        MassShiftSettings(),
+        description="for studies: m_j -> m_j + alpha m_jj, after the order by mass; changes mass "
+        "and rescaled_mass alone",
+    )
     table: TableSettings | None = Field(
         None,
         description="the files are tables of features (no images, constituents, observables): "
@@ -238,10 +276,12 @@ class SkimSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Skims and taggers from before there was a selection keep their digests.
+        # Skims and taggers from before there were these settings keep their digests.
         values: dict[str, Any] = serialised(self)
         if values.get("select") is None:
             values.pop("select", None)
+        if not self.mass_shift.active:
+            values.pop("mass_shift", None)
         return values
 
     @field_validator("select", mode="before")
@@ -282,6 +322,14 @@ class SkimSettings(Settings):
             msg = f"an observable is named twice in {list(names)}"
             raise ValueError(msg)
         return names
+
+    @model_validator(mode="after")
+    def _mass_there(self) -> Self:
+        masses = {"mass", "rescaled_mass"}
+        if self.mass_shift.active and self.table is None and not masses & set(self.observables):
+            msg = "mass_shift shifts the mass of either jet; add mass to observables"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _subjets(self) -> Self:

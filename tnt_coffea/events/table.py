@@ -35,7 +35,7 @@ from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, feature_ids, is_finite
 from tnt_coffea.events.table_files import flat_table
-from tnt_coffea.jets.kinematics import invariant_mass
+from tnt_coffea.jets.kinematics import invariant_mass, shifted_mass
 
 __all__ = [
     "FIELDS",
@@ -188,6 +188,12 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
     if asked:
         msg = f"{where}: a table of features has no {asked[0][5:]}; set {', '.join(asked)} to null"
         raise ConfigError(msg)
+    if settings.mass_shift.active and "mass" not in table.heavy:
+        msg = (
+            f"{where}: skim.mass_shift shifts the mass of either jet, and the table has none; map "
+            "it (skim.table.heavy.mass, skim.table.light.mass), or leave skim.mass_shift out"
+        )
+        raise ConfigError(msg)
     return settings.model_copy(update={"images": None, "observables": (), "table": table})
 
 
@@ -328,7 +334,14 @@ def features(events: Any, settings: SkimSettings) -> Sample:
     }
     if table.m_jj is None:
         found["m_jj"] = _dijet_mass(jets["heavy"], jets["light"])
-    heavy, light = _ordered(jets["heavy"], jets["light"], table.order or TableOrder.GIVEN)
+    ordered = _ordered(jets["heavy"], jets["light"], table.order or TableOrder.GIVEN)
+    heavy, light = (
+        {
+            name: shifted_mass(name, values, found["m_jj"], settings.mass_shift.of(side))
+            for name, values in jet.items()
+        }
+        for side, jet in zip(jets, ordered, strict=True)
+    )
     numbers = {name: _plain(events, column) for name, column in table.numbers.items()}
     sample = Sample.from_columns(
         found["m_jj"],

@@ -13,6 +13,7 @@ __all__ = [
     "pt_balance",
     "rapidity",
     "rescaled_mass",
+    "shifted_mass",
     "transverse_momentum",
 ]
 
@@ -79,3 +80,24 @@ def rescaled_mass(mass: Float64Array, m_jj: Float64Array) -> Float64Array:
     Source: arXiv:2101.08320, equation 4.2.
     """
     return np.divide(mass - 30.0, m_jj, out=np.zeros_like(m_jj), where=m_jj > 0) + 0.01
+
+
+def shifted_mass(name: str, values: Float64Array, m_jj: Float64Array, alpha: float) -> Float64Array:
+    """Return an observable of jets whose masses become m_j + alpha m_jj.
+
+    Parameters
+    ----------
+    name
+        `mass`, `rescaled_mass`, or any other, which stays as it is.
+    values, m_jj
+        (jet,) the observable, and m_jj of the jet's event [GeV].
+    alpha
+        Slope of the shift; with 0 the values are returned as they are.
+
+    Source: PRD 104 (2021) 035003, section IV.
+    """
+    if not alpha or name not in ("mass", "rescaled_mass"):
+        return values
+    slope = alpha * m_jj if name == "mass" else np.where(m_jj > 0, alpha, 0.0)
+    shifted: Float64Array = values + slope
+    return shifted

@@ -99,8 +99,11 @@ def dijet_columns(
     for name in settings.of_event:
         columns[name] = ak.Array(dijets.of_event(name).astype(np.float32))
     for name in settings.of_jet:
-        values = dijets.of_jet(name).astype(np.float32).reshape(-1, 2)
-        columns |= {f"{jet}_{name}": ak.Array(values[:, i]) for i, jet in enumerate(JETS)}
+        values = dijets.of_jet(name).reshape(-1, 2)
+        for i, jet in enumerate(JETS):
+            alpha = settings.mass_shift.of(jet)
+            shifted = kinematics.shifted_mass(name, values[:, i], dijets.m_jj, alpha)
+            columns[f"{jet}_{name}"] = ak.Array(shifted.astype(np.float32))
     if settings.images is not None:
         images = pixelated(dijets.framed("images"), settings.images)
         pixels = {"image_index": images.index, "image_value": images.value}

@@ -234,6 +234,7 @@ def _decisive(config: SearchConfig) -> dict[str, Any]:
     cut = config.search.cuts.get(config.fit.bump.cut or "")
     search["cut"] = None if cut is None else cut.model_dump(mode="json")
     skim = config.skim.model_dump(mode="json", exclude=_OF_THE_SOURCE)
+    skim["mass_shift"] = config.skim.mass_shift.model_dump()
     return flat(
         {
             "data": {"sqrt_s": config.data.sqrt_s},

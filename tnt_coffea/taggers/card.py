@@ -102,7 +102,7 @@ class Card(Settings):
             reason = each.misfit(settings)
             if reason is not None:
                 return reason
-        for name in ("jets", "source"):
+        for name in ("jets", "source", "mass_shift"):
             wanted, given = (getattr(made, name) for made in (self.skim, settings))
             if wanted != given:
                 return (

@@ -1,0 +1,27 @@
+"""Published studies, repeated: numbers, figures, and a table of claims with verdicts.
+
+| study | of |
+|---|---|
+| `gaussian` | arXiv:2009.02205, section III: SALAD and SA-CWoLa against their closed forms |
+
+Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was killed, and is
+read again while its settings stay the same.
+"""
+
+from __future__ import annotations
+
+from tnt_coffea.pipeline.studies.claims import Claim, Verdict, claims_table
+from tnt_coffea.pipeline.studies.gaussian_study import STUDIES, gaussian
+from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
+
+__all__ = [
+    "STUDIES",
+    "Claim",
+    "Study",
+    "StudyResult",
+    "StudyTable",
+    "Training",
+    "Verdict",
+    "claims_table",
+    "gaussian",
+]

@@ -1,0 +1,116 @@
+"""What a paper says beside what was found: claims with their verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Claim", "Verdict", "claims_table", "compared"]
+
+
+class Verdict(StrEnum):
+    """What a study says of a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+
+    @classmethod
+    def of(cls, holds: bool) -> Verdict:
+        """Return the verdict on a claim that holds or does not.
+
+        Examples
+        --------
+        >>> Verdict.of(2 > 1).value
+        'confirmed'
+        """
+        return cls.CONFIRMED if holds else cls.REFUTED
+
+
+def compared(difference: float, uncertainty: float, *, needed: float = 2.0) -> Verdict:
+    """Return the verdict on a difference that is said to be positive.
+
+    Parameters
+    ----------
+    difference, uncertainty
+        What was found, and its standard deviation.
+    needed
+        How many standard deviations it takes to decide.
+
+    Examples
+    --------
+    >>> [compared(x, 0.1).value for x in (0.3, 0.1, -0.3)]
+    ['confirmed', 'undecided', 'refuted']
+    """
+    if not abs(difference) > needed * uncertainty:  # where either is not a number, too
+        return Verdict.UNDECIDED
+    return Verdict.of(difference > 0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper, what was found, and what follows.
+
+    Attributes
+    ----------
+    id
+        A short name, one a claim.
+    source
+        Where it is said: 'arXiv:2009.02205, figure 2'.
+    published
+        The paper's value or claim, in words.
+    rule
+        How the verdict is found, fixed before the run.
+    ours
+        What was found, with its spread.
+    verdict
+        Whether that confirms the claim.
+    reason
+        Why, where that is not plain.
+
+    Examples
+    --------
+    >>> claim = Claim("anti-tag", "arXiv:2009.02205, section III", "CWoLa tags background",
+    ...     "AUC below 0.5", "AUC 0.12 ± 0.01", Verdict.CONFIRMED)
+    >>> Claim.from_dict(claim.to_dict()) == claim
+    True
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    id: str
+    source: str
+    published: str
+    rule: str
+    ours: str
+    verdict: Verdict
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Claim:
+        """Return the claim of `to_dict`."""
+        return cls(**values | {"verdict": Verdict(values["verdict"])})
+
+
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """Return the claims as a table for a terminal."""
+    from rich.text import Text
+
+    from tnt_coffea.reporting.terminal import plain_table
+
+    table = plain_table("Claims", (), (), (), ("claim", "published", "ours", "verdict", "reason"))
+    for claim in claims:
+        cells = (claim.id, claim.published, claim.ours, claim.verdict.value, claim.reason)
+        table.add_row(*map(Text, cells))
+    return table
