@@ -23,7 +23,13 @@ from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import Cwola, CwolaPerJet
 from tnt_coffea.training.methods.files import Files
-from tnt_coffea.training.methods.references import PureCwola, Supervised, SupervisedBothJets
+from tnt_coffea.training.methods.norm import EventNorm, Norm
+from tnt_coffea.training.methods.references import (
+    OptimalCwola,
+    PureCwola,
+    Supervised,
+    SupervisedBothJets,
+)
 from tnt_coffea.training.methods.tag_n_train import SameJet
 
 from .conftest import AUTOENCODER_AND_TNT, FIRST, TREES, auc, config_for, cwola, shas, tnt
@@ -34,13 +40,18 @@ LEARN_FROM_DATA = {
     "same_jet": SameJet(after="autoencoder", signal_rich=0.3, classifier=TREES),
     "cwola": cwola(),
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
+    "norm": Norm(),
+    "event_norm": EventNorm(),
 }
 LEARN_FROM_SIMULATION = {"dctr", "salad", "sa_cwola", "salad_tag_n_train"}
 REFERENCES = {
     "supervised": Supervised(classifier=TREES),
     "supervised_both_jets": SupervisedBothJets(classifier=TREES),
     "pure_cwola": PureCwola(after="first", classifier=TREES),
+    "optimal_cwola": OptimalCwola(classifier=TREES),
 }
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
+"""In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +63,8 @@ def test_every_kind_is_here_but_what_trains_nothing():
     trained = set(LEARN_FROM_DATA) | set(REFERENCES)
     trained |= LEARN_FROM_SIMULATION
     assert set(METHODS) - trained == {"feature", "event_feature", "files"}
+    without_training = {"feature", "event_feature", "files", "random", "event_random"}
+    assert set(METHODS) - trained - TRAINED_ELSEWHERE == without_training
     assert all(method.reads.truth for method in REFERENCES.values())
     assert not any(method.reads.truth for method in LEARN_FROM_DATA.values())
 

@@ -9,17 +9,22 @@ import numpy as np
 from pydantic import Field
 
 from tnt_coffea.config.settings import Fraction
-from tnt_coffea.errors import TrainingError
+from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Convolutional
+from tnt_coffea.training.classifiers import (
+    CLASSIFIER_NETWORKS,
+    AnyClassifier,
+    Convolutional,
+    Dense,
+)
 from tnt_coffea.training.labels import OTHER_JET
 from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
 from tnt_coffea.training.methods.tag_n_train import tagged_labels
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.typing import BoolArray
 
-__all__ = ["PureCwola", "Supervised", "SupervisedBothJets"]
+__all__ = ["OptimalCwola", "PureCwola", "Supervised", "SupervisedBothJets"]
 
 
 class _WithTruth(Method):
@@ -153,3 +158,68 @@ class PureCwola(_WithTruth):
             rich[of_class[:first]] = True
             poor[of_class[first : first + second]] = True
         return rich, poor
+
+
+class OptimalCwola(_WithTruth):
+    """Classifier of the signal region against background of the same region, an independent sample.
+
+    CWoLa hunting without its assumption: both classes have one mass, so nothing is learned but
+    the signal. Without `background` the events are halved by their ids: background of one half
+    is one class, all of the other half the other, so that S/B stays and half of the signal is
+    not used.
+
+    Source: PRD 104 (2021) 035003, section III ("optimal CWoLa").
+
+    Examples
+    --------
+    >>> OptimalCwola().reads.window, OptimalCwola(background="more").reads.priors
+    (True, True)
+    """
+
+    kind: Literal["optimal_cwola"] = "optimal_cwola"
+    background: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the signal-free sample, as of --prior NAME=FILE; null: half of the "
+        "data's own background, by its labels",
+    )
+    classifier: AnyClassifier = Field(
+        Dense(
+            features=("light_mass", "mass_difference", "tau21"), layers=(64, 64, 64), dropout=0.0
+        ),
+        description=CLASSIFIER_NETWORKS,
+    )
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
+    orientation: ClassVar[str] = "probability of the data"
+
+    @property
+    def reads(self) -> Reads:
+        """The truth, the window, and the sample of `background`."""
+        return Reads(truth=True, window=True, priors=self.background is not None)
+
+    def train(self, job: Job) -> Scorer:
+        """Return a classifier of the signal region against its background."""
+        if self.background is None:
+            return super().train(job)
+        if self.background not in job.priors:
+            msg = (
+                f"{self.kind}: no sample is called '{self.background}', there are "
+                f"{', '.join(job.priors)}; give it with --prior {self.background}=FILE"
+            )
+            raise ConfigError(msg)
+        background = job.priors[self.background]
+        labels = WeakLabels(
+            (
+                SampleClass("signal-rich", job.data, job.in_window, 1.0),
+                SampleClass(
+                    "background-rich", background, job.window.contains(background.mass), 0.0
+                ),
+            )
+        )
+        return self.classifier.train(labels, job.scope, job.seed)
+
+    def samples(self, job: Job) -> tuple[BoolArray, BoolArray]:
+        """Return one half of the signal region, and the background of the other."""
+        first = uniform(job.data.event_id, job.seed, "halves") < 0.5
+        return job.in_window & first, job.in_window & ~first & (job.data.label == 0)
