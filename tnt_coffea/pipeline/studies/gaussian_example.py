@@ -6,7 +6,7 @@ densities, so a training is compared with its optimum and not with another train
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -289,8 +289,8 @@ def performance(
     kept, passed = signals.at_least(thresholds), backgrounds.at_least(thresholds)
     kept, passed = np.concatenate([[0.0], kept]), np.concatenate([[0.0], passed])
     return Performance(
-        float(np.average(backgrounds.below(signal), weights=ones[0])),
-        float(np.average(beside.below(background), weights=ones[1])),
+        signals.mean(backgrounds.below),
+        backgrounds.mean(beside.below),
         np.maximum(np.interp(EFFICIENCIES, kept, passed), 1 / len(background)),
     )
 
@@ -300,9 +300,13 @@ class _Ranked:
 
     def __init__(self, scores: Float64Array, weights: Float64Array) -> None:
         order = np.argsort(scores)
-        self.scores = scores[order]
-        total = np.concatenate([[0.0], np.cumsum(weights[order], dtype=np.float64)])
+        self.scores, self.weights = scores[order], weights[order]
+        total = np.concatenate([[0.0], np.cumsum(self.weights, dtype=np.float64)])
         self.share = total / total[-1]
+
+    def mean(self, function: Callable[[Float64Array], Float64Array]) -> float:
+        # Of scores in order, for which other scores are found in the time of a walk.
+        return float(np.average(function(self.scores), weights=self.weights))
 
     def at_least(self, thresholds: Float64Array) -> Float64Array:
         kept: Float64Array = 1 - self.share[np.searchsorted(self.scores, thresholds, "left")]

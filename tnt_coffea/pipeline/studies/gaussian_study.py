@@ -255,7 +255,7 @@ def _mean_and_deviation(values: Sequence[float]) -> dict[str, float]:
 
 def _scan(form: Any, strengths: Any, share: float) -> dict[str, list[float]]:
     """Return both areas of the closed form against lambda."""
-    found = [best_performance(form(float(strength)), share, step=0.05) for strength in strengths]
+    found = [best_performance(form(float(strength)), share, step=0.1) for strength in strengths]
     return {
         "strengths": [float(strength) for strength in strengths],
         "auc": [one.auc for one in found],
@@ -283,16 +283,18 @@ def _notes(settings: GaussianSettings, numbers: Mapping[str, Any]) -> list[str]:
         "events are samples of their own.",
     ]
     for curve in numbers["curves"].values():
-        largest = max(curve["largest_logit"])
-        if largest > LARGEST_LOGIT:
-            why = (
-                "the loss with negative weights has no minimum there"
-                if curve["form"] == "negative" and curve["unbounded"] > 0
-                else "some scores are 0 or 1 in float32"
+        for one in curve.get("dctr", ())[:1]:
+            share = min(found["effective_share"] for found in curve["dctr"])
+            notes.append(
+                f"Weights of DCTR: largest {one['largest_weight']:.2g} in the first member, "
+                f"effective sample size at least {100 * share:.1f} % in all."
             )
+        largest = max(curve["largest_logit"])
+        if curve["form"] == "negative" and largest > LARGEST_LOGIT:
             notes.append(
                 f"Warning: {curve['label']}: a logit reaches {largest:.2g}, beyond "
-                f"{LARGEST_LOGIT:g}: {why}."
+                f"{LARGEST_LOGIT:g}: for {100 * curve['unbounded']:.0f} % of SR background the "
+                "loss with negative weights has no minimum."
             )
     return notes
 

@@ -293,8 +293,10 @@ def _page(
         ],
     )
     yield from ("", "Rules of the verdicts, fixed before the run:", "")
+    rules: dict[str, list[str]] = {}
     for claim in result.claims:
-        yield f"- {claim.id}: {claim.rule}"
+        rules.setdefault(claim.rule, []).append(claim.id)
+    yield from (f"- {', '.join(names)}: {rule}" for rule, names in rules.items())
     for table in tables:
         yield from ("", f"## {table.title}", "")
         yield from _markdown(table.columns, table.rows)
