@@ -44,6 +44,7 @@ __all__ = [
     "FEATURES",
     "FIT",
     "MORE",
+    "SHARES",
     "SIDEBANDS",
     "SIGNAL",
     "STRENGTHS",
@@ -62,6 +63,8 @@ FIT = stats.SpectrumFit((2600.0, 5000.0), bin_width=_WIDTH)
 """The paper has 30 bins of 80 GeV, which have no edges at 3300 and 3700 GeV; these have."""
 FEATURES = ("light_mass", "mass_difference", "heavy_tau21", "light_tau21")
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.2)
+SHARES = (0.06, 0.03, 0.015, 0.0075, 0.004)
+"""S/B of the signal region in the scan of SALAD."""
 CUTS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 """Shares of the data in the range of the fit that are kept."""
 SIGNAL, MORE = "signal", "more-background"
