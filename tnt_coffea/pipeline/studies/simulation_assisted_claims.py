@@ -83,7 +83,7 @@ class _Found:
         return self.of_curve(self.numbers[group][name], efficiency)
 
     def of_curve(self, curve: Mapping[str, Any], efficiency: float = 0.5) -> _Value:
-        i = self.numbers["efficiencies"].index(efficiency)
+        i = list(self.numbers["efficiencies"]).index(efficiency)
         sic = curve["improvement"]
         return _Value(sic["mean"][i], sic["sd"][i], curve["repetitions"])
 
@@ -94,6 +94,15 @@ class _Found:
         """Return one number of the fits after a cut; fits that were refused are left out."""
         of_cut = next(one for one in self.numbers["spectra"][kind][name] if one["cut"] == cut)
         return [test[key] for test in of_cut["tests"] if "refused" not in test]
+
+    def smooth(self, name: str) -> float:
+        """Return the share of null spectra that the fit describes; a refused fit does not."""
+        of_cut = next(one for one in self.numbers["spectra"]["null"][name] if one["cut"] == _CUT)
+        described: list[bool] = [
+            "refused" not in test and test["goodness"] > 0.01 and abs(test["pull"]) < 3
+            for test in of_cut["tests"]
+        ]
+        return sum(described) / len(described)
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -303,20 +312,7 @@ def _fits(found: _Found) -> list[Claim]:
             ),
         ]
     goodness = found.tests("null", "cwola", 1.0, "goodness")[0]
-    smooth = {
-        name: np.mean(
-            [
-                fit > 0.01 and abs(pull) < 3
-                for fit, pull in zip(
-                    found.tests("null", name, _CUT, "goodness"),
-                    found.tests("null", name, _CUT, "pull"),
-                    strict=True,
-                )
-            ]
-            or [0.0]
-        )
-        for name in ("cwola", "sa-cwola")
-    }
+    smooth = {name: found.smooth(name) for name in ("cwola", "sa-cwola")}
     pulls = {name: _Value.of(found.tests("null", name, _CUT, "pull")) for name in smooth}
     return [
         *claims,
