@@ -161,8 +161,9 @@ def simulation_assisted_plots(numbers: Mapping[str, Any]) -> list[Plot]:
         plot(
             "prediction",
             "Background from simulation (figure 41 right of arXiv:2101.08320)",
-            "Predicted over true background of the signal region after cuts on SALAD, without "
-            "signal: weighted simulation, and simulation normalised to the sidebands.",
+            "Predicted over true background of the signal region without signal: weighted "
+            "simulation after cuts on SALAD, and simulation as it is, normalised to the sidebands, "
+            "after cuts on SALAD and on data against simulation.",
             predictions(numbers["prediction"]),
             numbers["prediction"],
         ),
@@ -399,17 +400,21 @@ def share_scan(scan: Mapping[str, Any], efficiencies: Sequence[float]) -> Figure
     Parameters
     ----------
     scan
-        Its `values` of S/B, and `curves` in their order.
+        Its `values` of S/B, and by method the `curves` in their order.
     efficiencies
         Signal efficiencies of the curves' points.
     """
     figure = new_figure(5.0, 3.8)
     panel = figure.subplots()
     i = list(efficiencies).index(0.5)
-    means, deviations = (
-        [one["improvement"][kind][i] for one in scan["curves"]] for kind in ("mean", "sd")
-    )
-    panel.errorbar(scan["values"], means, yerr=deviations, fmt="o-", color=PURPLE, label="SALAD")
+    for name in ("optimal-cwola", "salad", "data-vs-simulation"):
+        colour, line, label = _LOOKS[name]
+        means, deviations = (
+            [one[name]["improvement"][kind][i] for one in scan["curves"]] for kind in ("mean", "sd")
+        )
+        panel.errorbar(
+            scan["values"], means, yerr=deviations, fmt="o", ls=line, color=colour, label=label
+        )
     panel.axhline(np.sqrt(0.5), color="black", lw=1, ls=(0, (2, 2)), label="random")
     panel.set(
         xscale="log", xlabel="S/B", ylabel=r"improvement at $\epsilon_S = 0.5$", ylim=(0, None)
@@ -419,26 +424,27 @@ def share_scan(scan: Mapping[str, Any], efficiencies: Sequence[float]) -> Figure
 
 
 @styled
-def predictions(values: Sequence[Sequence[Mapping[str, float]]]) -> Figure:
+def predictions(values: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
     """Return predicted over true background against the efficiency.
 
     Parameters
     ----------
     values
-        By repetition and cut: `cut`, `observed`, `weighted` and `unweighted` events.
+        By method, repetition and cut: `cut`, `observed`, `weighted` and `unweighted` events.
     """
-    figure = new_figure(5.0, 3.8)
+    figure = new_figure(5.4, 4.2)
     panel = figure.subplots()
-    cuts = [one["cut"] for one in values[0]]
-    for key, colour, label in (
-        ("weighted", ORANGE, "weighted simulation"),
-        ("unweighted", RED, "simulation, normalised to the sidebands"),
+    for name, key, colour, label in (
+        ("salad", "weighted", ORANGE, "SALAD, weighted simulation"),
+        ("salad", "unweighted", RED, "SALAD, simulation as it is"),
+        ("data-vs-simulation", "unweighted", BLUE, "data against simulation, as it is"),
     ):
-        ratios = np.array([[one[key] / one["observed"] for one in found] for found in values])
+        cuts = [one["cut"] for one in values[name][0]]
+        ratios = np.array([[one[key] / one["observed"] for one in own] for own in values[name]])
         panel.errorbar(
             cuts, ratios.mean(axis=0), yerr=ratios.std(axis=0), fmt="o-", color=colour, label=label
         )
     panel.axhline(1, color="black", lw=1)
     panel.set(xscale="log", xlabel="background efficiency", ylabel="predicted / true", ylim=(0, 2))
-    panel.legend()
+    panel.legend(fontsize=8)
     return figure

@@ -74,8 +74,8 @@ SHARE, SIGNIFICANCE = 0.0165, 4.06
 """S/B and S/sqrt(B) of the paper's 1000 events in the signal region of its training half."""
 FITTED = ("cwola", "sa-cwola", "sa-cwola-negative", "salad", "optimal-cwola")
 _EDGES = {
-    "light_mass": (0.0, 1000.0),
-    "mass_difference": (0.0, 1500.0),
+    "light_mass": (300.0, 800.0),
+    "mass_difference": (300.0, 1200.0),
     "heavy_tau21": (0.0, 1.0),
     "light_tau21": (0.0, 1.0),
 }
@@ -239,7 +239,10 @@ class _Blocks:
                 "injected": int((data.label == 1).sum()),
                 "curves": {name: tested.curve(name) for name in taggers.sets},
                 "spectra": {name: tested.spectra(name) for name in FITTED},
-                "prediction": _prediction(tested, "salad", simulation, weights),
+                "prediction": {
+                    name: _prediction(tested, name, simulation, weights)
+                    for name in ("salad", "data-vs-simulation")
+                },
                 "weights": WeightSummary.of(weights[inside]).to_dict(),
                 "largest_log_odds": max(
                     history["largest_log_odds"]
@@ -258,8 +261,11 @@ class _Blocks:
         return self._curves({f"{s:g}": {"kind": "sa_cwola", "strength": s} for s in STRENGTHS})
 
     def share(self) -> dict[str, Any]:
-        """SALAD with so much signal (41 left)."""
-        return self._curves(_salad())
+        """SALAD, simulation alone and simulation without faults, with so much signal (41 left)."""
+        every = _weak(self.events.more is not None)
+        return self._curves(
+            {name: every[name] for name in ("dctr", "salad", "data-vs-simulation", "optimal-cwola")}
+        )
 
     def _curves(self, methods: Mapping[str, Any]) -> dict[str, Any]:
         data, left = self.events.injected(int(self.chosen["signal"]), self.seed)
@@ -476,6 +482,16 @@ class _Tested:
             "goodness": tested.goodness_of_fit,
             "background": {"pull": _pull(alone.observed, alone.expected, alone.uncertainty)},
         }
+
+
+def _tied(tagger_set: TaggerSet) -> float:
+    """Return the largest share of a fold's data with one score."""
+    references = {} if tagger_set.quantiles is None else tagger_set.quantiles.references
+    return max(
+        max((len(hashes) for hashes in one.plateaus.values()), default=1) / len(one.scores)
+        for scopes in references.values()
+        for one in scopes.values()
+    )
 
 
 def _window_test(mass: Float64Array) -> stats.WindowResult:

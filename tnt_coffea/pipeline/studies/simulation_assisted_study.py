@@ -74,7 +74,8 @@ def simulation_assisted(
 ) -> StudyResult:
     """Repeat the physics example of arXiv:2009.02205, and figures 40 to 42 of arXiv:2101.08320.
 
-    A complete study of the same configuration is read; a killed one goes on.
+    A complete study of the same configuration is read; a killed one goes on, and one with more
+    repetitions trains those that are missing.
 
     Parameters
     ----------
@@ -134,14 +135,13 @@ def simulation_assisted(
         },
         "keep": kept.value,
         "signal in the window": signal,
-        "repetitions": repetitions,
         "inner": inner,
         "seed": seed,
         **({} if epochs is None else {"epochs": epochs}),
     }
     study = Study(NAME, Path(out), decisive)
     standing = study.standing()
-    if standing is not None:
+    if standing is not None and standing.settings["repetitions"] == repetitions:
         return standing
     trainings = _trainings(decisive, repetitions, signal, events.in_window)
     outcomes, cpu_seconds = study.trained(
@@ -152,7 +152,8 @@ def simulation_assisted(
     result = StudyResult(
         "The physics example of simulation-assisted methods",
         shlex.join([*command, "--inner", str(inner), "--seed", str(seed)]),
-        {name: value for name, value in decisive.items() if name not in ("contents", "code")},
+        {"repetitions": repetitions}
+        | {name: value for name, value in decisive.items() if name not in ("contents", "code")},
         {name: version(name) for name in ("tnt-coffea", "numpy", "scipy", "keras")},
         numbers,
         simulation_assisted_claims(numbers),
@@ -267,10 +268,12 @@ def _numbers(
         "strengths": {"values": list(STRENGTHS), "curves": _curves(of(Block.STRENGTH))},
         "shares": {
             "values": list(SHARES),
-            "curves": [_curves(of(Block.SHARE, round(s * background)))["salad"] for s in SHARES],
+            "curves": [_curves(of(Block.SHARE, round(s * background))) for s in SHARES],
         },
         "spectra": {"injected": _spectra(injected), "null": _spectra(null)},
-        "prediction": [one["prediction"] for one in null],
+        "prediction": {
+            name: [one["prediction"][name] for one in null] for name in null[0]["prediction"]
+        },
         "closure": [one["closure"] for one in null],
         "weights": [one["weights"] for one in (*injected, *null)],
         "largest_log_odds": [one["largest_log_odds"] for one in (*injected, *null)],
@@ -306,7 +309,8 @@ def _curve(repetitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             ("improvement", np.array(EFFICIENCIES) / np.sqrt(passed)),
         )
     }
-    return {"repetitions": len(repetitions), **areas, **curves}
+    tied = max(float(one["tied"]) for one in repetitions)
+    return {"repetitions": len(repetitions), "tied": tied, **areas, **curves}
 
 
 def _spectra(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -342,6 +346,8 @@ def _notes(numbers: Mapping[str, Any], events: Events) -> tuple[str, ...]:
         "Two outer folds; tested on background of the data out of fold and on signal that was not "
         "injected. Curves are means of the folds. Fits use one training a fold, the paper the "
         "mean of five.",
+        f"A fold has {numbers['background'] // 2} background events to test on; a curve whose cut "
+        "leaves none stops at one, eps_B = 1/N. More than that is not measured.",
         "The corrected excess takes off what the fit finds in background alone after the same "
         "cut: it needs the truth.",
     ]
@@ -372,6 +378,7 @@ def _table(numbers: Mapping[str, Any]) -> StudyTable:
                     f"{curve[key]['mean']:.3f} ± {curve[key]['sd']:.3f}"
                     for key in ("auc", "auc_regions")
                 ),
+                f"{curve['tied']:.2g}",
             )
         )
     columns = (
@@ -380,5 +387,6 @@ def _table(numbers: Mapping[str, Any]) -> StudyTable:
         *(f"SIC at eps_S = {eps:g}" for eps in _SHOWN),
         "AUC",
         "AUC(SR, SB)",
+        "largest share of one score",
     )
     return StudyTable("Significance improvement and areas", columns, tuple(rows))
