@@ -60,7 +60,7 @@ def gaussian(
 
     SALAD, SA-CWoLa and their references, trained many times, beside the closed form of each
     optimum. Numbers (study.json), page (study.md) and figures go to OUT/gaussian; a killed study
-    goes on with the same command. About 5 minutes on two cores.
+    goes on with the same command. 4 to 8 minutes on two cores.
     """
     from tnt_coffea.execution import Resources
     from tnt_coffea.pipeline import studies

@@ -104,13 +104,13 @@ class Claim:
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
-    """Return the claims as a table for a terminal."""
+    """Return the claims as a table for a terminal; rules and reasons are on the study's page."""
     from rich.text import Text
 
     from tnt_coffea.reporting.terminal import plain_table
 
-    table = plain_table("Claims", (), (), (), ("claim", "published", "ours", "verdict", "reason"))
+    table = plain_table("Claims", ("claim", "verdict"), folded=("published", "ours"))
     for claim in claims:
-        cells = (claim.id, claim.published, claim.ours, claim.verdict.value, claim.reason)
+        cells = (claim.id, claim.verdict.value, claim.published, claim.ours)
         table.add_row(*map(Text, cells))
     return table

@@ -102,8 +102,8 @@ def _optimum(name: str, found: _Found) -> Claim:
     reasons = []
     if off >= tolerance:
         reasons.append(
-            "all members share one sample of background, whose fluctuations are no part of the "
-            "spread"
+            "learned from finite samples of background, whose fluctuations all members share: the "
+            "spread does not show them"
         )
     if abs(regions - beside) > tolerance + 2 * spread:
         reasons.append("finite training does not find how the optimum ranks background")

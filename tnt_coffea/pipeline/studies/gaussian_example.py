@@ -63,7 +63,7 @@ class GaussianSettings(Settings):
 
     Examples
     --------
-    >>> settings = GaussianSettings(scale=0.1)
+    >>> settings = GaussianSettings(members=20, scale=0.1)
     >>> settings.number(EVENTS), settings.strength, settings.epochs
     (5000, 1.0, 20)
     """
@@ -277,7 +277,7 @@ def performance(
     --------
     >>> found = performance(np.array([1.0, 2, 3]), np.array([0.0, 1]), np.array([0.0, 1]))
     >>> round(found.auc, 3), found.auc_regions, found.passed[-1]
-    (0.917, 0.5, np.float64(1.0))
+    (0.917, 0.5, np.float64(0.5))
     """
     ones = weights or (np.ones(len(signal)), np.ones(len(background)), np.ones(len(sidebands)))
     signals, backgrounds, beside = (
