@@ -14,7 +14,8 @@ from tnt_coffea.errors import ConfigError
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Verdict
 from tnt_coffea.pipeline.studies.gaussian_example import EFFICIENCIES
-from tnt_coffea.pipeline.studies.simulation_assisted import (
+from tnt_coffea.pipeline.studies.simulation_assisted_claims import simulation_assisted_claims
+from tnt_coffea.pipeline.studies.simulation_assisted_example import (
     CUTS,
     FEATURES,
     FITTED,
@@ -27,7 +28,6 @@ from tnt_coffea.pipeline.studies.simulation_assisted import (
     _Tested,
     signal_events,
 )
-from tnt_coffea.pipeline.studies.simulation_assisted_claims import simulation_assisted_claims
 from tnt_coffea.pipeline.studies.simulation_assisted_study import _curve
 from tnt_coffea.reporting.simulation_assisted_figures import simulation_assisted_plots
 

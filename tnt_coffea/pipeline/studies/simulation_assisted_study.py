@@ -22,7 +22,8 @@ from tnt_coffea.pipeline.generation import generate
 from tnt_coffea.pipeline.skimming import skim as make_skim
 from tnt_coffea.pipeline.studies.gaussian_example import EFFICIENCIES
 from tnt_coffea.pipeline.studies.gaussian_study import STUDIES
-from tnt_coffea.pipeline.studies.simulation_assisted import (
+from tnt_coffea.pipeline.studies.simulation_assisted_claims import simulation_assisted_claims
+from tnt_coffea.pipeline.studies.simulation_assisted_example import (
     CUTS,
     MORE,
     SHARES,
@@ -34,7 +35,6 @@ from tnt_coffea.pipeline.studies.simulation_assisted import (
     signal_events,
     train_block,
 )
-from tnt_coffea.pipeline.studies.simulation_assisted_claims import simulation_assisted_claims
 from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
 from tnt_coffea.products import Skim
 from tnt_coffea.reporting.simulation_assisted_figures import simulation_assisted_plots
