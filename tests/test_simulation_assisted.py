@@ -159,7 +159,6 @@ def numbers_of(**improvements: float) -> dict:
             {
                 "auc": auc + 0.001 * shift,
                 "auc_regions": regions + 0.001 * shift,
-                "tied": 0.001,
                 "passed": np.minimum((eps / (wanted * (1 + 0.02 * shift))) ** 2, 1).tolist(),
             }
             for shift in rng.permutation([-1.0, 0.0, 1.0])

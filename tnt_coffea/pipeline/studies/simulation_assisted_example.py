@@ -484,16 +484,6 @@ class _Tested:
         }
 
 
-def _tied(tagger_set: TaggerSet) -> float:
-    """Return the largest share of a fold's data with one score."""
-    references = {} if tagger_set.quantiles is None else tagger_set.quantiles.references
-    return max(
-        max((len(hashes) for hashes in one.plateaus.values()), default=1) / len(one.scores)
-        for scopes in references.values()
-        for one in scopes.values()
-    )
-
-
 def _window_test(mass: Float64Array) -> stats.WindowResult:
     low, high = FIT.range
     axis = hist.axis.Regular(round((high - low) / _WIDTH), low, high, name="m_jj")

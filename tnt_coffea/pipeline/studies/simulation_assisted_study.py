@@ -309,8 +309,7 @@ def _curve(repetitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             ("improvement", np.array(EFFICIENCIES) / np.sqrt(passed)),
         )
     }
-    tied = max(float(one["tied"]) for one in repetitions)
-    return {"repetitions": len(repetitions), "tied": tied, **areas, **curves}
+    return {"repetitions": len(repetitions), **areas, **curves}
 
 
 def _spectra(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -378,7 +377,6 @@ def _table(numbers: Mapping[str, Any]) -> StudyTable:
                     f"{curve[key]['mean']:.3f} ± {curve[key]['sd']:.3f}"
                     for key in ("auc", "auc_regions")
                 ),
-                f"{curve['tied']:.2g}",
             )
         )
     columns = (
@@ -387,6 +385,5 @@ def _table(numbers: Mapping[str, Any]) -> StudyTable:
         *(f"SIC at eps_S = {eps:g}" for eps in _SHOWN),
         "AUC",
         "AUC(SR, SB)",
-        "largest share of one score",
     )
     return StudyTable("Significance improvement and areas", columns, tuple(rows))
