@@ -313,7 +313,14 @@ def _fits(found: _Found) -> list[Claim]:
         ]
     goodness = found.tests("null", "cwola", 1.0, "goodness")[0]
     smooth = {name: found.smooth(name) for name in ("cwola", "sa-cwola")}
-    pulls = {name: _Value.of(found.tests("null", name, _CUT, "pull")) for name in smooth}
+    pulls = {
+        name: "; ".join(
+            f"{one['cut']:.0%}: {np.mean(found.tests('null', name, one['cut'], 'pull')):.1f}"
+            for one in found.numbers["spectra"]["null"][name]
+            if found.tests("null", name, one["cut"], "pull")
+        )
+        for name in smooth
+    }
     return [
         *claims,
         Claim(
@@ -330,7 +337,7 @@ def _fits(found: _Found) -> list[Claim]:
             "CWoLa's spectra cannot be fitted, SA-CWoLa's can",
             f"without signal, {_CUT:.0%} of the data: goodness above 0.01 and |pull| below 3 in at "
             "most half of the fits of CWoLa, and in more than half of SA-CWoLa's",
-            f"pulls: CWoLa {pulls['cwola']}, SA-CWoLa {pulls['sa-cwola']}",
+            f"mean pulls: CWoLa {pulls['cwola']}; SA-CWoLa {pulls['sa-cwola']}",
             _worst([Verdict.of(smooth["cwola"] <= 0.5), Verdict.of(smooth["sa-cwola"] > 0.5)]),
         ),
     ]
