@@ -258,7 +258,11 @@ class _Blocks:
 
     def strength(self) -> dict[str, Any]:
         """SA-CWoLa at every lambda (figure 5)."""
-        return self._curves({f"{s:g}": {"kind": "sa_cwola", "strength": s} for s in STRENGTHS})
+        names = {f"sa-cwola-{i}": strength for i, strength in enumerate(STRENGTHS)}
+        found = self._curves(
+            {name: {"kind": "sa_cwola", "strength": names[name]} for name in names}
+        )
+        return {"curves": {f"{s:g}": found["curves"][name] for name, s in names.items()}}
 
     def share(self) -> dict[str, Any]:
         """SALAD, simulation alone and simulation without faults, with so much signal (41 left)."""
