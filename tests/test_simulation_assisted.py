@@ -194,6 +194,8 @@ def numbers_of(**improvements: float) -> dict:
     ]
     return {
         "efficiencies": list(EFFICIENCIES),
+        "signal": 200,
+        "background": 10_000,
         "curves": {name: curve(value) for name, value in papers.items()},
         "supervised": {name: curve(8.0, auc) for name, auc in features.items()},
         "strengths": {

@@ -80,7 +80,7 @@ def simulation_assisted_plots(numbers: Mapping[str, Any]) -> list[Plot]:
     own = [name for name in _LOOKS if name not in _FIGURE_4]
     means = (
         f"Mean of {repetitions} repetitions of 1/eps_B (left) and eps_S/sqrt(eps_B) (right) at "
-        "fixed signal efficiency; bands: standard deviation. Black: random."
+        "fixed signal efficiency (supervised: fewer); bands: standard deviation. Black: random."
     )
 
     def plot(name: str, title: str, caption: str, figure: Figure, data: Any) -> Plot:
@@ -417,8 +417,10 @@ def share_scan(scan: Mapping[str, Any], efficiencies: Sequence[float]) -> Figure
         )
     panel.axhline(np.sqrt(0.5), color="black", lw=1, ls=(0, (2, 2)), label="random")
     panel.set(
-        xscale="log", xlabel="S/B", ylabel=r"improvement at $\epsilon_S = 0.5$", ylim=(0, None)
+        xscale="log", xlabel="S/B [%]", ylabel=r"improvement at $\epsilon_S = 0.5$", ylim=(0, None)
     )
+    panel.set_xticks(scan["values"], [f"{100 * share:g}" for share in scan["values"]])
+    panel.set_xticks([], minor=True)
     panel.legend()
     return figure
 

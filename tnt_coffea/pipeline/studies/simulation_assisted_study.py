@@ -123,7 +123,7 @@ def simulation_assisted(
     skim = _skimmed(files, beside, resources)
     events = Events.of(skim)
     signal = signal_events(events, kept)
-    decisive = {
+    decisive: dict[str, Any] = {
         "code": CODE,
         "contents": dict(skim.contents),
         "events": {
@@ -148,12 +148,19 @@ def simulation_assisted(
         functools.partial(train_block, skim), trainings, resources
     )
     numbers = _numbers(outcomes, trainings, signal, events.in_window)
-    command = ["tnt-coffea", "study", NAME, "--repetitions", str(repetitions), "--keep", kept]
+    command = ["tnt-coffea", "study", NAME]
+    command += [word for role, paths in files.items() if paths for word in (f"--{role}", "FILES")]
+    command += ["--repetitions", str(repetitions), "--keep", kept]
     result = StudyResult(
         "The physics example of simulation-assisted methods",
         shlex.join([*command, "--inner", str(inner), "--seed", str(seed)]),
         {"repetitions": repetitions}
-        | {name: value for name, value in decisive.items() if name not in ("contents", "code")},
+        | {f"{name} events": n for name, n in decisive["events"].items()}
+        | {
+            name: value
+            for name, value in decisive.items()
+            if name not in ("contents", "code", "events")
+        },
         {name: version(name) for name in ("tnt-coffea", "numpy", "scipy", "keras")},
         numbers,
         simulation_assisted_claims(numbers),
@@ -265,10 +272,15 @@ def _numbers(
         "curves": _curves(injected),
         "null_curves": _curves(null),
         "supervised": _curves(of(Block.SUPERVISED)),
-        "strengths": {"values": list(STRENGTHS), "curves": _curves(of(Block.STRENGTH))},
+        "strengths": {
+            "values": list(STRENGTHS),
+            "curves": _improvements(_curves(of(Block.STRENGTH))),
+        },
         "shares": {
             "values": list(SHARES),
-            "curves": [_curves(of(Block.SHARE, round(s * background))) for s in SHARES],
+            "curves": [
+                _improvements(_curves(of(Block.SHARE, round(s * background)))) for s in SHARES
+            ],
         },
         "spectra": {"injected": _spectra(injected), "null": _spectra(null)},
         "prediction": {
@@ -285,6 +297,14 @@ def _numbers(
 def _curves(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return each method's areas and curves over the repetitions."""
     return {name: _curve([one["curves"][name] for one in blocks]) for name in blocks[0]["curves"]}
+
+
+def _improvements(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the curves of a scan without what no figure of it shows."""
+    return {
+        name: {key: value for key, value in curve.items() if key != "rejection"}
+        for name, curve in curves.items()
+    }
 
 
 def _curve(repetitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -323,7 +343,11 @@ def _spectra(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, An
                 "spectrum": tests[0]["spectrum"],
                 "refused": sum("refused" in one for one in tests),
                 "tests": [
-                    {key: value for key, value in one.items() if key not in ("cut", "spectrum")}
+                    {
+                        key: float(f"{value:.3g}") if isinstance(value, float) else value
+                        for key, value in one.items()
+                        if key not in ("cut", "spectrum", "background")
+                    }
                     for one in tests
                 ],
             }
