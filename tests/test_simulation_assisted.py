@@ -211,7 +211,8 @@ def numbers_of(**improvements: float) -> dict:
         },
         "spectra": {"injected": spectra(True), "null": spectra(False)},
         "prediction": {
-            name: [list(prediction) for _ in range(3)] for name in ("salad", "data-vs-simulation")
+            name: [list(prediction) for _ in range(3)]
+            for name in ("salad", "salad, early", "data-vs-simulation")
         },
         "closure": [{"before": 0.59 + d, "after": 0.51 + d} for d in (0, 0.001, 0.002)],
         "weights": [],
@@ -292,7 +293,7 @@ def test_a_whole_study_of_tables_goes_on_and_is_read_again(tmp_path) -> None:
     assert first.numbers["signal"] > 50
     assert first.numbers["curves"]["salad"]["repetitions"] == 2
     written = (folder / "study.json").read_bytes()
-    assert len(list((folder / "trainings").glob("*.json"))) == 2 * 4 + 2 * len(SHARES)
+    assert len(list((folder / "trainings").glob("*.json"))) == 2 * 5 + 2 * len(SHARES)
     assert studies.simulation_assisted(files, out=tmp_path, repetitions=2, epochs=1) == (
         studies.StudyResult.load(folder)
     )

@@ -162,8 +162,9 @@ def simulation_assisted_plots(numbers: Mapping[str, Any]) -> list[Plot]:
             "prediction",
             "Background from simulation (figure 41 right of arXiv:2101.08320)",
             "Predicted over true background of the signal region without signal: weighted "
-            "simulation after cuts on SALAD, and simulation as it is, normalised to the sidebands, "
-            "after cuts on SALAD and on data against simulation.",
+            "simulation after cuts on SALAD (the paper's weights, and the package's, which stop "
+            "early), and simulation as it is, normalised to the sidebands, after cuts on SALAD and "
+            "on data against simulation.",
             predictions(numbers["prediction"]),
             numbers["prediction"],
         ),
@@ -438,6 +439,7 @@ def predictions(values: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -
     panel = figure.subplots()
     for name, key, colour, label in (
         ("salad", "weighted", ORANGE, "SALAD, weighted simulation"),
+        ("salad, early", "weighted", PURPLE, "SALAD, weights that stop early"),
         ("salad", "unweighted", RED, "SALAD, simulation as it is"),
         ("data-vs-simulation", "unweighted", BLUE, "data against simulation, as it is"),
     ):

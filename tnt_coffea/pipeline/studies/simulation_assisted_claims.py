@@ -402,6 +402,14 @@ def _olympics(found: _Found) -> list[Claim]:
         }
         for key, name in (("weighted", "salad"), ("unweighted", "data-vs-simulation"))
     }
+    early = {
+        one["cut"]: float(
+            np.mean(
+                [own[i]["weighted"] / own[i]["observed"] for own in predictions["salad, early"]]
+            )
+        )
+        for i, one in enumerate(predictions["salad, early"][0])
+    }
     worst = max(abs(one.mean - 1) for one in ratios["weighted"].values())
     below = max(one.mean for cut, one in ratios["unweighted"].items() if cut <= 0.1)
     negative, cwola = found.sic("sa-cwola-negative"), found.sic("cwola")
@@ -429,7 +437,8 @@ def _olympics(found: _Found) -> list[Claim]:
             ""
             if worst < 0.1
             else "SALAD was trained against the weights of the same networks, and finds where they "
-            "are too small",
+            "are too small; with weights that stop early "
+            + "; ".join(f"{cut:g}: {ratio:.2f}" for cut, ratio in early.items()),
         ),
         Claim(
             "prediction-unweighted",

@@ -98,6 +98,7 @@ class Block(StrEnum):
     STRENGTH = "strength"
     SHARE = "share"
     SUPERVISED = "supervised"
+    EARLY = "early"
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def train_block(skim: Skim, training: Training) -> dict[str, Any]:
         Block.STRENGTH: block.strength,
         Block.SHARE: block.share,
         Block.SUPERVISED: block.supervised,
+        Block.EARLY: block.early,
     }[Block(chosen["block"])]()
 
 
@@ -292,6 +294,14 @@ class _Blocks:
             tested = _Tested(taggers.sets, joined(self.events.background, signal), signal)
             return {"curves": {name: tested.curve(name) for name in methods}}
 
+    def early(self) -> dict[str, Any]:
+        """Weights of networks that stop early, as `dctr` has them by default (41 right)."""
+        simulation = self.events.simulation
+        with self._trained(self.events.background, _salad({})) as taggers:
+            tested = _Tested(taggers.sets, self.events.background, self.events.signal)
+            weights = _weights(taggers.weights["dctr"], simulation)
+            return {"prediction": {"salad": _prediction(tested, "salad", simulation, weights)}}
+
     def _closure(self, weights: Float64Array) -> dict[str, float]:
         """Return the AUC of a classifier of data against simulation, before and after weights.
 
@@ -371,9 +381,11 @@ def _weak(more: bool) -> dict[str, Any]:
     }
 
 
-def _salad() -> dict[str, Any]:
+def _salad(dctr: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return SALAD with the paper's weights, of 20 epochs and the last one's, or with others."""
+    papers = {"classifier": _network("light_mass", "mass_difference", "tau21", "m_jj")}
     return {
-        "dctr": {"kind": "dctr", "validation": False},
+        "dctr": {"kind": "dctr", "validation": False, **(papers if dctr is None else dctr)},
         "salad": {"kind": "salad", "after": "dctr"},
     }
 

@@ -236,6 +236,7 @@ def _trainings(
         "epochs": decisive.get("epochs"),
     }
     wanted = [("", Block.INJECTED, signal, repetitions), ("", Block.NULL, 0, few)]
+    wanted += [("", Block.EARLY, 0, few)]
     wanted += [("", Block.STRENGTH, signal, few), ("", Block.SUPERVISED, 0, few)]
     wanted += [(f"-{s:g}", Block.SHARE, round(s * background), few) for s in SHARES]
     return [
@@ -284,7 +285,8 @@ def _numbers(
         },
         "spectra": {"injected": _spectra(injected), "null": _spectra(null)},
         "prediction": {
-            name: [one["prediction"][name] for one in null] for name in null[0]["prediction"]
+            **{name: [one["prediction"][name] for one in null] for name in null[0]["prediction"]},
+            "salad, early": [one["prediction"]["salad"] for one in of(Block.EARLY)],
         },
         "closure": [one["closure"] for one in null],
         "weights": [one["weights"] for one in (*injected, *null)],
