@@ -402,13 +402,10 @@ def _olympics(found: _Found) -> list[Claim]:
         }
         for key, name in (("weighted", "salad"), ("unweighted", "data-vs-simulation"))
     }
+    by_cut = zip(*predictions["salad, early"], strict=True)
     early = {
-        one["cut"]: float(
-            np.mean(
-                [own[i]["weighted"] / own[i]["observed"] for own in predictions["salad, early"]]
-            )
-        )
-        for i, one in enumerate(predictions["salad, early"][0])
+        ones[0]["cut"]: float(np.mean([one["weighted"] / one["observed"] for one in ones]))
+        for ones in by_cut
     }
     worst = max(abs(one.mean - 1) for one in ratios["weighted"].values())
     below = max(one.mean for cut, one in ratios["unweighted"].items() if cut <= 0.1)
