@@ -176,7 +176,7 @@ def numbers_of(**improvements: float) -> dict:
             bad = name == "cwola" and cut < 1
             return {
                 "z": grown, "corrected": grown, "pull": -9.0 if bad else grown,
-                "goodness": 1e-5 if bad else 0.5,
+                "goodness": 1e-5 if bad else 0.5, "signal": 100, "expected": 100.0,
             }  # fmt: skip
 
         return {

@@ -316,6 +316,27 @@ def _fits(found: _Found) -> list[Claim]:
                 "" if pull.sd < 1.5 else "a single training may shape the spectrum",
             ),
         ]
+        counting = {
+            one["cut"]: (
+                np.mean(found.tests("injected", name, one["cut"], "corrected")),
+                np.mean(
+                    np.array(found.tests("injected", name, one["cut"], "signal"))
+                    / np.sqrt(found.tests("injected", name, one["cut"], "expected"))
+                ),
+            )
+            for one in found.numbers["spectra"]["injected"][name]
+            if found.tests("injected", name, one["cut"], "corrected")
+        }
+        claims.append(
+            Claim(
+                f"below-counting-{name}",
+                f"{_PAPER}, figure 6",
+                "the corrected Z stays below S/sqrt(B), for the fit has an uncertainty",
+                "at every cut",
+                "; ".join(f"{cut:.0%}: {z:.1f} of {s:.1f}" for cut, (z, s) in counting.items()),
+                Verdict.of(all(bool(z < s) for z, s in counting.values())),
+            )
+        )
     goodness = found.tests("null", "cwola", 1.0, "goodness")[0]
     smooth = {name: found.smooth(name) for name in ("cwola", "sa-cwola")}
     pulls = {

@@ -39,6 +39,7 @@ from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Tr
 from tnt_coffea.products import Skim
 from tnt_coffea.reporting.simulation_assisted_figures import simulation_assisted_plots
 from tnt_coffea.seeds import integer
+from tnt_coffea.training.objectives import LARGEST_LOGIT
 
 __all__ = ["simulation_assisted"]
 
@@ -376,6 +377,12 @@ def _notes(numbers: Mapping[str, Any], events: Events) -> tuple[str, ...]:
         "The corrected excess takes off what the fit finds in background alone after the same "
         "cut: it needs the truth.",
     ]
+    largest = max(numbers["largest_log_odds"])
+    if largest > LARGEST_LOGIT:
+        notes.append(
+            f"SA-CWoLa's negative form: a logarithm of the odds reaches {largest:.0f}, beyond "
+            f"{LARGEST_LOGIT:g}: its loss has no minimum everywhere."
+        )
     if events.more is None:
         notes.append(
             "Optimal CWoLa halves the data: it has half of the signal that the others have."
