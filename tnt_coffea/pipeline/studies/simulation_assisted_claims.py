@@ -21,7 +21,6 @@ _PAPER, _OLYMPICS = "arXiv:2009.02205", "arXiv:2101.08320"
 _AT = (0.1, 0.2, 0.5, 0.8)
 _RANDOM = float(np.sqrt(0.5))
 _WORST_FIRST = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CONFIRMED)
-_FEWER = "fewer events than the paper's: the trainings are noisier"
 _CUT = 0.05
 """Share of the data at which spectra are judged."""
 
@@ -161,6 +160,7 @@ def _figure_4(found: _Found) -> list[Claim]:
             "SIC at eps_S = 0.5: supervised at least twice that of optimal CWoLa",
             f"{supervised} against {optimal}",
             Verdict.of(supervised.mean > 2 * optimal.mean),
+            "" if supervised.mean > 2 * optimal.mean else f"S/B is {share:.1%} here, 1.65 % there",
         ),
         Claim(
             "cwola-fails",
@@ -241,6 +241,9 @@ def _figure_4(found: _Found) -> list[Claim]:
             "SIC at eps_S = 0.5 not above 1",
             f"{autoencoder}; squared distance from the mean {norm}",
             compared(1 - autoencoder.mean, autoencoder.error),
+            ""
+            if autoencoder.mean < 1
+            else "signal is rare in mass: the distance alone does better",
         ),
         Claim(
             "sa-cwola-spread",
@@ -249,6 +252,10 @@ def _figure_4(found: _Found) -> list[Claim]:
             "relative deviation of SIC at eps_S = 0.5 below SALAD's",
             f"{spreads[0]:.0%} against {spreads[1]:.0%}",
             Verdict.of(spreads[0] < spreads[1]),
+            ""
+            if spreads[0] < spreads[1]
+            else "repetitions differ by the events injected too, and at lambda = 1 the loss hardly "
+            "orders background: chance does",
         ),
     ]
 
@@ -304,7 +311,6 @@ def _fits(found: _Found) -> list[Claim]:
                 f"corrected Z with {_CUT:.0%} of the data above that of all data",
                 f"{before} to {after}",
                 after.above(before),
-                _FEWER,
             ),
             Claim(
                 f"null-{name}",
