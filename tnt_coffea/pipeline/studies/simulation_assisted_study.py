@@ -374,7 +374,7 @@ def _notes(numbers: Mapping[str, Any], events: Events) -> tuple[str, ...]:
         "mean of five.",
         f"A fold has {numbers['background'] // 2} background events to test on; a curve whose cut "
         "leaves none stops at one, eps_B = 1/N. More than that is not measured.",
-        "Rules of below-counting were written when six repetitions had been seen, all others before.",
+        "Rules of below-counting were written when six repetitions were seen, all others before.",
         "The corrected excess takes off what the fit finds in background alone after the same "
         "cut: it needs the truth.",
     ]
