@@ -81,3 +81,103 @@ def gaussian(
     for note in result.notes:
         click.echo(f"note: {note}")
     click.echo(f"study: {out / 'gaussian'}")
+
+
+@study.command("simulation-assisted")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("tnt-coffea-studies"),
+    show_default=True,
+    help="Folder of studies, one subfolder a study.",
+)
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.01, 10),
+    default=0.1,
+    show_default=True,
+    help="Generated events over those of the paper, a million of data and of simulation.",
+)
+@click.option("--background", multiple=True, help="Events of the data, instead of generated ones.")
+@click.option("--simulation", multiple=True, help="Events of the simulation.")
+@click.option("--signal", multiple=True, help="Signal events, the pool of injections.")
+@click.option(
+    "--more-background", multiple=True, help="Further background as the data's, for optimal CWoLa."
+)
+@click.option(
+    "--repetitions",
+    type=click.IntRange(2),
+    default=20,
+    show_default=True,
+    help="Injections with trainings of their own; a quarter of them without signal and in scans.",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["significance", "sb"]),
+    default="significance",
+    show_default=True,
+    help="What of the paper's signal is kept with fewer events: S/sqrt(B) or S/B.",
+)
+@click.option(
+    "--inner",
+    type=click.IntRange(2, 20),
+    default=2,
+    show_default=True,
+    help="Inner folds of methods that label or weight events.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Root seed.")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
+)
+@workers_option
+@click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+def simulation_assisted(
+    out: Path,
+    scale: float,
+    background: tuple[str, ...],
+    simulation: tuple[str, ...],
+    signal: tuple[str, ...],
+    more_background: tuple[str, ...],
+    repetitions: int,
+    keep: str,
+    inner: int,
+    seed: int,
+    epochs: int | None,
+    workers: int,
+    quiet: bool,
+) -> None:
+    """SALAD and SA-CWoLa on dijets: arXiv:2009.02205, IV; arXiv:2101.08320, 4.4 and 4.5.
+
+    Every method, trained again for every injection of signal, and tested out of fold; the fits of
+    their spectra with and without signal, and scans over lambda and S/B. Numbers (study.json),
+    page (study.md) and figures go to OUT/simulation-assisted; a killed study goes on with the
+    same command.
+    """
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.pipeline import studies
+    from tnt_coffea.reporting import wide_console
+
+    given = {
+        "background": background,
+        "simulation": simulation,
+        "signal": signal,
+        "more-background": more_background,
+    }
+    resources = Resources(
+        executor="futures" if workers > 1 else "iterative", workers=workers, progress=not quiet
+    )
+    result = studies.simulation_assisted(
+        given if any(given.values()) else None,
+        out=out,
+        scale=scale,
+        repetitions=repetitions,
+        keep=keep,
+        inner=inner,
+        seed=seed,
+        epochs=epochs,
+        resources=resources,
+    )
+    wide_console().print(studies.claims_table(result.claims))
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"study: {out / 'simulation-assisted'}")

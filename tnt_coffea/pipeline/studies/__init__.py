@@ -3,6 +3,7 @@
 | study | of |
 |---|---|
 | `gaussian` | arXiv:2009.02205, section III: SALAD and SA-CWoLa against their closed forms |
+| `simulation-assisted` | arXiv:2009.02205, section IV; arXiv:2101.08320, sections 4.4 and 4.5 |
 
 Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was killed, and is
 read again while its settings stay the same.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from tnt_coffea.pipeline.studies.claims import Claim, Verdict, claims_table
 from tnt_coffea.pipeline.studies.gaussian_study import STUDIES, gaussian
+from tnt_coffea.pipeline.studies.simulation_assisted_study import simulation_assisted
 from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
 
 __all__ = [
@@ -24,4 +26,5 @@ __all__ = [
     "Verdict",
     "claims_table",
     "gaussian",
+    "simulation_assisted",
 ]
