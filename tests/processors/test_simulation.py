@@ -17,8 +17,8 @@ import tnt_coffea as tnt
 from tnt_coffea import pipeline, reporting, stats, testing
 from tnt_coffea.cli import main
 from tnt_coffea.config import FoldSettings, MassRange, SearchConfig, SkimSettings
-from tnt_coffea.errors import ConfigError, InputError, TaggerError
-from tnt_coffea.events.skim import write_part
+from tnt_coffea.errors import ConfigError, InputError, LeakError, TaggerError
+from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.processors import ScoreProcessor, SearchProcessor
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.reporting.plots import all_plots
@@ -37,7 +37,12 @@ LOWER, UPPER = MassRange(low=3000, high=3300), MassRange(low=3700, high=4000)
 SLOPES = {(t, k): 0.5 + 0.25 * t + 0.1 * k for t in (0, 1) for k in (0, 1)}
 
 
-def weight_tagger(skim: SkimSettings, fold: int, member: int) -> Tagger:
+def weight_tagger(
+    skim: SkimSettings,
+    fold: int,
+    member: int,
+    names: tuple[str, ...] = ("lower validation", "upper validation"),
+) -> Tagger:
     """Give a slope times the heavy jet's tau21, and 2 and 3 times that for the windows."""
     slope = SLOPES[fold, member]
     node, tensor = helper.make_node, helper.make_tensor
@@ -51,11 +56,16 @@ def weight_tagger(skim: SkimSettings, fold: int, member: int) -> Tagger:
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 1])],
         [
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
-            helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["n", 2]),
+            helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["n", len(names)]),
         ],
         [
             tensor("slope", TensorProto.FLOAT, [1, 1], [slope]),
-            tensor("slopes", TensorProto.FLOAT, [1, 2], [2 * slope, 3 * slope]),
+            tensor(
+                "slopes",
+                TensorProto.FLOAT,
+                [1, len(names)],
+                [(2 if name.startswith("lower") else 3) * slope for name in names],
+            ),
             tensor("axes", TensorProto.INT64, [1], [1]),
         ],
     )
@@ -63,7 +73,7 @@ def weight_tagger(skim: SkimSettings, fold: int, member: int) -> Tagger:
     shown = Columns(columns=("heavy_tau21",), substructure=skim.substructure)
     card = card_of(
         "ratio", skim, "event", fold, inputs=(shown,), purpose="weight", window=None,
-        regions={"lower validation": LOWER, "upper validation": UPPER},
+        regions={name: LOWER if name.startswith("lower") else UPPER for name in names},
     )  # fmt: skip
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     return Tagger(model.SerializeToString())
@@ -242,6 +252,45 @@ def test_weights_of_other_folds_are_refused(taggers: Taggers, weights: TaggerSet
     other = replace(weights, members=weights.members[:2])
     with pytest.raises(TaggerError, match="weights 'dctr' are of other folds"):
         SearchProcessor(CONFIG, taggers.sets.values(), {"dctr": other})
+
+
+def test_validation_windows_are_those_of_all_taggers_joined_by_name(skim: Skim) -> None:
+    both, upper = ("lower validation", "upper validation"), ("upper validation",)
+    names = {(0, 1): upper}
+    members = [
+        Member(weight_tagger(CONFIG.skim, t, k, names.get((t, k), both)), "event", t, f"{t}{k}")
+        for t, k in SLOPES
+    ]
+    mixed = TaggerSet("ratio", FoldSettings(), CONFIG.seed, tuple(members))
+    assert mixed.validation_windows == {"upper validation": UPPER}
+    sample = read_parts(skim.by_role["simulation"])
+    found = mixed.log_weights(sample)
+    assert "lower validation" not in found
+    assert found["upper validation"] == pytest.approx(3 * found["nominal"], rel=1e-5)
+
+
+def test_weights_of_other_numbers_of_events_are_refused(
+    skim: Skim, taggers: Taggers, weights: TaggerSet, tmp_path: Path
+) -> None:
+    for role, number, message in (
+        ("simulation", 5, "5 dijets of simulation"),
+        ("data", 7, "7 dij"),
+    ):
+        learned = replace(weights, trained_on={role: number})
+        others = replace(taggers, weights={"dctr": learned})
+        with pytest.raises(TaggerError, match=f"learned from {message}"):
+            tnt.search(skim, others, CONFIG, out=tmp_path / role)
+        assert not (tmp_path / role / "search" / "manifest.json").exists()
+
+
+def test_files_of_the_data_are_no_simulation(skim: Skim, taggers: Taggers, tmp_path: Path) -> None:
+    (part,) = skim.by_role["data"]
+    (tmp_path / "copy.parquet").write_bytes(part.read_bytes())
+    files = tnt.Fileset.from_paths(
+        {"box": [part], "other": [tmp_path / "copy.parquet"]}, roles={"other": "simulation"}
+    )
+    with pytest.raises(LeakError, match="which is simulation, is one of 'box', which is data"):
+        tnt.search(files, taggers, CONFIG, out=tmp_path / "out")
 
 
 def test_coffeas_own_runner_reads_simulation_by_its_role(

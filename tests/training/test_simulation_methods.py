@@ -208,6 +208,24 @@ def test_other_scores_are_no_weights(samples, train):
         train(samples, config)
 
 
+def test_weights_alone_and_weights_that_do_not_see_the_mass_are_refused(samples, train):
+    with pytest.raises(ConfigError, match=r"dctr in train.methods give weights .* add one"):
+        train(samples, config_for({"dctr": CHAIN["dctr"]}))
+    blind = Dctr(classifier=paper("mass", "tau21"))
+    with pytest.raises(ConfigError, match=r"interpolated in m_jj, which their network does not"):
+        train(samples, config_for(CHAIN | {"dctr": blind}))
+
+
+def test_a_column_that_simulation_lacks_is_named(train):
+    jets = {"mass": np.arange(100.0), "tau21": np.arange(100.0)}
+    m_jj = np.linspace(2700, 4500, 100)
+    data = Sample.from_columns(m_jj, heavy=jets, light=jets)
+    fewer = {"mass": jets["mass"]}
+    simulation = Sample.from_columns(m_jj + 1, heavy=fewer, light=fewer)
+    with pytest.raises(ConfigError, match=r"events of role simulation: .*tau21"):
+        train({"data": data, "simulation": simulation}, config_for(CHAIN))
+
+
 def test_a_sideband_without_simulation_is_named(samples, train):
     simulation = samples["simulation"]
     low = simulation.select(simulation.m_jj < 3700)
@@ -221,6 +239,9 @@ def test_weights_that_a_handful_of_events_has_are_refused():
     log_w[0] = 6.0
     with pytest.raises(TrainingError, match=r"200 simulated events are worth .* too unlike"):
         weights_of(log_w, simulation)
+    own = replace(simulation, weight=np.where(np.arange(200), 1e-9, 1.0))
+    with pytest.raises(TrainingError, match=r"come with weights that are worth 0.5%"):
+        weights_of(np.zeros(200), own)
     assert weights_of(np.zeros(200), replace(simulation, weight=np.full(200, 2.0))).sum() == 400
 
 

@@ -267,6 +267,12 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     for name, h in hists.items():
         made.keep(estimates, "ABCD", name, fits.abcd, h, points[name], name)
     predictions: dict[str, stats.DirectEstimate | stats.DirectRefusal] = {}
+    for name, weights in histograms.provenance.get("weighted_by", {}).items():
+        if name not in histograms.simulation:
+            predictions[name] = stats.DirectRefusal(
+                f"the search read no simulation to weight with '{weights}': give it with "
+                "--simulation"
+            )
     for name in histograms.simulation:
         made.keep(predictions, "direct estimate", name, direct, histograms, config, name)
     return SearchResult(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
@@ -113,6 +114,8 @@ def search(
         if isinstance(source, Skim) and SIMULATION in source.contents:
             scored["simulation"] = source.contents[SIMULATION]
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
+    weighted = {name: s.weighted_by for name, s in taggers.sets.items() if s.weighted_by}
+    _refuse_copies(source, fileset)
     stage = search_stage(source, taggers, config, out, resources)
     if not done(stage, resources):
         begun(stage, config)
@@ -131,10 +134,12 @@ def search(
             "knowledge": {name: s.knowledge for name, s in taggers.sets.items()},
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
+            **({"weighted_by": weighted} if weighted else {}),
         }
         accounts = {DATA: accounting, SIMULATION: None}
         if processor.weights:
             accounts = {role: _of_role(accounting, fileset, role) for role in processor.roles}
+            _check_numbers(processor, accounts)
         made = Histograms(
             output["hists"],
             taggers.working_points(),
@@ -147,6 +152,39 @@ def search(
         made.save(stage.folder)
         stage.finish({})
     return Histograms.load(stage.folder)
+
+
+def _refuse_copies(source: Skim | Fileset, fileset: Fileset) -> None:
+    """Refuse files of simulation that are files of the data; a skim was made without any."""
+    if isinstance(source, Skim):
+        return
+    hashes = fileset.content_hashes(skip_bad=True)
+    of_data = {
+        sha256: name for name, own in hashes.items() if fileset.role(name) == DATA for sha256 in own
+    }
+    for name, own in hashes.items():
+        shared = set(own) & set(of_data) if fileset.role(name) == SIMULATION else set()
+        if shared:
+            other = of_data[min(shared)]
+            msg = (
+                f"a file of '{name}', which is simulation, is one of '{other}', which is data: "
+                "give other simulation"
+            )
+            raise LeakError(msg)
+
+
+def _check_numbers(processor: SearchProcessor, accounts: Mapping[str, Accounting | None]) -> None:
+    """Refuse weights that were learned from other numbers of events than those of the search."""
+    for weights in processor.weights.values():
+        for role, number in weights.trained_on.items():
+            found = accounts.get(role)
+            if found is not None and found.selected != number:
+                msg = (
+                    f"the weights of '{weights.name}' were learned from {number} dijets of "
+                    f"{role}, and {found.selected} are searched: data over simulation is part of "
+                    "them, so train again on these files"
+                )
+                raise TaggerError(msg)
 
 
 def _of_role(accounting: Accounting, fileset: Fileset, role: str) -> Accounting | None:

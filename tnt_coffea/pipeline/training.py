@@ -109,6 +109,9 @@ def train(
                 )
                 for kind in _tagger_sets(outcomes, config)
             )
+            numbers = {role: len(mapped_events(p, parts)) for role, p in skim.by_role.items()}
+            weights = {name: replace(own, trained_on=numbers) for name, own in made.weights.items()}
+            made = replace(made, weights=weights)
             noted = {
                 name: assumptions(
                     s,

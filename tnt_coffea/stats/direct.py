@@ -185,7 +185,8 @@ def _why_not(
         if abs(one.ratio - 1) > closure_limit:
             return (
                 f"observed over predicted is {one.ratio:.2f} +- {one.uncertainty:.2f} in the "
-                f"{one.name} window, further from 1 than {closure_limit:g}"
+                f"{one.name} window, further from 1 than {closure_limit:g}: take a looser "
+                "selection, more events or more simulation, or another fit.direct.closure_limit"
             )
     return ""
 

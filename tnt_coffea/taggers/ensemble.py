@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -150,6 +150,9 @@ class TaggerSet(Displayed):
         How the scores of the taggers of one fold and scope become one.
     weighted_by
         Name of the set whose weights make simulated events the background of this one.
+    trained_on
+        Numbers of dijets by role in the skim that a set of weights was trained on: their ratio is
+        part of the weights.
 
     Examples
     --------
@@ -169,6 +172,7 @@ class TaggerSet(Displayed):
     reference: bool = False
     combine: Combination = Combination.MEAN
     weighted_by: str | None = None
+    trained_on: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.name, *(member.name for member in self.members)):
@@ -230,8 +234,13 @@ class TaggerSet(Displayed):
 
     @cached_property
     def validation_windows(self) -> dict[str, MassRange]:
-        """Ranges in mass, by name, that its weights predict from what lies beside them."""
-        return dict(self.members[0].tagger.card.regions)
+        """Ranges in mass, by name, that all its weights predict from what lies beside them."""
+        first, *others = (member.tagger.card.regions for member in self.members)
+        return {
+            name: region
+            for name, region in first.items()
+            if all(other.get(name) == region for other in others)
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -302,9 +311,13 @@ class TaggerSet(Displayed):
                 for number, own in enumerate(scores):
                     keep(f"member {number}", rows, own)
                 if windows:
-                    latent = np.stack([tagger.latent(inputs) for tagger, inputs in pairs])
-                    for k, name in enumerate(windows):
-                        keep(name, rows, _combined(latent[..., k], self.combine))
+                    latent = [
+                        dict(zip(tagger.card.regions, tagger.latent(inputs).T, strict=True))
+                        for tagger, inputs in pairs
+                    ]
+                    for name in windows:
+                        own = np.stack([of_tagger[name] for of_tagger in latent])
+                        keep(name, rows, _combined(own, self.combine))
         return found
 
     def ranks(self, sample: Sample) -> Ranks:
@@ -424,6 +437,7 @@ class TaggerSet(Displayed):
             stored.reference,
             stored.combine,
             stored.weighted_by,
+            stored.trained_on,
         )
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
@@ -438,6 +452,7 @@ class TaggerSet(Displayed):
             "reference": self.reference,
             "combine": self.combine.value,
             **({} if self.weighted_by is None else {"weighted_by": self.weighted_by}),
+            **({"trained_on": dict(self.trained_on)} if self.trained_on else {}),
             "members": [
                 {
                     "name": member.name,
@@ -474,6 +489,7 @@ class _StoredSet(Stored):
     reference: bool
     combine: Combination
     weighted_by: FileName | None = None
+    trained_on: Mapping[str, int] = {}
     members: tuple[_StoredMember, ...] = Field(min_length=1)
 
 

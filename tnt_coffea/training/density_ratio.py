@@ -18,9 +18,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tnt_coffea.config import MassRange
-from tnt_coffea.errors import TrainingError
+from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
 from tnt_coffea.training.classifiers import Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import evaluated
@@ -34,6 +34,7 @@ __all__ = [
     "RatioNetwork",
     "WeightSummary",
     "auc",
+    "check_mass",
     "density_ratio",
     "predicted",
     "region_classes",
@@ -181,10 +182,34 @@ def density_ratio(
     ratios = []
     for real, simulated in zip(classes[::2], classes[1::2], strict=True):
         inside = simulated.sample.select(simulated.mask)
-        weights = inside.weight * np.exp(predicted(scorer, inside))
-        ratios.append(weights.sum() / real.sample.weight[real.mask].sum())
+        found = float((inside.weight * np.exp(predicted(scorer, inside))).sum())
+        wanted = float(real.sample.weight[real.mask].sum())
+        for each, total in ((simulated, found), (real, wanted)):
+            if total <= 0:
+                msg = (
+                    f"the weights of the events of the {each.name} sum to {total:.3g}, not above 0"
+                )
+                raise TrainingError(msg)
+        ratios.append(found / wanted)
     excess = float(np.log(np.mean(ratios)))
     return replace(scorer, model=clipped(scorer.model, limit, excess))
+
+
+def check_mass(inputs: Sequence[Input], sample: Sample, setting: str) -> None:
+    """Refuse a network of weights that does not see the mass in which it is to interpolate.
+
+    Raises
+    ------
+    ConfigError
+        The variable of the search is not among its columns.
+    """
+    columns = {name for each in inputs for name in getattr(each, "columns", ())}
+    if sample.variable not in columns:
+        msg = (
+            f"the weights are interpolated in {sample.variable}, which their network does not "
+            f"see: name it among the features of {setting}"
+        )
+        raise ConfigError(msg)
 
 
 def predicted(scorer: Scorer, sample: Sample) -> Float64Array:
@@ -208,6 +233,13 @@ def weights_of(log_ratio: npt.ArrayLike, sample: Sample) -> Float64Array:
     """
     weights: Float64Array = sample.weight * np.exp(np.asarray(log_ratio, np.float64))
     if len(weights):
+        own = WeightSummary.of(np.abs(sample.weight)).effective
+        if own < LEAST_EFFECTIVE:
+            msg = (
+                f"the {len(weights)} simulated events come with weights that are worth {own:.1%} "
+                f"of them, at least {LEAST_EFFECTIVE:.0%} are needed: give more or other simulation"
+            )
+            raise TrainingError(msg)
         effective = WeightSummary.of(np.abs(weights)).effective
         if effective < LEAST_EFFECTIVE:
             msg = (
@@ -220,7 +252,10 @@ def weights_of(log_ratio: npt.ArrayLike, sample: Sample) -> Float64Array:
 
 
 def auc(
-    positive: npt.ArrayLike, negative: npt.ArrayLike, weights: npt.ArrayLike | None = None
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    positive_weights: npt.ArrayLike | None = None,
 ) -> float:
     """Return the area under the ROC curve of scores, the negative ones with weights.
 
@@ -235,4 +270,5 @@ def auc(
     below = np.concatenate([[0.0], np.cumsum(w[order])])
     left = below[np.searchsorted(down[order], up, side="left")]
     right = below[np.searchsorted(down[order], up, side="right")]
-    return float(((left + right) / 2).mean() / below[-1])
+    share = None if positive_weights is None else np.asarray(positive_weights, np.float64)
+    return float(np.average((left + right) / 2, weights=share) / below[-1])

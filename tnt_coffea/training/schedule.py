@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from tnt_coffea.config import MassRange, SearchConfig, training_order
-from tnt_coffea.errors import ConfigError, LeakError, TrainingError
+from tnt_coffea.errors import ConfigError, InputError, LeakError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.folds import WHOLE, FoldPlan, IndependentPlan, plans_of
 from tnt_coffea.training.labels import Labeller, Scope
 from tnt_coffea.training.mapped import mapped_events
@@ -127,6 +128,12 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     [['autoencoder'], ['tnt']]
     """
     methods, windows = methods_of(config), windows_of(config)
+    if all(method.purpose == "weight" for method in methods.values()):
+        msg = (
+            f"{', '.join(methods)} in train.methods give weights of simulated events, and no "
+            "method gives a score to search with: add one that builds on them, such as salad"
+        )
+        raise ConfigError(msg)
     order = training_order(methods, methods)
     built_on = {name for name in order for name in methods[name].builds_on()}
     rounds: dict[str, int] = {}
@@ -300,6 +307,12 @@ class Schedule:
             for scope in step.method.scopes:
                 self._check_needs(step, scope)
                 step.method.check(none, scope)
+                for role, empty in self._read(step).items():
+                    try:
+                        step.method.check(empty, scope)
+                    except (ConfigError, InputError) as error:
+                        msg = f"train.methods.{step.name}, events of role {role}: {error}"
+                        raise type(error)(msg) from error
         seen: dict[str, np.ndarray] = {}
         for role, paths in self.parts.items():
             ids = mapped_events(paths, self.folder).event_id
@@ -312,6 +325,20 @@ class Schedule:
                     )
                     raise LeakError(msg)
             seen[role] = ids
+
+    def _read(self, step: Step) -> dict[str, Sample]:
+        """Return no events of each role that a step reads beside the data: columns alone."""
+        reads, variable = step.method.reads, self.config.search.variable
+        wanted = [
+            role
+            for role in self.parts
+            if (role == SIMULATION and reads.simulation) or (prior_name(role) and reads.priors)
+        ]
+        found = {}
+        for role in wanted:
+            sample = mapped_events(self.parts[role], self.folder).select(np.arange(0))
+            found[role] = sample.with_variable(variable)
+        return found
 
     def _check_roles(self, step: Step) -> None:
         reads = step.method.reads

@@ -17,6 +17,7 @@ from tnt_coffea.training.density_ratio import (
     RatioNetwork,
     WeightSummary,
     auc,
+    check_mass,
     density_ratio,
     predicted,
     weights_of,
@@ -85,8 +86,8 @@ class Dctr(SidebandMethod):
         return self.classifier.passes * (3 if self.validation else 1)
 
     def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a skim without the network's inputs."""
-        self.classifier.inputs(scope, sample)
+        """Refuse a skim without the network's inputs, and inputs without the mass."""
+        check_mass(self.classifier.inputs(scope, sample), sample, "classifier")
 
     def train(self, job: Job) -> Scorer:
         """Return the network of log w, with those of the two validation windows beside it."""
@@ -136,7 +137,7 @@ class Dctr(SidebandMethod):
             weights = weights_of(predicted(main, inside), inside)
             found = WeightSummary.of(np.abs(weights)).to_dict()
         share = self.classifier.optimizer.validation
-        # Events that chose nothing: held back from training, of either sample.
+        # Held back from the gradients; where the best epoch is kept, these events chose it.
         held = []
         for sample in (job.data, simulation):
             which = np.zeros(len(sample), dtype=np.bool_)
@@ -147,8 +148,9 @@ class Dctr(SidebandMethod):
             held.append(sample.select(which))
         if all(len(sample) for sample in held):
             data, simulated = (predicted(main, sample) for sample in held)
-            found["closure_auc_before"] = auc(data, simulated)
-            found["closure_auc_after"] = auc(data, simulated, np.exp(simulated))
+            own, weight = held[0].weight, held[1].weight
+            found["closure_auc_before"] = auc(data, simulated, weight, own)
+            found["closure_auc_after"] = auc(data, simulated, weight * np.exp(simulated), own)
         return found
 
 

@@ -14,6 +14,7 @@ from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, 
 from tnt_coffea.training.density_ratio import (
     RatioNetwork,
     WeightSummary,
+    check_mass,
     density_ratio,
     predicted,
     weights_of,
@@ -75,7 +76,7 @@ class SaladTagNTrain(SidebandMethod):
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the networks' inputs."""
         self.classifier.inputs(scope, sample)
-        self.ratio.inputs(scope, sample)
+        check_mass(self.ratio.inputs(scope, sample), sample, "ratio")
 
     def train(self, job: Job) -> Scorer:
         """Return the classifier of one jet."""
