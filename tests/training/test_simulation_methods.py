@@ -9,12 +9,13 @@ import onnx
 import pytest
 from scipy.stats import spearmanr
 
+from tnt_coffea import pipeline
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, TaggerError, TrainingError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.pipeline.studies.gaussian_example import GAUSSIANS, log_densities
-from tnt_coffea.products import Taggers
+from tnt_coffea.products import Skim, Taggers
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import Job, backend, cross_validation_plans, objectives
 from tnt_coffea.training.classifiers import Dense
@@ -208,9 +209,10 @@ def test_other_scores_are_no_weights(samples, train):
         train(samples, config)
 
 
-def test_weights_alone_and_weights_that_do_not_see_the_mass_are_refused(samples, train):
+def test_weights_alone_and_weights_that_do_not_see_the_mass_are_refused(samples, train, tmp_path):
+    skim = Skim.from_sample(samples["data"], simulation=samples["simulation"])
     with pytest.raises(ConfigError, match=r"dctr in train.methods give weights .* add one"):
-        train(samples, config_for({"dctr": CHAIN["dctr"]}))
+        pipeline.train(skim, config_for({"dctr": CHAIN["dctr"]}), out=tmp_path / "out")
     blind = Dctr(classifier=paper("mass", "tau21"))
     with pytest.raises(ConfigError, match=r"interpolated in m_jj, which their network does not"):
         train(samples, config_for(CHAIN | {"dctr": blind}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.pipeline.arguments import check_types
@@ -82,7 +83,7 @@ def train(
     chosen = config.search
     stage = train_stage(skim, config, out)
     if not done(stage, resources):
-        steps_of(config)  # refuses settings before the folder is theirs
+        _check_scores(steps_of(config))  # refuses settings before the folder is theirs
         parts = begun(stage, config)
         with resources.open() as executor:
 
@@ -131,6 +132,17 @@ def train(
             references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
+
+
+def _check_scores(waves: Sequence[Any]) -> None:
+    """Refuse methods that give weights of simulated events alone, and no score to search with."""
+    methods = {step.name: step.method for wave in waves for step in wave}
+    if all(method.purpose == "weight" for method in methods.values()):
+        msg = (
+            f"{', '.join(methods)} in train.methods give weights of simulated events, and no "
+            "method gives a score to search with: add one that builds on them, such as salad"
+        )
+        raise ConfigError(msg)
 
 
 def training_costs(

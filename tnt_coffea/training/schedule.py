@@ -128,12 +128,6 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
     [['autoencoder'], ['tnt']]
     """
     methods, windows = methods_of(config), windows_of(config)
-    if all(method.purpose == "weight" for method in methods.values()):
-        msg = (
-            f"{', '.join(methods)} in train.methods give weights of simulated events, and no "
-            "method gives a score to search with: add one that builds on them, such as salad"
-        )
-        raise ConfigError(msg)
     order = training_order(methods, methods)
     built_on = {name for name in order for name in methods[name].builds_on()}
     rounds: dict[str, int] = {}
