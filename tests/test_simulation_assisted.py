@@ -279,10 +279,10 @@ def test_events_of_all_roles_are_asked_for(tmp_path) -> None:
 @pytest.mark.slow
 def test_a_whole_study_of_tables_goes_on_and_is_read_again(tmp_path) -> None:
     roles = {
-        "background": table(2500, 1),
-        "simulation": table(2500, 2, shift=1.0),
-        "signal": table(1200, 3, signal=True),
-        "more-background": table(1500, 4),
+        "background": table(10_000, 1),
+        "simulation": table(10_000, 2, shift=1.0),
+        "signal": table(3000, 3, signal=True),
+        "more-background": table(5000, 4),
     }
     files = {}
     for name, values in roles.items():
