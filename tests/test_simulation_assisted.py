@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tnt_coffea import Sample, SearchConfig, pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Verdict
 from tnt_coffea.pipeline.studies.gaussian_example import EFFICIENCIES
@@ -278,29 +279,33 @@ def test_events_of_all_roles_are_asked_for(tmp_path) -> None:
 @pytest.mark.slow
 def test_a_whole_study_of_tables_goes_on_and_is_read_again(tmp_path) -> None:
     roles = {
-        "background": table(2500, 1),
-        "simulation": table(2500, 2, shift=1.0),
-        "signal": table(1200, 3, signal=True),
-        "more-background": table(1500, 4),
+        "background": table(10_000, 1),
+        "simulation": table(10_000, 2, shift=1.0),
+        "signal": table(3000, 3, signal=True),
+        "more-background": table(5000, 4),
     }
     files = {}
     for name, values in roles.items():
         files[name] = [tmp_path / f"{name}.csv"]
         header = ",".join(COLUMNS)
         np.savetxt(files[name][0], values, delimiter=",", header=header, comments="")
-    first = studies.simulation_assisted(files, out=tmp_path, repetitions=2, epochs=1)
+    options = {
+        "out": tmp_path,
+        "repetitions": 2,
+        "epochs": 1,
+        "resources": Resources(progress=False),
+    }
+    first = studies.simulation_assisted(files, **options)
     folder = tmp_path / "simulation-assisted"
     assert first.numbers["signal"] > 50
     assert first.numbers["curves"]["salad"]["repetitions"] == 2
     written = (folder / "study.json").read_bytes()
     assert len(list((folder / "trainings").glob("*.json"))) == 2 * 5 + 2 * len(SHARES)
-    assert studies.simulation_assisted(files, out=tmp_path, repetitions=2, epochs=1) == (
-        studies.StudyResult.load(folder)
-    )
+    assert studies.simulation_assisted(files, **options) == (studies.StudyResult.load(folder))
     assert (folder / "study.json").read_bytes() == written
-    # More repetitions train only what is missing.
+    # Without the last step it is written again, and nothing is trained.
     kept = {path: path.read_bytes() for path in (folder / "trainings").iterdir()}
     (folder / "manifest.json").unlink()
-    again = studies.simulation_assisted(files, out=tmp_path, repetitions=2, epochs=1)
+    again = studies.simulation_assisted(files, **options)
     assert again.numbers == first.numbers
     assert kept == {path: path.read_bytes() for path in (folder / "trainings").iterdir()}
