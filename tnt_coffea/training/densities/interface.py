@@ -1,0 +1,103 @@
+"""What a conditional density has, whatever is inside: ln p(x | m) in numpy and in a graph."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from tnt_coffea.errors import TrainingError
+from tnt_coffea.typing import Float64Array
+
+__all__ = ["Average", "ConditionalDensity", "checked_events", "log_mean"]
+
+
+class ConditionalDensity(Protocol):
+    """A density of scaled features x for a given scaled mass m.
+
+    Both are in units of `scaling`. What a graph computes is float32, and agrees with numpy.
+    """
+
+    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
+        """Return (event,) ln p(x | m) of (event, feature) and (event,) values."""
+        ...
+
+    def add(self, graph: Any, x: str, m: str) -> str:
+        """Return the name of ln p (n,) appended to a `Graph`, of values (n, feature) and (n, 1)."""
+        ...
+
+
+class Average:
+    """Mean of several densities: of p, not of ln p, so that it is a density again.
+
+    Parameters
+    ----------
+    densities
+        One or more, of the same x and m.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Constant:
+    ...     def __init__(self, value):
+    ...         self.value = value
+    ...     def log_prob(self, x, m):
+    ...         return np.full(len(x), np.log(self.value))
+    >>> mean = Average([Constant(1.0), Constant(3.0)])
+    >>> np.exp(mean.log_prob(np.zeros((1, 2)), np.zeros(1))).round(6).tolist()
+    [2.0]
+    """
+
+    def __init__(self, densities: list[Any]) -> None:
+        self.densities = densities
+
+    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
+        """Return (event,) ln of the mean density."""
+        out: Float64Array = logsumexp([each.log_prob(x, m) for each in self.densities], axis=0)
+        return out - np.log(len(self.densities))
+
+    def add(self, graph: Any, x: str, m: str) -> str:
+        """Return the name of ln of the mean density (n,), appended to a graph."""
+        rows = graph.constant([1, -1])
+        each = [graph.add("Reshape", item.add(graph, x, m), rows) for item in self.densities]
+        return log_mean(graph, graph.add("Concat", *each, axis=0), len(each))
+
+
+def log_mean(graph: Any, value: str, number: int) -> str:
+    """Return the name of ln of the mean of exp over the first axis, (number, n) to (n,)."""
+    summed = graph.add("ReduceLogSumExp", value, axes=[0], keepdims=0)
+    name: str = graph.ops.subtract(summed, np.float32(np.log(number)))
+    return name
+
+
+def checked_events(
+    x: npt.NDArray[Any], m: npt.NDArray[Any], weight: npt.NDArray[Any], least: int, what: str
+) -> None:
+    """Refuse events from which no density can be learned.
+
+    Parameters
+    ----------
+    x, m, weight
+        (event, feature), (event,) and (event,).
+    least
+        Least number of events.
+    what
+        The density in messages.
+
+    Raises
+    ------
+    TrainingError
+        There are too few, a number is not finite, or a weight is negative.
+    """
+    if len(x) < least:
+        msg = f"{what}: {len(x)} events to learn a density from, at least {least} are needed"
+        raise TrainingError(msg)
+    if not (np.isfinite(x).all() and np.isfinite(m).all() and np.isfinite(weight).all()):
+        msg = f"{what}: features, masses and weights have to be finite"
+        raise TrainingError(msg)
+    if (weight < 0).any() or not (weight > 0).any():
+        n = int((weight < 0).sum())
+        msg = f"{what}: {n} of {len(weight)} weights are negative; a density needs positive ones"
+        raise TrainingError(msg)
