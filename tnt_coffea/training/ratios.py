@@ -40,7 +40,7 @@ _MOST_SHIFT = 2.0
 class Ratio(Protocol):
     """Logarithm of a ratio of densities, in numpy and in a graph."""
 
-    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
+    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (event,) of (event, feature) scaled features and (event,) scaled masses."""
         ...
 
@@ -81,7 +81,7 @@ class WindowRatio:
     low: float
     high: float
 
-    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
+    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (event,) ln of the ratio."""
         there = np.clip(m, self.low, self.high)
         return self.inside.log_prob(x, there) - self.beside.log_prob(x, there)
@@ -137,13 +137,12 @@ class SmoothedRatio:
         near = np.exp(-0.5 * (self.shifts / self.sigma) ** 2)
         return np.log(near / near.sum()), np.log((1 - near) / (1 - near).sum())
 
-    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
+    def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (event,) ln of the ratio."""
-        masses = np.clip(m[:, None] + self.shifts, self.low, self.high)
+        masses = np.clip(m[:, None] + self.shifts.astype(m.dtype), self.low, self.high)
         each = np.stack([self.density.log_prob(x, there) for there in masses.T])
         near, away = (logsumexp(each + w[:, None], axis=0) for w in self.log_weights)
-        out: Float64Array = near - away
-        return out
+        return np.asarray(near - away)
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name (n,) of ln of the ratio: shifts ride on the axis of the events."""
@@ -291,8 +290,8 @@ class DensityEvents:
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:
             values = self.features.computed(inputs["features"])
             m = self.mass.applied(values[:, -1:])[:, 0]
-            score: Float32Array = ratio.log_ratio(self.scaling.applied(values[:, :-1]), m)
-            return score.astype(np.float32)
+            x = self.scaling.applied(values[:, :-1]).astype(np.float32)
+            return ratio.log_ratio(x, m).astype(np.float32)
 
         return Scorer(
             model, (self.features.input,), history=notes, summary=notes, predict=predict

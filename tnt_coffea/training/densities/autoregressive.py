@@ -148,7 +148,9 @@ class Block:
     last: Float32Array
     offset: Float32Array
 
-    def shifts(self, x: Float64Array, m: Float64Array) -> tuple[Float64Array, Float64Array]:
+    def shifts(
+        self, x: npt.NDArray[Any], m: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return mu and alpha, (epoch, event, feature), of (epoch, event, feature) and masses."""
         hidden = np.maximum(x @ self.first + m[:, None] * self.mass + self.bias, 0)
         mu, alpha = np.split(hidden @ self.last + self.offset, 2, axis=2)
@@ -188,24 +190,23 @@ class AutoregressiveDensity:
 
     def mapped(
         self, x: npt.NDArray[Any], m: npt.NDArray[Any]
-    ) -> tuple[Float64Array, Float64Array]:
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return Gaussian values (epoch, event, feature) and ln of the volume's change.
 
         The latter is (epoch, event).
         """
-        y = np.repeat(np.asarray(x, np.float64)[None], self._sizes[0], axis=0)
-        m = np.asarray(m, np.float64)
-        log_slope = np.zeros(y.shape[:2])
+        y = np.repeat(np.asarray(x)[None], self._sizes[0], axis=0)
+        log_slope = np.zeros(y.shape[:2], y.dtype)
         for block in self.blocks:
             mu, alpha = block.shifts(y, m)
             y = np.clip((y - mu) * np.exp(-alpha), -_FARTHEST, _FARTHEST)
             log_slope -= alpha.sum(axis=2)
         return y, log_slope
 
-    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
-        """Return (event,) ln p(x | m)."""
+    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return (event,) ln p(x | m), in the precision of x."""
         epochs, d = self._sizes
-        out = np.empty(len(x))
+        out = np.empty(len(x), x.dtype)
         for start in range(0, len(x), _CHUNK):
             rows = slice(start, start + _CHUNK)
             y, log_slope = self.mapped(x[rows], m[rows])
@@ -232,7 +233,7 @@ class AutoregressiveDensity:
         for number, block in reversed(list(enumerate(self.blocks))):
             x = np.zeros_like(y)
             for i in range(d)[:: -1 if number % 2 else 1]:
-                mu, alpha = block.shifts(x, np.asarray(m, np.float64))
+                mu, alpha = block.shifts(x, m)
                 x[..., i] = y[..., i] * np.exp(alpha[..., i]) + mu[..., i]
             y = x
         return y[epoch, np.arange(len(m))]

@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.typing import Float64Array
 
-__all__ = ["Average", "ConditionalDensity", "checked_events", "log_mean"]
+__all__ = ["ConditionalDensity", "checked_events", "log_mean"]
 
 
 class ConditionalDensity(Protocol):
@@ -20,49 +18,13 @@ class ConditionalDensity(Protocol):
     Both are in units of `scaling`. What a graph computes is float32, and agrees with numpy.
     """
 
-    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
-        """Return (event,) ln p(x | m) of (event, feature) and (event,) values."""
+    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return (event,) ln p(x | m) of (event, feature) and (event,), in their precision."""
         ...
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name of ln p (n,) appended to a `Graph`, of values (n, feature) and (n, 1)."""
         ...
-
-
-class Average:
-    """Mean of several densities: of p, not of ln p, so that it is a density again.
-
-    Parameters
-    ----------
-    densities
-        One or more, of the same x and m.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> class Constant:
-    ...     def __init__(self, value):
-    ...         self.value = value
-    ...     def log_prob(self, x, m):
-    ...         return np.full(len(x), np.log(self.value))
-    >>> mean = Average([Constant(1.0), Constant(3.0)])
-    >>> np.exp(mean.log_prob(np.zeros((1, 2)), np.zeros(1))).round(6).tolist()
-    [2.0]
-    """
-
-    def __init__(self, densities: list[Any]) -> None:
-        self.densities = densities
-
-    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
-        """Return (event,) ln of the mean density."""
-        out: Float64Array = logsumexp([each.log_prob(x, m) for each in self.densities], axis=0)
-        return out - np.log(len(self.densities))
-
-    def add(self, graph: Any, x: str, m: str) -> str:
-        """Return the name of ln of the mean density (n,), appended to a graph."""
-        rows = graph.constant([1, -1])
-        each = [graph.add("Reshape", item.add(graph, x, m), rows) for item in self.densities]
-        return log_mean(graph, graph.add("Concat", *each, axis=0), len(each))
 
 
 def log_mean(graph: Any, value: str, number: int) -> str:

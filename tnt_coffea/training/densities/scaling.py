@@ -109,7 +109,7 @@ class Scaling:
 
     def applied(self, values: npt.NDArray[Any]) -> Float64Array:
         """Return (event, feature) scaled values."""
-        x = self._clipped(values)
+        x = self._clipped(values).astype(np.float64)
         t = np.log((x - self.low) / (self.high - x))
         out: Float64Array = (t - self.mean) * self.scale
         return out
@@ -130,13 +130,19 @@ class Scaling:
     def add(self, graph: Any, values: str) -> str:
         """Return the name of the scaled values (n, feature) appended to a `Graph`."""
         ops = graph.ops
+
+        def double(value: Any) -> str:
+            return str(graph.add("Cast", graph.constant(value), to=11))
+
         nothing = graph.add("IsNaN", values)
         x = graph.add("Where", nothing, graph.constant(self._middle), values)
         x = graph.add("Max", x, graph.constant(self.least))
         x = graph.add("Min", x, graph.constant(self.largest))
-        # From either bound: 1 - z would lose the digits of what lies near the upper one.
-        t = ops.log(ops.divide(ops.subtract(x, self.low), ops.subtract(self.high, x)))
-        name: str = ops.multiply(ops.subtract(t, self.mean), self.scale)
+        # In double precision: a steep density would multiply the error of the last digit.
+        x = graph.add("Cast", x, to=11)
+        t = ops.divide(ops.subtract(x, double(self.low)), ops.subtract(double(self.high), x))
+        t = ops.subtract(ops.log(t), double(self.mean))
+        name: str = graph.add("Cast", ops.multiply(t, double(self.scale)), to=1)
         return name
 
     def tensor(self, values: Any) -> Any:

@@ -11,13 +11,14 @@ J. Gregory, R. Delbourgo, IMA J. Numer. Anal. 2 (1982) 123 (rational quadratics)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 from scipy.stats import ortho_group
 
 from tnt_coffea import seeds
@@ -25,16 +26,18 @@ from tnt_coffea.config import Settings
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
-from tnt_coffea.training.densities.interface import Average, checked_events
+from tnt_coffea.training.densities.interface import checked_events, log_mean
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["Layer", "Slicing", "SlicingDensity"]
 
 _ROTATIONS, _COMPARED = 8, 5000
 """Random rotations of which one becomes a layer, and events that they are compared on."""
-_STEEPEST = 50.0
+_STEEPEST = 20.0
 """Largest slope between two knots: values that many events share have no infinite density."""
-_CHUNK = 4096
+_CHUNK = 2048
+_FAR = 1e6
+"""Further below all scaled masses than these differ."""
 _LOG_UNIT = 0.5 * np.log(2 * np.pi)
 
 
@@ -72,7 +75,7 @@ class Slicing(Settings):
 
     def fit(
         self, x: npt.NDArray[Any], m: npt.NDArray[Any], weight: npt.NDArray[Any], seed: int
-    ) -> Average:
+    ) -> SlicingDensity:
         """Return the density of events.
 
         Parameters
@@ -103,7 +106,7 @@ class Slicing(Settings):
             density, losses = self._fitted(x, m, weight, order[held:], order[:held], rng)
             members.append(density)
             progress.report_epoch(number + 1, *losses)
-        return Average(members)
+        return SlicingDensity.mean(members)
 
     def _fitted(
         self,
@@ -116,132 +119,140 @@ class Slicing(Settings):
     ) -> tuple[SlicingDensity, tuple[float, float]]:
         levels = ndtri((np.arange(self.knots) + 0.5) / self.knots).astype(np.float32)
         place, centres = _bins(m[train], weight[train], self.bins)
-        empty = SlicingDensity(x.shape[1], (), levels, centres)
-        share = empty.shares(m)
+        start = SlicingDensity(x.shape[1], (), levels, centres[None])
+        share = start.shares(m)
         y, log_slope = x.copy(), np.zeros(len(x))
 
         def losses() -> tuple[float, float]:
-            log_prob = log_slope + _unit(y)
-            return tuple(  # type: ignore[return-value]
-                -float(np.average(log_prob[rows], weights=weight[rows])) for rows in (train, held)
-            )
+            log_prob = log_slope - (y**2).sum(axis=1) / 2 - x.shape[1] * _LOG_UNIT
+            of = [-np.average(log_prob[rows], weights=weight[rows]) for rows in (train, held)]
+            return float(of[0]), float(of[1])
 
         best, kept, layers = losses(), 0, []
         while len(layers) < min(self.layers, kept + self.patience):
             turn = np.eye(x.shape[1]) if not layers else _rotation(y[train], weight[train], rng)
             layer = _layer(y[train], weight[train], turn, place, levels, self.bins)
-            for rows in _chunks(len(y)):
-                y[rows], added = layer.applied(y[rows], share[rows], levels)
-                log_slope[rows] += added
+            for begin in range(0, len(y), _CHUNK):
+                rows = slice(begin, begin + _CHUNK)
+                mapped, slopes = layer.applied(y[None, rows], share[:, rows], levels)
+                y[rows], log_slope[rows] = mapped[0], log_slope[rows] + slopes[0].sum(axis=1)
             layers.append(layer)
             if (found := losses())[1] < best[1]:
                 best, kept = found, len(layers)
-        return SlicingDensity(x.shape[1], tuple(layers[:kept]), levels, centres), best
+        return replace(start, layers=tuple(layers[:kept])), best
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One rotation and the monotone maps of its axes.
+    """One rotation and the monotone maps of its axes, of every density averaged.
 
     Attributes
     ----------
     turn
-        (feature, feature) float32, orthonormal: u = x turn.
+        (density, feature, feature) float32, orthonormal: u = x turn.
     knots
-        (bin, feature, knot) float32, where the axis takes the Gaussian levels.
+        (density, bin, feature, knot) float32, where the axis takes the Gaussian levels.
     widths
-        (bin, feature, knot) float32, du / dy there; positive.
+        (density, bin, feature, knot) float32, du / dy there; positive.
     """
 
     turn: Float32Array
     knots: Float32Array
     widths: Float32Array
 
+    @classmethod
+    def joined(cls, layers: Sequence[Layer]) -> Layer:
+        """Return one layer of several densities."""
+        names = ("turn", "knots", "widths")
+        return cls(*(np.concatenate([getattr(each, name) for each in layers]) for name in names))
+
+    @property
+    def tables(self) -> Float32Array:
+        """(density, bin, 2 x feature x knot): knots and widths, first bin and steps to the next."""
+        n, bins = self.knots.shape[:2]
+        table = np.concatenate([self.knots, self.widths], axis=3).reshape(n, bins, -1)
+        return np.concatenate([table[:, :1], np.diff(table, axis=1)], axis=1)
+
     def applied(
-        self, x: npt.NDArray[Any], share: Float64Array, levels: Float32Array
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return (event, feature) mapped values and (event,) ln of the volume's change."""
-        u = x @ self.turn.astype(np.float64)
-        knots, widths = (self._at(each, share) for each in (self.knots, self.widths))
-        k = (u[..., None] > knots[..., 1:-1]).sum(axis=2)
+        self, x: npt.NDArray[Any], share: npt.NDArray[Any], levels: Float32Array
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return mapped values and ln of their slopes, both (density, event, feature).
 
-        def taken(values: Float64Array, index: IntArray) -> Float64Array:
-            return np.take_along_axis(values, index[..., None], axis=2)[..., 0]
+        They have the precision of x.
 
-        left, right = taken(knots, k), taken(knots, k + 1)
-        low, high = 1 / taken(widths, k), 1 / taken(widths, k + 1)
-        y = levels.astype(np.float64)
-        width, height = right - left, y[k + 1] - y[k]
+        Parameters
+        ----------
+        x
+            (density, event, feature).
+        share
+            (density, event, bin), how much of each step is gone.
+        levels
+            (knot,) Gaussian levels.
+        """
+        kind, knots = x.dtype, len(levels)
+        u = x @ self.turn.astype(kind)
+        tables = (share @ self.tables.astype(kind)).reshape(*u.shape, 2 * knots)
+        k = (u[..., None] > tables[..., 1 : knots - 1]).sum(axis=-1)
+        places = k[..., None] + np.array([0, 1, knots, knots + 1])
+        left, right, low, high = np.moveaxis(np.take_along_axis(tables, places, axis=-1), -1, 0)
+        y, heights = levels.astype(kind), np.diff(levels).astype(kind)
+        low, high, width = 1 / low, 1 / high, right - left
         place = (u - left) / width
         inside = np.clip(place, 0, 1)
-        slope, both = height / width, inside * (1 - inside)
+        rest, slope = 1 - inside, heights[k] / width
+        both, square = inside * rest, inside * inside
         below = slope + (low + high - 2 * slope) * both
-        value = y[k] + height * (slope * inside**2 + low * both) / below
-        steep = (
-            (slope / below) ** 2
-            * (high * inside**2 + 2 * slope * both + low * (1 - inside) ** 2)
-        )
-        mapped: Float64Array = value + (place - inside) * width * steep
-        return mapped, np.log(steep).sum(axis=1)
+        value = y[k] + heights[k] * (slope * square + low * both) / below
+        steep = high * square + 2 * slope * both + low * (rest * rest)
+        steep = (slope / below) * (slope / below) * steep
+        return value + (place - inside) * width * steep, np.log(steep)
 
     def add(self, graph: Any, x: str, share: str, levels: Float32Array) -> tuple[str, str]:
-        """Return the names of the mapped values and of the slopes, (n, feature) both."""
-        ops, (_, d, n) = graph.ops, self.knots.shape
-        # Knots and widths side by side: one product and one gathering for both.
-        table = np.concatenate([self.knots, self.widths], axis=2).reshape(len(self.knots), -1)
-        base, steps = table[0], np.diff(table, axis=0)
-        tables = graph.add("Gemm", share, graph.constant(steps), graph.constant(base))
-        tables = graph.add("Reshape", tables, graph.constant([-1, d, 2 * n]))
+        """Return the names of what `applied` gives, appended to a graph."""
+        ops, d, n = graph.ops, self.turn.shape[-1], len(levels)
+        flat = graph.constant([0, -1, d])
+
+        def split(values: str, i: int) -> str:
+            one = graph.add("Gather", values, graph.constant(np.array([i])), axis=3)
+            return str(graph.add("Reshape", one, flat))
+
         u = graph.add("MatMul", x, graph.constant(self.turn))
-        u = graph.add("Reshape", u, graph.constant([-1, d, 1]))
-        inner = graph.add(
-            "Slice", tables, *(graph.constant([each]) for each in (1, n - 1, 2))
-        )
-        above = graph.add("Cast", graph.add("Greater", u, inner), to=1)
-        k = graph.add("ReduceSum", above, graph.constant([2]), keepdims=1)
+        tables = graph.add("MatMul", share, graph.constant(self.tables))
+        tables = graph.add("Reshape", tables, graph.constant([0, -1, d, 2 * n]))
+        inner = graph.add("Slice", tables, *(graph.constant([each]) for each in (1, n - 1, 3)))
+        above = graph.add("Greater", graph.add("Unsqueeze", u, graph.constant([3])), inner)
+        above = graph.add("Cast", above, to=1)
+        k = graph.add("ReduceSum", above, graph.constant([3]), keepdims=1)
         k = graph.add("Cast", k, to=7)
         places = graph.add("Add", k, graph.constant([0, 1, n, n + 1]))
-        found = graph.add("GatherElements", tables, places, axis=2)
-        left, right, low, high = (
-            graph.add("Gather", found, graph.constant(np.array([i])), axis=2) for i in range(4)
-        )
+        found = graph.add("GatherElements", tables, places, axis=3)
+        left, right, low, high = (split(found, i) for i in range(4))
+        k = graph.add("Reshape", k, flat)
         y = graph.add("Gather", graph.constant(levels), k)
         height = graph.add("Gather", graph.constant(np.diff(levels)), k)
         low, high = ops.divide(1.0, low), ops.divide(1.0, high)
         width = ops.subtract(right, left)
         place = ops.divide(ops.subtract(u, left), width)
         inside = graph.add("Clip", place, graph.constant(0.0), graph.constant(1.0))
-        rest = ops.subtract(1.0, inside)
-        slope, both = ops.divide(height, width), ops.multiply(inside, rest)
+        rest, slope = ops.subtract(1.0, inside), ops.divide(height, width)
+        both, square = ops.multiply(inside, rest), ops.multiply(inside, inside)
         twice = ops.multiply(2.0, slope)
         below = ops.add(slope, ops.multiply(ops.subtract(ops.add(low, high), twice), both))
-        square = ops.multiply(inside, inside)
         above = ops.add(ops.multiply(slope, square), ops.multiply(low, both))
         value = ops.add(y, ops.divide(ops.multiply(height, above), below))
-        ratio = ops.divide(slope, below)
         steep = ops.add(
             ops.add(ops.multiply(high, square), ops.multiply(twice, both)),
             ops.multiply(low, ops.multiply(rest, rest)),
         )
+        ratio = ops.divide(slope, below)
         steep = ops.multiply(ops.multiply(ratio, ratio), steep)
         tail = ops.multiply(ops.multiply(ops.subtract(place, inside), width), steep)
-        flat = graph.constant([-1, d])
-        return (
-            graph.add("Reshape", ops.add(value, tail), flat),
-            graph.add("Reshape", steep, flat),
-        )
-
-    @staticmethod
-    def _at(table: Float32Array, share: Float64Array) -> Float64Array:
-        wide = table.astype(np.float64)
-        steps = np.diff(wide, axis=0).reshape(len(table) - 1, -1)
-        out: Float64Array = wide[0] + (share @ steps).reshape(-1, *table.shape[1:])
-        return out
+        return ops.add(value, tail), ops.log(steep)
 
 
 @dataclass(frozen=True)
 class SlicingDensity:
-    """Layers, behind which the features are a unit Gaussian.
+    """Mean of densities of layers, behind which the features are a unit Gaussian.
 
     Attributes
     ----------
@@ -252,7 +263,7 @@ class SlicingDensity:
     levels
         (knot,) float32, Gaussian levels of all knots.
     centres
-        (bin,) float32, scaled masses of the bins, ascending.
+        (density, bin) float32, scaled masses of the bins, ascending.
     """
 
     size: int
@@ -260,58 +271,77 @@ class SlicingDensity:
     levels: Float32Array
     centres: Float32Array
 
-    def shares(self, m: npt.NDArray[Any]) -> Float64Array:
-        """Return (event, bin - 1), 0 to 1: how far a mass has gone from each centre to the next."""
+    @classmethod
+    def mean(cls, densities: Sequence[SlicingDensity]) -> SlicingDensity:
+        """Return the mean of densities of as many bins and knots; those with less layers keep y."""
+        first, layers = densities[0], []
+        bins, d = first.centres.shape[1], first.size
+        straight = np.broadcast_to(first.levels, (1, bins, d, len(first.levels)))
+        nothing = Layer(np.eye(d, dtype=np.float32)[None], straight, np.ones_like(straight))
+        for number in range(max(len(each.layers) for each in densities)):
+            own = [[*each.layers[number : number + 1], nothing][0] for each in densities]
+            layers.append(Layer.joined(own))
+        centres = np.concatenate([each.centres for each in densities])
+        return cls(d, tuple(layers), first.levels, centres)
+
+    def shares(self, m: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return (density, event, bin), 0 to 1: how far a mass is from each centre to the next.
+
+        The first is 1 for all, so that a product with `Layer.tables` gives those of the mass.
+        """
         low, scale = self._steps
-        return np.clip((np.asarray(m, np.float64)[:, None] - low) * scale, 0.0, 1.0)
+        return np.clip((np.asarray(m)[:, None] - low) * scale, 0, 1)
 
     def mapped(
         self, x: npt.NDArray[Any], m: npt.NDArray[Any]
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return (event, feature) Gaussian values and (event,) ln of the volume's change."""
-        y, share = np.array(x, np.float64), self.shares(m)
-        log_slope = np.zeros(len(y))
-        for rows in _chunks(len(y)):
-            for layer in self.layers:
-                y[rows], added = layer.applied(y[rows], share[rows], self.levels)
-                log_slope[rows] += added
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return Gaussian values (density, event, feature) and ln of the slopes, summed."""
+        y = np.repeat(np.asarray(x)[None], len(self.centres), axis=0)
+        share, log_slope = self.shares(m).astype(y.dtype), np.zeros_like(y)
+        for layer in self.layers:
+            y, added = layer.applied(y, share, self.levels)
+            log_slope += added
         return y, log_slope
 
-    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> Float64Array:
-        """Return (event,) ln p(x | m)."""
-        y, log_slope = self.mapped(x, m)
-        return log_slope + _unit(y)
+    def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return (event,) ln p(x | m), in the precision of x."""
+        out = np.empty(len(x), x.dtype)
+        for start in range(0, len(x), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            y, log_slope = self.mapped(x[rows], m[rows])
+            each = (log_slope - y * y / 2).sum(axis=2)
+            out[rows] = logsumexp(each, axis=0) - np.log(len(each)) - self.size * _LOG_UNIT
+        return out
 
     def add(self, graph: Any, x: str, m: str) -> str:
-        """Return the name of ln p (n,) appended to a graph."""
+        """Return the name of ln p (n,) appended to a graph: all densities at once."""
         ops, (low, scale) = graph.ops, self._steps
         share = ops.multiply(ops.subtract(m, low), scale)
         share = graph.add("Clip", share, graph.constant(0.0), graph.constant(1.0))
-        value, logs = x, []
+        y = graph.add("Unsqueeze", x, graph.constant([0]))
+        y = graph.add("Expand", y, graph.constant([len(low), 1, 1]))
+        logs = []
         for layer in self.layers:
-            value, slope = layer.add(graph, value, share, self.levels)
-            logs.append(ops.log(slope))
-        terms = ops.multiply(ops.multiply(value, value), np.float32(-0.5))
+            y, added = layer.add(graph, y, share, self.levels)
+            logs.append(added)
+        terms = ops.multiply(ops.multiply(y, y), np.float32(-0.5))
         for each in logs:
             terms = ops.add(terms, each)
         # Over the first axis every event's sum has one order, wherever the event stands.
-        across = graph.add("Transpose", terms, perm=[1, 0])
-        summed = graph.add("ReduceSum", across, graph.constant([0]), keepdims=0)
-        name: str = ops.subtract(summed, np.float32(self.size * _LOG_UNIT))
+        terms = graph.add("Transpose", terms, perm=[2, 0, 1])
+        terms = graph.add("ReduceSum", terms, graph.constant([0]), keepdims=0)
+        name: str = ops.subtract(
+            log_mean(graph, terms, len(low)), np.float32(self.size * _LOG_UNIT)
+        )
         return name
 
     @property
     def _steps(self) -> tuple[Float32Array, Float32Array]:
-        return self.centres[:-1], (1 / np.diff(self.centres)).astype(np.float32)
-
-
-def _unit(y: Float64Array) -> Float64Array:
-    out: Float64Array = -0.5 * (y**2).sum(axis=1) - y.shape[1] * _LOG_UNIT
-    return out
-
-
-def _chunks(n: int) -> list[slice]:
-    return [slice(start, start + _CHUNK) for start in range(0, n, _CHUNK)]
+        """Return (density, 1, bin) where each step begins, and one over its length."""
+        n, bins = self.centres.shape
+        low, scale = np.full((n, 1, bins), -_FAR), np.ones((n, 1, bins))
+        low[:, 0, 1:], scale[:, 0, 1:] = self.centres[:, :-1], 1 / np.diff(self.centres)
+        return low.astype(np.float32), scale.astype(np.float32)
 
 
 def _bins(m: Float64Array, weight: Float64Array, bins: int) -> tuple[IntArray, Float32Array]:
@@ -378,4 +408,4 @@ def _layer(
     widths = np.empty_like(knots)
     widths[..., 0], widths[..., -1] = secants[..., 0], secants[..., -1]
     widths[..., 1:-1] = (gaps[..., 1:] + gaps[..., :-1]) / (steps[1:] + steps[:-1])
-    return Layer(turn, knots.astype(np.float32), widths.astype(np.float32))
+    return Layer(turn[None], knots[None].astype(np.float32), widths[None].astype(np.float32))
