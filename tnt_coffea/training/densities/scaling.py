@@ -145,13 +145,6 @@ class Scaling:
         name: str = graph.add("Cast", ops.multiply(t, double(self.scale)), to=1)
         return name
 
-    def tensor(self, values: Any) -> Any:
-        """Return the scaled Keras tensor of one of (n, feature)."""
-        from keras import ops
-
-        x = ops.minimum(ops.maximum(values, self.least), self.largest)
-        return (ops.log((x - self.low) / (self.high - x)) - self.mean) * self.scale
-
     @property
     def _middle(self) -> Float32Array:
         return ((self.least + self.largest) / 2).astype(np.float32)
