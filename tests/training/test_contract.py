@@ -10,11 +10,13 @@ from tnt_coffea.testing import make_sample, method_contract, train
 from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods import METHODS
+from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.references import PureCwola, Supervised, SupervisedBothJets
 from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
@@ -39,6 +41,10 @@ RATIO = Dense(
 )
 DCTR = Dctr(classifier=RATIO, validation=False)
 
+SLICING = {"bins": 6, "knots": 12, "averaged": 2}
+FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
+FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
+
 METHOD_SETTINGS = [
     Autoencoder(),
     FIRST,
@@ -57,6 +63,9 @@ METHOD_SETTINGS = [
     SaCwola(classifier=TREES),
     SaCwola(form="negative", strength=0.5, classifier=RATIO),
     SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
+    Gis(density=SLICING),
+    Anode(density={"model": "slicing", "bins": 2, "knots": 15, "averaged": 2}),
+    slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

@@ -84,7 +84,7 @@ class WindowRatio:
     def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (event,) ln of the ratio."""
         there = np.clip(m, self.low, self.high)
-        return self.inside.log_prob(x, there) - self.beside.log_prob(x, there)
+        return np.subtract(*(each.log_prob(x, there) for each in (self.inside, self.beside)))
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name (n,) of ln of the ratio, appended to a graph."""
@@ -185,10 +185,7 @@ def features_and_mass(features: tuple[str, ...], scope: str, sample: Sample) -> 
     ('heavy_tau21', 'light_tau21', 'heavy_mass', 'm_jj')
     """
     if sample.variable in features:
-        msg = (
-            f"features hold {sample.variable}, the mass that the density depends on; "
-            "leave it out"
-        )
+        msg = f"features hold {sample.variable}, the mass that the density depends on; leave it out"
         raise ConfigError(msg)
     return FeatureSet.of((*features, sample.variable), scope, sample)
 
@@ -293,6 +290,4 @@ class DensityEvents:
             x = self.scaling.applied(values[:, :-1]).astype(np.float32)
             return ratio.log_ratio(x, m).astype(np.float32)
 
-        return Scorer(
-            model, (self.features.input,), history=notes, summary=notes, predict=predict
-        )
+        return Scorer(model, (self.features.input,), history=notes, summary=notes, predict=predict)

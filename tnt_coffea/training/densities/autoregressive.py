@@ -22,7 +22,7 @@ from scipy.special import logsumexp
 from tnt_coffea import seeds
 from tnt_coffea.config import Settings
 from tnt_coffea.training import backend
-from tnt_coffea.training.densities.interface import checked_events, log_mean
+from tnt_coffea.training.densities.interface import checked_events, log_mean, sum_of_features
 from tnt_coffea.training.fitting import Batches, OptimizerSettings, fit, model_output
 from tnt_coffea.typing import Float32Array, Float64Array
 
@@ -57,9 +57,7 @@ class Autoregressive(Settings):
         10, ge=1, description="epochs whose p is averaged: the last, or (keep: best) the best"
     )
     optimizer: OptimizerSettings = Field(
-        OptimizerSettings(
-            beta1=0.9, beta2=0.999, decay=0.0, batch=256, patience=10, keep="last"
-        ),
+        OptimizerSettings(beta1=0.9, beta2=0.999, decay=0.0, batch=256, patience=10, keep="last"),
         description="Adam, and which epochs are kept",
     )
 
@@ -178,9 +176,7 @@ class AutoregressiveDensity:
                 np.stack(values) for values in zip(*(item[number] for item in epochs), strict=True)
             )
             inner, outer = masks(first.shape[1], first.shape[2], backwards=number % 2 == 1)
-            blocks.append(
-                Block(first * inner, mass, bias[:, None], last * outer, offset[:, None])
-            )
+            blocks.append(Block(first * inner, mass, bias[:, None], last * outer, offset[:, None]))
         return cls(tuple(blocks))
 
     @property
@@ -263,9 +259,7 @@ class AutoregressiveDensity:
             total = alpha if total is None else ops.add(total, alpha)
         terms = ops.multiply(ops.multiply(y, y), np.float32(0.5))
         terms = ops.negative(ops.add(terms, total))
-        # Over the first axis every event's sum has one order, wherever the event stands.
-        terms = graph.add("Transpose", terms, perm=[2, 0, 1])
-        each = graph.add("ReduceSum", terms, graph.constant([0]), keepdims=0)
+        each = sum_of_features(graph, terms, d)
         name: str = ops.subtract(log_mean(graph, each, epochs), np.float32(d * _LOG_UNIT))
         return name
 

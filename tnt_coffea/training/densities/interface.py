@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
 
-__all__ = ["ConditionalDensity", "checked_events", "log_mean"]
+__all__ = ["ConditionalDensity", "checked_events", "log_mean", "sum_of_features"]
 
 
 class ConditionalDensity(Protocol):
@@ -32,6 +32,19 @@ def log_mean(graph: Any, value: str, number: int) -> str:
     summed = graph.add("ReduceLogSumExp", value, axes=[0], keepdims=0)
     name: str = graph.ops.subtract(summed, np.float32(np.log(number)))
     return name
+
+
+def sum_of_features(graph: Any, value: str, size: int) -> str:
+    """Return the name of the sum over the last axis, (density, n, feature) to (density, n).
+
+    One by one: ONNX Runtime's own sum has an order that depends on where the event stands.
+    """
+    first, *rest = (
+        graph.add("Gather", value, graph.constant(number), axis=2) for number in range(size)
+    )
+    for each in rest:
+        first = graph.ops.add(first, each)
+    return str(first)
 
 
 def checked_events(

@@ -124,7 +124,8 @@ class Scaling:
     def inverse(self, scaled: npt.NDArray[Any]) -> Float64Array:
         """Return (event, feature) values of scaled ones."""
         t = np.asarray(scaled, np.float64) / self.scale + self.mean
-        out: Float64Array = self.low + (self.high.astype(np.float64) - self.low) / (1 + np.exp(-t))
+        low, high = (each.astype(np.float64) for each in (self.low, self.high))
+        out: Float64Array = low + (high - low) / (1 + np.exp(-t))
         return out
 
     def add(self, graph: Any, values: str) -> str:

@@ -26,7 +26,7 @@ from tnt_coffea.config import Settings
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
-from tnt_coffea.training.densities.interface import checked_events, log_mean
+from tnt_coffea.training.densities.interface import checked_events, log_mean, sum_of_features
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["Layer", "Slicing", "SlicingDensity"]
@@ -128,7 +128,8 @@ class Slicing(Settings):
             of = [-np.average(log_prob[rows], weights=weight[rows]) for rows in (train, held)]
             return float(of[0]), float(of[1])
 
-        best, kept, layers = losses(), 0, []
+        best, kept = losses(), 0
+        layers: list[Layer] = []
         while len(layers) < min(self.layers, kept + self.patience):
             turn = np.eye(x.shape[1]) if not layers else _rotation(y[train], weight[train], rng)
             layer = _layer(y[train], weight[train], turn, place, levels, self.bins)
@@ -290,7 +291,7 @@ class SlicingDensity:
         The first is 1 for all, so that a product with `Layer.tables` gives those of the mass.
         """
         low, scale = self._steps
-        return np.clip((np.asarray(m)[:, None] - low) * scale, 0, 1)
+        return np.asarray(np.clip((np.asarray(m)[:, None] - low) * scale, 0, 1))
 
     def mapped(
         self, x: npt.NDArray[Any], m: npt.NDArray[Any]
@@ -327,9 +328,7 @@ class SlicingDensity:
         terms = ops.multiply(ops.multiply(y, y), np.float32(-0.5))
         for each in logs:
             terms = ops.add(terms, each)
-        # Over the first axis every event's sum has one order, wherever the event stands.
-        terms = graph.add("Transpose", terms, perm=[2, 0, 1])
-        terms = graph.add("ReduceSum", terms, graph.constant([0]), keepdims=0)
+        terms = sum_of_features(graph, terms, self.size)
         name: str = ops.subtract(
             log_mean(graph, terms, len(low)), np.float32(self.size * _LOG_UNIT)
         )
@@ -393,8 +392,8 @@ def _layer(
     levels: Float32Array,
     bins: int,
 ) -> Layer:
-    turn = turn.astype(np.float32)
-    u, share = y @ turn.astype(np.float64), ndtr(levels)
+    axes = turn.astype(np.float32)
+    u, share = y @ axes.astype(np.float64), ndtr(levels)
     knots = np.empty((bins, u.shape[1], len(levels)))
     for b in range(bins):
         rows = np.flatnonzero(place == b)
@@ -408,4 +407,4 @@ def _layer(
     widths = np.empty_like(knots)
     widths[..., 0], widths[..., -1] = secants[..., 0], secants[..., -1]
     widths[..., 1:-1] = (gaps[..., 1:] + gaps[..., :-1]) / (steps[1:] + steps[:-1])
-    return Layer(turn[None], knots[None].astype(np.float32), widths[None].astype(np.float32))
+    return Layer(axes[None], knots[None].astype(np.float32), widths[None].astype(np.float32))

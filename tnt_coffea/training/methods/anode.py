@@ -88,8 +88,10 @@ class Anode(SidebandMethod):
         """Return the tagger of the ratio."""
         features = features_and_mass(self.features, job.scope, job.data)
         inside, beside = job.in_window, self._beside(job)
-        if not beside[job.data.mass < job.window.low].any() or not inside.any() or not (
-            beside[job.data.mass >= job.window.high].any()
+        if (
+            not beside[job.data.mass < job.window.low].any()
+            or not inside.any()
+            or not (beside[job.data.mass >= job.window.high].any())
         ):
             msg = (
                 f"no events in the window {job.window.name}, or on one side of it: the density "
@@ -105,7 +107,8 @@ class Anode(SidebandMethod):
                 place = "in" if name == "window" else "beside"
                 msg = f"events {place} the window {job.window.name}: {error}"
                 raise TrainingError(msg) from error
-        ratio = WindowRatio(*densities, *events.window(job.window))
+        low, high = events.window(job.window)
+        ratio = WindowRatio(densities[0], densities[1], low, high)
         counts = {
             "window": float((inside & events.usable).sum()),
             "beside": float((beside & events.usable).sum()),
