@@ -41,7 +41,7 @@ RATIO = Dense(
 )
 DCTR = Dctr(classifier=RATIO, validation=False)
 
-SLICING = {"bins": 6, "knots": 12, "averaged": 2}
+SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
 
@@ -64,7 +64,7 @@ METHOD_SETTINGS = [
     SaCwola(form="negative", strength=0.5, classifier=RATIO),
     SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
     Gis(density=SLICING),
-    Anode(density={"model": "slicing", "bins": 2, "knots": 15, "averaged": 2}),
+    Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),

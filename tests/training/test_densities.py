@@ -27,9 +27,9 @@ from .conftest import auc
 WINDOW = MassRange(low=3300, high=3700)
 COVARIANCE = np.array([[1, 0.3, 0, 0], [0.3, 1, 0, 0.2], [0, 0, 1, 0.4], [0, 0.2, 0.4, 1]])
 SLOPES = np.array([0.5, -0.3, 0.2, 0.4])
-SMALL = Slicing(bins=6, knots=12, averaged=2)
+SMALL = Slicing(bins=6, knots=12, members=2)
 FAST = Gis(density=SMALL)
-SLICED = Anode(density=Slicing(bins=2, knots=15, averaged=2))
+SLICED = Anode(density=Slicing(bins=2, knots=15, members=2))
 FULL = ("light_mass", "heavy_mass - light_mass", "light_tau21", "heavy_tau21")
 
 
@@ -391,7 +391,7 @@ def sic(background, signal, share):
     ],
 )
 def test_gis_on_toys(bins, knots, apart, quantiles):
-    sigma, settings = 0.25 / 0.72, Slicing(bins=bins, knots=knots, averaged=1)
+    sigma, settings = 0.25 / 0.72, Slicing(bins=bins, knots=knots, members=1)
 
     def ratio(signal):
         x, m, _ = toy(50_000, 1, signal)

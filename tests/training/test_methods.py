@@ -36,8 +36,8 @@ LEARN_FROM_DATA = {
     "same_jet": SameJet(after="autoencoder", signal_rich=0.3, classifier=TREES),
     "cwola": cwola(),
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
-    "gis": Gis(density={"bins": 4, "knots": 8, "averaged": 1}),
-    "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "averaged": 1}),
+    "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
+    "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "members": 1}),
 }
 LEARN_FROM_SIMULATION = {"dctr", "salad", "sa_cwola", "salad_tag_n_train"}
 REFERENCES = {

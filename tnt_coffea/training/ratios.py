@@ -84,7 +84,8 @@ class WindowRatio:
     def log_ratio(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (event,) ln of the ratio."""
         there = np.clip(m, self.low, self.high)
-        return np.subtract(*(each.log_prob(x, there) for each in (self.inside, self.beside)))
+        inside, beside = (each.log_prob(x, there) for each in (self.inside, self.beside))
+        return np.asarray(inside - beside)
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name (n,) of ln of the ratio, appended to a graph."""

@@ -22,7 +22,7 @@ from scipy.special import logsumexp
 from tnt_coffea import seeds
 from tnt_coffea.config import Settings
 from tnt_coffea.training import backend
-from tnt_coffea.training.densities.interface import checked_events, log_mean, sum_of_features
+from tnt_coffea.training.densities.interface import checked_events, sum_of_features
 from tnt_coffea.training.fitting import Batches, OptimizerSettings, fit, model_output
 from tnt_coffea.typing import Float32Array, Float64Array
 
@@ -36,6 +36,8 @@ _FARTHEST = 100.0
 _SMALL = 0.01
 """Width of the last layers' initial weights: a flow begins as the unit Gaussian."""
 _CHUNK = 4096
+_FLOAT, _DOUBLE = 1, 11
+"""ONNX's numbers of types."""
 _LOG_UNIT = 0.5 * np.log(2 * np.pi)
 
 
@@ -191,8 +193,9 @@ class AutoregressiveDensity:
 
         The latter is (epoch, event).
         """
-        y = np.repeat(np.asarray(x)[None], self._sizes[0], axis=0)
-        log_slope = np.zeros(y.shape[:2], y.dtype)
+        y = np.repeat(np.asarray(x, np.float64)[None], self._sizes[0], axis=0)
+        m = np.asarray(m, np.float64)
+        log_slope = np.zeros(y.shape[:2])
         for block in self.blocks:
             mu, alpha = block.shifts(y, m)
             y = np.clip((y - mu) * np.exp(-alpha), -_FARTHEST, _FARTHEST)
@@ -200,9 +203,9 @@ class AutoregressiveDensity:
         return y, log_slope
 
     def log_prob(self, x: npt.NDArray[Any], m: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return (event,) ln p(x | m), in the precision of x."""
+        """Return (event,) ln p(x | m), computed in double precision."""
         epochs, d = self._sizes
-        out = np.empty(len(x), x.dtype)
+        out = np.empty(len(x))
         for start in range(0, len(x), _CHUNK):
             rows = slice(start, start + _CHUNK)
             y, log_slope = self.mapped(x[rows], m[rows])
@@ -235,33 +238,41 @@ class AutoregressiveDensity:
         return y[epoch, np.arange(len(m))]
 
     def add(self, graph: Any, x: str, m: str) -> str:
-        """Return the name of ln p (n,) appended to a graph: all epochs at once."""
+        """Return the name of ln p (n,) appended to a graph: all epochs at once.
+
+        In double precision: as many blocks multiply the error of a last digit.
+        """
         ops, (epochs, d) = graph.ops, self._sizes
-        y = graph.add("Reshape", x, graph.constant([1, -1, d]))
+
+        def double(value: Any) -> str:
+            name = value if isinstance(value, str) else graph.constant(value)
+            return str(graph.add("Cast", name, to=_DOUBLE))
+
+        y = graph.add("Reshape", double(x), graph.constant([1, -1, d]))
         y = graph.add("Expand", y, graph.constant([epochs, 1, 1]))
-        m = graph.add("Reshape", m, graph.constant([1, -1, 1]))
-        total = None
-        bounds = graph.constant(-_FARTHEST), graph.constant(_FARTHEST)
+        m = graph.add("Reshape", double(m), graph.constant([1, -1, 1]))
+        least, largest, most = (double(each) for each in (-_FARTHEST, _FARTHEST, _MOST_ALPHA))
+        alphas = []
         for block in self.blocks:
-            hidden = graph.add("MatMul", y, graph.constant(block.first))
-            hidden = ops.add(hidden, ops.add(ops.multiply(m, block.mass), block.bias))
-            hidden = graph.add("Relu", hidden)
-            out = graph.add("MatMul", hidden, graph.constant(block.last))
-            out = ops.add(out, block.offset)
+            hidden = graph.add("MatMul", y, double(block.first))
+            of_mass = ops.add(ops.multiply(m, double(block.mass)), double(block.bias))
+            hidden = graph.add("Relu", ops.add(hidden, of_mass))
+            out = ops.add(graph.add("MatMul", hidden, double(block.last)), double(block.offset))
             mu, alpha = (
                 graph.add("Slice", out, *(graph.constant([i]) for i in (low, low + d, 2)))
                 for low in (0, d)
             )
-            alpha = graph.add("Tanh", ops.multiply(alpha, np.float32(1 / _MOST_ALPHA)))
-            alpha = ops.multiply(alpha, np.float32(_MOST_ALPHA))
+            alpha = ops.multiply(most, graph.add("Tanh", ops.divide(alpha, most)))
             y = ops.multiply(ops.subtract(y, mu), ops.exp(ops.negative(alpha)))
-            y = graph.add("Clip", y, *bounds)
-            total = alpha if total is None else ops.add(total, alpha)
-        terms = ops.multiply(ops.multiply(y, y), np.float32(0.5))
-        terms = ops.negative(ops.add(terms, total))
-        each = sum_of_features(graph, terms, d)
-        name: str = ops.subtract(log_mean(graph, each, epochs), np.float32(d * _LOG_UNIT))
-        return name
+            y = graph.add("Clip", y, least, largest)
+            alphas.append(alpha)
+        terms = ops.multiply(ops.multiply(y, y), double(0.5))
+        for alpha in alphas:
+            terms = ops.add(terms, alpha)
+        each = sum_of_features(graph, ops.negative(terms), d)
+        summed = graph.add("ReduceLogSumExp", each, axes=[0], keepdims=0)
+        constant = np.float32(np.log(epochs) + d * _LOG_UNIT)
+        return str(ops.subtract(graph.add("Cast", summed, to=_FLOAT), constant))
 
 
 def masks(d: int, hidden: int, *, backwards: bool = False) -> tuple[Float32Array, Float32Array]:

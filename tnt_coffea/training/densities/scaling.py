@@ -109,24 +109,21 @@ class Scaling:
 
     def applied(self, values: npt.NDArray[Any]) -> Float64Array:
         """Return (event, feature) scaled values."""
-        x = self._clipped(values).astype(np.float64)
+        x = self._clipped(values)
         t = np.log((x - self.low) / (self.high - x))
-        out: Float64Array = (t - self.mean) * self.scale
-        return out
+        return np.asarray((t - self.mean) * self.scale, np.float64)
 
     def log_det(self, values: npt.NDArray[Any]) -> Float64Array:
         """Return (event,) ln |du / dx| of (event, feature) values inside the range."""
         x = self._clipped(values)
         slope = 1 / (x - self.low) + 1 / (self.high - x)
-        out: Float64Array = np.log(slope * self.scale).sum(axis=1)
-        return out
+        return np.asarray(np.log(slope * self.scale).sum(axis=1), np.float64)
 
     def inverse(self, scaled: npt.NDArray[Any]) -> Float64Array:
         """Return (event, feature) values of scaled ones."""
         t = np.asarray(scaled, np.float64) / self.scale + self.mean
         low, high = (each.astype(np.float64) for each in (self.low, self.high))
-        out: Float64Array = low + (high - low) / (1 + np.exp(-t))
-        return out
+        return np.asarray(low + (high - low) / (1 + np.exp(-t)), np.float64)
 
     def add(self, graph: Any, values: str) -> str:
         """Return the name of the scaled values (n, feature) appended to a `Graph`."""
@@ -152,7 +149,7 @@ class Scaling:
 
     def _clipped(self, values: npt.NDArray[Any]) -> Float64Array:
         known = np.where(np.isnan(values), self._middle, values)
-        return np.clip(known, self.least, self.largest).astype(np.float64)
+        return np.asarray(np.clip(known, self.least, self.largest), np.float64)
 
 
 def point_masses(values: Float32Array, names: Sequence[str]) -> BoolArray:

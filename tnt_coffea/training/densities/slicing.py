@@ -50,7 +50,7 @@ class Slicing(Settings):
     >>> rng = np.random.default_rng(1)
     >>> m = rng.uniform(-1, 1, 2000)
     >>> x = m[:, None] + rng.exponential(1.0, (2000, 2))
-    >>> density = Slicing(bins=5, knots=10, averaged=2).fit(x, m, np.ones(2000), seed=1)
+    >>> density = Slicing(bins=5, knots=10, members=2).fit(x, m, np.ones(2000), seed=1)
     >>> density.log_prob(x[:3], m[:3]).shape
     (3,)
     """
@@ -58,7 +58,7 @@ class Slicing(Settings):
     model: Literal["slicing"] = "slicing"
     bins: int = Field(12, ge=2, description="bins in mass, of equal numbers of events")
     knots: int = Field(20, ge=3, description="quantiles in every bin along every axis")
-    averaged: int = Field(10, ge=1, description="densities with other rotations, averaged")
+    members: int = Field(10, ge=1, description="densities with other rotations, averaged")
     layers: int = Field(20, ge=1, description="most layers")
     patience: int = Field(5, ge=1, description="layers without a better validation likelihood")
     validation: Fraction = Field(0.1, description="share of the events that choose the layers")
@@ -66,7 +66,7 @@ class Slicing(Settings):
     @property
     def passes(self) -> int:
         """Densities averaged."""
-        return self.averaged
+        return self.members
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Slicing(Settings):
         checked_events(x, m, weight, least, what)
         x, m, weight = (np.asarray(each, np.float64) for each in (x, m, weight))
         members = []
-        for number in range(self.averaged):
+        for number in range(self.members):
             order = seeds.generator(seed, "validation", number).permutation(len(x))
             rng = seeds.generator(seed, "rotations", number)
             density, losses = self._fitted(x, m, weight, order[held:], order[:held], rng)

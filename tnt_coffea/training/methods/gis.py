@@ -28,7 +28,7 @@ class Gis(Method):
     Examples
     --------
     >>> from tnt_coffea import testing
-    >>> method = Gis(density={"bins": 4, "knots": 8, "averaged": 1})
+    >>> method = Gis(density={"bins": 4, "knots": 8, "members": 1})
     >>> scorer = method.train(Job(testing.make_sample(600), scope="event", seed=1))
     >>> scorer.inputs[0].columns
     ('heavy_mass', 'light_mass', 'heavy_tau21', 'light_tau21', 'm_jj')
