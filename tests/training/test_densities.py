@@ -425,7 +425,9 @@ def test_anode_on_toys():
     null = ratio(0)
     assert abs((log_p - null.beside.log_prob(x, m)).mean()) < 0.01
     found = np.exp(np.quantile(null.log_ratio(x, m), [0.05, 0.5, 0.95, 0.999]))
-    np.testing.assert_allclose(found, (0.8, 1.0, 1.25, 2.4), rtol=0.1)
+    np.testing.assert_allclose(found[:3], (0.8, 1.0, 1.25), rtol=0.05)
+    # Ten events lie above: two trainings differ by a tenth.
+    assert found[3] == pytest.approx(2.4, rel=0.25)
     rng = np.random.default_rng(9)
     planted = ratio(300)
     signal = planted.log_ratio(signal_features(2000, rng), scaled(rng.normal(3.5, 0.1, 2000)))
