@@ -314,6 +314,10 @@ def negative(sample):
     return replace(sample, weight=np.where(np.arange(len(sample)) % 7, 1.0, -1.0))
 
 
+def weightless(sample):
+    return replace(sample, weight=np.zeros(len(sample)))
+
+
 def one_sided(sample):
     return sample.select(sample.m_jj > 3400)
 
@@ -330,6 +334,7 @@ REFUSED = [
     (FAST, constant, "feature heavy_tau21 is the same for all events"),
     (FAST, stepped, "feature heavy_tau21 has one of .* values for .*continuous"),
     (FAST, negative, "weights are negative"),
+    (FAST, weightless, "some weight above zero"),
     (FAST, few, "60 events to learn a density from, at least 81"),
     (
         FAST.model_copy(update={"features": ("log(heavy_mass - heavy_mass)",)}),

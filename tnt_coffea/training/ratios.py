@@ -236,20 +236,19 @@ class DensityEvents:
         TrainingError
             A feature is constant, not finite, or takes few values only.
         """
-        values = features.values(sample)
+        values, weight = features.values(sample), np.asarray(sample.weight, np.float64)
         names = features.names[:-1]
-        for column in (values[:, -1:], np.asarray(sample.weight)[:, None]):
-            if not np.isfinite(column).all():
-                msg = "masses and weights of all events have to be finite"
-                raise TrainingError(msg)
         x, m = values[:, :-1], values[:, -1:]
+        if not (np.isfinite(m).all() and np.isfinite(weight).all() and weight.any()):
+            msg = "masses and weights of all events have to be finite, and some weight above zero"
+            raise TrainingError(msg)
         usable = np.zeros(0, np.bool_)
         if len(x):
             # Constant features are refused first, by their scaling.
             Scaling.of(x, names=names)
             usable = ~point_masses(x, names)
-        scaling = Scaling.of(x[usable], sample.weight[usable], names=names)
-        mass = Standardisation.of(m[usable], sample.weight[usable])
+        scaling = Scaling.of(x[usable], weight[usable], names=names)
+        mass = Standardisation.of(m[usable], weight[usable])
         if np.ptp(m[usable]) == 0:
             msg = f"{features.names[-1]} is the same for all events to train on"
             raise TrainingError(msg)
@@ -259,7 +258,7 @@ class DensityEvents:
             mass,
             scaling.applied(x),
             mass.applied(m)[:, 0].astype(np.float64),
-            np.asarray(sample.weight, np.float64),
+            weight,
             usable,
         )
 
