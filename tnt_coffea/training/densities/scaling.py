@@ -114,7 +114,7 @@ class Scaling:
         return np.asarray((t - self.mean) * self.scale, np.float64)
 
     def log_det(self, values: npt.NDArray[Any]) -> Float64Array:
-        """Return (event,) ln of du / dx, summed over features, of (event, feature) values inside the range."""
+        """Return (event,) ln of du / dx, summed, of (event, feature) values inside the range."""
         x = self._clipped(values)
         slope = 1 / (x - self.low) + 1 / (self.high - x)
         return np.asarray(np.log(slope * self.scale).sum(axis=1), np.float64)
