@@ -258,18 +258,27 @@ def test_graphs_agree_wherever_an_event_lies_and_stands(method, d):
     np.testing.assert_array_equal(np.roll(found, 1), moved)
 
 
-def test_graph_of_a_flow_agrees_with_it(flow):
-    sample = make_sample(64)
-    shown = Columns.of(("heavy_mass", "light_mass", "m_jj"), sample)
-    graph = Graph(shown)
-    x = graph.add("Gather", "features", graph.constant([0, 1]), axis=1)
-    model = graph.model(flow.add(graph, x, graph.slice("features", 2)))
+@pytest.mark.parametrize("d", [1, 2, 3, 5])
+def test_graph_of_a_flow_agrees_with_it(d):
     rng = np.random.default_rng(2)
-    values = np.concatenate([rng.normal(size=(60, 3)), 1e3 * rng.normal(size=(4, 3))]).astype("f4")
-    found = Tagger(model.SerializeToString(), "the graph").score({"features": values})
-    wanted = flow.log_prob(values[:, :2], values[:, 2])
+    shapes = ((d, 16), (1, 16), (16,), (16, 2 * d), (2 * d,))
+    epochs = [[[0.5 * rng.normal(size=s) for s in shapes] for _ in range(4)] for _ in range(3)]
+    flow = AutoregressiveDensity.of(epochs)
+    names = ("heavy_mass", "light_mass", "heavy_pt", "light_pt", "heavy_tau21")[:d]
+    shown = Columns.of((*names, "m_jj"), make_sample(1))
+    graph = Graph(shown)
+    x = graph.add("Gather", "features", graph.constant(np.arange(d)), axis=1)
+    model = graph.model(flow.add(graph, x, graph.slice("features", d)))
+    # Some are far from any event: steep, but finite.
+    size = np.where(np.arange(160) % 9, 1, 1e3)[:, None]
+    values = (size * rng.normal(size=(160, d + 1))).astype("f4")
+    tagger = Tagger(model.SerializeToString(), "the graph")
+    found = tagger.score({"features": values})
     assert np.isfinite(found).all()
+    wanted = flow.log_prob(values[:, :d], values[:, d])
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    moved = tagger.score({"features": np.roll(values, 1, axis=0)})
+    np.testing.assert_array_equal(np.roll(found, 1), moved)
 
 
 @pytest.mark.parametrize("method", [FAST, SLICED], ids=lambda method: method.kind)
