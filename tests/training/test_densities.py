@@ -379,6 +379,15 @@ def test_settings_that_cannot_work_are_refused(method):
     SLICED.check_window(WINDOW, MassRange(low=3000, high=4000))
 
 
+def test_events_without_weight_have_no_part():
+    once = make_sample(800, 0.05, seed=2)  # of which no two have a value in common
+    twice = once.select(np.repeat(np.arange(800), 2))
+    twice = replace(twice, weight=(np.arange(1600) % 2).astype(float))
+    shown = columns(scorer_of(FAST, once), make_sample(500, 0.1, seed=5))
+    one, two = (scorer_of(FAST, each).predict(shown) for each in (once, twice))
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
 def test_the_mass_is_that_of_the_search():
     sample = make_sample(900, 0.05)
     other = with_columns(sample, m_jjj=(sample.m_jj * 1.1).astype("f4"))

@@ -269,7 +269,7 @@ class DensityEvents:
 
     def fitted(self, density: Any, where: BoolArray, seed: int) -> ConditionalDensity:
         """Return the density, by its settings, of the usable events of a region."""
-        rows = where & self.usable
+        rows = where & self.usable & (self.weight != 0)
         fitted: ConditionalDensity = density.fit(
             self.x[rows], self.m[rows], self.weight[rows], seed
         )
