@@ -10,6 +10,7 @@ from tnt_coffea.testing import make_sample, method_contract, train
 from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods import METHODS
+from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
@@ -17,6 +18,7 @@ from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.references import (
@@ -48,6 +50,10 @@ RATIO = Dense(
 )
 DCTR = Dctr(classifier=RATIO, validation=False)
 
+SLICING = {"bins": 6, "knots": 12, "members": 2}
+FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
+FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
+
 METHOD_SETTINGS = [
     Autoencoder(),
     FIRST,
@@ -74,6 +80,9 @@ METHOD_SETTINGS = [
     EventRandom(features=("mass", "tau21")),
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
+    Gis(density=SLICING),
+    Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
+    slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

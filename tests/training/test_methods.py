@@ -20,9 +20,11 @@ from tnt_coffea.training import backend, cross_validate, cross_validation_plans
 from tnt_coffea.training.classifiers import Dense
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.methods import METHODS
+from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import Cwola, CwolaPerJet
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
@@ -42,6 +44,8 @@ LEARN_FROM_DATA = {
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
     "norm": Norm(),
     "event_norm": EventNorm(),
+    "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
+    "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "members": 1}),
 }
 LEARN_FROM_SIMULATION = {"dctr", "salad", "sa_cwola", "salad_tag_n_train"}
 REFERENCES = {

@@ -6,6 +6,7 @@
 | write a method | `Method`, `Job`, `Scorer`; one file, see the how-to |
 | label events by the scores of a tagger | `rich_labels`, `score_order` |
 | train a classifier of classes of events | `classifiers`, `SampleClass`, `WeakLabels` |
+| learn densities of features for a given mass | `densities`, `ratios` |
 | test what the methods assume | `assumptions` |
 | know the cost before | `training_costs` |
 

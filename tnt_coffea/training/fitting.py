@@ -245,6 +245,7 @@ def fit(
     seed: int,
     merit: Merit | None = None,
     change: Change | None = None,
+    after_epoch: Callable[[], object] | None = None,
 ) -> History:
     """Train a model in place, leave it with the weights kept, and return the losses.
 
@@ -266,6 +267,8 @@ def fit(
         Figure of merit, largest in the best epoch; without it the validation loss decides.
     change
         Random change of every training batch; validation batches stay as they are.
+    after_epoch
+        Called behind every epoch, while the model has its weights: to keep those of several.
 
     Raises
     ------
@@ -316,6 +319,8 @@ def fit(
             outputs = outputs_of(model, validation, optimizer.batch)
             merits.append(merit(validation.targets, outputs))
             current = -merits[-1]
+        if after_epoch is not None:
+            after_epoch()
         progress.report_epoch(epoch + 1, losses[-1], validation_losses[-1])
         seconds.append(perf_counter() - began)
         if optimizer.keep == "last":

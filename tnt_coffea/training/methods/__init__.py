@@ -8,7 +8,9 @@
 | `tag_n_train` | each jet | events that the other jet's tagger ranks highest and lowest |
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
 | `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
-| `sa_cwola` | the event | the same, and simulation in which it must not tell them |
+| `anode` | the event | densities in a window in mass and beside it |
+| `gis` | the event | density at a mass and at those around it |
+| `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
