@@ -32,8 +32,9 @@ __all__ = ["LOWER_VALIDATION", "UPPER_VALIDATION", "Dctr"]
 LOWER_VALIDATION, UPPER_VALIDATION = "lower validation", "upper validation"
 """Names of the sidebands whose weights come from what lies beside them, never the window."""
 
-# On 12,500 events of each kind the paper's 20 epochs learn their fluctuations: simulation is
-# overweighted, the AUC beside the window falls from 0.57 to 0.44, and with these settings to 0.47.
+# On 12,500 events of each kind the paper's 20 epochs learn their fluctuations: on other events
+# the AUC beside the window goes from 0.58 to 0.474, with these settings to 0.496
+# (benchmarks/ratio_settings.py).
 _NETWORK = Dense.paper("light_mass", "mass_difference", "tau21", "m_jj").model_copy(
     update={
         "epochs": 60,
