@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -37,7 +37,7 @@ from tnt_coffea.training.fitting import (
     log_odds_entropy,
 )
 from tnt_coffea.training.graph import Graph
-from tnt_coffea.training.method import Scorer
+from tnt_coffea.training.method import Method, Scope, Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
 from tnt_coffea.typing import Float32Array
@@ -46,6 +46,7 @@ __all__ = [
     "CLASSIFIER_NETWORKS",
     "AnyClassifier",
     "Classifier",
+    "ClassifierMethod",
     "Convolutional",
     "Dense",
     "ParticleFlow",
@@ -400,6 +401,27 @@ AnyClassifier = Annotated[
 
 CLASSIFIER_NETWORKS = "network: convolutional, dense, trees or particle_flow"
 """Description of a setting that is any of them."""
+
+
+class ClassifierMethod(Method):
+    """Base of the methods whose tagger is one classifier, their setting `classifier`."""
+
+    if TYPE_CHECKING:  # a field of each, with its own default
+        classifier: AnyClassifier
+
+    @property
+    def passes(self) -> int:
+        """Most epochs, or trees."""
+        return self.classifier.passes
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the classifier."""
+        return self.classifier.libraries
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the classifier's inputs."""
+        self.classifier.inputs(scope, sample)
 
 
 def signal_efficiency(sideband_efficiency: float) -> Merit:

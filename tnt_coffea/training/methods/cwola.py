@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tnt_coffea.config.settings import Fraction
-from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.classifiers import (
     CLASSIFIER_NETWORKS,
     AnyClassifier,
+    ClassifierMethod,
     Convolutional,
     Dense,
     signal_efficiency,
@@ -24,7 +24,7 @@ from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 __all__ = ["Cwola", "CwolaPerJet"]
 
 
-class Cwola(SidebandMethod):
+class Cwola(SidebandMethod, ClassifierMethod):
     """Classifier of both jets of an event, signal region against sidebands.
 
     The sidebands have equal weights and together that of the signal region. Assumes that on
@@ -90,15 +90,6 @@ class Cwola(SidebandMethod):
     def passes(self) -> int:
         """Most epochs of all candidates, or trees."""
         return self.classifier.passes * self.candidates
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Those of the classifier."""
-        return self.classifier.libraries
-
-    def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a skim without the classifier's inputs."""
-        self.classifier.inputs(scope, sample)
 
     def classes(self, job: Job) -> tuple[SampleClass, ...]:
         """Return the signal region and either sideband of the data as classes."""

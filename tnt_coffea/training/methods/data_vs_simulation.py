@@ -6,15 +6,19 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Dense
-from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.classifiers import (
+    CLASSIFIER_NETWORKS,
+    AnyClassifier,
+    ClassifierMethod,
+    Dense,
+)
+from tnt_coffea.training.method import Job, Reads, Scope, Scorer
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
 __all__ = ["DataVsSimulation"]
 
 
-class DataVsSimulation(Method):
+class DataVsSimulation(ClassifierMethod):
     """Classifier of both jets of an event, data against simulation in the signal region.
 
     Assumes that simulation describes the background: whatever it gets wrong is learned as well.
@@ -40,20 +44,6 @@ class DataVsSimulation(Method):
     def reads(self) -> Reads:
         """The window and simulated background."""
         return Reads(window=True, simulation=True)
-
-    @property
-    def passes(self) -> int:
-        """Most epochs, or trees."""
-        return self.classifier.passes
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Those of the classifier."""
-        return self.classifier.libraries
-
-    def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a skim without the classifier's inputs."""
-        self.classifier.inputs(scope, sample)
 
     def train(self, job: Job) -> Scorer:
         """Return a classifier of data against simulation, either of weight one in all."""

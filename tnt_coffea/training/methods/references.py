@@ -11,15 +11,15 @@ from pydantic import Field
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import uniform
-from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.classifiers import (
     CLASSIFIER_NETWORKS,
     AnyClassifier,
+    ClassifierMethod,
     Convolutional,
     Dense,
 )
 from tnt_coffea.training.labels import OTHER_JET
-from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Need, Reads, Scope, Scorer
 from tnt_coffea.training.methods.tag_n_train import tagged_labels
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.typing import BoolArray
@@ -27,7 +27,7 @@ from tnt_coffea.typing import BoolArray
 __all__ = ["OptimalCwola", "PureCwola", "Supervised", "SupervisedBothJets"]
 
 
-class _WithTruth(Method):
+class _WithTruth(ClassifierMethod):
     """Base of the references."""
 
     classifier: AnyClassifier = Field(Convolutional(), description=CLASSIFIER_NETWORKS)
@@ -38,20 +38,6 @@ class _WithTruth(Method):
     def reads(self) -> Reads:
         """The truth."""
         return Reads(truth=True)
-
-    @property
-    def passes(self) -> int:
-        """Most epochs, or trees."""
-        return self.classifier.passes
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Those of the classifier."""
-        return self.classifier.libraries
-
-    def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a skim without the classifier's inputs."""
-        self.classifier.inputs(scope, sample)
 
     def train(self, job: Job) -> Scorer:
         """Return a classifier of what the truth says."""

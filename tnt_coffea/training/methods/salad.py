@@ -7,16 +7,20 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Dense
+from tnt_coffea.training.classifiers import (
+    CLASSIFIER_NETWORKS,
+    AnyClassifier,
+    ClassifierMethod,
+    Dense,
+)
 from tnt_coffea.training.density_ratio import WeightSummary, weights_of
-from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Need, Reads, Scope, Scorer
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
 __all__ = ["Salad"]
 
 
-class Salad(Method):
+class Salad(ClassifierMethod):
     """Classifier of an event, data against weighted simulation, both of the signal region.
 
     Assumes that the weights of `dctr`, learned beside the window, hold in it. What it selects
@@ -51,23 +55,9 @@ class Salad(Method):
         """The method whose weights make the simulation its background."""
         return self.after
 
-    @property
-    def passes(self) -> int:
-        """Most epochs, or trees."""
-        return self.classifier.passes
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Those of the classifier."""
-        return self.classifier.libraries
-
     def needs(self, scope: Scope) -> tuple[Need, ...]:
         """Return the weights, each simulated event's from networks that left it out."""
         return (Need(self.after, "event", "weight"),)
-
-    def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a skim without the classifier's inputs."""
-        self.classifier.inputs(scope, sample)
 
     def train(self, job: Job) -> Scorer:
         """Return a classifier of data against weighted simulation."""

@@ -12,10 +12,15 @@ from pydantic import Field, model_validator
 from tnt_coffea.config import MassRange
 from tnt_coffea.config.settings import Fraction
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Convolutional
+from tnt_coffea.training.classifiers import (
+    CLASSIFIER_NETWORKS,
+    AnyClassifier,
+    ClassifierMethod,
+    Convolutional,
+)
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.labels import JETS, OTHER_JET, Jet, Labels, rich_labels
-from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Need, Reads, Scope, Scorer
 from tnt_coffea.training.reweighting import ratio_bins, ratio_weights
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
@@ -31,7 +36,7 @@ class Reweighting(StrEnum):
     M_JJ = "m_jj"
 
 
-class TagNTrain(Method):
+class TagNTrain(ClassifierMethod):
     """Classifier of each jet, of the events that the other jet's tagger ranks highest and lowest.
 
     Assumes that on background the scores of the two jets are independent.
@@ -81,16 +86,6 @@ class TagNTrain(Method):
     def measures_beside(self) -> bool:
         """Whether the weights are those outside the window."""
         return self.sidebands_only and self.reweight in {Reweighting.PT, Reweighting.MASS}
-
-    @property
-    def passes(self) -> int:
-        """Most epochs, or trees."""
-        return self.classifier.passes
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Those of the classifier."""
-        return self.classifier.libraries
 
     def tags_with(self, jet: str) -> Jet:
         """Return the jet whose tagger labels events for a jet."""
