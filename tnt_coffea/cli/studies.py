@@ -16,14 +16,21 @@ def study() -> None:
     """Repeat a published study: its figures, its numbers, and which of its claims hold."""
 
 
-@study.command()
-@click.option(
+_out_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("tnt-coffea-studies"),
     show_default=True,
     help="Folder of studies, one subfolder a study.",
 )
+_seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Root seed."
+)
+_quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+
+
+@study.command()
+@_out_option
 @click.option(
     "--members",
     type=click.IntRange(2),
@@ -38,7 +45,7 @@ def study() -> None:
     show_default=True,
     help="Numbers of events over those of the paper; their shares stay the same.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Root seed.")
+@_seed_option
 @workers_option
 @click.option(
     "--as-published",
@@ -46,7 +53,7 @@ def study() -> None:
     help="As the authors' notebook, where it differs from the text: 100 epochs, batches of 10 %, "
     "lambda 1.05, SALAD with twice the events.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+@_quiet_option
 def gaussian(
     out: Path,
     members: int,
@@ -84,13 +91,7 @@ def gaussian(
 
 
 @study.command("simulation-assisted")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("tnt-coffea-studies"),
-    show_default=True,
-    help="Folder of studies, one subfolder a study.",
-)
+@_out_option
 @click.option(
     "--scale",
     type=click.FloatRange(0.01, 10),
@@ -125,12 +126,12 @@ def gaussian(
     show_default=True,
     help="Inner folds of methods that label or weight events.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Root seed.")
+@_seed_option
 @click.option(
     "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
 )
 @workers_option
-@click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+@_quiet_option
 def simulation_assisted(
     out: Path,
     scale: float,
