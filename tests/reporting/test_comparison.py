@@ -9,7 +9,7 @@ import pytest
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.reporting import compare, comparison_plots, comparison_table, evaluate
-from tnt_coffea.reporting.comparison import band
+from tnt_coffea.reporting.comparison import band, baselines
 from tnt_coffea.reporting.evaluation import passing, sculpting
 from tnt_coffea.taggers import Ranks
 
@@ -106,6 +106,34 @@ def test_trainings_of_a_method_give_a_band(search):
     assert (heavy.seeds, heavy.median) == (5, np.median(aucs))
     assert min(aucs) < heavy.low < heavy.median < heavy.high < max(aucs)
     assert band([2.0]).low == band([2.0]).high == 2.0
+
+
+def test_single_features_stand_beside_the_methods(search):
+    found = of(search)
+    assert list(found.baselines) == ["m_jj", "heavy mass", "low tau21"]
+    sample = search.sample
+    inside = (sample.m_jj >= 3300) & (sample.m_jj < 3700)
+    low = -(sample.columns["heavy_tau21"] + sample.columns["light_tau21"])[inside]
+    signal = sample.label[inside] > 0
+    passed = low >= np.sort(low[~signal])[-round(0.1 * (~signal).sum())]
+    expected = passed[signal].mean() / np.sqrt(passed[~signal].mean())
+    at_10_percent = found.baselines["low tau21"].improvements[1]
+    assert at_10_percent.value == pytest.approx(expected)
+    columns = {k: v for k, v in sample.columns.items() if k != "heavy_tau21"}
+    assert list(baselines(replace(sample, columns=columns))) == ["m_jj", "heavy mass"]
+
+
+def test_a_method_that_is_a_feature_does_not_beat_it(search):
+    feature = baselines(search.sample)["low tau21"]
+    better = np.where(search.sample.label > 0, 0.9 + feature.heavy / 10, 0.9 * feature.heavy)
+    ranks = {
+        "copy": {"1": feature},
+        "lot": {"1": replace(feature, heavy=1 - feature.heavy, light=1 - feature.heavy)},
+        "truth": {"1": replace(feature, heavy=better, light=better)},
+    }
+    found = compare(search.sample, ranks, WINDOW, FIT_RANGE)
+    assert found.no_better() == ("copy", "lot")
+    assert found.to_dict()["no_better_than_a_feature"] == ["copy", "lot"]
 
 
 def test_what_cannot_be_compared_is_refused(search):

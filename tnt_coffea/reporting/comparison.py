@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
+from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.evaluation import (
     LabelledEvents,
@@ -24,6 +26,7 @@ from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 
 __all__ = [
+    "BASELINES",
     "EFFICIENCIES",
     "Band",
     "Comparison",
@@ -31,16 +34,26 @@ __all__ = [
     "Improvement",
     "MethodFigures",
     "band",
+    "baselines",
     "compare",
     "dependence",
     "method_figures",
 ]
 
 
-EFFICIENCIES = (1.0, 0.1, 0.05, 0.03, 0.01)
+EFFICIENCIES = (1.0, 0.1, 0.05, 0.03, 0.01, 0.001)
 """Background efficiencies at which methods are compared."""
+BASELINES = {
+    "{mass}": "{mass}",
+    "heavy mass": "heavy_mass",
+    "low tau21": "-(heavy_tau21 + light_tau21)",
+}
+"""Single features that every method is shown beside: the mass of the search, and others that it
+has to beat; tau21 is summed over both jets."""
 _GRID = 60
 """Bins a quantile in the plane that correlations are computed from."""
+_FLATNESS = 0.01
+"""Least background efficiency at which the spectrum's shape is compared."""
 _FEWEST = 10
 """Background events below which an improvement is not quoted."""
 _LOOSE = 0.2
@@ -153,6 +166,8 @@ class Comparison:
         Column that the mass is.
     knowledge
         What the taggers of a method knew beside the data, where that was anything.
+    baselines
+        Figures of single features, learned from nothing, by their names.
     """
 
     window: tuple[float, float]
@@ -163,6 +178,30 @@ class Comparison:
     truth: tuple[str, ...] = ()
     variable: str = "m_jj"
     knowledge: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, MethodFigures] = field(default_factory=dict)
+
+    def no_better(self) -> tuple[str, ...]:
+        """Return the methods that do not beat the best single feature in the window.
+
+        At the smallest background efficiency at which the method and a feature are quoted, the
+        method's eps_S / sqrt(eps_B), the median over its training runs, is above the largest of
+        the features by no more than the uncertainty of the difference.
+        """
+        return tuple(name for name in self.methods if self._no_better(name))
+
+    def _no_better(self, method: str) -> bool:
+        runs = list(self.methods[method].values())
+        for place in reversed(range(len(EFFICIENCIES))):
+            own = [run.improvements[place] for run in runs]
+            others = [each.improvements[place] for each in self.baselines.values()]
+            known = [(x.value, x.uncertainty or 0.0) for x in others if x.value is not None]
+            values = [x.value for x in own if x.value is not None]
+            if not known or len(values) < len(own):
+                continue
+            best, uncertainty = max(known)
+            error = np.hypot(uncertainty, np.median([x.uncertainty or 0.0 for x in own]))
+            return bool(np.median(values) - best <= error)
+        return False
 
     def bands(self, method: str) -> dict[str, Band]:
         """Return every figure of a method over its training runs, if all of them have it."""
@@ -179,6 +218,8 @@ class Comparison:
             "background": self.background,
             "truth": list(self.truth),
             "knowledge": {name: self.knowledge.get(name, "none") for name in self.methods},
+            "baselines": {name: found.to_dict() for name, found in self.baselines.items()},
+            "no_better_than_a_feature": list(self.no_better()),
             "methods": {
                 name: {
                     "training_runs": {seed: run.to_dict() for seed, run in runs.items()},
@@ -218,6 +259,11 @@ def compare(
     knowledge
         What a method knew beside the data, by name; `none` for those not named.
 
+    Returns
+    -------
+    Comparison
+        With the features of `BASELINES` beside the methods.
+
     Raises
     ------
     TaggerError
@@ -247,7 +293,38 @@ def compare(
         truth=tuple(truth),
         variable=sample.variable,
         knowledge=knowledge or {},
+        baselines={
+            name: method_figures(events, found) for name, found in baselines(sample).items()
+        },
     )
+
+
+def baselines(sample: Sample) -> dict[str, Ranks]:
+    """Return the ranks of a sample's events by single features, those that it has columns for.
+
+    Parameters
+    ----------
+    sample
+        Any events of a skim.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> list(baselines(testing.make_sample(10)))
+    ['m_jj', 'heavy mass', 'low tau21']
+    """
+    found = {}
+    for name, text in BASELINES.items():
+        feature = Expression(text.format(mass=sample.variable))
+        if not set(feature.columns) <= set(sample.columns):
+            continue
+        values = np.broadcast_to(feature(sample.columns, np), len(sample))
+        # A feature that is not a number, as of a jet of one constituent, is the least anomalous.
+        values = np.where(np.isnan(values), -np.inf, values)
+        quantile = (rankdata(values) - 0.5) / len(values)
+        fold = np.zeros(len(values), np.int64)
+        found[name.format(mass=sample.variable)] = Ranks(fold, quantile, quantile)
+    return found
 
 
 def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
@@ -268,7 +345,7 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
         sculpting=tuple(
             sculpting(efficiency, ranks.both[background], mass[background])
             for efficiency in EFFICIENCIES
-            if efficiency < 1
+            if _FLATNESS <= efficiency < 1
         ),
         dependence=jet_dependence,
     )

@@ -102,6 +102,13 @@ def improvement_bands(comparison: Comparison) -> Figure:
             ms=4,
             label=_label(comparison, name),
         )
+    for (name, figures), line in zip(comparison.baselines.items(), _LINES, strict=False):
+        known = [
+            (each.efficiency, each.value)
+            for each in figures.improvements
+            if each.value is not None and each.efficiency < 1
+        ]
+        axes.plot(*np.array(known).reshape(-1, 2).T, color=GREY, ls=line, label=f"{name} alone")
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.set(
         xscale="log",

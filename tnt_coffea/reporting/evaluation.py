@@ -190,7 +190,11 @@ def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolA
     -------
     A function of scores, which says of each whether it passes.
     """
-    cut = np.sort(score)[max(len(score) - round(share * len(score)), 0)] if share < 1 else -np.inf
+    if share == 1:
+        cut = -np.inf
+    else:
+        kept = min(round(share * len(score)), len(score))
+        cut = np.sort(score)[len(score) - kept] if kept else np.inf
     return lambda values: np.asarray(values >= cut)
 
 

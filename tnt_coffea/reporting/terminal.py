@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.comparison import Band, Comparison
+from tnt_coffea.reporting.comparison import Band, Comparison, band
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
 from tnt_coffea.reporting.wording import duration, p_text, percent
@@ -238,24 +238,32 @@ def comparison_table(comparison: Comparison) -> Table:
     )
     table.caption = (
         "SIC: eps_S/sqrt(eps_B) in the signal region at this background efficiency. corr., dist.: "
-        "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %."
+        "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %. "
+        "Below the line: single features, learned from nothing."
     )
+    if poor := comparison.no_better():
+        table.caption += f" Not better than the best of them in the window: {', '.join(poor)}."
     table.caption_justify = "left"
     for method in comparison.methods:
         bands = comparison.bands(method)
         mark = "*" if method in comparison.truth else ""
         mark += marks.get(comparison.knowledge.get(method, "none"), "")
         _add(table, f"{method}{mark}", *(_text(name, bands) for name in _COLUMNS))
+    table.add_section()
+    for feature, figures in comparison.baselines.items():
+        numbers = figures.numbers()
+        known = {name: band([x]) for name, x in numbers.items() if x is not None}
+        _add(table, feature, *(_text(name, known) for name in _COLUMNS))
     return table
 
 
 def _text(name: str, bands: Mapping[str, Band]) -> str:
     if name not in bands:
         return "-"
-    band = bands[name]
+    found = bands[name]
     if name.startswith("sculpting"):
-        return p_text(band.median)
+        return p_text(found.median)
     digits = 2 if name.startswith(("pearson", "improvement")) else 3
-    if band.seeds == 1:
-        return f"{band.median:.{digits}f}"
-    return f"{band.median:.{digits}f}±{(band.high - band.low) / 2:.{digits}f}"
+    if found.seeds == 1:
+        return f"{found.median:.{digits}f}"
+    return f"{found.median:.{digits}f}±{(found.high - found.low) / 2:.{digits}f}"
