@@ -252,8 +252,8 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_section()
     for feature, figures in comparison.baselines.items():
         numbers = figures.numbers()
-        known = {name: band([x]) for name, x in numbers.items() if x is not None}
-        _add(table, feature, *(_text(name, known) for name in _COLUMNS))
+        single = {column: band([x]) for column, x in numbers.items() if x is not None}
+        _add(table, feature, *(_text(column, single) for column in _COLUMNS))
     return table
 
 
