@@ -311,10 +311,10 @@ class SkimSettings(Settings):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in (*JET_OBSERVABLES, *EVENT_OBSERVABLES)]
         if unknown:
-            plain = [name for name in JET_OBSERVABLES if not name.startswith("tau")]
+            plain = [name for name in JET_OBSERVABLES if not name.startswith(("tau", "ring"))]
             msg = (
                 f"unknown {unknown}; known are {', '.join((*plain, *EVENT_OBSERVABLES))}, "
-                "tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
+                "ring0 to ring9, tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
                 "which also come with _beta05 and _beta2"
             )
             raise ValueError(msg)

@@ -15,14 +15,20 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
-from tnt_coffea.jets.declustering import jet_splittings
+from tnt_coffea.jets.declustering import jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
 from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
+from tnt_coffea.jets.rings import energy_rings
 from tnt_coffea.jets.sequences import jet_sequences
-from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
+from tnt_coffea.jets.substructure import (
+    count_subjets,
+    exclusive_subjets,
+    subjettiness_ratio,
+    subjettiness_table,
+)
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["dijet_columns"]
@@ -201,6 +207,14 @@ class _Dijets:
         constituents = self.constituents(name)
         if name == "n_constituents":
             return _numbers(ak.num(constituents))
+        if name == "pt_sum":
+            return _numbers(ak.sum(constituents.pt, axis=1))
+        if name == "mass_drop_sum":
+            return mass_drop_sum(constituents)
+        if name.startswith("n_subjets"):
+            return self._numbers_of_subjets[name.removeprefix("n_subjets_")]
+        if name.startswith("ring"):
+            return self._rings[:, int(name.removeprefix("ring"))]
         if name == "soft_drop_mass":
             substructure = self.settings.substructure
             return soft_drop_mass(
@@ -247,6 +261,15 @@ class _Dijets:
         number = self.settings.substructure.subjets
         pt, mass = exclusive_subjets(self.constituents("subjets"), number)
         return {"pt": pt, "mass": mass}
+
+    @cached_property
+    def _numbers_of_subjets(self) -> Mapping[str, Float64Array]:
+        inclusive, exclusive = count_subjets(self.constituents("subjets"))
+        return {"inclusive": inclusive.astype(float), "exclusive": exclusive.astype(float)}
+
+    @cached_property
+    def _rings(self) -> Float64Array:
+        return energy_rings(self.constituents("rings"))
 
     def _subjettiness(self, name: str) -> Float64Array:
         if name == _WIDTH:
