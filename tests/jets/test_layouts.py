@@ -164,6 +164,7 @@ KERNELS: dict[str, Callable[[ak.Array], Any]] = {
         jets.event_images(given, EventImageSettings(pixels=6)).dense().tolist()
     ),
     "jet_sequences": lambda given: _lists(jets.jet_sequences(given, SequenceSettings(jets=3))),
+    "aligned_jets": lambda given: _lists(jets.aligned_jets(given, 4)),
     "jet_splittings": lambda given: _lists(jets.jet_splittings(given, SplittingSettings())),
     "soft_drop_mass": lambda given: jets.soft_drop_mass(given).tolist(),
     "n_subjettiness": lambda given: jets.n_subjettiness(given, (1, 2)).tolist(),

@@ -238,6 +238,13 @@ class SkimSettings(Settings):
         description="leading constituents of either jet that are kept, in the frame of the images; "
         "null: none",
     )
+    aligned: int | None = Field(
+        None,
+        ge=3,
+        le=1000,
+        description="constituents of either jet, turned and boosted to one mass and energy, that "
+        "are kept, such as 20; null: none",
+    )
     sequence: SequenceSettings | None = Field(
         None,
         description="leading jets of the event as a sequence, such as {radius: 0.7, jets: 10}; "
@@ -282,6 +289,8 @@ class SkimSettings(Settings):
             values.pop("select", None)
         if not self.mass_shift.active:
             values.pop("mass_shift", None)
+        if values.get("aligned") is None:
+            values.pop("aligned", None)
         return values
 
     @field_validator("select", mode="before")
@@ -297,11 +306,12 @@ class SkimSettings(Settings):
     @model_validator(mode="after")
     def _of_a_table(self) -> Self:
         parts = (self.images, self.constituents, self.observables)
-        if self.table and any((*parts, self.sequence, self.splittings, self.event_image)):
+        lists = (self.aligned, self.sequence, self.splittings, self.event_image)
+        if self.table and any((*parts, *lists)):
             msg = (
-                "table: a table of features has no images, constituents, sequence, splittings, "
-                "event_image or observables of ours; leave those settings out, and name its "
-                "columns in table"
+                "table: a table of features has no images, constituents, aligned, sequence, "
+                "splittings, event_image or observables of ours; leave those settings out, and "
+                "name its columns in table"
             )
             raise ValueError(msg)
         return self

@@ -6,7 +6,8 @@ Which one when:
   Jets alone, for something else than a dijet: `cluster`.
 - All columns of a skim, of dijets: `dijet_columns`.
 - Images: `jet_images`, dense; `sparse_images` where there are many jets, of which a batch at a time
-  is expanded. The hardest constituents as a list: `leading_constituents` of `framed` jets.
+  is expanded. The hardest constituents as a list: `leading_constituents` of `framed` jets,
+  or all jets boosted to one mass and energy: `aligned_jets`.
 - The whole event: `event_images` of all particles; `jet_sequences`, its leading jets as a list.
 - Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
   one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`,
@@ -24,6 +25,7 @@ anything else is an `InputError` that says what came.
 
 from __future__ import annotations
 
+from tnt_coffea.jets.alignment import AlignedJets, aligned_jets
 from tnt_coffea.jets.clustering import cluster
 from tnt_coffea.jets.declustering import JetSplittings, jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
@@ -43,12 +45,14 @@ from tnt_coffea.jets.substructure import (
 )
 
 __all__ = [
+    "AlignedJets",
     "Axes",
     "Framed",
     "JetSequences",
     "JetSplittings",
     "LeadingConstituents",
     "SparseImages",
+    "aligned_jets",
     "cluster",
     "count_subjets",
     "dijet_columns",

@@ -144,7 +144,8 @@ def mass_drop_sum(constituents: ak.Array, mass_min: float = 20.0) -> Float64Arra
     number, (_, _, mass, drop) = _undone(constituents, _AllOf(mass_min))
     jet = np.repeat(np.arange(len(number)), number)
     counts = mass * drop >= mass_min
-    return np.bincount(jet[counts], 1 / drop[counts], minlength=len(number))
+    sums = np.bincount(jet[counts], 1 / drop[counts], minlength=len(number))
+    return sums.astype(np.float64)
 
 
 @dataclass(frozen=True)
