@@ -270,11 +270,13 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_what_a_skim_keeps_on_request_comes_back_from_every_form() -> None:
     seen = {SkimSettings().digest()}
-    for name in ("sequence", "splittings", "event_image"):
-        asked = SkimSettings(**{name: {}})
+    for name in ("aligned", "sequence", "splittings", "event_image"):
+        asked = SkimSettings(**{name: 20 if name == "aligned" else {}})
         assert SkimSettings.model_validate_json(asked.model_dump_json()) == asked
         seen.add(asked.digest())
         assert f"{name}: null" in SearchConfig().to_yaml()
         written = SearchConfig(skim=asked)
         assert SearchConfig.from_text(written.to_yaml()) == written
-    assert len(seen) == 4
+    assert len(seen) == 5
+    # Skims and taggers from before there was `aligned` keep their digest.
+    assert SkimSettings().digest().startswith("1753dc5bbabb4a98537b1b31f4dc7c45")

@@ -54,6 +54,7 @@ def make_sample(
     *,
     normalise: bool = True,
     constituents: int | None = None,
+    aligned: int | None = None,
     splittings: int | None = None,
     sequence: int | None = None,
     event_image: int | None = None,
@@ -74,6 +75,8 @@ def make_sample(
         Whether pixels sum to one.
     constituents
         Constituents of a jet; None for none.
+    aligned
+        Most aligned constituents of a jet, 3 or more; None for none.
     splittings
         Most splittings of a jet; None for none.
     sequence
@@ -101,6 +104,7 @@ def make_sample(
     settings = SkimSettings(
         images=ImageSettings(pixels=pixels, normalise=normalise),
         constituents=constituents,
+        aligned=aligned,
         splittings=splittings and SplittingSettings(most=splittings),
         sequence=sequence and SequenceSettings(jets=sequence),
         event_image=event_image and EventImageSettings(pixels=event_image),
@@ -117,6 +121,8 @@ def make_sample(
         columns |= {f"{jet}_image_index": index, f"{jet}_image_value": value}
         if constituents is not None:
             columns |= _constituents(rng, signal, jet, constituents)
+        if aligned is not None:
+            columns |= _aligned(rng, signal, jet, aligned)
         if splittings is not None:
             columns |= _splittings(rng, signal, columns[f"{jet}_mass"], jet, splittings)
     if sequence is not None:
@@ -166,6 +172,31 @@ def _constituents(
     return {
         f"{jet}_constituents_{name}": ak.unflatten(value.astype(np.float32), counts)
         for name, value in values
+    }
+
+
+def _aligned(
+    rng: np.random.Generator, signal: npt.NDArray[np.bool_], jet: str, most: int
+) -> dict[str, ak.Array]:
+    """Return jets of particles all over the cone, of signal of two narrow prongs; a few empty."""
+    n = len(signal)
+    counts = rng.integers(3, most + 1, n)
+    counts[::10] = 0
+    owner = np.repeat(np.arange(n), counts)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = rng.exponential(1, len(owner))
+    share /= np.bincount(owner, share, n)[owner]
+    # The chain of largest pT Delta R goes from one side of the jet to the other.
+    width = np.where(signal[owner], 0.01, 0.15)
+    side = np.where(place % 2, -1, 1) * np.where(signal[owner], 0.25, 0.1)
+    values = {
+        "pt": share,
+        "eta": rng.normal(0, 1, len(owner)) * width * (place > 0),
+        "phi": side + rng.normal(0, 1, len(owner)) * width,
+    }
+    return {
+        f"{jet}_aligned_{name}": ak.unflatten(value.astype(np.float32), counts)
+        for name, value in values.items()
     }
 
 
@@ -324,7 +355,7 @@ def method_contract(
     events, constituents
         Size of the planted sample.
     **lists
-        Its `splittings`, `sequence`, `event_image`, as `make_sample` takes them.
+        Its `aligned`, `splittings`, `sequence`, `event_image`, as `make_sample` takes them.
 
     Raises
     ------

@@ -185,13 +185,14 @@ def test_images_that_were_not_made_are_refused() -> None:
 
 def test_settings_written_in_a_skim_are_complete_and_come_back() -> None:
     asked = SkimSettings(
+        aligned=20,
         sequence={},
         splittings={},
         event_image={},
         select="numpy:isfinite",
         mass_shift={"light": 0.1},
     )
-    for settings, unused in ((SkimSettings(), {"select", "mass_shift"}), (asked, set())):
+    for settings, unused in ((SkimSettings(), {"select", "mass_shift", "aligned"}), (asked, set())):
         values = settings.model_dump(mode="json")
         assert values.keys() == set(SkimSettings.model_fields) - unused
         assert SkimSettings.model_validate(values) == settings

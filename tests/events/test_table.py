@@ -474,9 +474,11 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
     assert SearchConfig.from_text(written).skim == settings
 
 
-@pytest.mark.parametrize("name", ["constituents", "sequence", "splittings", "event_image"])
+@pytest.mark.parametrize(
+    "name", ["constituents", "aligned", "sequence", "splittings", "event_image"]
+)
 def test_a_table_has_no_lists(name: str) -> None:
-    asked = SkimSettings(**{name: 5 if name == "constituents" else {}})
+    asked = SkimSettings(**{name: 5 if name in ("constituents", "aligned") else {}})
     columns = ("m_jj", "heavy_mass", "light_mass")
     with pytest.raises(ConfigError, match=rf"x\.csv: .* has no {name}; set skim\.{name} to null"):
         mapped(asked, columns, "x.csv")

@@ -9,7 +9,7 @@ import pytest
 
 from tnt_coffea.config import Branches, SplittingSettings
 from tnt_coffea.jets import declustering, reclustering
-from tnt_coffea.jets.declustering import JetSplittings, jet_splittings
+from tnt_coffea.jets.declustering import JetSplittings, jet_splittings, mass_drop_sum
 from tnt_coffea.jets.grooming import soft_drop_mass
 
 ALL = SplittingSettings(most=1000, mass_min=0.0)
@@ -118,6 +118,51 @@ def test_what_does_not_split(jets_of: Callable[..., ak.Array]) -> None:
     assert not found.dense(4).any()
     nothing = jet_splittings(jets_of([alone])[:0], ALL)
     assert nothing.dense(4).shape == (0, 4, 5)
+
+
+def test_mass_drops_by_hand(jets_of: Callable[..., ak.Array]) -> None:
+    # Two pairs of 100 GeV particles, 1 apart; the first pair has 40 GeV, the second 10 GeV.
+    phi = [2 * np.arcsin(0.2), 0.0], [1.0 + 2 * np.arcsin(0.05), 1.0]
+    rows = np.array([[100.0, 0.0, each] for pair in phi for each in pair])
+    whole = np.sqrt(sum(2e4 * (1 - np.cos(a - b)) for a in rows[:, 2] for b in rows[:, 2]) / 2)
+    (found,) = mass_drop_sum(jets_of([rows]))
+    assert found == pytest.approx(whole / 40)
+    # The pair of 40 GeV splits into nothing of 20 GeV; with a lower threshold neither does that
+    # of 10 GeV, which is no heavier branch of anything.
+    (lower,) = mass_drop_sum(jets_of([rows]), mass_min=5.0)
+    assert lower == pytest.approx(whole / 40)
+    (none,) = mass_drop_sum(jets_of([rows]), mass_min=41.0)
+    assert none == 0
+
+
+@pytest.mark.parametrize("mass_min", [1e-3, 5.0, 20.0])
+def test_mass_drops_agree_with_a_literal_computation(
+    mass_min: float, pronged: Any, jets_of: Callable[..., ak.Array], literal_tree: Any
+) -> None:
+    rows = [pronged(seed, 5 + seed) for seed in range(8)]
+    expected = []
+    for values in rows:
+        tree = literal_tree(values, 0)
+        daughters = {
+            node: max(mass(tree.p4[i]) for i in pair) for node, pair in tree.parents.items()
+        }
+        kept = {node: heavier for node, heavier in daughters.items() if heavier >= mass_min}
+        expected.append(sum(mass(tree.p4[node]) / heavier for node, heavier in kept.items()))
+    found = mass_drop_sum(jets_of(rows), mass_min)
+    assert max(expected) > 1
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    rng = np.random.default_rng(1)
+    shuffled = mass_drop_sum(jets_of([rng.permutation(row) for row in rows]), mass_min)
+    np.testing.assert_allclose(shuffled, found, rtol=1e-9)
+
+
+def test_what_has_no_mass_to_drop(jets_of: Callable[..., ak.Array]) -> None:
+    alone = np.array([[50.0, 0.3, 1.0, 0.0]])
+    parallel = np.array([[50.0, 0.3, 1.0, 30.0], [20.0, 0.3, 1.0, 12.0]])
+    jets = jets_of([parallel, alone, np.zeros((0, 4))])
+    assert mass_drop_sum(jets).tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="above 0 GeV, got 0"):
+        mass_drop_sum(jets, 0.0)
 
 
 def test_padding_changes_nothing() -> None:

@@ -164,9 +164,13 @@ KERNELS: dict[str, Callable[[ak.Array], Any]] = {
         jets.event_images(given, EventImageSettings(pixels=6)).dense().tolist()
     ),
     "jet_sequences": lambda given: _lists(jets.jet_sequences(given, SequenceSettings(jets=3))),
+    "aligned_jets": lambda given: _lists(jets.aligned_jets(given, 4)),
     "jet_splittings": lambda given: _lists(jets.jet_splittings(given, SplittingSettings())),
     "soft_drop_mass": lambda given: jets.soft_drop_mass(given).tolist(),
     "n_subjettiness": lambda given: jets.n_subjettiness(given, (1, 2)).tolist(),
+    "mass_drop_sum": lambda given: jets.mass_drop_sum(given).tolist(),
+    "energy_rings": lambda given: jets.energy_rings(given).tolist(),
+    "count_subjets": lambda given: [part.tolist() for part in jets.count_subjets(given)],
     "exclusive_subjets": lambda given: [part.tolist() for part in jets.exclusive_subjets(given)],
 }
 

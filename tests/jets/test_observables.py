@@ -17,10 +17,12 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
+from tnt_coffea.jets.declustering import mass_drop_sum
 from tnt_coffea.jets.dijets import find_dijets
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.observables import dijet_columns
-from tnt_coffea.jets.substructure import exclusive_subjets, n_subjettiness
+from tnt_coffea.jets.rings import energy_rings
+from tnt_coffea.jets.substructure import count_subjets, exclusive_subjets, n_subjettiness
 
 EVERYTHING = SkimSettings(
     observables=(*JET_OBSERVABLES, *EVENT_OBSERVABLES),
@@ -34,6 +36,8 @@ def dijets(pronged: Any, jets_of: Callable[..., ak.Array]) -> ak.Array:
     events = []
     for seed in range(6):
         first, second, third = (pronged(3 * seed + i, 30 - 4 * i) for i in range(3))
+        if seed == 0:
+            first[0, 0] = 1e6  # next to the axis: the innermost ring of one jet is not empty
         second[:, 2] -= np.pi
         third = third * [0.3, 1, 1] - [0, 0, np.pi / 2]
         events.append(np.concatenate([first, second, third]))
@@ -68,8 +72,16 @@ def test_columns_are_what_the_kernels_give(dijets: ak.Array, columns: dict[str, 
             for n in (1, 2, 3, 4)
         }
         pt, mass = exclusive_subjets(constituents, 4)
+        inclusive, exclusive = count_subjets(constituents)
+        rings = energy_rings(constituents)
         expected = {
             "n_constituents": ak.to_numpy(ak.num(constituents)),
+            "pt_sum": ak.to_numpy(ak.sum(constituents.pt, axis=1)),
+            "mass_drop_sum": mass_drop_sum(constituents),
+            "n_subjets_inclusive": inclusive,
+            "n_subjets_exclusive": exclusive,
+            "ring0": rings[:, 0],
+            "ring9": rings[:, 9],
             "soft_drop_mass": soft_drop_mass(constituents, beta=0.5, zcut=0.4),
             "tau3": tau["", 3],
             "tau4_beta2": tau["_beta2", 4],

@@ -11,6 +11,7 @@ import pytest
 from tnt_coffea.config import Axes
 from tnt_coffea.jets import reclustering
 from tnt_coffea.jets.substructure import (
+    count_subjets,
     exclusive_subjets,
     n_subjettiness,
     subjettiness_ratio,
@@ -202,3 +203,28 @@ def test_fewer_constituents_leave_zeros(jets_of: Callable[..., ak.Array]) -> Non
     assert mass.max() < 1e-3
     with pytest.raises(ValueError, match="at least 1"):
         exclusive_subjets(jets_of([two]), 0)
+
+
+def test_numbers_of_subjets_by_hand(jets_of: Callable[..., ak.Array]) -> None:
+    # Three of 10 GeV 0.1 apart and a soft one next to them; one of 10 GeV far away; one of
+    # 0.3 GeV far from all, which the exclusive clustering gives to the beam: 0.3^2 < 0.1.
+    phi = [0.0, 0.1, 0.2, 0.02, 1.0, 2.0]
+    jet = np.array([[10, 0, f] for f in phi], float)
+    jet[3, 0], jet[5, 0] = 0.2, 0.3
+    alone, nobody = np.array([[500.0, 1.0, 1.0]]), np.zeros((0, 3))
+    inclusive, exclusive = count_subjets(jets_of([jet, nobody, alone]))
+    assert inclusive.tolist() == [3, 0, 1]
+    assert exclusive.tolist() == [4, 0, 1]
+    # Two at 0.05 and one at 0.2: min(pT)^2 (0.15 / 0.2)^2 = 56 GeV^2.
+    assert count_subjets(jets_of([jet]), d_cut=57.0)[1].tolist() == [2]
+    assert count_subjets(jets_of([jet]), radius=2.5)[0].tolist() == [1]
+    with pytest.raises(ValueError, match="radius above 0, got 0"):
+        count_subjets(jets_of([jet]), radius=0.0)
+
+
+def test_subjets_merge_as_the_cut_rises(rows: list[np.ndarray], many: ak.Array) -> None:
+    counts = [count_subjets(many, d_cut=cut)[1] for cut in (0.0, 0.1, 10.0, 1e9)]
+    assert counts[0].tolist() == [len(row) for row in rows]
+    assert (np.diff(counts, axis=0) <= 0).all()
+    assert counts[1].tolist() != counts[2].tolist()
+    assert not counts[3].any()  # everything was given to the beam

@@ -1,4 +1,4 @@
-"""Splittings, sequences and event images: the same from every source, scored on every road."""
+"""Lists of jets, and of events: the same from every source, scored on every road."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from tnt_coffea.events import JetsFrom, Sample, SourceSettings, convert
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
-from tnt_coffea.taggers.inputs import EventImage, Input, Sequence, Splittings, readers
+from tnt_coffea.taggers.inputs import (
+    Aligned,
+    EventImage,
+    Input,
+    Sequence,
+    Splittings,
+    readers,
+)
 from tnt_coffea.training import Graph, backend, keras_graph, seal
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.networks import input_tensor
@@ -25,6 +32,7 @@ from .conftest import FOLDS, card_of
 
 SKIM = SkimSettings(
     images=None,
+    aligned=9,
     splittings={"most": 6, "mass_min": 5.0},
     sequence={"radius": 0.4, "jets": 5},
     event_image={"pixels": 16, "eta_max": 3.0},
@@ -36,6 +44,7 @@ LISTS = {
         for jet in ("heavy", "light")
         for part in ("angle", "kt", "mass", "drop")
     ),
+    *(f"{jet}_aligned_{part}" for jet in ("heavy", "light") for part in ("pt", "eta", "phi")),
     *(f"sequence_{part}" for part in ("pt", "eta", "phi", "mass")),
     *("event_image_index", "event_image_value"),
 }
@@ -76,6 +85,7 @@ INPUTS: dict[str, Callable[[str, Sample], tuple[Input, ...]]] = {
     "sequence": lambda _, sample: (Sequence.of(sample),),
     "event_image": lambda _, sample: (EventImage.of(sample),),
     "all": lambda scope, sample: (
+        Aligned.of(scope, sample),
         Splittings.of(scope, sample),
         Sequence.of(sample),
         EventImage.of(sample),
@@ -117,6 +127,7 @@ def test_they_survive_the_disk(
     shown = INPUTS["all"]("event", sample)
     values = {name: read(np.arange(40)) for name, read in readers(shown, sample).items()}
     assert {name: value.shape for name, value in values.items()} == {
+        "aligned": (40, 2, 9, 3),
         "splittings": (40, 2, 6, 5),
         "sequence": (40, 5, 4),
         "event_image": (40, 1, 16, 16),
@@ -167,13 +178,14 @@ def test_taggers_score_events_and_their_skim_alike(
     assert parts
     for part in parts:
         assert ours(part, search, chunk_size=9)["hists"] == reference["hists"]
-    with pytest.raises(TaggerError, match=r"set skim\.\w+ to \{\w+: .*\} and make the skim again"):
+    with pytest.raises(TaggerError, match=r"set skim\.\w+ to .* and make the skim again"):
         ours(olympics, SearchProcessor(SearchConfig(skim=PLAIN), tagger_set))
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
+        ({"aligned": 20}, r"skim\.aligned: aligned needs the jets' constituents"),
         ({"splittings": {}}, r"skim\.splittings: splittings needs the jets' constituents"),
         ({"sequence": {}}, r"skim\.sequence: .*; set skim\.sequence to null, or cluster"),
         ({"event_image": {}}, r"skim\.event_image: .*; set skim\.event_image to null"),

@@ -11,6 +11,7 @@ from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
 from tnt_coffea.taggers.inputs import (
+    Aligned,
     Columns,
     Constituents,
     EventImage,
@@ -34,6 +35,7 @@ def constituents(**changes: Any) -> Card:
 
 
 ON_REQUEST = {
+    "aligned": Aligned(jets=("heavy", "light"), most=20),
     "splittings": Splittings(jets=("light",), splittings={"most": 6}),
     "sequence": Sequence(sequence={"radius": 0.4, "jets": 5}),
     "event_image": EventImage(event_image={"pixels": 16}),
@@ -67,9 +69,10 @@ def test_a_tagger_may_be_shown_several_inputs_by_name(sample: Sample) -> None:
     assert Card.model_validate_json(card(inputs=shown).to_json()) == card(inputs=shown)
 
 
-def test_splittings_sequences_and_event_images_are_read_by_row() -> None:
-    sample = make_sample(50, splittings=6, sequence=5, event_image=16)
-    shown = (Splittings.of("event", sample), Sequence.of(sample), EventImage.of(sample))
+def test_lists_of_jets_and_events_are_read_by_row() -> None:
+    sample = make_sample(50, aligned=7, splittings=6, sequence=5, event_image=16)
+    of_jets = (Splittings.of("event", sample), Aligned.of("event", sample))
+    shown = (*of_jets, Sequence.of(sample), EventImage.of(sample))
     rows = np.array([7, 3, 7])
     for each, (name, read) in zip(shown, readers(shown, sample).items(), strict=True):
         made = read(rows)
@@ -77,14 +80,30 @@ def test_splittings_sequences_and_event_images_are_read_by_row() -> None:
         assert np.array_equal(made, each.read(sample)[rows])
         assert np.array_equal(made[0], made[2])
         assert not np.array_equal(made[0], made[1])
-    both = shown[0].read(sample)
-    for number, jet in enumerate(("heavy", "light")):
-        assert np.array_equal(Splittings.of(jet, sample).read(sample)[:, 0], both[:, number])
+    for input_ in of_jets:
+        both = input_.read(sample)
+        for number, jet in enumerate(("heavy", "light")):
+            one = type(input_).of(jet, sample).read(sample)
+            assert np.array_equal(one[:, 0], both[:, number])
+
+
+def test_planted_aligned_jets_are_as_a_skim_has_them() -> None:
+    shown = Aligned.of("event", make_sample(300, aligned=6))
+    made = shown.read(make_sample(300, aligned=6))
+    number = (made[..., 0] > 0).sum(axis=2)
+    assert set(np.unique(number)) == {0, 3, 4, 5, 6}
+    assert (np.diff((made[..., 0] > 0).astype(int), axis=2) <= 0).all()
+    assert (made[:, :, 0, 1] == 0).all()
+    plain = make_sample(300)
+    for name, column in make_sample(300, aligned=6).columns.items():
+        if name.startswith(("m_jj", "heavy")):
+            assert np.array_equal(plain.columns[name], column), name
 
 
 @pytest.mark.parametrize(
     ("name", "of"),
     [
+        ("aligned", lambda sample: Aligned.of("heavy", sample)),
         ("splittings", lambda sample: Splittings.of("heavy", sample)),
         ("sequence", Sequence.of),
         ("event_image", EventImage.of),
@@ -141,9 +160,9 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
     assert columns("heavy_mass").misfit(SkimSettings(images=None)) is None
     assert constituents().misfit(SkimSettings(constituents=8)) is None
     assert constituents().misfit(SkimSettings(constituents=8, images={"pixels": 20})) is None
-    asked = {"splittings": {"most": 6}, "event_image": {"pixels": 16}}
+    asked = {"aligned": 20, "splittings": {"most": 6}, "event_image": {"pixels": 16}}
     skim = SkimSettings(**asked, sequence={"radius": 0.4, "jets": 5}, images=None)
-    assert [on_request(name).misfit(skim) for name in ON_REQUEST] == [None] * 3
+    assert [on_request(name).misfit(skim) for name in ON_REQUEST] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -162,6 +181,9 @@ def test_what_a_tagger_does_not_need_may_differ() -> None:
         (constituents(), SkimSettings(), "set skim.constituents to 8"),
         (constituents(), SkimSettings(constituents=9), "made with 8, but these are made with 9"),
         (constituents(), SkimSettings(constituents=8, images={"rotate": False}), "rotate"),
+        (on_request("aligned"), SKIM, "set skim.aligned to 20 and make the skim again"),
+        (on_request("aligned"), SkimSettings(aligned=9), "made with 20, but these are made with 9"),
+        (on_request("aligned"), SkimSettings(constituents=20), "set skim.aligned to 20"),
         (on_request("splittings"), SKIM, "set skim.splittings to {most: 6, branches: all, mass"),
         (on_request("splittings"), SkimSettings(splittings={"most": 7}), "most=6"),
         (on_request("sequence"), SKIM, "set skim.sequence to {radius: 0.4, jets: 5, pt_min: 20"),

@@ -172,6 +172,8 @@ JET_OBSERVABLES = (
     *("pt", "eta", "phi", "mass", "rescaled_mass", "n_constituents", "soft_drop_mass"),
     *("subjet1_pt", "subjet1_mass", "subjet2_pt", "subjet2_mass"),
     *("subjet3_pt", "subjet3_mass", "subjet4_pt", "subjet4_mass"),
+    *("pt_sum", "mass_drop_sum", "n_subjets_inclusive", "n_subjets_exclusive"),
+    *(f"ring{k}" for k in range(10)),
     "tau1_width",
     *(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),
     *(f"tau{n + 1}{n}{beta}" for beta in _BETAS for n in range(1, 9)),

@@ -238,6 +238,13 @@ class SkimSettings(Settings):
         description="leading constituents of either jet that are kept, in the frame of the images; "
         "null: none",
     )
+    aligned: int | None = Field(
+        None,
+        ge=3,
+        le=1000,
+        description="constituents of either jet, turned and boosted to one mass and energy, that "
+        "are kept, such as 20; null: none",
+    )
     sequence: SequenceSettings | None = Field(
         None,
         description="leading jets of the event as a sequence, such as {radius: 0.7, jets: 10}; "
@@ -282,6 +289,8 @@ class SkimSettings(Settings):
             values.pop("select", None)
         if not self.mass_shift.active:
             values.pop("mass_shift", None)
+        if values.get("aligned") is None:
+            values.pop("aligned", None)
         return values
 
     @field_validator("select", mode="before")
@@ -297,11 +306,12 @@ class SkimSettings(Settings):
     @model_validator(mode="after")
     def _of_a_table(self) -> Self:
         parts = (self.images, self.constituents, self.observables)
-        if self.table and any((*parts, self.sequence, self.splittings, self.event_image)):
+        lists = (self.aligned, self.sequence, self.splittings, self.event_image)
+        if self.table and any((*parts, *lists)):
             msg = (
-                "table: a table of features has no images, constituents, sequence, splittings, "
-                "event_image or observables of ours; leave those settings out, and name its "
-                "columns in table"
+                "table: a table of features has no images, constituents, aligned, sequence, "
+                "splittings, event_image or observables of ours; leave those settings out, and "
+                "name its columns in table"
             )
             raise ValueError(msg)
         return self
@@ -311,10 +321,10 @@ class SkimSettings(Settings):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in (*JET_OBSERVABLES, *EVENT_OBSERVABLES)]
         if unknown:
-            plain = [name for name in JET_OBSERVABLES if not name.startswith("tau")]
+            plain = [name for name in JET_OBSERVABLES if not name.startswith(("tau", "ring"))]
             msg = (
                 f"unknown {unknown}; known are {', '.join((*plain, *EVENT_OBSERVABLES))}, "
-                "tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
+                "ring0 to ring9, tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
                 "which also come with _beta05 and _beta2"
             )
             raise ValueError(msg)

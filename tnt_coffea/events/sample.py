@@ -30,6 +30,7 @@ from tnt_coffea.events.particles import (
     checked_weights,
     identified,
 )
+from tnt_coffea.jets.alignment import AlignedJets
 from tnt_coffea.jets.declustering import JetSplittings
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.jets.frames import LeadingConstituents, flat_lists
@@ -49,6 +50,7 @@ __all__ = [
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
 _CONSTITUENTS = ("constituents_pt", "constituents_eta", "constituents_phi")
+_ALIGNED = tuple(f"aligned_{name}" for name in AlignedJets.parts)
 _SPLITTINGS = tuple(f"splittings_{name}" for name in JetSplittings.parts)
 _SEQUENCE = tuple(f"sequence_{name}" for name in JetSequences.parts)
 _EVENT_IMAGE = ("event_image_index", "event_image_value")
@@ -67,6 +69,7 @@ def list_columns(settings: SkimSettings) -> tuple[str, ...]:
     parts = (
         *(() if settings.images is None else ("image_index", "image_value")),
         *(() if settings.constituents is None else _CONSTITUENTS),
+        *(() if settings.aligned is None else _ALIGNED),
         *(() if settings.splittings is None else _SPLITTINGS),
     )
     return (
@@ -233,6 +236,7 @@ class Sample:
                 for name, there in (
                     ("images", settings.images),
                     ("constituents", settings.constituents),
+                    ("aligned constituents", settings.aligned),
                     ("splittings", settings.splittings),
                     ("sequence of jets", settings.sequence),
                     ("event image", settings.event_image),
@@ -317,7 +321,7 @@ class Sample:
         return most
 
     def required(self, name: str, example: str = "") -> Any:
-        """Return the settings of images, constituents, splittings, sequence or event_image.
+        """Return the setting of images, constituents, aligned, splittings, sequence, event_image.
 
         Parameters
         ----------
@@ -399,6 +403,17 @@ class Sample:
         lists = (self.lists[f"{jet}_{part}"] for part in _CONSTITUENTS)
         leading = LeadingConstituents(*flat_lists(*lists))
         return leading if rows is None else leading.select(rows)
+
+    def aligned(self, jet: str) -> AlignedJets:
+        """Return the aligned constituents of one jet, `heavy` or `light`; none is copied or read.
+
+        Raises
+        ------
+        InputError
+            The skim was made without aligned constituents.
+        """
+        self.required("aligned", ", to 20 for example,")
+        return AlignedJets(*flat_lists(*(self.lists[f"{jet}_{part}"] for part in _ALIGNED)))
 
     def splittings(self, jet: str) -> JetSplittings:
         """Return the splittings of one jet, `heavy` or `light`; none is copied or read.

@@ -183,7 +183,7 @@ def mapped(settings: SkimSettings, names: Collection[str], where: str) -> SkimSe
     if table.label in used:
         msg = f"skim.table: '{table.label}' is the label, and a feature is made of it"
         raise ConfigError(msg)
-    lists = ("constituents", "sequence", "splittings", "event_image")
+    lists = ("constituents", "aligned", "sequence", "splittings", "event_image")
     asked = [f"skim.{name}" for name in lists if getattr(settings, name) is not None]
     if asked:
         msg = f"{where}: a table of features has no {asked[0][5:]}; set {', '.join(asked)} to null"

@@ -16,7 +16,7 @@ from tnt_coffea.jets.momenta import cartesian, momentum_lists
 from tnt_coffea.jets.reclustering import momenta, reclustered
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
-__all__ = ["JetSplittings", "jet_splittings"]
+__all__ = ["JetSplittings", "jet_splittings", "mass_drop_sum"]
 
 PARALLEL = 1e-6
 """Delta R of branches that are no two: directions are known as float32."""
@@ -100,6 +100,67 @@ def jet_splittings(constituents: ak.Array, settings: SplittingSettings) -> JetSp
     >>> splittings.mass.round(1), splittings.drop.round(2)
     (array([251.5,  54.7], dtype=float32), array([0.22, 0.  ], dtype=float32))
     """
+    number, values = _undone(constituents, settings)
+    return JetSplittings(*list_bounds(number), *values.astype(np.float32))
+
+
+def mass_drop_sum(constituents: ak.Array, mass_min: float = 20.0) -> Float64Array:
+    """Return the sum of m_parent / m_daughter over the splittings of every jet.
+
+    The jet's clustering by Cambridge/Aachen is undone along all branches. The daughter is the
+    heavier of the two that a parent splits into; a splitting counts where the daughter has at
+    least `mass_min`, and so has its parent then. The published text leaves open which branches
+    are followed and which daughter is meant. Parallel branches are none.
+
+    Parameters
+    ----------
+    constituents
+        (jet, particle) `Momentum4D`, GeV, pT > 0.
+    mass_min
+        Lowest mass of a daughter [GeV], above 0.
+
+    Returns
+    -------
+    (jet,) float64, 0 where no daughter has this mass.
+
+    Source: arXiv:2101.08320, section 3.3.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, -0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.3], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> mass_drop_sum(jets).round(2).tolist()  # 251.5 GeV / 54.7 GeV
+    [4.6, 0.0]
+    """
+    if mass_min <= 0:
+        msg = f"the lowest mass of a daughter is above 0 GeV, got {mass_min:g}"
+        raise ValueError(msg)
+    number, (_, _, mass, drop) = _undone(constituents, _AllOf(mass_min))
+    jet = np.repeat(np.arange(len(number)), number)
+    counts = mass * drop >= mass_min
+    sums = np.bincount(jet[counts], 1 / drop[counts], minlength=len(number))
+    return sums.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _AllOf:
+    """All splittings of at least a mass, however many there are."""
+
+    mass_min: float
+    most: int = 2**31
+    branches: Branches = Branches.ALL
+
+
+def _undone(
+    constituents: ak.Array, settings: SplittingSettings | _AllOf
+) -> tuple[IntArray, Float64Array]:
+    # Splittings of every jet, and (4, splitting) angle, kt, mass, drop.
     p4, offsets = cartesian(momentum_lists(constituents))
     counts = np.diff(offsets)
     rows = np.flatnonzero(counts > 1)
@@ -109,10 +170,10 @@ def jet_splittings(constituents: ak.Array, settings: SplittingSettings) -> JetSp
     for block, sequence in reclustered(p4[:, several], filled, JetAlgorithm.CAMBRIDGE):
         number[rows[block]], values = _of_block(sequence, settings)
         parts.append(values)
-    return JetSplittings(*list_bounds(number), *np.concatenate(parts, axis=1).astype(np.float32))
+    return number, np.concatenate(parts, axis=1)
 
 
-def _of_block(sequence: Any, settings: SplittingSettings) -> tuple[IntArray, Float64Array]:
+def _of_block(sequence: Any, settings: SplittingSettings | _AllOf) -> tuple[IntArray, Float64Array]:
     history = sequence.jets().layout
     p4, offsets = momenta(history.content), np.asarray(history.offsets, dtype=np.int64)
     branches = _branches(sequence, offsets)

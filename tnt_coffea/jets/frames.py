@@ -28,6 +28,7 @@ __all__ = [
     "framed",
     "leading_constituents",
     "list_bounds",
+    "on_the_jet_axis",
 ]
 
 ALL = slice(None)
@@ -177,14 +178,23 @@ def framed(constituents: ak.Array, settings: ImageSettings) -> Framed:
     """
     counts, (pt, eta, phi) = polar(momentum_lists(constituents, "constituents"))
     jet = np.repeat(np.arange(len(counts)), counts)
-    x, y = _on_the_jet_axis(pt, eta, phi, jet, len(counts))
+    x, y = on_the_jet_axis(pt, eta, phi, jet, len(counts))
     x, y = _transformed(x, y, pt, eta, phi, jet, len(counts), settings)
     return Framed(counts, pt, x, y)
 
 
-def _on_the_jet_axis(
+def on_the_jet_axis(
     pt: Float64Array, eta: Float64Array, phi: Float64Array, jet: IntArray, jets: int
 ) -> tuple[Float64Array, Float64Array]:
+    """Return eta and phi of particles from the direction of their jet's momentum.
+
+    Parameters
+    ----------
+    pt, eta, phi, jet
+        (particle,) GeV, pseudorapidity, phi, and the number of the particle's jet.
+    jets
+        How many jets there are.
+    """
     px, py, pz = (
         np.bincount(jet, component, minlength=jets)
         for component in (pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta))

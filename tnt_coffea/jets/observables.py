@@ -15,14 +15,21 @@ import numpy.typing as npt
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
-from tnt_coffea.jets.declustering import jet_splittings
+from tnt_coffea.jets.alignment import aligned_jets
+from tnt_coffea.jets.declustering import jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
 from tnt_coffea.jets.frames import Framed, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
 from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
+from tnt_coffea.jets.rings import energy_rings
 from tnt_coffea.jets.sequences import jet_sequences
-from tnt_coffea.jets.substructure import exclusive_subjets, subjettiness_ratio, subjettiness_table
+from tnt_coffea.jets.substructure import (
+    count_subjets,
+    exclusive_subjets,
+    subjettiness_ratio,
+    subjettiness_table,
+)
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["dijet_columns"]
@@ -57,7 +64,8 @@ def dijet_columns(
         `heavy` and `light` its observables, `heavy_pt` and the like, (event,) float32, GeV
         where they have a unit, the sparse image, `heavy_image_index` and
         `heavy_image_value` (event, pixel), the leading constituents,
-        `heavy_constituents_pt`, `_eta` and `_phi` (event, particle), and the splittings,
+        `heavy_constituents_pt`, `_eta` and `_phi` (event, particle), the aligned ones,
+        `heavy_aligned_pt`, `_eta` and `_phi` (event, particle), and the splittings,
         `heavy_splittings_angle`, `_kt`, `_mass` and `_drop` (event, splitting); of the event
         `sequence_pt`, `_eta`, `_phi` and `_mass` (event, jet), and `event_image_index` and
         `event_image_value` (event, pixel).
@@ -112,6 +120,10 @@ def dijet_columns(
         leading = leading_constituents(dijets.framed("constituents"), settings.constituents)
         parts = {f"constituents_{name}": getattr(leading, name) for name in ("pt", "eta", "phi")}
         columns |= _lists(leading.counts, parts)
+    if settings.aligned is not None:
+        aligned = aligned_jets(dijets.constituents("aligned"), settings.aligned)
+        parts = {f"aligned_{name}": getattr(aligned, name) for name in aligned.parts}
+        columns |= _lists(aligned.counts, parts)
     if settings.splittings is not None:
         found = jet_splittings(dijets.constituents("splittings"), settings.splittings)
         parts = {f"splittings_{name}": getattr(found, name) for name in found.parts}
@@ -201,6 +213,14 @@ class _Dijets:
         constituents = self.constituents(name)
         if name == "n_constituents":
             return _numbers(ak.num(constituents))
+        if name == "pt_sum":
+            return _numbers(ak.sum(constituents.pt, axis=1))
+        if name == "mass_drop_sum":
+            return mass_drop_sum(constituents)
+        if name.startswith("n_subjets"):
+            return self._numbers_of_subjets[name.removeprefix("n_subjets_")]
+        if name.startswith("ring"):
+            return self._rings[:, int(name.removeprefix("ring"))]
         if name == "soft_drop_mass":
             substructure = self.settings.substructure
             return soft_drop_mass(
@@ -226,7 +246,7 @@ class _Dijets:
         """Return (2 * event, particle); raise `InputError` where the jets have none."""
         if "constituents" not in self.jets.fields:
             available = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
-            lists = ("constituents", "splittings")
+            lists = ("constituents", "aligned", "splittings")
             also = "".join(f"and skim.{name} " for name in lists if getattr(self.settings, name))
             msg = (
                 f"skim.{wanted if wanted in ('images', *lists) else 'observables'}: "
@@ -247,6 +267,15 @@ class _Dijets:
         number = self.settings.substructure.subjets
         pt, mass = exclusive_subjets(self.constituents("subjets"), number)
         return {"pt": pt, "mass": mass}
+
+    @cached_property
+    def _numbers_of_subjets(self) -> Mapping[str, Float64Array]:
+        inclusive, exclusive = count_subjets(self.constituents("subjets"))
+        return {"inclusive": inclusive.astype(float), "exclusive": exclusive.astype(float)}
+
+    @cached_property
+    def _rings(self) -> Float64Array:
+        return energy_rings(self.constituents("rings"))
 
     def _subjettiness(self, name: str) -> Float64Array:
         if name == _WIDTH:

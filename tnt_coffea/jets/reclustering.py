@@ -33,6 +33,7 @@ def reclustered(
     offsets: IntArray,
     algorithm: JetAlgorithm,
     *,
+    radius: float = WHOLE_JET,
     winner_takes_all: bool = False,
 ) -> Iterator[tuple[slice, Any]]:
     """Yield the cluster sequences of FastJet's binding, with the jets that each is of.
@@ -43,13 +44,15 @@ def reclustered(
         The constituents, of `momenta.cartesian`; no jet may be empty.
     algorithm
         kt or Cambridge/Aachen: their last steps are the jet's hardest or widest splittings.
+    radius
+        Of the clustering; by default everything ends up in one jet.
     winner_takes_all
         Recombine into the direction of the harder one instead of adding four-momenta.
     """
     fastjet = fastjet_binding()
     definition = fastjet.JetDefinition(
         getattr(fastjet, f"{algorithm.value}_algorithm"),
-        WHOLE_JET,
+        radius,
         fastjet.WTA_pt_scheme if winner_takes_all else fastjet.E_scheme,
     )
     for first in range(0, len(offsets) - 1, JETS_PER_CALL):

@@ -15,6 +15,7 @@ from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
     "Axes",
+    "count_subjets",
     "exclusive_subjets",
     "n_subjettiness",
     "subjettiness_ratio",
@@ -277,3 +278,62 @@ def exclusive_subjets(constituents: ak.Array, n: int = 2) -> tuple[Float64Array,
         pt[rows[block][jet], rank] = transverse_momentum(pieces[:, order])
         mass[rows[block][jet], rank] = np.maximum(invariant_mass(pieces[:, order]), 0.0)
     return pt, mass
+
+
+def count_subjets(
+    constituents: ak.Array, *, radius: float = 0.2, d_cut: float = 0.1
+) -> tuple[IntArray, IntArray]:
+    """Return how many kt subjets every jet has, in the inclusive and in the exclusive sense.
+
+    Inclusive subjets are all that a clustering of this radius ends with, whatever their pT.
+    Exclusive ones are those left when it is stopped before the first distance above `d_cut`, the
+    smaller of min(pT_i, pT_j)^2 (Delta R / radius)^2 between two, and pT^2 between one and the
+    beam: nearly all constituents with the published value.
+
+    Parameters
+    ----------
+    constituents
+        (jet, particle) `Momentum4D`, GeV.
+    radius
+        R of the clustering.
+    d_cut
+        Distance at which the exclusive clustering is stopped [GeV^2].
+
+    Returns
+    -------
+    inclusive, exclusive
+        (jet,) int64, 0 for a jet without constituents.
+
+    Raises
+    ------
+    ValueError
+        The radius is not above 0.
+
+    Source: the observables behind arXiv:2101.08320, section 3.4, with their values of R and
+    d_cut; the text names neither.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # two close particles and one far from them; a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 0.3], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.4, 0.1], [1.0]]),
+    ...     "phi": ak.Array([[0.1, -0.2, 0.1], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> [number.tolist() for number in count_subjets(jets)]
+    [[2, 1], [2, 1]]
+    """
+    if radius <= 0:
+        msg = f"subjets have a radius above 0, got {radius:g}"
+        raise ValueError(msg)
+    p4, offsets = cartesian(momentum_lists(constituents))
+    counts = np.diff(offsets)
+    rows = np.flatnonzero(counts)
+    inclusive, exclusive = np.zeros((2, len(counts)), np.int64)
+    filled = np.concatenate([[0], np.cumsum(counts[rows])])
+    for block, sequence in reclustered(p4, filled, JetAlgorithm.KT, radius=radius):
+        inclusive[rows[block]] = ak.to_numpy(ak.num(sequence.inclusive_jets(min_pt=0.0)))
+        exclusive[rows[block]] = ak.to_numpy(sequence.n_exclusive_jets(dcut=d_cut))
+    return inclusive, exclusive

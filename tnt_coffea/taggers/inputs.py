@@ -5,6 +5,7 @@
 | `Images` | the images of the scope's jets | (n, jet x channel, row, column) |
 | `Columns` | columns of the skim, one number an event | (n, column) |
 | `Constituents` | the leading constituents of the scope's jets | (n, jet, particle, 3) |
+| `Aligned` | constituents of the scope's jets, each jet boosted | (n, jet, particle, 3) |
 | `Splittings` | the splittings of the scope's jets | (n, jet, splitting, 5) |
 | `Sequence` | the leading jets of the event | (n, jet in sequence, 4) |
 | `EventImage` | the image of the whole event | (n, channel, row, column) |
@@ -39,6 +40,7 @@ from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = [
+    "Aligned",
     "AnyInput",
     "Columns",
     "Constituents",
@@ -258,6 +260,65 @@ class Constituents(Input):
         return read
 
 
+class Aligned(Input):
+    """Constituents of jets that were turned and boosted to one mass, energy and direction.
+
+    The three numbers of each are its share of the aligned jet's pT, eta and phi, in the order of
+    the chain of largest pT Delta R; all are zero where there is none, and for the whole jet where
+    it has no mass or fewer than three constituents (`jets.aligned_jets`).
+    """
+
+    name: ClassVar[str] = "aligned"
+
+    kind: Literal["aligned"] = "aligned"
+    jets: tuple[str, ...] = Field(min_length=1, description="heavy, light, or both")
+    most: int = Field(ge=3, description="constituents of a jet")
+
+    @classmethod
+    def of(cls, scope: str, sample: Sample) -> Aligned:
+        """Return the aligned constituents of a scope's jets in a sample.
+
+        Raises
+        ------
+        InputError
+            The skim was made without aligned constituents.
+
+        Examples
+        --------
+        >>> from tnt_coffea import testing
+        >>> sample = testing.make_sample(10, aligned=6)
+        >>> Aligned.of("event", sample).read(sample).shape
+        (10, 2, 6, 3)
+        """
+        most = sample.required("aligned", ", to 20 for example,")
+        return cls(jets=jets_of(scope), most=most)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(jet, particle, 3)."""
+        return len(self.jets), self.most, 3
+
+    def misfit(self, settings: SkimSettings) -> str | None:
+        """Return why events of these settings do not have them; None where they do."""
+        if settings.aligned is None:
+            return (
+                "takes aligned constituents, and these events have none: set skim.aligned to "
+                f"{self.most} and make the skim again, from a source with constituents"
+            )
+        if settings.aligned != self.most:
+            return _other("aligned constituents", self.most, settings.aligned)
+        return None
+
+    def reader(self, sample: Sample) -> Reader:
+        """Return the function from row numbers to (n, jet, particle, 3) float32."""
+        aligned = [sample.aligned(jet) for jet in self.jets]
+
+        def read(rows: IntArray) -> Float32Array:
+            return np.stack([jet.dense(self.most, rows) for jet in aligned], axis=1)
+
+        return read
+
+
 class Splittings(Input):
     """The splittings of jets, undone from the last step of Cambridge/Aachen on.
 
@@ -394,7 +455,7 @@ class EventImage(Input):
 
 
 AnyInput = Annotated[
-    Images | Columns | Constituents | Splittings | Sequence | EventImage,
+    Images | Columns | Constituents | Aligned | Splittings | Sequence | EventImage,
     Field(discriminator="kind"),
 ]
 

@@ -16,7 +16,15 @@ from tnt_coffea.taggers.onnx_file import check_file
 
 __all__ = ["BATCH", "INPUT_NAMES", "Session", "complaint", "session_of"]
 
-INPUT_NAMES = ("image", "features", "constituents", "splittings", "sequence", "event_image")
+INPUT_NAMES = (
+    "image",
+    "features",
+    "constituents",
+    "aligned",
+    "splittings",
+    "sequence",
+    "event_image",
+)
 _OUTPUTS = (["score"], ["score", "latent"])
 _INPUT_TYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")

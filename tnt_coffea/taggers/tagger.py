@@ -20,8 +20,8 @@ __all__ = ["Inputs", "Tagger"]
 
 Inputs = dict[str, Float32Array]
 """By name, float32: `image` (n, channel, row, column), `features` (n, column), `constituents`
-(n, jet, particle, 3), `splittings` (n, jet, splitting, 5), `sequence` (n, jet in sequence, 4),
-`event_image` (n, channel, row, column)."""
+(n, jet, particle, 3), `aligned` (n, jet, particle, 3), `splittings` (n, jet, splitting, 5),
+`sequence` (n, jet in sequence, 4), `event_image` (n, channel, row, column)."""
 
 
 @dataclass(frozen=True)
