@@ -60,8 +60,13 @@ class DoubleOps(GraphOps):
     """
 
     def constant(self, value: npt.ArrayLike) -> str:
-        """Return the name of float32 numbers as doubles."""
-        return str(self.graph.add("Cast", self.graph.constant(np.float32(value)), to=_DOUBLE))
+        """Return the name of numbers as doubles, of 48 digits: a graph's are of 24."""
+        exact = np.asarray(value, np.float64)
+        near = exact.astype(np.float32)
+        rest = (exact - near).astype(np.float32)
+        parts = (near, rest) if rest.any() else (near,)
+        named = [self.graph.add("Cast", self.graph.constant(part), to=_DOUBLE) for part in parts]
+        return str(named[0] if len(named) == 1 else self.graph.add("Add", *named))
 
     def _of(self, operator: str, *values: Any) -> str:
         named = (v if isinstance(v, str) else self.constant(v) for v in values)
@@ -81,7 +86,7 @@ class Coupling(Settings):
     hidden: int = Field(64, ge=1, description="nodes of both hidden layers of a layer's network")
     epochs: int = Field(50, ge=1, description="largest number of epochs")
     optimizer: OptimizerSettings = Field(
-        OptimizerSettings(beta1=0.9, beta2=0.999, batch=256, patience=10),
+        OptimizerSettings(learning_rate=3e-3, beta1=0.9, beta2=0.999, batch=256, patience=10),
         description="Adam, and which epoch is kept",
     )
 
@@ -144,18 +149,18 @@ class Coupling(Settings):
 
 @dataclass(frozen=True)
 class CouplingLayer:
-    """One rotation and the network of one layer; all float32.
+    """One rotation and the network of one layer.
 
     Attributes
     ----------
     turn
         (feature, feature), orthonormal: the halves are those of x turn.
     weights, biases
-        Of the network's three dense layers, tanh behind the first two: from the first half to s
+        Of the network's three dense layers, float32, tanh behind the first two: from the first half to s
         and t, side by side.
     """
 
-    turn: Float32Array
+    turn: Float64Array
     weights: tuple[Float32Array, ...]
     biases: tuple[Float32Array, ...]
 
@@ -180,7 +185,7 @@ class CouplingLayer:
 
     def towards(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the (event, feature) coordinates behind the layer."""
-        a, b = np.split(x @ self.turn.astype(x.dtype), [self.first], axis=1)
+        a, b = np.split(x @ self.turn, [self.first], axis=1)
         s, t = self.shifts(a)
         return np.concatenate([a, (b - t) * np.exp(-s)], axis=1)
 
@@ -193,19 +198,19 @@ class CouplingLayer:
         """
         a, b = np.split(z, [self.first], axis=1)
         along_a, along_b = np.split(tangents, [self.first], axis=2)
-        along, last, out = along_a, len(self.weights) - 1, a
-        for i, (weight, out) in enumerate(self.network(a)):  # noqa: B007
-            along = along @ weight
-            along = along if i == last else along * (1 - out * out)[:, None]
+        *hidden, (last, out) = self.network(a)
+        along = along_a
+        for weight, value in hidden:
+            along = along @ weight * (1 - value * value)[:, None]
+        along = along @ last
         s, t = np.split(out, 2, axis=1)
         along_s, along_t = np.split(along, 2, axis=2)
         bent = np.tanh(s / _MOST_SCALE)
         factor = np.exp(_MOST_SCALE * bent)
         along_s = along_s * (1 - bent * bent)[:, None]
         along_b = (along_b + b[:, None] * along_s) * factor[:, None] + along_t
-        turned = self.turn.T.astype(z.dtype)
-        values = np.concatenate([a, b * factor + t], axis=1) @ turned
-        return values, np.concatenate([along_a, along_b], axis=2) @ turned
+        values = np.concatenate([a, b * factor + t], axis=1) @ self.turn.T
+        return values, np.concatenate([along_a, along_b], axis=2) @ self.turn.T
 
     def add_network(self, graph: Any, ops: DoubleOps, a: str) -> list[tuple[str, str]]:
         """Return the names of what `network` yields, appended to a graph."""
@@ -234,13 +239,13 @@ class CouplingLayer:
 
         a, b = _halves(graph, z, self.first, axis=1)
         along_a, along_b = _halves(graph, tangents, self.first, axis=2)
-        along, nodes = along_a, self.add_network(graph, ops, a)
-        for factor, out in nodes:
-            along = graph.add("MatMul", along, factor)
-            if out != nodes[-1][1]:
-                slope = ops.subtract(1.0, ops.multiply(out, out))
-                along = ops.multiply(along, each(slope))
-        s, t = _halves(graph, nodes[-1][1], self._second, axis=1)
+        *hidden, (last, out) = self.add_network(graph, ops, a)
+        along = along_a
+        for weight, value in hidden:
+            slope = ops.subtract(1.0, ops.multiply(value, value))
+            along = ops.multiply(graph.add("MatMul", along, weight), each(slope))
+        along = graph.add("MatMul", along, last)
+        s, t = _halves(graph, out, self._second, axis=1)
         along_s, along_t = _halves(graph, along, self._second, axis=2)
         bent = graph.add("Tanh", ops.divide(s, _MOST_SCALE))
         factor = ops.exp(ops.multiply(_MOST_SCALE, bent))
@@ -289,7 +294,7 @@ class CouplingFlow:
     def of(
         cls,
         manifold: int,
-        turns: Sequence[Float32Array],
+        turns: Sequence[Float64Array],
         weights: Sequence[Sequence[Float32Array]],
     ) -> CouplingFlow:
         """Return that of rotations and, layer by layer, weights and biases in turn."""
@@ -397,13 +402,13 @@ def _halves(graph: Any, value: str, first: int, axis: int) -> tuple[str, str]:
     return low, graph.add("Slice", value, at, far, along)
 
 
-def _turns(d: int, layers: int, seed: int) -> list[Float32Array]:
+def _turns(d: int, layers: int, seed: int) -> list[Float64Array]:
     rng = seeds.generator(seed, "turns")
-    return [ortho_group.rvs(d, random_state=rng).astype(np.float32) for _ in range(layers)]
+    return [ortho_group.rvs(d, random_state=rng) for _ in range(layers)]
 
 
 def _network(
-    turns: Sequence[Float32Array], manifold: int, hidden: int, seed: int
+    turns: Sequence[Float64Array], manifold: int, hidden: int, seed: int
 ) -> tuple[Any, list[Any]]:
     """Return the Keras model from `x` to the squared error (n,), and its layers."""
     keras = backend.keras()
@@ -417,7 +422,7 @@ def _network(
 
         def __init__(self, number: int) -> None:
             super().__init__()
-            self.turn = turns[number]
+            self.turn = turns[number].astype(np.float32)
             small = keras.initializers.RandomNormal(
                 stddev=_SMALL, seed=seeds.integer(seed, "last", number)
             )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
 from tnt_coffea.training.densities.autoregressive import Autoregressive
 from tnt_coffea.training.densities.coupling import Coupling, CouplingFlow, DoubleOps
 from tnt_coffea.training.densities.interface import ConditionalDensity
 from tnt_coffea.training.densities.kernel import KernelDensity
-from tnt_coffea.training.densities.slicing import Slicing
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.ratios import DensityEvents
@@ -28,7 +27,7 @@ __all__ = ["ENERGY", "ManifoldScore", "RegularizedLikelihood", "RegularizedScore
 ENERGY = "sqrt((pt * (exp(eta) + exp(-eta)) / 2) ** 2 + mass ** 2)"
 """A jet's energy [GeV], an exact function of three other features."""
 _LEAST_ERROR = 1e-10
-"""Added to errors before their logarithm: what float32 features leave of a perfect reconstruction."""
+"""Added to errors before their logarithm: float32 features leave as much of none at all."""
 _LEAST_VARIANCE = 1e-8
 _FARTHEST = 60.0
 """Largest ln(p_u / p_KDE) of the published score."""
@@ -75,9 +74,8 @@ class RegularizedLikelihood(Method):
         True, description="divide the density by that of the mass; false is the paper's R_exp"
     )
     flow: Coupling = Field(Coupling(), description="settings of the manifold's flow")
-    density: Annotated[Autoregressive | Slicing, Field(discriminator="model")] = Field(
-        Autoregressive(blocks=5),
-        description="density on the manifold (model: autoregressive, slicing) and its settings",
+    density: Autoregressive = Field(
+        Autoregressive(blocks=5), description="settings of the density on the manifold"
     )
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
@@ -131,7 +129,9 @@ class RegularizedLikelihood(Method):
 
     def _features(self, sample: Sample, scope: str) -> FeatureSet:
         if sample.variable in self.features:
-            msg = f"features hold {sample.variable}, whose density has a part of its own; leave it out"
+            msg = (
+                f"features hold {sample.variable}, whose density the score divides by; leave it out"
+            )
             raise ConfigError(msg)
         found = _DoubleFeatures.of((*self.features, sample.variable), scope, sample)
         if self.manifold >= len(found) - 1:
@@ -220,7 +220,7 @@ class ManifoldScore:
     whitening
         Of the coordinates on the manifold.
     density
-        Of whitened coordinates.
+        Of whitened coordinates; its mass is always zero.
     kernel
         Density of the mass; None leaves it out.
     score
