@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, spearmanr, vonmises, vonmises_fisher
 
+from tnt_coffea import seeds
 from tnt_coffea.errors import ConfigError, InputError, TrainingError
 from tnt_coffea.taggers.inputs import Columns
 from tnt_coffea.taggers.tagger import Tagger
@@ -205,11 +206,15 @@ class OfOne:
 
 
 def test_density_on_a_circle_is_the_known_one():
-    x, _ = circle(6000, 1)
+    x, _ = circle(5000, 1)
     coupling = Coupling(
-        layers=4, hidden=32, epochs=30, optimizer={"batch": 256, "learning_rate": 0.005}
+        layers=4, hidden=16, epochs=15, optimizer={"batch": 200, "learning_rate": 0.01}
     )
     flow, history = coupling.fit(x, ones(x), 1, seed=1)
+    # The network in double precision is the one that was trained.
+    held = seeds.generator(1, "validation").permutation(5000)[:500]
+    error, _, _ = score_of(flow).parts(x[held])
+    assert error.mean() == pytest.approx(history.validation_loss[history.best_epoch], rel=1e-3)
     u = flow.coordinates(x)[:, :1]
     white = Whitening.of(u, ones(x))
     score = score_of(flow, density=OfOne(white.applied(u)), white=white)
@@ -217,13 +222,13 @@ def test_density_on_a_circle_is_the_known_one():
     error, _, log_p = score.parts(tested)
     # A chart has an end: opposite of the densest point a few events lie beyond it.
     assert np.median(error) < 1e-3
-    assert np.quantile(error, 0.95) < 0.02
+    assert np.quantile(error, 0.9) < 0.02
     assert np.median(np.abs(log_p - wanted)) < 0.05
     # What leaves the circle is anomalous, whichever way.
     inside, outside = (score.log_ratio(tested * r, np.zeros(4000)) for r in (0.8, 1.2))
     on_it = score.log_ratio(tested, np.zeros(4000))
-    assert auc(inside[::4], on_it[::4]) > 0.95
-    assert auc(outside[::4], on_it[::4]) > 0.95
+    assert auc(inside[::4], on_it[::4]) > 0.9
+    assert auc(outside[::4], on_it[::4]) > 0.9
 
 
 @pytest.mark.slow
@@ -239,5 +244,203 @@ def test_density_on_a_sphere_is_the_known_one():
     assert np.median(np.abs(log_p - sphere(5000, 2)[1])) < 0.05
 
 
-def ranks_of(score, x, m):
-    return np.argsort(np.argsort(score.log_ratio(x, m)))
+def alike(*scores):
+    return spearmanr(*scores).statistic
+
+
+def standard(n=3000, d=12):
+    """Standardised features, and the scaled masses of a falling spectrum."""
+    rng = np.random.default_rng(7)
+    return rng.normal(size=(n, d)), rng.exponential(size=n)
+
+
+def test_published_score_is_the_error_alone_and_depends_on_units():
+    x, m = standard()
+    flow = bent(12, 8)
+    white = Whitening.of(flow.coordinates(x)[:, :8], ones(x))
+
+    def scores(kind, factor=1.0, unit=1.0):
+        smaller = replace(white, turn=np.float32(factor) * white.turn)
+        score = score_of(flow, kind, Gaussian(factor), kernel(), smaller)
+        return replace(score, log_unit=score.log_unit + np.log(unit)).log_ratio(x, m)
+
+    published, log = scores(PUBLISHED), scores(LOG)
+    error = score_of(flow).parts(x)[0]
+    # Densities of 8 whitened coordinates are below (2 pi)^-4: it regularizes nothing.
+    assert alike(published, error) > 0.99999
+    assert alike(log, error) < 0.9
+    # Another unit of the coordinates, or of the mass (GeV), makes another score of it alone.
+    assert alike(published, scores(PUBLISHED, factor=0.1)) < 0.95
+    assert (published / scores(PUBLISHED, unit=1e-3)).max() > 1.1
+    np.testing.assert_allclose(scores(LOG, factor=0.1), log, atol=1e-4)
+    np.testing.assert_array_equal(scores(LOG, unit=1e-3), log)
+
+
+class Larger:
+    """A flow of features that are larger by one factor."""
+
+    def __init__(self, flow, factor):
+        self.flow, self.factor, self.manifold = flow, factor, flow.manifold
+
+    def coordinates(self, x):
+        return self.flow.coordinates(x / self.factor)
+
+    def reconstruction(self, u):
+        x, volume = self.flow.reconstruction(u)
+        return self.factor * x, volume + self.manifold * np.log(self.factor)
+
+
+def test_larger_features_add_a_constant_to_the_log_score():
+    x, m = standard()
+    flow = bent(12, 8)
+    one, other = score_of(flow), score_of(Larger(flow, 3.0))
+    apart = other.log_ratio(3 * x, m) - one.log_ratio(x, m)
+    np.testing.assert_allclose(apart, 10 * np.log(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [LOG, PUBLISHED])
+def test_units_of_a_column_change_nothing(kind):
+    sample = make_sample(900, constituents=None)
+    score = score_of(bent(2, 1), kind, random_density(1))
+    found = []
+    for name in ("heavy_mass", "heavy_mass / 1000"):
+        scorer = events_of((name, "heavy_tau21"), sample).scorer(score)
+        found.append(scorer.predict({"features": scorer.inputs[0].read(sample)}))
+    assert alike(*found) > 0.999999
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def with_zeros():
+    """Events some of which have jets of one constituent, or without mass."""
+    sample = make_sample(1200, 0.1, constituents=None)
+    tau21, mass = (sample.columns[f"heavy_{name}"].copy() for name in ("tau21", "mass"))
+    tau21[::40], mass[5::40] = 0.0, 0.0
+    columns = {**sample.columns, "heavy_tau21": tau21, "heavy_mass": mass}
+    return replace(sample, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def trained(with_zeros):
+    return FAST.train(Job(with_zeros, "event", 3))
+
+
+def test_a_tagger_tells_the_planted_signal_and_scores_everything(trained, with_zeros):
+    assert trained.summary["events"] == 1200 - 60
+    assert len(trained.history["loss"]) == 3
+    tested = make_sample(1500, 0.2, seed=8, constituents=None)
+    tagger = Tagger(trained.model.SerializeToString(), "the graph")
+    score = tagger.score({"features": trained.inputs[0].read(tested)})
+    assert auc(score[tested.label == 1], score[tested.label == 0]) > 0.6
+    assert np.isfinite(tagger.score({"features": trained.inputs[0].read(with_zeros)})).all()
+
+
+@pytest.mark.slow
+def test_turned_features_are_no_less_anomalous():
+    sample, tested = make_sample(2400, 0.05), make_sample(1500, 0.2, seed=5)
+    for features in (("mass", "tau21"), ("0 - mass", "0 - tau21")):
+        scorer = FAST.model_copy(update={"features": features}).train(Job(sample, "event", 3))
+        score = scorer.predict({"features": scorer.inputs[0].read(tested)})
+        assert auc(score[tested.label == 1], score[tested.label == 0]) > 0.6
+
+
+@pytest.mark.slow
+def test_the_energy_is_a_relation_that_a_manifold_learns():
+    rng, n = np.random.default_rng(1), 8000
+    jets = []
+    for mass in (300.0, 100.0):
+        pt, eta = rng.normal(1500, 200, n), rng.normal(0, 0.8, n)
+        m = rng.gamma(2, mass / 2, n)
+        energy = np.sqrt((pt * np.cosh(eta)) ** 2 + m**2)
+        jets += [pt, eta, energy, m, *rng.normal(0.5, 0.1, (2, n))]
+    x = np.stack(jets, axis=1)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    broken = x.copy()
+    for i in (2, 8):
+        broken[:, i] = rng.permutation(x[:, i])  # energies of other events
+    errors = []
+    for features in (x, broken):
+        flow, _ = Coupling(epochs=20).fit(features[:6000], np.ones(6000), 10, seed=1)
+        found, _ = flow.reconstruction(flow.coordinates(features[6000:])[:, :10])
+        errors.append(((features[6000:] - found) ** 2).sum(axis=1).mean())
+    assert errors[0] < 0.1
+    assert errors[1] > 5 * errors[0]
+
+
+def with_columns(sample, **columns):
+    return replace(sample, columns={**sample.columns, **columns})
+
+
+def constant(sample):
+    return with_columns(sample, heavy_tau21=np.full(len(sample), 0.5, "f4"))
+
+
+def stepped(sample):
+    return with_columns(sample, heavy_tau21=np.round(sample.columns["heavy_tau21"], 1))
+
+
+def massless(sample):
+    return with_columns(sample, heavy_mass=np.zeros(len(sample), "f4"))
+
+
+def of_one_mass(sample):
+    return with_columns(sample, m_jj=np.full(len(sample), 3000.0))
+
+
+def negative(sample):
+    return replace(sample, weight=np.where(np.arange(len(sample)) % 7, 1.0, -1.0))
+
+
+def few(sample):
+    return sample.select(np.arange(60))
+
+
+def unchanged(sample):
+    return sample
+
+
+REFUSED = [
+    (FAST, constant, "feature heavy_tau21 is the same for all events"),
+    (FAST, massless, "feature heavy_mass is the same for all events"),
+    (FAST, stepped, "feature heavy_tau21 has one of .* values for .*continuous"),
+    (FAST, negative, "coupling flow: .* weights are negative"),
+    (FAST, few, "coupling flow: 60 events to learn a density from, at least 100"),
+    (FAST, of_one_mass, "m_jj is the same for all events"),
+    (
+        FAST.model_copy(update={"features": ("mass", "log(heavy_mass - heavy_mass)")}),
+        unchanged,
+        "not finite for 900 of 900",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "change", "message"), REFUSED)
+def test_what_cannot_work_is_refused_before_training(method, change, message):
+    sample = change(make_sample(900, 0.05, constituents=None))
+    with pytest.raises(TrainingError, match=message):
+        method.train(Job(sample, "event", 3))
+
+
+def test_settings_that_cannot_work_are_refused():
+    sample = make_sample(20, constituents=None)
+    with pytest.raises(ConfigError, match="m_jj, whose density the score divides by"):
+        FAST.model_copy(update={"features": ("m_jj", "tau21")}).check(sample, "event")
+    with pytest.raises((ConfigError, InputError), match=r"'heavy_tau32'.* add it to skim"):
+        RegularizedLikelihood().check(sample, "event")
+    with pytest.raises(ConfigError, match="4 coordinates among 4 features"):
+        FAST.model_copy(update={"manifold": 4}).check(sample, "event")
+    with pytest.raises(TrainingError, match="3 coordinates among 2 features"):
+        Coupling().fit(np.ones((200, 2)), np.ones(200), 3, seed=1)
+    same = np.ones(200)
+    with pytest.raises(TrainingError, match="the same for all events"):
+        KernelDensity.of(same, same)
+
+
+def test_features_are_those_of_single_precision_before_they_are_rounded():
+    sample = make_sample(300, constituents=None)
+    names = ("pt", "eta", ENERGY, "mass")
+    features = RegularizedLikelihood(features=names, manifold=6)._features(sample, "event")
+    found = dict(zip(features.names, features.values(sample).T, strict=True))
+    pt, eta, mass = (sample.columns[f"light_{n}"].astype("f8") for n in ("pt", "eta", "mass"))
+    wanted = np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2)
+    np.testing.assert_allclose(found[f"light_{ENERGY}"], wanted, rtol=1e-7)

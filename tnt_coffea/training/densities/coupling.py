@@ -156,8 +156,8 @@ class CouplingLayer:
     turn
         (feature, feature), orthonormal: the halves are those of x turn.
     weights, biases
-        Of the network's three dense layers, float32, tanh behind the first two: from the first half to s
-        and t, side by side.
+        Of the network's three dense layers, float32, tanh behind the first two: from the first
+        half to s and t, side by side.
     """
 
     turn: Float64Array

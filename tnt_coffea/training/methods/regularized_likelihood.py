@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 
@@ -106,26 +106,13 @@ class RegularizedLikelihood(Method):
         density = self.density.fit(
             whitening.applied(u), np.zeros(len(u), np.float32), weight, job.seed_of("density")
         )
-        # Masses are scaled; densities per GeV or TeV are what is published.
-        per_tev = np.log(1000.0 * float(events.mass.scale[0]))
-        score = ManifoldScore(
-            flow,
-            whitening,
-            density,
-            KernelDensity.of(m, weight) if self.mass_density else None,
-            self.score,
-            float(per_tev),
-        )
-        notes = {"events": float(len(u)), **history.summary()}
-        scorer = events.scorer(score, **notes)
-        return Scorer(
-            scorer.model,
-            scorer.inputs,
-            {**history.to_dict(), "events": len(u)},
-            scorer.summary,
-            scorer.predict,
-            history.seconds,
-        )
+        # Masses are scaled; what is published is compared per TeV.
+        log_unit = float(np.log(1000 * float(events.mass.scale[0])))
+        kernel = KernelDensity.of(m, weight) if self.mass_density else None
+        score = ManifoldScore(flow, whitening, density, kernel, self.score, log_unit)
+        scorer = events.scorer(score, events=float(len(u)), **history.summary())
+        losses = {**history.to_dict(), "events": len(u)}
+        return replace(scorer, history=losses, seconds=history.seconds)
 
     def _features(self, sample: Sample, scope: str) -> FeatureSet:
         if sample.variable in self.features:
