@@ -27,10 +27,7 @@ from tnt_coffea.training.methods.references import (
     Supervised,
     SupervisedBothJets,
 )
-from tnt_coffea.training.methods.regularized_likelihood import (
-    RegularizedLikelihood,
-    RegularizedScore,
-)
+from tnt_coffea.training.methods.regularized_likelihood import RegularizedLikelihood
 from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
@@ -96,7 +93,6 @@ METHOD_SETTINGS = [
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(MANIFOLD),
-    slow(MANIFOLD.model_copy(update={"score": RegularizedScore.PUBLISHED})),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

@@ -167,7 +167,7 @@ class CouplingLayer:
     @property
     def first(self) -> int:
         """Number of features in the first half."""
-        return self.weights[0].shape[0]
+        return len(self.weights[0])
 
     def network(self, a: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
         """Yield each dense layer's weights and outputs, (event, node), of a first half."""

@@ -236,10 +236,11 @@ class ManifoldScore:
         error, log_p, log_on_manifold = self.parts(np.asarray(x, np.float64))
         log_mass = self.kernel.log_prob(m) if self.kernel else np.zeros(len(m))
         if self.score is RegularizedScore.LOG:
-            return np.log(error + _LEAST_ERROR) - log_on_manifold + log_mass
+            return np.asarray(np.log(error + _LEAST_ERROR) - log_on_manifold + log_mass)
         if self.kernel:
             log_mass = log_mass + self.log_unit
-        return error / (1 + np.exp(np.clip(log_p - log_mass, -_FARTHEST, _FARTHEST)))
+        share = np.exp(np.clip(log_p - log_mass, -_FARTHEST, _FARTHEST))
+        return np.asarray(error / (1 + share))
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name (n,) of the scores, appended to a graph."""
@@ -259,15 +260,12 @@ class ManifoldScore:
         for i in range(1, size):
             error = ops.add(error, graph.slice(squares, i))
         if self.score is RegularizedScore.LOG:
-            score = ops.log(ops.add(error, _LEAST_ERROR))
-            score = ops.subtract(
-                score, ops.subtract(ops.add(log_p, self.whitening.log_det), log_volume)
-            )
+            log_p = ops.subtract(ops.add(log_p, self.whitening.log_det), log_volume)
+            score = ops.subtract(ops.log(ops.add(error, _LEAST_ERROR)), log_p)
             score = ops.add(score, log_mass) if log_mass else score
         else:
-            log_p = (
-                ops.subtract(ops.subtract(log_p, log_mass), self.log_unit) if log_mass else log_p
-            )
+            if log_mass:
+                log_p = ops.subtract(log_p, ops.add(log_mass, self.log_unit))
             edges = (ops.constant(sign * _FARTHEST) for sign in (-1, 1))
             share = ops.exp(graph.add("Clip", log_p, *edges))
             score = ops.divide(error, ops.add(1.0, share))
