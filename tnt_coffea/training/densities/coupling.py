@@ -277,14 +277,15 @@ class CouplingFlow:
     Examples
     --------
     >>> import numpy as np
-    >>> x = np.random.default_rng(1).normal(size=(200, 3))
-    >>> small = Coupling(layers=2, hidden=4, epochs=1)
-    >>> flow, _ = small.fit(x, np.ones(200), manifold=2, seed=1)
-    >>> np.abs(flow.features(flow.coordinates(x)) - x).max().round(5).item()
-    0.0
-    >>> reconstruction, volume = flow.reconstruction(flow.coordinates(x)[:, :2])
-    >>> reconstruction.shape, volume.shape
-    ((200, 3), (200,))
+    >>> rng = np.random.default_rng(1)
+    >>> shapes = [(2, 4), (4,), (4, 4), (4,), (4, 2), (2,)]  # two features to s and t of a third
+    >>> weights = [[rng.normal(size=shape).astype("f4") for shape in shapes]]
+    >>> flow = CouplingFlow.of(2, [np.eye(3)], weights)
+    >>> x = rng.normal(size=(5, 3))
+    >>> u = flow.coordinates(x)[:, :2]
+    >>> reconstruction, log_volume = flow.reconstruction(u)
+    >>> np.abs(reconstruction - x).max(axis=0).round(9)[:2].tolist(), log_volume.shape
+    ([0.0, 0.0], (5,))
     """
 
     manifold: int
