@@ -27,6 +27,7 @@ from tnt_coffea.training.methods.references import (
     Supervised,
     SupervisedBothJets,
 )
+from tnt_coffea.training.methods.regularized_likelihood import RegularizedLikelihood
 from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
@@ -53,6 +54,14 @@ DCTR = Dctr(classifier=RATIO, validation=False)
 SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
+
+ADAM = {"batch": 50, "learning_rate": 0.005}
+MANIFOLD = RegularizedLikelihood(
+    features=("mass", "tau21"),
+    manifold=2,
+    flow={"layers": 2, "hidden": 8, "epochs": 6, "optimizer": ADAM},
+    density={"blocks": 2, "hidden": 8, "epochs": 4, "averaged": 2, "optimizer": ADAM},
+)
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -83,6 +92,7 @@ METHOD_SETTINGS = [
     Gis(density=SLICING),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
+    slow(MANIFOLD),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

@@ -6,4 +6,6 @@
 | `scaling` | bounded features on the whole line, with the volume's change |
 | `slicing` | Gaussianizing iterative slicing: numpy alone |
 | `autoregressive` | masked autoregressive flow: Keras |
+| `coupling` | invertible flow to a manifold and back, with its volume: Keras |
+| `kernel` | density of the mass alone |
 """
