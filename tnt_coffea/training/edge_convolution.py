@@ -106,15 +106,20 @@ class EdgeConvolution:
     def __init__(self, nodes: int, units: int, activation: str, initial: Callable[[], Any]) -> None:
         layers = backend.keras().layers
         self.own, self.other = layers.Dense(_HIDDEN), layers.Dense(_HIDDEN, use_bias=False)
-        for layer in (self.own, self.other):
-            layer.build((None, nodes))
         # The initial weights of the layer of pairs, W1 above W2.
-        w = backend.array(initial()((2 * nodes, _HIDDEN)))
-        self.own.kernel.assign(w[:nodes] - w[nodes:])
-        self.other.kernel.assign(w[nodes:])
+        w1, w2 = np.split(backend.array(initial()((2 * nodes, _HIDDEN))), 2)
         self.second = layers.Dense(_HIDDEN, activation="relu", kernel_initializer=initial())
         self.last = layers.Dense(units, activation=activation, kernel_initializer=initial())
+        for layer, size in zip(self.layers, (nodes, nodes, _HIDDEN, _HIDDEN), strict=True):
+            layer.build((None, size))
+        self.own.kernel.assign(w1 - w2)
+        self.other.kernel.assign(w2)
         self.linear = activation == "linear"
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The dense layers, of which the first two make one of pairs."""
+        return self.own, self.other, self.second, self.last
 
     def __call__(self, particles: Any, weights: Any) -> Any:
         """Return (n, particle, unit) of (n, particle, node) and the weights of `neighbours`."""
@@ -213,11 +218,11 @@ class GraphAutoencoder:
     --------
     >>> standard = Standardisation(np.zeros(4, "f4"), np.ones(4, "f4"))
     >>> network = GraphAutoencoder.of(standard, seed=1)
+    >>> network.parameters
+    2766
     >>> particles, there = np.ones((3, 5, 4), np.float32), np.ones((3, 5), np.float32)
     >>> network.reconstructed(particles, there).shape
     TensorShape([3, 5, 4])
-    >>> network.parameters
-    2766
     """
 
     standard: Standardisation
@@ -243,6 +248,7 @@ class GraphAutoencoder:
             bias_axes="c",
             kernel_initializer="ones",
         )
+        normalisation.build((None, None, _COMPONENTS))
         return cls(
             standard,
             normalisation,
@@ -252,15 +258,8 @@ class GraphAutoencoder:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters that are trained; known once it was called."""
-        layers = (
-            self.normalisation,
-            *(
-                layer
-                for each in (self.encoder, self.decoder)
-                for layer in (each.own, each.other, each.second, each.last)
-            ),
-        )
+        """Number of parameters that are trained."""
+        layers = (self.normalisation, *self.encoder.layers, *self.decoder.layers)
         return sum(layer.count_params() for layer in layers)
 
     def latent(self, particles: Any, there: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
@@ -32,6 +33,8 @@ _COMPONENTS = 4
 _PARAMETERS = 2766
 _BLOCK = 2**14
 """Events whose constituents are in memory at once."""
+_LOOKED_AT = 500
+"""Events that tell which latent numbers are in use."""
 
 
 class Frame(StrEnum):
@@ -120,7 +123,8 @@ class ParticleGraph(Method):
         inputs = self._inputs(job.scope, sample)
         shown = [self._inputs(scope, sample) for scope in self._trained_on(job.scope)]
         standard = self._standardisation(shown, sample)
-        score, loss = self._models(inputs, standard, job.seed)
+        network = GraphAutoencoder.of(standard, job.seed)
+        score, loss = self._models(network, inputs)
         every = np.ones(len(sample), dtype=np.bool_)
         labels = WeakLabels(
             tuple(SampleClass("events", sample, every, 0.0, inputs=each) for each in shown)
@@ -133,7 +137,9 @@ class ParticleGraph(Method):
             optimizer=self.optimizer,
             loss=model_output,
         )
-        return Scorer.of(score, inputs, history)
+        used = {"latent_used": float(self._latent_used(network, inputs, sample))}
+        scorer = Scorer.of(score, inputs, history, **used)
+        return replace(scorer, summary={**scorer.summary, **used})
 
     def _trained_on(self, scope: Scope) -> tuple[Scope, ...]:
         """Return the scopes whose jets train the network of one scope."""
@@ -181,17 +187,14 @@ class ParticleGraph(Method):
             pt, eta, phi = pt * of_jet[..., 0], eta + of_jet[..., 1], phi + of_jet[..., 2]
         return momenta(pt, eta, phi, ops), there
 
-    def _models(
-        self, inputs: tuple[Input, ...], standard: Standardisation, seed: int
-    ) -> tuple[Any, Any]:
+    def _models(self, network: GraphAutoencoder, inputs: tuple[Input, ...]) -> tuple[Any, Any]:
         """Return the model of the score, and that of the loss, of the same weights."""
         keras = backend.keras()
         ops = keras.ops
         tensors = {each.name: input_tensor(each) for each in inputs}
         particles, there = self._momenta(tensors, ops)
         there = ops.cast(there, "float32")
-        network = GraphAutoencoder.of(standard, seed)
-        unit = np.float32(np.mean(1 / standard.scale))
+        unit = np.float32(np.mean(1 / network.standard.scale))
         given = network.reconstructed(particles, there)
         error = _ERRORS[self.loss](given, particles / unit, there)
         asked = list(tensors.values())
@@ -203,6 +206,19 @@ class ParticleGraph(Method):
             keras.Model(asked, ops.minimum(first, second)),
             keras.Model(asked, (first + second) / 2),
         )
+
+    def _latent_used(
+        self, network: GraphAutoencoder, inputs: tuple[Input, ...], sample: Sample
+    ) -> int:
+        """Return how many of the latent numbers are above zero for some constituent.
+
+        One behind a ReLU may die: it is zero for all, and the gradients never reach it again.
+        """
+        rows = np.arange(min(len(sample), _LOOKED_AT))
+        tensors = {name: read(rows) for name, read in readers(inputs, sample).items()}
+        particles, there = self._momenta(tensors, np)
+        latent = backend.array(network.latent(particles, there.astype(np.float32)))
+        return int((latent[there] > 0).any(axis=0).sum())
 
     def _standardisation(self, shown: list[tuple[Input, ...]], sample: Sample) -> Standardisation:
         """Return the mean and the width of E, px, py and pz of the constituents trained on.
