@@ -138,7 +138,7 @@ class ParticleGraph(Method):
             loss=model_output,
         )
         used = {"latent_used": float(self._latent_used(network, inputs, sample))}
-        scorer = Scorer.of(score, inputs, history, **used)
+        scorer = Scorer.of(score, inputs, history, **labels.counts, **used)
         return replace(scorer, summary={**scorer.summary, **used})
 
     def _trained_on(self, scope: Scope) -> tuple[Scope, ...]:
