@@ -132,6 +132,7 @@ def test_the_graph_of_both_inputs_is_the_model(lab, sample):
     assert checked(lab, keras_graph(lab.model), reading, len(sample)).history["tied"] < 0.5
 
 
+@pytest.mark.slow
 def test_simulation_trains_as_data_do_and_shared_networks_see_both_jets(sample):
     settings = FAST | {"epochs": 1, "shared": True}
     method = ParticleGraphPerJet(**settings)
