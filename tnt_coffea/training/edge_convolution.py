@@ -99,8 +99,8 @@ class EdgeConvolution:
     --------
     >>> layer = EdgeConvolution(4, 2, "relu", backend.initialisers(1))
     >>> particles = np.ones((3, 5, 4), np.float32)  # three jets of five
-    >>> layer(particles, neighbours(np.ones((3, 5), np.float32))).shape
-    TensorShape([3, 5, 2])
+    >>> tuple(layer(particles, neighbours(np.ones((3, 5), np.float32))).shape)
+    (3, 5, 2)
     """
 
     def __init__(self, nodes: int, units: int, activation: str, initial: Callable[[], Any]) -> None:
@@ -221,8 +221,8 @@ class GraphAutoencoder:
     >>> network.parameters
     2766
     >>> particles, there = np.ones((3, 5, 4), np.float32), np.ones((3, 5), np.float32)
-    >>> network.reconstructed(particles, there).shape
-    TensorShape([3, 5, 4])
+    >>> tuple(network.reconstructed(particles, there).shape)
+    (3, 5, 4)
     """
 
     standard: Standardisation
