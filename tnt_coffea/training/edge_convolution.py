@@ -128,7 +128,8 @@ class EdgeConvolution:
         pairs = self.second(ops.relu(ops.expand_dims(own, 2) + ops.expand_dims(other, 1)))
         if not self.linear:
             return self._mean(self.last(pairs), weights)
-        linked = ops.sum(weights, axis=2, keepdims=True)
+        # One, exactly: the last digits of a sum of weights depend on where the jet stands.
+        linked = ops.sign(ops.sum(weights, axis=2, keepdims=True))
         return self.last(self._mean(pairs, weights)) * linked
 
     @staticmethod
