@@ -21,6 +21,7 @@ from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
+from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
     PureCwola,
@@ -93,6 +94,9 @@ METHOD_SETTINGS = [
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(MANIFOLD),
+    ParticleGraph(epochs=2, optimizer=FAST),
+    slow(ParticleGraph(sample="simulation", epochs=3, optimizer=FAST)),
+    slow(ParticleGraphPerJet(loss="chamfer", shared=True, epochs=3, optimizer=FAST)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

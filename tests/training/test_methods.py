@@ -56,6 +56,9 @@ REFERENCES = {
 }
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "regularized_likelihood"}
 """In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
+"""In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
+TRAINED_ELSEWHERE |= {"particle_graph", "particle_graph_per_jet"}  # test_particle_graph.py: Keras
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@
 | `data_vs_simulation` | the event | data against simulation in the window |
 | `regularized_likelihood` | the event | a manifold of the features, and the density on it |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `particle_graph` | the event | constituents of both jets: what is rare is reconstructed badly |
+| `particle_graph_per_jet` | each jet | the same, of each jet |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
