@@ -54,8 +54,9 @@ REFERENCES = {
     "pure_cwola": PureCwola(after="first", classifier=TREES),
     "optimal_cwola": OptimalCwola(classifier=TREES),
 }
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
-"""In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
+"""In test_references.py, test_contract.py, test_lda.py: what reads simulation, needs Keras, or reads
+splittings."""
 
 
 @pytest.fixture(scope="module")
