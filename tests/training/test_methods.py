@@ -55,8 +55,8 @@ REFERENCES = {
     "optimal_cwola": OptimalCwola(classifier=TREES),
 }
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
-"""In test_references.py, test_contract.py, test_lda.py: what reads simulation, needs Keras, or reads
-splittings."""
+"""In test_references.py, test_contract.py and test_lda.py: one reads simulation, one needs Keras,
+one needs splittings."""
 
 
 @pytest.fixture(scope="module")

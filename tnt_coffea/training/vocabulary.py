@@ -91,8 +91,9 @@ class MassBasis(Vocabulary):
     columns: ClassVar[tuple[int, int]] = (3, 4)
 
     @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        return _checked(self, "mass")
+    def _checked(self) -> Self:
+        _ascending(self, "mass")
+        return self
 
     @property
     def edges(self) -> tuple[Float32Array, Float32Array]:
@@ -125,8 +126,9 @@ class LundBasis(Vocabulary):
     columns: ClassVar[tuple[int, int]] = (1, 2)
 
     @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        return _checked(self, "angle", "kt")
+    def _checked(self) -> Self:
+        _ascending(self, "angle", "kt")
+        return self
 
     @property
     def edges(self) -> tuple[Float32Array, Float32Array]:
@@ -153,10 +155,9 @@ def _inner(edges: npt.NDArray[Any]) -> Float32Array:
     return edges[1:-1].astype(np.float32)
 
 
-def _checked(vocabulary: Any, *names: str) -> Any:
+def _ascending(vocabulary: Vocabulary, *names: str) -> None:
     for name in names:
         low, high = (getattr(vocabulary, f"{name}_{end}") for end in ("low", "high"))
         if not low < high:
             msg = f"{name}_low: {low:g} is not below {name}_high, {high:g}"
             raise ValueError(msg)
-    return vocabulary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -89,6 +89,11 @@ class Lda(Method):
         """Passes over the events, for all priors."""
         return self.inference.epochs * len(self.alpha_ratio) * len(self.alpha_sum)
 
+    def shortened(self) -> Self:
+        """Return the method with short training runs: one prior alone."""
+        one = {"alpha_ratio": self.alpha_ratio[:1], "alpha_sum": self.alpha_sum[:1]}
+        return super().shortened().model_copy(update=one)
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """NumPy, SciPy and onnx: no Keras."""
@@ -104,9 +109,8 @@ class Lda(Method):
         documents = self._documents(job, shown).shuffled(job.seed_of("held back"))
         held = round(self.held_back * len(documents))
         tested, trained = np.split(np.arange(len(documents)), [held])
-        words = len(shown.jets) * self.vocabulary.bins
         themes, notes = self._chosen(
-            documents.select(trained), documents.select(tested), words, job.seed_of("themes")
+            documents.select(trained), documents.select(tested), job.seed_of("themes")
         )
         rare = themes.rare(_RARE)
         table = _exact(themes.log_ratio(rare), shown.shape[0] * shown.shape[1])
@@ -140,7 +144,8 @@ class Lda(Method):
             word = self.vocabulary.numbers(values)[event, jet, place]
             found.append(np.stack([event + start, word]))
         event, word = np.concatenate(found, axis=1)
-        least = 2 * len(shown.jets) * self.vocabulary.bins
+        words = len(shown.jets) * self.vocabulary.bins
+        least = 2 * words
         if len(word) < least:
             msg = (
                 f"{len(word)} splittings in {len(rows)} events of the window {window}, at least "
@@ -155,18 +160,18 @@ class Lda(Method):
                 f"{np.ceil(_FEWEST / self.held_back):.0f} are needed to hold {_FEWEST} back"
             )
             raise TrainingError(msg)
-        return Documents.of(event, word, weight[rows[filled]])
+        return Documents.of(event, word, weight[rows[filled]], words)
 
     def _chosen(
-        self, trained: Documents, tested: Documents, words: int, seed: int
+        self, trained: Documents, tested: Documents, seed: int
     ) -> tuple[Themes, dict[str, Any]]:
         """Return the themes of the priors that describe the events held back best."""
-        one = np.log(_share_of_words(trained, words, self.inference.eta))
-        alone = np.bincount(tested.document, one[tested.words], len(tested))
+        counts = self.inference.eta + trained.table.T @ trained.weight
+        alone = tested.table @ np.log(counts / counts.sum())
         found, perplexities = [], []
         for number, (ratio, total) in enumerate(product(self.alpha_ratio, self.alpha_sum), 1):
             alpha = total / (1 + ratio), total * ratio / (1 + ratio)
-            themes = self.inference.fit(trained, words, alpha, seed)
+            themes = self.inference.fit(trained, alpha, seed)
             log_p = themes.log_likelihood(tested)
             found.append((themes, log_p - alone))
             perplexities.append(_perplexity(log_p, tested))
@@ -219,12 +224,6 @@ def _exact(log_ratio: Float64Array, most: int) -> Float32Array:
     return np.asarray(np.rint(log_ratio / 2.0**bits) * 2.0**bits, np.float32)
 
 
-def _share_of_words(documents: Documents, words: int, eta: float) -> Float64Array:
-    counts = eta + np.bincount(documents.words, documents.weight[documents.document], words)
-    return np.asarray(counts / counts.sum())
-
-
 def _perplexity(log_p: Float64Array, documents: Documents) -> float:
     """Return exp of minus the mean ln p of a word."""
-    total: float = (documents.weight * log_p).sum() / (documents.weight * documents.counts).sum()
-    return float(np.exp(-total))
+    return float(np.exp(-(documents.weight @ log_p) / (documents.weight @ documents.counts)))
