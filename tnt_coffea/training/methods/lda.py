@@ -48,7 +48,7 @@ class Lda(Method):
     >>> from tnt_coffea.config import MassRange
     >>> sample = testing.make_sample(1200, 0.04, splittings=6)
     >>> bins = {"basis": "mass", "mass_bins": 4, "drop_bins": 10}
-    >>> method = Lda(vocabulary=bins, alpha_ratio=[0.1], alpha_sum=[0.3])
+    >>> method = Lda(vocabulary=bins, alpha_sum=[0.3])
     >>> window = MassRange(low=3300, high=3700)
     >>> summary = method.train(Job(sample, "event", seed=1, window=window)).summary
     >>> {name: round(summary[name]) for name in ("perplexity", "perplexity of one theme")}
@@ -60,10 +60,10 @@ class Lda(Method):
         MassBasis(), description="what the words are (basis: mass, lund) and their bins"
     )
     alpha_ratio: tuple[Ratio, ...] = Field(
-        (0.01, 0.03, 0.1, 0.3, 1.0),
+        (0.1,),
         min_length=1,
-        description="prior words of the second theme over those of the first; of several, those "
-        "that describe events held back best are taken",
+        description="prior words of the second theme over those of the first: how rare it is; of "
+        "several, the one that describes events held back best is taken",
     )
     alpha_sum: tuple[Positive, ...] = Field(
         (0.3, 1.0), min_length=1, description="prior words of both themes in an event; likewise"
@@ -112,7 +112,12 @@ class Lda(Method):
         themes, notes = self._chosen(
             documents.select(trained), documents.select(tested), job.seed_of("themes")
         )
-        rare = themes.rare(_RARE)
+        try:
+            rare = themes.rare(_RARE)
+        except TrainingError as error:
+            ratio = themes.alpha[1] / themes.alpha[0]
+            msg = f"{error}; alpha_ratio was {ratio:g}, a smaller one asks for a rarer theme"
+            raise TrainingError(msg) from error
         table = _exact(themes.log_ratio(rare), shown.shape[0] * shown.shape[1])
         notes |= {
             "events": float(len(documents)),
