@@ -138,9 +138,12 @@ class Lda(Method):
         """Return the events of the window that have a word and a weight."""
         window, weight = job.window.name, np.asarray(job.data.weight, np.float64)
         rows = np.flatnonzero(job.in_window & (weight != 0))
-        if not (weight[rows] > 0).all():
-            msg = f"{int((weight[rows] < 0).sum())} of {len(rows)} weights in the window {window} "
-            msg += "are negative; themes are learned from positive ones"
+        usable = np.isfinite(weight[rows]) & (weight[rows] > 0)
+        if not usable.all():
+            msg = (
+                f"{int((~usable).sum())} of {len(rows)} weights in the window {window} are "
+                "negative or not finite; themes are learned from positive ones"
+            )
             raise TrainingError(msg)
         read, found = shown.reader(job.data), [np.zeros((2, 0), np.int64)]
         for start in range(0, len(rows), _BLOCK):
