@@ -57,6 +57,7 @@ THEMES = Lda(
     alpha_ratio=(0.1,),
     alpha_sum=(0.3, 1.0),
     held_back=0.2,
+    inference={"epochs": 5, "starts": 1},
 )
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}

@@ -13,7 +13,7 @@ from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.topics import Documents, Inference, Themes
 
 ALPHA = (0.9, 0.1)
-THREE = Inference(epochs=3)
+THREE = Inference(epochs=3, starts=1)
 
 
 def generated(n, seed, words=400, length=12):
@@ -38,7 +38,7 @@ def apart(one, other):
 )
 def test_themes_of_generated_documents_are_found(n, limits):
     documents, truth, share = generated(n, 1)
-    themes = THREE.fit(documents, ALPHA, seed=1)
+    themes = Inference(epochs=3).fit(documents, ALPHA, seed=1)
     assert (apart(themes.beta, truth) <= limits).all()
     assert themes.rare(1.5) == 1
     assert themes.shares[1] == pytest.approx(0.1, abs=0.015)
@@ -73,7 +73,7 @@ def test_the_order_of_documents_and_of_words_changes_nothing():
     order = np.random.default_rng(3).permutation(len(again))
     place = np.argsort(rows)[table.row[again]][order]
     fitted = [
-        Inference(chunk=50).fit(each, ALPHA, seed=1)
+        Inference(epochs=3, starts=2, chunk=100).fit(each, ALPHA, seed=1)
         for each in (
             Documents.of(table.row[again], table.col[again], weight, 30),
             Documents.of(place, table.col[again][order], weight[rows], 30),
@@ -81,7 +81,7 @@ def test_the_order_of_documents_and_of_words_changes_nothing():
     ]
     np.testing.assert_array_equal(fitted[0].beta, fitted[1].beta)
     np.testing.assert_array_equal(fitted[0].shares, fitted[1].shares)
-    other = Inference(chunk=50).fit(documents, ALPHA, seed=2)
+    other = Inference(epochs=3, starts=2, chunk=100).fit(documents, ALPHA, seed=2)
     assert not np.array_equal(other.beta, fitted[0].beta)
 
 
@@ -90,7 +90,9 @@ def test_words_of_other_names_are_the_same_words():
     names = np.random.default_rng(3).permutation(30)
     renamed = Documents(documents.table[:, names], documents.weight)
     # One chunk: its documents are in another order.
-    one, other = (Inference(chunk=2000).fit(each, ALPHA, 1) for each in (documents, renamed))
+    one, other = (
+        Inference(chunk=2000, starts=1).fit(each, ALPHA, 1) for each in (documents, renamed)
+    )
     np.testing.assert_allclose(one.beta[:, names], other.beta, rtol=1e-6)
 
 
@@ -105,13 +107,20 @@ def test_a_document_of_weight_four_is_four_documents():
     documents, _, share = generated(2000, 8, 60)
     weight = np.where(share > 0.5, 4.0, 1.0)
     repeated = documents.select(np.repeat(np.arange(2000), weight.astype(int)))
-    whole = Inference(chunk=4000)
+    whole = Inference(chunk=4000, starts=1)
     plain, once, both = (
         whole.fit(each, ALPHA, 1)
         for each in (documents, Documents(documents.table, weight), repeated)
     )
     np.testing.assert_allclose(once.beta, both.beta, rtol=1e-6)
     assert once.shares[1] > 1.3 * plain.shares[1]
+
+
+def test_of_several_starts_the_most_probable_themes_are_kept():
+    documents, _, _ = generated(2000, 9, 60)
+    found = [Inference(epochs=5, starts=n).fit(documents, ALPHA, 3) for n in (1, 2, 6)]
+    probable = [themes.log_likelihood(documents).sum() for themes in found]
+    assert probable == sorted(probable)
 
 
 @pytest.mark.parametrize("alpha", [(0.9, 0.1), (0.297, 0.003), (0.5, 0.5), (3.0, 2.0)])

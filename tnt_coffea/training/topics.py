@@ -30,6 +30,8 @@ __all__ = ["Documents", "Inference", "Themes"]
 
 _BLOCK = 4096
 """Documents looked at together once the themes are known."""
+_LIKE = 100.0
+"""Shape of the gamma distribution of first themes by lot, as in gensim."""
 _MIXED = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 """Constants of the generator SplitMix64, G. Steele, D. Lea, C. Flood, OOPSLA 2014."""
 
@@ -120,6 +122,9 @@ class Inference(Settings):
     """How two themes are found: stochastic steps towards the most probable ones."""
 
     epochs: int = Field(10, ge=1, le=1000, description="passes over the documents")
+    starts: int = Field(
+        4, ge=1, le=100, description="first themes, that of pairs of words and others by lot"
+    )
     chunk: int = Field(1000, ge=1, description="documents between two updates of the themes")
     decay: float = Field(
         0.5, ge=0.5, le=1, description="update t counts (offset + t)^-decay, t from 0"
@@ -128,7 +133,7 @@ class Inference(Settings):
     eta: Positive = Field(0.5, description="prior of the themes: words of each kind in each theme")
 
     def fit(self, documents: Documents, alpha: tuple[float, float], seed: int) -> Themes:
-        """Return the themes of documents.
+        """Return the themes of documents, of all starts those that make them most probable.
 
         Neither the order of the documents nor that of their words changes a bit of them.
 
@@ -139,7 +144,7 @@ class Inference(Settings):
         alpha
             Of the beta distribution of a document's shares, above zero.
         seed
-            Of the order in which the documents are gone through.
+            Of the order in which the documents are gone through, and of first themes by lot.
 
         Raises
         ------
@@ -160,9 +165,15 @@ class Inference(Settings):
         if not len(documents) or not (documents.weight > 0).all():
             msg = f"themes are learned from documents of weights above zero, {len(documents)} given"
             raise TrainingError(msg)
-        ordered, prior, updates = documents.shuffled(seed), np.array(alpha), 0
-        shares = _Shares.of(prior, ordered)
-        counts = self.eta + documents.words * _themes_of_pairs(ordered, prior)
+        ordered, prior = documents.shuffled(seed), np.array(alpha)
+        lots = np.random.default_rng(seed).gamma(_LIKE, size=(self.starts - 1, 2, documents.words))
+        firsts = [_themes_of_pairs(ordered, prior), *map(_normalised, lots)]
+        found = [self._from(first, ordered, prior) for first in firsts]
+        return max(found, key=lambda each: float(ordered.weight @ each.log_likelihood(ordered)))
+
+    def _from(self, first: Float64Array, ordered: Documents, prior: Float64Array) -> Themes:
+        shares, updates = _Shares.of(prior, ordered), 0
+        counts = self.eta + ordered.words * first
         for _ in range(self.epochs):
             for chunk in ordered.chunks(self.chunk):
                 found = len(ordered) / len(chunk) * shares.words(_normalised(counts), chunk)
@@ -273,7 +284,7 @@ def _themes_of_pairs(documents: Documents, alpha: Float64Array) -> Float64Array:
 
     How often two words are found in one document, beyond how often in two, is the variance of the
     shares times (beta_0 - beta_1) (beta_0 - beta_1)^T: the largest eigenvector. With themes by lot
-    the inference often ends in a local optimum.
+    the inference often ends in a local optimum; with these, where words are not independent.
 
     Source: A. Anandkumar et al., JMLR 15 (2014) 2773, section 3.2.
     """

@@ -86,13 +86,19 @@ class Lda(Method):
 
     @property
     def passes(self) -> int:
-        """Passes over the events, for all priors."""
-        return self.inference.epochs * len(self.alpha_ratio) * len(self.alpha_sum)
+        """Passes over the events, for all priors and starts."""
+        return self._of_a_prior * len(self.alpha_ratio) * len(self.alpha_sum)
+
+    @property
+    def _of_a_prior(self) -> int:
+        return self.inference.epochs * self.inference.starts
 
     def shortened(self) -> Self:
-        """Return the method with short training runs: one prior alone."""
-        one = {"alpha_ratio": self.alpha_ratio[:1], "alpha_sum": self.alpha_sum[:1]}
-        return super().shortened().model_copy(update=one)
+        """Return the method with short training runs: one prior and one start alone."""
+        short = super().shortened()
+        one = short.inference.model_copy(update={"starts": 1})
+        priors = {"alpha_ratio": self.alpha_ratio[:1], "alpha_sum": self.alpha_sum[:1]}
+        return short.model_copy(update={"inference": one, **priors})
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -184,7 +190,7 @@ class Lda(Method):
             found.append((themes, log_p - alone))
             perplexities.append(_perplexity(log_p, tested))
             loss = float(np.log(perplexities[-1]))
-            progress.report_epoch(number * self.inference.epochs, loss, loss)
+            progress.report_epoch(number * self._of_a_prior, loss, loss)
         themes, gain = found[int(np.argmin(perplexities))]
         mean = np.average(gain, weights=tested.weight)
         spread = np.sqrt(((tested.weight * (gain - mean)) ** 2).sum()) / tested.weight.sum()
