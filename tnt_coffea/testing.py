@@ -207,13 +207,13 @@ def _splittings(
     jet: str,
     most: int,
 ) -> dict[str, ak.Array]:
-    """Return splittings that each lose some mass; the first of signal loses most of it."""
+    """Return splittings that each lose some mass, those of signal most of it."""
     counts = rng.integers(0, most + 1, len(signal))
     counts[signal] = np.maximum(counts[signal], 1)
     owner = np.repeat(np.arange(len(signal)), counts)
     step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     drop = rng.uniform(0.6, 0.95, len(owner))
-    drop[signal[owner] & (step == 0)] *= 0.3
+    drop[signal[owner]] *= 0.3
     values = {
         "angle": 0.5 * step + rng.exponential(1, len(owner)),
         "kt": rng.normal(2 - 0.3 * step, 1) + 2 * (signal[owner] & (step == 0)),
@@ -330,6 +330,7 @@ def method_contract(
     beside: Mapping[str, MethodSettings] | None = None,
     learns: bool = True,
     events: int = 2400,
+    signal_share: float = 0.1,
     constituents: int | None = 8,
     **lists: int,
 ) -> None:
@@ -352,8 +353,8 @@ def method_contract(
         Methods that it builds on, by name; an observable of the jets for those not named.
     learns
         Whether it has to tell the planted signal; one that gives weights never has to.
-    events, constituents
-        Size of the planted sample.
+    events, signal_share, constituents
+        Size of the planted sample, and its share of signal.
     **lists
         Its `aligned`, `splittings`, `sequence`, `event_image`, as `make_sample` takes them.
 
@@ -369,7 +370,7 @@ def method_contract(
     assert type(method).model_validate(method.model_dump(mode="json")) == method
     config = _config(method, beside or {})
     plan = cross_validation_plans(config.train.folds, config.seed)[:1]
-    samples = _samples(method, events, {"constituents": constituents, **lists})
+    samples = _samples(method, events, signal_share, {"constituents": constituents, **lists})
     data = samples["data"]
     outer = plan[0].inner_of(data.event_id) < 0  # the scored fold
     runs = _Runs(method, config, plan, folder)
@@ -452,8 +453,8 @@ def _config(method: Any, beside: Mapping[str, MethodSettings]) -> SearchConfig:
     )
 
 
-def _samples(method: Any, events: int, lists: Mapping[str, Any]) -> dict[str, Sample]:
-    samples = {"data": make_sample(events, **lists)}
+def _samples(method: Any, events: int, share: float, lists: Mapping[str, Any]) -> dict[str, Sample]:
+    samples = {"data": make_sample(events, share, **lists)}
     if method.reads.simulation:
         simulation = make_sample(events, 0.0, kind="sim", **lists)
         # Labels of both kinds, so that a method which reads them is found out.

@@ -19,6 +19,7 @@ from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gis import Gis
+from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
@@ -53,6 +54,13 @@ RATIO = Dense(
 DCTR = Dctr(classifier=RATIO, validation=False)
 
 SLICING = {"bins": 6, "knots": 12, "members": 2}
+THEMES = Lda(
+    vocabulary={"basis": "mass", "mass_bins": 4, "drop_bins": 10},
+    alpha_ratio=(0.1,),
+    alpha_sum=(0.3, 1.0),
+    held_back=0.2,
+    inference={"epochs": 5, "starts": 1},
+)
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
 
@@ -91,6 +99,7 @@ METHOD_SETTINGS = [
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
     Gis(density=SLICING),
+    THEMES,
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(MANIFOLD),
@@ -120,6 +129,10 @@ def plain(cases):
     return [case.values[0] if hasattr(case, "values") else case for case in cases]
 
 
+SHOWN = {"lda": {"splittings": 6, "signal_share": 0.04}}
+"""What the planted sample has for methods of some kinds."""
+
+
 def test_no_method_and_no_network_is_missing_here():
     assert {method.kind for method in plain(METHOD_SETTINGS)} | {"files"} == set(METHODS)
     union, _ = get_args(AnyClassifier)
@@ -130,7 +143,8 @@ def test_no_method_and_no_network_is_missing_here():
 @pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
 def test_methods_keep_the_contract(method, tmp_path):
     beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
-    method_contract(method, tmp_path, beside=beside, learns=not isinstance(method, Random))
+    learns, shown = not isinstance(method, Random), SHOWN.get(method.kind, {})
+    method_contract(method, tmp_path, beside=beside, learns=learns, **shown)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)

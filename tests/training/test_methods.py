@@ -59,6 +59,9 @@ TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "regularized_l
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
 """In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
 TRAINED_ELSEWHERE |= {"particle_graph", "particle_graph_per_jet"}  # test_particle_graph.py: Keras
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
+"""In test_references.py, test_contract.py and test_lda.py: one reads simulation, one needs Keras,
+one needs splittings."""
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,13 @@ from tnt_coffea.config import MassRange, SearchConfig, SearchSettings
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.taggers.inputs import Columns, Images
 from tnt_coffea.testing import make_sample
-from tnt_coffea.training import cwola_windows, olympics_windows, steps_of, windows_of
+from tnt_coffea.training import (
+    cwola_windows,
+    olympics_windows,
+    overlapping_windows,
+    steps_of,
+    windows_of,
+)
 from tnt_coffea.training.augmentation import AugmentationSettings, augmented
 from tnt_coffea.training.classifiers import Dense, Trees, signal_efficiency
 from tnt_coffea.training.methods.autoencoder import Autoencoder
@@ -21,7 +27,7 @@ from tnt_coffea.training.methods.tag_n_train import SameJet, TagNTrain
 from tnt_coffea.training.reweighting import ratio_weights
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-from .conftest import config_for, cwola
+from .conftest import FIRST, config_for, cwola
 
 rng = np.random.default_rng(5)
 SAMPLE = make_sample(60)
@@ -192,6 +198,14 @@ def test_windows_of_the_olympics():
     settings = Cwola.olympics()
     assert settings.sidebands(regions[0])[0].low == pytest.approx(2632, abs=1)
     assert settings.sidebands(regions[-1])[1].high == pytest.approx(6000, abs=1)
+
+
+def test_overlapping_windows_cover_every_mass_twice():
+    windows = windows_of(config_for({"first": FIRST}, windows="overlapping"))
+    assert windows == overlapping_windows()
+    assert (windows[0].edges, windows[-1].edges) == ((2500, 3500), (5000, 6000))
+    inside = [sum(w.low <= m < w.high for w in windows) for m in range(3000, 5500, 100)]
+    assert set(inside) == {2}
 
 
 def test_scanned_windows_stay_inside_the_fit_range():

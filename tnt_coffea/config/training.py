@@ -40,6 +40,7 @@ class WindowScan(StrEnum):
     OLYMPICS = "olympics"
     STAGGERED = "staggered"
     CWOLA = "cwola"
+    OVERLAPPING = "overlapping"
 
 
 class Combination(StrEnum):
@@ -84,7 +85,7 @@ class TrainSettings(Settings):
     )
     windows: WindowScan = Field(
         WindowScan.SINGLE,
-        description="m_jj windows: single (search.window), olympics, staggered, cwola",
+        description="m_jj windows: single (search.window), olympics, staggered, cwola, overlapping",
     )
 
     @model_validator(mode="before")

@@ -38,7 +38,12 @@ from tnt_coffea.training.method import Job, Method, Need, Reads, Scope, Scorer, 
 from tnt_coffea.training.schedule import RunTasks, Schedule, Step, cross_validate, steps_of
 from tnt_coffea.training.task import Outcome, Task, run_task
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
-from tnt_coffea.training.windows import cwola_windows, olympics_windows, windows_of
+from tnt_coffea.training.windows import (
+    cwola_windows,
+    olympics_windows,
+    overlapping_windows,
+    windows_of,
+)
 
 __all__ = [
     "Assumptions",
@@ -78,6 +83,7 @@ __all__ = [
     "mapped_events",
     "methods_of",
     "olympics_windows",
+    "overlapping_windows",
     "plans_of",
     "prequential_plans",
     "principal_components",

@@ -6,10 +6,12 @@ import numpy as np
 
 from tnt_coffea.config import MassRange, SearchConfig, WindowScan
 
-__all__ = ["cwola_windows", "olympics_windows", "windows_of"]
+__all__ = ["cwola_windows", "olympics_windows", "overlapping_windows", "windows_of"]
 
 _LOW, _HIGH, _STEP = 3000.0, 5000.0, 500.0
 """GeV; arXiv:2101.08320, section 4.3.1."""
+_LOWEST = 2500.0
+"""GeV, of the overlapping windows."""
 _BINS, _FIRST, _LAST = 16, 2632.0, 6000.0
 """Logarithmic bins and their range [GeV]; arXiv:2101.08320, section 4.1.1."""
 
@@ -54,6 +56,20 @@ def cwola_windows() -> tuple[MassRange, ...]:
     )
 
 
+def overlapping_windows() -> tuple[MassRange, ...]:
+    """Return the six windows of 1 TeV, one every 500 GeV from 2.5 TeV on.
+
+    Source: arXiv:2101.08320, section 3.6, where 2.5-3.5 TeV is the one that is named.
+
+    Examples
+    --------
+    >>> [window.name for window in overlapping_windows()]
+    ['2500-3500', '3000-4000', '3500-4500', '4000-5000', '4500-5500', '5000-6000']
+    """
+    lows = np.arange(_LOWEST, _HIGH + _STEP / 2, _STEP)
+    return tuple(MassRange(low=float(low), high=float(low + 2 * _STEP)) for low in lows)
+
+
 def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
     """Return the windows of a search.
 
@@ -73,4 +89,6 @@ def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
         return (config.search.window,)
     if scan is WindowScan.CWOLA:
         return cwola_windows()
+    if scan is WindowScan.OVERLAPPING:
+        return overlapping_windows()
     return olympics_windows(staggered=scan is WindowScan.STAGGERED)
