@@ -31,6 +31,7 @@ from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
+from tnt_coffea.training.methods.ucluster import Ucluster
 
 from .conftest import FIRST, TREES, config_for, cwola, tnt
 
@@ -53,6 +54,9 @@ DCTR = Dctr(classifier=RATIO, validation=False)
 SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
+
+CLUSTERS = {"clusters": 6, "embedding": 4, "focal_epochs": 3, "epochs": 3}
+CLUSTERS |= {"optimizer": {"batch": 100, "learning_rate": 0.01, "keep": "last"}}
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -82,6 +86,7 @@ METHOD_SETTINGS = [
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
     Gis(density=SLICING),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
+    slow(Ucluster(**CLUSTERS)),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),

@@ -14,6 +14,8 @@ Source: arXiv:2010.07106; arXiv:2101.08320, section 3.9.1, equations 3.16 to 3.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -97,8 +99,12 @@ def _distances(embedded: Any, centroids: Any) -> Any:
     """Return (n, cluster) distances of (n, dimension) events from (cluster, dimension) places."""
     from keras import ops
 
-    apart = embedded[:, None, :] - centroids[None, :, :]
-    return ops.sqrt(ops.sum(ops.square(apart), axis=-1) + _TINY)
+    # One by one: a sum along the axis depends on the place of the event.
+    squares = (
+        ops.square(embedded[:, i : i + 1] - centroids[None, :, i])
+        for i in range(centroids.shape[1])
+    )
+    return ops.sqrt(reduce(add, squares) + _TINY)
 
 
 def assignment(embedded: Any, centroids: Any, alpha: Any) -> Any:
@@ -571,5 +577,5 @@ def occupancy_model(
     from keras import ops
 
     shares = assignment(network.embedded, np.asarray(centroids, np.float32), _SHARPNESS)
-    score = ops.sum(shares * log_ratio.astype(np.float32), axis=1)
+    score = ops.matmul(shares, log_ratio.astype(np.float32)[:, None])[:, 0]
     return network.model([score, network.embedded])
