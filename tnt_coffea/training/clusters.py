@@ -61,6 +61,7 @@ _LEAST_SHARE, _FARTHEST = 1e-4, 5.0
 _SCALE = (0.5, 0.5, 0.5, 0.5, 5.0, 5.0, 5.0)
 _OFFSET = (2.0, 2.0, 2.0, 2.0, 0.0, 0.0, -1.0)
 """Of four logarithms, eta, phi and Delta R, which bring them to the order of one."""
+_MOMENTUM = 0.95
 _TINY = 1e-12
 """Added to squared distances, whose root has no derivative at zero."""
 _STARTS, _ROUNDS = 4, 100
@@ -160,14 +161,21 @@ def cluster_loss(embedded: Any, centroids: Any, alpha: Any) -> Any:
     return ops.sum(ops.softmax(-alpha * distances, axis=-1) * ops.square(distances), axis=-1)
 
 
-def mass_class(mass: npt.NDArray[Any]) -> IntArray:
+def mass_class(mass: Any) -> Any:
     """Return the class of jets of masses [GeV], of any shape: what constituents are labelled by.
 
-    >>> mass_class(np.array([0.0, 59.0, 60.0, 999.0, 3000.0])).tolist()
+    Examples
+    --------
+    >>> from tnt_coffea.training import backend
+    >>> keras = backend.keras()
+    >>> masses = np.array([0.0, 59.0, 60.0, 999.0, 3000.0], np.float32)
+    >>> backend.array(mass_class(masses)).tolist()
     [0, 0, 1, 19, 20]
     """
-    classes = np.floor((mass - _LEAST_MASS) / _INTERVAL).astype(np.int64)
-    return np.clip(classes, 0, _INTERVALS)
+    from keras import ops
+
+    classes = ops.clip(ops.floor((mass - _LEAST_MASS) / _INTERVAL), 0, _INTERVALS)
+    return ops.cast(classes, "int32")
 
 
 def k_means(points: npt.NDArray[Any], clusters: int, seed: int) -> Float64Array:
@@ -291,8 +299,8 @@ class Occupancy:
 
     @property
     def significance(self) -> float:
-        """Z of the cluster that departs most, after trials; 3.3 is the most that lots can tell."""
-        return float(norm.isf(self.p_value))
+        """Z of the largest pull after trials, from 0 (p above 1/2 as well) to 3.3 (2000 lots)."""
+        return max(float(norm.isf(self.p_value)), 0.0)
 
 
 def _expected(counts: npt.NDArray[Any]) -> Float64Array:
@@ -379,6 +387,10 @@ class EmbeddingNetwork:
     ----------
     inputs
         Constituents and columns.
+    raw
+        (n, dimension) embedding before it is normalised.
+    norm
+        Layer that gives each dimension a mean of zero and a width of one.
     embedded
         (n, dimension) embedding of the event.
     loss
@@ -396,6 +408,8 @@ class EmbeddingNetwork:
     """
 
     inputs: tuple[Any, Any]
+    raw: Any
+    norm: Any
     embedded: Any
     loss: Any
 
@@ -448,17 +462,33 @@ class EmbeddingNetwork:
         pooled = ops.concatenate([mean, ops.max(kept, axis=2)], axis=-1)
         pooled = ops.reshape(pooled, (-1, constituents.shape[0] * 2 * _PARTICLE[-1]))
         of_event = ranges.standard.tensor(ops.concatenate([ops.log(mass), tau21], axis=1))
-        embedded = dense(size, "linear")(ops.concatenate([pooled, of_event], axis=1))
+        together = ops.concatenate([pooled, of_event], axis=1)
+        raw = dense(size, "linear", bias=False)(together)
+        # Of unit width: else the clustering loss is least where all events are in one place.
+        norm = keras.layers.BatchNormalization(momentum=_MOMENTUM, center=False, scale=False)
+        embedded = norm(raw)
 
         # One layer of both: the embedding is the same for all constituents.
         together = dense(_HEAD, "linear")(particle)
         together = together + dense(_HEAD, "linear", bias=False)(embedded)[:, None, None, :]
         logits = dense(MASS_CLASSES, "linear")(ops.relu(together))
-        classes = ops.cast(ops.floor((mass - _LEAST_MASS) / _INTERVAL), "int32")
-        classes = ops.clip(classes, 0, _INTERVALS)[:, :, None]
-        losses = focal_loss(logits, classes) * there[..., 0]
+        losses = focal_loss(logits, mass_class(mass)[:, :, None]) * there[..., 0]
         number = ops.maximum(ops.sum(there, axis=(1, 2, 3)), 1.0)
-        return cls((shown, flat), embedded, ops.sum(losses, axis=(1, 2)) / number)
+        return cls((shown, flat), raw, norm, embedded, ops.sum(losses, axis=(1, 2)) / number)
+
+    def settle(self, raw: Float32Array) -> Float32Array:
+        """Return (event, dimension) embedded events; their mean and width hold from now on.
+
+        Those that the batches of the training leave behind depend on the last few of them.
+
+        Parameters
+        ----------
+        raw
+            (event, dimension) raw embedding of all events trained on.
+        """
+        self.norm.set_weights([raw.mean(axis=0), raw.var(axis=0)])
+        embedded: Float32Array = backend.array(self.norm(raw))
+        return embedded
 
     def model(self, output: Any) -> Any:
         """Return the keras.Model from the inputs to any output."""
@@ -502,9 +532,9 @@ def _of_particles(
 
 
 def clustering_model(
-    network: EmbeddingNetwork, centroids: Float64Array, strength: float
+    network: EmbeddingNetwork, centroids: Float64Array, strength: float, alpha: float
 ) -> tuple[Any, Any, Any]:
-    """Return the model of both losses, its centroids and its alpha, which starts at 1.
+    """Return the model of both losses, and its variables: centroids and alpha.
 
     Parameters
     ----------
@@ -514,6 +544,8 @@ def clustering_model(
         (cluster, dimension) centroids to start from; they are trained as well.
     strength
         beta, the factor on the clustering loss.
+    alpha
+        Sharpness to start from, as in `assignment`.
 
     Source: arXiv:2101.08320, equation 3.19.
 
@@ -524,7 +556,7 @@ def clustering_model(
     >>> inputs = Constituents.of("event", sample), Columns.of(COLUMNS, sample)
     >>> ranges = EventRanges.of(inputs[1].read(sample), np.ones(100))
     >>> network = EmbeddingNetwork.of(*inputs, ranges, size=8, seed=1)
-    >>> model, centroids, alpha = clustering_model(network, np.zeros((5, 8)), 10.0)
+    >>> model, centroids, alpha = clustering_model(network, np.zeros((5, 8)), 10.0, 1.0)
     >>> model.output.shape, centroids.shape, float(alpha)
     ((None,), (5, 8), 1.0)
     """
@@ -543,6 +575,7 @@ def clustering_model(
 
     layer = Attraction()
     layer.centroids.assign(centroids)
+    layer.alpha.assign(alpha)
     model = network.model(network.loss + strength * layer(network.embedded))
     return model, layer.centroids, layer.alpha
 

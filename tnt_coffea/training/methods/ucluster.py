@@ -64,6 +64,9 @@ class Ucluster(SidebandMethod):
     focal_epochs: int = Field(10, ge=1, description="epochs before there are clusters")
     epochs: int = Field(20, ge=1, description="epochs with the clustering loss")
     strength: Positive = Field(10.0, description="factor on the clustering loss, beta")
+    alpha: Positive = Field(
+        1.0, description="sharpness of clusters at first, doubled every epoch up to 1000"
+    )
     least_significance: float = Field(
         2.0,
         ge=0,
@@ -125,9 +128,8 @@ class Ucluster(SidebandMethod):
             epochs=self.focal_epochs,
             seed=job.seed_of("focal"),
         )
-        embed = network.model(network.embedded)
-        start = k_means(_embedded(embed, inputs, data)[used], self.clusters, job.seed)
-        model, centroids, alpha = clustering_model(network, start, self.strength)
+        start = k_means(_embedded(network, inputs, data, used), self.clusters, job.seed)
+        model, centroids, alpha = clustering_model(network, start, self.strength, self.alpha)
         both = fit(
             model,
             model_output,
@@ -138,11 +140,12 @@ class Ucluster(SidebandMethod):
             after_epoch=lambda: alpha.assign(min(2 * float(alpha), _LARGEST_ALPHA)),
         )
         places: Float32Array = centroids.numpy()
-        compared = used & (region != _OUTSIDE)
+        cluster = nearest(_embedded(network, inputs, data, used), places)
+        compared = region[used] != _OUTSIDE
         occupancy = Occupancy.of(
-            nearest(_embedded(embed, inputs, data)[compared], places),
-            region[compared],
-            data.weight[compared],
+            cluster[compared],
+            region[used][compared],
+            data.weight[used][compared],
             clusters=self.clusters,
             seed=job.seed,
         )
@@ -188,11 +191,13 @@ class Ucluster(SidebandMethod):
         return region
 
 
-def _embedded(model: object, inputs: tuple[Input, ...], sample: Sample) -> Float32Array:
-    n = len(sample)
-    none = np.zeros(n, np.float32)
-    every = Batches([readers(inputs, sample)], np.zeros(n, int), np.arange(n), none, none)
-    return outputs_of(model, every, _BATCH)
+def _embedded(
+    network: EmbeddingNetwork, inputs: tuple[Input, ...], sample: Sample, used: BoolArray
+) -> Float32Array:
+    rows = np.flatnonzero(used)
+    none, first = np.zeros(len(rows), np.float32), np.zeros(len(rows), int)
+    every = Batches([readers(inputs, sample)], first, rows, none, none)
+    return network.settle(outputs_of(network.model(network.raw), every, _BATCH))
 
 
 def _scorer(
