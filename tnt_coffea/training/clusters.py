@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.vq import ClusterError, kmeans2
-from scipy.stats import norm
+from scipy.stats import norm, random_table
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import TrainingError
@@ -66,7 +66,7 @@ _TINY = 1e-12
 """Added to squared distances, whose root has no derivative at zero."""
 _STARTS, _ROUNDS = 4, 100
 """Starts of K-Means, of which the best is kept, and its most iterations."""
-_SHUFFLES = 2000
+_LOTS = 2000
 _PSEUDO_EVENTS = 10.0
 """Expected events by which ratios of occupancies are shrunk."""
 _SHARPNESS = 10.0
@@ -88,8 +88,7 @@ def focal_loss(logits: Any, classes: Any, gamma: float = 2.0) -> Any:
     >>> round(float(loss[0]) / 0.6931, 3)
     0.25
     """
-    from keras import ops
-
+    ops = backend.keras().ops
     log_p = ops.log_softmax(logits, axis=-1)
     wanted = ops.one_hot(classes, logits.shape[-1], dtype=log_p.dtype)
     log_p = ops.sum(wanted * log_p, axis=-1)
@@ -98,8 +97,7 @@ def focal_loss(logits: Any, classes: Any, gamma: float = 2.0) -> Any:
 
 def _distances(embedded: Any, centroids: Any) -> Any:
     """Return (n, cluster) distances of (n, dimension) events from (cluster, dimension) places."""
-    from keras import ops
-
+    ops = backend.keras().ops
     # One by one: a sum along the axis depends on the place of the event.
     squares = (
         ops.square(embedded[:, i : i + 1] - centroids[None, :, i])
@@ -131,8 +129,7 @@ def assignment(embedded: Any, centroids: Any, alpha: Any) -> Any:
     >>> backend.array(assignment(x, mu, 1.0)).round(3).tolist()  # in the middle: one half each
     [[0.881, 0.119], [0.5, 0.5]]
     """
-    from keras import ops
-
+    ops = backend.keras().ops
     return ops.softmax(-alpha * _distances(embedded, centroids), axis=-1)
 
 
@@ -155,8 +152,7 @@ def cluster_loss(embedded: Any, centroids: Any, alpha: Any) -> Any:
     >>> backend.array(cluster_loss(x, mu, 1.0)).round(3).tolist()
     [1.0]
     """
-    from keras import ops
-
+    ops = backend.keras().ops
     distances = _distances(embedded, centroids)
     return ops.sum(ops.softmax(-alpha * distances, axis=-1) * ops.square(distances), axis=-1)
 
@@ -172,8 +168,7 @@ def mass_class(mass: Any) -> Any:
     >>> backend.array(mass_class(masses)).tolist()
     [0, 0, 1, 19, 20]
     """
-    from keras import ops
-
+    ops = backend.keras().ops
     classes = ops.clip(ops.floor((mass - _LEAST_MASS) / _INTERVAL), 0, _INTERVALS)
     return ops.cast(classes, "int32")
 
@@ -199,9 +194,10 @@ def k_means(points: npt.NDArray[Any], clusters: int, seed: int) -> Float64Array:
     for start in range(_STARTS):
         chance = seeds.integer(seed, "k-means", start)
         try:
-            centroids, where = kmeans2(
-                values, clusters, iter=_ROUNDS, minit="++", missing="raise", seed=chance
-            )
+            with np.errstate(invalid="ignore"):  # of more clusters than places
+                centroids, where = kmeans2(
+                    values, clusters, iter=_ROUNDS, minit="++", missing="raise", seed=chance
+                )
         except ClusterError:
             continue
         spread = float(np.square(values - centroids[where]).sum())
@@ -287,15 +283,12 @@ class Occupancy:
         expected = _expected(sums)
         log_ratio = np.log((sums[1] + _PSEUDO_EVENTS) / (expected + _PSEUDO_EVENTS))
         pulls = _pulls(counts)
-        lower, window, _ = counts.sum(axis=1)
-        rng, either = seeds.generator(seed, "occupancy"), counts.sum(axis=0)
-        reached = 0
-        for _ in range(_SHUFFLES):
-            inside = rng.multivariate_hypergeometric(either, window)
-            below = rng.multivariate_hypergeometric(either - inside, lower)
-            drawn = _pulls(np.stack([below, inside, either - inside - below]))
-            reached += bool(np.abs(drawn).max() >= np.abs(pulls).max())
-        return cls(log_ratio, pulls, (1 + reached) / (1 + _SHUFFLES))
+        lots = random_table(counts.sum(axis=1), counts.sum(axis=0))
+        drawn = lots.rvs(_LOTS, random_state=seeds.generator(seed, "occupancy"))
+        # Not below rounding: the same table gives the same pull.
+        largest = np.abs(pulls).max() - _TINY
+        reached = int((np.abs(_pulls(drawn)).max(axis=-1) >= largest).sum())
+        return cls(log_ratio, pulls, (1 + reached) / (1 + _LOTS))
 
     @property
     def significance(self) -> float:
@@ -304,17 +297,19 @@ class Occupancy:
 
 
 def _expected(counts: npt.NDArray[Any]) -> Float64Array:
-    lower, window, upper = counts.sum(axis=1)
-    return np.asarray(window * (counts[0] / lower + counts[2] / upper) / 2, np.float64)
+    """Return (..., cluster) events expected in the window of (..., region, cluster) counts."""
+    share = counts / counts.sum(axis=-1, keepdims=True)
+    window = counts[..., 1, :].sum(axis=-1, keepdims=True)
+    return np.asarray(window * (share[..., 0, :] + share[..., 2, :]) / 2, np.float64)
 
 
 def _pulls(counts: IntArray) -> Float64Array:
-    lower, window, upper = counts.sum(axis=1)
-    share = counts.sum(axis=0) / counts.sum()
+    lower, window, upper = np.moveaxis(counts.sum(axis=-1, keepdims=True), -2, 0)
+    share = counts.sum(axis=-2) / (lower + window + upper)
     variance = share * (1 - share) * (window + window**2 / 4 * (1 / lower + 1 / upper))
-    out = np.zeros(len(share))
-    np.divide(counts[1] - _expected(counts), np.sqrt(variance), out=out, where=variance > 0)
-    return out
+    out = np.zeros(share.shape)
+    apart = counts[..., 1, :] - _expected(counts)
+    return np.divide(apart, np.sqrt(variance), out=out, where=variance > 0)
 
 
 @dataclass(frozen=True)
@@ -607,8 +602,7 @@ def occupancy_model(
     >>> [output.shape for output in model.outputs]
     [(None,), (None, 8)]
     """
-    from keras import ops
-
+    ops = backend.keras().ops
     shares = assignment(network.embedded, np.asarray(centroids, np.float32), _SHARPNESS)
     score = ops.matmul(shares, log_ratio.astype(np.float32)[:, None])[:, 0]
     return network.model([score, network.embedded])
