@@ -170,6 +170,7 @@ def test_a_cluster_that_the_window_alone_has_is_scored_highest(scorer, tagger, t
     assert signal[np.argsort(-scores)[:20]].mean() > 0.8
     assert max(scorer.history["log_ratio"]) > 1
     assert scorer.summary["significance"] > 3
+    assert 1 < scorer.summary["clusters"] <= FAST.clusters
     assert len(scorer.history["loss"]) == len(scorer.seconds) == FAST.passes
 
 

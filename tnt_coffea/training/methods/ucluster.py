@@ -23,7 +23,6 @@ from tnt_coffea.training.clusters import (
 )
 from tnt_coffea.training.fitting import (
     Batches,
-    History,
     OptimizerSettings,
     fit,
     model_output,
@@ -157,11 +156,25 @@ class Ucluster(SidebandMethod):
                 "tagger all the same"
             )
             raise TrainingError(msg)
-        return _scorer(
+        figures = both.summary() | {
+            "epochs": float(self.passes),
+            "best_epoch": float(len(alone.loss) + both.best_epoch),
+            "clusters": float(len(np.unique(cluster))),
+            "significance": occupancy.significance,
+        }
+        return Scorer(
             occupancy_model(network, places, occupancy.log_ratio),
             inputs,
-            (alone, both),
-            occupancy,
+            {
+                "loss": [*alone.loss, *both.loss],
+                "validation_loss": [*alone.validation_loss, *both.validation_loss],
+                "best_epoch": len(alone.loss) + both.best_epoch,
+                "centroids": places.tolist(),
+                "log_ratio": occupancy.log_ratio.tolist(),
+                "pulls": occupancy.pulls.tolist(),
+            },
+            figures,
+            seconds=(*alone.seconds, *both.seconds),
         )
 
     def _regions(self, job: Job) -> IntArray:
@@ -198,25 +211,3 @@ def _embedded(
     none, first = np.zeros(len(rows), np.float32), np.zeros(len(rows), int)
     every = Batches([readers(inputs, sample)], first, rows, none, none)
     return network.settle(outputs_of(network.model(network.raw), every, _BATCH))
-
-
-def _scorer(
-    model: object,
-    inputs: tuple[Input, ...],
-    histories: tuple[History, History],
-    occupancy: Occupancy,
-) -> Scorer:
-    alone, both = histories
-    return Scorer(
-        model,
-        inputs,
-        {
-            "loss": [*alone.loss, *both.loss],
-            "validation_loss": [*alone.validation_loss, *both.validation_loss],
-            "best_epoch": len(alone.loss) + both.best_epoch,
-            "log_ratio": occupancy.log_ratio.tolist(),
-            "pulls": occupancy.pulls.tolist(),
-        },
-        both.summary() | {"significance": occupancy.significance},
-        seconds=(*alone.seconds, *both.seconds),
-    )
