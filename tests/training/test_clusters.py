@@ -214,6 +214,7 @@ def test_a_mirrored_embedding_gives_the_same_score():
     np.testing.assert_array_equal(plain, mirrored)
 
 
+@pytest.mark.slow
 def test_masses_by_lot_are_refused(sample):
     mass = np.random.default_rng(8).permutation(sample.m_jj)
     short = FAST.model_copy(update={"focal_epochs": 1, "epochs": 1})
