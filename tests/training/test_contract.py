@@ -34,6 +34,7 @@ from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
+from tnt_coffea.training.methods.ucluster import Ucluster
 
 from .conftest import FIRST, TREES, config_for, cwola, tnt
 
@@ -71,6 +72,8 @@ MANIFOLD = RegularizedLikelihood(
     flow={"layers": 2, "hidden": 8, "epochs": 6, "optimizer": ADAM},
     density={"blocks": 2, "hidden": 8, "epochs": 4, "averaged": 2, "optimizer": ADAM},
 )
+CLUSTERS = {"clusters": 6, "embedding": 4, "focal_epochs": 3, "epochs": 3}
+CLUSTERS |= {"optimizer": {"batch": 100, "learning_rate": 0.01, "keep": "last"}}
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -101,6 +104,7 @@ METHOD_SETTINGS = [
     Gis(density=SLICING),
     THEMES,
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
+    slow(Ucluster(**CLUSTERS)),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(MANIFOLD),
     ParticleGraph(epochs=2, optimizer=FAST),

@@ -62,6 +62,8 @@ TRAINED_ELSEWHERE |= {"particle_graph", "particle_graph_per_jet"}  # test_partic
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
 """In test_references.py, test_contract.py and test_lda.py: one reads simulation, one needs Keras,
 one needs splittings."""
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "ucluster"}
+"""In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
 
 
 @pytest.fixture(scope="module")
