@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     window = MassRange(low=3300, high=3700)
-    method = Ucluster(clusters=args.clusters, least_significance=0)
+    method = Ucluster(clusters=args.clusters)
     with TemporaryDirectory() as folder:
         every = mapped_events(args.skim.rglob("*.parquet"), folder)
         sample = every.select(np.arange(min(args.events, len(every))))

@@ -217,7 +217,7 @@ def test_a_mirrored_embedding_gives_the_same_score():
 @pytest.mark.slow
 def test_masses_by_lot_are_refused(sample):
     mass = np.random.default_rng(8).permutation(sample.m_jj)
-    short = FAST.model_copy(update={"focal_epochs": 1, "epochs": 1})
+    short = FAST.model_copy(update={"focal_epochs": 1, "epochs": 1, "least_significance": 2.0})
     by_lot = with_columns(sample, m_jj=mass)
     with pytest.raises(TrainingError, match="no excess to tag; least_significance: 0"):
         trained(short, by_lot)
@@ -288,5 +288,5 @@ def test_settings_and_skims_that_cannot_work_are_refused():
 
 
 def test_a_short_training_for_its_cost_refuses_no_occupancy():
-    assert FAST.shortened().least_significance == 0
+    assert FAST.model_copy(update={"least_significance": 2.0}).shortened().least_significance == 0
     assert FAST.shortened().passes == 4

@@ -67,10 +67,10 @@ class Ucluster(SidebandMethod):
         1.0, description="sharpness of clusters at first, doubled every epoch up to 1000"
     )
     least_significance: float = Field(
-        2.0,
+        0.0,
         ge=0,
         description="Z, after trials, by which a cluster has to depart from its occupancy beside "
-        "the window, or the training is refused; 0 refuses nothing",
+        "the window, or the training is refused; 0 refuses nothing, Z is on the card",
     )
     optimizer: OptimizerSettings = OptimizerSettings(keep="last")
 
