@@ -18,6 +18,7 @@ from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.gan_ae import GanAe, TrainedOn
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
@@ -54,6 +55,17 @@ SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
 
+GAN_AE = GanAe(
+    features=("mass", "tau21"),
+    layers=(8,),
+    latent=2,
+    discriminator=(8,),
+    epsilon=2.0,
+    cycles=3,
+    discriminator_epochs=1,
+    optimizer=FAST,
+)
+
 METHOD_SETTINGS = [
     Autoencoder(),
     FIRST,
@@ -80,6 +92,8 @@ METHOD_SETTINGS = [
     EventRandom(features=("mass", "tau21")),
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
+    GAN_AE,
+    slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     Gis(density=SLICING),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
