@@ -13,10 +13,11 @@ from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Batches, Job, OptimizerSettings, backend, keras_graph
 from tnt_coffea.training.adversarial import Player, alternate
-from tnt_coffea.training.methods.gan_ae import GanAe, Rivals, UnitRange
+from tnt_coffea.training.decorrelation import distance_correlation
+from tnt_coffea.training.methods.gan_ae import GanAe, Rivals, TrainedOn, UnitRange
 from tnt_coffea.training.progress import listening
 
-from .conftest import auc
+from .conftest import auc, config_for
 
 ADAM = OptimizerSettings(batch=64, learning_rate=0.01, beta1=0.5, decay=0.0)
 FAST = GanAe(
@@ -364,3 +365,32 @@ def test_settings_that_cannot_work_are_refused(sample):
     FAST.check(sample, "event")
     assert FAST.reads.data
     assert not FAST.reads.simulation
+
+
+@pytest.mark.slow
+def test_the_penalty_takes_the_mass_out_of_the_score():
+    # Jets' pT are half of the mass, and their range is that of single outliers.
+    trained, tested = make_sample(3000, 0.0), make_sample(1000, 0.0, seed=5)
+    base = FAST.model_copy(update={"features": ("pt", "mass", "tau21"), "cycles": 8})
+    found = []
+    for alpha in (0.0, 10.0):
+        scorer = base.model_copy(update={"alpha": alpha}).train(Job(trained, "event", 3))
+        score = backend.array(scorer.model([scorer.inputs[0].read(tested)]))
+        found.append(float(distance_correlation(score, tested.mass)) ** 0.5)
+    assert found[0] > 0.3
+    assert found[1] < 0.6 * found[0]
+
+
+@pytest.mark.slow
+def test_simulation_alone_trains_once_for_all_folds(train):
+    method = FAST.model_copy(update={"sample": TrainedOn.SIMULATION, "cycles": 1})
+    samples = {"data": make_sample(400), "simulation": make_sample(1000, 0.0, kind="sim")}
+    outcomes = train(samples, config_for({"gan": method}))["gan"]
+    assert len({item.sha256 for item in outcomes}) == 1
+    card = Tagger.from_file(outcomes[0].path).card
+    assert (card.knowledge, card.ancestors, card.training_sample) == (
+        "background simulation",
+        (),
+        "",
+    )
+    assert card.orientation == "reconstruction error"
