@@ -63,7 +63,7 @@ GAN_AE = GanAe(
     epsilon=2.0,
     cycles=3,
     discriminator_epochs=1,
-    optimizer=FAST,
+    optimizer={"batch": 200, "learning_rate": 0.01},
 )
 
 METHOD_SETTINGS = [
