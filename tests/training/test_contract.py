@@ -18,6 +18,7 @@ from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.gan_ae import GanAe, TrainedOn
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
@@ -74,6 +75,16 @@ MANIFOLD = RegularizedLikelihood(
 )
 CLUSTERS = {"clusters": 6, "embedding": 4, "focal_epochs": 3, "epochs": 3}
 CLUSTERS |= {"optimizer": {"batch": 100, "learning_rate": 0.01, "keep": "last"}}
+GAN_AE = GanAe(
+    features=("mass", "tau21"),
+    layers=(8,),
+    latent=2,
+    discriminator=(8,),
+    epsilon=2.0,
+    cycles=3,
+    discriminator_epochs=1,
+    optimizer={"batch": 200, "learning_rate": 0.01},
+)
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -101,6 +112,8 @@ METHOD_SETTINGS = [
     EventRandom(features=("mass", "tau21")),
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
+    GAN_AE,
+    slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     Gis(density=SLICING),
     THEMES,
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),

@@ -63,6 +63,7 @@ TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
 """In test_references.py, test_contract.py and test_lda.py: one reads simulation, one needs Keras,
 one needs splittings."""
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "ucluster"}
+TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "gan_ae"}
 """In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
 
 

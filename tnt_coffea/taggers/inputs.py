@@ -166,13 +166,13 @@ class Columns(Input):
         ConfigError
             The sample does not have one of them.
         """
-        for name in columns:
-            if name not in sample.columns:
-                known = ", ".join(sorted(sample.columns))
-                observable = name.removeprefix("heavy_").removeprefix("light_")
-                hint = "" if observable not in _OBSERVABLES else "; add it to skim.observables"
-                msg = f"the skim holds no '{name}', only {known}{hint}"
-                raise ConfigError(msg)
+        missing = [name for name in columns if name not in sample.columns]
+        if missing:
+            known = ", ".join(sorted(sample.columns))
+            observables = {name.removeprefix("heavy_").removeprefix("light_") for name in missing}
+            hint = "; add it to skim.observables" if observables <= set(_OBSERVABLES) else ""
+            msg = f"the skim holds no {', '.join(map(repr, missing))}, only {known}{hint}"
+            raise ConfigError(msg)
         return cls(columns=tuple(columns), substructure=sample.settings.substructure)
 
     @property

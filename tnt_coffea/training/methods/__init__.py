@@ -9,6 +9,7 @@
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
 | `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
 | `anode` | the event | densities in a window in mass and beside it |
+| `gan_ae` | the event | features: reconstructions that a discriminator takes for events |
 | `gis` | the event | density at a mass and at those around it |
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `ucluster` | the event | clusters of events, in a window in mass and beside it |
