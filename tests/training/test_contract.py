@@ -31,6 +31,7 @@ from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
+from tnt_coffea.training.methods.vrnn import Vrnn, VrnnPerJet
 
 from .conftest import FIRST, TREES, config_for, cwola, tnt
 
@@ -53,6 +54,11 @@ DCTR = Dctr(classifier=RATIO, validation=False)
 SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
+
+SEQUENCES = {"epochs": 5}
+SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
+LISTS = {"vrnn": {"aligned": 5}, "vrnn_per_jet": {"aligned": 5}}
+"""What the planted events hold for a method beside images, features and constituents."""
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -83,6 +89,8 @@ METHOD_SETTINGS = [
     Gis(density=SLICING),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
+    slow(Vrnn(**SEQUENCES)),
+    slow(VrnnPerJet(**SEQUENCES)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
@@ -116,7 +124,9 @@ def test_no_method_and_no_network_is_missing_here():
 @pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
 def test_methods_keep_the_contract(method, tmp_path):
     beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
-    method_contract(method, tmp_path, beside=beside, learns=not isinstance(method, Random))
+    lists = LISTS.get(method.kind, {})
+    learns = not isinstance(method, Random)
+    method_contract(method, tmp_path, beside=beside, learns=learns, **lists)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)

@@ -56,6 +56,7 @@ REFERENCES = {
 }
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
 """In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
+TRAINED_ELSEWHERE |= {"vrnn", "vrnn_per_jet"}  # in test_recurrent.py and test_contract.py
 
 
 @pytest.fixture(scope="module")
