@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import awkward as ak
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import norm, spearmanr
 
 from tnt_coffea.errors import InputError, TrainingError
+from tnt_coffea.jets import aligned_jets
 from tnt_coffea.taggers.inputs import Aligned
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend, keras_graph
-from tnt_coffea.training.methods.vrnn import Together, Vrnn, VrnnPerJet, jet_scores
+from tnt_coffea.training.methods import vrnn
+from tnt_coffea.training.methods.vrnn import Vrnn, VrnnPerJet, jet_scores
 from tnt_coffea.training.recurrent import gaussian_divergence, mean_shares, recurrent_network
 
 from .conftest import auc
@@ -182,3 +185,103 @@ def test_too_few_jets_with_constituents_are_refused(sample):
     empty = replace(sample, lists={name: each[:, :0] for name, each in sample.lists.items()})
     with pytest.raises(TrainingError, match=r"^0 of 600 jets have aligned constituents"):
         VrnnPerJet().train(Job(empty, "heavy", 1))
+
+
+def showered(rng, share, angle):
+    """Rows pt, eta, phi: particles split one by one, harder and wider ones first."""
+    particles = [[share, 0.0, 0.0, angle]]
+    while len(particles) < 24:
+        hardest = max(range(len(particles)), key=lambda k: particles[k][0] * particles[k][3])
+        pt, eta, phi, width = particles.pop(hardest)
+        z, apart = 0.5 * 10 ** rng.uniform(-1.5, 0), width * 10 ** rng.uniform(-1, 0)
+        turn = rng.uniform(0, 2 * np.pi)
+        step = apart * np.array([np.cos(turn), np.sin(turn)])
+        for part, side in ((z, z - 1), (1 - z, z)):
+            place = np.array([eta, phi]) + side * step
+            particles.append([part * pt, *place, apart])
+    return np.array(particles)[:, :3]
+
+
+def toy_jet(rng, prongs):
+    if not prongs:
+        return showered(rng, 600.0, 0.8)
+    first, second = (showered(rng, 300.0, 0.08) for _ in range(2))
+    apart = np.array([0, 0.3, 0])
+    return np.concatenate([first + apart, second - apart])
+
+
+def toys(n, seed, prongs=False, most=8):
+    """A sample whose jets are showers, or have two equal prongs."""
+    rng = np.random.default_rng(seed)
+    rows = [toy_jet(rng, prongs) for _ in range(2 * n)]
+    flat = np.concatenate(rows)
+    columns = dict(zip(("pt", "eta", "phi"), flat.T, strict=True), mass=np.zeros(len(flat)))
+    jets = aligned_jets(ak.unflatten(ak.zip(columns), [len(row) for row in rows]), most)
+    lists = {
+        f"{jet}_aligned_{name}": ak.unflatten(getattr(jets, name), jets.counts)[k::2]
+        for k, jet in enumerate(("heavy", "light"))
+        for name in jets.parts
+    }
+    sample = make_sample(n, aligned=most, kind=f"toy-{seed}")
+    return replace(sample, lists={**sample.lists, **lists})
+
+
+def toy_scores(scorer, sample):
+    (shown,) = scorer.inputs
+    return outputs(scorer.model, shown.read(sample))
+
+
+@pytest.mark.slow
+def test_two_equal_prongs_score_above_showers():
+    method = Vrnn(epochs=15, optimizer=SHORT)
+    showers, others, prongs = toys(600, 1), toys(400, 2), toys(100, 3, prongs=True)
+    scorers = [method.train(Job(showers, "event", seed)) for seed in (1, 2)]
+    scores = [toy_scores(scorer, others) for scorer in scorers]
+    for scorer, background in zip(scorers, scores, strict=True):
+        cut = np.quantile(background, 0.9)
+        found = toy_scores(scorer, prongs)
+        assert np.median(found) > cut
+        assert auc(found, background) > 0.9
+    # Ranks hardly depend on the seed, and not on the mass of the event, which is not shown.
+    assert spearmanr(*scores).statistic > 0.9
+    assert abs(np.corrcoef(scores[0], others.m_jj)[0, 1]) < 0.1
+
+
+@pytest.mark.slow
+def test_what_cannot_be_learned_is_a_collapse_that_is_said(monkeypatch):
+    sample = make_sample(600, aligned=4)
+    rng = np.random.default_rng(1)
+    counts = np.full(600, 4)
+    values = {"pt": rng.normal(0.25, 0.05, 2400), "eta": rng.normal(0, 0.1, 2400)}
+    values["phi"] = rng.normal(0, 0.1, 2400)
+    lists = {
+        f"{jet}_aligned_{name}": ak.unflatten(value.astype("f4"), counts)
+        for jet in ("heavy", "light")
+        for name, value in values.items()
+    }
+    noise = replace(sample, lists={**sample.lists, **lists})
+    method = VrnnPerJet(shared=False, epochs=15, optimizer=SHORT)
+    with pytest.raises(TrainingError, match="posterior collapse"):
+        method.train(Job(noise, "heavy", 1))
+    monkeypatch.setattr(vrnn, "LEAST_DIVERGENCE", -1.0)
+    shown = Aligned.of("heavy", noise)
+    network, _, _ = method._fitted(Job(noise, "heavy", 1), (shown,))
+    divergence, error = outputs(network, shown.read(noise))[:, 0].mean(axis=0)
+    variance = (0.05**2 + 2 * 0.1**2) / 3
+    assert divergence < 0.0025
+    assert error == pytest.approx(variance, rel=0.1)
+
+
+@pytest.mark.slow
+def test_one_network_serves_both_jets_where_it_is_shared():
+    sample = make_sample(400, aligned=3)
+    for shared in (True, False):
+        method = VrnnPerJet(shared=shared, epochs=1, optimizer=SHORT)
+        scorer = method.train(Job(sample, "light", 1))
+        assert scorer.inputs == (Aligned(jets=("light",), most=3),)
+        changed = make_sample(400, aligned=3, kind="other")
+        lists = {name: values for name, values in changed.lists.items() if "heavy" in name}
+        other = replace(sample, lists={**sample.lists, **lists})
+        again = method.train(Job(other, "light", 1))
+        same = np.array_equal(toy_scores(scorer, sample), toy_scores(again, sample))
+        assert same is not shared

@@ -10,7 +10,7 @@
 | `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
 | `anode` | the event | densities in a window in mass and beside it |
 | `gis` | the event | density at a mass and at those around it |
-| `vrnn`, `vrnn_per_jet` | the event, or each jet | sequences of constituents: what surprises little |
+| `vrnn`, `vrnn_per_jet` | the event, or each jet | constituents in order: what surprises little |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
