@@ -24,7 +24,7 @@ __all__ = ["Together", "Vrnn", "VrnnPerJet"]
 
 FEWEST = 50
 """Least number of jets with constituents: with fewer the network learns them by heart."""
-LEAST_DIVERGENCE = 0.01
+LEAST_DIVERGENCE = 0.005
 """Mean divergence of a constituent, weighted by w(t) [nats], below which the latent space holds
 nothing of the jets."""
 _ROWS = 4096
