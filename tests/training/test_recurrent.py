@@ -167,7 +167,7 @@ def test_graph_agrees_with_the_network_on_jets_of_any_kind(network, sample, show
 def test_mean_shares_are_those_of_jets_that_have_the_constituent(sample, shown):
     values = shown.read(sample)
     fourth = values[..., 3, 0]
-    assert mean_shares(values)[3] == pytest.approx(fourth[fourth > 0].mean())
+    assert mean_shares([values[:99], values[99:]])[3] == pytest.approx(fourth[fourth > 0].mean())
     with pytest.raises(ValueError, match="3 factors for 4 constituents"):
         recurrent_network(shown, (1, 1, 1), seed=1)
 

@@ -10,7 +10,7 @@ authors' public code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,23 +54,28 @@ def gaussian_divergence(mean: Any, width: Any, prior_mean: Any, prior_width: Any
     return sum(each[..., k] for k in range(each.shape[-1]))
 
 
-def mean_shares(values: Float32Array) -> Float64Array:
+def mean_shares(blocks: Iterable[Float32Array]) -> Float64Array:
     """Return (particle,) mean share of pT of the first, second, ... constituent of jets.
 
     Parameters
     ----------
-    values
-        (event, jet, particle, 3) of `Aligned`; a constituent that no jet has counts nothing.
+    blocks
+        (event, jet, particle, 3) of `Aligned` each; a constituent that no jet has counts nothing.
 
     Examples
     --------
     >>> values = np.zeros((1, 2, 3, 3), np.float32)
     >>> values[0, :, :2, 0] = [[0.75, 0.25], [0.5, 0.5]]
-    >>> mean_shares(values).tolist()
+    >>> mean_shares([values, values]).tolist()
     [0.625, 0.375, 0.0]
     """
-    shares = values[..., 0].reshape(-1, values.shape[2]).astype(np.float64)
-    means: Float64Array = shares.sum(axis=0) / np.maximum((shares > 0).sum(axis=0), 1)
+    total: Any = 0.0
+    number: Any = 0
+    for values in blocks:
+        shares = values[..., 0].astype(np.float64)
+        total = total + shares.sum(axis=(0, 1))
+        number = number + (shares > 0).sum(axis=(0, 1))
+    means: Float64Array = total / np.maximum(number, 1)
     return means
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from tnt_coffea.training.fitting import History, OptimizerSettings, evaluated, m
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.recurrent import mean_shares, recurrent_network
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
-from tnt_coffea.typing import BoolArray
+from tnt_coffea.typing import BoolArray, Float32Array
 
 __all__ = ["Together", "Vrnn", "VrnnPerJet"]
 
@@ -47,7 +48,7 @@ class _Sequences(Method):
         description="Adam and early stopping",
     )
 
-    orientation: ClassVar[str] = "fixed sign"
+    orientation: ClassVar[str] = "fixed sign: new jets are simpler than those of QCD"
 
     @property
     def passes(self) -> int:
@@ -61,11 +62,14 @@ class _Sequences(Method):
     def _fitted(self, job: Job, shown: tuple[Aligned, ...]) -> tuple[Any, float, History]:
         # The network of jets, the lowest score of a jet trained on, and the losses; of inputs
         # of one shape, each shown as events of its own.
-        values = [each.read(job.data) for each in shown]
-        there = [(value[..., 0] > 0).any(axis=-1) for value in values]
+        there = [
+            np.concatenate(
+                [(values[..., 0] > 0).any(axis=-1) for values in _blocks(each, job.data)]
+            )
+            for each in shown
+        ]
         self._check_jets(there)
-        every = np.concatenate(values)
-        shares = mean_shares(every)
+        shares = mean_shares(values for each in shown for values in _blocks(each, job.data))
         network = recurrent_network(shown[0], shares, seed=job.seed)
         labels = WeakLabels(
             tuple(
@@ -81,14 +85,14 @@ class _Sequences(Method):
             optimizer=self.optimizer,
             loss=model_output,
         )
-        jets = np.concatenate(
-            [
-                backend.array(evaluated(network, {"aligned": every[row : row + _ROWS]}))
-                for row in range(0, len(every), _ROWS)
-            ]
-        )[np.concatenate(there)]
-        weights = (every[..., 0] > 0) @ shares / np.maximum((every[..., 0] > 0).sum(axis=-1), 1)
-        divergence = float(jets[:, 0].sum(dtype=np.float64) / weights.sum())
+        lowest, total, weights = np.inf, 0.0, 0.0
+        for values in (values for each in shown for values in _blocks(each, job.data)):
+            divergences = backend.array(evaluated(network, {"aligned": values}))[..., 0]
+            some = values[..., 0] > 0
+            lowest = min(lowest, float(-divergences[some.any(axis=-1)].max(initial=0.0)))
+            total += divergences.sum(dtype=np.float64)
+            weights += (some @ shares / np.maximum(some.sum(axis=-1), 1)).sum()
+        divergence = total / weights
         if not divergence > LEAST_DIVERGENCE:
             msg = (
                 f"the divergence is {divergence:.2g} a constituent: the latent space holds nothing "
@@ -96,7 +100,7 @@ class _Sequences(Method):
                 f"smaller learning_rate, or a kl_weight below {self.kl_weight:g}"
             )
             raise TrainingError(msg)
-        return network, -float(jets[:, 0].max()), history
+        return network, lowest, history
 
     def _check_jets(self, there: list[BoolArray]) -> None:
         n, jets = int(sum(some.sum() for some in there)), sum(some.size for some in there)
@@ -114,6 +118,11 @@ class _Sequences(Method):
         jets = out.shape[1]
         each = [out[:, k, 1] + self.kl_weight * out[:, k, 0] for k in range(jets)]
         return keras.Model(network.inputs, sum(each) / jets)
+
+
+def _blocks(shown: Aligned, sample: Sample) -> Iterator[Float32Array]:
+    read, rows = shown.reader(sample), np.arange(len(sample))
+    return (read(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS))
 
 
 def jet_scores(network: Any, lowest: float) -> list[Any]:
