@@ -15,12 +15,12 @@ from tnt_coffea.jets import aligned_jets
 from tnt_coffea.taggers.inputs import Aligned
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.testing import make_sample
-from tnt_coffea.training import Job, backend, keras_graph
+from tnt_coffea.training import Job, backend, cross_validation_plans, keras_graph
 from tnt_coffea.training.methods import vrnn
 from tnt_coffea.training.methods.vrnn import Vrnn, VrnnPerJet, jet_scores
 from tnt_coffea.training.recurrent import gaussian_divergence, mean_shares, recurrent_network
 
-from .conftest import auc
+from .conftest import auc, config_for, tnt
 
 SHORT = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "decay": 0.0}
 WEIGHTS = (0.4, 0.3, 0.2, 0.1)
@@ -286,3 +286,16 @@ def test_one_network_serves_both_jets_where_it_is_shared(monkeypatch):
         again = method.train(Job(other, "light", 1))
         same = np.array_equal(toy_scores(scorer, sample), toy_scores(again, sample))
         assert same is not shared
+
+
+@pytest.mark.slow
+def test_it_labels_as_the_first_tagger_of_a_tag_n_train(monkeypatch, train):
+    monkeypatch.setattr(vrnn, "LEAST_DIVERGENCE", -1.0)  # one epoch has learned nothing
+    first = VrnnPerJet(epochs=1, optimizer=SHORT)
+    config = config_for({"vrnn": first, "tnt": tnt("vrnn")})
+    plans = cross_validation_plans(config.train.folds, config.seed)[:1]
+    sets = train(make_sample(800, aligned=3), config, plans)
+    assert [len(sets[name]) for name in ("vrnn", "tnt")] == [4, 4]
+    card = Tagger.from_file(sets["vrnn"][0].path).card
+    assert card.orientation.startswith("fixed sign: new jets are simpler")
+    assert [each.kind for each in card.inputs] == ["aligned"]

@@ -79,7 +79,9 @@ def mean_shares(blocks: Iterable[Float32Array]) -> Float64Array:
     return means
 
 
-def recurrent_network(aligned: Aligned, importance: Sequence[float], *, seed: int) -> Any:
+def recurrent_network(
+    aligned: Aligned, importance: Sequence[float] | Float64Array, *, seed: int
+) -> Any:
     """Return the network of jets: 4,747 parameters, one for all jets of an event.
 
     Parameters
@@ -127,7 +129,7 @@ def _recurrence(keras: Any, importance: Sequence[float], seed: int) -> Any:
             network.append(made)
         return network
 
-    class Recurrence(keras.layers.Layer):  # type: ignore[misc,name-defined]
+    class Recurrence(keras.layers.Layer):  # type: ignore[misc]
         """From (n, particle, 3) to (n, 2): divergence and squared error."""
 
         def __init__(self) -> None:

@@ -62,19 +62,18 @@ class _Sequences(Method):
     def _fitted(self, job: Job, shown: tuple[Aligned, ...]) -> tuple[Any, float, History]:
         # The network of jets, the lowest score of a jet trained on, and the losses; of inputs
         # of one shape, each shown as events of its own.
-        there = [
-            np.concatenate(
-                [(values[..., 0] > 0).any(axis=-1) for values in _blocks(each, job.data)]
-            )
+        there: list[BoolArray] = [
+            np.concatenate([values[:, :, 0, 0] > 0 for values in _blocks(each, job.data)])
             for each in shown
         ]
         self._check_jets(there)
         shares = mean_shares(values for each in shown for values in _blocks(each, job.data))
         network = recurrent_network(shown[0], shares, seed=job.seed)
+        names = [" or ".join(each.jets) for each in shown]
         labels = WeakLabels(
             tuple(
-                SampleClass("-".join(each.jets), job.data, some.any(axis=1), 0.0, inputs=(each,))
-                for each, some in zip(shown, there, strict=True)
+                SampleClass(name, job.data, np.logical_or.reduce(some.T), 0.0, inputs=(each,))
+                for name, each, some in zip(names, shown, there, strict=True)
             )
         )
         history = job.fit(
@@ -122,7 +121,7 @@ class _Sequences(Method):
 
 def _blocks(shown: Aligned, sample: Sample) -> Iterator[Float32Array]:
     read, rows = shown.reader(sample), np.arange(len(sample))
-    return (read(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS))
+    return (read(rows[start : start + _ROWS]) for start in range(0, max(len(rows), 1), _ROWS))
 
 
 def jet_scores(network: Any, lowest: float) -> list[Any]:
