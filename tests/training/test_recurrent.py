@@ -38,8 +38,12 @@ def shown(sample):
 
 @pytest.fixture(scope="module")
 def network(shown):
-    """Of four constituents, as it was drawn, but with biases that are not zero."""
-    made = recurrent_network(shown, WEIGHTS, seed=1)
+    return drawn(shown, WEIGHTS)
+
+
+def drawn(shown, importance):
+    """The network as it was drawn, but with biases that are not zero."""
+    made = recurrent_network(shown, importance, seed=1)
     rng = np.random.default_rng(1)
     for weight in made.trainable_weights:
         if len(weight.shape) == 1:
@@ -147,11 +151,17 @@ def test_the_sign_of_the_latent_space_has_no_influence(network, sample, shown):
     assert outputs(flipped, values) == pytest.approx(outputs(network, values), rel=1e-5)
 
 
-def test_graph_agrees_with_the_network_on_jets_of_any_kind(network, sample, shown):
+@pytest.mark.parametrize(
+    "most", [4, *(pytest.param(most, marks=pytest.mark.slow) for most in (3, 20))]
+)
+def test_graph_agrees_with_the_network_on_jets_of_any_kind(most):
+    sample = make_sample(64, aligned=most)
+    shown = Aligned.of("event", sample)
+    network = drawn(shown, np.full(most, 1 / most))
     heavy, light = jet_scores(network, -0.5)
     model = backend.keras().Model(network.inputs, backend.keras().ops.maximum(heavy, light))
     tagger = Tagger(keras_graph(model).SerializeToString(), "vrnn")
-    values = shown.read(sample)[:64]
+    values = shown.read(sample)
     values[0], values[1, 0], values[2, :, 1:] = 0, 0, 0  # no jet, one, a single constituent
     values[3], values[4] = 1, -1
     values[5, ..., 0], values[5, ..., 1:] = 1e-7, 1.5
