@@ -187,8 +187,8 @@ def _aligned(
     share = rng.exponential(1, len(owner))
     share /= np.bincount(owner, share, n)[owner]
     # The chain of largest pT Delta R goes from one side of the jet to the other.
-    width = np.where(signal[owner], 0.01, 0.15)
-    side = np.where(place % 2, -1, 1) * np.where(signal[owner], 0.25, 0.1)
+    width = np.where(signal[owner], 0.02, 0.4)
+    side = np.where(signal[owner], 0.2, 0.0) * np.where(place % 2, -1, 1)
     values = {
         "pt": share,
         "eta": rng.normal(0, 1, len(owner)) * width * (place > 0),

@@ -36,6 +36,7 @@ from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
 from tnt_coffea.training.methods.ucluster import Ucluster
+from tnt_coffea.training.methods.vrnn import Vrnn, VrnnPerJet
 
 from .conftest import FIRST, TREES, config_for, cwola, tnt
 
@@ -85,6 +86,10 @@ GAN_AE = GanAe(
     discriminator_epochs=1,
     optimizer={"batch": 200, "learning_rate": 0.01},
 )
+SEQUENCES = {"epochs": 5}
+SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
+LISTS = {"vrnn": {"aligned": 5}, "vrnn_per_jet": {"aligned": 5}}
+"""What the planted events hold for a method beside images, features and constituents."""
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -123,6 +128,8 @@ METHOD_SETTINGS = [
     ParticleGraph(epochs=2, optimizer=FAST),
     slow(ParticleGraph(sample="simulation", epochs=3, optimizer=FAST)),
     slow(ParticleGraphPerJet(loss="chamfer", shared=True, epochs=3, optimizer=FAST)),
+    slow(Vrnn(**SEQUENCES)),
+    slow(VrnnPerJet(**SEQUENCES)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
@@ -162,6 +169,9 @@ def test_methods_keep_the_contract(method, tmp_path):
     beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
     learns, shown = not isinstance(method, Random), SHOWN.get(method.kind, {})
     method_contract(method, tmp_path, beside=beside, learns=learns, **shown)
+    lists = LISTS.get(method.kind, {})
+    learns = not isinstance(method, Random)
+    method_contract(method, tmp_path, beside=beside, learns=learns, **lists)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)

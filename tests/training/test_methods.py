@@ -65,6 +65,7 @@ one needs splittings."""
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "ucluster"}
 TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "gan_ae"}
 """In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
+TRAINED_ELSEWHERE |= {"vrnn", "vrnn_per_jet"}  # in test_recurrent.py and test_contract.py
 
 
 @pytest.fixture(scope="module")

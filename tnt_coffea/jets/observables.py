@@ -1,4 +1,20 @@
-"""The catalogue of observables, and the columns that a skim holds of a dijet."""
+"""The catalogue of observables, and the columns that a skim holds of a dijet.
+
+| of either jet | what it is |
+|---|---|
+| `pt`, `eta`, `phi`, `mass` | of the jet's momentum [GeV] |
+| `rescaled_mass` | (mass - 30 GeV) / m_jj + 0.01 |
+| `n_constituents`, `pt_sum` | number of constituents; scalar sum of their pT [GeV] |
+| `soft_drop_mass` | mass after soft drop [GeV] |
+| `subjet1_pt`, `subjet1_mass`, ... | of exclusive kt subjets, in descending pT [GeV] |
+| `tau1` ... `tau9`, `tau21`, ..., `tau1_width` | N-subjettiness, also `_beta05` and `_beta2` |
+| `mass_drop_sum` | sum of m_parent / m_daughter, Cambridge/Aachen, daughters above 20 GeV |
+| `ring0` ... `ring9` | shares of energy in rings about the axis, with edges from 0 to 1 |
+| `n_subjets_inclusive`, `n_subjets_exclusive` | numbers of kt subjets of R = 0.2 |
+
+Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet, and `m_jjj`, the mass of the
+three leading jets [GeV].
+"""
 
 from __future__ import annotations
 
