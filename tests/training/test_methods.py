@@ -54,18 +54,12 @@ REFERENCES = {
     "pure_cwola": PureCwola(after="first", classifier=TREES),
     "optimal_cwola": OptimalCwola(classifier=TREES),
 }
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "regularized_likelihood"}
-"""In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
-"""In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
-TRAINED_ELSEWHERE |= {"particle_graph", "particle_graph_per_jet"}  # test_particle_graph.py: Keras
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "lda"}
-"""In test_references.py, test_contract.py and test_lda.py: one reads simulation, one needs Keras,
-one needs splittings."""
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "ucluster"}
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder", "gan_ae"}
-"""In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
-TRAINED_ELSEWHERE |= {"vrnn", "vrnn_per_jet"}  # in test_recurrent.py and test_contract.py
+TRAINED_ELSEWHERE = {
+    *("data_vs_simulation", "feature_autoencoder"),
+    *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
+    *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
+}
+"""Each in test_contract.py: they read simulation, lists of the jets, or need Keras."""
 
 
 @pytest.fixture(scope="module")
