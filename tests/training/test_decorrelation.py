@@ -7,6 +7,8 @@ from tnt_coffea.stats import correlations
 from tnt_coffea.training import backend
 from tnt_coffea.training.decorrelation import distance_correlation
 
+backend.keras()  # with the threads of a training
+
 RNG = np.random.default_rng(1)
 X, Y = RNG.uniform(-1, 1, 300), RNG.normal(size=300)
 MASS = 4000 + 600 * Y + 200 * X  # [GeV]

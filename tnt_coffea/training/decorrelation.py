@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tnt_coffea.training import backend
-
 __all__ = ["distance_correlation"]
 
 _LEAST = 1e-12
@@ -38,13 +36,15 @@ def distance_correlation(a: Any, b: Any, weight: Any | None = None) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> x = np.linspace(-1, 1, 101, dtype=np.float32)
+    >>> from tnt_coffea.training import backend
+    >>> keras, x = backend.keras(), np.linspace(-1, 1, 101, dtype=np.float32)
     >>> round(float(distance_correlation(x, 3 * x + 1)), 4)
     1.0
     >>> 0.2 < float(distance_correlation(x, x**2)) < 0.3  # its linear correlation is 0
     True
     """
-    ops = backend.keras().ops
+    from keras import ops
+
     a = ops.convert_to_tensor(a, "float32")
     b = ops.convert_to_tensor(b, "float32")
     w = ops.ones_like(a) if weight is None else ops.convert_to_tensor(weight, "float32")
