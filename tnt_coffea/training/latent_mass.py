@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from tnt_coffea import seeds
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.fitting import Loss
-from tnt_coffea.training.networks import input_tensor, noise
+from tnt_coffea.training.networks import input_tensor
 from tnt_coffea.training.orientation import Orientation
 from tnt_coffea.typing import Float32Array
 
-__all__ = ["LatentMass", "MaximumScaling", "encoded_features", "evenness", "latent_loss"]
+__all__ = ["LatentMass", "MaximumScaling", "encoded_features", "evenness", "latent_loss", "noise"]
 
 _BATCH = 4096
 _MOST = 10.0
@@ -215,6 +216,43 @@ class LatentMass:
     def _mean(self, columns: Any) -> Any:
         scaling = MaximumScaling(self.scaling.scale[:-1])
         return self.encoder(scaling.tensor(self.features.tensor(columns)))[0]
+
+
+def noise(seed: int, *names: str) -> Any:
+    """Return the layer that draws, in training alone, from a Gaussian of given mean and width.
+
+    Parameters
+    ----------
+    seed, names
+        Seed of the draws, and the name of what they are for.
+
+    Returns
+    -------
+    keras.Layer
+        From mean and width, of any one shape.
+
+    Examples
+    --------
+    >>> layer, mean = noise(1), backend.keras().ops.ones(1000)
+    >>> drawn = backend.array(layer(mean, 0.1 * mean, training=True))
+    >>> float(layer(mean, 0.1 * mean)[0]), bool(0.09 < drawn.std() < 0.11)
+    (1.0, True)
+    """
+    keras = backend.keras()
+
+    class Noise(keras.layers.Layer):  # type: ignore[misc,name-defined]
+        """Draws in training."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = keras.random.SeedGenerator(seeds.integer(seed, "noise", *names))
+
+        def call(self, mean: Any, width: Any, training: bool = False) -> Any:
+            if not training:
+                return mean
+            return mean + width * keras.random.normal(keras.ops.shape(mean), seed=self.numbers)
+
+    return Noise()
 
 
 def encoded_features(features: Sequence[str], scope: str, sample: Sample) -> FeatureSet:

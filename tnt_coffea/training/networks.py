@@ -25,7 +25,6 @@ __all__ = [
     "dense_classifier",
     "harmonic_mean",
     "input_tensor",
-    "noise",
     "particle_flow_classifier",
     "variational_autoencoder",
 ]
@@ -281,6 +280,19 @@ def variational_autoencoder(
     ops, initial = keras.ops, backend.initialisers(seed)
     pixels = _one_channel(images)
 
+    class Noise(keras.layers.Layer):  # type: ignore[misc,name-defined]
+        """Draws from a Gaussian of given mean and logarithm of the variance, in training."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = keras.random.SeedGenerator(seeds.integer(seed, "noise"))
+
+        def call(self, mean: Any, log_variance: Any, training: bool = False) -> Any:
+            if not training:
+                return mean
+            noise = keras.random.normal(ops.shape(mean), seed=self.numbers)
+            return mean + ops.exp(0.5 * log_variance) * noise
+
     image = input_tensor(images)
     encoded = keras.Sequential(_encoder(keras, initial, pixels, pixel_scale))(
         _channels_last(keras, image)
@@ -289,50 +301,13 @@ def variational_autoencoder(
         keras.layers.Dense(latent, kernel_initializer=initial())(encoded) for _ in range(2)
     )
     decoder = keras.Sequential([keras.Input((latent,)), *_decoder(keras, initial, pixels)])
-    drawn = noise(seed)(mean, ops.exp(0.5 * log_variance))
+    drawn = Noise()(mean, log_variance)
     divergence = 0.5 * ops.sum(
         ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=1
     )
     loss = _squared_error(keras, image, decoder(drawn)) + kl_weight * divergence
     score = _squared_error(keras, image, decoder(mean))
     return keras.Model([image], score), keras.Model([image], loss)
-
-
-def noise(seed: int, *names: str) -> Any:
-    """Return the layer that draws, in training alone, from a Gaussian of given mean and width.
-
-    Parameters
-    ----------
-    seed, names
-        Seed of the draws, and the name of what they are for.
-
-    Returns
-    -------
-    keras.Layer
-        From mean and width, of any one shape.
-
-    Examples
-    --------
-    >>> layer, mean = noise(1), backend.keras().ops.ones(1000)
-    >>> drawn = backend.array(layer(mean, 0.1 * mean, training=True))
-    >>> float(layer(mean, 0.1 * mean)[0]), bool(0.09 < drawn.std() < 0.11)
-    (1.0, True)
-    """
-    keras = backend.keras()
-
-    class Noise(keras.layers.Layer):  # type: ignore[misc,name-defined]
-        """Draws in training."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.numbers = keras.random.SeedGenerator(seeds.integer(seed, "noise", *names))
-
-        def call(self, mean: Any, width: Any, training: bool = False) -> Any:
-            if not training:
-                return mean
-            return mean + width * keras.random.normal(keras.ops.shape(mean), seed=self.numbers)
-
-    return Noise()
 
 
 def clipped(model: Any, limit: float, less: float = 0.0) -> Any:
