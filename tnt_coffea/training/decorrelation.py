@@ -5,7 +5,7 @@ A score that follows the mass shapes the spectrum that it selects.
 | | where | for |
 |---|---|---|
 | `distance_correlation` | in the loss | networks that are trained to follow the mass less |
-| `MassDependence` | behind any training | every score of the event, `decorrelate: true` of its method |
+| `decorrelated` | behind any training | every score of the event: `decorrelate: true` |
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class MassDependence:
         s, m, w = (each[w > 0] for each in (s, m, w))
         if len(s) < FEWEST or np.ptp(m) == 0:
             msg = (
-                f"decorrelate: {len(s)} events with {len(np.unique(m))} masses to see how the score "
-                f"follows the mass, at least {FEWEST} events are needed: use more events"
+                f"decorrelate: {len(s)} events of {len(np.unique(m))} masses show how the score "
+                f"follows the mass, at least {FEWEST} are needed: use more events"
             )
             raise TrainingError(msg)
         middle = quantile(s, 0.5, w)
@@ -205,9 +205,7 @@ class MassDependence:
             )
             for values in (self.median, self.width)
         )
-        scaled = ops.multiply(
-            ops.subtract(score, np.float32(self.middle)), np.float32(self.scale)
-        )
+        scaled = ops.multiply(ops.subtract(score, np.float32(self.middle)), np.float32(self.scale))
         return ops.divide(ops.subtract(scaled, median), width)
 
     @property

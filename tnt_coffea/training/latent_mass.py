@@ -203,7 +203,7 @@ class LatentMass:
         columns = input_tensor(self.features.input)
         model = backend.keras().Model([columns], self._mean(columns))
         values = self.features.input.read(sample)
-        found: Float32Array = model.predict(values, batch_size=_BATCH, verbose=0)
+        found: Float32Array = model.predict([values], batch_size=_BATCH, verbose=0)
         return found[:, 0]
 
     def scored(self, orientation: Orientation) -> Any:
