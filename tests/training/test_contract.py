@@ -12,6 +12,7 @@ from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
@@ -54,6 +55,10 @@ SLICING = {"bins": 6, "knots": 12, "members": 2}
 FLOW = {"model": "autoregressive", "blocks": 3, "hidden": 16, "epochs": 6, "averaged": 3}
 FLOW |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
 
+LATENT = Buhulaspa(
+    features=("tau21",), layers=(16,), epochs=8, optimizer=FAST.model_dump() | {"kind": "adam"}
+)
+
 METHOD_SETTINGS = [
     Autoencoder(),
     FIRST,
@@ -83,6 +88,9 @@ METHOD_SETTINGS = [
     Gis(density=SLICING),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
+    LATENT.model_copy(update={"decorrelate": True}),
+    EventNorm(features=("tau21",), decorrelate=True),
+    slow(LATENT),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

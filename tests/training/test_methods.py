@@ -54,8 +54,12 @@ REFERENCES = {
     "pure_cwola": PureCwola(after="first", classifier=TREES),
     "optimal_cwola": OptimalCwola(classifier=TREES),
 }
-TRAINED_ELSEWHERE = {"data_vs_simulation", "feature_autoencoder"}
-"""In test_references.py and test_contract.py: one reads simulation, one needs Keras."""
+TRAINED_ELSEWHERE = {
+    "buhulaspa",
+    "data_vs_simulation",
+    "feature_autoencoder",
+}
+"""In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
 
 
 @pytest.fixture(scope="module")
