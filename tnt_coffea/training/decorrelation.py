@@ -171,8 +171,13 @@ class MassDependence:
             msg = "decorrelate: the score is a function of the mass, nothing is left without it"
             raise TrainingError(msg)
         width = np.maximum(_quantile_curve(m, away, w, knots, _WIDTH), _LEAST_WIDTH * spread)
-        each = (np.asarray(values, np.float32) for values in (knots, median, width))
-        return cls(*each, middle=float(np.float32(middle)), scale=float(np.float32(1 / size)))
+        return cls(
+            np.asarray(knots, np.float32),
+            np.asarray(median, np.float32),
+            np.asarray(width, np.float32),
+            middle=float(np.float32(middle)),
+            scale=float(np.float32(1 / size)),
+        )
 
     def applied(self, score: npt.ArrayLike, mass: npt.ArrayLike) -> Float32Array:
         """Return the (event,) float32 scores of events, in widths from the median at their mass.
@@ -275,7 +280,8 @@ def decorrelated(
         return dependence.applied(tagger.score(given), shown[Columns.name][:, place])
 
     before, after = (
-        spearman(each, mass, weight)[0] for each in (score, dependence.applied(score, mass))
+        spearman(each.astype(np.float64), mass, weight)[0]
+        for each in (score, dependence.applied(score, mass))
     )
     notes = {"mass_correlation": before, "mass_correlation_decorrelated": after}
     made = graph.model(flat, *outputs[1:])
@@ -311,7 +317,7 @@ def _knots(mass: Float64Array, weight: Float64Array) -> Float64Array:
         rest /= 2
         shares.append(1 - rest)
     found = [quantile(mass, share, weight) for share in shares[1:]]
-    return np.unique(np.float32([mass.min(), *found, mass.max()])).astype(np.float64)
+    return np.unique(np.array([mass.min(), *found, mass.max()], np.float32)).astype(np.float64)
 
 
 def _quantile_curve(
