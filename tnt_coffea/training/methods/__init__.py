@@ -10,6 +10,7 @@
 | `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
 | `anode` | the event | densities in a window in mass and beside it |
 | `gis` | the event | density at a mass and at those around it |
+| `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
