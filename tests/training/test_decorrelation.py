@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.optimize import linprog
 
+from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.stats import correlations
 from tnt_coffea.taggers import Tagger
@@ -25,6 +26,7 @@ from tnt_coffea.training.decorrelation import (
     distance_correlation,
 )
 from tnt_coffea.training.methods import METHODS
+from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.norm import EventNorm
 
@@ -202,6 +204,13 @@ def test_settings_that_cannot_be_decorrelated_are_refused(kind, message):
 def test_settings_without_it_are_stored_as_before():
     assert "decorrelate" not in EventNorm().model_dump()
     assert EventNorm().digest() != EventNorm(decorrelate=True).digest()
+    methods = {
+        "plain": EventNorm(),
+        "flat": EventNorm(decorrelate=True),
+        "latent": Buhulaspa(optimizer={"kind": "adam"}),
+    }
+    config = config_for(methods)
+    assert SearchConfig.from_text(config.to_yaml()) == config  # with every default written out
 
 
 @pytest.mark.parametrize(
