@@ -236,7 +236,7 @@ def commented(settings: BaseModel, indent: int = 0) -> str:
             for key, item in value.items():
                 lines += _section(key, item, indent + 2)
         else:
-            plain = settings.model_dump(mode="json", include={name}).get(name)
+            plain = settings.model_dump(mode="json", include={name}).get(name, value)
             fixed = get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
             note = info.description or ("tells which settings these are" if fixed else "")
             lines.append(_line(f"{margin}{name}: {json.dumps(plain)}", note))

@@ -12,6 +12,7 @@ from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
@@ -94,6 +95,9 @@ LISTS = {
     "lda": {"splittings": 6, "signal_share": 0.04},
 }
 """What the planted events hold for a method beside images, features and constituents."""
+LATENT = Buhulaspa(
+    features=("tau21",), layers=(16,), epochs=8, optimizer=FAST.model_dump() | {"kind": "adam"}
+)
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -134,6 +138,9 @@ METHOD_SETTINGS = [
     slow(ParticleGraphPerJet(loss="chamfer", shared=True, epochs=3, optimizer=FAST)),
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
+    LATENT.model_copy(update={"decorrelate": True}),
+    EventNorm(features=("tau21",), decorrelate=True),
+    slow(LATENT),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

@@ -272,3 +272,20 @@ def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for first, second in zip(*trained, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_the_first_step_of_adadelta_is_as_long_as_its_constants_say():
+    net = network()
+    before = net.get_weights()
+    fitted(net, epochs=1, batch=300, kind="adadelta", learning_rate=1.0, decay=0.0)
+    moved = np.abs(
+        np.concatenate([(a - b).ravel() for a, b in zip(net.get_weights(), before, strict=True)])
+    )
+    # lr sqrt(epsilon / ((1 - rho) g^2 + epsilon)) |g| of a gradient g that is not small
+    assert moved.max() == pytest.approx(np.sqrt(1e-7 / 0.05), rel=0.02)
+
+
+def test_settings_of_adam_are_stored_without_its_name():
+    assert "kind" not in OptimizerSettings().model_dump()
+    other = OptimizerSettings(kind="adadelta")
+    assert OptimizerSettings.model_validate(other.model_dump(mode="json")) == other

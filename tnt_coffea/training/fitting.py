@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -44,11 +44,14 @@ Loss = Callable[[Any, Any], Any]
 Change = Callable[[dict[str, Float32Array], np.random.Generator], dict[str, Float32Array]]
 """Random change of the inputs of a training batch."""
 Merit = Callable[[Float32Array, Float32Array], float]
-"""Function of (jet,) validation targets and outputs, largest in the best epoch."""
+"""Function of (jet,) validation targets and the outputs, (jet,) or (jet, output), largest in the
+best epoch."""
 
 
 class OptimizerSettings(Settings):
     """Adam with inverse-time decay and early stopping; defaults of arXiv:2002.12376's code.
+
+    Adadelta (arXiv:1212.5701) has the constants of Keras, and neither `beta1` nor `beta2`.
 
     Examples
     --------
@@ -57,6 +60,10 @@ class OptimizerSettings(Settings):
     (0.001, 'best')
     """
 
+    # Left out of what is stored at its default: settings from before it have the same digest.
+    kind: Literal["adam", "adadelta"] = Field(
+        "adam", exclude_if=lambda kind: kind == "adam", description="adam or adadelta"
+    )
     learning_rate: Positive = Field(1e-3, description="of the first step")
     beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
     beta2: Fraction = Field(0.99, description="decay of its running square, a step")
@@ -258,7 +265,7 @@ def fit(
     training, validation
         Events to train on, and events to choose the epoch by.
     optimizer
-        Settings of Adam, of its decay and of early stopping.
+        Settings of the optimizer, of its decay and of early stopping.
     epochs
         Largest number of epochs.
     seed
@@ -365,11 +372,11 @@ _Step = Callable[[Mapping[str, Any], Any, Any], Any]
 def _steps(model: Any, loss: Loss, settings: OptimizerSettings) -> tuple[_Step, _Step]:
     """Return one step of training and one of validation, as the backend of Keras takes them."""
     keras = backend.keras()
-    optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay),
-        beta_1=settings.beta1,
-        beta_2=settings.beta2,
-    )
+    rate = keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
+    if settings.kind == "adadelta":
+        optimizer = keras.optimizers.Adadelta(rate, rho=0.95, epsilon=1e-7)
+    else:
+        optimizer = keras.optimizers.Adam(rate, beta_1=settings.beta1, beta_2=settings.beta2)
     if keras.backend.backend() == "tensorflow":
         return _compiled(model, loss, optimizer)
     return _by_keras(model, loss, optimizer)
@@ -467,7 +474,7 @@ def _as_wanted(wanted: Any, inputs: Mapping[str, Any]) -> Any:
 
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
-    """Return the (event,) outputs of a model, `size` events at a time."""
+    """Return the (event,) or (event, output) outputs of a model, `size` events at a time."""
     places = np.arange(len(batches))
     parts = []
     for start in range(0, len(places), size):

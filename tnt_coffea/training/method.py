@@ -23,6 +23,7 @@ from inspect import isabstract
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import numpy as np
+from pydantic import Field, model_validator
 from pydantic_core import PydanticUndefined
 
 from tnt_coffea import seeds
@@ -348,9 +349,35 @@ class Method(MethodSettings):
     {'low-tau21': Feature(feature='tau21', descending=True)}
     """
 
+    # Left out of what is stored where it is false: settings from before it have the same digest.
+    decorrelate: bool = Field(
+        False,
+        exclude_if=lambda wanted: not wanted,
+        description="a score of the event in widths from its median at the event's mass",
+    )
+
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
     orientation: ClassVar[str]
     purpose: ClassVar[Purpose] = "score"
+
+    @model_validator(mode="after")
+    def _can_be_decorrelated(self) -> Self:
+        if not self.decorrelate:
+            return self
+        if self.scopes != ("event",) or self.purpose != "score":
+            what = "weights" if self.purpose != "score" else f"{' and '.join(self.scopes)} jets"
+            msg = (
+                f"decorrelate: {self.kind} gives scores of {what}, and only a score of the event "
+                "can be told apart from the event's mass; leave decorrelate out"
+            )
+            raise ValueError(msg)
+        if not self.reads.data:
+            msg = (
+                f"decorrelate: {self.kind} reads no events of the data, which show how a score "
+                "follows the mass; leave decorrelate out"
+            )
+            raise ValueError(msg)
+        return self
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

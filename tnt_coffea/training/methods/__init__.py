@@ -14,6 +14,7 @@
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `ucluster` | the event | clusters of events, in a window in mass and beside it |
 | `vrnn`, `vrnn_per_jet` | the event, or each jet | constituents in order: what surprises little |
+| `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
