@@ -60,11 +60,6 @@ TRAINED_ELSEWHERE = {
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
 }
 """Each in test_contract.py: they read simulation, lists of the jets, or need Keras."""
-    "buhulaspa",
-    "data_vs_simulation",
-    "feature_autoencoder",
-}
-"""In test_references.py and test_contract.py: one reads simulation, the others need Keras."""
 
 
 @pytest.fixture(scope="module")
