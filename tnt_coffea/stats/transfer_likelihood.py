@@ -176,7 +176,11 @@ class TransferModel:
         return ratio / rest, self.basis / rest[:, None] ** 2
 
     def at(
-        self, counts: Array, centre: Array | None = None, mu: float = 0.0, start: Array | None = None
+        self,
+        counts: Array,
+        centre: Array | None = None,
+        mu: float = 0.0,
+        start: Array | None = None,
     ) -> TransferFits:
         """Return the fits at one strength.
 
@@ -198,60 +202,50 @@ class TransferModel:
         counts: Array,
         centre: Array | None = None,
         start: Array | None = None,
-        lowest: float = 0.0,
     ) -> TransferFits:
-        """Return the fits of mu >= `lowest`; other parameters as for `at`."""
+        """Return the fits of mu >= 0; the parameters are those of `at`.
+
+        Where the slope of the likelihood at mu = 0 does not ask for a signal, mu is 0. Else there
+        may be two maxima where events are few: fits begin at no signal, and where what passes
+        beyond the background under the signal is all signal.
+        """
         null = self.at(counts, start=start)
-        found = replace(
-            null,
-            **{name: getattr(null, name).copy() for name in _PARTS},
-        )
-        score = self._objective(counts, False, lowest).score(null)
-        rows = np.flatnonzero((score < 0) | (lowest < 0))
-        if rows.size:
-            free = self._fitted(
-                counts[rows],
-                np.zeros(rows.size),
-                null.coefficients[rows],
-                held=False,
-                lowest=lowest,
-            )
-            better = free.nll <= null.nll[rows]
+        found = replace(null, **{name: getattr(null, name).copy() for name in _PARTS})
+        rows = np.flatnonzero(self._objective(counts, held=False).score(null) < 0)
+        if not rows.size:
+            return found
+        near = self.shape > np.exp(-2) * self.shape.max()
+        beyond = (counts - null.background)[rows, : self.bins][:, near] * self.weights[0, near]
+        excess = np.maximum(beyond.sum(axis=1), 0.0) / self.shape[near].sum()
+        found.converged[rows] = False
+        for mu in (np.zeros(rows.size), excess):
+            free = self._fitted(counts[rows], mu, null.coefficients[rows], held=False)
+            # A fit that stops above that without a signal is none.
+            better = (free.nll <= found.nll[rows]) & (free.converged | ~found.converged[rows])
             for name in _PARTS:
                 getattr(found, name)[rows[better]] = getattr(free, name)[better]
-            # A fit without a signal that is better than one with it is none of that one.
-            found.converged[rows[~better]] = False
         return found
 
     def covariance(self, counts: Array, fit: TransferFits, *, held: bool = False) -> Array:
         """Return the covariance of mu and the coefficients of one experiment.
 
-        What lies at its bound, and mu where it is held, has none. Shape (order + 2, order + 2).
+        A coefficient at its bound, and mu where it is held, has none. Shape (order + 2, order + 2).
         """
-        objective = self._objective(counts[None], held, -np.inf)
+        objective = self._objective(counts[None], held=held)
         x = np.concatenate([fit.mu, fit.coefficients[0]])[None]
         _, hessian = objective.derivatives(x, np.zeros(1, dtype=np.intp))
         free = ~objective.at_bound(x, objective.raw_gradient(x))[0]
-        if held:
-            free[0] = False
+        free[0] = not held
         covariance = np.zeros_like(hessian[0])
         inside = np.ix_(free, free)
         covariance[inside] = np.linalg.pinv(hessian[0][inside], hermitian=True)
         return covariance
 
-    def _objective(self, counts: Array, held: bool, lowest: float) -> _Objective:
-        return _Objective(self, counts, held, lowest)
+    def _objective(self, counts: Array, *, held: bool) -> _Objective:
+        return _Objective(self, counts, held)
 
-    def _fitted(
-        self,
-        counts: Array,
-        mu: Array,
-        start: Array | None,
-        *,
-        held: bool,
-        lowest: float = 0.0,
-    ) -> TransferFits:
-        objective = self._objective(counts, held, lowest)
+    def _fitted(self, counts: Array, mu: Array, start: Array | None, *, held: bool) -> TransferFits:
+        objective = self._objective(counts, held=held)
         if start is None:
             start = self._flat(counts, mu)
         first = np.broadcast_to(start, (len(counts), self.order + 1))
@@ -287,7 +281,6 @@ class _Objective:
     model: TransferModel
     counts: Array
     held: bool
-    lowest: float
 
     @property
     def rounding(self) -> Array:
@@ -296,7 +289,7 @@ class _Objective:
     def projected(self, x: Array) -> Array:
         x = x.copy()
         if not self.held:
-            x[:, 0] = np.maximum(x[:, 0], self.lowest)
+            x[:, 0] = np.maximum(x[:, 0], 0.0)
         x[:, 1:] = np.clip(x[:, 1:], 0.0, 1.0 if self.model.of_all else None)
         return x
 
@@ -316,9 +309,7 @@ class _Objective:
                 linear > 0, -2 * constant / (linear + root), (root - linear) / (2 * quadratic)
             )
             found = np.where((a == 0) & (d == 0), (p + f) / both, found)
-            # A negative signal needs as much background.
-            least = np.maximum(np.where(a < 0, -a / u, 0.0), np.where(d < 0, -d / v, 0.0))
-        return np.asarray(np.maximum(np.nan_to_num(found, nan=0.0, posinf=0.0), least))
+        return np.asarray(np.maximum(np.nan_to_num(found, nan=0.0, posinf=0.0), 0.0))
 
     def _means(self, x: Array, rows: Rows) -> tuple[Array, Array, Array, Array]:
         """Return rates, background per rate, what is expected and what is seen: pass, then fail.
@@ -349,7 +340,7 @@ class _Objective:
     def at_bound(self, x: Array, gradient: Array) -> NDArray[np.bool_]:
         """Return which parameters are at a bound and would leave."""
         bound = np.zeros(x.shape, dtype=bool)
-        bound[:, 0] = self.held or ((x[:, 0] <= self.lowest) & (gradient[:, 0] > 0))
+        bound[:, 0] = self.held or ((x[:, 0] <= 0) & (gradient[:, 0] > 0))
         bound[:, 1:] = (x[:, 1:] <= 0) & (gradient[:, 1:] > 0)
         if self.model.of_all:
             bound[:, 1:] |= (x[:, 1:] >= 1) & (gradient[:, 1:] < 0)
