@@ -233,8 +233,8 @@ class TransferModel:
         """
         objective = self._objective(counts[None], held=held)
         x = np.concatenate([fit.mu, fit.coefficients[0]])[None]
-        _, hessian = objective.derivatives(x, np.zeros(1, dtype=np.intp))
-        free = ~objective.at_bound(x, objective.raw_gradient(x))[0]
+        gradient, hessian = objective.slopes(x, np.zeros(1, dtype=np.intp))
+        free = ~objective.at_bound(x, gradient)[0]
         free[0] = not held
         covariance = np.zeros_like(hessian[0])
         inside = np.ix_(free, free)
@@ -331,11 +331,7 @@ class _Objective:
     def score(self, fits: TransferFits) -> Array:
         """Return the slope of -ln L in mu, shape (experiments,)."""
         x = np.column_stack([fits.mu, fits.coefficients])
-        return np.asarray(self.raw_gradient(x)[:, 0])
-
-    def raw_gradient(self, x: Array) -> Array:
-        """Return the gradient of all experiments, bounds aside."""
-        return self._slopes(x, np.arange(len(x)))[0]
+        return np.asarray(self.slopes(x, np.arange(len(x)))[0][:, 0])
 
     def at_bound(self, x: Array, gradient: Array) -> NDArray[np.bool_]:
         """Return which parameters are at a bound and would leave."""
@@ -346,7 +342,8 @@ class _Objective:
             bound[:, 1:] |= (x[:, 1:] >= 1) & (gradient[:, 1:] < 0)
         return bound
 
-    def _slopes(self, x: Array, rows: Rows) -> tuple[Array, Array]:
+    def slopes(self, x: Array, rows: Rows) -> tuple[Array, Array]:
+        """Return gradients and Hessians, bounds aside."""
         rates, per_rate, mean, seen = self._means(x, rows)
         bins, model = self.model.bins, self.model
         with np.errstate(over="ignore"):
@@ -384,7 +381,7 @@ class _Objective:
         return np.asarray(gradient), hessian
 
     def derivatives(self, x: Array, rows: Rows) -> tuple[Array, Array]:
-        gradient, hessian = self._slopes(x, rows)
+        gradient, hessian = self.slopes(x, rows)
         bound = self.at_bound(x, gradient)
         gradient[bound] = 0.0
         hessian[bound] = 0.0
