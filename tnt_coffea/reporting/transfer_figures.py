@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tnt_coffea.reporting.figures import (
     BLUE,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["transfer_columns", "transfer_spectrum"]
+
+Groups = NDArray[np.intp]
 
 _MOST_BINS = 40
 """Bins that are drawn: neighbours are joined where there are more."""
@@ -77,13 +80,13 @@ def transfer_columns(spectrum: TransferSpectrum) -> dict[str, list[float]]:
     }
 
 
-def _groups(bins: int) -> Float64Array:
+def _groups(bins: int) -> Groups:
     """Return the first bins of whole groups of one size, at most `_MOST_BINS` of them."""
     size = next(k for k in range(1, bins + 1) if bins % k == 0 and bins / k <= _MOST_BINS)
-    return np.arange(0, bins, size)
+    return np.arange(0, bins, size, dtype=np.intp)
 
 
-def _summed(values: tuple[float, ...], groups: Float64Array) -> Float64Array:
+def _summed(values: tuple[float, ...], groups: Groups) -> Float64Array:
     return np.asarray(np.add.reduceat(np.array(values), groups))
 
 
@@ -94,9 +97,7 @@ def _band(axes: Axes, edges: Float64Array, low: Float64Array, high: Float64Array
     )  # fmt: skip
 
 
-def _above(
-    axes: Axes, spectrum: TransferSpectrum, groups: Float64Array, edges: Float64Array
-) -> None:
+def _above(axes: Axes, spectrum: TransferSpectrum, groups: Groups, edges: Float64Array) -> None:
     passed, predicted = (_summed(v, groups) for v in (spectrum.passed, spectrum.predicted))
     # The polynomial moves the bins of a group together, what fails each by itself.
     ratio, failed = np.array(spectrum.transfer), np.array(spectrum.failed)
@@ -124,9 +125,7 @@ def _above(
         axes.set_ylim(0, 1.9 * top)
 
 
-def _below(
-    axes: Axes, spectrum: TransferSpectrum, groups: Float64Array, edges: Float64Array
-) -> None:
+def _below(axes: Axes, spectrum: TransferSpectrum, groups: Groups, edges: Float64Array) -> None:
     passed, failed = (_summed(v, groups) for v in (spectrum.passed, spectrum.failed))
     there = (failed > 0) & (passed > 0)
     centres = 0.5 * (edges[1:] + edges[:-1])[there]

@@ -119,7 +119,7 @@ def abcd_limit(
             f"know the observed limit to {100 * uncertainty / limits[0]:.1f} %"
         )
     else:
-        cls, problems = _checked_by_pyhf(formula, limits[0], alpha)
+        cls, problems = _checked_by_pyhf(formula, prepared.pyhf, limits[0], alpha)
         if sparse:
             notes.append(
                 f"{fewest:.1f} events expected in A or seen beside it: the asymptotic limit is too "
@@ -256,12 +256,12 @@ def _crossing(ln_cls: Callable[[float], float], alpha: float) -> float:
 
 
 def _checked_by_pyhf(
-    formula: AsymptoticAbcd, limit: float, alpha: float
+    formula: AsymptoticAbcd, in_pyhf: tuple[Any, list[float]], limit: float, alpha: float
 ) -> tuple[float | None, list[str]]:
     """Return CLs by pyhf at a limit, and what is wrong with it."""
     import pyhf
 
-    model, data = formula.prepared.pyhf
+    model, data = in_pyhf
     try:
         with numpy_backend():
             cls = float(pyhf.infer.hypotest(limit, data, model, test_stat="qtilde"))

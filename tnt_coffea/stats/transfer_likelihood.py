@@ -146,7 +146,7 @@ class TransferModel:
     @property
     def order(self) -> int:
         """Order of the polynomial."""
-        return self.basis.shape[1] - 1
+        return int(self.basis.shape[1]) - 1
 
     @cached_property
     def weights(self) -> Array:
@@ -239,7 +239,7 @@ class TransferModel:
         covariance = np.zeros_like(hessian[0])
         inside = np.ix_(free, free)
         covariance[inside] = np.linalg.pinv(hessian[0][inside], hermitian=True)
-        return covariance
+        return np.asarray(covariance)
 
     def _objective(self, counts: Array, *, held: bool) -> _Objective:
         return _Objective(self, counts, held)
