@@ -289,6 +289,13 @@ def test_arguments_out_of_range_are_errors(wrong):
         factor(*drawn(2000, 0, 1), **wrong)
 
 
+def test_pass_and_fail_have_the_same_bins():
+    passed, failed = drawn(2000, 0, 1)
+    fit = stats.SpectrumFit((2600, 6000))
+    with pytest.raises(FitError, match="pass and fail have other bins"):
+        factor(passed[:: hist.rebin(2)], failed, fit=fit)
+
+
 def test_a_search_has_all_others_for_fail():
     search, point = stats.toy_search(60_000, 60), WorkingPoint.at({0: 0.9, 1: 0.9})
     fit = stats.SpectrumFit((2600, 5000), bin_width=80)

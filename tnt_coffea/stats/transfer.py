@@ -48,7 +48,7 @@ from tnt_coffea.stats.validity import (
 )
 from tnt_coffea.working_points import WorkingPoint
 
-__all__ = ["transfer_factor", "transfer_in_search", "transfer_workspace"]
+__all__ = ["transfer_factor", "transfer_in_search"]
 
 Array = NDArray[np.float64]
 
@@ -64,8 +64,9 @@ _BETWEEN = (1 / 3, 2 / 3, 1.0)
 # Rounding of q0, and of an Asimov signal in units of its uncertainty.
 _TIE = 1e-7
 _INJECTED = 2.0
-# Of a bin without events, in the workspace.
-_LEAST_RATE = 1e-6
+_ROUNDING = 1e-9
+# Toys that are fitted at once.
+_BATCH = 10_000
 
 
 def transfer_factor(
@@ -151,7 +152,7 @@ def transfer_factor(
     >>> passed, failed = stats.toy_spectrum(1000, 50), stats.toy_spectrum(20_000, seed=2)
     >>> result = stats.transfer_factor(passed, failed, mass=3500, width=120, fit=fit)
     >>> result.order, round(result.observed), round(result.predicted)
-    (0, 157, 103)
+    (3, 141, 91)
     """
     check_numbers({"mass": mass, "width": width}, 0, above=True)
     check_kind(SpectrumFit, {"fit": fit})
@@ -170,6 +171,9 @@ def transfer_factor(
     signal = fit.signal(mass, width)
     fit.check_sidebands(signal)
     both = spectra({"pass": passed, "fail": failed}, replace(fit, trigger=None))
+    if not np.array_equal(both[0].edges, both[1].edges):
+        msg = "pass and fail have other bins: give the fit edges or a bin_width that both have"
+        raise FitError(msg)
     problem = _Problem(both, signal, float(signal_in_fail), denominator == "all", seed)
     orders, beside, reason = problem.beside(order, (min_order, max_order), f_test)
     if beside is None:
@@ -190,7 +194,7 @@ def transfer_factor(
         )
         return TransferRefusal(reason, orders, goodness)
     p_value, how, thrown, bound, p_notes = fitted.p_value(toys, seed)
-    mu_uncertainty = float(np.sqrt(fitted.covariance[0, 0]))
+    mu_uncertainty = float(np.sqrt(max(fitted.covariance[0, 0], 0.0)))
     problems = [*beside.problems(), *fitted.problems(mu_uncertainty)]
     window, inside = problem.near(_COUNTED_WIDTHS)
     predicted, uncertainty = beside.predicted(problem, inside)
@@ -263,15 +267,16 @@ def transfer_in_search(
     >>> fit = stats.SpectrumFit((2600, 5000), bin_width=80)
     >>> result = stats.transfer_in_search(search, point, mass=3500, width=60, fit=fit)
     >>> result.order, result.observed, round(result.predicted)
-    (0, 98.0, 40)
+    (3, 107.0, 49)
     """
     check_kind(WorkingPoint, {"point": point})
     passed = selected_spectrum(histogram, point, per_fold=False)["all"]
     failed = inclusive_spectrum(histogram)
     view, part = failed.view(), passed.view()
     # Sums of the same weights in another order differ by rounding.
-    view.value = np.maximum(view.value - part.value, 0.0)
-    view.variance = np.maximum(view.variance - part.variance, 0.0)
+    some = view.value - part.value > _ROUNDING * view.value
+    view.value = np.where(some, view.value - part.value, 0.0)
+    view.variance = np.where(some, view.variance - part.variance, 0.0)
     return transfer_factor(passed, failed, mass=mass, width=width, fit=fit, **how)
 
 
@@ -438,7 +443,7 @@ class _Beside:
         failed, variances = problem.data[1].sums[inside], _variances(problem.data[1])[inside]
         slope = failed @ slopes
         variance = ratio**2 @ variances + slope @ self.covariance @ slope
-        return ratio * failed, float(np.sqrt(variance))
+        return ratio * failed, float(np.sqrt(max(variance, 0.0)))
 
 
 def _variances(spectrum: Spectrum) -> Array:
@@ -504,9 +509,11 @@ class _Fitted:
         if few:
             notes.append(f"{self.near:.1f} events expected near the mass: the p-value is from toys")
         size = _TOYS if toys is None else toys
-        random = seeds.generator(seed, "stats", "transfer", "toys")
-        thrown = _thrown(self.fitted, self.observed, size, self.whole, random)
-        reached = int(np.sum(self._q0(thrown) >= self.q0 - _TIE))
+        random, reached = seeds.generator(seed, "stats", "transfer", "toys"), 0
+        for first in range(0, size, _BATCH):
+            batch = min(_BATCH, size - first)
+            thrown = _thrown(self.fitted, self.observed, batch, self.whole, random)
+            reached += int(np.sum(self._q0(thrown) >= self.q0 - _TIE))
         if toys is not None or reached >= _ENOUGH:
             return toys_p_value(reached, size), "toys", size, not reached, notes
         p_value = self._weighted_p(thrown, random)
@@ -656,95 +663,3 @@ def _spectrum(
 
 def _listed(values: Array) -> tuple[float, ...]:
     return tuple(map(float, values))
-
-
-def transfer_workspace(result: TransferEstimate) -> dict[str, Any]:
-    """Return a transfer factor as a pyhf workspace, JSON values, in stock modifiers.
-
-    The channels `pass` and `fail` share a free rate in every bin, the shapefactor `rate`; what
-    passes has a sample for each coefficient of the polynomial, with a normfactor in units of the
-    coefficients' mean. 'mu' counts signal events that pass. Of weighted events all numbers are
-    effective counts.
-
-    Parameters
-    ----------
-    result
-        The test.
-
-    Examples
-    --------
-    >>> from tnt_coffea import stats
-    >>> fit = stats.SpectrumFit((2600, 5000), bin_width=100)
-    >>> passed, failed = stats.toy_spectrum(1000, 50), stats.toy_spectrum(20_000, seed=2)
-    >>> result = stats.transfer_factor(passed, failed, mass=3500, width=120, fit=fit)
-    >>> workspace = stats.transfer_workspace(result)
-    >>> [[sample["name"] for sample in channel["samples"]] for channel in workspace["channels"]]
-    [['background'], ['background_0', 'signal']]
-    """
-    spectrum, of_all = result.spectrum, result.denominator == "all"
-    bins = len(spectrum.signal)
-    weights = np.array(spectrum.scales) if spectrum.scales else np.ones((2, bins))
-    low, high = result.domain
-    centres = 0.5 * (np.array(spectrum.edges[1:]) + np.array(spectrum.edges[:-1]))
-    x = np.clip((centres - low) / (high - low), 0.0, 1.0)
-    basis, values = bernstein(x, result.order), np.array(result.coefficients)
-    signal = np.array(spectrum.signal)
-    passed, failed = (
-        np.array(sums) / own
-        for sums, own in zip((spectrum.passed, spectrum.failed), weights, strict=True)
-    )
-    # Rates and coefficients are of order one at the maximum: Minuit loses its digits elsewhere.
-    share = basis @ values
-    rate = np.maximum(np.array(spectrum.background) / np.maximum(share, _LEAST_RATE), _LEAST_RATE)
-    unit = float(values.mean()) or 1.0
-    names = [f"c_{k}" for k in range(result.order + 1)]
-    rates = {"name": "rate", "type": "shapefactor", "data": None}
-    mu = {"name": "mu", "type": "normfactor", "data": None}
-
-    def sample(name: str, nominal: Array, *modifiers: dict[str, Any]) -> dict[str, Any]:
-        return {"name": name, "data": nominal.tolist(), "modifiers": list(modifiers)}
-
-    def polynomial(name: str, scale: Array) -> list[dict[str, Any]]:
-        return [
-            sample(
-                f"{name}_{k}",
-                basis[:, k] * rate * unit * scale,
-                {"name": c, "type": "normfactor", "data": None},
-                rates,
-            )
-            for k, c in enumerate(names)
-        ]
-
-    passing = [
-        *polynomial("background", 1 / weights[0]),
-        sample("signal", signal / weights[0], mu),
-    ]
-    failing = [sample("background", rate / weights[1], rates)]
-    failing += polynomial("passing", -1 / weights[1]) if of_all else []
-    if result.signal_in_fail:
-        failing.append(sample("signal", result.signal_in_fail * signal / weights[1], mu))
-    most = 1 / unit if of_all else 10 * max(1.0, float(values.max()) / unit)
-    parameters: list[dict[str, Any]] = [
-        {"name": "mu", "inits": [max(1.0, result.mu_hat)], "bounds": [[0.0, 10 * _most(result)]]},
-        {"name": "rate", "inits": [1.0] * bins, "bounds": [[1e-9, 10.0]] * bins},
-        *(
-            {"name": c, "inits": [float(np.clip(v / unit, 1e-3, most))], "bounds": [[0.0, most]]}
-            for c, v in zip(names, values, strict=True)
-        ),
-    ]
-    return {
-        "channels": [
-            {"name": "fail", "samples": failing},
-            {"name": "pass", "samples": passing},
-        ],
-        "observations": [
-            {"name": "fail", "data": failed.tolist()},
-            {"name": "pass", "data": passed.tolist()},
-        ],
-        "measurements": [{"name": "transfer", "config": {"poi": "mu", "parameters": parameters}}],
-        "version": "1.0.0",
-    }
-
-
-def _most(result: TransferEstimate) -> float:
-    return result.observed + result.mu_hat + 10.0

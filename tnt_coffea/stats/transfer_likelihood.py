@@ -29,6 +29,7 @@ Rows = NDArray[np.intp]
 _ROUNDING = 1e-13
 # Nothing is expected below it.
 _TINY = 1e-150
+_LEAST_START = 1e-3
 
 
 def bernstein(x: Array, order: int) -> Array:
@@ -246,9 +247,9 @@ class TransferModel:
 
     def _fitted(self, counts: Array, mu: Array, start: Array | None, *, held: bool) -> TransferFits:
         objective = self._objective(counts, held=held)
-        if start is None:
-            start = self._flat(counts, mu)
-        first = np.broadcast_to(start, (len(counts), self.order + 1))
+        flat = self._flat(counts, mu)
+        # Newton's method is slow to leave a coefficient of nothing.
+        first = flat if start is None else np.maximum(start, _LEAST_START * flat)
         found = minimised(objective, np.column_stack([mu, first]))
         rates = objective.rates(found.x, np.arange(len(counts)))
         u, v = self.shares(found.x[:, 1:])

@@ -228,7 +228,7 @@ class TransferEstimate(Result):
     >>> passed, failed = stats.toy_spectrum(1000, 50), stats.toy_spectrum(20_000, seed=2)
     >>> result = stats.transfer_factor(passed, failed, mass=3500, width=120, fit=fit)
     >>> result.order, round(result.z, 1)
-    (0, 4.4)
+    (3, 3.3)
     """
 
     mass: float
