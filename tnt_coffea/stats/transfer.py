@@ -443,7 +443,7 @@ class _Beside:
         failed, variances = problem.data[1].sums[inside], _variances(problem.data[1])[inside]
         slope = failed @ slopes
         variance = ratio**2 @ variances + slope @ self.covariance @ slope
-        return ratio * failed, float(np.sqrt(max(variance, 0.0)))
+        return ratio * failed, float(np.sqrt(max(float(variance), 0.0)))
 
 
 def _variances(spectrum: Spectrum) -> Array:
