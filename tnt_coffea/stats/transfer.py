@@ -65,6 +65,8 @@ _BETWEEN = (1 / 3, 2 / 3, 1.0)
 _TIE = 1e-7
 _INJECTED = 2.0
 _ROUNDING = 1e-9
+# Share of the least limit that a count can have, below which toys do not know it.
+_LEAST_LIMIT = 0.8
 # Toys that are fitted at once.
 _BATCH = 10_000
 
@@ -620,6 +622,11 @@ class _Fitted:
             # The p-value stands without it.
             return LimitRefusal(str(error))
         observed, *expected = map(float, limits)
+        if observed < expected[0]:
+            notes.append("the observed limit lies below the expected one at -2 standard deviations")
+        if thrown and observed < _LEAST_LIMIT * -np.log(alpha) / (1 + self.model.in_fail):
+            # CLs of no event at all is exp(-mu).
+            problems.append("the data lie beyond nearly all toys: the limit is not known")
         return TransferLimit(
             float(level),
             observed,
