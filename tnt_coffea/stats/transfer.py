@@ -108,8 +108,8 @@ def transfer_factor(
         efficiency is the same for pass and fail, and signals are events behind it.
     order
         Of the polynomial; None chooses it, from `min_order` up to `max_order`. Starting from 0,
-        the choice keeps a constant where the data cannot yet tell it from the truth: 16 to 19 % of
-        background-only toys of a cubic ratio then pass a 5 % test; starting from 3, 4 to 7 %.
+        the choice keeps a constant where the data cannot yet tell it from the truth: 7 to 19 % of
+        background-only toys of a cubic ratio then pass a 5 % test; starting from 3, 2 to 6 %.
     f_test
         p-value of the test below which a higher order is taken.
     denominator
