@@ -213,6 +213,7 @@ def test_commands_print_and_write_nothing_of_the_window(
         (("scan",), "hides all of it"),
         (("abcd",), "would show the events in the window"),
         (("direct",), "would show the events in the window"),
+        (("transfer",), "would show the events in the window"),
         (("bias", "--all-bins"), "would show the events in the window"),
         (("bump", "--window", 2600, 3700), "needs a sideband on either side"),
         (("bump", "--no-blind", "--window", 3300, 3700), "give --blind as well"),
@@ -227,7 +228,11 @@ def test_options_that_would_show_the_window_are_refused(
     path = spectra(1)
     monkeypatch.chdir(path.parent)
     command, *rest = words
-    fitted = () if command in ("abcd", "direct") else ("--native-bins", "--fit-range", 2600, 5000)
+    fitted = (
+        ()
+        if command in ("abcd", "direct", "transfer")
+        else ("--native-bins", "--fit-range", 2600, 5000)
+    )
     done = call("fit", command, path.name, "--blind", *fitted, *rest)
     assert done.exit_code in (2, 7)
     assert message in done.output

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.cli.progress import toys_shown
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import SearchConfig, TransferSettings
 from tnt_coffea.errors import FitError, InputError
 from tnt_coffea.histogram_fits import stored_histogram
 from tnt_coffea.products import Histograms
@@ -148,6 +148,32 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     assert found["limit"]["observed"] == pytest.approx(abcd_limit(a, b, c, d).observed)
 
 
+def test_transfer_factor_of_two_spectra(tmp_path: Path) -> None:
+    import uproot
+
+    both = {
+        "pass": toy_spectrum(1000, 60, mass=4000, width=150, edges=EDGES, seed=3).values(),
+        "fail": toy_spectrum(20_000, edges=EDGES, seed=2).values(),
+    }
+    path = tmp_path / "both.root"
+    with uproot.recreate(path) as file:
+        for name, counts in both.items():
+            file[name] = (counts, EDGES)
+    to = ("--workspace", tmp_path / "workspace.json", "--plot", tmp_path / "transfer.png")
+    own = ("--name", "pass", "--fail-name", "fail", "--order", 0, "--toys", 0)
+    found = run("transfer", path, tmp_path, *COMMON, *own, *to)
+    assert (found["kind"], found["order"], found["chosen"]) == ("transfer", 0, False)
+    assert found["z"] > 3
+    inside = (EDGES[:-1] >= 2600) & (EDGES[1:] <= 7000)
+    assert sum(found["spectrum"]["failed"]) == both["fail"][inside].sum()
+    seen = json.loads((tmp_path / "workspace.json").read_text())["observations"]
+    assert sum(seen[1]["data"]) == sum(found["spectrum"]["passed"])
+    assert (tmp_path / "transfer.png").stat().st_size > 10_000
+    twice = call("fit", "transfer", path, *COMMON, "--name", "pass", "--out", tmp_path)
+    assert twice.exit_code == 2
+    assert "--fail-name NAME in the same file" in twice.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -257,6 +283,11 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     assert found == fitted["after"]["tnt"]
     abcd_found = run("abcd", workspace / "search", tmp_path, *options)
     assert abcd_found["result"] == fitted["abcd"]["tnt"]
+    transferred = run("transfer", workspace / "search", tmp_path, *options)
+    config = noted_config(workspace)
+    own = pipeline.transfer(Histograms.load(workspace / "search"), config, "tnt")
+    assert transferred == json.loads(json.dumps(own.to_dict()))
+    assert json.loads((workspace / "fits.json").read_text())[-1]["test"] == "transfer"
     unnamed = call("fit", "bump", workspace / "search", "--out", tmp_path)
     assert unnamed.exit_code == 2
     assert "autoencoder, tnt" in unnamed.output
@@ -264,17 +295,20 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
 
 def test_scan_of_a_search_is_in_its_result(workspace: Path, small_config: Any) -> None:
     scanned = small_config.fit.scan.model_copy(update={"masses": (3400.0, 3600.0), "toys": 20})
-    config = small_config.model_copy(
-        update={"fit": small_config.fit.model_copy(update={"scan": scanned})}
-    )
+    asked = {"scan": scanned, "transfer": TransferSettings(enabled=True, order=0, toys=0)}
+    config = small_config.model_copy(update={"fit": small_config.fit.model_copy(update=asked)})
     histograms = Histograms.load(workspace / "search")
     result = pipeline.fit(histograms, config)
     assert list(result.scans) == ["before", "autoencoder", "tnt"]
     assert [point.mass for point in result.scans["tnt"].points] == [3400.0, 3600.0]
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
     assert "scan, tnt" in result.summary()
+    assert list(result.transfer) == ["autoencoder", "tnt"]
+    assert "transfer factor with tnt" in result.summary()
     # Off by default.
-    assert pipeline.fit(histograms, small_config).scans == {}
+    plain = pipeline.fit(histograms, small_config)
+    assert plain.scans == plain.transfer == {}
+    assert "transfer" not in plain.to_dict()
 
 
 def test_bump_settings_reach_the_fit(workspace: Path, small_config: Any) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "fit_expected_scan",
     "fit_limit",
     "fit_scan",
+    "fit_transfer",
     "stored_histogram",
     "write_plot",
     "write_result",
@@ -78,7 +79,7 @@ class StoredHistogram:
         config
             `seed` is read.
         test
-            'bump', 'scan', 'limit', 'abcd', 'expected' or 'bias'.
+            'bump', 'scan', 'limit', 'abcd', 'transfer', 'expected' or 'bias'.
         """
         if self.search is None:
             return config.seed
@@ -610,6 +611,48 @@ def fit_direct(
     return pipeline.direct(stored.search, config, stored.single("direct").sets[0])
 
 
+def fit_transfer(
+    stored: StoredHistogram, config: SearchConfig, failed: StoredHistogram | None = None
+) -> stats.TransferEstimate | stats.TransferRefusal:
+    """Return the transfer factor of a search's selection, or of two spectra of one's own.
+
+    Parameters
+    ----------
+    stored
+        A search's histogram, or the spectrum of the events that pass.
+    config
+        `seed`, `search.fit_range`, `fit.bump`, `fit.transfer` and `fit.limit` are read.
+    failed
+        The spectrum of the events that do not pass; None for a search.
+
+    Raises
+    ------
+    ConfigError
+        The spectrum of what fails is missing, or given for a search; several tagger sets are
+        named, the search has no such selection, or the fit is blinded.
+    FitError
+        As of `stats.transfer_factor`.
+    """
+    pipeline.refuse_blinded(config, "a transfer factor")
+    if stored.search is not None:
+        if failed is not None:
+            msg = "--fail is for a spectrum of your own: in a search all other events fail"
+            raise ConfigError(msg)
+        return pipeline.transfer(stored.search, config, stored.single("transfer").sets[0])
+    if failed is None or failed.search is not None:
+        msg = (
+            "a transfer factor needs the spectrum of the events that fail as well: give "
+            "--fail-name NAME in the same file, or --fail FILE"
+        )
+        raise ConfigError(msg)
+    return stats.transfer_factor(
+        stored.spectra(config.fit.transfer_selection),
+        failed.spectra(config.fit.transfer_selection),
+        **pipeline.transfer_settings(config),
+        seed=config.seed,
+    )
+
+
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON.
 
@@ -630,6 +673,8 @@ def write_workspace(
     | stats.ScanResult
     | stats.DirectEstimate
     | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
     | AbcdStudy,
 ) -> list[Path]:
     """Write the pyhf workspace of a test, for a scan with its patchset.
@@ -657,6 +702,9 @@ def write_workspace(
     if isinstance(result, stats.DirectRefusal):
         msg = f"{path}: no workspace without a direct estimate: {result.reason}"
         raise FitError(msg)
+    if isinstance(result, stats.TransferRefusal):
+        msg = f"{path}: no workspace without a transfer factor: {result.reason}"
+        raise FitError(msg)
     if isinstance(result, AbcdStudy):
         if isinstance(result.result, stats.AbcdRefusal):
             msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
@@ -664,6 +712,8 @@ def write_workspace(
         contents = {path: stats.abcd_workspace(result.result)}
     elif isinstance(result, stats.DirectEstimate):
         contents = {path: stats.direct_workspace(result)}
+    elif isinstance(result, stats.TransferEstimate):
+        contents = {path: stats.transfer_workspace(result)}
     else:
         contents = _spectrum_workspaces(path, stored, config, result)
     for file, content in contents.items():
@@ -716,13 +766,16 @@ def write_plot(
     | stats.ExpectationScan
     | stats.DirectEstimate
     | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
     | stats.BiasStudy,
 ) -> Path:
     """Write the figure of a result.
 
     That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
     the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity, of
-    a direct estimate data and weighted simulation.
+    a direct estimate data and weighted simulation, of a transfer factor what passes with its
+    prediction.
 
     Parameters
     ----------
@@ -736,17 +789,27 @@ def write_plot(
     ConfigError
         There is no such format.
     FitError
-        A direct estimate was refused.
+        A direct estimate or a transfer factor was refused.
     StorageError
         The file cannot be written.
     """
-    from tnt_coffea.reporting import direct_figures, mass_figures, review_figures
+    from tnt_coffea.reporting import (
+        direct_figures,
+        mass_figures,
+        review_figures,
+        transfer_figures,
+    )
 
     form = figure_format(path)
     match result:
         case stats.DirectRefusal():
             msg = f"{path}: no figure without a direct estimate: {result.reason}"
             raise FitError(msg)
+        case stats.TransferRefusal():
+            msg = f"{path}: no figure without a transfer factor: {result.reason}"
+            raise FitError(msg)
+        case stats.TransferEstimate():
+            figure = transfer_figures.transfer_spectrum(result, "events that pass")
         case stats.BumpHuntResult():
             window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
             figure = mass_figures.mass_spectrum(result, window)

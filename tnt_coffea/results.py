@@ -31,6 +31,9 @@ from tnt_coffea.stats import (
     NuisanceImpact,
     ScanRefusal,
     ScanResult,
+    TransferEstimate,
+    TransferLimit,
+    TransferRefusal,
 )
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
@@ -41,6 +44,7 @@ __all__ = ["BlindedSearch", "SearchResult"]
 AbcdOutcome = Annotated[AbcdResult | AbcdRefusal, Field(discriminator="kind")]
 DirectOutcome = Annotated[DirectEstimate | DirectRefusal, Field(discriminator="kind")]
 LimitOutcome = Annotated[LimitResult | LimitRefusal, Field(discriminator="kind")]
+TransferOutcome = Annotated[TransferEstimate | TransferRefusal, Field(discriminator="kind")]
 ScanOutcome = Annotated[ScanResult | ScanRefusal, Field(discriminator="kind")]
 
 
@@ -59,6 +63,8 @@ class SearchResult(Result):
     direct
         Direct estimate from weighted simulation, or why there is none, by the name of each set
         that has weights.
+    transfer
+        Transfer factor, or why there is none, by the set's name, where one was asked for.
     scans
         Scan over masses of all dijets, 'before', and of each set's selection, if one
         was asked for.
@@ -107,13 +113,15 @@ class SearchResult(Result):
     refusals: tuple[FitRefusal, ...] = ()
     overall: ScanOutcome | None = None
     direct: Mapping[str, DirectOutcome] = field(default_factory=dict)
+    transfer: Mapping[str, TransferOutcome] = field(default_factory=dict)
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values; the tests made beside it have a file of their own."""
         values = super().to_dict()
-        left_out = {"trials", "trial"} | (set() if self.direct else {"direct"})
+        left_out = {"trials", "trial"}
+        left_out |= {name for name in ("direct", "transfer") if not getattr(self, name)}
         return {name: value for name, value in values.items() if name not in left_out}
 
     __repr__ = Displayed.__repr__
@@ -144,6 +152,14 @@ class SearchResult(Result):
             for name, test in self.direct.items()
         }
         facts |= {
+            f"transfer factor with {name}": f"Z = {test.z:.2f}, p = "
+            f"{'at most ' if test.p_is_bound else ''}{test.p_value:.2g}, {test.observed:g} events, "
+            f"{test.predicted:.1f} ± {test.uncertainty:.1f} predicted{_doubt(test.converged)}"
+            if isinstance(test, TransferEstimate)
+            else f"refused: {test.reason}"
+            for name, test in self.transfer.items()
+        }
+        facts |= {
             f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
             f"{_doubt(limit.converged)}"
             if not isinstance(limit, LimitRefusal)
@@ -166,14 +182,19 @@ class SearchResult(Result):
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
 
-    def _count_limits(self) -> dict[str, AbcdLimit | DirectLimit | LimitRefusal]:
-        tests: dict[str, AbcdResult | DirectEstimate] = {
+    def _count_limits(self) -> dict[str, AbcdLimit | DirectLimit | TransferLimit | LimitRefusal]:
+        tests: dict[str, AbcdResult | DirectEstimate | TransferEstimate] = {
             f"ABCD with {n}": test for n, test in self.abcd.items() if isinstance(test, AbcdResult)
         }
         tests |= {
             f"direct estimate with {n}": test
             for n, test in self.direct.items()
             if isinstance(test, DirectEstimate)
+        }
+        tests |= {
+            f"transfer factor with {n}": test
+            for n, test in self.transfer.items()
+            if isinstance(test, TransferEstimate)
         }
         return {name: test.limit for name, test in tests.items() if test.limit is not None}
 
@@ -191,6 +212,9 @@ class SearchResult(Result):
         ]
         blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
         blocks += [f"direct estimate with {name}\n{r.summary()}" for name, r in self.direct.items()]
+        blocks += [
+            f"transfer factor with {name}\n{r.summary()}" for name, r in self.transfer.items()
+        ]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         if self.overall is not None:
             blocks.append(f"all selections together\n{self.overall.summary()}")

@@ -113,11 +113,12 @@ def _stage(config: SearchConfig, out: Path, search_folder: Path | None, **blindi
 def fit(context: click.Context, /, **stage: Any) -> None:
     """Fit the histograms of a search, or one histogram of your own.
 
-    Without COMMAND this is the stage: bump hunts, ABCD and direct estimates, limits and, if the
-    settings have masses, scans of OUT/search. Each COMMAND does one of these to one HISTOGRAM: a
-    ROOT file with a TH1 in mass (for `abcd` a TH2 of two scores), a UHI file (.json, .h5), counts
-    (.csv or .npy: low, high, count a bin; of weighted events, sumw2 as a fourth column), or the
-    folder of a search stage. `null-chains` collects searches of background for `bump`.
+    Without COMMAND this is the stage: bump hunts, ABCD and direct estimates, transfer factors if
+    asked for, limits and, if the settings have masses, scans of OUT/search. Each COMMAND does one
+    of these to one HISTOGRAM: a ROOT file with a TH1 in mass (for `abcd` a TH2 of two scores), a
+    UHI file (.json, .h5), counts (.csv or .npy: low, high, count a bin; of weighted events, sumw2
+    as a fourth column), or the folder of a search stage. `null-chains` collects searches of
+    background for `bump`.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
@@ -497,6 +498,77 @@ def direct(
     config, stored = _blinded(config, blinding), _stored(histogram, name)
     result = histogram_fits.fit_direct(stored, config)
     _keep(histogram, stored, config, "direct", getattr(result, "p_value", None))
+    _show(result, json_path)
+    if workspace is not None:
+        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+    if plot is not None:
+        _list("figure", [histogram_fits.write_plot(plot, result)])
+
+
+@_command(
+    _mass,
+    _spectrum,
+    _blind,
+    click.option(
+        "--fail",
+        "failed",
+        type=PATH,
+        help="File with the histogram of the events that do not pass.  [default: HISTOGRAM]",
+    ),
+    click.option("--fail-name", help="That histogram, where its file has several."),
+    click.option("--order", type=click.IntRange(0, 8), help="Order of the polynomial."),
+    click.option(
+        "--denominator",
+        type=click.Choice(["fail", "all"]),
+        help="What the polynomial is the ratio of pass to.",
+    ),
+    click.option(
+        "--signal-in-fail",
+        type=click.FloatRange(0),
+        help="Signal events that fail per one that passes.",
+    ),
+    _toys,
+    _workspace,
+    _plot,
+)
+def transfer(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    failed: Path | None,
+    fail_name: str | None,
+    order: int | None,
+    denominator: str | None,
+    signal_in_fail: float | None,
+    toys: int | None,
+    workspace: Path | None,
+    plot: Path | None,
+    json_path: Path | None,
+    out: Path | None,
+    **spectrum: Any,
+) -> None:
+    """Test what passes against what fails, times a polynomial in the mass.
+
+    HISTOGRAM is the folder of a search stage, or the spectrum of the events that pass; that of
+    the others is FAIL_NAME in its file or in another (--fail).
+    """
+    from tnt_coffea import histogram_fits
+
+    config, stored = _changed(config, spectrum), _stored(histogram, name)
+    given = {
+        "order": order,
+        "denominator": denominator,
+        "signal_in_fail": signal_in_fail,
+        "toys": toys,
+    }
+    given = {option: value for option, value in given.items() if value is not None}
+    settings = config.fit.transfer.model_copy(update=given)
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"transfer": settings})})
+    rest = None
+    if failed is not None or fail_name is not None:
+        rest = histogram_fits.stored_histogram(failed or histogram, fail_name)
+    result = histogram_fits.fit_transfer(stored, config, rest)
+    _keep(histogram, stored, config, "transfer", getattr(result, "p_value", None), **given)
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))

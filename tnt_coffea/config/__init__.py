@@ -17,6 +17,7 @@ from tnt_coffea.config.fits import (
     FitSettings,
     LimitSettings,
     SignalKind,
+    TransferSettings,
     TriggerSettings,
     TurnOn,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "TablePreset",
     "TableSettings",
     "TrainSettings",
+    "TransferSettings",
     "TriggerSettings",
     "TurnOn",
     "WindowScan",

@@ -1,4 +1,4 @@
-"""Settings of the fits: bump hunt, ABCD, direct estimate, scan, limits."""
+"""Settings of the fits: bump hunt, ABCD, direct estimate, transfer factor, scan, limits."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ __all__ = [
     "DirectSettings",
     "FitSettings",
     "SignalKind",
+    "TransferSettings",
     "TriggerSettings",
     "TurnOn",
 ]
@@ -237,6 +238,47 @@ class DirectSettings(Settings):
     )
 
 
+class TransferSettings(Settings):
+    """Background of a selection from what it rejects, times a polynomial in the mass."""
+
+    enabled: bool = Field(False, description="whether it is part of the fit of a search")
+    efficiency: Fraction | None = Field(
+        None, description="selection that passes; null: that of fit.bump"
+    )
+    cut: str | None = Field(None, description=_CUT)
+    denominator: Literal["fail", "all"] = Field(
+        "fail", description="whether the polynomial is pass over fail, or over all"
+    )
+    order: int | None = Field(
+        None, ge=0, le=8, description="of the polynomial; null: chosen by likelihood-ratio tests"
+    )
+    min_order: int = Field(3, ge=0, le=8, description="least order that is chosen")
+    max_order: int = Field(4, ge=0, le=8, description="largest order that is chosen")
+    f_test: Fraction = Field(0.05, description="p below which a higher order is taken")
+    signal_in_fail: float = Field(
+        0.0, ge=0, description="signal events that fail per one that passes"
+    )
+    least_goodness: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="p-value of the fit beside the signal below which the result is refused",
+    )
+    toys: int | None = Field(
+        None,
+        ge=0,
+        le=_MOST_TOYS,
+        description="toys for the p-value; 0: asymptotic; null: toys where few events pass",
+    )
+
+    @model_validator(mode="after")
+    def _orders_rise(self) -> Self:
+        if self.min_order > self.max_order:
+            msg = f"min_order is {self.min_order}, above max_order = {self.max_order}"
+            raise ValueError(msg)
+        return self
+
+
 class ScanSettings(Settings):
     """Bump hunts over masses, with the settings of `bump` otherwise."""
 
@@ -291,6 +333,7 @@ class FitSettings(Settings):
     bump: BumpSettings = BumpSettings()
     abcd: AbcdSettings = AbcdSettings()
     direct: DirectSettings = DirectSettings()
+    transfer: TransferSettings = TransferSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
     blind: bool = Field(
@@ -313,4 +356,10 @@ class FitSettings(Settings):
     def direct_selection(self) -> float | str:
         """The selection of the direct estimate: its own, or that of the bump hunt."""
         own = self.direct.cut or self.direct.efficiency
+        return self.bump.selection if own is None else own
+
+    @property
+    def transfer_selection(self) -> float | str:
+        """The selection of the transfer factor: its own, or that of the bump hunt."""
+        own = self.transfer.cut or self.transfer.efficiency
         return self.bump.selection if own is None else own

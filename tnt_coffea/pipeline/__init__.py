@@ -25,6 +25,8 @@ from tnt_coffea.pipeline.fitting import (
     scan,
     spectrum_fit,
     standing_fit,
+    transfer,
+    transfer_settings,
     trial,
     windows_by_method,
 )
@@ -86,6 +88,8 @@ __all__ = [
     "train",
     "train_stage",
     "training_costs",
+    "transfer",
+    "transfer_settings",
     "trial",
     "windows_by_method",
 ]

@@ -17,7 +17,7 @@ from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.evaluation import noted_facts
 from tnt_coffea.pipeline.fitting import check_efficiencies, check_made_with, spectrum_fit, trial
 from tnt_coffea.pipeline.folders import CODE, OUT, VERSIONS, begun, fit_stage, one_writer
-from tnt_coffea.pipeline.null_chains import BEFORE
+from tnt_coffea.pipeline.null_chains import BEFORE, fit_values
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import BlindedSearch
 from tnt_coffea.search_folder import note_config, note_trial
@@ -217,7 +217,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
         scans=scans,
         provenance={
             **histograms.provenance,
-            "fit_settings": config.fit_settings.digest(),
+            "fit_settings": digest(fit_values(config)),
             "seed": config.seed,
             "versions": {name: version(name) for name in VERSIONS},
         },

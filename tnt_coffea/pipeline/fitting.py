@@ -36,6 +36,8 @@ __all__ = [
     "scan",
     "spectrum_fit",
     "standing_fit",
+    "transfer",
+    "transfer_settings",
     "trial",
     "windows_by_method",
 ]
@@ -53,7 +55,7 @@ def fit(
     *,
     out: str | Path | None = None,
 ) -> SearchResult:
-    """Return p-values and limits: before and after selection, ABCD and direct estimates.
+    """Return p-values and limits: before and after selection, ABCD, direct estimates, transfer.
 
     Parameters
     ----------
@@ -172,6 +174,11 @@ def _with_trials(
         for name, found in result.direct.items()
         if isinstance(found, stats.DirectEstimate)
     }
+    p_values |= {
+        f"transfer factor, {name}": found.p_value
+        for name, found in result.transfer.items()
+        if isinstance(found, stats.TransferEstimate)
+    }
     if isinstance(result.overall, stats.ScanResult):
         p_values["global, all selections"] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
@@ -199,7 +206,7 @@ def trial(
     config
         `seed`, `search` and `fit` are noted.
     test
-        `fit`, `bump`, `scan`, `limit`, `abcd` or `direct`.
+        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct` or `transfer`.
     p_values
         What came out, by what was tested.
     of
@@ -275,6 +282,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
             )
     for name in histograms.simulation:
         made.keep(predictions, "direct estimate", name, direct, histograms, config, name)
+    transfers: dict[str, stats.TransferEstimate | stats.TransferRefusal] = {}
+    for name in hists if config.fit.transfer.enabled else ():
+        made.keep(transfers, "transfer factor", name, transfer, histograms, config, name)
     return SearchResult(
         before=hunts.pop(BEFORE),
         after=hunts,
@@ -285,6 +295,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         impacts=impacts,
         abcd=estimates,
         direct=predictions,
+        transfer=transfers,
         refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
@@ -572,6 +583,49 @@ def direct(
         closure_limit=settings.closure_limit,
         level=limit.level if limit.enabled else None,
     )
+
+
+def transfer(
+    histograms: Histograms, config: SearchConfig, name: str
+) -> stats.TransferEstimate | stats.TransferRefusal:
+    """Return the transfer factor of a tagger set's selection.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `seed`, `search.fit_range`, `fit.bump`, `fit.transfer` and `fit.limit` are read.
+    name
+        The tagger set.
+
+    Raises
+    ------
+    FitError
+        The histogram lacks an edge, or the signal has no sidebands.
+    ConfigError
+        `fit.blind` is set, or the search has no such selection.
+    """
+    refuse_blinded(config, "a transfer factor")
+    return stats.transfer_in_search(
+        histograms.hists[name],
+        histograms.points[name][config.fit.transfer_selection],
+        **transfer_settings(config),
+        seed=seeds.integer(config.seed, "fit", "transfer", name),
+    )
+
+
+def transfer_settings(config: SearchConfig) -> dict[str, Any]:
+    """Return the arguments of a transfer factor that are settings."""
+    limit = config.fit.limit
+    own = config.fit.transfer.model_dump(exclude={"enabled", "efficiency", "cut"})
+    return own | {
+        "mass": config.signal_mass,
+        "width": config.fit.bump.width,
+        "fit": spectrum_fit(config),
+        "level": limit.level if limit.enabled else None,
+        "limit_toys": limit.toys,
+    }
 
 
 def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:

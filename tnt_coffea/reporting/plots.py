@@ -15,6 +15,7 @@ from tnt_coffea.reporting import (
     mass_tau21,
     score_planes,
     sculpting,
+    transfer_figures,
 )
 from tnt_coffea.reporting.figures import Plot, Section, stamp
 from tnt_coffea.reporting.wording import (
@@ -30,6 +31,7 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.direct_results import DirectEstimate
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
+from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def all_plots(contents: ReportContents) -> Iterator[Plot]:
 def _plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
     yield from _direct_estimates(contents)
+    yield from _transfer_factors(contents)
     yield from _scans(contents)
     yield from _sculpting(contents)
     yield from _limits(contents.result)
@@ -102,6 +105,28 @@ def _direct_estimates(contents: ReportContents) -> Iterator[Plot]:
             f"{estimate.observed:g} events are seen and {estimate.predicted:.1f} ± "
             f"{estimate.uncertainty:.1f} predicted.",
             direct_figures.direct_columns(estimate.spectrum),
+        )
+
+
+def _transfer_factors(contents: ReportContents) -> Iterator[Plot]:
+    for name, found in contents.result.transfer.items():
+        if not isinstance(found, TransferEstimate):
+            continue
+        chosen = chosen_by(contents.config.fit.transfer_selection, name)
+        yield Plot(
+            f"transfer-{name}",
+            f"Transfer factor: {chosen}",
+            "Events that pass, and what those that fail predict times a polynomial in the mass, "
+            "fitted to the bins beside the signal (shaded: 2 widths about its mass). The band is "
+            "the uncertainty of both; the line is the fit of background and signal to all bins. "
+            "Below: pass over fail with the polynomial and its uncertainty.",
+            transfer_figures.transfer_spectrum(found, f"{chosen[0].upper()}{chosen[1:]}"),
+            found.to_dict(),
+            Section.MASS,
+            f"Spectrum of {chosen} with its prediction from the events that fail, and their ratio. "
+            f"About the mass {found.observed:g} events pass and {found.predicted:.1f} ± "
+            f"{found.uncertainty:.1f} are predicted.",
+            transfer_figures.transfer_columns(found.spectrum),
         )
 
 

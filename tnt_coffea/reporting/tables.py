@@ -25,6 +25,7 @@ from tnt_coffea.stats.results import (
     NuisanceImpact,
 )
 from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
+from tnt_coffea.stats.transfer_results import TransferEstimate, TransferLimit, TransferRefusal
 from tnt_coffea.working_points import Selection, WorkingPoints
 
 __all__ = [
@@ -55,7 +56,7 @@ NOT_CONVERGED = ", not converged"
 
 Range = tuple[float, float]
 
-AnyLimit = LimitResult | AbcdLimit | DirectLimit | LimitRefusal
+AnyLimit = LimitResult | AbcdLimit | DirectLimit | TransferLimit | LimitRefusal
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class SummaryRow:
     Attributes
     ----------
     test
-        'bump hunt', 'ABCD' or 'direct estimate'.
+        'bump hunt', 'ABCD', 'direct estimate' or 'transfer factor'.
     selection
         By which taggers.
     kept
@@ -166,7 +167,7 @@ class Summary:
     Attributes
     ----------
     rows
-        In the order: before, after, ABCD, direct estimate.
+        In the order: before, after, ABCD, direct estimate, transfer factor.
     notes
         Texts; the first is number 1.
     limits
@@ -212,7 +213,8 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
     kept = "" if config is None else selection_text(config.fit.bump.selection)
     passed = "" if config is None else selection_text(config.fit.abcd.selection)
     counted = "" if config is None else selection_text(config.fit.direct_selection)
-    shares = {"ABCD": passed, "direct estimate": counted}
+    transferred = "" if config is None else selection_text(config.fit.transfer_selection)
+    shares = {"ABCD": passed, "direct estimate": counted, "transfer factor": transferred}
     rows = [
         _bump_row("none", "100 %", result.before, result.impacts.get("before"), notes),
         *(
@@ -229,6 +231,10 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         *(
             replace(_direct_row(name, counted, one, notes), knowledge=result.knowledge(name))
             for name, one in result.direct.items()
+        ),
+        *(
+            replace(_transfer_row(name, transferred, one, notes), knowledge=result.knowledge(name))
+            for name, one in result.transfer.items()
         ),
         *(
             replace(
@@ -251,6 +257,12 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         for name, one in result.direct.items()
         if isinstance(one, DirectEstimate) and one.limit is not None
         for row in limit_rows(f"{name}, direct", counted, one.limit, notes)
+    ]
+    limits += [
+        row
+        for name, found in result.transfer.items()
+        if isinstance(found, TransferEstimate) and found.limit is not None
+        for row in limit_rows(f"{name}, transfer", transferred, found.limit, notes)
     ]
     return Summary(tuple(rows), tuple(notes), tuple(limits))
 
@@ -538,6 +550,32 @@ def _direct_row(
     )
 
 
+def _transfer_row(
+    selection: str, kept: str, estimate: TransferEstimate | TransferRefusal, notes: list[str]
+) -> SummaryRow:
+    if isinstance(estimate, TransferRefusal):
+        why = _numbered((f"transfer factor with {selection}: {estimate.reason}",), notes)
+        return SummaryRow("transfer factor", selection, kept, "-", "-", "-", "refused", why)
+    low, high = estimate.window
+    two = estimate.two_step
+    counting = (
+        f"transfer factor with {selection}: {estimate.observed:g} events pass in {low:g}-{high:g} "
+        f"GeV, {estimate.predicted:.1f} ± {estimate.uncertainty:.1f} predicted by a ratio to "
+        f"{estimate.denominator} of order {estimate.order} (goodness of fit p = "
+        f"{p_text(estimate.goodness_of_fit)}); in two steps, as published, Z = {two.z:.2f}"
+    )
+    return SummaryRow(
+        test="transfer factor",
+        selection=selection,
+        kept=kept,
+        z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
+        p_value=p_text(estimate.p_value),
+        signal=f"{estimate.mu_hat:.1f} ± {estimate.mu_uncertainty:.1f}",
+        calibration=_calibration(estimate),
+        notes=_numbered((counting, *estimate.notes), notes),
+    )
+
+
 def weight_rows(
     histories: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> list[dict[str, str]]:
@@ -578,7 +616,7 @@ def _abcd_uncertainty(estimate: AbcdResult) -> float:
     return math.sqrt(estimate.a + estimate.expected**2 * (estimate.systematic**2 + regions))
 
 
-def _calibration(test: BumpHuntResult | AbcdResult) -> str:
+def _calibration(test: BumpHuntResult | AbcdResult | TransferEstimate) -> str:
     counted = test.calibration in ("toys", "null chains")
     return f"{test.toys} {test.calibration}" if counted else test.calibration
 

@@ -12,6 +12,7 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
 from tnt_coffea.stats.direct_results import DirectEstimate
 from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
+from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.working_points import Selection
 
 if TYPE_CHECKING:
@@ -304,6 +305,11 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         f"The direct estimate with {name} did not pass its own checks; see its notes."
         for name, test in result.direct.items()
         if isinstance(test, DirectEstimate) and not test.converged
+    ]
+    warnings += [
+        f"The transfer factor with {name} did not pass its own checks; see its notes."
+        for name, test in result.transfer.items()
+        if isinstance(test, TransferEstimate) and not test.converged
     ]
     warnings += [
         f"The upper limit of ABCD with {name} is not converged; its notes say why."

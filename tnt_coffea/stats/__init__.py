@@ -11,6 +11,7 @@ Is there an excess of any shape in this window?              `masked_window_test
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 Do more events pass than weighted simulation predicts?       `direct_in_window`; `direct_estimate`
+Do more events pass than those that fail let one expect?     `transfer_in_search`; `transfer_factor`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
 What would be seen, without looking in the window?           `expectation`, `expected_significance`
@@ -113,6 +114,16 @@ from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
+from tnt_coffea.stats.transfer import transfer_factor, transfer_in_search
+from tnt_coffea.stats.transfer_results import (
+    OrderTest,
+    TransferEstimate,
+    TransferLimit,
+    TransferRefusal,
+    TransferSpectrum,
+    TwoStepEstimate,
+)
+from tnt_coffea.stats.transfer_workspace import transfer_workspace
 from tnt_coffea.stats.trigger import TriggerEfficiency
 from tnt_coffea.stats.unbinned import UnbinnedChannel, UnbinnedResult, unbinned_check
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
@@ -145,6 +156,7 @@ __all__ = [
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
+    "OrderTest",
     "RegionClosure",
     "ScanPoint",
     "ScanRefusal",
@@ -152,7 +164,12 @@ __all__ = [
     "SharedEvents",
     "SidebandFit",
     "SpectrumFit",
+    "TransferEstimate",
+    "TransferLimit",
+    "TransferRefusal",
+    "TransferSpectrum",
     "TriggerEfficiency",
+    "TwoStepEstimate",
     "UnbinnedChannel",
     "UnbinnedResult",
     "ValidationWindow",
@@ -197,6 +214,9 @@ __all__ = [
     "spearman",
     "toy_search",
     "toy_spectrum",
+    "transfer_factor",
+    "transfer_in_search",
+    "transfer_workspace",
     "unbinned_check",
     "upper_limit",
     "write_hepdata",

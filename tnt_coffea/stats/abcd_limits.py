@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,14 @@ from scipy.special import log_ndtr, logsumexp, ndtr, xlogy
 
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.abcd_likelihood import PreparedAbcd, prepared_abcd
-from tnt_coffea.stats.abcd_profile import AbcdFits, AbcdModel
+from tnt_coffea.stats.abcd_likelihood import prepared_abcd
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdLimit
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.quantities import check_level, check_whole
 from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
-__all__ = ["AsymptoticAbcd", "abcd_limit", "limit_or_reason"]
+__all__ = ["AsymptoticAbcd", "abcd_limit", "limit_or_reason", "toy_limits"]
 
 Array = NDArray[np.float64]
 
@@ -112,7 +111,7 @@ def abcd_limit(
     cls, uncertainty, thrown = None, None, 0
     if toys or (toys is None and sparse):
         random = seeds.generator(seed, "stats", "abcd", "limit")
-        found = _toy_limits(formula, limits, alpha, toys, random)
+        found = toy_limits(formula, limits, alpha, toys, random)
         limits, uncertainty, thrown, problems = found
         notes.append(
             f"CLs from {thrown} toys without a signal and as many at each of "
@@ -120,7 +119,7 @@ def abcd_limit(
             f"know the observed limit to {100 * uncertainty / limits[0]:.1f} %"
         )
     else:
-        cls, problems = _checked_by_pyhf(formula, limits[0], alpha)
+        cls, problems = _checked_by_pyhf(formula, prepared.pyhf, limits[0], alpha)
         if sparse:
             notes.append(
                 f"{fewest:.1f} events expected in A or seen beside it: the asymptotic limit is too "
@@ -160,9 +159,42 @@ def limit_or_reason(counts: AbcdCounts, **settings: Any) -> AbcdLimit | LimitRef
         return LimitRefusal(str(error))
 
 
+class _CountsFits(Protocol):
+    @property
+    def mu(self) -> Array: ...
+    @property
+    def background(self) -> Array: ...
+    @property
+    def closure(self) -> Array: ...
+    @property
+    def nll(self) -> Array: ...
+    @property
+    def converged(self) -> NDArray[np.bool_]: ...
+
+
+class _CountsModel(Protocol):
+    @property
+    def sigma(self) -> float: ...
+    @property
+    def signal(self) -> Array: ...
+    def at(self, counts: Array, centre: Array, mu: float) -> _CountsFits: ...
+    def best(self, counts: Array, centre: Array) -> _CountsFits: ...
+
+
+class _TiedCounts(Protocol):
+    @property
+    def model(self) -> _CountsModel: ...
+    @property
+    def counts(self) -> Any: ...
+    @property
+    def fitted(self) -> Array: ...
+
+
 @dataclass(frozen=True, eq=False)
 class AsymptoticAbcd:
     """Asymptotic CLs of the data, and of background alone, over the signal in A.
+
+    Other counts that are tied to each other have the same, such as those of a transfer factor.
 
     Attributes
     ----------
@@ -170,10 +202,10 @@ class AsymptoticAbcd:
         The counts and their model.
     """
 
-    prepared: PreparedAbcd
+    prepared: _TiedCounts
 
     @property
-    def model(self) -> AbcdModel:
+    def model(self) -> _CountsModel:
         """The model in numpy."""
         return self.prepared.model
 
@@ -189,7 +221,7 @@ class AsymptoticAbcd:
         return np.array([0.0, shift])
 
     @cached_property
-    def best(self) -> AbcdFits:
+    def best(self) -> _CountsFits:
         """Fits of mu >= 0 to both."""
         return self.model.best(self.counts, self.centres)
 
@@ -224,12 +256,12 @@ def _crossing(ln_cls: Callable[[float], float], alpha: float) -> float:
 
 
 def _checked_by_pyhf(
-    formula: AsymptoticAbcd, limit: float, alpha: float
+    formula: AsymptoticAbcd, in_pyhf: tuple[Any, list[float]], limit: float, alpha: float
 ) -> tuple[float | None, list[str]]:
     """Return CLs by pyhf at a limit, and what is wrong with it."""
     import pyhf
 
-    model, data = formula.prepared.pyhf
+    model, data = in_pyhf
     try:
         with numpy_backend():
             cls = float(pyhf.infer.hypotest(limit, data, model, test_stat="qtilde"))
@@ -241,7 +273,7 @@ def _checked_by_pyhf(
     return cls, []
 
 
-def _toy_limits(
+def toy_limits(
     formula: AsymptoticAbcd,
     around: list[float],
     alpha: float,
@@ -252,6 +284,19 @@ def _toy_limits(
 
     The strengths reach from half the least asymptotic limit to twice the largest, and further
     where that was not enough.
+
+    Parameters
+    ----------
+    formula
+        The data and their model.
+    around
+        Their asymptotic limits.
+    alpha
+        CLs of the limits.
+    toys
+        Toys of each hypothesis; None: until the observed limit is known to 2 %.
+    random
+        Where they come from.
     """
     low, high = 0.5 * min(around), 2 * max(around)
     size = toys or _TOYS

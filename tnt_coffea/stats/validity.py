@@ -22,6 +22,7 @@ __all__ = [
     "LEAST_IN_BIN",
     "LEAST_IN_REGION_A",
     "LEAST_RANGE_GOODNESS",
+    "LEAST_TRANSFERRED",
     "LEAST_UNDER_LIMIT",
     "LIMIT_AGREEMENT",
     "MOST_TOYS",
@@ -64,6 +65,12 @@ LEAST_EFFECTIVE = 0.1
 """Share of the simulated events that their weights must be worth in a direct estimate.
 
 Below, a few large weights decide, whose tail the sum of squared weights does not see.
+"""
+
+LEAST_TRANSFERRED = 10.0
+"""Events beside the signal that have to pass, and to fail, for a transfer factor.
+
+With fewer the ratio of all of them together is not known to a third.
 """
 
 LEAST_IN_BIN = 5.0
