@@ -20,7 +20,7 @@ __all__ = ["MassDependence", "QuantileCurve"]
 
 _LEVELS = (0.5, 0.9, 0.97, 0.99)
 """Quantiles that become curves: the median, and what a selection cuts at."""
-_PIECES, _ABOVE = 12, 20
+_PIECES, _ABOVE = 12, 10
 """Most pieces with the same number of events, and the fewest events of a piece beyond its curve."""
 _FEWEST = 10
 """Events beyond a curve below which there is none."""

@@ -58,7 +58,7 @@ class Slicing(Settings):
     model: Literal["slicing"] = "slicing"
     bins: int = Field(12, ge=2, description="bins in mass, of equal numbers of events")
     knots: int = Field(20, ge=3, description="quantiles in every bin along every axis")
-    members: int = Field(10, ge=1, description="densities with other rotations, averaged")
+    members: int = Field(10, ge=1, description="densities with other rotations and edges, averaged")
     layers: int = Field(20, ge=1, description="most layers")
     patience: int = Field(5, ge=1, description="layers without a better validation likelihood")
     validation: Fraction = Field(0.1, description="share of the events that choose the layers")
@@ -103,7 +103,8 @@ class Slicing(Settings):
         for number in range(self.members):
             order = seeds.generator(seed, "validation", number).permutation(len(x))
             rng = seeds.generator(seed, "rotations", number)
-            density, losses = self._fitted(x, m, weight, order[held:], order[:held], rng)
+            shift = (number + 0.5) / self.members - 0.5
+            density, losses = self._fitted(x, m, weight, order[held:], order[:held], rng, shift)
             members.append(density)
             progress.report_epoch(number + 1, *losses)
         return SlicingDensity.mean(members)
@@ -116,9 +117,10 @@ class Slicing(Settings):
         train: IntArray,
         held: IntArray,
         rng: np.random.Generator,
+        shift: float,
     ) -> tuple[SlicingDensity, tuple[float, float]]:
         levels = ndtri((np.arange(self.knots) + 0.5) / self.knots).astype(np.float32)
-        place, centres = _bins(m[train], weight[train], self.bins)
+        place, centres = _bins(m[train], weight[train], self.bins, shift)
         start = SlicingDensity(x.shape[1], (), levels, centres[None])
         share = start.shares(m)
         y, log_slope = x.copy(), np.zeros(len(x))
@@ -343,11 +345,19 @@ class SlicingDensity:
         return low.astype(np.float32), scale.astype(np.float32)
 
 
-def _bins(m: Float64Array, weight: Float64Array, bins: int) -> tuple[IntArray, Float32Array]:
+def _bins(
+    m: Float64Array, weight: Float64Array, bins: int, shift: float
+) -> tuple[IntArray, Float32Array]:
+    """Return (event,) bins of equal numbers of events, and their (bin,) centres.
+
+    Edges are shifted by a share of a bin, from -1/2 to 1/2: with the same edges in all densities
+    that are averaged, their noise would rise and fall with the distance to the centres.
+    """
     order = np.argsort(m, kind="stable")
     reached = np.cumsum(weight[order]) - weight[order] / 2
     place = np.empty(len(m), np.int64)
-    place[order] = np.minimum((reached / weight.sum() * bins).astype(np.int64), bins - 1)
+    reached *= bins / weight.sum()
+    place[order] = np.clip(np.floor(reached + shift).astype(np.int64), 0, bins - 1)
     total = np.bincount(place, weight, bins)
     with np.errstate(invalid="ignore"):
         centres = (np.bincount(place, weight * m, bins) / total).astype(np.float32)
