@@ -14,8 +14,6 @@ Source: arXiv:2010.07106; arXiv:2101.08320, section 3.9.1, equations 3.16 to 3.1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -98,12 +96,11 @@ def focal_loss(logits: Any, classes: Any, gamma: float = 2.0) -> Any:
 def _distances(embedded: Any, centroids: Any) -> Any:
     """Return (n, cluster) distances of (n, dimension) events from (cluster, dimension) places."""
     ops = backend.keras().ops
-    # One by one: a sum along the axis depends on the place of the event.
     squares = (
         ops.square(embedded[:, i : i + 1] - centroids[None, :, i])
         for i in range(centroids.shape[1])
     )
-    return ops.sqrt(reduce(add, squares) + _TINY)
+    return ops.sqrt(backend.total(squares) + _TINY)
 
 
 def assignment(embedded: Any, centroids: Any, alpha: Any) -> Any:

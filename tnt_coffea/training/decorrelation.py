@@ -270,7 +270,7 @@ def decorrelated(
         chosen = graph.constant(np.arange(own))
         values[Columns.name] = graph.add("Gather", Columns.name, chosen, axis=1)
     outputs = graph.include(model, values)
-    raw = graph.flat(graph.add("Cast", outputs[0], to=1))
+    raw = graph.flat(graph.cast(outputs[0], "float"))
     flat = dependence.add(graph, raw, graph.slice(Columns.name, place))
 
     def predict(shown: dict[str, Float32Array]) -> Float32Array:

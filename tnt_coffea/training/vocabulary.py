@@ -69,13 +69,13 @@ class Vocabulary(Settings):
         for column, edges in zip(self.columns, self.edges, strict=True):
             value = graph.add("Gather", splittings, graph.constant([column]), axis=3)
             above = graph.add("GreaterOrEqual", value, graph.constant(edges))
-            counted = graph.add("Cast", above, to=_FLOAT)
+            counted = graph.cast(above, "float")
             numbers.append(graph.add("ReduceSum", counted, graph.constant([3]), keepdims=0))
         # Whole numbers below 2^24 are exact in float32.
         first = graph.ops.multiply(numbers[0], float(len(self.edges[1]) + 1))
         jet = (self.bins * np.arange(jets)[:, None]).astype(np.float32)
         word = graph.ops.add(graph.ops.add(first, numbers[1]), jet)
-        name: str = graph.add("Cast", word, to=_INT64)
+        name: str = graph.cast(word, "int64")
         return name
 
 
@@ -145,10 +145,6 @@ class LundBasis(Vocabulary):
             "set skim.splittings to {branches: harder, mass_min: 0}, or vocabulary to "
             "{basis: mass}"
         )
-
-
-_FLOAT, _INT64 = 1, 7
-"""Of onnx.TensorProto."""
 
 
 def _inner(edges: npt.NDArray[Any]) -> Float32Array:

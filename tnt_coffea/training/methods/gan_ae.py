@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import reduce
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -301,8 +300,7 @@ def distance(x: Any, copies: Any) -> Any:
     """Return the Euclidean distance (n,) of two Keras tensors (n, feature)."""
     ops = backend.keras().ops
     squares = ops.square(x - copies)
-    # One by one: a sum along the axis depends on the place of the event.
-    total = reduce(lambda a, b: a + b, (squares[:, i] for i in range(squares.shape[1])))
+    total = backend.total(squares[:, i] for i in range(squares.shape[1]))
     return ops.sqrt(total + _LEAST_SQUARE)
 
 

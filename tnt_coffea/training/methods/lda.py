@@ -210,7 +210,7 @@ class Lda(Method):
         graph = Graph(shown)
         word = self.vocabulary.add(graph, "splittings", len(shown.jets))
         there = graph.add("Gather", "splittings", graph.constant(0), axis=3)
-        there = graph.add("Cast", graph.add("Greater", there, graph.constant(0.5)), to=1)
+        there = graph.cast(graph.add("Greater", there, graph.constant(0.5)), "float")
         value = graph.ops.multiply(graph.add("Gather", graph.constant(table), word), there)
         score = graph.add("ReduceSum", value, graph.constant([1, 2]), keepdims=0)
         if self.per_word:
