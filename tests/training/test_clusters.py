@@ -258,7 +258,7 @@ def few(sample):
 REFUSED = [
     (constant, "light_mass is the same for all events"),
     (infinite, "heavy_tau21 is not finite for 134 of 1200 events"),
-    (negative, "weights of events that are finite and not negative"),
+    (negative, "weights are negative or no numbers; an occupancy needs positive ones"),
     (weightless, "0 events in the lower sideband 3100-3300, at least 10"),
     (one_sided, "0 events in the lower sideband 3100-3300, at least 10"),
     (elsewhere, "0 events in the window 3300-3700, at least 10"),

@@ -9,6 +9,7 @@ import pytest
 from tnt_coffea.testing import make_sample, method_contract, train
 from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import OptimizerSettings
+from tnt_coffea.training.method import TrainedOn
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
@@ -19,7 +20,7 @@ from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
-from tnt_coffea.training.methods.gan_ae import GanAe, TrainedOn
+from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random

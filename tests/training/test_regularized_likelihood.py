@@ -423,7 +423,7 @@ def test_what_cannot_work_is_refused_before_training(method, change, message):
 
 def test_settings_that_cannot_work_are_refused():
     sample = make_sample(20, constituents=None)
-    with pytest.raises(ConfigError, match="m_jj, whose density the score divides by"):
+    with pytest.raises(ConfigError, match="m_jj, the mass, which enters on its own"):
         FAST.model_copy(update={"features": ("m_jj", "tau21")}).check(sample, "event")
     with pytest.raises((ConfigError, InputError), match=r"'heavy_tau32'.* add it to skim"):
         RegularizedLikelihood().check(sample, "event")

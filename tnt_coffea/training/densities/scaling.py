@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.features import Standardisation
+from tnt_coffea.training.features import Standardisation, check_features
 from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
@@ -85,17 +85,7 @@ class Scaling:
         TrainingError
             A feature is constant, or not finite for some events.
         """
-        for name, column in zip(names, values.T, strict=True):
-            wrong = int((~np.isfinite(column)).sum())
-            if wrong:
-                msg = (
-                    f"feature {name} is not finite for {wrong} of {len(column)} events, for "
-                    "example the logarithm of a mass of zero; write another expression"
-                )
-                raise TrainingError(msg)
-            if not len(column) or column.min() == column.max():
-                msg = f"feature {name} is the same for all events to train on; leave it out"
-                raise TrainingError(msg)
+        check_features(values, names)
         least, largest = values.min(axis=0), values.max(axis=0)
         margin = _MARGIN * (largest.astype(np.float64) - least)
         low, high = (least - margin).astype(np.float32), (largest + margin).astype(np.float32)

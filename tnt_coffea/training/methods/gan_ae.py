@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,12 +18,12 @@ from tnt_coffea.training.adversarial import Player, alternate
 from tnt_coffea.training.decorrelation import distance_correlation
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.fitting import Batches, OptimizerSettings, log_odds_entropy
-from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer, TrainedOn
 from tnt_coffea.training.networks import input_tensor
-from tnt_coffea.training.weak_labels import validation_mask
+from tnt_coffea.training.weak_labels import check_weights, validation_mask
 from tnt_coffea.typing import BoolArray, Float32Array
 
-__all__ = ["GanAe", "TrainedOn"]
+__all__ = ["GanAe", "Rivals", "UnitRange", "distance"]
 
 _FEWEST = 100
 """Least number of events to train on; with fewer there is no batch to tell two samples by."""
@@ -34,13 +33,6 @@ _LEAST_SQUARE = 1e-12
 """Added to squared distances: the slope of a root is infinite at 0."""
 
 Nodes = Annotated[int, Field(ge=1)]
-
-
-class TrainedOn(StrEnum):
-    """Which events the background is learned from."""
-
-    DATA = "data"
-    SIMULATION = "simulation"
 
 
 class GanAe(Method):
@@ -66,7 +58,9 @@ class GanAe(Method):
         description="columns or expressions of them; infinite values count as 0",
     )
     sample: TrainedOn = Field(
-        TrainedOn.DATA, description="data, or (a simulated background, as published) simulation"
+        TrainedOn.DATA,
+        description="data, or simulation: of the background, as published, and no event of the "
+        "data is read",
     )
     layers: tuple[Nodes, ...] = Field(
         (30, 20), description="nodes of the encoder's hidden layers; the decoder's are mirrored"
@@ -94,8 +88,7 @@ class GanAe(Method):
     @property
     def reads(self) -> Reads:
         """The data, or simulated background instead of them."""
-        simulation = self.sample is TrainedOn.SIMULATION
-        return Reads(data=not simulation, simulation=simulation)
+        return self.sample.reads
 
     @property
     def passes(self) -> int:
@@ -114,8 +107,7 @@ class GanAe(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return the autoencoder of the events."""
-        simulated = self.sample is TrainedOn.SIMULATION
-        sample = job.simulation if simulated else job.data
+        sample = self.sample.events(job)
         features = FeatureSet.of(self.features, job.scope, sample)
         used = _usable(sample)
         ranges = UnitRange.of(features.names, features.values(sample)[used])
@@ -334,14 +326,8 @@ def _network(
 
 def _usable(sample: Sample) -> BoolArray:
     """Return (event,) whether an event has a weight."""
-    weight = sample.weight
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        msg = (
-            f"{int((~(weight >= 0)).sum())} of {len(weight)} weights are negative or no numbers; "
-            "a distance correlation needs positive ones"
-        )
-        raise TrainingError(msg)
-    used: BoolArray = weight > 0
+    check_weights(sample.weight, "a distance correlation")
+    used: BoolArray = sample.weight > 0
     if used.sum() < _FEWEST:
         msg = f"{int(used.sum())} events to train on, at least {_FEWEST} are needed"
         raise TrainingError(msg)

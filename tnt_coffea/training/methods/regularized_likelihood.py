@@ -20,7 +20,7 @@ from tnt_coffea.training.densities.kernel import KernelDensity
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
-from tnt_coffea.training.ratios import DensityEvents
+from tnt_coffea.training.ratios import DensityEvents, features_and_mass
 from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["ENERGY", "ManifoldScore", "RegularizedLikelihood", "RegularizedScore", "Whitening"]
@@ -114,19 +114,14 @@ class RegularizedLikelihood(Method):
         return replace(scorer, history=losses, seconds=history.seconds)
 
     def _features(self, sample: Sample, scope: str) -> FeatureSet:
-        if sample.variable in self.features:
-            msg = (
-                f"features hold {sample.variable}, whose density the score divides by; leave it out"
-            )
-            raise ConfigError(msg)
-        found = _DoubleFeatures.of((*self.features, sample.variable), scope, sample)
+        found = features_and_mass(self.features, scope, sample)
         if self.manifold >= len(found) - 1:
             msg = (
                 f"a manifold of {self.manifold} coordinates among {len(found) - 1} features leaves "
                 "nothing to reconstruct; choose a smaller one (manifold)"
             )
             raise ConfigError(msg)
-        return found
+        return _DoubleFeatures(found.expressions, found.names, found.input)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from tnt_coffea.training.fitting import (
 )
 from tnt_coffea.training.method import Job, Reads, Scope, Scorer
 from tnt_coffea.training.sidebands import SidebandMethod
-from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels
+from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels, check_weights
 from tnt_coffea.typing import BoolArray, Float32Array, IntArray
 
 __all__ = ["Ucluster"]
@@ -180,9 +180,7 @@ class Ucluster(SidebandMethod):
     def _regions(self, job: Job) -> IntArray:
         """Return (event,) 0, 1, 2 in the lower sideband, the window, the upper one; else -1."""
         mass, weight = job.data.mass, job.data.weight
-        if not np.isfinite(weight).all() or (weight < 0).any():
-            msg = "occupancies need weights of events that are finite and not negative"
-            raise TrainingError(msg)
+        check_weights(weight, "an occupancy")
         if len(mass) < _EVENTS_A_CLUSTER * self.clusters:
             msg = (
                 f"{len(mass)} events for {self.clusters} clusters, at least "
