@@ -14,14 +14,13 @@ from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend
 from tnt_coffea.training.clusters import (
-    MASS_CLASSES,
     Occupancy,
     assignment,
     cluster_loss,
-    focal_loss,
     k_means,
     nearest,
 )
+from tnt_coffea.training.embedding import MASS_CLASSES, focal_loss
 from tnt_coffea.training.export import keras_graph
 from tnt_coffea.training.fitting import evaluated
 from tnt_coffea.training.methods.ucluster import Ucluster

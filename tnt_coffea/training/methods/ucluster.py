@@ -12,15 +12,13 @@ from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, Constituents, Input, readers
 from tnt_coffea.training.clusters import (
-    COLUMNS,
-    EmbeddingNetwork,
-    EventRanges,
     Occupancy,
     clustering_model,
     k_means,
     nearest,
     occupancy_model,
 )
+from tnt_coffea.training.embedding import COLUMNS, EmbeddingNetwork, EventRanges
 from tnt_coffea.training.fitting import (
     Batches,
     OptimizerSettings,
