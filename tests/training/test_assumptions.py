@@ -9,6 +9,7 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import assumptions
 from tnt_coffea.training.classifiers import Trees
+from tnt_coffea.training.methods.norm import EventNorm
 from tnt_coffea.training.methods.references import Supervised
 
 from .conftest import config_for
@@ -74,3 +75,24 @@ def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
         strict=True,
     ):
         assert text.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("decorrelate", "remedy"),
+    [(False, "try decorrelate: true, or features"), (True, "try features")],
+)
+def test_scores_of_the_event_are_warned_of_with_the_setting_that_helps(
+    plain, train, decorrelate, remedy
+):
+    rng = np.random.default_rng(1)
+    # A tail that grows with m_jj: median and width at a mass do not hold all of it.
+    mass = np.where(
+        plain.m_jj > 3800, rng.standard_t(0.5, len(plain)), rng.uniform(-1, 1, len(plain))
+    )
+    sample = with_columns(plain, mass, mass)
+    method = EventNorm(features=("mass",), decorrelate=decorrelate)
+    config = config_for({"norm": method})
+    made = tagger_set("n", train(sample, config)["norm"], config)
+    found = assumptions(made.calibrated(sample, RANGE, (0.1,)), sample, WINDOW, RANGE)
+    assert found.sculpting < 1e-3
+    assert [remedy in text for text in found.warnings] == [True]
