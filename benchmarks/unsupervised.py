@@ -82,6 +82,7 @@ SHARES = (0.001, 0.003, 0.01)
 BACKGROUND = 100_000
 SEED = 2000
 RESOURCES = Resources(executor="iterative", progress=False)
+_BATCH = 16
 
 
 def parts(out: Path, file: str) -> list[Path]:
@@ -293,6 +294,18 @@ def table(mode: str, found: Mapping[str, Any]) -> Table:
     return shown
 
 
+def keep(record: Path, mode: str, found: Mapping[str, Any]) -> None:
+    """Write all searches so far, and what they say together."""
+    ordered = {key: found[key] for key in sorted(found)}
+    content = {
+        "settings": {"methods": METHODS, "skim": SKIM, "search": SETTINGS, "seed": SEED},
+        "summary": summary(mode, ordered),
+        "searches": ordered,
+    }
+    with written(record) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+
+
 def main() -> None:
     """Run the searches that are not there yet, and write and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -308,19 +321,15 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.out / f"{arguments.mode}.json"
     found: dict[str, Any] = json.loads(record.read_text())["searches"] if record.exists() else {}
-    wanted = {k: given for k, given in tasks(arguments.out, arguments) if k not in found}
-    with ProcessPoolExecutor(arguments.workers, max_tasks_per_child=8) as workers:
-        runs = {workers.submit(task, *given): key for key, given in wanted.items()}
-        for run in as_completed(runs):
-            found[runs[run]] = run.result()
-            ordered = {key: found[key] for key in sorted(found)}
-            content = {
-                "settings": {"methods": METHODS, "skim": SKIM, "search": SETTINGS, "seed": SEED},
-                "summary": summary(arguments.mode, ordered),
-                "searches": ordered,
-            }
-            with written(record) as partial:
-                partial.write_text(json.dumps(content, indent=1) + "\n")
+    wanted = [(k, given) for k, given in tasks(arguments.out, arguments) if k not in found]
+    # New processes for every few searches: TensorFlow keeps some memory of each network.
+    for start in range(0, len(wanted), _BATCH):
+        with ProcessPoolExecutor(arguments.workers) as workers:
+            batch = wanted[start : start + _BATCH]
+            runs = {workers.submit(task, *given): key for key, given in batch}
+            for run in as_completed(runs):
+                found[runs[run]] = run.result()
+                keep(record, arguments.mode, found)
     Console(width=200).print(table(arguments.mode, summary(arguments.mode, found)))
 
 

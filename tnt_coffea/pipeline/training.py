@@ -103,7 +103,11 @@ def train(
                     kind,
                     sets={
                         name: s.calibrated(
-                            sample, chosen.fit_range, chosen.efficiencies, chosen.cuts
+                            sample,
+                            chosen.fit_range,
+                            chosen.efficiencies,
+                            chosen.cuts,
+                            chosen.window,
                         )
                         for name, s in kind.sets.items()
                     },
@@ -171,7 +175,9 @@ def _tagger_sets(
     from tnt_coffea.taggers import Member, Tagger, TaggerSet
     from tnt_coffea.training import steps_of
 
-    weighted_by = {step.set_name: step.weighted_by for wave in steps_of(config) for step in wave}
+    steps = [step for wave in steps_of(config) for step in wave]
+    weighted_by = {step.set_name: step.weighted_by for step in steps}
+    decorrelate = {step.set_name: step.method.decorrelate for step in steps}
     kinds: tuple[Taggers, Taggers] = (Taggers({}, {}), Taggers({}, {}))
     for name, outcomes_of_set in outcomes.items():
         reference = any(item.uses_truth for item in outcomes_of_set)
@@ -197,6 +203,7 @@ def _tagger_sets(
             reference=reference,
             combine=config.train.combine,
             weighted_by=weighted_by[name],
+            decorrelate=decorrelate[name],
         )
         kind, found = kinds[reference], {name: tagger_set}
         sets, weights = ({}, found) if tagger_set.gives_weights else (found, {})

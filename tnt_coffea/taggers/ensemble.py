@@ -19,6 +19,7 @@ from tnt_coffea.errors import LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of, hashed
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
+from tnt_coffea.taggers.mass_dependence import MassDependence
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
 from tnt_coffea.taggers.stored import FileName, Stored, read_stored
 from tnt_coffea.taggers.tagger import Inputs, Tagger
@@ -148,6 +149,8 @@ class TaggerSet(Displayed):
         search.
     combine
         How the scores of the taggers of one fold and scope become one.
+    decorrelate
+        Scores are ranked among events of the same mass.
     weighted_by
         Name of the set whose weights make simulated events the background of this one.
     trained_on
@@ -173,6 +176,7 @@ class TaggerSet(Displayed):
     combine: Combination = Combination.MEAN
     weighted_by: str | None = None
     trained_on: Mapping[str, int] = field(default_factory=dict)
+    decorrelate: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.name, *(member.name for member in self.members)):
@@ -199,7 +203,9 @@ class TaggerSet(Displayed):
             raise TaggerError(msg)
         if self.quantiles is not None:
             known = {(t, s) for t, scopes in self.quantiles.references.items() for s in scopes}
-            if known != {(t, s) for t in self.scored_folds for s in self.scopes}:
+            flat = {(t, s) for t, scopes in self.quantiles.dependences.items() for s in scopes}
+            wanted = {(t, s) for t in self.scored_folds for s in self.scopes}
+            if known != wanted or flat != (wanted if self.decorrelate else set()):
                 msg = (
                     f"tagger set '{self.name}': its quantile map is of fold and scope "
                     f"{sorted(known)}, its taggers of {sorted(places)}; train again"
@@ -336,9 +342,12 @@ class TaggerSet(Displayed):
         for t, references in self.quantiles.references.items():
             rows = scores.fold == t
             for scope in self.scopes:
-                q[scope][rows] = references[scope].quantile(
-                    scores.raw[scope][rows], self._ties(sample.event_id[rows], scope)
-                )
+                raw = scores.raw[scope][rows]
+                if self.decorrelate:
+                    dependence = self.quantiles.dependences[t][scope]
+                    raw = dependence.applied(raw, sample.columns[self.quantiles.variable][rows])
+                ties = self._ties(sample.event_id[rows], scope)
+                q[scope][rows] = references[scope].quantile(raw, ties)
         return Ranks(scores.fold, q[self.scopes[0]], q[self.scopes[-1]])
 
     def calibrated(
@@ -347,6 +356,7 @@ class TaggerSet(Displayed):
         mass_range: MassRange,
         efficiencies: Iterable[float],
         cuts: Mapping[str, JetShares] | None = None,
+        window: MassRange | None = None,
     ) -> TaggerSet:
         """Return the set with its quantile map, taken from each scored fold's own events.
 
@@ -360,11 +370,15 @@ class TaggerSet(Displayed):
             Working points wanted, both jets above the same X.
         cuts
             Further ones by name, with an X for each jet.
+        window
+            Events in it do not show how a decorrelated score follows the mass; where the taggers
+            were trained for a window, those in that one.
 
         Raises
         ------
         TaggerError
-            As `score`; or a cut for each jet is wanted of a set that scores whole events.
+            As `score` and `MassDependence.of`; or a cut for each jet is wanted of a set that
+            scores whole events.
         """
         if cuts and self.scopes == ("event",):
             msg = (
@@ -373,19 +387,28 @@ class TaggerSet(Displayed):
             )
             raise TaggerError(msg)
         reference = sample.select(mass_range.contains(sample.mass))
-        scores = self.score(reference)
-        references = {
-            t: {
-                scope: ReferenceScores.of(
-                    scores.raw[scope][scores.fold == t],
-                    self._ties(reference.event_id[scores.fold == t], scope),
-                )
-                for scope in self.scopes
-            }
-            for t in self.scored_folds
-        }
+        scores, left_out = self.score(reference), self.window or window
+        references: dict[int, dict[str, ReferenceScores]] = {}
+        dependences: dict[int, dict[str, MassDependence]] = {}
+        for t in self.scored_folds:
+            own = scores.fold == t
+            mass, ids = reference.mass[own], reference.event_id[own]
+            beside = np.ones(len(mass), bool) if left_out is None else ~left_out.contains(mass)
+            for scope in self.scopes:
+                raw = scores.raw[scope][own]
+                if self.decorrelate:
+                    found = MassDependence.of(raw[beside], mass[beside])
+                    dependences.setdefault(t, {})[scope] = found
+                    raw = found.applied(raw, mass)
+                made = ReferenceScores.of(raw, self._ties(ids, scope))
+                references.setdefault(t, {})[scope] = made
         quantiles = QuantileMap(
-            self.digest, reference.content_hash(), sample.variable, mass_range, references
+            self.digest,
+            reference.content_hash(),
+            sample.variable,
+            mass_range,
+            references,
+            dependences=dependences,
         )
         ranks = replace(self, quantiles=quantiles).ranks(reference)
         by_fold = {t: ranks.select(ranks.fold == t) for t in references}
@@ -438,6 +461,7 @@ class TaggerSet(Displayed):
             stored.combine,
             stored.weighted_by,
             stored.trained_on,
+            stored.decorrelate,
         )
         if quantiles is not None and quantiles.tagger_set != loaded.digest:
             msg = f"{map_path}: belongs to another tagger set; train again"
@@ -453,6 +477,7 @@ class TaggerSet(Displayed):
             "combine": self.combine.value,
             **({} if self.weighted_by is None else {"weighted_by": self.weighted_by}),
             **({"trained_on": dict(self.trained_on)} if self.trained_on else {}),
+            **({"decorrelate": True} if self.decorrelate else {}),
             "members": [
                 {
                     "name": member.name,
@@ -490,6 +515,7 @@ class _StoredSet(Stored):
     combine: Combination
     weighted_by: FileName | None = None
     trained_on: Mapping[str, int] = {}
+    decorrelate: bool = False
     members: tuple[_StoredMember, ...] = Field(min_length=1)
 
 

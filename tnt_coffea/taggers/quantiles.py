@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
+from tnt_coffea.taggers.mass_dependence import MassDependence
 from tnt_coffea.taggers.stored import Stored, read_stored
 from tnt_coffea.typing import Float32Array, Float64Array
 from tnt_coffea.working_points import WorkingPoints
@@ -132,6 +133,9 @@ class QuantileMap:
         Reference scores by fold and scope.
     points
         Working points.
+    dependences
+        How the scores of a fold and scope follow the mass, for a set whose scores are ranked among
+        events of the same mass.
 
     Examples
     --------
@@ -150,6 +154,7 @@ class QuantileMap:
     mass_range: MassRange
     references: Mapping[int, Mapping[str, ReferenceScores]]
     points: WorkingPoints = field(default_factory=WorkingPoints)
+    dependences: Mapping[int, Mapping[str, MassDependence]] = field(default_factory=dict)
 
     def edges(self, jet: Literal["heavy", "light"], *quantiles: float) -> list[float]:
         """Return histogram edges that hold every X of a jet and the quantiles given."""
@@ -168,6 +173,11 @@ class QuantileMap:
             },
             "working_points": self.points.to_list(),
         }
+        if self.dependences:
+            content["dependences"] = {
+                str(fold): {scope: found.to_list() for scope, found in scopes.items()}
+                for fold, scopes in self.dependences.items()
+            }
         path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n")
 
     @classmethod
@@ -190,6 +200,10 @@ class QuantileMap:
                 for fold, scopes in stored.references.items()
             },
             points=WorkingPoints.from_list(stored.working_points),
+            dependences={
+                fold: {scope: MassDependence.from_list(found) for scope, found in scopes.items()}
+                for fold, scopes in stored.dependences.items()
+            },
         )
 
 
@@ -219,6 +233,10 @@ class _StoredScores(Stored):
         return self
 
 
+_Curve = tuple[float, tuple[float, ...], tuple[float, ...]]
+_StoredDependence = tuple[tuple[_Curve, ...], tuple[float, ...]]
+
+
 class _StoredMap(Stored):
     tagger_set: str
     sample: str
@@ -226,8 +244,14 @@ class _StoredMap(Stored):
     mass_range: MassRange
     references: dict[int, dict[Literal["heavy", "light", "event"], _StoredScores]]
     working_points: list[dict[str, Any]]
+    dependences: dict[int, dict[Literal["heavy", "light", "event"], _StoredDependence]] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
         WorkingPoints.from_list(self.working_points)
+        for scopes in self.dependences.values():
+            for found in scopes.values():
+                MassDependence.from_list(found)
         return self

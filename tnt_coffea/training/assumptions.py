@@ -118,11 +118,10 @@ def assumptions(
 
 
 def _remedy(tagger_set: TaggerSet) -> str:
-    """Return the setting that makes a score follow the mass less, unless it is made already."""
+    """Return the setting that makes ranks follow the mass less, unless it is made already."""
     if tagger_set.scopes != ("event",):
         return "reweight, or "
-    settings = tagger_set.members[0].tagger.card.settings
-    return "" if settings.get("decorrelate") else "decorrelate: true, or "
+    return "" if tagger_set.decorrelate else "decorrelate: true, or "
 
 
 def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:

@@ -6,7 +6,7 @@ enters, so the same numbers give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -136,53 +136,19 @@ class Graph:
             **{f"target_{name}": values for name, values in targets.items()},
         )
 
-    def include(self, model: Any, values: Mapping[str, str]) -> list[str]:
-        """Return the names of the outputs of another model, whose nodes become part of this graph.
-
-        Parameters
-        ----------
-        model
-            onnx.ModelProto of opset 17.
-        values
-            Names of values in this graph, by the names of the model's inputs.
-        """
-        onnx = backend.onnx()
-        inner = onnx.compose.add_prefix_graph(model.graph, f"model_{len(self._nodes)}_")
-        for outside, inside in zip(model.graph.input, inner.input, strict=True):
-            kind = inside.type.tensor_type.elem_type  # of another converter it may be double
-            given = [values[outside.name]]
-            cast = onnx.helper.make_node("Cast", given, [inside.name], name=inside.name, to=kind)
-            self._nodes.append(cast)
-        self._nodes += inner.node
-        self._constants += inner.initializer
-        return [item.name for item in inner.output]
-
-    def model(self, score: str, latent: str | None = None) -> Any:
-        """Return the checked onnx.ModelProto with that output.
-
-        Parameters
-        ----------
-        score
-            Name of the value (n,) that is the score.
-        latent
-            Name of the value (n, k) that is the latent vector, where there is one.
-        """
+    def model(self, score: str) -> Any:
+        """Return the checked onnx.ModelProto whose output is the value (n,) of that name."""
         onnx = backend.onnx()
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-        named = {"score": score} | ({} if latent is None else {"latent": latent})
-        outputs = [
-            helper.make_node("Identity", [value], [name], name=name)
-            for name, value in named.items()
-        ]
-        shapes = {"score": ["n"], "latent": ["n", None]}
+        output = helper.make_node("Identity", [score], ["score"], name="score")
         graph = helper.make_graph(
-            [*self._nodes, *outputs],
+            [*self._nodes, output],
             "tagger",
             [
                 helper.make_tensor_value_info(name, kind, ["n", *shape])
                 for name, shape in self.inputs.items()
             ],
-            [helper.make_tensor_value_info(name, kind, shapes[name]) for name in named],
+            [helper.make_tensor_value_info("score", kind, ["n"])],
             self._constants,
         )
         model = helper.make_model(

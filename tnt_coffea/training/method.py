@@ -386,7 +386,7 @@ class Method(MethodSettings):
     decorrelate: bool = Field(
         False,
         exclude_if=lambda wanted: not wanted,
-        description="a score of the event in widths from its median at the event's mass",
+        description="rank a score of the event among events of the same mass",
     )
 
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
@@ -401,13 +401,7 @@ class Method(MethodSettings):
             what = "weights" if self.purpose != "score" else f"{' and '.join(self.scopes)} jets"
             msg = (
                 f"decorrelate: {self.kind} gives scores of {what}, and only a score of the event "
-                "can be told apart from the event's mass; leave decorrelate out"
-            )
-            raise ValueError(msg)
-        if not self.reads.data:
-            msg = (
-                f"decorrelate: {self.kind} reads no events of the data, which show how a score "
-                "follows the mass; leave decorrelate out"
+                "is ranked among events of the same mass; leave decorrelate out"
             )
             raise ValueError(msg)
         return self

@@ -28,7 +28,6 @@ from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
-from tnt_coffea.training.decorrelation import decorrelated
 from tnt_coffea.training.export import keras_graph, seal
 from tnt_coffea.training.folds import OUTSIDE, WHOLE, FoldPlan
 from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores, rankings
@@ -417,13 +416,6 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
         msg = f"the scorer's inputs are {scorer.inputs!r}, expected inputs as of `taggers.inputs`"
         raise TrainingError(msg)
     model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
-    scorer = checked(scorer, model, readers(scorer.inputs, shown), len(shown))
-    if not method.decorrelate:
-        return scorer, model
-    window = task.window if method.reads.window else None
-    everywhere = np.ones(len(data), dtype=np.bool_)
-    beside = everywhere if window is None else ~window.contains(data.mass)
-    scorer, model = decorrelated(scorer, model, data, beside)
     return checked(scorer, model, readers(scorer.inputs, shown), len(shown)), model
 
 
@@ -450,7 +442,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         window=task.window,
         variable=task.variable,
         uses_truth=task.uses_truth,
-        orientation=f"{task.method.orientation}{', decorrelated' * task.method.decorrelate}",
+        orientation=task.method.orientation,
         purpose=task.method.purpose,
         regions=dict(scorer.regions),
         seed=task.run_seed,

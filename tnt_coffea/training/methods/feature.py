@@ -86,8 +86,3 @@ class EventFeature(Feature):
     feature: str = Field("m_jj", description="column of the skim, or an expression of columns")
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
-
-    @property
-    def reads(self) -> Reads:
-        """Nothing, unless the events have to show how the observable follows the mass."""
-        return Reads(data=self.decorrelate)
