@@ -208,7 +208,7 @@ class OfOne:
 def test_density_on_a_circle_is_the_known_one():
     x, _ = circle(5000, 1)
     coupling = Coupling(
-        layers=4, hidden=16, epochs=15, optimizer={"batch": 200, "learning_rate": 0.01}
+        layers=4, hidden=16, epochs=8, optimizer={"batch": 200, "learning_rate": 0.01}
     )
     flow, history = coupling.fit(x, ones(x), 1, seed=1)
     # The network in double precision is the one that was trained.
