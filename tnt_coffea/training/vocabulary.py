@@ -80,13 +80,13 @@ class Vocabulary(Settings):
 
 
 class MassBasis(Vocabulary):
-    """Mass of what splits, and the share of it that the heavier branch has, in all branches."""
+    """Mass m_0 of what splits, and m_1 / m_0 of the heavier branch, in all branches."""
 
     basis: Literal["mass"] = "mass"
     mass_bins: int = Field(15, ge=1, le=30, description="bins of the mass, logarithmic")
     mass_low: Positive = Field(30.0, description="where the first of them begins [GeV]")
     mass_high: Positive = Field(1000.0, description="where the last of them ends [GeV]")
-    drop_bins: int = Field(10, ge=1, le=30, description="bins from 0 to 1 of that share")
+    drop_bins: int = Field(10, ge=1, le=30, description="bins from 0 to 1 of m_1 / m_0")
 
     columns: ClassVar[tuple[int, int]] = (3, 4)
 

@@ -53,7 +53,7 @@ class Autoregressive(Settings):
     model: Literal["autoregressive"] = "autoregressive"
     blocks: int = Field(15, ge=1, description="blocks, the order reversed from one to the next")
     hidden: int = Field(128, ge=1, description="nodes of the hidden layer of a block")
-    epochs: int = Field(50, ge=1, description="largest number of epochs")
+    epochs: int = Field(50, ge=1, description="most epochs")
     averaged: int = Field(
         10, ge=1, description="epochs whose p is averaged: the last, or (keep: best) the best"
     )

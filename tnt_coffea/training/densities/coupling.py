@@ -52,7 +52,7 @@ class Coupling(Settings):
 
     layers: int = Field(6, ge=2, description="layers, each behind a rotation of its own")
     hidden: int = Field(64, ge=1, description="nodes of both hidden layers of a layer's network")
-    epochs: int = Field(50, ge=1, description="largest number of epochs")
+    epochs: int = Field(50, ge=1, description="most epochs")
     optimizer: OptimizerSettings = Field(
         OptimizerSettings(learning_rate=3e-3, beta1=0.9, beta2=0.999, batch=256, patience=10),
         description="Adam, and which epoch is kept",

@@ -59,7 +59,7 @@ class GanAe(Method):
     )
     sample: TrainedOn = Field(
         TrainedOn.DATA,
-        description="data, or simulation: of the background, as published, and no event of the "
+        description="data; or simulation of the background, as published, where no event of the "
         "data is read",
     )
     layers: tuple[Nodes, ...] = Field(
@@ -70,13 +70,19 @@ class GanAe(Method):
         (150, 100, 50), description="nodes of the discriminator's hidden layers"
     )
     dropout: Fraction | Literal[0] = Field(0.2, description="share dropped of every hidden layer")
-    epsilon: float = Field(0.2, ge=0, description="weight of the mean distance; 6 in 2305.15179")
+    epsilon: float = Field(
+        0.2, ge=0, description="weight of the mean distance; 6 in arXiv:2305.15179"
+    )
     alpha: float = Field(
-        0.3, ge=0, description="weight of the distance correlation with the mass; 65 in 2305.15179"
+        0.3,
+        ge=0,
+        description="weight of the distance correlation with the mass; 65 in arXiv:2305.15179",
     )
     cycles: int = Field(200, ge=1, description="most cycles")
-    discriminator_epochs: int = Field(10, ge=0, description="of the discriminator, in a cycle")
-    autoencoder_epochs: int = Field(4, ge=1, description="of the autoencoder, in a cycle")
+    discriminator_epochs: int = Field(
+        10, ge=0, description="epochs of the discriminator in a cycle"
+    )
+    autoencoder_epochs: int = Field(4, ge=1, description="epochs of the autoencoder in a cycle")
     optimizer: OptimizerSettings = Field(
         OptimizerSettings(learning_rate=2e-4, beta1=0.5, beta2=0.999, decay=0.0, batch=1024),
         description="Adam of either network; its patience counts cycles",

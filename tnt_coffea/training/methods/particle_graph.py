@@ -81,7 +81,7 @@ class ParticleGraph(Method):
     )
     sample: TrainedOn = Field(
         TrainedOn.DATA,
-        description="data, or simulation: of the background, as published, and no event of the "
+        description="data; or simulation of the background, as published, where no event of the "
         "data is read",
     )
     constituents: int = Field(

@@ -70,7 +70,9 @@ class Ucluster(SidebandMethod):
         description="Z, after trials, by which a cluster has to depart from its occupancy beside "
         "the window, or the training is refused; 0 refuses nothing, Z is on the card",
     )
-    optimizer: OptimizerSettings = OptimizerSettings(keep="last")
+    optimizer: OptimizerSettings = Field(
+        OptimizerSettings(keep="last"), description="Adam; keep can be last alone"
+    )
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
     orientation: ClassVar[str] = "occupancy"
