@@ -76,7 +76,7 @@ def test_the_curve_is_the_quantile_regression(share):
 
 def test_few_events_have_fewer_curves(dependence):
     assert [curve.level for curve in dependence.curves] == [0.5, 0.9, 0.97, 0.99]
-    few = MassDependence.of(*following(300, 5))
+    few = MassDependence.of(*following(200, 5))
     assert [curve.level for curve in few.curves] == [0.5, 0.9]
 
 

@@ -22,8 +22,8 @@ _LEVELS = (0.5, 0.9, 0.97, 0.99)
 """Quantiles that become curves: the median, and what a selection cuts at."""
 _PIECES, _ABOVE = 12, 20
 """Most pieces with the same number of events, and the fewest events of a piece beyond its curve."""
-_FEWEST = 50
-"""Events below which nothing can be said about the mass."""
+_FEWEST = 10
+"""Events beyond a curve below which there is none."""
 _SWEEPS, _CONVERGED = 40, 1e-4
 _LEAST_STEP = 0.05
 """Of the step between two curves over all masses: no step is smaller at any mass."""
@@ -63,7 +63,7 @@ class QuantileCurve:
         [3.2, 3.7]
         """
         above = min(level, 1 - level) * len(score)
-        if above < _ABOVE:
+        if above < _FEWEST:
             return None
         knots = np.unique(np.quantile(mass, _shares(int(above / _ABOVE))))
         values = np.full(len(knots), _quantile(score, np.ones(len(score)), level))
@@ -128,8 +128,8 @@ class MassDependence:
         s, m = np.asarray(score, np.float64), np.asarray(mass, np.float64)
         curves = [QuantileCurve.of(s, m, level) for level in _LEVELS] if len(s) else []
         found = [curve for curve in curves if curve is not None]
-        if len(s) < _FEWEST or len(found) < 2:
-            least = int(np.ceil(_ABOVE / (1 - _LEVELS[1])))
+        if len(found) < 2:
+            least = round(_FEWEST / (1 - _LEVELS[1]))
             msg = (
                 f"decorrelate: {len(s)} events show how a score follows the mass, at least "
                 f"{least} are needed: use more events, or leave decorrelate out"
