@@ -9,6 +9,7 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import assumptions
 from tnt_coffea.training.classifiers import Trees
+from tnt_coffea.training.methods.norm import EventNorm
 from tnt_coffea.training.methods.references import Supervised
 
 from .conftest import config_for
@@ -74,3 +75,22 @@ def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
         strict=True,
     ):
         assert text.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("decorrelate", "remedy"),
+    [(False, "try decorrelate: true, or features"), (True, "try features")],
+)
+def test_scores_of_the_event_are_warned_of_with_the_setting_that_helps(
+    plain, train, decorrelate, remedy
+):
+    rng = np.random.default_rng(1)
+    independent = with_columns(plain, *rng.uniform(-1, 1, (2, len(plain))))
+    config = config_for({"norm": EventNorm(features=("mass",))})
+    made = tagger_set("n", train(independent, config)["norm"], config, decorrelate=decorrelate)
+    made = made.calibrated(independent, RANGE, (0.1,))
+    # Others than those that the set was calibrated with: their masses follow m_jj.
+    mass = plain.m_jj.argsort().argsort() / len(plain)
+    found = assumptions(made, with_columns(plain, mass, mass), WINDOW, RANGE)
+    assert found.sculpting < 1e-3
+    assert [remedy in text for text in found.warnings] == [True]

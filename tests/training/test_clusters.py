@@ -14,14 +14,13 @@ from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend
 from tnt_coffea.training.clusters import (
-    MASS_CLASSES,
     Occupancy,
     assignment,
     cluster_loss,
-    focal_loss,
     k_means,
     nearest,
 )
+from tnt_coffea.training.embedding import MASS_CLASSES, focal_loss
 from tnt_coffea.training.export import keras_graph
 from tnt_coffea.training.fitting import evaluated
 from tnt_coffea.training.methods.ucluster import Ucluster
@@ -258,7 +257,7 @@ def few(sample):
 REFUSED = [
     (constant, "light_mass is the same for all events"),
     (infinite, "heavy_tau21 is not finite for 134 of 1200 events"),
-    (negative, "weights of events that are finite and not negative"),
+    (negative, "weights are negative or no numbers; an occupancy needs positive ones"),
     (weightless, "0 events in the lower sideband 3100-3300, at least 10"),
     (one_sided, "0 events in the lower sideband 3100-3300, at least 10"),
     (elsewhere, "0 events in the window 3300-3700, at least 10"),

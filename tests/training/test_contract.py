@@ -9,6 +9,7 @@ import pytest
 from tnt_coffea.testing import make_sample, method_contract, train
 from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
 from tnt_coffea.training.fitting import OptimizerSettings
+from tnt_coffea.training.method import TrainedOn
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
@@ -19,7 +20,7 @@ from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
 from tnt_coffea.training.methods.files import Files
-from tnt_coffea.training.methods.gan_ae import GanAe, TrainedOn
+from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
@@ -89,12 +90,13 @@ GAN_AE = GanAe(
 )
 SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
-LISTS = {
+PLANTED = {
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
+    "gan_ae": {"events": 1200},
 }
-"""What the planted events hold for a method beside images, features and constituents."""
+"""What the planted events of a method are, where they are not those of all others."""
 LATENT = Buhulaspa(
     features=("tau21",), layers=(16,), epochs=8, optimizer=FAST.model_dump() | {"kind": "adam"}
 )
@@ -133,7 +135,7 @@ METHOD_SETTINGS = [
     slow(Ucluster(**CLUSTERS)),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
     slow(MANIFOLD),
-    ParticleGraph(epochs=2, optimizer=FAST),
+    slow(ParticleGraph(epochs=2, optimizer=FAST)),
     slow(ParticleGraph(sample="simulation", epochs=3, optimizer=FAST)),
     slow(ParticleGraphPerJet(loss="chamfer", shared=True, epochs=3, optimizer=FAST)),
     slow(Vrnn(**SEQUENCES)),
@@ -172,9 +174,9 @@ def test_no_method_and_no_network_is_missing_here():
 @pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
 def test_methods_keep_the_contract(method, tmp_path):
     beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
-    lists = LISTS.get(method.kind, {})
+    planted = PLANTED.get(method.kind, {})
     learns = not isinstance(method, Random)
-    method_contract(method, tmp_path, beside=beside, learns=learns, **lists)
+    method_contract(method, tmp_path, beside=beside, learns=learns, **planted)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)

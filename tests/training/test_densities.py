@@ -369,7 +369,7 @@ def test_what_cannot_work_is_refused_before_training(method, change, message):
 @pytest.mark.parametrize("method", [FAST, SLICED], ids=lambda method: method.kind)
 def test_settings_that_cannot_work_are_refused(method):
     sample = make_sample(20)
-    with pytest.raises(ConfigError, match="m_jj, the mass that the density depends on"):
+    with pytest.raises(ConfigError, match="m_jj, the mass, which enters on its own"):
         method.model_copy(update={"features": ("m_jj", "tau21")}).check(sample, "event")
     with pytest.raises((ConfigError, InputError), match="no 'heavy_tau99'"):
         method.model_copy(update={"features": ("tau99 + heavy_mass",)}).check(sample, "event")

@@ -14,7 +14,8 @@ from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Batches, Job, OptimizerSettings, backend, keras_graph
 from tnt_coffea.training.adversarial import Player, alternate
 from tnt_coffea.training.decorrelation import distance_correlation
-from tnt_coffea.training.methods.gan_ae import GanAe, Rivals, TrainedOn, UnitRange
+from tnt_coffea.training.method import TrainedOn
+from tnt_coffea.training.methods.gan_ae import GanAe, Rivals, UnitRange
 from tnt_coffea.training.progress import listening
 
 from .conftest import auc, config_for

@@ -176,7 +176,7 @@ REFUSED = [
     (MASS, lambda sample: sample.select(np.arange(60)), "at least 160 are needed, one for each"),
     (Lda(), lambda sample: sample.select(np.arange(400)), "at least 600 .* fewer bins"),
     (MASS, lambda sample: with_weights(sample, -1.0), "weights in the window .* are negative"),
-    (MASS, lambda sample: with_weights(sample, np.nan), "weights in the window .* not finite"),
+    (MASS, lambda sample: with_weights(sample, np.nan), "weights in the window .* no numbers"),
     (
         Lda(vocabulary=MassBasis(mass_bins=1, drop_bins=2)),
         lambda sample: sample.select(np.arange(300)),

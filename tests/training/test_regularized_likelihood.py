@@ -208,7 +208,7 @@ class OfOne:
 def test_density_on_a_circle_is_the_known_one():
     x, _ = circle(5000, 1)
     coupling = Coupling(
-        layers=4, hidden=16, epochs=15, optimizer={"batch": 200, "learning_rate": 0.01}
+        layers=4, hidden=16, epochs=8, optimizer={"batch": 200, "learning_rate": 0.01}
     )
     flow, history = coupling.fit(x, ones(x), 1, seed=1)
     # The network in double precision is the one that was trained.
@@ -423,7 +423,7 @@ def test_what_cannot_work_is_refused_before_training(method, change, message):
 
 def test_settings_that_cannot_work_are_refused():
     sample = make_sample(20, constituents=None)
-    with pytest.raises(ConfigError, match="m_jj, whose density the score divides by"):
+    with pytest.raises(ConfigError, match="m_jj, the mass, which enters on its own"):
         FAST.model_copy(update={"features": ("m_jj", "tau21")}).check(sample, "event")
     with pytest.raises((ConfigError, InputError), match=r"'heavy_tau32'.* add it to skim"):
         RegularizedLikelihood().check(sample, "event")

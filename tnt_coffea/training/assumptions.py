@@ -111,10 +111,17 @@ def assumptions(
         if p < _LEAST_P:
             warnings.append(
                 f"the top {_EFFICIENCY:.0%} has another {sample.variable} spectrum than the rest "
-                f"in the sidebands (p = {p:.1g}): try reweight, or features without "
+                f"in the sidebands (p = {p:.1g}): try {_remedy(tagger_set)}features without "
                 f"{sample.variable} in them"
             )
     return Assumptions(found["correlation"], found["sculpting"], tuple(warnings))
+
+
+def _remedy(tagger_set: TaggerSet) -> str:
+    """Return the setting that makes ranks follow the mass less, unless it is made already."""
+    if tagger_set.scopes != ("event",):
+        return "reweight, or "
+    return "" if tagger_set.decorrelate else "decorrelate: true, or "
 
 
 def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:

@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, reduce
 from importlib import import_module, metadata
 from itertools import product
+from operator import add
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "onnx",
     "quiet",
     "tensorflow",
+    "total",
     "versions",
 ]
 
@@ -139,6 +141,15 @@ def initialisers(seed: int) -> Callable[[], Any]:
     # random numbers of whoever calls, and depend on what was built before.
     uniform, count = keras().initializers.GlorotUniform, iter(range(1000))
     return lambda: uniform(seed=seeds.integer(seed, "initial", next(count)))
+
+
+def total(values: Iterable[Any]) -> Any:
+    """Return the sum of tensors, one after the other.
+
+    A sum along an axis has an order in ONNX Runtime, and so last digits, that depend on where in
+    a batch an event stands.
+    """
+    return reduce(add, values)
 
 
 def array(values: Any) -> Any:

@@ -190,7 +190,7 @@ def chamfer_distance(given: Any, wanted: Any, there: Any) -> Any:
 
 
 def _summed(values: Any) -> Any:
-    # ONNX Runtime's own sum has an order that depends on where the jet stands.
+    # A product, for the reason of `backend.total`.
     ops = backend.keras().ops
     return ops.squeeze(ops.matmul(values, np.ones((values.shape[-1], 1), np.float32)), -1)
 

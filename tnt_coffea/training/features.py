@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, jets_of
 from tnt_coffea.typing import Float32Array
 
-__all__ = ["NAMED_FEATURES", "FeatureSet", "Standardisation"]
+__all__ = ["NAMED_FEATURES", "FeatureSet", "Standardisation", "check_features"]
 
 
 NAMED_FEATURES = {
@@ -177,3 +177,24 @@ class Standardisation:
     def tensor(self, features: Any) -> Any:
         """Return the standardised Keras tensor of one of (n, feature)."""
         return (features - self.mean) * self.scale
+
+
+def check_features(values: Float32Array, names: Sequence[str]) -> None:
+    """Refuse (event, feature) values from which nothing can be learned.
+
+    Raises
+    ------
+    TrainingError
+        A feature, named in the message, is constant, or not finite for some events.
+    """
+    for name, column in zip(names, values.T, strict=True):
+        wrong = int((~np.isfinite(column)).sum())
+        if wrong:
+            msg = (
+                f"feature {name} is not finite for {wrong} of {len(column)} events, for "
+                "example the logarithm of a mass of zero; write another expression"
+            )
+            raise TrainingError(msg)
+        if not len(column) or column.min() == column.max():
+            msg = f"feature {name} is the same for all events to train on; leave it out"
+            raise TrainingError(msg)

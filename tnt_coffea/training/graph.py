@@ -6,8 +6,9 @@ enters, so the same numbers give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from tnt_coffea.training import backend
 if TYPE_CHECKING:
     from tnt_coffea.training.trees import Tree
 
-__all__ = ["IR_VERSION", "OPSET", "Graph", "GraphOps", "check_graph"]
+__all__ = ["IR_VERSION", "OPSET", "DoubleOps", "Graph", "GraphOps", "check_graph"]
 
 
 OPSET = 17
@@ -76,6 +77,10 @@ class Graph:
         helper = backend.onnx().helper
         self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
+
+    def cast(self, value: str, kind: Literal["float", "double", "int64"]) -> str:
+        """Return the name of a value as numbers of another kind."""
+        return self.add("Cast", value, to=backend.onnx().TensorProto.DataType.Value(kind.upper()))
 
     def slice(self, value: str, column: int) -> str:
         """Return the name of one column (n, 1) of a value (n, column)."""
@@ -228,6 +233,43 @@ class GraphOps:
         """Return the absolute value."""
         return self._of("Abs", value)
 
+    def total(self, values: Iterable[str]) -> str:
+        """Return the sum of values, one after the other.
+
+        ONNX Runtime's own sum along an axis has an order, and so last digits, that depend on
+        where in a batch an event stands.
+        """
+        return reduce(self.add, values)
+
     def _of(self, operator: str, *values: Any) -> str:
         named = (v if isinstance(v, str) else self.graph.constant(v) for v in values)
         return self.graph.add(operator, *named)
+
+
+class DoubleOps(GraphOps):
+    """Arithmetic in double precision: numbers become doubles, values have to be.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> from tnt_coffea.taggers.inputs import Columns
+    >>> graph = Graph(Columns.of(("heavy_mass",), testing.make_sample(1)))
+    >>> ops = DoubleOps(graph)
+    >>> half = ops.multiply(0.5, graph.cast("features", "double"))
+    >>> score = graph.flat(graph.cast(half, "float"))
+    >>> [node.op_type for node in graph.model(score).graph.node][:3]
+    ['Cast', 'Cast', 'Mul']
+    """
+
+    def constant(self, value: npt.ArrayLike) -> str:
+        """Return the name of numbers as doubles, of 48 digits: a graph's are of 24."""
+        exact = np.asarray(value, np.float64)
+        near = exact.astype(np.float32)
+        rest = (exact - near).astype(np.float32)
+        parts = (near, rest) if rest.any() else (near,)
+        named = [self.graph.cast(self.graph.constant(part), "double") for part in parts]
+        return str(named[0] if len(named) == 1 else self.graph.add("Add", *named))
+
+    def _of(self, operator: str, *values: Any) -> str:
+        named = (v if isinstance(v, str) else self.constant(v) for v in values)
+        return str(self.graph.add(operator, *named))

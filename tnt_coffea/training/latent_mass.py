@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea import seeds
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
-from tnt_coffea.training.features import FeatureSet
+from tnt_coffea.training.features import FeatureSet, check_features
 from tnt_coffea.training.fitting import Loss
 from tnt_coffea.training.networks import input_tensor
 from tnt_coffea.training.orientation import Orientation
@@ -66,17 +66,7 @@ class MaximumScaling:
         TrainingError
             A feature is constant, or not finite for some events.
         """
-        for name, column in zip(names, values.T, strict=True):
-            wrong = int((~np.isfinite(column)).sum())
-            if wrong:
-                msg = (
-                    f"feature {name} is not finite for {wrong} of {len(column)} events, for "
-                    "example the logarithm of a mass of zero; write another expression"
-                )
-                raise TrainingError(msg)
-            if column.min() == column.max():
-                msg = f"feature {name} is the same for all events to train on; leave it out"
-                raise TrainingError(msg)
+        check_features(values, names)
         return cls((1 / np.abs(values).max(axis=0)).astype(np.float32))
 
     def tensor(self, values: Any) -> Any:

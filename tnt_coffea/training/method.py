@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from inspect import isabstract
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
@@ -45,7 +46,17 @@ from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
 from tnt_coffea.typing import BoolArray, Float32Array
 
-__all__ = ["Job", "Method", "Need", "Purpose", "Reads", "Scope", "Scorer", "methods_of"]
+__all__ = [
+    "Job",
+    "Method",
+    "Need",
+    "Purpose",
+    "Reads",
+    "Scope",
+    "Scorer",
+    "TrainedOn",
+    "methods_of",
+]
 
 Purpose = Literal["score", "weight"]
 """What the taggers of a method are for: to score events that are searched, or to weight simulated
@@ -85,6 +96,28 @@ class Reads:
     simulation: bool = False
     priors: bool = False
     truth: bool = False
+
+
+class TrainedOn(StrEnum):
+    """Which events a method learns the background from, for its setting `sample`.
+
+    Examples
+    --------
+    >>> TrainedOn.SIMULATION.reads.data, TrainedOn("data").reads.data
+    (False, True)
+    """
+
+    DATA = "data"
+    SIMULATION = "simulation"
+
+    @property
+    def reads(self) -> Reads:
+        """The data, or simulated background instead of them."""
+        return Reads(data=self is TrainedOn.DATA, simulation=self is TrainedOn.SIMULATION)
+
+    def events(self, job: Job) -> Sample:
+        """Return the events of a job."""
+        return job.data if self is TrainedOn.DATA else job.simulation
 
 
 @dataclass(frozen=True)

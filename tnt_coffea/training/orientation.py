@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tnt_coffea.typing import Float64Array
 
-__all__ = ["Orientation", "quantile", "skewness"]
+__all__ = ["Orientation", "median", "skewness"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Orientation:
         weight
             (event,), its modulus counts; 1 if not given.
         """
-        return cls(quantile(z, 0.5, weight), -1.0 if skewness(z, weight) < 0 else 1.0)
+        return cls(median(z, weight), -1.0 if skewness(z, weight) < 0 else 1.0)
 
     @classmethod
     def by_distance(cls, z: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> Orientation:
@@ -68,7 +68,7 @@ class Orientation:
         z, weight
             As in `by_skewness`.
         """
-        return cls(quantile(z, 0.5, weight))
+        return cls(median(z, weight))
 
     def applied(self, z: Any) -> Any:
         """Return the score of a latent number, numpy or a Keras tensor of any shape."""
@@ -99,24 +99,21 @@ def skewness(values: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> floa
     return float((share * away**3).sum() / variance**1.5)
 
 
-def quantile(values: npt.ArrayLike, share: float, weight: npt.ArrayLike | None = None) -> float:
-    """Return the weighted quantile: half-way between the values that close the gap from both sides.
+def median(values: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
+    """Return the weighted median: half-way between the values that close the gap from both sides.
 
-    The quantile `1 - share` of the negative values is its negative, to the last bit for the
-    median.
+    The median of the negative values is its negative, to the last bit.
 
     Parameters
     ----------
     values
         (event,), one at least.
-    share
-        Share of the weight below, from 0 to 1.
     weight
         (event,), its modulus counts; 1 if not given.
 
     Examples
     --------
-    >>> quantile([3, 1, 2, 4], 0.5), quantile([1, 2, 3], 0.5, [1, 1, 3])
+    >>> median([3, 1, 2, 4]), median([1, 2, 3], [1, 1, 3])
     (2.5, 3.0)
     """
     x, weights = _shares(values, weight)
@@ -125,8 +122,8 @@ def quantile(values: npt.ArrayLike, share: float, weight: npt.ArrayLike | None =
     mass = np.bincount(place, weights=weights)
     up, down = np.cumsum(mass), np.cumsum(mass[::-1])
     last = len(unique) - 1
-    lower = unique[min(int(np.searchsorted(up, share * up[-1])), last)]
-    upper = unique[::-1][min(int(np.searchsorted(down, (1 - share) * down[-1])), last)]
+    lower = unique[min(int(np.searchsorted(up, up[-1] / 2)), last)]
+    upper = unique[::-1][min(int(np.searchsorted(down, down[-1] / 2)), last)]
     return float((lower + upper) / 2)
 
 

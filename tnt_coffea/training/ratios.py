@@ -163,7 +163,7 @@ class SmoothedRatio:
 
 
 def features_and_mass(features: tuple[str, ...], scope: str, sample: Sample) -> FeatureSet:
-    """Return the features and, behind them, the mass of the search that densities depend on.
+    """Return the features and, behind them, the mass of the search, for densities of both.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def features_and_mass(features: tuple[str, ...], scope: str, sample: Sample) -> 
     ('heavy_tau21', 'light_tau21', 'heavy_mass', 'm_jj')
     """
     if sample.variable in features:
-        msg = f"features hold {sample.variable}, the mass that the density depends on; leave it out"
+        msg = f"features hold {sample.variable}, the mass, which enters on its own; leave it out"
         raise ConfigError(msg)
     return FeatureSet.of((*features, sample.variable), scope, sample)
 

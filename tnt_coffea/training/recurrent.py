@@ -50,8 +50,7 @@ def gaussian_divergence(mean: Any, width: Any, prior_mean: Any, prior_width: Any
     each = ops.log(prior_width / width) + 0.5 * (
         (ops.square(width) + ops.square(mean - prior_mean)) / ops.square(prior_width) - 1.0
     )
-    # One by one: a sum along the axis depends on the place of the jet.
-    return sum(each[..., k] for k in range(each.shape[-1]))
+    return backend.total(each[..., k] for k in range(each.shape[-1]))
 
 
 def mean_shares(blocks: Iterable[Float32Array]) -> Float64Array:
@@ -191,7 +190,8 @@ def _recurrence(keras: Any, importance: Sequence[float], seed: int) -> Any:
             squares = ops.square(made - constituents)
             error = (squares[..., 0] + squares[..., 1] + squares[..., 2]) / 3.0
             number = ops.maximum(ops.sum(there, axis=1), 1.0)
-            sums = [_total(there * values) / number for values in (apart * factors, error)]
+            terms = (ops.unstack(there * values, axis=1) for values in (apart * factors, error))
+            sums = [backend.total(each) / number for each in terms]
             return ops.stack(sums, axis=1)
 
     return Recurrence()
@@ -201,8 +201,3 @@ def _through(network: Sequence[Any], values: Any, more: float = 0.0) -> Any:
     for layer in network:
         values = layer(values)
     return values + more if more else values
-
-
-def _total(values: Any) -> Any:
-    # One by one: a sum along the axis depends on the place of the jet.
-    return sum(backend.keras().ops.unstack(values, axis=1))

@@ -69,24 +69,24 @@ class Vocabulary(Settings):
         for column, edges in zip(self.columns, self.edges, strict=True):
             value = graph.add("Gather", splittings, graph.constant([column]), axis=3)
             above = graph.add("GreaterOrEqual", value, graph.constant(edges))
-            counted = graph.add("Cast", above, to=_FLOAT)
+            counted = graph.cast(above, "float")
             numbers.append(graph.add("ReduceSum", counted, graph.constant([3]), keepdims=0))
         # Whole numbers below 2^24 are exact in float32.
         first = graph.ops.multiply(numbers[0], float(len(self.edges[1]) + 1))
         jet = (self.bins * np.arange(jets)[:, None]).astype(np.float32)
         word = graph.ops.add(graph.ops.add(first, numbers[1]), jet)
-        name: str = graph.add("Cast", word, to=_INT64)
+        name: str = graph.cast(word, "int64")
         return name
 
 
 class MassBasis(Vocabulary):
-    """Mass of what splits, and the share of it that the heavier branch has, in all branches."""
+    """Mass m_0 of what splits, and m_1 / m_0 of the heavier branch, in all branches."""
 
     basis: Literal["mass"] = "mass"
     mass_bins: int = Field(15, ge=1, le=30, description="bins of the mass, logarithmic")
     mass_low: Positive = Field(30.0, description="where the first of them begins [GeV]")
     mass_high: Positive = Field(1000.0, description="where the last of them ends [GeV]")
-    drop_bins: int = Field(10, ge=1, le=30, description="bins from 0 to 1 of that share")
+    drop_bins: int = Field(10, ge=1, le=30, description="bins from 0 to 1 of m_1 / m_0")
 
     columns: ClassVar[tuple[int, int]] = (3, 4)
 
@@ -145,10 +145,6 @@ class LundBasis(Vocabulary):
             "set skim.splittings to {branches: harder, mass_min: 0}, or vocabulary to "
             "{basis: mass}"
         )
-
-
-_FLOAT, _INT64 = 1, 7
-"""Of onnx.TensorProto."""
 
 
 def _inner(edges: npt.NDArray[Any]) -> Float32Array:

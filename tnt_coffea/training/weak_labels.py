@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training.fitting import Batches
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["FEWEST", "SampleClass", "WeakLabels", "validation_mask"]
+__all__ = ["FEWEST", "SampleClass", "WeakLabels", "check_weights", "validation_mask"]
 
 FEWEST = 10
 """Least number of jets of a class; with fewer no epoch can be chosen."""
@@ -231,3 +232,29 @@ def validation_mask(
     out = np.zeros(len(event_id), dtype=np.bool_)
     out[rows[order[: max(1, round(share * len(rows)))]]] = True
     return out
+
+
+def check_weights(weight: npt.NDArray[Any], what: str, where: str = "") -> None:
+    """Refuse weights below zero, and what is no number.
+
+    Parameters
+    ----------
+    weight
+        (event,).
+    what
+        What needs others, in the message.
+    where
+        Which events they are of, in the message.
+
+    Raises
+    ------
+    TrainingError
+        How many there are.
+    """
+    wrong = int((~(np.isfinite(weight) & (weight >= 0))).sum())
+    if wrong:
+        msg = (
+            f"{wrong} of {len(weight)} weights{where} are negative or no numbers; {what} needs "
+            "positive ones"
+        )
+        raise TrainingError(msg)

@@ -24,6 +24,7 @@ from tnt_coffea.config import Settings
 from tnt_coffea.training import backend
 from tnt_coffea.training.densities.interface import checked_events, sum_of_features
 from tnt_coffea.training.fitting import Batches, OptimizerSettings, fit, model_output
+from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["Autoregressive", "AutoregressiveDensity", "Block", "masks"]
@@ -36,8 +37,6 @@ _FARTHEST = 100.0
 _SMALL = 0.01
 """Width of the last layers' initial weights: a flow begins as the unit Gaussian."""
 _CHUNK = 4096
-_FLOAT, _DOUBLE = 1, 11
-"""ONNX's numbers of types."""
 _LOG_UNIT = 0.5 * np.log(2 * np.pi)
 
 
@@ -54,7 +53,7 @@ class Autoregressive(Settings):
     model: Literal["autoregressive"] = "autoregressive"
     blocks: int = Field(15, ge=1, description="blocks, the order reversed from one to the next")
     hidden: int = Field(128, ge=1, description="nodes of the hidden layer of a block")
-    epochs: int = Field(50, ge=1, description="largest number of epochs")
+    epochs: int = Field(50, ge=1, description="most epochs")
     averaged: int = Field(
         10, ge=1, description="epochs whose p is averaged: the last, or (keep: best) the best"
     )
@@ -242,22 +241,17 @@ class AutoregressiveDensity:
 
         In double precision: as many blocks multiply the error of a last digit.
         """
-        ops, (epochs, d) = graph.ops, self._sizes
-
-        def double(value: Any) -> str:
-            name = value if isinstance(value, str) else graph.constant(value)
-            return str(graph.add("Cast", name, to=_DOUBLE))
-
-        y = graph.add("Reshape", double(x), graph.constant([1, -1, d]))
+        ops, (epochs, d) = DoubleOps(graph), self._sizes
+        y = graph.add("Reshape", graph.cast(x, "double"), graph.constant([1, -1, d]))
         y = graph.add("Expand", y, graph.constant([epochs, 1, 1]))
-        m = graph.add("Reshape", double(m), graph.constant([1, -1, 1]))
-        least, largest, most = (double(each) for each in (-_FARTHEST, _FARTHEST, _MOST_ALPHA))
+        m = graph.add("Reshape", graph.cast(m, "double"), graph.constant([1, -1, 1]))
+        least, largest, most = (ops.constant(each) for each in (-_FARTHEST, _FARTHEST, _MOST_ALPHA))
         alphas = []
         for block in self.blocks:
-            hidden = graph.add("MatMul", y, double(block.first))
-            of_mass = ops.add(ops.multiply(m, double(block.mass)), double(block.bias))
+            hidden = graph.add("MatMul", y, ops.constant(block.first))
+            of_mass = ops.add(ops.multiply(m, block.mass), block.bias)
             hidden = graph.add("Relu", ops.add(hidden, of_mass))
-            out = ops.add(graph.add("MatMul", hidden, double(block.last)), double(block.offset))
+            out = ops.add(graph.add("MatMul", hidden, ops.constant(block.last)), block.offset)
             mu, alpha = (
                 graph.add("Slice", out, *(graph.constant([i]) for i in (low, low + d, 2)))
                 for low in (0, d)
@@ -266,13 +260,13 @@ class AutoregressiveDensity:
             y = ops.multiply(ops.subtract(y, mu), ops.exp(ops.negative(alpha)))
             y = graph.add("Clip", y, least, largest)
             alphas.append(alpha)
-        terms = ops.multiply(ops.multiply(y, y), double(0.5))
+        terms = ops.multiply(ops.multiply(y, y), 0.5)
         for alpha in alphas:
             terms = ops.add(terms, alpha)
         each = sum_of_features(graph, ops.negative(terms), d)
         summed = graph.add("ReduceLogSumExp", each, axes=[0], keepdims=0)
         constant = np.float32(np.log(epochs) + d * _LOG_UNIT)
-        return str(ops.subtract(graph.add("Cast", summed, to=_FLOAT), constant))
+        return str(graph.ops.subtract(graph.cast(summed, "float"), constant))
 
 
 def masks(d: int, hidden: int, *, backwards: bool = False) -> tuple[Float32Array, Float32Array]:

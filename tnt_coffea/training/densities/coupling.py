@@ -27,10 +27,10 @@ from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import backend
 from tnt_coffea.training.densities.interface import checked_events
 from tnt_coffea.training.fitting import Batches, History, OptimizerSettings, fit, model_output
-from tnt_coffea.training.graph import GraphOps
+from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import Float32Array, Float64Array
 
-__all__ = ["Coupling", "CouplingFlow", "CouplingLayer", "DoubleOps", "log_volume"]
+__all__ = ["Coupling", "CouplingFlow", "CouplingLayer", "log_volume"]
 
 _FEWEST = 100
 _MOST_SCALE = 2.0
@@ -39,38 +39,6 @@ _SMALL = 0.01
 """Width of the last layers' initial weights: a flow begins as a rotation."""
 _LEAST_PIVOT = 1e-30
 _CHUNK = 1024
-_DOUBLE = 11
-"""ONNX's number of the type."""
-
-
-class DoubleOps(GraphOps):
-    """Arithmetic in double precision: numbers become doubles, values have to be.
-
-    Examples
-    --------
-    >>> from tnt_coffea import testing
-    >>> from tnt_coffea.taggers.inputs import Columns
-    >>> from tnt_coffea.training import Graph
-    >>> graph = Graph(Columns.of(("heavy_mass",), testing.make_sample(1)))
-    >>> ops = DoubleOps(graph)
-    >>> half = ops.multiply(0.5, graph.add("Cast", "features", to=11))
-    >>> score = graph.flat(graph.add("Cast", half, to=1))
-    >>> [node.op_type for node in graph.model(score).graph.node][:3]
-    ['Cast', 'Cast', 'Mul']
-    """
-
-    def constant(self, value: npt.ArrayLike) -> str:
-        """Return the name of numbers as doubles, of 48 digits: a graph's are of 24."""
-        exact = np.asarray(value, np.float64)
-        near = exact.astype(np.float32)
-        rest = (exact - near).astype(np.float32)
-        parts = (near, rest) if rest.any() else (near,)
-        named = [self.graph.add("Cast", self.graph.constant(part), to=_DOUBLE) for part in parts]
-        return str(named[0] if len(named) == 1 else self.graph.add("Add", *named))
-
-    def _of(self, operator: str, *values: Any) -> str:
-        named = (v if isinstance(v, str) else self.constant(v) for v in values)
-        return str(self.graph.add(operator, *named))
 
 
 class Coupling(Settings):
@@ -84,7 +52,7 @@ class Coupling(Settings):
 
     layers: int = Field(6, ge=2, description="layers, each behind a rotation of its own")
     hidden: int = Field(64, ge=1, description="nodes of both hidden layers of a layer's network")
-    epochs: int = Field(50, ge=1, description="largest number of epochs")
+    epochs: int = Field(50, ge=1, description="most epochs")
     optimizer: OptimizerSettings = Field(
         OptimizerSettings(learning_rate=3e-3, beta1=0.9, beta2=0.999, batch=256, patience=10),
         description="Adam, and which epoch is kept",
@@ -389,10 +357,7 @@ def _add_log_volume(graph: Any, ops: DoubleOps, tangents: str, directions: int) 
         if left > 1:
             column, rest = _halves(graph, rest, 1, axis=2)
             square = ops.subtract(rest, ops.divide(ops.multiply(column, row), pivot))
-    total = logs[0]
-    for each in logs[1:]:
-        total = ops.add(total, each)
-    return str(graph.add("Reshape", ops.multiply(0.5, total), graph.constant([-1, 1])))
+    return str(graph.add("Reshape", ops.multiply(0.5, ops.total(logs)), graph.constant([-1, 1])))
 
 
 def _halves(graph: Any, value: str, first: int, axis: int) -> tuple[str, str]:

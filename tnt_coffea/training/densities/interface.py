@@ -35,16 +35,9 @@ def log_mean(graph: Any, value: str, number: int) -> str:
 
 
 def sum_of_features(graph: Any, value: str, size: int) -> str:
-    """Return the name of the sum over the last axis, (density, n, feature) to (density, n).
-
-    One by one: ONNX Runtime's own sum has an order that depends on where the event stands.
-    """
-    first, *rest = (
-        graph.add("Gather", value, graph.constant(number), axis=2) for number in range(size)
-    )
-    for each in rest:
-        first = graph.ops.add(first, each)
-    return str(first)
+    """Return the name of the sum over the last axis, (density, n, feature) to (density, n)."""
+    each = [graph.add("Gather", value, graph.constant(number), axis=2) for number in range(size)]
+    return str(graph.ops.total(each))
 
 
 def checked_events(

@@ -14,16 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.densities.coupling import DoubleOps
 from tnt_coffea.training.densities.interface import checked_events
+from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["KernelDensity"]
 
 _POINTS = 512
 _FEWEST = 20
-_DOUBLE, _INTEGER = 11, 7
-"""ONNX's numbers of types."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,14 @@ class KernelDensity:
 
         def found(table: Float32Array) -> str:
             values = graph.add("Gather", graph.constant(table), k)
-            return str(graph.add("Cast", values, to=_DOUBLE))
+            return str(graph.cast(values, "double"))
 
-        at = ops.multiply(ops.subtract(graph.add("Cast", m, to=_DOUBLE), self.low), self._scale)
+        at = ops.multiply(ops.subtract(graph.cast(m, "double"), self.low), self._scale)
         at = graph.add("Where", graph.add("IsNaN", at), ops.constant(0.0), at)
         at = graph.add("Clip", at, ops.constant(0.0), ops.constant(last))
         k = graph.add("Min", graph.add("Floor", at), ops.constant(last - 1))
         rest = ops.subtract(at, k)
-        k = graph.add("Cast", k, to=_INTEGER)
+        k = graph.cast(k, "int64")
         left, right = found(self.table[:-1]), found(self.table[1:])
         return ops.add(left, ops.multiply(rest, ops.subtract(right, left)))
 

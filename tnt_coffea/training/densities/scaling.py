@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.training.features import Standardisation
+from tnt_coffea.training.features import Standardisation, check_features
+from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
 __all__ = ["Scaling", "point_masses"]
@@ -84,17 +85,7 @@ class Scaling:
         TrainingError
             A feature is constant, or not finite for some events.
         """
-        for name, column in zip(names, values.T, strict=True):
-            wrong = int((~np.isfinite(column)).sum())
-            if wrong:
-                msg = (
-                    f"feature {name} is not finite for {wrong} of {len(column)} events, for "
-                    "example the logarithm of a mass of zero; write another expression"
-                )
-                raise TrainingError(msg)
-            if not len(column) or column.min() == column.max():
-                msg = f"feature {name} is the same for all events to train on; leave it out"
-                raise TrainingError(msg)
+        check_features(values, names)
         least, largest = values.min(axis=0), values.max(axis=0)
         margin = _MARGIN * (largest.astype(np.float64) - least)
         low, high = (least - margin).astype(np.float32), (largest + margin).astype(np.float32)
@@ -127,20 +118,16 @@ class Scaling:
 
     def add(self, graph: Any, values: str) -> str:
         """Return the name of the scaled values (n, feature) appended to a `Graph`."""
-        ops = graph.ops
-
-        def double(value: Any) -> str:
-            return str(graph.add("Cast", graph.constant(value), to=11))
-
+        ops = DoubleOps(graph)
         nothing = graph.add("IsNaN", values)
         x = graph.add("Where", nothing, graph.constant(self._middle), values)
         x = graph.add("Max", x, graph.constant(self.least))
         x = graph.add("Min", x, graph.constant(self.largest))
         # In double precision: a steep density would multiply the error of the last digit.
-        x = graph.add("Cast", x, to=11)
-        t = ops.divide(ops.subtract(x, double(self.low)), ops.subtract(double(self.high), x))
-        t = ops.subtract(ops.log(t), double(self.mean))
-        name: str = graph.add("Cast", ops.multiply(t, double(self.scale)), to=1)
+        x = graph.cast(x, "double")
+        t = ops.divide(ops.subtract(x, self.low), ops.subtract(self.high, x))
+        t = ops.subtract(ops.log(t), self.mean)
+        name: str = graph.cast(ops.multiply(t, self.scale), "float")
         return name
 
     @property

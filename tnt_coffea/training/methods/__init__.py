@@ -3,30 +3,31 @@
 | `kind` | trains | what it learns from |
 |---|---|---|
 | `autoencoder` | each jet | all jets: what is rare is reconstructed badly |
-| `feature` | each jet or the event | nothing: an observable, as it is |
+| `feature`, `event_feature` | each jet or the event | nothing: an observable, as it is |
 | `files` | each jet or the event | nothing: taggers from files |
 | `tag_n_train` | each jet | events that the other jet's tagger ranks highest and lowest |
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
-| `cwola` | the event, or each jet | a window in mass against the sidebands beside it |
-| `anode` | the event | densities in a window in mass and beside it |
-| `gan_ae` | the event | features: reconstructions that a discriminator takes for events |
-| `gis` | the event | density at a mass and at those around it |
-| `lda` | the event | splittings in a window in mass: the rarer of two themes |
-| `ucluster` | the event | clusters of events, in a window in mass and beside it |
+| `cwola`, `cwola_per_jet` | the event, or each jet | a window in mass against its sidebands |
 | `vrnn`, `vrnn_per_jet` | the event, or each jet | constituents in order: what surprises little |
+| `anode` | the event | densities of features in a window in mass and beside it |
 | `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |
+| `gan_ae` | the event | features: reconstructions that a discriminator takes for events |
+| `gis` | the event | density of features at a mass and at those around it |
+| `lda` | the event | splittings in a window in mass: the rarer of two themes |
+| `particle_graph` | the event | constituents: what is rare is reconstructed badly |
+| `particle_graph_per_jet` | each jet | likewise |
+| `regularized_likelihood` | the event | a manifold of the features, and the density on it |
+| `ucluster` | the event | clusters of events, in a window in mass and beside it |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
 | `data_vs_simulation` | the event | data against simulation in the window |
-| `regularized_likelihood` | the event | a manifold of the features, and the density on it |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
-| `particle_graph` | the event | constituents of both jets: what is rare is reconstructed badly |
-| `particle_graph_per_jet` | each jet | the same, of each jet |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
-| `supervised`, `pure_cwola` | each jet or the event | the truth: references, never in a search |
+| `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |
+| `supervised_both_jets` | the event | the truth likewise |
 | `optimal_cwola` | the event | the truth: the window against background of the window |
 """
 

@@ -74,7 +74,7 @@ class Buhulaspa(Method):
         description="oriented: z less its median, along its longer tail; distance: its modulus",
     )
     epochs: int = Field(100, ge=1, description="most epochs")
-    optimizer: AdadeltaSettings = AdadeltaSettings()
+    optimizer: AdadeltaSettings = Field(AdadeltaSettings(), description="Adadelta, or Adam")
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
     orientation: ClassVar[str] = "skewness, or distance from the median"

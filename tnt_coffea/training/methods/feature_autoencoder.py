@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -112,6 +111,5 @@ class FeatureAutoencoder(Method):
         for nodes in reversed(self.layers):
             value = dense(nodes, "relu")(value)
         squares = keras.ops.square(asked - dense(len(features), "linear")(value))
-        # One by one: a sum along the axis depends on the place of the event.
-        total = reduce(lambda a, b: a + b, (squares[:, i] for i in range(len(features))))
+        total = backend.total(squares[:, i] for i in range(len(features)))
         return keras.Model([columns], total / len(features))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import reduce
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -20,12 +18,12 @@ from tnt_coffea.training.adversarial import Player, alternate
 from tnt_coffea.training.decorrelation import distance_correlation
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.fitting import Batches, OptimizerSettings, log_odds_entropy
-from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer, TrainedOn
 from tnt_coffea.training.networks import input_tensor
-from tnt_coffea.training.weak_labels import validation_mask
+from tnt_coffea.training.weak_labels import check_weights, validation_mask
 from tnt_coffea.typing import BoolArray, Float32Array
 
-__all__ = ["GanAe", "TrainedOn"]
+__all__ = ["GanAe", "Rivals", "UnitRange", "distance"]
 
 _FEWEST = 100
 """Least number of events to train on; with fewer there is no batch to tell two samples by."""
@@ -35,13 +33,6 @@ _LEAST_SQUARE = 1e-12
 """Added to squared distances: the slope of a root is infinite at 0."""
 
 Nodes = Annotated[int, Field(ge=1)]
-
-
-class TrainedOn(StrEnum):
-    """Which events the background is learned from."""
-
-    DATA = "data"
-    SIMULATION = "simulation"
 
 
 class GanAe(Method):
@@ -67,7 +58,9 @@ class GanAe(Method):
         description="columns or expressions of them; infinite values count as 0",
     )
     sample: TrainedOn = Field(
-        TrainedOn.DATA, description="data, or (a simulated background, as published) simulation"
+        TrainedOn.DATA,
+        description="data; or simulation of the background, as published, where no event of the "
+        "data is read",
     )
     layers: tuple[Nodes, ...] = Field(
         (30, 20), description="nodes of the encoder's hidden layers; the decoder's are mirrored"
@@ -77,13 +70,19 @@ class GanAe(Method):
         (150, 100, 50), description="nodes of the discriminator's hidden layers"
     )
     dropout: Fraction | Literal[0] = Field(0.2, description="share dropped of every hidden layer")
-    epsilon: float = Field(0.2, ge=0, description="weight of the mean distance; 6 in 2305.15179")
+    epsilon: float = Field(
+        0.2, ge=0, description="weight of the mean distance; 6 in arXiv:2305.15179"
+    )
     alpha: float = Field(
-        0.3, ge=0, description="weight of the distance correlation with the mass; 65 in 2305.15179"
+        0.3,
+        ge=0,
+        description="weight of the distance correlation with the mass; 65 in arXiv:2305.15179",
     )
     cycles: int = Field(200, ge=1, description="most cycles")
-    discriminator_epochs: int = Field(10, ge=0, description="of the discriminator, in a cycle")
-    autoencoder_epochs: int = Field(4, ge=1, description="of the autoencoder, in a cycle")
+    discriminator_epochs: int = Field(
+        10, ge=0, description="epochs of the discriminator in a cycle"
+    )
+    autoencoder_epochs: int = Field(4, ge=1, description="epochs of the autoencoder in a cycle")
     optimizer: OptimizerSettings = Field(
         OptimizerSettings(learning_rate=2e-4, beta1=0.5, beta2=0.999, decay=0.0, batch=1024),
         description="Adam of either network; its patience counts cycles",
@@ -95,8 +94,7 @@ class GanAe(Method):
     @property
     def reads(self) -> Reads:
         """The data, or simulated background instead of them."""
-        simulation = self.sample is TrainedOn.SIMULATION
-        return Reads(data=not simulation, simulation=simulation)
+        return self.sample.reads
 
     @property
     def passes(self) -> int:
@@ -115,8 +113,7 @@ class GanAe(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return the autoencoder of the events."""
-        simulated = self.sample is TrainedOn.SIMULATION
-        sample = job.simulation if simulated else job.data
+        sample = self.sample.events(job)
         features = FeatureSet.of(self.features, job.scope, sample)
         used = _usable(sample)
         ranges = UnitRange.of(features.names, features.values(sample)[used])
@@ -301,8 +298,7 @@ def distance(x: Any, copies: Any) -> Any:
     """Return the Euclidean distance (n,) of two Keras tensors (n, feature)."""
     ops = backend.keras().ops
     squares = ops.square(x - copies)
-    # One by one: a sum along the axis depends on the place of the event.
-    total = reduce(lambda a, b: a + b, (squares[:, i] for i in range(squares.shape[1])))
+    total = backend.total(squares[:, i] for i in range(squares.shape[1]))
     return ops.sqrt(total + _LEAST_SQUARE)
 
 
@@ -336,14 +332,8 @@ def _network(
 
 def _usable(sample: Sample) -> BoolArray:
     """Return (event,) whether an event has a weight."""
-    weight = sample.weight
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        msg = (
-            f"{int((~(weight >= 0)).sum())} of {len(weight)} weights are negative or no numbers; "
-            "a distance correlation needs positive ones"
-        )
-        raise TrainingError(msg)
-    used: BoolArray = weight > 0
+    check_weights(sample.weight, "a distance correlation")
+    used: BoolArray = sample.weight > 0
     if used.sum() < _FEWEST:
         msg = f"{int(used.sum())} events to train on, at least {_FEWEST} are needed"
         raise TrainingError(msg)

@@ -17,6 +17,7 @@ from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
 from tnt_coffea.training.topics import Documents, Inference, Themes
 from tnt_coffea.training.vocabulary import LundBasis, MassBasis
+from tnt_coffea.training.weak_labels import check_weights
 from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["Lda"]
@@ -144,13 +145,7 @@ class Lda(Method):
         """Return the events of the window that have a word and a weight."""
         window, weight = job.window.name, np.asarray(job.data.weight, np.float64)
         rows = np.flatnonzero(job.in_window & (weight != 0))
-        usable = np.isfinite(weight[rows]) & (weight[rows] > 0)
-        if not usable.all():
-            msg = (
-                f"{int((~usable).sum())} of {len(rows)} weights in the window {window} are "
-                "negative or not finite; themes are learned from positive ones"
-            )
-            raise TrainingError(msg)
+        check_weights(weight[rows], "a theme", f" in the window {window}")
         read, found = shown.reader(job.data), [np.zeros((2, 0), np.int64)]
         for start in range(0, len(rows), _BLOCK):
             values = read(rows[start : start + _BLOCK])
@@ -210,7 +205,7 @@ class Lda(Method):
         graph = Graph(shown)
         word = self.vocabulary.add(graph, "splittings", len(shown.jets))
         there = graph.add("Gather", "splittings", graph.constant(0), axis=3)
-        there = graph.add("Cast", graph.add("Greater", there, graph.constant(0.5)), to=1)
+        there = graph.cast(graph.add("Greater", there, graph.constant(0.5)), "float")
         value = graph.ops.multiply(graph.add("Gather", graph.constant(table), word), there)
         score = graph.add("ReduceSum", value, graph.constant([1, 2]), keepdims=0)
         if self.per_word:

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from tnt_coffea import seeds
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training import backend
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
@@ -118,7 +117,6 @@ def _hash(values: Float32Array, numbers: Sequence[Sequence[int]]) -> Float32Arra
 
 def _graph_hash(graph: Graph, values: str, numbers: Sequence[Sequence[int]]) -> str:
     """Return the name of `_hash` (n, 1) of the values (n, feature) of a graph."""
-    kinds = backend.onnx().TensorProto
 
     def modulo(value: str) -> str:
         return graph.add("Mod", value, graph.constant(_PRIME))
@@ -128,7 +126,7 @@ def _graph_hash(graph: Graph, values: str, numbers: Sequence[Sequence[int]]) -> 
 
     limits = graph.constant(-_LARGEST), graph.constant(_LARGEST)
     clipped = graph.add("Clip", graph.ops.multiply(values, np.float32(_STEPS)), *limits)
-    steps = graph.add("Cast", clipped, to=kinds.INT64)
+    steps = graph.cast(clipped, "int64")
     state = ""
     for i, rounds in enumerate(numbers):
         column = graph.slice(steps, i)
@@ -136,4 +134,4 @@ def _graph_hash(graph: Graph, values: str, numbers: Sequence[Sequence[int]]) -> 
         for number in rounds:
             other = modulo(whole("Add", state, number))
             state = modulo(whole("Mul", state, other))
-    return graph.ops.multiply(graph.add("Cast", state, to=kinds.FLOAT), np.float32(1 / _PRIME))
+    return graph.ops.multiply(graph.cast(state, "float"), np.float32(1 / _PRIME))

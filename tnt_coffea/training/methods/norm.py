@@ -62,7 +62,6 @@ class Norm(Method):
         centred = graph.ops.subtract(features.add(graph, "features"), standard.mean)
         scaled = graph.ops.multiply(centred, standard.scale)
         squares = graph.ops.multiply(scaled, scaled)
-        # One by one: a sum along the axis depends on the place of the event.
         terms = [graph.slice(squares, i) for i in range(len(features))]
 
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:
@@ -70,7 +69,7 @@ class Norm(Method):
             return reduce(lambda total, term: total + term, squared.T)
 
         return Scorer(
-            graph.model(graph.flat(reduce(graph.ops.add, terms))),
+            graph.model(graph.flat(graph.ops.total(terms))),
             (features.input,),
             predict=predict,
         )

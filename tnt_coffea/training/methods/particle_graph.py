@@ -22,11 +22,11 @@ from tnt_coffea.training.edge_convolution import (
 from tnt_coffea.training.features import Standardisation
 from tnt_coffea.training.fitting import OptimizerSettings, model_output
 from tnt_coffea.training.labels import JETS
-from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer, TrainedOn
 from tnt_coffea.training.networks import input_tensor
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-__all__ = ["Frame", "GraphLoss", "GraphSample", "ParticleGraph", "ParticleGraphPerJet"]
+__all__ = ["Frame", "GraphLoss", "ParticleGraph", "ParticleGraphPerJet"]
 
 _OF_JET = ("pt_sum", "eta", "phi")
 _COMPONENTS = 4
@@ -49,13 +49,6 @@ class GraphLoss(StrEnum):
 
     MSE = "mse"
     CHAMFER = "chamfer"
-
-
-class GraphSample(StrEnum):
-    """Which events are reconstructed in training."""
-
-    DATA = "data"
-    SIMULATION = "simulation"
 
 
 _ERRORS = {GraphLoss.MSE: mean_squared_error, GraphLoss.CHAMFER: chamfer_distance}
@@ -86,9 +79,9 @@ class ParticleGraph(Method):
     loss: GraphLoss = Field(
         GraphLoss.MSE, description="mse, or chamfer, which knows no order of the constituents"
     )
-    sample: GraphSample = Field(
-        GraphSample.DATA,
-        description="data, or simulation of the background, as published; then no event of the "
+    sample: TrainedOn = Field(
+        TrainedOn.DATA,
+        description="data; or simulation of the background, as published, where no event of the "
         "data is read",
     )
     constituents: int = Field(
@@ -104,9 +97,8 @@ class ParticleGraph(Method):
 
     @property
     def reads(self) -> Reads:
-        """The data, or simulated background alone."""
-        simulated = self.sample is GraphSample.SIMULATION
-        return Reads(data=not simulated, simulation=simulated)
+        """The data, or simulated background instead of them."""
+        return self.sample.reads
 
     @property
     def passes(self) -> int:
@@ -119,7 +111,7 @@ class ParticleGraph(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return the autoencoder of the jets of one scope."""
-        sample = job.simulation if self.sample is GraphSample.SIMULATION else job.data
+        sample = self.sample.events(job)
         inputs = self._inputs(job.scope, sample)
         shown = [self._inputs(scope, sample) for scope in self._trained_on(job.scope)]
         standard = self._standardisation(shown, sample)

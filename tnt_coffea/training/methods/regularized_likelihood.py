@@ -14,12 +14,13 @@ from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
 from tnt_coffea.training.densities.autoregressive import Autoregressive
-from tnt_coffea.training.densities.coupling import Coupling, CouplingFlow, DoubleOps
+from tnt_coffea.training.densities.coupling import Coupling, CouplingFlow
 from tnt_coffea.training.densities.interface import ConditionalDensity
 from tnt_coffea.training.densities.kernel import KernelDensity
 from tnt_coffea.training.features import FeatureSet
+from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
-from tnt_coffea.training.ratios import DensityEvents
+from tnt_coffea.training.ratios import DensityEvents, features_and_mass
 from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["ENERGY", "ManifoldScore", "RegularizedLikelihood", "RegularizedScore", "Whitening"]
@@ -31,8 +32,6 @@ _LEAST_ERROR = 1e-10
 _LEAST_VARIANCE = 1e-8
 _FARTHEST = 60.0
 """Largest ln(p_u / p_KDE) of the published score."""
-_FLOAT, _DOUBLE = 1, 11
-"""ONNX's numbers of types."""
 
 
 class RegularizedScore(StrEnum):
@@ -115,19 +114,14 @@ class RegularizedLikelihood(Method):
         return replace(scorer, history=losses, seconds=history.seconds)
 
     def _features(self, sample: Sample, scope: str) -> FeatureSet:
-        if sample.variable in self.features:
-            msg = (
-                f"features hold {sample.variable}, whose density the score divides by; leave it out"
-            )
-            raise ConfigError(msg)
-        found = _DoubleFeatures.of((*self.features, sample.variable), scope, sample)
+        found = features_and_mass(self.features, scope, sample)
         if self.manifold >= len(found) - 1:
             msg = (
                 f"a manifold of {self.manifold} coordinates among {len(found) - 1} features leaves "
                 "nothing to reconstruct; choose a smaller one (manifold)"
             )
             raise ConfigError(msg)
-        return found
+        return _DoubleFeatures(found.expressions, found.names, found.input)
 
 
 @dataclass(frozen=True)
@@ -141,10 +135,10 @@ class _DoubleFeatures(FeatureSet):
 
     def add(self, graph: Any, columns: str) -> str:
         def column(i: int) -> str:
-            return str(graph.add("Cast", graph.slice(columns, i), to=_DOUBLE))
+            return str(graph.cast(graph.slice(columns, i), "double"))
 
         values = graph.add("Concat", *self._values(column, DoubleOps(graph)), axis=1)
-        return str(graph.add("Cast", values, to=_FLOAT))
+        return str(graph.cast(values, "float"))
 
 
 @dataclass(frozen=True)
@@ -193,7 +187,7 @@ class Whitening:
         """Return the name of the whitened values in float32, appended to a graph, of doubles."""
         ops = DoubleOps(graph)
         white = graph.add("MatMul", ops.subtract(u, self.mean), ops.constant(self.turn))
-        return str(graph.add("Cast", white, to=_FLOAT))
+        return str(graph.cast(white, "float"))
 
 
 @dataclass(frozen=True)
@@ -245,20 +239,17 @@ class ManifoldScore:
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name (n,) of the scores, appended to a graph."""
         ops, size = DoubleOps(graph), len(self.flow.layers[0].turn)
-        x = graph.add("Cast", x, to=_DOUBLE)
+        x = graph.cast(x, "double")
         u = self.flow.add_coordinates(graph, x)
         white = self.whitening.add(graph, u)
         nothing = graph.ops.multiply(graph.slice(white, 0), 0.0)
-        log_p = graph.add("Cast", self.density.add(graph, white, nothing), to=_DOUBLE)
+        log_p = graph.cast(self.density.add(graph, white, nothing), "double")
         log_p = graph.add("Reshape", log_p, graph.constant([-1, 1]))
         log_mass = self.kernel.add(graph, m) if self.kernel else None
         found, log_volume = self.flow.add_reconstruction(graph, u)
         apart = ops.subtract(x, found)
         squares = ops.multiply(apart, apart)
-        # One by one: a sum along the axis may depend on where the event stands.
-        error = graph.slice(squares, 0)
-        for i in range(1, size):
-            error = ops.add(error, graph.slice(squares, i))
+        error = ops.total(graph.slice(squares, i) for i in range(size))
         if self.score is RegularizedScore.LOG:
             log_p = ops.subtract(ops.add(log_p, self.whitening.log_det), log_volume)
             score = ops.subtract(ops.log(ops.add(error, _LEAST_ERROR)), log_p)
@@ -269,4 +260,4 @@ class ManifoldScore:
             edges = (ops.constant(sign * _FARTHEST) for sign in (-1, 1))
             share = ops.exp(graph.add("Clip", log_p, *edges))
             score = ops.divide(error, ops.add(1.0, share))
-        return str(graph.flat(graph.add("Cast", score, to=_FLOAT)))
+        return str(graph.flat(graph.cast(score, "float")))

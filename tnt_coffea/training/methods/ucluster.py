@@ -12,15 +12,13 @@ from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, Constituents, Input, readers
 from tnt_coffea.training.clusters import (
-    COLUMNS,
-    EmbeddingNetwork,
-    EventRanges,
     Occupancy,
     clustering_model,
     k_means,
     nearest,
     occupancy_model,
 )
+from tnt_coffea.training.embedding import COLUMNS, EmbeddingNetwork, EventRanges
 from tnt_coffea.training.fitting import (
     Batches,
     OptimizerSettings,
@@ -30,7 +28,7 @@ from tnt_coffea.training.fitting import (
 )
 from tnt_coffea.training.method import Job, Reads, Scope, Scorer
 from tnt_coffea.training.sidebands import SidebandMethod
-from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels
+from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels, check_weights
 from tnt_coffea.typing import BoolArray, Float32Array, IntArray
 
 __all__ = ["Ucluster"]
@@ -72,7 +70,9 @@ class Ucluster(SidebandMethod):
         description="Z, after trials, by which a cluster has to depart from its occupancy beside "
         "the window, or the training is refused; 0 refuses nothing, Z is on the card",
     )
-    optimizer: OptimizerSettings = OptimizerSettings(keep="last")
+    optimizer: OptimizerSettings = Field(
+        OptimizerSettings(keep="last"), description="Adam; keep can be last alone"
+    )
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
     orientation: ClassVar[str] = "occupancy"
@@ -180,9 +180,7 @@ class Ucluster(SidebandMethod):
     def _regions(self, job: Job) -> IntArray:
         """Return (event,) 0, 1, 2 in the lower sideband, the window, the upper one; else -1."""
         mass, weight = job.data.mass, job.data.weight
-        if not np.isfinite(weight).all() or (weight < 0).any():
-            msg = "occupancies need weights of events that are finite and not negative"
-            raise TrainingError(msg)
+        check_weights(weight, "an occupancy")
         if len(mass) < _EVENTS_A_CLUSTER * self.clusters:
             msg = (
                 f"{len(mass)} events for {self.clusters} clusters, at least "
