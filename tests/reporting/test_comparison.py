@@ -123,6 +123,16 @@ def test_single_features_stand_beside_the_methods(search):
     assert list(baselines(replace(sample, columns=columns))) == ["m_jj", "heavy mass"]
 
 
+def test_a_method_that_loses_all_signal_has_an_improvement_of_zero(search):
+    quantile = np.where(search.sample.label > 0, 0.001, 0.5 + search.ranks["tnt"].heavy / 2.1)
+    ranks = replace(search.ranks["tnt"], heavy=quantile, light=quantile)
+    found = compare(search.sample, {"x": {"1": ranks}}, WINDOW, FIT_RANGE)
+    at_10_percent = found.methods["x"]["1"].improvements[1]
+    assert at_10_percent.value == 0
+    assert 0 < at_10_percent.uncertainty < 1
+    assert found.no_better() == ("x",)
+
+
 def test_a_method_that_is_a_feature_does_not_beat_it(search):
     feature = baselines(search.sample)["low tau21"]
     better = np.where(search.sample.label > 0, 0.9 + feature.heavy / 10, 0.9 * feature.heavy)

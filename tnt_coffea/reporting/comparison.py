@@ -69,7 +69,7 @@ class Improvement:
         Share of the background in the window that is kept.
     value, uncertainty
         eps_S / sqrt(eps_B) and its statistical uncertainty; None with fewer than 10
-        background events, or no signal, left.
+        background events left. Where no signal is left, 0, and what one event would give.
     """
 
     efficiency: float
@@ -359,8 +359,11 @@ def _improvement(efficiency: float, score: Float64Array, signal: BoolArray) -> I
     passed = passing(score[~signal], efficiency)(score)
     counts = [(int((passed & kind).sum()), int(kind.sum())) for kind in (signal, ~signal)]
     eps_signal, eps_background = (kept / n for kept, n in counts)
-    if counts[1][0] < _FEWEST or not eps_signal:
+    if counts[1][0] < _FEWEST:
         return Improvement(efficiency, None, None)
+    if not eps_signal:
+        # As uncertain as if one event were left.
+        return Improvement(efficiency, 0.0, 1 / counts[0][1] / float(np.sqrt(eps_background)))
     uncertainty = improvement_uncertainty(eps_signal, eps_background, counts[0][1], counts[1][1])
     return Improvement(efficiency, eps_signal / float(np.sqrt(eps_background)), uncertainty)
 
