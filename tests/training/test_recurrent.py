@@ -195,6 +195,9 @@ def test_too_few_jets_with_constituents_are_refused(sample):
     empty = replace(sample, lists={name: each[:, :0] for name, each in sample.lists.items()})
     with pytest.raises(TrainingError, match=r"^0 of 600 jets have aligned constituents"):
         VrnnPerJet().train(Job(empty, "heavy", 1))
+    negative = replace(sample, weight=-sample.weight)
+    with pytest.raises(TrainingError, match=r"^300 of 300 weights are negative"):
+        Vrnn().train(Job(negative, "event", 1))
 
 
 def showered(rng, share, angle):
