@@ -339,9 +339,29 @@ def few(sample):
     return sample.select(np.arange(60))
 
 
+def half(sample):
+    values = np.array(sample.columns["heavy_tau21"])
+    values[::2] = 0.5
+    return replace(sample, columns={**sample.columns, "heavy_tau21": values})
+
+
 REFUSED = [
     (FAST, constant, "feature heavy_tau21 is the same for all events"),
     (FAST, stepped, "feature heavy_tau21 has one of .* values for .*continuous"),
+    (FAST, half, "feature heavy_tau21 has the same value for 50% of the events: .*continuous"),
+    (
+        FAST.model_copy(update={"features": ("tau21", "2 * tau21")}),
+        None,
+        "2.* are the same, or lin",
+    ),
+    (
+        SLICED.model_copy(
+            update={"features": (*FULL, "heavy_mass + light_mass", "light_mass / 2")}
+        ),
+        None,
+        "features light_mass, heavy_mass - light_mass, heavy_mass [+] light_mass, light_mass / 2 "
+        "are .* linear combinations",
+    ),
     (FAST, negative, "weights are negative"),
     (FAST, weightless, "some weight above zero"),
     (FAST, few, "60 events to learn a density from, at least 81"),
@@ -351,6 +371,11 @@ REFUSED = [
         "not finite for 900 of 900",
     ),
     (FAST.model_copy(update={"sigma": 1e5}), None, "two sigma"),
+    (
+        Gis(density=Slicing(members=1)),
+        lambda sample: sample.select(np.arange(300)),
+        r"no map learned from 300 events, in 12 bins of mass and at 20 knots, .*density\.bins",
+    ),
     (SLICED, constant, "feature heavy_tau21 is the same"),
     (SLICED, one_sided, "on one side of it"),
     (SLICED, elsewhere, "no events in the window 3300-3700"),

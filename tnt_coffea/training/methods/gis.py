@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.densities.slicing import Slicing
+from tnt_coffea.training.densities.slicing import Slicing, SlicingDensity
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.ratios import DensityEvents, SmoothedRatio, features_and_mass
 
@@ -72,6 +72,14 @@ class Gis(Method):
                 f"two sigma ({2 * self.sigma:.0f} GeV) are needed"
             )
             raise TrainingError(msg)
-        density = events.fitted(self.density, events.usable, job.seed)
+        density = cast(SlicingDensity, events.fitted(self.density, events.usable, job.seed))
+        if not density.layers:
+            msg = (
+                f"no map learned from {len(m)} events, in {self.density.bins} bins of mass and at "
+                f"{self.density.knots} knots, describes those held back better than none, so the "
+                "density does not depend on the mass: choose fewer bins (density.bins) or knots "
+                "(density.knots), or use more events"
+            )
+            raise TrainingError(msg)
         ratio = SmoothedRatio(density, sigma, float(m.min()), float(m.max()))
         return events.scorer(ratio, events=float(len(m)))
