@@ -371,6 +371,7 @@ REFUSED = [
         "not finite for 900 of 900",
     ),
     (FAST.model_copy(update={"sigma": 1e5}), None, "two sigma"),
+    (FAST.model_copy(update={"sigma": 1e-6}), None, "a sigma of 1e-06 GeV .* set sigma to 0.0"),
     (
         Gis(density=Slicing(members=1)),
         lambda sample: sample.select(np.arange(300)),

@@ -16,6 +16,9 @@ from tnt_coffea.training.ratios import DensityEvents, SmoothedRatio, features_an
 
 __all__ = ["Gis"]
 
+_NARROWEST = 1e-4
+"""Least sigma in widths of the mass: differences of ln p are rounded away below."""
+
 
 class Gis(Method):
     """Log ratio of the density at an event's mass to that at masses around it; no window.
@@ -66,6 +69,12 @@ class Gis(Method):
         events = DensityEvents.of(features, job.data)
         m = events.m[events.usable]
         sigma = self.sigma * float(events.mass.scale[0])
+        if sigma < _NARROWEST:
+            msg = (
+                f"a sigma of {self.sigma:g} GeV is too narrow to tell masses apart: scores would "
+                f"be rounding errors; set sigma to {self.sigma * _NARROWEST / sigma:.2g} or more"
+            )
+            raise TrainingError(msg)
         if np.ptp(m) < 2 * sigma:
             msg = (
                 f"the masses to train on span {np.ptp(m) / sigma * self.sigma:.0f} GeV, at least "
