@@ -392,6 +392,13 @@ def test_what_cannot_work_is_refused_before_training(method, change, message):
         scorer_of(method, change(sample) if change else sample)
 
 
+def test_no_more_epochs_are_averaged_than_trained():
+    with pytest.raises(ValueError, match="averaged: 10 epochs cannot be averaged of 3"):
+        Autoregressive(epochs=3)
+    short = Anode().shortened().density
+    assert Autoregressive(**short.model_dump()).averaged == short.epochs == 2
+
+
 @pytest.mark.parametrize("method", [FAST, SLICED], ids=lambda method: method.kind)
 def test_settings_that_cannot_work_are_refused(method):
     sample = make_sample(20)

@@ -185,7 +185,9 @@ def test_mean_shares_are_those_of_jets_that_have_the_constituent(sample, shown):
 def test_a_skim_without_aligned_constituents_is_refused():
     for method, scope in ((Vrnn(), "event"), (VrnnPerJet(), "light")):
         method.check(make_sample(10, aligned=3), scope)
-        with pytest.raises(InputError, match=r"holds no aligned constituents \(skim\.aligned is null\)"):
+        with pytest.raises(
+            InputError, match=r"holds no aligned constituents \(skim\.aligned is null\)"
+        ):
             method.check(make_sample(10), scope)
 
 
