@@ -91,4 +91,4 @@ class Gis(Method):
             )
             raise TrainingError(msg)
         ratio = SmoothedRatio(density, sigma, float(m.min()), float(m.max()))
-        return events.scorer(ratio, events=float(len(m)))
+        return events.scorer(ratio, events=float(len(m)), layers=float(len(density.layers)))
