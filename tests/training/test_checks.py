@@ -43,13 +43,13 @@ def test_a_sound_tagger_passes_with_its_ties_noted():
 
 
 def test_a_constant_score_is_refused():
-    with pytest.raises(TrainingError, match="the score is 1 for all of 100 jets"):
+    with pytest.raises(TrainingError, match="the score is 1 for all of 100 events"):
         look_at(1.0, 1.0)
 
 
 def test_a_score_of_nearly_all_jets_is_refused():
     assert look_at(-1.0, 1.0, cut=0.89).history["tied"] == 1.0
-    with pytest.raises(TrainingError, match="one score is that of 92% of 100 jets, at most 90%"):
+    with pytest.raises(TrainingError, match="one score is that of 92% of 100 events, at most 90%"):
         look_at(-1.0, 1.0, cut=0.92)
 
 

@@ -290,6 +290,7 @@ def test_turned_features_do_not_turn_the_score(method):
     for each in (plain, turned):
         scorer = scorer_of(each, sample)
         scores.append(scorer.predict(columns(scorer, tested)))
+        assert method is SLICED or 1 <= scorer.summary["layers"] <= SMALL.layers
     assert spearmanr(*scores).statistic > 0.99
     assert all(auc(s[tested.label == 1], s[tested.label == 0]) > 0.6 for s in scores)
 
@@ -307,7 +308,8 @@ def test_jets_of_one_constituent_take_no_part_and_have_a_score():
     zeros = with_columns(sample, heavy_tau21=tau21, light_mass=mass)
     for method in (FAST.model_copy(update={"features": SLICED.features}), SLICED):
         scorer = scorer_of(method, zeros)
-        assert sum(scorer.summary.values()) == 1600 - 80
+        counts = [scorer.summary.get(name, 0) for name in ("events", "window", "beside")]
+        assert sum(counts) == 1600 - 80
         assert np.isfinite(scorer.predict(columns(scorer, zeros))).all()
 
 
@@ -339,9 +341,29 @@ def few(sample):
     return sample.select(np.arange(60))
 
 
+def half(sample):
+    values = np.array(sample.columns["heavy_tau21"])
+    values[::2] = 0.5
+    return replace(sample, columns={**sample.columns, "heavy_tau21": values})
+
+
 REFUSED = [
     (FAST, constant, "feature heavy_tau21 is the same for all events"),
     (FAST, stepped, "feature heavy_tau21 has one of .* values for .*continuous"),
+    (FAST, half, "feature heavy_tau21 has the same value for 50% of the events: .*continuous"),
+    (
+        FAST.model_copy(update={"features": ("tau21", "2 * tau21")}),
+        None,
+        "2.* are the same, or lin",
+    ),
+    (
+        SLICED.model_copy(
+            update={"features": (*FULL, "heavy_mass + light_mass", "light_mass / 2")}
+        ),
+        None,
+        "features light_mass, heavy_mass - light_mass, heavy_mass [+] light_mass, light_mass / 2 "
+        "are .* linear combinations",
+    ),
     (FAST, negative, "weights are negative"),
     (FAST, weightless, "some weight above zero"),
     (FAST, few, "60 events to learn a density from, at least 81"),
@@ -351,6 +373,12 @@ REFUSED = [
         "not finite for 900 of 900",
     ),
     (FAST.model_copy(update={"sigma": 1e5}), None, "two sigma"),
+    (FAST.model_copy(update={"sigma": 1e-6}), None, "a sigma of 1e-06 GeV .* set sigma to 0.0"),
+    (
+        Gis(density=Slicing(members=1)),
+        lambda sample: sample.select(np.arange(300)),
+        r"no map learned from 300 events, in 12 bins of mass and at 20 knots, .*density\.bins",
+    ),
     (SLICED, constant, "feature heavy_tau21 is the same"),
     (SLICED, one_sided, "on one side of it"),
     (SLICED, elsewhere, "no events in the window 3300-3700"),
@@ -364,6 +392,13 @@ def test_what_cannot_work_is_refused_before_training(method, change, message):
     sample = make_sample(900, 0.05)
     with pytest.raises(TrainingError, match=message):
         scorer_of(method, change(sample) if change else sample)
+
+
+def test_no_more_epochs_are_averaged_than_trained():
+    with pytest.raises(ValueError, match="averaged: 10 epochs cannot be averaged of 3"):
+        Autoregressive(epochs=3)
+    short = Anode().shortened().density
+    assert Autoregressive(**short.model_dump()).averaged == short.epochs == 2
 
 
 @pytest.mark.parametrize("method", [FAST, SLICED], ids=lambda method: method.kind)

@@ -104,6 +104,14 @@ def test_what_is_no_feature_is_refused(feature, message):
         FeatureSet.of((feature,), "heavy", SAMPLE)
 
 
+@pytest.mark.parametrize("scope", ["heavy", "event"])
+def test_a_missing_column_keeps_the_name_of_its_jet(scope):
+    kept = {name: each for name, each in SAMPLE.columns.items() if name != "heavy_tau21"}
+    fewer = replace(SAMPLE, columns=kept)
+    with pytest.raises(ConfigError, match=r"no 'heavy_tau21', only .*; add it to skim\.observ"):
+        FeatureSet.of(("light_mass", "heavy_tau21 / mass"), scope, fewer)
+
+
 def test_standardised_features_have_mean_zero_and_width_one():
     rng = np.random.default_rng(5)
     values, weights = rng.normal(5, 3, (400, 2)).astype("f4"), rng.random(400)

@@ -364,6 +364,8 @@ def test_settings_that_cannot_work_are_refused(sample):
         GanAe().check(sample, "event")
     with pytest.raises(ConfigError, match="latent space of 5 is no bottleneck for 5 features"):
         FAST.model_copy(update={"latent": 5}).check(sample, "event")
+    with pytest.raises(ConfigError, match="name two features or more"):
+        FAST.model_copy(update={"features": ("heavy_mass",)}).check(sample, "event")
     FAST.check(sample, "event")
     assert FAST.reads.data
     assert not FAST.reads.simulation

@@ -184,6 +184,16 @@ def test_bad_input_is_refused_before_any_training(changes, columns, error, messa
         SMALL.model_copy(update=changes).train(Job(sample, "event", seed=1))
 
 
+@pytest.mark.parametrize(
+    ("events", "weight", "message"),
+    [(99, 1.0, "^99 events to train on, at least 100"), (120, -1.0, "120 of 120 weights are neg")],
+)
+def test_few_events_and_negative_weights_are_refused(events, weight, message):
+    sample = replace(toy(events)[0], weight=np.full(events, weight))
+    with pytest.raises(TrainingError, match=message):
+        SMALL.train(Job(sample, "event", seed=1))
+
+
 def test_the_optimizer_is_stored_whichever_it_is():
     for optimizer in ({}, {"kind": "adam"}, {"kind": "adadelta", "patience": 3}):
         method = Buhulaspa(optimizer=optimizer)

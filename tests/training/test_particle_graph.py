@@ -184,8 +184,9 @@ def alike(sample):
         (alone, "0 jets of two constituents or more have 0 numbers"),
         (alike, "all alike: nothing to learn"),
         (lambda sample: replace(sample, weight=np.zeros(600)), "weights .* are all zero"),
+        (lambda sample: replace(sample, weight=-sample.weight), "600 of 600 weights are negative"),
     ],
-    ids=["few events", "one constituent", "constant", "no weight"],
+    ids=["few events", "one constituent", "constant", "no weight", "negative"],
 )
 def test_what_teaches_nothing_is_refused_before_training(change, message, sample):
     with pytest.raises(TrainingError, match=message):

@@ -185,7 +185,9 @@ def test_mean_shares_are_those_of_jets_that_have_the_constituent(sample, shown):
 def test_a_skim_without_aligned_constituents_is_refused():
     for method, scope in ((Vrnn(), "event"), (VrnnPerJet(), "light")):
         method.check(make_sample(10, aligned=3), scope)
-        with pytest.raises(InputError, match=r"holds no aligned \(skim\.aligned is null\)"):
+        with pytest.raises(
+            InputError, match=r"holds no aligned constituents \(skim\.aligned is null\)"
+        ):
             method.check(make_sample(10), scope)
 
 
@@ -195,6 +197,9 @@ def test_too_few_jets_with_constituents_are_refused(sample):
     empty = replace(sample, lists={name: each[:, :0] for name, each in sample.lists.items()})
     with pytest.raises(TrainingError, match=r"^0 of 600 jets have aligned constituents"):
         VrnnPerJet().train(Job(empty, "heavy", 1))
+    negative = replace(sample, weight=-sample.weight)
+    with pytest.raises(TrainingError, match=r"^300 of 300 weights are negative"):
+        Vrnn().train(Job(negative, "event", 1))
 
 
 def showered(rng, share, angle):

@@ -395,7 +395,10 @@ def test_a_skim_that_changed_under_a_task_is_refused(trained, schedule, write_sk
 
 
 def test_images_that_do_not_sum_to_one_are_refused(train):
-    with pytest.raises(ConfigError, match=r"made with skim\.images\.normalise: false"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^train\.methods\.autoencoder: .*made with skim\.images\.normalise: false",
+    ):
         train(make_sample(60, normalise=False), config_for(AUTOENCODER_AND_TNT))
 
 

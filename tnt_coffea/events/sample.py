@@ -343,8 +343,9 @@ class Sample:
         """
         value = getattr(self.settings, name)
         if value is None:
+            what = "aligned constituents" if name == "aligned" else name
             msg = (
-                f"the skim holds no {name} (skim.{name} is null), and what was asked for needs "
+                f"the skim holds no {what} (skim.{name} is null), and what was asked for needs "
                 f"{'them' if name.endswith('s') else 'it'}; set skim.{name}{example} and make the "
                 "skim again, from a source with constituents"
             )

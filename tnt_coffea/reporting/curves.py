@@ -136,7 +136,7 @@ def loss_curves(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | 
             _losses(panel, history, colours[fold])
         panel.set_title(f"{kind} ({len(members)} run{'s' if len(members) > 1 else ''})")
         panel.set_xlabel("epoch")
-        panel.set_ylabel("loss per jet")
+        panel.set_ylabel("mean loss")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     for panel in panels[len(kinds) :]:
         panel.remove()

@@ -75,7 +75,7 @@ def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: i
         raise TrainingError(msg)
     if len(scores) > 1 and np.ptp(scores) == 0:
         msg = (
-            f"the score is {scores[0]:.6g} for all of {len(scores)} jets: nothing was learned; "
+            f"the score is {scores[0]:.6g} for all of {len(scores)} events: nothing was learned; "
             "use more events or another seed"
         )
         raise TrainingError(msg)
@@ -88,7 +88,7 @@ def checked(scorer: Scorer, model: Any, reading: Mapping[str, Reader], events: i
     alike = float(repeats.max() / len(scores))
     if len(scores) > 1 and alike > MOST_ALIKE:
         msg = (
-            f"one score is that of {alike:.0%} of {len(scores)} jets, at most {MOST_ALIKE:.0%}: "
+            f"one score is that of {alike:.0%} of {len(scores)} events, at most {MOST_ALIKE:.0%}: "
             "hardly anything was learned; use more events, more trees or another seed"
         )
         raise TrainingError(msg)

@@ -18,11 +18,13 @@ import numpy.typing as npt
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers.inputs import Columns, jets_of
 from tnt_coffea.typing import Float32Array
 
 __all__ = ["NAMED_FEATURES", "FeatureSet", "Standardisation", "check_features"]
 
+_OF_A_JET = tuple(f"{jet}_" for jet in JETS)
 
 NAMED_FEATURES = {
     "rescaled_mass": "(mass - 30) / m_jj + 0.01",
@@ -97,7 +99,7 @@ class FeatureSet:
             if not of_jet:
                 of_event[feature] = expression
             for jet in of_jets if of_jet else ():
-                full = {name: f"{jet}_{name}" for name in of_jet}
+                full = {name: f"{jet}_{name}" for name in of_jet if not name.startswith(_OF_A_JET)}
                 of_jets[jet][f"{jet}_{feature}"] = expression.renamed(full)
         every = {name: item for jet in of_jets.values() for name, item in jet.items()} | of_event
         columns = dict.fromkeys(name for item in every.values() for name in item.columns)

@@ -61,7 +61,15 @@ __all__ = [
 Purpose = Literal["score", "weight"]
 """What the taggers of a method are for: to score events that are searched, or to weight simulated
 background."""
-_SHORTENED = {"epochs": 2, "cycles": 2, "trees": 2, "candidates": 1, "networks": 1, "members": 1}
+_SHORTENED = {
+    "epochs": 2,
+    "averaged": 2,
+    "cycles": 2,
+    "trees": 2,
+    "candidates": 1,
+    "networks": 1,
+    "members": 1,
+}
 """Settings by which a training run becomes short, wherever a method has them."""
 
 
@@ -480,8 +488,8 @@ class Method(MethodSettings):
     def shortened(self) -> Self:
         """Return the method with short training runs, to measure its cost.
 
-        Settings called `epochs`, `cycles` or `trees` become 2, `candidates`, `networks` and
-        `members` 1, those of classifiers as well.
+        Settings called `epochs`, `averaged`, `cycles` or `trees` become 2, `candidates`, `networks`
+        and `members` 1, those of classifiers as well.
         """
         short: Self = _shortened(self)
         return short

@@ -32,6 +32,8 @@ from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
 __all__ = ["DensityEvents", "Ratio", "SmoothedRatio", "WindowRatio", "features_and_mass"]
 
+_DEPENDENT = 1e-6
+"""Variance that a combination of standardised features keeps, below which it has none."""
 _SHIFTS = 10
 _MOST_SHIFT = 2.0
 """Number of shifts, from minus to plus so many sigma."""
@@ -268,12 +270,37 @@ class DensityEvents:
         return low, high
 
     def fitted(self, density: Any, where: BoolArray, seed: int) -> ConditionalDensity:
-        """Return the density, by its settings, of the usable events of a region."""
+        """Return the density, by its settings, of the usable events of a region.
+
+        Raises
+        ------
+        TrainingError
+            Some features are a linear combination of others, or what the density refuses.
+        """
+        self._check_independent()
         rows = where & self.usable & (self.weight != 0)
         fitted: ConditionalDensity = density.fit(
             self.x[rows], self.m[rows], self.weight[rows], seed
         )
         return fitted
+
+    def _check_independent(self) -> None:
+        # A density is infinite where all events lie on a surface.
+        values = self.scaling.inverse(self.x[self.usable])
+        n, d = values.shape
+        if d < 2 or n <= d:
+            return
+        variances, turned = np.linalg.eigh(np.corrcoef(values, rowvar=False))
+        part = np.square(turned[:, variances < _DEPENDENT]).sum(axis=1)
+        names = [
+            name for name, share in zip(self.features.names, part, strict=False) if share > 0.01
+        ]
+        if names:
+            msg = (
+                f"features {', '.join(names)} are the same, or linear combinations of one another: "
+                "their density is infinite; leave one out"
+            )
+            raise TrainingError(msg)
 
     def scorer(self, ratio: Ratio, **notes: float) -> Scorer:
         """Return the scorer of a ratio; notes go to its history and card."""

@@ -300,12 +300,12 @@ class Schedule:
             self._check_roles(step)
             for scope in step.method.scopes:
                 self._check_needs(step, scope)
-                step.method.check(none, scope)
-                for role, empty in self._read(step).items():
+                for role, empty in {"": none, **self._read(step)}.items():
                     try:
                         step.method.check(empty, scope)
                     except (ConfigError, InputError) as error:
-                        msg = f"train.methods.{step.name}, events of role {role}: {error}"
+                        of = f", events of role {role}" if role else ""
+                        msg = f"train.methods.{step.name}{of}: {error}"
                         raise type(error)(msg) from error
         seen: dict[str, np.ndarray] = {}
         for role, paths in self.parts.items():

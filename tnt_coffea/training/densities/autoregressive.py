@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.special import logsumexp
 
 from tnt_coffea import seeds
@@ -61,6 +61,13 @@ class Autoregressive(Settings):
         OptimizerSettings(beta1=0.9, beta2=0.999, decay=0.0, batch=256, patience=10, keep="last"),
         description="Adam, and which epochs are kept",
     )
+
+    @model_validator(mode="after")
+    def _check_averaged(self) -> Self:
+        if self.averaged > self.epochs:
+            msg = f"averaged: {self.averaged} epochs cannot be averaged of {self.epochs} (epochs)"
+            raise ValueError(msg)
+        return self
 
     @property
     def passes(self) -> int:

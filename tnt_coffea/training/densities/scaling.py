@@ -171,8 +171,10 @@ def point_masses(values: Float32Array, names: Sequence[str]) -> BoolArray:
         _, place, counts = np.unique(column, return_inverse=True, return_counts=True)
         repeated = counts[place] > most
         if repeated.mean() > _MOST_MASKED:
+            shared = int((counts > most).sum())
+            what = f"one of {shared} values" if shared > 1 else "the same value"
             msg = (
-                f"feature {name} has one of {int((counts > most).sum())} values for "
+                f"feature {name} has {what} for "
                 f"{repeated.mean():.0%} of the events: a density needs a continuous feature"
             )
             raise TrainingError(msg)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tnt_coffea.config.settings import Positive
+from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.latent_mass import (
@@ -17,9 +18,11 @@ from tnt_coffea.training.latent_mass import (
 )
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.orientation import Orientation, skewness
-from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights
 
 __all__ = ["AdadeltaSettings", "Buhulaspa"]
+
+_FEWEST = 100
 
 
 class AdadeltaSettings(OptimizerSettings):
@@ -91,7 +94,12 @@ class Buhulaspa(Method):
     def train(self, job: Job) -> Scorer:
         """Return the encoder, with the side of its number that is anomalous."""
         data = job.data
+        check_weights(data.weight, "a loss")
         network = LatentMass.of(self.features, job.scope, data, layers=self.layers, seed=job.seed)
+        used = int(((data.mass > 0) & (data.weight > 0)).sum())
+        if used < _FEWEST:
+            msg = f"{used} events to train on, at least {_FEWEST} are needed: use more events"
+            raise TrainingError(msg)
         every = SampleClass("events", data, data.mass > 0, 0.0)
         history = job.fit(
             network.trained(mass_noise=self.mass_noise, seed=job.seed, give_mass=self.give_mass),

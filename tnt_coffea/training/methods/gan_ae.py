@@ -104,6 +104,9 @@ class GanAe(Method):
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the columns, and a latent space that is no bottleneck."""
         features = FeatureSet.of(self.features, scope, sample)
+        if len(features) < 2:
+            msg = "one feature has no smaller latent space: name two features or more"
+            raise ConfigError(msg)
         if self.latent >= len(features):
             msg = (
                 f"a latent space of {self.latent} is no bottleneck for {len(features)} features; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
@@ -10,11 +10,14 @@ from pydantic import Field
 from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.training.densities.slicing import Slicing
+from tnt_coffea.training.densities.slicing import Slicing, SlicingDensity
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.ratios import DensityEvents, SmoothedRatio, features_and_mass
 
 __all__ = ["Gis"]
+
+_NARROWEST = 1e-4
+"""Least sigma in widths of the mass: differences of ln p are rounded away below."""
 
 
 class Gis(Method):
@@ -66,12 +69,26 @@ class Gis(Method):
         events = DensityEvents.of(features, job.data)
         m = events.m[events.usable]
         sigma = self.sigma * float(events.mass.scale[0])
+        if sigma < _NARROWEST:
+            msg = (
+                f"a sigma of {self.sigma:g} GeV is too narrow to tell masses apart: scores would "
+                f"be rounding errors; set sigma to {self.sigma * _NARROWEST / sigma:.2g} or more"
+            )
+            raise TrainingError(msg)
         if np.ptp(m) < 2 * sigma:
             msg = (
                 f"the masses to train on span {np.ptp(m) / sigma * self.sigma:.0f} GeV, at least "
                 f"two sigma ({2 * self.sigma:.0f} GeV) are needed"
             )
             raise TrainingError(msg)
-        density = events.fitted(self.density, events.usable, job.seed)
+        density = cast(SlicingDensity, events.fitted(self.density, events.usable, job.seed))
+        if not density.layers:
+            msg = (
+                f"no map learned from {len(m)} events, in {self.density.bins} bins of mass and at "
+                f"{self.density.knots} knots, describes those held back better than none, so the "
+                "density does not depend on the mass: choose fewer bins (density.bins) or knots "
+                "(density.knots), or use more events"
+            )
+            raise TrainingError(msg)
         ratio = SmoothedRatio(density, sigma, float(m.min()), float(m.max()))
-        return events.scorer(ratio, events=float(len(m)))
+        return events.scorer(ratio, events=float(len(m)), layers=float(len(density.layers)))

@@ -192,7 +192,9 @@ class Lda(Method):
         if not mean > _SURE * spread:
             msg = (
                 f"no rare theme: two themes describe {len(tested)} events held back no better than "
-                f"one (ln p higher by {mean:.3g} +- {spread:.2g} an event)"
+                f"one (ln p higher by {mean:.3g} +- {spread:.2g} an event, at least {_SURE:g} "
+                "standard errors are needed); use more events, a wider window (search.window, "
+                "train.windows) or fewer bins (vocabulary)"
             )
             raise TrainingError(msg)
         return themes, {

@@ -24,7 +24,7 @@ from tnt_coffea.training.fitting import OptimizerSettings, model_output
 from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer, TrainedOn
 from tnt_coffea.training.networks import input_tensor
-from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights
 
 __all__ = ["Frame", "GraphLoss", "ParticleGraph", "ParticleGraphPerJet"]
 
@@ -218,8 +218,10 @@ class ParticleGraph(Method):
         Raises
         ------
         TrainingError
-            The constituents have fewer numbers than the network has parameters, or are all alike.
+            The constituents have fewer numbers than the network has parameters, or are all alike,
+            or a weight is negative.
         """
+        check_weights(sample.weight, "a loss")
         sums, jets, numbers = np.zeros((3, _COMPONENTS)), 0, 0
         for inputs in shown:
             reading = readers(inputs, sample)
@@ -231,7 +233,7 @@ class ParticleGraph(Method):
                 there &= there.sum(axis=1, keepdims=True) > 1
                 jets += int(there.any(axis=1).sum())
                 numbers += int(there.sum()) * _COMPONENTS
-                of_jet = np.repeat(np.abs(sample.weight[rows]), len(there) // max(len(rows), 1))
+                of_jet = np.repeat(sample.weight[rows], len(there) // max(len(rows), 1))
                 weight = (of_jet[:, None] * there)[:, :, None]
                 for power in range(3):
                     sums[power] += (weight * particles.astype(np.float64) ** power).sum(axis=(0, 1))

@@ -18,7 +18,7 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.fitting import History, OptimizerSettings, evaluated, model_output
 from tnt_coffea.training.method import Job, Method, Scope, Scorer
 from tnt_coffea.training.recurrent import mean_shares, recurrent_network
-from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights
 from tnt_coffea.typing import BoolArray, Float32Array
 
 __all__ = ["Together", "Vrnn", "VrnnPerJet"]
@@ -62,6 +62,7 @@ class _Sequences(Method):
     def _fitted(self, job: Job, shown: tuple[Aligned, ...]) -> tuple[Any, float, History]:
         # The network of jets, the lowest score of a jet trained on, and the losses; of inputs
         # of one shape, each shown as events of its own.
+        check_weights(job.data.weight, "a loss")
         there: list[BoolArray] = [
             np.concatenate([values[:, :, 0, 0] > 0 for values in _blocks(each, job.data)])
             for each in shown
