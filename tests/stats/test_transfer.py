@@ -15,6 +15,7 @@ from scipy.stats import binom, kstest
 
 from tnt_coffea import stats
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats import newton
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.transfer_likelihood import TransferModel, bernstein, elevated
 from tnt_coffea.working_points import WorkingPoint
@@ -246,6 +247,26 @@ def test_weights_scale_signal_and_leave_z_alone():
     assert other.mu_hat == pytest.approx(3 * one.mu_hat, rel=1e-4)
     assert other.predicted == pytest.approx(3 * one.predicted, rel=1e-6)
     assert any("events are weighted" in note for note in other.notes)
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_fits_of_few_events_converge_with_coefficients_at_their_bounds(of_all):
+    random = np.random.default_rng(1)
+    mean = np.concatenate([0.3 * rates(60), rates(60)])
+    counts = random.poisson(mean, size=(200, mean.size)).astype(float)
+    model = TransferModel(bernstein(X, 8), SIGNAL, 0.0, of_all)
+    null, best = model.at(counts), model.best(counts)
+    assert np.count_nonzero(null.coefficients == 0) > 200
+    assert null.converged.all()
+    assert best.converged.all()
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_fits_that_do_not_converge_are_refused(monkeypatch, steps):
+    monkeypatch.setattr(newton, "_MAX_STEPS", steps)
+    result = factor(*drawn(1400, 20, 1, ratio=0.03), order=8, least_goodness=0)
+    assert isinstance(result, stats.TransferRefusal)
+    assert re.search(r"order \d .* did not converge .*: take a lower order", result.reason)
 
 
 def test_a_ratio_that_no_polynomial_is_refused():

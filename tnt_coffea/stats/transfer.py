@@ -133,7 +133,8 @@ def transfer_factor(
     Returns
     -------
     The test; or why there is none: too few events, a polynomial that does not describe the bins
-    beside the signal, or so much signal in fail that an excess is no sign of it.
+    beside the signal, so much signal in fail that an excess is no sign of it, or a fit that does
+    not converge.
 
     Raises
     ------
@@ -189,6 +190,9 @@ def transfer_factor(
         )
         return TransferRefusal(reason, orders, goodness)
     fitted = _Fitted(problem.model(beside.model.order), problem.counts, beside, problem.whole)
+    both_fits = (fitted.model, fitted.null), (fitted.model, fitted.best)
+    if (lost := _unconverged("to all bins", *both_fits)) is not None:
+        return TransferRefusal(lost, orders, goodness)
     if fitted.reversed:
         reason = (
             f"{signal_in_fail:g} signal events that fail per one that passes: a signal raises the "
@@ -197,7 +201,7 @@ def transfer_factor(
         return TransferRefusal(reason, orders, goodness)
     p_value, how, thrown, bound, p_notes = fitted.p_value(toys, seed)
     mu_uncertainty = float(np.sqrt(max(fitted.covariance[0, 0], 0.0)))
-    problems = [*beside.problems(), *fitted.problems(mu_uncertainty)]
+    problems = fitted.problems(mu_uncertainty)
     window, inside = problem.near(_COUNTED_WIDTHS)
     predicted, uncertainty = beside.predicted(problem, inside)
     return TransferEstimate(
@@ -370,11 +374,25 @@ class _Problem:
             OrderTest(n, deviances[n], _least_p(deviances, n) if n < highest else None)
             for n in range(highest + 1)
         ]
+        if (lost := _unconverged("beside the signal", *fits)) is not None:
+            return tuple(tests), None, lost
         chosen = next(
             test.order for test in tests[lowest:] if test.p_value is None or test.p_value >= f_test
         )
         model, found = fits[chosen]
         return tuple(tests), _Beside(model, counts.reshape(-1), found, bins, self.whole), ""
+
+
+def _unconverged(where: str, *fits: tuple[TransferModel, TransferFits]) -> str | None:
+    """Return why there is no result, if one of these fits did not find its minimum."""
+    for model, found in fits:
+        if not found.converged[0]:
+            return (
+                f"the fit of order {model.order} {where} did not converge (distance to the "
+                f"minimum {found.edm[0]:.2g} in ln L): take a lower order, wider bins or a "
+                "narrower range"
+            )
+    return None
 
 
 def _least_p(deviances: Sequence[float], order: int) -> float:
@@ -426,9 +444,6 @@ class _Beside:
         toys = _thrown(mean, self.counts, GOODNESS_TOYS, self.whole, random)
         refitted = self.model.at(toys, start=self.fits.coefficients)
         return toys_p_value(int(np.sum(2 * refitted.nll >= seen - _TIE)), GOODNESS_TOYS), "toys"
-
-    def problems(self) -> list[str]:
-        return [] if self.fits.converged[0] else ["the fit beside the signal did not converge"]
 
     @cached_property
     def covariance(self) -> Array:
@@ -554,8 +569,6 @@ class _Fitted:
 
     def problems(self, mu_uncertainty: float) -> list[str]:
         problems = []
-        if not (self.null.converged[0] and self.best.converged[0]):
-            problems.append("a fit to all bins did not converge")
         injected = _INJECTED * mu_uncertainty
         if np.isfinite(injected) and injected > 0:
             asimov = self.fitted + injected * self.model.signal

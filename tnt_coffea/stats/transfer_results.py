@@ -206,7 +206,7 @@ class TransferEstimate(Result):
     two_step
         What the published form gives.
     converged
-        Whether the fits found their minima, and find a signal that is injected.
+        Whether the fit finds a signal that is injected, and knows its uncertainty.
     edm
         Largest estimated distance to the minimum of these fits, in ln L.
     notes
