@@ -210,9 +210,21 @@ def test_few_events_take_toys_and_strong_excesses_are_weighted():
     assert factor(passed, failed, order=0, toys=0).p_value == pytest.approx(few.p_value, abs=0.1)
     plain = factor(*drawn(2000, 25, 8, ratio=0.02), order=0, toys=200)
     assert (plain.p_value, plain.p_is_bound) == (pytest.approx(1 / 201), True)
+    assert "Z = 2.58 or more, p = at most 0.00498 (toys)" in plain.summary()
     strong = factor(*drawn(2000, 25, 8, ratio=0.02), order=0)
     assert strong.p_value < 1e-5
     assert not strong.p_is_bound
+
+
+def test_each_number_says_of_which_fit_it_is():
+    x = np.where(X > 0.7, 0.0, 0.03)
+    passed, failed = drawn(2000, 3, 8, ratio=x)
+    result = factor(passed, failed, order=3, toys=0, least_goodness=0)
+    assert result.spectrum.at_bound == (3,)
+    text = result.summary()
+    assert re.search(r"[\d.]+ \+- [\d.]+ predicted from the bins beside the signal", text)
+    assert re.search(r"the fit without a signal to all bins has [\d.]+ background events", text)
+    assert "at their bound in the fit beside the signal: 3; its uncertainties take them" in text
 
 
 def test_limits_are_cls_and_rise_with_the_signal():

@@ -510,6 +510,14 @@ class _Fitted:
         return float(self.fitted[: self.model.bins][close].sum())
 
     @property
+    def _expected_near(self) -> str:
+        # Not `predicted`, which is of the bins beside the signal.
+        return (
+            f"the fit without a signal to all bins has {self.near:.1f} background events within 2 "
+            f"widths of the mass, fewer than {LEAST_BACKGROUND:g}"
+        )
+
+    @property
     def reversed(self) -> bool:
         """Whether a signal raises what fails, times the polynomial, as much as what passes."""
         passing, failing = self.model.signal.reshape(2, -1)
@@ -520,11 +528,11 @@ class _Fitted:
         """Return p-value, its kind, the toys, whether it is a bound, and notes."""
         few = self.near < LEAST_BACKGROUND
         if toys == 0 or (toys is None and not few):
-            notes = [f"{self.near:.1f} events expected near the mass: ask for toys"] if few else []
+            notes = [f"{self._expected_near}: ask for toys"] if few else []
             return normal_p_value(float(np.sqrt(self.q0))), "asymptotic", 0, False, notes
         notes = []
         if few:
-            notes.append(f"{self.near:.1f} events expected near the mass: the p-value is from toys")
+            notes.append(f"{self._expected_near}: the p-value is from toys")
         size = _TOYS if toys is None else toys
         random, reached = seeds.generator(seed, "stats", "transfer", "toys"), 0
         for first in range(0, size, _BATCH):
@@ -581,11 +589,13 @@ class _Fitted:
 
     def bound_notes(self) -> list[str]:
         """Return which coefficients are at their bound."""
-        values = self.best.coefficients[0]
-        at = [k for k, c in enumerate(values) if c <= 0 or (self.model.of_all and c >= 1)]
-        if not at:
-            return []
-        return [f"coefficients of the polynomial at their bound: {', '.join(map(str, at))}"]
+        fits = {"beside the signal": self.side.fits, "to all bins": self.best}
+        return [
+            f"coefficients of the polynomial at their bound in the fit {where}: "
+            f"{', '.join(map(str, at))}; its uncertainties take them as exact and are too small"
+            for where, fit in fits.items()
+            if (at := self.model.at_bound(fit))
+        ]
 
     def two_step(self, problem: _Problem) -> TwoStepEstimate:
         """Return the test with the polynomial of all bins, and what fails, as exact."""
@@ -676,6 +686,7 @@ def _spectrum(
         background=_listed(background),
         expected=_listed(background + signal),
         signal=_listed(fitted.model.shape),
+        at_bound=beside.model.at_bound(beside.fits),
         scales=() if problem.scales is None else tuple(map(_listed, problem.scales)),
         variable=variable,
     )

@@ -167,6 +167,11 @@ class TransferModel:
         rest = np.maximum(1 - ratio, 0.0) if self.of_all else np.ones_like(ratio)
         return ratio / self.weights[0], rest / self.weights[1]
 
+    def at_bound(self, fit: TransferFits) -> tuple[int, ...]:
+        """Return which coefficients of the first experiment are at a bound."""
+        values = fit.coefficients[0]
+        return tuple(k for k, c in enumerate(values) if c <= 0 or (self.of_all and c >= 1))
+
     def transfer(self, coefficients: Array) -> tuple[Array, Array]:
         """Return pass over fail in sums of weights, and its slopes in the coefficients.
 
