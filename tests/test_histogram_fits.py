@@ -169,6 +169,13 @@ def test_transfer_factor_of_two_spectra(tmp_path: Path) -> None:
     seen = json.loads((tmp_path / "workspace.json").read_text())["observations"]
     assert sum(seen[1]["data"]) == sum(found["spectrum"]["passed"])
     assert (tmp_path / "transfer.png").stat().st_size > 10_000
+    # A refusal is a result, as that of the other estimates; only a file of it is none.
+    own = ("--name", "pass", "--fail-name", "fail", "--order", 8, "--bin-width", 400)
+    refused = run("transfer", path, tmp_path, *COMMON, *own)
+    assert (refused["kind"], "too few for order 8" in refused["reason"]) == ("refused", True)
+    drawn = call("fit", "transfer", path, *COMMON, *own, "--plot", tmp_path / "none.png")
+    assert drawn.exit_code == 7
+    assert "no figure without a transfer factor" in drawn.output
     twice = call("fit", "transfer", path, *COMMON, "--name", "pass", "--out", tmp_path)
     assert twice.exit_code == 2
     assert "--fail-name NAME in the same file" in twice.output
@@ -196,6 +203,15 @@ def test_transfer_factor_of_two_spectra(tmp_path: Path) -> None:
         (("bump", "SPECTRUM", "--fit-range", 2610, 7000, "--bin-width", 50), 7, "no whole number"),
         (("limit", "SPECTRUM", "--efficiency", 0.1, *COMMON), 7, "luminosity"),
         (("limit", "SPECTRUM", "--masses", 1, 2, 3), 2, "No such option"),
+        *(
+            (("transfer", "SPECTRUM", *COMMON, *option), 2, "No such option")
+            for option in (
+                ("--family", "dijet"),
+                ("--trigger", "t.json"),
+                ("--find-lower-edge",),
+                ("--sqrt-s", 13),
+            )
+        ),
         (("--seed", 3, "bump", "SPECTRUM"), 2, "options go behind the command: fit bump"),
     ],
 )

@@ -43,6 +43,20 @@ def test_the_plot_shows_what_passes_and_the_ratio(with_transfer):
     assert sum(columns["pass"]) == sum(found.spectrum.passed)
 
 
+def test_a_band_without_the_coefficients_at_their_bound_says_so(with_transfer):
+    found = with_transfer.result.transfer["tnt"]
+    for at_bound in ((), (0, 1)):
+        spectrum = replace(found.spectrum, at_bound=at_bound)
+        one = replace(found, p_is_bound=True, spectrum=spectrum)
+        result = replace(with_transfer.result, transfer={"tnt": one})
+        plots = all_plots(replace(with_transfer, result=result))
+        plot = next(plot for plot in plots if plot.name == "transfer-tnt")
+        legend = plot.figure.axes[0].get_legend().get_title().get_text()
+        assert ("too narrow" in plot.caption) == bool(at_bound)
+        assert ("band too narrow: coefficients 0, 1 at their bound" in legend) == bool(at_bound)
+        assert " or more, p = at most " in legend
+
+
 def test_rows_limits_and_doubts(with_transfer):
     result = with_transfer.result
     found = result.transfer["tnt"]

@@ -15,6 +15,7 @@ from scipy.stats import binom, kstest
 
 from tnt_coffea import stats
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats import newton
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.transfer_likelihood import TransferModel, bernstein, elevated
 from tnt_coffea.working_points import WorkingPoint
@@ -209,9 +210,21 @@ def test_few_events_take_toys_and_strong_excesses_are_weighted():
     assert factor(passed, failed, order=0, toys=0).p_value == pytest.approx(few.p_value, abs=0.1)
     plain = factor(*drawn(2000, 25, 8, ratio=0.02), order=0, toys=200)
     assert (plain.p_value, plain.p_is_bound) == (pytest.approx(1 / 201), True)
+    assert "Z = 2.58 or more, p = at most 0.00498 (toys)" in plain.summary()
     strong = factor(*drawn(2000, 25, 8, ratio=0.02), order=0)
     assert strong.p_value < 1e-5
     assert not strong.p_is_bound
+
+
+def test_each_number_says_of_which_fit_it_is():
+    x = np.where(X > 0.7, 0.0, 0.03)
+    passed, failed = drawn(2000, 3, 8, ratio=x)
+    result = factor(passed, failed, order=3, toys=0, least_goodness=0)
+    assert result.spectrum.at_bound == (3,)
+    text = result.summary()
+    assert re.search(r"[\d.]+ \+- [\d.]+ predicted from the bins beside the signal", text)
+    assert re.search(r"the fit without a signal to all bins has [\d.]+ background events", text)
+    assert "at their bound in the fit beside the signal: 3; its uncertainties take them" in text
 
 
 def test_limits_are_cls_and_rise_with_the_signal():
@@ -246,6 +259,26 @@ def test_weights_scale_signal_and_leave_z_alone():
     assert other.mu_hat == pytest.approx(3 * one.mu_hat, rel=1e-4)
     assert other.predicted == pytest.approx(3 * one.predicted, rel=1e-6)
     assert any("events are weighted" in note for note in other.notes)
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_fits_of_few_events_converge_with_coefficients_at_their_bounds(of_all):
+    random = np.random.default_rng(1)
+    mean = np.concatenate([0.3 * rates(60), rates(60)])
+    counts = random.poisson(mean, size=(200, mean.size)).astype(float)
+    model = TransferModel(bernstein(X, 8), SIGNAL, 0.0, of_all)
+    null, best = model.at(counts), model.best(counts)
+    assert np.count_nonzero(null.coefficients == 0) > 200
+    assert null.converged.all()
+    assert best.converged.all()
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_fits_that_do_not_converge_are_refused(monkeypatch, steps):
+    monkeypatch.setattr(newton, "_MAX_STEPS", steps)
+    result = factor(*drawn(1400, 20, 1, ratio=0.03), order=8, least_goodness=0)
+    assert isinstance(result, stats.TransferRefusal)
+    assert re.search(r"order \d .* did not converge .*: take a lower order", result.reason)
 
 
 def test_a_ratio_that_no_polynomial_is_refused():

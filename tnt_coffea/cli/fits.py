@@ -41,13 +41,16 @@ _quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 _toys = click.option("--toys", type=click.IntRange(0), help="Toys, instead of the settings'.")
 _hepdata = click.option("--hepdata", type=PATH, help="Folder for HEPData tables.")
 _mass = click.option("--mass", type=float, help="Mass of the signal [GeV].")
-_spectrum = options(
+_bins = options(
     click.option("--width", type=float, help="Gaussian width of the signal [GeV]."),
     click.option("--fit-range", nargs=2, type=float, help="Range of the fit [GeV]."),
     click.option("--bin-width", type=float, help="Bins of the fit [GeV]."),
     click.option(
         "--native-bins", is_flag=True, help="Fit in the histogram's own bins, of any widths."
     ),
+)
+_spectrum = options(
+    _bins,
     click.option(
         "--find-lower-edge",
         is_flag=True,
@@ -507,7 +510,7 @@ def direct(
 
 @_command(
     _mass,
-    _spectrum,
+    _bins,
     _blind,
     click.option(
         "--fail",
@@ -716,7 +719,7 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     bump = config.fit.bump
     changed = _checked(type(bump), bump.model_dump(mode="json") | typed)
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": changed})})
-    if spectrum["sqrt_s"] is not None:
+    if spectrum.get("sqrt_s") is not None:
         values = config.data.model_dump() | {"sqrt_s": spectrum["sqrt_s"]}
         config = config.model_copy(update={"data": _checked(type(config.data), values)})
     if spectrum["fit_range"]:

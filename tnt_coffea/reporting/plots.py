@@ -108,6 +108,12 @@ def _direct_estimates(contents: ReportContents) -> Iterator[Plot]:
         )
 
 
+_NARROW = (
+    " Coefficients of the polynomial are at their bound (see the notes): the bands take them as "
+    "exact and are too narrow, down to nothing where only those matter."
+)
+
+
 def _transfer_factors(contents: ReportContents) -> Iterator[Plot]:
     for name, found in contents.result.transfer.items():
         if not isinstance(found, TransferEstimate):
@@ -119,7 +125,8 @@ def _transfer_factors(contents: ReportContents) -> Iterator[Plot]:
             "Events that pass, and what those that fail predict times a polynomial in the mass, "
             "fitted to the bins beside the signal (shaded: 2 widths about its mass). The band is "
             "the uncertainty of both; the line is the fit of background and signal to all bins. "
-            "Below: pass over fail with the polynomial and its uncertainty.",
+            "Below: pass over fail with the polynomial and its uncertainty."
+            + (_NARROW if found.spectrum.at_bound else ""),
             transfer_figures.transfer_spectrum(found, f"{chosen[0].upper()}{chosen[1:]}"),
             found.to_dict(),
             Section.MASS,

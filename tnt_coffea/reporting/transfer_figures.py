@@ -150,9 +150,11 @@ def _below(axes: Axes, spectrum: TransferSpectrum, groups: Groups, edges: Float6
 
 
 def _numbers(result: TransferEstimate) -> str:
-    sign = "≤" if result.p_is_bound else "="
+    least, most = ("at most ", " or more") if result.p_is_bound else ("", "")
+    exact = ", ".join(map(str, result.spectrum.at_bound))
     return (
-        f"Z = {result.z:.2f}, p {sign} {p_text(result.p_value)}\n"
+        f"Z = {result.z:.2f}{most}, p = {least}{p_text(result.p_value)}\n"
         f"{result.observed:g} seen, {result.predicted:.1f} ± {result.uncertainty:.1f} predicted\n"
         f"order {result.order}, goodness of fit p = {p_text(result.goodness_of_fit)}"
+        + (f"\nband too narrow: coefficients {exact} at their bound" if exact else "")
     )

@@ -133,7 +133,8 @@ def transfer_factor(
     Returns
     -------
     The test; or why there is none: too few events, a polynomial that does not describe the bins
-    beside the signal, or so much signal in fail that an excess is no sign of it.
+    beside the signal, so much signal in fail that an excess is no sign of it, or a fit that does
+    not converge.
 
     Raises
     ------
@@ -189,6 +190,9 @@ def transfer_factor(
         )
         return TransferRefusal(reason, orders, goodness)
     fitted = _Fitted(problem.model(beside.model.order), problem.counts, beside, problem.whole)
+    both_fits = (fitted.model, fitted.null), (fitted.model, fitted.best)
+    if (lost := _unconverged("to all bins", *both_fits)) is not None:
+        return TransferRefusal(lost, orders, goodness)
     if fitted.reversed:
         reason = (
             f"{signal_in_fail:g} signal events that fail per one that passes: a signal raises the "
@@ -197,7 +201,7 @@ def transfer_factor(
         return TransferRefusal(reason, orders, goodness)
     p_value, how, thrown, bound, p_notes = fitted.p_value(toys, seed)
     mu_uncertainty = float(np.sqrt(max(fitted.covariance[0, 0], 0.0)))
-    problems = [*beside.problems(), *fitted.problems(mu_uncertainty)]
+    problems = fitted.problems(mu_uncertainty)
     window, inside = problem.near(_COUNTED_WIDTHS)
     predicted, uncertainty = beside.predicted(problem, inside)
     return TransferEstimate(
@@ -370,11 +374,25 @@ class _Problem:
             OrderTest(n, deviances[n], _least_p(deviances, n) if n < highest else None)
             for n in range(highest + 1)
         ]
+        if (lost := _unconverged("beside the signal", *fits)) is not None:
+            return tuple(tests), None, lost
         chosen = next(
             test.order for test in tests[lowest:] if test.p_value is None or test.p_value >= f_test
         )
         model, found = fits[chosen]
         return tuple(tests), _Beside(model, counts.reshape(-1), found, bins, self.whole), ""
+
+
+def _unconverged(where: str, *fits: tuple[TransferModel, TransferFits]) -> str | None:
+    """Return why there is no result, if one of these fits did not find its minimum."""
+    for model, found in fits:
+        if not found.converged[0]:
+            return (
+                f"the fit of order {model.order} {where} did not converge (distance to the "
+                f"minimum {found.edm[0]:.2g} in ln L): take a lower order, wider bins or a "
+                "narrower range"
+            )
+    return None
 
 
 def _least_p(deviances: Sequence[float], order: int) -> float:
@@ -426,9 +444,6 @@ class _Beside:
         toys = _thrown(mean, self.counts, GOODNESS_TOYS, self.whole, random)
         refitted = self.model.at(toys, start=self.fits.coefficients)
         return toys_p_value(int(np.sum(2 * refitted.nll >= seen - _TIE)), GOODNESS_TOYS), "toys"
-
-    def problems(self) -> list[str]:
-        return [] if self.fits.converged[0] else ["the fit beside the signal did not converge"]
 
     @cached_property
     def covariance(self) -> Array:
@@ -495,6 +510,14 @@ class _Fitted:
         return float(self.fitted[: self.model.bins][close].sum())
 
     @property
+    def _expected_near(self) -> str:
+        # Not `predicted`, which is of the bins beside the signal.
+        return (
+            f"the fit without a signal to all bins has {self.near:.1f} background events within 2 "
+            f"widths of the mass, fewer than {LEAST_BACKGROUND:g}"
+        )
+
+    @property
     def reversed(self) -> bool:
         """Whether a signal raises what fails, times the polynomial, as much as what passes."""
         passing, failing = self.model.signal.reshape(2, -1)
@@ -505,11 +528,11 @@ class _Fitted:
         """Return p-value, its kind, the toys, whether it is a bound, and notes."""
         few = self.near < LEAST_BACKGROUND
         if toys == 0 or (toys is None and not few):
-            notes = [f"{self.near:.1f} events expected near the mass: ask for toys"] if few else []
+            notes = [f"{self._expected_near}: ask for toys"] if few else []
             return normal_p_value(float(np.sqrt(self.q0))), "asymptotic", 0, False, notes
         notes = []
         if few:
-            notes.append(f"{self.near:.1f} events expected near the mass: the p-value is from toys")
+            notes.append(f"{self._expected_near}: the p-value is from toys")
         size = _TOYS if toys is None else toys
         random, reached = seeds.generator(seed, "stats", "transfer", "toys"), 0
         for first in range(0, size, _BATCH):
@@ -554,8 +577,6 @@ class _Fitted:
 
     def problems(self, mu_uncertainty: float) -> list[str]:
         problems = []
-        if not (self.null.converged[0] and self.best.converged[0]):
-            problems.append("a fit to all bins did not converge")
         injected = _INJECTED * mu_uncertainty
         if np.isfinite(injected) and injected > 0:
             asimov = self.fitted + injected * self.model.signal
@@ -568,11 +589,13 @@ class _Fitted:
 
     def bound_notes(self) -> list[str]:
         """Return which coefficients are at their bound."""
-        values = self.best.coefficients[0]
-        at = [k for k, c in enumerate(values) if c <= 0 or (self.model.of_all and c >= 1)]
-        if not at:
-            return []
-        return [f"coefficients of the polynomial at their bound: {', '.join(map(str, at))}"]
+        fits = {"beside the signal": self.side.fits, "to all bins": self.best}
+        return [
+            f"coefficients of the polynomial at their bound in the fit {where}: "
+            f"{', '.join(map(str, at))}; its uncertainties take them as exact and are too small"
+            for where, fit in fits.items()
+            if (at := self.model.at_bound(fit))
+        ]
 
     def two_step(self, problem: _Problem) -> TwoStepEstimate:
         """Return the test with the polynomial of all bins, and what fails, as exact."""
@@ -663,6 +686,7 @@ def _spectrum(
         background=_listed(background),
         expected=_listed(background + signal),
         signal=_listed(fitted.model.shape),
+        at_bound=beside.model.at_bound(beside.fits),
         scales=() if problem.scales is None else tuple(map(_listed, problem.scales)),
         variable=variable,
     )

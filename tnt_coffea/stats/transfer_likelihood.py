@@ -30,6 +30,8 @@ _ROUNDING = 1e-13
 # Nothing is expected below it.
 _TINY = 1e-150
 _LEAST_START = 1e-3
+# Coefficients this near to a bound, in units of their mean, and as many signal events.
+_NEAR_BOUND = 1e-2
 
 
 def bernstein(x: Array, order: int) -> Array:
@@ -164,6 +166,11 @@ class TransferModel:
         ratio = coefficients @ self.basis.T
         rest = np.maximum(1 - ratio, 0.0) if self.of_all else np.ones_like(ratio)
         return ratio / self.weights[0], rest / self.weights[1]
+
+    def at_bound(self, fit: TransferFits) -> tuple[int, ...]:
+        """Return which coefficients of the first experiment are at a bound."""
+        values = fit.coefficients[0]
+        return tuple(k for k, c in enumerate(values) if c <= 0 or (self.of_all and c >= 1))
 
     def transfer(self, coefficients: Array) -> tuple[Array, Array]:
         """Return pass over fail in sums of weights, and its slopes in the coefficients.
@@ -382,11 +389,22 @@ class _Objective:
         return np.asarray(gradient), hessian
 
     def derivatives(self, x: Array, rows: Rows) -> tuple[Array, Array]:
+        """As `newton.minimised` wants them; what is near its bound, and would leave, steps to it.
+
+        Where such a parameter stays coupled, Newton's step cut at the bounds need not lead downhill
+        (Bertsekas, SIAM J. Control Optim. 20 (1982) 221).
+        """
         gradient, hessian = self.slopes(x, rows)
-        bound = self.at_bound(x, gradient)
-        gradient[bound] = 0.0
-        hessian[bound] = 0.0
-        hessian.transpose(0, 2, 1)[bound] = 0.0
-        places = np.nonzero(bound)
-        hessian[places[0], places[1], places[1]] = 1.0
+        gradient[self.at_bound(x, gradient)] = 0.0
+        distance = np.where(gradient > 0, x, np.inf)
+        if self.model.of_all:
+            distance[:, 1:] = np.where(gradient[:, 1:] < 0, 1 - x[:, 1:], distance[:, 1:])
+        near = np.full_like(x, _NEAR_BOUND)
+        near[:, 1:] *= x[:, 1:].mean(axis=1, keepdims=True)
+        single = (gradient == 0) | (distance <= near)
+        hessian[single] = 0.0
+        hessian.transpose(0, 2, 1)[single] = 0.0
+        places = np.nonzero(single)
+        curvature = np.abs(gradient[places]) / np.maximum(distance[places], _TINY)
+        hessian[places[0], places[1], places[1]] = np.where(gradient[places] == 0, 1.0, curvature)
         return gradient, hessian

@@ -86,6 +86,9 @@ class TransferSpectrum(Result):
         What passes in the fit to all bins: background, and background with signal.
     signal
         Share of the signal.
+    at_bound
+        Coefficients at their bound in the fit beside the signal, which the uncertainties take as
+        exact.
     scales
         Weights of effective events that pass, and of those that fail; empty where all are 1.
     variable
@@ -113,6 +116,7 @@ class TransferSpectrum(Result):
     background: tuple[float, ...]
     expected: tuple[float, ...]
     signal: tuple[float, ...]
+    at_bound: tuple[int, ...] = ()
     scales: tuple[tuple[float, ...], ...] = ()
     variable: str = "m_jj"
 
@@ -206,7 +210,7 @@ class TransferEstimate(Result):
     two_step
         What the published form gives.
     converged
-        Whether the fits found their minima, and find a signal that is injected.
+        Whether the fit finds a signal that is injected, and knows its uncertainty.
     edm
         Largest estimated distance to the minimum of these fits, in ln L.
     notes
@@ -269,14 +273,15 @@ class TransferEstimate(Result):
         two = self.two_step
         how = "chosen" if self.chosen else "asked for"
         of = "calibrated by toys" if self.goodness_calibration == "toys" else "asymptotic"
+        least, most = ("at most ", " or more") if self.p_is_bound else ("", "")
         lines = [
             f"transfer factor: {self.observed:g} events pass in {low:g}-{high:g} GeV, "
-            f"{self.predicted:.2f} +- {self.uncertainty:.2f} predicted; pass / {self.denominator} "
-            f"of order {self.order} ({how}), goodness of fit beside the signal p = "
-            f"{self.goodness_of_fit:.3g} ({of})",
-            f"  Z = {self.z:.2f}, p {'<=' if self.p_is_bound else '='} {self.p_value:.3g} "
-            f"({self.calibration}), signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events "
-            f"at {self.mass:g} GeV{'' if self.converged else ', NOT CONVERGED'}",
+            f"{self.predicted:.2f} +- {self.uncertainty:.2f} predicted from the bins beside the "
+            f"signal; pass / {self.denominator} of order {self.order} ({how}), goodness of fit "
+            f"there p = {self.goodness_of_fit:.3g} ({of})",
+            f"  Z = {self.z:.2f}{most}, p = {least}{self.p_value:.3g} ({self.calibration}), "
+            f"signal {self.mu_hat:.1f} +- {self.mu_uncertainty:.1f} events at "
+            f"{self.mass:g} GeV{'' if self.converged else ', NOT CONVERGED'}",
             f"  two steps, the polynomial taken as exact: Z = {two.z:.2f}, signal "
             f"{two.mu_hat:.1f} +- {two.mu_uncertainty:.1f}",
             *(f"  note: {note}" for note in self.notes),
