@@ -122,7 +122,7 @@ def _above(axes: Axes, spectrum: TransferSpectrum, groups: Groups, edges: Float6
         logarithmic(axes.yaxis)
         axes.set_ylim(max(0.3, 0.3 * predicted[predicted > 0].min(initial=top)), 60 * top)
     else:
-        axes.set_ylim(0, 1.9 * top)
+        axes.set_ylim(0, 2.3 * top)
 
 
 def _below(axes: Axes, spectrum: TransferSpectrum, groups: Groups, edges: Float64Array) -> None:

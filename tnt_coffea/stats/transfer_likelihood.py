@@ -405,6 +405,8 @@ class _Objective:
         hessian[single] = 0.0
         hessian.transpose(0, 2, 1)[single] = 0.0
         places = np.nonzero(single)
-        curvature = np.abs(gradient[places]) / np.maximum(distance[places], _TINY)
+        # A step of `near`, cut at the bound: one of the distance could leave a rest ever smaller,
+        # whose curvature hides that of the others.
+        curvature = np.abs(gradient[places]) / np.maximum(near[places], _TINY)
         hessian[places[0], places[1], places[1]] = np.where(gradient[places] == 0, 1.0, curvature)
         return gradient, hessian
