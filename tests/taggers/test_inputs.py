@@ -110,7 +110,7 @@ def test_planted_aligned_jets_are_as_a_skim_has_them() -> None:
     ],
 )
 def test_a_sample_without_them_is_refused(name: str, of: Any, sample: Sample) -> None:
-    with pytest.raises(InputError, match=rf"holds no {name} \(skim\.{name} is null\).*set skim"):
+    with pytest.raises(InputError, match=rf"holds no {name}.* \(skim\.{name} is null\).*set skim"):
         of(sample)
 
 
