@@ -8,6 +8,7 @@ import pytest
 from tnt_coffea.config import MassRange
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import assumptions
+from tnt_coffea.training.assumptions import _same_shape
 from tnt_coffea.training.classifiers import Trees
 from tnt_coffea.training.methods.norm import EventNorm
 from tnt_coffea.training.methods.references import Supervised
@@ -94,3 +95,10 @@ def test_scores_of_the_event_are_warned_of_with_the_setting_that_helps(
     found = assumptions(made, with_columns(plain, mass, mass), WINDOW, RANGE)
     assert found.sculpting < 1e-3
     assert [remedy in text for text in found.warnings] == [True]
+
+
+def test_events_that_share_the_highest_rank_have_no_test_of_sculpting():
+    mass = np.linspace(2600, 7000, 400)
+    rank = np.where(mass < 3000, 0.2, 0.9)
+    assert _same_shape(mass, rank) is None
+    assert _same_shape(mass, mass / 7001) < 1e-6

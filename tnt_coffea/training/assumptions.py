@@ -160,6 +160,8 @@ def _same_shape(mass: Float64Array, rank: Float64Array) -> float | None:
     if len(mass) < 20 * _BINS:
         return None
     kept = rank > np.quantile(rank, 1 - _EFFICIENCY)
+    if not kept.any():  # all that rank highest share one rank: other events than those ranked
+        return None
     edges = np.quantile(mass, np.arange(1, _BINS) / _BINS)
     place = np.searchsorted(edges, mass, side="right")
     counts = [np.bincount(place[which], minlength=_BINS) for which in (kept, ~kept)]
