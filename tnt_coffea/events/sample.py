@@ -49,7 +49,7 @@ __all__ = [
 
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
-_CONSTITUENTS = ("constituents_pt", "constituents_eta", "constituents_phi")
+_CONSTITUENTS = tuple(f"constituents_{name}" for name in LeadingConstituents.parts)
 _ALIGNED = tuple(f"aligned_{name}" for name in AlignedJets.parts)
 _SPLITTINGS = tuple(f"splittings_{name}" for name in JetSplittings.parts)
 _SEQUENCE = tuple(f"sequence_{name}" for name in JetSequences.parts)

@@ -17,13 +17,12 @@ Source: arXiv:2101.08320, section 3.1.1; values and order of the steps as its au
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
-from tnt_coffea.jets.frames import ALL, JetLists, list_bounds
+from tnt_coffea.jets.frames import NumberLists, list_bounds
 from tnt_coffea.jets.momenta import momentum_lists, polar
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
 
@@ -43,7 +42,7 @@ JETS_AT_ONCE = 4000
 
 
 @dataclass(frozen=True)
-class AlignedJets(JetLists):
+class AlignedJets(NumberLists):
     """Constituents of aligned jets as lists in the order of their chain: 12 bytes each.
 
     Attributes
@@ -69,18 +68,6 @@ class AlignedJets(JetLists):
     pt: Float32Array
     eta: Float32Array
     phi: Float32Array
-
-    def dense(self, most: int, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
-        """Return (jet, `most`, 3) float32 of pT, eta and phi; zero behind the last constituent.
-
-        Parameters
-        ----------
-        most
-            Constituents of a jet; no jet may have more.
-        rows
-            The jets wanted, all by default.
-        """
-        return self._padded([getattr(self, name) for name in self.parts], most, rows)
 
 
 def aligned_jets(constituents: ak.Array, most: int = 20) -> AlignedJets:

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import Branches, JetAlgorithm, SplittingSettings
-from tnt_coffea.jets.frames import ALL, JetLists, list_bounds
+from tnt_coffea.jets.frames import NumberLists, list_bounds
 from tnt_coffea.jets.kinematics import delta_phi, invariant_mass, rapidity, transverse_momentum
 from tnt_coffea.jets.momenta import cartesian, momentum_lists
 from tnt_coffea.jets.reclustering import momenta, reclustered
@@ -23,7 +22,7 @@ PARALLEL = 1e-6
 
 
 @dataclass(frozen=True)
-class JetSplittings(JetLists):
+class JetSplittings(NumberLists):
     """Splittings of jets as lists, those undone first in front: 16 bytes each.
 
     Attributes
@@ -55,18 +54,10 @@ class JetSplittings(JetLists):
     mass: Float32Array
     drop: Float32Array
 
-    def dense(self, most: int, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
-        """Return (jet, `most`, 5) float32: 1, angle, kt, mass, drop; zero behind the last one.
-
-        Parameters
-        ----------
-        most
-            Splittings of a jet; no jet may have more.
-        rows
-            The jets wanted, all by default.
-        """
-        there = np.broadcast_to(np.float32(1.0), self.mass.shape)
-        return self._padded((there, *(getattr(self, name) for name in self.parts)), most, rows)
+    @property
+    def _numbers(self) -> tuple[Float32Array, ...]:
+        # A one in front tells where there is a splitting.
+        return np.broadcast_to(np.float32(1.0), self.mass.shape), *super()._numbers
 
 
 def jet_splittings(constituents: ak.Array, settings: SplittingSettings) -> JetSplittings:

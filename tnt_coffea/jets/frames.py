@@ -8,9 +8,8 @@ Source: arXiv:2002.12376, section 3.1; order of the steps as its authors ran the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import awkward as ak
 import numpy as np
@@ -24,6 +23,7 @@ __all__ = [
     "Framed",
     "JetLists",
     "LeadingConstituents",
+    "NumberLists",
     "flat_lists",
     "framed",
     "leading_constituents",
@@ -70,15 +70,38 @@ class JetLists:
         first = starts - (np.cumsum(counts) - counts)
         return counts, jet, np.arange(len(jet)) + first[jet]
 
-    def _padded(
-        self, values: Sequence[Float32Array], most: int, rows: npt.NDArray[Any] | slice
-    ) -> Float32Array:
-        # (chosen jet, `most`, quantity) of several flat arrays; zero behind the last value.
+
+@dataclass(frozen=True)
+class NumberLists(JetLists):
+    """A list of particles, splittings or jets a jet (or event), each of a few numbers.
+
+    Attributes
+    ----------
+    parts
+        Names of the numbers, each a flat array, in the order of `dense`.
+    """
+
+    parts: ClassVar[tuple[str, ...]]
+
+    @property
+    def _numbers(self) -> tuple[Float32Array, ...]:
+        return tuple(getattr(self, name) for name in self.parts)
+
+    def dense(self, most: int, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
+        """Return (jet, `most`, number) float32, zero behind the last of a list.
+
+        Parameters
+        ----------
+        most
+            Length that every list gets; none may be longer.
+        rows
+            The jets wanted, all by default.
+        """
         counts, jet, places = self._places(rows)
         within = places - self.starts[rows][jet]
-        out = np.zeros((len(counts), most, len(values)), np.float32)
-        for k, quantity in enumerate(values):
-            out[jet, within, k] = quantity[places]
+        out = np.zeros((len(counts), most, len(self._numbers)), np.float32)
+        for k, numbers in enumerate(self._numbers):
+            out[jet, within, k] = numbers[places]
         return out
 
 
@@ -252,7 +275,7 @@ def _hardest(pt: Float64Array, eta: Float64Array, phi: Float64Array, jet: IntArr
 
 
 @dataclass(frozen=True)
-class LeadingConstituents(JetLists):
+class LeadingConstituents(NumberLists):
     """Constituents of jets as lists in descending pT: 12 bytes each.
 
     Attributes
@@ -278,21 +301,11 @@ class LeadingConstituents(JetLists):
     [1, 1]
     """
 
+    parts: ClassVar = ("pt", "eta", "phi")
+
     pt: Float32Array
     eta: Float32Array
     phi: Float32Array
-
-    def dense(self, most: int, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
-        """Return (jet, `most`, 3) float32 of pT, eta and phi; zero behind the last constituent.
-
-        Parameters
-        ----------
-        most
-            Constituents a jet; no jet may have more.
-        rows
-            The jets wanted, all by default.
-        """
-        return self._padded((self.pt, self.eta, self.phi), most, rows)
 
 
 def leading_constituents(jets: Framed, most: int) -> LeadingConstituents:

@@ -134,7 +134,7 @@ def dijet_columns(
         columns |= _lists(images.counts, pixels)
     if settings.constituents is not None:
         leading = leading_constituents(dijets.framed("constituents"), settings.constituents)
-        parts = {f"constituents_{name}": getattr(leading, name) for name in ("pt", "eta", "phi")}
+        parts = {f"constituents_{name}": getattr(leading, name) for name in leading.parts}
         columns |= _lists(leading.counts, parts)
     if settings.aligned is not None:
         aligned = aligned_jets(dijets.constituents("aligned"), settings.aligned)

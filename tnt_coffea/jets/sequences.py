@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from tnt_coffea.config import JetSettings, SequenceSettings
 from tnt_coffea.jets.clustering import find_clusters
-from tnt_coffea.jets.frames import ALL, JetLists, list_bounds
+from tnt_coffea.jets.frames import NumberLists, list_bounds
 from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
 from tnt_coffea.typing import Float32Array
 
@@ -19,7 +18,7 @@ __all__ = ["JetSequences", "jet_sequences"]
 
 
 @dataclass(frozen=True)
-class JetSequences(JetLists):
+class JetSequences(NumberLists):
     """Jets of events as lists in descending pT: 16 bytes each.
 
     Attributes
@@ -46,18 +45,6 @@ class JetSequences(JetLists):
     eta: Float32Array
     phi: Float32Array
     mass: Float32Array
-
-    def dense(self, most: int, rows: npt.NDArray[Any] | slice = ALL) -> Float32Array:
-        """Return (event, `most`, 4) float32 of pT, eta, phi, mass; zero behind the last jet.
-
-        Parameters
-        ----------
-        most
-            Jets of an event; no event may have more.
-        rows
-            The events wanted, all by default.
-        """
-        return self._padded([getattr(self, name) for name in self.parts], most, rows)
 
 
 def jet_sequences(particles: ak.Array, settings: SequenceSettings) -> JetSequences:
