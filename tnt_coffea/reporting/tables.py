@@ -506,73 +506,73 @@ def _abcd_row(
     selection: str, kept: str, estimate: AbcdResult | AbcdRefusal, notes: list[str]
 ) -> SummaryRow:
     if isinstance(estimate, AbcdRefusal):
-        why = _numbered((f"ABCD with {selection}: {estimate.reason}",), notes)
-        return SummaryRow("ABCD", selection, kept, "-", "-", "-", "refused", why)
+        return _no_estimate("ABCD", selection, kept, estimate.reason, notes)
     counting = (
-        f"ABCD with {selection}: {estimate.a:g} events seen, {estimate.expected:.1f} expected "
+        f"{estimate.a:g} events seen, {estimate.expected:.1f} expected "
         f"± {percent(estimate.systematic)}; Z of the paper's equation 4.1: {estimate.z_paper:.2f}"
     )
-    return SummaryRow(
-        test="ABCD",
-        selection=selection,
-        kept=kept,
-        z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
-        p_value=p_text(estimate.p_value),
-        signal=f"{estimate.mu_hat:.1f} ± {_abcd_uncertainty(estimate):.1f}",
-        calibration=_calibration(estimate),
-        notes=_numbered((counting, *estimate.notes), notes),
-    )
+    spread = _abcd_uncertainty(estimate)
+    return _estimate_row("ABCD", selection, kept, estimate, counting, spread, notes)
 
 
 def _direct_row(
     selection: str, kept: str, estimate: DirectEstimate | DirectRefusal, notes: list[str]
 ) -> SummaryRow:
     if isinstance(estimate, DirectRefusal):
-        why = _numbered((f"direct estimate with {selection}: {estimate.reason}",), notes)
-        return SummaryRow("direct estimate", selection, kept, "-", "-", "-", "refused", why)
+        return _no_estimate("direct estimate", selection, kept, estimate.reason, notes)
     counting = (
-        f"direct estimate with {selection}: {estimate.observed:g} events seen, "
+        f"{estimate.observed:g} events seen, "
         f"{estimate.predicted:.1f} ± {estimate.uncertainty:.1f} predicted by "
         f"{estimate.simulated:g} simulated ones worth {estimate.effective:.0f} "
         f"(statistics {estimate.statistical:.1f}, "
         f"members {estimate.member_spread:.1f}, closure {percent(estimate.systematic)})"
     )
     spread = math.hypot(math.sqrt(estimate.observed * estimate.scale), estimate.uncertainty)
-    return SummaryRow(
-        test="direct estimate",
-        selection=selection,
-        kept=kept,
-        z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
-        p_value=p_text(estimate.p_value),
-        signal=f"{estimate.mu_hat:.1f} ± {spread:.1f}",
-        calibration=estimate.calibration,
-        notes=_numbered((counting, *estimate.notes), notes),
-    )
+    return _estimate_row("direct estimate", selection, kept, estimate, counting, spread, notes)
 
 
 def _transfer_row(
     selection: str, kept: str, estimate: TransferEstimate | TransferRefusal, notes: list[str]
 ) -> SummaryRow:
     if isinstance(estimate, TransferRefusal):
-        why = _numbered((f"transfer factor with {selection}: {estimate.reason}",), notes)
-        return SummaryRow("transfer factor", selection, kept, "-", "-", "-", "refused", why)
+        return _no_estimate("transfer factor", selection, kept, estimate.reason, notes)
     low, high = estimate.window
-    two = estimate.two_step
     counting = (
-        f"transfer factor with {selection}: {estimate.observed:g} events pass in {low:g}-{high:g} "
+        f"{estimate.observed:g} events pass in {low:g}-{high:g} "
         f"GeV, {estimate.predicted:.1f} ± {estimate.uncertainty:.1f} predicted by a ratio to "
         f"{estimate.denominator} of order {estimate.order} (goodness of fit p = "
-        f"{p_text(estimate.goodness_of_fit)}); in two steps, as published, Z = {two.z:.2f}"
+        f"{p_text(estimate.goodness_of_fit)}); in two steps, as published, "
+        f"Z = {estimate.two_step.z:.2f}"
     )
+    spread = estimate.mu_uncertainty
+    return _estimate_row("transfer factor", selection, kept, estimate, counting, spread, notes)
+
+
+def _no_estimate(test: str, selection: str, kept: str, reason: str, notes: list[str]) -> SummaryRow:
+    why = _numbered((f"{test} with {selection}: {reason}",), notes)
+    return SummaryRow(test, selection, kept, "-", "-", "-", "refused", why)
+
+
+def _estimate_row(
+    test: str,
+    selection: str,
+    kept: str,
+    estimate: AbcdResult | DirectEstimate | TransferEstimate,
+    counting: str,
+    uncertainty: float,
+    notes: list[str],
+) -> SummaryRow:
+    """Return the row of an estimate, whose first note says what was counted."""
+    found = (f"{test} with {selection}: {counting}", *estimate.notes)
     return SummaryRow(
-        test="transfer factor",
+        test=test,
         selection=selection,
         kept=kept,
         z=f"{estimate.z:.2f}{'' if estimate.converged else NOT_CONVERGED}",
         p_value=p_text(estimate.p_value),
-        signal=f"{estimate.mu_hat:.1f} ± {estimate.mu_uncertainty:.1f}",
+        signal=f"{estimate.mu_hat:.1f} ± {uncertainty:.1f}",
         calibration=_calibration(estimate),
-        notes=_numbered((counting, *estimate.notes), notes),
+        notes=_numbered(found, notes),
     )
 
 
@@ -616,9 +616,10 @@ def _abcd_uncertainty(estimate: AbcdResult) -> float:
     return math.sqrt(estimate.a + estimate.expected**2 * (estimate.systematic**2 + regions))
 
 
-def _calibration(test: BumpHuntResult | AbcdResult | TransferEstimate) -> str:
-    counted = test.calibration in ("toys", "null chains")
-    return f"{test.toys} {test.calibration}" if counted else test.calibration
+def _calibration(test: BumpHuntResult | AbcdResult | DirectEstimate | TransferEstimate) -> str:
+    if isinstance(test, DirectEstimate) or test.calibration not in ("toys", "null chains"):
+        return test.calibration
+    return f"{test.toys} {test.calibration}"
 
 
 def _numbered(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:
