@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,32 +14,26 @@ from tnt_coffea.products import Histograms
 from tnt_coffea.stats.abcd_limits import limit_or_reason
 from tnt_coffea.stats.abcd_regions import plane_counts
 from tnt_coffea.stats.results import Result
-from tnt_coffea.storage import written
 from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 
 __all__ = [
     "AbcdStudy",
     "StoredHistogram",
-    "figure_format",
     "fit_abcd",
     "fit_bias",
     "fit_bump",
     "fit_direct",
     "fit_expected",
     "fit_expected_scan",
+    "fit_from_edge",
     "fit_limit",
     "fit_scan",
     "fit_transfer",
     "stored_histogram",
-    "write_plot",
-    "write_result",
-    "write_tables",
-    "write_workspace",
 ]
 
 Progress = Callable[[int, int], None]
 
-_FORMATS = ("png", "pdf", "svg")
 _PLANE = ("fold", "q_heavy", "q_light")
 
 
@@ -273,7 +266,7 @@ def fit_limit(
         spectra,
         mass=config.signal_mass,
         width=bump.width,
-        fit=_fit_of(stored, config, spectra),
+        fit=fit_from_edge(stored, config, spectra),
         seed=stored.seed(config, "limit"),
         toys=toys,
         efficiency=efficiency,
@@ -327,7 +320,7 @@ def fit_scan(
             {"data": spectra},
             masses=masses,
             width=bump.width,
-            fit=_fit_of(stored, config, spectra),
+            fit=fit_from_edge(stored, config, spectra),
             toys=toys,
             seed=config.seed,
             progress=progress,
@@ -509,7 +502,7 @@ def _window(
     return pipeline.hidden_window(config, masses=masses, of_search=stored.search is not None)
 
 
-def _fit_of(stored: StoredHistogram, config: SearchConfig, spectra: Any) -> stats.SpectrumFit:
+def fit_from_edge(stored: StoredHistogram, config: SearchConfig, spectra: Any) -> stats.SpectrumFit:
     """Return how spectra are fitted, from the lower edge that the bump hunt has."""
     seed = stored.seed(config, "bump")
     return pipeline.fit_from_lower_edge({"data": spectra}, config, seed=seed)
@@ -651,202 +644,3 @@ def fit_transfer(
         **pipeline.transfer_settings(config),
         seed=config.seed,
     )
-
-
-def write_result(path: Path, result: Result) -> None:
-    """Write a result as JSON.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be written.
-    """
-    with written(path) as partial:
-        partial.write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
-
-
-def write_workspace(
-    path: Path,
-    stored: StoredHistogram,
-    config: SearchConfig,
-    result: stats.BumpHuntResult
-    | stats.ScanResult
-    | stats.DirectEstimate
-    | stats.DirectRefusal
-    | stats.TransferEstimate
-    | stats.TransferRefusal
-    | AbcdStudy,
-) -> list[Path]:
-    """Write the pyhf workspace of a test, for a scan with its patchset.
-
-    Parameters
-    ----------
-    path
-        The workspace; the patchset of a scan goes beside it, as NAME.patchset.json.
-    stored, config
-        What was fitted, and how.
-    result
-        Its result.
-
-    Returns
-    -------
-    The files.
-
-    Raises
-    ------
-    ConfigError
-        The result is of several selections.
-    FitError
-        A workspace cannot be made of these histograms, or the estimate was refused.
-    """
-    if isinstance(result, stats.DirectRefusal):
-        msg = f"{path}: no workspace without a direct estimate: {result.reason}"
-        raise FitError(msg)
-    if isinstance(result, stats.TransferRefusal):
-        msg = f"{path}: no workspace without a transfer factor: {result.reason}"
-        raise FitError(msg)
-    if isinstance(result, AbcdStudy):
-        if isinstance(result.result, stats.AbcdRefusal):
-            msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
-            raise FitError(msg)
-        contents = {path: stats.abcd_workspace(result.result)}
-    elif isinstance(result, stats.DirectEstimate):
-        contents = {path: stats.direct_workspace(result)}
-    elif isinstance(result, stats.TransferEstimate):
-        contents = {path: stats.transfer_workspace(result)}
-    else:
-        contents = _spectrum_workspaces(path, stored, config, result)
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
-
-
-def _spectrum_workspaces(
-    path: Path,
-    stored: StoredHistogram,
-    config: SearchConfig,
-    result: stats.BumpHuntResult | stats.ScanResult,
-) -> dict[Path, dict[str, Any]]:
-    bump = config.fit.bump
-    spectra = stored.spectra(bump.selection)
-    if isinstance(result, stats.BumpHuntResult):
-        hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
-        workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
-        return {path: workspace}
-    if len({point.selection for point in result.points}) > 1:
-        msg = "a patchset is of one selection: scan one tagger set, without --nested"
-        raise ConfigError(msg)
-    fit = _fit_of(stored, config, spectra)
-    masses = [point.mass for point in result.points]
-    workspace, patches = stats.mass_patchset(spectra, masses=masses, width=bump.width, fit=fit)
-    return {path: workspace, path.with_suffix(".patchset.json"): patches}
-
-
-def figure_format(path: Path) -> str:
-    """Return the format of a figure, by its file's suffix.
-
-    Raises
-    ------
-    ConfigError
-        There is no such format.
-    """
-    form = path.suffix.removeprefix(".").lower()
-    if form not in _FORMATS:
-        msg = f"{path}: a figure is a file in {', '.join(_FORMATS)}"
-        raise ConfigError(msg)
-    return form
-
-
-def write_plot(
-    path: Path,
-    result: stats.BumpHuntResult
-    | stats.ScanResult
-    | stats.Expectation
-    | stats.ExpectationScan
-    | stats.DirectEstimate
-    | stats.DirectRefusal
-    | stats.TransferEstimate
-    | stats.TransferRefusal
-    | stats.BiasStudy,
-) -> Path:
-    """Write the figure of a result.
-
-    That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
-    the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity, of
-    a direct estimate data and weighted simulation, of a transfer factor what passes with its
-    prediction.
-
-    Parameters
-    ----------
-    path
-        The figure; its suffix is the format.
-    result
-        The result.
-
-    Raises
-    ------
-    ConfigError
-        There is no such format.
-    FitError
-        A direct estimate or a transfer factor was refused.
-    StorageError
-        The file cannot be written.
-    """
-    from tnt_coffea.reporting import (
-        direct_figures,
-        mass_figures,
-        review_figures,
-        transfer_figures,
-    )
-
-    form = figure_format(path)
-    match result:
-        case stats.DirectRefusal():
-            msg = f"{path}: no figure without a direct estimate: {result.reason}"
-            raise FitError(msg)
-        case stats.TransferRefusal():
-            msg = f"{path}: no figure without a transfer factor: {result.reason}"
-            raise FitError(msg)
-        case stats.TransferEstimate():
-            figure = transfer_figures.transfer_spectrum(result, "events that pass")
-        case stats.BumpHuntResult():
-            window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
-            figure = mass_figures.mass_spectrum(result, window)
-        case stats.Expectation():
-            figure = review_figures.blinded_spectrum(result)
-        case stats.ExpectationScan():
-            figure = review_figures.expected_band(result)
-        case stats.DirectEstimate():
-            figure = direct_figures.direct_spectrum(result, "selected events")
-        case stats.BiasStudy():
-            figure = review_figures.bias_figure(result, f"{result.mass:g} GeV")
-        case _:
-            figure = mass_figures.local_p_values({"data": result})
-    with written(path) as partial:
-        figure.savefig(partial, format=form)
-    return path
-
-
-def write_tables(
-    folder: Path, result: stats.BumpHuntResult | stats.LimitResult, config: SearchConfig
-) -> list[Path]:
-    """Write the HEPData tables of a bump hunt (spectra and fits) or of a limit.
-
-    Parameters
-    ----------
-    folder
-        Where; it is made.
-    result
-        The result.
-    config
-        `data.sqrt_s` is read.
-
-    Returns
-    -------
-    The files, submission.yaml first.
-    """
-    energy = config.data.energy
-    if isinstance(result, stats.BumpHuntResult):
-        return stats.write_hepdata(folder, stats.hepdata_spectrum(result, energy))
-    return stats.write_hepdata(folder, {"limits": stats.hepdata_limits([result], energy)})

@@ -159,11 +159,11 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
 
 def _check_outputs(given: dict[str, Any]) -> None:
     """Refuse files that could not be written, before a fit that may take minutes."""
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files
     from tnt_coffea.errors import StorageError
 
     if given.get("plot") is not None:
-        histogram_fits.figure_format(given["plot"])
+        fit_files.figure_format(given["plot"])
     for name in ("plot", "workspace", "json_path"):
         path = given.get(name)
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
@@ -201,7 +201,7 @@ def bump(
     **spectrum: Any,
 ) -> None:
     """Test one mass in a spectrum: p-value and signal."""
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     if toys is not None and spectrum["null_chains"] is not None:
         msg = "--toys and --null-chains: give one of them"
@@ -217,11 +217,11 @@ def bump(
     _keep(histogram, stored, config, "bump", result.p_value, toys=toys)
     _show(result, json_path)
     if workspace is not None:
-        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+        _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result, config))
+        _list("table", fit_files.write_tables(hepdata, result, config))
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, result)])
+        _list("figure", [fit_files.write_plot(plot, result)])
 
 
 @_command(
@@ -270,7 +270,7 @@ def scan(
     The NAME of a method stands for its tagger sets of all windows, scanned together; with --all
     it is every tagger set and all dijets, and with --nested each selection of them.
     """
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     if whole and name is not None:
         msg = "--all takes every tagger set, --name one of them: give one of these"
@@ -283,7 +283,7 @@ def scan(
         _keep(histogram, stored, config, "scan", None, masses=tested)
         _show(found, json_path)
         if plot is not None:
-            _list("figure", [histogram_fits.write_plot(plot, found)])
+            _list("figure", [fit_files.write_plot(plot, found)])
         return
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_scan(
@@ -295,9 +295,9 @@ def scan(
     )
     _show(result, json_path)
     if workspace is not None:
-        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+        _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, result)])
+        _list("figure", [fit_files.write_plot(plot, result)])
 
 
 @_command(
@@ -327,7 +327,7 @@ def limit(
 
     With efficiency and luminosity it is a limit on the cross section, too.
     """
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     if config.fit.blind:
@@ -341,7 +341,7 @@ def limit(
     _keep(histogram, stored, config, "limit", None, toys=toys)
     _show(result, json_path)
     if hepdata is not None:
-        _list("table", histogram_fits.write_tables(hepdata, result, config))
+        _list("table", fit_files.write_tables(hepdata, result, config))
 
 
 @_command(
@@ -430,7 +430,7 @@ def bias(
 
     Their backgrounds are fitted beside the window, and their signals are known.
     """
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     with toys_shown(quiet) as progress:
@@ -446,7 +446,7 @@ def bias(
         )
     _show(result, json_path)
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, result)])
+        _list("figure", [fit_files.write_plot(plot, result)])
 
 
 @_command(
@@ -469,7 +469,7 @@ def abcd(
     **blinding: Any,
 ) -> None:
     """Estimate the background in region A from B, C and D."""
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     config, stored = _blinded(config, blinding), _stored(histogram, name)
     result = histogram_fits.fit_abcd(stored, config, toys=toys, passing=passing, low=low)
@@ -477,7 +477,7 @@ def abcd(
     _keep(histogram, stored, config, "abcd", p_value, toys=toys)
     _show(result, json_path)
     if workspace is not None:
-        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+        _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
 
 
 @_command(_blind, _workspace, _plot)
@@ -496,16 +496,16 @@ def direct(
     HISTOGRAM is the folder of a search stage of data and simulation, with taggers whose method
     has weights, such as salad.
     """
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     config, stored = _blinded(config, blinding), _stored(histogram, name)
     result = histogram_fits.fit_direct(stored, config)
     _keep(histogram, stored, config, "direct", getattr(result, "p_value", None))
     _show(result, json_path)
     if workspace is not None:
-        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+        _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, result)])
+        _list("figure", [fit_files.write_plot(plot, result)])
 
 
 @_command(
@@ -555,7 +555,7 @@ def transfer(
     HISTOGRAM is the folder of a search stage, or the spectrum of the events that pass; that of
     the others is FAIL_NAME in its file or in another (--fail).
     """
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     given = {
@@ -574,9 +574,9 @@ def transfer(
     _keep(histogram, stored, config, "transfer", getattr(result, "p_value", None), **given)
     _show(result, json_path)
     if workspace is not None:
-        _list("workspace", histogram_fits.write_workspace(workspace, stored, config, result))
+        _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, result)])
+        _list("figure", [fit_files.write_plot(plot, result)])
 
 
 @fit.command("null-chains")
@@ -611,13 +611,13 @@ def _expected(
     **given: Any,
 ) -> None:
     """Show what background alone lets expect, and note that it was looked at."""
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files, histogram_fits
 
     found = histogram_fits.fit_expected(stored, config, **given)
     _keep(histogram, stored, config, test, None, **given)
     _show(found, json_path)
     if plot is not None:
-        _list("figure", [histogram_fits.write_plot(plot, found)])
+        _list("figure", [fit_files.write_plot(plot, found)])
 
 
 def _refuse(**given: Any) -> None:
@@ -678,11 +678,11 @@ def _keep(
 
 
 def _show(result: Any, json_path: Path | None) -> None:
-    from tnt_coffea import histogram_fits
+    from tnt_coffea import fit_files
 
     click.echo(result.summary())
     if json_path is not None:
-        histogram_fits.write_result(json_path, result)
+        fit_files.write_result(json_path, result)
         _list("result", [json_path])
 
 
