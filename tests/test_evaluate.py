@@ -181,6 +181,9 @@ def test_the_report_of_a_search_names_its_files_and_scans_the_mass(
     assert f"SHA-256 {sha256[:12]}" in page
     assert "<dt>seed</dt><dd>11</dd>" in page
     assert "autoencoder; tnt (Tag N&#39; Train)" in page
+    # Limits are explained for the tests that were made, and for no other.
+    assert "those of ABCD on signal events" in page
+    assert "those of direct estimates" not in page
     with (workspace / "report" / "plots" / "scan.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     result = SearchResult.load(workspace / "fit" / "result.json")
