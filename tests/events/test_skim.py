@@ -127,6 +127,20 @@ def test_nano_events_of_a_range(tmp_path: Path) -> None:
     assert part.content_hash() == made.select(np.arange(10, 30)).content_hash()
 
 
+@pytest.mark.parametrize("start", [0, 9_990, 10_000])
+def test_a_range_unpacks_the_row_groups_that_hold_it_alone(tmp_path: Path, start: int) -> None:
+    part = tmp_path / "a.parquet"
+    made = sample(n=20_001, settings=SkimSettings(images=None, observables=("mass",)))
+    write_part(part, made)
+    with part.open("r+b") as file:  # the last of three row groups can be read no more
+        file.seek(pq.ParquetFile(part).metadata.row_group(2).column(0).data_page_offset)
+        file.write(bytes(40))
+    events = load(part, start, start + 20, {"filename": str(part)})
+    assert np.array_equal(np.asarray(events.event_id), made.event_id[start : start + 20])
+    with pytest.raises(InputError, match="not a readable part"):
+        load(part, 19_990, 20_001, {"filename": str(part)})
+
+
 def test_parts_of_different_settings_do_not_mix(tmp_path: Path) -> None:
     write_part(tmp_path / "a.parquet", sample())
     write_part(tmp_path / "b.parquet", sample(pixels=10))

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
-from tnt_coffea.events.parquet_file import opened, rows_of
+from tnt_coffea.events.parquet_file import opened, rows_between
 from tnt_coffea.events.pfnano import (
     COLUMNS,
     FIELDS,
@@ -91,12 +90,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         if missing := [name for name in also if name not in there]:
             raise InputError(trees.absent_columns(path, missing, there))
         names = list(dict.fromkeys(name for name in (*COLUMNS, *also) if name in there))
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = np.flatnonzero((ends > start) & (ends - sizes < stop))
-        rows = rows_of(file, path, groups.tolist(), names)
-        first = int(ends[groups[0]] - sizes[groups[0]]) if len(groups) else 0
-        rows = rows.slice(start - first, stop - start)
+        rows = rows_between(file, path, start, stop, names)
         if len(rows) != stop - start:
             msg = f"{len(rows)} rows where the footer promises {stop - start}"
             raise ValueError(msg)

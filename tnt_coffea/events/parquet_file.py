@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tnt_coffea.errors import InputError
 
-__all__ = ["MOST_BYTES", "created", "opened", "rows_of"]
+__all__ = ["MOST_BYTES", "created", "opened", "rows_between", "rows_of"]
 
 MOST_BYTES = 2 << 30
 """Most that row groups read together may take when decoded; the size of the file says nothing."""
@@ -106,6 +108,19 @@ def rows_of(file: Any, path: Path, groups: Sequence[int], names: Sequence[str]) 
         msg = f"{len(rows)} rows where the footer promises {promised}"
         raise ValueError(msg)
     return rows
+
+
+def rows_between(file: Any, path: Path, start: int, stop: int, names: Sequence[str]) -> Any:
+    """Return rows [start, stop) of the named columns as a `pyarrow.Table`, as `rows_of` does.
+
+    Only the row groups that hold them are read; fewer rows where the file ends before `stop`.
+    """
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    ends = np.cumsum(sizes)
+    groups = np.flatnonzero((ends > start) & (ends - sizes < stop))
+    first = int(ends[groups[0]] - sizes[groups[0]]) if len(groups) else 0
+    rows = rows_of(file, path, groups.tolist(), names)
+    return rows.slice(start - first, stop - start)
 
 
 def _decoded_bytes(group: Any, names: Sequence[str]) -> int:

@@ -47,6 +47,9 @@ FIELDS = frozenset((*EVENT_COLUMNS, "m_jj"))
 A part also holds those of `NUMBERS` that its source has.
 """
 
+_ROWS = 10_000
+"""Events of a row group: a work item unpacks those that hold it, whole."""
+
 
 def _columns(settings: SkimSettings) -> tuple[str, ...]:
     return (*EVENT_COLUMNS, *flat_columns(settings), *list_columns(settings))
@@ -129,7 +132,7 @@ def write_part(path: Path, sample: Sample) -> None:
         },
     )
     with written(path) as partial, parquet_file.created(partial, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=_ROWS)
 
 
 def _arrays(table: Any) -> dict[str, ak.Array]:
@@ -196,7 +199,8 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
     columns = {*_columns(settings_of(path)), *_numbers_in_all([path])}
-    rows = _rows(path, sorted(columns)).slice(start, stop - start)
+    with _opened(path) as file:
+        rows = parquet_file.rows_between(file, path, start, stop, sorted(columns))
     source = SimplePreloadedColumnSource(
         _arrays(rows), spelled(path), len(rows), f"rows {start}-{stop}"
     )
