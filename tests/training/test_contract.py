@@ -26,6 +26,7 @@ from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
+from tnt_coffea.training.methods.pca import Pca
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
     PureCwola,
@@ -130,6 +131,8 @@ METHOD_SETTINGS = [
     GAN_AE,
     slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     Gis(density=SLICING),
+    Pca(features=("mass", "tau21")),
+    Pca(features=("mass", "tau21"), sample="simulation"),
     THEMES,
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Ucluster(**CLUSTERS)),

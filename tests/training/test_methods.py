@@ -26,6 +26,7 @@ from tnt_coffea.training.methods.cwola import Cwola, CwolaPerJet
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.norm import EventNorm, Norm
+from tnt_coffea.training.methods.pca import Pca
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
     PureCwola,
@@ -44,6 +45,7 @@ LEARN_FROM_DATA = {
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
     "norm": Norm(),
     "event_norm": EventNorm(),
+    "pca": Pca(features=("mass", "tau21")),
     "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
     "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "members": 1}),
 }
