@@ -93,34 +93,34 @@ class QuantileKnots:
                 raise TrainingError(msg)
         size = 2 ** int(max(len(found) for found, _ in pairs) - 1).bit_length()
         table = np.full((len(pairs), size), np.inf, np.float32)
-        levels = np.ones((len(pairs), size), np.float32)
+        levels = np.empty((len(pairs), size), np.float32)
         for row, (found, level) in enumerate(pairs):
             table[row, : len(found)] = found
-            levels[row, : len(found)], levels[row, len(found) :] = level, level[-1]
+            levels[row] = np.pad(level, (0, size - len(level)), "edge")
         return cls(table, levels)
 
     def applied(self, values: npt.NDArray[Any]) -> Float32Array:
         """Return the (event, feature) levels of values."""
-        out: Float32Array = self._levels_of(np.asarray(values, np.float32), np)
+        out: Float32Array = self._levels_of(np.asarray(values, np.float32), self.values.ravel(), np)
         return out
 
     def tensor(self, features: Any) -> Any:
         """Return the (n, feature) Keras tensor of one of values."""
         from keras import ops
 
-        return self._levels_of(features, ops)
+        return self._levels_of(features, self.values.ravel(), ops)
 
     def add(self, graph: Any, values: str) -> str:
         """Return the name of the levels (n, feature) of values, appended to a `Graph`."""
-        name: str = self._levels_of(values, graph.ops)
+        edges = graph.constant(self.values.ravel())  # once, not for each look into it
+        name: str = self._levels_of(values, edges, graph.ops)
         return name
 
-    def _levels_of(self, x: Any, ops: Any) -> Any:
+    def _levels_of(self, x: Any, edges: Any, ops: Any) -> Any:
         rows, size = self.values.shape
         last = np.isfinite(self.values).sum(axis=1) - 1
         every = np.arange(rows)
         middle = self.values[every, np.abs(self.levels - 0.5).argmin(axis=1)]
-        edges, levels = self.values.ravel(), self.levels.ravel()
         gaps, rises = np.ones_like(self.values), np.zeros_like(self.levels)
         with np.errstate(invalid="ignore"):
             steps = np.diff(self.values, axis=1)
@@ -131,14 +131,14 @@ class QuantileKnots:
         x = ops.minimum(ops.maximum(x, self.values[:, 0]), self.values[every, last])
         # The last knot that is not above x, by halving: constants first, for Keras' converter.
         begin, half = every * size, every * size + size // 2
-        place = ops.where(ops.greater_equal(x, edges[half]), half, begin)
+        place = ops.where(ops.greater_equal(x, self.values.ravel()[half]), half, begin)
         for step in (2**bit for bit in reversed(range(size.bit_length() - 2))):
             further = ops.add(place, step)
             place = ops.where(ops.greater_equal(x, ops.take(edges, further)), further, place)
         gone = ops.subtract(x, ops.take(edges, place))
         part = ops.divide(gone, ops.take(gaps.ravel(), place))
         rise = ops.multiply(part, ops.take(rises.ravel(), place))
-        return ops.add(ops.take(levels, place), rise)
+        return ops.add(ops.take(self.levels.ravel(), place), rise)
 
 
 def shares_below(weight: npt.NDArray[Any]) -> Float64Array:

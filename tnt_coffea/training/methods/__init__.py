@@ -16,6 +16,7 @@
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `particle_graph` | the event | constituents: what is rare is reconstructed badly |
 | `particle_graph_per_jet` | each jet | likewise |
+| `pca` | the event | quantiles of features: distances in their principal components |
 | `regularized_likelihood` | the event | a manifold of the features, and the density on it |
 | `ucluster` | the event | clusters of events, in a window in mass and beside it |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |

@@ -66,9 +66,9 @@ class Pca(Method):
     )
     components: int | None = Field(
         None,
-        ge=1,
+        ge=0,
         description="components kept, of largest variance; all but one if not given, the "
-        "publication's 11 of 12",
+        "publication's 11 of 12; with 0 residual is the squared length",
     )
     selected: int = Field(
         1, ge=1, description="components in the score, the last of those kept; all of residual"
