@@ -79,7 +79,7 @@ TINY = Experiment(
             "efficiencies": (0.1, 0.02),
             "cuts": {"uneven": {"heavy": 0.8, "light": 0.05}},
         },
-        "fit": {"bump": {"toys": 0}},
+        "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3}},
     },
     blocks=(
         Block("injected", METHODS, Injection(share=0.05)),

@@ -205,9 +205,9 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
         sample = sample.select(scored)
         ranks = {name: one.select(scored) for name, one in ranks.items()}
     features = {
-        name: found
+        name: one
         for name, text in tested.experiment.features.items()
-        if (found := feature_ranks(sample, text)) is not None
+        if (one := feature_ranks(sample, text)) is not None
     }
     features |= baselines(sample)
     both = set(ranks) & set(features)
@@ -216,7 +216,7 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
         raise TrainingError(msg)
     compared = compare(
         sample,
-        {name: {"": one} for name, one in {**ranks, **features}.items()},
+        {name: {"": own} for name, own in {**ranks, **features}.items()},
         window,
         tested.config.search.fit_range,
     )
@@ -225,8 +225,8 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     inside = window.contains(sample.mass)
     signal = inside & (sample.label == 1)
     background = inside & (sample.label == 0)
-    for name, one in {**ranks, **features}.items():
-        found[name] |= _curves(one.both[signal], one.both[background])
+    for name, own in {**ranks, **features}.items():
+        found[name] |= _curves(own.both[signal], own.both[background])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak
         found[name]["selections"] = {
@@ -289,7 +289,8 @@ def passed(signal: Float64Array, background: Float64Array) -> Float64Array:
     )
     above = np.searchsorted(np.sort(background), cuts[0], "right")  # none of the signal is there
     fake[0] = 1 - above / len(background)
-    return np.maximum(np.interp(EFFICIENCIES, kept, fake), 1 / len(background))
+    share: Float64Array = np.maximum(np.interp(EFFICIENCIES, kept, fake), 1 / len(background))
+    return share
 
 
 def best_improvement(
