@@ -54,7 +54,7 @@ def claims(found: Found) -> list[Claim]:
 
 def plots(found: Found) -> list:
     figures = found.figures("injected")
-    z = {"norm": [(0.05, found.z("injected", "norm", 0.1).mean, 0.0)]}
+    z = {"norm": [(0.05, found.z("injected", "norm", 0.02).mean, 0.0)]}
     return [
         study_plot("curves", "Curves", "Both.", curve_bands(figures, found.efficiencies), {}),
         study_plot("scan", "Z", "Against S/B.", scan({"Z": z}, x="S/B", lines={"Z": 0}), z),
@@ -65,7 +65,7 @@ def plots(found: Found) -> list:
 
 
 def tables(found: Found) -> list:
-    return [figures_table(found, "injected", title="Figures", selections=(0.1, "uneven"))]
+    return [figures_table(found, "injected", title="Figures", selections=(0.02, "uneven"))]
 
 
 TINY = Experiment(
@@ -76,13 +76,14 @@ TINY = Experiment(
     settings={
         "skim": {"images": None, "observables": ("mass", "tau21")},
         "search": {
-            "efficiencies": (0.1, 0.02),
+            "fit_range": {"low": 2600, "high": 5000},
+            "efficiencies": (0.02,),
             "cuts": {"uneven": {"heavy": 0.8, "light": 0.05}},
         },
-        "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3}},
+        "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3, "bin_width": 100}},
     },
     blocks=(
-        Block("injected", METHODS, Injection(share=0.05)),
+        Block("injected", METHODS, Injection(share=0.05), settings={"train": {"combine": "mean"}}),
         Block("null", METHODS, repetitions=0.5, hunted=False),
     ),
     claims=claims,
