@@ -85,9 +85,9 @@ def _measure(trained: TrainedBlock) -> dict[str, Any]:
     data, sets = trained.data, trained.taggers.sets
     found: dict[str, Any] = {"before": window_test(data.mass, _WINDOW, _EDGES)}
     if "autoencoder" in sets:
-        ranks = {name: sets[name].ranks(data) for name in ("autoencoder", "norm")}
+        pair = [sets[name].ranks(data) for name in ("autoencoder", "norm")]
         found["spearman"] = {
-            jet: float(spearmanr(*(getattr(one, jet) for one in ranks.values())).statistic)
+            jet: float(spearmanr(*(getattr(one, jet) for one in pair)).statistic)
             for jet in ("heavy", "light")
         }
     points = trained.taggers.working_points()
@@ -283,8 +283,10 @@ def _tables(found: Found) -> list[StudyTable]:
         row += [str(found.measured(cwola, "before/pull")), str(found.measured(cwola, "before/z"))]
         row += [str(_z(found, name, share)) for name in _SHOWN]
         rows.append((*row, *(str(_figure(found, name, share, "auc")) for name in _SHOWN)))
-    columns = ("S/B of the paper", "S/B here", "pull before", "Z before")
-    columns += tuple(f"Z, {name}" for name in _SHOWN) + tuple(f"AUC, {name}" for name in _SHOWN)
+    columns = (
+        *("S/B of the paper", "S/B here", "pull before", "Z before"),
+        *(f"{what}, {name}" for what in ("Z", "AUC") for name in _SHOWN),
+    )
     most = SHARES[-1]
     return [
         StudyTable("Against the share of signal", columns, tuple(rows)),
