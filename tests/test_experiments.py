@@ -23,6 +23,7 @@ from tnt_coffea.pipeline.studies.experiment import Within
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, figures_table, together
 from tnt_coffea.reporting.study_figures import curve_bands, mass_ratios, scan, study_plot
+from tnt_coffea.training import steps_of
 
 COLUMNS = ("m_jj", "heavy_mass", "light_mass", "heavy_tau21", "light_tau21", "label")
 QUIET = Resources(executor="iterative", progress=False)
@@ -266,6 +267,20 @@ def test_wrong_numbers_are_one_error(tmp_path: Path, changes, match: str) -> Non
     assert not (tmp_path / "tiny").exists()
 
 
+@pytest.mark.parametrize(
+    ("block", "match"),
+    [
+        (Block("much", METHODS, Injection(share=0.9)), "block much: .* give twice as many"),
+        (Block("event", {"n": {"kind": "event_norm"}}), r"search.cuts \(uneven\) cannot cut"),
+        (Block("wrong", {"n": {"kind": "no"}}), "study tiny, block wrong, train.methods"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_anything_is(given, tmp_path, block, match) -> None:
+    with pytest.raises(ConfigError, match=match):
+        studies.run(replace(TINY, blocks=(block,)), given, out=tmp_path, resources=QUIET)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_the_command_of_an_experiment_has_its_kinds_of_events(out: Path, given) -> None:
     named = replace(
         TINY, pools={**TINY.pools, "prior:two-prong": Pool("rnd-signal", 600, optional=True)}
@@ -287,7 +302,7 @@ def test_every_experiment_is_a_command_with_settings_that_are_possible(name: str
     experiment = studies.experiment_named(name)
     assert experiment.name == name
     for block in experiment.blocks:
-        experiment.configured(block, seed=1, epochs=1)
+        assert steps_of(experiment.configured(block, seed=1, epochs=1))
     done = CliRunner().invoke(main, ["study", name, "--help"])
     assert done.exit_code == 0, done.output
     assert experiment.title in done.output.replace("\n  ", " ")

@@ -26,8 +26,8 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
 from tnt_coffea.pipeline.fitting import spectrum_fit
 from tnt_coffea.pipeline.searching import search
-from tnt_coffea.pipeline.studies.events import injected, joined, labelled, role_of
-from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Within
+from tnt_coffea.pipeline.studies.events import drawn, injected, joined, labelled, role_of
+from tnt_coffea.pipeline.studies.experiment import LOT, Block, Experiment, Injection, Within
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES
 from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.pipeline.training import train
@@ -37,7 +37,15 @@ from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import Float64Array
 from tnt_coffea.working_points import selection_name
 
-__all__ = ["TrainedBlock", "best_improvement", "measured", "passed", "trained", "window_test"]
+__all__ = [
+    "TrainedBlock",
+    "best_improvement",
+    "check",
+    "measured",
+    "passed",
+    "trained",
+    "window_test",
+]
 
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
@@ -149,15 +157,10 @@ def trained(
     data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
     if block.injection is not None:
         within, place = _within(block.injection.within, config), block.injection.pool
-        inside = len(data) if within is None else int(within.contains(data.mass).sum())
         # With the seed of the repetition alone, blocks with more signal contain the fewer.
-        data, rest = injected(
-            data,
-            pools[place],
-            block.injection.wanted(inside),
-            within=within,
-            seed=seeds.integer(chosen["seed"], "signal", repetition),
-        )
+        own_seed = seeds.integer(chosen["seed"], "signal", repetition)
+        wanted = _wanted(block.injection, data, within)
+        data, rest = injected(data, pools[place], wanted, within=within, seed=own_seed)
         left |= {place: rest} if place in left else {}
     priors = {key: pools[key] for key in block.trained_on if key != "simulation"}
     searched = Skim.from_sample(
@@ -168,20 +171,53 @@ def trained(
     with TemporaryDirectory(prefix="tnt-coffea-study-") as out:
         taggers = train(searched, config, out=out, resources=_QUIET)
         references = references_beside(Path(out) / "train")
-        histograms = (
-            search(searched, taggers, config, out=out, resources=_QUIET)
-            if block.hunted and taggers.sets
-            else None
-        )
-        every = (
-            taggers
-            if references is None
-            else replace(taggers, sets={**taggers.sets, **references.sets})
-        )
+        others = {} if references is None else references.sets
+        searched_for = {name: one for name, one in taggers.sets.items() if name != LOT}
+        histograms = None
+        if block.hunted and searched_for:
+            own_sets = replace(taggers, sets=searched_for)
+            histograms = search(searched, own_sets, config, out=out, resources=_QUIET)
+        every = replace(taggers, sets={**searched_for, **others})
         yield TrainedBlock(
             experiment, block, config, repetition, seed, pools, data, left, every, histograms,
             chosen.get("epochs"),
         )  # fmt: skip
+
+
+def check(experiment: Experiment, skim: Skim) -> None:
+    """Refuse a study whose methods do not suit its settings, or whose signal is too little.
+
+    Raises
+    ------
+    ConfigError
+        With the reason, before anything is trained.
+    """
+    from tnt_coffea.training import steps_of
+
+    known: dict[str, Sample] = {}
+    for block in experiment.blocks:
+        config = experiment.configured(block, seed=1)
+        steps_of(config)
+        if block.injection is None:
+            continue
+        for name in (block.background, block.injection.pool):
+            if name not in known:
+                known[name] = _pool(skim, name)
+        data, pool = (
+            known[name].with_variable(config.search.variable)
+            for name in (block.background, block.injection.pool)
+        )
+        within = _within(block.injection.within, config)
+        try:
+            drawn(pool, _wanted(block.injection, data, within), within=within, seed=1)
+        except ConfigError as error:
+            msg = f"study {experiment.name}, block {block.name}: {error}"
+            raise ConfigError(msg) from error
+
+
+def _wanted(injection: Injection, background: Sample, within: MassRange | None) -> int:
+    inside = len(background) if within is None else int(within.contains(background.mass).sum())
+    return injection.wanted(inside)
 
 
 def _pool(skim: Skim, name: str) -> Sample:

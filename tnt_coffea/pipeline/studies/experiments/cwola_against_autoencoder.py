@@ -52,7 +52,8 @@ _SHOWN = {
 
 
 def _blocks() -> tuple[Block, ...]:
-    members = {"train": {"folds": {"outer": 5}, "members": 4}}
+    per_jet = {"search": {"cuts": {_CUTS: {"heavy": 0.8, "light": 0.025}}}}
+    members = per_jet | {"train": {"members": 4}}
     found = []
     for share in (*reversed(SHARES), 0.0):
         signal = Injection(significance=share * math.sqrt(_IN_WINDOW)) if share else None
@@ -71,7 +72,7 @@ def _blocks() -> tuple[Block, ...]:
     labels = {"kind": "supervised_both_jets", "classifier": _CWOLA["classifier"]}
     return (
         *found,
-        Block("long", long, most, hunted=False),
+        Block("long", long, most, settings=per_jet, hunted=False),
         Block("supervised", {"supervised": labels}, Injection(significance=20.0), hunted=False),
     )
 
@@ -334,7 +335,6 @@ EXPERIMENT = Experiment(
             "window": {"low": _WINDOW[0], "high": _WINDOW[1]},
             "fit_range": {"low": _LOW, "high": _HIGH},
             "efficiencies": (0.1, 0.01, _CUT),
-            "cuts": {_CUTS: {"heavy": 0.8, "light": 0.025}},
         },
         "train": {"folds": {"outer": 5}},
     },
