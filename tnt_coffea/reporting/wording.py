@@ -312,6 +312,11 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         if isinstance(test, TransferEstimate) and not test.converged
     ]
     warnings += [
+        f"A fit beside the windows of {name} did not converge; see the table of its tests."
+        for name, tests in result.window.items()
+        if not tests.converged
+    ]
+    warnings += [
         f"The upper limit of ABCD with {name} is not converged; its notes say why."
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult)
