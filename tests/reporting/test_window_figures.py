@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.window_figures import window_p_values
 from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.stats import (
     FitRefusal,
@@ -71,6 +73,14 @@ def test_one_window_has_no_plot_over_the_mass(with_windows):
     plots = plots_of(replace(with_windows, result=result))
     assert "window-spectra-tnt" in plots
     assert "window-p-values-tnt" not in plots
+
+
+def test_a_window_without_a_test_is_a_gap(with_windows):
+    tests = with_windows.result.window["tnt"]
+    fewer = replace(tests, tests=tests.tests[:-1])
+    lines = {line.get_label(): line for line in window_p_values(fewer).axes[0].lines}
+    assert np.isnan(lines["3 %"].get_ydata()).tolist() == [False, True]
+    assert lines["30 %"].get_xdata().tolist() == [3240.0, 3520.0]
 
 
 def test_rows_and_doubts(with_windows):

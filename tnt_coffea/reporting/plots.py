@@ -11,6 +11,7 @@ from tnt_coffea.reporting import (
     correlations,
     curves,
     direct_figures,
+    jet_planes,
     mass_figures,
     mass_tau21,
     score_planes,
@@ -475,6 +476,20 @@ def _jets(contents: ReportContents) -> Iterator[Plot]:
             Section.JETS,
             "Scatter of jet mass against tau21, heavy and light jets: the most anomalous events "
             "over the density of all.",
+        )
+    if views.planes is not None:
+        low, high = views.planes.window
+        yield Plot(
+            "jet-planes",
+            "Both jets of the most anomalous events in the signal region",
+            f"One jet's mass, τ21 and τ32 over the other's, of the events in {low:g}-{high:g} GeV: "
+            f"in red those among the {percent(views.planes.top)} of all events that {taggers} "
+            "ranks highest. Decays into two particles of fixed masses are clusters.",
+            jet_planes.jet_plane_panels(views.planes),
+            views.planes.to_dict(),
+            Section.JETS,
+            f"Three scatters of heavy against light jet: {len(views.planes.anomalous['mass'])} "
+            "anomalous events over the density of the signal region.",
         )
 
 

@@ -56,10 +56,12 @@ def window_p_values(tests: WindowTests, title: str = "") -> Figure:
     axes = figure.subplots()
     colours = iter(COLOURS * len(tests.selections))
     for selection in tests.selections:
-        own = tests.of(selection)
+        own = {test.result.window: test.result.p_poisson for test in tests.of(selection)}
         colour, line = ("black", "--") if selection is None else (next(colours), "-")
+        # A window without the test is a gap.
+        p_values = [max(own[w], _TINY) if w in own else np.nan for w in tests.windows]
         axes.plot(
-            [test.mass for test in own], [max(test.result.p_poisson, _TINY) for test in own],
+            [sum(window) / 2 for window in tests.windows], p_values,
             color=colour, ls=line, marker="o", markersize=3.5, label=window_name(selection),
         )  # fmt: skip
     bottom = 0.2 * min(LEAST_P, *(test.result.p_poisson for test in tests.tests))

@@ -99,6 +99,8 @@ def capitalised(text: str) -> str:
 def main_set(names: Iterable[str], config: SearchConfig) -> str:
     """Return the tagger set that a search is about: that of the last method in the settings.
 
+    Of a method with a set a window it is that of `search.window`, or the first.
+
     Parameters
     ----------
     names
@@ -108,7 +110,7 @@ def main_set(names: Iterable[str], config: SearchConfig) -> str:
     """
     found = list(names)
     for method in reversed(list(config.train.methods)):
-        for name in found:
+        for name in sorted(found, key=lambda one: one != f"{method}-{config.search.window.name}"):
             if name == method or name.startswith(f"{method}-"):
                 return name
     return found[0]
