@@ -33,6 +33,12 @@ METHODS = {
 }
 
 
+HUNTED = {
+    "search": {"cuts": {}},
+    "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3, "bin_width": 100}},
+}
+
+
 def table(n: int, seed: int, *, signal: bool = False, label: int = 0) -> np.ndarray:
     """Return (event, column) features: falling in m_jj, or a resonance of heavy jets."""
     rng = np.random.default_rng(seed)
@@ -44,6 +50,8 @@ def table(n: int, seed: int, *, signal: bool = False, label: int = 0) -> np.ndar
 
 
 def measure(tested: TrainedBlock) -> Mapping[str, object]:
+    if "norm" not in tested.taggers.sets:
+        return {}
     ranks = tested.ranks("norm", tested.left["signal"])
     return {"kept": float((ranks.both > 0.9).mean()), "signal": len(tested.left["signal"])}
 
@@ -81,10 +89,11 @@ TINY = Experiment(
             "efficiencies": (0.02,),
             "cuts": {"uneven": {"heavy": 0.8, "light": 0.05}},
         },
-        "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3, "bin_width": 100}},
+        "fit": {"bump": {"bin_width": 100, "max_parameters": 3}, "window": {"enabled": True}},
     },
     blocks=(
-        Block("injected", METHODS, Injection(share=0.05), settings={"train": {"combine": "mean"}}),
+        Block("injected", METHODS, Injection(share=0.05)),
+        Block("hunted", {"mass": METHODS["mass"]}, Injection(share=0.05), settings=HUNTED),
         Block("null", METHODS, repetitions=0.5, hunted=False),
     ),
     claims=claims,
@@ -140,6 +149,10 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     assert found.value("injected", "mass", "selections/uneven/eps_b").mean == pytest.approx(
         0.04, abs=0.03
     )
+    # The bump hunt beside counts in the window, with the same events.
+    assert found.z("hunted", "mass", 0.02).mean > 5 > found.z("hunted", "mass").mean
+    assert found.z("injected", "mass", key="pull").mean < 5
+    assert found.block("hunted")["injected"] == injected_block["injected"]
     assert found.measured("null", "kept").mean > 0.9
     assert found.measured("null", "signal").mean == 600
     page = (out / "tiny" / "study.md").read_text()
@@ -153,7 +166,8 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     folder = out / "tiny"
     first = json.loads((folder / "study.json").read_text())
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "trainings").iterdir()}
-    assert before.keys() == {f"{b}-{i}.json" for b in ("injected", "null") for i in (0, 1)}
+    blocks = [block.name for block in TINY.blocks]
+    assert before.keys() == {f"{b}-{i}.json" for b in blocks for i in (0, 1)}
     options = {"out": out, "resources": QUIET}
     assert studies.run(TINY, given, repetitions=2, **options).to_dict() == first
     (folder / "study.json").unlink()
@@ -165,7 +179,7 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     # More repetitions train what is missing; another experiment is refused.
     more = studies.run(TINY, given, repetitions=3, **options)
     assert len(more.numbers["blocks"]["injected"]["injected"]["values"]) == 3
-    assert len(list((folder / "trainings").iterdir())) == 5
+    assert len(list((folder / "trainings").iterdir())) == 8
     changed = replace(TINY, blocks=TINY.blocks[:1])
     with pytest.raises(StageError, match="another configuration"):
         studies.run(changed, given, repetitions=2, **options)

@@ -115,7 +115,8 @@ class Block:
     settings
         Sections search, fit and train where they differ from the experiment's.
     hunted
-        Whether the data are searched and fitted: Z before and after every selection.
+        Whether the data are searched and fitted: Z before and after every selection, of the bump
+        hunt, or of counts in the window where the settings have `fit.window` enabled.
     """
 
     name: str

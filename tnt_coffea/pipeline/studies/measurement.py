@@ -7,7 +7,7 @@ is used by the injection and after the training alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import hist
 import numpy as np
 
 from tnt_coffea import seeds, stats
@@ -24,7 +23,7 @@ from tnt_coffea.errors import ConfigError, FitError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
-from tnt_coffea.pipeline.fitting import spectrum_fit
+from tnt_coffea.pipeline.fitting import spectrum_fit, window_tests
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.studies.events import drawn, injected, joined, labelled, role_of
 from tnt_coffea.pipeline.studies.experiment import LOT, Block, Experiment, Injection, Within
@@ -44,11 +43,11 @@ __all__ = [
     "measured",
     "passed",
     "trained",
-    "window_test",
 ]
 
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
+_UNKNOWN = {"z": None, "p_value": None}
 _QUIET = Resources(executor="iterative", progress=False)
 
 
@@ -363,7 +362,12 @@ def _selected(passing: Any, signal: Any, background: Any) -> dict[str, Any]:
 
 
 def _hunts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
-    """Return the bump hunts at the window's centre, before and after every selection."""
+    """Return Z before and after every selection, of the bump hunt at the window's centre.
+
+    With `fit.window` it is that of counts in the window against the bins beside it.
+    """
+    if tested.config.fit.window.enabled:
+        return _counts(tested, histograms)
     hists = histograms.hists
     before = stats.inclusive_spectrum(next(iter(hists.values())))
     return {
@@ -382,6 +386,24 @@ def _hunts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
     }
 
 
+def _counts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
+    names = list(histograms.hists)
+    made = window_tests(histograms, tested.config, names)
+    found: dict[str, Any] = {"before": dict(_UNKNOWN), "methods": {}}
+    for name in names:
+        selections = map(selection_name, histograms.points[name].selections)
+        found["methods"][name] = {selection: dict(_UNKNOWN) for selection in selections}
+    for test in made.tests:
+        one = test.result
+        error = math.hypot(math.sqrt(one.expected), one.uncertainty)
+        values = {"z": one.z, "p_value": one.p_value, "pull": (one.observed - one.expected) / error}
+        if test.selection is None:
+            found["before"] = values
+        else:
+            found["methods"][test.taggers][selection_name(test.selection)] = values
+    return found
+
+
 def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
     config = tested.config
     try:
@@ -394,47 +416,8 @@ def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
             seed=seeds.integer(config.seed, "fit", name),
         )
     except FitError as error:
-        return {"z": None, "p_value": None, "refused": str(error)}
+        return {**_UNKNOWN, "refused": str(error)}
     return {"z": hunt.z, "p_value": hunt.p_value}
-
-
-def window_test(
-    mass: Float64Array,
-    window: tuple[float, float],
-    edges: Sequence[float],
-    *,
-    max_parameters: int = 4,
-) -> dict[str, Any]:
-    """Return the masked window test of masses: `z`, `pull` and `goodness`, or why it is refused.
-
-    Parameters
-    ----------
-    mass
-        (event,) of what is kept [GeV].
-    window
-        Edges of the window, two of the bins'.
-    edges
-        Of the bins that are fitted [GeV].
-    max_parameters
-        Most of the background function.
-
-    Examples
-    --------
-    >>> mass = 2600 + np.random.default_rng(1).exponential(500, 20_000)
-    >>> edges = np.geomspace(2800, 5200, 16)
-    >>> abs(window_test(mass, (edges[4], edges[7]), edges)["pull"]) < 3
-    True
-    """
-    bins = [float(edge) for edge in edges]
-    axis = hist.axis.Variable(bins, name="m_jj")
-    spectrum = hist.Hist(axis, storage=hist.storage.Weight()).fill(mass)
-    fit = stats.SpectrumFit((bins[0], bins[-1]), edges=tuple(bins), max_parameters=max_parameters)
-    try:
-        test = stats.masked_window_test(spectrum, window=window, fit=fit)
-    except FitError as error:
-        return {"z": None, "pull": None, "goodness": None, "refused": str(error)}
-    pull = (test.observed - test.expected) / math.hypot(test.expected**0.5, test.uncertainty)
-    return {"z": test.z, "pull": pull, "goodness": test.goodness_of_fit}
 
 
 def _finite(value: Any) -> Any:
