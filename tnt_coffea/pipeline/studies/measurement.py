@@ -263,6 +263,8 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     background = inside & (sample.label == 0)
     for name, own in {**ranks, **features}.items():
         found[name] |= _curves(own.both[signal], own.both[background])
+    for name in ranks:
+        found[name]["sculpting"] = _sculpted(compared.methods[name][""])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak
         found[name]["selections"] = {
@@ -281,14 +283,17 @@ def _numbers(figures: MethodFigures) -> dict[str, Any]:
     return {
         **{key: figures.rocs[name].auc for name, key in keys.items()},
         **{f"sic_{one.efficiency:g}": one.value for one in figures.improvements[1:]},
-        "sculpting": {
-            f"{one.efficiency:g}": {
-                "p": one.p_value,
-                "edges": list(one.edges),
-                "ratio": list(one.ratio),
-            }
-            for one in figures.sculpting
-        },
+    }
+
+
+def _sculpted(figures: MethodFigures) -> dict[str, Any]:
+    return {
+        f"{one.efficiency:g}": {
+            "p": one.p_value,
+            "edges": list(one.edges),
+            "ratio": list(one.ratio),
+        }
+        for one in figures.sculpting
     }
 
 
