@@ -349,7 +349,7 @@ EXPERIMENT = Experiment(
         "train": {"folds": {"outer": 2}},
     },
     blocks=(
-        Block("null", METHODS, trained_on=("simulation",), hunted=False),
+        Block("null", METHODS, trained_on=("simulation",), repetitions=0.4, hunted=False),
         *(
             Block(
                 _block(share),
@@ -367,5 +367,5 @@ EXPERIMENT = Experiment(
     notes=_notes,
     measure=_measure,
     features=FEATURES,
-    scale=0.03,
+    scale=0.02,
 )
