@@ -81,11 +81,12 @@ def test_projection_on_all_components_is_the_mahalanobis_distance():
     np.testing.assert_allclose(found, expected[:, 0] ** 2, rtol=1e-2, atol=1e-3)
 
 
-def test_residual_is_the_squared_length_without_what_is_kept():
+@pytest.mark.parametrize("kept", [0, 2])
+def test_residual_is_the_squared_length_without_what_is_kept(kept):
     x = standardised(CORRELATED)
     _, axes = components(x)
-    _, found = trained(with_features(CORRELATED), score="residual", components=2)
-    expected = (x**2).sum(axis=1) - ((x @ axes[:2].T) ** 2).sum(axis=1)
+    _, found = trained(with_features(CORRELATED), score="residual", components=kept)
+    expected = (x**2).sum(axis=1) - ((x @ axes[:kept].T) ** 2).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=5e-3, atol=2e-3)
 
 
