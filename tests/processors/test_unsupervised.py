@@ -16,6 +16,7 @@ from tnt_coffea.testing import make_sample
 RESOURCES = Resources(executor="iterative", progress=False)
 SLICES = "{bins: 2, knots: 6, members: 1}"
 FEATURES = f"""
+    pca: {{kind: pca, features: [mass, tau21]}}
     gis: {{kind: gis, density: {SLICES}, decorrelate: true}}
     anode: {{kind: anode, density: {{model: slicing, bins: 2, knots: 6, members: 1}}}}
 """
@@ -27,6 +28,7 @@ KERAS = """
 """
 ANY = """
     norm: {kind: event_norm, features: [mass, tau21]}
+    pca: {kind: pca, features: [mass, tau21, pt], score: projection}
 """
 CONSTITUENTS = """
     vrnn: {kind: vrnn, epochs: 6, optimizer: {batch: 25, learning_rate: 0.01}}

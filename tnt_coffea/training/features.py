@@ -22,8 +22,16 @@ from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.taggers.inputs import Columns, jets_of
 from tnt_coffea.typing import Float32Array
 
-__all__ = ["NAMED_FEATURES", "FeatureSet", "Standardisation", "check_features"]
+__all__ = [
+    "NAMED_FEATURES",
+    "FeatureSet",
+    "Standardisation",
+    "check_features",
+    "check_independent",
+]
 
+_DEPENDENT = 1e-6
+"""Variance that a combination of standardised features keeps, below which it has none."""
 _OF_A_JET = tuple(f"{jet}_" for jet in JETS)
 
 NAMED_FEATURES = {
@@ -180,6 +188,12 @@ class Standardisation:
         """Return the standardised Keras tensor of one of (n, feature)."""
         return (features - self.mean) * self.scale
 
+    def add(self, graph: Any, features: str) -> str:
+        """Return the name of standardised features (n, feature) appended to a `graph.Graph`."""
+        centred = graph.ops.subtract(features, self.mean)
+        name: str = graph.ops.multiply(centred, self.scale)
+        return name
+
 
 def check_features(values: Float32Array, names: Sequence[str]) -> None:
     """Refuse (event, feature) values from which nothing can be learned.
@@ -200,3 +214,25 @@ def check_features(values: Float32Array, names: Sequence[str]) -> None:
         if not len(column) or column.min() == column.max():
             msg = f"feature {name} is the same for all events to train on; leave it out"
             raise TrainingError(msg)
+
+
+def check_independent(values: npt.NDArray[Any], names: Sequence[str]) -> None:
+    """Refuse (event, feature) values that all lie on a surface.
+
+    Raises
+    ------
+    TrainingError
+        Features, named in the message, are the same, or linear combinations of one another.
+    """
+    n, d = values.shape
+    if d < 2 or n <= d:
+        return
+    variances, turned = np.linalg.eigh(np.corrcoef(values, rowvar=False))
+    part = np.square(turned[:, variances < _DEPENDENT]).sum(axis=1)
+    found = [name for name, share in zip(names, part, strict=True) if share > 0.01]
+    if found:
+        msg = (
+            f"features {', '.join(found)} are the same, or linear combinations of one another; "
+            "leave one out"
+        )
+        raise TrainingError(msg)

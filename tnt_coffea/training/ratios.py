@@ -25,15 +25,13 @@ from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.densities.interface import ConditionalDensity
 from tnt_coffea.training.densities.scaling import Scaling, point_masses
-from tnt_coffea.training.features import FeatureSet, Standardisation
+from tnt_coffea.training.features import FeatureSet, Standardisation, check_independent
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Scorer
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
 __all__ = ["DensityEvents", "Ratio", "SmoothedRatio", "WindowRatio", "features_and_mass"]
 
-_DEPENDENT = 1e-6
-"""Variance that a combination of standardised features keeps, below which it has none."""
 _SHIFTS = 10
 _MOST_SHIFT = 2.0
 """Number of shifts, from minus to plus so many sigma."""
@@ -277,38 +275,20 @@ class DensityEvents:
         TrainingError
             Some features are a linear combination of others, or what the density refuses.
         """
-        self._check_independent()
+        # A density is infinite where all events lie on a surface.
+        check_independent(self.scaling.inverse(self.x[self.usable]), self.features.names[:-1])
         rows = where & self.usable & (self.weight != 0)
         fitted: ConditionalDensity = density.fit(
             self.x[rows], self.m[rows], self.weight[rows], seed
         )
         return fitted
 
-    def _check_independent(self) -> None:
-        # A density is infinite where all events lie on a surface.
-        values = self.scaling.inverse(self.x[self.usable])
-        n, d = values.shape
-        if d < 2 or n <= d:
-            return
-        variances, turned = np.linalg.eigh(np.corrcoef(values, rowvar=False))
-        part = np.square(turned[:, variances < _DEPENDENT]).sum(axis=1)
-        names = [
-            name for name, share in zip(self.features.names, part, strict=False) if share > 0.01
-        ]
-        if names:
-            msg = (
-                f"features {', '.join(names)} are the same, or linear combinations of one another: "
-                "their density is infinite; leave one out"
-            )
-            raise TrainingError(msg)
-
     def scorer(self, ratio: Ratio, **notes: float) -> Scorer:
         """Return the scorer of a ratio; notes go to its history and card."""
         graph, d = Graph(self.features.input), len(self.features) - 1
         values = self.features.add(graph, "features")
         x = graph.add("Gather", values, graph.constant(np.arange(d)), axis=1)
-        m = graph.ops.subtract(graph.slice(values, d), self.mass.mean)
-        m = graph.ops.multiply(m, self.mass.scale)
+        m = self.mass.add(graph, graph.slice(values, d))
         model = graph.model(ratio.add(graph, self.scaling.add(graph, x), m))
 
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:

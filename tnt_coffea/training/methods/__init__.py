@@ -16,6 +16,7 @@
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `particle_graph` | the event | constituents: what is rare is reconstructed badly |
 | `particle_graph_per_jet` | each jet | likewise |
+| `pca` | the event | quantiles of features: distances in their principal components |
 | `regularized_likelihood` | the event | a manifold of the features, and the density on it |
 | `ucluster` | the event | clusters of events, in a window in mass and beside it |
 | `sa_cwola` | the event | as `cwola`, and simulation in which it must not tell them |
@@ -24,6 +25,7 @@
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
 | `data_vs_simulation` | the event | data against simulation in the window |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `feature_autoencoder_per_jet` | each jet | likewise |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |

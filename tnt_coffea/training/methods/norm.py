@@ -59,8 +59,7 @@ class Norm(Method):
         features = FeatureSet.of(self.features, job.scope, job.data)
         standard = Standardisation.of(features.values(job.data), job.data.weight)
         graph = Graph(features.input)
-        centred = graph.ops.subtract(features.add(graph, "features"), standard.mean)
-        scaled = graph.ops.multiply(centred, standard.scale)
+        scaled = standard.add(graph, features.add(graph, "features"))
         squares = graph.ops.multiply(scaled, scaled)
         terms = [graph.slice(squares, i) for i in range(len(features))]
 
