@@ -10,7 +10,8 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.reporting import compare, comparison_plots, comparison_table, evaluate
 from tnt_coffea.reporting.comparison import band, baselines
-from tnt_coffea.reporting.evaluation import passing, sculpting
+from tnt_coffea.reporting.evaluation import sculpting
+from tnt_coffea.reporting.figures_of_merit import passing
 from tnt_coffea.taggers import Ranks
 
 WINDOW, FIT_RANGE = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)

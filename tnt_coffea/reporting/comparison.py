@@ -17,13 +17,12 @@ from tnt_coffea.reporting.evaluation import (
     LabelledEvents,
     Roc,
     Sculpting,
-    improvement_uncertainty,
-    passing,
     sculpting,
 )
+from tnt_coffea.reporting.figures_of_merit import Improvement, sic_at
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
-from tnt_coffea.typing import BoolArray, Float64Array
+from tnt_coffea.typing import Float64Array
 
 __all__ = [
     "BASELINES",
@@ -54,27 +53,7 @@ _GRID = 60
 """Bins a quantile in the plane that correlations are computed from."""
 _FLATNESS = 0.01
 """Least background efficiency at which the spectrum's shape is compared."""
-_FEWEST = 10
-"""Background events below which an improvement is not quoted."""
 _LOOSE = 0.2
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """The significance improvement of a selection by its share of background in the window.
-
-    Attributes
-    ----------
-    efficiency
-        Share of the background in the window that is kept.
-    value, uncertainty
-        eps_S / sqrt(eps_B) and its statistical uncertainty; None with fewer than 10
-        background events left. Where no signal is left, 0, and what one event would give.
-    """
-
-    efficiency: float
-    value: float | None
-    uncertainty: float | None
 
 
 @dataclass(frozen=True)
@@ -339,7 +318,7 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
         rocs=rocs,
         signal_kept={name: _kept(roc, _LOOSE) for name, roc in rocs.items()},
         improvements=tuple(
-            _improvement(efficiency, ranks.both[in_window], signal[in_window])
+            sic_at(efficiency, ranks.both[in_window], signal[in_window])
             for efficiency in EFFICIENCIES
         ),
         sculpting=tuple(
@@ -353,19 +332,6 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
 
 def _kept(roc: Roc, false_positive: float) -> float:
     return float(np.interp(false_positive, roc.false_positive, roc.true_positive))
-
-
-def _improvement(efficiency: float, score: Float64Array, signal: BoolArray) -> Improvement:
-    passed = passing(score[~signal], efficiency)(score)
-    counts = [(int((passed & kind).sum()), int(kind.sum())) for kind in (signal, ~signal)]
-    eps_signal, eps_background = (kept / n for kept, n in counts)
-    if counts[1][0] < _FEWEST:
-        return Improvement(efficiency, None, None)
-    if not eps_signal:
-        # As uncertain as if one event were left.
-        return Improvement(efficiency, 0.0, 1 / counts[0][1] / float(np.sqrt(eps_background)))
-    uncertainty = improvement_uncertainty(eps_signal, eps_background, counts[0][1], counts[1][1])
-    return Improvement(efficiency, eps_signal / float(np.sqrt(eps_background)), uncertainty)
 
 
 def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:

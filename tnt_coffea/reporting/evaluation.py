@@ -5,7 +5,7 @@ Labels are read here, in `comparison` and in the stages that call these two, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.reporting.figures_of_merit import improvement_uncertainty, passing, tie_rates
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 from tnt_coffea.working_points import Selection, WorkingPoint, WorkingPoints
@@ -28,8 +29,6 @@ __all__ = [
     "Sculpting",
     "SetEvaluation",
     "evaluate",
-    "improvement_uncertainty",
-    "passing",
     "roc_curve",
     "sculpting",
 ]
@@ -83,7 +82,7 @@ def roc_curve(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -
     Uncertainty of the area: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837,
     with event weights.
     """
-    false_positive, true_positive = _rates(score, is_signal, weight)
+    false_positive, true_positive = tie_rates(score, is_signal, weight)
     auc, uncertainty = _area(score, is_signal, weight)
     kept = _thinned(false_positive, true_positive)
     return Roc(
@@ -94,20 +93,6 @@ def roc_curve(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -
         n_signal=_effective(weight[is_signal]),
         n_background=_effective(weight[~is_signal]),
     )
-
-
-def _rates(
-    score: Float64Array, is_signal: BoolArray, weight: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    order = np.argsort(-score, kind="stable")
-    # A cut cannot part equal scores, so a point stands behind the last of each.
-    last = np.append(np.diff(score[order]) != 0, True)
-
-    def rate(kind: BoolArray) -> Float64Array:
-        passed = np.cumsum(np.where(kind, weight, 0.0)[order])[last]
-        return np.concatenate([[0.0], passed / passed[-1]])
-
-    return rate(~is_signal), rate(is_signal)
 
 
 def _area(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -> tuple[float, float]:
@@ -174,28 +159,6 @@ class Sculpting:
     chi2: float
     dof: int
     p_value: float
-
-
-def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolArray]:
-    """Return the cut that keeps a share of scores, or as little more as ties allow.
-
-    Parameters
-    ----------
-    score
-        (event,) of the events that the share is one of.
-    share
-        Above 0, at most 1.
-
-    Returns
-    -------
-    A function of scores, which says of each whether it passes.
-    """
-    if share == 1:
-        cut = -np.inf
-    else:
-        kept = min(round(share * len(score)), len(score))
-        cut = np.sort(score)[len(score) - kept] if kept else np.inf
-    return lambda values: np.asarray(values >= cut)
 
 
 def sculpting(efficiency: float, score: Float64Array, mass: Float64Array) -> Sculpting:
@@ -437,29 +400,6 @@ def evaluate(
             for name, set_ranks in ranks.items()
         },
     )
-
-
-def improvement_uncertainty(
-    eps_signal: float, eps_background: float, n_signal: float, n_background: float
-) -> float | None:
-    r"""Return the statistical uncertainty of eps_S / sqrt(eps_B); None if either is 0.
-
-    With binomial counts, k of n events kept, to first order:
-
-    (sigma / improvement)^2 = (1 - eps_S) / (n_S eps_S) + (1 - eps_B) / (4 n_B eps_B)
-
-    Parameters
-    ----------
-    eps_signal, eps_background
-        Shares kept.
-    n_signal, n_background
-        Effective numbers of events before the selection.
-    """
-    if min(eps_signal, eps_background) <= 0:
-        return None
-    relative = (1 - eps_signal) / (n_signal * eps_signal)
-    relative += (1 - eps_background) / (4 * n_background * eps_background)
-    return float(eps_signal / np.sqrt(eps_background) * np.sqrt(relative))
 
 
 def _evaluated(
