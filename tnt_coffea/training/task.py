@@ -181,7 +181,10 @@ class Task:
     def description(self) -> str:
         """The task in words, for messages."""
         what = "event" if self.scope == "event" else f"{self.scope} jet"
-        fold = "every fold" if self.plan.scored == OUTSIDE else f"fold {self.plan.scored}"
+        scores = self.plan.scores
+        fold = f"fold{'s' * (len(scores) > 1)} {', '.join(map(str, scores))}"
+        if self.plan.scored == OUTSIDE:
+            fold = "every fold"
         without = "" if self.left_out == WHOLE else f", without inner fold {self.left_out}"
         return f"{self.set_name} of the {what} for {fold}{without}"
 
