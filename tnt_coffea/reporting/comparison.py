@@ -19,7 +19,7 @@ from tnt_coffea.reporting.evaluation import (
     Sculpting,
     sculpting,
 )
-from tnt_coffea.reporting.figures_of_merit import Improvement, sic_at
+from tnt_coffea.reporting.figures_of_merit import Improvement, max_sic, sic_at
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import Float64Array
@@ -90,6 +90,8 @@ class MethodFigures:
         Share of the signal where 20 % of the background is kept, by jet.
     improvements, sculpting
         One an efficiency.
+    max_sic
+        Largest eps_S / sqrt(eps_B) in the window with an eps_B known to 20 %.
     dependence
         None for a method with one score an event.
     """
@@ -97,6 +99,7 @@ class MethodFigures:
     rocs: Mapping[str, Roc]
     signal_kept: Mapping[str, float]
     improvements: tuple[Improvement, ...]
+    max_sic: Improvement
     sculpting: tuple[Sculpting, ...]
     dependence: Dependence | None
 
@@ -107,6 +110,7 @@ class MethodFigures:
         }
         numbers |= {f"signal_kept_{name}": share for name, share in self.signal_kept.items()}
         numbers |= {f"improvement_{i.efficiency:g}": i.value for i in self.improvements}
+        numbers |= {"max_sic": self.max_sic.value}
         numbers |= {f"sculpting_p_{s.efficiency:g}": s.p_value for s in self.sculpting}
         if self.dependence is not None:
             numbers |= asdict(self.dependence)
@@ -321,6 +325,7 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
             sic_at(efficiency, ranks.both[in_window], signal[in_window])
             for efficiency in EFFICIENCIES
         ),
+        max_sic=max_sic(ranks.both[in_window], signal[in_window]),
         sculpting=tuple(
             sculpting(efficiency, ranks.both[background], mass[background])
             for efficiency in EFFICIENCIES

@@ -72,7 +72,7 @@ def improvement_bands(comparison: Comparison) -> Figure:
     """Return eps_S / sqrt(eps_B) in the window against the background kept.
 
     Points are medians over training runs, bars their central 68 % or, where that is wider, the
-    median's statistical uncertainty.
+    median's statistical uncertainty. Stars are the medians of the largest values.
     """
     figure = new_figure(6.6, 5.0)
     axes = figure.subplots()
@@ -88,6 +88,10 @@ def improvement_bands(comparison: Comparison) -> Figure:
             error = float(np.median(np.array(errors, float)))
             bar = (max(median - low, error), max(high - median, error))
             points.append((improvement.efficiency, float(median), *bar))
+        best = [run.max_sic for run in runs if run.max_sic.value is not None]
+        if len(best) == len(runs):
+            at, top = np.median([(one.efficiency, one.value) for one in best], axis=0)
+            axes.plot(at, top, "*", color=colour, mec="black", mew=0.6, ms=11, zorder=4)
         if not points:
             continue
         x, y, below, above = np.array(points).T
@@ -110,6 +114,7 @@ def improvement_bands(comparison: Comparison) -> Figure:
         ]
         axes.plot(*np.array(known).reshape(-1, 2).T, color=GREY, ls=line, label=f"{name} alone")
     axes.axhline(1, color=GREY, lw=1, label="no selection")
+    axes.plot([], [], "*", color="black", ms=9, label=r"largest, $\epsilon_B$ known to 20 %")
     axes.set(
         xscale="log",
         xlabel=r"background efficiency $\epsilon_B$ in the signal region",
@@ -192,9 +197,10 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
             "comparison-improvement",
             "Significance improvement of all methods",
             "In the signal region; medians over training runs, with the wider of their central "
-            f"68 % and the statistical uncertainty.{truth}",
+            "68 % and the statistical uncertainty. Stars: the largest value of all cuts whose "
+            f"background efficiency is known to 20 %.{truth}",
             improvement_bands(comparison),
-            data("improvements"),
+            data("improvements", "max_sic"),
             Section.TRUTH,
             "Points of significance improvement against background efficiency for each method.",
         ),

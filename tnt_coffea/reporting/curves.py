@@ -88,9 +88,14 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
         axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
         _working_points(axes, tagger_set.working_points, colour, below=next(below))
+        best = tagger_set.max_sic
+        if best.value is not None:
+            at = best.value * np.sqrt(best.efficiency)
+            axes.plot(at, best.value, "*", color=colour, mec="black", mew=0.6, ms=11, zorder=4)
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
+    axes.plot([], [], "*", color="black", ms=9, label=r"maximum, $\epsilon_B$ known to 20 %")
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1.12 * highest),

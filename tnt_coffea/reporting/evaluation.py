@@ -6,7 +6,7 @@ Labels are read here, in `comparison` and in the stages that call these two, and
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,15 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.reporting.figures_of_merit import improvement_uncertainty, passing, tie_rates
+from tnt_coffea.reporting.figures_of_merit import (
+    TIGHT,
+    Improvement,
+    improvement_uncertainty,
+    max_sic,
+    passing,
+    sic_at,
+    tie_rates,
+)
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 from tnt_coffea.working_points import Selection, WorkingPoint, WorkingPoints
@@ -229,6 +237,11 @@ class LabelledEvents:
         inside = self.signal[self.in_window]
         return bool(inside.any() and not inside.all())
 
+    def in_the_window(self, ranks: Ranks) -> tuple[Float64Array, BoolArray, Float64Array]:
+        """Return the lower quantile of both jets, who is signal, and the weights in the window."""
+        rows = self.in_window
+        return ranks.both[rows], self.signal[rows], self.sample.weight[rows]
+
     def rocs(self, ranks: Ranks) -> dict[str, Roc]:
         """Return ROC curves of quantiles.
 
@@ -301,10 +314,17 @@ class SetEvaluation(Displayed):
         Of `LabelledEvents.rocs`.
     working_points
         One a selection: shares, the largest first, then pairs of cuts.
+    max_sic
+        Largest eps_S / sqrt(eps_B) in the window, both jets above one quantile, as long as eps_B is
+        known to 20 %.
+    sic_at_tight
+        The same where 0.1 % of the background in the window is kept.
     """
 
     rocs: Mapping[str, Roc]
     working_points: tuple[SelectionEvaluation, ...]
+    max_sic: Improvement
+    sic_at_tight: Improvement
 
 
 @dataclass(frozen=True)
@@ -321,6 +341,8 @@ class Evaluation(Displayed):
         By the tagger set's name.
     truth
         Sets that were trained with the truth: references, no search uses them.
+    knowledge
+        What the taggers of a set knew beside the data, by its name; `none` where it is left out.
     """
 
     window: tuple[float, float]
@@ -329,10 +351,17 @@ class Evaluation(Displayed):
     background: float
     sets: Mapping[str, SetEvaluation]
     truth: tuple[str, ...] = ()
+    knowledge: Mapping[str, str] = field(default_factory=dict)
+
+    def known(self, name: str) -> str:
+        """Return what the taggers of a set knew beside the data: none, or simulation of a kind."""
+        return self.knowledge.get(name, "none")
 
     def shown(self, name: str) -> str:
-        """Return the name of a set for readers, with a mark on those trained with the truth."""
-        return name + (" (trained with the truth)" if name in self.truth else "")
+        """Return the name of a set for readers, with a mark on those that knew more than data."""
+        marks = ["trained with the truth"] if name in self.truth else []
+        marks += [self.known(name)] if self.known(name) != "none" else []
+        return f"{name} ({', '.join(marks)})" if marks else name
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -345,6 +374,8 @@ class Evaluation(Displayed):
         for name, one in self.sets.items():
             roc = one.rocs["both"]
             facts[self.shown(name)] = f"AUC {roc.auc:.3f} +- {roc.auc_uncertainty:.3f}"
+            if one.max_sic.value is not None:
+                facts[self.shown(name)] += f", max SIC {one.max_sic.value:.2f}"
         return facts
 
 
@@ -355,6 +386,7 @@ def evaluate(
     window: MassRange,
     fit_range: MassRange,
     truth: Collection[str] = (),
+    knowledge: Mapping[str, str] | None = None,
 ) -> Evaluation | None:
     """Return how the tagger sets do against the truth, or None where it is not known.
 
@@ -373,6 +405,8 @@ def evaluate(
         Ranges in mass, lower edge included.
     truth
         Sets that were trained with the truth.
+    knowledge
+        What the taggers of a set knew beside the data, by its name; `none` for those not named.
 
     Raises
     ------
@@ -392,10 +426,13 @@ def evaluate(
         signal=float(sample.weight[events.in_fit & signal].sum()),
         background=float(sample.weight[events.in_fit & ~signal].sum()),
         truth=tuple(sorted(truth)),
+        knowledge={name: (knowledge or {}).get(name, "none") for name in ranks},
         sets={
             name: SetEvaluation(
                 events.rocs(set_ranks),
                 tuple(_evaluated(point, set_ranks, sample.weight, kinds) for point in points[name]),
+                max_sic(*events.in_the_window(set_ranks)),
+                sic_at(TIGHT, *events.in_the_window(set_ranks)),
             )
             for name, set_ranks in ranks.items()
         },
