@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.comparison import Band, Comparison, band
 from tnt_coffea.reporting.evaluation import Evaluation
+from tnt_coffea.reporting.figures_of_merit import TIGHT
 from tnt_coffea.reporting.tables import (
     LimitRow,
     Summary,
@@ -28,6 +30,9 @@ __all__ = ["comparison_table", "plain_table", "results_table", "wide_console"]
 
 
 _WIDEST = 10_000
+_NARROW = 12
+_WITH_WORDS = " (in brackets: simulation that the taggers used)"
+_WITHOUT = " (simulation that the taggers used: none)"
 _COLUMNS = {
     "auc_heavy": "AUC heavy",
     "auc_light": "light",
@@ -82,8 +87,8 @@ def results_table(
 def _tests(shown: Summary) -> Table:
     informed = _informed(shown.rows)
     table = plain_table(
-        "Tests" if informed else "Tests (simulation that the taggers used: none)",
-        ("test", "taggers", *(("simulation",) if informed else ())),
+        f"Tests{_WITH_WORDS if informed else _WITHOUT}",
+        ("test", "taggers"),
         ("eff.", "Z", "local p", "signal"),
         ("calibration",),
         ("notes",),
@@ -93,8 +98,7 @@ def _tests(shown: Summary) -> Table:
         _add(
             table,
             row.test.removesuffix(" hunt").removesuffix(" estimate"),
-            row.selection,
-            *((row.knowledge or "-",) if informed else ()),
+            _known(row) if informed else row.selection,
             row.kept,
             _folded(row.z),
             row.p_value,
@@ -114,15 +118,15 @@ def _limits(shown: Summary, level: float | None) -> Table:
     informed = _informed(shown.limits)
     table = plain_table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
-        ("taggers", *(("simulation",) if informed else ())),
+        ("taggers",),
         ("eff.", "observed", "expected (68 %)"),
         ("unit", "calibration"),
         ("notes",),
     )
     for row in shown.limits:
         seen = _folded(row.observed)
-        known = (row.knowledge or "-",) if informed else ()
-        cells = (row.selection, *known, row.kept, seen, row.expected, row.unit, row.calibration)
+        selection = _known(row) if informed else row.selection
+        cells = (selection, row.kept, seen, row.expected, row.unit, row.calibration)
         _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
 
@@ -130,6 +134,22 @@ def _limits(shown: Summary, level: float | None) -> Table:
 def _folded(number: str) -> str:
     """Return a number with what stands behind it on a line of its own: columns are narrow."""
     return number.replace(", ", ",\n")
+
+
+def _narrow(knowledge: str) -> str:
+    """Return what taggers used on lines of one word."""
+    return knowledge.replace(" ", "\n") or "-"
+
+
+def _known(row: SummaryRow | LimitRow) -> str:
+    """Return a row's taggers with what they used on narrow lines below."""
+    return _narrow_name(f"{row.selection} ({row.knowledge})" if row.knowledge else row.selection)
+
+
+def _narrow_name(name: str) -> str:
+    """Return a set's name with what stands behind it on narrow lines below."""
+    own, _, mark = name.partition(" (")
+    return "\n".join([own, *wrap(f"({mark}", _NARROW)] if mark else [own])
 
 
 def _notes(shown: Summary) -> Table:
@@ -147,25 +167,24 @@ def _aucs(evaluation: Evaluation) -> Table:
     jets = tuple(rows[0].aucs) if rows else ()
     table = plain_table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
     for row in rows:
-        _add(table, row.name, *row.aucs.values())
+        _add(table, _narrow_name(row.name), *row.aucs.values())
     return table
 
 
 def _merits(evaluation: Evaluation) -> Table:
     low, high = evaluation.window
-    rows = evaluation_rows(evaluation)
-    word, *numbers = (name.replace("ε_B", "eps_B") for name in (rows[0].merits if rows else ("",)))
     table = plain_table(
         f"Significance improvement in {low:g}-{high:g} GeV (uses the truth, evaluation only)",
-        ("taggers", word),
-        tuple(numbers),
+        ("taggers", "simulation"),
+        ("max SIC", "at eps_B", f"SIC {percent(TIGHT)}"),
     )
     table.caption = (
         "SIC: eps_S/sqrt(eps_B). max: of all cuts with an eps_B known to 20 %, biased upwards."
     )
     table.caption_justify = "left"
-    for row in rows:
-        _add(table, row.name, *row.merits.values())
+    for row in evaluation_rows(evaluation):
+        known, *numbers = row.merits.values()
+        _add(table, _narrow_name(row.name), _narrow(known), *numbers)
     return table
 
 
@@ -182,7 +201,7 @@ def _working_points(evaluation: Evaluation) -> Table:
     wanted = ("kept", "after", "purity_after", "eps_signal", "eps_background", "improvement")
     for row in rows:
         for i, point in enumerate(row.points):
-            _add(table, "" if i else row.name, *(point[name] for name in wanted))
+            _add(table, "" if i else _narrow_name(row.name), *(point[name] for name in wanted))
     return table
 
 

@@ -315,9 +315,10 @@ class Schedule:
             for other, others in seen.items():
                 shared = np.intersect1d(ids, others)
                 if len(shared):
+                    files = ", ".join(sorted({*self.parts[other][:2], *paths[:2]}))
                     msg = (
                         f"{len(shared)} events are both '{other}' and '{role}', first "
-                        f"{shared[0]}: what trains a tagger must not be searched by it"
+                        f"{shared[0]}: what trains a tagger must not be searched by it ({files})"
                     )
                     raise LeakError(msg)
             seen[role] = ids
