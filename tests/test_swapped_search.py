@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from tnt_coffea import pipeline, stats
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import FoldSettings, JetShares, SearchConfig
 from tnt_coffea.events import Sample
 from tnt_coffea.events.identity import outer_fold
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.results import SearchResult
+from tnt_coffea.training import Schedule, olympics_windows
+from tnt_coffea.training.folds import WHOLE
 
 TREES = {"network": "trees", "trees": 10, "features": ["mass", "tau21"]}
 SHARE = 0.03
@@ -48,6 +51,43 @@ SETTINGS: dict[str, Any] = {
     },
 }
 CONFIG = SearchConfig.model_validate(SETTINGS)
+
+
+def test_the_published_search_is_a_whole_configuration() -> None:
+    text = (files("tnt_coffea.config") / "olympics-tag-n-train.yaml").read_text()
+    config = SearchConfig.from_text(text)
+    assert config.train.folds == FoldSettings(mode="swapped", shares=(0.2, 0.4, 0.4))
+    assert config.search.cuts["both-3-percent"] == JetShares(heavy=0.03, light=0.03)
+    assert config.fit.bump.selection == "both-3-percent"
+    assert config.skim.jets.order == "mass"
+    encoder, *iterations = config.train.methods.values()
+    assert (encoder.network, encoder.latent) == ("convolutional", 6)
+    assert [(m.after, m.signal_rich, m.background_rich, m.mass_window) for m in iterations] == [
+        ("autoencoder", 0.2, 0.4, True),
+        ("tnt", 0.1, 0.4, True),
+    ]
+    assert {(m.classifier.network, m.reweight.value) for m in iterations} == {
+        ("convolutional", "none")
+    }
+    schedule = Schedule.planned({"data": ()}, config, "")
+    ids = np.arange(20_000, dtype=np.uint64)
+    runs, read = {}, {}
+    for step in (step for wave in schedule.waves for step in wave):
+        runs[step.set_name] = step.runs(schedule.plans, config)
+        (share,) = {
+            round(float(plan.trains(ids, WHOLE, step.round_).mean()), 2)
+            for plan in step.plans(schedule.plans)
+        }
+        read[step.name] = share
+    windows = [window.name for window in olympics_windows()]
+    assert runs == {"autoencoder": 2} | {
+        f"{name}-{window}": 4 for name in ("tnt", "tnt2") for window in windows
+    }
+    # 200,000 of a million events for the autoencoders and for each iteration of either half.
+    assert read == {"autoencoder": 0.2, "tnt": 0.2, "tnt2": 0.2}
+    assert [window.edges[1] - window.edges[0] for window in olympics_windows()] == [500.0] * 4
+    for mass, window in zip(config.fit.scan.masses, olympics_windows(), strict=True):
+        assert window.contains([mass]).all()
 
 
 @pytest.fixture(scope="module")
