@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,7 @@ CONFIG = SearchConfig.model_validate(SETTINGS)
 
 
 def test_the_published_search_is_a_whole_configuration() -> None:
-    text = (files("tnt_coffea.config") / "olympics-tag-n-train.yaml").read_text()
-    config = SearchConfig.from_text(text)
+    config = SearchConfig.preset("olympics-tag-n-train")
     assert config.train.folds == FoldSettings(mode="swapped", shares=(0.2, 0.4, 0.4))
     assert config.search.cuts["both-3-percent"] == JetShares(heavy=0.03, light=0.03)
     assert config.fit.bump.selection == "both-3-percent"
