@@ -14,6 +14,7 @@ from tnt_coffea.events.skim import write_part
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, tagger_set
 from tnt_coffea.training import Schedule, plans_of, run_task
+from tnt_coffea.training.costs import training_costs
 from tnt_coffea.training.folds import WHOLE
 from tnt_coffea.training.labels import OTHER_JET, Labeller
 
@@ -117,6 +118,18 @@ def test_first_taggers_that_read_no_data_leave_the_halves_to_swap(train):
         (1, (2,)),
         (2, (1,)),
     }
+
+
+def test_costs_are_those_of_the_parts(swapped, tmp_path):
+    sample, config, _ = swapped
+    write_part(tmp_path / "part.parquet", sample)
+    steps = training_costs([tmp_path / "part.parquet"], config).steps
+    assert [(step.name, step.networks) for step in steps] == [
+        ("autoencoder (autoencoder)", 2),
+        ("tnt (tag_n_train)", 4),
+        ("tnt2 (tag_n_train)", 4),
+    ]
+    assert all(abs(step.events / len(sample) - 0.2) < 0.03 for step in steps)
 
 
 def test_parts_of_too_few_events_are_named(train):

@@ -39,8 +39,10 @@ def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
 
 def _label(comparison: Comparison, method: str) -> str:
     runs = len(comparison.methods[method])
-    truth = ", uses the truth" if method in comparison.truth else ""
-    return f"{method}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
+    known = comparison.knowledge.get(method, "none")
+    marks = ", uses the truth" if method in comparison.truth else ""
+    marks += f", {known}" if known != "none" else ""
+    return f"{method}{marks}{f' ({runs} training runs)' if runs > 1 else ''}"
 
 
 @styled
@@ -154,8 +156,11 @@ def sculpting_panels(comparison: Comparison) -> Figure:
             )
         panel.axhline(1, color=GREY, lw=1)
         panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
-        truth = " (truth)" if name in comparison.truth else ""
-        panel.set_title(f"{name}{truth}", fontsize=10)
+        known = comparison.knowledge.get(name, "none")
+        marks = ["truth"] if name in comparison.truth else []
+        marks += [known] if known != "none" else []
+        mark = f" ({', '.join(marks)})" if marks else ""
+        panel.set_title(f"{name}{mark}", fontsize=10)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)
