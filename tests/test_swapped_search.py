@@ -20,6 +20,7 @@ from tnt_coffea.training.folds import WHOLE
 
 TREES = {"network": "trees", "trees": 10, "features": ["mass", "tau21"]}
 SHARE = 0.03
+PLAIN = {"min_parameters": 3, "max_parameters": 3, "spurious": False}
 SETTINGS: dict[str, Any] = {
     "seed": 5,
     "train": {
@@ -43,7 +44,7 @@ SETTINGS: dict[str, Any] = {
         },
     },
     "fit": {
-        "bump": {"cut": "loose", "bin_width": 100},
+        "bump": {"cut": "loose", "bin_width": 100, **PLAIN},
         "abcd": {"efficiency": 0.3},
         "limit": {"enabled": False},
         "scan": {"masses": [], "toys": 10},
