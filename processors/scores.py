@@ -79,7 +79,7 @@ class ScoreProcessor(SelectingProcessor):
         }
         if self.truth:
             columns["label"] = sample.label
-        same = len({(each.folds.outer, each.fold_seed) for each in self.taggers}) == 1
+        same = len({(each.folds.division, each.fold_seed) for each in self.taggers}) == 1
         if same:
             columns["fold"] = ranks[0].fold
         for tagger_set, own in zip(self.taggers, ranks, strict=True):

@@ -141,7 +141,7 @@ class SearchProcessor(SelectingProcessor):
     def _filled(
         self, tagger_set: TaggerSet, ranks: Ranks, sample: Sample, dataset: str
     ) -> SparseCounts:
-        if ranks.unscored:  # folds that only train, in split and prequential mode
+        if ranks.unscored:  # folds that only train
             scored = ~np.isnan(ranks.both)
             sample, ranks = sample.select(scored), ranks.select(scored)
         values = [ranks.fold, sample.mass, ranks.heavy, ranks.light]
@@ -201,7 +201,7 @@ def _weights_of(
         if one.weighted_by is None or one.weighted_by not in weights:
             continue
         own = weights[one.weighted_by]
-        same = (own.folds.outer, own.fold_seed) == (one.folds.outer, one.fold_seed)
+        same = (own.folds.division, own.fold_seed) == (one.folds.division, one.fold_seed)
         if not same or not set(one.scored_folds) <= set(own.scored_folds):
             msg = (
                 f"weights '{own.name}' are of other folds than tagger set '{one.name}', whose "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tnt_coffea import pipeline
 from tnt_coffea.config import SearchConfig
@@ -13,6 +16,10 @@ from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.stages import Stage
+
+if TYPE_CHECKING:
+    from tnt_coffea.training import FoldPlan
+    from tnt_coffea.training.schedule import Step
 
 __all__ = ["PlannedStage", "planned"]
 
@@ -28,6 +35,8 @@ LABELLED = 0.4
 """Share of the events that a classifier is trained on: those with a label."""
 TRAINED_SHARE = 0.3
 """Early stopping ends a training run after about this share of its most epochs."""
+_TRIED = 20_000
+"""Events that stand for all where the share is wanted that a training run reads."""
 AUTOENCODER = 4.0
 """A training run of one pass, with the start of its process."""
 FIT, REPORT = 6.0, 26.0
@@ -174,11 +183,23 @@ def _trainings(config: SearchConfig, events: int) -> tuple[str, float]:
     runs, core = 0, 0.0
     for step in (step for wave in schedule.waves for step in wave):
         n = step.runs(schedule.plans, config)
-        places = len(schedule.plans[0].places(inner=step.inner))
-        trained_on = events * (1 - 1 / outer) * (1 - 1 / places if places > 1 else 1)
+        trained_on = events * _share_read(step, schedule.plans)
         passes = step.method.passes
         jets = trained_on * LABELLED * passes * TRAINED_SHARE
         runs += n
         core += n * (AUTOENCODER if passes == 1 else jets * TRAINED_JET)
     names = ", ".join(config.train.methods)
     return f"{runs} training runs of {names} ({outer} folds)", core
+
+
+def _share_read(step: Step, plans: Sequence[FoldPlan]) -> float:
+    """Return the share of the events that a training run of a step reads, on average."""
+    if step.independent:
+        return 1.0
+    ids = np.arange(_TRIED, dtype=np.uint64)
+    read = [
+        plan.trains(ids, place, step.round_).mean()
+        for plan in step.plans(plans)
+        for place in plan.places(inner=step.inner)
+    ]
+    return float(np.mean(read))

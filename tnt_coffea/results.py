@@ -218,26 +218,32 @@ class SearchResult(Result):
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""
-        return str(self.provenance.get("knowledge", {}).get(name, ""))
+        return _knowledge(self.provenance, name)
 
     def summary(self) -> str:
         """Return every test in a few lines of text."""
         blocks = [f"before selection\n{self.before.summary()}"]
         blocks += [
-            f"after selection by {name} (knows beside the data: {self.knowledge(name)})\n"
-            f"{r.summary()}"
+            f"after selection by {name}{self._known(name)}\n{r.summary()}"
             for name, r in self.after.items()
         ]
-        blocks += [f"ABCD with {name}\n{r.summary()}" for name, r in self.abcd.items()]
-        blocks += [f"direct estimate with {name}\n{r.summary()}" for name, r in self.direct.items()]
+        of = (
+            ("ABCD with", self.abcd),
+            ("direct estimate with", self.direct),
+            ("transfer factor with", self.transfer),
+            ("windows of", self.window),
+            ("scan,", self.scans),
+        )
         blocks += [
-            f"transfer factor with {name}\n{r.summary()}" for name, r in self.transfer.items()
+            f"{what} {name}{self._known(name)}\n{found.summary()}"
+            for what, tests in of
+            for name, found in tests.items()
         ]
-        blocks += [f"windows of {name}\n{r.summary()}" for name, r in self.window.items()]
-        blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         if self.overall is not None:
             blocks.append(f"all selections together\n{self.overall.summary()}")
-        blocks += [f"limit, {name}\n{r.summary()}" for name, r in self.limits.items()]
+        blocks += [
+            f"limit, {name}{self._known(name)}\n{r.summary()}" for name, r in self.limits.items()
+        ]
         blocks += [
             f"impacts, {name}\n{found.summary()}"
             for name, found in self.impacts.items()
@@ -247,6 +253,10 @@ class SearchResult(Result):
         if len(self.trials) > 1:
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)
+
+    def _known(self, name: str) -> str:
+        known = self.knowledge(name)
+        return f" (knows beside the data: {known})" if known else ""
 
     def overall_text(self) -> str:
         """Return the test over all selections as text: its global p-value and what was tried."""
@@ -349,15 +359,27 @@ class BlindedSearch(Result):
     provenance: Mapping[str, Any]
     kind: Literal["blinded"] = field(default="blinded", kw_only=True)
 
+    def knowledge(self, name: str) -> str:
+        """Return what the taggers of a set knew beside the data; empty where nobody said."""
+        return _knowledge(self.provenance, name)
+
     def summary(self) -> str:
         """Return all expectations in a few lines of text."""
         low, high = self.window
         blocks = [f"blinded: no number here depends on the events in {low:g}-{high:g} GeV"]
-        blocks += [f"{_selection_name(name)}\n{one.summary()}" for name, one in self.fits.items()]
+        blocks += [f"{self._selection(name)}\n{one.summary()}" for name, one in self.fits.items()]
         blocks += [
-            f"masses, {_selection_name(name)}\n{one.summary()}" for name, one in self.scans.items()
+            f"masses, {self._selection(name)}\n{one.summary()}" for name, one in self.scans.items()
         ]
         return "\n\n".join(blocks)
+
+    def _selection(self, name: str) -> str:
+        if name == "before":
+            return "before selection"
+        known = self.knowledge(name)
+        return f"after selection by {name}" + (
+            f" (knows beside the data: {known})" if known else ""
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the result as JSON; the same result gives the same bytes.
@@ -382,8 +404,11 @@ class BlindedSearch(Result):
         return _loaded(cls, path)
 
 
-def _selection_name(name: str) -> str:
-    return "before selection" if name == "before" else f"after selection by {name}"
+def _knowledge(provenance: Mapping[str, Any], name: str) -> str:
+    known, name = provenance.get("knowledge", {}), name.partition(" ")[0]
+    # A method with a set a window knows in all of them the same.
+    own = [word for one, word in known.items() if one == name or one.startswith(f"{name}-")]
+    return str(known.get(name, own[0] if own else ""))
 
 
 R = TypeVar("R", SearchResult, BlindedSearch)

@@ -21,6 +21,7 @@ from tnt_coffea.taggers.quantiles import threshold
 
 PIXELS = 6
 FOLDS = 2
+KNOWLEDGE = {"tnt": "signal simulation", "autoencoder": "none"}
 
 
 def make_sample(label, m_jj, seed=0):
@@ -166,13 +167,16 @@ def contents(search):
         search.result,
         after={"tnt": search.result.after["tnt"]},
         abcd={"tnt": search.result.abcd["tnt"]},
+        provenance={**search.result.provenance, "knowledge": KNOWLEDGE},
     )
     return ReportContents(
         result=result,
         config=search.config,
         hists={"tnt": search.hists["tnt"]},
         points=search.points,
-        views=event_views(search.sample, search.ranks, search.points, search.config.search),
+        views=event_views(
+            search.sample, search.ranks, search.points, search.config.search, knowledge=KNOWLEDGE
+        ),
         histories=[("tnt heavy/fold 0", losses), ("linear/fold 0", {"loss": 0.1})],
         accounting={
             "skim": {

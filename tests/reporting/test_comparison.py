@@ -10,7 +10,8 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.reporting import compare, comparison_plots, comparison_table, evaluate
 from tnt_coffea.reporting.comparison import band, baselines
-from tnt_coffea.reporting.evaluation import passing, sculpting
+from tnt_coffea.reporting.evaluation import sculpting
+from tnt_coffea.reporting.figures_of_merit import passing
 from tnt_coffea.taggers import Ranks
 
 WINDOW, FIT_RANGE = MassRange(low=3300, high=3700), MassRange(low=2600, high=7000)
@@ -25,6 +26,8 @@ def test_figures_are_those_of_the_evaluation(search):
     found = of(search).methods["tnt"]["seed 1"]
     evaluated = evaluate(search.sample, search.ranks, search.points, WINDOW, FIT_RANGE)
     evaluation = evaluated.sets["tnt"]
+    m_jj, label = search.sample.m_jj, search.sample.label
+    inside_background = ((m_jj >= 3300) & (m_jj < 3700) & (label == 0)).sum() + 1e-6
     for jet in ("heavy", "light", "both", "both_in_window"):
         assert found.rocs[jet] == evaluation.rocs[jet]
     improvements = {i.efficiency: i for i in found.improvements}
@@ -32,6 +35,11 @@ def test_figures_are_those_of_the_evaluation(search):
     assert improvements[0.05].value > improvements[0.1].value > 1
     # Less than ten background events in the window are left.
     assert improvements[0.01].value is None
+    assert found.max_sic == evaluation.max_sic
+    assert found.max_sic.value >= improvements[0.05].value
+    assert found.max_sic.efficiency * inside_background >= 25
+    assert found.numbers()["max_sic"] == found.max_sic.value
+    assert evaluation.sic_at_tight.value is None
 
 
 def test_improvement_counts_signal_and_background_in_the_window(search):
@@ -165,12 +173,12 @@ def test_table_says_what_methods_know_beside_the_data(search, tmp_path):
     informed = replace(plain, knowledge={"tnt": "signal simulation"})
     assert set(plain.to_dict()["knowledge"].values()) == {"none"}
     assert informed.to_dict()["knowledge"]["tnt"] == "signal simulation"
-    for comparison, shown in ((plain, False), (informed, True)):
+    for comparison, words in ((plain, "none"), (informed, "signal simulation")):
         with (tmp_path / "table").open("w") as file:
             Console(file=file, width=80).print(comparison_table(comparison))
         lines = (tmp_path / "table").read_text().splitlines()
-        assert ("‡" in lines[0]) is shown
-        assert any("tnt" in line and "‡" in line for line in lines) is shown
+        assert any(line.lstrip().startswith("tnt") and words in line for line in lines)
+        assert any(line.lstrip().startswith("autoencoder") and "none" in line for line in lines)
 
 
 def test_table_and_plots_say_what_used_the_truth(search, tmp_path):
@@ -180,8 +188,13 @@ def test_table_and_plots_say_what_used_the_truth(search, tmp_path):
     with (tmp_path / "table").open("w") as file:
         Console(file=file, width=80).print(comparison_table(found))
     text = (tmp_path / "table").read_text()
-    auc = found.methods["tnt"]["seed 1"].rocs["both"].auc
-    assert f"{auc:.3f}" in text
+    own = found.methods["tnt"]["seed 1"]
+    assert f"{own.rocs['both'].auc:.3f}" in text
+    rows = [line.split() for line in text.splitlines() if line.lstrip().startswith("tnt")]
+    at_10, at_1, at_01, largest = rows[1][-4:]
+    assert at_10 == f"{own.improvements[1].value:.2f}"
+    assert (at_1, at_01) == ("-", "-")  # too few background events are left
+    assert largest == f"{own.max_sic.value:.2f}"
     assert "*" in next(line for line in text.splitlines() if "tnt" in line)
     plots = comparison_plots(found)
     assert [plot.name for plot in plots] == [

@@ -99,6 +99,18 @@ def test_the_page_is_whole_and_loads_nothing(report):
     assert "<script" not in text
 
 
+def test_the_page_says_what_the_taggers_used(report, contents):
+    text = report[0].read_text()
+    cells = re.findall(r'data-label="simulation used">([^<]*)<', text)
+    # All dijets, the tests of the set; in the evaluation both sets.
+    assert cells == ["-", "signal simulation", "signal simulation", "none", "signal simulation"]
+    assert text.count("tnt (signal simulation)") >= 2
+    assert "Simulated signals trained tnt" in text
+    assert "model-independent" not in text
+    best = contents.views.evaluation.sets["tnt"].max_sic
+    assert f"{best.value:.2f} ± {best.uncertainty:.2f}" in text
+
+
 def test_the_page_can_be_read_aloud_and_followed(report):
     page = Page(report[0].read_text())
 

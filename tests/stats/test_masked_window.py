@@ -56,7 +56,9 @@ def test_few_events_get_the_poisson_p_value(toy_spectrum):
     few = masked_window_test(toy_spectrum(60, 6, 45), **WINDOW)
     assert (few.calibration, few.p_value) == ("Poisson", few.p_poisson)
     assert few.z == pytest.approx(max(0.0, norm.isf(few.p_poisson)))
+    assert "so few come out too small" in few.notes[0]
     many = masked_window_test(toy_spectrum(5000, 60, 45), **WINDOW)
+    assert many.notes == ()
     assert many.calibration == "asymptotic"
     assert many.p_value == pytest.approx(norm.sf(many.z_asymptotic))
     assert many.z == many.z_asymptotic

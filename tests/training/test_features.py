@@ -42,6 +42,16 @@ def test_rescaled_mass_follows_the_equation():
     np.testing.assert_array_equal(found[:, 1], SAMPLE.columns["light_tau21"])
 
 
+def test_the_logarithm_of_the_rescaled_mass_has_an_end():
+    rows = np.array([[0.0, 2632.0], [3.0, 2700.0], [30.0, 3000.0], [500.0, 3500.0]], "f4")
+    made = FeatureSet.of(("log_rescaled_mass",), "light", SAMPLE)
+    assert made.input.columns == ("light_mass", "m_jj")
+    found = made.computed(rows)[:, 0]
+    rescaled = (rows[:, 0] - 30) / rows[:, 1] + 0.01
+    assert rescaled[0] < 0
+    np.testing.assert_allclose(found, np.log10(np.maximum(rescaled, 1e-4)), rtol=1e-4)
+
+
 def test_features_of_an_event_are_those_of_both_jets_and_its_own_once():
     made = FeatureSet.of(("tau21", "mass_difference", "mass / m_jj"), "event", SAMPLE)
     assert made.names == (

@@ -7,7 +7,7 @@ import pytest
 
 from tnt_coffea.config import FoldSettings
 from tnt_coffea.errors import ConfigError, TrainingError
-from tnt_coffea.events.identity import fold_of
+from tnt_coffea.events.identity import fold_of, outer_fold
 from tnt_coffea.training.folds import (
     OUTSIDE,
     WHOLE,
@@ -16,6 +16,7 @@ from tnt_coffea.training.folds import (
     cross_validation_plans,
     prequential_plans,
     split_plan,
+    swapped_plans,
 )
 
 IDS = np.random.default_rng(2).integers(0, 2**64, 5000, dtype=np.uint64)
@@ -87,6 +88,7 @@ def test_simulation_is_folded_like_the_data():
         *cross_validation_plans(folds, 7),
         *prequential_plans(folds, 7),
         split_plan(folds, 7, 2),
+        *swapped_plans(FoldSettings(mode="swapped"), 7, 3),
     )
     for plan in plans:
         for place in (WHOLE, *plan.places(inner=True)):
@@ -103,6 +105,36 @@ def test_a_run_that_chooses_its_epoch_on_a_fold_reads_it_too():
     assert left_out.sum() > 500
     np.testing.assert_array_equal(every, some | left_out)
     assert not (some & left_out).any()
+
+
+@pytest.mark.parametrize("shares", [(0.2, 0.4, 0.4), (0.5, 0.25, 0.25), (0.1, 0.3, 0.6)])
+def test_parts_have_their_shares(shares):
+    folds = FoldSettings(mode="swapped", shares=shares)
+    fold = outer_fold(IDS, folds, 7)
+    np.testing.assert_allclose(np.bincount(fold) / len(IDS), shares, atol=0.025)
+    np.testing.assert_array_equal(fold[::3], outer_fold(IDS[::3], folds, 7))
+
+
+def test_halves_swap_behind_the_same_first_taggers():
+    folds = FoldSettings(mode="swapped")
+    fold = outer_fold(IDS, folds, 7)
+    plans = swapped_plans(folds, 7, 3)
+    for plan, half in zip(plans, (2, 1), strict=True):
+        first, *iterations = (plan.at(round_).trains(IDS, WHOLE, round_) for round_ in range(3))
+        np.testing.assert_array_equal(first, fold == 0)
+        # Both iterations together are the other half, and share no event.
+        np.testing.assert_array_equal(iterations[0] ^ iterations[1], fold == half)
+        assert not (iterations[0] & iterations[1]).any()
+        assert abs(iterations[0].sum() / (fold == half).sum() - 0.5) < 0.05
+        assert [plan.at(round_).ancestors(round_) for round_ in range(3)] == [
+            (0,),
+            (0, half),
+            (0, half),
+        ]
+        assert plan.scored not in {half, 0}
+    first, second = plans
+    assert first.at(0) == second.at(0)
+    assert first.at(0).scores == (1, 2)
 
 
 def test_plan_survives_pickling():

@@ -13,7 +13,7 @@ import pytest
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, LeakError, TaggerError
-from tnt_coffea.events.identity import fold_of
+from tnt_coffea.events.identity import fold_of, outer_fold
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample, one_by_one, tagger_set
 from tnt_coffea.training import backend, cross_validate, cross_validation_plans
@@ -95,12 +95,12 @@ def test_what_a_reference_labels_uses_the_truth_as_well(sample, train):
     assert Tagger.from_file(items[0].path).card.uses_truth
 
 
-@pytest.mark.parametrize("mode", ["cross_validation", "prequential", "split"])
+@pytest.mark.parametrize("mode", ["cross_validation", "prequential", "split", "swapped"])
 def test_a_scored_fold_changes_no_tagger_that_scores_it(mode, sample, train):
     config = config_for(LEARN_FROM_DATA, mode=mode, outer=3)
     before = train(sample, config)
     scored = max(item.scored for items in before.values() for item in items)
-    which = fold_of(sample.event_id, 3, config.seed) == scored
+    which = outer_fold(sample.event_id, config.train.folds, config.seed) == scored
     after = shas(train(altered(sample, which), config))
     for place, sha in shas(before).items():
         name, t, _, left_out, _ = place
@@ -108,7 +108,7 @@ def test_a_scored_fold_changes_no_tagger_that_scores_it(mode, sample, train):
             assert after[place] == sha
         elif mode == "cross_validation" and left_out != inner_fold(t, scored):
             assert after[place] != sha, name  # they were trained on that fold
-    first = {"cross_validation": 0, "prequential": 1, "split": 2}[mode]
+    first = {"cross_validation": 0, "prequential": 1, "split": 2, "swapped": 1}[mode]
     for items in before.values():
         assert sorted({item.scored for item in items}) == list(range(first, 3))
 

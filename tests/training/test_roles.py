@@ -8,14 +8,17 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 
-from tnt_coffea.errors import ConfigError, LeakError
+from tnt_coffea import testing
+from tnt_coffea.errors import ConfigError, LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample, method_contract, tagger_set
 from tnt_coffea.training import Job, Method, Reads, Scorer, cross_validation_plans
+from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.references import Supervised
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-from .conftest import TREES, config_for, shas, tnt
+from .conftest import TREES, config_for, cwola, shas, tnt
 
 
 class DataAgainstSimulation(Method):
@@ -91,6 +94,36 @@ def test_cards_say_what_a_method_knows(samples, train):
         assert tagger_set("m", outcomes, config).knowledge == knowledge
 
 
+def test_what_labels_hands_on_what_it_knew(samples, train):
+    methods = {"m": DataAgainstSimulation(), "tnt": tnt("m"), "tnt2": tnt("tnt")}
+    config = config_for(methods | {"alone": cwola()})
+    plans = cross_validation_plans(config.train.folds, config.seed)[:1]
+    outcomes = train(samples, config, plans)
+    known = {name: tagger_set(name, outcomes[name], config).knowledge for name in outcomes}
+    assert known == dict.fromkeys(("m", "tnt", "tnt2"), "signal simulation") | {"alone": "none"}
+    cards = [Tagger.from_file(outcomes[name][0].path).card for name in ("tnt", "tnt2")]
+    assert all(set(card.priors) == {"two-prong"} and card.simulation for card in cards)
+
+
+def test_a_tagger_from_a_file_knows_what_it_knew_there(samples, train, tmp_path):
+    config = config_for({"m": DataAgainstSimulation(data=False)})
+    (tmp_path / "elsewhere").mkdir()
+    files = {i.scope: i.path for i in testing.train(samples, config, tmp_path / "elsewhere")["m"]}
+    config = config_for({"files": Files(**files), "tnt": tnt("files")})
+    outcomes = train({"data": samples["data"]}, config)
+    for name in ("files", "tnt"):
+        assert tagger_set(name, outcomes[name], config).knowledge == "signal simulation"
+
+
+def test_no_truth_comes_in_through_a_file(samples, train, tmp_path):
+    config = config_for({"best": Supervised(classifier=TREES)})
+    (tmp_path / "elsewhere").mkdir()
+    made = testing.train(samples, config, tmp_path / "elsewhere")["best"]
+    files = {item.scope: item.path for item in made}
+    with pytest.raises(TaggerError, match=r"\.onnx: trained with truth labels; a search never"):
+        train({"data": samples["data"]}, config_for({"files": Files(**files, independent=True)}))
+
+
 def test_a_method_without_data_trains_once_on_all_simulation(samples, train):
     config = config_for({"m": DataAgainstSimulation(data=False)})
     before = train(samples, config)["m"]
@@ -119,7 +152,9 @@ def test_an_event_of_two_roles_is_a_leak(samples, train):
     ids[7] = data.event_id[3]
     shared = replace(simulation, event_id=ids)
     with pytest.raises(
-        LeakError, match=f"1 events are both 'data' and 'simulation', first {ids[7]}"
+        LeakError,
+        match=rf"1 events are both 'data' and 'simulation', first {ids[7]}.*"
+        r"data/part\.parquet.*simulation/part\.parquet",
     ):
         train(samples | {"simulation": shared}, config_for({"m": DataAgainstSimulation()}))
 

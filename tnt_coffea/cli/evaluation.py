@@ -108,7 +108,7 @@ def list_(folder: Path | None) -> None:
     from tnt_coffea.taggers import packaged_taggers
 
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("taggers", "set", "method", "scope", "folds"):
+    for name in ("taggers", "set", "method", "scope", "simulation used", "folds"):
         table.add_column(name, overflow="fold")
     table.add_column("ONNX files", justify="right")
     for name in [str(folder)] if folder else sorted(packaged_taggers()):
@@ -119,6 +119,7 @@ def list_(folder: Path | None) -> None:
                 label,
                 ", ".join(sorted({card.method for card in cards})),
                 ", ".join(sorted({card.scope for card in cards})),
+                tagger_set.knowledge,
                 str(tagger_set.folds.outer),
                 str(len(cards)),
             )
@@ -132,4 +133,5 @@ def show(tagger: str) -> None:
     from tnt_coffea import taggers
 
     card = taggers.load(tagger).card
-    click.echo(json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True))
+    shown = {"knowledge": card.knowledge, **card.model_dump(mode="json")}
+    click.echo(json.dumps(shown, indent=2, sort_keys=True))

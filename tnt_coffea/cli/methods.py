@@ -6,10 +6,14 @@ import inspect
 import re
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tnt_coffea.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tnt_coffea.config import MethodSettings
 
 __all__ = ["methods"]
 
@@ -100,13 +104,14 @@ def list_() -> None:
     from tnt_coffea.reporting import wide_console
 
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("kind", "trains", "what it is", "from"):
+    for name in ("kind", "trains", "simulation used", "what it is", "from"):
         table.add_column(name, overflow="fold")
     for kind, method in sorted(method_kinds().items()):
         own = method.__module__.startswith("tnt_coffea.training.methods.")
         table.add_row(
             kind,
             ", ".join(getattr(method, "scopes", ())),
+            _knowledge(method),
             _summary(method),
             "" if own else method.__module__.partition(".")[0],
         )
@@ -127,9 +132,9 @@ def show(kind: str) -> None:
         msg = f"no method of kind '{kind}'; known are {', '.join(sorted(kinds))}"
         raise ConfigError(msg)
     method = kinds[kind]
-    required = [name for name, field in method.model_fields.items() if field.is_required()]
+    required = _required(method)
     text = inspect.cleandoc(method.__doc__ or "").partition("\nExamples\n")[0]
-    click.echo(f"{text.rstrip()}\n")
+    click.echo(f"{text.rstrip()}\n\nsimulation used: {_knowledge(method)}\n")
     try:
         example = method(**dict.fromkeys(required, "NAME"))
     except ValidationError:
@@ -173,6 +178,25 @@ def new(name: str, folder: Path) -> None:
         f"try it: python -m pytest {folder / f'test_{name}.py'}; where the file goes then: "
         "docs/how-to/own-method.md"
     )
+
+
+def _required(method: type[MethodSettings]) -> list[str]:
+    return [name for name, field in method.model_fields.items() if field.is_required()]
+
+
+def _knowledge(method: type[MethodSettings]) -> str:
+    """Return what a kind of method knows beside the data, at its default settings."""
+    from pydantic import ValidationError
+
+    if method.__name__ == "Files":
+        return "that of its files"
+    try:
+        made: Any = method(**dict.fromkeys(_required(method), "NAME"))
+    except ValidationError:
+        return "by its settings"
+    known = made.reads.knowledge
+    handed_on = ", or that of `after`" if made.builds_on() and known == "none" else ""
+    return f"{known}{handed_on}{', and the truth' if made.reads.truth else ''}"
 
 
 def _summary(method: type) -> str:

@@ -20,7 +20,10 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path), default=Path("search.yaml"))
-@click.option("--preset", help="Write those of a published search instead: olympics-cwola.")
+@click.option(
+    "--preset",
+    help="Write those of a published search instead: olympics-cwola or olympics-tag-n-train.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: Path, preset: str | None, force: bool) -> None:
     """Write all settings with their defaults and meanings to FILE (search.yaml)."""

@@ -17,7 +17,7 @@ def preset_names() -> tuple[str, ...]:
     Examples
     --------
     >>> preset_names()
-    ('olympics-cwola',)
+    ('olympics-cwola', 'olympics-tag-n-train')
     """
     found = (file.name for file in files(__package__).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))

@@ -154,7 +154,8 @@ class SearchConfig(Settings):
         Parameters
         ----------
         name
-            `olympics-cwola`: CWoLa hunting as in arXiv:2101.08320, section 4.1.
+            `olympics-cwola`, `olympics-tag-n-train`: CWoLa hunting and Tag N' Train as in
+            arXiv:2101.08320, sections 4.1 and 4.3.
 
         Raises
         ------

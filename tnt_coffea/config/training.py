@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from tnt_coffea.config.methods import Methods, training_order
-from tnt_coffea.config.settings import Settings
+from tnt_coffea.config.settings import Fraction, Settings
 
 __all__ = ["Combination", "FoldMode", "FoldSettings", "TrainSettings", "WindowScan"]
 
@@ -20,6 +20,11 @@ class FoldMode(StrEnum):
     CROSS_VALIDATION = "cross_validation"
     PREQUENTIAL = "prequential"
     SPLIT = "split"
+    SWAPPED = "swapped"
+
+
+_PARTS = (0.2, 0.4, 0.4)
+"""Shares of arXiv:2101.08320, section 4.3: one part for the first taggers, two that swap."""
 
 
 class FoldSettings(Settings):
@@ -29,8 +34,46 @@ class FoldSettings(Settings):
     inner: int = Field(4, ge=2, le=20, description="inner folds; used where one fold trains")
     mode: FoldMode = Field(
         FoldMode.CROSS_VALIDATION,
-        description="who trains: cross_validation, prequential, split (docs/methods.md)",
+        description="who trains: cross_validation, prequential, split, swapped (docs/methods.md)",
     )
+    shares: tuple[Fraction, Fraction, Fraction] | None = Field(
+        None,
+        exclude_if=lambda shares: shares is None,
+        description="swapped: shares of the first taggers' part and of the two parts that swap",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _three_parts(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("mode") == FoldMode.SWAPPED:
+            shares = values.get("shares")
+            values = {"outer": 3, **values, "shares": _PARTS if shares is None else shares}
+        return values
+
+    @model_validator(mode="after")
+    def _parts_add_up(self) -> Self:
+        swapped = self.mode is FoldMode.SWAPPED
+        if swapped and self.outer != len(_PARTS):
+            msg = (
+                "mode swapped has three parts, one for the first taggers and two that swap: leave "
+                f"out outer, got {self.outer}"
+            )
+            raise ValueError(msg)
+        if self.shares is None:
+            return self
+        if not swapped:
+            msg = f"shares are those of mode swapped; folds of mode {self.mode} are equal"
+            raise ValueError(msg)
+        total = sum(self.shares)
+        if abs(total - 1) > 1e-9:  # rounding of decimals
+            msg = f"shares add up to 1, got {total:g}: {', '.join(f'{s:g}' for s in self.shares)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def division(self) -> tuple[int, tuple[float, ...] | None]:
+        """What decides the fold of an event beside the seed: the number of folds, their shares."""
+        return self.outer, self.shares
 
 
 class WindowScan(StrEnum):

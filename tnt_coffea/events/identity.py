@@ -21,7 +21,9 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["event_ids", "fold_of", "hashed", "uniform"]
+from tnt_coffea.config import FoldSettings
+
+__all__ = ["event_ids", "fold_of", "hashed", "outer_fold", "uniform"]
 
 UInt64Array = npt.NDArray[np.uint64]
 
@@ -92,3 +94,30 @@ def uniform(event_id: UInt64Array, seed: int, *names: str | int) -> npt.NDArray[
 def fold_of(event_id: UInt64Array, k: int, seed: int, *names: str | int) -> npt.NDArray[np.int64]:
     """Return the fold in [0, k) of every event; see `hashed`."""
     return (uniform(event_id, seed, "fold", *names) * k).astype(np.int64)
+
+
+def outer_fold(event_id: UInt64Array, folds: FoldSettings, seed: int) -> npt.NDArray[np.int64]:
+    """Return the outer fold of every event: equal ones, or parts with the shares of the settings.
+
+    Parameters
+    ----------
+    event_id
+        (event,) uint64.
+    folds
+        Number of folds, and their shares where they are not equal.
+    seed
+        Root seed of the folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tnt_coffea.config import FoldSettings
+    >>> event_id = np.arange(10_000, dtype=np.uint64)
+    >>> fold = outer_fold(event_id, FoldSettings(mode="swapped"), seed=1)
+    >>> (np.bincount(fold) / 10_000).round(1).tolist()
+    [0.2, 0.4, 0.4]
+    """
+    if folds.shares is None:
+        return fold_of(event_id, folds.outer, seed)
+    ends = np.cumsum(folds.shares)[:-1]
+    return np.searchsorted(ends, uniform(event_id, seed, "fold"), side="right").astype(np.int64)

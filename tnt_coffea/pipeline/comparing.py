@@ -60,7 +60,7 @@ def compare_methods(
     if not ranks:
         msg = "no tagger set to compare; train, or name a folder with sets"
         raise TaggerError(msg)
-    # Folds that only train, in split and prequential mode, are nobody's test events.
+    # Folds that only train are nobody's test events.
     scored = np.logical_and.reduce(
         [~np.isnan(found.both) for rows in ranks.values() for found in rows.values()]
     )

@@ -108,7 +108,7 @@ def report(
         ranks = {name: tagger_set.ranks(sample) for name, tagger_set in sets.items()}
         main = reporting.main_set(taggers.sets, config)
         scored = _scored(ranks)
-        if not scored.all():  # folds that only train, in split and prequential mode
+        if not scored.all():  # folds that only train
             sample = sample.select(scored)
             ranks = {name: found.select(scored) for name, found in ranks.items()}
         views = reporting.event_views(
@@ -117,6 +117,7 @@ def report(
             {**histograms.points, **told.working_points()},
             config.search,
             {name: ranks[name] for name in told.sets},
+            {name: tagger_set.knowledge for name, tagger_set in sets.items()},
         )
     accounting = {"search": histograms.accounting.to_dict()}
     if skim is not None:

@@ -63,7 +63,8 @@ def score(
         [GeV], `fold`, and by tagger set `NAME_q_heavy` and `NAME_q_light`, in (0, 1), equal to
         each other where a set scores whole events, not a number in folds that it does not score.
         Sets of different folds have a `NAME_fold` each. The metadata `tnt_coffea.scores` are
-        JSON: hashes of taggers and settings, and the accounting of the pass.
+        JSON: hashes of taggers and settings, what the taggers knew beside the data, and the
+        accounting of the pass.
 
     Raises
     ------
@@ -124,6 +125,7 @@ def _table(
 
     made_by = {
         "taggers": {name: tagger_set.digest for name, tagger_set in taggers.sets.items()},
+        "knowledge": {name: tagger_set.knowledge for name, tagger_set in taggers.sets.items()},
         "skim": config.skim.digest(),
         "accounting": accounting.to_dict(),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import LeakError, TaggerError
-from tnt_coffea.events.roles import DATA, SIMULATION
+from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
@@ -116,6 +116,8 @@ def search(
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     weighted = {name: s.weighted_by for name, s in taggers.sets.items() if s.weighted_by}
     _refuse_copies(source, fileset)
+    if isinstance(source, Skim):
+        _refuse_simulation_as_data(source, taggers)
     stage = search_stage(source, taggers, config, out, resources)
     if not done(stage, resources):
         begun(stage, config)
@@ -171,6 +173,20 @@ def _refuse_copies(source: Skim | Fileset, fileset: Fileset) -> None:
                 "give other simulation"
             )
             raise LeakError(msg)
+
+
+def _refuse_simulation_as_data(skim: Skim, taggers: Taggers) -> None:
+    """Refuse taggers whose simulation, of background or of signals, is what is searched now."""
+    for name, tagger_set in taggers.sets.items():
+        for card in (member.tagger.card for member in tagger_set.members):
+            roles = {SIMULATION: card.simulation} | {prior(p): s for p, s in card.priors.items()}
+            for role, sha256 in roles.items():
+                if sha256 == skim.content:
+                    msg = (
+                        f"tagger set '{name}': the events searched are those of role '{role}' that "
+                        "trained it; what trains a tagger must not be searched by it"
+                    )
+                    raise LeakError(msg)
 
 
 def _check_numbers(processor: SearchProcessor, accounts: Mapping[str, Accounting | None]) -> None:

@@ -35,10 +35,15 @@ from tnt_coffea.reporting.evaluation import (
     SelectionEvaluation,
     SetEvaluation,
     evaluate,
-    improvement_uncertainty,
     roc_curve,
 )
 from tnt_coffea.reporting.figures import Plot, Section
+from tnt_coffea.reporting.figures_of_merit import (
+    Improvement,
+    improvement_uncertainty,
+    max_sic,
+    sic_at,
+)
 from tnt_coffea.reporting.mass_figures import channel_spectra, mass_spectrum
 from tnt_coffea.reporting.mass_tau21 import (
     JetShapes,
@@ -73,6 +78,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "EventViews",
+    "Improvement",
     "JetImages",
     "JetShapes",
     "LabelledEvents",
@@ -110,6 +116,7 @@ __all__ = [
     "loss_curves",
     "main_set",
     "mass_spectrum",
+    "max_sic",
     "mean_image_panels",
     "mean_images",
     "most_anomalous",
@@ -122,6 +129,7 @@ __all__ = [
     "score_plane_panels",
     "search_comparison",
     "search_comparison_table",
+    "sic_at",
     "significance_improvement",
     "true_shape_panels",
     "true_shapes",

@@ -55,7 +55,11 @@ def write_blinded_report(
             window=f"{low:g} to {high:g} GeV",
             mass=next(iter(result.fits.values())).mass,
             name=mass_name(config.search.variable),
-            rows=[row for name, one in result.fits.items() for row in _rows(name, one, config)],
+            rows=[
+                {"known": result.knowledge(name) or "-", **row}
+                for name, one in result.fits.items()
+                for row in _rows(name, one, config)
+            ],
             notes={
                 _chosen(name, config): one.notes for name, one in result.fits.items() if one.notes
             },

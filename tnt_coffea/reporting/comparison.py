@@ -17,13 +17,12 @@ from tnt_coffea.reporting.evaluation import (
     LabelledEvents,
     Roc,
     Sculpting,
-    improvement_uncertainty,
-    passing,
     sculpting,
 )
+from tnt_coffea.reporting.figures_of_merit import Improvement, max_sic, sic_at
 from tnt_coffea.stats.correlations import binned_spearman, distance_correlation, pearson
 from tnt_coffea.taggers import Ranks
-from tnt_coffea.typing import BoolArray, Float64Array
+from tnt_coffea.typing import Float64Array
 
 __all__ = [
     "BASELINES",
@@ -55,27 +54,7 @@ _GRID = 60
 """Bins a quantile in the plane that correlations are computed from."""
 _FLATNESS = 0.01
 """Least background efficiency at which the spectrum's shape is compared."""
-_FEWEST = 10
-"""Background events below which an improvement is not quoted."""
 _LOOSE = 0.2
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """The significance improvement of a selection by its share of background in the window.
-
-    Attributes
-    ----------
-    efficiency
-        Share of the background in the window that is kept.
-    value, uncertainty
-        eps_S / sqrt(eps_B) and its statistical uncertainty; None with fewer than 10
-        background events left. Where no signal is left, 0, and what one event would give.
-    """
-
-    efficiency: float
-    value: float | None
-    uncertainty: float | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +91,8 @@ class MethodFigures:
         Share of the signal where 20 % of the background is kept, by jet.
     improvements, sculpting
         One an efficiency.
+    max_sic
+        Largest eps_S / sqrt(eps_B) in the window with an eps_B known to 20 %.
     dependence
         None for a method with one score an event.
     """
@@ -119,6 +100,7 @@ class MethodFigures:
     rocs: Mapping[str, Roc]
     signal_kept: Mapping[str, float]
     improvements: tuple[Improvement, ...]
+    max_sic: Improvement
     sculpting: tuple[Sculpting, ...]
     dependence: Dependence | None
 
@@ -129,6 +111,7 @@ class MethodFigures:
         }
         numbers |= {f"signal_kept_{name}": share for name, share in self.signal_kept.items()}
         numbers |= {f"improvement_{i.efficiency:g}": i.value for i in self.improvements}
+        numbers |= {"max_sic": self.max_sic.value}
         numbers |= {f"sculpting_p_{s.efficiency:g}": s.p_value for s in self.sculpting}
         if self.dependence is not None:
             numbers |= asdict(self.dependence)
@@ -360,9 +343,10 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
         rocs=rocs,
         signal_kept={name: _kept(roc, _LOOSE) for name, roc in rocs.items()},
         improvements=tuple(
-            _improvement(efficiency, ranks.both[in_window], signal[in_window])
+            sic_at(efficiency, ranks.both[in_window], signal[in_window])
             for efficiency in EFFICIENCIES
         ),
+        max_sic=max_sic(ranks.both[in_window], signal[in_window]),
         sculpting=tuple(
             sculpting(efficiency, ranks.both[background], mass[background])
             for efficiency in EFFICIENCIES
@@ -374,19 +358,6 @@ def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:
 
 def _kept(roc: Roc, false_positive: float) -> float:
     return float(np.interp(false_positive, roc.false_positive, roc.true_positive))
-
-
-def _improvement(efficiency: float, score: Float64Array, signal: BoolArray) -> Improvement:
-    passed = passing(score[~signal], efficiency)(score)
-    counts = [(int((passed & kind).sum()), int(kind.sum())) for kind in (signal, ~signal)]
-    eps_signal, eps_background = (kept / n for kept, n in counts)
-    if counts[1][0] < _FEWEST:
-        return Improvement(efficiency, None, None)
-    if not eps_signal:
-        # As uncertain as if one event were left.
-        return Improvement(efficiency, 0.0, 1 / counts[0][1] / float(np.sqrt(eps_background)))
-    uncertainty = improvement_uncertainty(eps_signal, eps_background, counts[0][1], counts[1][1])
-    return Improvement(efficiency, eps_signal / float(np.sqrt(eps_background)), uncertainty)
 
 
 def dependence(heavy: Float64Array, light: Float64Array) -> Dependence:

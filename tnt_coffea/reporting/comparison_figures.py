@@ -39,8 +39,10 @@ def _styles(comparison: Comparison) -> dict[str, tuple[str, object]]:
 
 def _label(comparison: Comparison, method: str) -> str:
     runs = len(comparison.methods[method])
-    truth = ", uses the truth" if method in comparison.truth else ""
-    return f"{method}{truth}{f' ({runs} training runs)' if runs > 1 else ''}"
+    known = comparison.knowledge.get(method, "none")
+    marks = ", uses the truth" if method in comparison.truth else ""
+    marks += f", {known}" if known != "none" else ""
+    return f"{method}{marks}{f' ({runs} training runs)' if runs > 1 else ''}"
 
 
 @styled
@@ -72,7 +74,7 @@ def improvement_bands(comparison: Comparison) -> Figure:
     """Return eps_S / sqrt(eps_B) in the window against the background kept.
 
     Points are medians over training runs, bars their central 68 % or, where that is wider, the
-    median's statistical uncertainty.
+    median's statistical uncertainty. Stars are the medians of the largest values.
     """
     figure = new_figure(6.6, 5.0)
     axes = figure.subplots()
@@ -88,6 +90,10 @@ def improvement_bands(comparison: Comparison) -> Figure:
             error = float(np.median(np.array(errors, float)))
             bar = (max(median - low, error), max(high - median, error))
             points.append((improvement.efficiency, float(median), *bar))
+        best = [run.max_sic for run in runs if run.max_sic.value is not None]
+        if len(best) == len(runs):
+            at, top = np.median([(one.efficiency, one.value) for one in best], axis=0)
+            axes.plot(at, top, "*", color=colour, mec="black", mew=0.6, ms=11, zorder=4)
         if not points:
             continue
         x, y, below, above = np.array(points).T
@@ -110,6 +116,7 @@ def improvement_bands(comparison: Comparison) -> Figure:
         ]
         axes.plot(*np.array(known).reshape(-1, 2).T, color=GREY, ls=line, label=f"{name} alone")
     axes.axhline(1, color=GREY, lw=1, label="no selection")
+    axes.plot([], [], "*", color="black", ms=9, label=r"largest, $\epsilon_B$ known to 20 %")
     axes.set(
         xscale="log",
         xlabel=r"background efficiency $\epsilon_B$ in the signal region",
@@ -149,8 +156,11 @@ def sculpting_panels(comparison: Comparison) -> Figure:
             )
         panel.axhline(1, color=GREY, lw=1)
         panel.axvspan(*(edge / 1000 for edge in comparison.window), color=GREY, alpha=0.15, lw=0)
-        truth = " (truth)" if name in comparison.truth else ""
-        panel.set_title(f"{name}{truth}", fontsize=10)
+        known = comparison.knowledge.get(name, "none")
+        marks = ["truth"] if name in comparison.truth else []
+        marks += [known] if known != "none" else []
+        mark = f" ({', '.join(marks)})" if marks else ""
+        panel.set_title(f"{name}{mark}", fontsize=10)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     panels[0, 0].set_ylim(0, 2.5)
@@ -192,9 +202,10 @@ def comparison_plots(comparison: Comparison) -> list[Plot]:
             "comparison-improvement",
             "Significance improvement of all methods",
             "In the signal region; medians over training runs, with the wider of their central "
-            f"68 % and the statistical uncertainty.{truth}",
+            "68 % and the statistical uncertainty. Stars: the largest value of all cuts whose "
+            f"background efficiency is known to 20 %.{truth}",
             improvement_bands(comparison),
-            data("improvements"),
+            data("improvements", "max_sic"),
             Section.TRUTH,
             "Points of significance improvement against background efficiency for each method.",
         ),

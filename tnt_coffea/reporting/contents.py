@@ -67,6 +67,7 @@ def event_views(
     points: Mapping[str, WorkingPoints],
     search: SearchSettings,
     references: Mapping[str, Ranks] | None = None,
+    knowledge: Mapping[str, str] | None = None,
 ) -> EventViews:
     """Return everything that a report shows of events.
 
@@ -83,6 +84,8 @@ def event_views(
         The window and the fit range.
     references
         Quantiles by sets that were trained with the truth; they are evaluated, and nothing else.
+    knowledge
+        What the taggers of a set knew beside the data, by its name; `none` for those not named.
 
     Raises
     ------
@@ -92,7 +95,13 @@ def event_views(
     window, fit_range = search.window, search.fit_range
     references = references or {}
     evaluation = evaluate(
-        sample, {**ranks, **references}, points, window, fit_range, tuple(references)
+        sample,
+        {**ranks, **references},
+        points,
+        window,
+        fit_range,
+        tuple(references),
+        knowledge,
     )
     shown = next(iter(ranks))
     correlations = {

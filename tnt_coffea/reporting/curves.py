@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tnt_coffea.reporting.evaluation import Evaluation, Roc, improvement_uncertainty
+from tnt_coffea.reporting.evaluation import Evaluation, Roc
 from tnt_coffea.reporting.figures import COLOURS, GREY, logarithmic, new_figure, styled
+from tnt_coffea.reporting.figures_of_merit import FEWEST_BACKGROUND, improvement_uncertainty
 from tnt_coffea.reporting.wording import selection_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["loss_curves", "rejection_scales", "roc_curves", "significance_improvement"]
 
 _JETS = {"heavy": (0, (4, 1.5)), "light": (0, (1, 1.2)), "both": "-"}
-_FEWEST_BACKGROUND = 10
 PANELS_IN_A_ROW = 3
 
 
@@ -88,9 +88,14 @@ def significance_improvement(evaluation: Evaluation) -> Figure:
         axes.plot(eps_signal, value, color=colour, label=evaluation.shown(name))
         axes.fill_between(eps_signal, value - error, value + error, color=colour, alpha=0.25, lw=0)
         _working_points(axes, tagger_set.working_points, colour, below=next(below))
+        best = tagger_set.max_sic
+        if best.value is not None:
+            at = best.value * np.sqrt(best.efficiency)
+            axes.plot(at, best.value, "*", color=colour, mec="black", mew=0.6, ms=11, zorder=4)
         highest = max(highest, float((value + np.nan_to_num(error)).max(initial=0.0)))
     axes.axhline(1, color=GREY, lw=1, label="no selection")
     axes.plot([], [], "o", color="black", ms=5, label="working points of the search")
+    axes.plot([], [], "*", color="black", ms=9, label=r"maximum, $\epsilon_B$ known to 20 %")
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1.12 * highest),
@@ -194,5 +199,5 @@ def _working_points(axes: Axes, points: Sequence[Any], colour: str, *, below: bo
 def _seen(roc: Roc) -> tuple[Any, Any]:
     """Return (eps_B, eps_S) where enough background is left to know eps_B."""
     eps_background, eps_signal = np.array(roc.false_positive), np.array(roc.true_positive)
-    known = eps_background * roc.n_background >= min(_FEWEST_BACKGROUND, roc.n_background)
+    known = eps_background * roc.n_background >= min(FEWEST_BACKGROUND, roc.n_background)
     return eps_background[known], eps_signal[known]

@@ -5,8 +5,8 @@ Labels are read here, in `comparison` and in the stages that call these two, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,15 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.reporting.figures_of_merit import (
+    TIGHT,
+    Improvement,
+    improvement_uncertainty,
+    max_sic,
+    passing,
+    sic_at,
+    tie_rates,
+)
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import BoolArray, Float64Array
 from tnt_coffea.working_points import Selection, WorkingPoint, WorkingPoints
@@ -28,8 +37,6 @@ __all__ = [
     "Sculpting",
     "SetEvaluation",
     "evaluate",
-    "improvement_uncertainty",
-    "passing",
     "roc_curve",
     "sculpting",
 ]
@@ -83,7 +90,7 @@ def roc_curve(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -
     Uncertainty of the area: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837,
     with event weights.
     """
-    false_positive, true_positive = _rates(score, is_signal, weight)
+    false_positive, true_positive = tie_rates(score, is_signal, weight)
     auc, uncertainty = _area(score, is_signal, weight)
     kept = _thinned(false_positive, true_positive)
     return Roc(
@@ -94,20 +101,6 @@ def roc_curve(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -
         n_signal=_effective(weight[is_signal]),
         n_background=_effective(weight[~is_signal]),
     )
-
-
-def _rates(
-    score: Float64Array, is_signal: BoolArray, weight: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    order = np.argsort(-score, kind="stable")
-    # A cut cannot part equal scores, so a point stands behind the last of each.
-    last = np.append(np.diff(score[order]) != 0, True)
-
-    def rate(kind: BoolArray) -> Float64Array:
-        passed = np.cumsum(np.where(kind, weight, 0.0)[order])[last]
-        return np.concatenate([[0.0], passed / passed[-1]])
-
-    return rate(~is_signal), rate(is_signal)
 
 
 def _area(score: Float64Array, is_signal: BoolArray, weight: Float64Array) -> tuple[float, float]:
@@ -174,28 +167,6 @@ class Sculpting:
     chi2: float
     dof: int
     p_value: float
-
-
-def passing(score: Float64Array, share: float) -> Callable[[Float64Array], BoolArray]:
-    """Return the cut that keeps a share of scores, or as little more as ties allow.
-
-    Parameters
-    ----------
-    score
-        (event,) of the events that the share is one of.
-    share
-        Above 0, at most 1.
-
-    Returns
-    -------
-    A function of scores, which says of each whether it passes.
-    """
-    if share == 1:
-        cut = -np.inf
-    else:
-        kept = min(round(share * len(score)), len(score))
-        cut = np.sort(score)[len(score) - kept] if kept else np.inf
-    return lambda values: np.asarray(values >= cut)
 
 
 def sculpting(efficiency: float, score: Float64Array, mass: Float64Array) -> Sculpting:
@@ -265,6 +236,11 @@ class LabelledEvents:
         """Whether the window holds signal and background."""
         inside = self.signal[self.in_window]
         return bool(inside.any() and not inside.all())
+
+    def in_the_window(self, ranks: Ranks) -> tuple[Float64Array, BoolArray, Float64Array]:
+        """Return the lower quantile of both jets, who is signal, and the weights in the window."""
+        rows = self.in_window
+        return ranks.both[rows], self.signal[rows], self.sample.weight[rows]
 
     def rocs(self, ranks: Ranks) -> dict[str, Roc]:
         """Return ROC curves of quantiles.
@@ -338,10 +314,17 @@ class SetEvaluation(Displayed):
         Of `LabelledEvents.rocs`.
     working_points
         One a selection: shares, the largest first, then pairs of cuts.
+    max_sic
+        Largest eps_S / sqrt(eps_B) in the window, both jets above one quantile, as long as eps_B is
+        known to 20 %.
+    sic_at_tight
+        The same where 0.1 % of the background in the window is kept.
     """
 
     rocs: Mapping[str, Roc]
     working_points: tuple[SelectionEvaluation, ...]
+    max_sic: Improvement
+    sic_at_tight: Improvement
 
 
 @dataclass(frozen=True)
@@ -358,6 +341,8 @@ class Evaluation(Displayed):
         By the tagger set's name.
     truth
         Sets that were trained with the truth: references, no search uses them.
+    knowledge
+        What the taggers of a set knew beside the data, by its name; `none` where it is left out.
     """
 
     window: tuple[float, float]
@@ -366,10 +351,17 @@ class Evaluation(Displayed):
     background: float
     sets: Mapping[str, SetEvaluation]
     truth: tuple[str, ...] = ()
+    knowledge: Mapping[str, str] = field(default_factory=dict)
+
+    def known(self, name: str) -> str:
+        """Return what the taggers of a set knew beside the data: none, or simulation of a kind."""
+        return self.knowledge.get(name, "none")
 
     def shown(self, name: str) -> str:
-        """Return the name of a set for readers, with a mark on those trained with the truth."""
-        return name + (" (trained with the truth)" if name in self.truth else "")
+        """Return the name of a set for readers, with a mark on those that knew more than data."""
+        marks = ["trained with the truth"] if name in self.truth else []
+        marks += [self.known(name)] if self.known(name) != "none" else []
+        return f"{name} ({', '.join(marks)})" if marks else name
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -382,6 +374,8 @@ class Evaluation(Displayed):
         for name, one in self.sets.items():
             roc = one.rocs["both"]
             facts[self.shown(name)] = f"AUC {roc.auc:.3f} +- {roc.auc_uncertainty:.3f}"
+            if one.max_sic.value is not None:
+                facts[self.shown(name)] += f", max SIC {one.max_sic.value:.2f}"
         return facts
 
 
@@ -392,6 +386,7 @@ def evaluate(
     window: MassRange,
     fit_range: MassRange,
     truth: Collection[str] = (),
+    knowledge: Mapping[str, str] | None = None,
 ) -> Evaluation | None:
     """Return how the tagger sets do against the truth, or None where it is not known.
 
@@ -410,6 +405,8 @@ def evaluate(
         Ranges in mass, lower edge included.
     truth
         Sets that were trained with the truth.
+    knowledge
+        What the taggers of a set knew beside the data, by its name; `none` for those not named.
 
     Raises
     ------
@@ -429,37 +426,17 @@ def evaluate(
         signal=float(sample.weight[events.in_fit & signal].sum()),
         background=float(sample.weight[events.in_fit & ~signal].sum()),
         truth=tuple(sorted(truth)),
+        knowledge={name: (knowledge or {}).get(name, "none") for name in ranks},
         sets={
             name: SetEvaluation(
                 events.rocs(set_ranks),
                 tuple(_evaluated(point, set_ranks, sample.weight, kinds) for point in points[name]),
+                max_sic(*events.in_the_window(set_ranks)),
+                sic_at(TIGHT, *events.in_the_window(set_ranks)),
             )
             for name, set_ranks in ranks.items()
         },
     )
-
-
-def improvement_uncertainty(
-    eps_signal: float, eps_background: float, n_signal: float, n_background: float
-) -> float | None:
-    r"""Return the statistical uncertainty of eps_S / sqrt(eps_B); None if either is 0.
-
-    With binomial counts, k of n events kept, to first order:
-
-    (sigma / improvement)^2 = (1 - eps_S) / (n_S eps_S) + (1 - eps_B) / (4 n_B eps_B)
-
-    Parameters
-    ----------
-    eps_signal, eps_background
-        Shares kept.
-    n_signal, n_background
-        Effective numbers of events before the selection.
-    """
-    if min(eps_signal, eps_background) <= 0:
-        return None
-    relative = (1 - eps_signal) / (n_signal * eps_signal)
-    relative += (1 - eps_background) / (4 * n_background * eps_background)
-    return float(eps_signal / np.sqrt(eps_background) * np.sqrt(relative))
 
 
 def _evaluated(

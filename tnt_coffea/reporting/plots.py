@@ -540,7 +540,8 @@ def _truth_plots(contents: ReportContents) -> Iterator[Plot]:
         "improvement",
         "Significance improvement",
         "Factor by which a selection on both jets raises S / sqrt(B) in the signal region; bands "
-        "and bars are binomial uncertainties.",
+        "and bars are binomial uncertainties. Stars: the largest value of all cuts whose "
+        "background efficiency is known to 20 %.",
         curves.significance_improvement(views.evaluation),
         data,
         Section.TRUTH,

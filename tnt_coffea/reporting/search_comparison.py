@@ -60,7 +60,8 @@ class TestPair:
     test, taggers
         What was tested, and on the selection of which tagger set.
     first, second
-        `Z`, `p` and `signal` of either search.
+        `Z`, `p`, `signal` and `simulation` of either search; the last one is what the taggers
+        used beside the data.
     """
 
     __test__ = False  # no class of tests
@@ -193,11 +194,14 @@ def search_comparison_table(comparison: SearchComparison) -> Group:
     lines.append(settings if comparison.settings else Text("All settings are the same.\n"))
     columns = ("Z", "p", "signal")
     tests = plain_table(
-        "Tests", ("test", "taggers"), tuple(f"{name} {c}" for name in "AB" for c in columns)
+        "Tests",
+        ("test", "taggers", "simulation used"),
+        tuple(f"{name} {c}" for name in "AB" for c in columns),
     )
     for pair in comparison.tests:
         cells = (own.get(name, "-") for own in (pair.first, pair.second) for name in columns)
-        tests.add_row(*map(Text, (pair.test, pair.taggers, *cells)))
+        known = dict.fromkeys(own["simulation"] for own in (pair.first, pair.second) if own)
+        tests.add_row(*map(Text, (pair.test, pair.taggers, ", ".join(known) or "-", *cells)))
     lines.append(tests)
     if comparison.common is None:
         lines.append(Text("Selected events: not compared, their skims or taggers are not there."))
@@ -216,7 +220,10 @@ def search_comparison_table(comparison: SearchComparison) -> Group:
 
 
 def _cells(row: SummaryRow | None) -> dict[str, str]:
-    return {} if row is None else {"Z": row.z, "p": row.p_value, "signal": row.signal}
+    if row is None:
+        return {}
+    known = row.knowledge or "-"
+    return {"Z": row.z, "p": row.p_value, "signal": row.signal, "simulation": known}
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
+from tnt_coffea.reporting.figures_of_merit import TIGHT, Improvement
 from tnt_coffea.reporting.wording import cut_text, p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
@@ -80,6 +81,8 @@ class LimitRow:
         How it was calibrated, or 'refused'.
     notes
         Numbers of what must be known before quoting it.
+    knowledge
+        What the taggers knew beside the data; empty without taggers.
     """
 
     selection: str
@@ -89,9 +92,12 @@ class LimitRow:
     unit: str
     calibration: str
     notes: tuple[int, ...]
+    knowledge: str = ""
 
 
-def limit_rows(name: str, kept: str, limit: AnyLimit, notes: list[str]) -> Iterator[LimitRow]:
+def limit_rows(
+    name: str, kept: str, limit: AnyLimit, notes: list[str], knowledge: str = ""
+) -> Iterator[LimitRow]:
     """Yield a limit as rows, one a unit.
 
     Parameters
@@ -105,13 +111,15 @@ def limit_rows(name: str, kept: str, limit: AnyLimit, notes: list[str]) -> Itera
         The limit.
     notes
         All notes of a table, to which its own are added.
+    knowledge
+        What the taggers knew beside the data.
     """
     selection, kept = ("none", "100 %") if name == "before" else (name, kept)
     texts = (limit.reason,) if isinstance(limit, LimitRefusal) else getattr(limit, "notes", ())
     numbers = tuple(range(len(notes) + 1, len(notes) + 1 + len(texts)))
     notes += [f"limit, {selection}: {text}" for text in texts]
     if isinstance(limit, LimitRefusal):
-        yield LimitRow(selection, kept, "-", "-", "events", "refused", numbers)
+        yield LimitRow(selection, kept, "-", "-", "events", "refused", numbers, knowledge)
         return
     toys = getattr(limit, "toys", 0)
     kind = f"{toys} toys" if toys else limit.calibration
@@ -125,7 +133,7 @@ def limit_rows(name: str, kept: str, limit: AnyLimit, notes: list[str]) -> Itera
     for unit, observed, expected in values:
         band = f"{expected[2]:.3g} ({expected[1]:.3g} to {expected[3]:.3g})"
         seen = f"{observed:.3g}{'' if limit.converged else NOT_CONVERGED}"
-        yield LimitRow(selection, kept, seen, band, unit, kind, numbers)
+        yield LimitRow(selection, kept, seen, band, unit, kind, numbers, knowledge)
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,9 @@ class EvaluationRow:
         The set's name for readers.
     aucs
         AUC with uncertainty as text by 'heavy jet', 'light jet', 'both jets'.
+    merits
+        What the taggers knew beside the data; largest eps_S / sqrt(eps_B) in the window with its
+        eps_B, and that at eps_B = 0.1 %.
     points
         For every working point: share kept, S and B in the window before and after, S / B
         before and after, eps_S, eps_B, eps_S / sqrt(eps_B) with uncertainty; as text.
@@ -197,6 +208,7 @@ class EvaluationRow:
 
     name: str
     aucs: Mapping[str, str]
+    merits: Mapping[str, str]
     points: tuple[Mapping[str, str], ...]
 
 
@@ -251,24 +263,28 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         ),
     ]
     limits = [
-        row for name, limit in result.limits.items() for row in limit_rows(name, kept, limit, notes)
+        row
+        for name, limit in result.limits.items()
+        for row in limit_rows(name, kept, limit, notes, result.knowledge(name))
     ] + [
         row
         for name, test in result.abcd.items()
         if isinstance(test, AbcdResult) and test.limit is not None
-        for row in limit_rows(f"{name}, ABCD", passed, test.limit, notes)
+        for row in limit_rows(f"{name}, ABCD", passed, test.limit, notes, result.knowledge(name))
     ]
     limits += [
         row
         for name, one in result.direct.items()
         if isinstance(one, DirectEstimate) and one.limit is not None
-        for row in limit_rows(f"{name}, direct", counted, one.limit, notes)
+        for row in limit_rows(f"{name}, direct", counted, one.limit, notes, result.knowledge(name))
     ]
     limits += [
         row
         for name, found in result.transfer.items()
         if isinstance(found, TransferEstimate) and found.limit is not None
-        for row in limit_rows(f"{name}, transfer", transferred, found.limit, notes)
+        for row in limit_rows(
+            f"{name}, transfer", transferred, found.limit, notes, result.knowledge(name)
+        )
     ]
     return Summary(tuple(rows), tuple(notes), tuple(limits))
 
@@ -285,10 +301,26 @@ def evaluation_rows(evaluation: Evaluation | None) -> list[EvaluationRow]:
                 shown: f"{roc.auc:.3f} ± {roc.auc_uncertainty:.3f}"
                 for shown, roc in ((names[jet], tagger_set.rocs[jet]) for jet in names)
             },
+            merits={
+                "simulation used": evaluation.known(name),
+                "max SIC": _improvement_text(tagger_set.max_sic),
+                "at ε_B": _efficiency_text(tagger_set.max_sic),
+                f"SIC at ε_B = {percent(TIGHT)}": _improvement_text(tagger_set.sic_at_tight),
+            },
             points=tuple(map(_point_texts, tagger_set.working_points)),
         )
         for name, tagger_set in evaluation.sets.items()
     ]
+
+
+def _improvement_text(found: Improvement) -> str:
+    if found.value is None:
+        return "-"
+    return f"{found.value:.2f}" + (f" ± {found.uncertainty:.2f}" if found.uncertainty else "")
+
+
+def _efficiency_text(found: Improvement) -> str:
+    return "-" if found.value is None else percent(found.efficiency)
 
 
 def fitted_rows(

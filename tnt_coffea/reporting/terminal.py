@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.comparison import Band, Comparison, band
 from tnt_coffea.reporting.evaluation import Evaluation
-from tnt_coffea.reporting.tables import Summary, evaluation_rows, summary
+from tnt_coffea.reporting.figures_of_merit import TIGHT
+from tnt_coffea.reporting.tables import (
+    LimitRow,
+    Summary,
+    SummaryRow,
+    evaluation_rows,
+    summary,
+)
 from tnt_coffea.reporting.wording import duration, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.results import LimitResult
@@ -22,15 +30,22 @@ __all__ = ["comparison_table", "plain_table", "results_table", "wide_console"]
 
 
 _WIDEST = 10_000
+_NARROW = 12
+_WITH_WORDS = " (in brackets: simulation that the taggers used)"
+_WITHOUT = " (simulation that the taggers used: none)"
 _COLUMNS = {
     "auc_heavy": "AUC heavy",
     "auc_light": "light",
     "auc_both": "both",
-    "improvement_0.1": "SIC 10 %",
-    "improvement_0.01": "1 %",
     "pearson": "corr.",
     "distance": "dist.",
     "sculpting_p_0.01": "flat p",
+}
+_GAINS = {
+    "improvement_0.1": "10 %",
+    "improvement_0.01": "1 %",
+    "improvement_0.001": "0.1 %",
+    "max_sic": "max SIC",
 }
 
 
@@ -63,19 +78,17 @@ def results_table(
     if shown.notes:
         tables.append(_notes(shown))
     if evaluation is not None:
-        tables += [_aucs(evaluation), _working_points(evaluation)]
+        tables += [_aucs(evaluation), _merits(evaluation), _working_points(evaluation)]
     if stage_seconds:
         tables.append(_times(stage_seconds))
     return Group(*tables)
 
 
 def _tests(shown: Summary) -> Table:
-    # Eighty columns have to do: simulation that taggers used stands there where there is any.
-    informed = any(row.knowledge not in ("", "none") for row in shown.rows)
-    known = ("simulation",) if informed else ()
+    informed = _informed(shown.rows)
     table = plain_table(
-        "Tests",
-        ("test", "taggers", *known),
+        f"Tests{_WITH_WORDS if informed else _WITHOUT}",
+        ("test", "taggers"),
         ("eff.", "Z", "local p", "signal"),
         ("calibration",),
         ("notes",),
@@ -85,8 +98,7 @@ def _tests(shown: Summary) -> Table:
         _add(
             table,
             row.test.removesuffix(" hunt").removesuffix(" estimate"),
-            row.selection,
-            *((row.knowledge,) if informed else ()),
+            _known(row) if informed else row.selection,
             row.kept,
             _folded(row.z),
             row.p_value,
@@ -97,7 +109,13 @@ def _tests(shown: Summary) -> Table:
     return table
 
 
+def _informed(rows: Iterable[SummaryRow | LimitRow]) -> bool:
+    """Return whether any taggers used simulation: eighty columns have to do, so else none say."""
+    return any(row.knowledge not in ("", "none") for row in rows)
+
+
 def _limits(shown: Summary, level: float | None) -> Table:
+    informed = _informed(shown.limits)
     table = plain_table(
         f"Upper limits on the signal{'' if level is None else f' ({percent(level)} CLs)'}",
         ("taggers",),
@@ -107,7 +125,8 @@ def _limits(shown: Summary, level: float | None) -> Table:
     )
     for row in shown.limits:
         seen = _folded(row.observed)
-        cells = (row.selection, row.kept, seen, row.expected, row.unit, row.calibration)
+        selection = _known(row) if informed else row.selection
+        cells = (selection, row.kept, seen, row.expected, row.unit, row.calibration)
         _add(table, *cells, ", ".join(map(str, row.notes)))
     return table
 
@@ -115,6 +134,22 @@ def _limits(shown: Summary, level: float | None) -> Table:
 def _folded(number: str) -> str:
     """Return a number with what stands behind it on a line of its own: columns are narrow."""
     return number.replace(", ", ",\n")
+
+
+def _narrow(knowledge: str) -> str:
+    """Return what taggers used on lines of one word."""
+    return knowledge.replace(" ", "\n") or "-"
+
+
+def _known(row: SummaryRow | LimitRow) -> str:
+    """Return a row's taggers with what they used on narrow lines below."""
+    return _narrow_name(f"{row.selection} ({row.knowledge})" if row.knowledge else row.selection)
+
+
+def _narrow_name(name: str) -> str:
+    """Return a set's name with what stands behind it on narrow lines below."""
+    own, _, mark = name.partition(" (")
+    return "\n".join([own, *wrap(f"({mark}", _NARROW)] if mark else [own])
 
 
 def _notes(shown: Summary) -> Table:
@@ -132,7 +167,24 @@ def _aucs(evaluation: Evaluation) -> Table:
     jets = tuple(rows[0].aucs) if rows else ()
     table = plain_table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
     for row in rows:
-        _add(table, row.name, *row.aucs.values())
+        _add(table, _narrow_name(row.name), *row.aucs.values())
+    return table
+
+
+def _merits(evaluation: Evaluation) -> Table:
+    low, high = evaluation.window
+    table = plain_table(
+        f"Significance improvement in {low:g}-{high:g} GeV (uses the truth, evaluation only)",
+        ("taggers", "simulation"),
+        ("max SIC", "at eps_B", f"SIC {percent(TIGHT)}"),
+    )
+    table.caption = (
+        "SIC: eps_S/sqrt(eps_B). max: of all cuts with an eps_B known to 20 %, biased upwards."
+    )
+    table.caption_justify = "left"
+    for row in evaluation_rows(evaluation):
+        known, *numbers = row.merits.values()
+        _add(table, _narrow_name(row.name), _narrow(known), *numbers)
     return table
 
 
@@ -149,7 +201,7 @@ def _working_points(evaluation: Evaluation) -> Table:
     wanted = ("kept", "after", "purity_after", "eps_signal", "eps_background", "improvement")
     for row in rows:
         for i, point in enumerate(row.points):
-            _add(table, "" if i else row.name, *(point[name] for name in wanted))
+            _add(table, "" if i else _narrow_name(row.name), *(point[name] for name in wanted))
     return table
 
 
@@ -216,45 +268,58 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Return a row a method: AUC, eps_S / sqrt(eps_B), correlations, sculpting.
+def comparison_table(comparison: Comparison) -> Group:
+    """Return a row a method in two tables: AUC, correlations, sculpting; significance improvement.
 
     Parameters
     ----------
     comparison
         With several training runs of a method, their medians and half the width of the 68 % band.
     """
-    marks = {"background simulation": "†", "signal simulation": "‡"}
-    known = "".join(
-        f", {mark} {words}"
-        for words, mark in marks.items()
-        if words in comparison.knowledge.values()
-    )
-    table = plain_table(
+    from rich.console import Group
+
+    areas = plain_table(
         f"{comparison.signal} signal and {comparison.background} background events, "
-        f"out of fold; * uses the truth{known}",
+        "out of fold; * uses the truth",
         ("method",),
         tuple(_COLUMNS.values()),
     )
-    table.caption = (
-        "SIC: eps_S/sqrt(eps_B) in the signal region at this background efficiency. corr., dist.: "
-        "Pearson and distance correlation of both jets on background. flat p: m_jj at 1 %. "
-        "Below the line: single features, learned from nothing."
+    areas.caption = (
+        "corr., dist.: Pearson and distance correlation of both jets on background. flat p: "
+        f"{comparison.variable} at 1 %. Below the line: single features, learned from nothing."
+    )
+    low, high = comparison.window
+    gains = plain_table(
+        f"Significance improvement (SIC) in {low:g}-{high:g} GeV, by the background kept",
+        ("method", "simulation used"),
+        tuple(_GAINS.values()),
+    )
+    gains.caption = (
+        "SIC: eps_S/sqrt(eps_B). max: of all cuts with an eps_B known to 20 %, biased upwards."
     )
     if poor := comparison.no_better():
-        table.caption += f" Not better than the best of them in the window: {', '.join(poor)}."
-    table.caption_justify = "left"
-    for method in comparison.methods:
-        bands = comparison.bands(method)
-        mark = "*" if method in comparison.truth else ""
-        mark += marks.get(comparison.knowledge.get(method, "none"), "")
-        _add(table, f"{method}{mark}", *(_text(name, bands) for name in _COLUMNS))
-    table.add_section()
-    for feature, figures in comparison.baselines.items():
-        numbers = figures.numbers()
-        single = {column: band([x]) for column, x in numbers.items() if x is not None}
-        _add(table, feature, *(_text(column, single) for column in _COLUMNS))
-    return table
+        gains.caption += f" Not better than the best single feature: {', '.join(poor)}."
+    rows = {
+        f"{name}{'*' if name in comparison.truth else ''}": (
+            comparison.knowledge.get(name, "none"),
+            comparison.bands(name),
+        )
+        for name in comparison.methods
+    }
+    features = {
+        feature: {name: band([x]) for name, x in figures.numbers().items() if x is not None}
+        for feature, figures in comparison.baselines.items()
+    }
+    for method, (known, bands) in rows.items():
+        _add(areas, method, *(_text(name, bands) for name in _COLUMNS))
+        _add(gains, method, known, *(_text(name, bands) for name in _GAINS))
+    for table in (areas, gains):
+        table.caption_justify = "left"
+        table.add_section()
+    for feature, single in features.items():
+        _add(areas, feature, *(_text(name, single) for name in _COLUMNS))
+        _add(gains, feature, "none", *(_text(name, single) for name in _GAINS))
+    return Group(areas, gains)
 
 
 def _text(name: str, bands: Mapping[str, Band]) -> str:
@@ -263,7 +328,7 @@ def _text(name: str, bands: Mapping[str, Band]) -> str:
     found = bands[name]
     if name.startswith("sculpting"):
         return p_text(found.median)
-    digits = 2 if name.startswith(("pearson", "improvement")) else 3
+    digits = 2 if name.startswith(("pearson", "improvement", "max_sic")) else 3
     if found.seeds == 1:
         return f"{found.median:.{digits}f}"
     return f"{found.median:.{digits}f}±{(found.high - found.low) / 2:.{digits}f}"

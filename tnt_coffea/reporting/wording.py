@@ -243,6 +243,12 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
             if isinstance(result.overall, ScanResult)
             else f"All selections together: {result.overall_text()}."
         )
+    guided = [name for name in result.after if result.knowledge(name) == "signal simulation"]
+    if guided:
+        notes.append(
+            f"Simulated signals trained {', '.join(guided)}: such taggers look for signals like "
+            "these, and a search with them is one for these models. Other signals may be missed."
+        )
     if any(COMBINATION_NOTE in hunt.notes for hunt in result.after.values()):
         notes.append(
             "Folds: each fold's taggers were trained on the other folds, so the folds are not "

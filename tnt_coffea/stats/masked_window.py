@@ -14,7 +14,7 @@ from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significa
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
 from tnt_coffea.stats.results import WindowResult, WindowSpectrum
 from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
-from tnt_coffea.stats.validity import LEAST_BACKGROUND
+from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
 
 __all__ = ["masked_window_test"]
 
@@ -105,6 +105,11 @@ def masked_window_test(
     if b < LEAST_BACKGROUND:
         p_value, calibration = p_poisson, "Poisson"
         z = significance(p_value)
+    if (seen := float(spectrum.counts[beside].sum())) < LEAST_BESIDE:
+        notes.append(
+            f"{seen:.0f} events beside the window: the uncertainty of their fit is propagated "
+            "linearly, and p-values of so few come out too small"
+        )
     if sigma > b:
         notes.append(f"the background is known to +-{unit * sigma:.1f} only: the fit extrapolates")
     return WindowResult(

@@ -43,9 +43,15 @@ class Card(Settings):
     training_sample: str = Field(
         "", description="SHA-256 of the events trained on, truth excluded; none: empty"
     )
-    simulation: str = Field("", description="SHA-256 of the background simulation trained on")
+    simulation: str = Field(
+        "",
+        description="SHA-256 of the background simulation that it, or what labelled it, was "
+        "trained on",
+    )
     priors: Mapping[str, str] = Field(
-        {}, description="SHA-256 of the simulated signals trained on, by name"
+        {},
+        description="SHA-256 of the simulated signals that it, or what labelled it, was trained "
+        "on, by name",
     )
     folds: FoldSettings = Field(description="cross-validation it belongs to")
     fold_seed: int = Field(description="root seed of the folds")

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from tnt_coffea.config import Combination, FoldSettings, JetShares, MassRange, digest
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import LeakError, TaggerError
-from tnt_coffea.events.identity import fold_of, hashed
+from tnt_coffea.events.identity import hashed, outer_fold
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.mass_dependence import MassDependence
@@ -189,7 +189,7 @@ class TaggerSet(Displayed):
                     f"(ancestors {list(card.ancestors)}); it cannot score that fold"
                 )
                 raise LeakError(msg)
-            if (card.folds.outer, card.fold_seed) != (self.folds.outer, self.fold_seed):
+            if (card.folds.division, card.fold_seed) != (self.folds.division, self.fold_seed):
                 msg = f"{member.name}: trained with other folds than those of set '{self.name}'"
                 raise LeakError(msg)
             if card.uses_truth and not self.reference:
@@ -219,7 +219,7 @@ class TaggerSet(Displayed):
 
     @property
     def scored_folds(self) -> tuple[int, ...]:
-        """The outer folds with taggers, ascending: not all in split and prequential mode."""
+        """The outer folds with taggers, ascending: all in cross-validation alone."""
         return tuple(sorted({member.fold for member in self.members}))
 
     @cached_property
@@ -262,7 +262,7 @@ class TaggerSet(Displayed):
             The sample's jets or images were made with other settings than a tagger's, or
             it lacks the images or features that a tagger takes.
         """
-        fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
+        fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
         raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
         for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
@@ -297,7 +297,7 @@ class TaggerSet(Displayed):
         if not self.gives_weights:
             msg = f"tagger set '{self.name}' gives scores, not weights of simulated events"
             raise TaggerError(msg)
-        fold = fold_of(sample.event_id, self.folds.outer, self.fold_seed)
+        fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
         windows = list(self.validation_windows)
         found: dict[str, Float64Array] = {}
 

@@ -25,10 +25,12 @@ from tnt_coffea.training.folds import (
     FoldPlan,
     IndependentPlan,
     SplitPlan,
+    SwappedPlan,
     cross_validation_plans,
     plans_of,
     prequential_plans,
     split_plan,
+    swapped_plans,
 )
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.labels import Labels, rich_labels, score_order
@@ -71,6 +73,7 @@ __all__ = [
     "Standardisation",
     "Step",
     "StepCost",
+    "SwappedPlan",
     "Task",
     "WeakLabels",
     "assumptions",
@@ -93,6 +96,7 @@ __all__ = [
     "seal",
     "split_plan",
     "steps_of",
+    "swapped_plans",
     "training_costs",
     "windows_of",
 ]

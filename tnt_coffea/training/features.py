@@ -36,7 +36,10 @@ _OF_A_JET = tuple(f"{jet}_" for jet in JETS)
 
 NAMED_FEATURES = {
     "rescaled_mass": "(mass - 30) / m_jj + 0.01",
-    "log_rescaled_mass": "log10((mass - 30) / m_jj + 0.01)",
+    # The larger of rescaled_mass and 1e-4, which it is below for a mass of zero and m_jj < 3 TeV.
+    "log_rescaled_mass": (
+        "log10(((mass - 30) / m_jj + 0.0101 + abs((mass - 30) / m_jj + 0.0099)) / 2)"
+    ),
     "mass_difference": "heavy_mass - light_mass",
     "mass_sum": "heavy_mass + light_mass",
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import FoldMode, FoldSettings
 from tnt_coffea.errors import ConfigError, TrainingError
-from tnt_coffea.events.identity import fold_of
+from tnt_coffea.events.identity import fold_of, outer_fold
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.typing import BoolArray, IntArray
 
@@ -23,10 +23,12 @@ __all__ = [
     "FoldPlan",
     "IndependentPlan",
     "SplitPlan",
+    "SwappedPlan",
     "cross_validation_plans",
     "plans_of",
     "prequential_plans",
     "split_plan",
+    "swapped_plans",
 ]
 
 OUTSIDE = -1
@@ -93,7 +95,7 @@ class FoldPlan:
 
     def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
         """Return the inner fold of every event, `OUTSIDE` for those not in T."""
-        outer = fold_of(event_id, self.settings.outer, self.seed)
+        outer = outer_fold(event_id, self.settings, self.seed)
         if len(self.training) > 1:
             inner = np.searchsorted(self.training, outer)
         else:
@@ -151,6 +153,10 @@ class FoldPlan:
     def may_label(self, card: Card, inner: int) -> bool:
         """Return whether the tagger of a card saw nothing of an inner fold."""
         return card.place.get("left_out") == inner
+
+    def at(self, round_: int) -> FoldPlan:
+        """Return the plan of the training runs that build on this many others."""
+        return self
 
     def ancestors(self, round_: int) -> tuple[int, ...]:
         """Return the outer folds that any tagger behind one of this round was trained on.
@@ -211,7 +217,7 @@ class SplitPlan(FoldPlan):
 
     def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
         """Return the outer fold of every event, `OUTSIDE` for those that are scored."""
-        outer = fold_of(event_id, self.settings.outer, self.seed)
+        outer = outer_fold(event_id, self.settings, self.seed)
         return np.where(outer < self.scored, outer, OUTSIDE)
 
     def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
@@ -240,6 +246,82 @@ class SplitPlan(FoldPlan):
     def direct(self, left_out: int, round_: int = 0) -> tuple[int, ...]:
         """Return the fold of the round."""
         return (round_,)
+
+
+@dataclass(frozen=True)
+class SwappedPlan(FoldPlan):
+    """Folds of two halves that search each other with the same first taggers.
+
+    Fold 0 trains the first taggers, which serve both halves and which no search scores it with.
+    The taggers that score one half are trained on the other one, every further round on a part of
+    its own: what labels an event was trained on other parts alone. All parts of a half are equal.
+
+    Attributes
+    ----------
+    parts
+        Number of parts of a half, one for each round behind the first taggers.
+
+    Source: arXiv:2101.08320, section 4.3.1.
+
+    Examples
+    --------
+    >>> from tnt_coffea.config import FoldSettings
+    >>> plan, _ = swapped_plans(FoldSettings(mode="swapped"), seed=1, rounds=3)
+    >>> plan.scores, plan.direct(WHOLE, round_=2), plan.ancestors(round_=2)
+    ((1,), (2,), (0, 2))
+    >>> plan.at(0).scores, plan.at(0).ancestors(round_=0)  # the first taggers
+    ((1, 2), (0,))
+    """
+
+    parts: int = 1
+
+    @property
+    def half(self) -> int:
+        """The fold that trains the taggers of the scored one."""
+        return self.training[-1]
+
+    @property
+    def inner(self) -> range:
+        """The first taggers' part, and the parts of the half."""
+        return range(1 + self.parts)
+
+    def inner_of(self, event_id: npt.NDArray[np.uint64]) -> IntArray:
+        """Return 0 for the first taggers' part, from 1 on the parts of the half, or `OUTSIDE`."""
+        outer = outer_fold(event_id, self.settings, self.seed)
+        part = 1 + fold_of(event_id, self.parts, self.seed, "parts", self.half)
+        inner = np.where(outer == self.half, part, OUTSIDE)
+        return np.where(outer == 0, 0, inner)
+
+    def places(self, *, inner: bool) -> tuple[int, ...]:
+        """Return one place: every round has a sample of its own."""
+        return (WHOLE,)
+
+    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
+        """Return None: no inner fold is left out."""
+        return
+
+    def at(self, round_: int) -> FoldPlan:
+        """Return the plan of a round: the first taggers have one that both halves share."""
+        return split_plan(self.settings, self.seed, 1) if round_ == 0 else self
+
+    def trains(
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
+    ) -> BoolArray:
+        """Return (event,) whether a training run reads the event: those of the round's part."""
+        out: BoolArray = self.inner_of(event_id) == round_
+        return out
+
+    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
+        """Return the part of the round, and the one tagger of a round before."""
+        return ((round_, WHOLE),)
+
+    def may_label(self, card: Card, inner: int) -> bool:
+        """Return whether the tagger of a card was trained on parts before this one alone."""
+        return card.place.get("round", inner) < inner
+
+    def direct(self, left_out: int, round_: int = 0) -> tuple[int, ...]:
+        """Return the half that trains, or the first taggers' part."""
+        return (self.half,) if round_ else (0,)
 
 
 @dataclass(frozen=True)
@@ -313,6 +395,8 @@ def plans_of(settings: FoldSettings, seed: int, rounds: int) -> tuple[FoldPlan, 
         return (split_plan(settings, seed, rounds),)
     if settings.mode is FoldMode.PREQUENTIAL:
         return prequential_plans(settings, seed)
+    if settings.mode is FoldMode.SWAPPED:
+        return swapped_plans(settings, seed, rounds)
     return cross_validation_plans(settings, seed)
 
 
@@ -337,6 +421,22 @@ def split_plan(settings: FoldSettings, seed: int, rounds: int) -> SplitPlan:
         )
         raise ConfigError(msg)
     return SplitPlan(settings, seed, rounds, tuple(range(rounds)))
+
+
+def swapped_plans(settings: FoldSettings, seed: int, rounds: int) -> tuple[SwappedPlan, ...]:
+    """Return the plan of each half, trained on the other one behind the same first taggers.
+
+    Examples
+    --------
+    >>> from tnt_coffea.config import FoldSettings
+    >>> plans = swapped_plans(FoldSettings(mode="swapped"), seed=1, rounds=3)
+    >>> [(plan.scored, plan.training, plan.parts) for plan in plans]
+    [(1, (0, 2), 2), (2, (0, 1), 2)]
+    """
+    parts = max(rounds - 1, 1)
+    return tuple(
+        SwappedPlan(settings, seed, scored, (0, half), parts) for scored, half in ((1, 2), (2, 1))
+    )
 
 
 def cross_validation_plans(settings: FoldSettings, seed: int) -> tuple[FoldPlan, ...]:

@@ -290,7 +290,8 @@ def _checked(labeller: Labeller, plan: FoldPlan) -> Tagger:
     if not card.ancestors:  # trained on no searched event
         return tagger
     place = (card.folds, card.fold_seed, card.place.get("scored"))
-    if place != (plan.settings, plan.seed, plan.scored) or plan.scored in card.ancestors:
+    own = plan.at(card.place.get("round", 0)).scored
+    if place != (plan.settings, plan.seed, own) or plan.scored in card.ancestors:
         msg = (
             f"{labeller.path}: a tagger with ancestors in folds {list(card.ancestors)} cannot "
             f"label for a tagger that scores fold {plan.scored}"

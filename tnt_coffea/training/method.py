@@ -31,6 +31,7 @@ from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, MethodSettings, SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input
 from tnt_coffea.training import backend
 from tnt_coffea.training.fitting import (
@@ -104,6 +105,13 @@ class Reads:
     simulation: bool = False
     priors: bool = False
     truth: bool = False
+
+    @property
+    def knowledge(self) -> str:
+        """What is read beside the data, in the words of cards, results and tables."""
+        if self.priors:
+            return "signal simulation"
+        return "background simulation" if self.simulation else "none"
 
 
 class TrainedOn(StrEnum):
@@ -452,6 +460,13 @@ class Method(MethodSettings):
     def weighted_by(self) -> str | None:
         """Name of the method whose weights make simulated background its background, if any."""
         return None
+
+    def made_of(self, scope: Scope) -> tuple[Card, ...]:
+        """Return the cards of taggers from elsewhere that are part of its own.
+
+        What these knew beside the data, its own taggers know as well.
+        """
+        return ()
 
     def builds_on(self) -> tuple[str, ...]:
         """Return the names of the methods that it needs taggers of."""

@@ -3,7 +3,7 @@
 For each scored fold t with the other folds T, divided into inner folds a: a first tagger per
 jet on T without a; the events of a labelled only by the tagger of their other jet that left a
 out; a classifier per jet on T without a; and again, labelling with the classifiers. Nothing
-here sees t. Prequential and split mode are the same with other folds around t.
+here sees t. Prequential, split and swapped mode are the same with other folds around t.
 
 Source: arXiv:2002.12376, section 2, with the folds of docs/architecture.md, "How a search stays
 honest".
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tnt_coffea.config import MassRange, SearchConfig, training_order
+from tnt_coffea.config import FoldMode, MassRange, SearchConfig, training_order
 from tnt_coffea.errors import ConfigError, InputError, LeakError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
@@ -95,7 +95,7 @@ class Step:
     def plans(self, plans: Sequence[FoldPlan]) -> Sequence[FoldPlan]:
         """Return the folds around its training runs."""
         if not self.independent:
-            return plans
+            return tuple(dict.fromkeys(plan.at(self.round_) for plan in plans))
         scores = tuple(sorted({fold for plan in plans for fold in plan.scores}))
         return (IndependentPlan(plans[0].settings, plans[0].seed, scores=scores),)
 
@@ -147,7 +147,9 @@ def steps_of(config: SearchConfig) -> list[list[Step]]:
         uses_truth = reads.truth or any(known[other][2] for other in before)
         known[name] = has_window, reads_data, uses_truth
         behind = [rounds[other] for other in before if known[other][1]]
-        rounds[name] = 1 + max(behind) if behind else 0
+        # In swapped mode fold 0 is for first taggers alone, also where these read no data.
+        first = -1 if config.train.folds.mode is not FoldMode.SWAPPED or not before else 0
+        rounds[name] = 1 + max(behind, default=first)
         for window in windows if has_window else (None,):
             if window is not None:
                 method.check_window(window, config.search.fit_range)
@@ -313,9 +315,10 @@ class Schedule:
             for other, others in seen.items():
                 shared = np.intersect1d(ids, others)
                 if len(shared):
+                    files = ", ".join(sorted({*self.parts[other][:2], *paths[:2]}))
                     msg = (
                         f"{len(shared)} events are both '{other}' and '{role}', first "
-                        f"{shared[0]}: what trains a tagger must not be searched by it"
+                        f"{shared[0]}: what trains a tagger must not be searched by it ({files})"
                     )
                     raise LeakError(msg)
             seen[role] = ids
@@ -473,7 +476,7 @@ class Schedule:
 
 
 def _covers(plan: FoldPlan, other: FoldPlan) -> bool:
-    return isinstance(plan, IndependentPlan) or plan.scored == other.scored
+    return set(other.scores) <= set(plan.scores)
 
 
 def _place(task: Task) -> _Place:

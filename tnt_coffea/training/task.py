@@ -26,6 +26,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input, readers
+from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
@@ -181,7 +182,10 @@ class Task:
     def description(self) -> str:
         """The task in words, for messages."""
         what = "event" if self.scope == "event" else f"{self.scope} jet"
-        fold = "every fold" if self.plan.scored == OUTSIDE else f"fold {self.plan.scored}"
+        scores = self.plan.scores
+        fold = f"fold{'s' * (len(scores) > 1)} {', '.join(map(str, scores))}"
+        if self.plan.scored == OUTSIDE:
+            fold = "every fold"
         without = "" if self.left_out == WHOLE else f", without inner fold {self.left_out}"
         return f"{self.set_name} of the {what} for {fold}{without}"
 
@@ -426,14 +430,21 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
     # What the epoch is chosen on is read as much as what is trained on.
     whole = task.method.reads.left_out
     direct = ancestors if whole else plan.direct(task.left_out, task.round_)
+    # What labelled or made it knew, it knows as well.
+    before = [
+        *task.method.made_of(task.scope),
+        *(Tagger.from_file(item.path, sha256=item.sha256).card for item in task.labellers),
+    ]
+    simulation = next((card.simulation for card in before if card.simulation), "")
+    priors = {name: sha256 for card in before for name, sha256 in card.priors.items()}
     return Card(
         method=task.method.kind,
         scope=task.scope,
         inputs=scorer.inputs,
         skim=samples[DATA].settings,
         training_sample=contents.get(DATA, ""),
-        simulation=contents.get(SIMULATION, ""),
-        priors=by_prior(contents),
+        simulation=contents.get(SIMULATION, simulation),
+        priors=priors | by_prior(contents),
         folds=plan.settings,
         fold_seed=plan.seed,
         direct=direct if reads_data else (),

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tnt_coffea.errors import ConfigError, LeakError
+from tnt_coffea.errors import ConfigError, LeakError, TaggerError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
@@ -63,8 +64,12 @@ class Files(Method):
         """Return the SHA-256 of the files: one of the same name may be another tagger."""
         return {jet: self._tagger(jet).sha256 for jet in self.scopes}
 
+    def made_of(self, scope: Scope) -> tuple[Card, ...]:
+        """Return the card of the file."""
+        return (self._tagger(scope).card,)
+
     def check(self, sample: Sample, scope: Scope) -> None:
-        """Refuse a tagger of another scope, of other inputs, or one that saw these events."""
+        """Refuse a tagger of another scope, of other inputs, of the truth, or of these events."""
         tagger = self._tagger(scope)
         card, path = tagger.card, self._path(scope)
         if card.scope != scope:
@@ -74,6 +79,9 @@ class Files(Method):
         if reason is not None:
             msg = f"{path}: {reason}"
             raise ConfigError(msg)
+        if card.uses_truth:
+            msg = f"{path}: trained with truth labels; a search never uses it"
+            raise TaggerError(msg)
         if card.ancestors and not self.independent:
             msg = (
                 f"{path}: events of folds {list(card.ancestors)} had a part in its training, "
