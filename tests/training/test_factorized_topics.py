@@ -138,6 +138,20 @@ def test_a_start_that_takes_another_topic_for_the_common_one_is_found_without_la
     assert Factorization(truth.p[:, [0, 2, 1]], truth.f).log_ratio(1e5) == pytest.approx(good)
 
 
+def test_the_common_topic_is_that_of_most_jets_or_of_most_pairs_of_its_own():
+    f = np.array([[[0.3, 0.0, 0.0], [0.0, 0.2, 0.2], [0.0, 0.2, 0.1]]])
+    found = Factorization(toy(0.1).p, f)
+    assert found.ordered().f[0, 0, 0] == pytest.approx(0.2)
+    assert found.ordered().shares[0] == pytest.approx(0.4)
+    own = found.ordered("pairs")
+    assert own.common == pytest.approx(0.3)
+    assert own.shares.tolist() == pytest.approx([0.3, 0.4, 0.3])
+    np.testing.assert_allclose(own.expected, found.expected)
+    taggers = [trained(FAST.model_copy(update={"common": by})) for by in ("jets", "pairs")]
+    topics = [each.history["topics"]["f"] for each in taggers]
+    assert np.sum(topics[0], axis=0).argmax() == np.diag(topics[1]).argmax() == 0
+
+
 def test_scores_are_finite_where_nothing_was_seen():
     truth = toy(0.1)
     for pairs in ("all", "unlike"):
@@ -197,7 +211,8 @@ def test_the_card_says_how_far_the_starts_agree():
     topics = history["topics"]
     assert np.sum(topics["p"], axis=1) == pytest.approx(np.ones(3))
     assert np.sum(topics["f"]) == pytest.approx(1)
-    assert topics["f"][0][0] == max(np.diag(topics["f"]))
+    assert summary["common pair"] == topics["f"][0][0]
+    assert summary["jets of the common topic"] == max(np.sum(topics["f"], axis=0))
     assert np.sum(topics["heavy"]) == pytest.approx(1)
     assert len(topics["edges"]) == 21
 

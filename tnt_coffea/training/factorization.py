@@ -24,10 +24,20 @@ import numpy.typing as npt
 
 from tnt_coffea.typing import Float64Array, IntArray
 
-__all__ = ["Factorization", "Loss", "Pairs", "bins_of", "factorizations", "pair_histogram"]
+__all__ = [
+    "Common",
+    "Factorization",
+    "Loss",
+    "Pairs",
+    "bins_of",
+    "factorizations",
+    "pair_histogram",
+]
 
 Loss = Literal["poisson", "frobenius"]
 Pairs = Literal["all", "unlike"]
+Common = Literal["jets", "pairs"]
+"""How the common topic is known: by most jets, or by most pairs of its own jets, F_kk."""
 
 _LARGEST = 30.0
 """Largest log ratio of either sign."""
@@ -95,8 +105,7 @@ def pair_histogram(
 class Factorization:
     """Distributions of topics and fractions of their pairs, as one start found them.
 
-    Topics are in the order of their fractions of pairs of the same, so the first is the common
-    one, which is taken for QCD.
+    The first topic is the common one, which is taken for QCD.
 
     Attributes
     ----------
@@ -134,12 +143,17 @@ class Factorization:
         """(part, bin, bin) P F P^T."""
         return np.asarray(self.p @ self.f @ self.p.T)
 
-    def ordered(self) -> Factorization:
-        """Return the same with the topics in their order."""
-        total = self.f.sum(axis=0)
-        order = np.lexsort((-total.sum(axis=1), -np.diag(total)))
-        rest = sorted(order[1:], key=lambda k: -total[k].sum())
-        order = np.array([order[0], *rest])
+    @property
+    def shares(self) -> Float64Array:
+        """(topic,) shares of all jets."""
+        return np.asarray(self.f.sum(axis=(0, 1)))
+
+    def ordered(self, by: Common = "jets") -> Factorization:
+        """Return the same with the common topic first, and the others by their shares of jets."""
+        order = np.argsort(-self.shares, kind="stable")
+        if by == "pairs":
+            first = int(np.argmax(np.diag(self.f.sum(axis=0))))
+            order = np.array([first, *order[order != first]])
         return replace(self, p=self.p[:, order], f=self.f[:, order][:, :, order])
 
     def log_ratio(self, events: float, *, pairs: Pairs = "all", prior: float = 0.5) -> Float64Array:
@@ -158,7 +172,7 @@ class Factorization:
 
         Source: arXiv:2101.08320, equation 5.9.
         """
-        jets = 2 * events * self.f.sum(axis=(0, 1))
+        jets = 2 * events * self.shares
         p = (jets * self.p + prior) / (jets + prior * len(self.p))
         counted = np.array(self.f)
         counted[:, 0, 0] = 0
@@ -169,7 +183,7 @@ class Factorization:
         alone = self.f[:, :1, :1] * np.outer(p[:, 0], p[:, 0])
         with np.errstate(divide="ignore"):
             ratio = np.log(others) - np.log(np.maximum(alone, _TINY))
-        return np.clip(ratio, -_LARGEST, _LARGEST)
+        return np.asarray(np.clip(ratio, -_LARGEST, _LARGEST))
 
     def auc(self, score: Float64Array) -> float:
         """Return the area under the ROC curve of a score, with these topics for the truth.
@@ -239,7 +253,7 @@ class Factorization:
 
     def _mixed(self, shares: Float64Array) -> Factorization:
         """Return the model whose topics make up these by (topic, topic) shares of sum 1."""
-        p = np.linalg.solve(shares.T, self.p.T).T
+        p = np.asarray(np.linalg.solve(shares.T, self.p.T).T, np.float64)
         return replace(self, p=p, f=shares @ self.f @ shares.T)
 
 

@@ -14,6 +14,7 @@ from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import progress
 from tnt_coffea.training.factorization import (
+    Common,
     Factorization,
     Loss,
     Pairs,
@@ -42,9 +43,9 @@ class FactorizedTopics(Method):
 
     The histogram of one observable of both jets is a mixture of products, D = P F P^T: jets of a
     topic have a distribution P_k, whichever jet they are, and F are the fractions of the pairs.
-    The common topic, of the largest F_kk, is taken for QCD. Assumes that the two jets of an event
-    are independent for given topics, and that background is mostly one pair. With the masses the
-    score is a cut on both masses, and shapes m_jj as one does.
+    The topic of most jets is taken for QCD. Assumes that the two jets of an event are independent
+    for given topics, and that background is mostly one pair. With the masses the score is a cut
+    on both masses, and shapes m_jj as one does.
 
     Source: arXiv:2101.08320, section 5.2.
 
@@ -72,6 +73,11 @@ class FactorizedTopics(Method):
         "all",
         description="what counts as signal. all: every pair of topics but the common one's; "
         "unlike: pairs of two different topics beside the common one, equation 5.9",
+    )
+    common: Common = Field(
+        "jets",
+        description="which topic is taken for QCD. jets: that of most jets; pairs: that of the "
+        "largest F_kk, most pairs of its own jets",
     )
     prior: Positive = Field(0.5, description="jets added to every bin of a topic before the score")
     slices: int = Field(
@@ -126,22 +132,23 @@ class FactorizedTopics(Method):
             steps=self.steps,
             tolerance=self.tolerance,
         ):
-            found.append(one)
+            found.append(one.ordered(self.common))
             progress.report_epoch(len(found), one.loss, one.loss)
         found.sort(key=lambda one: one.loss)
         best = found[0]
-        if not best.common < 1 - 1 / notes["effective events"]:
+        least = 1 / notes["effective events"]
+        if not least < best.common < 1 - least:
+            what = "no pair of the common topic" if best.common < 0.5 else "no other pair of topics"
             msg = (
-                "no topic beside the common one: the two jets are independent of each other; "
-                "use more events or another feature"
+                f"{what} in the histogram of {self.feature}: there is nothing to compare; use "
+                "another number of topics, another feature or more events"
             )
             raise TrainingError(msg)
         ratios = [self._ratio(one, notes["effective events"]) for one in found]
         notes |= self._starts(found, ratios)
         table = table.with_values(ratios[0])
         notes["topics"] = self._shown(best, histogram, notes.pop("jets"))
-        summary = {name: value for name, value in notes.items() if isinstance(value, float)}
-        return table.scorer(notes, summary, seconds=(filled,))
+        return table.scorer(notes, filled)
 
     def _features(self, sample: Sample, scope: Scope) -> FeatureSet:
         features = FeatureSet.of((self.feature,), scope, sample)
@@ -237,7 +244,8 @@ class FactorizedTopics(Method):
         return {
             "loss": float(losses[0]),
             "steps": float(best.steps),
-            "not the common pair": 1 - best.common,
+            "common pair": best.common,
+            "jets of the common topic": float(best.shares[0]),
             "area of the best": float(areas[0]),
             "spread of the areas": float(areas.std()),
             "starts that disagree": float((apart > _DISAGREE).sum()),
@@ -290,7 +298,8 @@ class _Table:
         part = bins_of(values[:, 2], self.between) if len(self.between) else None
         return first, second, part
 
-    def scorer(self, *notes: Any, seconds: tuple[float, ...]) -> Scorer:
+    def scorer(self, notes: dict[str, Any], seconds: float) -> Scorer:
+        """Return the table as a graph; `seconds` were needed to fill the histogram."""
         assert self.values is not None
         flat, bins = self.values.ravel(), len(self.edges) + 1
         graph = Graph(self.features.input)
@@ -314,12 +323,14 @@ class _Table:
 
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:
             first, second, part = self.places(self.features.computed(inputs["features"]))
-            return flat[((0 if part is None else part) * bins + first) * bins + second]
+            place = ((0 if part is None else part) * bins + first) * bins + second
+            return np.asarray(flat[place])
 
         return Scorer(
             graph.model(graph.flat(score)),
             (self.features.input,),
-            *notes,
+            notes,
+            {name: value for name, value in notes.items() if isinstance(value, float)},
             predict=predict,
-            seconds=seconds,
+            seconds=(seconds,),
         )
