@@ -18,28 +18,13 @@ from tnt_coffea.training.factorization import (
     bins_of,
     factorizations,
     pair_histogram,
+    toy,
 )
 from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 
 BINS = 60
-QCD, X, Y = range(3)
+QCD = 0
 FAST = FactorizedTopics(bins=20, starts=3, steps=500)
-
-
-def toy(share, *, anchored=True):
-    """QCD that falls, and peaks at 100 and 500 GeV; anchored: a bin of its own for each."""
-    mass = (np.arange(BINS) + 0.5) * 800 / BINS
-    qcd = mass * np.exp(-mass / 80)
-    peaks = [np.exp(-0.5 * ((mass - m) / w) ** 2) for m, w in ((100, 8), (500, 20))]
-    if anchored:
-        for peak in peaks:
-            peak[peak < 1e-3 * peak.max()] = 0
-            qcd[np.argmax(peak)] = 0
-    p = np.stack([each / each.sum() for each in (qcd, *peaks)], axis=1)
-    f = np.zeros((1, 3, 3))
-    f[0, QCD, QCD] = 1 - share
-    f[0, X, Y] = f[0, Y, X] = share / 2
-    return Factorization(p, f)
 
 
 def best_of(histogram, seed=1, **options):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.reporting.curves import PANELS_IN_A_ROW
-from tnt_coffea.reporting.figures import COLOURS, GREY, new_figure, styled
+from tnt_coffea.reporting.figures import BLUE, COLOURS, GREY, RED, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["topic_columns", "topic_shapes"]
+__all__ = ["topic_columns", "topic_shapes", "topics_and_truth"]
 
 _LOWEST = 3e-5
 """Share of jets in a bin where the axis begins."""
@@ -63,6 +63,53 @@ def topic_shapes(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure |
         panel.remove()
     handles = max((panel.get_legend_handles_labels() for panel in panels[: len(sets)]), key=len)
     figure.legend(*handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def topics_and_truth(panels: Mapping[str, Mapping[str, Any]], edges: Sequence[float]) -> Figure:
+    """Return anomalous topics above, the common one below, beside the true masses of jets.
+
+    Parameters
+    ----------
+    panels
+        By column, `topics` with the shares of jets by bin of the `lower`, `upper` and `common`
+        topic, and `truth` with those of `light` and `heavy` jets of signal and of `background`,
+        each with `mean` and `sd`.
+    edges
+        Of the bins [GeV].
+
+    Source: arXiv:2101.08320, figure 48.
+    """
+    figure = new_figure(4.2 * len(panels) + 0.4, 6.4)
+    axes = figure.subplots(2, len(panels), squeeze=False, sharex=True)
+    for (above, below), (name, found) in zip(axes.T, panels.items(), strict=True):
+        topics, truth = found["topics"], found["truth"]
+        shown = (
+            (above, "light", "lower", "light jets of signal", "topic of the lower peak", BLUE),
+            (above, "heavy", "upper", "heavy jets of signal", "topic of the upper peak", RED),
+            (below, "background", "common", "jets of background", "common topic", BLUE),
+        )
+        for panel, true, learned, true_label, label, colour in shown:
+            panel.stairs(
+                truth[true]["mean"], edges, fill=True, color=colour, alpha=0.25, label=true_label
+            )
+            mean, sd = (np.array(topics[learned][key]) for key in ("mean", "sd"))
+            panel.stairs(mean, edges, color=colour, lw=1.5, label=label)
+            panel.stairs(
+                mean + sd, edges, baseline=np.maximum(mean - sd, 0), fill=True, color=colour,
+                alpha=0.3, lw=0,
+            )  # fmt: skip
+        above.set(title=name, ylabel="share of jets in a bin", ylim=(0, None))
+        below.set(
+            xlabel="jet mass [GeV]", ylabel="share of jets in a bin", ylim=(0, None),
+            xlim=(edges[0], edges[-1]),
+        )  # fmt: skip
+    handles, labels = (
+        [item for panel in axes[:, 0] for item in panel.get_legend_handles_labels()[i]]
+        for i in (0, 1)
+    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -354,3 +354,38 @@ def _divergence(histogram: Float64Array, p: Float64Array, f: Float64Array) -> fl
 
 def _distance(histogram: Float64Array, p: Float64Array, f: Float64Array) -> float:
     return float(((histogram - p @ f @ p.T) ** 2).sum() / (histogram**2).sum())
+
+
+def toy(
+    share: float, *, anchored: bool = True, bins: int = 60, high: float = 800.0
+) -> Factorization:
+    """Return topics that are known: falling masses of QCD, and peaks at 100 and 500 GeV.
+
+    Parameters
+    ----------
+    share
+        Of pairs of the two peaks; all others are QCD.
+    anchored
+        Whether each topic has a bin of its own, so that nothing else gives the same histogram.
+    bins, high
+        Of the mass from 0 [GeV].
+
+    Examples
+    --------
+    >>> [round(one.common, 2) for one in toy(0.1).equivalents()]
+    [0.9, 0.9]
+    >>> [round(one.common, 2) for one in toy(0.1, anchored=False).equivalents()]
+    [0.73, 0.9]
+    """
+    mass = (np.arange(bins) + 0.5) * high / bins
+    qcd = mass * np.exp(-mass / 80)
+    peaks = [np.exp(-0.5 * ((mass - m) / w) ** 2) for m, w in ((100, 8), (500, 20))]
+    if anchored:
+        for peak in peaks:
+            peak[peak < 1e-3 * peak.max()] = 0
+            qcd[np.argmax(peak)] = 0
+    p = np.stack([each / each.sum() for each in (qcd, *peaks)], axis=1)
+    f = np.zeros((1, 3, 3))
+    f[0, 0, 0] = 1 - share
+    f[0, 1, 2] = f[0, 2, 1] = share / 2
+    return Factorization(p, f)
