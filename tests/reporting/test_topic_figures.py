@@ -7,7 +7,7 @@ import pytest
 
 from tnt_coffea.reporting import all_plots
 from tnt_coffea.reporting.contents import EventViews
-from tnt_coffea.reporting.topic_figures import topic_columns, topic_shapes
+from tnt_coffea.reporting.topic_figures import topic_columns, topic_shapes, topics_and_truth
 
 EDGES = [0.0, 100.0, 200.0, 300.0]
 
@@ -54,3 +54,17 @@ def test_the_report_has_the_topics_and_their_numbers(contents):
     assert topics.columns["share"][:3] == pytest.approx([0.6, 0.3, 0.1])
     assert len(topics.columns["heavy"]) == 27
     assert [name for name, _ in topics.data] == ["pairs event/0", "pairs event/1", "tau event/0"]
+
+
+def test_the_topics_of_a_study_are_beside_the_true_masses():
+    shape = {"mean": [0.5, 0.3, 0.2], "sd": [0.1, 0.0, 0.0]}
+    column = {
+        "topics": {"lower": shape, "upper": shape, "common": {**shape, "mean": [0.1, 0.8, 0.1]}},
+        "truth": {"light": shape, "heavy": shape, "background": shape},
+    }
+    figure = topics_and_truth({"10% of signal": column, "1% of signal": column}, EDGES)
+    above, _, below, _ = figure.axes
+    assert above.get_title(loc="left") == "10% of signal"
+    np.testing.assert_allclose(below.patches[1].get_data().values, [0.1, 0.8, 0.1])
+    np.testing.assert_allclose(below.patches[2].get_data().values, [0.2, 0.8, 0.1])
+    assert len(figure.legends[0].get_texts()) == 6

@@ -188,7 +188,8 @@ def mass_ratios(
             panel.stairs(mean, edges, color=colour, lw=1.6, label=label)
             panel.errorbar((edges[1:] + edges[:-1]) / 2, mean, yerr=sd, fmt="none", color=colour)
         panel.axhline(1, color=GREY, lw=1)
-        panel.set(xlabel=x, title=name, ylim=(0, None))
+        panel.set(xlabel=x, title=name)
+    axes[0].set_ylim(bottom=0)  # the axis is shared: only now is its top known
     axes[0].set_ylabel("share kept here / in all")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)

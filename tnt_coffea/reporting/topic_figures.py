@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tnt_coffea.reporting.curves import PANELS_IN_A_ROW
-from tnt_coffea.reporting.figures import BLUE, COLOURS, GREY, RED, new_figure, styled
+from tnt_coffea.reporting.figures import (
+    BLUE,
+    COLOURS,
+    GREY,
+    PURPLE,
+    RED,
+    new_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +96,7 @@ def topics_and_truth(panels: Mapping[str, Mapping[str, Any]], edges: Sequence[fl
         shown = (
             (above, "light", "lower", "light jets of signal", "topic of the lower peak", BLUE),
             (above, "heavy", "upper", "heavy jets of signal", "topic of the upper peak", RED),
-            (below, "background", "common", "jets of background", "common topic", BLUE),
+            (below, "background", "common", "jets of background", "common topic", PURPLE),
         )
         for panel, true, learned, true_label, label, colour in shown:
             panel.stairs(
