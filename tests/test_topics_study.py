@@ -121,7 +121,8 @@ def test_a_tiny_run_recovers_the_topics(tmp_path: Path, monkeypatch):
         files[pool] = [tmp_path / f"{pool}.csv"]
         values = drawn(n, len(pool), signal=pool == "signal")
         np.savetxt(files[pool][0], values, delimiter=",", header=header, comments="")
-    fewer = {"starts": 4, "steps": 2000}
+    fewer = {"starts": 3, "steps": 1000}
+    monkeypatch.setattr(topics, "TOY_STARTS", {"starts": 6, "steps": 1500})
     tiny = replace(
         topics.EXPERIMENT,
         blocks=tuple(

@@ -43,6 +43,8 @@ _EDGES = np.linspace(0, _HIGH, _BINS + 1)
 _CENTRES = 0.5 * (_EDGES[1:] + _EDGES[:-1])
 _INNER = _EDGES[1:-1].astype(np.float32)
 _TOY_EVENTS = 100_000
+TOY_STARTS = {"starts": 10, "steps": 5000}
+"""Starts of a toy and most steps of each."""
 _SOURCE = "arXiv:2101.08320, section 5.2.2"
 
 
@@ -177,7 +179,7 @@ def _toys(seed: int) -> dict[str, Any]:
             cases = [("poisson", truth.expected), ("frobenius", truth.expected)]
             named = [*(("exact", loss, h) for loss, h in cases), ("noisy", "poisson", noisy)]
             for noise, loss, histogram in named:
-                starts = factorizations(histogram, 3, rng, starts=10, loss=loss, steps=5000)  # type: ignore[arg-type]
+                starts = factorizations(histogram, 3, rng, loss=loss, **TOY_STARTS)  # type: ignore[arg-type]
                 best = min(starts, key=lambda one: one.loss)
                 order = [0, *(1 + np.argsort(best.peaks(), kind="stable"))]
                 apart = 0.5 * np.abs(best.p[:, order] - truth.p).sum(axis=0)
