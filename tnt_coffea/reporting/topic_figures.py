@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["topic_columns", "topic_shapes", "topics_and_truth"]
 
-_LOWEST = 3e-5
-"""Share of jets in a bin where the axis begins."""
-
 
 @styled
 def topic_shapes(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
@@ -62,15 +59,15 @@ def topic_shapes(histories: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure |
         mass = first["feature"] == "mass"
         panel.set(
             xlim=(first["edges"][0], first["edges"][-1]),
-            yscale="log",
+            ylim=(0, None),
             xlabel="jet mass [GeV]" if mass else first["feature"],
             ylabel="share of jets in a bin",
         )
-        panel.set_ylim(_LOWEST, 1.5 * max(np.max(t["p"]) for t in trained))
     for panel in panels[len(sets) :]:
         panel.remove()
-    handles = max((panel.get_legend_handles_labels() for panel in panels[: len(sets)]), key=len)
-    figure.legend(*handles, loc="outside lower center", ncols=3)
+    # Sets may differ in how many topics they have.
+    keys = (panel.get_legend_handles_labels() for panel in panels[: len(sets)])
+    figure.legend(*max(keys, key=lambda key: len(key[1])), loc="outside lower center", ncols=3)
     return figure
 
 

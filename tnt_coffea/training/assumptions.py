@@ -154,9 +154,9 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
     apart = [h for h in histories if h.get("good starts that disagree", 0) > 0]
     if apart:
         warnings.append(
-            f"in {len(apart)} of {n} training runs starts that came about as far as the best one "
-            "order the events otherwise: their topics are not those of the data; use more events "
-            "or fewer topics"
+            f"in {len(apart)} of {n} training runs starts of about the same loss as the best one "
+            "order the events otherwise: the data do not determine the topics; use more events or "
+            "fewer bins"
         )
     return warnings
 
