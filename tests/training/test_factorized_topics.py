@@ -137,6 +137,15 @@ def test_the_common_topic_is_that_of_most_jets_or_of_most_pairs_of_its_own():
     assert np.sum(topics[0], axis=0).argmax() == np.diag(topics[1]).argmax() == 0
 
 
+@pytest.mark.parametrize("by", ["jets", "pairs"])
+def test_the_order_in_which_a_start_finds_topics_turns_no_score(by):
+    truth = toy(0.1)
+    wanted = truth.ordered(by).log_ratio(1e5)
+    for order in ([1, 0, 2], [2, 1, 0], [1, 2, 0]):
+        turned = Factorization(truth.p[:, order], truth.f[:, order][:, :, order])
+        np.testing.assert_allclose(turned.ordered(by).log_ratio(1e5), wanted)
+
+
 def test_scores_are_finite_where_nothing_was_seen():
     truth = toy(0.1)
     for pairs in ("all", "unlike"):
@@ -200,6 +209,7 @@ def test_the_card_says_how_far_the_starts_agree():
     assert summary["jets of the common topic"] == max(np.sum(topics["f"], axis=0))
     assert np.sum(topics["heavy"]) == pytest.approx(1)
     assert len(topics["edges"]) == 21
+    assert len(scorer.seconds) == 1  # of filling the histogram: all that grows with the events
 
 
 def with_columns(**columns):
