@@ -82,7 +82,7 @@ def test_claims_hold_where_the_numbers_are_the_papers() -> None:
     ("changed", "refuted"),
     [
         ({"cwola": {"sic": 0.5}}, {"crossing", "cwola-gains"}),
-        ({"cwola": {"auc": 0.6}}, {"cwola-separates"}),
+        ({"cwola": {"auc": 0.6}}, {"cwola-separates", "beyond-a-feature"}),
         ({"supervised": {"auc": 0.9}}, {"supervised"}),
         ({"autoencoder": {"sic": 1.5}}, {"autoencoder-gains"}),
         ({"autoencoder": {"sic": 0.0}}, {"autoencoder-gains", "crossing"}),
@@ -100,6 +100,9 @@ def test_a_crossing_is_where_differences_stay_positive() -> None:
     assert crossing([[-1.0], [1.0], [-1.0], [3.0]], x)[0] == 3.25
     assert crossing([[1.0]] * 4, x) == (0.0, 0.0, 0.0, 0.0)
     assert crossing([[-1.0]] * 4, x) == (math.inf, math.inf, math.inf, 0.0)
+    # A point that nothing is known of is left out.
+    assert crossing([[-1.0], [], [1.0], []], x)[0] == 2.0
+    assert math.isnan(crossing([[], [], [], []], x)[0])
     # Its interval is that of the mean of the repetitions.
     rng = np.random.default_rng(1)
     spread = [(place - 2.5 + rng.normal(0, 0.4, 50)).tolist() for place in x]
