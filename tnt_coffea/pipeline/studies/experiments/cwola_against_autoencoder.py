@@ -251,7 +251,7 @@ def _plots(found: Found) -> list[Plot]:
         "distance from the mean": found.figures(_name("autoencoder", most))["norm"],
         "autoencoder, 200 epochs": found.figures("long")["long-autoencoder"],
         "supervised": found.figures("supervised")["supervised"],
-        "heavy jet's mass": found.figures(_name("cwola", most))["heavy mass"],
+        "low tau21 of both jets": found.figures(_name("cwola", most))["low tau21"],
     }
     return [
         study_plot(
