@@ -25,6 +25,7 @@
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
 | `data_vs_simulation` | the event | data against simulation in the window |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `feature_autoencoder_per_jet` | each jet | likewise |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |
