@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.pipeline import studies
-from tnt_coffea.pipeline.studies import Verdict
+from tnt_coffea.pipeline.studies import Pool, Verdict
 from tnt_coffea.pipeline.studies.experiments import cwola_against_autoencoder as study
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, crossing, together
 
@@ -45,7 +45,7 @@ def numbers_of(said: Callable[[str, float], dict[str, float]] = papers) -> Found
         }
         hunted = {"before": {"z": 0.3, "pull": 0.3}, "methods": hunted}
         measured = {"heavy": 0.999, "light": 0.998}
-        methods["heavy mass"] = {"auc": 0.7, "sic": 2.0}
+        methods["low tau21"] = {"auc": 0.7, "sic": 2.0}
         tested = {"signal": {name: figures(one, shift) for name, one in methods.items()}}
         return {
             "signal": 100,
@@ -82,7 +82,7 @@ def test_claims_hold_where_the_numbers_are_the_papers() -> None:
     ("changed", "refuted"),
     [
         ({"cwola": {"sic": 0.5}}, {"crossing", "cwola-gains"}),
-        ({"cwola": {"auc": 0.6}}, {"cwola-separates"}),
+        ({"cwola": {"auc": 0.6}}, {"cwola-separates", "beyond-a-feature"}),
         ({"supervised": {"auc": 0.9}}, {"supervised"}),
         ({"autoencoder": {"sic": 1.5}}, {"autoencoder-gains"}),
         ({"autoencoder": {"sic": 0.0}}, {"autoencoder-gains", "crossing"}),
@@ -100,6 +100,9 @@ def test_a_crossing_is_where_differences_stay_positive() -> None:
     assert crossing([[-1.0], [1.0], [-1.0], [3.0]], x)[0] == 3.25
     assert crossing([[1.0]] * 4, x) == (0.0, 0.0, 0.0, 0.0)
     assert crossing([[-1.0]] * 4, x) == (math.inf, math.inf, math.inf, 0.0)
+    # A point that nothing is known of is left out.
+    assert crossing([[-1.0], [], [1.0], []], x)[0] == 2.0
+    assert math.isnan(crossing([[], [], [], []], x)[0])
     # Its interval is that of the mean of the repetitions.
     rng = np.random.default_rng(1)
     spread = [(place - 2.5 + rng.normal(0, 0.4, 50)).tolist() for place in x]
@@ -143,18 +146,26 @@ def test_points_keep_significance_at_any_scale() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_study_runs_at_a_small_scale(tmp_path) -> None:
-    """Few networks, folds and events of the real thing; the numbers say nothing."""
-    experiment = study.EXPERIMENT
-    few = {"train": {"folds": {"outer": 2}}}
+def test_the_study_runs_at_a_small_scale(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few events, folds and points, and trees for CWoLa: the numbers say nothing."""
+    monkeypatch.setattr(study, "SHARES", (1.2e-3, 6e-3))
+    trees = {"network": "trees", "features": ["mass", "tau21"]}
     blocks = []
-    for block in experiment.blocks:
-        methods = {
-            name: {**values, "candidates": 1} if "candidates" in values else dict(values)
-            for name, values in block.methods.items()
-        }
-        blocks.append(replace(block, methods=methods, settings=few))
-    small = replace(experiment, blocks=tuple(blocks))
-    result = studies.run(small, out=tmp_path, scale=0.004, repetitions=2, epochs=1)
-    assert {one.id for one in result.claims} >= {"crossing", "untrained", "null"}
+    for block in study._blocks():
+        methods = {name: dict(values) for name, values in block.methods.items()}
+        if "cwola" in methods:
+            methods["cwola"] |= {"classifier": trees, "candidates": 1}
+            methods["cwola"] |= {"choose_by_efficiency": False}
+        settings = {name: one for name, one in block.settings.items() if name != "train"}
+        blocks.append(replace(block, methods=methods, settings=settings))
+    experiment = replace(
+        study.EXPERIMENT,
+        pools={"background": Pool("rnd-background", 4000), "signal": Pool("signal-500-500", 1500)},
+        settings={**study.EXPERIMENT.settings, "train": {"folds": {"outer": 2}}},
+        blocks=tuple(blocks),
+    )
+    result = studies.run(experiment, out=tmp_path, scale=1, repetitions=2, epochs=1)
+    claims = {one.id: one for one in result.claims}
+    assert claims["untrained"].verdict is Verdict.CONFIRMED
     assert (tmp_path / experiment.name / "study.json").stat().st_size < 300_000
+    assert len(list((tmp_path / experiment.name / "trainings").iterdir())) == 16

@@ -93,7 +93,14 @@ TINY = Experiment(
     },
     blocks=(
         Block("injected", METHODS, Injection(share=0.05)),
-        Block("hunted", {"mass": METHODS["mass"]}, Injection(share=0.05), settings=HUNTED),
+        Block(
+            "hunted",
+            {"mass": METHODS["mass"]},
+            Injection(share=0.05),
+            repetitions=0.5,
+            settings=HUNTED,
+            curves=False,
+        ),
         Block("null", METHODS, repetitions=0.5, hunted=False),
     ),
     claims=claims,
@@ -153,6 +160,8 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     assert found.z("hunted", "mass", 0.02).mean > 5 > found.z("hunted", "mass").mean
     assert found.z("injected", "mass", key="pull").mean < 5
     assert found.block("hunted")["injected"] == injected_block["injected"]
+    assert "improvement" not in found.figures("hunted")["mass"]
+    assert found.value("hunted", "mass", "max_sic") == found.value("injected", "mass", "max_sic")
     assert found.measured("null", "kept").mean > 0.9
     assert found.measured("null", "signal").mean == 600
     page = (out / "tiny" / "study.md").read_text()
@@ -179,7 +188,7 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     # More repetitions train what is missing; another experiment is refused.
     more = studies.run(TINY, given, repetitions=3, **options)
     assert len(more.numbers["blocks"]["injected"]["injected"]["values"]) == 3
-    assert len(list((folder / "trainings").iterdir())) == 8
+    assert len(list((folder / "trainings").iterdir())) == 7
     changed = replace(TINY, blocks=TINY.blocks[:1])
     with pytest.raises(StageError, match="another configuration"):
         studies.run(changed, given, repetitions=2, **options)

@@ -8,7 +8,7 @@ import pytest
 from tnt_coffea.config import MassRange
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import assumptions
-from tnt_coffea.training.assumptions import _same_shape
+from tnt_coffea.training.assumptions import _of_trainings, _same_shape
 from tnt_coffea.training.classifiers import Trees
 from tnt_coffea.training.methods.norm import EventNorm
 from tnt_coffea.training.methods.references import Supervised
@@ -102,3 +102,10 @@ def test_events_that_share_the_highest_rank_have_no_test_of_sculpting():
     rank = np.where(mass < 3000, 0.2, 0.9)
     assert _same_shape(mass, rank) is None
     assert _same_shape(mass, mass / 7001) < 1e-6
+
+
+def test_starts_that_are_as_good_and_disagree_are_noted():
+    histories = [{"good starts that disagree": 2.0}, {"good starts that disagree": 0.0}, {}]
+    assert _of_trainings(histories[1:]) == []
+    (text,) = _of_trainings(histories)
+    assert text.startswith("in 1 of 3 training runs starts of about the same loss")

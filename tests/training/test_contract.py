@@ -17,6 +17,7 @@ from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
+from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import (
     FeatureAutoencoder,
@@ -139,6 +140,12 @@ METHOD_SETTINGS = [
     Gis(density=SLICING),
     Pca(features=("mass", "tau21")),
     Pca(features=("mass", "tau21"), sample="simulation"),
+    FactorizedTopics(bins=20, starts=3, steps=500),
+    slow(
+        FactorizedTopics(
+            loss="frobenius", pairs="unlike", bins=20, slices=2, slice_by="heavy_pt", starts=3
+        )
+    ),
     THEMES,
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Ucluster(**CLUSTERS)),

@@ -23,6 +23,7 @@ from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import Cwola, CwolaPerJet
+from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.norm import EventNorm, Norm
@@ -47,6 +48,7 @@ LEARN_FROM_DATA = {
     "event_norm": EventNorm(),
     "pca": Pca(features=("mass", "tau21")),
     "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
+    "factorized_topics": FactorizedTopics(bins=20, starts=2, steps=200),
     "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "members": 1}),
 }
 LEARN_FROM_SIMULATION = {"dctr", "salad", "sa_cwola", "salad_tag_n_train"}

@@ -16,6 +16,7 @@ from tnt_coffea.reporting import (
     mass_tau21,
     score_planes,
     sculpting,
+    topic_figures,
     transfer_figures,
     window_figures,
 )
@@ -77,6 +78,23 @@ def _plots(contents: ReportContents) -> Iterator[Plot]:
             [[name, dict(history)] for name, history in contents.histories],
             Section.TRAINING,
             f"Training and validation losses per epoch of {len(contents.histories)} training runs.",
+        )
+    topics = topic_figures.topic_shapes(contents.histories)
+    if topics is not None:
+        learned = [(name, h) for name, h in contents.histories if "topics" in h]
+        yield Plot(
+            "topics",
+            "Topics of jets",
+            "Distributions of the topics that factorized topics learned, a line for every training "
+            "run, beside those of all jets. Runs of other folds have learned the same where their "
+            "lines lie on each other. A topic is no kind of jet: unless each has a bin of its own, "
+            "other topics and fractions describe the same pairs.",
+            topics,
+            [[name, dict(history)] for name, history in learned],
+            Section.TRAINING,
+            f"Distributions of the topics of {len(learned)} training runs, and of the heavy and "
+            "the light jets of the data.",
+            topic_figures.topic_columns(learned),
         )
     yield from _truth_plots(contents)
 

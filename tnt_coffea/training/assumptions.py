@@ -151,6 +151,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
             f"fewer than {FEWEST_MEASURED} jets of a kind would measure: use more events, or say "
             "reweight: none"
         )
+    apart = [h for h in histories if h.get("good starts that disagree", 0) > 0]
+    if apart:
+        warnings.append(
+            f"in {len(apart)} of {n} training runs starts of about the same loss as the best one "
+            "order the events otherwise: the data do not determine the topics; use more events or "
+            "fewer bins"
+        )
     return warnings
 
 

@@ -117,6 +117,9 @@ class Block:
     hunted
         Whether the data are searched and fitted: Z before and after every selection, of the bump
         hunt, or of counts in the window where the settings have `fit.window` enabled.
+    curves
+        Whether curves against the signal efficiency, and the shape that cuts give the mass, are
+        kept: many points of a scan do without.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Block:
     repetitions: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
+    curves: bool = True
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""

@@ -262,8 +262,10 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     signal = inside & (sample.label == 1)
     background = inside & (sample.label == 0)
     for name, own in {**ranks, **features}.items():
-        found[name] |= _curves(own.both[signal], own.both[background])
-    for name in ranks:
+        found[name] |= _best(own.both[signal], own.both[background])
+        if tested.block.curves:
+            found[name] |= _curves(own.both[signal], own.both[background])
+    for name in ranks if tested.block.curves else ():
         found[name]["sculpting"] = _sculpted(compared.methods[name][""])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak
@@ -298,12 +300,17 @@ def _sculpted(figures: MethodFigures) -> dict[str, Any]:
 
 
 def _curves(signal: Float64Array, background: Float64Array) -> dict[str, Any]:
-    """Return rejection and improvement at `EFFICIENCIES`, and the largest improvement."""
+    """Return rejection and improvement at `EFFICIENCIES`."""
     share = passed(signal, background)
-    best = best_improvement(signal, background)
     return {
         "rejection": (1 / share).tolist(),
         "improvement": (np.array(EFFICIENCIES) / np.sqrt(share)).tolist(),
+    }
+
+
+def _best(signal: Float64Array, background: Float64Array) -> dict[str, Any]:
+    best = best_improvement(signal, background)
+    return {
         "max_sic": None if best is None else best[0],
         "max_sic_eps_s": None if best is None else best[1],
         "max_sic_eps_b": None if best is None else best[2],

@@ -12,6 +12,7 @@
 | `anode` | the event | densities of features in a window in mass and beside it |
 | `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |
 | `gan_ae` | the event | features: reconstructions that a discriminator takes for events |
+| `factorized_topics` | the event | pairs of masses: topics of jets, all but the common one's pair |
 | `gis` | the event | density of features at a mass and at those around it |
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `particle_graph` | the event | constituents: what is rare is reconstructed badly |
