@@ -104,7 +104,10 @@ def jet_planes(sample: Sample, ranks: Ranks, window: MassRange, top: float = 0.0
             )
         edges[name] = np.linspace(0, highest or 1.0, _BINS + 1)
         everything[name] = np.histogram2d(
-            *values[inside].T, bins=(edges[name], edges[name]), weights=sample.weight[inside]
+            values[inside, 0],
+            values[inside, 1],
+            bins=[edges[name], edges[name]],
+            weights=sample.weight[inside],
         )[0]
         anomalous[name] = values[rows]
     return JetPlanes(edges, everything, anomalous, top, window.edges)
