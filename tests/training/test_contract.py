@@ -24,6 +24,7 @@ from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
+from tnt_coffea.training.methods.lstm import Lstm
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
 from tnt_coffea.training.methods.references import (
@@ -91,6 +92,7 @@ GAN_AE = GanAe(
 SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
 PLANTED = {
+    "lstm": {"sequence": 4, "constituents": None},
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
@@ -100,6 +102,8 @@ PLANTED = {
 LATENT = Buhulaspa(
     features=("tau21",), layers=(16,), epochs=8, optimizer=FAST.model_dump() | {"kind": "adam"}
 )
+
+MEMORY = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -141,6 +145,7 @@ METHOD_SETTINGS = [
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
+    Lstm(cells=(4, 8), layers=(16,), epochs=3, optimizer=MEMORY),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

@@ -24,6 +24,7 @@ __all__ = [
     "dense_autoencoder",
     "dense_classifier",
     "harmonic_mean",
+    "hidden_layers",
     "input_tensor",
     "particle_flow_classifier",
     "variational_autoencoder",
@@ -126,6 +127,34 @@ def dense_classifier(
     initial = backend.initialisers(seed)
     columns = input_tensor(features.input)
     value = standardisation.tensor(features.tensor(columns))
+    value = hidden_layers(
+        value, initial, layers=layers, activations=activations, dropout=dropout, seed=seed
+    )
+    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
+    return keras.Model([columns], _flat(keras, last(value)))
+
+
+def hidden_layers(
+    value: Any,
+    initial: Callable[[], Any],
+    *,
+    layers: Sequence[int],
+    activations: Sequence[str],
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Any:
+    """Return the tensor (n, node) behind dense layers.
+
+    Parameters
+    ----------
+    value
+        Tensor (n, feature).
+    initial
+        Gives the initialiser of one layer after the other.
+    layers, activations, dropout, seed
+        As in `dense_classifier`.
+    """
+    keras = backend.keras()
     for i, nodes in enumerate(layers):
         if i and dropout:
             chance = seeds.integer(seed, "dropout", i)
@@ -137,8 +166,7 @@ def dense_classifier(
         value = layer(value)
         if leaky:
             value = keras.layers.LeakyReLU(negative_slope=0.1)(value)
-    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
-    return keras.Model([columns], _flat(keras, last(value)))
+    return value
 
 
 def particle_flow_classifier(
