@@ -7,7 +7,13 @@ from typing import get_args
 import pytest
 
 from tnt_coffea.testing import make_sample, method_contract, train
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
+from tnt_coffea.training.classifiers import (
+    AnyClassifier,
+    Convolutional,
+    Dense,
+    Momenta,
+    ParticleFlow,
+)
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.method import TrainedOn
 from tnt_coffea.training.methods import METHODS
@@ -92,7 +98,7 @@ GAN_AE = GanAe(
 SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
 PLANTED = {
-    "lstm": {"sequence": 4, "constituents": None},
+    "lstm": {"sequence": 4, "constituents": None, "events": 1200},
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
@@ -156,6 +162,7 @@ NETWORKS = [
     TREES,
     Dense(features=("mass / m_jj", "tau21"), layers=(8, 8), epochs=4, optimizer=FAST),
     ParticleFlow(epochs=6, optimizer=FAST),
+    Momenta(layers=(16, 16), epochs=4, optimizer=FAST),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(
         Convolutional(
@@ -186,7 +193,8 @@ def test_methods_keep_the_contract(method, tmp_path):
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)
 def test_networks_keep_the_contract(network, tmp_path):
-    method_contract(cwola(classifier=network), tmp_path)
+    lists = {"sequence": 4} if isinstance(network, Momenta) else {}
+    method_contract(cwola(classifier=network), tmp_path, **lists)
 
 
 def test_files_keep_the_contract(tmp_path):

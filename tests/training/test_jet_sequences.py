@@ -12,6 +12,7 @@ from tnt_coffea.taggers import Tagger
 from tnt_coffea.taggers.inputs import Sequence
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend
+from tnt_coffea.training.classifiers import Momenta
 from tnt_coffea.training.export import keras_graph
 from tnt_coffea.training.jet_sequences import sequence_classifier, standardisation_of
 from tnt_coffea.training.methods.lstm import Lstm
@@ -163,3 +164,24 @@ def test_what_nothing_can_be_learned_of_is_refused_before_training(samples):
     weight = np.where(np.arange(len(simulation)), 1.0, -1.0)
     with pytest.raises(TrainingError, match="1 of 300 weights of simulated background are neg"):
         fitted(SMALL, samples | {"simulation": replace(simulation, weight=weight)})
+
+
+def test_momenta_over_the_mass_are_unit_free_and_agree_with_their_graph():
+    sample = make_sample(64, sequence=10)
+    network = Momenta(layers=(8, 8))
+    assert [each.name for each in network.inputs("event", sample)] == ["sequence", "features"]
+    model = network.model("event", sample, None, seed=1)
+    assert Momenta().model("event", sample, None, seed=1).count_params() == 809_473
+    jets, mass = jets_of(sample), sample.columns["m_multijet"][:, None].copy()
+    jets[0], mass[0] = 0, 0
+    jets[1, 1:], mass[1] = 0, 0  # one massless jet
+    jets[2] = (6500.0, 5.0, np.pi, 3000.0)
+    tagger = Tagger(keras_graph(model).SerializeToString(), "the tagger")
+    found = tagger.score({"sequence": jets, "features": mass})
+    assert found == pytest.approx(backend.array(model([jets, mass])), rel=1e-5, abs=1e-6)
+    larger = jets * np.array([2, 1, 1, 2], np.float32)
+    scaled = tagger.score({"sequence": larger, "features": 2 * mass})
+    assert scaled[2:] == pytest.approx(found[2:], abs=1e-5)
+    padded = jets.copy()
+    padded[jets[..., 0] == 0, 1:3] = 1.5
+    assert np.array_equal(tagger.score({"sequence": padded, "features": mass}), found)
