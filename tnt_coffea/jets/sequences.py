@@ -58,8 +58,8 @@ class JetSequences(NumberLists):
         owner = np.repeat(np.arange(len(self.counts)), self.counts)
         momenta = (pt * np.cos(phi), pt * np.sin(phi), pz, energy)
         events = len(self.counts)
-        total = np.stack([np.bincount(owner, each, minlength=events) for each in momenta])
-        return np.maximum(invariant_mass(total), 0.0)
+        total = [np.bincount(owner, each, minlength=events) for each in momenta]
+        return np.maximum(invariant_mass(np.array(total, np.float64)), 0.0)
 
 
 def jet_sequences(particles: ak.Array, settings: SequenceSettings) -> JetSequences:

@@ -68,7 +68,7 @@ def tossed_windows() -> tuple[MassRange, ...]:
     --------
     >>> windows = tossed_windows()
     >>> len(windows), windows[0].edges
-    (10, (3140.2, 3728.9))
+    (10, (3139.8, 3728.3))
     """
     return _of_three_bins(*_OF_ALL_JETS)
 
