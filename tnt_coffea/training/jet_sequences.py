@@ -19,7 +19,7 @@ from tnt_coffea.taggers import inputs
 from tnt_coffea.taggers.inputs import Columns
 from tnt_coffea.training import backend
 from tnt_coffea.training.features import Standardisation, check_features
-from tnt_coffea.training.networks import hidden_layers, input_tensor
+from tnt_coffea.training.networks import dense_head, input_tensor
 from tnt_coffea.typing import Float32Array
 
 __all__ = ["momentum_classifier", "sequence_classifier", "standardisation_of"]
@@ -135,9 +135,9 @@ def sequence_classifier(
             ),
             return_sequences=number < len(cells),
         )(value)
-    value = hidden_layers(value, initial, layers=layers, activations=("relu",))
-    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
-    return keras.Model([shown], last(value)[:, 0])
+    relu = {"layers": layers, "activations": ("relu",), "dropout": 0.0}
+    head = dense_head(value, initial, seed=seed, output=output, **relu)
+    return keras.Model([shown], head)
 
 
 def momentum_classifier(
@@ -186,11 +186,16 @@ def momentum_classifier(
     jets = shown[:, :most]
     momenta = _momenta(jets, keras.ops) / keras.ops.maximum(total, _LEAST)[..., None]
     value = keras.layers.Flatten()(momenta)
-    value = hidden_layers(
-        value, initial, layers=layers, activations=activations, dropout=dropout, seed=seed
+    head = dense_head(
+        value,
+        initial,
+        layers=layers,
+        activations=activations,
+        dropout=dropout,
+        seed=seed,
+        output=output,
     )
-    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
-    return keras.Model([shown, total], last(value)[:, 0])
+    return keras.Model([shown, total], head)
 
 
 def _described(jets: Any, ops: Any) -> Any:

@@ -23,8 +23,8 @@ __all__ = [
     "convolutional_classifier",
     "dense_autoencoder",
     "dense_classifier",
+    "dense_head",
     "harmonic_mean",
-    "hidden_layers",
     "input_tensor",
     "particle_flow_classifier",
     "variational_autoencoder",
@@ -102,6 +102,8 @@ def dense_classifier(
     dropout: float,
     seed: int,
     activations: Sequence[str] = ("leaky_relu", "elu"),
+    clip: float | None = None,
+    initial_biases: Sequence[float] = (),
     output: str = "sigmoid",
 ) -> Any:
     """Return a classifier of standardised features.
@@ -118,6 +120,10 @@ def dense_classifier(
         Seed of the initial weights and of the dropout.
     activations
         Of the hidden layers; the last one goes on. A leaky ReLU has the slope 0.1.
+    clip
+        Largest size of a standardised feature; None: any.
+    initial_biases
+        Standard deviations of the layers' first biases, the output's too; the last one goes on.
     output
         As in `convolutional_classifier`.
 
@@ -127,23 +133,33 @@ def dense_classifier(
     initial = backend.initialisers(seed)
     columns = input_tensor(features.input)
     value = standardisation.tensor(features.tensor(columns))
-    value = hidden_layers(
-        value, initial, layers=layers, activations=activations, dropout=dropout, seed=seed
+    if clip is not None:
+        value = keras.ops.clip(value, -clip, clip)
+    head = dense_head(
+        value,
+        initial,
+        layers=layers,
+        dropout=dropout,
+        seed=seed,
+        activations=activations,
+        initial_biases=initial_biases,
+        output=output,
     )
-    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
-    return keras.Model([columns], _flat(keras, last(value)))
+    return keras.Model([columns], head)
 
 
-def hidden_layers(
+def dense_head(
     value: Any,
     initial: Callable[[], Any],
     *,
     layers: Sequence[int],
+    dropout: float,
+    seed: int,
     activations: Sequence[str],
-    dropout: float = 0.0,
-    seed: int = 0,
+    initial_biases: Sequence[float] = (),
+    output: str = "sigmoid",
 ) -> Any:
-    """Return the tensor (n, node) behind dense layers.
+    """Return the tensor (n,) behind dense layers and an output of one node.
 
     Parameters
     ----------
@@ -151,10 +167,17 @@ def hidden_layers(
         Tensor (n, feature).
     initial
         Gives the initialiser of one layer after the other.
-    layers, activations, dropout, seed
+    layers, dropout, seed, activations, initial_biases, output
         As in `dense_classifier`.
     """
     keras = backend.keras()
+
+    def biases(i: int) -> Any:
+        width = initial_biases[min(i, len(initial_biases) - 1)] if initial_biases else 0.0
+        if not width:
+            return "zeros"
+        return keras.initializers.RandomNormal(0.0, width, seed=seeds.integer(seed, "bias", i))
+
     for i, nodes in enumerate(layers):
         if i and dropout:
             chance = seeds.integer(seed, "dropout", i)
@@ -162,11 +185,22 @@ def hidden_layers(
         wanted = activations[min(i, len(activations) - 1)]
         leaky = wanted == "leaky_relu"
         activation = "linear" if leaky else wanted
-        layer = keras.layers.Dense(nodes, activation=activation, kernel_initializer=initial())
+        layer = keras.layers.Dense(
+            nodes,
+            activation=activation,
+            kernel_initializer=initial(),
+            bias_initializer=biases(i),
+        )
         value = layer(value)
         if leaky:
             value = keras.layers.LeakyReLU(negative_slope=0.1)(value)
-    return value
+    last = keras.layers.Dense(
+        1,
+        activation=output,
+        kernel_initializer=initial(),
+        bias_initializer=biases(len(layers)),
+    )
+    return _flat(keras, last(value))
 
 
 def particle_flow_classifier(
