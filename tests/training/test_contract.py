@@ -157,7 +157,7 @@ METHOD_SETTINGS = [
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
-    Lstm(cells=(4, 8), layers=(16,), epochs=3, optimizer=MEMORY),
+    Lstm(cells=(4,), layers=(8,), epochs=3, optimizer=MEMORY),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
@@ -175,7 +175,7 @@ NETWORKS = [
         optimizer=FAST,
     ),
     ParticleFlow(epochs=6, optimizer=FAST),
-    Momenta(layers=(16, 16), epochs=4, optimizer=FAST),
+    slow(Momenta(layers=(16,), epochs=4, optimizer=FAST)),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(
         Convolutional(

@@ -20,7 +20,7 @@ from tnt_coffea.training.methods.lstm import Lstm
 from .conftest import config_for
 
 ADAM = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
-SMALL = Lstm(cells=(4, 4), layers=(8,), epochs=1, optimizer=ADAM)
+SMALL = Lstm(cells=(4,), layers=(8,), epochs=1, optimizer=ADAM)
 MOST = 5
 
 
