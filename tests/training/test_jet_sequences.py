@@ -185,3 +185,29 @@ def test_momenta_over_the_mass_are_unit_free_and_agree_with_their_graph():
     padded = jets.copy()
     padded[jets[..., 0] == 0, 1:3] = 1.5
     assert np.array_equal(tagger.score({"sequence": padded, "features": mass}), found)
+
+
+@pytest.mark.slow
+def test_a_signal_of_another_mass_is_taken_for_less():
+    samples = {
+        "simulation": make_sample(4000, 0.0, kind="sim", sequence=MOST),
+        "prior:a": make_sample(1500, 1.0, kind="a", sequence=MOST),
+    }
+    method = Lstm(epochs=10, optimizer=ADAM | {"learning_rate": 0.001})
+    model = fitted(method, samples).model
+    same = make_sample(1500, 1.0, seed=7, sequence=MOST)
+    background = make_sample(4000, 0.0, seed=7, sequence=MOST)
+    scale = 4500 / 3500
+    other = with_jets(
+        same,
+        **{f"sequence_{name}": scale * same.lists[f"sequence_{name}"] for name in ("pt", "mass")},
+    )
+    of_same, of_other, of_background = (
+        backend.array(model([jets_of(sample)])) for sample in (same, other, background)
+    )
+    cut = np.quantile(of_same, 0.05)  # 95 % of the signal that was learned
+    assert (of_background > cut).mean() < 0.1
+    assert (of_other > cut).mean() < 0.75
+    # What is taken for signal has the mass that was learned, signal or not.
+    taken = background.m_jj[of_background > cut]
+    assert abs(np.median(taken) - 3500) < abs(np.median(background.m_jj) - 3500)
