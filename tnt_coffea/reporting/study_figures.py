@@ -188,8 +188,8 @@ def mass_ratios(
             panel.stairs(mean, edges, color=colour, lw=1.6, label=label)
             panel.errorbar((edges[1:] + edges[:-1]) / 2, mean, yerr=sd, fmt="none", color=colour)
         panel.axhline(1, color=GREY, lw=1)
-        panel.set(xlabel=x, title=name, ylim=(0, None))
-    axes[0].set_ylabel("share kept here / in all")
+        panel.set(xlabel=x, title=name)
+    axes[0].set(ylabel="share kept here / in all", ylim=(0, None))  # of all panels
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

@@ -194,7 +194,7 @@ def _plots(found: Found) -> list[Plot]:
         )
     )
     box = found.figures("box-3")
-    curves = {name: box[name] for name in (*_SCAN, "stopped", "m_jj", "heavy mass")}
+    curves = {name: box[name] for name in (*_SCAN, "stopped", "m_multijet", "heavy mass")}
     plots.append(
         study_plot(
             "box-3",
