@@ -44,6 +44,7 @@ from tnt_coffea.training.windows import (
     cwola_windows,
     olympics_windows,
     overlapping_windows,
+    tossed_windows,
     windows_of,
 )
 
@@ -97,6 +98,7 @@ __all__ = [
     "split_plan",
     "steps_of",
     "swapped_plans",
+    "tossed_windows",
     "training_costs",
     "windows_of",
 ]
