@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Pool, Verdict
 from tnt_coffea.pipeline.studies.experiments import cwola_against_autoencoder as study
@@ -164,7 +165,9 @@ def test_the_study_runs_at_a_small_scale(tmp_path, monkeypatch: pytest.MonkeyPat
         settings={**study.EXPERIMENT.settings, "train": {"folds": {"outer": 2}}},
         blocks=tuple(blocks),
     )
-    result = studies.run(experiment, out=tmp_path, scale=1, repetitions=2, epochs=1)
+    # One process: loky warns of the memory that TensorFlow takes in others.
+    here = Resources(executor="iterative", progress=False)
+    result = studies.run(experiment, out=tmp_path, scale=1, repetitions=2, epochs=1, resources=here)
     claims = {one.id: one for one in result.claims}
     assert claims["untrained"].verdict is Verdict.CONFIRMED
     assert (tmp_path / experiment.name / "study.json").stat().st_size < 300_000
