@@ -88,22 +88,35 @@ class Reads:
     simulation
         Simulated background (role `simulation`).
     priors
-        Simulated signals (roles `prior:NAME`).
+        Simulated signals (roles `prior:NAME`): all, one at least, or those of these names.
     truth
         Labels: for references, whose taggers no search accepts.
+    without_priors
+        Whether it does without simulated signals where none is given.
 
     Examples
     --------
-    >>> Reads(window=True)
-    Reads(data=True, window=True, left_out=False, simulation=False, priors=False, truth=False)
+    >>> reads = Reads(window=True, priors=("two-prong",))
+    >>> reads.data, reads.truth, reads.prior("two-prong"), reads.prior("three-prong")
+    (True, False, True, False)
     """
 
     data: bool = True
     window: bool = False
     left_out: bool = False
     simulation: bool = False
-    priors: bool = False
+    priors: bool | tuple[str, ...] = False
     truth: bool = False
+    without_priors: bool = False
+
+    def prior(self, name: str) -> bool:
+        """Return whether the simulated signal of that name is read."""
+        return self.priors if isinstance(self.priors, bool) else name in self.priors
+
+    @property
+    def named_priors(self) -> tuple[str, ...]:
+        """The simulated signals that it reads by name."""
+        return () if isinstance(self.priors, bool) else self.priors
 
 
 class TrainedOn(StrEnum):
@@ -307,8 +320,8 @@ class Job:
 
     @property
     def priors(self) -> Mapping[str, Sample]:
-        """Simulated signals by name."""
-        return _declared(self._priors or None, "simulated signals", "priors")
+        """Simulated signals by name; none for a method that does without."""
+        return _declared(self._priors, "simulated signals", "priors")
 
     @property
     def in_window(self) -> BoolArray:

@@ -403,7 +403,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             seed=task.run_seed,
             left_out=left_out,
             simulation=samples.get(SIMULATION),
-            priors=by_prior(samples),
+            priors=by_prior(samples) if method.reads.priors else None,
             rankings=ranked,
             scores=scored,
         )

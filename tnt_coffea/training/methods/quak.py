@@ -1,0 +1,324 @@
+"""QUAK: an autoencoder of the background and one of each simulated signal, and their losses."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from tnt_coffea.config.settings import Positive
+from tnt_coffea.errors import TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training import backend
+from tnt_coffea.training.features import FeatureSet, Standardisation, check_features
+from tnt_coffea.training.fitting import History, OptimizerSettings
+from tnt_coffea.training.flow_autoencoder import Activation, FlowAutoencoder, flow_loss, scaled
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer, TrainedOn
+from tnt_coffea.training.networks import input_tensor
+from tnt_coffea.training.quantile_knots import QuantileKnots
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights, validation_mask
+from tnt_coffea.typing import Float32Array
+
+
+BACKGROUND = "background"
+"""What the network of the background is called among those of the priors."""
+_FEWEST = 100
+_BATCH = 4096
+_BEYOND = 2.0**-12
+"""What a rank gains beyond the losses trained on, at most."""
+
+Nodes = Annotated[int, Field(ge=1)]
+
+
+class QuakMethod(Method):
+    """What the methods of QUAK share: one autoencoder of the background, one of each prior.
+
+    All are shown features in the units of the background. The loss of an event is the sum of its
+    squared errors, without the divergence.
+    """
+
+    features: tuple[str, ...] = Field(
+        ("mass", "n_constituents", "tau1_width", "tau21", "tau32", "tau43"),
+        min_length=1,
+        description="columns or expressions of them",
+    )
+    sample: TrainedOn = Field(
+        TrainedOn.DATA,
+        description="what the background is learned from: data, or simulation of the background",
+    )
+    priors: tuple[str, ...] | None = Field(
+        None,
+        description="simulated signals by name, [] for none; null: all that are given with "
+        "--prior, which may be none",
+    )
+    layers: tuple[Nodes, ...] = Field(
+        (50, 30, 20), description="nodes of the encoder's hidden layers; the decoder's are mirrored"
+    )
+    activation: Activation = Field(
+        "leaky_relu", description="leaky_relu, or linear: that of the authors' code is the latter"
+    )
+    latent: int = Field(4, ge=1, description="size of the latent space")
+    flows: int = Field(2, ge=0, description="blocks of the flow in the latent space; 0: none")
+    flow_nodes: int = Field(24, ge=1, description="nodes of the hidden layer of a block")
+    beta: Positive = Field(
+        0.1,
+        description="weight of the divergence beside the summed squared error; with the paper's "
+        "10 every event is reconstructed as the mean",
+    )
+    epochs: int = Field(100, ge=1, description="most epochs of a network")
+    optimizer: OptimizerSettings = Field(
+        OptimizerSettings(
+            learning_rate=5e-3, beta1=0.9, beta2=0.999, decay=0.0, batch=800, patience=10
+        ),
+        description="Adam, and when a network stops",
+    )
+
+    @property
+    def reads(self) -> Reads:
+        """The background, and the priors that are given or named."""
+        every = self.priors is None
+        return replace(
+            self.sample.reads, priors=self.priors if not every else True, without_priors=every
+        )
+
+    @property
+    def passes(self) -> int:
+        """Most epochs, each of all networks."""
+        return self.epochs
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the columns."""
+        FeatureSet.of(self.features, "event", sample)
+
+    def train(self, job: Job) -> Scorer:
+        """Return the tagger of the networks that the score is made of."""
+        background = self.sample.events(job)
+        priors = {name: job.priors[name] for name in self._names(job)}
+        plane = LossPlane.of(self, background, priors, job)
+        columns = input_tensor(plane.features.input)
+        losses = plane.tensor(columns)
+        outputs = [self.score(plane, background, losses, job.scope)]
+        ops = backend.keras().ops
+        outputs += [ops.stack(list(losses.values()), axis=1)] if len(losses) > 1 else []
+        return Scorer(
+            backend.keras().Model([columns], outputs if len(outputs) > 1 else outputs[0]),
+            (plane.features.input,),
+            plane.history(),
+            plane.summary(),
+            seconds=plane.seconds(),
+        )
+
+    def _names(self, job: Job) -> tuple[str, ...]:
+        """Return the names of the priors, in order."""
+        if not self.reads.priors:
+            return ()
+        return tuple(sorted(name for name in job.priors if self.reads.prior(name)))
+
+    def networks(self, scope: Scope, priors: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the networks that a scope is made of."""
+        return (BACKGROUND, *priors)
+
+    @abstractmethod
+    def score(
+        self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
+    ) -> Any:
+        """Return the score (n,) of losses (n,) by network."""
+
+
+@dataclass(frozen=True)
+class LossPlane:
+    """Trained networks by name, with the features that all are shown.
+
+    Attributes
+    ----------
+    features
+        Features of the event.
+    standard
+        Their mean and width on background.
+    networks
+        Of the background, and of each prior by its name.
+    fits
+        Losses of every training.
+    explained
+        R^2 of each network on events of its own that it was not trained on.
+    """
+
+    features: FeatureSet
+    standard: Standardisation
+    networks: Mapping[str, FlowAutoencoder]
+    fits: Mapping[str, History]
+    explained: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls, method: QuakMethod, background: Sample, priors: Mapping[str, Sample], job: Job
+    ) -> LossPlane:
+        """Return the networks of a job.
+
+        Raises
+        ------
+        TrainingError
+            There are too few events of a kind, weights are negative, or a feature is constant on
+            background or not finite.
+        """
+        features = FeatureSet.of(method.features, "event", background)
+        shown = features.values(background)
+        check_weights(background.weight, "a loss")
+        _check_number(background, BACKGROUND)
+        check_features(shown, features.names)
+        standard = Standardisation.of(shown, background.weight)
+        wanted = method.networks(job.scope, tuple(priors))
+        samples = {BACKGROUND: background, **priors}
+        networks, fits, explained = {}, {}, {}
+        for name in wanted:
+            sample, seed = samples[name], job.seed_of("network", name)
+            if name != BACKGROUND:
+                _check_prior(name, features, sample)
+            network = FlowAutoencoder.of(
+                len(features),
+                layers=method.layers,
+                latent=method.latent,
+                flows=method.flows,
+                nodes=method.flow_nodes,
+                activation=method.activation,
+                seed=seed,
+            )
+            columns = input_tensor(features.input)
+            every = np.ones(len(sample), dtype=np.bool_)
+            fits[name] = job.fit(
+                network.trained(columns, scaled(standard, features.tensor(columns)), seed),
+                features.input,
+                WeakLabels((SampleClass(name, sample, every, 0.0),)),
+                epochs=method.epochs,
+                optimizer=method.optimizer,
+                loss=flow_loss(method.beta),
+                seed=seed,
+            )
+            held = validation_mask(sample.event_id, every, method.optimizer.validation, seed)
+            values = features.values(sample.select(held))
+            explained[name] = network.explained(standard.applied(values))
+            networks[name] = network
+        return cls(features, standard, networks, fits, explained)
+
+    def tensor(self, columns: Any) -> dict[str, Any]:
+        """Return the loss (n,) of every network, of a Keras tensor of columns."""
+        x = scaled(self.standard, self.features.tensor(columns))
+        return {name: network.error(x) for name, network in self.networks.items()}
+
+    def losses(self, sample: Sample) -> Float32Array:
+        """Return the (event, network) losses of a sample."""
+        columns = input_tensor(self.features.input)
+        ops = backend.keras().ops
+        model = backend.keras().Model(
+            [columns], ops.stack(list(self.tensor(columns).values()), axis=1)
+        )
+        values = self.features.input.read(sample)
+        found: Float32Array = model.predict([values], batch_size=_BATCH, verbose=0)
+        return found
+
+    def history(self) -> dict[str, Any]:
+        """Return the losses of the first network, and those of the others under their names."""
+        (_, first), *others = self.fits.items()
+        return first.to_dict() | {f"of {name}": own.to_dict() for name, own in others}
+
+    def summary(self) -> dict[str, float]:
+        """Return figures for the card: of the first network, and every R^2."""
+        first = next(iter(self.fits.values()))
+        return first.summary() | {f"r2 {name}": value for name, value in self.explained.items()}
+
+    def seconds(self) -> tuple[float, ...]:
+        """Return the wall time of every epoch, summed over the networks."""
+        every = [own.seconds for own in self.fits.values()]
+        longest = max(len(own) for own in every)
+        return tuple(sum(own[i] for own in every if i < len(own)) for i in range(longest))
+
+
+def _check_number(sample: Sample, what: str) -> None:
+    if len(sample) < _FEWEST:
+        msg = (
+            f"{len(sample)} events of {what} to train on, at least {_FEWEST} are needed: use more "
+            "events"
+        )
+        raise TrainingError(msg)
+
+
+def _check_prior(name: str, features: FeatureSet, sample: Sample) -> None:
+    what = f"the prior '{name}'"
+    _check_number(sample, what)
+    check_weights(sample.weight, "a loss", f" of {what}")
+    for feature, column in zip(features.names, features.values(sample).T, strict=True):
+        wrong = int((~np.isfinite(column)).sum())
+        if wrong:
+            msg = f"feature {feature} is not finite for {wrong} of {len(column)} events of {what}"
+            raise TrainingError(msg)
+
+
+@dataclass(frozen=True)
+class _LossRanks:
+    """Ranks of losses among those of background, which go on beyond them."""
+
+    knots: QuantileKnots
+    least: Float32Array
+    most: Float32Array
+
+    @classmethod
+    def of(cls, plane: LossPlane, background: Sample) -> _LossRanks:
+        losses = plane.losses(background)
+        names = [f"loss of {name}" for name in plane.networks]
+        knots = QuantileKnots.of(losses, background.weight, names=names)
+        return cls(knots, losses.min(axis=0), losses.max(axis=0))
+
+    def tensor(self, losses: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rank (n,) of each loss; a little below 0 and above 1 beyond the knots."""
+        ops = backend.keras().ops
+        values = ops.stack(list(losses.values()), axis=1)
+        over = ops.maximum(values - self.most, 0.0)
+        under = ops.maximum(ops.subtract(self.least, values), 0.0)
+        further = over / (over + self.most) - under / (under + self.least + 1e-6)
+        ranks = self.knots.tensor(values) + _BEYOND * further
+        return {name: ranks[:, i] for i, name in enumerate(losses)}
+
+
+def _nearest(ranks: Mapping[str, Any]) -> Any:
+    """Return one less the least rank by any of the priors."""
+    ops = backend.keras().ops
+    first, *others = (1.0 - rank for name, rank in ranks.items() if name != BACKGROUND)
+    for other in others:
+        first = ops.maximum(first, other)
+    return first
+
+
+class Quak(QuakMethod):
+    """Lower of two ranks of an event: of its background loss, and of how well a prior describes it.
+
+    The score is min(rank(L_background), max_k(1 - rank(L_k))), ranks among background, k the
+    simulated signals: a path from the corner of least signal loss and largest background loss,
+    chosen without truth. Without a prior it is the background loss alone (1-D QUAK). Assumes that
+    a signal is badly described by the background's network and, where priors are given, better
+    than background by that of one of them.
+
+    Source: arXiv:2011.03550; arXiv:2101.08320, section 5.3.
+
+    Examples
+    --------
+    >>> Quak().reads.without_priors, Quak(priors=("two-prong",)).reads.priors
+    (True, ('two-prong',))
+    """
+
+    kind: Literal["quak"] = "quak"
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
+    orientation: ClassVar[str] = "background loss and, with priors, closeness to one of them"
+
+    def score(
+        self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
+    ) -> Any:
+        """Return the lower of the two ranks, or the background loss."""
+        if len(losses) == 1:
+            return losses[BACKGROUND]
+        ranks = _LossRanks.of(plane, background).tensor(losses)
+        return backend.keras().ops.minimum(ranks[BACKGROUND], _nearest(ranks))
