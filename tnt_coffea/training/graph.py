@@ -37,7 +37,7 @@ class Graph:
     Values have names: those of the inputs (`image`, `features`, ...), and what every
     method here returns. `add` takes any operator of ONNX, opset 17, with its attributes by
     name; `ops` has arithmetic: add, subtract, multiply, divide, power, negative, log, log10,
-    sqrt, exp, abs.
+    sqrt, exp, abs; and minimum, maximum, isnan, greater_equal, where, take.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def check_graph(model: Any) -> None:
 
 
 class GraphOps:
-    """Arithmetic on names of values in a graph, by the names of numpy's functions."""
+    """Functions of values in a graph, by their names, as numpy and `keras.ops` have them."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -232,6 +232,30 @@ class GraphOps:
     def abs(self, value: Any) -> str:
         """Return the absolute value."""
         return self._of("Abs", value)
+
+    def minimum(self, left: Any, right: Any) -> str:
+        """Return the smaller one."""
+        return self._of("Min", left, right)
+
+    def maximum(self, left: Any, right: Any) -> str:
+        """Return the larger one."""
+        return self._of("Max", left, right)
+
+    def isnan(self, value: Any) -> str:
+        """Return whether it is no number."""
+        return self._of("IsNaN", value)
+
+    def greater_equal(self, left: Any, right: Any) -> str:
+        """Return whether left >= right."""
+        return self._of("GreaterOrEqual", left, right)
+
+    def where(self, condition: str, left: Any, right: Any) -> str:
+        """Return left where the condition holds, right elsewhere."""
+        return self._of("Where", condition, left, right)
+
+    def take(self, values: Any, places: str) -> str:
+        """Return the (place,) values at integer places, of any shape."""
+        return self._of("Gather", values, places)
 
     def total(self, values: Iterable[str]) -> str:
         """Return the sum of values, one after the other.

@@ -27,6 +27,7 @@ from tnt_coffea.config.settings import Fraction
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
 from tnt_coffea.training.densities.interface import checked_events, log_mean, sum_of_features
+from tnt_coffea.training.quantile_knots import shares_below
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["Layer", "Slicing", "SlicingDensity"]
@@ -370,9 +371,7 @@ def _bins(
 def _reached(u: Float64Array, weight: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return sorted values and the share of the weight up to the middle of each."""
     order = np.argsort(u, kind="stable")
-    w = weight[order]
-    total = np.cumsum(w)
-    return u[order], (total - w / 2) / total[-1]
+    return u[order], shares_below(weight[order])
 
 
 def _rotation(y: Float64Array, weight: Float64Array, rng: np.random.Generator) -> Float64Array:
