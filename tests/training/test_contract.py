@@ -26,7 +26,7 @@ from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
-from tnt_coffea.training.methods.quak import Quak
+from tnt_coffea.training.methods.quak import Quak, QuakLoss, QuakPlane
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
     PureCwola,
@@ -94,7 +94,9 @@ SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "b
 QUAK = {"features": ("mass", "tau21"), "layers": (16,), "latent": 1, "flows": 1, "epochs": 4}
 QUAK |= {"beta": 3.0, "optimizer": {"batch": 50, "learning_rate": 0.01}}
 PLANTED = {
-    "quak": {"events": 1200, "signal_share": 0.04},
+    **{
+        kind: {"events": 1200, "signal_share": 0.04} for kind in ("quak", "quak_plane", "quak_loss")
+    },
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
@@ -147,6 +149,8 @@ METHOD_SETTINGS = [
     LATENT,
     Quak(**QUAK),
     slow(Quak(priors=("two-prong",), sample="simulation", **QUAK)),
+    slow(QuakPlane(**QUAK)),
+    slow(QuakLoss(of="two-prong", **QUAK)),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

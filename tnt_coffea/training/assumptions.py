@@ -11,6 +11,7 @@ import numpy as np
 from tnt_coffea.config import MassRange
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
 from tnt_coffea.training.reweighting import FEWEST_MEASURED
 from tnt_coffea.typing import Float64Array
@@ -104,6 +105,9 @@ def assumptions(
             warnings.append(
                 f"the scores of the two jets are correlated by {both[0, 1]:.2f} beside the "
                 "window: labels carry over what is no signal, and ABCD needs its closure factor"
+                if tagger_set.scopes[0] in JETS
+                else f"background loss and likeness to a signal are correlated by "
+                f"{both[0, 1]:.2f} beside the window: ABCD needs its closure factor"
             )
     p = _same_shape(poor.mass[scored], ranks.both[scored])
     if p is not None:
@@ -120,7 +124,7 @@ def assumptions(
 def _remedy(tagger_set: TaggerSet) -> str:
     """Return the setting that makes ranks follow the mass less, unless it is made already."""
     if tagger_set.scopes != ("event",):
-        return "reweight, or "
+        return "reweight, or " if tagger_set.scopes[0] in JETS else ""
     return "" if tagger_set.decorrelate else "decorrelate: true, or "
 
 

@@ -42,7 +42,7 @@ from tnt_coffea.training.fitting import (
     cross_entropy,
     fit,
 )
-from tnt_coffea.training.labels import Ranking, Scope
+from tnt_coffea.training.labels import JETS, Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
 from tnt_coffea.typing import BoolArray, Float32Array
 
@@ -419,7 +419,8 @@ class Method(MethodSettings):
         if not self.decorrelate:
             return self
         if self.scopes != ("event",) or self.purpose != "score":
-            what = "weights" if self.purpose != "score" else f"{' and '.join(self.scopes)} jets"
+            what = f"{' and '.join(self.scopes)}{' jets' if self.scopes[0] in JETS else ''}"
+            what = "weights" if self.purpose != "score" else what
             msg = (
                 f"decorrelate: {self.kind} gives scores of {what}, and only a score of the event "
                 "is ranked among events of the same mass; leave decorrelate out"

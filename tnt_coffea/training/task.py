@@ -30,7 +30,7 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
 from tnt_coffea.training.folds import OUTSIDE, WHOLE, FoldPlan
-from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores, rankings
+from tnt_coffea.training.labels import JETS, Labeller, Ranking, Scope, labeller_scores, rankings
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
@@ -180,7 +180,7 @@ class Task:
     @property
     def description(self) -> str:
         """The task in words, for messages."""
-        what = "event" if self.scope == "event" else f"{self.scope} jet"
+        what = f"{self.scope} jet" if self.scope in JETS else self.scope
         fold = "every fold" if self.plan.scored == OUTSIDE else f"fold {self.plan.scored}"
         without = "" if self.left_out == WHOLE else f", without inner fold {self.left_out}"
         return f"{self.set_name} of the {what} for {fold}{without}"

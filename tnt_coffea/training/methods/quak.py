@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import TrainingError
@@ -50,11 +50,6 @@ class QuakMethod(Method):
         TrainedOn.DATA,
         description="what the background is learned from: data, or simulation of the background",
     )
-    priors: tuple[str, ...] | None = Field(
-        None,
-        description="simulated signals by name, [] for none; null: all that are given with "
-        "--prior, which may be none",
-    )
     layers: tuple[Nodes, ...] = Field(
         (50, 30, 20), description="nodes of the encoder's hidden layers; the decoder's are mirrored"
     )
@@ -78,14 +73,6 @@ class QuakMethod(Method):
     )
 
     @property
-    def reads(self) -> Reads:
-        """The background, and the priors that are given or named."""
-        every = self.priors is None
-        return replace(
-            self.sample.reads, priors=self.priors if not every else True, without_priors=every
-        )
-
-    @property
     def passes(self) -> int:
         """Most epochs, each of all networks."""
         return self.epochs
@@ -97,8 +84,7 @@ class QuakMethod(Method):
     def train(self, job: Job) -> Scorer:
         """Return the tagger of the networks that the score is made of."""
         background = self.sample.events(job)
-        priors = {name: job.priors[name] for name in self._names(job)}
-        plane = LossPlane.of(self, background, priors, job)
+        plane = LossPlane.of(self, background, job)
         columns = input_tensor(plane.features.input)
         losses = plane.tensor(columns)
         outputs = [self.score(plane, background, losses, job.scope)]
@@ -112,14 +98,8 @@ class QuakMethod(Method):
             seconds=plane.seconds(),
         )
 
-    def _names(self, job: Job) -> tuple[str, ...]:
-        """Return the names of the priors, in order."""
-        if not self.reads.priors:
-            return ()
-        return tuple(sorted(name for name in job.priors if self.reads.prior(name)))
-
     def networks(self, scope: Scope, priors: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the networks that a scope is made of."""
+        """Return which networks a score is made of: `background`, `prior NAME`."""
         return (BACKGROUND, *priors)
 
     @abstractmethod
@@ -154,10 +134,17 @@ class LossPlane:
     explained: Mapping[str, float]
 
     @classmethod
-    def of(
-        cls, method: QuakMethod, background: Sample, priors: Mapping[str, Sample], job: Job
-    ) -> LossPlane:
+    def of(cls, method: QuakMethod, background: Sample, job: Job) -> LossPlane:
         """Return the networks of a job.
+
+        Parameters
+        ----------
+        method
+            Its settings.
+        background
+            Events of the job that are background, nearly all of them.
+        job
+            Priors, scope and seed.
 
         Raises
         ------
@@ -171,13 +158,18 @@ class LossPlane:
         _check_number(background, BACKGROUND)
         check_features(shown, features.names)
         standard = Standardisation.of(shown, background.weight)
-        wanted = method.networks(job.scope, tuple(priors))
+        reads = method.reads
+        priors = {
+            f"prior {name}": job.priors[name]
+            for name in (sorted(job.priors) if reads.priors else ())
+            if reads.prior(name)
+        }
+        for name, sample in priors.items():
+            _check_prior(name, features, sample)
         samples = {BACKGROUND: background, **priors}
         networks, fits, explained = {}, {}, {}
-        for name in wanted:
+        for name in method.networks(job.scope, tuple(priors)):
             sample, seed = samples[name], job.seed_of("network", name)
-            if name != BACKGROUND:
-                _check_prior(name, features, sample)
             network = FlowAutoencoder.of(
                 len(features),
                 layers=method.layers,
@@ -247,13 +239,12 @@ def _check_number(sample: Sample, what: str) -> None:
 
 
 def _check_prior(name: str, features: FeatureSet, sample: Sample) -> None:
-    what = f"the prior '{name}'"
-    _check_number(sample, what)
-    check_weights(sample.weight, "a loss", f" of {what}")
+    _check_number(sample, name)
+    check_weights(sample.weight, "a loss", f" of {name}")
     for feature, column in zip(features.names, features.values(sample).T, strict=True):
         wrong = int((~np.isfinite(column)).sum())
         if wrong:
-            msg = f"feature {feature} is not finite for {wrong} of {len(column)} events of {what}"
+            msg = f"feature {feature} is not finite for {wrong} of {len(column)} events of {name}"
             raise TrainingError(msg)
 
 
@@ -310,9 +301,22 @@ class Quak(QuakMethod):
     """
 
     kind: Literal["quak"] = "quak"
+    priors: tuple[str, ...] | None = Field(
+        None,
+        description="simulated signals by name, [] for none; null: all that are given with "
+        "--prior, which may be none",
+    )
 
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
     orientation: ClassVar[str] = "background loss and, with priors, closeness to one of them"
+
+    @property
+    def reads(self) -> Reads:
+        """The background, and the priors that are given or named."""
+        every = self.priors is None
+        return replace(
+            self.sample.reads, priors=True if every else self.priors, without_priors=every
+        )
 
     def score(
         self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
@@ -322,3 +326,83 @@ class Quak(QuakMethod):
             return losses[BACKGROUND]
         ranks = _LossRanks.of(plane, background).tensor(losses)
         return backend.keras().ops.minimum(ranks[BACKGROUND], _nearest(ranks))
+
+
+class QuakPlane(Quak):
+    """The two ranks of QUAK as two scores, which a search cuts as those of two jets.
+
+    The axis of the heavy jet has the background loss, that of the light one max_k(1 - rank(L_k)).
+    Both above one X is a cut on the score of `quak`; `search.cuts` and the ABCD estimate take the
+    plane as it is. It needs a prior.
+
+    Source: arXiv:2011.03550; arXiv:2101.08320, section 5.3.
+
+    Examples
+    --------
+    >>> QuakPlane().scopes, QuakPlane().reads.without_priors
+    (('background', 'signal'), False)
+    """
+
+    kind: Literal["quak_plane"] = "quak_plane"  # type: ignore[assignment]
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("background", "signal")
+
+    @model_validator(mode="after")
+    def _has_a_prior(self) -> Self:
+        if self.priors == ():
+            msg = "priors: a plane has a simulated signal at least; without one take kind: quak"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def reads(self) -> Reads:
+        """The background, and the priors that are given or named, one at least."""
+        return replace(super().reads, without_priors=False)
+
+    def networks(self, scope: Scope, priors: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the background's network for one axis, those of the priors for the other."""
+        return (BACKGROUND,) if scope == "background" else priors
+
+    def score(
+        self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
+    ) -> Any:
+        """Return the background loss, or how well one of the priors describes the event."""
+        if scope == "background":
+            return losses[BACKGROUND]
+        return _nearest(_LossRanks.of(plane, background).tensor(losses))
+
+
+class QuakLoss(QuakMethod):
+    """Loss of one network of QUAK: that of the background, or minus that of one simulated signal.
+
+    Two of them draw the plane of losses.
+
+    Source: arXiv:2011.03550; arXiv:2101.08320, section 5.3.
+
+    Examples
+    --------
+    >>> QuakLoss().reads.priors, QuakLoss(of="two-prong").reads.priors
+    ((), ('two-prong',))
+    """
+
+    kind: Literal["quak_loss"] = "quak_loss"
+    of: str = Field("background", description="background, or the name of a simulated signal")
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
+    orientation: ClassVar[str] = "background loss, or minus the loss of a simulated signal"
+
+    @property
+    def reads(self) -> Reads:
+        """The background, whose units all losses have, and the simulated signal."""
+        return replace(self.sample.reads, priors=() if self.of == BACKGROUND else (self.of,))
+
+    def networks(self, scope: Scope, priors: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the one network."""
+        return priors or (BACKGROUND,)
+
+    def score(
+        self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
+    ) -> Any:
+        """Return the loss, or minus that of a signal."""
+        (loss,) = losses.values()
+        return loss if self.of == BACKGROUND else -loss
