@@ -11,8 +11,8 @@ import numpy as np
 from tnt_coffea.config import MassRange
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
-from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
+from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.reweighting import FEWEST_MEASURED
 from tnt_coffea.typing import Float64Array
 

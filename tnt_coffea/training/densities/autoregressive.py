@@ -235,13 +235,17 @@ class AutoregressiveDensity:
         epochs, d = self._sizes
         epoch = rng.integers(epochs, size=len(m))
         y = np.repeat(rng.standard_normal((1, len(m), d)), epochs, axis=0)
+        return self.inverted(y, m)[epoch, np.arange(len(m))]
+
+    def inverted(self, y: Float64Array, m: npt.NDArray[Any]) -> Float64Array:
+        """Return what `mapped` takes to Gaussian values, (epoch, event, feature) likewise."""
         for number, block in reversed(list(enumerate(self.blocks))):
             x = np.zeros_like(y)
-            for i in range(d)[:: -1 if number % 2 else 1]:
+            for i in range(y.shape[2])[:: -1 if number % 2 else 1]:
                 mu, alpha = block.shifts(x, m)
                 x[..., i] = y[..., i] * np.exp(alpha[..., i]) + mu[..., i]
             y = x
-        return y[epoch, np.arange(len(m))]
+        return y
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name of ln p (n,) appended to a graph: all epochs at once.

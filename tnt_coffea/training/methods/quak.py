@@ -23,7 +23,6 @@ from tnt_coffea.training.quantile_knots import QuantileKnots
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights, validation_mask
 from tnt_coffea.typing import Float32Array
 
-
 BACKGROUND = "background"
 """What the network of the background is called among those of the priors."""
 _FEWEST = 100
@@ -313,10 +312,8 @@ class Quak(QuakMethod):
     @property
     def reads(self) -> Reads:
         """The background, and the priors that are given or named."""
-        every = self.priors is None
-        return replace(
-            self.sample.reads, priors=True if every else self.priors, without_priors=every
-        )
+        priors = True if self.priors is None else self.priors
+        return replace(self.sample.reads, priors=priors, without_priors=self.priors is None)
 
     def score(
         self, plane: LossPlane, background: Sample, losses: Mapping[str, Any], scope: Scope
