@@ -147,7 +147,7 @@ METHOD_SETTINGS = [
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
-    Quak(**QUAK),
+    slow(Quak(**QUAK)),
     slow(Quak(priors=("two-prong",), sample="simulation", **QUAK)),
     slow(QuakPlane(**QUAK)),
     slow(QuakLoss(of="two-prong", **QUAK)),

@@ -248,15 +248,30 @@ def _check_prior(name: str, features: FeatureSet, sample: Sample) -> None:
 
 
 @dataclass(frozen=True)
-class _LossRanks:
-    """Ranks of losses among those of background, which go on beyond them."""
+class LossRanks:
+    """Ranks of losses among those of background, which go on beyond them.
+
+    Attributes
+    ----------
+    knots
+        Ranks of the losses trained on, one map a network.
+    least, most
+        (network,) float32, their extremes: ranks grow slowly beyond, so that events there differ.
+    """
 
     knots: QuantileKnots
     least: Float32Array
     most: Float32Array
 
     @classmethod
-    def of(cls, plane: LossPlane, background: Sample) -> _LossRanks:
+    def of(cls, plane: LossPlane, background: Sample) -> LossRanks:
+        """Return those among the events of a sample.
+
+        Raises
+        ------
+        TrainingError
+            A network has one loss for all of them.
+        """
         losses = plane.losses(background)
         names = [f"loss of {name}" for name in plane.networks]
         knots = QuantileKnots.of(losses, background.weight, names=names)
@@ -321,7 +336,7 @@ class Quak(QuakMethod):
         """Return the lower of the two ranks, or the background loss."""
         if len(losses) == 1:
             return losses[BACKGROUND]
-        ranks = _LossRanks.of(plane, background).tensor(losses)
+        ranks = LossRanks.of(plane, background).tensor(losses)
         return backend.keras().ops.minimum(ranks[BACKGROUND], _nearest(ranks))
 
 
@@ -366,7 +381,7 @@ class QuakPlane(Quak):
         """Return the background loss, or how well one of the priors describes the event."""
         if scope == "background":
             return losses[BACKGROUND]
-        return _nearest(_LossRanks.of(plane, background).tensor(losses))
+        return _nearest(LossRanks.of(plane, background).tensor(losses))
 
 
 class QuakLoss(QuakMethod):
