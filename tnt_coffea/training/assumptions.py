@@ -16,10 +16,12 @@ from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.reweighting import FEWEST_MEASURED
 from tnt_coffea.typing import Float64Array
 
-__all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
+__all__ = ["LARGEST_CORRELATION", "LEAST_EXPLAINED", "Assumptions", "assumptions"]
 
 LARGEST_CORRELATION = 0.1
 """Largest correlation of the two jets' ranks without a warning; the paper finds none."""
+LEAST_EXPLAINED = 0.5
+"""Least share of the background's variance that QUAK's network reconstructs without a warning."""
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
@@ -147,6 +149,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
         warnings.append(
             f"{len(steep)} of {n} networks diverge, the logarithm of their odds is up to "
             f"{max(steep):.3g}: lower the strength of the simulation, or take form: swapped"
+        )
+    explained = [h["explained"].get("background", 1.0) for h in histories if "explained" in h]
+    if explained and min(explained) < LEAST_EXPLAINED:
+        warnings.append(
+            f"a network reconstructs {min(explained):.0%} of the background's variance, at least "
+            f"{LEAST_EXPLAINED:.0%} is expected: its loss is little more than the distance from "
+            "the mean; lower beta, or use more epochs"
         )
     unweighted = sum(h.get("weight bins") == 0 for h in histories)
     if unweighted:

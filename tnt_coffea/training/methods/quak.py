@@ -23,6 +23,16 @@ from tnt_coffea.training.quantile_knots import QuantileKnots
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels, check_weights, validation_mask
 from tnt_coffea.typing import Float32Array
 
+__all__ = [
+    "BACKGROUND",
+    "LossPlane",
+    "LossRanks",
+    "Quak",
+    "QuakLoss",
+    "QuakMethod",
+    "QuakPlane",
+]
+
 BACKGROUND = "background"
 """What the network of the background is called among those of the priors."""
 _FEWEST = 100
@@ -38,6 +48,11 @@ class QuakMethod(Method):
 
     All are shown features in the units of the background. The loss of an event is the sum of its
     squared errors, without the divergence.
+
+    Examples
+    --------
+    >>> QuakLoss(activation="linear", flows=0).networks("event", ())
+    ('background',)
     """
 
     features: tuple[str, ...] = Field(
@@ -124,6 +139,15 @@ class LossPlane:
         Losses of every training.
     explained
         R^2 of each network on events of its own that it was not trained on.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(200)
+    >>> method = QuakLoss(features=("mass", "tau21"), layers=(4,), latent=1, flows=0, epochs=1)
+    >>> plane = LossPlane.of(method, sample, Job(sample, "event", 1))
+    >>> plane.losses(sample).shape
+    (200, 1)
     """
 
     features: FeatureSet
@@ -212,9 +236,10 @@ class LossPlane:
         return found
 
     def history(self) -> dict[str, Any]:
-        """Return the losses of the first network, and those of the others under their names."""
+        """Return the losses of the first network, those of the others by name, and every R^2."""
         (_, first), *others = self.fits.items()
-        return first.to_dict() | {f"of {name}": own.to_dict() for name, own in others}
+        more = {f"of {name}": own.to_dict() for name, own in others}
+        return first.to_dict() | more | {"explained": dict(self.explained)}
 
     def summary(self) -> dict[str, float]:
         """Return figures for the card: of the first network, and every R^2."""
@@ -257,6 +282,15 @@ class LossRanks:
         Ranks of the losses trained on, one map a network.
     least, most
         (network,) float32, their extremes: ranks grow slowly beyond, so that events there differ.
+
+    Examples
+    --------
+    >>> losses = np.array([[1.0], [2.0], [4.0]], np.float32)
+    >>> knots = QuantileKnots.of(losses, names=("loss",))
+    >>> ranks = LossRanks(knots, losses.min(axis=0), losses.max(axis=0))
+    >>> shown = backend.keras().ops.convert_to_tensor(np.array([1.0, 3.0, 4.0, 8.0], np.float32))
+    >>> backend.array(ranks.tensor({"loss": shown})["loss"]).round(4).tolist()
+    [0.1667, 0.6667, 0.8333, 0.8335]
     """
 
     knots: QuantileKnots
