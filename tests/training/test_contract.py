@@ -18,7 +18,10 @@ from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.feature import EventFeature
-from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
+from tnt_coffea.training.methods.feature_autoencoder import (
+    FeatureAutoencoder,
+    FeatureAutoencoderPerJet,
+)
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
@@ -133,6 +136,9 @@ METHOD_SETTINGS = [
     EventRandom(features=("mass", "tau21")),
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
+    slow(
+        FeatureAutoencoderPerJet(layers=(8,), latent=1, epochs=2, most_events=500, optimizer=FAST)
+    ),
     GAN_AE,
     slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     Gis(density=SLICING),
@@ -159,7 +165,14 @@ METHOD_SETTINGS = [
 
 NETWORKS = [
     TREES,
-    Dense(features=("mass / m_jj", "tau21"), layers=(8, 8), epochs=4, optimizer=FAST),
+    Dense(
+        features=("mass / m_jj", "tau21"),
+        layers=(8, 8),
+        epochs=4,
+        clip=3.0,
+        initial_biases=(0.04, 0.01),
+        optimizer=FAST,
+    ),
     ParticleFlow(epochs=6, optimizer=FAST),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(
