@@ -128,7 +128,7 @@ def test_priors_help_in_a_toy_of_two_blobs():
         scorer = method.train(Job(sample, "event", 1, priors=priors))
         shown = [scorer.inputs[0].read(each) for each in (signal, known)]
         (of_signal, losses), (of_known, others) = (
-            map(backend.array, scorer.model(each)) for each in shown
+            map(backend.array, scorer.model([each])) for each in shown
         )
         return auc(of_signal, of_known), auc(losses[:, 0], others[:, 0])
 
