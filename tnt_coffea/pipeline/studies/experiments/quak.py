@@ -110,10 +110,7 @@ def hull(passed: Float64Array, kept: Float64Array) -> tuple[Float64Array, Float6
             found.pop()
         found.append(point)
     passed, kept = np.array(found).T
-    first = int(np.flatnonzero(kept == kept[passed == 0].max())[0])  # the best without background
-    return np.append(0.0, passed[first:]) if kept[first] else passed[first:], (
-        np.append(0.0, kept[first:]) if kept[first] else kept[first:]
-    )
+    return passed, kept
 
 
 def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
@@ -165,7 +162,7 @@ def _best_cuts(ranks: Float64Array, signal: BoolArray, background: BoolArray) ->
 def _plane(losses: Float64Array) -> list[float]:
     """Return events by log10 of the losses of background and two-prong prior, flat."""
     places = np.clip(np.log10(losses[:, :2]), _LOW, np.nextafter(_HIGH, 0))
-    counts, *_ = np.histogram2d(*places.T, bins=_BINS, range=[(_LOW, _HIGH)] * 2)
+    counts, _ = np.histogramdd(places, bins=_BINS, range=[(_LOW, _HIGH)] * 2)
     return [float(count) for count in counts.ravel()]
 
 
@@ -349,7 +346,7 @@ def _plots(found: Found) -> list[Plot]:
             )
         )
         hulls = found.block("quak")["measured"]["hull"][signal]
-        both = {}
+        both: dict[str, Mapping[str, Any]] = {}
         for name in ("2-D", "3-D"):
             both |= {f"{name}, path": figures[name], f"{name}, hull": hulls[name]}
         plots.append(
