@@ -38,7 +38,7 @@ def found(path: dict[str, float], fixed: dict[str, float], r2: float = 0.0) -> F
     """What a study may find: AUC by method, alike for all signals; those of the classifier."""
     quak = {signal: {name: figures(path[name]) for name in METHODS} for signal in SIGNALS}
     hulls = {
-        signal: {name: {"auc": number(path[name] + 0.05)} | figures(0.9) for name in path}
+        signal: {name: figures(0.9) | {"auc": number(path[name] + 0.05)} for name in path}
         for signal in SIGNALS
     }
     plane = {name: {"mean": np.arange(900.0).tolist()} for name in ("background", *SIGNALS)}
