@@ -42,7 +42,7 @@ class Member:
     tagger
         The tagger.
     scope
-        heavy, light or event.
+        heavy, light or event; or background or signal, the event on one of two axes.
     fold
         The outer fold whose events it scores.
     name

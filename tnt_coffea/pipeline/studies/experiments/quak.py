@@ -143,6 +143,17 @@ def _ranked(losses: Float64Array, folds: Any, background: BoolArray) -> Float64A
 
 def _best_cuts(ranks: Float64Array, signal: BoolArray, background: BoolArray) -> dict[str, Any]:
     """Return area and curves of the hull of all cuts on all ranks, chosen with the truth."""
+    points = [_cuts(ranks[:, : n + 1], signal, background) for n in range(ranks.shape[1])]
+    passed, kept = hull(*np.concatenate(points, axis=1))
+    area = float(np.trapezoid(kept, passed))
+    eps = np.array(EFFICIENCIES)
+    share = np.maximum(np.interp(eps, kept, passed), 1 / max(int(background.sum()), 1))
+    improvement = eps / np.sqrt(share)
+    return {"auc": area, "rejection": (1 / share).tolist(), "improvement": improvement.tolist()}
+
+
+def _cuts(ranks: Float64Array, signal: BoolArray, background: BoolArray) -> Float64Array:
+    """Return the shares (2, cut) of background and signal above cuts on each of some ranks."""
     steps = np.linspace(0, 1, _CUTS[ranks.shape[1]] + 1)
     steps[-1] = np.inf
     shares = []
@@ -151,12 +162,7 @@ def _best_cuts(ranks: Float64Array, signal: BoolArray, background: BoolArray) ->
         for axis in range(ranks.shape[1]):
             counts = np.flip(np.cumsum(np.flip(counts, axis), axis), axis)
         shares.append(counts.ravel() / max(int(kind.sum()), 1))
-    passed, kept = hull(*shares)
-    area = float(np.trapezoid(kept, passed))
-    eps = np.array(EFFICIENCIES)
-    share = np.maximum(np.interp(eps, kept, passed), 1 / max(int(background.sum()), 1))
-    improvement = eps / np.sqrt(share)
-    return {"auc": area, "rejection": (1 / share).tolist(), "improvement": improvement.tolist()}
+    return np.array(shares)
 
 
 def _plane(losses: Float64Array) -> list[float]:
