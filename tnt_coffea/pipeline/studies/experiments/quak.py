@@ -57,10 +57,11 @@ _SUPERVISED = {
         # Without masses, as in the paper.
         "features": [name for name in _FEATURES if name != "mass"],
         "layers": (84, 42, 21, 10, 5),
-        "activations": ("relu",),
+        # Without batch normalisation rectified nodes of so narrow layers die.
+        "activations": ("leaky_relu",),
         "dropout": 0.1,
         "epochs": 100,
-        "optimizer": {"batch": 800, "beta1": 0.9, "beta2": 0.999, "decay": 0.0, "patience": 10},
+        "optimizer": {"batch": 200, "beta1": 0.9, "beta2": 0.999, "decay": 0.0, "patience": 10},
     },
 }
 _BINS, _LOW, _HIGH = 30, -1.0, 3.0
@@ -74,7 +75,7 @@ def _blocks() -> tuple[Block, ...]:
     references = [
         Block(
             f"supervised-{signal.removeprefix('signal:')}",
-            {"supervised": _SUPERVISED},
+            {"supervised": _SUPERVISED, "norm": METHODS["norm"]},
             # Labels, which no search has: of the prior, or of the signal itself.
             Injection(pool=signal, share=0.03, within=Within.ALL),
             tested_on=tuple(SIGNALS) if signal == "signal:prior" else (signal,),
