@@ -25,7 +25,7 @@ _RANDOM: dict[str, Any] = {"color": "black", "lw": 1, "ls": (0, (2, 2))}
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Look]:
-    """Return a look for each name, in the order of colours, then of lines.
+    """Return a look for each name, with other colours and lines in turn: curves may coincide.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     'norm'
     """
     return {
-        name: (COLOURS[i % len(COLOURS)], _LINES[i // len(COLOURS) % len(_LINES)], name)
+        name: (COLOURS[i % len(COLOURS)], _LINES[i % len(_LINES)], name)
         for i, name in enumerate(names)
     }
 
@@ -56,6 +56,8 @@ def curve_bands(
     curves: Mapping[str, Mapping[str, Any]],
     efficiencies: Sequence[float],
     looks: Mapping[str, Look] | None = None,
+    *,
+    least: float = 0.0,
 ) -> Figure:
     """Return background rejection and significance improvement against signal efficiency.
 
@@ -69,6 +71,8 @@ def curve_bands(
         Of signal.
     looks
         By name; those of `looks_of` without it.
+    least
+        Share of background below which curves end, such as that of ten events.
 
     Examples
     --------
@@ -83,13 +87,14 @@ def curve_bands(
     highest = 1.0
     for name, curve in curves.items():
         colour, line, label = looks[name]
+        seen = np.array(curve["rejection"]["mean"]) * least <= 1
         for panel, key in ((rejection, "rejection"), (improvement, "improvement")):
-            mean, sd = (np.array(curve[key][kind]) for kind in ("mean", "sd"))
-            panel.plot(eps, mean, color=colour, ls=line, lw=2, label=label)
+            mean, sd = (np.array(curve[key][kind])[seen] for kind in ("mean", "sd"))
+            panel.plot(eps[seen], mean, color=colour, ls=line, lw=2, label=label)
             floor = 1 if key == "rejection" else 0
             low = np.maximum(mean - sd, floor)
-            panel.fill_between(eps, low, mean + sd, color=colour, alpha=0.15, lw=0)
-        highest = max(highest, np.array(curve["improvement"]["mean"]).max())
+            panel.fill_between(eps[seen], low, mean + sd, color=colour, alpha=0.15, lw=0)
+        highest = max(highest, np.array(curve["improvement"]["mean"])[seen].max(initial=0.0))
     rejection.plot(eps, 1 / eps, **_RANDOM)
     improvement.plot(eps, np.sqrt(eps), **_RANDOM)
     rejection_scales(rejection)

@@ -19,7 +19,7 @@ from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.studies import experiments
 from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
 from tnt_coffea.pipeline.studies.experiment import Experiment
-from tnt_coffea.pipeline.studies.measurement import measured
+from tnt_coffea.pipeline.studies.measurement import check, measured
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
 from tnt_coffea.products import Skim
@@ -105,7 +105,8 @@ def run(
     Raises
     ------
     ConfigError
-        A number is out of range, files of a pool are missing, or signal events are too few.
+        A number is out of range, files of a pool are missing or given beside a scale, or signal
+        events are too few.
     StageError
         The folder holds a study of another configuration.
 
@@ -121,6 +122,9 @@ def run(
         files=(files, Mapping, NoneType),
         resources=(resources, Resources),
     )
+    if files is not None and scale is not None:
+        msg = "the study has files, and a scale is for events that it generates: leave one out"
+        raise ConfigError(msg)
     scale = experiment.scale if scale is None else scale
     repetitions = experiment.repetitions if repetitions is None else repetitions
     _check(scale, repetitions, seed, epochs)
@@ -150,6 +154,7 @@ def run(
     standing = study.standing()
     if standing is not None and standing.settings["repetitions"] == repetitions:
         return standing
+    check(experiment, skim)
     trainings = _trainings(experiment, decisive, repetitions)
     outcomes, cpu_seconds = study.trained(
         functools.partial(measured, experiment, skim), trainings, resources

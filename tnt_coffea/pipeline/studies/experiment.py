@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import ConfigError
@@ -24,7 +25,11 @@ from tnt_coffea.training.methods import METHODS
 if TYPE_CHECKING:
     from tnt_coffea.pipeline.studies.measurement import TrainedBlock
 
-__all__ = ["Block", "Experiment", "Injection", "Within", "shortened"]
+__all__ = ["LOT", "Block", "Experiment", "Injection", "Within", "shortened"]
+
+
+LOT = "lot"
+"""Name of the method that stands beside those of a block."""
 
 
 class Within(StrEnum):
@@ -110,7 +115,11 @@ class Block:
     settings
         Sections search, fit and train where they differ from the experiment's.
     hunted
-        Whether the data are searched and fitted: Z before and after every selection.
+        Whether the data are searched and fitted: Z before and after every selection, of the bump
+        hunt, or of counts in the window where the settings have `fit.window` enabled.
+    curves
+        Whether curves against the signal efficiency, and the shape that cuts give the mass, are
+        kept: many points of a scan do without.
     """
 
     name: str
@@ -122,6 +131,7 @@ class Block:
     repetitions: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
+    curves: bool = True
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""
@@ -203,6 +213,11 @@ class Experiment:
             Of a repetition.
         epochs
             Of every network, for trials.
+
+        Raises
+        ------
+        ConfigError
+            They are not possible.
         """
         sections = {
             name: {**self.settings.get(name, {}), **block.settings.get(name, {})}
@@ -214,8 +229,16 @@ class Experiment:
                 test: {"efficiency": shares[0], **sections["fit"].get(test, {})}
                 for test in ("bump", "abcd", "direct")
             }
-        sections["train"]["methods"] = shortened(block.methods, epochs)
-        return SearchConfig.model_validate({"seed": seed, **sections})
+        # References alone are no search: a hash of the mass stands beside them, and is left out.
+        lot = {LOT: {"kind": "random", "features": ("m_jj",)}}
+        sections["train"]["methods"] = {**shortened(block.methods, epochs), **lot}
+        try:
+            return SearchConfig.model_validate({"seed": seed, **sections})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "its settings"
+            msg = f"study {self.name}, block {block.name}, {place}: {first['msg']}"
+            raise ConfigError(msg) from error
 
     @property
     def digest(self) -> str:
@@ -238,8 +261,8 @@ def shortened(
 
     Examples
     --------
-    >>> shortened({"found": {"kind": "gis"}}, 2)["found"]["epochs"]
-    2
+    >>> shortened({"found": {"kind": "feature_autoencoder"}}, 2)
+    {'found': {'kind': 'feature_autoencoder', 'epochs': 2}}
     """
     if epochs is None:
         return {name: dict(values) for name, values in methods.items()}

@@ -104,13 +104,23 @@ class Found:
         n = len(self.figures(block, pool)[method]["auc"]["values"])
         return Value(found["mean"][i], found["sd"][i], n)
 
-    def z(self, block: str, method: str, selection: float | str = "before") -> Value:
-        """Return Z of the bump hunt after a selection of a method, or before any."""
+    def z(
+        self, block: str, method: str, selection: float | str = "before", key: str = "z"
+    ) -> Value:
+        """Return Z of the fit after a selection of a method, or before any.
+
+        Parameters
+        ----------
+        block, method, selection
+            Which.
+        key
+            `z` or `p_value`; of counts in a window `pull` too, which is negative for deficits.
+        """
         hunted = self.block(block)["hunted"]
         if selection == "before":
-            return _value(hunted["before"], "z")
+            return _value(hunted["before"], key)
         name = selection if isinstance(selection, str) else f"{selection:g}"
-        return _value(hunted["methods"][method][name], "z")
+        return _value(hunted["methods"][method][name], key)
 
     def measured(self, block: str, path: str) -> Value:
         """Return a number of the experiment's own measurement by its path, `a/b`."""
@@ -175,7 +185,7 @@ def crossing(
     Parameters
     ----------
     differences
-        By point, those of the repetitions; at least one a point.
+        By point, those of the repetitions; points without any are left out.
     x
         Of the points, rising.
     seed
@@ -183,7 +193,8 @@ def crossing(
 
     Returns
     -------
-    The crossing, linear between points (0 where all are positive, infinity where the last is not),
+    The crossing, linear between points (0 where all are positive, infinity where the last is not,
+    not a number without points),
     the 16 and 84 % of the bootstrap, and the share of its samples with a crossing.
 
     Examples
@@ -191,6 +202,10 @@ def crossing(
     >>> crossing([[-1.0, -1.0], [1.0, 1.0], [2.0, 2.0]], [1, 2, 3])
     (1.5, 1.5, 1.5, 1.0)
     """
+    known = [(place, values) for place, values in zip(x, differences, strict=True) if values]
+    if not known:
+        return math.nan, math.nan, math.nan, 0.0
+    x, differences = [place for place, _ in known], [values for _, values in known]
     rng = seeds.generator(seed, "bootstrap")
     drawn = [
         _crossed([float(np.mean(rng.choice(values, len(values)))) for values in differences], x)

@@ -26,6 +26,7 @@
 | `quak_plane` | the event, on two axes | likewise |
 | `data_vs_simulation` | the event | data against simulation in the window |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `feature_autoencoder_per_jet` | each jet | likewise |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |
