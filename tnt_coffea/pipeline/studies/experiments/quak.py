@@ -75,7 +75,7 @@ def _blocks() -> tuple[Block, ...]:
     references = [
         Block(
             f"supervised-{signal.removeprefix('signal:')}",
-            {"supervised": _SUPERVISED, "norm": METHODS["norm"]},
+            {"supervised": _SUPERVISED},
             # Labels, which no search has: of the prior, or of the signal itself.
             Injection(pool=signal, share=0.03, within=Within.ALL),
             tested_on=tuple(SIGNALS) if signal == "signal:prior" else (signal,),
