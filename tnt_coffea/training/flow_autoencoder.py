@@ -57,7 +57,7 @@ class FlowAutoencoder:
     >>> import numpy as np
     >>> network = FlowAutoencoder.of(3, layers=(8,), latent=2, flows=1, nodes=4, seed=1)
     >>> x = np.zeros((5, 3), np.float32)
-    >>> network.squares(x).shape, network.bent(np.zeros((5, 2)))[0].shape
+    >>> tuple(network.squares(x).shape), network.bent(np.zeros((5, 2)))[0].shape
     ((5, 3), (5, 2))
     """
 
