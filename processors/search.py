@@ -150,16 +150,13 @@ class SearchProcessor(SelectingProcessor):
     def _axes(self, tagger_set: TaggerSet, *, selections_only: bool = False) -> tuple[Any, ...]:
         search = self.config.search
         edges = quantiles_of(tagger_set, search.variable).edges
+        heavy, light = (f"{name.replace(' ', '-')} quantile" for name in tagger_set.axes)
         also = () if selections_only else (search.background_quantile, *search.closure_quantiles)
         return (
             hist.axis.IntCategory(tagger_set.scored_folds, name="fold"),
             self._mass_axis(),
-            hist.axis.Variable(
-                edges("heavy", *also), name="q_heavy", label="heavy-jet quantile", flow=False
-            ),
-            hist.axis.Variable(
-                edges("light", *also), name="q_light", label="light-jet quantile", flow=False
-            ),
+            hist.axis.Variable(edges("heavy", *also), name="q_heavy", label=heavy, flow=False),
+            hist.axis.Variable(edges("light", *also), name="q_light", label=light, flow=False),
         )
 
     def _mass_axis(self) -> hist.axis.Regular | hist.axis.Variable:

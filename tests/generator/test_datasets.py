@@ -46,6 +46,8 @@ def test_every_process_of_a_box_shares_its_shower() -> None:
         ("rnd-signal", {"wprime_wz": 100_000}),
         ("rnd-signal-3prong", {"wprime_qqq": 100_000}),
         ("signal-500-500", {"wprime_wz": 100_000}),
+        ("prior-2prong", {"wprime_wz": 100_000}),
+        ("prior-3prong", {"wprime_qqq": 100_000}),
         ("blackbox-1", {"qcd": 999_166, "wprime_wz": 834}),
         ("blackbox-2", {"qcd": 1_000_000}),
         ("blackbox-3", {"qcd": 996_800, "graviton_gg": 1200, "graviton_rg": 2000}),
@@ -81,6 +83,21 @@ def test_both_daughters_of_500() -> None:
     settings = DATASETS["signal-500-500"].settings
     assert settings.heavy_mass == settings.light_mass == 500
     assert settings.model is SignalModel.TWO_PRONG
+
+
+@pytest.mark.parametrize(
+    ("name", "masses", "model"),
+    [
+        ("prior-2prong", (4500, 500, 150), SignalModel.TWO_PRONG),
+        ("prior-3prong", (5000, 500, 500), SignalModel.THREE_PRONG),
+    ],
+)
+def test_masses_of_the_prior_signals(
+    name: str, masses: tuple[int, int, int], model: SignalModel
+) -> None:
+    settings = DATASETS[name].settings
+    assert (settings.resonance_mass, settings.heavy_mass, settings.light_mass) == masses
+    assert settings.model is model
 
 
 def test_scaling_keeps_the_proportion() -> None:

@@ -59,16 +59,22 @@ def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
     mass = plain.m_jj * 0.1 + rng.normal(0, 10, len(plain))
     found = noted(
         with_columns(plain, mass, mass),
-        [{"signal-rich": 30}, {"tied": 0.9}, {"weight bins": 0}, {"weight bins": 2}],
+        [
+            {"signal-rich": 30},
+            {"tied": 0.9},
+            {"weight bins": 0},
+            {"weight bins": 2, "explained": {"background": 0.2, "prior two-prong": 0.1}},
+        ],
     )
     assert found.correlation > 0.5
     assert found.sculpting < 1e-6
-    assert len(found.warnings) == 5
+    assert len(found.warnings) == 6
     for text, begins in zip(
         found.warnings,
         (
             "1 of 4 taggers give",
             "1 of 4 training runs have fewer than",
+            "a network reconstructs 20% of the background's variance",
             "1 of 4 training runs are without the weights",
             "the scores of the two jets are correlated",
             "the top 10% has another m_jj spectrum",

@@ -38,6 +38,7 @@ from tnt_coffea.training.methods.lstm import Lstm
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
 from tnt_coffea.training.methods.pca import Pca
+from tnt_coffea.training.methods.quak import Quak, QuakLoss, QuakPlane
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
     PureCwola,
@@ -102,8 +103,13 @@ GAN_AE = GanAe(
 )
 SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
+QUAK = {"features": ("mass", "tau21"), "layers": (16,), "latent": 1, "flows": 1, "epochs": 4}
+QUAK |= {"beta": 3.0, "optimizer": {"batch": 50, "learning_rate": 0.01}}
 PLANTED = {
     "lstm": {"sequence": 4, "constituents": None, "events": 1200},
+    **{
+        kind: {"events": 1200, "signal_share": 0.04} for kind in ("quak", "quak_plane", "quak_loss")
+    },
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
@@ -168,6 +174,10 @@ METHOD_SETTINGS = [
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
     Lstm(cells=(4,), layers=(8,), epochs=3, optimizer=MEMORY),
+    slow(Quak(**QUAK)),
+    slow(Quak(priors=("two-prong",), sample="simulation", **QUAK)),
+    slow(QuakPlane(**QUAK | {"epochs": 15})),
+    slow(QuakLoss(of="two-prong", **QUAK | {"epochs": 15})),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),

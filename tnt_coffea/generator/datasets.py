@@ -97,6 +97,29 @@ DATASETS: Mapping[str, Dataset] = {
         "as rnd-signal, both daughters 500 GeV",
         "arXiv:2101.08320, section 4.2.1",
     ),
+    "prior-2prong": Dataset(
+        GenerateSettings(
+            background=0,
+            signal=100_000,
+            resonance_mass=4500.0,
+            heavy_mass=500.0,
+            light_mass=150.0,
+        ),
+        "W' -> X Y, X and Y -> qq: 4.5 TeV, 500 GeV, 150 GeV; a prior signal of QUAK",
+        "arXiv:2101.08320, section 5.3; X and Y are a W and a Z of these masses",
+    ),
+    "prior-3prong": Dataset(
+        GenerateSettings(
+            background=0,
+            signal=100_000,
+            model=SignalModel.THREE_PRONG,
+            resonance_mass=5000.0,
+            heavy_mass=500.0,
+            light_mass=500.0,
+        ),
+        "W' -> X Y, X and Y -> qqq: 5 TeV, both 500 GeV; a prior signal of QUAK",
+        "arXiv:2101.08320, section 5.3; fermions that decay by three-body phase space, our choice",
+    ),
     "blackbox-1": Dataset(
         GenerateSettings(
             background=_MILLION - 834,

@@ -390,7 +390,7 @@ def _score_planes(contents: ReportContents) -> Iterator[Plot]:
             view.to_dict(),
             Section.SCORES,
             "Two maps of events over the expectation of independent scores, by the quantiles of "
-            "the heavy and the light jet: in the sidebands and in the signal region.",
+            f"the {' and the '.join(view.axes)}: in the sidebands and in the signal region.",
         )
     if views:
         yield Plot(

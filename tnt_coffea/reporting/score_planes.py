@@ -66,6 +66,8 @@ class PlaneView:
         Below it a jet is 'low'.
     window, fit_range
         In mass [GeV].
+    axes
+        What `heavy` and `light` are of.
     """
 
     heavy: tuple[float, ...]
@@ -76,6 +78,7 @@ class PlaneView:
     background_quantile: float
     window: Range
     fit_range: Range
+    axes: tuple[str, str] = ("heavy jet", "light jet")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -128,6 +131,7 @@ def plane_view(
         background_quantile=background_quantile,
         window=window,
         fit_range=fit_range,
+        axes=(_named(histogram, "heavy"), _named(histogram, "light")),
     )
 
 
@@ -158,9 +162,9 @@ def score_plane_panels(view: PlaneView, title: str = "") -> Figure:
         )
         _lines(panel, view)
         panel.set_title(f"{title}, {name}:\n{np.sum(counts):,.0f} events", fontsize=10)
-        panel.set_xlabel("score quantile, heavy jet")
+        panel.set_xlabel(f"score quantile, {view.axes[0]}")
         panel.set_aspect("equal")
-    panels[0].set_ylabel("score quantile, light jet")
+    panels[0].set_ylabel(f"score quantile, {view.axes[1]}")
     bar = figure.colorbar(mesh, ax=panels, label="events / expected if independent", pad=0.02)
     bar.set_ticks([tick for tick in _RATIOS if 1 / reach <= tick <= reach])
     bar.set_ticks([], minor=True)
@@ -209,10 +213,11 @@ def score_distributions(views: Mapping[str, PlaneView]) -> Figure:
                     density, edges, baseline=None, color=colour, ls=line, lw=width,
                     label=f"{name}, {region}",
                 )  # fmt: skip
-    for jet, panel in panels.items():
+    for number, panel in enumerate(panels.values()):
         panel.axhline(1, color="black", lw=0.8)
         panel.set_xlim(0, 1)
-        panel.set_xlabel(f"score quantile of the {jet} jet")
+        named = dict.fromkeys(view.axes[number] for view in views.values())
+        panel.set_xlabel(f"score quantile of the {' or '.join(named)}")
     panels["heavy"].set_ylim(bottom=0)
     panels["heavy"].set_ylabel("events / flat distribution")
     handles = panels["heavy"].get_legend_handles_labels()
@@ -311,6 +316,12 @@ def closure_by_efficiency(scan: ClosureScan, title: str = "") -> Figure:
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2, fontsize=10)
     return figure
+
+
+def _named(histogram: Any, jet: str) -> str:
+    """Return what an axis of quantiles is of: its label says so where a search filled it."""
+    label, _, quantile = str(histogram.axes[f"q_{jet}"].label).rpartition(" ")
+    return label.replace("-", " ") if quantile == "quantile" else f"{jet} jet"
 
 
 def _merged(edges: Float64Array, wanted: float) -> npt.NDArray[np.intp]:

@@ -37,7 +37,7 @@ class Card(Settings):
     """
 
     method: str = Field(description="kind of the method that trained it")
-    scope: str = Field(description="heavy, light or event")
+    scope: str = Field(description="heavy, light, event, or the axes background and signal")
     inputs: tuple[AnyInput, ...] = Field(min_length=1, description="what it is shown")
     skim: SkimSettings = Field(description="exact settings of the events it was trained on")
     training_sample: str = Field(

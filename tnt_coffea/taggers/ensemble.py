@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import AnyInput, Reader, readers
 from tnt_coffea.taggers.mass_dependence import MassDependence
 from tnt_coffea.taggers.quantiles import QuantileMap, ReferenceScores, threshold
-from tnt_coffea.taggers.stored import FileName, Stored, read_stored
+from tnt_coffea.taggers.stored import FileName, Scope, Stored, read_stored
 from tnt_coffea.taggers.tagger import Inputs, Tagger
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 from tnt_coffea.working_points import Cut, WorkingPoint, WorkingPoints
@@ -42,7 +42,7 @@ class Member:
     tagger
         The tagger.
     scope
-        heavy, light or event.
+        heavy, light or event; or background or signal, the event on one of two axes.
     fold
         The outer fold whose events it scores.
     name
@@ -97,8 +97,9 @@ class Ranks:
     fold
         (event,) outer fold.
     heavy, light
-        (event,) quantile in (0, 1); equal to each other for a set of scope `event`. Not a
-        number in a fold that no tagger scores: such an event passes no cut and is in no bin.
+        (event,) quantile in (0, 1); equal to each other for a set of scope `event`, and those of
+        `background` and `signal` for a set of these scopes. Not a number in a fold that no tagger
+        scores: such an event passes no cut and is in no bin.
 
     Examples
     --------
@@ -214,8 +215,15 @@ class TaggerSet(Displayed):
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What the set scores: ('heavy', 'light') or ('event',)."""
+        """What the set scores: ('heavy', 'light'), ('background', 'signal') or ('event',)."""
         return tuple(sorted({member.scope for member in self.members}))
+
+    @property
+    def axes(self) -> tuple[str, str]:
+        """What the ranks `heavy` and `light` are of, in words."""
+        if self.scopes == ("background", "signal"):
+            return "background loss", "likeness to a signal"
+        return "heavy jet", "light jet"
 
     @property
     def scored_folds(self) -> tuple[int, ...]:
@@ -503,7 +511,7 @@ class TaggerSet(Displayed):
 class _StoredMember(Stored):
     name: FileName
     sha256: str = Field(pattern=r"\A[0-9a-f]{64}\z")
-    scope: Literal["heavy", "light", "event"]
+    scope: Scope
     fold: int = Field(ge=0)
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TaggerError
 from tnt_coffea.taggers.mass_dependence import MassDependence
-from tnt_coffea.taggers.stored import Stored, read_stored
+from tnt_coffea.taggers.stored import Scope, Stored, read_stored
 from tnt_coffea.typing import Float32Array, Float64Array
 from tnt_coffea.working_points import WorkingPoints
 
@@ -242,11 +242,9 @@ class _StoredMap(Stored):
     sample: str
     variable: str
     mass_range: MassRange
-    references: dict[int, dict[Literal["heavy", "light", "event"], _StoredScores]]
+    references: dict[int, dict[Scope, _StoredScores]]
     working_points: list[dict[str, Any]]
-    dependences: dict[int, dict[Literal["heavy", "light", "event"], _StoredDependence]] = Field(
-        default_factory=dict
-    )
+    dependences: dict[int, dict[Scope, _StoredDependence]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _readable(self) -> Self:

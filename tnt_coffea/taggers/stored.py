@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from tnt_coffea.errors import TaggerError
 
-__all__ = ["FileName", "Stored", "one_line", "read_stored"]
+__all__ = ["FileName", "Scope", "Stored", "one_line", "read_stored"]
 
 FileName = Annotated[
     str, StringConstraints(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.+-]*\z", max_length=200)
 ]
 """A name that is part of a path and never a path itself."""
+Scope = Literal["heavy", "light", "event", "background", "signal"]
+"""What a tagger scores: a jet; the event; or the event on one of two axes that are cut as those of
+two jets are, how unlike background it is and how like a signal."""
 
 _Model = TypeVar("_Model", bound="Stored")
 

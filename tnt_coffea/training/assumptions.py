@@ -12,13 +12,16 @@ from tnt_coffea.config import MassRange
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.training.checks import FEW_SIGNAL_RICH, MANY_TIED
+from tnt_coffea.training.labels import JETS
 from tnt_coffea.training.reweighting import FEWEST_MEASURED
 from tnt_coffea.typing import Float64Array
 
-__all__ = ["LARGEST_CORRELATION", "Assumptions", "assumptions"]
+__all__ = ["LARGEST_CORRELATION", "LEAST_EXPLAINED", "Assumptions", "assumptions"]
 
 LARGEST_CORRELATION = 0.1
 """Largest correlation of the two jets' ranks without a warning; the paper finds none."""
+LEAST_EXPLAINED = 0.5
+"""Least share of the background's variance that QUAK's network reconstructs without a warning."""
 _EFFICIENCY = 0.1
 _BINS = 8
 _LEAST_P = 1e-3
@@ -104,6 +107,9 @@ def assumptions(
             warnings.append(
                 f"the scores of the two jets are correlated by {both[0, 1]:.2f} beside the "
                 "window: labels carry over what is no signal, and ABCD needs its closure factor"
+                if tagger_set.scopes[0] in JETS
+                else f"background loss and likeness to a signal are correlated by "
+                f"{both[0, 1]:.2f} beside the window: ABCD needs its closure factor"
             )
     p = _same_shape(poor.mass[scored], ranks.both[scored])
     if p is not None:
@@ -120,7 +126,7 @@ def assumptions(
 def _remedy(tagger_set: TaggerSet) -> str:
     """Return the setting that makes ranks follow the mass less, unless it is made already."""
     if tagger_set.scopes != ("event",):
-        return "reweight, or "
+        return "reweight, or " if tagger_set.scopes[0] in JETS else ""
     return "" if tagger_set.decorrelate else "decorrelate: true, or "
 
 
@@ -143,6 +149,13 @@ def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
         warnings.append(
             f"{len(steep)} of {n} networks diverge, the logarithm of their odds is up to "
             f"{max(steep):.3g}: lower the strength of the simulation, or take form: swapped"
+        )
+    explained = [h["explained"].get("background", 1.0) for h in histories if "explained" in h]
+    if explained and min(explained) < LEAST_EXPLAINED:
+        warnings.append(
+            f"a network reconstructs {min(explained):.0%} of the background's variance, at least "
+            f"{LEAST_EXPLAINED:.0%} is expected: its loss is little more than the distance from "
+            "the mean; lower beta, or use more epochs"
         )
     unweighted = sum(h.get("weight bins") == 0 for h in histories)
     if unweighted:

@@ -234,6 +234,7 @@ def _timed(
         for role, sample in samples.items()
         if role != DATA
     }
+    priors = {name: own for name, own in by_prior(further).items() if method.reads.prior(name)}
     place = plan.places(inner=True)[0]
     began = perf_counter()
     scorer = method.train(
@@ -244,7 +245,7 @@ def _timed(
             seed=config.seed,
             left_out=inner == place if method.reads.left_out else None,
             simulation=further.get(SIMULATION),
-            priors=by_prior(further),
+            priors=priors if method.reads.priors else None,
             rankings=rankings,
             scores=scores,
         )

@@ -17,6 +17,7 @@ from tnt_coffea.errors import LeakError, TrainingError
 from tnt_coffea.events.identity import hashed
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import readers
+from tnt_coffea.taggers.stored import Scope
 from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array, IntArray
@@ -35,7 +36,6 @@ __all__ = [
     "score_order",
 ]
 
-Scope = Literal["heavy", "light", "event"]
 Jet = Literal["heavy", "light"]
 JETS: tuple[Jet, Jet] = ("heavy", "light")
 OTHER_JET: Mapping[str, Jet] = {"heavy": "light", "light": "heavy"}

@@ -43,7 +43,7 @@ from tnt_coffea.training.fitting import (
     cross_entropy,
     fit,
 )
-from tnt_coffea.training.labels import Ranking, Scope
+from tnt_coffea.training.labels import JETS, Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
 from tnt_coffea.typing import BoolArray, Float32Array
 
@@ -89,22 +89,35 @@ class Reads:
     simulation
         Simulated background (role `simulation`).
     priors
-        Simulated signals (roles `prior:NAME`).
+        Simulated signals (roles `prior:NAME`): all, one at least, or those of these names.
     truth
         Labels: for references, whose taggers no search accepts.
+    without_priors
+        Whether it does without simulated signals where none is given.
 
     Examples
     --------
-    >>> Reads(window=True)
-    Reads(data=True, window=True, left_out=False, simulation=False, priors=False, truth=False)
+    >>> reads = Reads(window=True, priors=("two-prong",))
+    >>> reads.data, reads.truth, reads.prior("two-prong"), reads.prior("three-prong")
+    (True, False, True, False)
     """
 
     data: bool = True
     window: bool = False
     left_out: bool = False
     simulation: bool = False
-    priors: bool = False
+    priors: bool | tuple[str, ...] = False
     truth: bool = False
+    without_priors: bool = False
+
+    def prior(self, name: str) -> bool:
+        """Return whether the simulated signal of that name is read."""
+        return self.priors if isinstance(self.priors, bool) else name in self.priors
+
+    @property
+    def named_priors(self) -> tuple[str, ...]:
+        """The simulated signals that it reads by name."""
+        return () if isinstance(self.priors, bool) else self.priors
 
     @property
     def knowledge(self) -> str:
@@ -315,8 +328,8 @@ class Job:
 
     @property
     def priors(self) -> Mapping[str, Sample]:
-        """Simulated signals by name."""
-        return _declared(self._priors or None, "simulated signals", "priors")
+        """Simulated signals by name; none for a method that does without."""
+        return _declared(self._priors, "simulated signals", "priors")
 
     @property
     def in_window(self) -> BoolArray:
@@ -414,7 +427,8 @@ class Method(MethodSettings):
         if not self.decorrelate:
             return self
         if self.scopes != ("event",) or self.purpose != "score":
-            what = "weights" if self.purpose != "score" else f"{' and '.join(self.scopes)} jets"
+            what = f"{' and '.join(self.scopes)}{' jets' if self.scopes[0] in JETS else ''}"
+            what = "weights" if self.purpose != "score" else what
             msg = (
                 f"decorrelate: {self.kind} gives scores of {what}, and only a score of the event "
                 "is ranked among events of the same mass; leave decorrelate out"

@@ -25,7 +25,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.folds import WHOLE, FoldPlan, IndependentPlan, plans_of
 from tnt_coffea.training.labels import Labeller, Scope
 from tnt_coffea.training.mapped import mapped_events
-from tnt_coffea.training.method import Method, methods_of
+from tnt_coffea.training.method import Method, Reads, methods_of
 from tnt_coffea.training.task import (
     Outcome,
     RoleEvents,
@@ -329,7 +329,7 @@ class Schedule:
         wanted = [
             role
             for role in self.parts
-            if (role == SIMULATION and reads.simulation) or (prior_name(role) and reads.priors)
+            if (role == SIMULATION and reads.simulation) or _is_prior(role, reads)
         ]
         found = {}
         for role in wanted:
@@ -345,7 +345,16 @@ class Schedule:
                 "give it with --simulation FILE"
             )
             raise ConfigError(msg)
-        if reads.priors and not any(prior_name(role) for role in self.parts):
+        given = [name for name in map(prior_name, self.parts) if name is not None]
+        for name in reads.named_priors:
+            if name not in given:
+                has = f"; it has {', '.join(given)}" if given else ""
+                msg = (
+                    f"train.methods.{step.name} ({step.method.kind}) reads the simulated signal "
+                    f"'{name}', which the skim lacks{has}: give it with --prior {name}=FILE"
+                )
+                raise ConfigError(msg)
+        if reads.priors and not given and not reads.without_priors:
             msg = (
                 f"train.methods.{step.name} ({step.method.kind}) reads simulated signals; "
                 "give them with --prior NAME=FILE"
@@ -420,7 +429,7 @@ class Schedule:
             for role in self.parts
             if (role == DATA and reads.data)
             or (role == SIMULATION and reads.simulation)
-            or (prior_name(role) and reads.priors)
+            or _is_prior(role, reads)
         ]
         contents = {role: self._content(step, plan, left_out, role) for role in roles}
         return Task(
@@ -473,6 +482,11 @@ class Schedule:
     def _step(self, name: str, window: MassRange | None) -> Step:
         steps = [step for wave in self.waves for step in wave if step.name == name]
         return next(step for step in steps if step.window in (None, window))
+
+
+def _is_prior(role: str, reads: Reads) -> bool:
+    name = prior_name(role)
+    return name is not None and reads.prior(name)
 
 
 def _covers(plan: FoldPlan, other: FoldPlan) -> bool:

@@ -31,7 +31,7 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
 from tnt_coffea.training.folds import OUTSIDE, WHOLE, FoldPlan
-from tnt_coffea.training.labels import Labeller, Ranking, Scope, labeller_scores, rankings
+from tnt_coffea.training.labels import JETS, Labeller, Ranking, Scope, labeller_scores, rankings
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
@@ -181,7 +181,7 @@ class Task:
     @property
     def description(self) -> str:
         """The task in words, for messages."""
-        what = "event" if self.scope == "event" else f"{self.scope} jet"
+        what = f"{self.scope} jet" if self.scope in JETS else self.scope
         scores = self.plan.scores
         fold = f"fold{'s' * (len(scores) > 1)} {', '.join(map(str, scores))}"
         if self.plan.scored == OUTSIDE:
@@ -407,7 +407,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             seed=task.run_seed,
             left_out=left_out,
             simulation=samples.get(SIMULATION),
-            priors=by_prior(samples),
+            priors=by_prior(samples) if method.reads.priors else None,
             rankings=ranked,
             scores=scored,
         )

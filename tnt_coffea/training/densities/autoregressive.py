@@ -27,7 +27,7 @@ from tnt_coffea.training.fitting import Batches, OptimizerSettings, fit, model_o
 from tnt_coffea.training.graph import DoubleOps
 from tnt_coffea.typing import Float32Array, Float64Array
 
-__all__ = ["Autoregressive", "AutoregressiveDensity", "Block", "masks"]
+__all__ = ["Autoregressive", "AutoregressiveDensity", "Block", "block_layers", "masks"]
 
 _FEWEST = 100
 _MOST_ALPHA = 3.0
@@ -235,13 +235,17 @@ class AutoregressiveDensity:
         epochs, d = self._sizes
         epoch = rng.integers(epochs, size=len(m))
         y = np.repeat(rng.standard_normal((1, len(m), d)), epochs, axis=0)
+        return self.inverted(y, m)[epoch, np.arange(len(m))]
+
+    def inverted(self, y: Float64Array, m: npt.NDArray[Any]) -> Float64Array:
+        """Return what `mapped` takes to Gaussian values, (epoch, event, feature) likewise."""
         for number, block in reversed(list(enumerate(self.blocks))):
             x = np.zeros_like(y)
-            for i in range(d)[:: -1 if number % 2 else 1]:
+            for i in range(y.shape[2])[:: -1 if number % 2 else 1]:
                 mu, alpha = block.shifts(x, m)
                 x[..., i] = y[..., i] * np.exp(alpha[..., i]) + mu[..., i]
             y = x
-        return y[epoch, np.arange(len(m))]
+        return y
 
     def add(self, graph: Any, x: str, m: str) -> str:
         """Return the name of ln p (n,) appended to a graph: all epochs at once.
@@ -302,8 +306,34 @@ def masks(d: int, hidden: int, *, backwards: bool = False) -> tuple[Float32Array
     return first, np.tile(last, 2)
 
 
-def _network(d: int, blocks: int, hidden: int, seed: int) -> tuple[Any, list[Any]]:
-    """Return the Keras model from `x` and `m` to -ln p (n,), and its blocks."""
+def block_layers(
+    d: int, hidden: int, blocks: int, seed: int, *, conditional: bool = True
+) -> list[Any]:
+    """Return Keras layers of a flow, in order, each from (n, d) to new values and their alpha.
+
+    Parameters
+    ----------
+    d, hidden
+        Numbers of features and of hidden nodes.
+    blocks
+        Number of layers.
+    seed
+        Seed of the initial weights.
+    conditional
+        Whether a layer is called with the mass (n, 1) as well.
+
+    Returns
+    -------
+    list
+        keras.Layer each; ln of the volume's change by one is minus the sum of its alpha.
+
+    Examples
+    --------
+    >>> (layer,) = block_layers(2, 4, blocks=1, seed=1, conditional=False)
+    >>> y, alpha = layer(backend.keras().ops.zeros((5, 2)))
+    >>> tuple(y.shape), tuple(alpha.shape)
+    ((5, 2), (5, 2))
+    """
     keras = backend.keras()
     ops, initial = keras.ops, backend.initialisers(seed)
 
@@ -317,20 +347,30 @@ def _network(d: int, blocks: int, hidden: int, seed: int) -> tuple[Any, list[Any
                 stddev=_SMALL, seed=seeds.integer(seed, "last", number)
             )
             self.first = self.add_weight(shape=(d, hidden), initializer=initial())
-            self.mass = self.add_weight(shape=(1, hidden), initializer=initial())
+            if conditional:
+                self.mass = self.add_weight(shape=(1, hidden), initializer=initial())
             self.bias = self.add_weight(shape=(hidden,), initializer="zeros")
             self.last = self.add_weight(shape=(hidden, 2 * d), initializer=small)
             self.offset = self.add_weight(shape=(2 * d,), initializer="zeros")
 
-        def call(self, x: Any, m: Any) -> Any:
-            value = ops.matmul(x, self.first * self.inner) + m * self.mass + self.bias
-            value = ops.matmul(ops.relu(value), self.last * self.outer) + self.offset
+        def call(self, x: Any, m: Any = None) -> Any:
+            value = ops.matmul(x, self.first * self.inner)
+            if conditional:
+                value = value + m * self.mass
+            value = ops.matmul(ops.relu(value + self.bias), self.last * self.outer) + self.offset
             alpha = _MOST_ALPHA * ops.tanh(value[:, d:] / _MOST_ALPHA)
             y = ops.clip((x - value[:, :d]) * ops.exp(-alpha), -_FARTHEST, _FARTHEST)
             return y, alpha
 
+    return [Made(number) for number in range(blocks)]
+
+
+def _network(d: int, blocks: int, hidden: int, seed: int) -> tuple[Any, list[Any]]:
+    """Return the Keras model from `x` and `m` to -ln p (n,), and its blocks."""
+    keras = backend.keras()
+    ops = keras.ops
     x, m = keras.Input((d,), name="x"), keras.Input((1,), name="m")
-    layers = [Made(number) for number in range(blocks)]
+    layers = block_layers(d, hidden, blocks, seed)
     y, total = x, 0.0
     for layer in layers:
         y, alpha = layer(y, m)

@@ -24,6 +24,8 @@
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
+| `quak`, `quak_loss` | the event | background and simulated signals, a network each: their losses |
+| `quak_plane` | the event, on two axes | likewise |
 | `data_vs_simulation` | the event | data against simulation in the window |
 | `lstm` | the event | the leading jets in order: simulated background and signal |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
