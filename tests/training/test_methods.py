@@ -56,6 +56,7 @@ REFERENCES = {
 }
 TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),
+    "deep_ensemble",
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
 }

@@ -13,7 +13,7 @@
 | `n_subjets_inclusive`, `n_subjets_exclusive` | numbers of kt subjets of R = 0.2 |
 | `energy` | of the jet's momentum [GeV] |
 | `n_subjets_wide` | number of kt subjets of R = 0.4 above 20 GeV |
-| `delta_r12`, `delta_r13`, ... `delta_r34` | Delta R of two of the four hardest of these; -1: none |
+| `delta_r12` ... `delta_r34` | Delta R of two of the four hardest of these, -1 without them |
 
 Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet, and `m_jjj`, the mass of the
 three leading jets [GeV].

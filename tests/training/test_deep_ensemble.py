@@ -1,0 +1,170 @@
+"""Deep Ensemble: both stages in one graph, and what the second one may see of the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.taggers import Tagger
+from tnt_coffea.testing import make_sample, tagger_set
+from tnt_coffea.testing import train as trained
+from tnt_coffea.training import Job, OptimizerSettings, backend, training_costs
+from tnt_coffea.training.methods.deep_ensemble import DeepEnsemble, _Events
+
+from .conftest import auc, config_for
+
+SHORT = DeepEnsemble(
+    features=("mass / m_jj", "tau21"),
+    blocks=(1,),
+    width=4,
+    epochs=3,
+    trees=40,
+    optimizer=OptimizerSettings(batch=50, learning_rate=0.02, one_cycle=True, keep="last"),
+)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return {
+        "data": make_sample(600, 0.2, event_image=8),
+        "simulation": make_sample(600, 0.0, kind="simulation", event_image=8),
+        "prior:two-prong": make_sample(200, 1.0, kind="two-prong", event_image=8),
+    }
+
+
+@pytest.fixture(scope="module")
+def outcomes(samples, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ensemble")
+    return trained(samples, config_for({"ensemble": SHORT}), folder)["ensemble"]
+
+
+@pytest.fixture(scope="module")
+def outcome(outcomes):
+    assert len({item.sha256 for item in outcomes}) == 1
+    return outcomes[0]
+
+
+def test_both_stages_are_one_graph_that_scores_every_fold(samples, outcomes, outcome):
+    tagger, data = Tagger.from_file(outcome.path), samples["data"]
+    card = tagger.card
+    assert [each.kind for each in card.inputs] == ["event_image", "columns"]
+    assert (card.knowledge, card.ancestors, card.uses_truth) == ("signal simulation", (), False)
+    assert card.orientation == "log-odds of simulated signal"
+    scores = tagger_set("ensemble", outcomes, config_for({})).score(data).raw["event"]
+    assert auc(scores[data.label == 1], scores[data.label == 0]) > 0.8
+    inputs = {each.name: each.read(data) for each in card.inputs}
+    assert (tagger.score(inputs) == scores).all()
+    no_image = inputs | {"event_image": np.zeros_like(inputs["event_image"])}
+    assert (tagger.score(no_image) != scores).any()
+    assert outcome.history["tied"] < 0.5
+    wrong = inputs | {"features": np.full_like(inputs["features"], np.nan)}
+    assert np.isfinite(tagger.score(wrong)).all()
+
+
+def test_the_history_has_the_losses_of_the_networks_and_the_errors_of_the_trees(outcome):
+    history = outcome.history
+    assert len(history["loss"]) == SHORT.epochs
+    assert history["loss"][-1] < history["loss"][0]
+    assert len(history["tree_errors"]) == SHORT.trees
+    assert history["tree_errors"][-1] <= history["tree_errors"][0]
+    assert (history["simulation"], history["two-prong"]) == (600, 200)
+    assert Tagger.from_file(outcome.path).card.summary["network_auc"] > 0.8
+
+
+def alike(kind, n=150):
+    """Return events of one population, whatever they are called."""
+    return make_sample(n, 0.0, kind=kind, event_image=8)
+
+
+def test_trees_learn_from_answers_out_of_fold():
+    """A network that learns its events by heart tells nothing of those that it left out."""
+    heart = SHORT.model_copy(
+        update={
+            "width": 16,
+            "dropout": 0.0,
+            "epochs": 20,
+            "label_smoothing": 0.0,
+            "mix_up": 0.0,
+            "optimizer": OptimizerSettings(batch=50, learning_rate=0.01, keep="last"),
+        }
+    )
+    job = Job(alike("none", 1), "event", 1, simulation=alike("a"), priors={"b": alike("b")})
+    with backend.one_thread():
+        scorer = heart.train(job)
+    assert scorer.history["loss"][-1] < 0.3  # 0.69 is that of nothing learned
+    assert abs(scorer.summary["network_auc"] - 0.5) < 0.12  # twice its standard deviation, 0.033
+
+
+def test_an_event_in_both_parts_is_in_none():
+    """The part of an event is a function of its id: copies are never on both sides."""
+    once = alike("a", 40)
+    twice = once.select(np.repeat(np.arange(40), 2))
+    events = _Events(("simulation", "b"), (twice, alike("b", 40)))
+    part = events.parts(3, seed=4)
+    assert set(part) == {0, 1, 2}
+    assert (part[:80:2] == part[1:80:2]).all()
+
+
+def table_alone(**changes):
+    return SHORT.model_copy(update={"image": False, "features": ("mass", "tau21")} | changes)
+
+
+def test_without_the_image_it_is_the_table_alone(samples, tmp_path):
+    found, _ = trained(samples, config_for({"ensemble": table_alone()}), tmp_path)["ensemble"]
+    card = Tagger.from_file(found.path).card
+    assert [each.kind for each in card.inputs] == ["columns"]
+    assert table_alone().passes == SHORT.trees
+    assert "keras" not in table_alone().libraries
+
+
+def test_several_signals_count_alike_and_together_as_the_background():
+    simulation, few, many = alike("a", 100), alike("few", 20), alike("many", 60)
+    simulation = replace(simulation, weight=np.linspace(0.5, 1.5, 100))
+    events = _Events(("simulation", "few", "many"), (simulation, few, many))
+    background, first, second = np.split(events.weights, [100, 120])
+    sums = [part.sum() for part in (background, first, second)]
+    assert sums == pytest.approx([1, 0.5, 0.5])
+    assert background[-1] / background[0] == pytest.approx(3)
+    assert events.targets.tolist() == [False] * 100 + [True] * 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"prior": alike("b", 12)}, "12 events of b, at least 20 are needed"),
+        ({"simulation": alike("a", 9)}, "9 events of simulation, at least 20"),
+        (
+            {"simulation": replace(alike("a"), weight=np.full(150, -1.0))},
+            "weights of simulation are negative",
+        ),
+        ({"features": ("light_mass / light_mass",)}, "is the same for all events"),
+        ({"features": ("log(mass - mass)",)}, "not finite"),
+    ],
+)
+def test_bad_events_are_refused_before_a_network_is_trained(changes, cause):
+    method = SHORT.model_copy(update={"features": changes.get("features", SHORT.features)})
+    job = Job(
+        alike("none", 1),
+        "event",
+        1,
+        simulation=changes.get("simulation", alike("a")),
+        priors={"b": changes.get("prior", alike("b"))},
+    )
+    with pytest.raises(TrainingError, match=cause):
+        method.train(job)
+
+
+def test_a_skim_without_what_it_reads_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"no 'heavy_energy'.*add it to skim.observables"):
+        DeepEnsemble().check(make_sample(1, event_image=8), "event")
+
+
+@pytest.mark.slow
+def test_its_cost_is_that_of_its_networks(write_skim, samples):
+    parts = {role: write_skim(sample, role.replace(":", "-")) for role, sample in samples.items()}
+    (step,) = training_costs(parts, config_for({"ensemble": SHORT})).steps
+    assert (step.networks, step.epochs) == (1, 2 * SHORT.epochs)
+    assert 0 < step.epoch < step.most
