@@ -164,7 +164,14 @@ METHOD_SETTINGS = [
 
 NETWORKS = [
     TREES,
-    Dense(features=("mass / m_jj", "tau21"), layers=(8, 8), epochs=4, optimizer=FAST),
+    Dense(
+        features=("mass / m_jj", "tau21"),
+        layers=(8, 8),
+        epochs=4,
+        clip=3.0,
+        initial_biases=(0.04, 0.01),
+        optimizer=FAST,
+    ),
     ParticleFlow(epochs=6, optimizer=FAST),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(

@@ -63,6 +63,7 @@ def fitted(
     seed=3,
     validation_images=IMAGES,
     merit=None,
+    first=0,
     change=None,
     mix_up=0.0,
     **optimizer,
@@ -77,6 +78,7 @@ def fitted(
         epochs=epochs,
         seed=seed,
         merit=merit,
+        first=first,
         change=change,
         mix_up=mix_up,
     )
@@ -166,6 +168,29 @@ def test_a_merit_chooses_the_epoch_instead_of_the_loss():
     assert history.merit == (0.1, 0.9, 0.3, 0.2)
     assert history.best_epoch == 1 != int(np.argmin(history.validation_loss))
     assert history.summary()["merit"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("merits", "first", "patience", "best"),
+    [
+        ((0.9, 0.2, 0.5, 0.1), 2, 9, 2),  # the best of those that may be kept
+        ((0.3, 0.9, 0.9, 0.1), 0, 9, 1),  # of epochs alike the first
+        ((0.9, 0.1, 0.1, 0.2, 0.1), 3, 1, 3),  # patience begins with the first that may be kept
+    ],
+)
+def test_epochs_before_the_first_are_not_kept(merits, first, patience, best):
+    wanted, kept = iter(merits), []
+    net = network()
+
+    def merit(targets, scores):
+        kept.append(net.get_weights())
+        return next(wanted)
+
+    history = fitted(net, epochs=len(merits), merit=merit, first=first, patience=patience)
+    assert (history.best_epoch, history.first) == (best, first)
+    assert history.merit == merits
+    for found, expected in zip(net.get_weights(), kept[best], strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_change_reaches_the_training_batches_alone():

@@ -124,6 +124,37 @@ def test_features_enter_a_network_standardised():
     assert np.abs(scores(other, columns) - scores(model, columns)).max() > 1e-3
 
 
+def test_large_features_are_clipped():
+    features = FeatureSet.of(("tau21",), "heavy", SAMPLE)
+    standard = Standardisation(np.zeros(1, "f4"), np.ones(1, "f4"))
+    clipped, free = (
+        networks.dense_classifier(features, standard, layers=(8,), dropout=0.0, seed=2, clip=clip)
+        for clip in (3.0, None)
+    )
+    shown = np.array([[-9.0], [-3.0], [1.0], [3.0], [9.0]], "f4")
+    found = scores(clipped, shown)
+    np.testing.assert_array_equal(found, scores(free, np.clip(shown, -3, 3)))
+    assert found[0] == found[1] != scores(free, shown)[0]
+
+
+def test_first_biases_have_their_widths():
+    features = FeatureSet.of(("tau21",), "heavy", SAMPLE)
+    standard = Standardisation(np.zeros(1, "f4"), np.ones(1, "f4"))
+
+    def biases(*widths):
+        model = networks.dense_classifier(
+            features, standard, layers=(900, 900), dropout=0.0, seed=2, initial_biases=widths
+        )
+        return model.get_weights()[1::2]
+
+    first, second, last = biases(0.04, 0.01)
+    assert first.std() == pytest.approx(0.04, rel=0.1)
+    assert second.std() == pytest.approx(0.01, rel=0.1)
+    assert 0 < abs(last[0]) < 0.05
+    assert not any(each.any() for each in biases())
+    np.testing.assert_array_equal(first, biases(0.04)[0])
+
+
 def test_building_leaves_the_callers_random_numbers_alone():
     np.random.seed(3)  # noqa: NPY002  the global state is the point
     expected = np.random.random(2)  # noqa: NPY002

@@ -200,6 +200,16 @@ def test_windows_of_the_olympics():
     assert settings.sidebands(regions[-1])[1].high == pytest.approx(6000, abs=1)
 
 
+def test_the_committed_form_differs_where_the_text_is_silent():
+    text, code = Cwola.olympics().changed(), Cwola.olympics(committed=True).changed()
+    before = {"features", "clip", "epochs", "min_epoch", "initial_biases"}
+    assert {name for name in code if code[name] != text.get(name)} == {
+        f"classifier.{name}" for name in before
+    }
+    # What is left at its default is not stored: older settings have the same digest.
+    assert not {"clip", "min_epoch", "initial_biases"} & Dense().model_dump(mode="json").keys()
+
+
 def test_overlapping_windows_cover_every_mass_twice():
     windows = windows_of(config_for({"first": FIRST}, windows="overlapping"))
     assert windows == overlapping_windows()
@@ -237,6 +247,9 @@ def test_sidebands_have_their_widths():
         (Autoencoder, {"networks": 2}, "trained in batches"),
         (Autoencoder, {"network": "dense", "keep": (0.0,)}, "greater than 0"),
         (Cwola, {"classifier": Trees(), "candidates": 2}, "for networks"),
+        (Dense, {"epochs": 10, "min_epoch": 10}, "epochs are 0 to 9"),
+        (Dense, {"clip": 0}, "greater than 0"),
+        (Dense, {"initial_biases": (0.04, -0.01)}, "greater than or equal to 0"),
         (Cwola, {"classifier": Trees(), "choose_by_efficiency": True}, "for networks"),
         (Cwola, {"classifier": {"network": "transformer"}}, "convolutional.*particle_flow"),
         (Cwola, {"classifier": {"network": "dense", "trees": 5}}, "Extra inputs"),

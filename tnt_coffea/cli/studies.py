@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tnt_coffea.cli.options import workers_option
 
+if TYPE_CHECKING:
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.pipeline.studies import Experiment, StudyResult
+
 __all__ = ["study"]
 
 
-@click.group()
+class _Studies(click.Group):
+    """Commands written here, and one for every experiment, made of what it says."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from tnt_coffea.pipeline.studies import experiment_names
+
+        return sorted({*super().list_commands(ctx), *experiment_names()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from tnt_coffea.pipeline.studies import experiment_named, experiment_names
+
+        if cmd_name in experiment_names():
+            return _command(experiment_named(cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Studies)
 def study() -> None:
     """Repeat a published study: its figures, its numbers, and which of its claims hold."""
 
@@ -27,6 +49,111 @@ _seed_option = click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Root seed."
 )
 _quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+_epochs_option = click.option(
+    "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
+)
+_KINDS = {
+    "background": "Events of the data, instead of generated ones",
+    "simulation": "Events of the simulation",
+    "signal": "Signal events, injected and tested on",
+    "prior": "Signal events that methods learn from",
+}
+
+
+def _resources(workers: int, quiet: bool) -> Resources:
+    from tnt_coffea.execution import Resources
+
+    return Resources(
+        executor="futures" if workers > 1 else "iterative", workers=workers, progress=not quiet
+    )
+
+
+def _show(result: StudyResult, folder: Path) -> None:
+    from tnt_coffea.pipeline import studies
+    from tnt_coffea.reporting import wide_console
+
+    wide_console().print(studies.claims_table(result.claims))
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"study: {folder}")
+
+
+def _command(experiment: Experiment) -> click.Command:
+    """Return the command that repeats an experiment, with an option for each kind of events."""
+    kinds: dict[str, list[str]] = {}
+    for pool in experiment.pools:
+        kind, _, which = pool.partition(":")
+        kinds.setdefault(kind, []).append(which)
+
+    def repeat(out: Path, workers: int, quiet: bool, **given: Any) -> None:
+        from tnt_coffea.pipeline import studies
+
+        files: dict[str, list[str]] = {}
+        for kind, names in kinds.items():
+            for pool, path in _named(kind, names, given.pop(kind)):
+                files.setdefault(pool, []).append(path)
+        result = studies.run(
+            experiment, files or None, out=out, resources=_resources(workers, quiet), **given
+        )
+        _show(result, out / experiment.name)
+
+    repeat.__doc__ = (
+        f"{experiment.title}: {experiment.source}.\n\n"
+        "Numbers (study.json), page (study.md) and figures go to "
+        f"OUT/{experiment.name}; a killed study goes on with the same command."
+    )
+    decorated: Any = repeat
+    for option in (
+        _quiet_option,
+        workers_option,
+        _epochs_option,
+        _seed_option,
+        *(_files_option(kind, names) for kind, names in reversed(kinds.items())),
+        click.option(
+            "--repetitions",
+            type=click.IntRange(2),
+            default=experiment.repetitions,
+            show_default=True,
+            help="Injections with trainings of their own, of most blocks.",
+        ),
+        click.option(
+            "--scale",
+            type=click.FloatRange(0.001, 100),
+            default=experiment.scale,
+            show_default=True,
+            help="Generated events over those of the experiment: "
+            + ", ".join(f"{pool.events} {name}" for name, pool in experiment.pools.items())
+            + ".",
+        ),
+        _out_option,
+    ):
+        decorated = option(decorated)
+    return click.command(experiment.name)(decorated)
+
+
+def _files_option(kind: str, names: list[str]) -> Any:
+    which = ", ".join(filter(None, names))
+    return click.option(
+        f"--{kind}",
+        multiple=True,
+        metavar="NAME=FILE" if which else "FILE",
+        help=_KINDS[kind] + (f"; names: {which}." if which else "."),
+    )
+
+
+def _named(kind: str, names: list[str], values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (pool, file) of the values of one option."""
+    found = []
+    for value in values:
+        name, equals, path = value.partition("=")
+        if equals and name in names and name:
+            found.append((f"{kind}:{name}", path))
+        elif "" in names:
+            found.append((kind, value))
+        else:
+            msg = f"'{value}' names no {kind}: write NAME=FILE with NAME one of {', '.join(names)}"
+            raise click.BadParameter(msg, param_hint=f"--{kind}")
+    return found
 
 
 @study.command()
@@ -69,25 +196,17 @@ def gaussian(
     optimum. Numbers (study.json), page (study.md) and figures go to OUT/gaussian; a killed study
     goes on with the same command. 4 to 8 minutes on two cores.
     """
-    from tnt_coffea.execution import Resources
     from tnt_coffea.pipeline import studies
-    from tnt_coffea.reporting import wide_console
 
-    resources = Resources(
-        executor="futures" if workers > 1 else "iterative", workers=workers, progress=not quiet
-    )
     result = studies.gaussian(
         out=out,
         members=members,
         scale=scale,
         seed=seed,
         as_published=as_published,
-        resources=resources,
+        resources=_resources(workers, quiet),
     )
-    wide_console().print(studies.claims_table(result.claims))
-    for note in result.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"study: {out / 'gaussian'}")
+    _show(result, out / "gaussian")
 
 
 @study.command("simulation-assisted")
@@ -127,9 +246,7 @@ def gaussian(
     help="Inner folds of methods that label or weight events.",
 )
 @_seed_option
-@click.option(
-    "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
-)
+@_epochs_option
 @workers_option
 @_quiet_option
 def simulation_assisted(
@@ -154,9 +271,7 @@ def simulation_assisted(
     page (study.md) and figures go to OUT/simulation-assisted; a killed study goes on with the
     same command.
     """
-    from tnt_coffea.execution import Resources
     from tnt_coffea.pipeline import studies
-    from tnt_coffea.reporting import wide_console
 
     given = {
         "background": background,
@@ -164,9 +279,6 @@ def simulation_assisted(
         "signal": signal,
         "more-background": more_background,
     }
-    resources = Resources(
-        executor="futures" if workers > 1 else "iterative", workers=workers, progress=not quiet
-    )
     result = studies.simulation_assisted(
         given if any(given.values()) else None,
         out=out,
@@ -176,9 +288,6 @@ def simulation_assisted(
         inner=inner,
         seed=seed,
         epochs=epochs,
-        resources=resources,
+        resources=_resources(workers, quiet),
     )
-    wide_console().print(studies.claims_table(result.claims))
-    for note in result.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"study: {out / 'simulation-assisted'}")
+    _show(result, out / "simulation-assisted")

@@ -37,6 +37,7 @@ __all__ = [
     "baselines",
     "compare",
     "dependence",
+    "feature_ranks",
     "method_figures",
 ]
 
@@ -315,16 +316,36 @@ def baselines(sample: Sample) -> dict[str, Ranks]:
     """
     found = {}
     for name, text in BASELINES.items():
-        feature = Expression(text.format(mass=sample.variable))
-        if not set(feature.columns) <= set(sample.columns):
-            continue
-        values = np.broadcast_to(feature(sample.columns, np), len(sample))
-        # A feature that is not a number, as of a jet of one constituent, is the least anomalous.
-        values = np.where(np.isnan(values), -np.inf, values)
-        quantile = (rankdata(values) - 0.5) / len(values)
-        fold = np.zeros(len(values), np.int64)
-        found[name.format(mass=sample.variable)] = Ranks(fold, quantile, quantile)
+        ranks = feature_ranks(sample, text.format(mass=sample.variable))
+        if ranks is not None:
+            found[name.format(mass=sample.variable)] = ranks
     return found
+
+
+def feature_ranks(sample: Sample, text: str) -> Ranks | None:
+    """Return the ranks of a sample's events by one feature; None where a column is not there.
+
+    Parameters
+    ----------
+    sample
+        Any events of a skim.
+    text
+        An expression of columns, higher more anomalous.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> feature_ranks(testing.make_sample(4), "heavy_mass - light_mass").both.max()
+    0.875
+    """
+    feature = Expression(text)
+    if not set(feature.columns) <= set(sample.columns):
+        return None
+    values = np.broadcast_to(feature(sample.columns, np), len(sample))
+    # A feature that is not a number, as of a jet of one constituent, is the least anomalous.
+    values = np.where(np.isnan(values), -np.inf, values)
+    quantile = (rankdata(values) - 0.5) / len(values)
+    return Ranks(np.zeros(len(values), np.int64), quantile, quantile)
 
 
 def method_figures(events: LabelledEvents, ranks: Ranks) -> MethodFigures:

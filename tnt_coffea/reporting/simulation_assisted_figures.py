@@ -20,6 +20,7 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
+from tnt_coffea.reporting.study_figures import curve_bands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,7 +198,6 @@ def features(values: Mapping[str, Any]) -> Figure:
     return figure
 
 
-@styled
 def method_curves(
     curves: Mapping[str, Any], names: Sequence[str], efficiencies: Sequence[float]
 ) -> Figure:
@@ -212,31 +212,7 @@ def method_curves(
     efficiencies
         Signal efficiencies of the points.
     """
-    figure = new_figure(8.4, 5.2)
-    rejection, improvement = figure.subplots(1, 2)
-    eps = np.array(efficiencies)
-    highest = 1.0
-    for name in names:
-        colour, line, label = _LOOKS[name]
-        for panel, key in ((rejection, "rejection"), (improvement, "improvement")):
-            mean, sd = (np.array(curves[name][key][kind]) for kind in ("mean", "sd"))
-            panel.plot(eps, mean, color=colour, ls=line, lw=2, label=label)
-            floor = 1 if key == "rejection" else 0
-            low = np.maximum(mean - sd, floor)
-            panel.fill_between(eps, low, mean + sd, color=colour, alpha=0.15, lw=0)
-        highest = max(highest, mean.max())
-    rejection.plot(eps, 1 / eps, color="black", lw=1, ls=(0, (2, 2)))
-    improvement.plot(eps, np.sqrt(eps), color="black", lw=1, ls=(0, (2, 2)))
-    rejection_scales(rejection)
-    improvement.set(
-        xlim=(0, 1),
-        ylim=(0, 1.1 * highest),
-        xlabel=r"signal efficiency $\epsilon_S$",
-        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$",
-    )
-    handles, labels = rejection.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
+    return curve_bands({name: curves[name] for name in names}, efficiencies, _LOOKS)
 
 
 @styled

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from tnt_coffea import seeds
 from tnt_coffea.config import Settings
@@ -133,7 +133,21 @@ class KerasClassifier(Classifier):
     """Base of classifiers that Keras trains."""
 
     epochs: int = Field(40, ge=1, description="most epochs")
+    # Left out of what is stored at its default: settings from before it have the same digest.
+    min_epoch: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda epoch: epoch == 0,
+        description="first epoch, from 0, whose weights may be kept",
+    )
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @model_validator(mode="after")
+    def _reached(self) -> Self:
+        if self.min_epoch >= self.epochs:
+            msg = f"min_epoch is {self.min_epoch}, and the epochs are 0 to {self.epochs - 1}"
+            raise ValueError(msg)
+        return self
 
     @property
     def passes(self) -> int:
@@ -183,6 +197,7 @@ class KerasClassifier(Classifier):
                 epochs=self.epochs,
                 seed=chance,
                 merit=merit,
+                first=self.min_epoch,
                 change=self.change(),
             )
             kept = history.best_epoch
@@ -251,7 +266,16 @@ class Convolutional(KerasClassifier):
 
 
 class Dense(KerasClassifier):
-    """Layers of nodes on standardised features; defaults of arXiv:2101.08320, section 4.1.1."""
+    """Layers of nodes on standardised features; defaults of arXiv:2101.08320, section 4.1.1.
+
+    Its public code clips the inputs and starts the biases from random numbers, which the text does
+    not mention: `clip` and `initial_biases`.
+
+    Examples
+    --------
+    >>> Dense(layers=(64, 32, 16, 4), activations=("relu", "elu"), dropout=0.2).activations
+    ('relu', 'elu')
+    """
 
     network: Literal["dense"] = "dense"
     features: tuple[str, ...] = Field(
@@ -263,6 +287,18 @@ class Dense(KerasClassifier):
     dropout: float = Field(0.1, ge=0, lt=1, description="share dropped between layers")
     activations: tuple[Literal["relu", "elu", "leaky_relu", "tanh"], ...] = Field(
         ("leaky_relu", "elu"), min_length=1, description="of the layers; the last one goes on"
+    )
+    # Left out of what is stored at their defaults, as min_epoch.
+    clip: Positive | None = Field(
+        None,
+        exclude_if=lambda limit: limit is None,
+        description="largest size of a standardised input [widths]; null: any",
+    )
+    initial_biases: tuple[NonNegativeFloat, ...] = Field(
+        (),
+        exclude_if=lambda widths: not widths,
+        description="standard deviation of the first biases, by layer, the output's too; the last "
+        "one goes on; none: all zero",
     )
 
     @classmethod
@@ -300,6 +336,8 @@ class Dense(KerasClassifier):
             layers=self.layers,
             dropout=self.dropout,
             activations=self.activations,
+            clip=self.clip,
+            initial_biases=self.initial_biases,
             seed=seed,
             output=output,
         )

@@ -181,7 +181,7 @@ class History:
         if self.last:
             return len(self.loss) - 1
         if self.merit:
-            return int(np.argmax(self.merit))
+            return self.first + int(np.argmax(self.merit[self.first :]))
         return self.first + int(np.argmin(self.validation_loss[self.first :]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -265,6 +265,7 @@ def fit(
     epochs: int,
     seed: int,
     merit: Merit | None = None,
+    first: int = 0,
     change: Change | None = None,
     mix_up: float = 0.0,
     after_epoch: Callable[[], object] | None = None,
@@ -286,7 +287,10 @@ def fit(
     seed
         Seed of the order of the batches and of their changes.
     merit
-        Figure of merit, largest in the best epoch; without it the validation loss decides.
+        Figure of merit, largest in the best epoch; without it the validation loss decides. Of
+        epochs alike the first is kept.
+    first
+        The first epoch, from 0, whose weights may be kept.
     change
         Random change of every training batch; validation batches stay as they are.
     mix_up
@@ -348,7 +352,7 @@ def fit(
             after_epoch()
         progress.report_epoch(epoch + 1, losses[-1], validation_losses[-1])
         seconds.append(perf_counter() - began)
-        if optimizer.keep == "last":
+        if optimizer.keep == "last" or epoch < first:
             continue
         if current < best:
             best, best_epoch, best_weights = current, epoch, model.get_weights()
@@ -361,6 +365,7 @@ def fit(
         tuple(validation_losses),
         tuple(merits),
         tuple(seconds),
+        first=first,
         last=optimizer.keep == "last",
     )
 

@@ -101,6 +101,8 @@ def dense_classifier(
     dropout: float,
     seed: int,
     activations: Sequence[str] = ("leaky_relu", "elu"),
+    clip: float | None = None,
+    initial_biases: Sequence[float] = (),
     output: str = "sigmoid",
 ) -> Any:
     """Return a classifier of standardised features.
@@ -117,6 +119,10 @@ def dense_classifier(
         Seed of the initial weights and of the dropout.
     activations
         Of the hidden layers; the last one goes on. A leaky ReLU has the slope 0.1.
+    clip
+        Largest size of a standardised feature; None: any.
+    initial_biases
+        Standard deviations of the layers' first biases, the output's too; the last one goes on.
     output
         As in `convolutional_classifier`.
 
@@ -126,6 +132,15 @@ def dense_classifier(
     initial = backend.initialisers(seed)
     columns = input_tensor(features.input)
     value = standardisation.tensor(features.tensor(columns))
+    if clip is not None:
+        value = keras.ops.clip(value, -clip, clip)
+
+    def biases(i: int) -> Any:
+        width = initial_biases[min(i, len(initial_biases) - 1)] if initial_biases else 0.0
+        if not width:
+            return "zeros"
+        return keras.initializers.RandomNormal(0.0, width, seed=seeds.integer(seed, "bias", i))
+
     for i, nodes in enumerate(layers):
         if i and dropout:
             chance = seeds.integer(seed, "dropout", i)
@@ -133,11 +148,21 @@ def dense_classifier(
         wanted = activations[min(i, len(activations) - 1)]
         leaky = wanted == "leaky_relu"
         activation = "linear" if leaky else wanted
-        layer = keras.layers.Dense(nodes, activation=activation, kernel_initializer=initial())
+        layer = keras.layers.Dense(
+            nodes,
+            activation=activation,
+            kernel_initializer=initial(),
+            bias_initializer=biases(i),
+        )
         value = layer(value)
         if leaky:
             value = keras.layers.LeakyReLU(negative_slope=0.1)(value)
-    last = keras.layers.Dense(1, activation=output, kernel_initializer=initial())
+    last = keras.layers.Dense(
+        1,
+        activation=output,
+        kernel_initializer=initial(),
+        bias_initializer=biases(len(layers)),
+    )
     return keras.Model([columns], _flat(keras, last(value)))
 
 

@@ -12,19 +12,27 @@ read again while its settings stay the same.
 from __future__ import annotations
 
 from tnt_coffea.pipeline.studies.claims import Claim, Verdict, claims_table
-from tnt_coffea.pipeline.studies.gaussian_study import STUDIES, gaussian
+from tnt_coffea.pipeline.studies.engine import experiment_named, experiment_names, run
+from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection
+from tnt_coffea.pipeline.studies.gaussian_study import gaussian
 from tnt_coffea.pipeline.studies.simulation_assisted_study import simulation_assisted
-from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
 
 __all__ = [
     "STUDIES",
+    "Block",
     "Claim",
+    "Experiment",
+    "Injection",
     "Study",
     "StudyResult",
     "StudyTable",
     "Training",
     "Verdict",
     "claims_table",
+    "experiment_named",
+    "experiment_names",
     "gaussian",
+    "run",
     "simulation_assisted",
 ]

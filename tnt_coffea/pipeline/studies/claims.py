@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ConfigDict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Claim", "Verdict", "claims_table", "compared"]
+__all__ = ["Claim", "Value", "Verdict", "claims_table", "compared", "worst"]
 
 
 class Verdict(StrEnum):
@@ -52,6 +53,63 @@ def compared(difference: float, uncertainty: float, *, needed: float = 2.0) -> V
     if not abs(difference) > needed * uncertainty:  # where either is not a number, too
         return Verdict.UNDECIDED
     return Verdict.of(difference > 0)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict on several statements that must all hold.
+
+    Examples
+    --------
+    >>> worst([Verdict.CONFIRMED, Verdict.UNDECIDED]).value
+    'undecided'
+    """
+    order = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CONFIRMED)
+    return min(verdicts, key=order.index)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean over repetitions with its deviation and error.
+
+    Attributes
+    ----------
+    mean, sd
+        Of the repetitions; not a number where there is none.
+    n
+        How many there are.
+
+    Examples
+    --------
+    >>> value = Value.of([1.0, 2.0, 3.0])
+    >>> str(value), value.above(1).value, value.above(Value.of([2.0, 2.1])).value
+    ('2 ± 1', 'undecided', 'undecided')
+    """
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Value:
+        """Return the value of all repetitions that there are."""
+        n = len(values)
+        mean = float(np.mean(values)) if n else float("nan")
+        return cls(mean, float(np.std(values, ddof=1)) if n > 1 else 0.0, n)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.sd / float(np.sqrt(self.n)) if self.n else float("nan")
+
+    def above(self, other: Value | float) -> Verdict:
+        """Return whether it is above another one, beyond twice the errors of both."""
+        if isinstance(other, Value):
+            error = float(np.hypot(self.error, other.error))
+            return compared(self.mean - other.mean, error)
+        return compared(self.mean - other, self.error)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} ± {self.sd:.2g}" if self.n else "none"
 
 
 @dataclass(frozen=True)

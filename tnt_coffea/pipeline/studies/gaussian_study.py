@@ -31,15 +31,13 @@ from tnt_coffea.pipeline.studies.gaussian_example import (
     plane,
     train_block,
 )
-from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
 from tnt_coffea.reporting.gaussian_figures import gaussian_plots
 from tnt_coffea.training import objectives
 from tnt_coffea.training.objectives import LARGEST_LOGIT, Objective, Population
 
-__all__ = ["STUDIES", "gaussian"]
+__all__ = ["gaussian"]
 
-STUDIES = "tnt-coffea-studies"
-"""Where studies go."""
 CODE = 1
 """Who changes what the same settings give raises it."""
 _LEAST_SCALE = 0.01

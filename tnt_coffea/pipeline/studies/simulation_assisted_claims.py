@@ -6,13 +6,13 @@ from two standard errors of the means on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tnt_coffea.pipeline.studies.claims import Claim, Verdict, compared
+from tnt_coffea.pipeline.studies.claims import Claim, Value, Verdict, compared, worst
 from tnt_coffea.pipeline.studies.simulation_assisted_example import SHARES
 
 __all__ = ["simulation_assisted_claims"]
@@ -20,7 +20,6 @@ __all__ = ["simulation_assisted_claims"]
 _PAPER, _OLYMPICS = "arXiv:2009.02205", "arXiv:2101.08320"
 _AT = (0.1, 0.2, 0.5, 0.8)
 _RANDOM = float(np.sqrt(0.5))
-_WORST_FIRST = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CONFIRMED)
 _CUT = 0.05
 """Share of the data at which spectra are judged."""
 
@@ -45,50 +44,22 @@ def simulation_assisted_claims(numbers: Mapping[str, Any]) -> tuple[Claim, ...]:
 
 
 @dataclass(frozen=True)
-class _Value:
-    """A mean over repetitions with its deviation and error."""
-
-    mean: float
-    sd: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> _Value:
-        n = len(values)
-        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else 0.0, n)
-
-    @property
-    def error(self) -> float:
-        return self.sd / float(np.sqrt(self.n))
-
-    def above(self, other: _Value | float) -> Verdict:
-        """Return whether it is above another one, beyond twice the errors of both."""
-        if isinstance(other, _Value):
-            error = float(np.hypot(self.error, other.error))
-            return compared(self.mean - other.mean, error)
-        return compared(self.mean - other, self.error)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3g} ± {self.sd:.2g}"
-
-
-@dataclass(frozen=True)
 class _Found:
     """The study's numbers by what they are of."""
 
     numbers: Mapping[str, Any]
 
-    def sic(self, name: str, efficiency: float = 0.5, group: str = "curves") -> _Value:
+    def sic(self, name: str, efficiency: float = 0.5, group: str = "curves") -> Value:
         """Return the significance improvement of a method."""
         return self.of_curve(self.numbers[group][name], efficiency)
 
-    def of_curve(self, curve: Mapping[str, Any], efficiency: float = 0.5) -> _Value:
+    def of_curve(self, curve: Mapping[str, Any], efficiency: float = 0.5) -> Value:
         i = list(self.numbers["efficiencies"]).index(efficiency)
         sic = curve["improvement"]
-        return _Value(sic["mean"][i], sic["sd"][i], curve["repetitions"])
+        return Value(sic["mean"][i], sic["sd"][i], curve["repetitions"])
 
-    def area(self, curve: Mapping[str, Any], key: str = "auc") -> _Value:
-        return _Value.of(curve[key]["repetitions"])
+    def area(self, curve: Mapping[str, Any], key: str = "auc") -> Value:
+        return Value.of(curve[key]["repetitions"])
 
     def tests(self, kind: str, name: str, cut: float, key: str) -> list[float]:
         """Return one number of the fits after a cut; fits that were refused are left out."""
@@ -105,13 +76,9 @@ class _Found:
         return sum(described) / len(described)
 
 
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    return min(verdicts, key=_WORST_FIRST.index)
-
-
 def _simulation(found: _Found) -> list[Claim]:
     before, after = (
-        _Value.of([one[key] for one in found.numbers["closure"]]) for key in ("before", "after")
+        Value.of([one[key] for one in found.numbers["closure"]]) for key in ("before", "after")
     )
     near = abs(before.mean - 0.588) < 0.03
     return [
@@ -130,7 +97,7 @@ def _simulation(found: _Found) -> list[Claim]:
             "AUC 0.512 after DCTR",
             "AUC on weighted simulation below before, and at most 0.53",
             f"AUC {after}",
-            _worst([before.above(after), Verdict.of(after.mean <= 0.53)]),
+            worst([before.above(after), Verdict.of(after.mean <= 0.53)]),
             "" if after.mean <= 0.53 else "weights of few sideband events are noisy",
         ),
     ]
@@ -300,9 +267,9 @@ def _figure_5(found: _Found) -> list[Claim]:
 def _fits(found: _Found) -> list[Claim]:
     claims = []
     for name in ("salad", "sa-cwola"):
-        before = _Value.of(found.tests("injected", name, 1.0, "corrected"))
-        after = _Value.of(found.tests("injected", name, _CUT, "corrected"))
-        pull = _Value.of(found.tests("null", name, _CUT, "pull"))
+        before = Value.of(found.tests("injected", name, 1.0, "corrected"))
+        after = Value.of(found.tests("injected", name, _CUT, "corrected"))
+        pull = Value.of(found.tests("null", name, _CUT, "pull"))
         claims += [
             Claim(
                 f"excess-{name}",
@@ -370,7 +337,7 @@ def _fits(found: _Found) -> list[Claim]:
             f"without signal, {_CUT:.0%} of the data: goodness above 0.01 and |pull| below 3 in at "
             "most half of the fits of CWoLa, and in more than half of SA-CWoLa's",
             f"mean pulls: CWoLa {pulls['cwola']}; SA-CWoLa {pulls['sa-cwola']}",
-            _worst([Verdict.of(smooth["cwola"] <= 0.5), Verdict.of(smooth["sa-cwola"] > 0.5)]),
+            worst([Verdict.of(smooth["cwola"] <= 0.5), Verdict.of(smooth["sa-cwola"] > 0.5)]),
             ""
             if smooth["cwola"] <= 0.5
             else "the fit describes CWoLa's sidebands, with a false excess at looser cuts",
@@ -396,7 +363,7 @@ def _figure_10(found: _Found) -> list[Claim]:
             "all features together far above each alone",
             "AUC of all above that of each, beyond errors",
             f"all {everything.mean:.3f}; {shown}",
-            _worst([everything.above(one) for one in alone.values()]),
+            worst([everything.above(one) for one in alone.values()]),
         ),
         Claim(
             "heavy-jet",
@@ -422,7 +389,7 @@ def _olympics(found: _Found) -> list[Claim]:
     predictions = found.numbers["prediction"]
     ratios = {
         key: {
-            one["cut"]: _Value.of(
+            one["cut"]: Value.of(
                 [repetition[i][key] / repetition[i]["observed"] for repetition in predictions[name]]
             )
             for i, one in enumerate(predictions[name][0])

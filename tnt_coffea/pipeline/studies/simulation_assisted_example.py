@@ -24,10 +24,12 @@ import numpy as np
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import MassRange, SearchConfig
-from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.errors import FitError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
+from tnt_coffea.pipeline.studies.events import injected, joined, labelled
+from tnt_coffea.pipeline.studies.experiment import shortened
 from tnt_coffea.pipeline.studies.gaussian_example import performance
 from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.pipeline.training import train
@@ -36,7 +38,6 @@ from tnt_coffea.stats.p_values import theta_q0
 from tnt_coffea.taggers import Ranks, TaggerSet
 from tnt_coffea.training.classifiers import Dense
 from tnt_coffea.training.density_ratio import WeightSummary, auc
-from tnt_coffea.training.methods import METHODS
 from tnt_coffea.typing import BoolArray, Float64Array
 
 __all__ = [
@@ -124,10 +125,10 @@ class Events:
         priors = {role: skim.sample(role) for role in skim.by_role if role.startswith("prior:")}
         more = priors.get(f"prior:{MORE}")
         return cls(
-            _labelled(skim.sample(), 0),
-            _labelled(skim.sample("simulation"), 0),
-            _labelled(priors[f"prior:{SIGNAL}"], 1),
-            None if more is None else _labelled(more, 0),
+            labelled(skim.sample(), 0),
+            labelled(skim.sample("simulation"), 0),
+            labelled(priors[f"prior:{SIGNAL}"], 1),
+            None if more is None else labelled(more, 0),
         )
 
     @cached_property
@@ -145,17 +146,7 @@ class Events:
         ConfigError
             The pool is too small: half of its signal region has to be left to test on.
         """
-        order = seeds.generator(seed, "injection").permutation(len(self.signal))
-        inside = np.cumsum(WINDOW.contains(self.signal.mass[order]))
-        if not len(inside) or wanted > inside[-1] / 2:
-            msg = (
-                f"{wanted} signal events in the signal region are to be injected, and the pool "
-                f"has {inside[-1] if len(inside) else 0}: give twice as many, or a smaller scale"
-            )
-            raise ConfigError(msg)
-        n = int(np.searchsorted(inside, wanted)) + 1 if wanted else 0
-        data = joined(self.background, self.signal.select(np.sort(order[:n])))
-        return data, self.signal.select(np.sort(order[n:]))
+        return injected(self.background, self.signal, wanted, within=WINDOW, seed=seed)
 
 
 def signal_events(events: Events, keep: Keep) -> int:
@@ -170,23 +161,6 @@ def signal_events(events: Events, keep: Keep) -> int:
     """
     half = events.in_window / 2
     return round(2 * (SHARE * half if keep is Keep.SHARE else SIGNIFICANCE * np.sqrt(half)))
-
-
-def joined(first: Sample, second: Sample) -> Sample:
-    """Return the events of two samples without lists, in the order of their ids."""
-
-    def both(a: Any, b: Any) -> Any:
-        return np.concatenate([a, b])
-
-    sample = replace(
-        first,
-        event_id=both(first.event_id, second.event_id),
-        weight=both(first.weight, second.weight),
-        label=both(first.label, second.label),
-        columns={name: both(one, second.columns[name]) for name, one in first.columns.items()},
-        numbers={},
-    )
-    return sample.select(np.argsort(sample.event_id, kind="stable"))
 
 
 def train_block(skim: Skim, training: Training) -> dict[str, Any]:
@@ -327,14 +301,13 @@ class _Blocks:
 
         Without `alone` they may read the simulation and the background that is not searched.
         """
-        shortened = _shortened(methods, self.chosen.get("epochs"))
+        shorter = shortened(methods, self.chosen.get("epochs"))
         config = SearchConfig.model_validate(
             {
                 "seed": self.seed,
                 "train": {
                     "folds": {"outer": 2, "inner": self.chosen["inner"]},
-                    "methods": {"random": {"kind": "event_random", "features": FEATURES}}
-                    | shortened,
+                    "methods": {"random": {"kind": "event_random", "features": FEATURES}} | shorter,
                 },
                 "search": {
                     "window": {"low": WINDOW.low, "high": WINDOW.high},
@@ -397,23 +370,6 @@ def _supervised(features: Sequence[str]) -> dict[str, Any]:
 def _network(*features: str) -> dict[str, Any]:
     """Return the paper's network on features."""
     return Dense.paper(*features).model_dump(mode="json")
-
-
-def _shortened(methods: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
-    """Return the methods with another number of epochs, for trials; the paper's without one."""
-    if epochs is None:
-        return dict(methods)
-    found = {}
-    for name, values in methods.items():
-        method = METHODS[values["kind"]].model_validate(values)
-        changed: dict[str, Any] = {
-            key: {**getattr(method, key).model_dump(mode="json"), "epochs": epochs}
-            for key in ("classifier", "ratio")
-            if hasattr(method, key)
-        }
-        changed |= {"epochs": epochs} if hasattr(method, "epochs") else {}
-        found[name] = {**values, **changed}
-    return found
 
 
 class _Tested:
@@ -588,7 +544,3 @@ def _values(sample: Sample, feature: str) -> Float64Array:
     if feature == "mass_difference":
         return np.asarray(columns["heavy_mass"] - columns["light_mass"], np.float64)
     return np.asarray(columns[feature], np.float64)
-
-
-def _labelled(sample: Sample, label: int) -> Sample:
-    return replace(sample, label=np.full(len(sample), label, np.int8))

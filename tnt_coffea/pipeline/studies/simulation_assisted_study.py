@@ -11,17 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea import generator
-from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.execution import Resources
-from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import one_writer
-from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.skimming import skim as make_skim
+from tnt_coffea.pipeline.studies.events import Pool, generated, skimmed
 from tnt_coffea.pipeline.studies.gaussian_example import EFFICIENCIES
-from tnt_coffea.pipeline.studies.gaussian_study import STUDIES
 from tnt_coffea.pipeline.studies.simulation_assisted_claims import simulation_assisted_claims
 from tnt_coffea.pipeline.studies.simulation_assisted_example import (
     CUTS,
@@ -35,10 +30,8 @@ from tnt_coffea.pipeline.studies.simulation_assisted_example import (
     signal_events,
     train_block,
 )
-from tnt_coffea.pipeline.studies.study import Study, StudyResult, StudyTable, Training
-from tnt_coffea.products import Skim
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
 from tnt_coffea.reporting.simulation_assisted_figures import simulation_assisted_plots
-from tnt_coffea.seeds import integer
 from tnt_coffea.training.objectives import LARGEST_LOGIT
 
 __all__ = ["simulation_assisted"]
@@ -50,7 +43,12 @@ EVENTS = 1_000_000
 """Events of the paper, of data and of simulation."""
 POOL = 100_000
 """Signal events of the paper."""
-_LEAST_POOL = 15_000
+POOLS = {
+    "background": Pool("rnd-background", EVENTS),
+    "simulation": Pool("simulation", EVENTS),
+    SIGNAL: Pool("rnd-signal", POOL, least=15_000),
+    MORE: Pool("rnd-background", EVENTS, optional=True),
+}
 _LEAST_SCALE = 0.01
 _SKIM = {
     "images": None,
@@ -84,8 +82,8 @@ def simulation_assisted(
         Events by `background`, `simulation`, `signal` and, for optimal CWoLa, `more-background`;
         generated without it.
     out
-        The study goes into its subfolder `simulation-assisted`, what is generated and skimmed
-        into `simulation-assisted-events`.
+        The study goes into its subfolder `simulation-assisted`, what is skimmed into
+        `simulation-assisted-events`, what is generated into `events`.
     scale
         Generated events over those of the paper, a million of data and of simulation.
     repetitions
@@ -120,8 +118,8 @@ def simulation_assisted(
     kept = Keep(keep)
     beside = Path(out) / f"{NAME}-events"
     if files is None:
-        files = _generated(beside, scale, seed, resources)
-    skim = _skimmed(files, beside, resources)
+        files = generated(POOLS, out=Path(out), scale=scale, seed=seed, resources=resources)
+    skim = skimmed(files, POOLS, _SKIM, out=beside, resources=resources)
     events = Events.of(skim)
     signal = signal_events(events, kept)
     decisive: dict[str, Any] = {
@@ -182,46 +180,6 @@ def _check(scale: float, repetitions: int, inner: int, seed: int) -> None:
         if not holds:
             msg = f"{name} of the study is {value}, expected {expected}"
             raise ConfigError(msg)
-
-
-def _generated(
-    folder: Path, scale: float, seed: int, resources: Resources
-) -> dict[str, list[Path]]:
-    """Return generated files by role, each with a seed of its own."""
-    found = {}
-    for role, dataset, events in (
-        ("background", "rnd-background", round(EVENTS * scale)),
-        ("simulation", "simulation", round(EVENTS * scale)),
-        ("signal", "rnd-signal", max(_LEAST_POOL, round(POOL * scale))),
-        ("more-background", "rnd-background", round(EVENTS * scale)),
-    ):
-        settings = generator.scaled(generator.dataset_named(dataset).settings, events)
-        config = SearchConfig.model_validate(
-            {"seed": integer(seed, role), "generate": settings.model_dump()}
-        )
-        made = generate(config, out=folder / role, resources=resources)
-        found[role] = [path for paths in made.files.values() for path in paths]
-    return found
-
-
-def _skimmed(files: Mapping[str, Sequence[str | Path]], folder: Path, resources: Resources) -> Skim:
-    missing = [role for role in ("background", "simulation", "signal") if not files.get(role)]
-    if missing:
-        msg = (
-            f"the study needs files of {', '.join(missing)} as well (--background, --simulation, "
-            "--signal), or none at all: it then generates them"
-        )
-        raise ConfigError(msg)
-    roles = {
-        "background": "data",
-        "simulation": "simulation",
-        "signal": f"prior:{SIGNAL}",
-        MORE: f"prior:{MORE}",
-    }
-    given = {role: list(paths) for role, paths in files.items() if paths}
-    fileset = Fileset.from_paths(given, roles={role: roles[role] for role in given})
-    config = SearchConfig.model_validate({"skim": _SKIM})
-    return make_skim(fileset, config, out=folder, resources=resources)
 
 
 def _trainings(

@@ -26,8 +26,10 @@ from tnt_coffea.reporting.figures import Plot
 from tnt_coffea.stages import Stage
 from tnt_coffea.storage import stored, written
 
-__all__ = ["Study", "StudyResult", "StudyTable", "Training"]
+__all__ = ["STUDIES", "Study", "StudyResult", "StudyTable", "Training"]
 
+STUDIES = "tnt-coffea-studies"
+"""Where studies go."""
 _SUMMARY = "study.json"
 _DIGITS = 5
 

@@ -1,0 +1,257 @@
+"""What a study is made of: events, blocks of trainings, claims, figures. Nothing here runs.
+
+A study that `run` repeats is one file in `experiments/`, with an `Experiment` called `EXPERIMENT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tnt_coffea.config import SearchConfig, digest
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.pipeline.studies.claims import Claim
+from tnt_coffea.pipeline.studies.events import Pool
+from tnt_coffea.pipeline.studies.numbers import Found
+from tnt_coffea.pipeline.studies.study import StudyTable
+from tnt_coffea.reporting.figures import Plot
+from tnt_coffea.training.methods import METHODS
+
+if TYPE_CHECKING:
+    from tnt_coffea.pipeline.studies.measurement import TrainedBlock
+
+__all__ = ["Block", "Experiment", "Injection", "Within", "shortened"]
+
+
+class Within(StrEnum):
+    """Where signal and background are counted."""
+
+    WINDOW = "window"
+    FIT_RANGE = "fit range"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Injection:
+    """How much signal is put into the background: one of share, significance and number.
+
+    Attributes
+    ----------
+    pool
+        Where the signal comes from.
+    share
+        S/B.
+    significance
+        S/sqrt(B): what is kept of a paper with more events.
+    number
+        Events.
+    within
+        Where events are counted; beyond it there is signal as it comes.
+
+    Examples
+    --------
+    >>> Injection(share=0.01).wanted(20_000), Injection(significance=2).wanted(10_000)
+    (200, 200)
+    """
+
+    pool: str = "signal"
+    share: float | None = None
+    significance: float | None = None
+    number: int | None = None
+    within: Within = Within.WINDOW
+
+    def wanted(self, background: int) -> int:
+        """Return the number of signal events beside so much background.
+
+        Raises
+        ------
+        ConfigError
+            None, or several, of share, significance and number are given.
+        """
+        asked = [
+            round(value)
+            for value in (
+                None if self.share is None else self.share * background,
+                None if self.significance is None else self.significance * np.sqrt(background),
+                self.number,
+            )
+            if value is not None
+        ]
+        if len(asked) != 1:
+            msg = f"an injection has one of share, significance and number, not {len(asked)}"
+            raise ConfigError(msg)
+        return asked[0]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Methods that are trained on the same data, and what is measured of them.
+
+    Attributes
+    ----------
+    name
+        Of letters, digits and `-`.
+    methods
+        As in `train.methods`; references, which need the truth, too.
+    injection
+        Signal in the data; None: background alone.
+    background
+        The pool that is searched.
+    trained_on
+        Pools that methods may read beside the data: `simulation`, and priors by their pools.
+    tested_on
+        Signal pools; the one injected without it, or all where none is.
+    repetitions
+        Share of those asked for; two at least. Each has an injection and seeds of its own.
+    settings
+        Sections search, fit and train where they differ from the experiment's.
+    hunted
+        Whether the data are searched and fitted: Z before and after every selection.
+    """
+
+    name: str
+    methods: Mapping[str, Mapping[str, Any]]
+    injection: Injection | None = None
+    background: str = "background"
+    trained_on: tuple[str, ...] = ()
+    tested_on: tuple[str, ...] = ()
+    repetitions: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    hunted: bool = True
+
+    def repeated(self, asked: int) -> int:
+        """Return the number of repetitions where so many are asked for."""
+        return max(2, round(self.repetitions * asked))
+
+
+def _nothing(found: Found) -> Sequence[Any]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A published experiment: a configuration, a table of claims, and a report.
+
+    Functions must be at module level, for blocks are trained in processes of their own.
+
+    Attributes
+    ----------
+    name
+        Of command and folder; that of its module with `-`.
+    title
+        Of its page; the first line of the command's help.
+    source
+        What is repeated: 'arXiv:2101.08320, section 4.2'.
+    pools
+        `background`, `signal`, `simulation` and, for several of a kind, `signal:NAME`,
+        `background:NAME` and `prior:NAME` (simulated signal that methods learn from).
+        Labels follow from the names: background and simulation 0, the others 1.
+    settings
+        Sections skim, search, fit and train of the configuration, without methods.
+    blocks
+        The longest first. Every block and repetition is trained, and kept, by itself.
+    claims, plots, tables, notes
+        Functions of what was found.
+    measure
+        What a block gives beyond the common numbers, JSON values; None: nothing.
+    windows
+        Masses [GeV] in which signal of a pool is tested; that of `search` without it.
+    features
+        Expressions of columns, higher more anomalous, shown beside the methods; those of
+        `reporting.comparison.BASELINES` always are.
+    scale, repetitions
+        Where the command has none.
+    code
+        Who changes what the same settings give raises it.
+    """
+
+    name: str
+    title: str
+    source: str
+    pools: Mapping[str, Pool]
+    settings: Mapping[str, Any]
+    blocks: tuple[Block, ...]
+    claims: Callable[[Found], Sequence[Claim]]
+    plots: Callable[[Found], Sequence[Plot]] = _nothing
+    tables: Callable[[Found], Sequence[StudyTable]] = _nothing
+    notes: Callable[[Found], Sequence[str]] = _nothing
+    measure: Callable[[TrainedBlock], Mapping[str, Any]] | None = None
+    windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    features: Mapping[str, str] = field(
+        default_factory=lambda: {"low heavy tau21": "0 - heavy_tau21"}
+    )
+    scale: float = 0.1
+    repetitions: int = 5
+    code: int = 1
+
+    def block(self, name: str) -> Block:
+        """Return the block of that name."""
+        return next(block for block in self.blocks if block.name == name)
+
+    def configured(self, block: Block, seed: int, epochs: int | None = None) -> SearchConfig:
+        """Return the settings of a block's stages.
+
+        Parameters
+        ----------
+        block
+            Whose methods are trained.
+        seed
+            Of a repetition.
+        epochs
+            Of every network, for trials.
+        """
+        sections = {
+            name: {**self.settings.get(name, {}), **block.settings.get(name, {})}
+            for name in ("skim", "search", "fit", "train")
+        }
+        shares = sections["search"].get("efficiencies")
+        if shares:  # every selection is fitted, whatever one of them is named here
+            sections["fit"] |= {
+                test: {"efficiency": shares[0], **sections["fit"].get(test, {})}
+                for test in ("bump", "abcd", "direct")
+            }
+        sections["train"]["methods"] = shortened(block.methods, epochs)
+        return SearchConfig.model_validate({"seed": seed, **sections})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what decides the numbers, functions apart."""
+        values = {
+            "pools": {name: asdict(pool) for name, pool in self.pools.items()},
+            "settings": self.settings,
+            "blocks": [asdict(block) for block in self.blocks],
+            "windows": self.windows,
+            "features": self.features,
+            "code": self.code,
+        }
+        return digest(values)
+
+
+def shortened(
+    methods: Mapping[str, Mapping[str, Any]], epochs: int | None
+) -> dict[str, dict[str, Any]]:
+    """Return methods with another number of epochs, for trials; as they are without one.
+
+    Examples
+    --------
+    >>> shortened({"found": {"kind": "gis"}}, 2)["found"]["epochs"]
+    2
+    """
+    if epochs is None:
+        return {name: dict(values) for name, values in methods.items()}
+    found = {}
+    for name, values in methods.items():
+        whole = METHODS[values["kind"]].model_validate(values).model_dump(mode="json")
+        changed = {key: _shorter(key, one, epochs) for key, one in whole.items()}
+        found[name] = dict(values) | {k: v for k, v in changed.items() if v != whole[k]}
+    return found
+
+
+def _shorter(key: str, value: Any, epochs: int) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shorter(name, one, epochs) for name, one in value.items()}
+    return epochs if key == "epochs" and value is not None else value

@@ -1,0 +1,372 @@
+"""One block of a study: signal is injected, methods are trained, and what they give is measured.
+
+Everything goes through the public stages: `train`, `search`, and the bump hunt of `fit`. The truth
+is used by the injection and after the training alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from tnt_coffea import seeds, stats
+from tnt_coffea.config import MassRange, SearchConfig
+from tnt_coffea.errors import ConfigError, FitError, TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.execution import Resources
+from tnt_coffea.pipeline.evaluation import references_beside
+from tnt_coffea.pipeline.fitting import spectrum_fit
+from tnt_coffea.pipeline.searching import search
+from tnt_coffea.pipeline.studies.events import injected, joined, labelled, role_of
+from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Within
+from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES
+from tnt_coffea.pipeline.studies.study import Training
+from tnt_coffea.pipeline.training import train
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.reporting.comparison import MethodFigures, baselines, compare, feature_ranks
+from tnt_coffea.taggers import Ranks
+from tnt_coffea.typing import Float64Array
+from tnt_coffea.working_points import selection_name
+
+__all__ = ["TrainedBlock", "best_improvement", "measured", "passed", "trained"]
+
+LEAST_COUNT = 25
+"""Background events that must be left where the largest improvement is taken: 20 % of error."""
+_QUIET = Resources(executor="iterative", progress=False)
+
+
+@dataclass(frozen=True)
+class TrainedBlock:
+    """One block of one repetition, trained: what `Experiment.measure` is given.
+
+    Attributes
+    ----------
+    experiment, block, config
+        Settings; `config` is that of the stages.
+    repetition, seed
+        Of the block, from 0; seeds of further trainings follow from the second.
+    pools
+        Labelled events by pool, those of the block.
+    data
+        What the methods were trained on, labelled.
+    left
+        Signal to test on by pool; none of it was injected.
+    taggers
+        Sets of all methods, references too.
+    histograms
+        Of the search; None where the block is not hunted.
+    epochs
+        Of every network, where it is a trial.
+    """
+
+    experiment: Experiment
+    block: Block
+    config: SearchConfig
+    repetition: int
+    seed: int
+    pools: Mapping[str, Sample]
+    data: Sample
+    left: Mapping[str, Sample]
+    taggers: Taggers
+    histograms: Histograms | None
+    epochs: int | None = None
+
+    @cached_property
+    def background(self) -> Sample:
+        """Background of the data, to test on: every event is scored out of fold."""
+        return self.data.select(self.data.label == 0)
+
+    def tested(self, pool: str) -> Sample:
+        """Return background and signal of a pool as one sample, with labels."""
+        return joined(self.background, self.left[pool])
+
+    def window(self, pool: str) -> MassRange:
+        """Return the masses in which signal of a pool is tested."""
+        if pool not in self.experiment.windows:
+            return self.config.search.window
+        low, high = self.experiment.windows[pool]
+        return MassRange(low=low, high=high)
+
+    def ranks(self, method: str, sample: Sample) -> Ranks:
+        """Return the quantiles of any events by the set of a method, each by its own fold's."""
+        return self.taggers.sets[method].ranks(sample)
+
+
+def measured(experiment: Experiment, skim: Skim, training: Training) -> dict[str, Any]:
+    """Train one block of one repetition, and return what it gives, JSON values.
+
+    Parameters
+    ----------
+    experiment
+        The study.
+    skim
+        Of all pools.
+    training
+        Its settings: `block`, `repetition`, `seed`, `epochs`.
+    """
+    chosen = training.settings
+    with trained(experiment, skim, chosen["block"], chosen) as tested:
+        background, in_window = tested.background, tested.config.search.window.contains
+        found: dict[str, Any] = {
+            "injected": int((tested.data.label == 1).sum()),
+            "signal": int(in_window(tested.data.mass[tested.data.label == 1]).sum()),
+            "background": int(in_window(background.mass).sum()),
+            "tested": {pool: _figures(tested, pool) for pool in tested.left},
+        }
+        if tested.histograms is not None:
+            found["hunted"] = _hunts(tested, tested.histograms)
+        if experiment.measure is not None:
+            found["measured"] = dict(experiment.measure(tested))
+    known: dict[str, Any] = _finite(found)
+    return known
+
+
+@contextmanager
+def trained(
+    experiment: Experiment, skim: Skim, name: str, chosen: Mapping[str, Any]
+) -> Iterator[TrainedBlock]:
+    """Give a block of one repetition with its taggers and histograms, as long as it lasts."""
+    block = experiment.block(name)
+    repetition = chosen["repetition"]
+    seed = seeds.integer(chosen["seed"], name, repetition)
+    config = experiment.configured(block, seed, chosen.get("epochs"))
+    signals = [key for key in experiment.pools if key.partition(":")[0] == "signal"]
+    own = () if block.injection is None else (block.injection.pool,)
+    tested_on = block.tested_on or own or tuple(signals)
+    pools = {
+        key: _pool(skim, key).with_variable(config.search.variable)
+        for key in dict.fromkeys((block.background, *own, *tested_on, *block.trained_on))
+    }
+    data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
+    if block.injection is not None:
+        within, place = _within(block.injection.within, config), block.injection.pool
+        inside = len(data) if within is None else int(within.contains(data.mass).sum())
+        # With the seed of the repetition alone, blocks with more signal contain the fewer.
+        data, rest = injected(
+            data,
+            pools[place],
+            block.injection.wanted(inside),
+            within=within,
+            seed=seeds.integer(chosen["seed"], "signal", repetition),
+        )
+        left |= {place: rest} if place in left else {}
+    priors = {key: pools[key] for key in block.trained_on if key != "simulation"}
+    searched = Skim.from_sample(
+        data,
+        simulation=pools["simulation"] if "simulation" in block.trained_on else None,
+        priors={key.partition(":")[2] or key: sample for key, sample in priors.items()},
+    )
+    with TemporaryDirectory(prefix="tnt-coffea-study-") as out:
+        taggers = train(searched, config, out=out, resources=_QUIET)
+        references = references_beside(Path(out) / "train")
+        histograms = (
+            search(searched, taggers, config, out=out, resources=_QUIET)
+            if block.hunted and taggers.sets
+            else None
+        )
+        every = (
+            taggers
+            if references is None
+            else replace(taggers, sets={**taggers.sets, **references.sets})
+        )
+        yield TrainedBlock(
+            experiment, block, config, repetition, seed, pools, data, left, every, histograms,
+            chosen.get("epochs"),
+        )  # fmt: skip
+
+
+def _pool(skim: Skim, name: str) -> Sample:
+    kind = name.partition(":")[0]
+    if kind not in ("background", "simulation", "signal", "prior"):
+        msg = f"pool {name!r} is neither background, simulation, signal nor prior"
+        raise ConfigError(msg)
+    return labelled(skim.sample(role_of(name)), int(kind in ("signal", "prior")))
+
+
+def _within(within: Within, config: SearchConfig) -> MassRange | None:
+    ranges = {Within.WINDOW: config.search.window, Within.FIT_RANGE: config.search.fit_range}
+    return ranges.get(within)
+
+
+def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
+    """Return the figures of every method and single feature on background and one pool."""
+    sample, window = tested.tested(pool), tested.window(pool)
+    ranks = {name: one.ranks(sample) for name, one in tested.taggers.sets.items()}
+    scored = np.logical_not(np.isnan([one.both for one in ranks.values()]).any(axis=0))
+    if not scored.all():  # folds that only train
+        sample = sample.select(scored)
+        ranks = {name: one.select(scored) for name, one in ranks.items()}
+    features = {
+        name: one
+        for name, text in tested.experiment.features.items()
+        if (one := feature_ranks(sample, text)) is not None
+    }
+    features |= baselines(sample)
+    both = set(ranks) & set(features)
+    if both:
+        msg = f"{', '.join(sorted(both))}: a method and a single feature have the same name"
+        raise TrainingError(msg)
+    compared = compare(
+        sample,
+        {name: {"": own} for name, own in {**ranks, **features}.items()},
+        window,
+        tested.config.search.fit_range,
+    )
+    weak = [name for name in compared.no_better() if name in ranks]
+    found = {name: _numbers(compared.methods[name][""]) for name in (*ranks, *features)}
+    inside = window.contains(sample.mass)
+    signal = inside & (sample.label == 1)
+    background = inside & (sample.label == 0)
+    for name, own in {**ranks, **features}.items():
+        found[name] |= _curves(own.both[signal], own.both[background])
+    for name, points in tested.taggers.working_points().items():
+        found[name]["no_better_than_a_feature"] = name in weak
+        found[name]["selections"] = {
+            selection_name(point.selection): _selected(
+                point.passes(ranks[name].fold, ranks[name].heavy, ranks[name].light),
+                signal,
+                background,
+            )
+            for point in points
+        }
+    return found
+
+
+def _numbers(figures: MethodFigures) -> dict[str, Any]:
+    keys = {"both_in_window": "auc", "both": "auc_fit", "heavy": "auc_heavy", "light": "auc_light"}
+    return {
+        **{key: figures.rocs[name].auc for name, key in keys.items()},
+        **{f"sic_{one.efficiency:g}": one.value for one in figures.improvements[1:]},
+        "sculpting": {
+            f"{one.efficiency:g}": {
+                "p": one.p_value,
+                "edges": list(one.edges),
+                "ratio": list(one.ratio),
+            }
+            for one in figures.sculpting
+        },
+    }
+
+
+def _curves(signal: Float64Array, background: Float64Array) -> dict[str, Any]:
+    """Return rejection and improvement at `EFFICIENCIES`, and the largest improvement."""
+    share = passed(signal, background)
+    best = best_improvement(signal, background)
+    return {
+        "rejection": (1 / share).tolist(),
+        "improvement": (np.array(EFFICIENCIES) / np.sqrt(share)).tolist(),
+        "max_sic": None if best is None else best[0],
+        "max_sic_eps_s": None if best is None else best[1],
+        "max_sic_eps_b": None if best is None else best[2],
+    }
+
+
+def passed(signal: Float64Array, background: Float64Array) -> Float64Array:
+    """Return the shares of background at `EFFICIENCIES` of signal, at least one event's.
+
+    Parameters
+    ----------
+    signal, background
+        (event,) scores. Where scores are equal, shares between cuts are interpolated.
+
+    Examples
+    --------
+    >>> passed(np.arange(100.0), np.zeros(10))[[0, -1]]
+    array([0.1, 0.1])
+    """
+    cuts = np.unique(signal)[::-1]
+    kept, fake = (
+        np.concatenate([[0.0], 1 - np.searchsorted(np.sort(s), cuts, "left") / len(s)])
+        for s in (signal, background)
+    )
+    above = np.searchsorted(np.sort(background), cuts[0], "right")  # none of the signal is there
+    fake[0] = 1 - above / len(background)
+    share: Float64Array = np.maximum(np.interp(EFFICIENCIES, kept, fake), 1 / len(background))
+    return share
+
+
+def best_improvement(
+    signal: Float64Array, background: Float64Array
+) -> tuple[float, float, float] | None:
+    """Return the largest eps_S / sqrt(eps_B) with eps_S and eps_B, where eps_B is known to 20 %.
+
+    None with fewer than 25 background events.
+
+    Examples
+    --------
+    >>> best_improvement(np.full(10, 2.0), np.arange(-98.0, 2.0))  # 25 of 100 events are left
+    (2.0, 1.0, 0.25)
+    """
+    if len(background) < LEAST_COUNT:
+        return None
+    ordered = np.sort(background)[::-1]
+    last = np.append(np.diff(ordered) != 0, True)  # a cut cannot part equal scores
+    last[: LEAST_COUNT - 1] = False
+    counts, cuts = np.flatnonzero(last) + 1, ordered[last]
+    if not len(counts):
+        return None
+    eps_s = 1 - np.searchsorted(np.sort(signal), cuts, "left") / len(signal)
+    eps_b = counts / len(background)
+    improvement = eps_s / np.sqrt(eps_b)
+    best = int(improvement.argmax())
+    return float(improvement[best]), float(eps_s[best]), float(eps_b[best])
+
+
+def _selected(passing: Any, signal: Any, background: Any) -> dict[str, Any]:
+    eps_s, eps_b = (float((passing & kind).sum() / kind.sum()) for kind in (signal, background))
+    return {"eps_s": eps_s, "eps_b": eps_b, "sic": eps_s / math.sqrt(eps_b) if eps_b else None}
+
+
+def _hunts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
+    """Return the bump hunts at the window's centre, before and after every selection."""
+    hists = histograms.hists
+    before = stats.inclusive_spectrum(next(iter(hists.values())))
+    return {
+        "before": _hunt(before, tested, "before"),
+        "methods": {
+            name: {
+                selection_name(point.selection): _hunt(
+                    stats.selected_spectrum(hist, point),
+                    tested,
+                    f"{name} {selection_name(point.selection)}",
+                )
+                for point in histograms.points[name]
+            }
+            for name, hist in hists.items()
+        },
+    }
+
+
+def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
+    config = tested.config
+    try:
+        hunt = stats.bump_hunt(
+            spectrum,
+            mass=config.signal_mass,
+            width=config.fit.bump.width,
+            fit=spectrum_fit(config),
+            toys=config.fit.bump.toys,
+            seed=seeds.integer(config.seed, "fit", name),
+        )
+    except FitError as error:
+        return {"z": None, "p_value": None, "refused": str(error)}
+    return {"z": hunt.z, "p_value": hunt.p_value}
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values with None for numbers that are none."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_finite(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

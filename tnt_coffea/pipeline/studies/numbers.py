@@ -1,0 +1,165 @@
+"""Numbers of repeated trainings: means with deviations, and the tables made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from tnt_coffea.pipeline.studies.claims import Value
+from tnt_coffea.pipeline.studies.study import StudyTable
+
+__all__ = ["EFFICIENCIES", "Found", "figures_table", "together"]
+
+EFFICIENCIES = tuple(round(0.02 * i, 2) for i in range(1, 46))
+"""Signal efficiencies of curves."""
+
+
+def together(repetitions: Sequence[Any]) -> Any:
+    """Return what repetitions gave as one: numbers with mean, deviation and all values.
+
+    Mappings and lists of the same length are taken apart; of a list of numbers only mean and
+    deviation are kept. Anything else stays a list with an entry a repetition. What a repetition
+    could not give is None; deviations are those of a sample.
+
+    Examples
+    --------
+    >>> together([{"z": 1.0, "name": "a"}, {"z": 3.0, "name": "b"}, {"z": None, "name": "c"}])["z"]
+    {'mean': 2.0, 'sd': 1.4142135623730951, 'values': [1.0, 3.0, None]}
+    >>> together([[1, 2], [3, 2]])
+    {'mean': [2.0, 2.0], 'sd': [1.4142135623730951, 0.0]}
+    """
+    known = [one for one in repetitions if one is not None]
+    if known and all(isinstance(one, Mapping) for one in known):
+        keys = dict.fromkeys(key for one in known for key in one)
+        return {key: together([(one or {}).get(key) for one in repetitions]) for key in keys}
+    if known and all(_is_number(one) for one in known):
+        value = Value.of(known)
+        return {"mean": value.mean, "sd": value.sd, "values": list(repetitions)}
+    if known and all(isinstance(one, list | tuple) and one for one in known):
+        flat = [number for one in known for number in one]
+        if len({len(one) for one in known}) == 1 and all(map(_is_number, flat)):
+            values = np.asarray(known, np.float64)
+            sd = values.std(axis=0, ddof=1) if len(known) > 1 else np.zeros(values.shape[1])
+            return {"mean": values.mean(axis=0).tolist(), "sd": sd.tolist()}
+    return list(repetitions)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study found, for its claims, figures and tables.
+
+    Attributes
+    ----------
+    numbers
+        As `study.json` has them: `blocks` by name, each with `tested` (by pool and method),
+        `hunted` (by method and selection), `measured`, `injected`, `signal`, `background`.
+    """
+
+    numbers: Mapping[str, Any]
+
+    @property
+    def efficiencies(self) -> list[float]:
+        """Signal efficiencies of the curves."""
+        return list(self.numbers["efficiencies"])
+
+    def block(self, name: str) -> Mapping[str, Any]:
+        """Return all of a block."""
+        found: Mapping[str, Any] = self.numbers["blocks"][name]
+        return found
+
+    def figures(self, block: str, pool: str | None = None) -> Mapping[str, Any]:
+        """Return figures by method, single features too, tested on a pool; the first without."""
+        tested: Mapping[str, Mapping[str, Any]] = self.block(block)["tested"]
+        return tested[next(iter(tested)) if pool is None else pool]
+
+    def value(self, block: str, method: str, key: str, pool: str | None = None) -> Value:
+        """Return a figure over the repetitions.
+
+        Parameters
+        ----------
+        block, method, pool
+            Which.
+        key
+            `auc` (in the window), `auc_fit`, `auc_heavy`, `auc_light`, `max_sic`, `sic_0.01` (at
+            a background efficiency), or a path such as `selections/0.01/sic`.
+        """
+        return _value(self.figures(block, pool)[method], key)
+
+    def sic(
+        self, block: str, method: str, efficiency: float = 0.5, pool: str | None = None
+    ) -> Value:
+        """Return the significance improvement at a signal efficiency."""
+        found = self.figures(block, pool)[method]["improvement"]
+        i = self.efficiencies.index(efficiency)
+        n = len(self.figures(block, pool)[method]["auc"]["values"])
+        return Value(found["mean"][i], found["sd"][i], n)
+
+    def z(self, block: str, method: str, selection: float | str = "before") -> Value:
+        """Return Z of the bump hunt after a selection of a method, or before any."""
+        hunted = self.block(block)["hunted"]
+        if selection == "before":
+            return _value(hunted["before"], "z")
+        name = selection if isinstance(selection, str) else f"{selection:g}"
+        return _value(hunted["methods"][method][name], "z")
+
+    def measured(self, block: str, path: str) -> Value:
+        """Return a number of the experiment's own measurement by its path, `a/b`."""
+        return _value(self.block(block)["measured"], path)
+
+
+def _value(found: Any, path: str) -> Value:
+    for key in path.split("/"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    values = found["values"] if isinstance(found, Mapping) else []
+    return Value.of([value for value in values if value is not None])
+
+
+def figures_table(
+    found: Found,
+    block: str,
+    *,
+    title: str,
+    pool: str | None = None,
+    selections: Sequence[float | str] = (),
+) -> StudyTable:
+    """Return a row a method and single feature: areas, improvements, and Z where it was hunted.
+
+    Parameters
+    ----------
+    found
+        Of the study.
+    block, pool
+        Which.
+    title
+        Above the table.
+    selections
+        Whose Z is shown.
+    """
+    columns = {
+        "auc": "AUC in the window",
+        "auc_fit": "AUC in the fit range",
+        "max_sic": "largest SIC",
+        "sic_0.01": "SIC at eps_B = 1e-2",
+        "sic_0.001": "SIC at eps_B = 1e-3",
+    }
+    hunted = found.block(block).get("hunted") or {}
+    rows = []
+    for method in found.figures(block, pool):
+        cells = [str(found.value(block, method, key, pool)) for key in columns]
+        zs = [
+            str(found.z(block, method, one)) if method in hunted["methods"] else "-"
+            for one in selections
+            if hunted
+        ]
+        rows.append((method, *cells, *zs))
+    before = f" (before any {_value(hunted['before'], 'z')})" if hunted else ""
+    shown = [f"Z after {one}{before}" for one in selections if hunted]
+    return StudyTable(title, ("method", *columns.values(), *shown), tuple(rows))

@@ -1,0 +1,195 @@
+"""Figures that studies share: curves with bands, numbers against signal, masses that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tnt_coffea.reporting.curves import rejection_scales
+from tnt_coffea.reporting.figures import COLOURS, GREY, Plot, Section, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Look", "Point", "curve_bands", "looks_of", "mass_ratios", "scan", "study_plot"]
+
+Look = tuple[str, Any, str]
+"""Colour, line style, and label."""
+Point = tuple[float, float, float]
+"""x, mean and standard deviation."""
+_LINES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+_RANDOM: dict[str, Any] = {"color": "black", "lw": 1, "ls": (0, (2, 2))}
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each name, in the order of colours, then of lines.
+
+    Examples
+    --------
+    >>> looks_of(["cwola", "norm"])["norm"][2]
+    'norm'
+    """
+    return {
+        name: (COLOURS[i % len(COLOURS)], _LINES[i // len(COLOURS) % len(_LINES)], name)
+        for i, name in enumerate(names)
+    }
+
+
+def study_plot(
+    name: str, title: str, caption: str, figure: Figure, data: Any, alt: str = ""
+) -> Plot:
+    """Return a figure of a study with what it shows; without `alt` title and caption describe it.
+
+    Examples
+    --------
+    >>> study_plot("one", "One", "A line.", new_figure(3, 2), {}).alt
+    'One: A line.'
+    """
+    return Plot(name, title, caption, figure, data, Section.TRUTH, alt or f"{title}: {caption}")
+
+
+@styled
+def curve_bands(
+    curves: Mapping[str, Mapping[str, Any]],
+    efficiencies: Sequence[float],
+    looks: Mapping[str, Look] | None = None,
+) -> Figure:
+    """Return background rejection and significance improvement against signal efficiency.
+
+    Lines are means of repetitions, bands their standard deviation, black a random choice.
+
+    Parameters
+    ----------
+    curves
+        By name `rejection` and `improvement`, each with `mean` and `sd` at the efficiencies.
+    efficiencies
+        Of signal.
+    looks
+        By name; those of `looks_of` without it.
+
+    Examples
+    --------
+    >>> flat = {"mean": [2.0, 1.0], "sd": [0.1, 0.0]}
+    >>> len(curve_bands({"a": {"rejection": flat, "improvement": flat}}, [0.5, 1.0]).axes)
+    2
+    """
+    looks = looks or looks_of(list(curves))
+    figure = new_figure(8.4, 5.2)
+    rejection, improvement = figure.subplots(1, 2)
+    eps = np.array(efficiencies)
+    highest = 1.0
+    for name, curve in curves.items():
+        colour, line, label = looks[name]
+        for panel, key in ((rejection, "rejection"), (improvement, "improvement")):
+            mean, sd = (np.array(curve[key][kind]) for kind in ("mean", "sd"))
+            panel.plot(eps, mean, color=colour, ls=line, lw=2, label=label)
+            floor = 1 if key == "rejection" else 0
+            low = np.maximum(mean - sd, floor)
+            panel.fill_between(eps, low, mean + sd, color=colour, alpha=0.15, lw=0)
+        highest = max(highest, np.array(curve["improvement"]["mean"]).max())
+    rejection.plot(eps, 1 / eps, **_RANDOM)
+    improvement.plot(eps, np.sqrt(eps), **_RANDOM)
+    rejection_scales(rejection)
+    improvement.set(
+        xlim=(0, 1),
+        ylim=(0, 1.1 * highest),
+        xlabel=r"signal efficiency $\epsilon_S$",
+        ylabel=r"significance improvement $\epsilon_S / \sqrt{\epsilon_B}$",
+    )
+    handles, labels = rejection.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def scan(
+    panels: Mapping[str, Mapping[str, Sequence[Point]]],
+    *,
+    x: str,
+    looks: Mapping[str, Look] | None = None,
+    logarithmic_x: bool = False,
+    lines: Mapping[str, float] | None = None,
+) -> Figure:
+    """Return numbers against a setting, such as S/B, one panel a number.
+
+    Parameters
+    ----------
+    panels
+        By the label of the panel's axis, and by curve, points (x, mean, standard deviation).
+    x
+        Label of the common axis.
+    looks
+        By curve.
+    logarithmic_x
+        Whether that axis is logarithmic.
+    lines
+        Height of a dashed line by panel: what means nothing, or is asked for.
+
+    Examples
+    --------
+    >>> points = [(0.001, 1.0, 0.2), (0.002, 3.0, 0.3)]
+    >>> len(scan({"Z": {"cwola": points}, "AUC": {"cwola": points}}, x="S/B").axes)
+    2
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    looks = looks or looks_of(names)
+    figure = new_figure(max(4.6, 4.0 * len(panels)), 4.2)
+    for panel, (label, curves) in zip(
+        np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True
+    ):
+        for name, points in curves.items():
+            colour, line, text = looks[name]
+            known = np.array([point for point in points if np.isfinite(point[1])]).reshape(-1, 3)
+            place, mean, sd = known.T
+            panel.plot(place, mean, marker="o", ms=4, color=colour, ls=line, label=text)
+            panel.fill_between(place, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+        if lines and label in lines:
+            panel.axhline(lines[label], **_RANDOM)
+        panel.set(xlabel=x, ylabel=label, xscale="log" if logarithmic_x else "linear")
+    shown = {
+        text: handle
+        for panel in figure.axes
+        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def mass_ratios(
+    panels: Mapping[str, Mapping[str, Mapping[str, Any]]], *, x: str = r"$m_{jj}$ [GeV]"
+) -> Figure:
+    """Return how selections shape the background's mass: the share kept in slices over that in all.
+
+    Parameters
+    ----------
+    panels
+        By method, and by selection, `edges` and `ratio`, each with a `mean` (`ratio` also `sd`),
+        as `sculpting` of a study's figures has them.
+    x
+        Label of the mass.
+
+    Examples
+    --------
+    >>> slices = {"edges": {"mean": [2600, 3000, 4000]}, "ratio": {"mean": [1, 1], "sd": [0, 0]}}
+    >>> len(mass_ratios({"cwola": {"0.1": slices}}).axes)
+    1
+    """
+    figure = new_figure(max(4.6, 3.2 * len(panels)), 3.9)
+    axes = np.ravel(figure.subplots(1, len(panels), sharey=True))
+    for panel, (name, selections) in zip(axes, panels.items(), strict=True):
+        for colour, (selection, slices) in zip(cycle(COLOURS), selections.items(), strict=False):
+            edges = np.array(slices["edges"]["mean"])
+            mean, sd = (np.array(slices["ratio"][kind]) for kind in ("mean", "sd"))
+            label = f"{float(selection):.3g} of background kept"
+            panel.stairs(mean, edges, color=colour, lw=1.6, label=label)
+            panel.errorbar((edges[1:] + edges[:-1]) / 2, mean, yerr=sd, fmt="none", color=colour)
+        panel.axhline(1, color=GREY, lw=1)
+        panel.set(xlabel=x, title=name, ylim=(0, None))
+    axes[0].set_ylabel("share kept here / in all")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
