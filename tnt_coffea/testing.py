@@ -108,6 +108,7 @@ def make_sample(
         splittings=splittings and SplittingSettings(most=splittings),
         sequence=sequence and SequenceSettings(jets=sequence),
         event_image=event_image and EventImageSettings(pixels=event_image),
+        observables=(*SkimSettings().observables, *(("m_multijet",) if sequence else ())),
     )
     for jet, mass in zip(JETS, (500.0, 100.0), strict=True):
         columns |= {f"{jet}_{name}": rng.random(n, np.float32) for name in settings.of_jet}
@@ -127,6 +128,8 @@ def make_sample(
             columns |= _splittings(rng, signal, columns[f"{jet}_mass"], jet, splittings)
     if sequence is not None:
         columns |= _sequence(rng, columns, sequence)
+        # A resonance in this mass as well, with what the softer jets add to it.
+        columns["m_multijet"] = (columns["m_jj"] * rng.uniform(1, 1.02, n)).astype(np.float32)
     if event_image is not None:
         columns |= _event_image(rng, signal, event_image)
     sample = sample_of(columns, settings)
@@ -227,12 +230,16 @@ def _splittings(
 
 
 def _sequence(rng: np.random.Generator, columns: dict[str, Any], most: int) -> dict[str, ak.Array]:
-    """Return the two jets, the harder one first, and up to as many softer ones as there is room."""
+    """Return the two jets, the harder one first, and up to as many softer ones as there is room.
+
+    The two jets of signal are central.
+    """
     n = len(columns["m_jj"])
     counts = rng.integers(2, most + 1, n)
     jets = np.zeros((n, most, 4), np.float32)
     jets[..., 0] = 100 * 0.8 ** np.arange(most)
     jets[..., 1:3] = rng.uniform(-2, 2, (n, most, 2))
+    jets[columns["label"] == 1, :2, 1] *= 0.2
     jets[..., 3] = 0.1 * jets[..., 0]
     two = np.array([[columns[f"{jet}_{name}"] for jet in JETS] for name in ("pt", "mass")])
     order = np.argsort(-two[0], axis=0)

@@ -29,8 +29,9 @@ from tnt_coffea.jets.substructure import (
     wide_subjets,
 )
 
+OF_DIJETS = tuple(name for name in EVENT_OBSERVABLES if name != "m_multijet")
 EVERYTHING = SkimSettings(
-    observables=(*JET_OBSERVABLES, *EVENT_OBSERVABLES),
+    observables=(*JET_OBSERVABLES, *OF_DIJETS),
     substructure=SubstructureSettings(subjets=4, soft_drop_beta=0.5, soft_drop_zcut=0.4),
     images=None,
 )
@@ -63,7 +64,7 @@ def columns(dijets: ak.Array) -> dict[str, ak.Array]:
 
 def test_every_name_of_the_catalogue_is_a_finite_column(columns: dict[str, ak.Array]) -> None:
     names = {f"{jet}_{name}" for jet in ("heavy", "light") for name in JET_OBSERVABLES}
-    assert set(columns) == {"m_jj", *EVENT_OBSERVABLES, *names}
+    assert set(columns) == {"m_jj", *OF_DIJETS, *names}
     for name, column in columns.items():
         values = ak.to_numpy(column)
         assert values.dtype == (np.float64 if name == "m_jj" else np.float32), name

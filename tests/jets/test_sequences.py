@@ -7,8 +7,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tnt_coffea.config import JetSettings, SequenceSettings
+from tnt_coffea.config import JetSettings, SequenceSettings, SkimSettings
+from tnt_coffea.errors import InputError
 from tnt_coffea.jets.clustering import cluster
+from tnt_coffea.jets.dijets import find_dijets
+from tnt_coffea.jets.observables import dijet_columns
 from tnt_coffea.jets.sequences import jet_sequences
 
 
@@ -70,3 +73,54 @@ def test_rows_are_chosen_without_the_others(
     found = jet_sequences(jets_of(events), SequenceSettings(radius=0.4, jets=5))
     assert np.array_equal(found.dense(7, [4, 0])[:, :5], found.dense(5)[[4, 0]])
     assert not found.dense(7)[:, 5:].any()
+
+
+def test_two_jets_of_the_same_radius_are_the_dijet(
+    events: list[np.ndarray], jets_of: Callable[..., ak.Array]
+) -> None:
+    settings = SkimSettings(
+        jets=JetSettings(order="pt"),
+        sequence=SequenceSettings(radius=JetSettings().radius, jets=2),
+        observables=("pt", "eta", "phi", "mass", "m_multijet"),
+        images=None,
+    )
+    particles = jets_of(events)
+    jets, cuts = find_dijets(particles, settings.jets)
+    passed = np.logical_and.reduce(list(cuts.values()))
+    columns = dijet_columns(jets, settings, particles[passed])
+    for name in ("pt", "eta", "phi", "mass"):
+        listed = ak.to_numpy(columns[f"sequence_{name}"])
+        for k, jet in enumerate(("heavy", "light")):
+            expected = ak.to_numpy(columns[f"{jet}_{name}"])
+            np.testing.assert_allclose(listed[:, k], expected, rtol=1e-5, atol=1e-4)
+    assert ak.to_numpy(columns["m_multijet"]) == pytest.approx(
+        ak.to_numpy(columns["m_jj"]), rel=1e-5
+    )
+
+
+def test_the_mass_of_all_jets_is_that_of_their_sum(
+    events: list[np.ndarray], jets_of: Callable[..., ak.Array]
+) -> None:
+    particles = jets_of(events)
+    found = jet_sequences(particles, SequenceSettings(radius=0.4, jets=5))
+    jets = cluster(particles, JetSettings(radius=0.4), leading=5)
+    px, py, pz, energy = (
+        ak.to_numpy(ak.sum(getattr(jets, name), axis=1)) for name in ("px", "py", "pz", "E")
+    )
+    expected = np.sqrt(energy**2 - px**2 - py**2 - pz**2)
+    assert found.total_mass == pytest.approx(expected, rel=1e-5)
+    nothing, one = jets_of([[[1.0, 0.0, 0.0]]]), jets_of([[[900.0, 2.0, 1.0]]])
+    for particles in (nothing, one):
+        mass = jet_sequences(particles, SequenceSettings()).total_mass
+        assert mass == pytest.approx([0.0], abs=1e-2)
+
+
+def test_without_all_particles_there_is_no_mass_of_all_jets(
+    events: list[np.ndarray], jets_of: Callable[..., ak.Array]
+) -> None:
+    with pytest.raises(ValueError, match="m_multijet is the mass of the jets in sequence; set seq"):
+        SkimSettings(observables=("m_multijet",))
+    settings = SkimSettings(sequence=SequenceSettings(), observables=("m_multijet",), images=None)
+    jets, _ = find_dijets(jets_of(events), settings.jets)
+    with pytest.raises(InputError, match="sequence needs all particles of an event"):
+        dijet_columns(jets, settings)

@@ -7,7 +7,13 @@ from typing import get_args
 import pytest
 
 from tnt_coffea.testing import make_sample, method_contract, train
-from tnt_coffea.training.classifiers import AnyClassifier, Convolutional, Dense, ParticleFlow
+from tnt_coffea.training.classifiers import (
+    AnyClassifier,
+    Convolutional,
+    Dense,
+    Momenta,
+    ParticleFlow,
+)
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.method import TrainedOn
 from tnt_coffea.training.methods import METHODS
@@ -25,6 +31,7 @@ from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
 from tnt_coffea.training.methods.lda import Lda
 from tnt_coffea.training.methods.lot import EventRandom, Random
+from tnt_coffea.training.methods.lstm import Lstm
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
 from tnt_coffea.training.methods.references import (
@@ -92,6 +99,7 @@ GAN_AE = GanAe(
 SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
 PLANTED = {
+    "lstm": {"sequence": 4, "constituents": None, "events": 1200},
     "vrnn": {"aligned": 5},
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
@@ -113,6 +121,7 @@ RESIDUAL = BOOSTED.model_copy(
         "optimizer": OptimizerSettings(batch=100, learning_rate=0.01, one_cycle=True, keep="last"),
     }
 )
+MEMORY = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
 
 METHOD_SETTINGS = [
     Autoencoder(),
@@ -156,6 +165,7 @@ METHOD_SETTINGS = [
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
+    Lstm(cells=(4, 8), layers=(16,), epochs=3, optimizer=MEMORY),
     slow(Autoencoder(network="dense", networks=2, keep=(1.0, 0.5), epochs=4, optimizer=FAST)),
     slow(Autoencoder(network="convolutional", epochs=6, optimizer=FAST)),
     slow(Autoencoder(network="variational", epochs=6, optimizer=FAST)),
@@ -173,6 +183,7 @@ NETWORKS = [
         optimizer=FAST,
     ),
     ParticleFlow(epochs=6, optimizer=FAST),
+    Momenta(layers=(16, 16), epochs=4, optimizer=FAST),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(
         Convolutional(
@@ -203,7 +214,8 @@ def test_methods_keep_the_contract(method, tmp_path):
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)
 def test_networks_keep_the_contract(network, tmp_path):
-    method_contract(cwola(classifier=network), tmp_path)
+    lists = {"sequence": 4} if isinstance(network, Momenta) else {}
+    method_contract(cwola(classifier=network), tmp_path, **lists)
 
 
 def test_files_keep_the_contract(tmp_path):

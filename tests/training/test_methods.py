@@ -57,6 +57,7 @@ REFERENCES = {
 TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),
     "deep_ensemble",
+    "lstm",
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
 }

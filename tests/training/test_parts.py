@@ -23,6 +23,7 @@ from tnt_coffea.training.classifiers import Dense, Trees, signal_efficiency
 from tnt_coffea.training.methods.autoencoder import Autoencoder
 from tnt_coffea.training.methods.cwola import Cwola
 from tnt_coffea.training.methods.files import Files
+from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.tag_n_train import SameJet, TagNTrain
 from tnt_coffea.training.reweighting import ratio_weights
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
@@ -216,6 +217,15 @@ def test_overlapping_windows_cover_every_mass_twice():
     assert (windows[0].edges, windows[-1].edges) == ((2500, 3500), (5000, 6000))
     inside = [sum(w.low <= m < w.high for w in windows) for m in range(3000, 5500, 100)]
     assert set(inside) == {2}
+
+
+def test_tossed_windows_are_three_of_sixteen_bins():
+    windows = windows_of(config_for({"first": FIRST}, windows="tossed"))
+    edges = np.geomspace(2800, 7000, 17)
+    assert [window.low for window in windows] == pytest.approx(edges[2:12], abs=0.1)
+    assert [window.high for window in windows] == pytest.approx(edges[5:15], abs=0.1)
+    lower, upper = SaCwola.tossed().sidebands(windows[4])
+    assert (*lower.edges, *upper.edges) == pytest.approx(edges[[4, 6, 9, 11]], abs=0.3)
 
 
 def test_scanned_windows_stay_inside_the_fit_range():

@@ -182,4 +182,4 @@ JET_OBSERVABLES = (
 )
 
 
-EVENT_OBSERVABLES = ("delta_eta", "delta_phi", "pt_balance", "m_jjj")
+EVENT_OBSERVABLES = ("delta_eta", "delta_phi", "pt_balance", "m_jjj", "m_multijet")

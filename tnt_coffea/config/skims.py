@@ -342,6 +342,16 @@ class SkimSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _jets_of_the_mass(self) -> Self:
+        if "m_multijet" in self.observables and self.sequence is None:
+            msg = (
+                "m_multijet is the mass of the jets in sequence; set sequence, such as {radius: "
+                "0.7, jets: 10}, or leave m_multijet out"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _subjets(self) -> Self:
         asked = max(
             (int(name[6]) for name in self.observables if name.startswith("subjet")), default=0

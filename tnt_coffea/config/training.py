@@ -41,6 +41,7 @@ class WindowScan(StrEnum):
     STAGGERED = "staggered"
     CWOLA = "cwola"
     OVERLAPPING = "overlapping"
+    TOSSED = "tossed"
 
 
 class Combination(StrEnum):
@@ -85,7 +86,8 @@ class TrainSettings(Settings):
     )
     windows: WindowScan = Field(
         WindowScan.SINGLE,
-        description="m_jj windows: single (search.window), olympics, staggered, cwola, overlapping",
+        description="windows in mass: single (search.window), olympics, staggered, cwola, "
+        "overlapping, tossed (of m_multijet)",
     )
 
     @model_validator(mode="before")

@@ -15,8 +15,8 @@
 | `n_subjets_wide` | number of kt subjets of R = 0.4 above 20 GeV |
 | `delta_r12` ... `delta_r34` | Delta R of two of the four hardest of these, -1 without them |
 
-Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet, and `m_jjj`, the mass of the
-three leading jets [GeV].
+Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet; `m_jjj`, the mass of the three
+leading jets [GeV]; `m_multijet`, that of all jets in sequence, which have a radius of their own.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from tnt_coffea.jets import kinematics
 from tnt_coffea.jets.alignment import aligned_jets
 from tnt_coffea.jets.declustering import jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.jets.frames import Framed, framed, leading_constituents
+from tnt_coffea.jets.frames import Framed, flat_lists, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
 from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.jets.rings import energy_rings
-from tnt_coffea.jets.sequences import jet_sequences
+from tnt_coffea.jets.sequences import JetSequences, jet_sequences
 from tnt_coffea.jets.substructure import (
     PAIRS,
     count_subjets,
@@ -125,8 +125,10 @@ def dijet_columns(
         raise InputError(msg)
     dijets = _Dijets(jets, settings)
     columns: dict[str, ak.Array] = {"m_jj": ak.Array(dijets.m_jj)}
+    lists = _event_lists(particles, settings)
     for name in settings.of_event:
-        columns[name] = ak.Array(dijets.of_event(name).astype(np.float32))
+        values = _total_mass(lists) if name == "m_multijet" else dijets.of_event(name)
+        columns[name] = ak.Array(values.astype(np.float32))
     for name in settings.of_jet:
         values = dijets.of_jet(name).reshape(-1, 2)
         for i, jet in enumerate(JETS):
@@ -149,7 +151,7 @@ def dijet_columns(
         found = jet_splittings(dijets.constituents("splittings"), settings.splittings)
         parts = {f"splittings_{name}": getattr(found, name) for name in found.parts}
         columns |= _lists(found.counts, parts)
-    return columns | _event_lists(particles, settings)
+    return columns | lists
 
 
 def _event_lists(particles: ak.Array | None, settings: SkimSettings) -> dict[str, ak.Array]:
@@ -171,6 +173,11 @@ def _event_lists(particles: ak.Array | None, settings: SkimSettings) -> dict[str
         for name in ("index", "value"):
             columns[f"event_image_{name}"] = ak.unflatten(getattr(images, name), images.counts)
     return columns
+
+
+def _total_mass(lists: Mapping[str, ak.Array]) -> Float64Array:
+    parts = (lists[f"sequence_{name}"] for name in JetSequences.parts)
+    return JetSequences(*flat_lists(*parts)).total_mass
 
 
 def _lists(counts: IntArray, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, ak.Array]:

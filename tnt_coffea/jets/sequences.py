@@ -12,7 +12,7 @@ from tnt_coffea.config import JetSettings, SequenceSettings
 from tnt_coffea.jets.clustering import find_clusters
 from tnt_coffea.jets.frames import NumberLists, list_bounds
 from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
-from tnt_coffea.typing import Float32Array
+from tnt_coffea.typing import Float32Array, Float64Array
 
 __all__ = ["JetSequences", "jet_sequences"]
 
@@ -37,6 +37,8 @@ class JetSequences(NumberLists):
     >>> jets = JetSequences(*bounds, pt=one, eta=one, phi=one, mass=one)
     >>> jets.counts.tolist(), jets.dense(2).shape
     ([2, 1], (2, 2, 4))
+    >>> jets.total_mass.round(3)  # two in one direction, and one
+    array([2., 1.])
     """
 
     parts: ClassVar = ("pt", "eta", "phi", "mass")
@@ -45,6 +47,19 @@ class JetSequences(NumberLists):
     eta: Float32Array
     phi: Float32Array
     mass: Float32Array
+
+    @property
+    def total_mass(self) -> Float64Array:
+        """(event,) invariant mass of all jets of an event [GeV]; zero where there is none."""
+        parts = (getattr(self, name).astype(np.float64) for name in self.parts)
+        pt, eta, phi, mass = parts
+        pz = pt * np.sinh(eta)
+        energy = np.sqrt(pt**2 + pz**2 + mass**2)
+        owner = np.repeat(np.arange(len(self.counts)), self.counts)
+        momenta = (pt * np.cos(phi), pt * np.sin(phi), pz, energy)
+        events = len(self.counts)
+        total = [np.bincount(owner, each, minlength=events) for each in momenta]
+        return np.maximum(invariant_mass(np.array(total, np.float64)), 0.0)
 
 
 def jet_sequences(particles: ak.Array, settings: SequenceSettings) -> JetSequences:

@@ -198,7 +198,7 @@ def stamp(figure: Figure, text: str) -> None:
         figure.suptitle(text, fontsize=10.5, x=0.99, ha="right")
 
 
-_SYMBOLS = {"m_jj": "$m_{jj}$", "m_jjj": "$m_{jjj}$"}
+_SYMBOLS = {"m_jj": "$m_{jj}$", "m_jjj": "$m_{jjj}$", "m_multijet": "$m_{multijet}$"}
 
 
 def mass_label(variable: str, unit: str = "GeV") -> str:

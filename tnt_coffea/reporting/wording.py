@@ -40,7 +40,7 @@ __all__ = [
     "title",
 ]
 
-_MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass"}
+_MASS_NAMES = {"m_jj": "dijet mass", "m_jjj": "three-jet mass", "m_multijet": "mass of all jets"}
 _TIMES = " \N{MULTIPLICATION SIGN} "
 _POOR_FIT = 0.01
 # One-sided 5, 3 and 2 standard deviations.

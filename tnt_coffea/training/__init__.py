@@ -42,6 +42,7 @@ from tnt_coffea.training.windows import (
     cwola_windows,
     olympics_windows,
     overlapping_windows,
+    tossed_windows,
     windows_of,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "seal",
     "split_plan",
     "steps_of",
+    "tossed_windows",
     "training_costs",
     "windows_of",
 ]

@@ -22,7 +22,7 @@ from tnt_coffea.config import Settings
 from tnt_coffea.config.settings import Fraction, Positive
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
-from tnt_coffea.taggers.inputs import Constituents, Images, Input
+from tnt_coffea.taggers.inputs import Columns, Constituents, Images, Input, Sequence
 from tnt_coffea.training import backend, networks
 from tnt_coffea.training.augmentation import AugmentationSettings, augmented
 from tnt_coffea.training.features import FeatureSet, Standardisation
@@ -37,6 +37,7 @@ from tnt_coffea.training.fitting import (
     log_odds_entropy,
 )
 from tnt_coffea.training.graph import Graph
+from tnt_coffea.training.jet_sequences import momentum_classifier
 from tnt_coffea.training.method import Method, Scope, Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
@@ -49,12 +50,14 @@ __all__ = [
     "ClassifierMethod",
     "Convolutional",
     "Dense",
+    "Momenta",
     "ParticleFlow",
     "Trees",
     "signal_efficiency",
 ]
 
 
+_Activation = Literal["relu", "elu", "leaky_relu", "tanh"]
 _Nodes = Annotated[int, Field(ge=1)]
 _LOG_ODDS = ("linear", log_odds_entropy)
 _Standardise = Callable[[FeatureSet], Standardisation]
@@ -70,7 +73,9 @@ class Classifier(Settings):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Say what `network` is in every file of settings."""
         super().__pydantic_init_subclass__(**kwargs)
-        cls.model_fields["network"].description = "convolutional, dense, trees or particle_flow"
+        cls.model_fields[
+            "network"
+        ].description = "convolutional, dense, trees, particle_flow or momenta"
 
     @property
     @abstractmethod
@@ -285,7 +290,7 @@ class Dense(KerasClassifier):
         (128, 128, 128, 128), min_length=1, description="nodes of the hidden layers"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="share dropped between layers")
-    activations: tuple[Literal["relu", "elu", "leaky_relu", "tanh"], ...] = Field(
+    activations: tuple[_Activation, ...] = Field(
         ("leaky_relu", "elu"), min_length=1, description="of the layers; the last one goes on"
     )
     # Left out of what is stored at their defaults, as min_epoch.
@@ -365,6 +370,56 @@ class ParticleFlow(KerasClassifier):
         return networks.particle_flow_classifier(constituents, seed=seed, output=output)
 
 
+class Momenta(KerasClassifier):
+    """Layers of nodes on the four-momenta of the leading jets over the mass of all of them.
+
+    The jets are those of `skim.sequence`, the mass is a column of the event that belongs to them.
+    The network sees no mass, but what is left of it: shapes of events change with the mass.
+
+    Source: arXiv:2101.08320, section 4.1.3.
+
+    Examples
+    --------
+    >>> Momenta().jets, Momenta().mass
+    (10, 'm_multijet')
+    """
+
+    network: Literal["momenta"] = "momenta"
+    jets: int = Field(10, ge=1, description="leading jets of skim.sequence shown, at most")
+    mass: str = Field("m_multijet", description="column of the event by which they are divided")
+    layers: tuple[_Nodes, ...] = Field(
+        (512, 512, 512, 512), min_length=1, description="nodes of the hidden layers"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="share dropped between layers")
+    activations: tuple[_Activation, ...] = Field(
+        ("leaky_relu", "elu"), min_length=1, description="of the layers; the last one goes on"
+    )
+
+    def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
+        """Return the jets in sequence, and the column of the mass."""
+        return Sequence.of(sample), Columns.of((self.mass,), sample)
+
+    def model(
+        self,
+        scope: str,
+        sample: Sample,
+        standardisation: _Standardise,
+        seed: int,
+        output: str = "sigmoid",
+    ) -> Any:
+        """Return the network."""
+        return momentum_classifier(
+            Sequence.of(sample),
+            Columns.of((self.mass,), sample),
+            layers=self.layers,
+            activations=self.activations,
+            dropout=self.dropout,
+            seed=seed,
+            most=self.jets,
+            output=output,
+        )
+
+
 class Trees(Classifier):
     """Boosted decision trees on features."""
 
@@ -433,11 +488,11 @@ class Trees(Classifier):
 
 
 AnyClassifier = Annotated[
-    Convolutional | Dense | Trees | ParticleFlow, Field(discriminator="network")
+    Convolutional | Dense | Trees | ParticleFlow | Momenta, Field(discriminator="network")
 ]
 
 
-CLASSIFIER_NETWORKS = "network: convolutional, dense, trees or particle_flow"
+CLASSIFIER_NETWORKS = "network: convolutional, dense, trees, particle_flow or momenta"
 """Description of a setting that is any of them."""
 
 

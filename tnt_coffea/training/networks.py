@@ -23,6 +23,7 @@ __all__ = [
     "convolutional_classifier",
     "dense_autoencoder",
     "dense_classifier",
+    "dense_head",
     "harmonic_mean",
     "input_tensor",
     "particle_flow_classifier",
@@ -134,6 +135,42 @@ def dense_classifier(
     value = standardisation.tensor(features.tensor(columns))
     if clip is not None:
         value = keras.ops.clip(value, -clip, clip)
+    head = dense_head(
+        value,
+        initial,
+        layers=layers,
+        dropout=dropout,
+        seed=seed,
+        activations=activations,
+        initial_biases=initial_biases,
+        output=output,
+    )
+    return keras.Model([columns], head)
+
+
+def dense_head(
+    value: Any,
+    initial: Callable[[], Any],
+    *,
+    layers: Sequence[int],
+    dropout: float,
+    seed: int,
+    activations: Sequence[str],
+    initial_biases: Sequence[float] = (),
+    output: str = "sigmoid",
+) -> Any:
+    """Return the tensor (n,) behind dense layers and an output of one node.
+
+    Parameters
+    ----------
+    value
+        Tensor (n, feature).
+    initial
+        Gives the initialiser of one layer after the other.
+    layers, dropout, seed, activations, initial_biases, output
+        As in `dense_classifier`.
+    """
+    keras = backend.keras()
 
     def biases(i: int) -> Any:
         width = initial_biases[min(i, len(initial_biases) - 1)] if initial_biases else 0.0
@@ -163,7 +200,7 @@ def dense_classifier(
         kernel_initializer=initial(),
         bias_initializer=biases(len(layers)),
     )
-    return keras.Model([columns], _flat(keras, last(value)))
+    return _flat(keras, last(value))
 
 
 def particle_flow_classifier(

@@ -6,7 +6,13 @@ import numpy as np
 
 from tnt_coffea.config import MassRange, SearchConfig, WindowScan
 
-__all__ = ["cwola_windows", "olympics_windows", "overlapping_windows", "windows_of"]
+__all__ = [
+    "cwola_windows",
+    "olympics_windows",
+    "overlapping_windows",
+    "tossed_windows",
+    "windows_of",
+]
 
 _LOW, _HIGH, _STEP = 3000.0, 5000.0, 500.0
 """GeV; arXiv:2101.08320, section 4.3.1."""
@@ -14,6 +20,8 @@ _LOWEST = 2500.0
 """GeV, of the overlapping windows."""
 _BINS, _FIRST, _LAST = 16, 2632.0, 6000.0
 """Logarithmic bins and their range [GeV]; arXiv:2101.08320, section 4.1.1."""
+_OF_ALL_JETS = 2800.0, 7000.0
+"""Range of as many bins in the mass of all jets [GeV]; arXiv:2101.08320, section 4.1.3."""
 
 
 def olympics_windows(*, staggered: bool = False) -> tuple[MassRange, ...]:
@@ -48,7 +56,25 @@ def cwola_windows() -> tuple[MassRange, ...]:
     >>> len(windows), windows[0].edges
     (10, (2917.6, 3405.0))
     """
-    edges = np.geomspace(_FIRST, _LAST, _BINS + 1)
+    return _of_three_bins(_FIRST, _LAST)
+
+
+def tossed_windows() -> tuple[MassRange, ...]:
+    """Return the ten signal regions in the mass of all jets, of three logarithmic bins each.
+
+    Source: arXiv:2101.08320, section 4.1.3.
+
+    Examples
+    --------
+    >>> windows = tossed_windows()
+    >>> len(windows), windows[0].edges
+    (10, (3139.8, 3728.3))
+    """
+    return _of_three_bins(*_OF_ALL_JETS)
+
+
+def _of_three_bins(first: float, last: float) -> tuple[MassRange, ...]:
+    edges = np.geomspace(first, last, _BINS + 1)
     # Centred on the fourth to the thirteenth bin: two bins are left on either side.
     return tuple(
         MassRange(low=round(float(edges[i - 1]), 1), high=round(float(edges[i + 2]), 1))
@@ -89,6 +115,8 @@ def windows_of(config: SearchConfig) -> tuple[MassRange, ...]:
         return (config.search.window,)
     if scan is WindowScan.CWOLA:
         return cwola_windows()
+    if scan is WindowScan.TOSSED:
+        return tossed_windows()
     if scan is WindowScan.OVERLAPPING:
         return overlapping_windows()
     return olympics_windows(staggered=scan is WindowScan.STAGGERED)

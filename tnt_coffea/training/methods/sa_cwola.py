@@ -10,10 +10,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tnt_coffea.config.settings import Positive
-from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Dense
+from tnt_coffea.training.classifiers import CLASSIFIER_NETWORKS, AnyClassifier, Dense, Momenta
 from tnt_coffea.training.density_ratio import predicted, weights_of
+from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.method import Job, Need, Reads, Scope, Scorer
 from tnt_coffea.training.methods.cwola import Cwola
+from tnt_coffea.training.sidebands import Spacing
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.typing import Float64Array
 
@@ -45,6 +47,8 @@ class SaCwola(Cwola):
     >>> method = SaCwola(strength=0.5)
     >>> method.form.value, method.reads.simulation, method.scopes
     ('swapped', True, ('event',))
+    >>> SaCwola.tossed().classifier.network
+    'momenta'
     """
 
     kind: Literal["sa_cwola"] = "sa_cwola"  # type: ignore[assignment]
@@ -56,6 +60,22 @@ class SaCwola(Cwola):
         default_factory=lambda: Dense.paper("light_mass", "mass_difference", "tau21"),
         description=CLASSIFIER_NETWORKS,
     )
+
+    @classmethod
+    def tossed(cls, strength: float = 1.0) -> Self:
+        """Return Tossed CWoLa SALAD, arXiv:2101.08320, section 4.1.3.
+
+        It takes `search.variable: m_multijet`, `train.windows: tossed` and a skim with the jets in
+        sequence: the window is three of 16 logarithmic bins, either sideband two. The epoch is
+        chosen by the loss, not by the efficiency as in CWoLa hunting: targets of simulation are
+        exchanged.
+        """
+        return cls(
+            strength=strength,
+            sideband=2 / 3,
+            spacing=Spacing.LOGARITHMIC,
+            classifier=Momenta(epochs=700, optimizer=OptimizerSettings(batch=5000, patience=250)),
+        )
 
     @model_validator(mode="after")
     def _has_minimum(self) -> Self:
