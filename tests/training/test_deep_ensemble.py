@@ -56,6 +56,7 @@ def test_trees_learn_from_answers_out_of_fold(by_heart):
     assert by_heart.history["loss"][-1] < 0.3  # 0.69 is that of nothing learned
     # Twice its standard deviation is 0.07.
     assert abs(by_heart.summary["network_auc"] - 0.5) < 0.12
+    assert abs(by_heart.summary["network_accuracy"] - 0.5) < 0.12
 
 
 def test_both_stages_are_one_graph(by_heart):
@@ -70,6 +71,11 @@ def test_both_stages_are_one_graph(by_heart):
     scores = tagger.score(inputs)
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(scores, by_heart.predict(inputs), rtol=1e-5, atol=1e-5)
+    assert tagger.has_latent
+    answer = tagger.latent(inputs)
+    assert answer.shape == (200, 1)
+    swapped = inputs | {"event_image": inputs["event_image"][::-1]}
+    assert (tagger.latent(swapped)[::-1] == answer).all()
     for name in inputs:  # either of them counts
         other = inputs | {name: np.zeros_like(inputs[name])}
         assert (tagger.score(other) != scores).mean() > 0.5
@@ -160,6 +166,21 @@ def test_bad_events_are_refused_before_a_network_is_trained(changes, cause):
     )
     with pytest.raises(TrainingError, match=cause):
         method.train(job)
+
+
+def test_one_of_several_signals_can_be_chosen(samples):
+    priors = {"two-prong": samples["prior:two-prong"], "other": alike("b", 60)}
+    counts = []
+    for prior in ("two-prong", "other", None, "none"):
+        method = TABLE_ALONE.model_copy(update={"prior": prior})
+        job = Job(alike("none", 1), "event", 1, simulation=samples["simulation"], priors=priors)
+        if prior == "none":
+            with pytest.raises(ConfigError, match=r"no simulated signal is called 'none'.*--prior"):
+                method.train(job)
+            continue
+        history = method.train(job).history
+        counts.append({name: history[name] for name in priors if name in history})
+    assert counts == [{"two-prong": 200}, {"other": 60}, {"two-prong": 200, "other": 60}]
 
 
 def test_a_skim_without_what_it_reads_is_refused_by_name():

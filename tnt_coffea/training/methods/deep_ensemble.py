@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from tnt_coffea.config.settings import Positive
-from tnt_coffea.errors import TrainingError
+from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Tagger
@@ -50,9 +50,10 @@ TABLE = (
 class DeepEnsemble(Method):
     """Residual network of event images whose answer enters boosted trees beside a table.
 
-    Simulated background against simulated signals, all of them together; it reads no event that is
-    searched, and one training serves all folds. Assumes that the signal looked for is like the
-    simulated ones: it finds what it was told, at their masses.
+    Simulated background against simulated signals; it reads no event that is searched, and one
+    training serves all folds. Assumes that the signal looked for is like the simulated ones: it
+    finds what it was told, at their masses. The network's answer, the logarithm of the odds, is
+    the latent vector.
 
     Source: arXiv:2101.08320, section 5.1.
 
@@ -66,6 +67,11 @@ class DeepEnsemble(Method):
     """
 
     kind: Literal["deep_ensemble"] = "deep_ensemble"
+    prior: str | None = Field(
+        None,
+        min_length=1,
+        description="the signal learned, as of --prior NAME=FILE; null: all of them together",
+    )
     features: tuple[str, ...] = Field(
         TABLE, min_length=1, description="the trees' table: columns or expressions of them"
     )
@@ -128,7 +134,7 @@ class DeepEnsemble(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return the tagger of both stages."""
-        events = _Events.of(job)
+        events = _Events.of(job, self.prior)
         events.check(FEWEST * (self.parts if self.image else 1))
         features = FeatureSet.of(self.features, "event", job.simulation)
         table = np.concatenate([features.values(sample) for sample in events.samples])
@@ -147,9 +153,9 @@ class DeepEnsemble(Method):
         networks = self._networks(job, events)
         votes = self._votes(np.column_stack([table, networks.answers]), events)
         graph = Graph(networks.image, features.input)
-        shown = graph.add(
-            "Concat", features.add(graph, "features"), networks.add(graph, self.blocks), axis=1
-        )
+        answer = networks.add(graph, self.blocks)
+        shown = graph.add("Concat", features.add(graph, "features"), answer, axis=1)
+        summed = graph.add_trees(shown, votes.trees)
         tagger = networks.tagger(self.blocks)
 
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:
@@ -159,7 +165,7 @@ class DeepEnsemble(Method):
             return votes(np.column_stack([features.computed(inputs["features"]), answers]))
 
         return Scorer(
-            graph.model(graph.flat(graph.add_trees(shown, votes.trees))),
+            graph.model(graph.flat(summed), latent=(answer, 1)),
             (networks.image, features.input),
             events.counts | networks.history | _history(votes),
             networks.summary | _separation(networks.answers, events) | _summary(votes),
@@ -222,8 +228,14 @@ class _Events:
     samples: tuple[Sample, ...]
 
     @classmethod
-    def of(cls, job: Job) -> _Events:
-        priors = sorted(job.priors.items())
+    def of(cls, job: Job, prior: str | None) -> _Events:
+        if prior is not None and prior not in job.priors:
+            msg = (
+                f"deep_ensemble: no simulated signal is called '{prior}', there are "
+                f"{', '.join(job.priors)}; give it with --prior {prior}=FILE"
+            )
+            raise ConfigError(msg)
+        priors = [(name, job.priors[name]) for name in sorted(job.priors) if prior in (None, name)]
         return cls(
             ("simulation", *(name for name, _ in priors)),
             (job.simulation, *(sample for _, sample in priors)),
@@ -341,9 +353,14 @@ class _Networks:
 
 
 def _separation(answers: Float32Array, events: _Events) -> dict[str, float]:
-    signal = events.targets
-    weights = events.weights[~signal], events.weights[signal]
-    return {"network_auc": auc(answers[signal], answers[~signal], *weights)}
+    """Return how well networks tell events that they left out, both classes of one weight."""
+    signal, weights = events.targets, events.weights
+    of_both = (weights[~signal], weights[signal])
+    right = (answers > 0) == signal
+    return {
+        "network_auc": auc(answers[signal], answers[~signal], *of_both),
+        "network_accuracy": float(weights[right].sum() / weights.sum()),
+    }
 
 
 def _history(votes: VotingTrees) -> dict[str, Any]:
