@@ -23,6 +23,7 @@
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
 | `data_vs_simulation` | the event | data against simulation in the window |
+| `deep_ensemble` | the event | an image and a table: simulated background and signal |
 | `lstm` | the event | the leading jets in order: simulated background and signal |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
