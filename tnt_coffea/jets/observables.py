@@ -236,7 +236,7 @@ class _Dijets:
         if name in _KINEMATIC:
             return _numbers(getattr(self.jets, name))
         if name == "energy":
-            return self.p4[3]
+            return _numbers(self.jets.E)
         if "constituents" not in self.jets.fields and name in self.jets.fields:
             # The source gives it: a jet collection with its own substructure.
             return _numbers(self.jets[name])

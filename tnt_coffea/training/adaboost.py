@@ -194,7 +194,7 @@ def _best_splits(
         cell = ((place * (n + 1)) + bins[column]) * 2 + positive
         sums = np.bincount(cell, weights, (nodes + 1) * (n + 1) * 2)
         sums = sums.reshape(nodes + 1, n + 1, 2)[:nodes]
-        below = np.cumsum(sums, axis=1)
+        below: Float64Array = np.cumsum(sums, axis=1, dtype=np.float64)
         whole = below[:, -1:]
         gain = _purity(below[:, :-1]) + _purity(whole - below[:, :-1]) - _purity(whole)
         if not n:

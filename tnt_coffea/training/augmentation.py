@@ -123,5 +123,5 @@ def mixed_up(
         return out
 
     weight = mix(weights)
-    target = np.divide(mix(weights * targets), weight, out=np.zeros_like(weight), where=weight > 0)
+    target = mix(weights * targets) / np.where(weight > 0, weight, np.float32(1))
     return {name: mix(values) for name, values in inputs.items()}, target, weight

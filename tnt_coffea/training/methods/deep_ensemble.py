@@ -315,7 +315,7 @@ class _Networks:
     def predict(self, inputs: dict[str, Float32Array]) -> Float32Array:
         """Return the (event,) mean of the log-odds of all networks, by Keras."""
         every = [backend.array(evaluated(model, inputs)) for model in self.models]
-        out: Float32Array = np.mean(every, axis=0, dtype=np.float64).astype(np.float32)
+        out: Float32Array = np.stack(every).mean(axis=0, dtype=np.float64).astype(np.float32)
         return out
 
     def add(self, graph: Graph, blocks: Sequence[int]) -> str:
