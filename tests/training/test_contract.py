@@ -25,7 +25,10 @@ from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.deep_ensemble import DeepEnsemble
 from tnt_coffea.training.methods.feature import EventFeature
-from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
+from tnt_coffea.training.methods.feature_autoencoder import (
+    FeatureAutoencoder,
+    FeatureAutoencoderPerJet,
+)
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.gan_ae import GanAe
 from tnt_coffea.training.methods.gis import Gis
@@ -151,6 +154,9 @@ METHOD_SETTINGS = [
     EventRandom(features=("mass", "tau21")),
     FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
+    slow(
+        FeatureAutoencoderPerJet(layers=(8,), latent=1, epochs=2, most_events=500, optimizer=FAST)
+    ),
     GAN_AE,
     slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     Gis(density=SLICING),

@@ -58,6 +58,7 @@ TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),
     "deep_ensemble",
     "lstm",
+    *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet"),
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
 }

@@ -9,13 +9,17 @@ import pytest
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample, tagger_set
 from tnt_coffea.training import Job, cross_validation_plans
 from tnt_coffea.training.classifiers import Dense, Trees
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
-from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoder
+from tnt_coffea.training.methods.feature_autoencoder import (
+    FeatureAutoencoder,
+    FeatureAutoencoderPerJet,
+)
 from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.references import OptimalCwola, SupervisedBothJets
@@ -169,6 +173,35 @@ def test_an_untrained_autoencoder_ranks_as_the_norm(samples):
     errors = np.asarray(scorer.model([scorer.inputs[0].read(data)]))
     squares = norm.predict({"features": norm.inputs[0].read(data)})
     assert spearmanr(errors, squares).statistic > 0.8
+
+
+def test_the_comparisons_autoencoder_is_the_norm_after_its_ten_steps():
+    """arXiv:2101.08320, section 4.2: eight features, one epoch of 50,000 events."""
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(4)
+    method = FeatureAutoencoderPerJet.comparison()
+    mixed = rng.normal(size=(60_000, 4)) @ rng.normal(size=(4, 8)) + rng.normal(size=(60_000, 8))
+    jet = dict(zip(method.features, mixed.T, strict=True))
+    data = Sample.from_columns(rng.uniform(2800, 5200, len(mixed)), heavy=jet, light=jet)
+    members = [method.train(Job(data, "heavy", seed=seed)) for seed in range(2)]
+    norm = Norm(features=method.features).train(Job(data, "heavy", seed=1))
+    columns = norm.inputs[0].read(data)
+    errors = np.mean([np.asarray(one.model([columns])) for one in members], axis=0)
+    squares = norm.predict({"features": columns})
+    assert spearmanr(errors, squares).statistic > 0.99
+    # Each has drawn 50,000 events, a tenth of them to validate; other seeds draw others.
+    assert [one.history["events"] for one in members] == [50_000] * 2
+    assert not FeatureAutoencoderPerJet.comparison().reads.truth
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 3.0])
+def test_an_autoencoder_refuses_features_that_say_nothing(samples, wrong):
+    data = samples["data"]
+    columns = {**data.columns, "heavy_tau21": np.full(len(data), wrong, np.float32)}
+    broken = replace(data, columns=columns)
+    with pytest.raises(TrainingError, match="heavy_tau21"):
+        FeatureAutoencoderPerJet(epochs=1).train(Job(broken, "heavy", seed=1))
 
 
 def test_a_pure_autoencoder_is_trained_on_background_of_the_window(samples):

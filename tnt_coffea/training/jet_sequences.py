@@ -135,8 +135,15 @@ def sequence_classifier(
             ),
             return_sequences=number < len(cells),
         )(value)
-    relu = {"layers": layers, "activations": ("relu",), "dropout": 0.0}
-    head = dense_head(value, initial, seed=seed, output=output, **relu)
+    head = dense_head(
+        value,
+        initial,
+        layers=layers,
+        dropout=0.0,
+        seed=seed,
+        activations=("relu",),
+        output=output,
+    )
     return keras.Model([shown], head)
 
 

@@ -77,6 +77,8 @@ class Value:
         Of the repetitions; not a number where there is none.
     n
         How many there are.
+    values
+        Each of them, where they are known.
 
     Examples
     --------
@@ -88,13 +90,14 @@ class Value:
     mean: float
     sd: float
     n: int
+    values: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Value:
         """Return the value of all repetitions that there are."""
         n = len(values)
         mean = float(np.mean(values)) if n else float("nan")
-        return cls(mean, float(np.std(values, ddof=1)) if n > 1 else 0.0, n)
+        return cls(mean, float(np.std(values, ddof=1)) if n > 1 else 0.0, n, tuple(values))
 
     @property
     def error(self) -> float:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import ConfigError
@@ -203,6 +204,11 @@ class Experiment:
             Of a repetition.
         epochs
             Of every network, for trials.
+
+        Raises
+        ------
+        ConfigError
+            They are not possible.
         """
         sections = {
             name: {**self.settings.get(name, {}), **block.settings.get(name, {})}
@@ -215,7 +221,13 @@ class Experiment:
                 for test in ("bump", "abcd", "direct")
             }
         sections["train"]["methods"] = shortened(block.methods, epochs)
-        return SearchConfig.model_validate({"seed": seed, **sections})
+        try:
+            return SearchConfig.model_validate({"seed": seed, **sections})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "its settings"
+            msg = f"study {self.name}, block {block.name}, {place}: {first['msg']}"
+            raise ConfigError(msg) from error
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ is used by the injection and after the training alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import hist
 import numpy as np
 
 from tnt_coffea import seeds, stats
@@ -36,7 +37,7 @@ from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import Float64Array
 from tnt_coffea.working_points import selection_name
 
-__all__ = ["TrainedBlock", "best_improvement", "measured", "passed", "trained"]
+__all__ = ["TrainedBlock", "best_improvement", "measured", "passed", "trained", "window_test"]
 
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
@@ -359,6 +360,45 @@ def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
     except FitError as error:
         return {"z": None, "p_value": None, "refused": str(error)}
     return {"z": hunt.z, "p_value": hunt.p_value}
+
+
+def window_test(
+    mass: Float64Array,
+    window: tuple[float, float],
+    edges: Sequence[float],
+    *,
+    max_parameters: int = 4,
+) -> dict[str, Any]:
+    """Return the masked window test of masses: `z`, `pull` and `goodness`, or why it is refused.
+
+    Parameters
+    ----------
+    mass
+        (event,) of what is kept [GeV].
+    window
+        Edges of the window, two of the bins'.
+    edges
+        Of the bins that are fitted [GeV].
+    max_parameters
+        Most of the background function.
+
+    Examples
+    --------
+    >>> mass = 2600 + np.random.default_rng(1).exponential(500, 20_000)
+    >>> edges = np.geomspace(2800, 5200, 16)
+    >>> abs(window_test(mass, (edges[4], edges[7]), edges)["pull"]) < 3
+    True
+    """
+    bins = [float(edge) for edge in edges]
+    axis = hist.axis.Variable(bins, name="m_jj")
+    spectrum = hist.Hist(axis, storage=hist.storage.Weight()).fill(mass)
+    fit = stats.SpectrumFit((bins[0], bins[-1]), edges=tuple(bins), max_parameters=max_parameters)
+    try:
+        test = stats.masked_window_test(spectrum, window=window, fit=fit)
+    except FitError as error:
+        return {"z": None, "pull": None, "goodness": None, "refused": str(error)}
+    pull = (test.observed - test.expected) / math.hypot(test.expected**0.5, test.uncertainty)
+    return {"z": test.z, "pull": pull, "goodness": test.goodness_of_fit}
 
 
 def _finite(value: Any) -> Any:

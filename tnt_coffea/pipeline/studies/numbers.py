@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tnt_coffea import seeds
 from tnt_coffea.pipeline.studies.claims import Value
 from tnt_coffea.pipeline.studies.study import StudyTable
 
-__all__ = ["EFFICIENCIES", "Found", "figures_table", "together"]
+__all__ = ["EFFICIENCIES", "Found", "crossing", "figures_table", "together"]
 
 EFFICIENCIES = tuple(round(0.02 * i, 2) for i in range(1, 46))
 """Signal efficiencies of curves."""
@@ -163,3 +165,48 @@ def figures_table(
     before = f" (before any {_value(hunted['before'], 'z')})" if hunted else ""
     shown = [f"Z after {one}{before}" for one in selections if hunted]
     return StudyTable(title, ("method", *columns.values(), *shown), tuple(rows))
+
+
+def crossing(
+    differences: Sequence[Sequence[float]], x: Sequence[float], seed: int = 1
+) -> tuple[float, float, float, float]:
+    """Return where differences of two methods become positive for good, and how well it is known.
+
+    Parameters
+    ----------
+    differences
+        By point, those of the repetitions; at least one a point.
+    x
+        Of the points, rising.
+    seed
+        Of 1000 bootstrap samples of the repetitions of every point.
+
+    Returns
+    -------
+    The crossing, linear between points (0 where all are positive, infinity where the last is not),
+    the 16 and 84 % of the bootstrap, and the share of its samples with a crossing.
+
+    Examples
+    --------
+    >>> crossing([[-1.0, -1.0], [1.0, 1.0], [2.0, 2.0]], [1, 2, 3])
+    (1.5, 1.5, 1.5, 1.0)
+    """
+    rng = seeds.generator(seed, "bootstrap")
+    drawn = [
+        _crossed([float(np.mean(rng.choice(values, len(values)))) for values in differences], x)
+        for _ in range(1000)
+    ]
+    low, high = np.quantile(drawn, (0.16, 0.84), method="nearest")
+    share = float(np.mean([0 < one < math.inf for one in drawn]))
+    found = _crossed([float(np.mean(values)) for values in differences], x)
+    return found, float(low), float(high), share
+
+
+def _crossed(means: Sequence[float], x: Sequence[float]) -> float:
+    below = [i for i, mean in enumerate(means) if mean <= 0]
+    if not below:
+        return 0.0
+    i = below[-1]
+    if i == len(means) - 1:
+        return math.inf
+    return x[i] + (x[i + 1] - x[i]) * -means[i] / (means[i + 1] - means[i])

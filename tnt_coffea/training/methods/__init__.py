@@ -26,6 +26,7 @@
 | `deep_ensemble` | the event | an image and a table: simulated background and signal |
 | `lstm` | the event | the leading jets in order: simulated background and signal |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
+| `feature_autoencoder_per_jet` | each jet | likewise |
 | `norm`, `event_norm` | each jet or the event | features: their distance from the mean |
 | `random`, `event_random` | each jet or the event | nothing: a hash, known in every plot |
 | `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |

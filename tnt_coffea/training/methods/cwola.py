@@ -95,6 +95,35 @@ class Cwola(SidebandMethod, ClassifierMethod):
             choose_by_efficiency=True,
         )
 
+    @classmethod
+    def comparison(cls) -> Self:
+        """Return the settings of arXiv:2101.08320, section 4.2, in a window of three bins of 15.
+
+        Twelve features, ten networks of which the best by the efficiency of the signal region at
+        0.5 % of the sidebands is kept; folds: outer 5. The number of constituents stands for that
+        of tracks.
+
+        Examples
+        --------
+        >>> Cwola.comparison().classifier.layers, Cwola.comparison().sideband_efficiency
+        ((64, 32, 16, 4), 0.005)
+        """
+        return cls(
+            sideband=2 / 3,
+            spacing=Spacing.LOGARITHMIC,
+            classifier=Dense(
+                features=("mass", "tau1_width", "tau21", "tau32", "tau43", "n_constituents"),
+                layers=(64, 32, 16, 4),
+                activations=("relu", "elu", "elu", "elu"),
+                dropout=0.2,
+                epochs=200,
+                optimizer=OptimizerSettings(batch=20480, patience=200),
+            ),
+            candidates=10,
+            choose_by_efficiency=True,
+            sideband_efficiency=0.005,
+        )
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.classifier.network == "trees" and (

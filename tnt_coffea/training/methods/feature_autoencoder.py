@@ -1,22 +1,23 @@
-"""Dense autoencoder of a few features of an event."""
+"""Dense autoencoder of a few features of an event, or of each jet."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from tnt_coffea import seeds
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
-from tnt_coffea.training.features import FeatureSet, Standardisation
+from tnt_coffea.training.features import FeatureSet, Standardisation, check_features
 from tnt_coffea.training.fitting import OptimizerSettings, model_output
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
 from tnt_coffea.training.networks import input_tensor
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
-__all__ = ["FeatureAutoencoder"]
+__all__ = ["FeatureAutoencoder", "FeatureAutoencoderPerJet"]
 
 
 class FeatureAutoencoder(Method):
@@ -50,6 +51,13 @@ class FeatureAutoencoder(Method):
         "linear", description="of the latent space; the authors' code has relu"
     )
     epochs: int = Field(30, ge=1, description="most epochs")
+    # Left out of what is stored at its default: settings from before it have the same digest.
+    most_events: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda number: number is None,
+        description="events that it is trained on, drawn by the seed; null: all",
+    )
     mass_window: bool = Field(False, description="trained on the window alone")
     pure: bool = Field(False, description="a reference: trained on background alone, by its labels")
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -82,7 +90,11 @@ class FeatureAutoencoder(Method):
         if not shown.any():
             msg = f"{self.kind}: no event to train on: use more events, or a wider search.window"
             raise TrainingError(msg)
+        if self.most_events is not None and shown.sum() > self.most_events:
+            order = seeds.generator(job.seed, "events").permutation(np.flatnonzero(shown))
+            shown = np.isin(np.arange(len(shown)), order[: self.most_events])
         features = FeatureSet.of(self.features, job.scope, job.data)
+        check_features(features.values(job.data)[shown], features.names)
         labels = WeakLabels((SampleClass("events", job.data, shown, 0.0),))
         standard = Standardisation.of(features.values(job.data)[shown], job.data.weight[shown])
         model = self._model(features, standard, job.seed)
@@ -113,3 +125,49 @@ class FeatureAutoencoder(Method):
         squares = keras.ops.square(asked - dense(len(features), "linear")(value))
         total = backend.total(squares[:, i] for i in range(len(features)))
         return keras.Model([columns], total / len(features))
+
+
+class FeatureAutoencoderPerJet(FeatureAutoencoder):
+    """Dense autoencoder of standardised features of each jet; combined as in Tag N' Train.
+
+    Source: arXiv:2101.08320, section 4.2.
+
+    Examples
+    --------
+    >>> FeatureAutoencoderPerJet().scopes
+    ('heavy', 'light')
+    """
+
+    kind: Literal["feature_autoencoder_per_jet"] = "feature_autoencoder_per_jet"  # type: ignore[assignment]
+    features: tuple[str, ...] = Field(
+        ("mass", "tau21"), min_length=1, description="columns or expressions of them"
+    )
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
+
+    @classmethod
+    def comparison(cls) -> Self:
+        """Return the settings of arXiv:2101.08320, section 4.2; `train.members` is 20 there.
+
+        Eight features, 8-64-32-16-1-16-32-64-8, 50,000 events, one epoch in batches of 5120: ten
+        steps. After these the error is the squared distance from the mean, up to a rank
+        correlation of 0.9996: `norm` on the same features stands beside it, and `epochs: 200` is
+        one that has learned. The data have no charges, so that the number of constituents stands
+        for that of tracks; the optimiser's rate is not published.
+
+        Examples
+        --------
+        >>> FeatureAutoencoderPerJet.comparison().layers
+        (64, 32, 16)
+        """
+        return cls(
+            features=(
+                *("pt", "eta", "mass", "tau1_width", "tau21", "tau32", "tau43"),
+                "n_constituents",
+            ),
+            layers=(64, 32, 16),
+            latent=1,
+            epochs=1,
+            most_events=50_000,
+            optimizer=OptimizerSettings(batch=5120, keep="last"),
+        )
