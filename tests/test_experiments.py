@@ -255,6 +255,7 @@ def test_repetitions_become_means_with_deviations() -> None:
         ({"scale": 0.0}, "scale of the study is 0.0"),
         ({"seed": -1}, "seed of the study is -1"),
         ({"epochs": 0}, "epochs of the study is 0"),
+        ({"files": {"background": ["b.csv"]}, "scale": 0.1}, "leave one out"),
         ({"files": {"background": ["b.csv"]}}, r"needs files of signal as well \(--background, "),
         ({"files": {"data": ["b.csv"]}}, "has no events of data, only of background, signal"),
     ],

@@ -112,15 +112,13 @@ def _command(experiment: Experiment) -> click.Command:
         click.option(
             "--repetitions",
             type=click.IntRange(2),
-            default=experiment.repetitions,
-            show_default=True,
+            show_default=str(experiment.repetitions),
             help="Injections with trainings of their own, of most blocks.",
         ),
         click.option(
             "--scale",
             type=click.FloatRange(0.001, 100),
-            default=experiment.scale,
-            show_default=True,
+            show_default=f"{experiment.scale:g}",
             help="Generated events over those of the experiment: "
             + ", ".join(f"{pool.events} {name}" for name, pool in experiment.pools.items())
             + ".",

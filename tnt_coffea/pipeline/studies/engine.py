@@ -105,7 +105,8 @@ def run(
     Raises
     ------
     ConfigError
-        A number is out of range, files of a pool are missing, or signal events are too few.
+        A number is out of range, files of a pool are missing or given beside a scale, or signal
+        events are too few.
     StageError
         The folder holds a study of another configuration.
 
@@ -121,6 +122,9 @@ def run(
         files=(files, Mapping, NoneType),
         resources=(resources, Resources),
     )
+    if files is not None and scale is not None:
+        msg = "the study has files, and a scale is for events that it generates: leave one out"
+        raise ConfigError(msg)
     scale = experiment.scale if scale is None else scale
     repetitions = experiment.repetitions if repetitions is None else repetitions
     _check(scale, repetitions, seed, epochs)
