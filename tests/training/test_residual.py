@@ -25,16 +25,20 @@ def trained_norms(model):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "blocks", "width"),
-    [(16, (1, 2, 1), 4), (9, (1,), 3), pytest.param(64, (3, 4, 6, 3), 16, marks=pytest.mark.slow)],
+    ("pixels", "blocks", "width", "power"),
+    [
+        (16, (1, 2, 1), 4, 1.0),
+        (9, (1,), 3, 0.5),
+        pytest.param(64, (3, 4, 6, 3), 16, 0.5, marks=pytest.mark.slow),
+    ],
 )
-def test_folded_norms_change_nothing(pixels, blocks, width):
+def test_folded_norms_change_nothing(pixels, blocks, width, power):
     sample = make_sample(40, event_image=pixels)
     image = EventImage.of(sample)
-    model = residual_network(image, blocks=blocks, width=width, dropout=1.0, seed=3)
+    model = residual_network(image, blocks=blocks, width=width, dropout=1.0, seed=3, power=power)
     trained_norms(model)
     graph = Graph(image)
-    made = graph.model(graph.flat(add_residual_network(graph, model, blocks)))
+    made = graph.model(graph.flat(add_residual_network(graph, model, blocks, power)))
     # No event, one pixel far above the others, and what a search has.
     shown = image.read(sample)
     shown[0] = 0

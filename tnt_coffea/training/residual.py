@@ -33,7 +33,13 @@ _DROPOUT = (0.25, 0.5)
 
 
 def residual_network(
-    image: EventImage, *, blocks: Sequence[int], width: int, dropout: float, seed: int
+    image: EventImage,
+    *,
+    blocks: Sequence[int],
+    width: int,
+    dropout: float,
+    seed: int,
+    power: float = 1.0,
 ) -> Any:
     """Return the network that is trained.
 
@@ -50,6 +56,8 @@ def residual_network(
         Factor on the shares dropped in the head, 0.25 and 0.5.
     seed
         Seed of the initial weights and of the dropout.
+    power
+        Of the pixels, before the first layer.
 
     Returns
     -------
@@ -94,7 +102,8 @@ def residual_network(
         return layers.Dense(units, kernel_initializer=initial(), name=name)(value)
 
     shown = input_tensor(image)
-    value = keras.ops.transpose(shown, (0, 2, 3, 1))
+    pixels = shown if power == 1 else keras.ops.power(keras.ops.relu(shown), power)
+    value = keras.ops.transpose(pixels, (0, 2, 3, 1))
     value = layers.ReLU()(convolution(value, "stem", width, 7, 2))
     value = layers.MaxPooling2D(3, strides=2, padding="same")(value)
     for name, channels, stride in _blocks(blocks, width):
@@ -112,7 +121,9 @@ def residual_network(
     return keras.Model([shown], keras.ops.reshape(odds, (-1,)))
 
 
-def add_residual_network(graph: Graph, model: Any, blocks: Sequence[int]) -> str:
+def add_residual_network(
+    graph: Graph, model: Any, blocks: Sequence[int], power: float = 1.0
+) -> str:
     """Return the name of the logarithm of the odds (n, 1) of a trained network, in a graph.
 
     Parameters
@@ -121,7 +132,7 @@ def add_residual_network(graph: Graph, model: Any, blocks: Sequence[int]) -> str
         A graph with the input `event_image`.
     model
         The network of `residual_network`.
-    blocks
+    blocks, power
         Those that it was made with.
 
     Examples
@@ -153,7 +164,10 @@ def add_residual_network(graph: Graph, model: Any, blocks: Sequence[int]) -> str
         kernel, bias = _folded_before(layer(f"{name}_norm"), layer(name))
         return graph.add("Gemm", value, graph.constant(kernel), graph.constant(bias))
 
-    value = graph.add("Relu", convolution("event_image", "stem"))
+    pixels = "event_image"
+    if power != 1:
+        pixels = graph.ops.power(graph.add("Relu", pixels), np.float32(power))
+    value = graph.add("Relu", convolution(pixels, "stem"))
     value = graph.add("MaxPool", value, auto_pad="SAME_UPPER", kernel_shape=[3, 3], strides=[2, 2])
     names = {item.name for item in model.layers}
     for name, _, _ in _blocks(blocks, 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -81,6 +80,11 @@ class DeepEnsemble(Method):
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (3, 4, 6, 3), min_length=1, max_length=6, description="basic blocks of every stage"
     )
+    pixel_power: Positive = Field(
+        0.5,
+        description="power of the pixels before the first layer; 1 is the paper's before it "
+        "colours them",
+    )
     width: int = Field(16, ge=1, description="channels of the first stage, doubled in each further")
     dropout: float = Field(
         1.0, ge=0, lt=2, description="factor on the shares dropped in the head, 0.25 and 0.5"
@@ -153,10 +157,10 @@ class DeepEnsemble(Method):
         networks = self._networks(job, events)
         votes = self._votes(np.column_stack([table, networks.answers]), events)
         graph = Graph(networks.image, features.input)
-        answer = networks.add(graph, self.blocks)
+        answer = networks.add(graph)
         shown = graph.add("Concat", features.add(graph, "features"), answer, axis=1)
         summed = graph.add_trees(shown, votes.trees)
-        tagger = networks.tagger(self.blocks)
+        tagger = networks.tagger
 
         def predict(inputs: dict[str, Float32Array]) -> Float32Array:
             # A threshold may lie between the last digits of Keras' answer and the graph's; that
@@ -191,7 +195,12 @@ class DeepEnsemble(Method):
         for number in range(self.parts):
             seed = job.seed_of("network", number)
             model = residual_network(
-                image, blocks=self.blocks, width=self.width, dropout=self.dropout, seed=seed
+                image,
+                blocks=self.blocks,
+                width=self.width,
+                dropout=self.dropout,
+                seed=seed,
+                power=self.pixel_power,
             )
             labels = events.labels(part != number, self.label_smoothing)
             training, validation = labels.split((image,), self.optimizer.validation, seed)
@@ -212,11 +221,13 @@ class DeepEnsemble(Method):
             answers[left_out] = outputs_of(
                 model, events.batches(image, left_out), self.optimizer.batch
             )
-        networks = _Networks(image, tuple(models), tuple(histories), answers)
+        networks = _Networks(
+            image, self.blocks, self.pixel_power, tuple(models), tuple(histories), answers
+        )
         # Refused here as any tagger would be: trees on top would hide what is wrong.
         scorer = Scorer(None, (image,), predict=networks.predict)
         reading = readers((image,), job.simulation)
-        checked(scorer, networks.alone(self.blocks), reading, len(job.simulation))
+        checked(scorer, networks.alone, reading, len(job.simulation))
         return networks
 
 
@@ -299,8 +310,8 @@ class _Networks:
 
     Attributes
     ----------
-    image
-        Their input.
+    image, blocks, power
+        Their input, basic blocks, and power of its pixels.
     models, histories
         One a part.
     answers
@@ -308,6 +319,8 @@ class _Networks:
     """
 
     image: EventImage
+    blocks: tuple[int, ...]
+    power: float
     models: tuple[Any, ...]
     histories: tuple[History, ...]
     answers: Float32Array
@@ -318,19 +331,23 @@ class _Networks:
         out: Float32Array = np.stack(every).mean(axis=0, dtype=np.float64).astype(np.float32)
         return out
 
-    def add(self, graph: Graph, blocks: Sequence[int]) -> str:
+    def add(self, graph: Graph) -> str:
         """Return the name of that mean (n, 1) in a graph."""
-        every = [add_residual_network(graph, model, blocks) for model in self.models]
+        every = [
+            add_residual_network(graph, model, self.blocks, self.power) for model in self.models
+        ]
         return graph.ops.multiply(graph.ops.total(every), np.float32(1 / len(every)))
 
-    def alone(self, blocks: Sequence[int]) -> Any:
-        """Return the graph of nothing but that mean."""
+    @cached_property
+    def alone(self) -> Any:
+        """The graph of nothing but that mean."""
         graph = Graph(self.image)
-        return graph.model(graph.flat(self.add(graph, blocks)))
+        return graph.model(graph.flat(self.add(graph)))
 
-    def tagger(self, blocks: Sequence[int]) -> Tagger:
-        """Return that graph as a search would score with it."""
-        return Tagger(self.alone(blocks).SerializeToString(deterministic=True), "the network")
+    @property
+    def tagger(self) -> Tagger:
+        """That graph as a search would score with it."""
+        return Tagger(self.alone.SerializeToString(deterministic=True), "the network")
 
     @property
     def seconds(self) -> tuple[float, ...]:
