@@ -119,6 +119,7 @@ def test_one_training_scores_every_fold(method, samples, tmp_path):
 def test_without_the_image_it_is_trees_alone():
     assert (TABLE_ALONE.passes, SHORT.passes) == (SHORT.trees, 2 * SHORT.epochs)
     assert "keras" not in TABLE_ALONE.libraries
+    assert (TABLE_ALONE.is_random, SHORT.is_random) == (False, True)
 
 
 def test_an_event_in_both_parts_is_in_none():

@@ -124,6 +124,11 @@ class DeepEnsemble(Method):
         return self.parts * self.epochs if self.image else self.trees
 
     @property
+    def is_random(self) -> bool:
+        """Whether there are networks: trees of the same events are the same."""
+        return self.image
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Those of the networks; numpy and onnx without them."""
         return backend.libraries() if self.image else ("numpy", "onnx")
