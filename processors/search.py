@@ -162,11 +162,13 @@ class SearchProcessor(SelectingProcessor):
             ),
         )
 
-    def _mass_axis(self) -> hist.axis.Regular:
+    def _mass_axis(self) -> hist.axis.Regular | hist.axis.Variable:
         search = self.config.search
         low, high = search.histogram_range.edges
         bins = round((high - low) / search.bin_width)
         label = f"{search.variable} [GeV]"
+        if search.mass_edges:
+            return hist.axis.Variable(search.stored_edges, name=search.variable, label=label)
         return hist.axis.Regular(bins, low, high, name=search.variable, label=label)
 
 

@@ -213,6 +213,7 @@ def test_commands_print_and_write_nothing_of_the_window(
         (("scan",), "hides all of it"),
         (("abcd",), "would show the events in the window"),
         (("direct",), "would show the events in the window"),
+        (("window",), "would show the events in the window"),
         (("transfer",), "would show the events in the window"),
         (("bias", "--all-bins"), "would show the events in the window"),
         (("bump", "--window", 2600, 3700), "needs a sideband on either side"),
@@ -230,7 +231,7 @@ def test_options_that_would_show_the_window_are_refused(
     command, *rest = words
     fitted = (
         ()
-        if command in ("abcd", "direct", "transfer")
+        if command in ("abcd", "direct", "transfer", "window")
         else ("--native-bins", "--fit-range", 2600, 5000)
     )
     done = call("fit", command, path.name, "--blind", *fitted, *rest)

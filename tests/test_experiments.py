@@ -23,12 +23,19 @@ from tnt_coffea.pipeline.studies.experiment import Within
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, figures_table, together
 from tnt_coffea.reporting.study_figures import curve_bands, mass_ratios, scan, study_plot
+from tnt_coffea.training import steps_of
 
 COLUMNS = ("m_jj", "heavy_mass", "light_mass", "heavy_tau21", "light_tau21", "label")
 QUIET = Resources(executor="iterative", progress=False)
 METHODS = {
     "mass": {"kind": "feature", "feature": "mass"},
     "norm": {"kind": "norm", "features": ("mass", "tau21")},
+}
+
+
+HUNTED = {
+    "search": {"cuts": {}},
+    "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3, "bin_width": 100}},
 }
 
 
@@ -43,6 +50,8 @@ def table(n: int, seed: int, *, signal: bool = False, label: int = 0) -> np.ndar
 
 
 def measure(tested: TrainedBlock) -> Mapping[str, object]:
+    if "norm" not in tested.taggers.sets:
+        return {}
     ranks = tested.ranks("norm", tested.left["signal"])
     return {"kept": float((ranks.both > 0.9).mean()), "signal": len(tested.left["signal"])}
 
@@ -80,10 +89,11 @@ TINY = Experiment(
             "efficiencies": (0.02,),
             "cuts": {"uneven": {"heavy": 0.8, "light": 0.05}},
         },
-        "fit": {"bump": {"toys": 0, "envelope": (), "max_parameters": 3, "bin_width": 100}},
+        "fit": {"bump": {"bin_width": 100, "max_parameters": 3}, "window": {"enabled": True}},
     },
     blocks=(
-        Block("injected", METHODS, Injection(share=0.05), settings={"train": {"combine": "mean"}}),
+        Block("injected", METHODS, Injection(share=0.05)),
+        Block("hunted", {"mass": METHODS["mass"]}, Injection(share=0.05), settings=HUNTED),
         Block("null", METHODS, repetitions=0.5, hunted=False),
     ),
     claims=claims,
@@ -139,6 +149,10 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     assert found.value("injected", "mass", "selections/uneven/eps_b").mean == pytest.approx(
         0.04, abs=0.03
     )
+    # The bump hunt beside counts in the window, with the same events.
+    assert found.z("hunted", "mass", 0.02).mean > 5 > found.z("hunted", "mass").mean
+    assert found.z("injected", "mass", key="pull").mean < 5
+    assert found.block("hunted")["injected"] == injected_block["injected"]
     assert found.measured("null", "kept").mean > 0.9
     assert found.measured("null", "signal").mean == 600
     page = (out / "tiny" / "study.md").read_text()
@@ -152,7 +166,8 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     folder = out / "tiny"
     first = json.loads((folder / "study.json").read_text())
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "trainings").iterdir()}
-    assert before.keys() == {f"{b}-{i}.json" for b in ("injected", "null") for i in (0, 1)}
+    blocks = [block.name for block in TINY.blocks]
+    assert before.keys() == {f"{b}-{i}.json" for b in blocks for i in (0, 1)}
     options = {"out": out, "resources": QUIET}
     assert studies.run(TINY, given, repetitions=2, **options).to_dict() == first
     (folder / "study.json").unlink()
@@ -164,7 +179,7 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     # More repetitions train what is missing; another experiment is refused.
     more = studies.run(TINY, given, repetitions=3, **options)
     assert len(more.numbers["blocks"]["injected"]["injected"]["values"]) == 3
-    assert len(list((folder / "trainings").iterdir())) == 5
+    assert len(list((folder / "trainings").iterdir())) == 8
     changed = replace(TINY, blocks=TINY.blocks[:1])
     with pytest.raises(StageError, match="another configuration"):
         studies.run(changed, given, repetitions=2, **options)
@@ -266,6 +281,20 @@ def test_wrong_numbers_are_one_error(tmp_path: Path, changes, match: str) -> Non
     assert not (tmp_path / "tiny").exists()
 
 
+@pytest.mark.parametrize(
+    ("block", "match"),
+    [
+        (Block("much", METHODS, Injection(share=0.9)), "block much: .* give twice as many"),
+        (Block("event", {"n": {"kind": "event_norm"}}), r"search.cuts \(uneven\) cannot cut"),
+        (Block("wrong", {"n": {"kind": "no"}}), "study tiny, block wrong, train.methods"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_anything_is(given, tmp_path, block, match) -> None:
+    with pytest.raises(ConfigError, match=match):
+        studies.run(replace(TINY, blocks=(block,)), given, out=tmp_path, resources=QUIET)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_the_command_of_an_experiment_has_its_kinds_of_events(out: Path, given) -> None:
     named = replace(
         TINY, pools={**TINY.pools, "prior:two-prong": Pool("rnd-signal", 600, optional=True)}
@@ -287,7 +316,7 @@ def test_every_experiment_is_a_command_with_settings_that_are_possible(name: str
     experiment = studies.experiment_named(name)
     assert experiment.name == name
     for block in experiment.blocks:
-        experiment.configured(block, seed=1, epochs=1)
+        assert steps_of(experiment.configured(block, seed=1, epochs=1))
     done = CliRunner().invoke(main, ["study", name, "--help"])
     assert done.exit_code == 0, done.output
     assert experiment.title in done.output.replace("\n  ", " ")

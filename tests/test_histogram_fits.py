@@ -148,6 +148,15 @@ def test_abcd_of_a_plane_of_two_scores(tmp_path: Path) -> None:
     assert found["limit"]["observed"] == pytest.approx(abcd_limit(a, b, c, d).observed)
 
 
+def test_window_of_a_spectrum(spectrum: Path, tmp_path: Path) -> None:
+    own = ("--fit-range", 2600, 7000, "--native-bins", "--window", 3700, 4300)
+    found = run("window", spectrum, tmp_path, *own, "--plot", tmp_path / "window.png")
+    assert (found["kind"], found["window"]) == ("window", [3700.0, 4300.0])
+    assert found["p_poisson"] < 0.01
+    assert sum(found["spectrum"]["background"]) > found["expected"]
+    assert (tmp_path / "window.png").stat().st_size > 10_000
+
+
 def test_transfer_factor_of_two_spectra(tmp_path: Path) -> None:
     import uproot
 

@@ -134,6 +134,8 @@ def write_plot(
     | stats.DirectRefusal
     | stats.TransferEstimate
     | stats.TransferRefusal
+    | stats.WindowTests
+    | stats.WindowResult
     | stats.BiasStudy,
 ) -> Path:
     """Write the figure of a result.
@@ -141,7 +143,7 @@ def write_plot(
     That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
     the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity, of
     a direct estimate data and weighted simulation, of a transfer factor what passes with its
-    prediction.
+    prediction, of counts in windows the p-values, in a single one the spectra.
 
     Parameters
     ----------
@@ -164,6 +166,7 @@ def write_plot(
         mass_figures,
         review_figures,
         transfer_figures,
+        window_figures,
     )
 
     form = figure_format(path)
@@ -176,6 +179,15 @@ def write_plot(
             raise FitError(msg)
         case stats.TransferEstimate():
             figure = transfer_figures.transfer_spectrum(result, "events that pass")
+        case stats.WindowTests():
+            named = {window_figures.window_name(x.selection): x.result for x in result.tests}
+            figure = (
+                window_figures.window_p_values(result)
+                if len(result.windows) > 1
+                else window_figures.window_spectra(named, result.tests[0].taggers)
+            )
+        case stats.WindowResult():
+            figure = window_figures.window_spectra({"events": result})
         case stats.BumpHuntResult():
             window = (result.mass - 2 * result.width, result.mass + 2 * result.width)
             figure = mass_figures.mass_spectrum(result, window)

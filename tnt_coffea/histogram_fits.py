@@ -29,6 +29,7 @@ __all__ = [
     "fit_limit",
     "fit_scan",
     "fit_transfer",
+    "fit_window",
     "stored_histogram",
 ]
 
@@ -644,3 +645,42 @@ def fit_transfer(
         **pipeline.transfer_settings(config),
         seed=config.seed,
     )
+
+
+def fit_window(
+    stored: StoredHistogram, config: SearchConfig, window: tuple[float, float] | None = None
+) -> stats.WindowTests | stats.WindowResult:
+    """Return the tests in the windows of a search's tagger sets, or that of one spectrum.
+
+    Parameters
+    ----------
+    stored
+        The histogram; a method with a set a window is tested in all of them.
+    config
+        `seed`, `data.sqrt_s`, `search` and `fit.bump` are read.
+    window
+        The window [GeV], instead of that which a set was trained for, and of `search.window`.
+
+    Returns
+    -------
+    Of a search, one test a window and selection; of a spectrum, one.
+
+    Raises
+    ------
+    ConfigError
+        The fit is blinded.
+    FitError
+        A spectrum does not suit the test; of a search, none of all does.
+    """
+    pipeline.refuse_blinded(config, "a count in a window")
+    if stored.search is None:
+        return stats.masked_window_test(
+            stored.spectra(config.fit.bump.selection),
+            window=window or config.search.window.edges,
+            fit=pipeline.spectrum_fit(config),
+            seed=config.seed,
+        )
+    found = pipeline.window_tests(stored.search, config, stored.sets, window)
+    if not found.tests:
+        raise FitError(found.refusals[0].reason)
+    return found

@@ -34,6 +34,7 @@ from tnt_coffea.stats import (
     TransferEstimate,
     TransferLimit,
     TransferRefusal,
+    WindowTests,
 )
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
@@ -65,6 +66,9 @@ class SearchResult(Result):
         that has weights.
     transfer
         Transfer factor, or why there is none, by the set's name, where one was asked for.
+    window
+        Events in the windows of a method's tagger sets, at every selection, where that was asked
+        for, by the method's name; of a method with one set, by that of the set.
     scans
         Scan over masses of all dijets, 'before', and of each set's selection, if one
         was asked for.
@@ -114,6 +118,7 @@ class SearchResult(Result):
     overall: ScanOutcome | None = None
     direct: Mapping[str, DirectOutcome] = field(default_factory=dict)
     transfer: Mapping[str, TransferOutcome] = field(default_factory=dict)
+    window: Mapping[str, WindowTests] = field(default_factory=dict)
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
@@ -121,7 +126,7 @@ class SearchResult(Result):
         """Return the result as JSON values; the tests made beside it have a file of their own."""
         values = super().to_dict()
         left_out = {"trials", "trial"}
-        left_out |= {name for name in ("direct", "transfer") if not getattr(self, name)}
+        left_out |= {name for name in ("direct", "transfer", "window") if not getattr(self, name)}
         return {name: value for name, value in values.items() if name not in left_out}
 
     __repr__ = Displayed.__repr__
@@ -159,6 +164,19 @@ class SearchResult(Result):
             else f"refused: {test.reason}"
             for name, test in self.transfer.items()
         }
+        for name, tests in self.window.items():
+            number = len(tests.windows)
+            for selection in tests.selections:
+                test = tests.best(selection)
+                low, high = test.result.window
+                of = f"{name}, all dijets" if selection is None else f"{name} {test.selected}"
+                facts[f"window test, {of}"] = (
+                    f"Z = {test.z:.2f}, local Poisson p = {test.result.p_poisson:.2g}, "
+                    f"{test.result.observed:g} events in {low:g}-{high:g} GeV, "
+                    f"{test.result.expected:.1f} ± {test.result.uncertainty:.1f} expected"
+                    + (f", most significant of {number} windows" if number > 1 else "")
+                    + _doubt(test.result.converged)
+                )
         facts |= {
             f"limit, {name}": f"{limit.observed:.4g} events, {limit.expected[2]:.4g} expected"
             f"{_doubt(limit.converged)}"
@@ -215,6 +233,7 @@ class SearchResult(Result):
         blocks += [
             f"transfer factor with {name}\n{r.summary()}" for name, r in self.transfer.items()
         ]
+        blocks += [f"windows of {name}\n{r.summary()}" for name, r in self.window.items()]
         blocks += [f"scan, {name}\n{r.summary()}" for name, r in self.scans.items()]
         if self.overall is not None:
             blocks.append(f"all selections together\n{self.overall.summary()}")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import MassRange, SearchConfig, SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
+from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.reporting import (
     ReportContents,
     all_plots,
@@ -18,7 +19,9 @@ from tnt_coffea.reporting import (
     jet_shapes,
     true_shapes,
 )
+from tnt_coffea.reporting.jet_planes import jet_planes
 from tnt_coffea.reporting.tables import cutflow, event_rows, selection_flow
+from tnt_coffea.reporting.wording import main_set
 from tnt_coffea.taggers import Cut, Ranks, WorkingPoint, WorkingPoints
 
 
@@ -114,6 +117,38 @@ def test_shapes_hold_every_jet_and_the_top_one_percent(search):
         )
 
 
+def test_planes_hold_the_events_of_the_signal_region(search):
+    assert views_of(search).planes is None  # the skim has no tau32
+    rng = np.random.default_rng(2)
+    columns = {f"{jet}_tau32": rng.random(len(search.sample), np.float32) for jet in JETS}
+    sample = replace(search.sample, columns=search.sample.columns | columns)
+    window, ranks = search.config.search.window, search.ranks["tnt"]
+
+    planes = jet_planes(sample, ranks, window)
+
+    inside = window.contains(sample.m_jj)
+    top = np.argsort(-ranks.both, kind="stable")[: round(0.005 * len(sample))]
+    assert set(planes.everything) == {"mass", "tau21", "tau32"}
+    assert planes.everything["tau32"].sum() == inside.sum()
+    chosen = top[inside[top]]
+    assert 0 < len(chosen) < len(top)
+    for column, shown in planes.anomalous.items():
+        for place, jet in enumerate(JETS):
+            np.testing.assert_allclose(shown[:, place], sample.columns[f"{jet}_{column}"][chosen])
+    nothing = jet_planes(sample, ranks, MassRange(low=7900, high=8000))
+    assert len(nothing.anomalous["mass"]) == 0
+    assert json.loads(json.dumps(planes.to_dict()))["top"] == 0.005
+    views = replace(views_of(search), planes=planes)
+    contents = ReportContents(replace(search.result, after={}, abcd={}), search.config, views=views)
+    (plot,) = (plot for plot in all_plots(contents) if plot.name == "jet-planes")
+    assert [axes.get_title(loc="left") for axes in plot.figure.axes][1:] == [
+        r"$\tau_{21}$",
+        r"$\tau_{32}$",
+    ]
+    with pytest.raises(InputError, match="no tau32 of jets"):
+        jet_planes(search.sample, ranks, window)
+
+
 def test_views_are_of_the_fit_range(search):
     views = views_of(search)
     fit = search.fit_range
@@ -126,6 +161,13 @@ def test_views_are_of_the_fit_range(search):
     assert set(views.correlations) == {"autoencoder", "tnt"}
     truth = dict(zip(search.sample.event_id.tolist(), search.sample.label > 0, strict=True))
     assert list(views.events_are_signal) == [truth[int(e.event_id, 16)] for e in views.events]
+
+
+def test_of_sets_for_windows_that_of_the_search_is_shown():
+    config = SearchConfig.preset("olympics-cwola")
+    sets = ["cwola-2917.6-3405", "cwola-3234.1-3774.4", "cwola-3405-3973.9"]
+    assert main_set(sets, config) == sets[1]
+    assert main_set(sets[::2], config) == sets[0]
 
 
 def test_unknown_labels_leave_out_the_truth_and_nothing_else(search):

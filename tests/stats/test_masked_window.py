@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -8,7 +9,14 @@ import pytest
 from scipy.stats import norm
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats import WindowResult, masked_window_test
+from tnt_coffea.stats import (
+    FitRefusal,
+    TriggerEfficiency,
+    WindowResult,
+    WindowTest,
+    WindowTests,
+    masked_window_test,
+)
 from tnt_coffea.stats.spectrum import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=20.0)
@@ -72,3 +80,55 @@ def test_result_survives_json(toy_spectrum):
 def test_windows_without_sidebands_are_refused(toy_spectrum, change, message):
     with pytest.raises(FitError, match=message):
         masked_window_test(toy_spectrum(800, 0, 44), **WINDOW | change)
+
+
+def test_bins_of_one_ratio(toy_spectrum):
+    fine = toy_spectrum(6000, 0, 46)
+    edges = np.array(
+        [2600, 2740, 2880, 3040, 3200, 3380, 3560, 3760, 3960, 4180, 4400, 5000, 6000.0]
+    )
+    fit = SpectrumFit((2600.0, 6000.0), edges=tuple(edges), min_parameters=4, max_parameters=4)
+    found = masked_window_test(fine, window=(3380.0, 3760.0), fit=fit)
+    cuts = np.searchsorted(fine.axes[0].edges, edges)
+    expected = [fine.values()[a:b].sum() for a, b in itertools.pairwise(cuts)]
+    assert found.spectrum.edges == tuple(edges)
+    assert found.spectrum.observed == tuple(expected)
+    assert found.observed == sum(expected[5:7])
+    assert found.expected == pytest.approx(sum(found.spectrum.background[5:7]))
+    assert found.parameters == 4
+    assert abs(found.observed - found.expected) < 4 * np.hypot(
+        found.uncertainty, np.sqrt(found.expected)
+    )
+
+
+def test_a_trigger_is_refused(toy_spectrum):
+    trigger = TriggerEfficiency.of_function(2450, 150)
+    with pytest.raises(FitError, match=r"no efficiency of a trigger"):
+        masked_window_test(
+            toy_spectrum(800, 0, 47), **WINDOW | {"fit": replace(FIT, trigger=trigger)}
+        )
+
+
+def test_tests_of_several_windows(toy_spectrum):
+    spectrum = toy_spectrum(3000, 60, 48)
+    windows = ((3100.0, 3300.0), (3300.0, 3700.0))
+    tests = WindowTests(
+        tuple(
+            WindowTest(
+                f"set-{low:g}", selection, masked_window_test(spectrum, window=(low, high), fit=FIT)
+            )
+            for low, high in windows
+            for selection in (None, "loose-heavy")
+        )
+    )
+    assert (tests.windows, tests.selections) == (windows, (None, "loose-heavy"))
+    assert tests.best(None) == tests.tests[2]
+    assert [test.mass for test in tests.of("loose-heavy")] == [3200, 3500]
+    assert tests.converged
+    again = json.loads(json.dumps(tests.to_dict(), allow_nan=False))
+    assert WindowTests.from_dict(again) == tests
+    lines = tests.summary().splitlines()
+    assert lines[0].startswith("2 windows, 4 tests")
+    assert lines[3].startswith("  3300-3700 GeV, all dijets: ")
+    refused = replace(tests, refusals=(FitRefusal("window test", "set-3100 0.1", "too few"),))
+    assert "window test, set-3100 0.1: refused" in refused.summary()

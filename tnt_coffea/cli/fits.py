@@ -24,6 +24,7 @@ from tnt_coffea.cli.progress import toys_shown
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.histogram_fits import StoredHistogram
+    from tnt_coffea.stats import WindowTest
 
 __all__ = ["fit"]
 
@@ -41,13 +42,22 @@ _quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 _toys = click.option("--toys", type=click.IntRange(0), help="Toys, instead of the settings'.")
 _hepdata = click.option("--hepdata", type=PATH, help="Folder for HEPData tables.")
 _mass = click.option("--mass", type=float, help="Mass of the signal [GeV].")
-_bins = options(
-    click.option("--width", type=float, help="Gaussian width of the signal [GeV]."),
+_bins_alone = options(
     click.option("--fit-range", nargs=2, type=float, help="Range of the fit [GeV]."),
     click.option("--bin-width", type=float, help="Bins of the fit [GeV]."),
     click.option(
         "--native-bins", is_flag=True, help="Fit in the histogram's own bins, of any widths."
     ),
+)
+_bins = options(
+    click.option("--width", type=float, help="Gaussian width of the signal [GeV]."),
+    _bins_alone,
+)
+_shape = options(
+    click.option(
+        "--family", help="Background functions: dijet, exponential, power_law, bernstein."
+    ),
+    click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
 )
 _spectrum = options(
     _bins,
@@ -63,10 +73,7 @@ _spectrum = options(
         help="Efficiency of the trigger in the mass, a histogram with its errors: part of the "
         "model.",
     ),
-    click.option(
-        "--family", help="Background functions: dijet, exponential, power_law, bernstein."
-    ),
-    click.option("--sqrt-s", type=float, help="Centre-of-mass energy of the data [TeV]."),
+    _shape,
 )
 _workspace = click.option("--workspace", type=PATH, help="File for the pyhf workspace.")
 _blind = options(
@@ -116,12 +123,12 @@ def _stage(config: SearchConfig, out: Path, search_folder: Path | None, **blindi
 def fit(context: click.Context, /, **stage: Any) -> None:
     """Fit the histograms of a search, or one histogram of your own.
 
-    Without COMMAND this is the stage: bump hunts, ABCD and direct estimates, transfer factors if
-    asked for, limits and, if the settings have masses, scans of OUT/search. Each COMMAND does one
-    of these to one HISTOGRAM: a ROOT file with a TH1 in mass (for `abcd` a TH2 of two scores), a
-    UHI file (.json, .h5), counts (.csv or .npy: low, high, count a bin; of weighted events, sumw2
-    as a fourth column), or the folder of a search stage. `null-chains` collects searches of
-    background for `bump`.
+    Without COMMAND this is the stage: bump hunts, ABCD and direct estimates, transfer factors and
+    counts in windows if asked for, limits and, if the settings have masses, scans of OUT/search.
+    Each COMMAND does one of these to one HISTOGRAM: a ROOT file with a TH1 in mass (for `abcd` a
+    TH2 of two scores), a UHI file (.json, .h5), counts (.csv or .npy: low, high, count a bin; of
+    weighted events, sumw2 as a fourth column), or the folder of a search stage. `null-chains`
+    collects searches of background for `bump`.
     """
     if context.invoked_subcommand is None:
         context.invoke(_stage, **stage)
@@ -579,6 +586,51 @@ def transfer(
         _list("figure", [fit_files.write_plot(plot, result)])
 
 
+@_command(
+    click.option(
+        "--window",
+        nargs=2,
+        type=float,
+        help="The window [GeV].  [default: that which the taggers were trained for, else "
+        "search.window]",
+    ),
+    _bins_alone,
+    _shape,
+    click.option("--blind/--no-blind", default=None, help="Whether fit.blind refuses this test."),
+    _plot,
+)
+def window(
+    config: SearchConfig,
+    histogram: Path,
+    name: str | None,
+    window: tuple[float, float] | None,
+    plot: Path | None,
+    json_path: Path | None,
+    out: Path | None,
+    **spectrum: Any,
+) -> None:
+    """Count the events in a window against a fit of the bins beside it.
+
+    Of a search all dijets and every selection are tested, with the NAME of a method in the windows
+    of all its tagger sets.
+    """
+    from tnt_coffea import fit_files, histogram_fits, stats
+
+    config, stored = _changed(config, spectrum | {"window": None}), _stored(histogram, name)
+    result = histogram_fits.fit_window(stored, config, window or None)
+    if isinstance(result, stats.WindowTests):
+        p_values = {_tested(test): test.result.p_poisson for test in result.tests}
+        _keep_all(histogram, stored, config, "window", p_values, window=window)
+    _show(result, json_path)
+    if plot is not None:
+        _list("figure", [fit_files.write_plot(plot, result)])
+
+
+def _tested(test: WindowTest) -> str:
+    low, high = test.result.window
+    return f"{test.taggers} {test.selected}, {low:g}-{high:g} GeV"
+
+
 @fit.command("null-chains")
 @click.argument("folders", nargs=-1, required=True, type=PATH)
 @click.option("--to", type=PATH, default=Path("null-chains.json"), show_default=True, help="File.")
@@ -662,6 +714,25 @@ def _keep(
     **settings: Any,
 ) -> None:
     """Add a test on a search's histogram to the list of those that were made on the search."""
+    of = _of(stored)
+    p_values = {} if p_value is None else {of: p_value}
+    _keep_all(histogram, stored, config, test, p_values, **settings)
+
+
+def _of(stored: StoredHistogram) -> str:
+    """Return in words which tagger sets of a search are meant."""
+    return ", ".join(("all dijets", *stored.sets) if stored.whole else stored.sets)
+
+
+def _keep_all(
+    histogram: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    test: str,
+    p_values: dict[str, float],
+    **settings: Any,
+) -> None:
+    """Add a test to the list with its p-values, by what was tested."""
     from tnt_coffea import pipeline
     from tnt_coffea.search_folder import note_trial
 
@@ -671,10 +742,8 @@ def _keep(
     if not os.access(out, os.W_OK):
         click.echo(f"{out}: not ours to write, so its list of tests lacks this one", err=True)
         return
-    of = ", ".join(("all dijets", *stored.sets) if stored.whole else stored.sets)
     typed = {name: value for name, value in settings.items() if value}
-    values = {} if p_value is None else {of: p_value}
-    note_trial(out, pipeline.trial(stored.search, config, test, values, of, **typed))
+    note_trial(out, pipeline.trial(stored.search, config, test, p_values, _of(stored), **typed))
 
 
 def _show(result: Any, json_path: Path | None) -> None:

@@ -20,20 +20,23 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path), default=Path("search.yaml"))
+@click.option("--preset", help="Write those of a published search instead: olympics-cwola.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def init(file: Path, force: bool) -> None:
+def init(file: Path, preset: str | None, force: bool) -> None:
     """Write all settings with their defaults and meanings to FILE (search.yaml)."""
-    from tnt_coffea.config import SearchConfig
+    from tnt_coffea.config import SearchConfig, preset_text
 
+    text = SearchConfig().to_yaml() if preset is None else preset_text(preset)
     if file.exists() and not force:
         msg = f"{file}: is there already; choose another name, or replace it (--force)"
         raise ConfigError(msg)
     try:
-        file.write_text(SearchConfig().to_yaml())
+        file.write_text(text)
     except OSError as error:
         msg = f"{file}: cannot be written: {error.strerror}"
         raise ConfigError(msg) from error
-    click.echo(f"settings: {file}; delete what you do not change, and keep the rest short")
+    what = "; delete what you do not change, and keep the rest short" if preset is None else ""
+    click.echo(f"settings: {file}{what}")
 
 
 @config.command()

@@ -20,6 +20,7 @@ from tnt_coffea.config.fits import (
     TransferSettings,
     TriggerSettings,
     TurnOn,
+    WindowSettings,
 )
 from tnt_coffea.config.generation import (
     DetectorSettings,
@@ -48,6 +49,7 @@ from tnt_coffea.config.methods import (
     method_kinds,
     training_order,
 )
+from tnt_coffea.config.presets import preset_names, preset_text
 from tnt_coffea.config.reports import ReportSettings
 from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import JetShares, SearchSettings
@@ -120,8 +122,11 @@ __all__ = [
     "TriggerSettings",
     "TurnOn",
     "WindowScan",
+    "WindowSettings",
     "differences",
     "digest",
     "method_kinds",
+    "preset_names",
+    "preset_text",
     "training_order",
 ]

@@ -1,4 +1,4 @@
-"""Settings of the fits: bump hunt, ABCD, direct estimate, transfer factor, scan, limits."""
+"""Settings of the fits: bump hunt, ABCD, direct estimate, transfer factor, window, scan, limits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ __all__ = [
     "TransferSettings",
     "TriggerSettings",
     "TurnOn",
+    "WindowSettings",
 ]
 
 
@@ -279,6 +280,16 @@ class TransferSettings(Settings):
         return self
 
 
+class WindowSettings(Settings):
+    """Events in a window against a fit of the bins beside it, at every selection."""
+
+    enabled: bool = Field(
+        False,
+        description="whether it is part of the fit of a search: each tagger set in its own window, "
+        "at every selection, and all dijets there",
+    )
+
+
 class ScanSettings(Settings):
     """Bump hunts over masses, with the settings of `bump` otherwise."""
 
@@ -334,6 +345,7 @@ class FitSettings(Settings):
     abcd: AbcdSettings = AbcdSettings()
     direct: DirectSettings = DirectSettings()
     transfer: TransferSettings = TransferSettings()
+    window: WindowSettings = WindowSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
     blind: bool = Field(

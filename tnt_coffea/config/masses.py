@@ -62,12 +62,15 @@ def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
             f"({width:g} GeV)"
         )
     for name in ("histogram_range", "fit_range", "window"):
+        # Bins of one width begin at the fit range, and have to be whole bins of the histogram.
+        even = name == "histogram_range" or (name == "fit_range" and wide is not None)
+        own = () if even else search.mass_edges
         for value in getattr(search, name).edges:
-            if value != start and not _whole((value - start) / width):
+            if value != start and not _is_edge(value, start, width, own):
                 yield (
                     f"search.{name} ({_text(getattr(search, name))}) does not begin and end at "
-                    f"edges of bins: {start:g} GeV and multiples of {width:g} GeV from there "
-                    "(search.histogram_range, search.bin_width)"
+                    f"edges of bins: {_edges(search, *own)}"
+                    + ("; or give fit.bump.edges" if value in search.mass_edges else "")
                 )
     ends = (search.fit_range.low, search.fit_range.high)
     if fit.bump.edges and not set(ends) <= set(fit.bump.edges):
@@ -76,16 +79,37 @@ def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
             "fit.bump.edges: change one of them"
         )
     for edge in fit.bump.edges:
-        if not _whole((edge - start) / width):
+        if not _is_edge(edge, start, width, search.mass_edges):
             yield (
-                f"fit.bump.edges: {edge:g} GeV is no edge of the histogram's bins, {start:g} GeV "
-                f"and multiples of {width:g} GeV from there (search.histogram_range, "
-                "search.bin_width)"
+                f"fit.bump.edges: {edge:g} GeV is no edge of the histogram's bins, "
+                f"{_edges(search, *search.mass_edges)}; add it to search.mass_edges"
             )
     if wide is not None and not _whole((search.fit_range.high - search.fit_range.low) / wide):
         yield (
             f"search.fit_range ({_text(search.fit_range)}) is no whole number of bins of "
             f"{wide:g} GeV (fit.bump.bin_width): change one of them"
+        )
+    if fit.window.enabled:
+        yield from _window(search, fit, wide)
+
+
+def _window(search: SearchSettings, fit: FitSettings, wide: float | None) -> Iterator[str]:
+    low = search.fit_range.low
+    if wide is not None:
+        bins = f"bins of {wide:g} GeV from {low:g} GeV on (fit.bump.bin_width)"
+        wrong = [e for e in search.window.edges if not _is_edge(e, low, wide)]
+    else:
+        bins = "fit.bump.edges"
+        wrong = [e for e in search.window.edges if fit.bump.edges and e not in fit.bump.edges]
+    if wrong:
+        yield (
+            f"search.window ({_text(search.window)}) does not begin and end at edges of the bins "
+            f"that fit.window counts in, {bins}: change one of them"
+        )
+    elif not low < search.window.low < search.window.high < search.fit_range.high:
+        yield (
+            f"search.window ({_text(search.window)}) leaves no bins beside it in search.fit_range "
+            f"({_text(search.fit_range)}), which fit.window fits: widen it"
         )
 
 
@@ -119,6 +143,19 @@ def _tested(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
 
 def _text(found: MassRange) -> str:
     return f"{found.low:g} to {found.high:g} GeV"
+
+
+def _edges(search: SearchSettings, *others: float) -> str:
+    """Return in words where the bins of the stored histogram begin and end."""
+    also = " and search.mass_edges" if others else ""
+    return (
+        f"{search.histogram_range.low:g} GeV and multiples of {search.bin_width:g} GeV from there "
+        f"(search.histogram_range, search.bin_width){also}"
+    )
+
+
+def _is_edge(value: float, start: float, width: float, others: tuple[float, ...] = ()) -> bool:
+    return value == start or _whole((value - start) / width) or value in others
 
 
 def _whole(number: float) -> bool:

@@ -17,6 +17,7 @@ from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
 from tnt_coffea.config.masses import check_masses
 from tnt_coffea.config.methods import method_kinds
+from tnt_coffea.config.presets import preset_text
 from tnt_coffea.config.reports import ReportSettings
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
@@ -145,6 +146,28 @@ class SearchConfig(Settings):
             return cls.model_validate(values)
         except ValidationError as error:
             raise settings.complaint(error, cls(), _settings_of_methods(settings.values)) from error
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Return a configuration that comes with the package; its file has comments.
+
+        Parameters
+        ----------
+        name
+            `olympics-cwola`: CWoLa hunting as in arXiv:2101.08320, section 4.1.
+
+        Raises
+        ------
+        ConfigError
+            There is none of that name.
+
+        Examples
+        --------
+        >>> config = SearchConfig.preset("olympics-cwola")
+        >>> config.train.windows.value, config.search.efficiencies
+        ('cwola', (0.1, 0.01, 0.002))
+        """
+        return cls.from_text(preset_text(name), f"preset {name}")
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, every setting with its meaning beside it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -15,6 +17,10 @@ __all__ = ["JetShares", "SearchSettings"]
 _CUT = re.compile(r"[A-Za-z0-9_-]+")
 _MOST = 30
 """Selections of a tagger set: which of them an event passes is stored in 32 bits."""
+
+
+_ROUNDING = 1e-9
+"""Relative difference of edges that are the same one; as `stats` takes edges."""
 
 
 class JetShares(Settings):
@@ -78,11 +84,49 @@ class SearchSettings(Settings):
         MassRange(low=2000.0, high=8000.0), description="range of the stored histogram"
     )
     bin_width: Positive = Field(20.0, description="bins of the stored histogram [GeV]")
+    # Left out of what is stored where there are none: searches from before it have the same key.
+    mass_edges: tuple[Positive, ...] = Field(
+        (),
+        max_length=10_000,
+        exclude_if=lambda edges: not edges,
+        description="further edges of these bins, rising [GeV], such as those of logarithmic bins "
+        "that are to be fitted (fit.bump.edges)",
+    )
 
     @property
     def selections(self) -> tuple[float | str, ...]:
         """All selections: shares of events, then names of cuts."""
         return (*self.efficiencies, *self.cuts)
+
+    @property
+    def stored_edges(self) -> tuple[float, ...]:
+        """Edges of the stored histogram in the mass [GeV]: by `bin_width`, and `mass_edges`.
+
+        Examples
+        --------
+        >>> search = SearchSettings(bin_width=2000, mass_edges=(2632, 6000))
+        >>> search.stored_edges
+        (2000.0, 2632.0, 4000.0, 6000.0, 8000.0)
+        """
+        low, high = self.histogram_range.edges
+        bins = round((high - low) / self.bin_width)
+        own = self.mass_edges
+        even = (low + (high - low) * i / bins for i in range(bins + 1))
+        return tuple(sorted((*own, *(edge for edge in even if not _among(edge, own)))))
+
+    @model_validator(mode="after")
+    def _rising_edges(self) -> Self:
+        edges, (low, high) = self.mass_edges, self.histogram_range.edges
+        if any(b <= a for a, b in itertools.pairwise(edges)):
+            msg = f"mass_edges must rise, got {list(edges)}"
+            raise ValueError(msg)
+        if edges and not low < edges[0] <= edges[-1] < high:
+            msg = (
+                f"mass_edges ({edges[0]:g} to {edges[-1]:g} GeV) do not lie inside "
+                f"histogram_range ({low:g} to {high:g} GeV)"
+            )
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -101,3 +145,9 @@ class SearchSettings(Settings):
             msg = f"{len(self.selections)} efficiencies and cuts; at most {_MOST} can be kept"
             raise ValueError(msg)
         return self
+
+
+def _among(edge: float, edges: tuple[float, ...]) -> bool:
+    """Tell whether rising edges have this one, up to the rounding of decimal numbers."""
+    place = bisect(edges, edge)
+    return any(abs(edge - own) <= _ROUNDING * edge for own in edges[max(0, place - 1) : place + 1])

@@ -28,6 +28,7 @@ from tnt_coffea.pipeline.fitting import (
     transfer,
     transfer_settings,
     trial,
+    window_tests,
     windows_by_method,
 )
 from tnt_coffea.pipeline.folders import (
@@ -91,5 +92,6 @@ __all__ = [
     "transfer",
     "transfer_settings",
     "trial",
+    "window_tests",
     "windows_by_method",
 ]

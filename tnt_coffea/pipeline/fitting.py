@@ -39,6 +39,7 @@ __all__ = [
     "transfer",
     "transfer_settings",
     "trial",
+    "window_tests",
     "windows_by_method",
 ]
 
@@ -55,7 +56,7 @@ def fit(
     *,
     out: str | Path | None = None,
 ) -> SearchResult:
-    """Return p-values and limits: before and after selection, ABCD, direct estimates, transfer.
+    """Return p-values and limits: before and after selection, ABCD and other estimates, windows.
 
     Parameters
     ----------
@@ -179,6 +180,14 @@ def _with_trials(
         for name, found in result.transfer.items()
         if isinstance(found, stats.TransferEstimate)
     }
+    p_values |= {
+        f"window {test.result.window[0]:g}-{test.result.window[1]:g} GeV, "
+        + ("all dijets" if test.selection is None else f"{test.taggers} {test.selected}"): (
+            test.result.p_poisson
+        )
+        for found in result.window.values()
+        for test in found.tests
+    }
     if isinstance(result.overall, stats.ScanResult):
         p_values["global, all selections"] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
@@ -206,7 +215,7 @@ def trial(
     config
         `seed`, `search` and `fit` are noted.
     test
-        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct` or `transfer`.
+        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct`, `transfer` or `window`.
     p_values
         What came out, by what was tested.
     of
@@ -285,6 +294,13 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     transfers: dict[str, stats.TransferEstimate | stats.TransferRefusal] = {}
     for name in hists if config.fit.transfer.enabled else ():
         made.keep(transfers, "transfer factor", name, transfer, histograms, config, name)
+    counted: dict[str, stats.WindowTests] = {}
+    if config.fit.window.enabled:
+        for method, names in windows_by_method(histograms).items():
+            tests = window_tests(histograms, config, names)
+            made.refusals.extend(tests.refusals)
+            if tests.tests:
+                counted[method] = replace(tests, refusals=())
     return SearchResult(
         before=hunts.pop(BEFORE),
         after=hunts,
@@ -296,6 +312,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         abcd=estimates,
         direct=predictions,
         transfer=transfers,
+        window=counted,
         refusals=tuple(made.refusals),
         provenance={
             **histograms.provenance,
@@ -628,6 +645,75 @@ def transfer_settings(config: SearchConfig) -> dict[str, Any]:
     }
 
 
+def window_tests(
+    histograms: Histograms,
+    config: SearchConfig,
+    names: Sequence[str],
+    window: tuple[float, float] | None = None,
+) -> stats.WindowTests:
+    """Count the events in the windows of tagger sets, against fits of the bins beside them.
+
+    Every selection of each set is tested, and all dijets in its window. The folds, each with
+    the share of its events that its taggers select, are one spectrum.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `seed`, `search` and `fit.bump` are read.
+    names
+        The tagger sets.
+    window
+        Instead of the window that a set was trained for, or of `search.window` [GeV].
+
+    Returns
+    -------
+    Tests by window, and why others could not be made.
+
+    Raises
+    ------
+    ConfigError
+        `fit.blind` is set.
+
+    Source
+    ------
+    arXiv:2101.08320, section 4.1.
+    """
+    refuse_blinded(config, "a count in a window")
+    fit, coincidences = spectrum_fit(config), histograms.coincidences
+    own = {} if coincidences is None else {one.name: one.window for one in coincidences.sets}
+    windows = {name: window or own.get(name) or config.search.window.edges for name in names}
+    tests: list[stats.WindowTest] = []
+    made = _Made()
+    for name in sorted(names, key=lambda one: windows[one]):
+        selections = (None, *histograms.points[name].selections)
+        for selection in selections:
+            of = f"{name} {'all dijets' if selection is None else selection_name(selection)}"
+            found: dict[str, stats.WindowResult] = {}
+            made.keep(
+                found,
+                "window test",
+                of,
+                stats.masked_window_test,
+                _one_spectrum(histograms, name, selection),
+                window=windows[name],
+                fit=fit,
+                seed=seeds.integer(config.seed, "fit", "window", of),
+            )
+            tests += [stats.WindowTest(name, selection, one) for one in found.values()]
+    return stats.WindowTests(tuple(tests), tuple(made.refusals))
+
+
+def _one_spectrum(histograms: Histograms, name: str, selection: Selection | None) -> Any:
+    """Return the spectrum of a selection, or of all dijets, its folds together."""
+    histogram = histograms.hists[name]
+    if selection is None:
+        return stats.inclusive_spectrum(histogram)
+    point = histograms.points[name][selection]
+    return stats.selected_spectrum(histogram, point, per_fold=False)["all"]
+
+
 def windows_by_method(histograms: Histograms) -> dict[str, tuple[str, ...]]:
     """Return the tagger sets that are one method in several windows, by its name.
 
@@ -804,7 +890,9 @@ def check_made_with(histograms: Histograms, config: SearchConfig) -> None:
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `seed` and each setting of `search` as a whole, for older searches lack some."""
-    search = {f"search.{name}": value for name, value in settings.get("search", {}).items()}
+    # Left out where there are none.
+    found = {"mass_edges": [], **settings.get("search", {})}
+    search = {f"search.{name}": value for name, value in found.items()}
     return search | {name: value for name, value in settings.items() if name == "seed"}
 
 

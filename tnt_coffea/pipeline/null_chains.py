@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from tnt_coffea.config import SearchConfig, TransferSettings, digest
+from tnt_coffea.config import SearchConfig, TransferSettings, WindowSettings, digest
 from tnt_coffea.errors import ConfigError, InputError, StageError
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config, noted_sources
@@ -221,9 +221,11 @@ def fit_values(config: SearchConfig) -> dict[str, Any]:
         The null chains cannot be read.
     """
     values = config.fit_settings.model_dump(mode="json")
+    # A search without them has the same settings as before there were any.
     if config.fit.transfer == TransferSettings():
-        # A search without it has the same settings as before there was one.
         del values["transfer"]
+    if config.fit.window == WindowSettings():
+        del values["window"]
     path = config.fit.bump.null_chains
     if path is not None:
         values["bump"]["null_chains"] = digest(NullChains.load(path).to_dict())

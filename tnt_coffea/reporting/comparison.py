@@ -335,7 +335,7 @@ def feature_ranks(sample: Sample, text: str) -> Ranks | None:
     Examples
     --------
     >>> from tnt_coffea import testing
-    >>> feature_ranks(testing.make_sample(4), "heavy_mass - light_mass").both.max()
+    >>> float(feature_ranks(testing.make_sample(4), "heavy_mass - light_mass").both.max())
     0.875
     """
     feature = Expression(text)

@@ -19,6 +19,7 @@ from tnt_coffea.reporting.anomalous_jets import (
 )
 from tnt_coffea.reporting.correlations import ScoreCorrelations, score_correlations
 from tnt_coffea.reporting.evaluation import Evaluation, evaluate
+from tnt_coffea.reporting.jet_planes import PLANES, JetPlanes, jet_planes
 from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import ScanResult
@@ -41,6 +42,8 @@ class EventViews:
     images, events, shapes
         Mean images; the most anomalous events; mass and tau21 of the most anomalous jets.
         None or empty where no event is in the fit range, or the skim lacks what they need.
+    planes
+        Both jets of the events in the signal region; None where the skim lacks tau32, for example.
     evaluation
         Against the truth; None where it is not known.
     true_shapes, events_are_signal
@@ -52,6 +55,7 @@ class EventViews:
     images: JetImages | None = None
     events: tuple[AnomalousEvent, ...] = ()
     shapes: JetShapes | None = None
+    planes: JetPlanes | None = None
     evaluation: Evaluation | None = None
     true_shapes: TrueShapes | None = None
     events_are_signal: tuple[bool, ...] = ()
@@ -104,6 +108,9 @@ def event_views(
     sample, set_ranks = sample.select(in_fit), ranks[shown].select(in_fit)
     events = anomalous_events(sample, set_ranks)
     shapes = jet_shapes(sample, set_ranks) if set(COLUMNS) <= set(settings.of_jet) else None
+    planes = None
+    if set(PLANES) <= set(settings.of_jet):
+        planes = jet_planes(sample, set_ranks, window)
     truth_known = evaluation is not None
     signal = sample.label[most_anomalous(sample, set_ranks, len(events))] > 0
     return EventViews(
@@ -112,6 +119,7 @@ def event_views(
         images=None if settings.images is None else mean_images(sample, set_ranks),
         events=events,
         shapes=shapes,
+        planes=planes,
         evaluation=evaluation,
         true_shapes=true_shapes(sample, set_ranks, shapes) if truth_known and shapes else None,
         events_are_signal=tuple(signal.tolist()) if truth_known else (),

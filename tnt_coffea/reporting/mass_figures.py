@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "LEAST_P",
+    "MASS_LABEL",
     "brazil_band",
     "channel_spectra",
     "impacts",
     "last_seen",
     "local_p_values",
     "mass_spectrum",
+    "sigma_lines",
     "summed_channel",
 ]
 
@@ -267,9 +270,9 @@ def _goodness(channel: ChannelResult) -> str:
     return f"p {sign} {p_text(channel.goodness_of_fit)}"
 
 
-_MASS_LABEL = "resonance mass [GeV]"
+MASS_LABEL = "resonance mass [GeV]"
 # Below this local p-value the axis would show empty space.
-_LEAST_P = 1e-3
+LEAST_P = 1e-3
 
 
 @styled
@@ -291,7 +294,7 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
     """
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
-    lowest = _LEAST_P
+    lowest = LEAST_P
     for colour, (name, scan) in zip(COLOURS, scans.items(), strict=False):
         masses = sorted({point.mass for point in scan.points})
         p = np.array([min(x.p_local for x in scan.points if x.mass == mass) for mass in masses])
@@ -309,6 +312,17 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
             markerfacecolor="white", zorder=3,
         )  # fmt: skip
     bottom = 0.2 * lowest
+    sigma_lines(axes, bottom)
+    _global_lines(axes, list(scans.values())[-1], bottom)
+    axes.set_xlabel(MASS_LABEL)
+    axes.set_ylabel("local p-value")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=10)
+    return figure
+
+
+def sigma_lines(axes: Axes, bottom: float) -> None:
+    """Make an axis one of p-values from `bottom` to 1, with lines of local standard deviations."""
     sigma = 1
     while (p_sigma := float(ndtr(-sigma))) > bottom:
         axes.axhline(p_sigma, color=GREY, lw=0.8, ls=":")
@@ -318,15 +332,9 @@ def local_p_values(scans: Mapping[str, ScanResult], title: str = "") -> Figure:
             ha="left", va="center", fontsize=9, color="#666",
         )  # fmt: skip
         sigma += 1
-    _global_lines(axes, list(scans.values())[-1], bottom)
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     axes.set_ylim(bottom, 1)
-    axes.set_xlabel(_MASS_LABEL)
-    axes.set_ylabel("local p-value")
-    axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=10)
-    return figure
 
 
 @styled
@@ -360,7 +368,7 @@ def brazil_band(limits: Sequence[LimitResult], title: str = "") -> Figure:
     axes.set_ylim(
         0.6 * min(expected.min(), observed.min()), 1.6 * max(expected.max(), observed.max())
     )
-    axes.set_xlabel(_MASS_LABEL)
+    axes.set_xlabel(MASS_LABEL)
     level = percent(ordered[0].level)
     unit = "signal events" if events else "cross section [fb]"
     axes.set_ylabel(f"{level} CLs limit on {unit}")

@@ -11,11 +11,13 @@ from tnt_coffea.reporting import (
     correlations,
     curves,
     direct_figures,
+    jet_planes,
     mass_figures,
     mass_tau21,
     score_planes,
     sculpting,
     transfer_figures,
+    window_figures,
 )
 from tnt_coffea.reporting.figures import Plot, Section, stamp
 from tnt_coffea.reporting.wording import (
@@ -33,6 +35,7 @@ from tnt_coffea.stats.direct_results import DirectEstimate
 from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
 from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
+from tnt_coffea.stats.window_results import WindowTests
 
 if TYPE_CHECKING:
     from tnt_coffea.reporting.anomalous_jets import AnomalousEvent, JetImages
@@ -53,6 +56,7 @@ def _plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _spectra(contents)
     yield from _direct_estimates(contents)
     yield from _transfer_factors(contents)
+    yield from _windows(contents)
     yield from _scans(contents)
     yield from _sculpting(contents)
     yield from _limits(contents.result)
@@ -134,6 +138,48 @@ def _transfer_factors(contents: ReportContents) -> Iterator[Plot]:
             f"About the mass {found.observed:g} events pass and {found.predicted:.1f} ± "
             f"{found.uncertainty:.1f} are predicted.",
             transfer_figures.transfer_columns(found.spectrum),
+        )
+
+
+def _windows(contents: ReportContents) -> Iterator[Plot]:
+    for method, tests in contents.result.window.items():
+        windows, named = len(tests.windows), window_figures.window_name
+        best = min(tests.tests, key=lambda test: test.result.p_poisson)
+        low, high = best.result.window
+        most = (
+            f"{named(best.selection)} in {low:g}-{high:g} GeV, p = {p_text(best.result.p_poisson)}"
+        )
+        if windows > 1:
+            yield Plot(
+                f"window-p-values-{method}",
+                f"p-value over the windows of {method}",
+                "Poisson p-value of the events in each window, with the background that a fit to "
+                "the bins beside it predicts there, by the share of events that the window's own "
+                f"taggers select; at the window's centre. These are {len(tests.tests)} tests of "
+                "overlapping windows and nested selections, and each p-value is local.",
+                window_figures.window_p_values(tests, f"Windows of {method}"),
+                tests.to_dict(),
+                Section.MASS,
+                f"Local p-values against the mass, a line a selection; most significant: {most}.",
+                window_figures.window_columns(tests),
+            )
+        own = [test for test in tests.tests if test.taggers == best.taggers]
+        yield Plot(
+            f"window-spectra-{method}",
+            f"Spectra beside {low:g}-{high:g} GeV, by selections of {best.taggers}",
+            f"{capitalised(mass_name(contents.config.search.variable))} spectra after every "
+            "selection, folds together, with the fits to the bins beside the window (shaded)"
+            + (", for the window with the smallest p-value" if windows > 1 else "")
+            + ". The lines inside the window are what the fits predict there; the p-values are "
+            "those of the Poisson test.",
+            window_figures.window_spectra(
+                {named(test.selection): test.result for test in own}, best.taggers
+            ),
+            [test.to_dict() for test in own],
+            Section.MASS,
+            f"Spectra of {len(own)} selections with the fits beside one window; most "
+            f"significant: {most}.",
+            window_figures.window_columns(WindowTests(tuple(own))),
         )
 
 
@@ -430,6 +476,20 @@ def _jets(contents: ReportContents) -> Iterator[Plot]:
             Section.JETS,
             "Scatter of jet mass against tau21, heavy and light jets: the most anomalous events "
             "over the density of all.",
+        )
+    if views.planes is not None:
+        low, high = views.planes.window
+        yield Plot(
+            "jet-planes",
+            "Both jets of the most anomalous events in the signal region",
+            f"One jet's mass, τ21 and τ32 over the other's, of the events in {low:g}-{high:g} GeV: "
+            f"in red those among the {percent(views.planes.top)} of all events that {taggers} "
+            "ranks highest. Decays into two particles of fixed masses are clusters.",
+            jet_planes.jet_plane_panels(views.planes),
+            views.planes.to_dict(),
+            Section.JETS,
+            f"Three scatters of heavy against light jet: {len(views.planes.anomalous['mass'])} "
+            "anomalous events over the density of the signal region.",
         )
 
 

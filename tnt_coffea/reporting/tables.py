@@ -26,6 +26,7 @@ from tnt_coffea.stats.results import (
 )
 from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.transfer_results import TransferEstimate, TransferLimit, TransferRefusal
+from tnt_coffea.stats.window_results import WindowTests
 from tnt_coffea.working_points import Selection, WorkingPoints
 
 __all__ = [
@@ -134,7 +135,7 @@ class SummaryRow:
     Attributes
     ----------
     test
-        'bump hunt', 'ABCD', 'direct estimate' or 'transfer factor'.
+        'bump hunt', 'ABCD', 'direct estimate', 'transfer factor' or 'window test'.
     selection
         By which taggers.
     kept
@@ -167,7 +168,7 @@ class Summary:
     Attributes
     ----------
     rows
-        In the order: before, after, ABCD, direct estimate, transfer factor.
+        In the order: before, after, ABCD, direct estimate, transfer factor, window tests.
     notes
         Texts; the first is number 1.
     limits
@@ -235,6 +236,11 @@ def summary(result: SearchResult, config: SearchConfig | None = None) -> Summary
         *(
             replace(_transfer_row(name, transferred, one, notes), knowledge=result.knowledge(name))
             for name, one in result.transfer.items()
+        ),
+        *(
+            replace(row, knowledge=result.knowledge(row.selection))
+            for name, tests in result.window.items()
+            for row in _window_rows(name, tests, notes)
         ),
         *(
             replace(
@@ -546,6 +552,35 @@ def _transfer_row(
     )
     spread = estimate.mu_uncertainty
     return _estimate_row("transfer factor", selection, kept, estimate, counting, spread, notes)
+
+
+def _window_rows(method: str, tests: WindowTests, notes: list[str]) -> Iterator[SummaryRow]:
+    """Yield the most significant window of a method at every selection."""
+    number = len(tests.windows)
+    for selection in tests.selections:
+        test = tests.best(selection)
+        found = test.result
+        low, high = found.window
+        several = f", the smallest of {number} windows'" if number > 1 else ""
+        counted = (
+            f"window test of {test.taggers}, {low:g}-{high:g} GeV"
+            f"{'' if selection is None else f', {selection_text(selection)}'}: "
+            f"{found.observed:g} events seen, {found.expected:.1f} ± {found.uncertainty:.1f} "
+            f"expected from a fit beside them (goodness of fit p = "
+            f"{p_text(found.goodness_of_fit)}); the p-value is local{several}, by likelihood "
+            f"{p_text(found.p_value)}"
+        )
+        yield SummaryRow(
+            test="window test",
+            selection="none" if selection is None else test.taggers,
+            kept="100 %" if selection is None else selection_text(selection),
+            z=f"{test.z:.2f}{'' if found.converged else NOT_CONVERGED}",
+            p_value=p_text(found.p_poisson),
+            signal=f"{found.observed - found.expected:.1f} ± "
+            f"{math.hypot(math.sqrt(found.observed), found.uncertainty):.1f}",
+            calibration="Poisson",
+            notes=_numbered((counted, *found.notes), notes),
+        )
 
 
 def _no_estimate(test: str, selection: str, kept: str, reason: str, notes: list[str]) -> SummaryRow:

@@ -99,6 +99,8 @@ def capitalised(text: str) -> str:
 def main_set(names: Iterable[str], config: SearchConfig) -> str:
     """Return the tagger set that a search is about: that of the last method in the settings.
 
+    Of a method with a set a window it is that of `search.window`, or the first.
+
     Parameters
     ----------
     names
@@ -108,7 +110,7 @@ def main_set(names: Iterable[str], config: SearchConfig) -> str:
     """
     found = list(names)
     for method in reversed(list(config.train.methods)):
-        for name in found:
+        for name in sorted(found, key=lambda one: one != f"{method}-{config.search.window.name}"):
             if name == method or name.startswith(f"{method}-"):
                 return name
     return found[0]
@@ -310,6 +312,11 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         f"The transfer factor with {name} did not pass its own checks; see its notes."
         for name, test in result.transfer.items()
         if isinstance(test, TransferEstimate) and not test.converged
+    ]
+    warnings += [
+        f"A fit beside the windows of {name} did not converge; see the table of its tests."
+        for name, tests in result.window.items()
+        if not tests.converged
     ]
     warnings += [
         f"The upper limit of ABCD with {name} is not converged; its notes say why."

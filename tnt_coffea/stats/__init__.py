@@ -109,6 +109,7 @@ from tnt_coffea.stats.results import (
     ScanRefusal,
     ScanResult,
     WindowResult,
+    WindowSpectrum,
 )
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
@@ -126,6 +127,7 @@ from tnt_coffea.stats.transfer_results import (
 from tnt_coffea.stats.transfer_workspace import transfer_workspace
 from tnt_coffea.stats.trigger import TriggerEfficiency
 from tnt_coffea.stats.unbinned import UnbinnedChannel, UnbinnedResult, unbinned_check
+from tnt_coffea.stats.window_results import WindowTest, WindowTests
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 
@@ -175,6 +177,9 @@ __all__ = [
     "ValidationWindow",
     "WeightedSimulation",
     "WindowResult",
+    "WindowSpectrum",
+    "WindowTest",
+    "WindowTests",
     "WorkingPoint",
     "WorkingPoints",
     "abcd",

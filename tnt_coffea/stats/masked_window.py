@@ -12,7 +12,7 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
-from tnt_coffea.stats.results import WindowResult
+from tnt_coffea.stats.results import WindowResult, WindowSpectrum
 from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 
@@ -63,6 +63,12 @@ def masked_window_test(
     """
     check_ranges({"window": window})
     check_kind(SpectrumFit, {"fit": fit})
+    if fit.trigger is not None:
+        msg = (
+            "a fit beside a window knows no efficiency of a trigger: leave it out "
+            "(fit.bump.trigger), and begin the fit range above its turn-on"
+        )
+        raise FitError(msg)
     check_whole({"seed": seed})
     spectrum = rebinned("window", histogram, fit)
     first, last = (edge_index(spectrum.edges, edge, "window") for edge in window)
@@ -78,11 +84,12 @@ def masked_window_test(
     fitted, at_best = engine.fitted_background(built, spectrum.counts, beside)
     here = fitted.evaluated(np.zeros(fitted.parameters))
     inside = slice(first, last)
-    b = float(spectrum.weights(here.expected)[inside].sum())
+    background = spectrum.weights(here.expected)
+    b = float(background[inside].sum())
     # Weight of an effective event in the window.
     unit = 1.0
     if spectrum.weighted:
-        variances = spectrum.weights(spectrum.weights(here.expected))[inside]
+        variances = spectrum.weights(background)[inside]
         unit = float(variances.sum()) / b
     n, b = float(spectrum.sums[inside].sum()) / unit, b / unit
     # The parameters are whitened on the sidebands: their covariance there is the unit matrix.
@@ -98,7 +105,6 @@ def masked_window_test(
     if b < LEAST_BACKGROUND:
         p_value, calibration = p_poisson, "Poisson"
         z = significance(p_value)
-        notes.append(f"{b:.1f} events expected: the p-value is the Poisson one")
     if sigma > b:
         notes.append(f"the background is known to +-{unit * sigma:.1f} only: the fit extrapolates")
     return WindowResult(
@@ -119,4 +125,13 @@ def masked_window_test(
         converged=at_best.converged,
         notes=tuple(notes),
         calibration=calibration,
+        spectrum=WindowSpectrum(
+            edges=tuple(spectrum.edges.tolist()),
+            observed=tuple(spectrum.sums.tolist()),
+            background=tuple(background.tolist()),
+            scale=tuple(spectrum.weights(np.ones_like(background)).tolist())
+            if spectrum.weighted
+            else (),
+            variable=str(histogram.axes[0].name or "m_jj"),
+        ),
     )

@@ -31,6 +31,7 @@ __all__ = [
     "ScanResult",
     "SpuriousSignal",
     "WindowResult",
+    "WindowSpectrum",
 ]
 
 
@@ -357,6 +358,29 @@ class BumpHuntResult(Result):
 
 
 @dataclass(frozen=True)
+class WindowSpectrum(Result):
+    """The spectrum of a test in a window.
+
+    Attributes
+    ----------
+    edges
+        Edges of the bins [GeV], shape (bins + 1,).
+    observed, background
+        Sums of weights, and the fit to the bins beside the window, shape (bins,).
+    scale
+        Weight of an effective event per bin, shape (bins,); empty of events of weight one.
+    variable
+        Column that the mass is.
+    """
+
+    edges: tuple[float, ...]
+    observed: tuple[float, ...]
+    background: tuple[float, ...]
+    scale: tuple[float, ...] = ()
+    variable: str = "m_jj"
+
+
+@dataclass(frozen=True)
 class WindowResult(Result):
     """Events in a window against the background interpolated into it.
 
@@ -385,6 +409,8 @@ class WindowResult(Result):
         What a reader must know.
     calibration
         'asymptotic', or 'Poisson' where fewer than 25 events are expected: p is p_poisson.
+    spectrum
+        What was fitted.
 
     Examples
     --------
@@ -413,6 +439,7 @@ class WindowResult(Result):
     converged: bool
     notes: tuple[str, ...]
     calibration: str = "asymptotic"
+    spectrum: WindowSpectrum | None = None
     kind: Literal["window"] = field(default="window", kw_only=True)
 
     @property

@@ -4,7 +4,9 @@
 |---|---|
 | `gaussian` | arXiv:2009.02205, section III: SALAD and SA-CWoLa against their closed forms |
 | `simulation-assisted` | arXiv:2009.02205, section IV; arXiv:2101.08320, sections 4.4 and 4.5 |
+| `cwola-against-autoencoder` | arXiv:2101.08320, section 4.2 |
 
+All but the first two are files in `experiments/`, an `Experiment` each, which `run` repeats.
 Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was killed, and is
 read again while its settings stay the same.
 """
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 from tnt_coffea.pipeline.studies.claims import Claim, Verdict, claims_table
 from tnt_coffea.pipeline.studies.engine import experiment_named, experiment_names, run
-from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection
+from tnt_coffea.pipeline.studies.events import Pool
+from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection, Within
 from tnt_coffea.pipeline.studies.gaussian_study import gaussian
+from tnt_coffea.pipeline.studies.numbers import Found, figures_table
 from tnt_coffea.pipeline.studies.simulation_assisted_study import simulation_assisted
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
 
@@ -23,15 +27,19 @@ __all__ = [
     "Block",
     "Claim",
     "Experiment",
+    "Found",
     "Injection",
+    "Pool",
     "Study",
     "StudyResult",
     "StudyTable",
     "Training",
     "Verdict",
+    "Within",
     "claims_table",
     "experiment_named",
     "experiment_names",
+    "figures_table",
     "gaussian",
     "run",
     "simulation_assisted",

@@ -19,7 +19,7 @@ from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.studies import experiments
 from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
 from tnt_coffea.pipeline.studies.experiment import Experiment
-from tnt_coffea.pipeline.studies.measurement import measured
+from tnt_coffea.pipeline.studies.measurement import check, measured
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
 from tnt_coffea.products import Skim
@@ -154,6 +154,7 @@ def run(
     standing = study.standing()
     if standing is not None and standing.settings["repetitions"] == repetitions:
         return standing
+    check(experiment, skim)
     trainings = _trainings(experiment, decisive, repetitions)
     outcomes, cpu_seconds = study.trained(
         functools.partial(measured, experiment, skim), trainings, resources

@@ -9,6 +9,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea import generator, seeds
 from tnt_coffea.config import GenerateSettings, MassRange, SearchConfig, digest
@@ -21,7 +22,7 @@ from tnt_coffea.pipeline.generation import generate
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.products import Skim
 
-__all__ = ["Pool", "generated", "injected", "joined", "labelled", "role_of", "skimmed"]
+__all__ = ["Pool", "drawn", "generated", "injected", "joined", "labelled", "role_of", "skimmed"]
 
 GENERATED = "events"
 """Where generated events go, beside the studies, one folder a data set, size and seed."""
@@ -212,6 +213,14 @@ def injected(
     >>> int(data.label.sum()), len(left)
     (30, 69)
     """
+    chosen, left = drawn(pool, wanted, within=within, seed=seed)
+    return joined(background, pool.select(chosen)), pool.select(left)
+
+
+def drawn(
+    pool: Sample, wanted: int, *, within: MassRange | None, seed: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the rows of a pool that `injected` injects, and those of its other events."""
     order = seeds.generator(seed, "injection").permutation(len(pool))
     mass = pool.mass[order]
     counted = np.ones(len(pool), np.bool_) if within is None else within.contains(mass)
@@ -224,5 +233,4 @@ def injected(
         )
         raise ConfigError(msg)
     n = int(np.searchsorted(inside, wanted)) + 1 if wanted else 0
-    data = joined(background, pool.select(np.sort(order[:n])))
-    return data, pool.select(np.sort(order[n:]))
+    return np.sort(order[:n]), np.sort(order[n:])

@@ -25,7 +25,11 @@ from tnt_coffea.training.methods import METHODS
 if TYPE_CHECKING:
     from tnt_coffea.pipeline.studies.measurement import TrainedBlock
 
-__all__ = ["Block", "Experiment", "Injection", "Within", "shortened"]
+__all__ = ["LOT", "Block", "Experiment", "Injection", "Within", "shortened"]
+
+
+LOT = "lot"
+"""Name of the method that stands beside those of a block."""
 
 
 class Within(StrEnum):
@@ -111,7 +115,8 @@ class Block:
     settings
         Sections search, fit and train where they differ from the experiment's.
     hunted
-        Whether the data are searched and fitted: Z before and after every selection.
+        Whether the data are searched and fitted: Z before and after every selection, of the bump
+        hunt, or of counts in the window where the settings have `fit.window` enabled.
     """
 
     name: str
@@ -220,7 +225,9 @@ class Experiment:
                 test: {"efficiency": shares[0], **sections["fit"].get(test, {})}
                 for test in ("bump", "abcd", "direct")
             }
-        sections["train"]["methods"] = shortened(block.methods, epochs)
+        # References alone are no search: a hash of the mass stands beside them, and is left out.
+        lot = {LOT: {"kind": "random", "features": ("m_jj",)}}
+        sections["train"]["methods"] = {**shortened(block.methods, epochs), **lot}
         try:
             return SearchConfig.model_validate({"seed": seed, **sections})
         except ValidationError as error:
@@ -250,8 +257,8 @@ def shortened(
 
     Examples
     --------
-    >>> shortened({"found": {"kind": "gis"}}, 2)["found"]["epochs"]
-    2
+    >>> shortened({"found": {"kind": "feature_autoencoder"}}, 2)
+    {'found': {'kind': 'feature_autoencoder', 'epochs': 2}}
     """
     if epochs is None:
         return {name: dict(values) for name, values in methods.items()}

@@ -7,7 +7,7 @@ is used by the injection and after the training alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import hist
 import numpy as np
 
 from tnt_coffea import seeds, stats
@@ -24,10 +23,10 @@ from tnt_coffea.errors import ConfigError, FitError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
-from tnt_coffea.pipeline.fitting import spectrum_fit
+from tnt_coffea.pipeline.fitting import spectrum_fit, window_tests
 from tnt_coffea.pipeline.searching import search
-from tnt_coffea.pipeline.studies.events import injected, joined, labelled, role_of
-from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Within
+from tnt_coffea.pipeline.studies.events import drawn, injected, joined, labelled, role_of
+from tnt_coffea.pipeline.studies.experiment import LOT, Block, Experiment, Injection, Within
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES
 from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.pipeline.training import train
@@ -37,10 +36,18 @@ from tnt_coffea.taggers import Ranks
 from tnt_coffea.typing import Float64Array
 from tnt_coffea.working_points import selection_name
 
-__all__ = ["TrainedBlock", "best_improvement", "measured", "passed", "trained", "window_test"]
+__all__ = [
+    "TrainedBlock",
+    "best_improvement",
+    "check",
+    "measured",
+    "passed",
+    "trained",
+]
 
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
+_UNKNOWN = {"z": None, "p_value": None}
 _QUIET = Resources(executor="iterative", progress=False)
 
 
@@ -149,15 +156,10 @@ def trained(
     data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
     if block.injection is not None:
         within, place = _within(block.injection.within, config), block.injection.pool
-        inside = len(data) if within is None else int(within.contains(data.mass).sum())
         # With the seed of the repetition alone, blocks with more signal contain the fewer.
-        data, rest = injected(
-            data,
-            pools[place],
-            block.injection.wanted(inside),
-            within=within,
-            seed=seeds.integer(chosen["seed"], "signal", repetition),
-        )
+        own_seed = seeds.integer(chosen["seed"], "signal", repetition)
+        wanted = _wanted(block.injection, data, within)
+        data, rest = injected(data, pools[place], wanted, within=within, seed=own_seed)
         left |= {place: rest} if place in left else {}
     priors = {key: pools[key] for key in block.trained_on if key != "simulation"}
     searched = Skim.from_sample(
@@ -168,20 +170,53 @@ def trained(
     with TemporaryDirectory(prefix="tnt-coffea-study-") as out:
         taggers = train(searched, config, out=out, resources=_QUIET)
         references = references_beside(Path(out) / "train")
-        histograms = (
-            search(searched, taggers, config, out=out, resources=_QUIET)
-            if block.hunted and taggers.sets
-            else None
-        )
-        every = (
-            taggers
-            if references is None
-            else replace(taggers, sets={**taggers.sets, **references.sets})
-        )
+        others = {} if references is None else references.sets
+        searched_for = {name: one for name, one in taggers.sets.items() if name != LOT}
+        histograms = None
+        if block.hunted and searched_for:
+            own_sets = replace(taggers, sets=searched_for)
+            histograms = search(searched, own_sets, config, out=out, resources=_QUIET)
+        every = replace(taggers, sets={**searched_for, **others})
         yield TrainedBlock(
             experiment, block, config, repetition, seed, pools, data, left, every, histograms,
             chosen.get("epochs"),
         )  # fmt: skip
+
+
+def check(experiment: Experiment, skim: Skim) -> None:
+    """Refuse a study whose methods do not suit its settings, or whose signal is too little.
+
+    Raises
+    ------
+    ConfigError
+        With the reason, before anything is trained.
+    """
+    from tnt_coffea.training import steps_of
+
+    known: dict[str, Sample] = {}
+    for block in experiment.blocks:
+        config = experiment.configured(block, seed=1)
+        steps_of(config)
+        if block.injection is None:
+            continue
+        for name in (block.background, block.injection.pool):
+            if name not in known:
+                known[name] = _pool(skim, name)
+        data, pool = (
+            known[name].with_variable(config.search.variable)
+            for name in (block.background, block.injection.pool)
+        )
+        within = _within(block.injection.within, config)
+        try:
+            drawn(pool, _wanted(block.injection, data, within), within=within, seed=1)
+        except ConfigError as error:
+            msg = f"study {experiment.name}, block {block.name}: {error}"
+            raise ConfigError(msg) from error
+
+
+def _wanted(injection: Injection, background: Sample, within: MassRange | None) -> int:
+    inside = len(background) if within is None else int(within.contains(background.mass).sum())
+    return injection.wanted(inside)
 
 
 def _pool(skim: Skim, name: str) -> Sample:
@@ -228,6 +263,8 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     background = inside & (sample.label == 0)
     for name, own in {**ranks, **features}.items():
         found[name] |= _curves(own.both[signal], own.both[background])
+    for name in ranks:
+        found[name]["sculpting"] = _sculpted(compared.methods[name][""])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak
         found[name]["selections"] = {
@@ -246,14 +283,17 @@ def _numbers(figures: MethodFigures) -> dict[str, Any]:
     return {
         **{key: figures.rocs[name].auc for name, key in keys.items()},
         **{f"sic_{one.efficiency:g}": one.value for one in figures.improvements[1:]},
-        "sculpting": {
-            f"{one.efficiency:g}": {
-                "p": one.p_value,
-                "edges": list(one.edges),
-                "ratio": list(one.ratio),
-            }
-            for one in figures.sculpting
-        },
+    }
+
+
+def _sculpted(figures: MethodFigures) -> dict[str, Any]:
+    return {
+        f"{one.efficiency:g}": {
+            "p": one.p_value,
+            "edges": list(one.edges),
+            "ratio": list(one.ratio),
+        }
+        for one in figures.sculpting
     }
 
 
@@ -327,7 +367,12 @@ def _selected(passing: Any, signal: Any, background: Any) -> dict[str, Any]:
 
 
 def _hunts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
-    """Return the bump hunts at the window's centre, before and after every selection."""
+    """Return Z before and after every selection, of the bump hunt at the window's centre.
+
+    With `fit.window` it is that of counts in the window against the bins beside it.
+    """
+    if tested.config.fit.window.enabled:
+        return _counts(tested, histograms)
     hists = histograms.hists
     before = stats.inclusive_spectrum(next(iter(hists.values())))
     return {
@@ -346,6 +391,24 @@ def _hunts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
     }
 
 
+def _counts(tested: TrainedBlock, histograms: Histograms) -> dict[str, Any]:
+    names = list(histograms.hists)
+    made = window_tests(histograms, tested.config, names)
+    found: dict[str, Any] = {"before": dict(_UNKNOWN), "methods": {}}
+    for name in names:
+        selections = map(selection_name, histograms.points[name].selections)
+        found["methods"][name] = {selection: dict(_UNKNOWN) for selection in selections}
+    for test in made.tests:
+        one = test.result
+        error = math.hypot(math.sqrt(one.expected), one.uncertainty)
+        values = {"z": one.z, "p_value": one.p_value, "pull": (one.observed - one.expected) / error}
+        if test.selection is None:
+            found["before"] = values
+        else:
+            found["methods"][test.taggers][selection_name(test.selection)] = values
+    return found
+
+
 def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
     config = tested.config
     try:
@@ -358,47 +421,8 @@ def _hunt(spectrum: Any, tested: TrainedBlock, name: str) -> dict[str, Any]:
             seed=seeds.integer(config.seed, "fit", name),
         )
     except FitError as error:
-        return {"z": None, "p_value": None, "refused": str(error)}
+        return {**_UNKNOWN, "refused": str(error)}
     return {"z": hunt.z, "p_value": hunt.p_value}
-
-
-def window_test(
-    mass: Float64Array,
-    window: tuple[float, float],
-    edges: Sequence[float],
-    *,
-    max_parameters: int = 4,
-) -> dict[str, Any]:
-    """Return the masked window test of masses: `z`, `pull` and `goodness`, or why it is refused.
-
-    Parameters
-    ----------
-    mass
-        (event,) of what is kept [GeV].
-    window
-        Edges of the window, two of the bins'.
-    edges
-        Of the bins that are fitted [GeV].
-    max_parameters
-        Most of the background function.
-
-    Examples
-    --------
-    >>> mass = 2600 + np.random.default_rng(1).exponential(500, 20_000)
-    >>> edges = np.geomspace(2800, 5200, 16)
-    >>> abs(window_test(mass, (edges[4], edges[7]), edges)["pull"]) < 3
-    True
-    """
-    bins = [float(edge) for edge in edges]
-    axis = hist.axis.Variable(bins, name="m_jj")
-    spectrum = hist.Hist(axis, storage=hist.storage.Weight()).fill(mass)
-    fit = stats.SpectrumFit((bins[0], bins[-1]), edges=tuple(bins), max_parameters=max_parameters)
-    try:
-        test = stats.masked_window_test(spectrum, window=window, fit=fit)
-    except FitError as error:
-        return {"z": None, "pull": None, "goodness": None, "refused": str(error)}
-    pull = (test.observed - test.expected) / math.hypot(test.expected**0.5, test.uncertainty)
-    return {"z": test.z, "pull": pull, "goodness": test.goodness_of_fit}
 
 
 def _finite(value: Any) -> Any:

@@ -104,13 +104,23 @@ class Found:
         n = len(self.figures(block, pool)[method]["auc"]["values"])
         return Value(found["mean"][i], found["sd"][i], n)
 
-    def z(self, block: str, method: str, selection: float | str = "before") -> Value:
-        """Return Z of the bump hunt after a selection of a method, or before any."""
+    def z(
+        self, block: str, method: str, selection: float | str = "before", key: str = "z"
+    ) -> Value:
+        """Return Z of the fit after a selection of a method, or before any.
+
+        Parameters
+        ----------
+        block, method, selection
+            Which.
+        key
+            `z` or `p_value`; of counts in a window `pull` too, which is negative for deficits.
+        """
         hunted = self.block(block)["hunted"]
         if selection == "before":
-            return _value(hunted["before"], "z")
+            return _value(hunted["before"], key)
         name = selection if isinstance(selection, str) else f"{selection:g}"
-        return _value(hunted["methods"][method][name], "z")
+        return _value(hunted["methods"][method][name], key)
 
     def measured(self, block: str, path: str) -> Value:
         """Return a number of the experiment's own measurement by its path, `a/b`."""

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from tnt_coffea.pipeline.studies.claims import Claim, Value, Verdict, compared, worst
 from tnt_coffea.pipeline.studies.events import Pool
 from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection
-from tnt_coffea.pipeline.studies.measurement import TrainedBlock, window_test
+from tnt_coffea.pipeline.studies.measurement import TrainedBlock
 from tnt_coffea.pipeline.studies.numbers import Found, crossing, figures_table
 from tnt_coffea.pipeline.studies.study import StudyTable
 from tnt_coffea.reporting.figures import Plot
@@ -33,8 +33,7 @@ SHARES = (1.2e-3, 1.8e-3, 2.4e-3, 3e-3, 3.6e-3, 4.2e-3, 5e-3, 6e-3)
 _IN_WINDOW = 128_000
 """Background there: 537,304 events have 2.8-5.2 TeV, and 23.8 % of such generated ones 3.3-3.7."""
 _LOW, _HIGH, _BINS = 2800.0, 5200.0, 15
-_EDGES = tuple(20.0 * round(edge / 20) for edge in np.geomspace(_LOW, _HIGH, _BINS + 1))
-"""Logarithmic bins, with edges of the search's bins of 20 GeV."""
+_EDGES = tuple(round(float(edge), 1) for edge in np.geomspace(_LOW, _HIGH, _BINS + 1))
 _WINDOW = _EDGES[4], _EDGES[7]
 _CUT, _CUTS = 0.003, "autoencoder"
 _AUTOENCODER = FeatureAutoencoderPerJet.comparison().model_dump(mode="json")
@@ -52,18 +51,18 @@ _SHOWN = {
 
 
 def _blocks() -> tuple[Block, ...]:
-    members = {"train": {"folds": {"outer": 5}, "members": 4}}
+    per_jet = {"search": {"cuts": {_CUTS: {"heavy": 0.8, "light": 0.025}}}}
+    members = per_jet | {"train": {"members": 4}}
     found = []
     for share in (*reversed(SHARES), 0.0):
         signal = Injection(significance=share * math.sqrt(_IN_WINDOW)) if share else None
         found += [
-            Block(_name("cwola", share), {"cwola": _CWOLA}, signal, hunted=False),
+            Block(_name("cwola", share), {"cwola": _CWOLA}, signal),
             Block(
                 _name("autoencoder", share),
                 {"autoencoder": _AUTOENCODER, "norm": _NORM},
                 signal,
                 settings=members,
-                hunted=False,
             ),
         ]
     most = Injection(significance=SHARES[-1] * math.sqrt(_IN_WINDOW))
@@ -71,7 +70,7 @@ def _blocks() -> tuple[Block, ...]:
     labels = {"kind": "supervised_both_jets", "classifier": _CWOLA["classifier"]}
     return (
         *found,
-        Block("long", long, most, hunted=False),
+        Block("long", long, most, settings=per_jet, hunted=False),
         Block("supervised", {"supervised": labels}, Injection(significance=20.0), hunted=False),
     )
 
@@ -81,27 +80,19 @@ def _name(kind: str, share: float) -> str:
 
 
 def _measure(trained: TrainedBlock) -> dict[str, Any]:
-    """Return the window test before and after the cuts, and how far the error is the norm."""
-    data, sets = trained.data, trained.taggers.sets
-    found: dict[str, Any] = {"before": window_test(data.mass, _WINDOW, _EDGES)}
-    if "autoencoder" in sets:
-        pair = [sets[name].ranks(data) for name in ("autoencoder", "norm")]
-        found["spearman"] = {
-            jet: float(spearmanr(*(getattr(one, jet) for one in pair)).statistic)
-            for jet in ("heavy", "light")
-        }
-    points = trained.taggers.working_points()
-    for method, (_, selection) in _SHOWN.items():
-        if method in sets:
-            named = {str(point.selection): point for point in points[method]}
-            ranks = sets[method].ranks(data)
-            kept = named[selection].passes(ranks.fold, ranks.heavy, ranks.light)
-            found[method] = window_test(data.mass[kept], _WINDOW, _EDGES)
-    return found
+    """Return the rank correlation of the autoencoder's error and the norm, for either jet."""
+    if "autoencoder" not in trained.taggers.sets:
+        return {}
+    pair = [trained.ranks(name, trained.data) for name in ("autoencoder", "norm")]
+    return {
+        jet: float(spearmanr(*(getattr(one, jet) for one in pair)).statistic)
+        for jet in ("heavy", "light")
+    }
 
 
 def _z(found: Found, method: str, share: float) -> Value:
-    return found.measured(_name(_SHOWN[method][0], share), f"{method}/z")
+    kind, selection = _SHOWN[method]
+    return found.z(_name(kind, share), method, selection)
 
 
 def _figure(found: Found, method: str, share: float, key: str) -> Value:
@@ -114,9 +105,7 @@ def _crossing(found: Found, of: str) -> tuple[float, float, float, float]:
     differences = []
     for share in SHARES:
         values = [
-            found.measured(_name(_SHOWN[name][0], share), f"{name}/z")
-            if of == "z"
-            else _figure(found, name, share, of)
+            _z(found, name, share) if of == "z" else _figure(found, name, share, of)
             for name in ("cwola", "autoencoder")
         ]
         both = zip(*(value.values for value in values), strict=False)
@@ -137,9 +126,7 @@ def _claims(found: Found) -> list[Claim]:
     flat = [_figure(found, "autoencoder", share, "auc") for share in SHARES]
     spread = max(one.mean for one in flat) - min(one.mean for one in flat)
     null = {name: _z(found, name, 0.0) for name in _SHOWN}
-    alike = [
-        found.measured(_name("autoencoder", most), f"spearman/{jet}") for jet in ("heavy", "light")
-    ]
+    alike = [found.measured(_name("autoencoder", most), jet) for jet in ("heavy", "light")]
     at, low, high, share = _crossing(found, sic)
     crosses = 0 < at < math.inf
     return [
@@ -232,10 +219,7 @@ def _plots(found: Found) -> list[Plot]:
     for name in _SHOWN:
         values = [(1000 * share, _z(found, name, share)) for share in (0.0, *SHARES)]
         z[name] = [(x, v.mean, v.sd) for x, v in values]
-    befores = [
-        (1000 * share, found.measured(_name("cwola", share), "before/z"))
-        for share in (0.0, *SHARES)
-    ]
+    befores = [(1000 * share, found.z(_name("cwola", share), "cwola")) for share in (0.0, *SHARES)]
     z["before the cuts"] = [(x, v.mean, v.sd) for x, v in befores]
     panels = {
         "AUC in the signal region": points("auc"),
@@ -280,7 +264,7 @@ def _tables(found: Found) -> list[StudyTable]:
             np.mean(found.block(cwola)[key]["values"]) for key in ("signal", "background")
         )
         row = [f"{share:.1e}", f"{signal / background:.2%}"]
-        row += [str(found.measured(cwola, "before/pull")), str(found.measured(cwola, "before/z"))]
+        row += [str(found.z(cwola, "cwola", key="pull")), str(found.z(cwola, "cwola"))]
         row += [str(_z(found, name, share)) for name in _SHOWN]
         rows.append((*row, *(str(_figure(found, name, share, "auc")) for name in _SHOWN)))
     columns = (
@@ -300,7 +284,7 @@ def _tables(found: Found) -> list[StudyTable]:
 def _notes(found: Found) -> list[str]:
     names = {"AUC": "auc", "SIC": "selections/{selection}/sic", "Z": "z"}
     crossings = {name: _crossing(found, key) for name, key in names.items()}
-    before = found.measured(_name("cwola", 0.0), "before/pull")
+    before = found.z(_name("cwola", 0.0), "cwola", key="pull")
     return [
         "Crossings of CWoLa and autoencoder in S/B (0: CWoLa is better everywhere, inf: nowhere): "
         + "; ".join(
@@ -312,7 +296,6 @@ def _notes(found: Found) -> list[str]:
         f"{before.mean:.2f}: a fluctuation that is in every Z (the paper's was downward).",
         "CWoLa: 3 networks of which the best is kept, not ten, and batches of 2048, not 20480; "
         "autoencoders: means of 4, not 20.",
-        "The 15 logarithmic bins have edges at multiples of 20 GeV: the window is 3300-3740 GeV.",
         "The number of constituents stands for that of tracks: the data have no charges.",
     ]
 
@@ -334,8 +317,9 @@ EXPERIMENT = Experiment(
             "window": {"low": _WINDOW[0], "high": _WINDOW[1]},
             "fit_range": {"low": _LOW, "high": _HIGH},
             "efficiencies": (0.1, 0.01, _CUT),
-            "cuts": {_CUTS: {"heavy": 0.8, "light": 0.025}},
+            "mass_edges": _EDGES,
         },
+        "fit": {"bump": {"edges": _EDGES, "max_parameters": 4}, "window": {"enabled": True}},
         "train": {"folds": {"outer": 5}},
     },
     blocks=_blocks(),
