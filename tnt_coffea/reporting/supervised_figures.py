@@ -131,7 +131,7 @@ def transfer_matrix(
         values = np.array([[row[signal] for signal in tested] for row in trained.values()])
         panel.imshow(values, cmap=shades(), vmin=0.5, vmax=1.0, aspect="auto")
         for i, j in np.ndindex(values.shape):
-            dark = values[i, j] > 0.8
+            dark = values[i, j] > 0.72
             panel.text(j, i, f"{values[i, j]:.3f}", ha="center", va="center",
                        color="white" if dark else "black")  # fmt: skip
         panel.set_xticks(range(len(tested)), tested)

@@ -119,9 +119,9 @@ def mixed_up(
 
     def mix(values: Float32Array) -> Float32Array:
         of_own = own.reshape(-1, *[1] * (values.ndim - 1))
-        out: Float32Array = of_own * values + (1 - of_own) * values[other]
-        return out
+        mixed = of_own * values + (1 - of_own) * values[other]
+        return mixed.astype(np.float32)
 
     weight = mix(weights)
-    target = mix(weights * targets) / np.where(weight > 0, weight, np.float32(1))
-    return {name: mix(values) for name, values in inputs.items()}, target, weight
+    target = mix(weights * targets) / np.where(weight > 0, weight, 1)
+    return {name: mix(each) for name, each in inputs.items()}, target.astype(np.float32), weight

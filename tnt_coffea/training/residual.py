@@ -69,8 +69,8 @@ def residual_network(
     >>> from tnt_coffea import testing
     >>> image = EventImage.of(testing.make_sample(1, event_image=16))
     >>> model = residual_network(image, blocks=(1, 1), width=4, dropout=1.0, seed=1)
-    >>> model.input.name, model.output.shape
-    ('event_image', (None,))
+    >>> [item.name for item in model.inputs], model.output.shape
+    (['event_image'], (None,))
     """
     keras = backend.keras()
     layers, count = keras.layers, iter(range(10_000))
