@@ -169,6 +169,16 @@ def test_bad_events_are_refused_before_a_network_is_trained(changes, cause):
         method.train(job)
 
 
+def test_a_column_that_is_constant_is_left_alone(samples):
+    job = Job(
+        alike("none", 1), "event", 1,
+        simulation=samples["simulation"], priors={"b": samples["prior:two-prong"]},
+    )  # fmt: skip
+    for features in (("tau21",), ("tau21", "tau21 - tau21")):
+        method = TABLE_ALONE.model_copy(update={"features": features})
+        assert method.train(job).history["tree_errors"][-1] < 0.1
+
+
 def test_one_of_several_signals_can_be_chosen(samples):
     priors = {"two-prong": samples["prior:two-prong"], "other": alike("b", 60)}
     counts = []

@@ -147,7 +147,10 @@ class DeepEnsemble(Method):
         events.check(FEWEST * (self.parts if self.image else 1))
         features = FeatureSet.of(self.features, "event", job.simulation)
         table = np.concatenate([features.values(sample) for sample in events.samples])
-        check_features(table, features.names)
+        # Of few events none has a fourth subjet: trees leave such a column alone.
+        varied = (table != table[0]).any(axis=0)
+        kept = np.flatnonzero(varied if varied.any() else ~varied)
+        check_features(table[:, kept], [features.names[i] for i in kept])
         if not self.image:
             votes = self._votes(table, events)
             graph = Graph(features.input)
