@@ -171,6 +171,7 @@ KERNELS: dict[str, Callable[[ak.Array], Any]] = {
     "mass_drop_sum": lambda given: jets.mass_drop_sum(given).tolist(),
     "energy_rings": lambda given: jets.energy_rings(given).tolist(),
     "count_subjets": lambda given: [part.tolist() for part in jets.count_subjets(given)],
+    "wide_subjets": lambda given: [part.tolist() for part in jets.wide_subjets(given, pt_min=1.0)],
     "exclusive_subjets": lambda given: [part.tolist() for part in jets.exclusive_subjets(given)],
 }
 

@@ -22,7 +22,12 @@ from tnt_coffea.jets.dijets import find_dijets
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.observables import dijet_columns
 from tnt_coffea.jets.rings import energy_rings
-from tnt_coffea.jets.substructure import count_subjets, exclusive_subjets, n_subjettiness
+from tnt_coffea.jets.substructure import (
+    count_subjets,
+    exclusive_subjets,
+    n_subjettiness,
+    wide_subjets,
+)
 
 OF_DIJETS = tuple(name for name in EVENT_OBSERVABLES if name != "m_multijet")
 EVERYTHING = SkimSettings(
@@ -39,6 +44,12 @@ def dijets(pronged: Any, jets_of: Callable[..., ak.Array]) -> ak.Array:
         first, second, third = (pronged(3 * seed + i, 30 - 4 * i) for i in range(3))
         if seed == 0:
             first[0, 0] = 1e6  # next to the axis: the innermost ring of one jet is not empty
+        if seed == 1:  # jets of four wide subjets
+            far = np.array([[300.0, 0.6, np.pi], [250.0, -0.7, np.pi], [200.0, 0.1, np.pi + 0.7]])
+            first, second = (
+                np.concatenate([first, far]),
+                np.concatenate([second, far * [0.5, 1, 1]]),
+            )
         second[:, 2] -= np.pi
         third = third * [0.3, 1, 1] - [0, 0, np.pi / 2]
         events.append(np.concatenate([first, second, third]))
@@ -74,6 +85,7 @@ def test_columns_are_what_the_kernels_give(dijets: ak.Array, columns: dict[str, 
         }
         pt, mass = exclusive_subjets(constituents, 4)
         inclusive, exclusive = count_subjets(constituents)
+        wide, delta_r = wide_subjets(constituents)
         rings = energy_rings(constituents)
         expected = {
             "n_constituents": ak.to_numpy(ak.num(constituents)),
@@ -81,6 +93,11 @@ def test_columns_are_what_the_kernels_give(dijets: ak.Array, columns: dict[str, 
             "mass_drop_sum": mass_drop_sum(constituents),
             "n_subjets_inclusive": inclusive,
             "n_subjets_exclusive": exclusive,
+            "energy": ak.to_numpy(dijets[:, i].E),
+            "n_subjets_wide": wide,
+            "delta_r12": delta_r[:, 0],
+            "delta_r24": delta_r[:, 4],
+            "delta_r34": delta_r[:, 5],
             "ring0": rings[:, 0],
             "ring9": rings[:, 9],
             "soft_drop_mass": soft_drop_mass(constituents, beta=0.5, zcut=0.4),

@@ -16,6 +16,7 @@ from tnt_coffea.jets.substructure import (
     n_subjettiness,
     subjettiness_ratio,
     subjettiness_table,
+    wide_subjets,
 )
 
 BETAS = (0.5, 1.0, 2.0)
@@ -228,3 +229,34 @@ def test_subjets_merge_as_the_cut_rises(rows: list[np.ndarray], many: ak.Array) 
     assert (np.diff(counts, axis=0) <= 0).all()
     assert counts[1].tolist() != counts[2].tolist()
     assert not counts[3].any()  # everything was given to the beam
+
+
+def test_distances_of_wide_subjets_by_hand(jets_of: Callable[..., ak.Array]) -> None:
+    # Four prongs in descending pT across the seam of phi, the second of two particles; one of
+    # 19 GeV is none.
+    rows = [[90, 0.0, np.pi - 0.1], [40, 0.6, np.pi - 0.1], [40, 0.6, np.pi - 0.1]]
+    rows += [[50, 0.0, -np.pi + 0.4], [30, -0.8, np.pi - 0.1], [19, 0.0, 1.0]]
+    jet, nobody = np.array(rows), np.zeros((0, 3))
+    number, delta_r = wide_subjets(jets_of([jet, nobody, jet[:3], jet[5:]]))
+    assert number.tolist() == [4, 0, 2, 0]
+    expected = [0.6, 0.5, 0.8, np.hypot(0.6, 0.5), 1.4, np.hypot(0.8, 0.5)]
+    assert delta_r[0] == pytest.approx(expected, abs=1e-6)
+    assert delta_r[2] == pytest.approx([0.6, -1, -1, -1, -1, -1], abs=1e-6)
+    assert (delta_r[[1, 3]] == -1).all()
+    assert wide_subjets(jets_of([jet]), radius=0.55)[0].tolist() == [3]
+    assert wide_subjets(jets_of([jet]), pt_min=10.0)[0].tolist() == [5]
+    with pytest.raises(ValueError, match="radius above 0, got 0"):
+        wide_subjets(jets_of([jet]), radius=0.0)
+
+
+def test_wide_subjets_are_those_of_fastjet(
+    many: ak.Array, squared_distance: Callable[..., float]
+) -> None:
+    number, delta_r = wide_subjets(many)
+    for i in range(len(many)):
+        definition = fastjet.JetDefinition(fastjet.kt_algorithm, 0.4)
+        found = fastjet.ClusterSequence(ak.to_packed(many[i]), definition)
+        subjets = [np.array(p.tolist()) for p in found.inclusive_jets(min_pt=20.0).to_numpy()]
+        subjets = sorted(subjets, key=lambda p: -np.hypot(*p[:2]))
+        assert number[i] == len(subjets) > 1
+        assert delta_r[i, 0] ** 2 == pytest.approx(squared_distance(*subjets[:2]))

@@ -24,6 +24,7 @@ from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
+from tnt_coffea.training.methods.deep_ensemble import DeepEnsemble
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import (
     FeatureAutoencoder,
@@ -114,12 +115,23 @@ PLANTED = {
     "vrnn_per_jet": {"aligned": 5},
     "lda": {"splittings": 6, "signal_share": 0.04},
     "gan_ae": {"events": 1200},
+    "deep_ensemble": {"event_image": 8},
 }
 """What the planted events of a method are, where they are not those of all others."""
 LATENT = Buhulaspa(
     features=("tau21",), layers=(16,), epochs=8, optimizer=FAST.model_dump() | {"kind": "adam"}
 )
 
+BOOSTED = DeepEnsemble(features=("mass / m_jj", "tau21"), image=False, trees=30)
+RESIDUAL = BOOSTED.model_copy(
+    update={
+        "image": True,
+        "blocks": (1,),
+        "width": 4,
+        "epochs": 2,
+        "optimizer": OptimizerSettings(batch=100, learning_rate=0.01, one_cycle=True, keep="last"),
+    }
+)
 MEMORY = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
 
 METHOD_SETTINGS = [
@@ -142,6 +154,8 @@ METHOD_SETTINGS = [
     SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
     OptimalCwola(classifier=TREES),
     DataVsSimulation(classifier=TREES),
+    BOOSTED,
+    slow(RESIDUAL),
     Norm(),
     EventNorm(features=("mass", "tau21", "mass_difference")),
     Random(),

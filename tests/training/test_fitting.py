@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import Batches, OptimizerSettings, backend, fit, fitting
+from tnt_coffea.training.augmentation import mixed_up
 from tnt_coffea.training.fitting import cross_entropy, model_output, trimmed
 
 rng = np.random.default_rng(6)
@@ -61,6 +65,7 @@ def fitted(
     merit=None,
     first=0,
     change=None,
+    mix_up=0.0,
     **optimizer,
 ):
     settings = OptimizerSettings(**({"batch": 64, "learning_rate": 0.02} | optimizer))
@@ -75,6 +80,7 @@ def fitted(
         merit=merit,
         first=first,
         change=change,
+        mix_up=mix_up,
     )
 
 
@@ -314,3 +320,62 @@ def test_settings_of_adam_are_stored_without_its_name():
     assert "kind" not in OptimizerSettings().model_dump()
     other = OptimizerSettings(kind="adadelta")
     assert OptimizerSettings.model_validate(other.model_dump(mode="json")) == other
+
+
+def test_one_cycle_rises_for_a_quarter_of_the_steps_and_falls_to_nothing():
+    rate = fitting._one_cycle(0.1, 80)
+    rates = np.array([float(rate(step)) for step in range(81)])
+    assert rates[[0, 20, 80]] == pytest.approx([0.004, 0.1, 0.0], abs=1e-7)
+    assert rates[10] == pytest.approx((0.004 + 0.1) / 2)
+    assert (np.diff(rates[:21]) > 0).all()
+    assert (np.diff(rates[20:]) < 0).all()
+
+
+def test_one_cycle_covers_all_batches_of_all_epochs():
+    net = network()
+    taught = []
+    history = fit(
+        net,
+        cross_entropy,
+        jets(0, 300),
+        jets(300, 400),
+        optimizer=OptimizerSettings(batch=64, learning_rate=0.1, one_cycle=True, keep="last"),
+        epochs=4,
+        seed=3,
+        after_epoch=lambda: taught.append(net.get_weights()[0].copy()),
+    )
+    assert history.loss[-1] < history.loss[0]
+    moved = [np.abs(a - b).mean() for a, b in itertools.pairwise(taught)]
+    assert moved[-1] < 0.3 * moved[0]  # 5 batches of 64 or less an epoch, the last of 20 steps
+    with pytest.raises(ValidationError, match=r"one_cycle.*set keep: last"):
+        OptimizerSettings(one_cycle=True)
+    assert "one_cycle" not in OptimizerSettings().model_dump()
+
+
+def test_mixed_events_have_the_loss_of_both():
+    batch = np.random.default_rng(2)
+    x, y = batch.normal(size=(50, 3)).astype("f4"), (batch.random(50) < 0.5).astype("f4")
+    w = batch.uniform(0.5, 2, 50).astype("f4")
+    mixed, target, weight = mixed_up({"x": x, "id": np.eye(50, dtype="f4")}, y, w, 0.45, batch)
+    shares = mixed["id"]
+    assert shares.sum(axis=1) == pytest.approx(np.ones(50), rel=1e-6)
+    assert (np.diag(shares) >= 0.5).all()
+    assert ((shares > 0).sum(axis=1) <= 2).all()
+    assert (np.diag(shares) < 0.99).mean() > 0.3
+    np.testing.assert_allclose(mixed["x"], shares @ x, rtol=1e-5, atol=1e-6)
+    p = batch.uniform(0.1, 0.9, 50)
+    losses = [
+        -(of * np.log(p[:, None]) + (1 - of) * np.log(1 - p[:, None]))
+        for of in (y, target[:, None])
+    ]
+    expected = (shares * w * losses[0]).sum(axis=1)
+    np.testing.assert_allclose(weight * losses[1][:, 0], expected, rtol=1e-5)
+
+
+def test_mixing_reaches_the_training_batches_alone():
+    histories = [fitted(network(), mix_up=mix, epochs=1) for mix in (0.0, 1.0, 1.0)]
+    assert histories[0].loss != histories[1].loss
+    assert histories[1].loss == histories[2].loss
+    net = network()
+    still = fitted(net, mix_up=1.0, epochs=1, learning_rate=1e-12)
+    assert still.validation_loss[0] == pytest.approx(loss_of(net, 300, 400), rel=1e-4)

@@ -60,6 +60,7 @@ REFERENCES = {
 }
 TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),
+    "deep_ensemble",
     "lstm",
     *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet"),
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),

@@ -173,6 +173,8 @@ JET_OBSERVABLES = (
     *("subjet1_pt", "subjet1_mass", "subjet2_pt", "subjet2_mass"),
     *("subjet3_pt", "subjet3_mass", "subjet4_pt", "subjet4_mass"),
     *("pt_sum", "mass_drop_sum", "n_subjets_inclusive", "n_subjets_exclusive"),
+    *("energy", "n_subjets_wide"),
+    *(f"delta_r{pair}" for pair in ("12", "13", "14", "23", "24", "34")),
     *(f"ring{k}" for k in range(10)),
     "tau1_width",
     *(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),

@@ -11,8 +11,8 @@ Which one when:
 - The whole event: `event_images` of all particles; `jet_sequences`, its leading jets as a list.
 - Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
   one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`,
-  `count_subjets`; `energy_rings`; every splitting of a jet: `jet_splittings`, in one number
-  `mass_drop_sum`.
+  `count_subjets`, `wide_subjets`; `energy_rings`; every splitting of a jet: `jet_splittings`, in
+  one number `mass_drop_sum`.
 
 Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
 `ak.flatten(dijets.constituents)`.
@@ -42,6 +42,7 @@ from tnt_coffea.jets.substructure import (
     n_subjettiness,
     subjettiness_ratio,
     subjettiness_table,
+    wide_subjets,
 )
 
 __all__ = [
@@ -72,4 +73,5 @@ __all__ = [
     "sparse_images",
     "subjettiness_ratio",
     "subjettiness_table",
+    "wide_subjets",
 ]

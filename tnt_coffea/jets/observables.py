@@ -11,6 +11,9 @@
 | `mass_drop_sum` | sum of m_parent / m_daughter, Cambridge/Aachen, daughters above 20 GeV |
 | `ring0` ... `ring9` | shares of energy in rings about the axis, with edges from 0 to 1 |
 | `n_subjets_inclusive`, `n_subjets_exclusive` | numbers of kt subjets of R = 0.2 |
+| `energy` | of the jet's momentum [GeV] |
+| `n_subjets_wide` | number of kt subjets of R = 0.4 above 20 GeV |
+| `delta_r12` ... `delta_r34` | Delta R of two of the four hardest of these, -1 without them |
 
 Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet; `m_jjj`, the mass of the three
 leading jets [GeV]; `m_multijet`, that of all jets in sequence, which have a radius of their own.
@@ -41,10 +44,12 @@ from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.jets.rings import energy_rings
 from tnt_coffea.jets.sequences import JetSequences, jet_sequences
 from tnt_coffea.jets.substructure import (
+    PAIRS,
     count_subjets,
     exclusive_subjets,
     subjettiness_ratio,
     subjettiness_table,
+    wide_subjets,
 )
 from tnt_coffea.typing import Float64Array, IntArray
 
@@ -230,6 +235,8 @@ class _Dijets:
             return kinematics.rescaled_mass(_numbers(self.jets.mass), np.repeat(self.m_jj, 2))
         if name in _KINEMATIC:
             return _numbers(getattr(self.jets, name))
+        if name == "energy":
+            return _numbers(self.jets.E)
         if "constituents" not in self.jets.fields and name in self.jets.fields:
             # The source gives it: a jet collection with its own substructure.
             return _numbers(self.jets[name])
@@ -240,6 +247,10 @@ class _Dijets:
             return _numbers(ak.sum(constituents.pt, axis=1))
         if name == "mass_drop_sum":
             return mass_drop_sum(constituents)
+        if name == "n_subjets_wide":
+            return self._wide_subjets[0]
+        if name.startswith("delta_r"):
+            return self._wide_subjets[1][:, PAIRS.index((int(name[-2]), int(name[-1])))]
         if name.startswith("n_subjets"):
             return self._numbers_of_subjets[name.removeprefix("n_subjets_")]
         if name.startswith("ring"):
@@ -295,6 +306,11 @@ class _Dijets:
     def _numbers_of_subjets(self) -> Mapping[str, Float64Array]:
         inclusive, exclusive = count_subjets(self.constituents("subjets"))
         return {"inclusive": inclusive.astype(float), "exclusive": exclusive.astype(float)}
+
+    @cached_property
+    def _wide_subjets(self) -> tuple[Float64Array, Float64Array]:
+        number, delta_r = wide_subjets(self.constituents("subjets"))
+        return number.astype(float), delta_r
 
     @cached_property
     def _rings(self) -> Float64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import awkward as ak
 import numpy as np
@@ -10,17 +11,22 @@ import numpy as np
 from tnt_coffea.config import Axes, JetAlgorithm
 from tnt_coffea.jets.kinematics import invariant_mass, rapidity, transverse_momentum
 from tnt_coffea.jets.momenta import cartesian, momentum_lists
-from tnt_coffea.jets.reclustering import exclusive_jets, reclustered
+from tnt_coffea.jets.reclustering import exclusive_jets, momenta, reclustered
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = [
+    "PAIRS",
     "Axes",
     "count_subjets",
     "exclusive_subjets",
     "n_subjettiness",
     "subjettiness_ratio",
     "subjettiness_table",
+    "wide_subjets",
 ]
+
+PAIRS = tuple(combinations(range(1, 5), 2))
+"""Pairs of the four hardest subjets, numbered from 1 in descending pT."""
 
 
 _SAME_DIRECTION = 1e-24
@@ -337,3 +343,73 @@ def count_subjets(
         inclusive[rows[block]] = ak.to_numpy(ak.num(sequence.inclusive_jets(min_pt=0.0)))
         exclusive[rows[block]] = ak.to_numpy(sequence.n_exclusive_jets(dcut=d_cut))
     return inclusive, exclusive
+
+
+def wide_subjets(
+    constituents: ak.Array, *, radius: float = 0.4, pt_min: float = 20.0
+) -> tuple[IntArray, Float64Array]:
+    """Return how many kt subjets every jet has, and how far apart the hardest four are.
+
+    Parameters
+    ----------
+    constituents
+        (jet, particle) `Momentum4D`, GeV.
+    radius
+        R of the inclusive kt clustering.
+    pt_min
+        Lowest pT of a subjet [GeV].
+
+    Returns
+    -------
+    number
+        (jet,) int64 subjets above `pt_min`, 0 for a jet without constituents.
+    delta_r
+        (jet, 6) float64, distance in rapidity and phi of every pair in `PAIRS`; -1 where a jet
+        has no such pair.
+
+    Raises
+    ------
+    ValueError
+        The radius is not above 0.
+
+    Source: arXiv:2101.08320, section 5.1, whose public code takes a missing subjet for one at
+    eta = phi = 0.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of three particles, and one of a single particle
+    ...     "pt": ak.Array([[600.0, 300.0, 100.0], [500.0]]),
+    ...     "eta": ak.Array([[0.0, 0.5, -0.5], [1.0]]),
+    ...     "phi": ak.Array([[0.1, 0.1, 0.1], [3.0]]),
+    ...     "mass": ak.Array([[0.0, 0.0, 0.0], [0.0]]),
+    ... })
+    >>> number, delta_r = wide_subjets(jets)
+    >>> number.tolist()
+    [3, 1]
+    >>> delta_r[0].round(3).tolist()  # of 1 and 2, 1 and 3, 1 and 4, 2 and 3, ...
+    [0.5, 0.5, -1.0, 1.0, -1.0, -1.0]
+    """
+    if radius <= 0:
+        msg = f"subjets have a radius above 0, got {radius:g}"
+        raise ValueError(msg)
+    p4, offsets = cartesian(momentum_lists(constituents))
+    counts = np.diff(offsets)
+    rows = np.flatnonzero(counts)
+    number, delta_r = np.zeros(len(counts), np.int64), np.full((len(counts), len(PAIRS)), -1.0)
+    filled = np.concatenate([[0], np.cumsum(counts[rows])])
+    for block, sequence in reclustered(p4, filled, JetAlgorithm.KT, radius=radius):
+        subjets = sequence.inclusive_jets(min_pt=pt_min).layout
+        starts = np.asarray(subjets.offsets)
+        pt, y, phi = _directions(momenta(subjets.content))
+        per_jet = np.diff(starts)
+        number[rows[block]] = per_jet
+        jet = np.repeat(np.arange(len(per_jet)), per_jet)
+        order = np.lexsort((-pt, jet))
+        for column, (one, other) in enumerate(PAIRS):
+            there = np.flatnonzero(per_jet >= other)
+            a, b = order[starts[there] + one - 1], order[starts[there] + other - 1]
+            turn = np.remainder(phi[a] - phi[b] + np.pi, 2 * np.pi) - np.pi
+            delta_r[rows[block][there], column] = np.hypot(y[a] - y[b], turn)
+    return number, delta_r

@@ -1,9 +1,12 @@
-"""Augmentation of training images: random changes that keep the class of a jet.
+"""Augmentation of training batches: changes that keep the class of a jet, and mixtures of events.
 
-Source: arXiv:2412.00198 (smearing and rotation lower the signal needed for learning).
+Source: arXiv:2412.00198 (smearing and rotation lower the signal needed for learning);
+arXiv:1710.09412 (MixUp).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +14,7 @@ from pydantic import Field
 from tnt_coffea.config import Settings
 from tnt_coffea.typing import Float32Array
 
-__all__ = ["AugmentationSettings", "augmented"]
+__all__ = ["AugmentationSettings", "augmented", "mixed_up"]
 
 
 class AugmentationSettings(Settings):
@@ -73,3 +76,52 @@ def augmented(
     # A channel of which nothing is left stays empty.
     out *= (before / np.where(after > 0, after, 1.0))[:, :, None, None]
     return out.astype(np.float32)
+
+
+def mixed_up(
+    inputs: Mapping[str, Float32Array],
+    targets: Float32Array,
+    weights: Float32Array,
+    alpha: float,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Float32Array], Float32Array, Float32Array]:
+    """Return a batch in which every event is mixed with another one of it.
+
+    The share l of the event itself is drawn from Beta(alpha, alpha) and is at least one half. An
+    event has the inputs l x + (1 - l) x', and target and weight with which its cross-entropy is l
+    times that of the one target and 1 - l times that of the other.
+
+    Parameters
+    ----------
+    inputs
+        (event, ...) by name.
+    targets, weights
+        (event,); weights are not negative.
+    alpha
+        Parameter of the draw: small ones hardly mix, 1 is uniform.
+    rng
+        Random numbers.
+
+    Source: arXiv:1710.09412, equation 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns, ones = np.array([[0.0], [1.0]], np.float32), np.ones(2, np.float32)
+    >>> rng = np.random.default_rng(1)
+    >>> mixed, targets, _ = mixed_up({"features": columns}, columns[:, 0], ones, 0.4, rng)
+    >>> bool((mixed["features"][:, 0] == targets).all())
+    True
+    """
+    n = len(targets)
+    other, share = rng.permutation(n), rng.beta(alpha, alpha, n).astype(np.float32)
+    own = np.maximum(share, 1 - share)
+
+    def mix(values: Float32Array) -> Float32Array:
+        of_own = own.reshape(-1, *[1] * (values.ndim - 1))
+        mixed = of_own * values + (1 - of_own) * values[other]
+        return mixed.astype(np.float32)
+
+    weight = mix(weights)
+    target = mix(weights * targets) / np.where(weight > 0, weight, 1)
+    return {name: mix(each) for name, each in inputs.items()}, target.astype(np.float32), weight

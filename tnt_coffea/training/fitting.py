@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tnt_coffea import seeds
 from tnt_coffea.config import Settings
@@ -23,6 +23,7 @@ from tnt_coffea.config.settings import Fraction, Positive
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.taggers.inputs import Reader
 from tnt_coffea.training import backend, progress
+from tnt_coffea.training.augmentation import mixed_up
 from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = [
@@ -68,12 +69,25 @@ class OptimizerSettings(Settings):
     beta1: Fraction = Field(0.8, description="decay of the gradient's running mean, a step")
     beta2: Fraction = Field(0.99, description="decay of its running square, a step")
     decay: float = Field(5e-4, ge=0, description="learning rate / (1 + decay * step)")
+    one_cycle: bool = Field(
+        False,
+        exclude_if=lambda wanted: not wanted,
+        description="instead of the decay: a rise to learning_rate in the first quarter of all "
+        "steps and a fall to nothing behind it, arXiv:1803.09820; needs keep: last",
+    )
     batch: int = Field(200, ge=1, description="jets per step")
     validation: Fraction = Field(0.1, description="share kept for early stopping")
     patience: int = Field(5, ge=1, description="epochs without a better validation loss")
     keep: str = Field(
         "best", pattern="^(best|last)$", description="weights kept: of the best or last epoch"
     )
+
+    @model_validator(mode="after")
+    def _whole_cycle(self) -> Self:
+        if self.one_cycle and self.keep != "last":
+            msg = "one_cycle learns most in its last epochs and cannot stop early; set keep: last"
+            raise ValueError(msg)
+        return self
 
 
 @dataclass(frozen=True)
@@ -253,6 +267,7 @@ def fit(
     merit: Merit | None = None,
     first: int = 0,
     change: Change | None = None,
+    mix_up: float = 0.0,
     after_epoch: Callable[[], object] | None = None,
 ) -> History:
     """Train a model in place, leave it with the weights kept, and return the losses.
@@ -278,6 +293,8 @@ def fit(
         The first epoch, from 0, whose weights may be kept.
     change
         Random change of every training batch; validation batches stay as they are.
+    mix_up
+        Parameter of `augmentation.mixed_up` for every training batch; 0 mixes nothing.
     after_epoch
         Called behind every epoch, while the model has its weights: to keep those of several.
 
@@ -306,7 +323,8 @@ def fit(
         if not len(batches):
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
-    step, evaluate = _steps(model, loss, optimizer)
+    steps = epochs * -(-len(training) // optimizer.batch)
+    step, evaluate = _steps(model, loss, optimizer, steps)
     losses: list[float] = []
     validation_losses: list[float] = []
     merits: list[float] = []
@@ -317,7 +335,7 @@ def fit(
         began = perf_counter()
         order = seeds.generator(seed, "epoch", epoch).permutation(len(training))
         rng = seeds.generator(seed, "change", epoch)
-        losses.append(_mean_loss(step, training, order, optimizer.batch, change, rng))
+        losses.append(_mean_loss(step, training, order, optimizer.batch, change, mix_up, rng))
         validation_losses.append(_mean_loss(evaluate, validation, in_order, optimizer.batch))
         if not np.isfinite(losses[-1] + validation_losses[-1]):
             msg = (
@@ -358,6 +376,7 @@ def _mean_loss(
     order: IntArray,
     size: int,
     change: Change | None = None,
+    mix_up: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> float:
     total = 0.0
@@ -366,7 +385,10 @@ def _mean_loss(
         inputs = batches.inputs(chosen)
         if change is not None and rng is not None:
             inputs = change(inputs, rng)
-        total += float(step(inputs, batches.targets[chosen], batches.weights[chosen]))
+        targets, weights = batches.targets[chosen], batches.weights[chosen]
+        if mix_up and rng is not None:
+            inputs, targets, weights = mixed_up(inputs, targets, weights, mix_up, rng)
+        total += float(step(inputs, targets, weights))
     return total / float(np.abs(batches.weights).sum(dtype=np.float64))
 
 
@@ -374,10 +396,13 @@ _Step = Callable[[Mapping[str, Any], Any, Any], Any]
 """Function of a batch's inputs, targets and weights to the sum of its weighted losses."""
 
 
-def _steps(model: Any, loss: Loss, settings: OptimizerSettings) -> tuple[_Step, _Step]:
+def _steps(model: Any, loss: Loss, settings: OptimizerSettings, steps: int) -> tuple[_Step, _Step]:
     """Return one step of training and one of validation, as the backend of Keras takes them."""
     keras = backend.keras()
-    rate = keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
+    rate = _one_cycle(settings.learning_rate, steps) if settings.one_cycle else None
+    if rate is None:
+        schedules = keras.optimizers.schedules
+        rate = schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
     if settings.kind == "adadelta":
         optimizer = keras.optimizers.Adadelta(rate, rho=0.95, epsilon=1e-7)
     else:
@@ -385,6 +410,23 @@ def _steps(model: Any, loss: Loss, settings: OptimizerSettings) -> tuple[_Step, 
     if keras.backend.backend() == "tensorflow":
         return _compiled(model, loss, optimizer)
     return _by_keras(model, loss, optimizer)
+
+
+def _one_cycle(highest: float, steps: int) -> Any:
+    """Return the learning rate by step: half a cosine up from highest / 25, another down."""
+    keras = backend.keras()
+    ops, rise, first = keras.ops, 0.25 * steps, highest / 25
+
+    class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc,name-defined]
+        """The rate of one cycle."""
+
+        def __call__(self, step: Any) -> Any:
+            at = ops.cast(step, "float32")
+            up = (1 - ops.cos(np.pi * at / rise)) / 2
+            down = (1 + ops.cos(np.pi * (at - rise) / (steps - rise))) / 2
+            return ops.where(at < rise, first + (highest - first) * up, highest * down)
+
+    return OneCycle()
 
 
 def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step]:

@@ -136,19 +136,30 @@ class Graph:
             **{f"target_{name}": values for name, values in targets.items()},
         )
 
-    def model(self, score: str) -> Any:
-        """Return the checked onnx.ModelProto whose output is the value (n,) of that name."""
+    def model(self, score: str, latent: tuple[str, int] | None = None) -> Any:
+        """Return the checked onnx.ModelProto whose output is the value (n,) of that name.
+
+        Parameters
+        ----------
+        score
+            Name of the score.
+        latent
+            Name and length k of a further output (n, k).
+        """
         onnx = backend.onnx()
         helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-        output = helper.make_node("Identity", [score], ["score"], name="score")
+        given: list[tuple[str, str, list[str | int]]] = [("score", score, ["n"])]
+        if latent is not None:
+            given.append(("latent", latent[0], ["n", latent[1]]))
+        outputs = [helper.make_node("Identity", [at], [name], name=name) for name, at, _ in given]
         graph = helper.make_graph(
-            [*self._nodes, output],
+            [*self._nodes, *outputs],
             "tagger",
             [
                 helper.make_tensor_value_info(name, kind, ["n", *shape])
                 for name, shape in self.inputs.items()
             ],
-            [helper.make_tensor_value_info("score", kind, ["n"])],
+            [helper.make_tensor_value_info(name, kind, shape) for name, _, shape in given],
             self._constants,
         )
         model = helper.make_model(

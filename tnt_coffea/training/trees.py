@@ -18,7 +18,7 @@ from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
-__all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "boosted_trees"]
+__all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "binned", "boosted_trees"]
 
 _BINS = 64
 FEWEST_TREES = 20
@@ -139,10 +139,7 @@ def boosted_trees(
     x, held_back = features
     y, y_held = (np.asarray(t, dtype=np.float64) for t in targets)
     w, w_held = (_of_mean_one(part) for part in weights)
-    edges = [_edges(column) for column in x.T]
-    bins = np.stack(
-        [np.searchsorted(e, column, side="left") for e, column in zip(edges, x.T, strict=True)]
-    )
+    edges, bins = binned(x)
     share = np.average(y, weights=w)
     base = float(np.log(share / (1 - share)))
     odds, odds_held = np.full(len(y), base), np.full(len(y_held), base)
@@ -172,10 +169,33 @@ def _of_mean_one(weights: npt.ArrayLike) -> Float64Array:
     return out
 
 
-def _edges(column: Float32Array) -> Float32Array:
+def binned(features: Float32Array) -> tuple[list[Float32Array], IntArray]:
+    """Return where the values of every feature may be cut, and the bins that events fall in.
+
+    Parameters
+    ----------
+    features
+        (event, feature) float32.
+
+    Returns
+    -------
+    edges
+        For each feature its quantiles, up to 63 values that occur, ascending.
+    bins
+        (feature, event) int64: k for values in (edge k - 1, edge k].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> edges, bins = binned(np.array([[1.0], [2.0], [2.0], [3.0]], np.float32))
+    >>> edges[0].tolist(), bins.tolist()
+    ([1.0, 2.0], [[0, 1, 1, 2]])
+    """
     levels = np.arange(1, _BINS) / _BINS
     # `lower` takes values that occur: a float32 compares with itself exactly.
-    return np.unique(np.quantile(column, levels, method="lower"))
+    edges = [np.unique(np.quantile(column, levels, method="lower")) for column in features.T]
+    columns = zip(edges, features.T, strict=True)
+    return edges, np.stack([np.searchsorted(e, column, side="left") for e, column in columns])
 
 
 def _cross_entropy(odds: Float64Array, y: Float64Array, w: Float64Array) -> float:

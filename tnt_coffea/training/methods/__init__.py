@@ -27,6 +27,7 @@
 | `quak`, `quak_loss` | the event | background and simulated signals, a network each: their losses |
 | `quak_plane` | the event, on two axes | likewise |
 | `data_vs_simulation` | the event | data against simulation in the window |
+| `deep_ensemble` | the event | an image and a table: simulated background and signal |
 | `lstm` | the event | the leading jets in order: simulated background and signal |
 | `feature_autoencoder` | the event | features: what is rare is reconstructed badly |
 | `feature_autoencoder_per_jet` | each jet | likewise |
