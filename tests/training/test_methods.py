@@ -48,7 +48,7 @@ LEARN_FROM_DATA = {
     "event_norm": EventNorm(),
     "pca": Pca(features=("mass", "tau21")),
     "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
-    "factorized_topics": FactorizedTopics(bins=20, starts=2, steps=200),
+    "factorized_topics": FactorizedTopics(topics=2, bins=10, starts=2, steps=200),
     "anode": Anode(density={"model": "slicing", "bins": 2, "knots": 8, "members": 1}),
 }
 LEARN_FROM_SIMULATION = {"dctr", "salad", "sa_cwola", "salad_tag_n_train"}
