@@ -23,8 +23,8 @@ from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
 from tnt_coffea.training.methods.dctr import Dctr
-from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 from tnt_coffea.training.methods.deep_ensemble import DeepEnsemble
+from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 from tnt_coffea.training.methods.feature import EventFeature
 from tnt_coffea.training.methods.feature_autoencoder import (
     FeatureAutoencoder,
