@@ -1,8 +1,10 @@
-"""The unsupervised methods of the LHC Olympics where there is nothing to find, and where there is.
+"""The methods of the LHC Olympics where there is nothing to find, and where there is.
 
-    python benchmarks/unsupervised.py OUT null --background qcd-*.h5
-    python benchmarks/unsupervised.py OUT injection --background qcd-*.h5 --signal signal.h5
+    python benchmarks/olympics.py OUT null --background qcd-*.h5
+    python benchmarks/olympics.py OUT injection --background qcd-*.h5 --signal signal.h5
 
+Methods that learn from simulation need `--simulation FILES` or `--prior NAME=FILE` as well, priors
+that are called `two-prong` and `three-prong`; without these files they are left out.
 `null`: every file is a sample without a signal; each method is trained, searched and fitted on
 each. Kept are the p-values of the bump hunt in three selections, and how flat m_jj stays.
 `injection`: samples of 100,000 background events with 0.1, 0.3 and 1 % of signal, three disjoint
@@ -37,11 +39,13 @@ from tnt_coffea.storage import written
 
 SKIM = """
 skim:
-  observables: [pt, eta, phi, mass, tau1, tau2, tau3, tau21, tau32, n_constituents,
-                pt_sum, mass_drop_sum]
+  observables: [pt, eta, phi, mass, tau1, tau2, tau3, tau21, tau32, tau43, tau1_width,
+                n_constituents, pt_sum, mass_drop_sum, energy, n_subjets_wide, delta_eta,
+                delta_phi, delta_r12, delta_r13, delta_r14, delta_r23, delta_r24, delta_r34]
   constituents: 50
   aligned: 20
   splittings: {most: 30, branches: all, mass_min: 30}
+  sequence: {radius: 0.7, jets: 10}
 """
 SETTINGS = """
 search: {efficiencies: [0.1, 0.03, 0.01]}
@@ -75,8 +79,23 @@ METHODS = {
         "{kind: particle_graph_per_jet}",
     ),
     "ucluster": ("{kind: ucluster}",),
+    "pca": ("{kind: pca}",),
+    "factorized_topics": ("{kind: factorized_topics}",),
+    "feature_autoencoder": ("{kind: feature_autoencoder}",),
+    "pca of simulation": ("{kind: pca, sample: simulation}",),
+    "quak": ("{kind: quak, priors: [two-prong, three-prong]}",),
+    "lstm": ("{kind: lstm}",),
+    "deep_ensemble, table alone": ("{kind: deep_ensemble, image: false}",),
 }
 """Settings of each, and of the method called `first` where it builds on one."""
+SIMULATED = {
+    "pca of simulation": ("simulation",),
+    "quak": ("priors",),
+    "lstm": ("simulation", "priors"),
+    "deep_ensemble, table alone": ("simulation", "priors"),
+}
+"""What methods read beside the data."""
+PRIORS = ("two-prong", "three-prong")
 EFFICIENCIES = (0.1, 0.03, 0.01)
 SHARES = (0.001, 0.003, 0.01)
 BACKGROUND = 100_000
@@ -101,6 +120,20 @@ def parts(out: Path, file: str) -> list[Path]:
 def null_samples(out: Path, arguments: argparse.Namespace) -> dict[str, list[Path]]:
     """Return the parts of every sample by its name."""
     return {Path(f).absolute().parent.parent.name: parts(out, f) for f in arguments.background}
+
+
+def simulated(out: Path, arguments: argparse.Namespace) -> dict[str, list[Path]]:
+    """Return the parts of `simulation` and of every prior, where their files are given."""
+    given: dict[str, list[Path]] = {}
+    for file in arguments.simulation:
+        given.setdefault("simulation", []).extend(parts(out, file))
+    for entry in arguments.prior:
+        name, _, file = entry.partition("=")
+        if name not in PRIORS:
+            msg = f"--prior {entry}: priors are {' and '.join(PRIORS)}"
+            raise SystemExit(msg)
+        given.setdefault(name, []).extend(parts(out, file))
+    return given
 
 
 def injected(paths: Sequence[Path], number: int, share: float) -> Sample:
@@ -136,12 +169,25 @@ def configured(name: str, seed: int) -> SearchConfig:
     return SearchConfig.from_text(text)
 
 
-def searched(sample: Sample, name: str, seed: int, *, truth: bool) -> dict[str, Any]:
+def read_beside(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the samples that a method reads beside the data, as `Skim.from_sample` takes them."""
+    roles = SIMULATED.get(name, ())
+    beside: dict[str, Any] = {}
+    if "simulation" in roles:
+        beside["simulation"] = read_parts(given["simulation"])
+    if "priors" in roles:
+        beside["priors"] = {prior: read_parts(given[prior]) for prior in PRIORS}
+    return beside
+
+
+def searched(
+    sample: Sample, name: str, seed: int, given: Mapping[str, Any], *, truth: bool
+) -> dict[str, Any]:
     """Return what a search of a sample by one method says."""
     config = configured(name, seed)
     started = time.process_time()
     with TemporaryDirectory() as out:
-        skim = Skim.from_sample(sample)
+        skim = Skim.from_sample(sample, **read_beside(name, given))
         try:
             taggers = pipeline.train(skim, config, out=out, resources=RESOURCES)
         except TntCoffeaError as error:
@@ -190,21 +236,33 @@ def hunted(spectrum: Any, config: SearchConfig, name: str) -> dict[str, Any]:
     return {"z": hunt.z, "p_value": hunt.p_value, "calibration": hunt.calibration}
 
 
-def task(paths: Sequence[Path], name: str, number: int, share: float | None) -> dict[str, Any]:
+def task(
+    paths: Sequence[Path],
+    name: str,
+    number: int,
+    share: float | None,
+    given: Mapping[str, Sequence[Path]],
+) -> dict[str, Any]:
     """Return one search in a process of its own."""
     if share is None:
-        return searched(read_parts(paths), name, SEED + number, truth=False)
-    return searched(injected(paths, number, share), name, SEED + number, truth=True)
+        return searched(read_parts(paths), name, SEED + number, given, truth=False)
+    return searched(injected(paths, number, share), name, SEED + number, given, truth=True)
 
 
 def tasks(out: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Yield every search by its key, with what `task` takes."""
     samples = null_samples(out, arguments)
-    names = arguments.only or list(METHODS)
+    given = simulated(out, arguments)
+    roles = {"simulation": "simulation" in given, "priors": set(PRIORS) <= set(given)}
+    names = [
+        name
+        for name in arguments.only or METHODS
+        if all(roles[role] for role in SIMULATED.get(name, ()))
+    ]
     if arguments.mode == "null":
         for number, (sample, paths) in enumerate(samples.items()):
             for name in names:
-                yield f"{name} / {sample}", (paths, name, number, None)
+                yield f"{name} / {sample}", (paths, name, number, None, given)
         return
     signal = parts(out, arguments.signal)
     size = max(1, len(samples) // arguments.samples)
@@ -213,7 +271,8 @@ def tasks(out: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple
         own = [path for paths in every[number * size : (number + 1) * size] for path in paths]
         for share in arguments.shares:
             for name in names:
-                yield f"{name} / {share:g} / {number}", ([*own, *signal], name, number, share)
+                key = f"{name} / {share:g} / {number}"
+                yield key, ([*own, *signal], name, number, share, given)
 
 
 def summary(mode: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,6 +372,8 @@ def main() -> None:
     parser.add_argument("mode", choices=("null", "injection"))
     parser.add_argument("--background", nargs="+", required=True)
     parser.add_argument("--signal", help="for injection")
+    parser.add_argument("--simulation", nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--prior", nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--samples", type=int, default=3, help="of injection")
     parser.add_argument("--shares", type=float, nargs="+", choices=SHARES, default=SHARES)
     parser.add_argument("--only", nargs="+", choices=sorted(METHODS))
