@@ -28,14 +28,15 @@ def plain():
 def noted(train):
     """Train supervised trees on one column of either jet, and look at what they assume."""
 
-    def noted_of(sample, histories=()):
+    def noted_of(sample, histories=(), caution=""):
         trees = Trees(features=("mass",), trees=5, leaves=8)
         config = config_for({"supervised": Supervised(classifier=trees)})
         # Half of the events get the label, by their mass: a tagger of plain mass.
         label = sample.columns["heavy_mass"] > np.median(sample.columns["heavy_mass"])
         items = train(replace(sample, label=label.astype(np.int8)), config)["supervised"]
         made = tagger_set("s", items, config, reference=True)
-        return assumptions(made.calibrated(sample, RANGE, (0.1,)), sample, WINDOW, RANGE, histories)
+        calibrated = made.calibrated(sample, RANGE, (0.1,))
+        return assumptions(calibrated, sample, WINDOW, RANGE, histories, caution)
 
     return noted_of
 
@@ -108,6 +109,11 @@ def test_events_that_share_the_highest_rank_have_no_test_of_sculpting():
     rank = np.where(mass < 3000, 0.2, 0.9)
     assert _same_shape(mass, rank) is None
     assert _same_shape(mass, mass / 7001) < 1e-6
+
+
+def test_what_is_known_of_a_method_is_said_first(plain, noted):
+    sample = with_columns(plain, *np.random.default_rng(1).exponential(100, (2, len(plain))))
+    assert noted(sample, caution="bumps by chance").warnings == ("bumps by chance",)
 
 
 def test_starts_that_are_as_good_and_disagree_are_noted():

@@ -117,6 +117,8 @@ def train(
             numbers = {role: len(mapped_events(p, parts)) for role, p in skim.by_role.items()}
             weights = {name: replace(own, trained_on=numbers) for name, own in made.weights.items()}
             made = replace(made, weights=weights)
+            methods = [step.method for wave in steps_of(config) for step in wave]
+            cautions = {method.kind: method.caution for method in methods}
             noted = {
                 name: assumptions(
                     s,
@@ -124,6 +126,7 @@ def train(
                     chosen.window,
                     chosen.fit_range,
                     [item.history for item in outcomes[name]],
+                    cautions.get(s.members[0].tagger.card.method, ""),
                 ).to_dict()
                 for name, s in made.sets.items()
             }

@@ -65,6 +65,7 @@ def assumptions(
     window: MassRange,
     fit_range: MassRange,
     histories: Iterable[Mapping[str, Any]] = (),
+    caution: str = "",
 ) -> Assumptions:
     """Return whether the two scores are independent and the mass is left as it was.
 
@@ -80,6 +81,8 @@ def assumptions(
     histories
         Of its training runs: shares of tied scores, numbers of signal-rich jets and of bins of
         the weights.
+    caution
+        Of the method, `Method.caution`; it is the first warning.
 
     Source: arXiv:2002.12376, sections 2 and 4.2.
 
@@ -99,7 +102,8 @@ def assumptions(
     ranks = tagger_set.ranks(poor)
     scored = np.isfinite(ranks.both)
     found: dict[str, float | None] = {"correlation": None, "sculpting": None}
-    warnings = _of_trainings(list(histories))
+    warnings = [caution] if caution else []
+    warnings += _of_trainings(list(histories))
     if tagger_set.scopes != ("event",) and scored.sum() > 2:
         both = np.corrcoef(ranks.heavy[scored], ranks.light[scored])
         found["correlation"] = float(both[0, 1])

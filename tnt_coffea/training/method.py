@@ -399,6 +399,8 @@ class Method(MethodSettings):
         Scopes with a tagger each: heavy, light, event.
     orientation
         The rule, free of truth, by which a higher score is more anomalous; on the card.
+    caution
+        What is known to go wrong without a signal; `train` warns of it. Empty: nothing.
 
     Examples
     --------
@@ -421,6 +423,7 @@ class Method(MethodSettings):
     scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
     orientation: ClassVar[str]
     purpose: ClassVar[Purpose] = "score"
+    caution: ClassVar[str] = ""
 
     @model_validator(mode="after")
     def _can_be_decorrelated(self) -> Self:
