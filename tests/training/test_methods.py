@@ -59,9 +59,7 @@ REFERENCES = {
     "optimal_cwola": OptimalCwola(classifier=TREES),
 }
 TRAINED_ELSEWHERE = {
-    *("data_vs_simulation", "feature_autoencoder"),
-    "lstm",
-    *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet"),
+    *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet", "lstm"),
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
 }
