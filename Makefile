@@ -22,7 +22,7 @@ pictures: demo
 	$(BIN)/python docs/pictures.py $(OUT)
 
 test: $(VENV)/.ready lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

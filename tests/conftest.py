@@ -61,19 +61,9 @@ SLOWEST = (
 """Files that take minutes: begun last, one of them would keep one process busy alone."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the files that take longest in front, and all that share a search in one process.
-
-    With `--dist loadgroup` a file stays in one process as well. The finished search, half a
-    minute's work, would be made in every process that has one of its files.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest in front."""
     items.sort(key=lambda item: item.path.name not in SLOWEST)
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    of_search = {item.path for item in items if "workspace" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "search" if item.path in of_search else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
