@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tnt_coffea.config import (
     TrainSettings,
 )
 from tnt_coffea.config.fits import ScanSettings
+from tnt_coffea.products import Skim, Taggers
 
 SMALL = SearchConfig(
     seed=11,
@@ -101,6 +103,23 @@ def on_a_terminal() -> Callable[..., tuple[str, str]]:
         return printed or "", shown.decode()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def add_reference() -> Callable[[Path, Path], str]:
+    """Put a set beside those of a search that stands for one trained with the truth."""
+
+    def add(search: Path, train: Path) -> str:
+        name, first = next(iter(Taggers.load(train).sets.items()))
+        (train / "references" / "best").mkdir(parents=True)
+        reference = replace(first, name="best", reference=True, quantiles=None)
+        sample = Skim.load(search / "skim").sample()
+        config = SearchConfig.from_yaml(search / "config.yaml").search
+        reference = reference.calibrated(sample, config.fit_range, config.efficiencies)
+        reference.save(train / "references" / "best")
+        return name
+
+    return add
 
 
 @pytest.fixture(scope="session")

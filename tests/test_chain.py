@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -65,11 +66,15 @@ def test_truth_reaches_no_tagger_histogram_or_result(
         assert (rows[:, 2100] != truth).sum() > 0
         target["events"] = rows
     fileset = Fileset.from_paths({"data": [permuted]})
-    chain.run(fileset, small_config, out=tmp_path / "out")
-    assert outputs(tmp_path / "out") == outputs(workspace)
+    # The stages that conclude: a report would draw what the labels say.
+    out = tmp_path / "out"
+    skimmed = pipeline.skim(fileset, small_config, out=out)
+    taggers = pipeline.train(skimmed, small_config, out=out)
+    pipeline.fit(pipeline.search(skimmed, taggers, small_config, out=out), small_config, out=out)
+    assert outputs(out) == outputs(workspace)
     # The labels themselves did change, so the comparison above means something.
     before = Skim.load(workspace / "skim").sample(truth=True).label
-    after = Skim.load(tmp_path / "out" / "skim").sample(truth=True).label
+    after = skimmed.sample(truth=True).label
     assert (before != after).any()
 
 
@@ -117,13 +122,13 @@ def folds_of(rows: np.ndarray, config: SearchConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("executor", "chunk_size"),
+    ("executor", "chunk_size", "starts"),
     [
-        ("iterative", 100),
-        ("futures", 100),
-        pytest.param("futures", 1000, marks=pytest.mark.slow),  # fewer, larger items than above
-        ("dask", 100),
-        pytest.param("dask", 1000, marks=pytest.mark.slow),
+        ("iterative", 100, ("skim", "events")),
+        ("futures", 100, ("events",)),  # every pass starts processes of its own
+        pytest.param("futures", 1000, ("skim", "events"), marks=pytest.mark.slow),  # larger items
+        ("dask", 100, ("skim", "events")),
+        pytest.param("dask", 1000, ("skim", "events"), marks=pytest.mark.slow),
     ],
 )
 def test_histograms_do_not_depend_on_executor_chunks_or_start(
@@ -133,6 +138,7 @@ def test_histograms_do_not_depend_on_executor_chunks_or_start(
     tmp_path: Path,
     executor: str,
     chunk_size: int,
+    starts: tuple[str, ...],
 ) -> None:
     reference = Histograms.load(workspace / "search")
     taggers = Taggers.load(workspace / "train")
@@ -145,9 +151,13 @@ def test_histograms_do_not_depend_on_executor_chunks_or_start(
             resources=shared,
         )
         assert skimmed.content == Skim.load(workspace / "skim").content
-        for source in (skimmed.fileset(), Fileset.from_paths({"data": [events_file]})):
+        sources = {
+            "skim": skimmed.fileset(),
+            "events": Fileset.from_paths({"data": [events_file]}),
+        }
+        for start in starts:
             output, accounting = run(
-                source,
+                sources[start],
                 SearchProcessor(small_config, taggers.sets.values()),
                 opened,
                 chunk_size=chunk_size,
@@ -176,16 +186,24 @@ def test_stock_runner_over_the_skim_gives_the_same_histograms(
     assert output["hists"] == dict(reference.hists)
 
 
+def of_few_events(config: SearchConfig) -> SearchConfig:
+    """Return the search with 16 blocks of three events, which take a fraction of a second each."""
+    generate = config.generate.model_copy(update={"background": 24, "signal": 24, "block": 3})
+    return config.model_copy(update={"generate": generate})
+
+
 def test_events_and_taggers_do_not_depend_on_the_executor(
     workspace: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
+    few = of_few_events(small_config)
+    pipeline.generate(few, out=tmp_path / "alone")
     with open_executor("dask", workers=2) as opened:
         shared = Resources(executor=opened)
-        pipeline.generate(small_config, out=tmp_path, resources=shared)
+        pipeline.generate(few, out=tmp_path, resources=shared)
         skimmed = Skim.load(workspace / "skim")
         pipeline.train(skimmed, small_config, out=tmp_path, resources=shared)
     events = "generate/events.h5"
-    assert sha256(tmp_path, events) == sha256(workspace, events)
+    assert sha256(tmp_path, events) == sha256(tmp_path / "alone", events)
     assert sha256(tmp_path / "train", "*/*.onnx", "*/*.json") == sha256(
         workspace / "train", "*/*.onnx", "*/*.json"
     )
@@ -235,11 +253,9 @@ def test_folder_of_another_configuration_is_refused_with_the_difference(
         pipeline.skim(fileset, other, out=workspace)
 
 
-def test_killed_search_goes_on_where_it_was_cut(
-    workspace: Path, small_config: SearchConfig, tmp_path: Path
-) -> None:
-    config = tmp_path / "search.yaml"
-    config.write_text(small_config.to_yaml())
+def test_killed_search_goes_on_where_it_was_cut(small_config: SearchConfig, tmp_path: Path) -> None:
+    few, config = of_few_events(small_config), tmp_path / "search.yaml"
+    config.write_text(few.to_yaml())
     out = tmp_path / "out"
     command = [
         sys.executable,
@@ -257,14 +273,15 @@ def test_killed_search_goes_on_where_it_was_cut(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     parts = out / "generate" / ".parts"
     while process.poll() is None and len(list(parts.glob("*-000*"))) < 3:
-        pass
+        time.sleep(0.01)
     process.kill()
     process.wait()
     made = {path: path.stat().st_mtime_ns for path in parts.glob("*-00000")}
     assert made
     assert not (out / "generate" / "manifest.json").exists()
-    pipeline.generate(small_config, out=out)
-    assert sha256(out, "generate/events.h5") == sha256(workspace, "generate/events.h5")
+    pipeline.generate(few, out=out)
+    pipeline.generate(few, out=tmp_path / "whole")
+    assert sha256(out, "generate/events.h5") == sha256(tmp_path / "whole", "generate/events.h5")
 
 
 def test_inference_needs_no_training_extra(

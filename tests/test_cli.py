@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,7 @@ from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, StageError, TntCoffeaError
+from tnt_coffea.pipeline import evaluation
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import held
@@ -194,19 +196,35 @@ def test_dry_run_says_what_would_run_and_writes_nothing(
     assert [states[name] for name in stages] == ["done"] * 6
 
 
-def test_resume_takes_settings_and_files_from_the_folder(
-    workspace: Path, config: Path, tmp_path: Path, events_file: Path
+def test_resume_takes_settings_and_files_from_the_folder_and_shows_references(
+    workspace: Path,
+    config: Path,
+    tmp_path: Path,
+    events_file: Path,
+    add_reference: Callable[[Path, Path], str],
 ) -> None:
     out = tmp_path / "out"
     assert "no search to go on with" in failed(call("run", "--resume", "--out", out), 4)
     machine = ("--executor", "iterative", "--quiet", "--out", out)
     assert call("skim", events_file, "--config", config, *machine).exit_code == 0
     shutil.copytree(workspace / "train", out / "train")
+    assert pipeline.references_beside(out / "train") is None
+    add_reference(workspace, out / "train")
     done = call("run", "--resume", *machine)
     assert done.exit_code == 0, done.output
     assert str(out / "report" / "report.html") in done.output.splitlines()[-1]
     result = Path("fit") / "result.json"
     assert (out / result).read_bytes() == (workspace / result).read_bytes()
+    # The report says which sets know the truth.
+    found = evaluation._evaluation().validate_json(
+        (out / "report" / "evaluation.json").read_bytes()
+    )
+    assert found is not None
+    assert (set(found.sets), found.truth) == ({"autoencoder", "tnt", "best"}, ("best",))
+    assert json.loads(json.dumps(found.to_dict()))["truth"] == ["best"]
+    assert found.shown("tnt") == "tnt"
+    page = (out / "report" / "report.html").read_text()
+    assert "best (trained with the truth)" in page
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,20 +52,8 @@ def test_evaluate_writes_table_plots_and_numbers(search: Path) -> None:
             assert (search / "evaluate" / f"comparison-{name}.{suffix}").stat().st_size > 0
 
 
-def add_reference(search: Path, train: Path) -> str:
-    """Put a set beside those of a search that stands for one trained with the truth."""
-    name, first = next(iter(Taggers.load(train).sets.items()))
-    (train / "references" / "best").mkdir(parents=True)
-    reference = replace(first, name="best", reference=True, quantiles=None)
-    sample = Skim.load(search / "skim").sample()
-    config = SearchConfig.from_yaml(search / "config.yaml").search
-    reference = reference.calibrated(sample, config.fit_range, config.efficiencies)
-    reference.save(train / "references" / "best")
-    return name
-
-
 def test_trainings_of_one_method_are_a_band_and_references_are_marked(
-    search: Path, tmp_path: Path
+    search: Path, tmp_path: Path, add_reference: Callable[[Path, Path], str]
 ) -> None:
     again = tmp_path / "again"
     shutil.copytree(search / "train", again)
@@ -75,30 +64,6 @@ def test_trainings_of_one_method_are_a_band_and_references_are_marked(
     assert found["methods"][name]["bands"]["auc_both"]["seeds"] == 2
     assert found["truth"] == ["best"]
     assert "best*" in output
-
-
-def test_a_report_shows_references_and_says_what_they_know(search: Path, tmp_path: Path) -> None:
-    train = tmp_path / "train"
-    shutil.copytree(search / "train", train)
-    add_reference(search, train)
-    config = SearchConfig.from_yaml(search / "config.yaml")
-    taggers = Taggers.load(train)
-    found = pipeline.report(
-        SearchResult.load(search / "fit" / "result.json"),
-        tmp_path / "report.html",
-        config,
-        Histograms.load(search / "search"),
-        skim=Skim.load(search / "skim"),
-        taggers=taggers,
-        references=pipeline.references_beside(train),
-    )
-    assert found is not None
-    assert (set(found.sets), found.truth) == ({*taggers.sets, "best"}, ("best",))
-    assert json.loads(json.dumps(found.to_dict()))["truth"] == ["best"]
-    html = (tmp_path / "report.html").read_text()
-    assert "best (trained with the truth)" in html
-    assert found.shown("tnt") == "tnt"
-    assert pipeline.references_beside(search / "train") is None
 
 
 def test_events_without_truth_are_refused(search: Path) -> None:

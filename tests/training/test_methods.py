@@ -63,6 +63,7 @@ TRAINED_ELSEWHERE = {
     "deep_ensemble",
     "lstm",
     *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet"),
+    *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet", "lstm"),
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
     *("quak", "quak_loss", "quak_plane"),
