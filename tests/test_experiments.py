@@ -142,6 +142,7 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     assert values["command"] == (
         "tnt-coffea study tiny --background FILES --signal FILES --repetitions 2 --seed 1"
     )
+    assert values["notes"][-1] == "Events are those of the files given."  # nothing is generated
     injected_block = blocks["injected"]
     assert injected_block["signal"]["mean"] == round(0.05 * injected_block["background"]["mean"])
     assert blocks["null"]["signal"]["values"] == [0, 0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.search_comparison import ComparedSearch, search_comparison
 from tnt_coffea.reporting.tables import summary
 from tnt_coffea.reporting.window_figures import window_p_values
 from tnt_coffea.reporting.wording import cautions
@@ -103,3 +104,12 @@ def test_rows_and_doubts(with_windows):
     wrong = replace(tests[0], result=replace(tests[0].result, converged=False))
     doubtful = replace(result, window={"tnt": WindowTests((wrong, *tests[1:]))})
     assert "A fit beside the windows of tnt did not converge" in " ".join(cautions(doubtful, {}))
+
+
+def test_a_comparison_has_a_row_for_every_selection(with_windows):
+    one = ComparedSearch("one", with_windows.config, with_windows.result, None, {})
+    pairs = search_comparison(one, one).tests
+    shown = {(p.test, p.taggers): p.first["Z"] for p in pairs if p.first["p"] != "-"}
+    tests = with_windows.result.window["tnt"]
+    assert shown["window test, 30 %", "tnt-3240"] == f"{tests.best(0.3).z:.2f}"
+    assert shown["window test, 3 %", "tnt-3240"] == f"{tests.best(0.03).z:.2f}"

@@ -136,7 +136,7 @@ def search_comparison(first: ComparedSearch, second: ComparedSearch) -> SearchCo
     both = (first, second)
     flat = [_flat(one.config.model_dump(mode="json")) for one in both]
     rows = [
-        {(row.test, row.selection): row for row in summary(one.result, one.config).rows}
+        {(_named(row), row.selection): row for row in summary(one.result, one.config).rows}
         for one in both
     ]
     made = SearchComparison(
@@ -177,6 +177,11 @@ def search_comparison(first: ComparedSearch, second: ComparedSearch) -> SearchCo
             for other, other_ids in chosen[1].items()
         ),
     )
+
+
+def _named(row: SummaryRow) -> str:
+    """Return the name of a test; window tests are several of one tagger set, one a selection."""
+    return f"{row.test}, {row.kept}" if row.test == "window test" else row.test
 
 
 def search_comparison_table(comparison: SearchComparison) -> Group:

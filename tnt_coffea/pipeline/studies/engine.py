@@ -173,7 +173,7 @@ def run(
         {name: version(name) for name in VERSIONS},
         found.numbers,
         tuple(experiment.claims(found)),
-        (*experiment.notes(found), *_notes(experiment, found)),
+        (*experiment.notes(found), *_notes(experiment, found, made=made)),
         cpu_seconds,
     )
     study.write(result, experiment.plots(found), experiment.tables(found))
@@ -244,7 +244,7 @@ def _numbers(
     return {"efficiencies": list(EFFICIENCIES), "blocks": blocks}
 
 
-def _notes(experiment: Experiment, found: Found) -> list[str]:
+def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:
     """Return what holds for every experiment."""
     name = experiment.blocks[0].name
     background = round(found.block(name)["background"]["mean"])
@@ -254,5 +254,7 @@ def _notes(experiment: Experiment, found: Found) -> list[str]:
         "background, so that their spread is that of injection and training, and a fluctuation "
         "of the background is in every Z.",
         "The largest SIC is taken where at least 25 background events are left.",
-        "Events are generated (PYTHIA 8 and a parametric detector): the papers' are others.",
+        "Events are generated (PYTHIA 8 and a parametric detector): the papers' are others."
+        if made
+        else "Events are those of the files given.",
     ]
