@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from tnt_coffea.working_points import WorkingPoints
 __all__ = ["Histograms", "Skim", "Taggers", "as_skim", "contents_of"]
 
 _WEIGHTS = "weights"
+_Note = TypeVar("_Note")
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading a damaged JSON file raises, one way or another."""
 
@@ -280,6 +281,8 @@ class Taggers(Displayed):
         Losses and sizes of every training, by tagger.
     weights
         Sets that weight simulated events, by name; no event is searched with them.
+    warnings
+        What the training said against the sets, by their name: assumptions that do not hold.
 
     Examples
     --------
@@ -296,6 +299,7 @@ class Taggers(Displayed):
     sets: Mapping[str, TaggerSet]
     histories: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, TaggerSet] = field(default_factory=dict)
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _facts(self) -> dict[str, str]:
         return {
@@ -345,14 +349,19 @@ class Taggers(Displayed):
             for places in (paths, beside)
         )
         _check_weights(folder, sets, weights)
-        path = folder / "histories.json"
-        try:
-            histories = json.loads(path.read_text()) if path.exists() else {}
-            losses = {str(name): dict(values) for name, values in histories.items()}
-            return cls(sets, losses, weights)
-        except _DAMAGE as error:
-            msg = f"{path}: the training histories cannot be read: {error}; restore or remove it"
-            raise TaggerError(msg) from error
+        losses = _noted(folder / "histories.json", dict)
+        warnings = _noted(folder / "assumptions.json", lambda found: tuple(found["warnings"]))
+        return cls(sets, losses, weights, warnings)
+
+
+def _noted(path: Path, of: Callable[[Any], _Note]) -> dict[str, _Note]:
+    """Return what a file of the training holds by name; nothing where there is no such file."""
+    try:
+        noted = json.loads(path.read_text()) if path.exists() else {}
+        return {str(name): of(values) for name, values in noted.items()}
+    except _DAMAGE as error:
+        msg = f"{path}: what the training noted cannot be read: {error}; restore or remove it"
+        raise TaggerError(msg) from error
 
 
 def _check_weights(

@@ -16,6 +16,7 @@ from tnt_coffea.cli.options import (
     role_options,
     show_lost,
     show_unlabelled,
+    show_warnings,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def demo(
 ) -> None:
     """Make LHC-Olympics-like events and search them: the whole chain on one machine."""
     from tnt_coffea import chain
+    from tnt_coffea.products import Taggers
 
     if resume:
         _must_be_there(out)
@@ -53,6 +55,7 @@ def demo(
         _show_plan(config, out, resources, None)
         return
     _show(chain.demo(config, out=out, resources=resources), config)
+    show_warnings(Taggers.load(out / "train"))
 
 
 @click.command()
@@ -76,7 +79,7 @@ def run(
     """Search FILES: skim, train, search, fit, report."""
     from tnt_coffea import chain
     from tnt_coffea.execution import OnError
-    from tnt_coffea.products import Skim
+    from tnt_coffea.products import Skim, Taggers
     from tnt_coffea.search_folder import noted_files
 
     if not files and not resume:
@@ -98,6 +101,7 @@ def run(
         return
     show_unlabelled(fileset, config)
     _show(chain.run(fileset, config, out=out, resources=resources), config)
+    show_warnings(Taggers.load(out / "train"))
     show_lost(Skim.load(out / "skim").accounts, out / "skim" / "manifest.json")
 
 

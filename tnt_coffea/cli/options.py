@@ -35,6 +35,7 @@ __all__ = [
     "search_of",
     "show_lost",
     "show_unlabelled",
+    "show_warnings",
     "simulation_option",
     "skim_option",
     "taggers_option",
@@ -287,6 +288,13 @@ def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
         click.echo(f"left out: {key}: {reason}")
     if len(lost) > MOST_LOST:
         click.echo(f"left out: {len(lost) - MOST_LOST} more; all are listed in {listed_in}")
+
+
+def show_warnings(taggers: Taggers) -> None:
+    """Show what the training said against its tagger sets."""
+    for name, warnings in taggers.warnings.items():
+        for warning in warnings:
+            click.echo(f"warning: {name}: {warning}", err=True)
 
 
 def show_unlabelled(fileset: Fileset, config: SearchConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from tnt_coffea.cli.options import (
     role_options,
     show_lost,
     show_unlabelled,
+    show_warnings,
     simulation_option,
     skim_option,
     taggers_option,
@@ -93,10 +93,7 @@ def train(
     taggers = pipeline.train(skim, config, out=out, resources=resources)
     for name, tagger_set in taggers.sets.items():
         click.echo(f"taggers: {out / 'train' / name}: {len(tagger_set.members)} ONNX files")
-    noted = out / "train" / "assumptions.json"
-    for name, found in json.loads(noted.read_text()).items() if noted.exists() else ():
-        for warning in found["warnings"]:
-            click.echo(f"warning: {name}: {warning}", err=True)
+    show_warnings(taggers)
 
 
 @click.command()

@@ -135,6 +135,7 @@ def report(
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
             accounting=accounting,
+            warnings={} if taggers is None else taggers.warnings,
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
             **noted_facts(folder),

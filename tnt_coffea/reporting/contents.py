@@ -186,6 +186,8 @@ class ReportContents:
         When the fits were made, as text; empty where it is not known.
     generated
         Whether all data are simulated, by the generator of this package.
+    warnings
+        What the training said against the tagger sets, by their name.
     scans
         Local p-values over the mass that were made for the report, where the search has none.
     """
@@ -196,6 +198,7 @@ class ReportContents:
     points: Mapping[str, WorkingPoints] = field(default_factory=dict)
     views: EventViews = field(default_factory=EventViews)
     histories: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     accounting: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     duplicates: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)

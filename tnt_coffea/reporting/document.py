@@ -94,7 +94,7 @@ def write_report(path: Path, contents: ReportContents) -> list[Path]:
             searched=_searched(contents),
             trials=_trials(contents.result),
             headline=headline(contents.result, contents.config),
-            cautions=cautions(contents.result, accounting),
+            cautions=cautions(contents.result, accounting, contents.warnings),
             coverage=coverage(contents.result, contents.config),
             summary=summary(contents.result, contents.config),
             limit=contents.config.fit.limit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tnt_coffea.accounting import Accounting
@@ -275,7 +275,11 @@ def _when_fixed(result: SearchResult) -> str:
     return ""
 
 
-def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list[str]:
+def cautions(
+    result: SearchResult,
+    accounting: Mapping[str, Accounting],
+    of_training: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
     """Return the reasons to doubt the numbers: fits in trouble, poor fits, lost events.
 
     Parameters
@@ -284,8 +288,12 @@ def cautions(result: SearchResult, accounting: Mapping[str, Accounting]) -> list
         The search.
     accounting
         Where every event went, by stage.
+    of_training
+        What the training said against the tagger sets, by their name.
     """
-    warnings = []
+    warnings = [
+        f"Training of {name}: {one}." for name, some in (of_training or {}).items() for one in some
+    ]
     tests = {"all dijets": result.before}
     tests |= {name: test for name, test in result.after.items()}
     for name, test in tests.items():
