@@ -258,7 +258,7 @@ def test_stored_edges() -> None:
         ("fit: {bump: {edges: [2600, 2633, 7000]}}", r"add it to search\.mass_edges"),
         (
             "{search: {window: {low: 3333}, mass_edges: [3333]}, fit: {window: {enabled: true}}}",
-            r"counts in, multiples of 20 GeV .* near it are 3340 GeV: .* or give fit\.bump\.edges",
+            r"counts in, multiples of 20 GeV .* \(nearest: 3340 GeV\): .* or give fit\.bump\.edges",
         ),
         ("search: {mass_edges: [3000.0000001]}", r"3000\.0000001 GeV is nearer than 0\.02 GeV"),
         ("search: {mass_edges: [3005, 3005.01]}", r"another edge of the stored bins, 3005\.01 GeV"),
@@ -270,7 +270,7 @@ def test_stored_edges() -> None:
         (
             "{search: {mass_edges: [3333]}, fit: {window: {enabled: true}, bump: {edges: "
             "[2600, 3333, 7000]}}}",
-            r"counts in, fit\.bump\.edges; near it are 3333 and 3333 GeV: .* add 3300 and 3700 to",
+            r"counts in, fit\.bump\.edges \(nearest: 3333 GeV\): .* add 3300 and 3700 to",
         ),
     ],
 )

@@ -106,13 +106,13 @@ def _window(search: SearchSettings, fit: FitSettings, wide: float | None) -> Ite
     else:
         bins = "fit.bump.edges"
         wrong = [e for e in search.window.edges if edges and e not in edges]
-        near = [min(edges, key=lambda edge, e=e: abs(edge - e)) for e in wrong]  # type: ignore[misc]
+        near = [min((abs(edge - e), edge) for edge in edges)[1] for e in wrong]
         advice += f", or add {' and '.join(f'{e:g}' for e in wrong)} to fit.bump.edges"
     if wrong:
         yield (
             f"search.window ({_text(search.window)}) does not begin and end at edges of the bins "
-            f"that fit.window counts in, {bins}; near it are "
-            f"{' and '.join(f'{e:g}' for e in near)} GeV: {advice}"
+            f"that fit.window counts in, {bins} (nearest: "
+            f"{', '.join(f'{e:g}' for e in dict.fromkeys(near))} GeV): {advice}"
         )
     elif not low < search.window.low < search.window.high < search.fit_range.high:
         yield (
