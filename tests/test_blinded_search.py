@@ -124,7 +124,13 @@ def test_what_looks_at_the_window_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/*"))
     values = CONFIG.model_dump(mode="json")
     values["fit"] |= {"limit": {"enabled": False}, "scan": {"masses": [3400, 3600]}}
+    values["fit"]["window"] = {"enabled": True}
     scanned = pipeline.blind_fit(histograms, SearchConfig.model_validate(values))
+    (note,) = scanned.notes
+    assert note.startswith("counts in windows (fit.window) would show the events in the window")
+    assert f"note: {note}" in scanned.summary()
+    assert BlindedSearch.from_dict(scanned.to_dict()) == scanned
+    assert pipeline.blind_fit(histograms, CONFIG).notes == ()
     assert set(scanned.scans) == {"before", "toy"}
     assert [point.window for point in scanned.scans["toy"].points] == [WINDOW] * 2
     scanned.save(tmp_path / "result.json")

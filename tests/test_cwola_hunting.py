@@ -256,7 +256,12 @@ def test_stored_edges() -> None:
         ("search: {mass_edges: [1900, 2900]}", r"1900 to 2900 GeV\) do not lie inside"),
         ("search: {mass_edges: [2633], fit_range: {low: 2633}}", r"or give fit\.bump\.edges"),
         ("fit: {bump: {edges: [2600, 2633, 7000]}}", r"add it to search\.mass_edges"),
-        ("fit: {window: {enabled: true}}", r"fit\.window counts in, bins of 40 GeV from 2600 GeV"),
+        (
+            "{search: {window: {low: 3333}, mass_edges: [3333]}, fit: {window: {enabled: true}}}",
+            r"counts in, multiples of 20 GeV .* \(nearest: 3340 GeV\): .* or give fit\.bump\.edges",
+        ),
+        ("search: {mass_edges: [3000.0000001]}", r"3000\.0000001 GeV is nearer than 0\.02 GeV"),
+        ("search: {mass_edges: [3005, 3005.01]}", r"another edge of the stored bins, 3005\.01 GeV"),
         (
             "{search: {window: {low: 2600}}, fit: {window: {enabled: true}, "
             "bump: {bin_width: 20}}}",
@@ -265,7 +270,7 @@ def test_stored_edges() -> None:
         (
             "{search: {mass_edges: [3333]}, fit: {window: {enabled: true}, bump: {edges: "
             "[2600, 3333, 7000]}}}",
-            r"that fit\.window counts in, fit\.bump\.edges",
+            r"counts in, fit\.bump\.edges \(nearest: 3333 GeV\): .* add 3300 and 3700 to",
         ),
     ],
 )
@@ -277,6 +282,21 @@ def test_bins_that_do_not_fit_are_named(text: str, message: str) -> None:
 def test_windows_on_edges_of_either_kind_are_taken() -> None:
     config = SearchConfig.from_text("search: {window: {low: 3333}, mass_edges: [3333]}")
     assert config.search.window == MassRange(low=3333, high=3700)
+
+
+def test_windows_are_counted_in_the_widest_bins_that_fit(hunt: SimpleNamespace) -> None:
+    config = SearchConfig.from_text("fit: {window: {enabled: true}}")
+    one, other = sorted(WINDOWS)[:2]
+    shared = hunt.histograms.coincidences
+    windows = {one: (3300.0, 3700.0), other: (3240.0, 3720.0)}
+    sets = tuple(replace(own, window=windows.get(own.name)) for own in shared.sets)
+    histograms = replace(hunt.histograms, coincidences=replace(shared, sets=sets))
+    found = pipeline.window_tests(histograms, config, [one, other]).of(None)
+    widths = {test.taggers: np.unique(np.diff(test.result.spectrum.edges)) for test in found}
+    assert {name: list(width) for name, width in widths.items()} == {one: [20.0], other: [40.0]}
+    said = {test.taggers: " ".join(test.result.notes) for test in found}
+    assert "bins of 20 GeV: the window does not begin and end at edges of bins of 40" in said[one]
+    assert "bins of" not in said[other]
 
 
 @pytest.mark.slow

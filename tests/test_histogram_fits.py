@@ -155,6 +155,13 @@ def test_window_of_a_spectrum(spectrum: Path, tmp_path: Path) -> None:
     assert found["p_poisson"] < 0.01
     assert sum(found["spectrum"]["background"]) > found["expected"]
     assert (tmp_path / "window.png").stat().st_size > 10_000
+    wide = run("window", spectrum, tmp_path, *own[:3], "--bin-width", 200, *own[4:])
+    assert set(np.diff(wide["spectrum"]["edges"])) == {100.0}
+    assert "bins of 100 GeV" in wide["notes"][0]
+    # The default, 40 GeV, is narrower than the bins of this histogram.
+    narrow = call("fit", "window", spectrum, *own[:3], *own[4:])
+    assert narrow.exit_code == 7
+    assert "bins of 50, 100 GeV do (fit.bump.bin_width, --bin-width)" in narrow.output
 
 
 def test_transfer_factor_of_two_spectra(tmp_path: Path) -> None:

@@ -338,6 +338,8 @@ class BlindedSearch(Result):
         The same over the masses of `fit.scan`, if there are any.
     provenance
         As of `SearchResult`.
+    notes
+        Tests that were asked for and left out, and why.
 
     Examples
     --------
@@ -357,7 +359,13 @@ class BlindedSearch(Result):
     fits: Mapping[str, Expectation]
     scans: Mapping[str, ExpectationScan]
     provenance: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
     kind: Literal["blinded"] = field(default="blinded", kw_only=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        values = super().to_dict()
+        return values if self.notes else {n: v for n, v in values.items() if n != "notes"}
 
     def knowledge(self, name: str) -> str:
         """Return what the taggers of a set knew beside the data; empty where nobody said."""
@@ -371,6 +379,7 @@ class BlindedSearch(Result):
         blocks += [
             f"masses, {self._selection(name)}\n{one.summary()}" for name, one in self.scans.items()
         ]
+        blocks += [f"note: {note}" for note in self.notes]
         return "\n\n".join(blocks)
 
     def _selection(self, name: str) -> str:

@@ -95,16 +95,24 @@ def _bins(search: SearchSettings, fit: FitSettings) -> Iterator[str]:
 
 def _window(search: SearchSettings, fit: FitSettings, wide: float | None) -> Iterator[str]:
     low = search.fit_range.low
+    edges, advice = fit.bump.edges, "change one of them"
     if wide is not None:
-        bins = f"bins of {wide:g} GeV from {low:g} GeV on (fit.bump.bin_width)"
-        wrong = [e for e in search.window.edges if not _is_edge(e, low, wide)]
+        # It counts in narrower bins where those of the bump hunt do not fit the window.
+        width = search.bin_width
+        wrong = [e for e in search.window.edges if e != low and not _is_edge(e, low, width)]
+        bins = f"multiples of {width:g} GeV (search.bin_width) from {low:g} GeV on"
+        near = [low + width * round((e - low) / width) for e in wrong]
+        advice += ", or give fit.bump.edges with those of the window"
     else:
         bins = "fit.bump.edges"
-        wrong = [e for e in search.window.edges if fit.bump.edges and e not in fit.bump.edges]
+        wrong = [e for e in search.window.edges if edges and e not in edges]
+        near = [min((abs(edge - e), edge) for edge in edges)[1] for e in wrong]
+        advice += f", or add {' and '.join(f'{e:g}' for e in wrong)} to fit.bump.edges"
     if wrong:
         yield (
             f"search.window ({_text(search.window)}) does not begin and end at edges of the bins "
-            f"that fit.window counts in, {bins}: change one of them"
+            f"that fit.window counts in, {bins} (nearest: "
+            f"{', '.join(f'{e:g}' for e in dict.fromkeys(near))} GeV): {advice}"
         )
     elif not low < search.window.low < search.window.high < search.fit_range.high:
         yield (

@@ -19,8 +19,10 @@ _MOST = 30
 """Selections of a tagger set: which of them an event passes is stored in 32 bits."""
 
 
-_ROUNDING = 1e-9
-"""Relative difference of edges that are the same one; as `stats` takes edges."""
+_ROUNDING = 1e-12
+"""Relative difference of edges that are the same one, but for the rounding of their sums."""
+_LEAST_BIN = 1e-3
+"""Of the stored bins, in `bin_width`; narrower ones are slips of the pen."""
 
 
 class JetShares(Settings):
@@ -126,6 +128,17 @@ class SearchSettings(Settings):
                 f"histogram_range ({low:g} to {high:g} GeV)"
             )
             raise ValueError(msg)
+        width = (high - low) / max(1, round((high - low) / self.bin_width))
+        even = (low + width * round((edge - low) / width) for edge in edges)
+        least = _LEAST_BIN * self.bin_width
+        for edge, other in (*zip(edges, even, strict=True), *itertools.pairwise(edges)):
+            if _ROUNDING * edge < abs(edge - other) < least:
+                msg = (
+                    f"mass_edges: {edge:.12g} GeV is nearer than {least:g} GeV (a thousandth of "
+                    f"bin_width) to another edge of the stored bins, {other:.12g} GeV: give one of "
+                    "them"
+                )
+                raise ValueError(msg)
         return self
 
     @model_validator(mode="before")

@@ -62,7 +62,8 @@ def write_blinded_report(
             ],
             notes={
                 _chosen(name, config): one.notes for name, one in result.fits.items() if one.notes
-            },
+            }
+            | ({"what is left out": result.notes} if result.notes else {}),
             plots=panels,
             settings=config.to_yaml(),
             version=version("tnt-coffea"),

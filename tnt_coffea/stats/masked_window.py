@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,25 @@ from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
 from tnt_coffea.stats.results import WindowResult, WindowSpectrum
-from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
+from tnt_coffea.stats.spectrum import (
+    Array,
+    SpectrumFit,
+    check_counts,
+    edge_index,
+    rebinned,
+    sample_notes,
+)
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
+from tnt_coffea.typing import BoolArray
 
 __all__ = ["masked_window_test"]
+
+_TOLERANCE = 1e-6
+"""Of an edge, in bins: decimal numbers differ from their sums by rounding."""
+_ROUNDING = 1e-9
+"""Relative difference of edges that are the same one."""
+_NAMED = 4
+"""Widths that a message names."""
 
 
 def masked_window_test(
@@ -36,16 +52,19 @@ def masked_window_test(
     histogram
         `hist.Hist` in m_jj [GeV].
     window
-        Lower and upper edge of the window [GeV], edges of the bins of the fit.
+        Lower and upper edge of the window [GeV], edges of the histogram, and of the fit where
+        that has edges.
     fit
-        Range, bins and background; the bins in the sidebands choose the function.
+        Range, bins and background; the bins in the sidebands choose the function. Where bins of
+        its `bin_width` do not begin and end with the window, the widest narrower ones that do
+        are taken, and a note says so.
     seed
         Root seed of the toys for the goodness of fit.
 
     Raises
     ------
     FitError
-        The window is not inside the range, or its sidebands are too empty.
+        The window is not inside the range or on edges of bins, or its sidebands are too empty.
 
     Source
     ------
@@ -70,6 +89,8 @@ def masked_window_test(
         )
         raise FitError(msg)
     check_whole({"seed": seed})
+    check_counts("window", histogram)
+    wanted, fit = fit.bin_width, _in_bins_of(window, histogram, fit)
     spectrum = rebinned("window", histogram, fit)
     first, last = (edge_index(spectrum.edges, edge, "window") for edge in window)
     if not 0 < first < last < len(spectrum.edges) - 1:
@@ -102,6 +123,11 @@ def masked_window_test(
     p_poisson, z = poisson_p_value(n, b, sigma), float(np.sqrt(q0))
     p_value, calibration = normal_p_value(z), "asymptotic"
     notes = sample_notes([spectrum])
+    if wanted is not None and fit.bin_width != wanted:
+        notes.append(
+            f"the fit has bins of {fit.bin_width:g} GeV: the window does not begin and end at "
+            f"edges of bins of {wanted:g} GeV"
+        )
     if b < LEAST_BACKGROUND:
         p_value, calibration = p_poisson, "Poisson"
         z = significance(p_value)
@@ -140,3 +166,42 @@ def masked_window_test(
             variable=str(histogram.axes[0].name or "m_jj"),
         ),
     )
+
+
+def _in_bins_of(window: tuple[float, float], histogram: Any, fit: SpectrumFit) -> SpectrumFit:
+    """Return the fit in the widest bins, no wider than its own, that have the window's edges."""
+    low, high = fit.range
+    own, offsets = fit.bin_width, np.array(window) - low
+    if own is None or len(histogram.axes) != 1 or _whole(offsets / own).all():
+        return fit
+    edges = np.asarray(histogram.axes[0].edges, dtype=float)
+    for edge in (low, high, *window):
+        edge_index(edges, edge, "window")
+    most = int(np.count_nonzero((edges > low) & (edges <= high)))
+    widths = (high - low) / np.arange(1, most + 1)
+    possible = []
+    for width in widths[_whole(offsets[:, None] / widths).all(axis=0)]:
+        wanted = low + width * np.arange(round((high - low) / width) + 1)
+        below = np.searchsorted(edges, wanted - _ROUNDING * np.abs(wanted))
+        found = edges[below.clip(max=edges.size - 1)]
+        if np.allclose(found, wanted, rtol=_ROUNDING, atol=0):
+            possible.append(float(width))
+    chosen = next((width for width in possible if width <= own), None)
+    if chosen is None:
+        named = ", ".join(f"{width:g}" for width in possible[::-1][:_NAMED])
+        msg = (
+            f"the window {window[0]:g}-{window[1]:g} GeV does not begin and end at edges of bins "
+            f"of {own:g} GeV from {low:g} GeV on, or of narrower ones that the histogram has: "
+            + (
+                f"bins of {named} GeV do (fit.bump.bin_width, --bin-width)"
+                if named
+                else "no bins of one width do; take the histogram's own (fit.bump.bin_width: null, "
+                "--native-bins), or give fit.bump.edges"
+            )
+        )
+        raise FitError(msg)
+    return replace(fit, bin_width=chosen)
+
+
+def _whole(numbers: Array) -> BoolArray:
+    return np.abs(numbers - np.round(numbers)) < _TOLERANCE
