@@ -221,6 +221,21 @@ def test_what_cannot_be_trained_is_refused_before_the_skim(
     assert not list(out.rglob("manifest.json"))
 
 
+def test_what_can_be_trained_with_further_roles_is_planned(
+    tmp_path: Path, events_file: Path
+) -> None:
+    path = tmp_path / "search.yaml"
+    lstm = "train: {methods: {m: {kind: lstm, prior: a}}}"
+    path.write_text(f"{{skim: {{sequence: {{jets: 4}}}}, {lstm}}}")
+    simulation, prior = (shutil.copy(events_file, tmp_path / name) for name in ("s.h5", "p.h5"))
+    roles = ("--simulation", simulation, "--prior", f"a={prior}")
+    words = ("run", events_file, *roles, "--config", path, "--out", tmp_path / "out", "--dry-run")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    path.write_text(lstm)
+    assert "m: the skim holds no sequence" in failed(call(*words), 3)
+
+
 def test_files_with_columns_of_their_own_are_not_refused_by_the_settings_of_the_skim(
     tmp_path: Path,
 ) -> None:
