@@ -196,6 +196,67 @@ def test_dry_run_says_what_would_run_and_writes_nothing(
     assert [states[name] for name in stages] == ["done"] * 6
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("train: {methods: {m: {kind: lstm, prior: a}}}", "m .lstm. reads .*--simulation FILE"),
+        ("train: {methods: {m: {kind: quak_plane}}}", "m .quak_plane. reads .*--prior NAME=FILE"),
+        ("train: {methods: {m: {kind: vrnn}}}", "m: the skim holds no aligned constituents"),
+        ("train: {methods: {m: {kind: pca}}}", "m: the skim holds no 'heavy_tau1_width'"),
+        ("train: {methods: {m: {kind: feature, feature: mass +* 2}}}", "not an expression"),
+        ("train: {methods: {m: {kind: pca, features: [mass], components: 99}}}", "m: .*99"),
+        ("search: {variable: m_jjj}", "search.variable is m_jjj"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_skim(
+    tmp_path: Path, events_file: Path, text: str, refused: str
+) -> None:
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    path.write_text(text)
+    assert call("config", "check", path).exit_code == 0  # the files may be tables
+    for words in (("run", events_file), ("run", events_file, "--dry-run"), ("demo",)):
+        done = call(*words, "--config", path, "--out", out, "--quiet")
+        line = failed(done, 3 if "skim holds no aligned" in refused else 2)
+        assert re.search(refused, line), line
+    assert not list(out.rglob("manifest.json"))
+
+
+def test_what_can_be_trained_with_further_roles_is_planned(
+    tmp_path: Path, events_file: Path
+) -> None:
+    path = tmp_path / "search.yaml"
+    lstm = "train: {methods: {m: {kind: lstm, prior: a}}}"
+    path.write_text(f"{{skim: {{sequence: {{jets: 4}}}}, {lstm}}}")
+    simulation, prior = (shutil.copy(events_file, tmp_path / name) for name in ("s.h5", "p.h5"))
+    roles = ("--simulation", simulation, "--prior", f"a={prior}")
+    words = ("run", events_file, *roles, "--config", path, "--out", tmp_path / "out", "--dry-run")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    path.write_text(lstm)
+    assert "m: the skim holds no sequence" in failed(call(*words), 3)
+
+
+def test_files_with_columns_of_their_own_are_not_refused_by_the_settings_of_the_skim(
+    tmp_path: Path,
+) -> None:
+    path, table = tmp_path / "search.yaml", tmp_path / "box.csv"
+    path.write_text("train: {methods: {m: {kind: feature, feature: tau32}}}")
+    table.write_text("m_jj,heavy_tau32,light_tau32\n3500,0.5,0.4\n2800,0.9,0.4\n")
+    done = call("run", table, "--config", path, "--out", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0, done.output
+    path.write_text("train: {methods: {m: {kind: lstm, prior: a}}}")
+    done = call("run", table, "--config", path, "--out", tmp_path / "out", "--dry-run")
+    assert "--simulation FILE" in failed(done, 2)
+
+
+def test_settings_that_no_files_could_be_trained_with_are_refused_by_config_check(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("train: {methods: {m: {kind: dctr}}}")
+    assert "give weights of simulated events" in failed(call("config", "check", path), 2)
+
+
 def test_resume_takes_settings_and_files_from_the_folder_and_shows_references(
     workspace: Path,
     config: Path,

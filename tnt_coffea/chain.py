@@ -92,7 +92,7 @@ def run(
     """
     resources = resources or Resources()
     out = Path(out)
-    check(config, out, resources)
+    check(config, out, resources, fileset)
     with resources.shared() as shared:
         skimmed = pipeline.skim(fileset, config, out=out, resources=shared)
         taggers = pipeline.train(skimmed, config, out=out, resources=shared)
@@ -134,13 +134,27 @@ def demo(
     (True, ['fit', 'generate'])
     """
     resources = resources or Resources()
+    check(config, Path(out), resources)
     with resources.shared() as shared:
         fileset = pipeline.generate(config, out=out, resources=shared)
         return run(fileset, config, out=out, resources=shared)
 
 
-def check(config: SearchConfig, out: Path, resources: Resources) -> None:
+def check(
+    config: SearchConfig, out: Path, resources: Resources, fileset: Fileset | None = None
+) -> None:
     """Refuse, before anything is done, what would end in the middle.
+
+    Parameters
+    ----------
+    config
+        The search.
+    out
+        Its folder.
+    resources
+        What may be used.
+    fileset
+        Files to search; without them events would be generated first.
 
     Examples
     --------
@@ -154,8 +168,8 @@ def check(config: SearchConfig, out: Path, resources: Resources) -> None:
     ------
     StageError
         The folder was searched with taggers from elsewhere.
-    ConfigError
-        The methods do not suit the other settings.
+    ConfigError, InputError
+        The methods do not suit the other settings, or need files of a role that is not given.
     MissingExtraError
         A method's library is not installed, and the taggers are not there yet.
     """
@@ -170,4 +184,8 @@ def check(config: SearchConfig, out: Path, resources: Resources) -> None:
         from tnt_coffea.training import steps_of
         from tnt_coffea.training.backend import versions
 
+        read = None if fileset is None else fileset.read_with(config.skim)
+        roles = {"data"} if read is None else {read.role(name) for name in read.files}
+        known = config.skim.table is None and (read is None or read.columns_known)
+        pipeline.check_training(config, sorted(roles), config.skim if known else None)
         versions(*(name for wave in steps_of(config) for s in wave for name in s.method.libraries))

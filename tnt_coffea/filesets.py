@@ -273,6 +273,24 @@ class Fileset:
                     bad.append(BadFile(dataset, path, str(error)))
         return items, bad
 
+    @property
+    def columns_known(self) -> bool:
+        """Whether the settings say which columns a skim of the files has.
+
+        They do not for tables of features and stored skims, which bring their own. The first
+        readable file of every data set counts; where there is none, the skim says so.
+        """
+        for paths in self.files.values():
+            for path in paths:
+                try:
+                    name = self._source_name(path)
+                except InputError:
+                    continue
+                if name in ("table", "skim"):
+                    return False
+                break
+        return True
+
     def noted(self) -> Fileset:
         """Return the fileset with the state of its files now: changed ones are then refused."""
         states = {}

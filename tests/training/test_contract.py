@@ -6,6 +6,8 @@ from typing import get_args
 
 import pytest
 
+from tnt_coffea.errors import TntCoffeaError
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.testing import make_sample, method_contract, train
 from tnt_coffea.training.classifiers import (
     AnyClassifier,
@@ -242,6 +244,27 @@ def test_methods_keep_the_contract(method, tmp_path):
 def test_networks_keep_the_contract(network, tmp_path):
     lists = {"sequence": 4} if isinstance(network, Momenta) else {}
     method_contract(cwola(classifier=network), tmp_path, **lists)
+
+
+def refusal(method, sample, scope):
+    try:
+        method.check(sample, scope)
+    except TntCoffeaError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_inputs_are_checked_without_events_as_with_them():
+    lists = {"constituents": 5, "aligned": 5, "splittings": 5, "sequence": 4, "event_image": 8}
+    refused = set()
+    for sample in (make_sample(20, **lists), make_sample(20)):
+        empty = Sample.empty(sample.settings)
+        for method in plain(METHOD_SETTINGS):
+            for scope in method.scopes:
+                expected = refusal(method, sample, scope)
+                assert refusal(method, empty, scope) == expected
+                refused |= {method.kind} if expected else set()
+    assert {"lstm", "vrnn"} <= refused < set(METHODS)
 
 
 def test_files_keep_the_contract(tmp_path):

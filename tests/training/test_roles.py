@@ -11,9 +11,17 @@ import pytest
 from tnt_coffea import testing
 from tnt_coffea.errors import ConfigError, LeakError, TaggerError
 from tnt_coffea.events.identity import fold_of
+from tnt_coffea.products import Skim
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample, method_contract, tagger_set
-from tnt_coffea.training import Job, Method, Reads, Scorer, cross_validation_plans
+from tnt_coffea.training import (
+    Job,
+    Method,
+    Reads,
+    Scorer,
+    cross_validation_plans,
+    training_costs,
+)
 from tnt_coffea.training.methods.files import Files
 from tnt_coffea.training.methods.references import Supervised
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
@@ -66,6 +74,27 @@ def samples():
 
 def test_a_method_of_all_roles_keeps_the_contract(tmp_path):
     method_contract(DataAgainstSimulation(), tmp_path)
+
+
+def test_costs_count_the_events_of_all_roles_that_are_read(samples):
+    skim = Skim.from_sample(
+        samples["data"],
+        simulation=samples["simulation"],
+        priors={"two-prong": samples["prior:two-prong"]},
+    )
+    methods = {
+        "all": DataAgainstSimulation(),
+        "simulated": DataAgainstSimulation(data=False),
+        "background": DataAgainstSimulation(priors=False),
+        "alone": cwola(),
+    }
+    costs = training_costs(skim.by_role, config_for(methods)).steps
+    events = {step.name.split()[0]: step.events for step in costs}
+    assert events["simulated"] == 1300
+    # Of two folds one trains each tagger, and both do once.
+    assert events["all"] == pytest.approx(2300 / 2, abs=1)
+    assert events["background"] == pytest.approx(2000 / 2, abs=1)
+    assert events["alone"] == pytest.approx(1000 / 2, abs=1)
 
 
 def test_simulation_is_folded_like_the_data(samples, train):

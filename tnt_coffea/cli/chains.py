@@ -96,7 +96,7 @@ def run(
         else noted_files(out, missing_ok=resources.on_error is OnError.SKIP)
     )
     if dry_run:
-        chain.check(config, out, resources)
+        chain.check(config, out, resources, fileset)
         _show_plan(config, out, resources, fileset)
         return
     show_unlabelled(fileset, config)

@@ -59,9 +59,11 @@ def show(file: Path | None, seed: int | None) -> None:
 @_file
 def check(file: Path) -> None:
     """Check FILE and list what it changes; errors name their line."""
+    from tnt_coffea import pipeline
     from tnt_coffea.config import SearchConfig, differences
 
     chosen = SearchConfig.from_yaml(file)
+    pipeline.check_training(chosen)
     changed = list(differences(SearchConfig(), chosen))
     for name, before, now in changed:
         click.echo(f"{name}: {now} instead of {before}")

@@ -215,6 +215,21 @@ class Sample:
             numbers=known,
         )
 
+    @classmethod
+    def empty(cls, settings: SkimSettings) -> Sample:
+        """Return no dijets, with the columns of a skim of particles or jets: what it will hold.
+
+        Examples
+        --------
+        >>> from tnt_coffea.config import SkimSettings
+        >>> Sample.empty(SkimSettings(images=None, observables=("mass", "delta_eta")))
+        <Sample: 0 dijets, labels unknown; event: m_jj, delta_eta; either jet: mass>
+        """
+        nothing = ak.unflatten(np.zeros(0, np.float32), np.zeros(0, np.int64))
+        flat = ("event_id", "weight", *flat_columns(settings))
+        columns = dict.fromkeys(flat, np.zeros(0, np.float32))
+        return sample_of({**columns, **dict.fromkeys(list_columns(settings), nothing)}, settings)
+
     def __len__(self) -> int:
         return len(self.event_id)
 

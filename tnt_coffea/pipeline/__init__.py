@@ -48,7 +48,7 @@ from tnt_coffea.pipeline.null_chains import NullChains
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
-from tnt_coffea.pipeline.training import train, training_costs
+from tnt_coffea.pipeline.training import check_training, train, training_costs
 
 __all__ = [
     "OUT",
@@ -60,6 +60,7 @@ __all__ = [
     "all_selections",
     "blind_fit",
     "blind_report",
+    "check_training",
     "compare_methods",
     "compare_searches",
     "direct",

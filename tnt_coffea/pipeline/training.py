@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources, map_tasks
@@ -28,7 +28,7 @@ from tnt_coffea.storage import written
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
 
-__all__ = ["train", "training_costs"]
+__all__ = ["check_training", "train", "training_costs"]
 
 
 @one_writer
@@ -139,6 +139,50 @@ def train(
             references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
+
+
+def check_training(
+    config: SearchConfig,
+    roles: Iterable[str] | None = None,
+    settings: SkimSettings | None = None,
+) -> None:
+    """Refuse, before there is a skim, methods that could not be trained on it.
+
+    Parameters
+    ----------
+    config
+        `train` and `search` are read.
+    roles
+        Roles of the files; None where they are not known.
+    settings
+        Of the skim of particles or jets; None where they do not say which columns it has.
+
+    Raises
+    ------
+    ConfigError, InputError
+        A method reads a role or a column that will not be there, or builds on one whose
+        taggers give something else.
+
+    Examples
+    --------
+    >>> from tnt_coffea import SearchConfig
+    >>> config = SearchConfig.from_text("train: {methods: {m: {kind: feature, feature: tau32}}}")
+    >>> check_training(config)
+    >>> check_training(config, ["data"], config.skim)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    tnt_coffea.errors.ConfigError: train.methods.m: ...
+    """
+    from tnt_coffea.training import Schedule
+
+    known = {role: () for role in roles or ()}
+    schedule = Schedule.planned(known, config, "")
+    _check_scores(schedule.waves)
+    if known:
+        schedule.check_roles()
+    schedule.check_needs()
+    if settings is not None:
+        schedule.check_inputs(dict.fromkeys(["data", *known], Sample.empty(settings)))
 
 
 def _check_scores(waves: Sequence[Any]) -> None:

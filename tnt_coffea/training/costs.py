@@ -44,7 +44,7 @@ class StepCost:
     networks
         Number of training runs.
     events
-        Events of the data that each one reads, on average.
+        Events of all roles that each one reads, on average.
     epochs
         Most passes over the events.
     start
@@ -176,17 +176,26 @@ def training_costs(
         for step in (step for wave in schedule.waves for step in wave):
             if step.name not in measured:
                 measured[step.name] = _measured(step, samples, schedule.plans[0], config)
-            costs.append(_cost(step, schedule, samples[DATA], measured[step.name]))
+            costs.append(_cost(step, schedule, samples, measured[step.name]))
     return Costs(tuple(costs), max(workers, 1))
 
 
-def _cost(step: Step, schedule: Schedule, data: Sample, measured: tuple[float, float]) -> StepCost:
+def _cost(
+    step: Step,
+    schedule: Schedule,
+    samples: Mapping[str, Sample],
+    measured: tuple[float, float],
+) -> StepCost:
+    roles = _roles_read(step, samples)
     read = [
-        int(selected(step.method, plan, place, step.round_, DATA)(data.event_id).sum())
+        sum(
+            int(selected(step.method, plan, place, step.round_, role)(samples[role].event_id).sum())
+            for role in roles
+        )
         for plan in step.plans(schedule.plans)
         for place in plan.places(inner=step.inner)
     ]
-    events = round(float(np.mean(read))) if step.method.reads.data else len(data)
+    events = round(float(np.mean(read))) if roles else len(samples[DATA])
     return StepCost(
         name=f"{step.set_name} ({step.method.kind})",
         networks=step.runs(schedule.plans, schedule.config),
@@ -195,6 +204,10 @@ def _cost(step: Step, schedule: Schedule, data: Sample, measured: tuple[float, f
         start=measured[0],
         epoch=measured[1] * events,
     )
+
+
+def _roles_read(step: Step, samples: Mapping[str, Sample]) -> list[str]:
+    return [role for role in samples if step.method.reads.role(role)]
 
 
 def _measured(
@@ -235,6 +248,8 @@ def _timed(
         if role != DATA
     }
     priors = {name: own for name, own in by_prior(further).items() if method.reads.prior(name)}
+    shown = {DATA: part, **further}
+    tried = sum(len(shown[role]) for role in _roles_read(step, samples)) or len(part)
     place = plan.places(inner=True)[0]
     began = perf_counter()
     scorer = method.train(
@@ -252,7 +267,7 @@ def _timed(
     )
     total = perf_counter() - began
     if not scorer.seconds:  # no epochs: all of it goes with the events
-        return 0.0, total / method.passes / len(part)
+        return 0.0, total / method.passes / tried
     warm = scorer.seconds[-1]
     start = max(total - sum(scorer.seconds), 0.0) + max(scorer.seconds[0] - warm, 0.0)
-    return start, warm / len(part)
+    return start, warm / tried

@@ -30,6 +30,7 @@ from pydantic_core import PydanticUndefined
 from tnt_coffea import seeds
 from tnt_coffea.config import MassRange, MethodSettings, SearchConfig
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.events.roles import SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input
@@ -113,6 +114,19 @@ class Reads:
     def prior(self, name: str) -> bool:
         """Return whether the simulated signal of that name is read."""
         return self.priors if isinstance(self.priors, bool) else name in self.priors
+
+    def role(self, role: str) -> bool:
+        """Return whether events of that role are read.
+
+        Examples
+        --------
+        >>> [role for role in ("data", "simulation", "prior:a") if Reads(priors=True).role(role)]
+        ['data', 'prior:a']
+        """
+        name = prior_name(role)
+        if name is not None:
+            return self.prior(name)
+        return self.simulation if role == SIMULATION else self.data
 
     @property
     def named_priors(self) -> tuple[str, ...]:

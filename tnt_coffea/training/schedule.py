@@ -25,7 +25,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.folds import WHOLE, FoldPlan, IndependentPlan, plans_of
 from tnt_coffea.training.labels import Labeller, Scope
 from tnt_coffea.training.mapped import mapped_events
-from tnt_coffea.training.method import Method, Reads, methods_of
+from tnt_coffea.training.method import Method, methods_of
 from tnt_coffea.training.task import (
     Outcome,
     RoleEvents,
@@ -296,19 +296,12 @@ class Schedule:
 
     def check(self) -> None:
         """Refuse a skim without what a method reads or builds on, or with an event in two roles."""
-        none = mapped_events(self.parts[DATA], self.folder).select(np.arange(0))
-        none = none.with_variable(self.config.search.variable)
-        for step in (step for wave in self.waves for step in wave):
-            self._check_roles(step)
-            for scope in step.method.scopes:
-                self._check_needs(step, scope)
-                for role, empty in {"": none, **self._read(step)}.items():
-                    try:
-                        step.method.check(empty, scope)
-                    except (ConfigError, InputError) as error:
-                        of = f", events of role {role}" if role else ""
-                        msg = f"train.methods.{step.name}{of}: {error}"
-                        raise type(error)(msg) from error
+        self.check_roles()
+        self.check_needs()
+        none = np.arange(0)
+        self.check_inputs(
+            {role: mapped_events(p, self.folder).select(none) for role, p in self.parts.items()}
+        )
         seen: dict[str, np.ndarray] = {}
         for role, paths in self.parts.items():
             ids = mapped_events(paths, self.folder).event_id
@@ -323,19 +316,42 @@ class Schedule:
                     raise LeakError(msg)
             seen[role] = ids
 
-    def _read(self, step: Step) -> dict[str, Sample]:
-        """Return no events of each role that a step reads beside the data: columns alone."""
-        reads, variable = step.method.reads, self.config.search.variable
-        wanted = [
-            role
-            for role in self.parts
-            if (role == SIMULATION and reads.simulation) or _is_prior(role, reads)
-        ]
-        found = {}
-        for role in wanted:
-            sample = mapped_events(self.parts[role], self.folder).select(np.arange(0))
-            found[role] = sample.with_variable(variable)
-        return found
+    def check_roles(self) -> None:
+        """Refuse a method that reads a role which is not there."""
+        for step in (step for wave in self.waves for step in wave):
+            self._check_roles(step)
+
+    def check_needs(self) -> None:
+        """Refuse a method that builds on one whose taggers give something else."""
+        for step in (step for wave in self.waves for step in wave):
+            for scope in step.method.scopes:
+                self._check_needs(step, scope)
+
+    def check_inputs(self, events: Mapping[str, Sample]) -> None:
+        """Refuse a skim without the columns that a method reads.
+
+        Parameters
+        ----------
+        events
+            Of every role, the data first of all; none are needed, their columns count.
+        """
+        variable = self.config.search.variable
+        data = events[DATA].with_variable(variable)
+        for step in (step for wave in self.waves for step in wave):
+            reads = step.method.reads
+            read = {
+                role: sample.with_variable(variable)
+                for role, sample in events.items()
+                if role != DATA and reads.role(role)
+            }
+            for scope in step.method.scopes:
+                for role, sample in {"": data, **read}.items():
+                    try:
+                        step.method.check(sample, scope)
+                    except (ConfigError, InputError) as error:
+                        of = f", events of role {role}" if role else ""
+                        msg = f"train.methods.{step.name}{of}: {error}"
+                        raise type(error)(msg) from error
 
     def _check_roles(self, step: Step) -> None:
         reads = step.method.reads
@@ -424,13 +440,7 @@ class Schedule:
 
     def _task(self, step: Step, plan: FoldPlan, left_out: int, scope: Scope, member: int) -> Task:
         reads = step.method.reads
-        roles = [
-            role
-            for role in self.parts
-            if (role == DATA and reads.data)
-            or (role == SIMULATION and reads.simulation)
-            or _is_prior(role, reads)
-        ]
+        roles = [role for role in self.parts if reads.role(role)]
         contents = {role: self._content(step, plan, left_out, role) for role in roles}
         return Task(
             name=step.name,
@@ -482,11 +492,6 @@ class Schedule:
     def _step(self, name: str, window: MassRange | None) -> Step:
         steps = [step for wave in self.waves for step in wave if step.name == name]
         return next(step for step in steps if step.window in (None, window))
-
-
-def _is_prior(role: str, reads: Reads) -> bool:
-    name = prior_name(role)
-    return name is not None and reads.prior(name)
 
 
 def _covers(plan: FoldPlan, other: FoldPlan) -> bool:
