@@ -13,7 +13,7 @@ from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
 from tnt_coffea.stats.results import WindowResult, WindowSpectrum
-from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes
+from tnt_coffea.stats.spectrum import SpectrumFit, edge_index, rebinned, sample_notes, variable_of
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
 
 __all__ = ["masked_window_test"]
@@ -137,6 +137,6 @@ def masked_window_test(
             scale=tuple(spectrum.weights(np.ones_like(background)).tolist())
             if spectrum.weighted
             else (),
-            variable=str(histogram.axes[0].name or "m_jj"),
+            variable=variable_of(histogram),
         ),
     )
