@@ -138,7 +138,7 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     values = json.loads((out / "tiny" / "study.json").read_text())
     blocks = values["numbers"]["blocks"]
     found = Found(values["numbers"])
-    assert [claim["verdict"] for claim in values["claims"]] == [Verdict.CONFIRMED]
+    assert [claim["verdict"] for claim in values["claims"]] == [Verdict.UNDECIDED]  # of two
     assert values["command"] == (
         "tnt-coffea study tiny --background FILES --signal FILES --repetitions 2 --seed 1"
     )
@@ -313,6 +313,11 @@ def test_the_command_of_an_experiment_has_its_kinds_of_events(out: Path, given) 
     done = CliRunner().invoke(_command(named), words)
     assert done.exit_code == 2
     assert "names no prior: write NAME=FILE with NAME one of two-prong" in done.output
+    for extra, forms in (({}, "FILE"), ({"signal:b": TINY.pools["signal"]}, "FILE or NAME=FILE")):
+        pools = replace(TINY, pools={**TINY.pools, **extra})
+        done = CliRunner().invoke(_command(pools), ["--signal", "box9=x.csv"])
+        assert done.exit_code == 2
+        assert f"'box9=x.csv' names no signal: write {forms}" in done.output
     words = ["--out", str(out), "-q", "--workers", "1", "--repetitions", "3"]
     words += [w for pool, paths in given.items() for w in (f"--{pool}", str(paths[0]))]
     done = CliRunner().invoke(_command(TINY), words)  # as the complete study there

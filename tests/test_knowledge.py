@@ -158,6 +158,13 @@ def test_evaluation_says_the_word(
     comparison = pipeline.compare_methods(skim, [("1", taggers)], CONFIG.search)
     rows = rows_of(shown(reporting.comparison_table(comparison)), "assisted")
     assert any(WORDS[0] in row for row in rows)
+    assert len(rows) == 2  # areas, and significance improvement
+    assert all("background" in row for row in rows)
+    areas = text[text.index("AUC (uses the truth") : text.index("Significance improvement")]
+    assert all("none" in row for row in rows_of(areas, "tau"))
+    said = reporting.headline(result, CONFIG)[1]
+    assert "with tau (simulation used: none)" in said
+    assert "with assisted (simulation used: background simulation)" in said
 
 
 def test_simulated_signals_are_said_to_guide_a_search(made: tuple[Taggers, SearchResult]) -> None:

@@ -23,7 +23,7 @@ TWO, THREE = "signal:2prong", "signal:3prong"
 
 
 def number(mean: float) -> dict[str, Any]:
-    return {"mean": mean, "sd": 0.01, "values": [mean - 0.005, mean + 0.005]}
+    return {"mean": mean, "sd": 0.01, "values": [mean - 0.005, mean, mean + 0.005]}
 
 
 def figures(auc: float) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def identified(accuracy: float) -> dict[str, Any]:
 
 
 def found(masses: dict[str, Any] = MASSES, gain: float = 0.05, accuracy: float = 0.96) -> Found:
-    shifts = (0.0, 0.002)
+    shifts = (0.0, 0.001, 0.002)
     of_methods = {
         name: [separation(accuracy + shift, 0.97 + shift) for shift in shifts]
         for name in ("ensemble", "table", "network", "lstm")
@@ -99,13 +99,13 @@ def found(masses: dict[str, Any] = MASSES, gain: float = 0.05, accuracy: float =
         [
             {name: own[i] for name, own in of_methods.items()}
             | {"gain": gain + i * 1e-4, "identified": identified(accuracy + shifts[i])}
-            for i in (0, 1)
+            for i in range(3)
         ]
     )
     box = [
         {name: selected(shift, masses) for name in ("ensemble", "lstm")}
         | {"identified": identified(accuracy + shift / 1000)}
-        for shift in (0, 1)
+        for shift in (0, 0.5, 1)
     ]
     blocks["box"] = {"measured": together(box)}
     return Found({"efficiencies": list(EFFICIENCIES), "blocks": blocks})

@@ -44,7 +44,7 @@ def found_with(areas=(0.88, 0.85, 0.6, 0.5), *, toy=None, **numbers):
         for share, area in zip(topics.SHARES, areas, strict=True)
     }
     blocks["null"] = measured(0.0) | {"toy": toy or toys()}
-    return Found({"blocks": {k: {"measured": together([v, v])} for k, v in blocks.items()}})
+    return Found({"blocks": {k: {"measured": together([v, v, v])} for k, v in blocks.items()}})
 
 
 def verdicts(found):

@@ -14,7 +14,7 @@ import uproot
 from tnt_coffea.errors import InputError
 from tnt_coffea.stats import exchange
 from tnt_coffea.stats.exchange import read_histogram
-from tnt_coffea.stats.spectrum import SpectrumFit, rebinned
+from tnt_coffea.stats.spectrum import SpectrumFit, rebinned, variable_of
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 
@@ -217,6 +217,8 @@ def test_root_histograms_of_every_type_the_latest_cycle_and_folders(tmp_path, ki
         file["sr/m_jj"] = counts.astype(kind), edges
     for name in (None, "sr/m_jj"):
         assert rebinned("all", read_histogram(path, name), FIT).counts.sum() == counts.sum()
+    assert read_histogram(path).axes[0].name == "xaxis"  # as ROOT has it
+    assert variable_of(read_histogram(path)) == "m_jj"
 
 
 def test_a_root_histogram_of_too_many_bins_is_not_unpacked(tmp_path, monkeypatch):

@@ -194,6 +194,8 @@ def test_what_has_no_components_is_one_error(values, message):
 def test_weights_below_zero_are_refused():
     with pytest.raises(TrainingError, match="900 of 900 weights are negative"):
         trained(replace(PLAIN, weight=-PLAIN.weight))
+    with pytest.raises(TrainingError, match=r"0 events \(900 more have weight 0\).*weights above"):
+        trained(replace(PLAIN, weight=0 * PLAIN.weight))
 
 
 @pytest.mark.parametrize(

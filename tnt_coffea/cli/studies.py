@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +54,7 @@ _quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress ba
 _epochs_option = click.option(
     "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
 )
+_WORD = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = {
     "background": "Events of the data, instead of generated ones",
     "simulation": "Events of the simulation",
@@ -146,10 +149,13 @@ def _named(kind: str, names: list[str], values: Iterable[str]) -> list[tuple[str
         name, equals, path = value.partition("=")
         if equals and name in names and name:
             found.append((f"{kind}:{name}", path))
-        elif "" in names:
+        elif "" in names and not (equals and _WORD.fullmatch(name) and not glob(value)):
             found.append((kind, value))
         else:
-            msg = f"'{value}' names no {kind}: write NAME=FILE with NAME one of {', '.join(names)}"
+            known = list(filter(None, names))
+            forms = ["FILE"] * ("" in names)
+            forms += [f"NAME=FILE with NAME one of {', '.join(known)}"] * bool(known)
+            msg = f"'{value}' names no {kind}: write {' or '.join(forms)}"
             raise click.BadParameter(msg, param_hint=f"--{kind}")
     return found
 

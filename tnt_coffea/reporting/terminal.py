@@ -165,9 +165,10 @@ def _notes(shown: Summary) -> Table:
 def _aucs(evaluation: Evaluation) -> Table:
     rows = evaluation_rows(evaluation)
     jets = tuple(rows[0].aucs) if rows else ()
-    table = plain_table("AUC (uses the truth, evaluation only)", ("taggers",), jets)
+    table = plain_table("AUC (uses the truth, evaluation only)", ("taggers", "simulation"), jets)
     for row in rows:
-        _add(table, _narrow_name(row.name), *row.aucs.values())
+        known = row.merits["simulation used"]
+        _add(table, _narrow_name(row.name), _narrow(known), *row.aucs.values())
     return table
 
 
@@ -281,7 +282,7 @@ def comparison_table(comparison: Comparison) -> Group:
     areas = plain_table(
         f"{comparison.signal} signal and {comparison.background} background events, "
         "out of fold; * uses the truth",
-        ("method",),
+        ("method", "simulation"),
         tuple(_COLUMNS.values()),
     )
     areas.caption = (
@@ -311,13 +312,13 @@ def comparison_table(comparison: Comparison) -> Group:
         for feature, figures in comparison.baselines.items()
     }
     for method, (known, bands) in rows.items():
-        _add(areas, method, *(_text(name, bands) for name in _COLUMNS))
+        _add(areas, method, _narrow(known), *(_text(name, bands) for name in _COLUMNS))
         _add(gains, method, known, *(_text(name, bands) for name in _GAINS))
     for table in (areas, gains):
         table.caption_justify = "left"
         table.add_section()
     for feature, single in features.items():
-        _add(areas, feature, *(_text(name, single) for name in _COLUMNS))
+        _add(areas, feature, "none", *(_text(name, single) for name in _COLUMNS))
         _add(gains, feature, "none", *(_text(name, single) for name in _GAINS))
     return Group(areas, gains)
 

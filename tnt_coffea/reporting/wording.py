@@ -407,7 +407,7 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
     sets = sorted(result.after.items(), key=lambda item: item[0] != main)
     parts = [
         f"{p_text(hunt.p_value)} (Z = {hunt.z:.2f}, {hunt.mu_hat:.0f} ± "
-        f"{hunt.mu_uncertainty:.0f} signal events) with {name}"
+        f"{hunt.mu_uncertainty:.0f} signal events) with {name}{_known(result, name)}"
         for name, hunt in sets
     ]
     return (
@@ -416,6 +416,11 @@ def _after(result: SearchResult, config: SearchConfig) -> str:
         f"{f' with {sets[0][0]}' if len(sets) > 1 else ''}."
         f"{_beside_before(result.before, sets[0][0], sets[0][1])}"
     )
+
+
+def _known(result: SearchResult, name: str) -> str:
+    known = result.knowledge(name)
+    return f" (simulation used: {known})" if known else ""
 
 
 def _beside_before(before: BumpHuntResult, name: str, after: BumpHuntResult) -> str:

@@ -21,6 +21,7 @@ from tnt_coffea.stats.spectrum import (
     edge_index,
     rebinned,
     sample_notes,
+    variable_of,
 )
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
 from tnt_coffea.typing import BoolArray
@@ -163,7 +164,7 @@ def masked_window_test(
             scale=tuple(spectrum.weights(np.ones_like(background)).tolist())
             if spectrum.weighted
             else (),
-            variable=str(histogram.axes[0].name or "m_jj"),
+            variable=variable_of(histogram),
         ),
     )
 

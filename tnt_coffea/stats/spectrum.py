@@ -39,6 +39,7 @@ __all__ = [
     "smoothed_weights",
     "spectra",
     "squared_weights",
+    "variable_of",
 ]
 
 Array = NDArray[np.float64]
@@ -432,6 +433,15 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
     starts = np.array(cuts[:-1]) - cuts[0]
     weighted = _weighted(name, wanted, counts, np.add.reduceat(squares, starts))
     return replace(weighted, datasets=datasets)
+
+
+def variable_of(histogram: Any) -> str:
+    """Return the column that the mass of a spectrum is; m_jj where nobody named it.
+
+    ROOT calls the axis of every TH1 `xaxis`.
+    """
+    name = str(getattr(histogram.axes[0], "name", ""))
+    return "m_jj" if name in {"", "xaxis"} else name
 
 
 def check_counts(name: str, histogram: Any) -> None:

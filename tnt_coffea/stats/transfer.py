@@ -20,7 +20,7 @@ from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, 
 from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra, variable_of
 from tnt_coffea.stats.transfer_likelihood import (
     TransferFits,
     TransferModel,
@@ -239,7 +239,7 @@ def transfer_factor(
             *(["the signal's uncertainties are not part of this fit"] if signal.nuisances else []),
             *sample_notes(both),
         ),
-        spectrum=_spectrum(problem, beside, fitted, str(getattr(passed.axes[0], "name", "m_jj"))),
+        spectrum=_spectrum(problem, beside, fitted, variable_of(passed)),
         limit=None if level is None else fitted.limit(level, limit_toys, seed),
     )
 

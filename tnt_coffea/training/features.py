@@ -198,8 +198,12 @@ class Standardisation:
         return name
 
 
-def check_features(values: Float32Array, names: Sequence[str]) -> None:
+def check_features(
+    values: Float32Array, names: Sequence[str], way_out: str = "leave it out"
+) -> None:
     """Refuse (event, feature) values from which nothing can be learned.
+
+    `way_out` is what to do about a constant one.
 
     Raises
     ------
@@ -215,7 +219,7 @@ def check_features(values: Float32Array, names: Sequence[str]) -> None:
             )
             raise TrainingError(msg)
         if not len(column) or column.min() == column.max():
-            msg = f"feature {name} is the same for all events to train on; leave it out"
+            msg = f"feature {name} is the same for all events to train on; {way_out}"
             raise TrainingError(msg)
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Value", "Verdict", "claims_table", "compared", "worst"]
 
 
+FEWEST = 3
+"""Repetitions below which their spread, and so a comparison of their means, decides nothing."""
+
+
 class Verdict(StrEnum):
     """What a study says of a claim."""
 
@@ -35,7 +39,9 @@ class Verdict(StrEnum):
         return cls.CONFIRMED if holds else cls.REFUTED
 
 
-def compared(difference: float, uncertainty: float, *, needed: float = 2.0) -> Verdict:
+def compared(
+    difference: float, uncertainty: float, *, needed: float = 2.0, means: Sequence[Value] = ()
+) -> Verdict:
     """Return the verdict on a difference that is said to be positive.
 
     Parameters
@@ -44,12 +50,16 @@ def compared(difference: float, uncertainty: float, *, needed: float = 2.0) -> V
         What was found, and its standard deviation.
     needed
         How many standard deviations it takes to decide.
+    means
+        Those whose spreads the uncertainty is of; undecided where one has too few repetitions.
 
     Examples
     --------
     >>> [compared(x, 0.1).value for x in (0.3, 0.1, -0.3)]
     ['confirmed', 'undecided', 'refuted']
     """
+    if any(mean.n < FEWEST for mean in means):
+        return Verdict.UNDECIDED
     if not abs(difference) > needed * uncertainty:  # where either is not a number, too
         return Verdict.UNDECIDED
     return Verdict.of(difference > 0)
@@ -105,11 +115,14 @@ class Value:
         return self.sd / float(np.sqrt(self.n)) if self.n else float("nan")
 
     def above(self, other: Value | float) -> Verdict:
-        """Return whether it is above another one, beyond twice the errors of both."""
+        """Return whether it is above another one, beyond twice the errors of both.
+
+        Undecided with fewer than 3 repetitions of either.
+        """
         if isinstance(other, Value):
             error = float(np.hypot(self.error, other.error))
-            return compared(self.mean - other.mean, error)
-        return compared(self.mean - other, self.error)
+            return compared(self.mean - other.mean, error, means=(self, other))
+        return compared(self.mean - other, self.error, means=(self,))
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} ± {self.sd:.2g}" if self.n else "none"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea.pipeline.studies.claims import Claim, Verdict, compared, worst
+from tnt_coffea.pipeline.studies.claims import Claim, compared, worst
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock
 from tnt_coffea.pipeline.studies.numbers import Found
 
@@ -123,7 +123,7 @@ def lstm_claims(
     if unlike is not None:
         box = found.measured(learned, f"{path}/signals/{unlike}")
         apart = float(np.hypot(box.error, false.error))
-        alike = compared(_NEAR - abs(box.mean - false.mean), apart)
+        alike = compared(_NEAR - abs(box.mean - false.mean), apart, means=(box, false))
         claims.append(
             Claim(
                 "lstm-another-signal",
@@ -131,7 +131,7 @@ def lstm_claims(
                 "black box 3 looks as pure background does",
                 f"share of its signal with odds above 1 within {_NEAR:g} of the background's",
                 f"{box} against {false}",
-                alike if box.n else Verdict.UNDECIDED,
+                alike,
             )
         )
     return claims

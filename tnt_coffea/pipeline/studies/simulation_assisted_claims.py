@@ -135,7 +135,7 @@ def _figure_4(found: _Found) -> list[Claim]:
             "CWoLa anti-tags at low efficiency (SIC 0.52 ± 0.29 at eps_S = 0.1)",
             "SIC of CWoLa at eps_S = 0.1 below random, 0.32",
             str(low),
-            compared(np.sqrt(0.1) - low.mean, low.error),
+            compared(np.sqrt(0.1) - low.mean, low.error, means=(low,)),
             f"S/B is {share:.1%} here, 1.65 % there: tight cuts find so much signal all the same; "
             "the authors' own number is above random as well",
         ),
@@ -162,7 +162,7 @@ def _figure_4(found: _Found) -> list[Claim]:
             "worse than random (SIC 0.68 at eps_S = 0.5)",
             f"SIC at eps_S = 0.5 below random, {_RANDOM:.2f}",
             str(unweighted),
-            compared(_RANDOM - unweighted.mean, unweighted.error),
+            compared(_RANDOM - unweighted.mean, unweighted.error, means=(unweighted,)),
             f"S/B is {share:.1%} here, 1.65 % there; in the scan of S/B it is "
             f"{found.of_curve(fewer['data-vs-simulation'])} at {SHARES[-2]:.2%}",
         ),
@@ -207,7 +207,7 @@ def _figure_4(found: _Found) -> list[Claim]:
             "not effective (SIC 0.96 ± 0.18 at eps_S = 0.5)",
             "SIC at eps_S = 0.5 not above 1",
             f"{autoencoder}; squared distance from the mean {norm}",
-            compared(1 - autoencoder.mean, autoencoder.error),
+            compared(1 - autoencoder.mean, autoencoder.error, means=(autoencoder,)),
             ""
             if autoencoder.mean < 1
             else "signal is rare in mass: the distance alone does better",

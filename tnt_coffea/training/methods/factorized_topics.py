@@ -188,7 +188,7 @@ class FactorizedTopics(Method):
             raise TrainingError(msg)
         features = self._features(job.data, job.scope)
         values = features.values(data)
-        check_features(values, features.names)
+        check_features(values, features.names, "choose another feature")
         edges = np.linspace(self.low, self.high, self.bins + 1)[1:-1].astype(np.float32)
         between = np.zeros(0, np.float32)
         if self.slices > 1:

@@ -114,9 +114,11 @@ class Pca(Method):
         weight = np.asarray(sample.weight[rows], np.float64)
         least = max(_FEWEST, 2 * len(features))
         if len(weight) < least:
+            without = len(rows) - len(weight)
             msg = (
-                f"{len(weight)} events for principal components of {len(features)} features, at "
-                f"least {least} are needed: use more events"
+                f"{len(weight)} events{f' ({without} more have weight 0)' * bool(without)} for "
+                f"principal components of {len(features)} features, at least {least} are needed: "
+                f"{'give events weights above 0' if len(rows) >= least else 'use more events'}"
             )
             raise TrainingError(msg)
         values = features.values(sample)[rows]

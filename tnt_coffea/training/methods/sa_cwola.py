@@ -40,7 +40,7 @@ class SaCwola(Cwola):
     score in all regions. The form `negative` subtracts the loss on simulation (arXiv:2101.08320,
     equation 4.11), which has no minimum from strength 1 on and is steep before.
 
-    Source: arXiv:2009.02205, section II B; arXiv:2101.08320, section 4.5.
+    Source: arXiv:2009.02205, section II B; arXiv:2101.08320, section 4.5, equation 4.11.
 
     Examples
     --------

@@ -139,7 +139,11 @@ def _claims(found: Found) -> list[Claim]:
     one, eleven, length = auc(PUBLISHED), auc("published-11"), auc("length")
     novel, projection = auc("published-simulation"), auc("projection")
     best, at_best = max(_features_of(found, rich, "auc_fit").items(), key=lambda kv: kv[1].mean)
-    apart = compared(one.mean - length.mean - 0.01, float(np.hypot(one.error, length.error)))
+    apart = compared(
+        one.mean - length.mean - 0.01,
+        float(np.hypot(one.error, length.error)),
+        means=(one, length),
+    )
     return [
         Claim(
             "one-component",
@@ -220,7 +224,7 @@ def _false_excess(found: Found) -> Claim:
         f"{HIGH_MASSES[0]:g} and {HIGH_MASSES[-1]:g} GeV where {KEPT[-1]:.0%} are kept, beyond "
         "twice the binomial error: no signal is needed for such an excess",
         f"{after} of them; before any cut {before}; decorrelated {flat}",
-        after.above(OFTEN),
+        compared(after.mean - OFTEN, after.error),
         f"{found.measured('null', 'parts').mean:.3g} samples, the same in every repetition",
     )
 

@@ -229,7 +229,7 @@ def _told(found: Found) -> Claim:
             for name in ("told", "box", "selected")
         )
         nearer = abs(selected.mean - box.mean) - abs(selected.mean - told.mean)
-        verdicts.append(compared(nearer, 2 * selected.error))
+        verdicts.append(compared(nearer, 2 * selected.error, means=(selected,)))
         words.append(f"{column} {selected} (told {told.mean:.0f}, true {box.mean:.0f})")
     return Claim(
         "told-masses",
@@ -442,5 +442,5 @@ EXPERIMENT = Experiment(
     measure=_measure,
     windows={"signal:box": (3623.0, 4023.0), "signal:box-3": (4000.0, 4400.0)},
     scale=0.2,
-    repetitions=2,
+    repetitions=3,
 )

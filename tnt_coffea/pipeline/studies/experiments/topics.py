@@ -231,7 +231,7 @@ def _claims(found: Found) -> list[Claim]:
             "the background component dips at the masses of the signal's jets",
             f"with {SHARES[0]:.0%} of signal it is below the true one there, the mean of both",
             f"{dip} of the true one",
-            Verdict.UNDECIDED if not dip.n else compared(1 - dip.mean, dip.error),
+            compared(1 - dip.mean, dip.error, means=(dip,)),
         )
     )
     high, low = _auc(found, SHARES[0]), _auc(found, SHARES[-1])
@@ -242,7 +242,11 @@ def _claims(found: Found) -> list[Claim]:
             "performance degrades considerably below 0.1 % of signal",
             f"AUC at {SHARES[-1]:.1%} lower than at {SHARES[0]:.0%} by more than 0.1",
             f"{low} against {high}; at {SHARES[-2]:.1%} {_auc(found, SHARES[-2])}",
-            compared(high.mean - low.mean - 0.1, float(np.hypot(high.error, low.error))),
+            compared(
+                high.mean - low.mean - 0.1,
+                float(np.hypot(high.error, low.error)),
+                means=(high, low),
+            ),
         )
     )
     return [*claims, *_toy_claims(found)]
