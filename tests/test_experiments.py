@@ -138,7 +138,10 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     values = json.loads((out / "tiny" / "study.json").read_text())
     blocks = values["numbers"]["blocks"]
     found = Found(values["numbers"])
-    assert [claim["verdict"] for claim in values["claims"]] == [Verdict.UNDECIDED]  # of two
+    assert [claim["verdict"] for claim in values["claims"]] == [Verdict.UNDECIDED]
+    assert (
+        "Claims that compare means over fewer than 3 repetitions are undecided." in values["notes"]
+    )
     assert values["command"] == (
         "tnt-coffea study tiny --background FILES --signal FILES --repetitions 2 --seed 1"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +141,10 @@ def _files_option(kind: str, names: list[str]) -> Any:
     )
 
 
+def _is_path(value: str) -> bool:
+    return Path(value).exists() or not {*"*?["}.isdisjoint(value)
+
+
 def _named(kind: str, names: list[str], values: Iterable[str]) -> list[tuple[str, str]]:
     """Return (pool, file) of the values of one option."""
     found = []
@@ -149,7 +152,7 @@ def _named(kind: str, names: list[str], values: Iterable[str]) -> list[tuple[str
         name, equals, path = value.partition("=")
         if equals and name in names and name:
             found.append((f"{kind}:{name}", path))
-        elif "" in names and not (equals and _WORD.fullmatch(name) and not glob(value)):
+        elif "" in names and not (equals and _WORD.fullmatch(name) and not _is_path(value)):
             found.append((kind, value))
         else:
             known = list(filter(None, names))

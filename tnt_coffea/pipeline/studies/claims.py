@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Claim", "Value", "Verdict", "claims_table", "compared", "worst"]
+__all__ = ["FEWEST", "Claim", "Value", "Verdict", "claims_table", "compared", "worst"]
 
 
 FEWEST = 3

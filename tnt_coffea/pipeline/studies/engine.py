@@ -17,6 +17,7 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.studies import experiments
+from tnt_coffea.pipeline.studies.claims import FEWEST
 from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
 from tnt_coffea.pipeline.studies.experiment import Experiment
 from tnt_coffea.pipeline.studies.measurement import check, measured
@@ -248,11 +249,13 @@ def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:
     """Return what holds for every experiment."""
     name = experiment.blocks[0].name
     background = round(found.block(name)["background"]["mean"])
+    few = [f"Claims that compare means over fewer than {FEWEST} repetitions are undecided."]
     return [
         f"Tested on background of the data out of fold ({background} events in the window of "
         f"'{name}') and on signal that was not injected. All repetitions have the same "
         "background, so that their spread is that of injection and training, and a fluctuation "
         "of the background is in every Z.",
+        *(few if len(found.block(name)["background"]["values"]) < FEWEST else []),
         "The largest SIC is taken where at least 25 background events are left.",
         "Events are generated (PYTHIA 8 and a parametric detector): the papers' are others."
         if made
