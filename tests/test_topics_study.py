@@ -131,7 +131,7 @@ def test_a_tiny_run_recovers_the_topics(tmp_path: Path, monkeypatch):
         ),
     )
     quiet = Resources(executor="iterative", progress=False)
-    study = studies.run(tiny, files, out=tmp_path / "out", repetitions=2, resources=quiet)
+    study = studies.run(tiny, files, out=tmp_path / "out", repetitions=3, resources=quiet)
     found = {claim.id: claim.verdict for claim in study.claims}
     for claim in ("auc-0.1", "peaks-0.1", "fractions-anchored"):
         assert found[claim] is Verdict.CONFIRMED
