@@ -113,7 +113,9 @@ def test_abcd_of_scores_of_the_whole_event_is_not_defined(
     refusal = result.abcd["tnt"]
     assert isinstance(refusal, AbcdRefusal)
     assert refusal.reason.startswith("not defined for scores of the whole event")
-    assert "ABCD with tnt\nABCD refused: not defined" in result.summary()
+    assert (
+        "ABCD with tnt (knows beside the data: none)\nABCD refused: not defined" in result.summary()
+    )
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 

@@ -108,9 +108,9 @@ def list_(folder: Path | None) -> None:
     from tnt_coffea.taggers import packaged_taggers
 
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("taggers", "set", "method", "scope", "simulation used", "folds"):
-        table.add_column(name, overflow="fold")
-    table.add_column("ONNX files", justify="right")
+    for name in ("taggers", "set", "method", "scope", "simulation\nused", "folds"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("set", "method"))
+    table.add_column("ONNX\nfiles", justify="right")
     for name in [str(folder)] if folder else sorted(packaged_taggers()):
         for label, tagger_set in sorted(load_taggers(Path(name)).sets.items()):
             cards = [member.tagger.card for member in tagger_set.members]

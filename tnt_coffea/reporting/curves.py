@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["loss_curves", "rejection_scales", "roc_curves", "significance_improvement"]
 
 _JETS = {"heavy": (0, (4, 1.5)), "light": (0, (1, 1.2)), "both": "-"}
+_LONG_NAME = 20
+"""Characters of a set's name, with what is said of it, of which two do not fit into a row."""
 PANELS_IN_A_ROW = 3
 
 
 @styled
 def roc_curves(evaluation: Evaluation) -> Figure:
     """Return the ROC curves of every tagger set and jet, and the same as background rejection."""
-    figure = new_figure(7.2, 4.6)
+    names = [evaluation.shown(name) for name in evaluation.sets]
+    long = max(map(len, names), default=0) > _LONG_NAME
+    rows = (1 + len(_JETS) * len(names)) * (1.0 if long else 0.5)
+    figure = new_figure(7.2, 3.8 + 0.2 * rows)
     linear, rejection = figure.subplots(1, 2)
     for colour, (name, tagger_set) in zip(cycle(COLOURS), evaluation.sets.items(), strict=False):
         for jet, line in _JETS.items():
@@ -48,7 +53,7 @@ def roc_curves(evaluation: Evaluation) -> Figure:
         ylabel=r"signal efficiency $\epsilon_S$",
     )
     rejection_scales(rejection)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=1 if long else 2)
     return figure
 
 

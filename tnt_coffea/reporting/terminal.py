@@ -133,7 +133,7 @@ def _limits(shown: Summary, level: float | None) -> Table:
 
 def _folded(number: str) -> str:
     """Return a number with what stands behind it on a line of its own: columns are narrow."""
-    return number.replace(", ", ",\n")
+    return number.replace(", ", ",\n").replace("not converged", "not\nconverged")
 
 
 def _narrow(knowledge: str) -> str:

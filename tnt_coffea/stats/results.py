@@ -371,6 +371,15 @@ class WindowSpectrum(Result):
         Weight of an effective event per bin, shape (bins,); empty of events of weight one.
     variable
         Column that the mass is.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> toy = stats.toy_spectrum(5000, 100)
+    >>> spectrum = stats.masked_window_test(toy, window=(3240, 3760), fit=fit).spectrum
+    >>> len(spectrum.edges), sum(spectrum.observed[16:29])
+    (111, 830.0)
     """
 
     edges: tuple[float, ...]

@@ -23,6 +23,16 @@ class WindowTest(Result):
         Share of events that it selects, or the name of its cuts; None: all dijets.
     result
         The test.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> found = stats.masked_window_test(spectrum, window=(3240, 3760), fit=fit)
+    >>> test = stats.WindowTest("tnt", None, found)
+    >>> test.mass, test.selected, round(test.z, 1)
+    (3500.0, 'all dijets', 3.2)
     """
 
     taggers: str
