@@ -54,8 +54,9 @@ def demo(
         chain.check(config, out, resources)
         _show_plan(config, out, resources, None)
         return
-    _show(chain.demo(config, out=out, resources=resources), config)
+    outcome = chain.demo(config, out=out, resources=resources)
     show_warnings(Taggers.load(out / "train"))
+    _show(outcome, config)
 
 
 @click.command()
@@ -100,8 +101,9 @@ def run(
         _show_plan(config, out, resources, fileset)
         return
     show_unlabelled(fileset, config)
-    _show(chain.run(fileset, config, out=out, resources=resources), config)
+    outcome = chain.run(fileset, config, out=out, resources=resources)
     show_warnings(Taggers.load(out / "train"))
+    _show(outcome, config)
     show_lost(Skim.load(out / "skim").accounts, out / "skim" / "manifest.json")
 
 
