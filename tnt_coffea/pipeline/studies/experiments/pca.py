@@ -353,7 +353,9 @@ EXPERIMENT = Experiment(
         "train": {"folds": {"outer": 2}},
     },
     blocks=(
-        Block("null", METHODS, trained_on=("simulation",), repetitions=0.4, hunted=False),
+        Block(
+            "null", METHODS, trained_on=("simulation",), repetitions=0.4, hunted=False, curves=False
+        ),
         *(
             Block(
                 _block(share),
@@ -361,6 +363,7 @@ EXPERIMENT = Experiment(
                 Injection(share=share, within=Within.ALL),
                 trained_on=("simulation",),
                 hunted=False,
+                curves=share == SHARES[0],
             )
             for share in SHARES
         ),
