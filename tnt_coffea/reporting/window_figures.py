@@ -17,8 +17,7 @@ from tnt_coffea.reporting.figures import (
 )
 from tnt_coffea.reporting.mass_figures import LEAST_P, MASS_LABEL, sigma_lines
 from tnt_coffea.reporting.wording import p_text, selection_text
-from tnt_coffea.stats.results import WindowResult
-from tnt_coffea.stats.window_results import WindowTests
+from tnt_coffea.stats.window_results import WindowResult, WindowTests
 from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:

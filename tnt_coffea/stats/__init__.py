@@ -108,8 +108,6 @@ from tnt_coffea.stats.results import (
     ScanPoint,
     ScanRefusal,
     ScanResult,
-    WindowResult,
-    WindowSpectrum,
 )
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
@@ -127,7 +125,12 @@ from tnt_coffea.stats.transfer_results import (
 from tnt_coffea.stats.transfer_workspace import transfer_workspace
 from tnt_coffea.stats.trigger import TriggerEfficiency
 from tnt_coffea.stats.unbinned import UnbinnedChannel, UnbinnedResult, unbinned_check
-from tnt_coffea.stats.window_results import WindowTest, WindowTests
+from tnt_coffea.stats.window_results import (
+    WindowResult,
+    WindowSpectrum,
+    WindowTest,
+    WindowTests,
+)
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset
 from tnt_coffea.working_points import WorkingPoint, WorkingPoints
 

@@ -13,7 +13,6 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit
 from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significance, theta_q0
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
-from tnt_coffea.stats.results import WindowResult, WindowSpectrum
 from tnt_coffea.stats.spectrum import (
     Array,
     SpectrumFit,
@@ -24,6 +23,7 @@ from tnt_coffea.stats.spectrum import (
     variable_of,
 )
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
+from tnt_coffea.stats.window_results import WindowResult, WindowSpectrum
 from tnt_coffea.typing import BoolArray
 
 __all__ = ["masked_window_test"]

@@ -1,4 +1,4 @@
-"""Results of counting in windows: one test a window and a selection, and all of a method."""
+"""Results of counting in windows: a test, one a window and a selection, and all of a method."""
 
 from __future__ import annotations
 
@@ -6,9 +6,124 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tnt_coffea.stats.p_values import significance
-from tnt_coffea.stats.results import FitRefusal, Result, WindowResult
+from tnt_coffea.stats.results import FitRefusal, Result, goodness_is_bound
 
-__all__ = ["WindowTest", "WindowTests"]
+__all__ = ["WindowResult", "WindowSpectrum", "WindowTest", "WindowTests"]
+
+
+@dataclass(frozen=True)
+class WindowSpectrum(Result):
+    """The spectrum of a test in a window.
+
+    Attributes
+    ----------
+    edges
+        Edges of the bins [GeV], shape (bins + 1,).
+    observed, background
+        Sums of weights, and the fit to the bins beside the window, shape (bins,).
+    scale
+        Weight of an effective event per bin, shape (bins,); empty of events of weight one.
+    variable
+        Column that the mass is.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> toy = stats.toy_spectrum(5000, 100)
+    >>> spectrum = stats.masked_window_test(toy, window=(3240, 3760), fit=fit).spectrum
+    >>> len(spectrum.edges), sum(spectrum.observed[16:29])
+    (111, 830.0)
+    """
+
+    edges: tuple[float, ...]
+    observed: tuple[float, ...]
+    background: tuple[float, ...]
+    scale: tuple[float, ...] = ()
+    variable: str = "m_jj"
+
+
+@dataclass(frozen=True)
+class WindowResult(Result):
+    """Events in a window against the background interpolated into it.
+
+    Attributes
+    ----------
+    window, fit_range
+        Window, masked in the fit, and range of the fit [GeV].
+    observed, expected, uncertainty
+        Events in the window; background from the sidebands; its uncertainty.
+    mu_hat
+        observed - expected, at least 0.
+    q0
+        Profile likelihood ratio of equations 2.5 and 2.6.
+    z, p_value
+        Significance and p-value, as `calibration` says; z is 0 where p is a half or more.
+    p_poisson
+        Probability of so many events or more, the background's uncertainty
+        integrated over: the Poisson test of CWoLa hunting.
+    family, parameters
+        The background function.
+    goodness_of_fit, goodness_calibration
+        Of the sideband fit.
+    converged
+        Whether the sideband fit converged.
+    notes
+        What a reader must know.
+    calibration
+        'asymptotic', or 'Poisson' where fewer than 25 events are expected: p is p_poisson.
+    spectrum
+        What was fitted.
+
+    Examples
+    --------
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> spectrum = stats.toy_spectrum(5000, 100)
+    >>> result = stats.masked_window_test(spectrum, window=(3240, 3760), fit=fit)
+    >>> print(result.summary().splitlines()[0])
+    window 3240-3760 GeV: 830 events, 711.5 +- 24.1 expected from the sidebands
+    """
+
+    window: tuple[float, float]
+    fit_range: tuple[float, float]
+    observed: float
+    expected: float
+    uncertainty: float
+    mu_hat: float
+    q0: float
+    z: float
+    p_value: float
+    p_poisson: float
+    family: str
+    parameters: int
+    goodness_of_fit: float
+    goodness_calibration: str
+    converged: bool
+    notes: tuple[str, ...]
+    calibration: str = "asymptotic"
+    spectrum: WindowSpectrum | None = None
+    kind: Literal["window"] = field(default="window", kw_only=True)
+
+    @property
+    def z_asymptotic(self) -> float:
+        """sqrt(q0): the significance if the asymptotic formula held."""
+        return float(self.q0**0.5)
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        bound = goodness_is_bound(self.goodness_of_fit, self.goodness_calibration)
+        lines = [
+            f"window {self.window[0]:g}-{self.window[1]:g} GeV: {self.observed:g} events, "
+            f"{self.expected:.1f} +- {self.uncertainty:.1f} expected from the sidebands",
+            f"  Z = {self.z:.2f} (p = {self.p_value:.3g}, {self.calibration}), Poisson p = "
+            f"{self.p_poisson:.3g}",
+            f"  {self.family} with {self.parameters} parameters, goodness of fit p = "
+            f"{'at most ' if bound else ''}{self.goodness_of_fit:.3g} "
+            f"({self.goodness_calibration}), "
+            f"{'converged' if self.converged else 'NOT CONVERGED'}",
+        ]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,31 @@ class FoldPlan:
 
 
 @dataclass(frozen=True)
-class SplitPlan(FoldPlan):
+class _OwnRounds(FoldPlan):
+    """Folds where every round of training has a sample of its own, an inner fold of its number."""
+
+    def places(self, *, inner: bool) -> tuple[int, ...]:
+        """Return one place: every round has a sample of its own."""
+        return (WHOLE,)
+
+    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
+        """Return None: no inner fold is left out."""
+        return
+
+    def trains(
+        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
+    ) -> BoolArray:
+        """Return (event,) whether a training run reads the event: its own sample."""
+        out: BoolArray = self.inner_of(event_id) == round_
+        return out
+
+    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
+        """Return the sample of the round, and the one tagger of a round before."""
+        return ((round_, WHOLE),)
+
+
+@dataclass(frozen=True)
+class SplitPlan(_OwnRounds):
     """Folds of the paper's scheme: every round of training has an outer fold of its own.
 
     Fold 0 trains the first taggers, fold i those that build on i others, one on the other. All
@@ -206,10 +230,6 @@ class SplitPlan(FoldPlan):
         """The outer folds that the trainings score."""
         return tuple(range(self.scored, self.settings.outer))
 
-    def places(self, *, inner: bool) -> tuple[int, ...]:
-        """Return one place: every round has a sample of its own."""
-        return (WHOLE,)
-
     @property
     def inner(self) -> range:
         """The outer folds trained on; each is labelled as a whole."""
@@ -219,21 +239,6 @@ class SplitPlan(FoldPlan):
         """Return the outer fold of every event, `OUTSIDE` for those that are scored."""
         outer = outer_fold(event_id, self.settings, self.seed)
         return np.where(outer < self.scored, outer, OUTSIDE)
-
-    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
-        """Return None: no inner fold is left out."""
-        return
-
-    def trains(
-        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
-    ) -> BoolArray:
-        """Return (event,) whether a training run reads the event: those of the round's fold."""
-        out: BoolArray = self.inner_of(event_id) == round_
-        return out
-
-    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
-        """Return the one fold of the round, and the one tagger of a round before."""
-        return ((round_, WHOLE),)
 
     def may_label(self, card: Card, inner: int) -> bool:
         """Return whether the tagger of a card was trained on earlier folds alone."""
@@ -249,7 +254,7 @@ class SplitPlan(FoldPlan):
 
 
 @dataclass(frozen=True)
-class SwappedPlan(FoldPlan):
+class SwappedPlan(_OwnRounds):
     """Folds of two halves that search each other with the same first taggers.
 
     Fold 0 trains the first taggers, which serve both halves and which no search scores it with.
@@ -292,28 +297,9 @@ class SwappedPlan(FoldPlan):
         inner = np.where(outer == self.half, part, OUTSIDE)
         return np.where(outer == 0, 0, inner)
 
-    def places(self, *, inner: bool) -> tuple[int, ...]:
-        """Return one place: every round has a sample of its own."""
-        return (WHOLE,)
-
-    def left_out(self, event_id: npt.NDArray[np.uint64], place: int) -> None:
-        """Return None: no inner fold is left out."""
-        return
-
     def at(self, round_: int) -> FoldPlan:
         """Return the plan of a round: the first taggers have one that both halves share."""
         return split_plan(self.settings, self.seed, 1) if round_ == 0 else self
-
-    def trains(
-        self, event_id: npt.NDArray[np.uint64], place: int, round_: int, *, whole: bool = False
-    ) -> BoolArray:
-        """Return (event,) whether a training run reads the event: those of the round's part."""
-        out: BoolArray = self.inner_of(event_id) == round_
-        return out
-
-    def labellers(self, place: int, round_: int) -> tuple[tuple[int, int], ...]:
-        """Return the part of the round, and the one tagger of a round before."""
-        return ((round_, WHOLE),)
 
     def may_label(self, card: Card, inner: int) -> bool:
         """Return whether the tagger of a card was trained on parts before this one alone."""
