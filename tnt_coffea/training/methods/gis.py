@@ -50,8 +50,8 @@ class Gis(Method):
     orientation: ClassVar[str] = "density ratio"
     caution: ClassVar[str] = (
         "densities of neighbouring masses differ by chance, which makes bumps as wide as their "
-        "bins: of 20 samples of 30,000 events without a signal 5 had Z above 2; trust p-values "
-        "of fit.bump.null_chains alone"
+        "bins where there is no signal (docs/comparison.md): trust p-values of "
+        "fit.bump.null_chains alone"
     )
 
     @property
