@@ -29,8 +29,10 @@ from tnt_coffea.config.generation import (
     SignalModel,
 )
 from tnt_coffea.config.jets import (
+    ENERGY_FLOW_GRAPHS,
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    OBSERVABLE_GROUPS,
     Axes,
     Branches,
     EventImageSettings,
@@ -73,9 +75,11 @@ from tnt_coffea.config.training import (
 )
 
 __all__ = [
+    "ENERGY_FLOW_GRAPHS",
     "ENTRY_POINTS",
     "EVENT_OBSERVABLES",
     "JET_OBSERVABLES",
+    "OBSERVABLE_GROUPS",
     "AbcdSettings",
     "Axes",
     "BackgroundFamily",
