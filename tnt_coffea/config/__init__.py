@@ -44,6 +44,7 @@ from tnt_coffea.config.jets import (
     SequenceSettings,
     SplittingSettings,
     SubstructureSettings,
+    ungrouped,
 )
 from tnt_coffea.config.methods import (
     ENTRY_POINTS,
@@ -133,4 +134,5 @@ __all__ = [
     "preset_names",
     "preset_text",
     "training_order",
+    "ungrouped",
 ]

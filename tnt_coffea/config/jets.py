@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -28,6 +29,7 @@ __all__ = [
     "SequenceSettings",
     "SplittingSettings",
     "SubstructureSettings",
+    "ungrouped",
 ]
 
 
@@ -228,10 +230,10 @@ ENERGY_FLOW_GRAPHS = {
 }
 """The connected multigraphs of at most five edges by the names of their energy flow polynomials.
 
-A name has the numbers of vertices and of edges, and which of these it is, as EnergyFlow numbers them:
-`efp_3_4_1` is `EFP(3, 4, 1)` there. A graph is its edges, each as its two vertices.
+`efp_3_4_1` has 3 vertices, 4 edges and the number 1 among those with as many: n, d and k of EnergyFlow
+1.4's `EFPSet`. A graph is its edges, each as its two vertices.
 
-Source: arXiv:1712.07124, section 2.2; EnergyFlow 1.4 for the numbers.
+Source: arXiv:1712.07124, equation 1.1; as many of each number of edges as OEIS A076864 has.
 """
 
 
@@ -239,7 +241,18 @@ OBSERVABLE_GROUPS = {
     "subjettiness": tuple(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),
     "energy_flow": tuple(ENERGY_FLOW_GRAPHS)[1:],
 }
-"""Observables of a jet that one name in a list stands for; that of the single vertex is 1."""
+"""Observables of a jet that one name stands for; the polynomial of a single vertex is always 1."""
+
+
+def ungrouped(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of observables or features, each of `OBSERVABLE_GROUPS` as what it stands for.
+
+    Examples
+    --------
+    >>> len(ungrouped(["mass", "subjettiness"])), len(ungrouped(["energy_flow"]))
+    (28, 53)
+    """
+    return tuple(one for name in names for one in OBSERVABLE_GROUPS.get(name, (name,)))
 
 
 JET_OBSERVABLES = (
