@@ -4,9 +4,10 @@
     energyflow/bin/pip install energyflow==1.4.0 numpy==1.26.4
     OMP_NUM_THREADS=1 python benchmarks/energy_flow.py events.h5 --python energyflow/bin/python
 
-EnergyFlow has an environment of its own, because this version needs a numpy before 2. Both see the same
-jets of a file, the leading two of its first events, in turns: first of any number of constituents, then
-of 80 to 100. CPU times of one core, the best of several rounds.
+EnergyFlow has an environment of its own, because this version needs a numpy before 2. Both see
+the same jets of a file, the leading two of its first events, in turns: first of any number of
+constituents, then of 80 to 100. CPU times of one core, the best of several rounds. `--values 3`
+prints what EnergyFlow finds for the first three jets, which a test holds.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ def energyflow(python: Path, jets: ak.Array) -> dict[str, Any]:
             return dict(content)
 
 
+def ordered(found: dict[str, Any]) -> Any:
+    """Return EnergyFlow's values in the order of ours."""
+    names = found["names"].tolist()
+    return found["values"][:, [names.index(name) for name in ENERGY_FLOW_GRAPHS]]
+
+
 def compared(python: Path, jets: ak.Array, rounds: int) -> str:
     """Return the rows of a table: times a jet, and the largest relative distance of a value."""
     ours, theirs = [], []
@@ -78,8 +85,7 @@ def compared(python: Path, jets: ak.Array, rounds: int) -> str:
         ours.append(1e3 * (time.process_time() - start) / len(jets))
         found = energyflow(python, jets)
         theirs.append(1e3 * float(found["seconds"]) / len(jets))
-    order = [list(found["names"]).index(name) for name in ENERGY_FLOW_GRAPHS]
-    expected = found["values"][:, order]
+    expected = ordered(found)
     apart = np.abs(values - expected) / np.where(expected > 0, expected, 1.0)
     verdict = "met" if min(ours) <= TARGET else "**not met**"
     return (
@@ -98,9 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--python", type=Path, required=True, help="interpreter with EnergyFlow")
     parser.add_argument("--events", type=int, default=5000, help="of the file that are read")
     parser.add_argument("--jets", type=int, default=1000, help="most that are compared")
+    parser.add_argument("--values", type=int, default=0, help="jets whose values are printed")
     parser.add_argument("--rounds", type=int, default=3, help="the best time of each counts")
     chosen = parser.parse_args(arguments)
     jets = leading_jets(chosen.file, chosen.events)
+    if chosen.values:
+        for row in ordered(energyflow(chosen.python, jets[: chosen.values])):
+            print(", ".join(f"{value:.6e}" for value in row))
+        return
     counts = ak.num(jets)
     for some in (jets, jets[(counts >= 80) & (counts <= 100)]):
         print(compared(chosen.python, some[: chosen.jets], chosen.rounds))

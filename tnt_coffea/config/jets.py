@@ -230,8 +230,8 @@ ENERGY_FLOW_GRAPHS = {
 }
 """The connected multigraphs of at most five edges by the names of their energy flow polynomials.
 
-`efp_3_4_1` has 3 vertices, 4 edges and the number 1 among those with as many: n, d and k of EnergyFlow
-1.4's `EFPSet`. A graph is its edges, each as its two vertices.
+`efp_3_4_1` has 3 vertices, 4 edges and the number 1 among those with as many: n, d and k of
+EnergyFlow 1.4's `EFPSet`. A graph is its edges, each as its two vertices.
 
 Source: arXiv:1712.07124, equation 1.1; as many of each number of edges as OEIS A076864 has.
 """

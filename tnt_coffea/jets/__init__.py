@@ -11,8 +11,8 @@ Which one when:
 - The whole event: `event_images` of all particles; `jet_sequences`, its leading jets as a list.
 - Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
   one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`,
-  `count_subjets`, `wide_subjets`; `energy_rings`; `energy_flow_polynomials`; every splitting of a jet: `jet_splittings`, in
-  one number `mass_drop_sum`.
+  `count_subjets`, `wide_subjets`; `energy_rings`; `energy_flow_polynomials`, all correlations of
+  a jet up to a degree; every splitting of a jet: `jet_splittings`, in one number `mass_drop_sum`.
 
 Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
 `ak.flatten(dijets.constituents)`.

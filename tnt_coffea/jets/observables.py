@@ -16,7 +16,8 @@
 | `efp_2_1_0` ... `efp_6_5_5` | energy flow polynomials of N vertices and D edges, `efp_N_D_K` |
 | `delta_r12` ... `delta_r34` | Delta R of two of the four hardest of these, -1 without them |
 
-`subjettiness` stands for tau1 to tau9 with all three exponents, `energy_flow` for all 53 polynomials.
+`subjettiness` stands for tau1 to tau9 with all three exponents, `energy_flow` for all 53
+polynomials.
 
 Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet; `m_jjj`, the mass of the three
 leading jets [GeV]; `m_multijet`, that of all jets in sequence, which have a radius of their own.
