@@ -169,6 +169,7 @@ KERNELS: dict[str, Callable[[ak.Array], Any]] = {
     "soft_drop_mass": lambda given: jets.soft_drop_mass(given).tolist(),
     "n_subjettiness": lambda given: jets.n_subjettiness(given, (1, 2)).tolist(),
     "mass_drop_sum": lambda given: jets.mass_drop_sum(given).tolist(),
+    "energy_flow_polynomials": lambda given: jets.energy_flow_polynomials(given).tolist(),
     "energy_rings": lambda given: jets.energy_rings(given).tolist(),
     "count_subjets": lambda given: [part.tolist() for part in jets.count_subjets(given)],
     "wide_subjets": lambda given: [part.tolist() for part in jets.wide_subjets(given, pt_min=1.0)],

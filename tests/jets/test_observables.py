@@ -19,6 +19,7 @@ from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
 from tnt_coffea.jets.declustering import mass_drop_sum
 from tnt_coffea.jets.dijets import find_dijets
+from tnt_coffea.jets.energy_flow import energy_flow_polynomials
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.observables import dijet_columns
 from tnt_coffea.jets.rings import energy_rings
@@ -87,6 +88,7 @@ def test_columns_are_what_the_kernels_give(dijets: ak.Array, columns: dict[str, 
         inclusive, exclusive = count_subjets(constituents)
         wide, delta_r = wide_subjets(constituents)
         rings = energy_rings(constituents)
+        flow = energy_flow_polynomials(constituents, ["efp_2_1_0", "efp_5_5_10"])
         expected = {
             "n_constituents": ak.to_numpy(ak.num(constituents)),
             "pt_sum": ak.to_numpy(ak.sum(constituents.pt, axis=1)),
@@ -98,6 +100,8 @@ def test_columns_are_what_the_kernels_give(dijets: ak.Array, columns: dict[str, 
             "delta_r12": delta_r[:, 0],
             "delta_r24": delta_r[:, 4],
             "delta_r34": delta_r[:, 5],
+            "efp_2_1_0": flow[:, 0],
+            "efp_5_5_10": flow[:, 1],
             "ring0": rings[:, 0],
             "ring9": rings[:, 9],
             "soft_drop_mass": soft_drop_mass(constituents, beta=0.5, zcut=0.4),

@@ -18,7 +18,9 @@ from tnt_coffea.config import (
     ("values", "cause"),
     [
         ({"observables": ("tau10",)}, "unknown .*tau10.*; known are pt, .*delta_eta.*tau1 to tau9"),
-        ({"observables": ("pt", "pt")}, "named twice"),
+        ({"observables": ("pt", "pt")}, "pt named twice"),
+        ({"observables": ("tau2", "subjettiness", "tau1")}, "tau1, tau2 named twice"),
+        ({"observables": ("efp_1_0_0",)}, "unknown .*efp_1_0_0.*subjettiness and energy_flow for"),
         ({"observables": ("subjet3_pt",)}, "substructure.subjets is 2"),
         ({"substructure": {"axes": "WTA_kt"}}, "'KT_Axes', 'WTA_KT_Axes'"),
         ({"images": {"channels": ["multiplicity"]}}, "start with pt"),
@@ -46,6 +48,15 @@ def test_new_fields_are_in_the_digest_only_where_they_are_used() -> None:
         assert other.digest() != plain.digest()
         assert SkimSettings.model_validate_json(other.model_dump_json()) == other
     assert SkimSettings(jets=JetSettings(order="mass")).digest() == plain.digest()
+
+
+def test_a_group_is_the_observables_that_it_stands_for() -> None:
+    groups = SkimSettings(observables=["mass", "subjettiness", "energy_flow", "delta_eta"])
+    assert len(groups.of_jet) == 1 + 27 + 53
+    assert groups.of_jet[:3] == ("mass", "tau1", "tau2")
+    assert groups.of_event == ("delta_eta",)
+    written_out = SkimSettings(observables=groups.observables)
+    assert written_out.digest() == groups.digest()
 
 
 def test_yaml_writes_every_setting_out(tmp_path) -> None:

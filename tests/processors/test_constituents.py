@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tnt_coffea.config import MassRange, SearchConfig, SkimSettings
+from tnt_coffea.config import OBSERVABLE_GROUPS, MassRange, SearchConfig, SkimSettings
 from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import Sample, convert
 from tnt_coffea.events.skim import read_parts
@@ -92,3 +92,25 @@ def test_jets_without_constituents_are_refused(
     with pytest.raises(InputError, match=r"skim\.constituents: constituents needs the") as error:
         skimmed(path, settings)
     assert "set skim.images and skim.constituents to null" in str(error.value)
+
+
+def test_energy_flow_polynomials_are_the_same_in_chunks_of_any_size(
+    olympics: Path,
+    tmp_path: Path,
+    skimmed: Callable[..., Sample],
+    ours: Callable[..., Any],
+    feature_taggers: Callable[..., Any],
+) -> None:
+    settings = SkimSettings(observables=("mass", "energy_flow"), images=None)
+    sample, in_chunks = skimmed(olympics, settings), skimmed(olympics, settings, 7)
+    names = OBSERVABLE_GROUPS["energy_flow"]
+    columns = {f"{jet}_{name}" for jet in ("heavy", "light") for name in names}
+    assert set(sample.columns) == {"m_jj", "heavy_mass", "light_mass", *columns}
+    for name in columns:
+        assert sample.columns[name].max() > 0
+        assert np.array_equal(sample.columns[name], in_chunks.columns[name])
+    everything = MassRange(low=1.0, high=100_000.0)
+    flow = feature_taggers(settings, names[:3]).calibrated(sample, everything, (0.5,))
+    search = SearchProcessor(SearchConfig(skim=settings), flow)
+    (skim,) = tmp_path.rglob("*1000/**/*.parquet")
+    assert ours(olympics, search, 9)["hists"] == ours(skim, search)["hists"]

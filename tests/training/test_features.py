@@ -8,7 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tnt_coffea.config import OBSERVABLE_GROUPS
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import FeatureSet, Graph, Standardisation, backend, keras_graph
 from tnt_coffea.training.features import NAMED_FEATURES
@@ -64,6 +66,17 @@ def test_features_of_an_event_are_those_of_both_jets_and_its_own_once():
     difference = SAMPLE.columns["heavy_mass"] - SAMPLE.columns["light_mass"]
     found = computed(("tau21", "mass_difference"), "event")
     np.testing.assert_allclose(found[:, 2], difference, rtol=1e-5)
+
+
+def test_a_group_of_observables_is_a_feature_for_each():
+    columns = [f"{jet}_{n}" for jet in JETS for n in ("mass", *OBSERVABLE_GROUPS["energy_flow"])]
+    sample = replace(SAMPLE, columns=dict.fromkeys(columns, SAMPLE.columns["heavy_mass"]))
+    made = FeatureSet.of(("mass", "energy_flow"), "event", sample)
+    assert len(made) == 2 * 54
+    assert made.names[:2] == ("heavy_mass", "heavy_efp_2_1_0")
+    assert made.input.columns == made.names
+    with pytest.raises(ConfigError, match="holds no 'heavy_tau1', 'heavy_tau2'"):
+        FeatureSet.of(("subjettiness",), "heavy", SAMPLE)
 
 
 @pytest.mark.parametrize("scope", ["heavy", "event"])

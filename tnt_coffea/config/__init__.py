@@ -29,8 +29,10 @@ from tnt_coffea.config.generation import (
     SignalModel,
 )
 from tnt_coffea.config.jets import (
+    ENERGY_FLOW_GRAPHS,
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    OBSERVABLE_GROUPS,
     Axes,
     Branches,
     EventImageSettings,
@@ -42,6 +44,7 @@ from tnt_coffea.config.jets import (
     SequenceSettings,
     SplittingSettings,
     SubstructureSettings,
+    ungrouped,
 )
 from tnt_coffea.config.methods import (
     ENTRY_POINTS,
@@ -73,9 +76,11 @@ from tnt_coffea.config.training import (
 )
 
 __all__ = [
+    "ENERGY_FLOW_GRAPHS",
     "ENTRY_POINTS",
     "EVENT_OBSERVABLES",
     "JET_OBSERVABLES",
+    "OBSERVABLE_GROUPS",
     "AbcdSettings",
     "Axes",
     "BackgroundFamily",
@@ -129,4 +134,5 @@ __all__ = [
     "preset_names",
     "preset_text",
     "training_order",
+    "ungrouped",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -13,8 +14,10 @@ from pydantic import (
 from tnt_coffea.config.settings import Fraction, Positive, Settings
 
 __all__ = [
+    "ENERGY_FLOW_GRAPHS",
     "EVENT_OBSERVABLES",
     "JET_OBSERVABLES",
+    "OBSERVABLE_GROUPS",
     "Axes",
     "Branches",
     "EventImageSettings",
@@ -26,6 +29,7 @@ __all__ = [
     "SequenceSettings",
     "SplittingSettings",
     "SubstructureSettings",
+    "ungrouped",
 ]
 
 
@@ -168,6 +172,89 @@ class EventImageSettings(Settings):
 _BETAS = ("", "_beta05", "_beta2")
 
 
+ENERGY_FLOW_GRAPHS = {
+    "efp_1_0_0": "",
+    "efp_2_1_0": "ab",
+    "efp_2_2_0": "ab ab",
+    "efp_3_2_0": "ab ac",
+    "efp_2_3_0": "ab ab ab",
+    "efp_3_3_0": "ab ac ac",
+    "efp_3_3_1": "ab ac bc",
+    "efp_4_3_0": "ab ac ad",
+    "efp_4_3_1": "ab ac bd",
+    "efp_2_4_0": "ab ab ab ab",
+    "efp_3_4_0": "ab ac ac ac",
+    "efp_3_4_1": "ab ab ac ac",
+    "efp_3_4_2": "ab ac ac bc",
+    "efp_4_4_0": "ab ac ac ad",
+    "efp_4_4_1": "ab ac ac bd",
+    "efp_4_4_2": "ab ab ac bd",
+    "efp_4_4_3": "ab ac ad bc",
+    "efp_4_4_4": "ab ac bd cd",
+    "efp_5_4_0": "ab ac ad ae",
+    "efp_5_4_1": "ab ac ad be",
+    "efp_5_4_2": "ab ac bd ce",
+    "efp_2_5_0": "ab ab ab ab ab",
+    "efp_3_5_0": "ab ab ab ab ac",
+    "efp_3_5_1": "ab ab ab ac ac",
+    "efp_3_5_2": "ab ac bc bc bc",
+    "efp_3_5_3": "ab ac ac bc bc",
+    "efp_4_5_0": "ab ac ad ad ad",
+    "efp_4_5_1": "ab ac ac ad ad",
+    "efp_4_5_2": "ab ac bd bd bd",
+    "efp_4_5_3": "ab ab ab ac bd",
+    "efp_4_5_4": "ab ac ac bd bd",
+    "efp_4_5_5": "ab ab ac ac bd",
+    "efp_4_5_6": "ab ac ad bc bc",
+    "efp_4_5_7": "ab ab ac ad bc",
+    "efp_4_5_8": "ab ac ad ad bc",
+    "efp_4_5_9": "ab ac bd bd cd",
+    "efp_4_5_10": "ab ac ad bc bd",
+    "efp_5_5_0": "ab ac ad ad ae",
+    "efp_5_5_1": "ab ac ad ad be",
+    "efp_5_5_2": "ab ab ac ad be",
+    "efp_5_5_3": "ab ac ad be be",
+    "efp_5_5_4": "ab ac bd bd ce",
+    "efp_5_5_5": "ab ab ac bd ce",
+    "efp_5_5_6": "ab ac ad ae bc",
+    "efp_5_5_7": "ab ac ad bc be",
+    "efp_5_5_8": "ab ac ad bc de",
+    "efp_5_5_9": "ab ac ae bd cd",
+    "efp_5_5_10": "ab ac bd ce de",
+    "efp_6_5_0": "ab ac ad ae af",
+    "efp_6_5_1": "ab ac ad ae bf",
+    "efp_6_5_2": "ab ac ad be bf",
+    "efp_6_5_3": "ab ac ad be cf",
+    "efp_6_5_4": "ab ac ad be ef",
+    "efp_6_5_5": "ab ac bd ce df",
+}
+"""The connected multigraphs of at most five edges by the names of their energy flow polynomials.
+
+`efp_3_4_1` has 3 vertices, 4 edges and the number 1 among those with as many: n, d and k of
+EnergyFlow 1.4's `EFPSet`. A graph is its edges, each as its two vertices.
+
+Source: arXiv:1712.07124, equation 1.1; as many of each number of edges as OEIS A076864 has.
+"""
+
+
+OBSERVABLE_GROUPS = {
+    "subjettiness": tuple(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),
+    "energy_flow": tuple(ENERGY_FLOW_GRAPHS)[1:],
+}
+"""Observables of a jet that one name stands for; the polynomial of a single vertex is always 1."""
+
+
+def ungrouped(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of observables or features, each of `OBSERVABLE_GROUPS` as what it stands for.
+
+    Examples
+    --------
+    >>> len(ungrouped(["mass", "subjettiness"])), len(ungrouped(["energy_flow"]))
+    (28, 53)
+    """
+    return tuple(one for name in names for one in OBSERVABLE_GROUPS.get(name, (name,)))
+
+
 JET_OBSERVABLES = (
     *("pt", "eta", "phi", "mass", "rescaled_mass", "n_constituents", "soft_drop_mass"),
     *("subjet1_pt", "subjet1_mass", "subjet2_pt", "subjet2_mass"),
@@ -177,8 +264,9 @@ JET_OBSERVABLES = (
     *(f"delta_r{pair}" for pair in ("12", "13", "14", "23", "24", "34")),
     *(f"ring{k}" for k in range(10)),
     "tau1_width",
-    *(f"tau{n}{beta}" for beta in _BETAS for n in range(1, 10)),
+    *OBSERVABLE_GROUPS["subjettiness"],
     *(f"tau{n + 1}{n}{beta}" for beta in _BETAS for n in range(1, 9)),
+    *OBSERVABLE_GROUPS["energy_flow"],
 )
 
 

@@ -17,12 +17,14 @@ from pydantic import (
 from tnt_coffea.config.jets import (
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    OBSERVABLE_GROUPS,
     EventImageSettings,
     ImageSettings,
     JetSettings,
     SequenceSettings,
     SplittingSettings,
     SubstructureSettings,
+    ungrouped,
 )
 from tnt_coffea.config.settings import Settings
 
@@ -260,7 +262,8 @@ class SkimSettings(Settings):
     )
     observables: tuple[str, ...] = Field(
         ("pt", "eta", "phi", "mass", "tau21", "n_constituents"),
-        description="columns of either jet and of the event, beside m_jj",
+        description="columns of either jet and of the event, beside m_jj; subjettiness stands for "
+        "tau1 to tau9 with all exponents, energy_flow for all energy flow polynomials",
     )
     substructure: SubstructureSettings = SubstructureSettings()
     mass_shift: MassShiftSettings = Field(
@@ -319,17 +322,21 @@ class SkimSettings(Settings):
     @field_validator("observables")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        names = ungrouped(names)
         unknown = [name for name in names if name not in (*JET_OBSERVABLES, *EVENT_OBSERVABLES)]
         if unknown:
-            plain = [name for name in JET_OBSERVABLES if not name.startswith(("tau", "ring"))]
+            plain = [
+                name for name in JET_OBSERVABLES if not name.startswith(("tau", "ring", "efp"))
+            ]
             msg = (
                 f"unknown {unknown}; known are {', '.join((*plain, *EVENT_OBSERVABLES))}, "
                 "ring0 to ring9, tau1_width, tau1 to tau9 and the ratios tau21 to tau98, "
-                "which also come with _beta05 and _beta2"
+                "which also come with _beta05 and _beta2, efp_2_1_0 to efp_6_5_5, and "
+                f"{' and '.join(OBSERVABLE_GROUPS)} for many of them"
             )
             raise ValueError(msg)
-        if len(set(names)) != len(names):
-            msg = f"an observable is named twice in {list(names)}"
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            msg = f"{', '.join(twice)} named twice in observables, or in a group of them"
             raise ValueError(msg)
         return names
 

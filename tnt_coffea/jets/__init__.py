@@ -11,8 +11,8 @@ Which one when:
 - The whole event: `event_images` of all particles; `jet_sequences`, its leading jets as a list.
 - Substructure: `n_subjettiness` for one exponent, `subjettiness_table` for several at the cost of
   one, `subjettiness_ratio` for tau21 and the like; `soft_drop_mass`; `exclusive_subjets`,
-  `count_subjets`, `wide_subjets`; `energy_rings`; every splitting of a jet: `jet_splittings`, in
-  one number `mass_drop_sum`.
+  `count_subjets`, `wide_subjets`; `energy_rings`; `energy_flow_polynomials`, all correlations of
+  a jet up to a degree; every splitting of a jet: `jet_splittings`, in one number `mass_drop_sum`.
 
 Kernels of single jets take their constituents, (jet, particle) `Momentum4D` in GeV: for dijets
 `ak.flatten(dijets.constituents)`.
@@ -29,6 +29,7 @@ from tnt_coffea.jets.alignment import AlignedJets, aligned_jets
 from tnt_coffea.jets.clustering import cluster
 from tnt_coffea.jets.declustering import JetSplittings, jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
+from tnt_coffea.jets.energy_flow import energy_flow_polynomials
 from tnt_coffea.jets.frames import Framed, LeadingConstituents, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import SparseImages, event_images, jet_images, sparse_images
@@ -57,6 +58,7 @@ __all__ = [
     "cluster",
     "count_subjets",
     "dijet_columns",
+    "energy_flow_polynomials",
     "energy_rings",
     "event_images",
     "exclusive_subjets",

@@ -13,7 +13,11 @@
 | `n_subjets_inclusive`, `n_subjets_exclusive` | numbers of kt subjets of R = 0.2 |
 | `energy` | of the jet's momentum [GeV] |
 | `n_subjets_wide` | number of kt subjets of R = 0.4 above 20 GeV |
+| `efp_2_1_0` ... `efp_6_5_5` | energy flow polynomials of N vertices and D edges, `efp_N_D_K` |
 | `delta_r12` ... `delta_r34` | Delta R of two of the four hardest of these, -1 without them |
+
+`subjettiness` stands for tau1 to tau9 with all three exponents, `energy_flow` for all 53
+polynomials.
 
 Of the event: `delta_eta`, `delta_phi`, `pt_balance` of the dijet; `m_jjj`, the mass of the three
 leading jets [GeV]; `m_multijet`, that of all jets in sequence, which have a radius of their own.
@@ -37,6 +41,7 @@ from tnt_coffea.jets import kinematics
 from tnt_coffea.jets.alignment import aligned_jets
 from tnt_coffea.jets.declustering import jet_splittings, mass_drop_sum
 from tnt_coffea.jets.dijets import JETS, OBSERVABLES
+from tnt_coffea.jets.energy_flow import energy_flow_polynomials
 from tnt_coffea.jets.frames import Framed, flat_lists, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
@@ -253,6 +258,8 @@ class _Dijets:
             return self._wide_subjets[1][:, PAIRS.index((int(name[-2]), int(name[-1])))]
         if name.startswith("n_subjets"):
             return self._numbers_of_subjets[name.removeprefix("n_subjets_")]
+        if name.startswith("efp"):
+            return self._energy_flow[:, self._polynomials.index(name)]
         if name.startswith("ring"):
             return self._rings[:, int(name.removeprefix("ring"))]
         if name == "soft_drop_mass":
@@ -311,6 +318,15 @@ class _Dijets:
     def _wide_subjets(self) -> tuple[Float64Array, Float64Array]:
         number, delta_r = wide_subjets(self.constituents("subjets"))
         return number.astype(float), delta_r
+
+    @property
+    def _polynomials(self) -> list[str]:
+        return [name for name in self.settings.of_jet if name.startswith("efp")]
+
+    @cached_property
+    def _energy_flow(self) -> Float64Array:
+        constituents = self.constituents("energy flow polynomials")
+        return energy_flow_polynomials(constituents, self._polynomials)
 
     @cached_property
     def _rings(self) -> Float64Array:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tnt_coffea.config import ungrouped
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.sample import Sample
@@ -88,7 +89,8 @@ class FeatureSet:
         ----------
         features
             Columns, expressions of them, or names in `NAMED_FEATURES` (`rescaled_mass`,
-            `log_rescaled_mass`, `mass_difference`, `mass_sum`).
+            `log_rescaled_mass`, `mass_difference`, `mass_sum`), or in `OBSERVABLE_GROUPS`
+            (`subjettiness`, `energy_flow`).
         scope
             heavy, light or event.
         sample
@@ -101,7 +103,7 @@ class FeatureSet:
         """
         of_event: dict[str, Expression] = {}
         of_jets: dict[str, dict[str, Expression]] = {jet: {} for jet in jets_of(scope)}
-        for feature in features:
+        for feature in ungrouped(features):
             expression = Expression(NAMED_FEATURES.get(feature, feature))
             if not expression.columns:
                 msg = f"feature {feature!r} names no column of the skim"
