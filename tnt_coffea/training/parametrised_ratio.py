@@ -7,24 +7,21 @@ Source: arXiv:1601.07913 (parametrised networks); arXiv:2405.08889.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from tnt_coffea import seeds
-from tnt_coffea.config.settings import Positive, Settings
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.config.signal_points import SignalPoint, point_named
 from tnt_coffea.training.features import Standardisation
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.stacked import StackedNetworks, train_stacked
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
-__all__ = ["LOG_MASSES", "ParametrisedRatio", "SignalPoint", "point_named"]
+__all__ = ["LOG_MASSES", "ParametrisedRatio", "log_masses", "points_of"]
 
 LOG_MASSES = ("log(heavy_mass + 1)", "log(light_mass + 1)")
 """Logarithms of the jets' masses [GeV], the last two features that a network is shown; the 1 GeV
@@ -32,61 +29,17 @@ keeps a jet without mass finite."""
 _NEAR = 0.2
 """Width of the differences of logarithms of masses: a jet's mass is known to about 10 %."""
 _ROWS = 2048
-_NAME = re.compile(r"x(\d+(?:\.\d+)?)-y(\d+(?:\.\d+)?)-(\d+)prong")
 
 
-class SignalPoint(Settings):
-    """Parameters of one simulated signal W' -> X Y.
+def log_masses(point: SignalPoint) -> Float64Array:
+    """Return the (2,) logarithms of the masses of X and Y [GeV], as those of jets are shown.
 
     Examples
     --------
-    >>> SignalPoint(heavy_mass=500, light_mass=100).log_masses.round(2).tolist()
+    >>> log_masses(SignalPoint(heavy_mass=500, light_mass=100)).round(2).tolist()
     [6.22, 4.62]
     """
-
-    heavy_mass: Positive = Field(description="mass of X [GeV]")
-    light_mass: Positive = Field(description="mass of Y [GeV], not above that of X")
-    prongs: int = Field(2, ge=1, description="quarks in the decay of X, and of Y")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.light_mass > self.heavy_mass:
-            msg = (
-                f"light_mass {self.light_mass:g} is above heavy_mass {self.heavy_mass:g}: X is the "
-                "heavier one, exchange them"
-            )
-            raise ValueError(msg)
-        return self
-
-    @property
-    def log_masses(self) -> Float64Array:
-        """(2,) logarithms of the masses of X and Y [GeV], as those of jets are shown."""
-        return np.log1p([self.heavy_mass, self.light_mass])
-
-
-def point_named(name: str) -> SignalPoint:
-    """Return the parameters that the name of a simulated signal says.
-
-    Raises
-    ------
-    ConfigError
-        It says none.
-
-    Examples
-    --------
-    >>> point_named("x500-y100-2prong")
-    SignalPoint(heavy_mass=500.0, light_mass=100.0, prongs=2)
-    """
-    found = _NAME.fullmatch(name)
-    if found is None:
-        msg = (
-            f"the name of the simulated signal '{name}' does not say its parameters; call it "
-            "--prior x500-y100-2prong=FILE (masses of X and Y in GeV, prongs of a jet), or give "
-            "them in `points`"
-        )
-        raise ConfigError(msg)
-    heavy, light, prongs = found.groups()
-    return SignalPoint(heavy_mass=float(heavy), light_mass=float(light), prongs=int(prongs))
+    return np.log1p([point.heavy_mass, point.light_mass])
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +73,7 @@ class ParametrisedRatio:
     ...     background, np.ones(500), signals, [np.ones(200)] * 2, points, seeds=(1,), epochs=20
     ... )
     >>> first = ratio.first(jets(100, 300, 100))
-    >>> light, heavy = (ratio.log_ratio(first, point.log_masses, 2).mean() for point in points)
+    >>> light, heavy = (ratio.log_ratio(first, log_masses(point), 2).mean() for point in points)
     >>> bool(light > heavy)
     True
     """
@@ -169,7 +122,7 @@ class ParametrisedRatio:
         """
         standard = Standardisation.of(background, background_weight)
         known = tuple(sorted({point.prongs for point in points}))
-        masses = np.array([point.log_masses for point in points])
+        masses = np.array([log_masses(point) for point in points])
         parameters = Standardisation.of(masses.astype(np.float32))
         chosen, of_point = _pairs(len(background), len(points), pairs, seeds[0])
         values = np.concatenate([*signals, background[chosen]])
@@ -206,11 +159,11 @@ class ParametrisedRatio:
         own[:, -2:] += kernel[:, features : features + 2] * (width / _NEAR)[:, None]
         return own.astype(np.float32)
 
-    def biases(self, log_masses: Float64Array, prongs: int) -> Float32Array:
+    def biases(self, masses: Float64Array, prongs: int) -> Float32Array:
         """Return the (network, node) biases of the first layer at parameters of a signal."""
         kernel, bias = self.networks.layers()[0]
         features = len(self.standard.mean)
-        shown = _parameters(self.parameters, self.prongs, log_masses, prongs)
+        shown = _parameters(self.parameters, self.prongs, masses, prongs)
         shown[:2] += self.standard.mean[-2:].astype(np.float64) / _NEAR
         added = shown @ kernel[:, features:].astype(np.float64)
         return np.asarray(bias + added, np.float32)
@@ -222,10 +175,10 @@ class ParametrisedRatio:
         """
         return np.matmul(self.standard.applied(values), self.kernel)
 
-    def log_ratio(self, first: Float32Array, log_masses: Float64Array, prongs: int) -> Float32Array:
+    def log_ratio(self, first: Float32Array, masses: Float64Array, prongs: int) -> Float32Array:
         """Return the (event,) logarithms at parameters of a signal, of what `first` gives."""
         layers = self.networks.layers()
-        biases = self.biases(log_masses, prongs)
+        biases = self.biases(masses, prongs)
         out = np.empty(first.shape[1], np.float32)
         for start in range(0, len(out), _ROWS):
             nodes = first[:, start : start + _ROWS] + biases[:, None]
@@ -239,11 +192,11 @@ class ParametrisedRatio:
             out[start : start + _ROWS] = logits.mean(axis=0)
         return out
 
-    def add(self, graph: Graph, values: str, log_masses: Float64Array, prongs: int) -> str:
+    def add(self, graph: Graph, values: str, masses: Float64Array, prongs: int) -> str:
         """Return the name of the logarithms (n, 1) of features (n, feature) in a graph."""
         standard = self.standard.add(graph, values)
         layers = self.networks.layers()
-        biases, kernels = self.biases(log_masses, prongs), self.kernel
+        biases, kernels = self.biases(masses, prongs), self.kernel
         logits = []
         for member in range(len(self.networks)):
             each = [(kernels[member], biases[member])]
@@ -265,10 +218,10 @@ def _pairs(events: int, points: int, pairs: int, seed: int) -> tuple[IntArray, I
 
 
 def _parameters(
-    standard: Standardisation, known: Sequence[int], log_masses: Float64Array, prongs: int
+    standard: Standardisation, known: Sequence[int], masses: Float64Array, prongs: int
 ) -> Float64Array:
-    differences = -np.asarray(log_masses) / _NEAR
-    scaled = (np.asarray(log_masses) - standard.mean) * standard.scale
+    differences = -np.asarray(masses) / _NEAR
+    scaled = (np.asarray(masses) - standard.mean) * standard.scale
     flags = [float(prongs == other) for other in known[1:]]
     return np.concatenate([differences, scaled, flags])
 
@@ -276,10 +229,22 @@ def _parameters(
 def _shown(
     standard: Standardisation, known: Sequence[int], points: Sequence[SignalPoint]
 ) -> Float32Array:
-    shown = [_parameters(standard, known, point.log_masses, point.prongs) for point in points]
+    shown = [_parameters(standard, known, log_masses(point), point.prongs) for point in points]
     return np.array(shown, np.float32)
 
 
 def points_of(names: Sequence[str], given: Mapping[str, SignalPoint]) -> list[SignalPoint]:
-    """Return the parameters of simulated signals, given or said by their names."""
+    """Return the points of simulated signals, given or said by their names.
+
+    Raises
+    ------
+    ConfigError
+        A name is not among those given and says none.
+
+    Examples
+    --------
+    >>> [point.prongs for point in points_of(["a", "x200-y80-3prong"], {"a": SignalPoint(
+    ...     heavy_mass=500, light_mass=100)})]
+    [2, 3]
+    """
     return [given[name] if name in given else point_named(name) for name in names]

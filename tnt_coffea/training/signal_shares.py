@@ -224,7 +224,9 @@ def _largest_excess(
     sign = np.where(mixed, weight, -weight)
     for point in grid:
         ratios = np.exp(np.minimum(log_ratios(point), 30.0).astype(np.float64))
-        found += [(float(r @ sign / np.sqrt(r**2 @ sign**2)), k, point) for k, r in enumerate(ratios)]
+        found += [
+            (float(r @ sign / np.sqrt(r**2 @ sign**2)), k, point) for k, r in enumerate(ratios)
+        ]
     _, kind, point = max(found, key=lambda item: item[0])
     kinds = len(found) // len(grid)
     return SignalFit(point, np.zeros(kinds), np.eye(kinds)[kind], 0.0, ())

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from tnt_coffea.config.signal_points import SignalPoint
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.features import FeatureSet, check_features
@@ -18,7 +19,7 @@ from tnt_coffea.training.method import Job, Reads, Scope, Scorer, TrainedOn
 from tnt_coffea.training.parametrised_ratio import (
     LOG_MASSES,
     ParametrisedRatio,
-    SignalPoint,
+    log_masses,
     points_of,
 )
 from tnt_coffea.training.sidebands import SidebandMethod
@@ -55,7 +56,7 @@ class Paws(SidebandMethod):
     kind: Literal["paws"] = "paws"
     features: tuple[str, ...] = Field(
         ("tau21", "tau32"),
-        description="columns or expressions of them beside the jets' masses, which are always shown",
+        description="columns or expressions of them, shown beside the masses of the jets",
     )
     points: Mapping[str, SignalPoint] = Field(
         {},
@@ -119,11 +120,10 @@ class Paws(SidebandMethod):
         used = np.logical_or.reduce(regions)
         first = ratio.first(features.values(job.data.select(used)))
 
-        def log_ratios(log_masses: Float64Array) -> Float32Array:
-            each = [ratio.log_ratio(first, log_masses, prongs) for prongs in ratio.prongs]
-            return np.array(each)
+        def log_ratios(at: Float64Array) -> Float32Array:
+            return np.array([ratio.log_ratio(first, at, prongs) for prongs in ratio.prongs])
 
-        masses = np.array([point.log_masses for point in points])
+        masses = np.array([log_masses(point) for point in points])
         fit = fitted_signal(
             log_ratios,
             job.in_window[used],
@@ -193,9 +193,9 @@ def _balanced(data: Sample, regions: tuple[BoolArray, BoolArray, BoolArray]) -> 
     return weight
 
 
-def _ordered(log_masses: Float64Array) -> Float64Array:
+def _ordered(masses: Float64Array) -> Float64Array:
     """Return masses of which that of Y is not above that of X."""
-    heavy, light = log_masses
+    heavy, light = masses
     return np.array([heavy, min(heavy, light)])
 
 
@@ -239,9 +239,7 @@ def _scorer(features: FeatureSet, ratio: ParametrisedRatio, fit: SignalFit) -> S
     }
     history = {
         "loss": ratio.networks.loss.mean(axis=0).tolist(),
-        "starts": [
-            {"log_masses": list(at), "gain": gain} for at, gain in fit.tried
-        ],
+        "starts": [{"log_masses": list(at), "gain": gain} for at, gain in fit.tried],
     }
     return Scorer(
         graph.model(graph.flat(score)),
