@@ -15,6 +15,7 @@ import numpy as np
 
 from tnt_coffea import seeds
 from tnt_coffea.config.signal_points import SignalPoint, point_named
+from tnt_coffea.errors import ConfigError
 from tnt_coffea.training.features import Standardisation
 from tnt_coffea.training.fitting import OptimizerSettings
 from tnt_coffea.training.graph import Graph
@@ -247,4 +248,8 @@ def points_of(names: Sequence[str], given: Mapping[str, SignalPoint]) -> list[Si
     ...     heavy_mass=500, light_mass=100)})]
     [2, 3]
     """
-    return [given[name] if name in given else point_named(name) for name in names]
+    try:
+        return [given[name] if name in given else point_named(name) for name in names]
+    except ConfigError as error:
+        msg = f"{error}; give it under such a name with --prior NAME=FILE, or its point in points"
+        raise ConfigError(msg) from error

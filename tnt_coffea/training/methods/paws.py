@@ -182,7 +182,7 @@ def _check_number(events: int, what: str) -> None:
 
 def _balanced(data: Sample, regions: tuple[BoolArray, BoolArray, BoolArray]) -> Float64Array:
     """Return (event,) weights: the sidebands have equal sums, and together that of the window."""
-    check_weights(data.weight, "a density ratio")
+    check_weights(data.weight, "a density ratio", " of the data")
     weight = np.zeros(len(data))
     whole = float(data.weight[regions[0]].sum())
     names = ("signal-region", "lower-sideband", "upper-sideband")
