@@ -49,8 +49,9 @@ def point_named(name: str) -> SignalPoint:
 
     Examples
     --------
-    >>> point_named("x500-y100-2prong")
-    SignalPoint(heavy_mass=500.0, light_mass=100.0, prongs=2)
+    >>> point = point_named("x500-y100-2prong")
+    >>> point.heavy_mass, point.light_mass, point.prongs
+    (500.0, 100.0, 2)
     """
     found = _NAME.fullmatch(name)
     heavy, light, prongs = ("0", "0", "0") if found is None else found.groups()

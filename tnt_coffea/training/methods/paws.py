@@ -116,9 +116,11 @@ class Paws(SidebandMethod):
         features = self._features(job.data)
         regions = (job.in_window, *(b.contains(job.data.mass) for b in self.sidebands(job.window)))
         weight = _balanced(job.data, regions)
-        ratio = self._ratio(job, features, priors, points, regions[1] | regions[2])
         used = np.logical_or.reduce(regions)
-        first = ratio.first(features.values(job.data.select(used)))
+        shown = features.values(job.data.select(used))
+        check_features(shown, features.names)
+        ratio = self._ratio(job, features, priors, points, regions[1] | regions[2])
+        first = ratio.first(shown)
 
         def log_ratios(at: Float64Array) -> Float32Array:
             return np.array([ratio.log_ratio(first, at, prongs) for prongs in ratio.prongs])
