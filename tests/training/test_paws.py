@@ -97,8 +97,8 @@ def area(scorer, first, second):
 
 @pytest.fixture(scope="module")
 def planted():
-    """The tagger of 1.5 % signal of 300 and 150 GeV in the window, which is no simulated point."""
-    data = joined(background(8000, 1), signal(60, 300, 150, 2, 2))
+    """The tagger of 3 % signal of 300 and 150 GeV in the window, which is no simulated point."""
+    data = joined(background(8000, 1), signal(120, 300, 150, 2, 2))
     return data, trained(data, priors())
 
 
@@ -107,7 +107,7 @@ def test_the_signal_that_is_there_is_fitted(planted):
     found = scorer.summary
     assert found["heavy_mass"] == pytest.approx(300, rel=0.1)
     assert found["light_mass"] == pytest.approx(150, rel=0.1)
-    assert found["signal_share"] == pytest.approx(60 / 4060, rel=0.4)
+    assert found["signal_share"] == pytest.approx(120 / 4120, rel=0.4)
     assert found["share_2prong"] > 0.8
     assert found["gain"] > 10
     assert area(scorer, signal(500, 300, 150, 2, 5), background(2000, 6)) > 0.97
@@ -274,6 +274,11 @@ def test_what_is_missing_names_its_flag(train):
     for message, (method, given) in cases.items():
         with pytest.raises((ConfigError, TrainingError), match=message):
             train({"data": data, **given}, config_for({"paws": method}))
+
+
+def test_the_last_weights_are_kept():
+    with pytest.raises(ValueError, match="paws keeps the weights of the last epoch"):
+        Paws(optimizer={"keep": "best"})
 
 
 def test_what_cannot_be_trained_on_is_refused():

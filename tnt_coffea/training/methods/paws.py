@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tnt_coffea.config.signal_points import SignalPoint
 from tnt_coffea.errors import TrainingError
@@ -81,6 +81,13 @@ class Paws(SidebandMethod):
     steps: int = Field(8, ge=1, description="masses of X, and of Y, that are tried at first")
     starts: int = Field(3, ge=1, description="searches for the best masses, from the best of these")
 
+    @model_validator(mode="after")
+    def _keeps_last(self) -> Self:
+        if self.optimizer.keep != "last":
+            msg = "paws keeps the weights of the last epoch: write optimizer: {keep: last}"
+            raise ValueError(msg)
+        return self
+
     scopes: ClassVar[tuple[Scope, ...]] = ("event",)
     orientation: ClassVar[str] = "ln of the density ratio of the fitted signal and background"
 
@@ -111,15 +118,16 @@ class Paws(SidebandMethod):
 
     def train(self, job: Job) -> Scorer:
         """Return the tagger of the fitted signal."""
-        priors = {name: job.priors[name] for name in sorted(job.priors) if self.reads.prior(name)}
-        points = points_of(tuple(priors), self.points)
+        names = [name for name in sorted(job.priors) if self.reads.prior(name)]
+        points = points_of(names, self.points)
         features = self._features(job.data)
         regions = (job.in_window, *(b.contains(job.data.mass) for b in self.sidebands(job.window)))
         weight = _balanced(job.data, regions)
         used = np.logical_or.reduce(regions)
         shown = features.values(job.data.select(used))
         check_features(shown, features.names)
-        ratio = self._ratio(job, features, priors, points, regions[1] | regions[2])
+        simulated = {name: (own, job.priors[name]) for name, own in zip(names, points, strict=True)}
+        ratio = self._ratio(job, features, self._background(job, weight), simulated)
         first = ratio.first(shown)
 
         def log_ratios(at: Float64Array) -> Float32Array:
@@ -138,36 +146,41 @@ class Paws(SidebandMethod):
         )
         return _scorer(features, ratio, fit)
 
+    def _background(self, job: Job, weight: Float64Array) -> tuple[Sample, Float64Array]:
+        """Return background and its weights: the sidebands, as in the fit, or simulation."""
+        lower, upper = self.sidebands(job.window)
+        if self.sample is TrainedOn.DATA:
+            beside = lower.contains(job.data.mass) | upper.contains(job.data.mass)
+            return job.data.select(beside), weight[beside]
+        mass = job.simulation.mass
+        simulation = job.simulation.select((mass >= lower.low) & (mass < upper.high))
+        return simulation, simulation.weight
+
     def _ratio(
         self,
         job: Job,
         features: FeatureSet,
-        priors: Mapping[str, Sample],
-        points: list[SignalPoint],
-        beside: BoolArray,
+        background: tuple[Sample, Float64Array],
+        priors: Mapping[str, tuple[SignalPoint, Sample]],
     ) -> ParametrisedRatio:
-        background = job.data.select(beside)
-        if self.sample is TrainedOn.SIMULATION:
-            lower, upper = self.sidebands(job.window)
-            mass = job.simulation.mass
-            background = job.simulation.select((mass >= lower.low) & (mass < upper.high))
-        samples = {"background": background, **{f"prior {name}": s for name, s in priors.items()}}
-        for name, sample in samples.items():
+        weighted = {"background": background}
+        weighted |= {f"prior {name}": (own, own.weight) for name, (_, own) in priors.items()}
+        values, weights = [], []
+        for name, (sample, weight) in weighted.items():
             _check_number(len(sample), f"events of {name}")
-            check_weights(sample.weight, "a density ratio", f" of {name}")
-        values = [features.values(sample) for sample in samples.values()]
-        check_features(values[0], features.names)
-        for name, own in zip(samples, values, strict=True):
-            if not np.isfinite(own).all():
+            check_weights(weight, "a density ratio", f" of {name}")
+            values.append(features.values(sample))
+            weights.append(np.asarray(weight, np.float64))
+            if not np.isfinite(values[-1]).all():
                 msg = f"a feature is not finite for some events of {name}: write another expression"
                 raise TrainingError(msg)
-        weights = [np.asarray(sample.weight, np.float64) for sample in samples.values()]
+        check_features(values[0], features.names)
         return ParametrisedRatio.of(
             values[0],
             weights[0],
             values[1:],
             weights[1:],
-            points,
+            [point for point, _ in priors.values()],
             seeds=[job.seed_of("network", number) for number in range(self.networks)],
             epochs=self.epochs,
             pairs=self.pairs,
@@ -182,7 +195,7 @@ def _check_number(events: int, what: str) -> None:
         raise TrainingError(msg)
 
 
-def _balanced(data: Sample, regions: tuple[BoolArray, BoolArray, BoolArray]) -> Float64Array:
+def _balanced(data: Sample, regions: Sequence[BoolArray]) -> Float64Array:
     """Return (event,) weights: the sidebands have equal sums, and together that of the window."""
     check_weights(data.weight, "a density ratio", " of the data")
     weight = np.zeros(len(data))
