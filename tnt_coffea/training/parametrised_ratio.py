@@ -174,7 +174,8 @@ class ParametrisedRatio:
 
         They are the same for all parameters of a signal, whose biases are added.
         """
-        return np.matmul(self.standard.applied(values), self.kernel)
+        sums: Float32Array = np.matmul(self.standard.applied(values), self.kernel)
+        return sums
 
     def log_ratio(self, first: Float32Array, masses: Float64Array, prongs: int) -> Float32Array:
         """Return the (event,) logarithms at parameters of a signal, of what `first` gives."""

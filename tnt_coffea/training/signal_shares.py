@@ -9,7 +9,7 @@ Source: arXiv:2405.08889.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -218,7 +218,7 @@ def _searched(
 
 
 def _largest_excess(
-    log_ratios: LogRatios, mixed: BoolArray, weight: Float64Array, grid: Sequence[Float64Array]
+    log_ratios: LogRatios, mixed: BoolArray, weight: Float64Array, grid: Float64Array
 ) -> SignalFit:
     found: list[tuple[float, int, Float64Array]] = []
     sign = np.where(mixed, weight, -weight)
