@@ -145,7 +145,7 @@ def test_noise_features_do_not_hurt():
     data = joined(background(16_000, 1, noise=5), signal(120, 300, 150, 2, 2, noise=5))
     features = ("tau21", "tau32", *(f"noise{i}" for i in range(5)))
     scorer = trained(data, priors(1000, noise=5), features=features, pairs=50_000)
-    # Between points a factor of two apart the network with ten features of noise interpolates worse.
+    # Between points a factor of two apart a network with ten features of noise interpolates worse.
     assert 200 < scorer.summary["heavy_mass"] < 400
     assert 100 < scorer.summary["light_mass"] < 200
     assert scorer.summary["gain"] > 10
