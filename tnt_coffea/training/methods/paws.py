@@ -78,7 +78,7 @@ class Paws(SidebandMethod):
     optimizer: OptimizerSettings = Field(
         OptimizerSettings(keep="last", batch=500), description="Adam of the networks"
     )
-    steps: int = Field(8, ge=1, description="masses of X, and of Y, that are tried at first")
+    steps: int = Field(16, ge=1, description="masses of X, and of Y, that are tried at first")
     starts: int = Field(3, ge=1, description="searches for the best masses, from the best of these")
 
     @model_validator(mode="after")
