@@ -122,9 +122,10 @@ def fitted_signal(
 ) -> SignalFit:
     """Return the parameters and shares of least cross-entropy.
 
-    All points of a grid are tried, and the best are where searches start (Nelder and Mead), each
-    with its shares fitted at every step. Where no signal makes the fit better the parameters are
-    those of the largest excess in units of its error, and the shares are zero.
+    All points of a grid are tried, and the best that are no neighbours are where searches start
+    (Nelder and Mead), each with its shares fitted at every step. Where no signal makes the fit
+    better the parameters are those of the largest excess in units of its error, and the shares
+    are zero.
 
     Parameters
     ----------
@@ -168,7 +169,8 @@ def fitted_signal(
         return _largest_excess(log_ratios, mixed, weight, grid)
     free = high > low
     tried: list[tuple[Float64Array, Float64Array, float]] = []
-    for place in np.argsort(-gains, kind="stable")[:starts]:
+    spacing = np.where(free, (high - low) / max(1, steps - 1), 1.0)
+    for place in _apart(grid / spacing, gains)[:starts]:
         start, (shares, gain) = grid[place], best[place]
         if free.any() and gain > 0:
             start = _searched(log_ratios, mixed, weight, start, (low, high), steps, allowed)
@@ -182,6 +184,15 @@ def fitted_signal(
         gain,
         tuple((tuple(at.tolist()), own) for at, _, own in tried),
     )
+
+
+def _apart(places: Float64Array, gains: Float64Array) -> list[int]:
+    """Return points in the order of their gains, but none beside one that is there already."""
+    chosen: list[int] = []
+    for number in np.argsort(-gains, kind="stable").tolist():
+        if all(np.abs(places[number] - places[other]).max() > 1.5 for other in chosen):
+            chosen.append(number)
+    return chosen
 
 
 def _searched(
