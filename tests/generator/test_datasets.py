@@ -32,6 +32,16 @@ def test_table_1_of_the_olympics_paper_reaches_pythia(column: int, name: str) ->
     assert list(given).index("Tune:pp") < list(given).index("PDF:pSet")
 
 
+def test_names_give_points_of_the_class_of_prior_signals() -> None:
+    made = dataset_named("prior-x320-y70-3prong").settings
+    assert (made.heavy_mass, made.light_mass, made.background) == (320, 70, 0)
+    assert made.model is SignalModel.THREE_PRONG
+    assert dataset_named("prior-x320-y70-2prong").settings.model is SignalModel.TWO_PRONG
+    for name in ("prior-x70-y320-2prong", "prior-x320-y70-4prong", "x320", "prior-"):
+        with pytest.raises(ConfigError, match=f"no data set is called '{name}'.* prior-x500-y100"):
+            dataset_named(name)
+
+
 def test_every_process_of_a_box_shares_its_shower() -> None:
     box = DATASETS["blackbox-3"].settings
     shower = [line for line in process_named("qcd").lines(box) if "Shower" in line]

@@ -40,6 +40,7 @@ from tnt_coffea.training.methods.lot import EventRandom, Random
 from tnt_coffea.training.methods.lstm import Lstm
 from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.particle_graph import ParticleGraph, ParticleGraphPerJet
+from tnt_coffea.training.methods.paws import Paws
 from tnt_coffea.training.methods.pca import Pca
 from tnt_coffea.training.methods.quak import Quak, QuakLoss, QuakPlane
 from tnt_coffea.training.methods.references import (
@@ -108,6 +109,9 @@ SEQUENCES = {"epochs": 5}
 SEQUENCES |= {"optimizer": {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}}
 QUAK = {"features": ("mass", "tau21"), "layers": (16,), "latent": 1, "flows": 1, "epochs": 4}
 QUAK |= {"beta": 3.0, "optimizer": {"batch": 50, "learning_rate": 0.01}}
+PAWS = {"features": ("tau21",), "layers": (16,), "epochs": 10, "pairs": 2000}
+PAWS |= {"points": {"two-prong": {"heavy_mass": 500, "light_mass": 100}}}
+PAWS |= {"optimizer": {"batch": 50, "learning_rate": 0.005, "keep": "last"}}
 PLANTED = {
     "lstm": {"sequence": 4, "constituents": None, "events": 1200},
     **{
@@ -189,6 +193,8 @@ METHOD_SETTINGS = [
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
     LATENT,
+    Paws(**PAWS),
+    slow(Paws(**PAWS, sample="simulation")),
     Lstm(cells=(4,), layers=(8,), epochs=3, optimizer=MEMORY),
     slow(Quak(**QUAK)),
     slow(Quak(priors=("two-prong",), sample="simulation", **QUAK)),

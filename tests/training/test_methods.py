@@ -66,7 +66,7 @@ TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet", "lstm"),
     *("buhulaspa", "gan_ae", "lda", "particle_graph", "particle_graph_per_jet"),
     *("regularized_likelihood", "ucluster", "vrnn", "vrnn_per_jet"),
-    *("quak", "quak_loss", "quak_plane"),
+    *("paws", "quak", "quak_loss", "quak_plane"),
 }
 """Each in test_contract.py: they read simulation, lists of the jets, or need Keras."""
 

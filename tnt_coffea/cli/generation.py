@@ -36,6 +36,8 @@ def _listed(context: click.Context, _: click.Parameter, wanted: bool) -> None:
             f"about {seconds / 3600:.1f} core hours"
         )
         click.echo(f"    {dataset.source}")
+    click.echo("prior-x500-y100-2prong and its kin: W' -> X Y of 3.5 TeV, masses [GeV] and prongs")
+    click.echo("    as the name says, 2 or 3; 1000 signal events")
     context.exit()
 
 

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tnt_coffea.config import DetectorSettings, GenerateSettings, ShowerSettings, SignalModel
+from tnt_coffea.config.signal_points import point_named
 from tnt_coffea.errors import ConfigError
 
 __all__ = ["DATASETS", "Dataset", "dataset_named", "scaled"]
 
 _MILLION = 1_000_000
+_PRIOR = "prior-"
+_OF_PRONGS = {2: SignalModel.TWO_PRONG, 3: SignalModel.THREE_PRONG}
 
 # arXiv:2101.08320, table 1, columns BB1 and BB3; column R&D is the default.
 _BOX_1_SHOWER = ShowerSettings(
@@ -182,18 +185,39 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 def dataset_named(name: str) -> Dataset:
-    """Return the data set of that name.
+    """Return the data set of that name, or a point of the class of prior signals.
 
     Raises
     ------
     ConfigError
         No data set has this name.
+
+    Examples
+    --------
+    >>> settings = dataset_named("prior-x300-y80-3prong").settings
+    >>> settings.heavy_mass, settings.light_mass, settings.model.value, settings.resonance_mass
+    (300.0, 80.0, 'three-prong', 3500.0)
     """
-    try:
+    if name in DATASETS:
         return DATASETS[name]
-    except KeyError as error:
-        msg = f"no data set is called {name!r}; known ones are {', '.join(DATASETS)}"
+    try:
+        point = point_named(name.removeprefix(_PRIOR))
+        model = _OF_PRONGS[point.prongs]
+    except (ConfigError, KeyError) as error:
+        msg = (
+            f"no data set is called {name!r}; known ones are {', '.join(DATASETS)}, and those like "
+            f"{_PRIOR}x500-y100-2prong (masses of X and Y in GeV, 2 or 3 prongs)"
+        )
         raise ConfigError(msg) from error
+    settings = GenerateSettings(
+        background=0,
+        signal=1000,
+        model=model,
+        heavy_mass=point.heavy_mass,
+        light_mass=point.light_mass,
+    )
+    about = f"W' -> X Y: 3.5 TeV, {point.heavy_mass:g} GeV, {point.light_mass:g} GeV"
+    return Dataset(settings, f"{about}; a point of the class of PAWS", "arXiv:2405.08889")
 
 
 def scaled(settings: GenerateSettings, events: int) -> GenerateSettings:

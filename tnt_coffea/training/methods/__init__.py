@@ -24,6 +24,7 @@
 | `dctr` | the event | data against simulation beside the window: weights, no score |
 | `salad` | the event | data of the window against weighted simulation |
 | `salad_tag_n_train` | each jet | tagged data of the window against tagged, weighted simulation |
+| `paws` | the event | a class of simulated signals, of which the window chooses one |
 | `quak`, `quak_loss` | the event | background and simulated signals, a network each: their losses |
 | `quak_plane` | the event, on two axes | likewise |
 | `data_vs_simulation` | the event | data against simulation in the window |
