@@ -154,7 +154,9 @@ def _weights(given: npt.ArrayLike | None, n: int) -> Float64Array:
     return weights
 
 
-def _check(known: npt.NDArray[np.bool_], passed: Float64Array, kept: Float64Array, squares: Float64Array) -> None:
+def _check(
+    known: npt.NDArray[np.bool_], passed: Float64Array, kept: Float64Array, squares: Float64Array
+) -> None:
     least = round(1 / LARGEST_ERROR**2)
     if not len(known) or not known[-1]:
         total, square = (float(each[-1]) if len(each) else 0.0 for each in (kept, squares))

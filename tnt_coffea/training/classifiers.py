@@ -178,8 +178,8 @@ class KerasClassifier(Classifier):
             msg = f"min_epoch is {self.min_epoch}, and the epochs are 0 to {self.epochs - 1}"
             raise ValueError(msg)
         if self.stopping is Stopping.ARGOS and self.optimizer.keep == "last":
-            msg = "stopping: argos chooses an epoch, and keep: last takes the last one; set keep"
-            raise ValueError(f"{msg}: best")
+            msg = "stopping: argos chooses an epoch, keep: last takes the last; set keep: best"
+            raise ValueError(msg)
         return self
 
     @property

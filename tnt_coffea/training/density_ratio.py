@@ -54,8 +54,11 @@ _BATCH = 8192
 
 def _by_its_loss(network: Classifier) -> Classifier:
     if network.stopping is not Stopping.CROSS_ENTROPY:
-        msg = f"stopping: {network.stopping} compares cuts, and a ratio is right at no cut alone"
-        raise ValueError(f"{msg}; leave it at cross_entropy")
+        msg = (
+            f"stopping: {network.stopping} chooses by one cut, and weights are needed everywhere; "
+            "leave it at cross_entropy"
+        )
+        raise ValueError(msg)
     return network
 
 

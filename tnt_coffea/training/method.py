@@ -251,7 +251,6 @@ class Scorer:
             seconds=history.seconds,
         )
 
-
     @classmethod
     def of_tagger(cls, tagger: Tagger) -> Scorer:
         """Return the scorer that is a tagger as it is."""

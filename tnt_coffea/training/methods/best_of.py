@@ -1,4 +1,4 @@
-"""The best of several methods, chosen by ARGOS on events that none of its taggers was trained on."""
+"""The best of several methods, chosen by ARGOS on events that trained none of the taggers."""
 
 from __future__ import annotations
 
