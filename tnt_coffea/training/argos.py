@@ -201,7 +201,7 @@ def argos_merit(weights: npt.ArrayLike) -> Merit:
     given = np.asarray(weights, np.float64)
 
     def merit(targets: Float32Array, scores: Float32Array) -> float:
-        region, template = targets > 0.5, targets < 0.5  # noqa: PLR2004
+        region, template = targets > 0.5, targets < 0.5
         return argos(
             scores[region],
             scores[template],
