@@ -172,8 +172,8 @@ def boosted_trees(
             best = fewest + int(np.argmin(figures[fewest - 1 :]))
             if len(trees) - best >= patience:
                 break
-    found = (tuple(each) for each in (trees[:best], losses, held_losses, merits))
-    return BoostedTrees(base, *found)
+    history = (tuple(losses), tuple(held_losses), tuple(merits))
+    return BoostedTrees(base, tuple(trees[:best]), *history)
 
 
 def _of_mean_one(weights: npt.ArrayLike) -> Float64Array:
