@@ -8,6 +8,9 @@ trains one classifier to the end: the window against the independent template (`
 against the sidebands beside it (`cwola`). Its trees, or its epochs, are then cut off by either
 figure of the events kept for that, with patience and without. The test alone reads labels: the
 largest eps_S / sqrt(eps_B) in its window. Runs that are in the file are not repeated.
+
+With `--choose 8` eight settings of trees drawn by lot are compared instead, each trained to its
+end: the one with the best cross-entropy, or the best ARGOS, of the events kept for that.
 """
 
 from __future__ import annotations
@@ -100,7 +103,7 @@ class Run:
         self.is_signal = np.arange(len(self.test)) >= len(kinds[0])
         self.seed = seed
 
-    def trees(self, rounds: int) -> tuple[list[float], list[float], list[Array]]:
+    def trees(self, rounds: int, **changes: Any) -> tuple[list[float], list[float], list[Array]]:
         """Return validation loss, ARGOS and test scores after every tree."""
         figure, found = argos_merit(self.w[1]), []
 
@@ -108,8 +111,10 @@ class Run:
             found.append(figure(targets, odds))
             return float(len(found))  # the last is best: all trees are kept
 
-        settings = {"rounds": rounds, "leaves": 8, "shrinkage": 0.1, "patience": rounds}
-        trees = boosted_trees(self.x, self.y, self.w, merit=kept, **settings)
+        settings = {"leaves": 8, "shrinkage": 0.1} | changes
+        trees = boosted_trees(
+            self.x, self.y, self.w, merit=kept, rounds=rounds, patience=rounds, **settings
+        )
         odds = np.cumsum([tree(self.test) for tree in trees.trees], axis=0, dtype=np.float32)
         return list(trees.validation_loss), found, list(odds)
 
@@ -174,6 +179,33 @@ def compared(run: Run, network: str, passes: int) -> dict[str, list[float]]:
     return found | {"best by the truth": [best + 1, improvement(best)]}
 
 
+def settings(number: int) -> list[dict[str, Any]]:
+    """Return settings of trees drawn by lot, the same for all runs."""
+    rng = seeds.generator(1, "settings")
+    return [
+        {
+            "rounds": int(rng.integers(FEWEST_TREES, 150)),
+            "leaves": round(2 ** rng.uniform(1, 5.5)),
+            "shrinkage": float(10 ** rng.uniform(-2, -0.1)),
+        }
+        for _ in range(number)
+    ]
+
+
+def chosen(run: Run, number: int) -> dict[str, list[float]]:
+    """Return the setting that every rule takes, counted from 1, and its improvement on the test."""
+    found = []
+    for each in settings(number):
+        loss, argos, scores = run.trees(**each)
+        value = max_sic(scores[-1].astype(np.float64), run.is_signal).value or 0.0
+        found.append((loss[-1], -argos[-1], value))
+    loss, argos, value = np.transpose(found)
+    places = {"loss": loss.argmin(), "argos": argos.argmin(), "best by the truth": value.argmax()}
+    return {name: [int(i) + 1, value[i]] for name, i in places.items()} | {
+        "mean of all": [0, value.mean()]
+    }
+
+
 def main() -> None:
     """Make the runs that are missing, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -187,22 +219,26 @@ def main() -> None:
     parser.add_argument("--numbers", nargs="+", type=int, default=[50, 100, 150, 200, 300])
     parser.add_argument("--passes", type=int, default=100)
     parser.add_argument("--injections", type=int, default=5)
+    parser.add_argument("--choose", type=int, default=0)
     a = parser.parse_args()
     runs = json.loads(a.out.read_text()) if a.out.exists() else {}
     cases = product(range(1, a.injections + 1), a.numbers, a.against, a.shares)
-    asked = {" ".join(map(str, (a.network, a.features, *case))): case[::-1] for case in cases}
+    asked = {
+        " ".join(map(str, (a.choose or a.network, a.features, *case))): case[::-1] for case in cases
+    }
     if set(asked) - set(runs):
         background = [events(folder, FEATURES[a.features]) for folder in a.background]
         signal = events(a.signal, FEATURES[a.features])
     for name, (share, against, number, seed) in asked.items():
         if name not in runs:
             run = Run(background, signal, against=against, number=number, share=share, seed=seed)
-            runs[name] = compared(run, a.network, a.passes)
+            made = chosen(run, a.choose) if a.choose else compared(run, a.network, a.passes)
+            runs[name] = made
             with written(a.out) as partial:
                 partial.write_text(json.dumps(runs, indent=1))
     rules = list(next(iter(runs.values())))
     for against, share in product(a.against, a.shares):
-        what = f"{a.network}, {a.features} features, {against}, {share:g} to choose by"
+        what = f"{a.choose or ''} {a.network}, {a.features} features, {against}, {share:g} to choose by"
         table = Table("signal", *rules, title=what)
         for number in a.numbers:
             found = np.array(
