@@ -238,7 +238,7 @@ def main() -> None:
                 partial.write_text(json.dumps(runs, indent=1))
     rules = list(next(iter(runs.values())))
     for against, share in product(a.against, a.shares):
-        what = f"{a.choose or ''} {a.network}, {a.features} features, {against}, {share:g} to choose by"
+        what = f"{kind}, {a.features} features, {against}, {share:g} to choose by"
         table = Table("signal", *rules, title=what)
         for number in a.numbers:
             found = np.array(
