@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--choose", type=int, default=0)
     a = parser.parse_args()
     runs = json.loads(a.out.read_text()) if a.out.exists() else {}
+    kind = a.choose or a.network
     cases = product(range(1, a.injections + 1), a.numbers, a.against, a.shares)
     asked = {
         " ".join(map(str, (a.choose or a.network, a.features, *case))): case[::-1] for case in cases
