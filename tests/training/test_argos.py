@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -9,11 +11,11 @@ from scipy.stats import norm
 
 from tnt_coffea import testing
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError, LeakError, TrainingError
 from tnt_coffea.events.identity import outer_fold
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample
-from tnt_coffea.training import Job
+from tnt_coffea.training import Job, Schedule, run_task
 from tnt_coffea.training.argos import argos, argos_merit
 from tnt_coffea.training.classifiers import Convolutional, Dense, Stopping, Trees
 from tnt_coffea.training.fitting import OptimizerSettings
@@ -226,8 +228,13 @@ def sample():
 
 
 @pytest.fixture(scope="module")
-def outcomes(sample, tmp_path_factory):
-    return testing.train(sample, CHOICE, tmp_path_factory.mktemp("choice"))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("choice")
+
+
+@pytest.fixture(scope="module")
+def outcomes(sample, folder):
+    return testing.train(sample, CHOICE, folder)
 
 
 def test_a_useless_method_is_not_chosen_and_the_taggers_are_those_of_the_other(outcomes, sample):
@@ -265,7 +272,7 @@ def test_the_scored_fold_and_the_truth_have_no_part_in_the_choice(outcomes, samp
     label = np.random.default_rng(1).permutation(sample.label)
     scored = outer_fold(sample.event_id, CHOICE.train.folds, CHOICE.seed) == 0
     other = altered(sample, scored)
-    other = type(other)(**{**vars(other), "label": label})
+    other = replace(other, label=label)
     after = train(other, CHOICE)
     before = shas(outcomes)
     for place, sha in shas(after).items():
@@ -273,6 +280,21 @@ def test_the_scored_fold_and_the_truth_have_no_part_in_the_choice(outcomes, samp
             assert before[place] == sha
     changed = [item.history for item in after["best"] if item.scored == 1]
     assert changed[0] != next(item.history for item in outcomes["best"] if item.scored == 1)
+
+
+def test_a_tagger_of_another_fold_is_not_adopted(outcomes, folder, tmp_path):
+    schedule = Schedule.planned([folder / "data" / "part.parquet"], CHOICE, folder / "taggers")
+    schedule.finish(schedule.waves[0], testing.one_by_one)  # read, not repeated
+    tasks = {(task.plan.scored, task.left_out): task for task in schedule.tasks(schedule.waves[1])}
+    task = tasks[0, 0]
+    assert {item.method for item in task.adoptable} == {"noise", "window"}
+    for place, message in (((1, 0), "that scores fold 0"), ((0, 1), "must not label")):
+        other = [replace(item, inner=0) for item in tasks[place].adoptable]
+        leak = replace(task, adoptable=tuple(other), folder=str(tmp_path))
+        with pytest.raises(LeakError, match=message):
+            run_task(leak)
+    with pytest.raises(TrainingError, match="adopts no taggers of 'window'"):
+        run_task(replace(task, adoptable=(), folder=str(tmp_path)))
 
 
 def test_without_a_signal_the_choice_is_that_of_chance(train):

@@ -87,7 +87,7 @@ class Reads:
     window
         The window in mass: there is one training for each.
     left_out
-        The inner fold left out as well, to choose the epoch by.
+        The inner fold left out as well, to choose the epoch by; taggers that are needed label it.
     simulation
         Simulated background (role `simulation`).
     priors

@@ -411,8 +411,11 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
         return labeller_scores(sample, inner, labellers(name, scope), plan)
 
     def adopted(name: str) -> Scorer:
-        (own,) = (item for item in task.adoptable if item.method == name)
-        return Scorer.of_tagger(labelling_tagger(own, plan))
+        own = [item for item in task.adoptable if item.method == name]
+        if not own:
+            msg = f"it adopts no taggers of '{name}'; say `adopted=True` in `needs`"
+            raise TrainingError(msg)
+        return Scorer.of_tagger(labelling_tagger(own[0], plan))
 
     left_out = plan.left_out(data.event_id, task.left_out) if method.reads.left_out else None
     scorer = method.train(
