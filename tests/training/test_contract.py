@@ -163,7 +163,7 @@ METHOD_SETTINGS = [
     BOOSTED,
     slow(RESIDUAL),
     BestOf(of=("noise", "cwola"), sideband=1.0),
-    BestOfPerJet(of=("first", "tnt"), sideband=1.0),
+    slow(BestOfPerJet(of=("first", "tnt"), sideband=1.0)),
     Norm(),
     EventNorm(features=("mass", "tau21", "mass_difference")),
     Random(),
