@@ -444,6 +444,12 @@ class _Runs:
     ) -> None:
         self.method, self.config, self.plans, self.folder = method, config, plans, folder
 
+    def adoptable(self, scope: Any) -> list[Any]:
+        """Return the methods whose taggers may be those of the method."""
+        method: Any = self.method
+        needs = [need for need in method.needs(scope) if need.adopted]
+        return [self.config.train.methods[need.method] for need in needs]
+
     def train(self, name: str, samples: Mapping[str, Sample]) -> list[Any]:
         outcomes = train(samples, self.config, self.folder / name, self.plans)
         return next(found for key, found in outcomes.items() if key.startswith("contract"))
@@ -491,7 +497,8 @@ def _refuses(method: Any, runs: _Runs, samples: Mapping[str, Sample], trained: T
         lacking = _without(samples["data"], each.kind).select(np.arange(0))
         for scope in method.scopes:
             try:
-                method.check(lacking, scope)
+                for reader in (method, *runs.adoptable(scope)):
+                    reader.check(lacking, scope)
             except (ConfigError, InputError):
                 continue
             message = f"`check` does not refuse a skim without {each.kind}"

@@ -21,6 +21,7 @@ from tnt_coffea.training.method import TrainedOn
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.best_of import BestOf, BestOfPerJet
 from tnt_coffea.training.methods.buhulaspa import Buhulaspa
 from tnt_coffea.training.methods.cwola import CwolaPerJet
 from tnt_coffea.training.methods.data_vs_simulation import DataVsSimulation
@@ -140,6 +141,9 @@ RESIDUAL = BOOSTED.model_copy(
 )
 MEMORY = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
 
+CHOICE = {"first": FIRST, "tnt": tnt(), "cwola": cwola(), "noise": EventRandom()}
+"""What `best_of` and `best_of_per_jet` choose from."""
+
 METHOD_SETTINGS = [
     Autoencoder(),
     FIRST,
@@ -162,6 +166,8 @@ METHOD_SETTINGS = [
     DataVsSimulation(classifier=TREES),
     BOOSTED,
     slow(RESIDUAL),
+    BestOf(of=("noise", "cwola"), sideband=1.0),
+    slow(BestOfPerJet(of=("first", "tnt"), sideband=1.0)),
     Norm(),
     EventNorm(features=("mass", "tau21", "mass_difference")),
     Random(),
@@ -241,6 +247,8 @@ def test_no_method_and_no_network_is_missing_here():
 @pytest.mark.parametrize("method", METHOD_SETTINGS, ids=lambda method: method.kind)
 def test_methods_keep_the_contract(method, tmp_path):
     beside = {"dctr": DCTR} if "dctr" in method.builds_on() else {}
+    if isinstance(method, BestOf):
+        beside = {name: CHOICE[name] for name in ("first", *method.of)}
     planted = PLANTED.get(method.kind, {})
     learns = not isinstance(method, Random)
     method_contract(method, tmp_path, beside=beside, learns=learns, **planted)

@@ -22,6 +22,7 @@ from tnt_coffea.training.folds import FoldPlan
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.anode import Anode
 from tnt_coffea.training.methods.autoencoder import Autoencoder
+from tnt_coffea.training.methods.best_of import BestOf
 from tnt_coffea.training.methods.cwola import Cwola, CwolaPerJet
 from tnt_coffea.training.methods.factorized_topics import FactorizedTopics
 from tnt_coffea.training.methods.files import Files
@@ -46,6 +47,7 @@ LEARN_FROM_DATA = {
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
     "norm": Norm(),
     "event_norm": EventNorm(),
+    "best_of": BestOf(of=("event_norm", "cwola"), sideband=1.0),
     "pca": Pca(features=("mass", "tau21")),
     "gis": Gis(density={"bins": 4, "knots": 8, "members": 1}),
     "factorized_topics": FactorizedTopics(topics=2, bins=10, starts=2, steps=200),
@@ -60,6 +62,7 @@ REFERENCES = {
 }
 TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),
+    "best_of_per_jet",
     "deep_ensemble",
     "lstm",
     *("data_vs_simulation", "feature_autoencoder", "feature_autoencoder_per_jet"),
@@ -370,6 +373,7 @@ def test_settings_are_on_the_card_and_short_ones_are_short(kind):
         "after": "first",
         "heavy": "a.onnx",
         "light": "b.onnx",
+        "of": ("first", "second"),
     }
     fields = METHODS[kind].model_fields
     method = METHODS[kind](

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from tnt_coffea.errors import ConfigError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Columns, Constituents, Images, Input, Sequence
 from tnt_coffea.training import backend, networks
+from tnt_coffea.training.argos import argos_merit
 from tnt_coffea.training.augmentation import AugmentationSettings, augmented
 from tnt_coffea.training.features import FeatureSet, Standardisation
 from tnt_coffea.training.fitting import (
@@ -52,6 +54,7 @@ __all__ = [
     "Dense",
     "Momenta",
     "ParticleFlow",
+    "Stopping",
     "Trees",
     "signal_efficiency",
 ]
@@ -64,10 +67,28 @@ _Standardise = Callable[[FeatureSet], Standardisation]
 """Function from features to their mean and width on the events trained on."""
 
 
+class Stopping(StrEnum):
+    """What chooses the epoch, or the number of trees, on the events kept for it."""
+
+    CROSS_ENTROPY = "cross_entropy"
+    ARGOS = "argos"
+
+
 class Classifier(Settings):
-    """Base of all classifiers."""
+    """Base of all classifiers.
+
+    ARGOS, arXiv:2511.14832, asks how well a cut on the score finds more of the positive class than
+    of the other one, whatever the scores of most events are. It needs a larger `validation` than
+    the loss: at least 25 events of the negative class, and hundreds for a cut that is worth it.
+    """
 
     network: str
+    # Left out of what is stored at its default: settings from before it have the same digest.
+    stopping: Stopping = Field(
+        Stopping.CROSS_ENTROPY,
+        exclude_if=lambda stopping: stopping == Stopping.CROSS_ENTROPY,
+        description="what chooses the epoch, or the number of trees: cross_entropy or argos",
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -86,6 +107,10 @@ class Classifier(Settings):
     def libraries(self) -> tuple[str, ...]:
         """Packages that have a part in the outcome."""
         return backend.libraries()
+
+    def merit(self, validation: Batches) -> Merit | None:
+        """Return the figure of merit of validation events; None where their loss decides."""
+        return argos_merit(validation.weights) if self.stopping is Stopping.ARGOS else None
 
     @abstractmethod
     def inputs(self, scope: str, sample: Sample) -> tuple[Input, ...]:
@@ -152,6 +177,9 @@ class KerasClassifier(Classifier):
         if self.min_epoch >= self.epochs:
             msg = f"min_epoch is {self.min_epoch}, and the epochs are 0 to {self.epochs - 1}"
             raise ValueError(msg)
+        if self.stopping is Stopping.ARGOS and self.optimizer.keep == "last":
+            msg = "stopping: argos chooses an epoch, keep: last takes the last; set keep: best"
+            raise ValueError(msg)
         return self
 
     @property
@@ -189,6 +217,7 @@ class KerasClassifier(Classifier):
         inputs = self.inputs(scope, sample)
         training, validation = labels.split(inputs, self.optimizer.validation, seed)
         output, loss = ("sigmoid", cross_entropy) if log_odds is None else _LOG_ODDS
+        merit = self.merit(validation) if merit is None else merit
         best: tuple[float, Scorer] | None = None
         for number in range(candidates):
             chance = seed if not number else seeds.integer(seed, "candidate", number)
@@ -457,7 +486,7 @@ class Trees(Classifier):
         candidates: int = 1,
         log_odds: float | None = None,
     ) -> Scorer:
-        """Return the trees: the number of them is chosen by the validation loss."""
+        """Return the trees; see `Classifier.train`."""
         if log_odds is not None:
             msg = "boosted trees give probabilities; choose a network"
             raise ConfigError(msg)
@@ -472,9 +501,13 @@ class Trees(Classifier):
             leaves=self.leaves,
             shrinkage=self.shrinkage,
             patience=self.patience,
+            merit=self.merit(parts[1]) if merit is None else merit,
         )
         history = History(
-            trees.loss, trees.validation_loss, first=min(len(trees.trees), FEWEST_TREES) - 1
+            trees.loss,
+            trees.validation_loss,
+            trees.merit,
+            first=min(len(trees.trees), FEWEST_TREES) - 1,
         )
         graph = Graph(features.input)
         odds = graph.add_trees(features.add(graph, "features"), trees.trees, trees.base)

@@ -18,7 +18,7 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.mapped import mapped_events
-from tnt_coffea.training.method import Job
+from tnt_coffea.training.method import Job, Scorer
 from tnt_coffea.training.schedule import Parts, Schedule, Step
 from tnt_coffea.training.task import by_prior, selected
 from tnt_coffea.typing import Float32Array
@@ -263,6 +263,7 @@ def _timed(
             priors=priors if method.reads.priors else None,
             rankings=rankings,
             scores=scores,
+            adopted=lambda name: Scorer(None, ()),
         )
     )
     total = perf_counter() - began

@@ -15,14 +15,20 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.inputs import Input, readers
 from tnt_coffea.training import backend
-from tnt_coffea.training.classifiers import Convolutional, Dense, ParticleFlow
+from tnt_coffea.training.classifiers import (
+    Classifier,
+    Convolutional,
+    Dense,
+    ParticleFlow,
+    Stopping,
+)
 from tnt_coffea.training.fitting import evaluated
 from tnt_coffea.training.method import Scorer
 from tnt_coffea.training.networks import clipped
@@ -45,7 +51,22 @@ LEAST_EFFECTIVE = 0.1
 """Smallest effective share of weighted events: with less, a handful of events decides."""
 _BATCH = 8192
 
-RatioNetwork = Annotated[Convolutional | Dense | ParticleFlow, Field(discriminator="network")]
+
+def _by_its_loss(network: Classifier) -> Classifier:
+    if network.stopping is not Stopping.CROSS_ENTROPY:
+        msg = (
+            f"stopping: {network.stopping} chooses by one cut, and weights are needed everywhere; "
+            "leave it at cross_entropy"
+        )
+        raise ValueError(msg)
+    return network
+
+
+RatioNetwork = Annotated[
+    Convolutional | Dense | ParticleFlow,
+    Field(discriminator="network"),
+    AfterValidator(_by_its_loss),
+]
 """Networks that can learn a ratio: those with a logarithm of the odds."""
 
 

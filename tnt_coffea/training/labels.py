@@ -31,6 +31,7 @@ __all__ = [
     "Ranking",
     "Scope",
     "labeller_scores",
+    "labelling_tagger",
     "rankings",
     "rich_labels",
     "score_order",
@@ -266,7 +267,7 @@ def _places(
         msg = f"labellers for inner folds {given}, expected one for each of {wanted}"
         raise TrainingError(msg)
     return [
-        (item, _checked(item, plan), np.flatnonzero(inner == item.inner))
+        (item, labelling_tagger(item, plan), np.flatnonzero(inner == item.inner))
         for item in labellers
         if item.inner in wanted
     ]
@@ -281,7 +282,11 @@ def _scores(tagger: Tagger, sample: Sample, rows: IntArray) -> Float32Array:
     return np.concatenate(parts)
 
 
-def _checked(labeller: Labeller, plan: FoldPlan) -> Tagger:
+def labelling_tagger(labeller: Labeller, plan: FoldPlan) -> Tagger:
+    """Return the tagger of a labeller, proved to know nothing of what it labels.
+
+    Errors as for `rankings`.
+    """
     tagger = Tagger.from_file(labeller.path, sha256=labeller.sha256)
     card = tagger.card
     if card.scope != labeller.scope:

@@ -34,6 +34,7 @@ from tnt_coffea.events.roles import SIMULATION, prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.inputs import Input
+from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend
 from tnt_coffea.training.fitting import (
     Change,
@@ -86,7 +87,7 @@ class Reads:
     window
         The window in mass: there is one training for each.
     left_out
-        The inner fold left out as well, to choose the epoch by.
+        The inner fold left out as well, to choose the epoch by; taggers that are needed label it.
     simulation
         Simulated background (role `simulation`).
     priors
@@ -175,6 +176,9 @@ class Need:
         What these taggers score.
     purpose
         Whether it is a score that is needed, or weights of simulated events.
+    adopted
+        Whether the outcome may be that tagger itself, by `Job.adopted`; what such a run reads of
+        other taggers is that of their first members, so that all members adopt the same one.
 
     Examples
     --------
@@ -186,6 +190,7 @@ class Need:
     method: str
     scope: Scope
     purpose: Purpose = "score"
+    adopted: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -246,6 +251,14 @@ class Scorer:
             seconds=history.seconds,
         )
 
+    @classmethod
+    def of_tagger(cls, tagger: Tagger) -> Scorer:
+        """Return the scorer that is a tagger as it is."""
+        model = backend.onnx().load_from_string(tagger.data)
+        del model.metadata_props[:]
+        card = tagger.card
+        return cls(model, card.inputs, predict=tagger.score, regions=dict(card.regions))
+
 
 _Item = TypeVar("_Item")
 
@@ -288,6 +301,8 @@ class Job:
     scores
         Function from a method's name, a scope and a sample of this job to the (event,) scores
         of its taggers.
+    adopted
+        Function from a method's name to its tagger of this job's scope and folds, as a scorer.
 
     Raises
     ------
@@ -317,9 +332,10 @@ class Job:
         priors: Mapping[str, Sample] | None = None,
         rankings: Callable[..., list[Ranking]] = _nothing,
         scores: Callable[[str, Scope, Sample], Float32Array] = _nothing,
+        adopted: Callable[[str], Scorer] = _nothing,
     ) -> None:
         self.data, self.scope, self.seed = data, scope, seed
-        self.rankings, self.scores = rankings, scores
+        self.rankings, self.scores, self.adopted = rankings, scores, adopted
         self._window, self._left_out = window, left_out
         self._simulation, self._priors = simulation, priors
 

@@ -442,6 +442,7 @@ class Schedule:
         reads = step.method.reads
         roles = [role for role in self.parts if reads.role(role)]
         contents = {role: self._content(step, plan, left_out, role) for role in roles}
+        labellers, adoptable = self._labellers(step, plan, left_out, scope, member)
         return Task(
             name=step.name,
             method=step.method,
@@ -451,7 +452,7 @@ class Schedule:
             scope=scope,
             round_=step.round_,
             member=member,
-            labellers=self._labellers(step, plan, left_out, scope, member),
+            labellers=labellers,
             events={
                 role: RoleEvents(self.parts[role], content)
                 for role, (content, _) in contents.items()
@@ -463,6 +464,7 @@ class Schedule:
             variable=self.config.search.variable,
             seed=self.config.seed,
             folder=self.folder,
+            adoptable=adoptable,
         )
 
     def _content(self, step: Step, plan: FoldPlan, left_out: int, role: str) -> tuple[str, str]:
@@ -477,17 +479,28 @@ class Schedule:
 
     def _labellers(
         self, step: Step, plan: FoldPlan, left_out: int, scope: Scope, member: int
-    ) -> tuple[Labeller, ...]:
-        found = []
+    ) -> tuple[tuple[Labeller, ...], tuple[Labeller, ...]]:
+        """Return the taggers that label the events of a run, and those that it may adopt."""
+        labellers, adoptable = [], []
+        # Events of the inner fold left out need a tagger as well where they are read.
+        without = WHOLE if step.method.reads.left_out else left_out
         for need in step.method.needs(scope):
             before = self._step(need.method, step.window)
-            labeller = member if before.members(self.config) > member else 0
-            for inner, place in plan.labellers(left_out, step.round_):
-                (own,) = (other for other in before.plans(self.plans) if _covers(other, plan))
+            (own,) = (other for other in before.plans(self.plans) if _covers(other, plan))
+            like = member if before.members(self.config) > member else 0
+            for inner, place in plan.labellers(without, step.round_):
                 at = place if place in own.places(inner=before.inner) else WHOLE
-                item = self.outcomes[before.set_name, own.scored, at, labeller, need.scope]
-                found.append(Labeller(need.method, need.scope, inner, item.path, item.sha256))
-        return tuple(found)
+                first, same = (
+                    self.outcomes[before.set_name, own.scored, at, number, need.scope]
+                    for number in (0, like)
+                )
+                item = first if need.adopted else same
+                labellers.append(Labeller(need.method, need.scope, inner, item.path, item.sha256))
+                if need.adopted and place == left_out and need.scope == scope:
+                    adoptable.append(
+                        Labeller(need.method, need.scope, inner, same.path, same.sha256)
+                    )
+        return tuple(labellers), tuple(adoptable)
 
     def _step(self, name: str, window: MassRange | None) -> Step:
         steps = [step for wave in self.waves for step in wave if step.name == name]

@@ -31,7 +31,15 @@ from tnt_coffea.training import backend
 from tnt_coffea.training.checks import checked
 from tnt_coffea.training.export import keras_graph, seal
 from tnt_coffea.training.folds import OUTSIDE, WHOLE, FoldPlan
-from tnt_coffea.training.labels import JETS, Labeller, Ranking, Scope, labeller_scores, rankings
+from tnt_coffea.training.labels import (
+    JETS,
+    Labeller,
+    Ranking,
+    Scope,
+    labeller_scores,
+    labelling_tagger,
+    rankings,
+)
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
@@ -144,6 +152,8 @@ class Task:
         Root seed.
     folder
         Folder of the outcome.
+    adoptable
+        Taggers of its own folds and scope that may become the outcome.
 
     Examples
     --------
@@ -177,6 +187,7 @@ class Task:
     variable: str
     seed: int
     folder: str
+    adoptable: tuple[Labeller, ...] = ()
 
     @property
     def description(self) -> str:
@@ -235,7 +246,8 @@ class Task:
                 "events": {role: events.content for role, events in self.events.items()},
                 "truth": self.truth,
                 "needs": [
-                    [item.method, item.inner, item.scope, item.sha256] for item in self.labellers
+                    [item.method, item.inner, item.scope, item.sha256]
+                    for item in (*self.labellers, *self.adoptable)
                 ],
                 "window": self.window and self.window.model_dump(mode="json"),
                 "variable": self.variable,
@@ -398,6 +410,13 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
         inner = plan.inner_of(sample.event_id)
         return labeller_scores(sample, inner, labellers(name, scope), plan)
 
+    def adopted(name: str) -> Scorer:
+        own = [item for item in task.adoptable if item.method == name]
+        if not own:
+            msg = f"it adopts no taggers of '{name}'; say `adopted=True` in `needs`"
+            raise TrainingError(msg)
+        return Scorer.of_tagger(labelling_tagger(own[0], plan))
+
     left_out = plan.left_out(data.event_id, task.left_out) if method.reads.left_out else None
     scorer = method.train(
         Job(
@@ -410,6 +429,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             priors=by_prior(samples) if method.reads.priors else None,
             rankings=ranked,
             scores=scored,
+            adopted=adopted,
         )
     )
     given: object = scorer
@@ -424,6 +444,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
 
 
 def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
+    made_with = (*task.labellers, *task.adoptable)
     plan, contents = task.plan, {role: item.content for role, item in task.events.items()}
     reads_data = DATA in task.events
     ancestors = plan.ancestors(task.round_)
@@ -433,7 +454,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
     # What labelled or made it knew, it knows as well.
     before = [
         *task.method.made_of(task.scope),
-        *(Tagger.from_file(item.path, sha256=item.sha256).card for item in task.labellers),
+        *(Tagger.from_file(item.path, sha256=item.sha256).card for item in made_with),
     ]
     simulation = next((card.simulation for card in before if card.simulation), "")
     priors = {name: sha256 for card in before for name, sha256 in card.priors.items()}
@@ -448,8 +469,8 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         folds=plan.settings,
         fold_seed=plan.seed,
         direct=direct if reads_data else (),
-        ancestors=ancestors if reads_data or task.labellers else (),
-        labelled_by=tuple(item.sha256 for item in task.labellers),
+        ancestors=ancestors if reads_data or made_with else (),
+        labelled_by=tuple(dict.fromkeys(item.sha256 for item in made_with)),
         window=task.window,
         variable=task.variable,
         uses_truth=task.uses_truth,

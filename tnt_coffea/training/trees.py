@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training import progress
+from tnt_coffea.training.fitting import Merit
 from tnt_coffea.typing import Float32Array, Float64Array, IntArray
 
 __all__ = ["FEWEST_TREES", "BoostedTrees", "Tree", "binned", "boosted_trees"]
@@ -84,12 +85,15 @@ class BoostedTrees:
         In the order they were grown.
     loss, validation_loss
         Mean cross-entropy after every round, those of dropped rounds included.
+    merit
+        Figure of merit after every round, where that one chose their number.
     """
 
     base: float
     trees: tuple[Tree, ...]
     loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
+    merit: tuple[float, ...] = ()
 
     def __call__(self, features: Float32Array) -> Float32Array:
         """Return the (event,) probability of the positive class, of (event, feature)."""
@@ -109,6 +113,7 @@ def boosted_trees(
     leaves: int,
     shrinkage: float,
     patience: int,
+    merit: Merit | None = None,
 ) -> BoostedTrees:
     """Return trees trained on one sample and cut off where another one fits best.
 
@@ -127,6 +132,9 @@ def boosted_trees(
         Most trees, leaves of a tree, and the share of its value that is added.
     patience
         Rounds without a better validation loss before the end.
+    merit
+        Function of (event,) targets and log-odds of the sample that chooses, to a figure that is
+        largest for the best number of trees; without it the validation loss is least.
 
     Raises
     ------
@@ -146,6 +154,7 @@ def boosted_trees(
     trees: list[Tree] = []
     losses: list[float] = []
     held_losses: list[float] = []
+    merits: list[float] = []
     best = fewest = min(FEWEST_TREES, rounds)
     for _ in range(rounds):
         p = 1 / (1 + np.exp(-odds))
@@ -155,12 +164,16 @@ def boosted_trees(
         odds_held += tree(held_back)
         losses.append(_cross_entropy(odds, y, w))
         held_losses.append(_cross_entropy(odds_held, y_held, w_held))
+        if merit is not None:
+            merits.append(merit(y_held.astype(np.float32), odds_held.astype(np.float32)))
         progress.report_epoch(len(trees), losses[-1], held_losses[-1])
         if len(trees) >= fewest:
-            best = fewest + int(np.argmin(held_losses[fewest - 1 :]))
+            figures = np.negative(merits) if merits else held_losses
+            best = fewest + int(np.argmin(figures[fewest - 1 :]))
             if len(trees) - best >= patience:
                 break
-    return BoostedTrees(base, tuple(trees[:best]), tuple(losses), tuple(held_losses))
+    history = (tuple(losses), tuple(held_losses), tuple(merits))
+    return BoostedTrees(base, tuple(trees[:best]), *history)
 
 
 def _of_mean_one(weights: npt.ArrayLike) -> Float64Array:

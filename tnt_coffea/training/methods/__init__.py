@@ -13,6 +13,7 @@
 | `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |
 | `gan_ae` | the event | features: reconstructions that a discriminator takes for events |
 | `factorized_topics` | the event | pairs of masses: topics of jets, all but the common one's pair |
+| `best_of`, `best_of_per_jet` | the event, or each jet | nothing: the best of other methods |
 | `gis` | the event | density of features at a mass and at those around it |
 | `lda` | the event | splittings in a window in mass: the rarer of two themes |
 | `particle_graph` | the event | constituents: what is rare is reconstructed badly |

@@ -14,6 +14,7 @@ from tnt_coffea.training.classifiers import (
     ClassifierMethod,
     Convolutional,
     Dense,
+    Stopping,
     signal_efficiency,
 )
 from tnt_coffea.training.fitting import OptimizerSettings
@@ -130,6 +131,9 @@ class Cwola(SidebandMethod, ClassifierMethod):
             self.candidates > 1 or self.choose_by_efficiency
         ):
             msg = "candidates and choose_by_efficiency are for networks; trees have no random start"
+            raise ValueError(msg)
+        if self.choose_by_efficiency and self.classifier.stopping is Stopping.ARGOS:
+            msg = "choose_by_efficiency and stopping: argos both choose the epoch; leave one out"
             raise ValueError(msg)
         return self
 

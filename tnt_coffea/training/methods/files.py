@@ -11,9 +11,7 @@ from tnt_coffea.errors import ConfigError, LeakError, TaggerError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers.card import Card
 from tnt_coffea.taggers.tagger import Tagger
-from tnt_coffea.training import backend
 from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
-from tnt_coffea.typing import Float32Array
 
 __all__ = ["Files"]
 
@@ -91,15 +89,7 @@ class Files(Method):
 
     def train(self, job: Job) -> Scorer:
         """Return the tagger of the file."""
-        onnx = backend.onnx()
-        tagger = self._tagger(job.scope)
-        model = onnx.load_from_string(tagger.data)
-        del model.metadata_props[:]
-
-        def predict(inputs: dict[str, Float32Array]) -> Float32Array:
-            return tagger.score(inputs)
-
-        return Scorer(model, tagger.card.inputs, predict=predict)
+        return Scorer.of_tagger(self._tagger(job.scope))
 
     def _path(self, jet: str) -> Path:
         given: Any = getattr(self, jet)
