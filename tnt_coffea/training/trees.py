@@ -33,7 +33,9 @@ _REGULAR = 1.0
 _LEAST = 1e-3
 """Least curvature of a leaf, as a share of all of it: no leaf of a handful of events."""
 _BLOCK = 8192
-"""Events whose bins are compared or added up at a time: they stay in the cache."""
+"""Events whose bins are added up at a time: they stay in the cache."""
+_COMPARED = 65536
+"""Events compared with one edge at a time."""
 _ROUNDING = 1e-7
 """Share of a gain's terms by which a difference of histograms may be wrong; it is less by far."""
 
@@ -191,7 +193,8 @@ def _rows_of_leaves(tree: Tree, columns: Float32Array) -> dict[int, IntArray]:
     for node in np.flatnonzero(tree.feature >= 0):  # children come after their parents
         own = rows.pop(int(node))
         below = columns[tree.feature[node], own] <= tree.threshold[node]
-        rows[int(tree.left[node])], rows[int(tree.right[node])] = own[below], own[~below]
+        rows[int(tree.left[node])] = own[np.flatnonzero(below)]
+        rows[int(tree.right[node])] = own[np.flatnonzero(~below)]
     return rows
 
 
@@ -220,7 +223,7 @@ def binned(features: Float32Array) -> tuple[list[Float32Array], npt.NDArray[np.u
     places = np.floor(np.arange(1, _BINS) / _BINS * (len(features) - 1)).astype(np.int64)
     edges: list[Float32Array] = []
     bins = np.empty(features.shape[::-1], np.uint8)
-    for column, own in zip(features.T, bins, strict=True):
+    for column, own in zip(np.ascontiguousarray(features.T), bins, strict=True):
         # Values that occur: a float32 compares with itself exactly.
         edges.append(np.unique(np.sort(column)[places]))
         _count_below(column, edges[-1], own)
@@ -229,9 +232,8 @@ def binned(features: Float32Array) -> tuple[list[Float32Array], npt.NDArray[np.u
 
 def _count_below(column: Float32Array, edges: Float32Array, out: npt.NDArray[np.uint8]) -> None:
     """Write how many edges are below each value: a third of the time of a search in them."""
-    for first in range(0, len(column), _BLOCK):
-        values, counts = np.ascontiguousarray(column[first : first + _BLOCK]), out[first:]
-        counts = counts[: len(values)]
+    for first in range(0, len(column), _COMPARED):
+        values, counts = column[first : first + _COMPARED], out[first : first + _COMPARED]
         counts[:] = 0
         above = np.empty(len(values), bool)
         for edge in edges:
@@ -251,22 +253,33 @@ class _Cells:
     def __init__(self, bins: npt.NDArray[np.uint8]) -> None:
         self.bins = bins
         features, _ = bins.shape
-        self._of_events = np.ascontiguousarray(bins.T)
-        self._first = np.arange(features, dtype=np.int32) * _BINS
-        self._starts = np.arange(_BLOCK + 1, dtype=np.int32) * features
-        self._ones = np.ones(_BLOCK * features)
+        # A row an event: the cells feature x 64 + bin that it adds to.
+        self._of_events = np.empty(bins.shape[::-1], np.min_scalar_type(features * _BINS))
+        np.add(bins.T, np.arange(features)[None] * _BINS, out=self._of_events, casting="unsafe")
+        # A column of ones an event, one in each feature: a product adds up the events of a cell.
+        self._block = self._one_hot(np.zeros((_BLOCK, features), np.int32))
+
+    def _one_hot(self, cells: npt.NDArray[np.int32]) -> csc_array:
+        events, features = cells.shape
+        starts = np.arange(events + 1, dtype=np.int32) * features
+        shape = (features * _BINS, events)
+        return csc_array((np.ones(cells.size), cells.ravel(), starts), shape=shape)
 
     def sums(self, rows: IntArray, values: Sequence[Float64Array]) -> Float64Array:
         """Return (value, feature, bin) sums of some rows; `values` are of these rows."""
-        features = len(self.bins)
+        features, events = self.bins.shape
         out = np.zeros((len(values), features * _BINS))
         for first in range(0, len(rows), _BLOCK):
             part = slice(first, first + _BLOCK)
-            cells = (self._of_events[rows[part]] + self._first).ravel()
-            n = len(cells) // features
-            # A column of ones an event, one in each feature: a product adds up a cell's events.
-            shape = (features * _BINS, n)
-            hot = csc_array((self._ones[: len(cells)], cells, self._starts[: n + 1]), shape=shape)
+            if len(rows) == events:
+                cells = self._of_events[part]
+            else:
+                cells = np.take(self._of_events, rows[part], axis=0)
+            if len(cells) == _BLOCK:
+                hot = self._block
+                hot.indices.reshape(cells.shape)[:] = cells
+            else:
+                hot = self._one_hot(cells.astype(np.int32))
             for total, value in zip(out, values, strict=True):
                 total += hot @ value[part]
         return out.reshape(len(values), features, _BINS)
@@ -319,8 +332,9 @@ def _grown(
         feature[best.node], threshold[best.node] = column, float(edges[column][cut])
         for children, side in ((left, below), (right, ~below)):
             children[best.node] = len(feature)
-            rows = best.rows[side]
-            open_leaves.append(_Leaf(len(feature), rows, gradient[rows], curvature[rows]))
+            own = np.flatnonzero(side)  # faster by far than a mask for each
+            of_child = (best.rows[own], best.gradient[own], best.curvature[own])
+            open_leaves.append(_Leaf(len(feature), *of_child))
             for values, empty in ((feature, -1), (threshold, 0.0), (left, 0), (right, 0)):
                 values.append(empty)  # type: ignore[arg-type]
         if len(open_leaves) < leaves:
