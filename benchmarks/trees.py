@@ -1,15 +1,15 @@
-"""Boosted trees beside LightGBM and scikit-learn, and attribute bagging, on one skim's events.
+"""Boosted trees beside LightGBM and scikit-learn, and attribute bagging, on the events of skims.
 
     python benchmarks/trees.py --background skims/18* --signal skims/signal --python peers/bin/python
 
-Weakly supervised problems on events of the signal region: half of the background with some
-signal against the other half without, a tenth of both held back to choose the number of trees, and
-other events to test on. The features are the masses and tau21 of both jets, or the masses and tau1
-to tau9 at beta 0.5, 1 and 2 of both. `--speed` trains on events of all masses as well. Every
+Weakly supervised problems on events of the signal region: half of two thirds of the background with
+signal of some sigma against the other half without, a tenth held back to choose the number of
+trees, and the other events to test on. The features are the masses and tau21 of both jets, or the
+masses and tau1 to tau9 at beta 0.5, 1 and 2. For the speed 400,000 events of any mass train. Every
 training is a process of its own, of one thread; the libraries take turns. The peers live in an
 environment of their own (`--python`: lightgbm, scikit-learn); their trees are written as a graph
-too, which has to give their scores. `--bagging` compares ten members with all features and ten
-with a third of them each.
+too, which has to give their scores. Bagging compares ten members with all features and ten with a
+third of them each; `+-` is the spread of the repetitions, and the error of the mean of a gain.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def exported(file: Any, tested: np.ndarray) -> tuple[int, float, float]:
 
 def rows(events: Events, pythons: dict[str, str], cases: Sequence[Any]) -> Iterator[list[str]]:
     """Yield a row an engine and problem: means over repetitions, and their spread."""
-    for label, features, signal, anywhere, repetitions in cases:
+    for features, signal, anywhere, rounds, repetitions in cases:
         found: dict[str, list[Any]] = {engine: [] for engine in pythons}
         for seed in range(repetitions):
             x, y, tested, truth = problem(events, features, signal, seed, anywhere)
@@ -142,9 +142,9 @@ def rows(events: Events, pythons: dict[str, str], cases: Sequence[Any]) -> Itera
                 given = split(x, y, seeds.generator(seed, "held"))
                 np.savez(folder / "problem.npz", test=tested, **given)
                 for engine, python in pythons.items():
-                    settings = SETTINGS | ({} if "early" not in label else {})
-                    if "rounds" in label:
-                        settings = settings | {"rounds": int(label.split()[0]), "patience": 1000}
+                    settings = dict(SETTINGS)
+                    if rounds:
+                        settings |= {"rounds": rounds, "patience": 1000}
                     (folder / "settings.json").write_text(json.dumps(settings))
                     cost = trained(engine, python, folder)
                     with np.load(folder / f"{engine}.npz") as file:
@@ -154,14 +154,20 @@ def rows(events: Events, pythons: dict[str, str], cases: Sequence[Any]) -> Itera
                     assert apart < 1e-5, f"{engine}: the graph is {apart} apart"
                     values = [sic, cost["trees"], cost["cpu"], cost["memory"], nodes, size, micro]
                     found[engine].append(values)
-        least = min(
-            np.mean([v[2] for v in found[e]]) for e in found if e != "ours" or len(found) == 1
-        )
+        events_shown = f"{anywhere / 1e3:.0f}k anywhere" if anywhere else "region"
+        stop = f"{rounds} rounds" if rounds else "stopped early"
+        peers = [values for engine, values in found.items() if engine != "ours"]
+        least = min((np.mean([v[2] for v in values]) for values in peers), default=np.nan)
         for engine, values in found.items():
             sics = [v[0] for v in values]
-            spread = np.std(sics, ddof=1) if repetitions > 1 else float("nan")
+            # Events of any mass that train are among those to test on.
+            sic = "" if anywhere else f"{np.mean(sics):.2f} +- {np.std(sics, ddof=1):.2f}"
             mean = np.mean([v[1:] for v in values], axis=0)
-            yield [label, str(features), engine, f"{np.mean(sics):.2f} +- {spread:.2f}"] + [
+            yield [
+                f"{events_shown}, {signal:g} sigma, {stop}",
+                str(features),
+                engine,
+                sic,
                 f"{mean[0]:.0f}",
                 f"{mean[1]:.2f}",
                 f"{mean[1] / least:.2f}",
@@ -174,7 +180,7 @@ def rows(events: Events, pythons: dict[str, str], cases: Sequence[Any]) -> Itera
 
 def bagging(events: Events, signal: float, repetitions: int) -> Iterator[list[str]]:
     """Yield a row a share of the features: ten members averaged, and each alone."""
-    shares = (1.0, 0.6, 1 / 3, 0.15)
+    shares = (1.0, 1 / 3)
     found: dict[float, list[list[float]]] = {share: [] for share in shares}
     for seed in range(repetitions):
         x, y, tested, truth = problem(events, 56, signal, seed)
@@ -219,6 +225,8 @@ def main() -> None:
     parser.add_argument("--background", type=Path, nargs="+", required=True, help="skims")
     parser.add_argument("--signal", type=Path, required=True, help="a skim")
     parser.add_argument("--python", help="that of the environment with the peers")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[1.0, 2.0])
+    parser.add_argument("--features", type=int, nargs="+", default=list(SETS))
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--only", choices=("sic", "speed", "bagging"))
     given = parser.parse_args()
@@ -227,9 +235,8 @@ def main() -> None:
     pythons = {engine: python for engine, python in pythons.items() if python}
     print(Machine.here().summary(), "", sep="\n")
     n = given.repetitions
-    sic = [(f"{s:g} sigma", features, s, 0, n) for features in SETS for s in (1.0, 2.0)]
-    early = [("400k, early stopping, 2 sigma", 56, 2.0, 400_000, 2)]
-    speed = [*early, *((f"{r} rounds, 400k", 56, 2.0, 400_000, 1) for r in (40, 100))]
+    sic = [(f, s, 0, 0, n) for f in given.features for s in given.sigma]
+    speed = [(56, 2.0, 400_000, rounds, 1) for rounds in (0, 40, 100)]
     head = "| problem | features | engine | max SIC | trees | CPU s | / best peer | MiB | nodes |"
     head += " ONNX KiB | us/event |"
     if given.only != "bagging":
@@ -238,7 +245,7 @@ def main() -> None:
     if given.only in (None, "bagging"):
         head = "| sigma | share of features | max SIC | gain | a member alone | CPU s |"
         print()
-        table(head, (row for s in (1.0, 2.0) for row in bagging(events, s, n)))
+        table(head, (row for s in given.sigma for row in bagging(events, s, n)))
 
 
 if __name__ == "__main__":

@@ -124,9 +124,16 @@ def correlated(n, kind):
 
 
 @pytest.mark.parametrize(
-    "kind, n",
-    [("plain", 2500), ("weights", 800), ("subtracted", 800), ("steps", 800), ("constant", 800)]
-    + [("wide", 40), ("few", 30)],
+    ("kind", "n"),
+    [
+        ("plain", 2500),
+        ("weights", 800),
+        ("subtracted", 800),
+        ("steps", 800),
+        ("constant", 800),
+        ("wide", 40),
+        ("few", 30),
+    ],
 )
 def test_histograms_leave_every_byte_that_all_features_give(kind, n, monkeypatch):
     x, y, w = correlated(n, kind)

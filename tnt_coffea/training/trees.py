@@ -13,7 +13,7 @@ leaf first).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -295,8 +295,8 @@ class _Leaf:
     rows: IntArray
     gradient: Float64Array
     curvature: Float64Array
-    sums: Float64Array | None = None
-    """Sums of both in every bin, where it may be split."""
+    sums: Float64Array = field(default_factory=lambda: np.empty(0))
+    """Sums (2, feature, bin) of both, where it may be split."""
     split: tuple[float, int, int] = (0.0, -1, -1)
     """Gain, feature and bin of its best split."""
 
@@ -312,16 +312,16 @@ def _grown(
     """Return a tree, and the rows in each of its leaves."""
     least = _LEAST * float(curvature.sum())
 
-    def prepare(leaf: _Leaf, sums: Float64Array | None = None) -> None:
-        if sums is None:
-            sums = cells.sums(leaf.rows, (leaf.gradient, leaf.curvature))
+    def prepare(leaf: _Leaf, sums: Float64Array) -> None:
         leaf.sums = sums
         leaf.split = _best_split(cells.bins, edges, leaf, least)
 
+    def summed(leaf: _Leaf) -> Float64Array:
+        return cells.sums(leaf.rows, (leaf.gradient, leaf.curvature))
+
     feature, threshold, left, right = [-1], [0.0], [0], [0]
     open_leaves = [_Leaf(0, np.arange(cells.bins.shape[1]), gradient, curvature)]
-    if leaves > 1:
-        prepare(open_leaves[0])
+    prepare(open_leaves[0], summed(open_leaves[0]))
     while len(open_leaves) < leaves:
         best = max(open_leaves, key=lambda item: item.split[0])
         gain, column, cut = best.split
@@ -339,8 +339,7 @@ def _grown(
                 values.append(empty)  # type: ignore[arg-type]
         if len(open_leaves) < leaves:
             smaller, larger = sorted(open_leaves[-2:], key=lambda item: len(item.rows))
-            prepare(smaller)
-            assert best.sums is not None and smaller.sums is not None
+            prepare(smaller, summed(smaller))
             prepare(larger, best.sums - smaller.sums)
     value = np.zeros(len(feature), np.float32)
     for item in open_leaves:
@@ -372,7 +371,6 @@ def _best_split(
 
 def _promising(leaf: _Leaf, total_g: float, total_h: float, least: float) -> IntArray:
     """Return the features whose best gain is the largest, or too near to it to tell."""
-    assert leaf.sums is not None
     g, h = np.cumsum(leaf.sums, axis=2)[:, :, :-1]
     gain = _gain(g, h, total_g, total_h)
     least -= _ROUNDING * abs(least)
