@@ -1,6 +1,6 @@
 """Boosted trees beside LightGBM and scikit-learn, and attribute bagging, on the events of skims.
 
-    python benchmarks/trees.py --background skims/18* --signal skims/signal --python peers/bin/python
+    python benchmarks/trees.py --background skims/18* --signal skims/signal --python PEERS/python
 
 Weakly supervised problems on events of the signal region: half of two thirds of the background with
 signal of some sigma against the other half without, a tenth held back to choose the number of
