@@ -359,8 +359,8 @@ def _best_split(
     for column in _promising(leaf, total_g, total_h, least):
         n = len(edges[column])
         place = bins[column, leaf.rows].astype(np.int64)
-        g = np.cumsum(np.bincount(place, leaf.gradient, minlength=n + 1))[:n]
-        h = np.cumsum(np.bincount(place, leaf.curvature, minlength=n + 1))[:n]
+        sums = [np.bincount(place, of, n + 1) for of in (leaf.gradient, leaf.curvature)]
+        g, h = (np.cumsum(each, dtype=np.float64)[:n] for each in sums)
         gain = _gain(g, h, total_g, total_h)
         gain[(h < least) | (total_h - h < least)] = 0.0
         cut = int(np.argmax(gain))
@@ -371,7 +371,7 @@ def _best_split(
 
 def _promising(leaf: _Leaf, total_g: float, total_h: float, least: float) -> IntArray:
     """Return the features whose best gain is the largest, or too near to it to tell."""
-    g, h = np.cumsum(leaf.sums, axis=2)[:, :, :-1]
+    g, h = leaf.sums.cumsum(axis=2)[:, :, :-1]
     gain = _gain(g, h, total_g, total_h)
     least -= _ROUNDING * abs(least)
     gain[(h < least) | (total_h - h < least)] = -np.inf
