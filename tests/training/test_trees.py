@@ -8,13 +8,11 @@ import pytest
 
 from tnt_coffea import testing
 from tnt_coffea.errors import TrainingError
-from tnt_coffea.taggers import Tagger
 from tnt_coffea.taggers.inputs import Columns
 from tnt_coffea.training import Graph, trees
 from tnt_coffea.training.classifiers import Trees
 from tnt_coffea.training.trees import FEWEST_TREES, binned, boosted_trees
-
-from .conftest import config_for, cwola
+from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
 rng = np.random.default_rng(4)
 X = rng.normal(size=(3000, 3)).astype(np.float32)
@@ -189,16 +187,23 @@ def test_bins_are_places_among_quantiles():
         assert found.tolist() == np.searchsorted(own, column).tolist()
 
 
-def test_every_member_sees_a_share_of_the_features_of_its_own(tmp_path):
-    sample = testing.make_sample(600)
-    bagged = Trees(features=("mass", "tau21", "pt", "eta"), trees=3, feature_share=0.5)
-    config = config_for({"cwola": cwola(classifier=bagged)}, members=3)
-    outcomes = testing.train(sample, config, tmp_path)["cwola"]
-    cards = [Tagger.from_file(item.path).card for item in outcomes]
-    columns = [card.inputs[0].columns for card in cards]
-    assert {len(each) for each in columns} == {4 if cards[0].scope == "event" else 2}
-    assert len(set(columns)) > 2
-    assert all(card.settings["classifier"]["feature_share"] == 0.5 for card in cards)
+def test_every_training_sees_a_share_of_the_features_drawn_from_its_seed():
+    sample = testing.make_sample(300)
+    above = sample.m_jj > np.median(sample.m_jj)
+    classes = ("above", above, 1.0), ("below", ~above, 0.0)
+    labels = WeakLabels(tuple(SampleClass(n, sample, mask, target=t) for n, mask, t in classes))
+    bagged = Trees(features=("mass", "tau21", "pt / m_jj", "eta"), trees=3, feature_share=0.5)
+    runs = [bagged.train(labels, "heavy", seed) for seed in (1, 2, 3, 1)]
+    columns = [run.inputs[0].columns for run in runs]
+    assert len(set(columns)) == 3
+    assert all(len(set(each) - {"m_jj"}) == 2 for each in columns)
+    assert columns[0] == columns[3]
+    written = [run.model.SerializeToString() for run in runs]
+    assert written[0] == written[3]
+    for run, model in zip(runs, written, strict=True):
+        inputs = {"features": run.inputs[0].read(sample)[:32]}
+        scores = onnxruntime.InferenceSession(model).run(["score"], inputs)[0]
+        np.testing.assert_allclose(scores, run.predict(inputs), atol=1e-6)
 
 
 def test_all_features_are_no_setting():
