@@ -187,6 +187,13 @@ def test_bins_are_places_among_quantiles():
         assert found.tolist() == np.searchsorted(own, column).tolist()
 
 
+def test_a_feature_that_is_not_a_number_for_some_events_is_no_split():
+    holed = X.copy()
+    holed[::50, 0] = np.nan
+    split_on = np.concatenate([tree.feature for tree in grown(holed, rounds=5).trees])
+    assert set(split_on) == {-1, 1, 2}
+
+
 def test_every_training_sees_a_share_of_the_features_drawn_from_its_seed():
     sample = testing.make_sample(300)
     above = sample.m_jj > np.median(sample.m_jj)

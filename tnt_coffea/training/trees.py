@@ -225,7 +225,9 @@ def binned(features: Float32Array) -> tuple[list[Float32Array], npt.NDArray[np.u
     bins = np.empty(features.shape[::-1], np.uint8)
     for column, own in zip(np.ascontiguousarray(features.T), bins, strict=True):
         # Values that occur: a float32 compares with itself exactly.
-        edges.append(np.unique(np.sort(column)[places]))
+        ordered = np.sort(column)
+        # One that is not a number for some events, which sort last, has no quantiles.
+        edges.append(ordered[-1:] if np.isnan(ordered[-1]) else np.unique(ordered[places]))
         _count_below(column, edges[-1], own)
     return edges, bins
 
