@@ -214,6 +214,7 @@ METHOD_SETTINGS = [
 
 NETWORKS = [
     TREES,
+    TREES.model_copy(update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}),
     Dense(
         features=("mass / m_jj", "tau21"),
         layers=(8, 8),

@@ -43,7 +43,7 @@ from tnt_coffea.training.jet_sequences import momentum_classifier
 from tnt_coffea.training.method import Method, Scope, Scorer
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 from tnt_coffea.training.weak_labels import WeakLabels
-from tnt_coffea.typing import Float32Array
+from tnt_coffea.typing import Float32Array, IntArray
 
 __all__ = [
     "CLASSIFIER_NETWORKS",
@@ -450,7 +450,20 @@ class Momenta(KerasClassifier):
 
 
 class Trees(Classifier):
-    """Boosted decision trees on features."""
+    """Boosted decision trees on features.
+
+    With a `feature_share` below one every training run sees some of the features alone, drawn from
+    its seed (attribute bagging: R. Bryll et al., Pattern Recognition 36 (2003) 1291); with
+    `train.members` each member has others. The tagger reads only their columns.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> shown = Trees(features=("mass", "tau21", "pt"), feature_share=0.5)
+    >>> sample = testing.make_sample(10)
+    >>> [shown.kept("event", sample, seed).tolist() for seed in (1, 2)]
+    [[0, 1, 4], [0, 3, 4]]
+    """
 
     network: Literal["trees"] = "trees"
     features: tuple[str, ...] = Field(
@@ -461,6 +474,14 @@ class Trees(Classifier):
     shrinkage: Fraction = Field(0.1, description="learning rate")
     validation: Fraction = Field(0.1, description="share kept to choose the number of trees")
     patience: int = Field(5, ge=1, description="rounds without a better validation loss")
+    # Left out of what is stored at its default, as min_epoch.
+    feature_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda share: share == 1,
+        description="share of the features drawn for a training run, at least one of them",
+    )
 
     @property
     def passes(self) -> int:
@@ -476,6 +497,14 @@ class Trees(Classifier):
         """Return the columns of the features."""
         return (FeatureSet.of(self.features, scope, sample).input,)
 
+    def kept(self, scope: str, sample: Sample, seed: int) -> IntArray:
+        """Return the numbers of the features that a training run of this seed sees, ascending."""
+        n = len(FeatureSet.of(self.features, scope, sample))
+        if self.feature_share == 1:
+            return np.arange(n)
+        some = max(1, round(self.feature_share * n))
+        return np.sort(seeds.generator(seed, "features").choice(n, some, replace=False))
+
     def train(
         self,
         labels: WeakLabels,
@@ -490,11 +519,13 @@ class Trees(Classifier):
         if log_odds is not None:
             msg = "boosted trees give probabilities; choose a network"
             raise ConfigError(msg)
-        features = FeatureSet.of(self.features, scope, labels.classes[0].sample)
+        sample = labels.classes[0].sample
+        features = FeatureSet.of(self.features, scope, sample)
+        kept = self.kept(scope, sample, seed)
         parts = labels.split((features.input,), self.validation, seed)
         values = [part.inputs(np.arange(len(part)))[features.input.name] for part in parts]
         trees = boosted_trees(
-            (features.computed(values[0]), features.computed(values[1])),
+            (features.computed(values[0])[:, kept], features.computed(values[1])[:, kept]),
             (parts[0].targets, parts[1].targets),
             (parts[0].weights, parts[1].weights),
             rounds=self.trees,
@@ -509,6 +540,7 @@ class Trees(Classifier):
             trees.merit,
             first=min(len(trees.trees), FEWEST_TREES) - 1,
         )
+        features = features.some(kept, sample)
         graph = Graph(features.input)
         odds = graph.add_trees(features.add(graph, "features"), trees.trees, trees.base)
         return Scorer(
