@@ -2,7 +2,7 @@
 
 | module | holds |
 |---|---|
-| `interface` | `Template`: settings with a `fit`; `BackgroundTemplate`: what samples synthetic events |
+| `interface` | `Template`, settings with a `fit`; `BackgroundTemplate`, which gives events |
 | `spectrum` | the sidebands' spectrum in mass, interpolated into the window |
 | `morphing` | sideband events moved to the mass in the window that they stand for |
 | `classification` | a classifier that is trained on arrays of features, such as synthetic ones |

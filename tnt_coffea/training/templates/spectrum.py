@@ -42,7 +42,7 @@ class Spectrum:
     >>> window = MassRange(low=3300, high=3700)
     >>> bands = MassRange(low=2700, high=3300), MassRange(low=3700, high=4300)
     >>> spectrum = Spectrum.of(mass, np.ones(len(mass)), window, bands)
-    >>> abs(spectrum.expected / window.contains(mass).sum() - 1) < 0.02
+    >>> abs(spectrum.expected / window.contains(mass).sum() - 1) < 0.05  # 50,000 events
     np.True_
     """
 
