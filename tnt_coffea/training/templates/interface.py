@@ -9,10 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pydantic import Field
+
 from tnt_coffea import seeds
-from tnt_coffea.config import MassRange, Settings
+from tnt_coffea.config import MassRange
+from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.features import check_features
+from tnt_coffea.training.sidebands import SidebandSettings
 from tnt_coffea.training.templates.spectrum import Spectrum
 from tnt_coffea.training.weak_labels import check_weights
 from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
@@ -173,13 +177,17 @@ class BackgroundTemplate:
         return self.sampler(mass, seeds.integer(seed, "features")), mass
 
 
-class Template(Settings):
+class Template(SidebandSettings):
     """Base of all templates: settings, told apart by `by`, that are fitted to sideband events.
 
     A kind has `by: Literal[...]`, a docstring with its source, and `sampler`.
     """
 
     by: str
+    sideband: Positive = Field(1.5, description="width of either sideband, in window widths")
+    oversampling: Positive = Field(
+        4.0, description="synthetic events, in events of the data that they are compared with"
+    )
 
     @property
     def passes(self) -> int:
