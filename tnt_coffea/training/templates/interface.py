@@ -188,6 +188,9 @@ class Template(SidebandSettings):
     oversampling: Positive = Field(
         4.0, description="synthetic events, in events of the data that they are compared with"
     )
+    estimate: bool = Field(
+        True, description="a search predicts the selected background with it (direct estimate)"
+    )
 
     @property
     def passes(self) -> int:
