@@ -13,19 +13,105 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend, networks
 from tnt_coffea.training.classifiers import Dense, Trees
-from tnt_coffea.training.features import FeatureSet
+from tnt_coffea.training.features import FeatureSet, check_features
 from tnt_coffea.training.graph import Graph
-from tnt_coffea.training.method import Scorer
-from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
-from tnt_coffea.typing import Float32Array, Float64Array
+from tnt_coffea.training.method import Job, Scorer
+from tnt_coffea.training.templates.interface import SidebandEvents, Template
+from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels, check_weights
+from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
-__all__ = ["FeatureClass", "FeatureClassifier", "feature_scorer"]
+__all__ = [
+    "FeatureClass",
+    "FeatureClassifier",
+    "against_template",
+    "feature_scorer",
+    "template_features",
+]
 
 FeatureClassifier = Annotated[Dense | Trees, Field(discriminator="network")]
 """Classifiers of features: those that synthetic events can be shown to."""
+
+
+def template_features(classifier: Dense | Trees, scope: str, sample: Sample) -> FeatureSet:
+    """Return the features that a classifier is shown of the data and of a template.
+
+    Raises
+    ------
+    ConfigError
+        The skim lacks a column, or a feature is the mass itself: its spectrum would be learned.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> template_features(Trees(features=("tau21",)), "heavy", testing.make_sample(1)).names
+    ('heavy_tau21',)
+    """
+    if sample.variable in classifier.features:
+        msg = (
+            f"features hold {sample.variable}, the mass of the search, in which a template has "
+            "the sidebands' spectrum; leave it out"
+        )
+        raise ConfigError(msg)
+    return FeatureSet.of(classifier.features, scope, sample)
+
+
+def against_template(
+    template: Template,
+    classifier: Dense | Trees,
+    job: Job,
+    *,
+    name: str = "data",
+    chosen: BoolArray | None = None,
+) -> Scorer:
+    """Return a classifier of a job's events in the window against a template of their background.
+
+    Parameters
+    ----------
+    template, classifier
+        Settings.
+    job
+        The training run, which has a window.
+    name
+        What the events in the window are called.
+    chosen
+        (event,) bool, a selection of events in the window and beside it; all without it.
+
+    Raises
+    ------
+    TrainingError
+        There are too few events in the window or in a sideband, a weight is negative, or a
+        feature is constant or not finite.
+    """
+    data, window = job.data, job.window
+    which = np.ones(len(data), np.bool_) if chosen is None else chosen
+    inside = job.in_window & which & (data.weight != 0)
+    if inside.sum() < FEWEST:
+        msg = (
+            f"{inside.sum()} {name} events in the window {window.name}, at least {FEWEST} are "
+            "needed: use more events, or a wider window (search.window)"
+        )
+        raise TrainingError(msg)
+    check_weights(data.weight[inside], "a template", " in the window")
+    features = template_features(classifier, job.scope, data)
+    x = features.values(data)
+    bands = template.sidebands(window)
+    beside = SidebandEvents.of(
+        x[which], data.mass[which], data.weight[which], window, bands, features.names
+    )
+    check_features(x[inside], features.names)
+    fitted = template.fit(beside, job.seed_of("template"))
+    n = round(template.oversampling * inside.sum())
+    synthetic, _ = fitted.sample(n, job.seed_of("synthetic"))
+    classes = (
+        FeatureClass(name, x[inside], data.event_id[inside], 1.0, data.weight[inside]),
+        FeatureClass.synthetic("template", synthetic),
+    )
+    notes = {"sidebands": len(beside), "expected": fitted.expected}
+    return feature_scorer(classifier, features, classes, job.seed, notes)
 
 
 @dataclass(frozen=True)

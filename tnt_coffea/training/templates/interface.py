@@ -23,7 +23,7 @@ from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
 
 __all__ = ["FEWEST", "BackgroundTemplate", "Sampler", "SidebandEvents", "Template"]
 
-FEWEST = 50
+FEWEST = 25
 """Least number of events of either sideband: fewer give no shape to interpolate."""
 
 
@@ -184,7 +184,7 @@ class Template(SidebandSettings):
     """
 
     by: str
-    sideband: Positive = Field(1.5, description="width of either sideband, in window widths")
+    sideband: Positive = Field(1.0, description="width of either sideband, in window widths")
     oversampling: Positive = Field(
         4.0, description="synthetic events, in events of the data that they are compared with"
     )

@@ -1,0 +1,75 @@
+"""Data in a window in mass against a background template made of its sidebands."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tnt_coffea.config import MassRange
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training.classifiers import Trees
+from tnt_coffea.training.method import Job, Method, Reads, Scope, Scorer
+from tnt_coffea.training.templates import AnyTemplate
+from tnt_coffea.training.templates.classification import (
+    FeatureClassifier,
+    against_template,
+    template_features,
+)
+from tnt_coffea.training.templates.morphing import Morphing
+
+__all__ = ["TemplateClassifier"]
+
+
+class TemplateClassifier(Method):
+    """Classifier of an event's features, data of the window against a template of its background.
+
+    Features may depend on the mass. Assumes that the background's features change smoothly with
+    it, as far as the template follows.
+
+    Source: arXiv:2109.00546, section 3 (a classifier of data against samples); arXiv:2407.19818
+    (samples that are moved sideband events).
+
+    Examples
+    --------
+    >>> method = TemplateClassifier(template={"by": "morphing", "degree": 2})
+    >>> method.scopes, method.reads.window, method.template.oversampling
+    (('event',), True, 4.0)
+    """
+
+    kind: Literal["template_classifier"] = "template_classifier"
+    template: AnyTemplate = Field(Morphing(), description="kind (by) and its settings")
+    classifier: FeatureClassifier = Field(
+        Trees(features=("light_mass", "mass_difference", "light_tau21", "heavy_tau21")),
+        description="network: dense or trees",
+    )
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("event",)
+    orientation: ClassVar[str] = "probability of the data"
+
+    @property
+    def reads(self) -> Reads:
+        """The window."""
+        return Reads(window=True)
+
+    @property
+    def passes(self) -> int:
+        """Those of the template, and most epochs or trees."""
+        return self.template.passes + self.classifier.passes
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the template and of the classifier."""
+        return tuple(dict.fromkeys((*self.template.libraries, *self.classifier.libraries)))
+
+    def check(self, sample: Sample, scope: Scope) -> None:
+        """Refuse a skim without the features, and the mass itself as a feature."""
+        template_features(self.classifier, scope, sample)
+
+    def check_window(self, window: MassRange, fit_range: MassRange) -> None:
+        """Refuse a window whose sidebands leave the fit range."""
+        self.template.check_window(window, fit_range)
+
+    def train(self, job: Job) -> Scorer:
+        """Return the classifier."""
+        return against_template(self.template, self.classifier, job)
