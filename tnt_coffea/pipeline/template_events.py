@@ -184,4 +184,3 @@ def _drawn(
         variable=own.variable,
     )
     return synthetic, 1 + n / float(made_of)
-
