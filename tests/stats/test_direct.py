@@ -306,7 +306,7 @@ def test_shares_of_the_folds_are_those_beside_the_window():
 
 
 def test_a_template_of_another_window_or_without_a_fold_is_refused():
-    with pytest.raises(FitError, match="of the window 3300-3700 GeV, and .* of 3200-3700"):
+    with pytest.raises(FitError, match=r"of the window 3300-3700 GeV, and .* of 3200-3700"):
         stats.template_in_window(data(), template(), POINT, replace(beside(), window=(3200, 3700)))
     with pytest.raises(FitError, match="no event in the window for fold 1"):
         stats.template_in_window(data(), template((30.0, 0.0)), POINT, beside())

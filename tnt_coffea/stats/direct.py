@@ -1,4 +1,4 @@
-"""Background of a selection from weighted simulation or a template, without a fit to its spectrum."""
+"""Background of a selection from weighted simulation, or from a template of the data."""
 
 from __future__ import annotations
 
