@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from pydantic import Field
 
 from tnt_coffea import seeds
