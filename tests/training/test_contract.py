@@ -154,7 +154,7 @@ METHOD_SETTINGS = [
     slow(TEMPLATE.model_copy(update={"classifier": TEMPLATE_NETWORK})),
     slow(
         tnt(
-            template={"by": "morphing", "sideband": 1.8},
+            template={"by": "morphing", "sideband": 1.75},
             reweight="none",
             signal_rich=0.5,
             background_rich=0.4,

@@ -104,7 +104,7 @@ class Spectrum:
         """Return n masses [GeV] in the window."""
         u = np.random.default_rng(seed).random(n)
         m: Float64Array = np.interp(u, self.share, self.mass)
-        return np.minimum(m, np.nextafter(self.mass[-1], 0))
+        return np.asarray(np.minimum(m, np.nextafter(self.mass[-1], 0)), np.float64)
 
 
 def _nodes(band: MassRange) -> tuple[Float64Array, Float64Array]:
