@@ -598,7 +598,7 @@ def direct(
     settings, limit = config.fit.direct, config.fit.limit
     predicted, histogram = histograms.simulation[name], histograms.hists[name]
     point = histograms.points[name][config.fit.direct_selection]
-    options = {
+    options: dict[str, Any] = {
         "systematic": settings.systematic,
         "closure_limit": settings.closure_limit,
         "level": limit.level if limit.enabled else None,
