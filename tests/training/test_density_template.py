@@ -8,8 +8,11 @@ from pydantic import TypeAdapter
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.testing import method_contract
+from tnt_coffea.training.classifiers import Trees
 from tnt_coffea.training.densities.autoregressive import Autoregressive
 from tnt_coffea.training.fitting import OptimizerSettings
+from tnt_coffea.training.methods.template_classifier import TemplateClassifier
 from tnt_coffea.training.templates import AnyTemplate
 from tnt_coffea.training.templates.density import Density
 from tnt_coffea.training.templates.interface import SidebandEvents
@@ -86,6 +89,13 @@ def test_the_template_is_one_of_the_settings():
     assert isinstance(found, Density)
     assert found.density.averaged == 10
     assert not found.estimate
+
+
+@pytest.mark.slow
+def test_a_classifier_against_samples_keeps_what_every_method_keeps(tmp_path):
+    short = FAST.model_copy(update={"density": FAST.density.model_copy(update={"epochs": 15})})
+    trees = Trees(features=("mass", "tau21"), trees=20)
+    method_contract(TemplateClassifier(template=short, classifier=trees), tmp_path)
 
 
 def test_what_no_density_is_learned_of_is_refused():

@@ -29,9 +29,9 @@ _FARTHEST = 100.0
 
 def _density() -> Autoregressive:
     optimizer = OptimizerSettings(
-        beta1=0.9, beta2=0.999, decay=0.0, learning_rate=1e-4, batch=256, patience=100, keep="best"
+        beta1=0.9, beta2=0.999, decay=0.0, learning_rate=2e-3, batch=256, patience=60, keep="best"
     )
-    return Autoregressive(epochs=100, averaged=10, optimizer=optimizer)
+    return Autoregressive(blocks=5, hidden=64, epochs=60, averaged=10, optimizer=optimizer)
 
 
 class Density(Template):
