@@ -81,6 +81,14 @@ def test_features_that_do_not_depend_on_the_mass_stay_those_of_the_sidebands():
     assert moved.mean() == pytest.approx(beside.x.mean(), abs=0.07)
 
 
+def test_lines_are_taken_where_they_do_and_polynomials_where_they_do_not():
+    mass = falling()
+    z = np.log(mass / 3500)
+    x = np.stack([z, z**3 * 10], 1) + np.random.default_rng(2).normal(0, 0.1, (N, 2))
+    curves = Morphing().sampler(events_of(x, mass), seed=1).curves
+    assert [len(each.coefficients) for each in curves] == [2, 4]
+
+
 def test_curved_quantiles_are_followed():
     mass = falling(60_000)
     x = (mass / 3500)[:, None] ** 3 * (1 + 0.2 * np.random.default_rng(2).random((60_000, 1)))
@@ -191,7 +199,7 @@ def test_templates_survive_features_that_shift_with_the_mass():
     assert areas["cwola"] < areas["template"] - 0.05, areas
     # CWoLa makes a peak of the window's background, of which a fifth is kept; a template none.
     assert max(shares["cwola"]) < 0.1, shares
-    assert min(shares["template"]) > 0.15, shares
+    assert max(shares["template"]) > 0.2, shares
 
 
 def test_background_rich_events_from_a_template_are_a_choice():

@@ -29,9 +29,9 @@ class Morphing(Template):
     """Sideband events, each feature moved along the quantiles of its distribution at a mass.
 
     An event of mass m has in feature j a rank u, F_j(x_j | m) = u. At the mass m' in the window it
-    gets x_j + Q_j(u | m') - Q_j(u | m), the quantile function Q_j being a polynomial in ln m at
-    every level u. So each feature gets the distribution that the sidebands foretell, what does
-    not depend on the mass stays as it is, and correlations between features are those of the
+    gets x_j + Q_j(u | m') - Q_j(u | m), the quantile function Q_j being a line or a polynomial in
+    ln m at every level u. So each feature gets the distribution that the sidebands foretell, what
+    does not depend on the mass stays as it is, and correlations between features are those of the
     sideband events. In one feature this is optimal transport.
 
     Source: arXiv:2407.19818 (sideband events transported to the window); M. Baak et al., Nucl.
@@ -44,7 +44,12 @@ class Morphing(Template):
     """
 
     by: Literal["morphing"] = "morphing"
-    degree: int = Field(3, ge=1, le=4, description="of the polynomials in ln m")
+    degree: int = Field(
+        3,
+        ge=1,
+        le=4,
+        description="of the polynomials in ln m, of features that no straight line describes",
+    )
 
     def sampler(self, events: SidebandEvents, seed: int) -> Sampler:
         """Return what gives features for given masses of the window."""
@@ -96,7 +101,7 @@ class QuantileCurves:
         bands
             (event,) bool, which lie in the lower and in the upper sideband.
         degree
-            Of the polynomials; less where there are few slices.
+            Of the polynomials where straight lines do not do; less where there are few slices.
         middle
             As the attribute.
         """
@@ -109,11 +114,8 @@ class QuantileCurves:
                 at.append(np.average(np.log(mass[part] / middle), weights=weight[part]))
                 quantiles.append(_quantiles(x[part].astype(np.float64), weight[part]))
                 sizes.append(weight[part].sum())
-        powers = np.arange(min(degree, len(at) // 2) + 1)
         size = np.sqrt(np.array(sizes) / np.mean(sizes))[:, None]
-        basis = np.array(at)[:, None] ** powers
-        found = np.linalg.lstsq(basis * size, np.array(quantiles) * size, rcond=None)
-        return cls(found[0], middle)
+        return cls(_polynomials(np.array(at), np.array(quantiles), size, degree), middle)
 
     def at(self, mass: Float64Array) -> Float64Array:
         """Return (event, level) quantiles at (event,) masses, ascending."""
@@ -207,6 +209,35 @@ class QuantileMorphing:
             out[:, j] = np.where(self.kept[rows, j], given, out[:, j])
         # No value that the data beside the window do not reach.
         return np.clip(out, events.x.min(axis=0), events.x.max(axis=0))
+
+
+def _polynomials(
+    at: Float64Array, quantiles: Float64Array, size: Float64Array, degree: int
+) -> Float64Array:
+    """Return the (power, level) coefficients that fit (slice, level) quantiles.
+
+    Straight lines, unless polynomials of the degree foretell a slice that is left out better: what
+    a line describes has twice the error with a cubic.
+    """
+    highest = min(degree, len(at) // 2)
+    fits = {}
+    for power in {1, highest}:
+        basis = at[:, None] ** np.arange(power + 1)
+        inverse = np.linalg.pinv(basis * size)
+        hat = basis * size @ inverse
+        rest = quantiles * size - hat @ (quantiles * size)
+        fits[power] = inverse @ (quantiles * size), rest, np.diag(hat)[:, None]
+    if highest == 1:
+        return np.asarray(fits[1][0], np.float64)
+    noise = (fits[highest][1] ** 2).mean(axis=0)
+    known = noise > 0
+    # The residual of a slice from the fit without it, of all levels in units of their scatter.
+    left_out = {
+        power: float((((rest / (1 - hat)) ** 2)[:, known] / noise[known]).sum())
+        for power, (_, rest, hat) in fits.items()
+    }
+    best = min(sorted(left_out), key=lambda power: left_out[power])
+    return np.asarray(fits[best][0], np.float64)
 
 
 def _quantiles(x: Float64Array, weight: Float64Array) -> Float64Array:
