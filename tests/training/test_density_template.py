@@ -87,7 +87,7 @@ def test_samples_stay_in_the_range_trained_on(template):
 def test_the_template_is_one_of_the_settings():
     found = TypeAdapter(AnyTemplate).validate_python({"by": "density"})
     assert isinstance(found, Density)
-    assert found.density.averaged == 10
+    assert found.density.optimizer.one_cycle
     assert not found.estimate
 
 
