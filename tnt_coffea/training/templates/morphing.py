@@ -34,13 +34,14 @@ class Morphing(Template):
     does not depend on the mass stays as it is, and correlations between features are those of the
     sideband events. In one feature this is optimal transport.
 
-    Source: arXiv:2407.19818 (sideband events transported to the window); M. Baak et al., Nucl.
-    Instrum. Meth. A 771 (2015) 39 (moment morphing, interpolation of shapes).
+    Source: arXiv:2407.19818 (sideband events transported to the window); A. L. Read, Nucl. Instrum.
+    Meth. A 425 (1999) 357 (shapes interpolated at equal quantiles).
 
     Examples
     --------
-    >>> Morphing(sideband=1.0)
-    Morphing(sideband=1.0)
+    >>> from tnt_coffea.config import MassRange
+    >>> [band.name for band in Morphing().sidebands(MassRange(low=3300, high=3700))]
+    ['2900-3300', '3700-4100']
     """
 
     by: Literal["morphing"] = "morphing"
