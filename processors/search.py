@@ -105,6 +105,26 @@ class SearchProcessor(SelectingProcessor):
             made["simulation"] = {name: own.histogram("weights") for name, own in found.items()}
         return accumulator | made
 
+    def counts(
+        self, tagger_set: TaggerSet, name: str, places: list[Any], weight: Any = None
+    ) -> SparseCounts:
+        """Return filled bins of one kind of events that are no data, with selections' edges alone.
+
+        Parameters
+        ----------
+        tagger_set
+            Who ranked them.
+        name
+            The kind.
+        places
+            (event,) fold, mass and both quantiles.
+        weight
+            (event,); one without it.
+        """
+        weights = np.ones(len(places[0])) if weight is None else weight
+        axes = self._axes(tagger_set, selections_only=True)
+        return SparseCounts.of_events(axes, name, places, weights, exact=True)
+
     def _weighted(self, events: Any) -> dict[str, Any]:
         sets = [one for one in self.taggers if one.name in self.weights]
         sample, ranks, cutflow = ranked(events, self.config, sets, self.selection, SIMULATION)
@@ -129,13 +149,12 @@ class SearchProcessor(SelectingProcessor):
         """Return the sums of weights of every kind, and the number of events."""
         weight = {name: sample.weight * np.exp(log_w) for name, log_w in log_weights.items()}
         weight["events"] = np.where(np.isnan(weight["nominal"]), np.nan, 1.0)
-        axes, filled = self._axes(tagger_set, selections_only=True), []
-        scored = ~np.isnan(ranks.both)
+        filled, scored = [], ~np.isnan(ranks.both)
         for name, values in weight.items():
             kept = scored & ~np.isnan(values)
             of_kept = ranks.select(kept)
             places = [of_kept.fold, sample.mass[kept], of_kept.heavy, of_kept.light]
-            filled.append(SparseCounts.of_events(axes, name, places, values[kept], exact=True))
+            filled.append(self.counts(tagger_set, name, places, values[kept]))
         return sum(filled[1:], start=filled[0])
 
     def _filled(

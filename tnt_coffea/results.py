@@ -62,8 +62,8 @@ class SearchResult(Result):
     abcd
         ABCD estimate, or why there is none, by the set's name.
     direct
-        Direct estimate from weighted simulation, or why there is none, by the name of each set
-        that has weights.
+        Direct estimate from weighted simulation or a template, or why there is none, by each set
+        that has either.
     transfer
         Transfer factor, or why there is none, by the set's name, where one was asked for.
     window

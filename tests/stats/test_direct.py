@@ -231,6 +231,87 @@ def test_a_histogram_without_its_variations_is_refused():
         stats.direct_in_window(data(), replace(simulation, histogram=cut), POINT)
 
 
+def template(nominal=(30.0, 60.0), lower=20.0, share=0.1):
+    """Return synthetic events of a template, of which a share passes, of variance two each."""
+
+    def flat(first, second, variance=2.0):
+        values = np.repeat([[first], [second]], 20, axis=1)
+        return values, variance * values
+
+    counts = {"nominal": flat(*nominal), "events": flat(40.0, 40.0, 1.0)}
+    counts["lower"] = flat(lower, lower)
+    made = filled(counts)
+    for place, own in enumerate(counts.values()):
+        for fold in range(2):
+            # All that fail lie in one bin of the plane.
+            made.view(flow=True).value[place, fold, 1:-1, 0, 0] = own[0][fold] * (1 / share - 1)
+    validation = {"lower": (3000.0, 3300.0)}
+    return stats.WeightedSimulation(made, "morphing", (3300.0, 3700.0), validation, template=True)
+
+
+def beside(expected=8000.0, uncertainty=80.0):
+    counts = hist.Hist(hist.axis.Regular(20, 2600, 4600, name="m_jj"))
+    counts.values()[...] = np.arange(120, 100, -1)
+    found = stats.masked_window_test(
+        counts, window=(3300, 3700), fit=stats.SpectrumFit((2600, 4600), bin_width=100)
+    )
+    return replace(found, expected=expected, uncertainty=uncertainty)
+
+
+def test_a_template_says_which_share_of_the_expected_events_passes():
+    # Either fold has 1000 events a bin that fail, and 10 that pass.
+    result = stats.template_in_window(
+        data(10, 10), template(), POINT, beside(8000, 80), closure_limit=1
+    )
+    assert result.template
+    # A tenth of 4000 events in each fold, however many synthetic events either has.
+    assert result.predicted == pytest.approx(800)
+    # 120 and 240 of the template pass in the window, each of variance two.
+    assert result.statistical == pytest.approx(400 * (2 / 120 + 2 / 240) ** 0.5)
+    assert result.normalisation == pytest.approx(0.01)
+    assert (result.observed, result.simulated) == (80, 320)
+    (lower,) = result.windows
+    # There the events seen before the selection count: 1010 a bin and fold, three bins.
+    assert lower.predicted == pytest.approx(0.1 * 6 * 1010)
+    assert lower.observed == 60
+    assert stats.DirectEstimate.from_dict(result.to_dict()) == result
+    assert "synthetic" in result.summary()
+
+
+def test_what_a_fit_beside_the_window_does_not_know_the_prediction_does_not_know():
+    options = {"closure_limit": 10.0, "systematic": 0.0}
+    made = replace(template(), validation={})
+    sure, unsure = (
+        stats.template_in_window(data(100, 100), made, POINT, beside(8000, sigma), **options)
+        for sigma in (0.0, 800.0)
+    )
+    assert sure.relative == 0
+    assert unsure.relative == pytest.approx(0.1)
+    assert unsure.uncertainty == pytest.approx(np.hypot(sure.uncertainty, 80))
+    assert any("no validation window tests the template" in note for note in sure.notes)
+
+
+def test_shares_of_the_folds_are_those_beside_the_window():
+    more = data(10, 10)
+    view = more.view(flow=True)
+    view.value[1, :, 0, 0] = 3000  # fold 1 has three times as many events
+    view.value[:, 8:12] *= 7  # in the window, which no share is taken from
+    result = stats.template_in_window(more, template(), POINT, beside(8000), closure_limit=50)
+    share = 1010 / (1010 + 3010)
+    parts = 800 * np.array([share, 1 - share])
+    assert result.predicted == pytest.approx(800)
+    assert result.statistical == pytest.approx(
+        np.hypot(*(parts * (2 / np.array([120, 240])) ** 0.5))
+    )
+
+
+def test_a_template_of_another_window_or_without_a_fold_is_refused():
+    with pytest.raises(FitError, match=r"of the window 3300-3700 GeV, and .* of 3200-3700"):
+        stats.template_in_window(data(), template(), POINT, replace(beside(), window=(3200, 3700)))
+    with pytest.raises(FitError, match="no event in the window for fold 1"):
+        stats.template_in_window(data(), template((30.0, 0.0)), POINT, beside())
+
+
 @pytest.mark.slow
 def test_limits_cover_the_signal():
     model, mu, toys = CountModel(50.0, 6.0, 0.1), 25.0, 400

@@ -55,6 +55,7 @@ from tnt_coffea.training.methods.sa_cwola import SaCwola
 from tnt_coffea.training.methods.salad import Salad
 from tnt_coffea.training.methods.salad_tag_n_train import SaladTagNTrain
 from tnt_coffea.training.methods.tag_n_train import SameJet
+from tnt_coffea.training.methods.template_classifier import TemplateClassifier
 from tnt_coffea.training.methods.ucluster import Ucluster
 from tnt_coffea.training.methods.vrnn import Vrnn, VrnnPerJet
 
@@ -75,6 +76,9 @@ RATIO = Dense(
     optimizer=OptimizerSettings(batch=50, learning_rate=0.005, keep="last"),
 )
 DCTR = Dctr(classifier=RATIO, validation=False)
+
+TEMPLATE = TemplateClassifier(template={"by": "morphing", "oversampling": 2}, classifier=TREES)
+TEMPLATE_NETWORK = Dense(features=("mass / m_jj", "tau21"), layers=(8,), epochs=6, optimizer=FAST)
 
 SLICING = {"bins": 6, "knots": 12, "members": 2}
 THEMES = Lda(
@@ -154,6 +158,16 @@ METHOD_SETTINGS = [
     SameJet(after="first", signal_rich=0.3, classifier=TREES),
     cwola(),
     CwolaPerJet(classifier=TREES, sideband=1.0),
+    TEMPLATE,
+    slow(TEMPLATE.model_copy(update={"classifier": TEMPLATE_NETWORK})),
+    slow(
+        tnt(
+            template={"by": "morphing", "sideband": 1.75},
+            reweight="none",
+            signal_rich=0.5,
+            background_rich=0.4,
+        )
+    ),
     Supervised(classifier=TREES),
     SupervisedBothJets(classifier=TREES),
     PureCwola(after="first", classifier=TREES),

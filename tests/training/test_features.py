@@ -10,6 +10,7 @@ import pytest
 
 from tnt_coffea.config import OBSERVABLE_GROUPS
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import FeatureSet, Graph, Standardisation, backend, keras_graph
@@ -151,3 +152,12 @@ def test_a_feature_asks_for_its_columns_alone():
     np.testing.assert_array_equal(
         computed(("rescaled_mass",), sample=fewer), computed(("rescaled_mass",))
     )
+
+
+def test_delta_r_goes_around_the_circle():
+    jets = [{"eta": [0.0, 1.0, -1.0], "phi": [3.0, 0.5, 0.0]}]
+    jets += [{"eta": [0.0, -1.0, 2.0], "phi": [-3.0, -2.5, 4.0 - np.pi]}]
+    sample = Sample.from_columns([3500.0] * 3, heavy=jets[0], light=jets[1])
+    features = FeatureSet.of(("delta_r",), "event", sample)
+    expected = [2 * np.pi - 6, np.hypot(2, 3), np.hypot(3, 4 - np.pi)]
+    np.testing.assert_allclose(features.values(sample)[:, 0], expected, rtol=1e-6)

@@ -36,6 +36,7 @@ from tnt_coffea.training.methods.references import (
     SupervisedBothJets,
 )
 from tnt_coffea.training.methods.tag_n_train import SameJet
+from tnt_coffea.training.methods.template_classifier import TemplateClassifier
 
 from .conftest import AUTOENCODER_AND_TNT, FIRST, TREES, auc, config_for, cwola, shas, tnt
 
@@ -45,6 +46,9 @@ LEARN_FROM_DATA = {
     "same_jet": SameJet(after="autoencoder", signal_rich=0.3, classifier=TREES),
     "cwola": cwola(),
     "cwola_per_jet": CwolaPerJet(classifier=TREES, sideband=1.0),
+    "template_classifier": TemplateClassifier(
+        template={"by": "morphing", "oversampling": 2}, classifier=TREES
+    ),
     "norm": Norm(),
     "event_norm": EventNorm(),
     "best_of": BestOf(of=("event_norm", "cwola"), sideband=1.0),

@@ -498,10 +498,10 @@ def direct(
     out: Path | None,
     **blinding: Any,
 ) -> None:
-    """Count the selected events in the window against weighted simulation.
+    """Count the selected events in the window against weighted simulation or a template.
 
     HISTOGRAM is the folder of a search stage of data and simulation, with taggers whose method
-    has weights, such as salad.
+    has weights, such as salad; or of data, with taggers trained against a template.
     """
     from tnt_coffea import fit_files, histogram_fits
 

@@ -225,7 +225,7 @@ class AbcdSettings(Settings):
 
 
 class DirectSettings(Settings):
-    """Background of a selection from weighted simulation, where taggers have weights."""
+    """Background of a selection from weighted simulation or a template, where taggers have one."""
 
     efficiency: Fraction | None = Field(
         None, description="selection that is counted; null: that of fit.bump"

@@ -289,6 +289,8 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
                 f"the search read no simulation to weight with '{weights}': give it with "
                 "--simulation"
             )
+    for name, reason in histograms.provenance.get("without_template", {}).items():
+        predictions[name] = stats.DirectRefusal(reason)
     for name in histograms.simulation:
         made.keep(predictions, "direct estimate", name, direct, histograms, config, name)
     transfers: dict[str, stats.TransferEstimate | stats.TransferRefusal] = {}
@@ -566,21 +568,23 @@ def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
 def direct(
     histograms: Histograms, config: SearchConfig, name: str
 ) -> stats.DirectEstimate | stats.DirectRefusal:
-    """Return the direct estimate of the background of a tagger set with weights.
+    """Return the direct estimate of the background of a tagger set with weights or a template.
 
     Parameters
     ----------
     histograms
         Of `search`.
     config
-        `fit.direct` and `fit.limit` are read.
+        `fit.direct` and `fit.limit` are read; for a template `seed`, `search.fit_range` and
+        `fit.bump` as well, for the fit beside the window.
     name
         The tagger set.
 
     Raises
     ------
     FitError
-        A histogram lacks an edge; or the search has no weighted simulation for the set.
+        A histogram lacks an edge; the search has no weighted simulation for the set, and no
+        template; or no fit beside the window is possible.
     ConfigError
         `fit.blind` is set, or the search has no such selection.
     """
@@ -592,14 +596,22 @@ def direct(
         )
         raise FitError(msg)
     settings, limit = config.fit.direct, config.fit.limit
-    return stats.direct_in_window(
-        histograms.hists[name],
-        histograms.simulation[name],
-        histograms.points[name][config.fit.direct_selection],
-        systematic=settings.systematic,
-        closure_limit=settings.closure_limit,
-        level=limit.level if limit.enabled else None,
+    predicted, histogram = histograms.simulation[name], histograms.hists[name]
+    point = histograms.points[name][config.fit.direct_selection]
+    options: dict[str, Any] = {
+        "systematic": settings.systematic,
+        "closure_limit": settings.closure_limit,
+        "level": limit.level if limit.enabled else None,
+    }
+    if not predicted.template:
+        return stats.direct_in_window(histogram, predicted, point, **options)
+    beside = stats.masked_window_test(
+        stats.inclusive_spectrum(histogram),
+        window=predicted.window,
+        fit=spectrum_fit(config),
+        seed=seeds.integer(config.seed, "fit", "direct", name),
     )
+    return stats.template_in_window(histogram, predicted, point, beside, **options)
 
 
 def transfer(

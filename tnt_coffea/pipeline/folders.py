@@ -18,6 +18,7 @@ from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.null_chains import fit_values
+from tnt_coffea.pipeline.template_events import predicts
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import note_config, note_sources
@@ -138,6 +139,8 @@ def search_stage(
             if taggers.weights
             else {}
         ),
+        # Of the events that templates draw.
+        **({"seed": config.seed} if any(map(predicts, taggers.sets.values())) else {}),
         "on_error": resources.on_error.value,
         **_selection(config),
     }

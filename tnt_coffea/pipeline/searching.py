@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import LeakError, TaggerError
+from tnt_coffea.errors import LeakError, TaggerError, TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
@@ -22,6 +22,7 @@ from tnt_coffea.pipeline.folders import (
     one_writer,
     search_stage,
 )
+from tnt_coffea.pipeline.template_events import predicts, template_events
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.stats import WeightedSimulation
 
@@ -120,7 +121,7 @@ def search(
         _refuse_simulation_as_data(source, taggers)
     stage = search_stage(source, taggers, config, out, resources)
     if not done(stage, resources):
-        begun(stage, config)
+        parts = begun(stage, config)
         with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
@@ -130,6 +131,8 @@ def search(
                 on_error=resources.on_error,
                 description="Searching",
             )
+        filled = _simulation(output.get("simulation", {}), processor)
+        templates, without = _templates(source, processor, config.seed, parts, resources)
         provenance = {
             **scored,
             "taggers": sets,
@@ -137,6 +140,7 @@ def search(
             "settings": config.search.digest(),
             "skim_settings": config.skim.digest(),
             **({"weighted_by": weighted} if weighted else {}),
+            **({"without_template": without} if without else {}),
         }
         accounts = {DATA: accounting, SIMULATION: None}
         if processor.weights:
@@ -148,7 +152,7 @@ def search(
             accounts[DATA] or accounting,
             provenance,
             output.get("coincidences"),
-            _simulation(output.get("simulation", {}), processor),
+            {**filled, **templates},
             accounts[SIMULATION],
         )
         made.save(stage.folder)
@@ -207,6 +211,35 @@ def _of_role(accounting: Accounting, fileset: Fileset, role: str) -> Accounting 
     """Return where the events of a role went; None where no data set has it."""
     own = {name: one for name, one in accounting.datasets.items() if fileset.role(name) == role}
     return Accounting.summed(own) if own else None
+
+
+def _templates(
+    source: Skim | Fileset,
+    processor: SearchProcessor,
+    seed: int,
+    parts: Path,
+    resources: Resources,
+) -> tuple[dict[str, WeightedSimulation], dict[str, str]]:
+    """Return ranked events of templates by tagger set, and why others have none."""
+    wanted = [one for one in processor.taggers if one.name not in processor.weights]
+    wanted = [one for one in wanted if predicts(one)]
+    found: dict[str, WeightedSimulation] = {}
+    without: dict[str, str] = {}
+    if not wanted:
+        return found, without
+    if not isinstance(source, Skim):
+        reason = "a template is made of a skim, and files were searched without one: make it first"
+        return found, {one.name: reason for one in wanted}
+    from tnt_coffea.training import mapped_events
+
+    with resources.announced("Ranking the events of templates"):
+        sample = mapped_events(source.paths, parts).with_variable(processor.config.search.variable)
+        for one in wanted:
+            try:
+                found[one.name] = template_events(one, sample, processor, seed)
+            except (TaggerError, TrainingError) as error:
+                without[one.name] = str(error)
+    return found, without
 
 
 def _simulation(

@@ -1,4 +1,4 @@
-"""The figure of a direct estimate: selected data and weighted simulation over the mass."""
+"""The figure of a direct estimate: selected data, and simulation or a template, over the mass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEAST_TOP, _MOST_TOP = 2.0, 5.0
 
 @styled
 def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
-    """Return data and weighted simulation above, and their ratio below.
+    """Return data with weighted simulation or a template above, and their ratio below.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
             for edge in validation.mass_range:
                 axes.axvline(edge, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)))
     relative = result.relative
-    _prediction(main, drawn, relative, result.weights)
+    _prediction(main, drawn, relative, result)
     _data(main, drawn)
     _ratio(low, drawn, relative)
     for validation in result.windows:
@@ -84,7 +84,7 @@ def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
     main.legend(loc="upper right", title=_numbers(result), title_fontsize=10, alignment="left")
     ratios = np.array(drawn.observed) / np.maximum(drawn.predicted, 1e-9)
     low.set_ylim(0, np.clip(1.2 * ratios.max(), _LEAST_TOP, _MOST_TOP))
-    low.set_ylabel("data / weighted")
+    low.set_ylabel("data / template" if result.template else "data / weighted")
     low.set_xlabel(mass_label(drawn.variable))
     if result.windows:
         handles, labels = low.get_legend_handles_labels()
@@ -93,15 +93,18 @@ def direct_spectrum(result: DirectEstimate, title: str = "") -> Figure:
     return figure
 
 
-def direct_columns(spectrum: DirectSpectrum) -> dict[str, list[float]]:
+def direct_columns(spectrum: DirectSpectrum, *, template: bool = False) -> dict[str, list[float]]:
     """Return a spectrum as columns of a table."""
+    predicted, made = "weighted simulation", "simulated events"
+    if template:
+        predicted, made = "template", "synthetic events"
     return {
         "low [GeV]": list(spectrum.edges[:-1]),
         "high [GeV]": list(spectrum.edges[1:]),
         "data": list(spectrum.observed),
-        "weighted simulation": list(spectrum.predicted),
+        predicted: list(spectrum.predicted),
         "statistical uncertainty": np.sqrt(spectrum.predicted_variances).tolist(),
-        "simulated events": list(spectrum.simulated),
+        made: list(spectrum.simulated),
     }
 
 
@@ -137,22 +140,25 @@ def _errors(drawn: DirectSpectrum, relative: float) -> tuple[Float64Array, Float
     return predicted, np.sqrt(np.array(drawn.predicted_variances) + (relative * predicted) ** 2)
 
 
-def _prediction(axes: Axes, drawn: DirectSpectrum, relative: float, weights: str) -> None:
+def _prediction(axes: Axes, drawn: DirectSpectrum, relative: float, result: DirectEstimate) -> None:
     predicted, errors = _errors(drawn, relative)
     simulated = np.array(drawn.simulated)
     scale = np.sum(drawn.observed) / max(simulated.sum(), 1.0)
     edges = np.array(drawn.edges)
-    label = "simulation, weighted" + (f" by {weights}" if weights else "")
+    label = "simulation, weighted" + (f" by {result.weights}" if result.weights else "")
+    if result.template:
+        label, simulated = f"template ({result.weights})", 0 * simulated
     axes.stairs(predicted, edges, color=BLUE, linewidth=1.7, label=label)
     low, high = predicted - errors, predicted + errors
     axes.fill_between(
         edges, np.append(low, low[-1]), np.append(high, high[-1]),
         step="post", color=BLUE, alpha=0.25, linewidth=0,
     )  # fmt: skip
-    axes.stairs(
-        scale * simulated, edges, color=ORANGE, linewidth=1.3, linestyle=(0, (4, 1.5)),
-        label="simulation as it is, scaled",
-    )  # fmt: skip
+    if not result.template:
+        axes.stairs(
+            scale * simulated, edges, color=ORANGE, linewidth=1.3, linestyle=(0, (4, 1.5)),
+            label="simulation as it is, scaled",
+        )  # fmt: skip
     top = max([1.0, *high, *np.asarray(drawn.observed), *(scale * simulated)])
     if top > 1000 and predicted.min() > 0:
         axes.set_yscale("log")

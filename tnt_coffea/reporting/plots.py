@@ -106,27 +106,40 @@ def _spectra(contents: ReportContents) -> Iterator[Plot]:
         yield from _spectrum(contents, f"after-{name}", chosen, hunt)
 
 
+_OF_SIMULATION = (
+    "Selected data and simulation, weighted and as it is, in the signal region (shaded) "
+    "and in the sidebands that the weights were trained in. The band is the whole "
+    "uncertainty of the prediction. Below: data over weighted simulation. The bars are "
+    "the validation windows, each predicted by weights of its own from what lies beside "
+    "it: they make the closure's uncertainty."
+)
+_OF_TEMPLATE = (
+    "Selected data and synthetic events of the template, in the signal region (shaded), where "
+    "there are as many before the selection as a fit beside it expects, and in the validation "
+    "windows. The band is the whole uncertainty of the prediction. Below: data over template. The "
+    "bars are the validation windows, each with a template of its own, made of what lies beside "
+    "it without the signal region: they make the closure's uncertainty."
+)
+
+
 def _direct_estimates(contents: ReportContents) -> Iterator[Plot]:
     for name, estimate in contents.result.direct.items():
         if not isinstance(estimate, DirectEstimate) or estimate.spectrum is None:
             continue
         chosen = chosen_by(contents.config.fit.direct_selection, name)
         title = f"{chosen[0].upper()}{chosen[1:]}"
+        made = "a template" if estimate.template else "weighted simulation"
         yield Plot(
             f"direct-{name}",
             f"Direct estimate: {chosen}",
-            "Selected data and simulation, weighted and as it is, in the signal region (shaded) "
-            "and in the sidebands that the weights were trained in. The band is the whole "
-            "uncertainty of the prediction. Below: data over weighted simulation. The bars are "
-            "the validation windows, each predicted by weights of its own from what lies beside "
-            "it: they make the closure's uncertainty.",
+            _OF_TEMPLATE if estimate.template else _OF_SIMULATION,
             direct_figures.direct_spectrum(estimate, title),
             estimate.to_dict(),
             Section.MASS,
-            f"Spectrum of {chosen} with weighted simulation, and their ratio. In the signal region "
+            f"Spectrum of {chosen} with {made}, and their ratio. In the signal region "
             f"{estimate.observed:g} events are seen and {estimate.predicted:.1f} ± "
             f"{estimate.uncertainty:.1f} predicted.",
-            direct_figures.direct_columns(estimate.spectrum),
+            direct_figures.direct_columns(estimate.spectrum, template=estimate.template),
         )
 
 

@@ -558,12 +558,15 @@ def _direct_row(
 ) -> SummaryRow:
     if isinstance(estimate, DirectRefusal):
         return _no_estimate("direct estimate", selection, kept, estimate.reason, notes)
+    made, other = "simulated", f"members {estimate.member_spread:.1f}"
+    if estimate.template:
+        made, other = "synthetic", f"events in the window {percent(estimate.normalisation)}"
     counting = (
         f"{estimate.observed:g} events seen, "
         f"{estimate.predicted:.1f} ± {estimate.uncertainty:.1f} predicted by "
-        f"{estimate.simulated:g} simulated ones worth {estimate.effective:.0f} "
-        f"(statistics {estimate.statistical:.1f}, "
-        f"members {estimate.member_spread:.1f}, closure {percent(estimate.systematic)})"
+        f"{estimate.simulated:g} {made} ones worth {estimate.effective:.0f} "
+        f"(statistics {estimate.statistical:.1f}, {other}, "
+        f"closure {percent(estimate.systematic)})"
     )
     spread = math.hypot(math.sqrt(estimate.observed * estimate.scale), estimate.uncertainty)
     return _estimate_row("direct estimate", selection, kept, estimate, counting, spread, notes)

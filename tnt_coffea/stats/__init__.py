@@ -11,6 +11,7 @@ Is there an excess of any shape in this window?              `masked_window_test
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
 Do more events pass than weighted simulation predicts?       `direct_in_window`; `direct_estimate`
+Do more events pass than a template of the data predicts?    `template_in_window`
 Do more events pass than those that fail let one expect?     `transfer_in_search`; `transfer_factor`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
@@ -57,7 +58,12 @@ from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.correlations import spearman
-from tnt_coffea.stats.direct import direct_estimate, direct_in_window, direct_workspace
+from tnt_coffea.stats.direct import (
+    direct_estimate,
+    direct_in_window,
+    direct_workspace,
+    template_in_window,
+)
 from tnt_coffea.stats.direct_results import (
     DirectEstimate,
     DirectLimit,
@@ -220,6 +226,7 @@ __all__ = [
     "scan_masses",
     "selected_spectrum",
     "spearman",
+    "template_in_window",
     "toy_search",
     "toy_spectrum",
     "transfer_factor",

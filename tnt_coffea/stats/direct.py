@@ -1,4 +1,4 @@
-"""Background of a selection from weighted simulation, without a fit to the spectrum."""
+"""Background of a selection from weighted simulation, or from a template of the data."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
 from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_EFFECTIVE, LEAST_UNDER_LIMIT
+from tnt_coffea.stats.window_results import WindowResult
 from tnt_coffea.working_points import WorkingPoint
 
-__all__ = ["direct_estimate", "direct_in_window", "direct_workspace"]
+__all__ = ["direct_estimate", "direct_in_window", "direct_workspace", "template_in_window"]
 
 Array = NDArray[np.float64]
 
 _EVENTS, _NOMINAL, _MEMBER = "events", "nominal", "member "
 # Edges of bins that are the same number.
 _TOLERANCE = 1e-9
+_LEAST = 1e-9
 # Backgrounds of equal probability that an expected limit takes.
 _NODES = 400
 
@@ -56,8 +58,9 @@ def direct_estimate(
     closure_limit: float = 0.5,
     level: float | None = 0.95,
     scale: float = 1.0,
+    normalisation: float | None = None,
 ) -> DirectEstimate | DirectRefusal:
-    """Return what a count says beside a prediction of weighted simulation.
+    """Return what a count says beside a prediction of weighted simulation, or of a template.
 
     The likelihood is HistFactory's: a Poisson count, an auxiliary measurement with the effective
     number of simulated events, and a relative uncertainty from members and closure together.
@@ -84,6 +87,8 @@ def direct_estimate(
         Confidence level of the upper limit; None: no limit.
     scale
         Weight of an effective event of the data; 1 where they are not weighted.
+    normalisation
+        Of a template, the relative uncertainty of all events in the window.
 
     Returns
     -------
@@ -97,7 +102,7 @@ def direct_estimate(
 
     Source
     ------
-    LHC Olympics 2020, arXiv:2101.08320, equation 4.8.
+    LHC Olympics 2020, arXiv:2101.08320, equation 4.8; of a template: arXiv:2411.00085.
 
     Examples
     --------
@@ -112,23 +117,27 @@ def direct_estimate(
     check_numbers({"scale": scale, "closure_limit": closure_limit}, 0, above=True)
     if level is not None:
         check_level(level)
+    template, beside = normalisation is not None, normalisation or 0.0
+    check_numbers({"normalisation": beside}, 0)
+    made = "event of the template" if template else "simulated event"
     tested = tuple(one for one in windows if one.predicted > 0)
     effective = predicted**2 / variance if variance > 0 else simulated
-    reason = _why_not(predicted, simulated, effective, tested, closure_limit)
+    reason = _why_not(predicted, simulated, effective, tested, closure_limit, template)
     if reason:
         return DirectRefusal(reason, tested)
     closure = max(systematic, *_deviations(tested), 0.0)
     notes = [
-        f"no simulated event is expected in the {one.name} window: it tests nothing"
+        f"no {made} is expected in the {one.name} window: it tests nothing"
         for one in windows
         if one.predicted <= 0
     ]
     if not tested:
         notes.append(
-            "no validation window tests the weights: their closure is known to nobody, the "
+            f"no validation window tests the {'template: its' if template else 'weights: their'} "
+            "closure is known to nobody, the "
             f"systematic uncertainty is the least of the settings, {100 * systematic:g} %"
         )
-    relative = float(np.hypot(closure, member_spread / predicted))
+    relative = float(np.hypot(np.hypot(closure, member_spread / predicted), beside))
     b = predicted / scale
     model = CountModel(b, float(np.sqrt(variance)) / scale, relative)
     data = model.data([observed / scale])
@@ -164,6 +173,8 @@ def direct_estimate(
         notes=tuple(notes),
         windows=tested,
         limit=None if level is None else _limit(model, observed / scale, sigma, level, scale),
+        template=template,
+        normalisation=beside,
     )
 
 
@@ -173,9 +184,11 @@ def _why_not(
     effective: float,
     windows: Sequence[ValidationWindow],
     closure_limit: float,
+    template: bool,
 ) -> str:
     if simulated <= 0 or predicted <= 0:
-        return "no simulated event passes the selection in the window"
+        made = "event of the template" if template else "simulated event"
+        return f"no {made} passes the selection in the window"
     if effective < LEAST_EFFECTIVE * simulated:
         return (
             f"the weights of {simulated:g} simulated events are worth {effective:.1f} events, less "
@@ -186,7 +199,8 @@ def _why_not(
             return (
                 f"observed over predicted is {one.ratio:.2f} +- {one.uncertainty:.2f} in the "
                 f"{one.name} window, further from 1 than {closure_limit:g}: take a looser "
-                "selection, more events or more simulation, or another fit.direct.closure_limit"
+                f"selection, more events or {'wider sidebands' if template else 'more simulation'}"
+                ", or another fit.direct.closure_limit"
             )
     return ""
 
@@ -283,15 +297,120 @@ def direct_in_window(
     (288.0, 87)
     """
     check_kind(WeightedSimulation, {"simulation": simulation})
-    data = _Selected(score_plane(histogram), point)
-    predictions = _predictions(simulation, point)
+    data, predictions = _Selected(score_plane(histogram), point), _planes(simulation)
+    chosen = {name: _Selected(plane, point) for name, plane in predictions.items()}
+    return _in_window(
+        data, simulation, chosen, None,
+        systematic=systematic, closure_limit=closure_limit, level=level,
+    )  # fmt: skip
+
+
+def template_in_window(
+    histogram: Any,
+    template: WeightedSimulation,
+    point: WorkingPoint,
+    beside: WindowResult,
+    *,
+    systematic: float = 0.03,
+    closure_limit: float = 0.5,
+    level: float | None = 0.95,
+) -> DirectEstimate | DirectRefusal:
+    """Return the direct estimate of a search's selection in the window of a template.
+
+    Expected are the events that a fit beside the window expects in it before any selection, times
+    the share of the template's events that pass, fold by fold. In a validation window the events
+    seen before the selection take the place of those of the fit.
+
+    Parameters
+    ----------
+    histogram
+        The search histogram of the data.
+    template
+        Events of the template, of each fold's own sidebands, as the fold's taggers rank them.
+    point
+        The working point.
+    beside
+        All dijets in the same window, of `masked_window_test`.
+    systematic, closure_limit, level
+        As for `direct_estimate`.
+
+    Raises
+    ------
+    FitError
+        A histogram lacks an axis or an edge, the windows differ, or a fold has no template.
+
+    Source
+    ------
+    arXiv:2411.00085.
+
+    Examples
+    --------
+    >>> import hist
+    >>> from tnt_coffea import stats
+    >>> data, synthetic = stats.toy_search(60_000, 200), stats.toy_search(60_000, seed=2)
+    >>> names = hist.axis.StrCategory(["nominal", "events"], name="weights")
+    >>> filled = hist.Hist(names, *synthetic.axes, storage=synthetic.storage_type())
+    >>> filled.view(flow=True)[:2] = synthetic.view(flow=True)
+    >>> template = stats.WeightedSimulation(filled, "", (3300, 3700), template=True)
+    >>> beside = stats.masked_window_test(
+    ...     stats.inclusive_spectrum(data), window=(3300, 3700), fit=stats.SpectrumFit((2600, 7000))
+    ... )
+    >>> point = stats.WorkingPoint.at({0: 0.9, 1: 0.9})
+    >>> result = stats.template_in_window(data, template, point, beside)
+    >>> result.observed, round(result.predicted)
+    (288.0, 87)
+    """
+    check_kind(WeightedSimulation, {"template": template})
+    check_kind(WindowResult, {"beside": beside})
+    if beside.window != template.window:
+        msg = (
+            f"the template is of the window {template.window[0]:g}-{template.window[1]:g} GeV, and "
+            f"the events expected of {beside.window[0]:g}-{beside.window[1]:g} GeV"
+        )
+        raise FitError(msg)
+    plane = score_plane(histogram)
+    inside, of_fold = mass_bins(plane, template.window), plane.counts.sum(axis=(2, 3))
+    elsewhere = of_fold.sum(axis=1) - of_fold[:, inside].sum(axis=1)
+    wanted = {_NOMINAL: beside.expected * elsewhere / max(elsewhere.sum(), _LEAST)}
+    bins = {_NOMINAL: inside}
+    for name, edges in template.validation.items():
+        found = _whole_bins(plane, edges)
+        if found is not None:
+            bins[name], wanted[name] = found, of_fold[:, found].sum(axis=1)
+    chosen = {}
+    for name, own in _planes(template).items():
+        scale = np.ones(len(own.folds))
+        if name in wanted:
+            there = own.counts[:, bins[name]].sum(axis=(1, 2, 3))
+            if name == _NOMINAL and not there.all():
+                fold = own.folds[int(np.argmin(there))]
+                msg = f"the template has no event in the window for fold {fold}"
+                raise FitError(msg)
+            scale = wanted[name] / np.maximum(there, _LEAST)
+        # (fold, mass, q_heavy, q_light)
+        scale = scale[:, None, None, None]
+        scaled = replace(own, counts=scale * own.counts, variances=scale**2 * own.variances)
+        chosen[name] = _Selected(scaled, point)
+    return _in_window(
+        _Selected(plane, point), template, chosen, beside.uncertainty / beside.expected,
+        systematic=systematic, closure_limit=closure_limit, level=level,
+    )  # fmt: skip
+
+
+def _in_window(
+    data: _Selected,
+    simulation: WeightedSimulation,
+    predictions: dict[str, _Selected],
+    normalisation: float | None,
+    **options: Any,
+) -> DirectEstimate | DirectRefusal:
+    """Return the estimate of what passes, in the window of what predicts it."""
     inside = mass_bins(data.plane, simulation.window)
     nominal, number = predictions[_NOMINAL], predictions[_EVENTS]
     spread, members = _member_spread(predictions, inside)
+    tested = {name: predictions[name] for name in simulation.validation if name in predictions}
     windows = [
-        _window(name, data, predictions[name], mass_range)
-        for name, mass_range in simulation.validation.items()
-        if name in predictions
+        _window(name, data, own, simulation.validation[name]) for name, own in tested.items()
     ]
     observed, squares = data.sums(inside)
     predicted, variance = nominal.sums(inside)
@@ -302,15 +421,17 @@ def direct_in_window(
         simulated=number.sums(inside)[0],
         member_spread=spread,
         windows=[window for window in windows if window is not None],
-        systematic=systematic,
-        closure_limit=closure_limit,
-        level=level,
         scale=_scale(data, inside, observed, squares),
+        normalisation=normalisation,
+        **options,
     )
     if isinstance(result, DirectRefusal):
         return replace(result, window=simulation.window)
-    notes = result.notes
-    if members < 2:
+    notes, shown = result.notes, [nominal]
+    if simulation.template:
+        # Each window has a template of its own, which has no event elsewhere.
+        shown += tested.values()
+    elif members < 2:
         notes = (*notes, "one network a fold gives the weights: their spread is not known")
     return replace(
         result,
@@ -318,7 +439,7 @@ def direct_in_window(
         window=simulation.window,
         weights=simulation.weights,
         members=members,
-        spectrum=_spectrum(simulation, data, nominal, number),
+        spectrum=_spectrum(simulation, data, shown, number),
     )
 
 
@@ -341,18 +462,16 @@ class _Selected:
         return float(self.values[:, bins].sum()), float(self.variances[:, bins].sum())
 
 
-def _predictions(simulation: WeightedSimulation, point: WorkingPoint) -> dict[str, _Selected]:
+def _planes(simulation: WeightedSimulation) -> dict[str, Plane]:
     names = list(map(str, simulation.histogram.axes["weights"]))
     if missing := {_NOMINAL, _EVENTS} - set(names):
+        what = ("template", "of it") if simulation.template else ("simulation", "simulated")
         msg = (
-            f"the histogram of the simulation lacks {sorted(missing)}: no simulated event lies in "
+            f"the histogram of the {what[0]} lacks {sorted(missing)}: no event {what[1]} lies in "
             "its range, or no search filled it"
         )
         raise FitError(msg)
-    return {
-        name: _Selected(score_plane(simulation.histogram[{"weights": name}]), point)
-        for name in names
-    }
+    return {name: score_plane(simulation.histogram[{"weights": name}]) for name in names}
 
 
 def _member_spread(predictions: dict[str, _Selected], inside: slice) -> tuple[float, int]:
@@ -375,14 +494,9 @@ def _window(
     name: str, data: _Selected, predicted: _Selected, mass_range: tuple[float, float]
 ) -> ValidationWindow | None:
     """Return a validation window of the whole bins in a range; None where there are none."""
-    edges = data.plane.mass
-    low, high = mass_range
-    inside = np.flatnonzero(
-        (edges[:-1] >= low * (1 - _TOLERANCE)) & (edges[1:] <= high * (1 + _TOLERANCE))
-    )
-    if not inside.size:
+    bins, edges = _whole_bins(data.plane, mass_range), data.plane.mass
+    if bins is None:
         return None
-    bins = slice(int(inside[0]), int(inside[-1]) + 1)
     observed, squares = data.sums(bins)
     expected, variance = predicted.sums(bins)
     return ValidationWindow(
@@ -396,6 +510,15 @@ def _window(
     )
 
 
+def _whole_bins(plane: Plane, mass_range: tuple[float, float]) -> slice | None:
+    """Return the bins of mass in a range; None where there are none."""
+    edges, (low, high) = plane.mass, mass_range
+    inside = np.flatnonzero(
+        (edges[:-1] >= low * (1 - _TOLERANCE)) & (edges[1:] <= high * (1 + _TOLERANCE))
+    )
+    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else None
+
+
 def _scale(data: _Selected, inside: slice, observed: float, squares: float) -> float:
     """Return the weight of an effective event, of all those selected where none is seen."""
     if observed > 0 and squares > 0:
@@ -405,7 +528,7 @@ def _scale(data: _Selected, inside: slice, observed: float, squares: float) -> f
 
 
 def _spectrum(
-    simulation: WeightedSimulation, data: _Selected, nominal: _Selected, number: _Selected
+    simulation: WeightedSimulation, data: _Selected, nominal: list[_Selected], number: _Selected
 ) -> DirectSpectrum:
     ranges = [simulation.window, *simulation.validation.values()]
     low, high = min(edges[0] for edges in ranges), max(edges[1] for edges in ranges)
@@ -421,8 +544,8 @@ def _spectrum(
         tuple(map(float, edges[first : last + 1])),
         listed(data.values),
         listed(data.variances),
-        listed(nominal.values),
-        listed(nominal.variances),
+        listed(sum(own.values for own in nominal)),
+        listed(sum(own.variances for own in nominal)),
         listed(number.values),
         str(data.plane.mass_axis.name),
     )

@@ -24,6 +24,8 @@ __all__ = [
 class WeightedSimulation:
     """Simulated events that a tagger set scored, with the weights that make them its background.
 
+    Or synthetic events of a template, each of weight one: `template_in_window` scales them.
+
     Attributes
     ----------
     histogram
@@ -35,6 +37,8 @@ class WeightedSimulation:
         Range in mass that the weights interpolate into [GeV].
     validation
         Ranges in mass, by name, that weights of their own predict from what lies beside them.
+    template
+        Whether these are events of a template, made of the data beside the window.
 
     Examples
     --------
@@ -48,6 +52,7 @@ class WeightedSimulation:
     weights: str
     window: tuple[float, float]
     validation: dict[str, tuple[float, float]] = field(default_factory=dict)
+    template: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the histogram as JSON values."""
@@ -55,6 +60,7 @@ class WeightedSimulation:
             "weights": self.weights,
             "window": list(self.window),
             "validation": {name: list(edges) for name, edges in self.validation.items()},
+            **({"template": True} if self.template else {}),
         }
 
     @classmethod
@@ -65,7 +71,13 @@ class WeightedSimulation:
             str(name): (float(first), float(last))
             for name, (first, last) in values["validation"].items()
         }
-        return cls(histogram, str(values["weights"]), (float(low), float(high)), validation)
+        return cls(
+            histogram,
+            str(values["weights"]),
+            (float(low), float(high)),
+            validation,
+            bool(values.get("template", False)),
+        )
 
 
 @dataclass(frozen=True)
@@ -182,12 +194,12 @@ class DirectLimit(Result):
 
 @dataclass(frozen=True)
 class DirectEstimate(Result):
-    """A count of selected events in the window against what weighted simulation predicts.
+    """A count of selected events in the window against what simulation or a template predicts.
 
     Attributes
     ----------
     observed, predicted
-        Events seen, and sum of weights of the simulated ones.
+        Events seen, and sum of weights of the simulated ones, or of those of a template.
     statistical
         Uncertainty from the number of simulated events, the root of the sum of squared weights.
     member_spread
@@ -220,10 +232,14 @@ class DirectEstimate(Result):
         Trainings that the spread is of, in each fold.
     limit
         Upper limit on the signal, where one was asked for, or why there is none.
+    template
+        Whether the prediction is that of a template, made of the data beside the window.
+    normalisation
+        Relative uncertainty of all events in the window, of which a template says how many pass.
 
     Source
     ------
-    LHC Olympics 2020, arXiv:2101.08320, equation 4.8.
+    LHC Olympics 2020, arXiv:2101.08320, equation 4.8; of a template: arXiv:2411.00085.
 
     Examples
     --------
@@ -254,12 +270,15 @@ closure 3.0 %)
     weights: str = ""
     members: int = 0
     limit: Annotated[DirectLimit | LimitRefusal, Field(discriminator="kind")] | None = None
+    template: bool = False
+    normalisation: float = 0.0
     kind: Literal["direct"] = field(default="direct", kw_only=True)
 
     @property
     def relative(self) -> float:
         """Relative uncertainty of the prediction beside its statistics."""
-        return float(np.hypot(self.systematic, self.member_spread / self.predicted))
+        own = np.hypot(self.systematic, self.member_spread / self.predicted)
+        return float(np.hypot(own, self.normalisation))
 
     @property
     def uncertainty(self) -> float:
@@ -268,11 +287,14 @@ closure 3.0 %)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
+        other, made = f"members {self.member_spread:.2f}", "simulated"
+        if self.template:
+            other, made = f"events in the window {100 * self.normalisation:.1f} %", "synthetic"
         lines = [
             f"direct estimate: {self.observed:g} events seen, {self.predicted:.2f} +- "
-            f"{self.uncertainty:.2f} predicted (statistics {self.statistical:.2f}, members "
-            f"{self.member_spread:.2f}, closure {100 * self.systematic:.1f} %); "
-            f"{self.effective:.0f} effective events of {self.simulated:g} simulated",
+            f"{self.uncertainty:.2f} predicted (statistics {self.statistical:.2f}, {other}, "
+            f"closure {100 * self.systematic:.1f} %); "
+            f"{self.effective:.0f} effective events of {self.simulated:g} {made}",
             f"  Z = {self.z:.2f}, p = {self.p_value:.3g} ({self.calibration}), signal "
             f"{self.mu_hat:.1f} events{'' if self.converged else ', NOT CONVERGED'}",
             *map(_window_line, self.windows),

@@ -261,8 +261,15 @@ class TaggerSet(Displayed):
         """SHA-256 of the manifest, which names every tagger by its own SHA-256."""
         return digest(self._manifest())
 
-    def score(self, sample: Sample) -> Scores:
+    def score(self, sample: Sample, fold: IntArray | None = None) -> Scores:
         """Return the raw scores of every event by the taggers of its own fold.
+
+        Parameters
+        ----------
+        sample
+            The events.
+        fold
+            (event,) outer folds of synthetic events, which have no ids of their own.
 
         Raises
         ------
@@ -270,7 +277,8 @@ class TaggerSet(Displayed):
             The sample's jets or images were made with other settings than a tagger's, or
             it lacks the images or features that a tagger takes.
         """
-        fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
+        if fold is None:
+            fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
         raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
         for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
@@ -334,8 +342,13 @@ class TaggerSet(Displayed):
                         keep(name, rows, _combined(own, self.combine))
         return found
 
-    def ranks(self, sample: Sample) -> Ranks:
+    def ranks(self, sample: Sample, fold: IntArray | None = None) -> Ranks:
         """Return the quantiles of every event's scores in its own fold.
+
+        Parameters
+        ----------
+        sample, fold
+            As for `score`.
 
         Raises
         ------
@@ -345,7 +358,7 @@ class TaggerSet(Displayed):
         if self.quantiles is None:
             msg = f"tagger set '{self.name}' has no quantile map; `tnt-coffea train` writes it"
             raise TaggerError(msg)
-        scores = self.score(sample)
+        scores = self.score(sample, fold)
         q = {scope: np.full(len(sample), np.nan) for scope in self.scopes}
         for t, references in self.quantiles.references.items():
             rows = scores.fold == t

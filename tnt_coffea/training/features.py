@@ -43,8 +43,14 @@ NAMED_FEATURES = {
     ),
     "mass_difference": "heavy_mass - light_mass",
     "mass_sum": "heavy_mass + light_mass",
+    # Delta phi brought to [0, pi].
+    "delta_r": (
+        "sqrt((heavy_eta - light_eta)**2"
+        " + (3.14159265 - abs(3.14159265 - abs(heavy_phi - light_phi)))**2)"
+    ),
 }
-"""Expressions with a name; rescaled_mass [1]: arXiv:2101.08320, equation 4.2."""
+"""Expressions with a name; rescaled_mass [1]: arXiv:2101.08320, equation 4.2; delta_r [1]
+is that of the two jets, which depends on m_jj: arXiv:2411.00085."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,8 @@ class FeatureSet:
         ----------
         features
             Columns, expressions of them, or names in `NAMED_FEATURES` (`rescaled_mass`,
-            `log_rescaled_mass`, `mass_difference`, `mass_sum`), or in `OBSERVABLE_GROUPS`
-            (`subjettiness`, `energy_flow`).
+            `log_rescaled_mass`, `mass_difference`, `mass_sum`, `delta_r`), or in
+            `OBSERVABLE_GROUPS` (`subjettiness`, `energy_flow`).
         scope
             heavy, light or event.
         sample

@@ -1,4 +1,4 @@
-"""Sidebands beside a window in mass, for methods that learn from them."""
+"""Sidebands beside a window in mass, for methods and templates that learn from them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from tnt_coffea.config import MassRange
+from tnt_coffea.config import MassRange, Settings
 from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.training.method import Method
 
-__all__ = ["SidebandMethod", "Spacing"]
+__all__ = ["SidebandMethod", "SidebandSettings", "Spacing"]
 
 
 class Spacing(StrEnum):
@@ -21,8 +21,15 @@ class Spacing(StrEnum):
     LOGARITHMIC = "logarithmic"
 
 
-class SidebandMethod(Method):
-    """Base of the methods that compare the window, the signal region, with its sidebands."""
+class SidebandSettings(Settings):
+    """Settings of sidebands.
+
+    Examples
+    --------
+    >>> settings = SidebandSettings(sideband=1.5)
+    >>> [band.name for band in settings.sidebands(MassRange(low=3300, high=3700))]
+    ['2700-3300', '3700-4300']
+    """
 
     sideband: Positive = Field(0.5, description="width of either sideband, in window widths")
     spacing: Spacing = Field(Spacing.LINEAR, description="widths in mass or in its logarithm")
@@ -46,7 +53,13 @@ class SidebandMethod(Method):
         return MassRange(low=low - width, high=low), MassRange(low=high, high=high + width)
 
     def check_window(self, window: MassRange, fit_range: MassRange) -> None:
-        """Refuse a window whose sidebands leave the fit range."""
+        """Refuse a window whose sidebands leave the fit range.
+
+        Raises
+        ------
+        ConfigError
+            They do, or the lower one would begin below zero.
+        """
         lower, upper = self.sidebands(window)
         # Half a GeV: logarithmic edges are written to one decimal.
         if lower.low < fit_range.low - 0.5 or upper.high > fit_range.high + 0.5:
@@ -55,3 +68,7 @@ class SidebandMethod(Method):
                 f"search.fit_range {fit_range.name}; widen it or choose other windows"
             )
             raise ConfigError(msg)
+
+
+class SidebandMethod(SidebandSettings, Method):
+    """Base of the methods that compare the window, the signal region, with its sidebands."""

@@ -11,7 +11,7 @@ mass, average of epochs).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -234,8 +234,23 @@ class AutoregressiveDensity:
         rng = seeds.generator(seed, "sample")
         epochs, d = self._sizes
         epoch = rng.integers(epochs, size=len(m))
-        y = np.repeat(rng.standard_normal((1, len(m), d)), epochs, axis=0)
-        return self.inverted(y, m)[epoch, np.arange(len(m))]
+        y, out = rng.standard_normal((len(m), d)), np.empty((len(m), d))
+        for number in range(epochs):
+            of_epoch, mine = self.of_epoch(number), np.flatnonzero(epoch == number)
+            for start in range(0, len(mine), _CHUNK):
+                rows = mine[start : start + _CHUNK]
+                out[rows] = of_epoch.inverted(y[None, rows], m[rows])[0]
+        return out
+
+    def of_epoch(self, number: int) -> AutoregressiveDensity:
+        """Return the density of one of the epochs."""
+        which = slice(number, number + 1)
+        return AutoregressiveDensity(
+            tuple(
+                Block(*(getattr(block, each.name)[which] for each in fields(Block)))
+                for block in self.blocks
+            )
+        )
 
     def inverted(self, y: Float64Array, m: npt.NDArray[Any]) -> Float64Array:
         """Return what `mapped` takes to Gaussian values, (epoch, event, feature) likewise."""

@@ -8,6 +8,7 @@
 | `tag_n_train` | each jet | events that the other jet's tagger ranks highest and lowest |
 | `same_jet` | each jet | the same with the jet's own tagger, a test that has to fail |
 | `cwola`, `cwola_per_jet` | the event, or each jet | a window in mass against its sidebands |
+| `template_classifier` | the event | the window against events made of its sidebands |
 | `vrnn`, `vrnn_per_jet` | the event, or each jet | constituents in order: what surprises little |
 | `anode` | the event | densities of features in a window in mass and beside it |
 | `buhulaspa` | the event | features beside the mass: a number that what is rare is far along |

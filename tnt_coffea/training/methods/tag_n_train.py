@@ -17,11 +17,15 @@ from tnt_coffea.training.classifiers import (
     AnyClassifier,
     ClassifierMethod,
     Convolutional,
+    Dense,
+    Trees,
 )
 from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.labels import JETS, OTHER_JET, Jet, Labels, rich_labels
 from tnt_coffea.training.method import Job, Need, Reads, Scope, Scorer
 from tnt_coffea.training.reweighting import ratio_bins, ratio_weights
+from tnt_coffea.training.templates import AnyTemplate
+from tnt_coffea.training.templates.classification import against_template, template_features
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 
 __all__ = ["Reweighting", "SameJet", "TagNTrain", "tagged_labels"]
@@ -39,7 +43,10 @@ class Reweighting(StrEnum):
 class TagNTrain(ClassifierMethod):
     """Classifier of each jet, of the events that the other jet's tagger ranks highest and lowest.
 
-    Assumes that on background the scores of the two jets are independent.
+    Assumes that on background the scores of the two jets are independent. With a template
+    background-rich events are synthetic ones of the window, made of the events that are tagged
+    beside it; then it assumes that the features of tagged background change smoothly with the
+    mass instead.
 
     Source: arXiv:2002.12376, sections 2 and 4.1.
 
@@ -63,6 +70,13 @@ class TagNTrain(ClassifierMethod):
     )
     soft_labels: bool = Field(False, description="targets: quantiles instead of 0 and 1")
     shared: bool = Field(False, description="train each jet's tagger on both jets")
+    # Left out of what is stored where it is null: settings from before it have the same digest.
+    template: AnyTemplate | None = Field(
+        None,
+        exclude_if=lambda template: template is None,
+        description="background-rich: synthetic events of the window instead, made of tagged "
+        "events beside it, kind (by) and its settings; null: what the other jet ranks lowest",
+    )
     classifier: AnyClassifier = Field(Convolutional(), description=CLASSIFIER_NETWORKS)
 
     orientation: ClassVar[str] = "probability of signal-rich"
@@ -76,6 +90,34 @@ class TagNTrain(ClassifierMethod):
             )
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _template_possible(self) -> Self:
+        if self.template is None:
+            return self
+        needed = {
+            "mass_window": self.mass_window,
+            "reweight: none": self.reweight is Reweighting.NONE,
+            "shared: false": not self.shared,
+            "soft_labels: false": not self.soft_labels,
+            "a classifier of features, dense or trees": isinstance(self.classifier, Dense | Trees),
+        }
+        missing = [name for name, there in needed.items() if not there]
+        if missing:
+            msg = f"background-rich events from a template need {', '.join(missing)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def passes(self) -> int:
+        """Those of a template, and most epochs or trees."""
+        return super().passes + (0 if self.template is None else self.template.passes)
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of a template and of the classifier."""
+        template = () if self.template is None else self.template.libraries
+        return tuple(dict.fromkeys((*template, *super().libraries)))
 
     @property
     def reads(self) -> Reads:
@@ -99,11 +141,20 @@ class TagNTrain(ClassifierMethod):
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the classifier's inputs, or the variable of the weights."""
         self.classifier.inputs(scope, sample)
+        if isinstance(self.classifier, Dense | Trees) and self.template is not None:
+            template_features(self.classifier, scope, sample)
         if self.reweight is not Reweighting.NONE:
             _variable(sample, scope, self.reweight)
 
+    def check_window(self, window: MassRange, fit_range: MassRange) -> None:
+        """Refuse a window whose sidebands leave the fit range, where a template is made of them."""
+        if self.template is not None:
+            self.template.check_window(window, fit_range)
+
     def train(self, job: Job) -> Scorer:
         """Return the classifier of one jet."""
+        if self.template is not None:
+            return self._against_template(job, self.template)
         classes, notes = self._classes(job, job.scope)
         if self.shared:
             other = OTHER_JET[job.scope]
@@ -111,6 +162,21 @@ class TagNTrain(ClassifierMethod):
             classes += further
             notes = {name: min(n, of_other[name]) for name, n in notes.items()}
         return self.classifier.train(WeakLabels(classes, notes), job.scope, job.seed)
+
+    def _against_template(self, job: Job, template: AnyTemplate) -> Scorer:
+        # Beside the window the same events are chosen: the other jet's tag shapes both alike.
+        assert isinstance(self.classifier, Dense | Trees)
+        labels, _ = tagged_labels(
+            job,
+            self.after,
+            self.tags_with(job.scope),
+            signal_rich=self.signal_rich,
+            background_rich=self.background_rich,
+            window=job.window,
+        )
+        return against_template(
+            template, self.classifier, job, name="signal-rich", chosen=labels.tagged
+        )
 
     def _classes(self, job: Job, jet: str) -> tuple[tuple[SampleClass, ...], dict[str, int]]:
         window = job.window if self.mass_window else None
@@ -163,6 +229,9 @@ class SameJet(TagNTrain):
     )
     shared: Literal[False] = Field(
         False, description="with both jets the labels would be the other jet's"
+    )
+    template: Literal[None] = Field(
+        None, exclude_if=lambda _: True, description="a template is for the events of a window"
     )
 
     def tags_with(self, jet: str) -> Jet:

@@ -1,0 +1,236 @@
+"""A classifier trained on arrays of features, of data and of synthetic events that have no columns.
+
+The tagger still takes the skim's columns: the features are computed in front of the classifier,
+in its own graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.training import backend, networks
+from tnt_coffea.training.classifiers import Dense, Trees
+from tnt_coffea.training.features import FeatureSet, check_features
+from tnt_coffea.training.graph import Graph
+from tnt_coffea.training.method import Job, Scorer
+from tnt_coffea.training.templates.interface import SidebandEvents, Template
+from tnt_coffea.training.weak_labels import FEWEST, SampleClass, WeakLabels, check_weights
+from tnt_coffea.typing import BoolArray, Float32Array, Float64Array
+
+__all__ = [
+    "FeatureClass",
+    "FeatureClassifier",
+    "against_template",
+    "feature_scorer",
+    "template_features",
+]
+
+FeatureClassifier = Annotated[Dense | Trees, Field(discriminator="network")]
+"""Classifiers of features: those that synthetic events can be shown to."""
+
+
+def template_features(classifier: Dense | Trees, scope: str, sample: Sample) -> FeatureSet:
+    """Return the features that a classifier is shown of the data and of a template.
+
+    Raises
+    ------
+    ConfigError
+        The skim lacks a column, or a feature is the mass itself: its spectrum would be learned.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> template_features(Trees(features=("tau21",)), "heavy", testing.make_sample(1)).names
+    ('heavy_tau21',)
+    """
+    if sample.variable in classifier.features:
+        msg = (
+            f"features hold {sample.variable}, the mass of the search, in which a template has "
+            "the sidebands' spectrum; leave it out"
+        )
+        raise ConfigError(msg)
+    return FeatureSet.of(classifier.features, scope, sample)
+
+
+def against_template(
+    template: Template,
+    classifier: Dense | Trees,
+    job: Job,
+    *,
+    name: str = "data",
+    chosen: BoolArray | None = None,
+) -> Scorer:
+    """Return a classifier of a job's events in the window against a template of their background.
+
+    Parameters
+    ----------
+    template, classifier
+        Settings.
+    job
+        The training run, which has a window.
+    name
+        What the events in the window are called.
+    chosen
+        (event,) bool, a selection of events in the window and beside it; all without it.
+
+    Raises
+    ------
+    TrainingError
+        There are too few events in the window or in a sideband, a weight is negative, or a
+        feature is constant or not finite.
+    """
+    data, window = job.data, job.window
+    which = np.ones(len(data), np.bool_) if chosen is None else chosen
+    inside = job.in_window & which & (data.weight != 0)
+    if inside.sum() < FEWEST:
+        msg = (
+            f"{inside.sum()} {name} events in the window {window.name}, at least {FEWEST} are "
+            "needed: use more events, or a wider window (search.window)"
+        )
+        raise TrainingError(msg)
+    check_weights(data.weight[inside], "a template", " in the window")
+    features = template_features(classifier, job.scope, data)
+    x = features.values(data)
+    bands = template.sidebands(window)
+    beside = SidebandEvents.of(
+        x[which], data.mass[which], data.weight[which], window, bands, features.names
+    )
+    check_features(x[inside], features.names)
+    fitted = template.fit(beside, job.seed_of("template"))
+    n = round(template.oversampling * inside.sum())
+    synthetic, _ = fitted.sample(n, job.seed_of("synthetic"))
+    classes = (
+        FeatureClass(name, x[inside], data.event_id[inside], 1.0, data.weight[inside]),
+        FeatureClass.synthetic("template", synthetic),
+    )
+    notes = {"sidebands": len(beside), "expected": fitted.expected}
+    return feature_scorer(classifier, features, classes, job.seed, notes)
+
+
+@dataclass(frozen=True)
+class FeatureClass:
+    """Events that are shown to a classifier as one class, of weight one in all.
+
+    Attributes
+    ----------
+    name
+        What they are called in messages and histories.
+    x
+        (event, feature) float32.
+    event_id
+        (event,) uint64, by which those that choose the epoch are drawn.
+    target
+        1 for the positive class, 0 for the other.
+    weight
+        (event,); equal ones without it.
+    """
+
+    name: str
+    x: Float32Array
+    event_id: np.ndarray[Any, np.dtype[np.uint64]]
+    target: float
+    weight: Float64Array | None = None
+
+    @classmethod
+    def synthetic(cls, name: str, x: Float32Array) -> FeatureClass:
+        """Return synthetic events as the negative class; their numbers are their ids."""
+        return cls(name, x, np.arange(len(x), dtype=np.uint64), 0.0)
+
+
+def feature_scorer(
+    classifier: Dense | Trees,
+    features: FeatureSet,
+    classes: tuple[FeatureClass, ...],
+    seed: int,
+    notes: Mapping[str, float] | None = None,
+) -> Scorer:
+    """Return a classifier of features as a tagger that takes the columns they are computed from.
+
+    Parameters
+    ----------
+    classifier
+        Settings; its own `features` are those below.
+    features
+        The features, in the order of the arrays.
+    classes
+        At least two.
+    seed
+        Of this training run.
+    notes
+        Further numbers for the history.
+
+    Raises
+    ------
+    TrainingError
+        A class has too few events, or the loss is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tnt_coffea import testing
+    >>> sample = testing.make_sample(400)
+    >>> features = FeatureSet.of(("tau21", "log(mass)"), "heavy", sample)
+    >>> x = features.values(sample)
+    >>> data = FeatureClass("data", x, sample.event_id, 1.0)
+    >>> shifted = FeatureClass.synthetic("template", x + np.float32(0.5))
+    >>> scorer = feature_scorer(Trees(trees=20), features, (data, shifted), seed=1)
+    >>> scorer.inputs[0].columns, scorer.history["template"]
+    (('heavy_tau21', 'heavy_mass'), 400)
+    """
+    names = tuple(f"feature_{i}" for i in range(len(features)))
+    shown = [(each, _sample(each, names)) for each in classes]
+    labels = WeakLabels(
+        tuple(
+            SampleClass(each.name, sample, np.ones(len(sample), np.bool_), each.target)
+            for each, sample in shown
+        ),
+        dict(notes or {}),
+    )
+    inner = classifier.model_copy(update={"features": names}).train(labels, "event", seed)
+    if inner.predict is None:
+        keras = backend.keras()
+        columns = networks.input_tensor(features.input)
+        model = keras.Model([columns], inner.model(features.tensor(columns)))
+        return replace(inner, model=model, inputs=(features.input,))
+    given = inner.predict
+    graph = Graph(features.input)
+    score = _added(graph, inner.model, features.add(graph, "features"))
+    return replace(
+        inner,
+        model=graph.model(score),
+        inputs=(features.input,),
+        predict=lambda inputs: given({"features": features.computed(inputs["features"])}),
+    )
+
+
+def _sample(each: FeatureClass, names: tuple[str, ...]) -> Sample:
+    sample = Sample.from_columns(
+        np.ones(len(each.x)),
+        heavy={},
+        light={},
+        event=dict(zip(names, each.x.T, strict=True)),
+        weight=each.weight,
+        event_id=each.event_id,
+        where=each.name,
+    )
+    return sample
+
+
+def _added(graph: Graph, model: Any, value: str) -> str:
+    """Return the name of a model's score, its nodes appended to a graph after a value."""
+    onnx = backend.onnx()
+    names = {"features": value}
+    for each in model.graph.initializer:
+        names[each.name] = graph.constant(onnx.numpy_helper.to_array(each))
+    for node in model.graph.node:
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        inputs = [names[name] for name in node.input]
+        names[node.output[0]] = graph.add(node.op_type, *inputs, domain=node.domain, **attributes)
+    return names["score"]
