@@ -204,7 +204,9 @@ def test_labels_of_the_files_change_nothing(tmp_path: Path, given) -> None:
     dumps = []
     for chosen in (given, others):
         skim = _skim(chosen, tmp_path / chosen["signal"][0].parent.name)
-        with trained(TINY, skim, "injected", {"seed": 1, "repetition": 0}) as tested:
+        with trained(
+            TINY, skim, tmp_path / "flat", "injected", {"seed": 1, "repetition": 0}
+        ) as tested:
             hidden = replace(tested.data, label=tested.data.label[::-1].copy())
             again = pipeline.train(hidden, tested.config, out=tmp_path / "again", resources=QUIET)
             for name, one in tested.taggers.sets.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -155,11 +156,15 @@ def run(
     standing = study.standing()
     if standing is not None and standing.settings["repetitions"] == repetitions:
         return standing
-    check(experiment, skim)
+    flat = (Path(out) / f"{experiment.name}-events" / "flat").absolute()
     trainings = _trainings(experiment, decisive, repetitions)
-    outcomes, cpu_seconds = study.trained(
-        functools.partial(measured, experiment, skim), trainings, resources
-    )
+    try:
+        check(experiment, skim, flat)
+        outcomes, cpu_seconds = study.trained(
+            functools.partial(measured, experiment, skim, flat), trainings, resources
+        )
+    finally:
+        shutil.rmtree(flat, ignore_errors=True)
     found = Found(_numbers(experiment, trainings, outcomes))
     words = ["tnt-coffea", "study", experiment.name]
     words += ["--scale", f"{scale:g}"] if made else _options(files)
@@ -236,13 +241,25 @@ def _numbers(
     trainings: Sequence[Training],
     outcomes: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    blocks = {
-        block.name: together(
-            [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
-        )
-        for block in experiment.blocks
-    }
+    blocks: dict[str, Any] = {}
+    for block in experiment.blocks:
+        own = [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
+        blocks[block.name] = together([_kept(one, experiment.kept) for one in own])
     return {"efficiencies": list(EFFICIENCIES), "blocks": blocks}
+
+
+def _kept(outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a training gave with these figures of every method alone; all without keys."""
+    if not keys:
+        return outcome
+    tested = {
+        pool: {
+            method: {key: value for key, value in figures.items() if key in keys}
+            for method, figures in methods.items()
+        }
+        for pool, methods in outcome["tested"].items()
+    }
+    return {**outcome, "tested": tested}
 
 
 def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:

@@ -173,6 +173,9 @@ class Experiment:
     features
         Expressions of columns, higher more anomalous, shown beside the methods; those of
         `reporting.comparison.BASELINES` always are.
+    kept
+        Keys of the figures that the summary holds of every method and single feature, such as
+        `max_sic`; all of them without it. What a training gave stays whole in its own file.
     scale, repetitions
         Where the command has none.
     code
@@ -194,6 +197,7 @@ class Experiment:
     features: Mapping[str, str] = field(
         default_factory=lambda: {"low heavy tau21": "0 - heavy_tau21"}
     )
+    kept: tuple[str, ...] = ()
     scale: float = 0.1
     repetitions: int = 5
     code: int = 1
@@ -244,7 +248,7 @@ class Experiment:
     def digest(self) -> str:
         """SHA-256 of what decides the numbers, functions apart."""
         values = {
-            "pools": {name: asdict(pool) for name, pool in self.pools.items()},
+            "pools": {name: _decisive(pool) for name, pool in self.pools.items()},
             "settings": self.settings,
             "blocks": [asdict(block) for block in self.blocks],
             "windows": self.windows,
@@ -252,6 +256,11 @@ class Experiment:
             "code": self.code,
         }
         return digest(values)
+
+
+def _decisive(pool: Pool) -> dict[str, Any]:
+    # Left out at its default: studies from before it stay those of the same configuration.
+    return {key: value for key, value in asdict(pool).items() if key != "window_only" or value}
 
 
 def shortened(
