@@ -20,7 +20,7 @@ from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.studies import experiments
 from tnt_coffea.pipeline.studies.claims import FEWEST
 from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
-from tnt_coffea.pipeline.studies.experiment import Experiment
+from tnt_coffea.pipeline.studies.experiment import Block, Experiment
 from tnt_coffea.pipeline.studies.measurement import check, measured
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
@@ -244,22 +244,32 @@ def _numbers(
     blocks: dict[str, Any] = {}
     for block in experiment.blocks:
         own = [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
-        blocks[block.name] = together([_kept(one, experiment.kept) for one in own])
+        blocks[block.name] = together([_kept(block, one, experiment.kept) for one in own])
     return {"efficiencies": list(EFFICIENCIES), "blocks": blocks}
 
 
-def _kept(outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
-    """Return what a training gave with these figures of every method alone; all without keys."""
+def _kept(block: Block, outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a training gave with these keys of the block's methods alone; all without."""
     if not keys:
         return outcome
-    tested = {
-        pool: {
-            method: {key: value for key, value in figures.items() if key in keys}
-            for method, figures in methods.items()
-        }
+
+    def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key in keys}
+
+    found = dict(outcome)
+    found["tested"] = {
+        pool: {name: chosen(methods[name]) for name in block.methods}
         for pool, methods in outcome["tested"].items()
     }
-    return {**outcome, "tested": tested}
+    if hunted := outcome.get("hunted"):
+        found["hunted"] = {
+            "before": chosen(hunted["before"]),
+            "methods": {
+                name: {selection: chosen(test) for selection, test in tests.items()}
+                for name, tests in hunted["methods"].items()
+            },
+        }
+    return found
 
 
 def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:

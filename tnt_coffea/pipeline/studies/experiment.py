@@ -117,6 +117,8 @@ class Block:
     hunted
         Whether the data are searched and fitted: Z before and after every selection, of the bump
         hunt, or of counts in the window where the settings have `fit.window` enabled.
+    labelling
+        Methods that only label events for others: neither searched nor fitted.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
         kept: many points of a scan do without.
@@ -131,6 +133,7 @@ class Block:
     repetitions: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
+    labelling: tuple[str, ...] = ()
     curves: bool = True
 
     def repeated(self, asked: int) -> int:
@@ -174,8 +177,9 @@ class Experiment:
         Expressions of columns, higher more anomalous, shown beside the methods; those of
         `reporting.comparison.BASELINES` always are.
     kept
-        Keys of the figures that the summary holds of every method and single feature, such as
-        `max_sic`; all of them without it. What a training gave stays whole in its own file.
+        Keys that the summary holds of figures and tests, such as `max_sic` and `z`, and of a
+        block's own methods alone; all of everything without it. What a training gave stays whole
+        in its own file.
     scale, repetitions
         Where the command has none.
     code
@@ -250,7 +254,7 @@ class Experiment:
         values = {
             "pools": {name: _decisive(pool) for name, pool in self.pools.items()},
             "settings": self.settings,
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [_decisive(block) for block in self.blocks],
             "windows": self.windows,
             "features": self.features,
             "code": self.code,
@@ -258,9 +262,10 @@ class Experiment:
         return digest(values)
 
 
-def _decisive(pool: Pool) -> dict[str, Any]:
-    # Left out at its default: studies from before it stay those of the same configuration.
-    return {key: value for key, value in asdict(pool).items() if key != "window_only" or value}
+def _decisive(part: Pool | Block) -> dict[str, Any]:
+    # Left out at their defaults: studies from before them stay those of the same configuration.
+    later = ("window_only", "labelling")
+    return {key: value for key, value in asdict(part).items() if key not in later or value}
 
 
 def shortened(

@@ -49,7 +49,7 @@ __all__ = [
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
 _UNKNOWN = {"z": None, "p_value": None}
-_QUIET = Resources(executor="iterative", progress=False)
+_QUIET = Resources(executor="iterative", progress=False, chunk_size=50_000)
 
 
 @dataclass(frozen=True)
@@ -179,12 +179,13 @@ def trained(
         taggers = train(searched, config, out=out, resources=_QUIET)
         references = references_beside(Path(out) / "train")
         others = {} if references is None else references.sets
-        searched_for = {name: one for name, one in taggers.sets.items() if name != LOT}
+        of_methods = {name: one for name, one in taggers.sets.items() if name != LOT}
         histograms = None
-        if block.hunted and searched_for:
-            own_sets = replace(taggers, sets=searched_for)
+        wanted_sets = {name: s for name, s in of_methods.items() if name not in block.labelling}
+        if block.hunted and wanted_sets:
+            own_sets = replace(taggers, sets=wanted_sets)
             histograms = search(searched, own_sets, config, out=out, resources=_QUIET)
-        every = replace(taggers, sets={**searched_for, **others})
+        every = replace(taggers, sets={**of_methods, **others})
         yield TrainedBlock(
             experiment, block, config, repetition, seed, pools, data, left, every, histograms,
             chosen.get("epochs"),
