@@ -86,7 +86,7 @@ GROUPS: Mapping[str, Group] = {
             **_with_all("iad", {"kind": "optimal_cwola", **_OF_REGION}),
             **_with_all("iad-jets", {"kind": "optimal_cwola_per_jet", **_OF_REGION}),
             **_with_all("cwola", {"kind": "cwola"}),
-            _FIRST: {"kind": "norm", "features": FEATURES["4"]},
+            _FIRST: {"kind": "feature", "feature": "tau21", "descending": True},
             **_with_all("tnt", {"kind": "tag_n_train", "after": _FIRST}),
         },
         trained_on=(_INDEPENDENT,),
