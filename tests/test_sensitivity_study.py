@@ -80,9 +80,10 @@ def test_every_block_can_be_trained_and_signal_keeps_its_significance() -> None:
     experiment = sensitivity.EXPERIMENT
     for block in experiment.blocks:
         steps_of(experiment.configured(block, seed=1))
-    block = experiment.block("two-prong-500-all")
-    assert block.injection.wanted(1_000_000) == 500
-    assert block.injection.wanted(20_000) == round(500 * math.sqrt(0.02))
+    injection = experiment.block("two-prong-500-all").injection
+    assert injection is not None
+    assert injection.wanted(1_000_000) == 500
+    assert injection.wanted(20_000) == round(500 * math.sqrt(0.02))
     names = [block.name for block in experiment.blocks]
     assert len(set(names)) == len(names)
     assert "null-all" in names

@@ -244,7 +244,7 @@ def _claims(found: Found) -> list[Claim]:
             ),
         )
     ]
-    for number, target, paper in ((1000, 30, 35), (400, 20, 25), (300, 15, 19)):
+    for number, target, paper in ((1000, 30, "35"), (400, 20, "25"), (300, 15, "19")):
         value = sic("iad-56", number)
         text = f"IAD, trees on 56 features, N = {number}: max SIC {paper} (arXiv:2309.13111)"
         claims.append(_target(f"iad-{number}", text, target, value, "max SIC of iad-56"))
