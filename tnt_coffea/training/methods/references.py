@@ -216,7 +216,10 @@ class OptimalCwola(_WithTruth):
 
 
 class OptimalCwolaPerJet(OptimalCwola):
-    """Classifier of each jet, likewise; combined as in Tag N' Train, of which it is the ceiling.
+    """Classifier of each jet, likewise; combined as in Tag N' Train.
+
+    It sees one jet and no tag: a signal-rich sample that the other jet's tag has enriched may
+    teach more than it knows.
 
     Source: this project, as `cwola_per_jet` is of `cwola` (arXiv:2002.12376, section 4.2).
 

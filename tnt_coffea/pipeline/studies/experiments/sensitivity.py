@@ -40,6 +40,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
 it where sidebands are the background. Energy flow polynomials are a line here."""
 GATE = ("light_mass", "mass_difference", "tau21")
 """Features of the literature's supervised classifier, m_J1, m_J2 - m_J1 and tau21 of both jets."""
+GATE_TREES: Mapping[str, Any] = {**TREES, "trees": 300, "leaves": 31, "patience": 10}
+"""Trees that are told the labels may be larger than those of few signal events."""
 SIGNALS = {"two-prong": "signal", "three-prong": "signal:3prong"}
 """Pool of each signal."""
 NUMBERS = (1000, 750, 500, 400, 300, 250, 200, 150)
@@ -155,8 +157,8 @@ def _blocks() -> tuple[Block, ...]:
     ]
     labels = {"kind": "supervised_both_jets"}
     gate = {
-        "supervised-4": {**labels, "classifier": {**TREES, "features": GATE}},
-        "supervised-56": {**labels, "classifier": {**TREES, "features": FEATURES["56"]}},
+        "supervised-4": {**labels, "classifier": {**GATE_TREES, "features": GATE}},
+        "supervised-56": {**labels, "classifier": {**GATE_TREES, "features": FEATURES["56"]}},
     }
     many = Injection(share=0.012, within=Within.ALL)
     return (*found, *null, Block("gate", gate, many, repetitions=0.5, hunted=False, curves=False))
