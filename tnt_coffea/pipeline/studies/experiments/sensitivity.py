@@ -102,8 +102,8 @@ PER_JET = "tnt-56", "iad-jets-56"
 """Tag N' Train and its ceiling."""
 PRIOR: str | None = None
 """The method that is told a class of signals; None as long as there is none."""
-SELECTION = 0.001
-"""Share of events whose Z claims are about."""
+SELECTION = 0.01
+"""Share of events whose Z claims are about: on development events fits of fewer were refused."""
 WINDOWS = 10
 """Windows in mass that a search tries (`train.windows: cwola`)."""
 TRIALS = (len(SELECTIONS) + 1) * WINDOWS
