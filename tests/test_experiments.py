@@ -18,8 +18,9 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, Claim, Experiment, Injection, Verdict
+from tnt_coffea.pipeline.studies.engine import _kept
 from tnt_coffea.pipeline.studies.events import Pool, generated, injected, labelled
-from tnt_coffea.pipeline.studies.experiment import Within
+from tnt_coffea.pipeline.studies.experiment import Within, _decisive
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, figures_table, together
 from tnt_coffea.reporting.study_figures import curve_bands, mass_ratios, scan, study_plot
@@ -204,7 +205,9 @@ def test_labels_of_the_files_change_nothing(tmp_path: Path, given) -> None:
     dumps = []
     for chosen in (given, others):
         skim = _skim(chosen, tmp_path / chosen["signal"][0].parent.name)
-        with trained(TINY, skim, "injected", {"seed": 1, "repetition": 0}) as tested:
+        with trained(
+            TINY, skim, tmp_path / "flat", "injected", {"seed": 1, "repetition": 0}
+        ) as tested:
             hidden = replace(tested.data, label=tested.data.label[::-1].copy())
             again = pipeline.train(hidden, tested.config, out=tmp_path / "again", resources=QUIET)
             for name, one in tested.taggers.sets.items():
@@ -213,10 +216,60 @@ def test_labels_of_the_files_change_nothing(tmp_path: Path, given) -> None:
     assert dumps[0] == dumps[1]
 
 
-def _skim(chosen, out: Path):
+def test_methods_that_label_are_not_searched_and_a_pool_may_be_of_the_window(
+    tmp_path: Path, given
+) -> None:
+    block = Block(
+        "injected",
+        METHODS,
+        Injection(share=0.05),
+        trained_on=("background:more",),
+        labelling=("mass",),
+        curves=False,
+    )
+    more = {"background:more": Pool("rnd-background", 3000, window_only=True)}
+    experiment = replace(TINY, pools={**TINY.pools, **more}, blocks=(block,))
+    file = tmp_path / "more.csv"
+    np.savetxt(file, table(3000, 7), delimiter=",", header=",".join(COLUMNS), comments="")
+    skim = _skim({**given, "background:more": [file]}, tmp_path / "events", experiment)
+    chosen = {"seed": 1, "repetition": 0}
+    with trained(experiment, skim, tmp_path / "flat", "injected", chosen) as tested:
+        assert set(tested.taggers.sets) == {"mass", "norm"}
+        assert tested.histograms is not None
+        assert set(tested.histograms.hists) == {"norm"}
+        inside = tested.config.search.window.contains
+        kept = tested.pools["background:more"]
+        assert len(kept) == inside(skim.sample("prior:background-more").mass).sum() > 0
+        assert inside(kept.mass).all()
+
+
+def test_a_summary_may_keep_some_keys_of_the_own_methods_alone() -> None:
+    tests = {"0.02": {"z": 2.0, "p_value": 0.02}}
+    outcome = {
+        "signal": 7,
+        "tested": {"signal": {"norm": {"auc": 0.9, "max_sic": 3.0}, "heavy mass": {"auc": 0.8}}},
+        "hunted": {"before": {"z": 1.0, "p_value": 0.16}, "methods": {"norm": tests}},
+    }
+    block = Block("one", {"norm": METHODS["norm"]})
+    assert _kept(block, outcome, ()) == outcome
+    assert _kept(block, outcome, ("max_sic", "z")) == {
+        "signal": 7,
+        "tested": {"signal": {"norm": {"max_sic": 3.0}}},
+        "hunted": {"before": {"z": 1.0}, "methods": {"norm": {"0.02": {"z": 2.0}}}},
+    }
+
+
+def test_what_came_later_changes_no_study_that_does_without_it() -> None:
+    assert "window_only" not in _decisive(TINY.pools["background"])
+    assert "labelling" not in _decisive(TINY.blocks[0])
+    other = {"background": Pool("rnd-background", 3000, window_only=True)}
+    assert replace(TINY, pools={**TINY.pools, **other}).digest != TINY.digest
+
+
+def _skim(chosen, out: Path, experiment: Experiment = TINY):
     from tnt_coffea.pipeline.studies.events import skimmed
 
-    return skimmed(chosen, TINY.pools, TINY.settings["skim"], out=out, resources=QUIET)
+    return skimmed(chosen, experiment.pools, TINY.settings["skim"], out=out, resources=QUIET)
 
 
 def test_more_signal_contains_the_fewer_and_none_is_tested_on(given, tmp_path: Path) -> None:

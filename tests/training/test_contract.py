@@ -46,6 +46,7 @@ from tnt_coffea.training.methods.pca import Pca
 from tnt_coffea.training.methods.quak import Quak, QuakLoss, QuakPlane
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
+    OptimalCwolaPerJet,
     PureCwola,
     Supervised,
     SupervisedBothJets,
@@ -177,6 +178,7 @@ METHOD_SETTINGS = [
     SaCwola(form="negative", strength=0.5, classifier=RATIO),
     SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
     OptimalCwola(classifier=TREES),
+    OptimalCwolaPerJet(classifier=TREES),
     DataVsSimulation(classifier=TREES),
     BOOSTED,
     slow(RESIDUAL),

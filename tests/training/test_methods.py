@@ -31,6 +31,7 @@ from tnt_coffea.training.methods.norm import EventNorm, Norm
 from tnt_coffea.training.methods.pca import Pca
 from tnt_coffea.training.methods.references import (
     OptimalCwola,
+    OptimalCwolaPerJet,
     PureCwola,
     Supervised,
     SupervisedBothJets,
@@ -63,6 +64,7 @@ REFERENCES = {
     "supervised_both_jets": SupervisedBothJets(classifier=TREES),
     "pure_cwola": PureCwola(after="first", classifier=TREES),
     "optimal_cwola": OptimalCwola(classifier=TREES),
+    "optimal_cwola_per_jet": OptimalCwolaPerJet(classifier=TREES),
 }
 TRAINED_ELSEWHERE = {
     *("data_vs_simulation", "feature_autoencoder"),

@@ -14,13 +14,26 @@ from tnt_coffea.reporting.figures import COLOURS, GREY, Plot, Section, new_figur
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Look", "Point", "curve_bands", "looks_of", "mass_ratios", "scan", "study_plot"]
+__all__ = [
+    "Banded",
+    "Look",
+    "Point",
+    "curve_bands",
+    "looks_of",
+    "mass_ratios",
+    "median_scan",
+    "scan",
+    "study_plot",
+]
 
 Look = tuple[str, Any, str]
 """Colour, line style, and label."""
 Point = tuple[float, float, float]
 """x, mean and standard deviation."""
+Banded = tuple[float, float, float, float]
+"""x, median, and the lower and upper edge of its band."""
 _LINES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+_MARKERS = ("s", "^", "D", "v", "P", "X", "*")
 _RANDOM: dict[str, Any] = {"color": "black", "lw": 1, "ls": (0, (2, 2))}
 
 
@@ -154,6 +167,71 @@ def scan(
         if lines and label in lines:
             panel.axhline(lines[label], **_RANDOM)
         panel.set(xlabel=x, ylabel=label, xscale="log" if logarithmic_x else "linear")
+    shown = {
+        text: handle
+        for panel in figure.axes
+        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def median_scan(
+    panels: Mapping[str, Mapping[str, Sequence[Banded]]],
+    *,
+    x: str,
+    y: str,
+    looks: Mapping[str, Look] | None = None,
+    published: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] | None = None,
+    lines: Mapping[str, float] | None = None,
+) -> Figure:
+    """Return medians with bands against a number, one panel a signal, beside published points.
+
+    Parameters
+    ----------
+    panels
+        By the panel's title, and by curve, points (x, median, low, high).
+    x, y
+        Labels of the common axes.
+    looks
+        By curve.
+    published
+        By panel and name, (x, value) as papers have them: hollow grey markers.
+    lines
+        Height of a dashed line by panel: what means nothing, or is asked for.
+
+    Examples
+    --------
+    >>> points = [(500.0, 4.0, 3.0, 5.0), (1000.0, 12.0, 11.0, 13.0)]
+    >>> paper = {"two-prong": {"IAD": [(500, 14.8)]}}
+    >>> panels = {"two-prong": {"cwola": points}}
+    >>> len(median_scan(panels, x="N", y="max SIC", published=paper).axes)
+    1
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    looks = looks or looks_of(names)
+    papers = list(dict.fromkeys(name for one in (published or {}).values() for name in one))
+    figure = new_figure(max(5.6, 4.4 * len(panels)), 5.2)
+    for panel, (title, curves) in zip(
+        np.ravel(figure.subplots(1, len(panels), sharey=True)), panels.items(), strict=True
+    ):
+        for name, points in curves.items():
+            colour, line, text = looks[name]
+            known = np.array([one for one in points if np.isfinite(one[1])]).reshape(-1, 4)
+            place, median, low, high = known.T
+            panel.plot(place, median, marker="o", ms=3.5, color=colour, ls=line, label=text)
+            panel.fill_between(place, low, high, color=colour, alpha=0.13, lw=0)
+        for name, found in (published or {}).get(title, {}).items():
+            marker = _MARKERS[papers.index(name) % len(_MARKERS)]
+            panel.plot(
+                *np.array(found, float).T, ls="", marker=marker, mfc="none", color=GREY, label=name
+            )
+        if lines and title in lines:
+            panel.axhline(lines[title], **_RANDOM)
+        panel.set(xlabel=x, title=title)
+    figure.axes[0].set_ylim(bottom=0)  # the axis is shared: only now is its top known
+    figure.axes[0].set_ylabel(y)
     shown = {
         text: handle
         for panel in figure.axes

@@ -6,6 +6,7 @@
 | `simulation-assisted` | arXiv:2009.02205, section IV; arXiv:2101.08320, sections 4.4 and 4.5 |
 | `cwola-against-autoencoder` | arXiv:2101.08320, section 4.2 |
 | `topics` | arXiv:2101.08320, section 5.2: figure 48, areas, and toys whose topics are known |
+| `sensitivity` | of none: figures against the number of signal events, beside published ones |
 
 All but the first two are files in `experiments/`, an `Experiment` each, which `run` repeats.
 Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was killed, and is

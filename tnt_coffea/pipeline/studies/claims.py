@@ -114,6 +114,31 @@ class Value:
         """Standard error of the mean."""
         return self.sd / float(np.sqrt(self.n)) if self.n else float("nan")
 
+    @property
+    def median(self) -> float:
+        """Median of the repetitions; not a number where there is none.
+
+        Examples
+        --------
+        >>> Value.of([1.0, 2.0, 9.0]).median
+        2.0
+        """
+        return float(np.median(self.values)) if self.values else float("nan")
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Central 68 % of the repetitions, linear between them.
+
+        Examples
+        --------
+        >>> Value.of([float(i) for i in range(101)]).band
+        (16.0, 84.0)
+        """
+        if not self.values:
+            return float("nan"), float("nan")
+        low, high = np.quantile(self.values, (0.16, 0.84))
+        return float(low), float(high)
+
     def above(self, other: Value | float) -> Verdict:
         """Return whether it is above another one, beyond twice the errors of both.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.studies import experiments
 from tnt_coffea.pipeline.studies.claims import FEWEST
 from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
-from tnt_coffea.pipeline.studies.experiment import Experiment
+from tnt_coffea.pipeline.studies.experiment import Block, Experiment
 from tnt_coffea.pipeline.studies.measurement import check, measured
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
@@ -155,11 +156,15 @@ def run(
     standing = study.standing()
     if standing is not None and standing.settings["repetitions"] == repetitions:
         return standing
-    check(experiment, skim)
+    flat = (Path(out) / f"{experiment.name}-events" / "flat").absolute()
     trainings = _trainings(experiment, decisive, repetitions)
-    outcomes, cpu_seconds = study.trained(
-        functools.partial(measured, experiment, skim), trainings, resources
-    )
+    try:
+        check(experiment, skim, flat)
+        outcomes, cpu_seconds = study.trained(
+            functools.partial(measured, experiment, skim, flat), trainings, resources
+        )
+    finally:
+        shutil.rmtree(flat, ignore_errors=True)
     found = Found(_numbers(experiment, trainings, outcomes))
     words = ["tnt-coffea", "study", experiment.name]
     words += ["--scale", f"{scale:g}"] if made else _options(files)
@@ -236,13 +241,35 @@ def _numbers(
     trainings: Sequence[Training],
     outcomes: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    blocks = {
-        block.name: together(
-            [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
-        )
-        for block in experiment.blocks
-    }
+    blocks: dict[str, Any] = {}
+    for block in experiment.blocks:
+        own = [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
+        blocks[block.name] = together([_kept(block, one, experiment.kept) for one in own])
     return {"efficiencies": list(EFFICIENCIES), "blocks": blocks}
+
+
+def _kept(block: Block, outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a training gave with these keys of the block's methods alone; all without."""
+    if not keys:
+        return outcome
+
+    def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key in keys}
+
+    found = dict(outcome)
+    found["tested"] = {
+        pool: {name: chosen(methods[name]) for name in block.methods}
+        for pool, methods in outcome["tested"].items()
+    }
+    if hunted := outcome.get("hunted"):
+        found["hunted"] = {
+            "before": chosen(hunted["before"]),
+            "methods": {
+                name: {selection: chosen(test) for selection, test in tests.items()}
+                for name, tests in hunted["methods"].items()
+            },
+        }
+    return found
 
 
 def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:

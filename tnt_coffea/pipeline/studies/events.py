@@ -44,6 +44,9 @@ class Pool:
         What of the data set's `generate` settings is different, such as `resonance_mass`.
     optional
         The study goes without it where files are given.
+    window_only
+        Only its events in the window of the search are used: of a sample that stands for the
+        background there, the others would take memory and time for nothing.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class Pool:
     least: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
     optional: bool = False
+    window_only: bool = False
 
     def at(self, scale: float) -> int:
         """Return the number of events at a scale."""
@@ -163,22 +167,24 @@ def joined(first: Sample, second: Sample) -> Sample:
     >>> len(both), bool((both.event_id[1:] > both.event_id[:-1]).all())
     (5, True)
     """
+    event_id = np.concatenate([first.event_id, second.event_id])
+    order = np.argsort(event_id, kind="stable")
 
-    def both(a: Any, b: Any) -> Any:
-        return np.concatenate([a, b])
+    def both(a: Any, b: Any) -> Any:  # a column at a time: a second copy of all is never there
+        return np.concatenate([a, b])[order]
 
-    sample = replace(
+    return replace(
         first,
-        event_id=both(first.event_id, second.event_id),
+        event_id=event_id[order],
         weight=both(first.weight, second.weight),
         label=both(first.label, second.label),
         columns={name: both(one, second.columns[name]) for name, one in first.columns.items()},
         lists={
-            name: ak.concatenate([one, second.lists[name]]) for name, one in first.lists.items()
+            name: ak.concatenate([one, second.lists[name]])[order]
+            for name, one in first.lists.items()
         },
         numbers={},
     )
-    return sample.select(np.argsort(sample.event_id, kind="stable"))
 
 
 def injected(

@@ -117,6 +117,8 @@ class Block:
     hunted
         Whether the data are searched and fitted: Z before and after every selection, of the bump
         hunt, or of counts in the window where the settings have `fit.window` enabled.
+    labelling
+        Methods that only label events for others: neither searched nor fitted.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
         kept: many points of a scan do without.
@@ -131,6 +133,7 @@ class Block:
     repetitions: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
+    labelling: tuple[str, ...] = ()
     curves: bool = True
 
     def repeated(self, asked: int) -> int:
@@ -173,6 +176,10 @@ class Experiment:
     features
         Expressions of columns, higher more anomalous, shown beside the methods; those of
         `reporting.comparison.BASELINES` always are.
+    kept
+        Keys that the summary holds of figures and tests, such as `max_sic` and `z`, and of a
+        block's own methods alone; all of everything without it. What a training gave stays whole
+        in its own file.
     scale, repetitions
         Where the command has none.
     code
@@ -194,6 +201,7 @@ class Experiment:
     features: Mapping[str, str] = field(
         default_factory=lambda: {"low heavy tau21": "0 - heavy_tau21"}
     )
+    kept: tuple[str, ...] = ()
     scale: float = 0.1
     repetitions: int = 5
     code: int = 1
@@ -244,14 +252,20 @@ class Experiment:
     def digest(self) -> str:
         """SHA-256 of what decides the numbers, functions apart."""
         values = {
-            "pools": {name: asdict(pool) for name, pool in self.pools.items()},
+            "pools": {name: _decisive(pool) for name, pool in self.pools.items()},
             "settings": self.settings,
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [_decisive(block) for block in self.blocks],
             "windows": self.windows,
             "features": self.features,
             "code": self.code,
         }
         return digest(values)
+
+
+def _decisive(part: Pool | Block) -> dict[str, Any]:
+    # Left out at their defaults: studies from before them stay those of the same configuration.
+    later = ("window_only", "labelling")
+    return {key: value for key, value in asdict(part).items() if key not in later or value}
 
 
 def shortened(

@@ -33,6 +33,7 @@ from tnt_coffea.pipeline.training import train
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.reporting.comparison import MethodFigures, baselines, compare, feature_ranks
 from tnt_coffea.taggers import Ranks
+from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.typing import Float64Array
 from tnt_coffea.working_points import selection_name
 
@@ -48,7 +49,7 @@ __all__ = [
 LEAST_COUNT = 25
 """Background events that must be left where the largest improvement is taken: 20 % of error."""
 _UNKNOWN = {"z": None, "p_value": None}
-_QUIET = Resources(executor="iterative", progress=False)
+_QUIET = Resources(executor="iterative", progress=False, chunk_size=50_000)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ class TrainedBlock:
         return self.taggers.sets[method].ranks(sample)
 
 
-def measured(experiment: Experiment, skim: Skim, training: Training) -> dict[str, Any]:
+def measured(
+    experiment: Experiment, skim: Skim, folder: Path, training: Training
+) -> dict[str, Any]:
     """Train one block of one repetition, and return what it gives, JSON values.
 
     Parameters
@@ -117,11 +120,13 @@ def measured(experiment: Experiment, skim: Skim, training: Training) -> dict[str
         The study.
     skim
         Of all pools.
+    folder
+        Where its events lie as flat files, which blocks and processes share.
     training
         Its settings: `block`, `repetition`, `seed`, `epochs`.
     """
     chosen = training.settings
-    with trained(experiment, skim, chosen["block"], chosen) as tested:
+    with trained(experiment, skim, folder, chosen["block"], chosen) as tested:
         background, in_window = tested.background, tested.config.search.window.contains
         found: dict[str, Any] = {
             "injected": int((tested.data.label == 1).sum()),
@@ -139,9 +144,12 @@ def measured(experiment: Experiment, skim: Skim, training: Training) -> dict[str
 
 @contextmanager
 def trained(
-    experiment: Experiment, skim: Skim, name: str, chosen: Mapping[str, Any]
+    experiment: Experiment, skim: Skim, folder: Path, name: str, chosen: Mapping[str, Any]
 ) -> Iterator[TrainedBlock]:
-    """Give a block of one repetition with its taggers and histograms, as long as it lasts."""
+    """Give a block of one repetition with its taggers and histograms, as long as it lasts.
+
+    Its pools are mapped from disk; of the events in memory there is one copy.
+    """
     block = experiment.block(name)
     repetition = chosen["repetition"]
     seed = seeds.integer(chosen["seed"], name, repetition)
@@ -150,7 +158,7 @@ def trained(
     own = () if block.injection is None else (block.injection.pool,)
     tested_on = block.tested_on or own or tuple(signals)
     pools = {
-        key: _pool(skim, key).with_variable(config.search.variable)
+        key: _pool(experiment, skim, key, config, folder)
         for key in dict.fromkeys((block.background, *own, *tested_on, *block.trained_on))
     }
     data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
@@ -171,20 +179,23 @@ def trained(
         taggers = train(searched, config, out=out, resources=_QUIET)
         references = references_beside(Path(out) / "train")
         others = {} if references is None else references.sets
-        searched_for = {name: one for name, one in taggers.sets.items() if name != LOT}
+        of_methods = {name: one for name, one in taggers.sets.items() if name != LOT}
         histograms = None
-        if block.hunted and searched_for:
-            own_sets = replace(taggers, sets=searched_for)
+        wanted_sets = {name: s for name, s in of_methods.items() if name not in block.labelling}
+        if block.hunted and wanted_sets:
+            own_sets = replace(taggers, sets=wanted_sets)
             histograms = search(searched, own_sets, config, out=out, resources=_QUIET)
-        every = replace(taggers, sets={**searched_for, **others})
+        every = replace(taggers, sets={**of_methods, **others})
         yield TrainedBlock(
             experiment, block, config, repetition, seed, pools, data, left, every, histograms,
             chosen.get("epochs"),
         )  # fmt: skip
 
 
-def check(experiment: Experiment, skim: Skim) -> None:
+def check(experiment: Experiment, skim: Skim, folder: Path) -> None:
     """Refuse a study whose methods do not suit its settings, or whose signal is too little.
+
+    `folder` is that of the flat files, see `measured`.
 
     Raises
     ------
@@ -201,7 +212,7 @@ def check(experiment: Experiment, skim: Skim) -> None:
             continue
         for name in (block.background, block.injection.pool):
             if name not in known:
-                known[name] = _pool(skim, name)
+                known[name] = _pool(experiment, skim, name, config, folder)
         data, pool = (
             known[name].with_variable(config.search.variable)
             for name in (block.background, block.injection.pool)
@@ -219,12 +230,20 @@ def _wanted(injection: Injection, background: Sample, within: MassRange | None) 
     return injection.wanted(inside)
 
 
-def _pool(skim: Skim, name: str) -> Sample:
-    kind = name.partition(":")[0]
+def _pool(
+    experiment: Experiment, skim: Skim, name: str, config: SearchConfig, folder: Path
+) -> Sample:
+    """Return the labelled events of a pool, mapped from flat files that blocks share."""
+    kind, role = name.partition(":")[0], role_of(name)
     if kind not in ("background", "simulation", "signal", "prior"):
         msg = f"pool {name!r} is neither background, simulation, signal nor prior"
         raise ConfigError(msg)
-    return labelled(skim.sample(role_of(name)), int(kind in ("signal", "prior")))
+    if role not in skim.by_role:  # `sample` says what there is
+        skim.sample(role)
+    sample = mapped_events(skim.by_role[role], folder).with_variable(config.search.variable)
+    if experiment.pools[name].window_only:
+        sample = sample.select(config.search.window.contains(sample.mass))
+    return labelled(sample, int(kind in ("signal", "prior")))
 
 
 def _within(within: Within, config: SearchConfig) -> MassRange | None:

@@ -39,6 +39,7 @@
 | `supervised`, `pure_cwola` | each jet | the truth: references, never in a search |
 | `supervised_both_jets` | the event | the truth likewise |
 | `optimal_cwola` | the event | the truth: the window against background of the window |
+| `optimal_cwola_per_jet` | each jet | likewise |
 """
 
 from __future__ import annotations

@@ -24,7 +24,13 @@ from tnt_coffea.training.methods.tag_n_train import tagged_labels
 from tnt_coffea.training.weak_labels import SampleClass, WeakLabels
 from tnt_coffea.typing import BoolArray
 
-__all__ = ["OptimalCwola", "PureCwola", "Supervised", "SupervisedBothJets"]
+__all__ = [
+    "OptimalCwola",
+    "OptimalCwolaPerJet",
+    "PureCwola",
+    "Supervised",
+    "SupervisedBothJets",
+]
 
 
 class _WithTruth(ClassifierMethod):
@@ -207,3 +213,25 @@ class OptimalCwola(_WithTruth):
         """Return one half of the signal region, and the background of the other."""
         first = uniform(job.data.event_id, job.seed, "halves") < 0.5
         return job.in_window & first, job.in_window & ~first & (job.data.label == 0)
+
+
+class OptimalCwolaPerJet(OptimalCwola):
+    """Classifier of each jet, likewise; combined as in Tag N' Train.
+
+    It sees one jet and no tag: a signal-rich sample that the other jet's tag has enriched may
+    teach more than it knows.
+
+    Source: this project, as `cwola_per_jet` is of `cwola` (arXiv:2002.12376, section 4.2).
+
+    Examples
+    --------
+    >>> OptimalCwolaPerJet().scopes, OptimalCwolaPerJet().reads.truth
+    (('heavy', 'light'), True)
+    """
+
+    kind: Literal["optimal_cwola_per_jet"] = "optimal_cwola_per_jet"  # type: ignore[assignment]
+    classifier: AnyClassifier = Field(
+        default_factory=lambda: Dense.paper("mass", "tau21"), description=CLASSIFIER_NETWORKS
+    )
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("heavy", "light")
