@@ -15,7 +15,14 @@ from tnt_coffea.config import SearchConfig, TriggerSettings, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, fit_values, null_chains_of
+from tnt_coffea.pipeline.null_chains import (
+    BEFORE,
+    NullChains,
+    fit_values,
+    null_chains_of,
+    test_name,
+    why_no_null_chains,
+)
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
@@ -30,6 +37,7 @@ __all__ = [
     "check_efficiencies",
     "check_made_with",
     "direct",
+    "events_in_fit_range",
     "fit",
     "fit_from_lower_edge",
     "refuse_blinded",
@@ -258,7 +266,8 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     }
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     check_efficiencies(config.fit.limit.efficiencies, tested)
-    fits, made = _Fits(config, null_chains_of(config)), _Made()
+    chains = null_chains_of(config, events_in_fit_range(histograms, config))
+    fits, made = _Fits(config, chains), _Made()
     hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
     for name, spectra in selected.items():
         made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
@@ -383,6 +392,7 @@ def scan(
         for name, (set_name, selection) in selections.items()
     }
     fit = fit_from_lower_edge(spectra, config, seed=config.seed if seed is None else seed)
+    chains = null_chains_of(config, events_in_fit_range(histograms, config))
     windows, overlap = {}, None
     if histograms.coincidences is not None:
         chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
@@ -413,9 +423,28 @@ def scan(
         overlap=overlap if len(spectra) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=config.seed if seed is None else seed,
+        null_chains=_of_chains(chains, config, {BEFORE: (BEFORE, None), **selections}, masses)
+        if toys is None
+        else None,
         progress=progress,
     )
     return replace(result, tried=_tried(result, selections)) if len(spectra) > 1 else result
+
+
+def _of_chains(
+    chains: NullChains | None,
+    config: SearchConfig,
+    selections: Mapping[str, tuple[str, Selection | None]],
+    masses: Sequence[float],
+) -> dict[tuple[str, float], tuple[float, ...]]:
+    """Return q0 of null chains, by the name of a selection and mass, of those there are."""
+    found = {
+        (name, float(mass)): chains.q0.get(test_name(config, set_name, selection, mass), ())
+        for name, (set_name, selection) in selections.items()
+        for mass in masses
+        if chains is not None
+    }
+    return {key: q0 for key, q0 in found.items() if q0}
 
 
 def all_selections(
@@ -439,6 +468,22 @@ def all_selections(
         for name in histograms.hists
         for selection in histograms.points[name].selections
     }
+
+
+def events_in_fit_range(histograms: Histograms, config: SearchConfig) -> float:
+    """Return the dijets of a search in `search.fit_range`.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `search.fit_range` is read.
+    """
+    spectrum = stats.inclusive_spectrum(next(iter(histograms.hists.values())))
+    edges, (low, high) = spectrum.axes[0].edges, config.search.fit_range.edges
+    inside = (edges[:-1] >= low) & (edges[1:] <= high)
+    return float(spectrum.values()[inside].sum())
 
 
 def _overall(
@@ -782,6 +827,12 @@ class _Fits:
             fit=self._from_edge_of(hunt),
             toys=self.config.fit.scan.toys,
             seed=seeds.integer(self.config.seed, "fit", "scan", name),
+            null_chains=_of_chains(
+                self.chains,
+                self.config,
+                {name: (name, self.config.fit.bump.selection if name != BEFORE else None)},
+                self.config.fit.scan.masses,
+            ),
         )
 
     def impacts(
