@@ -174,6 +174,22 @@ class NullChains:
             **({"made": dict(self.made)} if self.made else {}),
         }
 
+    def summary(self) -> str:
+        """Return how many chains there are, and of what, as text."""
+        number = max(map(len, self.q0.values()))
+        lines = [f"null chains: {self.origin}: {number} searches of {', '.join(self.q0)}"]
+        lines += [
+            f"  {len(self.made[name])} more than these {what}"
+            if name == "refused"
+            else f"  {len(self.made[name])} of them {what}"
+            for name, what in (
+                ("unconverged", "have a fit that did not converge; they count as they stand"),
+                ("refused", "could not make every test and are left out"),
+            )
+            if self.made.get(name)
+        ]
+        return "\n".join(lines)
+
     def of(self, name: str) -> tuple[float, ...]:
         """Return the q0 of a tagger set; none of `before` where only selections have them.
 
