@@ -15,6 +15,7 @@ from tnt_coffea.config import SearchConfig, TriggerSettings, digest
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.global_p_values import ALL_SELECTIONS, search_p_value, single_p_values
 from tnt_coffea.pipeline.null_chains import (
     BEFORE,
     NullChains,
@@ -105,7 +106,8 @@ def fit(
     check_made_with(histograms, config)
     refuse_blinded(config, "a fit of all events")
     if out is None:
-        return _fitted(histograms, config)
+        result = _fitted(histograms, config)
+        return replace(result, global_p=_global_p(result, histograms, config, ()))
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
@@ -116,7 +118,7 @@ def fit(
         kept = _with_trials(result, histograms, config, out)
         stage.clear()
         begun(stage, None)
-        result.save(stage.folder / "result.json")
+        kept.save(stage.folder / "result.json")
         stage.finish({}, seconds=time.monotonic() - started)
         note_config(out, config)
         return kept
@@ -178,32 +180,36 @@ def _with_trials(
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
     hunts = {BEFORE: result.before, **result.after}
     p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
+    p_values |= single_p_values(result)
     p_values |= {
-        f"direct estimate, {name}": found.p_value
-        for name, found in result.direct.items()
-        if isinstance(found, stats.DirectEstimate)
-    }
-    p_values |= {
-        f"transfer factor, {name}": found.p_value
-        for name, found in result.transfer.items()
-        if isinstance(found, stats.TransferEstimate)
-    }
-    p_values |= {
-        f"window {test.result.window[0]:g}-{test.result.window[1]:g} GeV, "
-        + ("all dijets" if test.selection is None else f"{test.taggers} {test.selected}"): (
-            test.result.p_poisson
-        )
-        for found in result.window.values()
-        for test in found.tests
+        f"scan, {name}": found.p_global
+        for name, found in result.scans.items()
+        if found.p_global is not None
     }
     if isinstance(result.overall, stats.ScanResult):
-        p_values["global, all selections"] = result.overall.p_global
+        p_values[ALL_SELECTIONS] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
     if not read_only:
         note_trial(out, own)
     trials = noted_trials(out, own.data)
     keys = [one.key for one in trials]
-    return replace(result, trials=trials, trial=1 + keys.index(own.key) if own.key in keys else 0)
+    return replace(
+        result,
+        trials=trials,
+        trial=1 + keys.index(own.key) if own.key in keys else 0,
+        global_p=_global_p(result, histograms, config, [t for t in trials if t.key != own.key]),
+    )
+
+
+def _global_p(
+    result: SearchResult, histograms: Histograms, config: SearchConfig, others: Sequence[Trial]
+) -> stats.GlobalPValue:
+    """Return the p-value over all that was tested on the same data."""
+    events = events_in_fit_range(histograms, config)
+    every = config.fit.scan.global_over == "all"
+    selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=every)}
+    chains, why = null_chains_of(config, events), why_no_null_chains(config, events)
+    return search_p_value(result, config, selections, chains, others, why)
 
 
 def trial(

@@ -82,6 +82,7 @@ from tnt_coffea.stats.expected import (
     expectation_scan,
     expected_significance,
 )
+from tnt_coffea.stats.global_p_value import GlobalPValue, Tested, global_p_value
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -155,6 +156,7 @@ __all__ = [
     "ExpectedLimit",
     "ExpectedSignal",
     "FitRefusal",
+    "GlobalPValue",
     "GrossVitells",
     "ImpactRefusal",
     "IntervalResult",
@@ -169,6 +171,7 @@ __all__ = [
     "SharedEvents",
     "SidebandFit",
     "SpectrumFit",
+    "Tested",
     "TransferEstimate",
     "TransferLimit",
     "TransferRefusal",
@@ -205,6 +208,7 @@ __all__ = [
     "expected_significance",
     "feldman_cousins",
     "feldman_cousins_interval",
+    "global_p_value",
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",
