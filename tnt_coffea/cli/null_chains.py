@@ -48,8 +48,8 @@ def null_chains(
 ) -> None:
     """Search background many times, with taggers trained anew, for calibrated p-values.
 
-    FILES hold background alone, events or folders of skims. A table that was cut short, or is to have
-    more chains, is gone on with. `fit.bump.null_chains` takes it for searches of these settings.
+    FILES hold background alone, events or folders of skims. The same command goes on with a table
+    that was cut, or has fewer chains. `fit.bump.null_chains` takes it for searches of these settings.
     """
     from tnt_coffea import pipeline
     from tnt_coffea.config import SearchConfig as Settings

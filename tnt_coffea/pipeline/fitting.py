@@ -21,7 +21,7 @@ from tnt_coffea.pipeline.null_chains import (
     NullChains,
     fit_values,
     null_chains_of,
-    test_name,
+    hunt_name,
     why_no_null_chains,
 )
 from tnt_coffea.products import Histograms
@@ -445,7 +445,7 @@ def _of_chains(
 ) -> dict[tuple[str, float], tuple[float, ...]]:
     """Return q0 of null chains, by the name of a selection and mass, of those there are."""
     found = {
-        (name, float(mass)): chains.q0.get(test_name(config, set_name, selection, mass), ())
+        (name, float(mass)): chains.q0.get(hunt_name(config, set_name, selection, mass), ())
         for name, (set_name, selection) in selections.items()
         for mass in masses
         if chains is not None

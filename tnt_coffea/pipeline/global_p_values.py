@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, test_name
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, hunt_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial
 from tnt_coffea.stats import Tested
@@ -105,10 +105,10 @@ def _hunts(
     """Yield name, q0 and p-value of every bump hunt; those of scans may be made several times."""
     for scan, of in _scans(result, selections).values():
         for point in scan.points:
-            name = test_name(config, *of.get(point.selection, (point.selection, None)), point.mass)
+            name = hunt_name(config, *of.get(point.selection, (point.selection, None)), point.mass)
             yield name, (point.z_asymptotic**2, point.p_local)
     for name, hunt in {BEFORE: result.before, **result.after}.items():
-        yield test_name(config, name), (hunt.q0, hunt.p_value)
+        yield hunt_name(config, name), (hunt.q0, hunt.p_value)
 
 
 def _scans(
@@ -130,7 +130,7 @@ def _without_chains(
     covered: set[str] = set()
     for what, (scan, of) in _scans(result, selections).items():
         own = {
-            test_name(config, *of.get(point.selection, (point.selection, None)), point.mass)
+            hunt_name(config, *of.get(point.selection, (point.selection, None)), point.mass)
             for point in scan.points
         }
         if own <= covered:
@@ -142,7 +142,7 @@ def _without_chains(
         else:
             yield Tested(what, min(1.0, number * min(p.p_local for p in scan.points)), number)
     for name, hunt in {BEFORE: result.before, **result.after}.items():
-        if test_name(config, name) not in covered:
+        if hunt_name(config, name) not in covered:
             yield Tested(f"bump hunt, {name}", hunt.p_value, 1, hunt.calibration)
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "fit_values",
     "null_chains_of",
     "packaged_null_chains",
-    "test_name",
+    "hunt_name",
     "why_no_null_chains",
 ]
 
@@ -51,7 +51,7 @@ class NullChains:
     Attributes
     ----------
     q0
-        Of every search, by test (`test_name`): a tagger set's name is its bump hunt, `before` that
+        Of every search, by test (`hunt_name`): a tagger set's name is its bump hunt, `before` that
         of all dijets; other selections and masses have theirs behind it.
     settings
         What the searches were made with, by dotted names, as far as q0 depends on it; empty
@@ -310,7 +310,7 @@ def packaged_null_chains() -> Mapping[str, NullChains]:
     }
 
 
-def test_name(
+def hunt_name(
     config: SearchConfig,
     tagger_set: str,
     selection: Selection | None = None,
@@ -330,7 +330,7 @@ def test_name(
     Examples
     --------
     >>> config = SearchConfig()
-    >>> test_name(config, "tnt", 0.03, 3500.0), test_name(config, "tnt", 0.1, 3400.0)
+    >>> hunt_name(config, "tnt", 0.03, 3500.0), hunt_name(config, "tnt", 0.1, 3400.0)
     ('tnt', 'tnt 0.1 at 3400 GeV')
     """
     name = tagger_set

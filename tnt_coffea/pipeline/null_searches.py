@@ -23,7 +23,7 @@ from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.fitting import all_selections, events_in_fit_range, scan
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, decisive_settings, test_name
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, decisive_settings, hunt_name
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train
@@ -151,10 +151,8 @@ def _pool(source: Any, config: SearchConfig, parts: Path, resources: Resources) 
     if other := sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)):
         msg = f"the pool was skimmed with another skim.{other[0]} than the settings have"
         raise ConfigError(msg)
-    if source.settings.table is not None:
-        settings = source.settings
-    else:
-        settings = config.skim
+    # A table's columns mean what its skim says.
+    settings = config.skim if source.settings.table is None else source.settings
     flat, lists = flat_columns(settings), list_columns(settings)
     if missing := [n for n in (*flat, *lists) if n not in {**source.columns, **source.lists}]:
         msg = f"the pool lacks {', '.join(missing)}, which the settings name (skim)"
@@ -223,7 +221,7 @@ class _NullSearch:
             "events": round(inside),
             "converged": found.converged,
             "q0": {
-                test_name(config, *names[point.selection], point.mass): round(point.q0 or 0.0, 5)
+                hunt_name(config, *names[point.selection], point.mass): round(point.q0 or 0.0, 5)
                 for point in found.points
             },
         }
