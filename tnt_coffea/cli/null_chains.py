@@ -49,7 +49,7 @@ def null_chains(
     """Search background many times, with taggers trained anew, for calibrated p-values.
 
     FILES hold background alone, events or folders of skims. The same command goes on with a table
-    that was cut, or has fewer chains. `fit.bump.null_chains` takes it for searches of these settings.
+    that was cut, or has fewer chains. Searches of these settings take it as `fit.bump.null_chains`.
     """
     from tnt_coffea import pipeline
     from tnt_coffea.config import SearchConfig as Settings

@@ -20,8 +20,8 @@ from tnt_coffea.pipeline.null_chains import (
     BEFORE,
     NullChains,
     fit_values,
-    null_chains_of,
     hunt_name,
+    null_chains_of,
     why_no_null_chains,
 )
 from tnt_coffea.products import Histograms
@@ -107,7 +107,8 @@ def fit(
     refuse_blinded(config, "a fit of all events")
     if out is None:
         result = _fitted(histograms, config)
-        return replace(result, global_p=_global_p(result, histograms, config, ()))
+        own = trial(histograms, config, "fit", {})
+        return replace(result, global_p=_global_p(result, histograms, config, (), own))
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
@@ -197,19 +198,23 @@ def _with_trials(
         result,
         trials=trials,
         trial=1 + keys.index(own.key) if own.key in keys else 0,
-        global_p=_global_p(result, histograms, config, [t for t in trials if t.key != own.key]),
+        global_p=_global_p(result, histograms, config, trials, own),
     )
 
 
 def _global_p(
-    result: SearchResult, histograms: Histograms, config: SearchConfig, others: Sequence[Trial]
+    result: SearchResult,
+    histograms: Histograms,
+    config: SearchConfig,
+    trials: Sequence[Trial],
+    own: Trial,
 ) -> stats.GlobalPValue:
     """Return the p-value over all that was tested on the same data."""
     events = events_in_fit_range(histograms, config)
     every = config.fit.scan.global_over == "all"
     selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=every)}
     chains, why = null_chains_of(config, events), why_no_null_chains(config, events)
-    return search_p_value(result, config, selections, chains, others, why)
+    return search_p_value(result, config, selections, chains, trials, own, why)
 
 
 def trial(

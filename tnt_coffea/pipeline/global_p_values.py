@@ -9,7 +9,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, hunt_name
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial
-from tnt_coffea.stats import Tested
+from tnt_coffea.stats import CountedTests
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.results import NULL_CHAINS
 from tnt_coffea.working_points import Selection
@@ -18,6 +18,8 @@ __all__ = ["ALL_SELECTIONS", "search_p_value", "single_p_values"]
 
 ALL_SELECTIONS = "global, all selections"
 """The p-value of a fit that counts others of its own."""
+_CALIBRATION = ("fit.bump.null_chains", "fit.bump.toys", "fit.scan.toys", "fit.limit.")
+"""Settings that decide where p-values come from, or limits, and no test statistic."""
 
 
 def search_p_value(
@@ -25,7 +27,8 @@ def search_p_value(
     config: SearchConfig,
     selections: dict[str, tuple[str, Selection | None]],
     chains: NullChains | None,
-    others: Sequence[Trial],
+    trials: Sequence[Trial],
+    own: Trial,
     note: str = "",
 ) -> stats.GlobalPValue:
     """Return the p-value of a search over all tests of its result, and those beside it.
@@ -44,28 +47,33 @@ def search_p_value(
         Tagger set and selection by the names of the scan over all of them.
     chains
         Null chains of these settings, if there are any.
-    others
-        Other tests on the same data. One with a p-value of the result's own, to the last digit, is
-        the same test.
+    trials
+        All tests on the same data. What has a p-value of the result's own to the last digit, or
+        settings that say only where p-values come from, is the same test.
+    own
+        The one that the result is.
     note
         Why there are no chains.
     """
     hunts = dict(_hunts(result, config, selections))
     maxima = None if chains is None else chains.together(hunts)
-    found: list[Tested] = []
+    found: list[CountedTests] = []
     if maxima is not None:
         q0 = max(q0 for q0, _ in hunts.values())
         p_value = from_null_chains(q0, maxima.max(axis=1).tolist()).p_value
-        found.append(Tested("all bump hunts", p_value, len(hunts), NULL_CHAINS))
+        found.append(CountedTests("all bump hunts", p_value, len(hunts), NULL_CHAINS))
     else:
         found += _without_chains(result, config, selections)
-    found += [Tested(name, p) for name, p in single_p_values(result).items()]
-    own = {_rounded(p) for _, p in hunts.values()} | {_rounded(one.p_value) for one in found}
+    found += [CountedTests(name, p) for name, p in single_p_values(result).items()]
+    same = {_rounded(p) for _, p in hunts.values()} | {_rounded(one.p_value) for one in found}
+    # Where a fit finds nothing it has one of these, whatever was tested.
+    same -= {_rounded(0.5), _rounded(1.0)}
     more = [
         p
-        for trial in others
+        for trial in trials
+        if trial.key != own.key and not _recalibrated(trial, own)
         for name, p in trial.p_values.items()
-        if p is not None and name != ALL_SELECTIONS and not (p < 0.5 and _rounded(p) in own)
+        if p is not None and name != ALL_SELECTIONS and _rounded(p) not in same
     ]
     return stats.global_p_value(found, other_tests=len(more), note=note)
 
@@ -125,7 +133,7 @@ def _without_chains(
     result: SearchResult,
     config: SearchConfig,
     selections: dict[str, tuple[str, Selection | None]],
-) -> Iterator[Tested]:
+) -> Iterator[CountedTests]:
     """Yield bump hunts and scans without null chains: what has one global p-value is one."""
     covered: set[str] = set()
     for what, (scan, of) in _scans(result, selections).items():
@@ -138,12 +146,18 @@ def _without_chains(
         covered |= own
         number = len(scan.points)
         if scan.p_global is not None:
-            yield Tested(what, scan.p_global, number, scan.experiments)
+            yield CountedTests(what, scan.p_global, number, scan.experiments)
         else:
-            yield Tested(what, min(1.0, number * min(p.p_local for p in scan.points)), number)
+            yield CountedTests(what, min(1.0, number * min(p.p_local for p in scan.points)), number)
     for name, hunt in {BEFORE: result.before, **result.after}.items():
         if hunt_name(config, name) not in covered:
-            yield Tested(f"bump hunt, {name}", hunt.p_value, 1, hunt.calibration)
+            yield CountedTests(f"bump hunt, {name}", hunt.p_value, 1, hunt.calibration)
+
+
+def _recalibrated(trial: Trial, own: Trial) -> bool:
+    """Tell whether two fits made the same tests, with p-values from elsewhere."""
+    names = trial.differs_from(own)
+    return trial.test == own.test and all(name.startswith(_CALIBRATION) for name in names)
 
 
 def _rounded(p: float) -> str:

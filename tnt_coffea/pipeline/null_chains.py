@@ -28,9 +28,9 @@ __all__ = [
     "NullChains",
     "decisive_settings",
     "fit_values",
+    "hunt_name",
     "null_chains_of",
     "packaged_null_chains",
-    "hunt_name",
     "why_no_null_chains",
 ]
 

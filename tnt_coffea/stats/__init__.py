@@ -82,7 +82,7 @@ from tnt_coffea.stats.expected import (
     expectation_scan,
     expected_significance,
 )
-from tnt_coffea.stats.global_p_value import GlobalPValue, Tested, global_p_value
+from tnt_coffea.stats.global_p_value import CountedTests, GlobalPValue, global_p_value
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -147,6 +147,7 @@ __all__ = [
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "CountedTests",
     "DirectEstimate",
     "DirectLimit",
     "DirectRefusal",
@@ -171,7 +172,6 @@ __all__ = [
     "SharedEvents",
     "SidebandFit",
     "SpectrumFit",
-    "Tested",
     "TransferEstimate",
     "TransferLimit",
     "TransferRefusal",

@@ -97,7 +97,7 @@ def from_null_chains(q0: float, chains: Sequence[float]) -> Calibration:
 
     Source
     ------
-    Folds that train each other's taggers widen Z, whose sum stays nearly normal: docs/statistics.md.
+    Folds that train each other's taggers widen Z, and a sum over folds stays nearly normal.
 
     Examples
     --------

@@ -10,10 +10,10 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.p_values import significance
 from tnt_coffea.stats.results import Result
 
-__all__ = ["GlobalPValue", "Tested", "global_p_value"]
+__all__ = ["CountedTests", "GlobalPValue", "global_p_value"]
 
 
-class Tested(NamedTuple):
+class CountedTests(NamedTuple):
     """Tests that have one p-value together, or one of them.
 
     Attributes
@@ -57,7 +57,8 @@ class GlobalPValue(Result):
 
     Examples
     --------
-    >>> found = global_p_value([Tested("bump hunts", 0.002, 4, "toys"), Tested("ABCD, tnt", 0.3)])
+    >>> hunts, abcd = CountedTests("bump hunts", 0.002, 4, "toys"), CountedTests("ABCD, tnt", 0.3)
+    >>> found = global_p_value([hunts, abcd])
     >>> found.p_value, found.tests, found.is_bound
     (0.004, 5, True)
     """
@@ -98,7 +99,7 @@ class GlobalPValue(Result):
 
 
 def global_p_value(
-    tested: Sequence[Tested], *, other_tests: int = 0, note: str = ""
+    tested: Sequence[CountedTests], *, other_tests: int = 0, note: str = ""
 ) -> GlobalPValue:
     """Return the p-value of the best of several tests.
 
@@ -123,7 +124,7 @@ def global_p_value(
 
     Examples
     --------
-    >>> global_p_value([Tested("tnt", 0.01)], other_tests=4).p_value
+    >>> global_p_value([CountedTests("tnt", 0.01)], other_tests=4).p_value
     0.05
     """
     if not tested:
