@@ -1,4 +1,4 @@
-"""How often a p-value is as small as it says where there is nothing: before and after calibration.
+r"""How often a p-value is as small as it says where there is nothing: before and after calibration.
 
     python benchmarks/null_chains.py kfold-2.json kfold-5.json kfold-10.json --plot p-values.svg
 
@@ -10,7 +10,7 @@ either half calibrated by the other, so that no chain is compared with itself. E
 
 The tables of docs/statistics.md:
 
-    for k in 2 5 10; do tnt-coffea null-chains POOL/skim --config kfold-$k.yaml \\
+    for k in 2 5 10; do tnt-coffea null-chains POOL/skim --config kfold-$k.yaml \
         --chains 2000 --events 10000 --to kfold-$k.json; done
 
 with `skim: {images: null, observables: [mass, tau21]}`, `train: {folds: {outer: K}, methods:

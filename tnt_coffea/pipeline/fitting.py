@@ -106,9 +106,8 @@ def fit(
     check_made_with(histograms, config)
     refuse_blinded(config, "a fit of all events")
     if out is None:
-        result = _fitted(histograms, config)
-        own = trial(histograms, config, "fit", {})
-        return replace(result, global_p=_global_p(result, histograms, config, (), own))
+        found, own = _fitted(histograms, config), trial(histograms, config, "fit", {})
+        return replace(found, global_p=_global_p(found, histograms, config, (), own))
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:

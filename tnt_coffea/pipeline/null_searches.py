@@ -36,8 +36,8 @@ MOST_SHARE = 0.05
 """Of a pool, up to which every chain draws events of its own; larger chains are disjoint parts."""
 
 # What the columns of dijets do not depend on: where the events come from, what else is kept.
-_KEPT = ("source", "table", "select", "observables", "images", "constituents", "aligned")
-_KEPT += ("splittings", "sequence", "event_image")
+_KEPT = {"source", "table", "select", "observables", "images", "constituents", "aligned"}
+_KEPT |= {"splittings", "sequence", "event_image"}
 _POOL = "pool.parquet"
 
 
@@ -136,14 +136,20 @@ def run_null_chains(
     return table
 
 
-def _pool(source: Any, config: SearchConfig, parts: Path, resources: Resources) -> Sample:
+def _pool(
+    given: Fileset | Skim | Sample | Sequence[Skim],
+    config: SearchConfig,
+    parts: Path,
+    resources: Resources,
+) -> Sample:
     """Return the different dijets of a pool, with the columns that the settings name."""
-    if isinstance(source, Fileset):
-        source = skim(source, config, out=parts / "skimmed", resources=resources)
-    if isinstance(source, Skim):
-        source = [source]
-    if not isinstance(source, Sample):
-        source = read_parts([path for one in source for path in one.by_role[DATA]])
+    if isinstance(given, Fileset):
+        given = skim(given, config, out=parts / "skimmed", resources=resources)
+    if isinstance(given, Sample):
+        source = given
+    else:
+        skims = [given] if isinstance(given, Skim) else given
+        source = read_parts([path for one in skims for path in one.by_role[DATA]])
     ours, theirs = (
         {n: v for n, v in one.model_dump(mode="json").items() if n not in _KEPT}
         for one in (config.skim, source.settings)
@@ -158,7 +164,7 @@ def _pool(source: Any, config: SearchConfig, parts: Path, resources: Resources) 
         msg = f"the pool lacks {', '.join(missing)}, which the settings name (skim)"
         raise ConfigError(msg)
     _, first = np.unique(source.event_id, return_index=True)
-    unique = replace(
+    unique: Sample = replace(
         source,
         columns={name: source.columns[name] for name in flat},
         lists={name: source.lists[name] for name in lists},

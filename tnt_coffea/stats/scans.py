@@ -361,7 +361,7 @@ def _point(
 
 def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
     """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
-    notes = []
+    notes: list[str] = []
     toys = max(point.toys for point in points)
     advice = (
         f"local p-values are from the scan's toys there, {1 / (toys + 1):.2g} or more"
