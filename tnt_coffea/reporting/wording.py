@@ -460,8 +460,8 @@ def _meaning(result: SearchResult) -> str:
         least = "at most " if result.global_p.is_bound else ""
         number = result.global_p.tests + result.global_p.other_tests
         meaning += (
-            f"; with all {number} tests made on these data counted, the search has a global p-value "
-            f"of {least}{p_text(result.global_p.p_value)}"
+            f"; with all {number} tests made on these data counted, the search has a global "
+            f"p-value of {least}{p_text(result.global_p.p_value)}"
         )
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (
