@@ -26,6 +26,11 @@ class CountedTests(NamedTuple):
         How many there are.
     calibration
         'asymptotic', 'toys', 'null chains', or what else the test says.
+
+    Examples
+    --------
+    >>> CountedTests("scan, tnt", 0.02, 27, "toys").tests
+    27
     """
 
     name: str
