@@ -234,12 +234,12 @@ def test_a_table_with_fewer_chains_is_gone_on_with(tmp_path: Path) -> None:
 
     first = made(out, 1)
     assert set(first.q0) == {"before", "mass"}
-    grown, before = made(out, 3), out.read_bytes()
-    assert grown.made["chains"] == [0, 1, 2]
+    grown, before = made(out, 2), out.read_bytes()
+    assert grown.made["chains"] == [0, 1]
     assert grown.q0["mass"][:1] == first.q0["mass"]
     assert len(set(grown.events)) > 1  # every chain has events of its own
-    assert made(tmp_path / "fresh.json", 3).q0 == grown.q0
-    assert made(out, 2) == grown  # nothing that is there is thrown away
+    assert made(tmp_path / "fresh.json", 2).q0 == grown.q0
+    assert made(out, 1) == grown  # nothing that is there is thrown away
     assert out.read_bytes() == before
     assert not out.with_name("null.json.parts").exists()
     with pytest.raises(ConfigError, match="4 chains of 1200 dijets, each with its own, take 4800"):
@@ -350,19 +350,19 @@ def test_other_tests_on_the_same_data_count(searches: list[Path], tmp_path: Path
     assert SearchResult.load(out / "fit").global_p == back.global_p
 
 
-def test_a_useless_method_raises_the_global_p_value(tmp_path: Path) -> None:
+def test_a_useless_method_raises_the_global_p_value(searches: list[Path], tmp_path: Path) -> None:
     sample = testing.make_sample(1600, signal_share=0.0, seed=0, pixels=12)
-    found = {}
-    for name, methods in (
-        ("alone", "{mass: {kind: feature}}"),
-        ("both", "{mass: {kind: feature}, noise: {kind: feature, feature: tau21}}"),
-    ):
-        config = SearchConfig.from_text(TEXT.replace("{mass: {kind: feature}}", methods))
-        out = tmp_path / name
-        histograms = tnt.search(sample, tnt.train(sample, config, out=out), config, out=out)
-        values = config.model_dump(mode="json")
-        values["fit"]["scan"]["toys"] = 200
-        found[name] = tnt.fit(histograms, SearchConfig.model_validate(values))
+    methods = "{mass: {kind: feature}, noise: {kind: feature, feature: tau21}}"
+    config = SearchConfig.from_text(
+        TEXT.replace("{mass: {kind: feature}}", methods).replace(
+            "fit: {", "fit: {scan: {toys: 200}, "
+        )
+    )
+    histograms = tnt.search(sample, tnt.train(sample, config, out=tmp_path), config, out=tmp_path)
+    found = {
+        "alone": tnt.fit(Histograms.load(searches[0] / "search"), SearchConfig.from_text(TEXT)),
+        "both": tnt.fit(histograms, config),
+    }
     alone, both = found["alone"].global_p, found["both"].global_p
     assert found["alone"].after["mass"].q0 == found["both"].after["mass"].q0
     assert alone is not None
@@ -370,8 +370,16 @@ def test_a_useless_method_raises_the_global_p_value(tmp_path: Path) -> None:
     assert both.tests > alone.tests
     assert alone.p_best <= both.p_best
     assert (both.p_value, both.groups) >= (alone.p_value, alone.groups)
+    # A scan of the search takes null chains where they have all of its tests.
+    q0 = {"before": (0.1,) * 9, "mass": (1.0,) * 9, "noise": (4.0,) + (0.0,) * 8}
+    NullChains(q0).save(tmp_path / "null.json")
+    by_chains = tnt.fit(histograms, with_chains(config, tmp_path / "null.json"))
+    assert isinstance(by_chains.overall, stats.ScanResult)
+    assert (by_chains.overall.experiments, by_chains.overall.toys) == ("null chains", 9)
+    assert by_chains.global_p is not None
+    assert by_chains.global_p.tests == both.tests
     # By null chains: one with a large q0 of the useless method alone reaches the data.
-    chains = NullChains({"before": (0.1,) * 9, "mass": (1.0,) * 9, "noise": (4.0,) + (0.0,) * 8})
+    chains = NullChains(q0)
     p = {}
     for names in (("before", "mass"), ("before", "mass", "noise")):
         maxima = chains.together(names)
