@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig, TriggerSettings, digest
+from tnt_coffea.config.fits import AUTO
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
@@ -26,7 +27,13 @@ from tnt_coffea.pipeline.null_chains import (
 )
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
+from tnt_coffea.search_folder import (
+    Trial,
+    note_config,
+    note_trial,
+    noted_sources,
+    noted_trials,
+)
 from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.spectrum import rebinned
@@ -108,6 +115,7 @@ def fit(
     if out is None:
         found, own = _fitted(histograms, config), trial(histograms, config, "fit", {})
         return replace(found, global_p=_global_p(found, histograms, config, (), own))
+    given, config = config, _own_chains(config, out)
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
@@ -120,7 +128,7 @@ def fit(
         begun(stage, None)
         kept.save(stage.folder / "result.json")
         stage.finish({}, seconds=time.monotonic() - started)
-        note_config(out, config)
+        note_config(out, given)
         return kept
     return _with_trials(result, histograms, config, out)
 
@@ -161,12 +169,24 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
         The histograms are of a search with another seed or `search`.
     """
     check_made_with(histograms, config)
+    config = _own_chains(config, out)
     stage = fit_stage(histograms, config, out)
     if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
         raise StageError(msg)
     result = SearchResult.load(stage.folder / "result.json")
     return _with_trials(result, histograms, config, out, read_only=True)
+
+
+def _own_chains(config: SearchConfig, out: str | Path) -> SearchConfig:
+    """Return the settings without the package's null chains where taggers are from elsewhere.
+
+    Chains train their own, which is what makes the combination of folds too wide.
+    """
+    if config.fit.bump.null_chains != AUTO or "taggers" not in noted_sources(out):
+        return config
+    bump = config.fit.bump.model_copy(update={"null_chains": None})
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"bump": bump})})
 
 
 def _with_trials(
