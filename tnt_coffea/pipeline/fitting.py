@@ -372,6 +372,7 @@ def scan(
     masses: Sequence[float] = (),
     toys: int | None = None,
     seed: int | None = None,
+    cross_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> stats.ScanResult:
     """Return local p-values over masses in all selections, and one global p-value.
@@ -392,6 +393,8 @@ def scan(
         Whether a set that was trained for a window is searched only for the masses in it.
     masses, toys, seed
         Instead of those of the settings.
+    cross_check
+        As for `stats.scan`.
     progress
         Called with the toys that are done, and all of them.
 
@@ -456,6 +459,7 @@ def scan(
         null_chains=_of_chains(chains, config, {BEFORE: (BEFORE, None), **selections}, masses)
         if toys is None
         else None,
+        cross_check=cross_check,
         progress=progress,
     )
     return replace(result, tried=_tried(result, selections)) if len(spectra) > 1 else result

@@ -218,7 +218,14 @@ class _NullSearch:
             histograms = search(taken, taggers, own, out=out, resources=resources)
             selections = all_selections(histograms, own, every=True)
             found = scan(
-                histograms, own, selections, before=True, in_windows=False, masses=masses, toys=0
+                histograms,
+                own,
+                selections,
+                before=True,
+                in_windows=False,
+                masses=masses,
+                toys=0,
+                cross_check=False,
             )
             inside = events_in_fit_range(histograms, own)
         names = {BEFORE: (BEFORE, None), **selections}

@@ -74,6 +74,7 @@ def scan(
     toys: int = 1000,
     seed: int = 1,
     null_chains: Mapping[tuple[str, float], Sequence[float]] | None = None,
+    cross_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
     """Test every mass in every selection, and give the best one its global p-value.
@@ -102,6 +103,8 @@ def scan(
         By selection and mass, q0 of the same test in whole searches of background with taggers
         trained anew, one after the other: they give local and global p-values, instead of toys,
         if all that is tested is among them.
+    cross_check
+        Whether pyhf repeats the best test; without it `z_pyhf` is the engine's own.
     progress
         Called with the toys that are done, and all of them.
 
@@ -166,7 +169,7 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped), refused, fit, seed)
+    return _result(chosen, q0, failed, tuple(skipped), refused, fit, seed, cross_check=cross_check)
 
 
 def _in_chains(
@@ -248,6 +251,7 @@ def _result(
     seed: int,
     *,
     of_chains: bool = False,
+    cross_check: bool = True,
 ) -> ScanResult:
     toys = len(q0)
     points: list[ScanPoint] = []
@@ -261,7 +265,7 @@ def _result(
             tests.append(test)
     best = int(np.argmax([point.z_asymptotic for point in points]))
     largest = points[best].z_asymptotic
-    z_pyhf = _cross_check(models[best], tests[best])
+    z_pyhf = _cross_check(models[best], tests[best]) if cross_check else largest
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     reached = int(np.sum(maxima >= largest - _TIE)) if of_chains else int(np.sum(maxima >= largest))
     p_global = toys_p_value(reached, toys) if toys else None
