@@ -181,7 +181,7 @@ def _grown(
 
 
 def _best_splits(
-    bins: IntArray,
+    bins: npt.NDArray[np.uint8],
     edges: list[Float32Array],
     place: IntArray,
     positive: IntArray,
