@@ -144,6 +144,7 @@ def run(
         out=Path(out) / f"{experiment.name}-events",
         resources=resources,
     )
+    experiment = experiment.of_pools([name for name in files if files[name]])
     decisive: dict[str, Any] = {
         "code": CODE,
         "experiment": experiment.digest,
