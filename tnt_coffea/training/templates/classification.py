@@ -1,22 +1,27 @@
 """A classifier trained on arrays of features, of data and of synthetic events that have no columns.
 
 The tagger still takes the skim's columns: the features are computed in front of the classifier,
-in its own graph.
+in its own graph. `taking_features` cuts that part off again, so that synthetic features have a score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError, TaggerError, TrainingError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.inputs import Columns
+from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend, networks
+from tnt_coffea.training.checks import TOLERANCE
 from tnt_coffea.training.classifiers import Dense, Trees
+from tnt_coffea.training.export import seal
 from tnt_coffea.training.features import FeatureSet, check_features
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Job, Scorer
@@ -29,11 +34,18 @@ __all__ = [
     "FeatureClassifier",
     "against_template",
     "feature_scorer",
+    "features_of",
+    "taking_features",
     "template_features",
 ]
 
 FeatureClassifier = Annotated[Dense | Trees, Field(discriminator="network")]
 """Classifiers of features: those that synthetic events can be shown to."""
+
+
+_COMPARED = 256
+_DECIDED = 0.01
+"""Share of the events whose score may be another one for the rounding of a feature."""
 
 
 def template_features(classifier: Dense | Trees, scope: str, sample: Sample) -> FeatureSet:
@@ -194,6 +206,9 @@ def feature_scorer(
         dict(notes or {}),
     )
     inner = classifier.model_copy(update={"features": names}).train(labels, "event", seed)
+    # Those that trees with a `feature_share` were shown.
+    (taken,) = inner.inputs
+    features = features.some(np.array([names.index(name) for name in taken.columns]))
     if inner.predict is None:
         keras = backend.keras()
         columns = networks.input_tensor(features.input)
@@ -211,7 +226,7 @@ def feature_scorer(
 
 
 def _sample(each: FeatureClass, names: tuple[str, ...]) -> Sample:
-    sample = Sample.from_columns(
+    return Sample.from_columns(
         np.ones(len(each.x)),
         heavy={},
         light={},
@@ -220,7 +235,6 @@ def _sample(each: FeatureClass, names: tuple[str, ...]) -> Sample:
         event_id=each.event_id,
         where=each.name,
     )
-    return sample
 
 
 def _added(graph: Graph, model: Any, value: str) -> str:
@@ -234,3 +248,128 @@ def _added(graph: Graph, model: Any, value: str) -> str:
         inputs = [names[name] for name in node.input]
         names[node.output[0]] = graph.add(node.op_type, *inputs, domain=node.domain, **attributes)
     return names["score"]
+
+
+def features_of(card: Card, sample: Sample) -> FeatureSet:
+    """Return the features of a tagger that was trained against a template.
+
+    Parameters
+    ----------
+    card
+        Of the tagger.
+    sample
+        Any events with its columns.
+
+    Raises
+    ------
+    TrainingError
+        The settings on the card have no classifier of features.
+    """
+    try:
+        classifier: Dense | Trees = TypeAdapter(FeatureClassifier).validate_python(
+            card.settings.get("classifier")
+        )
+    except ValidationError as error:
+        msg = f"method '{card.method}' has no classifier of features, which a template is made of"
+        raise TrainingError(msg) from error
+    features = template_features(classifier, card.scope, sample)
+    if isinstance(classifier, Trees):
+        features = features.some(classifier.kept(card.scope, sample, card.seed))
+    return features
+
+
+def taking_features(
+    tagger: Tagger, features: FeatureSet, sample: Sample, names: tuple[str, ...]
+) -> Tagger:
+    """Return a tagger that takes features instead of the columns that they are computed from.
+
+    Its graph is the tagger's own from the features on. No name says which value of the graph they
+    are: it is the one that, replaced by the features of real events, leaves their scores as they
+    were.
+
+    Parameters
+    ----------
+    tagger
+        Of columns.
+    features
+        What it computes from them.
+    sample
+        Real events, of which up to 256 are scored both ways.
+    names
+        Of the columns that hold the features in a sample of them.
+
+    Raises
+    ------
+    TrainingError
+        No value of the graph is these features.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> from tnt_coffea.training.export import seal
+    >>> sample = testing.make_sample(400)
+    >>> features = FeatureSet.of(("log(mass)", "mass_difference"), "event", sample)
+    >>> x = features.values(sample)
+    >>> data = FeatureClass("data", x, sample.event_id, 1.0)
+    >>> shifted = FeatureClass.synthetic("template", x + np.float32(0.5))
+    >>> scorer = feature_scorer(Trees(trees=20), features, (data, shifted), seed=1)
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> card = card.model_copy(update={"inputs": scorer.inputs})
+    >>> tagger = taggers.Tagger(seal(scorer.model, card))
+    >>> of_features = taking_features(tagger, features, sample, ("a", "b", "c"))
+    >>> scores = tagger.score(features.input.read(sample))
+    >>> bool(np.isclose(of_features.score(x), scores, atol=1e-5).all())
+    True
+    """
+    rows = np.unique(np.linspace(0, len(sample) - 1, _COMPARED).astype(np.int64))
+    columns = features.input.reader(sample)(rows)
+    expected = tagger.score({features.input.name: columns})
+    computed = features.computed(columns)
+    shown = Sample.from_columns(
+        np.ones(0), heavy={}, light={}, event=dict.fromkeys(names, np.ones(0))
+    )
+    inputs = (Columns.of(names, shown),)
+    card = tagger.card.model_copy(update={"inputs": inputs, "skim": shown.settings})
+    for model in _from_a_value_on(backend.onnx().load_from_string(tagger.data), len(features)):
+        found = Tagger(seal(model, card), tagger.where)
+        try:
+            apart = np.abs(found.score(computed) - expected)
+        except TaggerError:  # a value of another shape
+            continue
+        # A feature's last digit may be another one there, and decide at the threshold of a tree.
+        if np.mean(apart > TOLERANCE) <= _DECIDED:
+            return found
+    msg = f"{tagger.where}: no value of its graph is the features {', '.join(features.names)}"
+    raise TrainingError(msg)
+
+
+def _from_a_value_on(model: Any, k: int) -> Iterator[Any]:
+    """Return the graphs of (n, k) features that begin at a value on which all depends."""
+    helper, kind = backend.onnx().helper, backend.onnx().TensorProto.FLOAT
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    taken = {item.name for item in graph.input}
+    given = helper.make_tensor_value_info(Columns.name, kind, ["n", k])
+    score = next(item for item in graph.output if item.name == "score")
+    for value in [name for node in graph.node for name in node.output]:
+        waiting, needed = ["score"], {value}
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += makers[name].input if name in makers else []
+        if needed & taken or value == "score":
+            continue
+        nodes = []
+        for node in graph.node:
+            if value not in node.output and needed & set(node.output):
+                kept = type(node)()
+                kept.CopyFrom(node)
+                kept.input[:] = [Columns.name if x == value else x for x in node.input]
+                nodes.append(kept)
+        constants = [item for item in graph.initializer if item.name in needed]
+        yield helper.make_model(
+            helper.make_graph(nodes, "tagger", [given], [score], constants),
+            ir_version=model.ir_version,
+            opset_imports=model.opset_import,
+        )
