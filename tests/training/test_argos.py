@@ -13,6 +13,7 @@ from tnt_coffea import testing
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, LeakError, TrainingError
 from tnt_coffea.events.identity import outer_fold
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Tagger
 from tnt_coffea.testing import altered, make_sample
 from tnt_coffea.training import Job, Schedule, run_task
@@ -24,6 +25,7 @@ from tnt_coffea.training.methods.best_of import BestOf, BestOfPerJet
 from tnt_coffea.training.methods.cwola import Cwola
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.lot import EventRandom
+from tnt_coffea.training.methods.template_classifier import TemplateClassifier
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 
 from .conftest import FIRST, config_for, cwola, shas, tnt
@@ -355,3 +357,40 @@ def test_no_sideband_events_are_refused(sample):
     )
     with pytest.raises(TrainingError, match=r"no events in sideband 3700"):
         BestOf(of=("a", "b"), sideband=1.0).figures(job)
+
+
+def followed(n, signal, seed=1):
+    """Dijets with a feature, `spread`, that grows with the mass, and a signal in tau21."""
+    rng = np.random.default_rng(seed)
+    m = np.concatenate([2400 + rng.exponential(700, n), rng.normal(3500, 60, signal)])
+    label = np.repeat([0, 1], [n, signal])
+    tau21 = {
+        jet: {"tau21": np.where(label, 0.3, 0.6) + 0.12 * rng.normal(size=n + signal)}
+        for jet in ("heavy", "light")
+    }
+    spread = m / 1000 + 0.2 * rng.normal(size=n + signal)
+    made = Sample.from_columns(m, **tau21, event={"spread": spread}, label=label)
+    return made.select(np.argsort(made.event_id))
+
+
+@pytest.fixture(scope="module")
+def against_a_template(tmp_path_factory):
+    trees = Trees(features=("spread", "tau21"), trees=20)
+    template = {"by": "morphing", "degree": 1}
+    methods = {
+        "follows": Cwola(classifier=trees, sideband=1.0),
+        "against": TemplateClassifier(classifier=trees, template=template),
+        "by_sidebands": BestOf(of=("follows", "against"), sideband=1.0),
+        "by_template": BestOf(of=("follows", "against"), template=template),
+    }
+    return testing.train(followed(5000, 90), config_for(methods), tmp_path_factory.mktemp("by"))
+
+
+def test_a_method_that_learned_the_mass_is_chosen_by_sidebands_and_not_by_a_template(
+    against_a_template,
+):
+    chosen = {
+        name: {item.history["chosen"] for item in against_a_template[name]}
+        for name in ("by_sidebands", "by_template")
+    }
+    assert chosen == {"by_sidebands": {"follows"}, "by_template": {"against"}}

@@ -53,8 +53,10 @@ def template_of(tagger_set: TaggerSet) -> AnyTemplate | None:
 
 def predicts(tagger_set: TaggerSet) -> bool:
     """Return whether a search predicts the background of a tagger set with its template."""
-    given = tagger_set.members[0].tagger.card.settings.get("template")
-    return isinstance(given, dict) and bool(given.get("estimate", False))
+    settings = tagger_set.members[0].tagger.card.settings
+    given = settings.get("template")
+    # Taggers that were chosen by a template did not learn from it.
+    return "of" not in settings and isinstance(given, dict) and bool(given.get("estimate", False))
 
 
 def template_events(
@@ -82,11 +84,17 @@ def template_events(
         A fold has too few events beside the window, the taggers read more than columns, or the
         template cannot be fitted.
     """
+    from tnt_coffea.training.templates.classification import joint_features
+
     settings, window = template_of(tagger_set), tagger_set.window
     if settings is None or window is None or tagger_set.quantiles is None:
         msg = f"tagger set '{tagger_set.name}' was trained against no template"
         raise TaggerError(msg)
-    of_features, features = _of_features(tagger_set, sample)
+    taggers, features = joint_features([each.tagger for each in tagger_set.members], sample)
+    members = zip(tagger_set.members, taggers, strict=True)
+    of_features = replace(
+        tagger_set, members=tuple(replace(member, tagger=own) for member, own in members)
+    )
     fold = outer_fold(sample.event_id, tagger_set.folds, tagger_set.fold_seed)
     regions = {"nominal": (window, settings.sidebands(window))}
     regions |= _validations(window, settings.sideband, processor.config)
@@ -123,31 +131,6 @@ def template_events(
     return WeightedSimulation(histogram, settings.by, window.edges, validation, template=True)
 
 
-def _of_features(
-    tagger_set: TaggerSet, sample: Sample
-) -> tuple[TaggerSet, dict[str, FeatureSet]]:
-    """Return the set as one that takes features, and what they are computed by.
-
-    A feature of several taggers is one column, `feature_0` and so on, of the synthetic events.
-    """
-    from tnt_coffea.training.templates.classification import features_of, taking_features
-
-    found: dict[str, FeatureSet] = {}
-    of_member = []
-    for member in tagger_set.members:
-        features = features_of(member.tagger.card, sample)
-        for number, name in enumerate(features.names):
-            found.setdefault(name, features.some(np.array([number])))
-        of_member.append(features)
-    places = {name: f"feature_{number}" for number, name in enumerate(found)}
-    members = []
-    for member, features in zip(tagger_set.members, of_member, strict=True):
-        names = tuple(places[name] for name in features.names)
-        tagger = taking_features(member.tagger, features, sample, names)
-        members.append(replace(member, tagger=tagger))
-    return replace(tagger_set, members=tuple(members)), found
-
-
 def _validations(
     window: MassRange, sideband: float, config: SearchConfig
 ) -> dict[str, tuple[MassRange, tuple[MassRange, MassRange]]]:
@@ -179,6 +162,7 @@ def _drawn(
 ) -> tuple[Sample, float]:
     """Return synthetic events of a region, of features, and the variance of each."""
     from tnt_coffea.training import backend
+    from tnt_coffea.training.templates.classification import feature_sample
     from tnt_coffea.training.templates.interface import SidebandEvents
 
     x = np.concatenate([each.values(own) for each in features.values()], axis=1)
@@ -187,9 +171,4 @@ def _drawn(
     n = round(_DRAWN * made_of)
     with backend.one_thread():
         values, mass = settings.fit(events, seed).sample(n, seeds.integer(seed, "drawn"))
-    columns = {f"feature_{number}": column for number, column in enumerate(values.T)}
-    if own.variable != "m_jj":
-        columns[own.variable] = mass
-    ids = np.arange(n, dtype=np.uint64)
-    drawn = Sample.from_columns(mass, heavy={}, light={}, event=columns, event_id=ids)
-    return drawn.with_variable(own.variable), 1 + n / float(made_of)
+    return feature_sample(values, mass, own.variable), 1 + n / float(made_of)

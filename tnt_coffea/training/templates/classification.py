@@ -6,12 +6,12 @@ in its own graph. `taking_features` cuts that part off again, so that synthetic 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from tnt_coffea.errors import ConfigError, TaggerError, TrainingError
 from tnt_coffea.events.sample import Sample
@@ -33,8 +33,10 @@ __all__ = [
     "FeatureClass",
     "FeatureClassifier",
     "against_template",
+    "feature_sample",
     "feature_scorer",
     "features_of",
+    "joint_features",
     "taking_features",
     "template_features",
 ]
@@ -251,7 +253,9 @@ def _added(graph: Graph, model: Any, value: str) -> str:
 
 
 def features_of(card: Card, sample: Sample) -> FeatureSet:
-    """Return the features of a tagger that was trained against a template.
+    """Return the features that a tagger computes from its columns and takes nothing beside.
+
+    They are those of its setting `features`, or of its classifier's.
 
     Parameters
     ----------
@@ -263,19 +267,87 @@ def features_of(card: Card, sample: Sample) -> FeatureSet:
     Raises
     ------
     TrainingError
-        The settings on the card have no classifier of features.
+        The tagger takes something else, or the mass itself is a feature.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> features_of(card, testing.make_sample(1, pixels=40))
+    Traceback (most recent call last):
+    tnt_coffea.errors.TrainingError: a heavy tagger of 'tag_n_train' takes more than features, ...
     """
-    try:
-        classifier: Dense | Trees = TypeAdapter(FeatureClassifier).validate_python(
-            card.settings.get("classifier")
+    given = card.settings.get("classifier", card.settings)
+    names = given.get("features") or ()
+    features = FeatureSet.of(names, card.scope, sample) if names else None
+    if features is not None and "feature_share" in given:
+        kept = Trees.model_validate(given).kept(card.scope, sample, card.seed)
+        features = features.some(kept)
+    if features is None or card.inputs != (features.input,):
+        msg = (
+            f"a {card.scope} tagger of '{card.method}' takes more than features, and synthetic "
+            "events of a template have these alone"
         )
-    except ValidationError as error:
-        msg = f"method '{card.method}' has no classifier of features, which a template is made of"
-        raise TrainingError(msg) from error
-    features = template_features(classifier, card.scope, sample)
-    if isinstance(classifier, Trees):
-        features = features.some(classifier.kept(card.scope, sample, card.seed))
+        raise TrainingError(msg)
+    if sample.variable in features.names:
+        msg = f"{sample.variable}, the mass of the search, is a feature of '{card.method}'"
+        raise TrainingError(msg)
     return features
+
+
+def joint_features(
+    taggers: Sequence[Tagger], sample: Sample
+) -> tuple[list[Tagger], dict[str, FeatureSet]]:
+    """Return taggers as such of events of `feature_sample`, and the features of all of them.
+
+    Parameters
+    ----------
+    taggers
+        Of features.
+    sample
+        Real events.
+
+    Raises
+    ------
+    TrainingError
+        As `features_of` and `taking_features`.
+    """
+    every = [features_of(tagger.card, sample) for tagger in taggers]
+    found: dict[str, FeatureSet] = {}
+    for features in every:
+        for number, name in enumerate(features.names):
+            found.setdefault(name, features.some(np.array([number])))
+    column = {name: f"feature_{number}" for number, name in enumerate(found)}
+    taking = [
+        taking_features(tagger, features, sample, tuple(column[name] for name in features.names))
+        for tagger, features in zip(taggers, every, strict=True)
+    ]
+    return taking, found
+
+
+def feature_sample(x: Float32Array, mass: Float64Array, variable: str = "m_jj") -> Sample:
+    """Return synthetic events with columns `feature_0`, `feature_1`, ... and a mass.
+
+    Parameters
+    ----------
+    x
+        (event, feature).
+    mass
+        (event,) [GeV].
+    variable
+        Column that the mass is in.
+
+    Examples
+    --------
+    >>> feature_sample(np.ones((2, 2), np.float32), np.array([3500.0, 3600.0]))
+    <Sample: 2 dijets, labels unknown; event: m_jj, feature_0, feature_1>
+    """
+    columns: dict[str, Any] = {f"feature_{i}": column for i, column in enumerate(x.T)}
+    if variable != "m_jj":
+        columns[variable] = mass
+    ids = np.arange(len(mass), dtype=np.uint64)
+    made = Sample.from_columns(mass, heavy={}, light={}, event=columns, event_id=ids)
+    return made.with_variable(variable)
 
 
 def taking_features(
