@@ -19,6 +19,7 @@ from tnt_coffea.pipeline.searching import _templates
 from tnt_coffea.pipeline.template_events import template_events
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.reporting.direct_figures import direct_spectrum
+from tnt_coffea.training.assumptions import assumptions
 from tnt_coffea.training.templates.classification import feature_sample, joint_features
 
 TEXT = """
@@ -153,6 +154,17 @@ def test_features_have_the_scores_of_the_columns_that_they_are_computed_from(fou
         expected = tagger.score(tagger.card.inputs[0].read(data))
         np.testing.assert_array_equal(other.score(other.card.inputs[0].read(drawn)), expected)
         assert len(np.unique(expected)) > 20
+
+
+def test_a_score_that_follows_the_mass_is_to_be_counted_against_the_template(found):
+    config, taggers, _ = found
+    ranges = config.search.window, config.search.fit_range
+    noted = {
+        name: assumptions(taggers.sets[name], sample(7000), *ranges)
+        for name in ("template", "without")
+    }
+    assert noted["template"].sculpting < 1e-3 < noted["without"].sculpting
+    assert any("count against the template" in line for line in noted["template"].warnings)
 
 
 def test_too_few_events_beside_the_window_are_refused(found):

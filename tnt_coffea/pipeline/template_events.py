@@ -2,10 +2,10 @@
 
 A method that compares the data with a template has settings of one, which its cards name. A search
 fits that template again, for each scored fold to the fold's own events beside the window, in the
-features that the taggers compute from columns. These taggers saw neither the events that it is made of nor those
-that it stands for, so none of them is a reason to be selected. A template of a window in either
-sideband, made of what lies beside it without the signal region, is what the closure is measured
-with.
+features of the taggers, whose graphs are cut where these enter. The taggers saw neither the events
+that it is made of nor those that it stands for, so none of them is a reason to be selected. A
+template of a window in either sideband, made of what lies beside it without the signal region, is
+what the closure is measured with.
 
 Source: arXiv:2411.00085.
 """

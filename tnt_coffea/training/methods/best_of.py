@@ -153,9 +153,7 @@ class BestOf(SidebandMethod):
             taggers = [tagger for tagger, _ in members]
             taking, features = joint_features(taggers, own)
             x = np.concatenate([each.values(own) for each in features.values()], axis=1)
-            beside = SidebandEvents.of(
-                x, own.mass, own.weight, job.window, bands, tuple(features)
-            )
+            beside = SidebandEvents.of(x, own.mass, own.weight, job.window, bands, tuple(features))
             # The seed is that of no run: all runs for a scored fold choose alike.
             seeds_ = [seeds.integer(0, "best_of", fold, what) for what in ("template", "drawn")]
             n = round(template.oversampling * here.sum())

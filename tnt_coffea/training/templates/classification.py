@@ -1,7 +1,7 @@
 """A classifier trained on arrays of features, of data and of synthetic events that have no columns.
 
 The tagger still takes the skim's columns: the features are computed in front of the classifier,
-in its own graph. `taking_features` cuts that part off again, so that synthetic features have a score.
+in its own graph. `taking_features` cuts that part off again: synthetic features have a score too.
 """
 
 from __future__ import annotations
@@ -210,6 +210,7 @@ def feature_scorer(
     inner = classifier.model_copy(update={"features": names}).train(labels, "event", seed)
     # Those that trees with a `feature_share` were shown.
     (taken,) = inner.inputs
+    assert isinstance(taken, Columns)
     features = features.some(np.array([names.index(name) for name in taken.columns]))
     if inner.predict is None:
         keras = backend.keras()
