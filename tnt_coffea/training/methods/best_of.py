@@ -137,6 +137,7 @@ class BestOf(SidebandMethod):
         return {name: figure(name) for name in self.of}
 
     def _by_template(self, job: Job, template: AnyTemplate) -> Mapping[str, float]:
+        """Return the ARGOS of every method against a template of each inner fold."""
         bands = template.sidebands(job.window)
         near = [job.in_window, *(band.contains(job.data.mass) for band in bands)]
         data = job.data.select(np.any(near, axis=0))
@@ -155,11 +156,11 @@ class BestOf(SidebandMethod):
             x = np.concatenate([each.values(own) for each in features.values()], axis=1)
             beside = SidebandEvents.of(x, own.mass, own.weight, job.window, bands, tuple(features))
             # The seed is that of no run: all runs for a scored fold choose alike.
-            seeds_ = [seeds.integer(0, "best_of", fold, what) for what in ("template", "drawn")]
+            fitted = template.fit(beside, seeds.integer(0, "best_of", fold, "template"))
             n = round(template.oversampling * here.sum())
-            drawn = feature_sample(*template.fit(beside, seeds_[0]).sample(n, seeds_[1]))
+            drawn = feature_sample(*fitted.sample(n, seeds.integer(0, "best_of", fold, "drawn")))
             ranks = {
-                key: _shares_below(*(_scores(*each) for each in ((tagger, own), (of_x, drawn))))
+                key: _shares_below(_scores(tagger, own), _scores(of_x, drawn))
                 for key, tagger, of_x in zip(keys, taggers, taking, strict=True)
             }
             for name in self.of:
