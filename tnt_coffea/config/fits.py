@@ -240,6 +240,12 @@ class DirectSettings(Settings):
         description="largest |observed / predicted - 1| of a validation window with which the "
         "estimate is given",
     )
+    corrected: bool = Field(
+        False,
+        exclude_if=lambda wanted: not wanted,
+        description="multiply the prediction of a template by observed / predicted of its "
+        "validation windows: for features that follow the mass",
+    )
 
 
 class TransferSettings(Settings):

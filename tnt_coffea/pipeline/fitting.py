@@ -692,7 +692,9 @@ def direct(
         fit=spectrum_fit(config),
         seed=seeds.integer(config.seed, "fit", "direct", name),
     )
-    return stats.template_in_window(histogram, predicted, point, beside, **options)
+    return stats.template_in_window(
+        histogram, predicted, point, beside, corrected=settings.corrected, **options
+    )
 
 
 def transfer(
