@@ -125,10 +125,10 @@ def fit(
         # Before the result is there to be looked at.
         kept = _with_trials(result, histograms, config, out)
         # The file follows from events and settings alone: it counts no looks beside its own tests.
-        own = _global_p(result, histograms, config, (), trial(histograms, config, "fit", {}))
+        alone = _global_p(result, histograms, config, (), trial(histograms, config, "fit", {}))
         stage.clear()
         begun(stage, None)
-        replace(kept, global_p=replace(own, note="")).save(stage.folder / "result.json")
+        replace(kept, global_p=replace(alone, note="")).save(stage.folder / "result.json")
         stage.finish({}, seconds=time.monotonic() - started)
         note_config(out, given)
         return kept
