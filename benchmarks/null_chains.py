@@ -1,147 +1,133 @@
-"""Whole searches where there is nothing to find: the distribution of their significances.
+r"""How often a p-value is as small as it says where there is nothing: before and after calibration.
 
-    python benchmarks/null_chains.py OUT qcd-1.h5 qcd-2.h5 --chains 20 --events 10000
+    python benchmarks/null_chains.py kfold-2.json kfold-5.json kfold-10.json --plot p-values.svg
 
-Every chain has events of its own and trains, searches and fits them as data; one after the
-other, resumable. Modes: cross-validated Tag N' Train + m_jj with its autoencoders and CWoLa
-hunting in one search, and the prequential mode of Tag N' Train. Nothing is left out of
-`OUT/null-chains.json`; `OUT/MODE.json` is for `fit.bump.null_chains` of a search with the same
-settings.
+Tables of null chains, as `tnt-coffea null-chains` makes them, of searches that differ in the
+number of outer folds. Printed is the share of chains with a p-value of at most 1 in 10, 100 and
+1000: by the asymptotic formula, and calibrated. For the latter the chains are parted in two,
+either half calibrated by the other, so that no chain is compared with itself. Errors are
+68 % Clopper-Pearson intervals. `--json` keeps the numbers.
+
+The tables of docs/statistics.md:
+
+    for k in 2 5 10; do tnt-coffea null-chains POOL/skim --config kfold-$k.yaml \
+        --chains 2000 --events 10000 --to kfold-$k.json; done
+
+with `skim: {images: null, observables: [mass, tau21]}`, `train: {folds: {outer: K}, methods:
+{cwola: {kind: cwola, classifier: {network: trees}}}}` and `fit: {limit: {enabled: false}}`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
-from tnt_coffea import Fileset, Resources, SearchConfig, pipeline
-from tnt_coffea.config import FoldSettings, TrainSettings
-from tnt_coffea.storage import written
+from tnt_coffea.pipeline import NullChains
+from tnt_coffea.stats.calibration import from_null_chains
 
-TREES = {"network": "trees"}
-METHODS = {
-    "autoencoder": {"kind": "autoencoder"},
-    "tnt": {"kind": "tag_n_train", "after": "autoencoder", "classifier": TREES},
-    "cwola": {"kind": "cwola", "classifier": TREES},
-}
-MODES = {
-    "cross-validation": (("autoencoder", "tnt", "cwola"), FoldSettings(inner=2)),
-    "prequential": (
-        ("autoencoder", "tnt"),
-        FoldSettings(outer=3, inner=2, mode="prequential"),
-    ),
-}
-LEVEL = 0.05
+LEVELS = (0.1, 0.01, 0.001)
+Array = npt.NDArray[np.float64]
 
 
-def config_of(mode: str, seed: int) -> SearchConfig:
-    """Return the settings of a chain: the defaults, but trees on features and other folds."""
-    methods, folds = MODES[mode]
-    training = TrainSettings(folds=folds, methods={name: METHODS[name] for name in methods})
-    return SearchConfig(seed=seed, train=training)
+def asymptotic(q0: Array) -> Array:
+    """Return p-values by the formula, shape (chains,)."""
+    return np.asarray(norm.sf(np.sqrt(q0)))
 
 
-def samples(files: list[Path], events: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Yield disjoint rows of the files and the name of their table."""
-    for path in files:
-        with h5py.File(path) as file:
-            (name,) = (key for key, item in file.items() if isinstance(item, h5py.Dataset))
-            for start in range(0, len(file[name]) - events + 1, events):
-                yield name, file[name][start : start + events]
-
-
-def chain(events: Path, config: SearchConfig, out: Path) -> dict[str, dict[str, Any]]:
-    """Return Z, p-value, signal and flags of the bump hunt after every tagger set."""
-    resources = Resources(executor="iterative", progress=False)
-    skim = pipeline.skim(
-        Fileset.from_paths({"data": [events]}), config, out=out, resources=resources
-    )
-    taggers = pipeline.train(skim, config, out=out, resources=resources)
-    histograms = pipeline.search(skim, taggers, config, out=out, resources=resources)
-    result = pipeline.fit(histograms, config, out=out)
-    hunts = {"no selection": result.before, **result.after}
-    return {
-        name: {
-            "z": hunt.z,
-            "q0": hunt.q0,
-            "p_value": hunt.p_value,
-            "calibration": hunt.calibration,
-            "mu_hat": hunt.mu_hat,
-            "mu_uncertainty": hunt.mu_uncertainty,
-            "events": sum(sum(channel.observed) for channel in hunt.channels),
-            "converged": hunt.converged,
-        }
-        for name, hunt in hunts.items()
-    }
-
-
-def summary(done: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return, by mode and taggers, how often p < 0.05, the largest Z and the mean pull."""
-    found: dict[str, dict[str, Any]] = {}
-    for mode, chains in done.items():
-        for name in next(iter(chains.values())):
-            rows = [one[name] for one in chains.values()]
-            low = sum(one["p_value"] < LEVEL for one in rows)
-            pulls = [one["mu_hat"] / one["mu_uncertainty"] for one in rows]
-            interval = binomtest(low, len(rows)).proportion_ci()
-            found[f"{mode}: {name}"] = {
-                "chains": len(rows),
-                "p_below_0.05": low,
-                "rate_95": [float(interval.low), float(interval.high)],
-                "z": sorted((round(one["z"], 2) for one in rows), reverse=True),
-                "mean_pull": float(np.mean(pulls)),
-                "pull_width": float(np.std(pulls, ddof=1)) if len(pulls) > 1 else None,
-                "mean_events": float(np.mean([one["events"] for one in rows])),
-            }
+def calibrated(q0: Array) -> Array:
+    """Return p-values of every other chain among the rest, shape (chains,)."""
+    halves = q0[::2], q0[1::2]
+    found = np.empty_like(q0)
+    for first, (tested, chains) in enumerate((halves, halves[::-1])):
+        listed = chains.tolist()
+        found[first::2] = [from_null_chains(float(q), listed).p_value for q in tested]
     return found
 
 
+def rates(p_values: Array) -> dict[str, Any]:
+    """Return how many p-values are at most each level, with the 68 % interval of their share."""
+    found = {}
+    for level in LEVELS:
+        number = int((p_values <= level).sum())
+        interval = binomtest(number, len(p_values)).proportion_ci(0.68)
+        share = [number / len(p_values), float(interval.low), float(interval.high)]
+        found[f"{level:g}"] = {"number": number, "share_68": share}
+    return found
+
+
+def width(q0: Array) -> float | None:
+    """Return the width of Z in the upper tenth of the chains; None where they are too few."""
+    return from_null_chains(float(q0.max()) + 1, q0.tolist()).width
+
+
+def measured(tables: dict[str, NullChains]) -> dict[str, Any]:
+    """Return rates before and after calibration by table and test."""
+    return {
+        name: {
+            test: {
+                "chains": len(q0),
+                "width": width(np.array(q0)),
+                "asymptotic": rates(asymptotic(np.array(q0))),
+                "calibrated": rates(calibrated(np.array(q0))),
+            }
+            for test, q0 in table.q0.items()
+        }
+        for name, table in tables.items()
+    }
+
+
+def plot(tables: dict[str, NullChains], path: Path) -> None:
+    """Draw the share of chains against the p-value that they are said to have."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    for axis, title, kind in zip(
+        axes, ("asymptotic", "calibrated"), (asymptotic, calibrated), strict=True
+    ):
+        for name, table in tables.items():
+            # Every selection of every method; what is not selected has no folds.
+            values = [np.array(q0) for test, q0 in table.q0.items() if test != "before"]
+            p = np.sort(np.concatenate([kind(q0) for q0 in values]))
+            axis.step(p, np.arange(1, len(p) + 1) / len(p), where="post", label=name)
+        axis.plot([1e-4, 0.5], [1e-4, 0.5], color="grey", linestyle=":", label="as said")
+        axis.set(xscale="log", yscale="log", xlabel=f"p-value, {title}", xlim=(1e-4, 0.5))
+    axes[0].set(ylabel="share of null chains", ylim=(1e-4, 1))
+    axes[0].legend(frameon=False)
+    figure.savefig(path)
+
+
 def main() -> None:
-    """Run the chains that are not there yet, and write and print what came out."""
+    """Print rates of all tables, and keep them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--chains", type=int, default=20)
-    parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    record = arguments.out / "null-chains.json"
-    done: dict[str, Any] = json.loads(record.read_text())["chains"] if record.exists() else {}
-    for i, (name, rows) in enumerate(samples(arguments.files, arguments.events)):
-        if i == arguments.chains:
-            break
-        folder = arguments.out / f"chain-{i:02d}"
-        folder.mkdir(exist_ok=True)
-        with written(folder / "events.h5") as partial, h5py.File(partial, "w") as file:
-            file.create_dataset(name, data=rows, chunks=(256, rows.shape[1]), **hdf5plugin.Blosc())
-        for mode in MODES:
-            chains = done.setdefault(mode, {})
-            if str(i) in chains:
-                continue
-            # Seeds were fixed before the first run: the number of the chain.
-            chains[str(i)] = chain(folder / "events.h5", config_of(mode, 1000 + i), folder / mode)
-            content = {"summary": summary(done), "chains": done}
-            record.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    for mode in MODES:
-        folders = sorted(arguments.out.glob(f"chain-*/{mode}"))
-        pipeline.NullChains.collected(folders).save(arguments.out / f"{mode}.json")
-    shown = Table("search", "chains", "p < 0.05", "largest Z", "pull")
-    for name, found in summary(done).items():
-        pull = f"{found['mean_pull']:+.2f} +- {found['pull_width'] or 0:.2f}"
-        largest = ", ".join(f"{z:.2f}" for z in found["z"][:3])
-        shown.add_row(name, f"{found['chains']}", f"{found['p_below_0.05']}", largest, pull)
-    Console(width=120).print(shown)
+    tables = {path.stem: NullChains.load(path) for path in arguments.tables}
+    found = measured(tables)
+    shown = Table("table", "test", "chains", "width", "p", "asymptotic", "calibrated")
+    for name, tests in found.items():
+        for test, own in tests.items():
+            wide = "-" if own["width"] is None else f"{own['width']:.2f}"
+            for level in map("{:g}".format, LEVELS):
+                cells = [
+                    "{:.4f} ({:.4f} to {:.4f})".format(*own[kind][level]["share_68"])
+                    for kind in ("asymptotic", "calibrated")
+                ]
+                shown.add_row(name, test, str(own["chains"]), wide, level, *cells)
+    Console(width=140).print(shown)
+    if arguments.plot:
+        plot(tables, arguments.plot)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tnt_coffea as tnt
-from tnt_coffea import pipeline, testing
+from tnt_coffea import Skim, pipeline, stats, testing
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.skim import write_part
-from tnt_coffea.pipeline import NullChains
+from tnt_coffea.pipeline import NullChains, null_chains, null_searches, run_null_chains
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.wording import headline
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_trials
+from tnt_coffea.stats.calibration import from_null_chains
+from tnt_coffea.storage import held
 
 # A wide selection and few parameters: no toys are thrown, and functions do not compete.
 TEXT = (
@@ -213,3 +218,173 @@ def test_control_events_are_searched_with_the_taggers_of_the_data(
     assert f"searched with the taggers {box / 'train'}: a null chain trains its own" in (
         refused.output
     )
+
+
+POOL_TEXT = TEXT.replace("fit: {bump: {", "fit: {bump: {spurious: false, ").replace(
+    "{search:", "{skim: {images: null, observables: [mass, tau21]}, search:"
+)
+
+
+def test_a_table_with_fewer_chains_is_gone_on_with(tmp_path: Path) -> None:
+    pool = testing.make_sample(3600, signal_share=0.0, seed=3, pixels=12)
+    config, out = SearchConfig.from_text(POOL_TEXT), tmp_path / "null.json"
+
+    def made(path: Path, chains: int) -> NullChains:
+        return run_null_chains(pool, config, chains=chains, events=1200, out=path)
+
+    first = made(out, 1)
+    assert set(first.q0) == {"before", "mass"}
+    grown, before = made(out, 2), out.read_bytes()
+    assert grown.made["chains"] == [0, 1]
+    assert grown.q0["mass"][:1] == first.q0["mass"]
+    assert len(set(grown.events)) > 1  # every chain has events of its own
+    assert made(tmp_path / "fresh.json", 2).q0 == grown.q0
+    assert made(out, 1) == grown  # nothing that is there is thrown away
+    assert out.read_bytes() == before
+    assert not out.with_name("null.json.parts").exists()
+    with pytest.raises(ConfigError, match="4 chains of 1200 dijets, each with its own, take 4800"):
+        made(out, 4)
+    with pytest.raises(ConfigError, match=r"holds null chains of another seed"):
+        run_null_chains(pool, config.model_copy(update={"seed": 2}), chains=3, events=1200, out=out)
+    lacking = SearchConfig.from_text(POOL_TEXT.replace("tau21", "tau32"))
+    with pytest.raises(ConfigError, match="the pool lacks heavy_tau32, light_tau32"):
+        run_null_chains(pool, lacking, chains=1, events=1200, out=tmp_path / "none.json")
+
+
+def test_chains_that_draw_are_less_than_a_twentieth_and_have_no_event_twice() -> None:
+    search = null_searches._NullSearch(SearchConfig(), "", 100, True)
+    one, other = search.rows(0, 3000), search.rows(1, 3000)
+    assert len(set(one.tolist())) == 100
+    assert set(one.tolist()) != set(other.tolist())
+    disjoint = null_searches._NullSearch(SearchConfig(), "", 100, False)
+    parts = np.concatenate([disjoint.rows(i, 3000) for i in range(30)])
+    assert sorted(parts.tolist()) == list(range(3000))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    part, config, out = tmp_path / "pool.parquet", tmp_path / "c.yaml", tmp_path / "null.json"
+    pool = testing.make_sample(9600, signal_share=0.0, seed=4, pixels=12)
+    config.write_text(POOL_TEXT)
+    skim = Skim.from_sample(pool)
+    parts = out.with_name("null.json.parts")
+    shutil.copy(skim.paths[0], part)
+    code = (
+        "from tnt_coffea.pipeline import run_null_chains; from tnt_coffea import SearchConfig; "
+        "from tnt_coffea.events.skim import read_parts; "
+        f"run_null_chains(read_parts([{str(part)!r}]), SearchConfig.from_yaml({str(config)!r}), "
+        f"chains=8, events=1200, out={str(out)!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while not (kept := list(parts.glob("*.json"))) and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert kept
+    assert not out.exists()
+    times = {path: path.stat().st_mtime_ns for path in parts.glob("*.json")}
+    settings = SearchConfig.from_yaml(config)
+    with held(parts):  # the lock of the killed one is free
+        kept_rows = {path.name: path.read_bytes() for path in times}
+    again = run_null_chains(pool, settings, chains=8, events=1200, out=out)
+    fresh = run_null_chains(pool, settings, chains=8, events=1200, out=tmp_path / "fresh.json")
+    assert again.q0 == fresh.q0
+    for name, content in kept_rows.items():
+        row = json.loads(content)
+        assert again.q0["mass"][row["chain"]] == row["q0"]["mass"], name
+
+
+def test_a_search_takes_chains_of_the_package_where_its_settings_are_the_same(
+    searches: list[Path], chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = NullChains.load(chains)
+    monkeypatch.setattr(null_chains, "packaged_null_chains", lambda: {"small": known})
+    config, out = SearchConfig.from_text(TEXT), tmp_path / "out"
+    shutil.copytree(searches[0], out)
+    histograms = Histograms.load(out / "search")
+    result = tnt.fit(histograms, config, out=out)
+    assert result.after["mass"].calibration == "null chains"
+    found = result.global_p
+    assert found is not None
+    # Two bump hunts have one p-value, ABCD its own.
+    assert (found.tests, found.groups, found.other_tests) == (3, 2, 0)
+    q0 = max(result.before.q0, result.after["mass"].q0)
+    together = known.together(["before", "mass"])
+    assert together is not None
+    p = (1 + int((together.max(axis=1) >= q0).sum())) / 4
+    abcd = result.abcd["mass"]
+    p_abcd = abcd.p_value if isinstance(abcd, stats.AbcdResult) else 1.0
+    assert found.p_value == pytest.approx(min(1.0, found.groups * min(p, p_abcd)))
+    other = SearchConfig.from_text(
+        TEXT.replace("max_parameters: 3", "max_parameters: 3, width: 90")
+    )
+    said = tnt.fit(histograms, other).global_p
+    assert said is not None
+    assert said.note == "the package's null chains 'small' are of another fit.bump.width"
+    few = replace(known, events=(200, 210, 190))
+    monkeypatch.setattr(null_chains, "packaged_null_chains", lambda: {"small": few})
+    sizes = tnt.fit(histograms, config)
+    assert sizes.after["mass"].calibration != "null chains"
+    assert sizes.global_p is not None
+    assert "are of 200 dijets in the fit range, and here are" in sizes.global_p.note
+
+
+def test_other_tests_on_the_same_data_count(searches: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(searches[0], out)
+    histograms, config = Histograms.load(out / "search"), SearchConfig.from_text(TEXT)
+    first = tnt.fit(histograms, config, out=out).global_p
+    wide = SearchConfig.from_text(
+        TEXT.replace("max_parameters: 3", "max_parameters: 3, width: 150")
+    )
+    second = tnt.fit(histograms, wide, out=out).global_p
+    back = tnt.fit(histograms, config, out=out)
+    assert first is not None
+    assert second is not None
+    assert back.global_p is not None
+    # Two bump hunts; and ABCD, which found nothing, so that no p-value tells that it is the same.
+    assert (first.other_tests, second.other_tests, back.global_p.other_tests) == (0, 3, 3)
+    assert back.global_p.p_value == pytest.approx(min(1.0, first.p_best * (first.groups + 3)))
+    assert "3 made beside it on these data" in back.summary()
+    assert f"all {first.tests + 3} tests made on these data" in headline(back, config)[-1]
+    stored = SearchResult.load(out / "fit").global_p
+    assert stored is not None
+    assert (stored.other_tests, stored.p_best) == (0, back.global_p.p_best)
+
+
+def test_a_useless_method_raises_the_global_p_value(searches: list[Path], tmp_path: Path) -> None:
+    sample = testing.make_sample(1600, signal_share=0.0, seed=0, pixels=12)
+    methods = "{mass: {kind: feature}, noise: {kind: feature, feature: tau21}}"
+    config = SearchConfig.from_text(
+        TEXT.replace("{mass: {kind: feature}}", methods).replace(
+            "fit: {", "fit: {scan: {toys: 200}, "
+        )
+    )
+    histograms = tnt.search(sample, tnt.train(sample, config, out=tmp_path), config, out=tmp_path)
+    found = {
+        "alone": tnt.fit(Histograms.load(searches[0] / "search"), SearchConfig.from_text(TEXT)),
+        "both": tnt.fit(histograms, config),
+    }
+    alone, both = found["alone"].global_p, found["both"].global_p
+    assert found["alone"].after["mass"].q0 == found["both"].after["mass"].q0
+    assert alone is not None
+    assert both is not None
+    assert both.tests > alone.tests
+    assert alone.p_best <= both.p_best
+    assert (both.p_value, both.groups) >= (alone.p_value, alone.groups)
+    # A scan of the search takes null chains where they have all of its tests.
+    q0 = {"before": (0.1,) * 9, "mass": (1.0,) * 9, "noise": (4.0,) + (0.0,) * 8}
+    NullChains(q0).save(tmp_path / "null.json")
+    by_chains = tnt.fit(histograms, with_chains(config, tmp_path / "null.json"))
+    assert isinstance(by_chains.overall, stats.ScanResult)
+    assert (by_chains.overall.experiments, by_chains.overall.toys) == ("null chains", 9)
+    assert by_chains.global_p is not None
+    assert by_chains.global_p.tests == both.tests
+    # By null chains: one with a large q0 of the useless method alone reaches the data.
+    chains = NullChains(q0)
+    p = {}
+    for names in (("before", "mass"), ("before", "mass", "noise")):
+        maxima = chains.together(names)
+        assert maxima is not None
+        p[len(names)] = from_null_chains(3.0, maxima.max(axis=1).tolist()).p_value
+    assert p == {2: pytest.approx(0.1), 3: pytest.approx(0.2)}

@@ -98,10 +98,20 @@ def test_features_of_the_tables_are_the_numbers_in_their_names() -> None:
 
 def test_claims_hold_where_targets_are_met() -> None:
     by_claim = verdicts(found())
-    assert by_claim.pop("prior") == "undecided"
     low = {name for name, verdict in by_claim.items() if verdict != "confirmed"}
     # 22 N / 1000 is below the targets at half and less of the signal.
-    assert low == {"agnostic-500", "agnostic-400", "iad-400", "iad-300"}
+    assert low == {"agnostic-500", "agnostic-400", "iad-400", "iad-300", "prior"}
+
+
+def test_without_simulated_signals_their_method_is_left_out() -> None:
+    given = [name for name in sensitivity.EXPERIMENT.pools if not name.startswith("prior:")]
+    left = {block.name for block in sensitivity.EXPERIMENT.of_pools(given).blocks}
+    assert {"two-prong-150-all", "gate"} <= left
+    assert not any(name.endswith("-prior") for name in left)
+    every = found().numbers["blocks"]
+    numbers = Found({"efficiencies": [], "blocks": {name: every[name] for name in left}})
+    assert verdicts(numbers)["prior"] == "undecided"
+    assert not any("paws" in one.columns for one in sensitivity._tables(numbers))
 
 
 @pytest.mark.parametrize(

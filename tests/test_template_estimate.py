@@ -19,6 +19,8 @@ from tnt_coffea.pipeline.searching import _templates
 from tnt_coffea.pipeline.template_events import template_events
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.reporting.direct_figures import direct_spectrum
+from tnt_coffea.training.assumptions import assumptions
+from tnt_coffea.training.templates.classification import feature_sample, joint_features
 
 TEXT = """
 seed: 3
@@ -31,7 +33,8 @@ train:
     template:
       kind: template_classifier
       template: {by: morphing, degree: 1}
-      classifier: {network: trees, features: [mass, tau21, spread], trees: 20}
+      classifier: {network: trees, features: [mass, mass_difference, tau21, spread],
+        trees: 20}
     without:
       kind: template_classifier
       template: {by: morphing, estimate: false}
@@ -136,6 +139,32 @@ def test_neither_labels_nor_events_in_the_window_have_a_part_in_it(found):
     inside = (data.mass >= 3300) & (data.mass < 3700)
     assert events(found, replace(data, label=1 - data.label)).histogram == made
     assert events(found, data.select(~inside)).histogram == made
+
+
+def test_features_have_the_scores_of_the_columns_that_they_are_computed_from(found):
+    tagger_set = found[1].sets["template"]
+    data = sample(7000, seed=2)
+    own = [member.tagger for member in tagger_set.members]
+    taking, features = joint_features(own, data)
+    assert {"heavy_tau21", "mass_difference", "spread"} <= features.keys()
+    assert len(features) == 6
+    x = np.concatenate([each.values(data) for each in features.values()], axis=1)
+    drawn = feature_sample(x, data.mass)
+    for tagger, other in zip(own, taking, strict=True):
+        expected = tagger.score(tagger.card.inputs[0].read(data))
+        np.testing.assert_array_equal(other.score(other.card.inputs[0].read(drawn)), expected)
+        assert len(np.unique(expected)) > 20
+
+
+def test_a_score_that_follows_the_mass_is_to_be_counted_against_the_template(found):
+    config, taggers, _ = found
+    ranges = config.search.window, config.search.fit_range
+    noted = {
+        name: assumptions(taggers.sets[name], sample(7000), *ranges)
+        for name in ("template", "without")
+    }
+    assert noted["template"].sculpting < 1e-3 < noted["without"].sculpting
+    assert any("count against the template" in line for line in noted["template"].warnings)
 
 
 def test_too_few_events_beside_the_window_are_refused(found):

@@ -9,6 +9,7 @@ from typing import Any
 
 from tnt_coffea import pipeline, seeds, stats
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.config.fits import AUTO
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
 from tnt_coffea.stats.abcd_limits import limit_or_reason
@@ -227,12 +228,16 @@ def fit_bump(
 
 
 def _null_chains(stored: StoredHistogram, config: SearchConfig) -> tuple[float, ...]:
+    if stored.search is not None:
+        events = pipeline.events_in_fit_range(stored.search, config)
+        chains = pipeline.null_chains_of(config, events)
+        return () if chains is None else chains.of(stored.sets[0])
     path = config.fit.bump.null_chains
-    if path is None:
+    if path in (None, AUTO):
         return ()
     chains = pipeline.NullChains.load(path)
-    chains.check(config, of_search=stored.search is not None)
-    return chains.single() if stored.search is None else chains.of(stored.sets[0])
+    chains.check(config, of_search=False)
+    return chains.single()
 
 
 def fit_limit(

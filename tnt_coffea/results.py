@@ -25,6 +25,7 @@ from tnt_coffea.stats import (
     Expectation,
     ExpectationScan,
     FitRefusal,
+    GlobalPValue,
     ImpactRefusal,
     LimitRefusal,
     LimitResult,
@@ -88,6 +89,9 @@ class SearchResult(Result):
     provenance
         Hashes of inputs (truth and dates excluded), of settings and taggers; versions; and by
         tagger set its `knowledge` beside the data: none, background or signal simulation.
+    global_p
+        p-value of the search over everything that was tested on these data when it was fitted; with
+        the folder's list of tests, until now. None in results of older versions.
     trials
         All tests that were made on these data in the search's folder, the first one first; empty
         where nobody kept them. They are stored in `fits.json` there, not with the result.
@@ -119,6 +123,7 @@ class SearchResult(Result):
     direct: Mapping[str, DirectOutcome] = field(default_factory=dict)
     transfer: Mapping[str, TransferOutcome] = field(default_factory=dict)
     window: Mapping[str, WindowTests] = field(default_factory=dict)
+    global_p: GlobalPValue | None = field(default=None, compare=False)
     trials: tuple[Trial, ...] = field(default=(), compare=False)
     trial: int = field(default=0, compare=False)
 
@@ -126,7 +131,8 @@ class SearchResult(Result):
         """Return the result as JSON values; the tests made beside it have a file of their own."""
         values = super().to_dict()
         left_out = {"trials", "trial"}
-        left_out |= {name for name in ("direct", "transfer", "window") if not getattr(self, name)}
+        optional = ("direct", "transfer", "window", "global_p")
+        left_out |= {name for name in optional if not getattr(self, name)}
         return {name: value for name, value in values.items() if name not in left_out}
 
     __repr__ = Displayed.__repr__
@@ -196,6 +202,8 @@ class SearchResult(Result):
         facts |= {f"{one.test}, {one.selection}": f"refused: {one.reason}" for one in self.refusals}
         if self.overall is not None:
             facts["all selections together"] = self.overall_text()
+        if self.global_p is not None:
+            facts["everything that was tested"] = self.global_p.text()
         if len(self.trials) > 1:
             facts["tests made on these data"] = f"{len(self.trials)}, this is number {self.trial}"
         return facts
@@ -250,6 +258,8 @@ class SearchResult(Result):
             if isinstance(found, ImpactRefusal)
         ]
         blocks += [refusal.summary() for refusal in self.refusals]
+        if self.global_p is not None:
+            blocks.append(self.global_p.summary())
         if len(self.trials) > 1:
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)
@@ -282,7 +292,9 @@ class SearchResult(Result):
         count = f"{len(self.trials)} tests were made on these data" + (
             f"; this is number {self.trial}" if self.trial else ""
         )
-        count += "; a global p-value counts what its own test tried, not the other tests"
+        count += (
+            "; that of a scan counts what the scan tried, the search's global p-value all of them"
+        )
         return [count, *(self._trial_line(n) for n in range(1, len(self.trials) + 1))]
 
     def _trial_line(self, number: int) -> str:

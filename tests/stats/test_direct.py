@@ -276,6 +276,37 @@ def test_a_template_says_which_share_of_the_expected_events_passes():
     assert lower.observed == 60
     assert stats.DirectEstimate.from_dict(result.to_dict()) == result
     assert "synthetic" in result.summary()
+    shown = stats.template_in_window(
+        data(10, 10), template(), POINT, beside(8000, 80), closure_limit=1, corrected=True
+    )
+    assert shown.correction == pytest.approx(lower.ratio)
+    assert shown.predicted == pytest.approx(800 * lower.ratio)
+    inside = slice(3, 7)  # four bins of the window behind three of the validation window
+    both = [sum(each.spectrum.predicted[inside]) for each in (result, shown)]
+    assert both[0] - both[1] == pytest.approx(800 - shown.predicted)
+
+
+def test_a_prediction_can_be_corrected_by_its_validation_windows():
+    def made(first, second, **options):
+        windows = [
+            stats.ValidationWindow(name, (0, 1), seen, 1000, seen**0.5, 10)
+            for name, seen in (("lower", first), ("upper", second))
+        ]
+        return stats.direct_estimate(
+            130, 100, variance=25, simulated=400, windows=windows, systematic=0.0, **options
+        )
+
+    plain, corrected = made(1300, 1200), made(1300, 1200, corrected=True)
+    assert plain.correction == 1
+    assert plain.systematic == pytest.approx(0.3)
+    assert corrected.correction == pytest.approx(1.25)
+    assert (corrected.predicted, corrected.statistical) == pytest.approx((125, 6.25))
+    assert corrected.systematic == pytest.approx(0.05 / 1.25)  # one window is off by that
+    alike = made(1250, 1250, corrected=True)
+    whole = 1.25 * np.hypot(2500**-0.5, np.hypot(10, 10) / 2000)
+    assert alike.systematic == pytest.approx(whole / 1.25)  # as well as the windows know
+    assert any("multiplied by 1.250" in note for note in alike.notes)
+    assert "further from 1" in made(1700, 1000, corrected=True).reason
 
 
 def test_what_a_fit_beside_the_window_does_not_know_the_prediction_does_not_know():

@@ -9,11 +9,13 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import norm
 
-from tnt_coffea import testing
+from tnt_coffea import taggers, testing
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, LeakError, TrainingError
 from tnt_coffea.events.identity import outer_fold
-from tnt_coffea.taggers import Tagger
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.pipeline.template_events import predicts
+from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.testing import altered, make_sample
 from tnt_coffea.training import Job, Schedule, run_task
 from tnt_coffea.training.argos import argos, argos_merit
@@ -24,6 +26,7 @@ from tnt_coffea.training.methods.best_of import BestOf, BestOfPerJet
 from tnt_coffea.training.methods.cwola import Cwola
 from tnt_coffea.training.methods.dctr import Dctr
 from tnt_coffea.training.methods.lot import EventRandom
+from tnt_coffea.training.methods.template_classifier import TemplateClassifier
 from tnt_coffea.training.trees import FEWEST_TREES, boosted_trees
 
 from .conftest import FIRST, config_for, cwola, shas, tnt
@@ -355,3 +358,98 @@ def test_no_sideband_events_are_refused(sample):
     )
     with pytest.raises(TrainingError, match=r"no events in sideband 3700"):
         BestOf(of=("a", "b"), sideband=1.0).figures(job)
+
+
+def followed(n, signal, seed=1):
+    """Dijets with a feature, `spread`, that grows with the mass, and a signal in tau21."""
+    rng = np.random.default_rng(seed)
+    m = np.concatenate([2400 + rng.exponential(700, n), rng.normal(3500, 60, signal)])
+    label = np.repeat([0, 1], [n, signal])
+    tau21 = {
+        jet: {"tau21": np.where(label, 0.3, 0.6) + 0.12 * rng.normal(size=n + signal)}
+        for jet in ("heavy", "light")
+    }
+    spread = m / 1000 + 0.2 * rng.normal(size=n + signal)
+    made = Sample.from_columns(m, **tau21, event={"spread": spread}, label=label)
+    return made.select(np.argsort(made.event_id))
+
+
+BY_TEMPLATE = {"by": "morphing", "degree": 1}
+
+
+@pytest.fixture(scope="module")
+def against_a_template(tmp_path_factory):
+    trees = Trees(features=("spread", "tau21"), trees=20)
+    methods = {
+        "follows": Cwola(classifier=trees, sideband=1.0),
+        "against": TemplateClassifier(classifier=trees, template=BY_TEMPLATE),
+        "by_sidebands": BestOf(of=("follows", "against"), sideband=1.0),
+        "by_template": BestOf(of=("follows", "against"), template=BY_TEMPLATE),
+    }
+    return testing.train(followed(4000, 100), config_for(methods), tmp_path_factory.mktemp("by"))
+
+
+def test_a_method_that_learned_the_mass_is_chosen_by_sidebands_and_not_by_a_template(
+    against_a_template,
+):
+    chosen = {
+        name: {item.history["chosen"] for item in against_a_template[name]}
+        for name in ("by_sidebands", "by_template")
+    }
+    assert chosen == {"by_sidebands": {"follows"}, "by_template": {"against"}}
+    figures = {
+        fold: {
+            item.history["argos against"]
+            for item in against_a_template["by_template"]
+            if item.scored == fold
+        }
+        for fold in (0, 1)
+    }
+    assert [len(each) for each in figures.values()] == [1, 1]  # all inner folds choose alike
+    assert figures[0] != figures[1]
+
+
+def test_what_was_chosen_by_a_template_does_not_predict_the_background_by_it(against_a_template):
+    folds = CHOICE.train.folds
+    for name, expected in (("against", True), ("by_template", False)):
+        members = tuple(
+            Member(Tagger.from_file(item.path), "event", item.scored, f"event-{number}")
+            for number, item in enumerate(against_a_template[name])
+        )
+        assert predicts(TaggerSet(name, folds, 5, members)) == expected
+
+
+def test_a_template_has_no_images_to_choose_by(sample):
+    tagger = taggers.load("rnd-3500/tnt/heavy-0-0")
+    job = Job(
+        sample,
+        "event",
+        1,
+        window=SearchConfig().search.window,
+        taggers=lambda _, __, data: [(tagger, np.arange(len(data)))],
+        scores=lambda *_: np.ones(1),
+    )
+    with pytest.raises(TrainingError, match="heavy tagger of 'tag_n_train' takes more than feat"):
+        BestOf(of=("a", "b"), template=BY_TEMPLATE).figures(job)
+
+
+def test_the_digest_of_a_choice_by_sidebands_is_that_of_before():
+    plain = BestOf(of=("a", "b"))
+    assert "template" not in plain.model_dump(mode="json")
+    assert plain.digest() != BestOf(of=("a", "b"), template=BY_TEMPLATE).digest()
+
+
+@pytest.mark.slow
+def test_jets_are_ranked_together_against_a_template(train):
+    jets = ("tau21", "mass")
+    tagged = {"signal_rich": 0.3, "reweight": "none"}
+    methods = {
+        "first": FIRST,
+        "tnt": tnt(classifier=Trees(features=jets, trees=20), **tagged),
+        "few": tnt(classifier=Trees(features=jets, trees=2), **tagged),
+        "best": BestOfPerJet(of=("few", "tnt"), template={"by": "morphing", "sideband": 1.5}),
+    }
+    found = train(make_sample(6000, signal_share=0.1), config_for(methods))["best"]
+    assert {item.scope for item in found} == {"heavy", "light"}
+    for item in found:
+        assert 0 < item.history["argos few"] != item.history["argos tnt"] > 0

@@ -146,7 +146,13 @@ RESIDUAL = BOOSTED.model_copy(
 )
 MEMORY = {"batch": 50, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}
 
-CHOICE = {"first": FIRST, "tnt": tnt(), "cwola": cwola(), "noise": EventRandom()}
+CHOICE = {
+    "first": FIRST,
+    "tnt": tnt(),
+    "cwola": cwola(),
+    "noise": EventRandom(),
+    "template": TEMPLATE,
+}
 """What `best_of` and `best_of_per_jet` choose from."""
 
 METHOD_SETTINGS = [
@@ -183,6 +189,7 @@ METHOD_SETTINGS = [
     BOOSTED,
     slow(RESIDUAL),
     BestOf(of=("noise", "cwola"), sideband=1.0),
+    slow(BestOf(of=("cwola", "template"), template=TEMPLATE.template)),
     slow(BestOfPerJet(of=("first", "tnt"), sideband=1.0)),
     Norm(),
     EventNorm(features=("mass", "tau21", "mass_difference")),

@@ -10,13 +10,21 @@ from scipy.stats import kstest
 
 from tnt_coffea.config import MassRange
 from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.taggers import Tagger, load
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job
-from tnt_coffea.training.classifiers import Trees
+from tnt_coffea.training.classifiers import Dense, Trees
 from tnt_coffea.training.density_ratio import auc
+from tnt_coffea.training.export import keras_graph, seal
+from tnt_coffea.training.features import FeatureSet
 from tnt_coffea.training.methods.cwola import Cwola
 from tnt_coffea.training.methods.tag_n_train import SameJet, TagNTrain
 from tnt_coffea.training.methods.template_classifier import TemplateClassifier
+from tnt_coffea.training.templates.classification import (
+    FeatureClass,
+    feature_scorer,
+    taking_features,
+)
 from tnt_coffea.training.templates.interface import FEWEST, SidebandEvents
 from tnt_coffea.training.templates.morphing import Morphing
 from tnt_coffea.training.templates.spectrum import Spectrum
@@ -219,3 +227,54 @@ def test_background_rich_events_from_a_template_are_a_choice():
             tnt(template={"by": "morphing"}, **wrong)
     with pytest.raises(ValueError, match="template"):
         SameJet(after="first", template={"by": "morphing"})
+
+
+def scored_features(classifier, seed=1):
+    """Return real events, their features, and a classifier of them that finds the last of these."""
+    sample = make_sample(1500)
+    features = FeatureSet.of(classifier.features, "event", sample)
+    x = features.values(sample)
+    shifted = x.copy()
+    shifted[:, -1] += 3 * x[:, -1].std()
+    data = FeatureClass("data", shifted, sample.event_id, 1.0)
+    other = FeatureClass.synthetic("template", x)
+    return sample, features, feature_scorer(classifier, features, (data, other), seed)
+
+
+FEW = Trees(features=("mass", "mass_difference"), trees=10, feature_share=0.34)
+
+
+def test_trees_of_some_features_read_these_and_no_others():
+    seeds = {int(FEW.kept("event", make_sample(1), seed)[0]): seed for seed in range(9)}
+    assert seeds.keys() == {0, 1, 2}  # both masses, and their difference
+    sample, features, scorer = scored_features(FEW, seeds[2])
+    assert scorer.inputs[0].columns == ("heavy_mass", "light_mass")
+    score = scorer.predict({"features": scorer.inputs[0].read(sample)})
+    assert np.corrcoef(score, features.values(sample)[:, 2])[0, 1] > 0.7
+    assert scored_features(FEW, seeds[1])[2].inputs[0].columns == ("light_mass",)
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        FEW.model_copy(update={"feature_share": 1.0}),
+        pytest.param(
+            Dense(features=("mass / m_jj", "log(mass)"), layers=(8,), epochs=2),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda classifier: classifier.network,
+)
+def test_a_tagger_takes_features_instead_of_columns_and_gives_the_same_scores(classifier):
+    sample, features, scorer = scored_features(classifier)
+    card = load("rnd-3500/tnt/heavy-0-0").card.model_copy(update={"inputs": scorer.inputs})
+    model = scorer.model if hasattr(scorer.model, "graph") else keras_graph(scorer.model)
+    tagger, names = Tagger(seal(model, card)), tuple("abcdef")[: len(features)]
+    taking = taking_features(tagger, features, sample, names)
+    assert taking.card.inputs[0].columns == names
+    other = make_sample(900, seed=7)
+    expected = tagger.score(features.input.read(other))
+    np.testing.assert_allclose(taking.score(features.values(other)), expected, atol=1e-5)
+    turned = FeatureSet(features.expressions[::-1], features.names[::-1], features.input)
+    with pytest.raises(TrainingError, match="no value of its graph is the features"):
+        taking_features(tagger, turned, sample, names)

@@ -14,6 +14,7 @@ from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
 from tnt_coffea.cli.group import Commands, completion
 from tnt_coffea.cli.methods import methods
+from tnt_coffea.cli.null_chains import null_chains
 from tnt_coffea.cli.scores import efficiency, score
 from tnt_coffea.cli.settings import config
 from tnt_coffea.cli.steps import report, search, skim, train
@@ -33,7 +34,7 @@ def main(debug: bool) -> None:
     """
 
 
-main.add_section("Whole searches", [demo, run])
+main.add_section("Whole searches", [demo, run, null_chains])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
 main.add_section(
     "Looking and preparing",

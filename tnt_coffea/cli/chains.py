@@ -128,6 +128,9 @@ def _show(outcome: Outcome, config: SearchConfig) -> None:
         return
     console = wide_console()
     console.print(results_table(outcome.result, outcome.evaluation, outcome.seconds, config))
+    if outcome.result.global_p is not None:
+        text = outcome.result.global_p.text()
+        console.print(f"Everything that was tested: {text}", markup=False, soft_wrap=True)
     if len(outcome.result.trials) > 1:
         for line in outcome.result.trial_lines():
             console.print(line, markup=False, soft_wrap=True)

@@ -165,7 +165,7 @@ def _configured(
         if sys.stderr.isatty() and not rest.get("quiet"):
             # Before the first import that takes a second.
             click.echo(f"tnt-coffea {click.get_current_context().info_name} ...", err=True)
-        histogram, out = rest.get("histogram"), rest["out"]
+        histogram, out = rest.get("histogram"), rest.get("out")
         if histogram is not None and out is None:
             out = search_of(histogram)
         config = _config(config_path, seed, out, of_search)

@@ -22,7 +22,8 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path), default=Path("search.yaml"))
 @click.option(
     "--preset",
-    help="Write those of a published search instead: olympics-cwola or olympics-tag-n-train.",
+    help="Write those of a published search instead, olympics-cwola or olympics-tag-n-train; or of "
+    "one in seconds, quick.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: Path, preset: str | None, force: bool) -> None:

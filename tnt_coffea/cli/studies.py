@@ -54,6 +54,8 @@ _epochs_option = click.option(
     "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
 )
 _WORD = re.compile(r"[A-Za-z][\w-]*")
+_MANY = 8
+"""Names that a help lists in full."""
 _KINDS = {
     "background": "Events of the data, instead of generated ones",
     "simulation": "Events of the simulation",
@@ -122,7 +124,7 @@ def _command(experiment: Experiment) -> click.Command:
             type=click.FloatRange(0.001, 100),
             show_default=f"{experiment.scale:g}",
             help="Generated events over those of the experiment: "
-            + ", ".join(f"{pool.events} {name}" for name, pool in experiment.pools.items())
+            + _listed(f"{pool.events} {name}" for name, pool in experiment.pools.items())
             + ".",
         ),
         _out_option,
@@ -131,8 +133,16 @@ def _command(experiment: Experiment) -> click.Command:
     return click.command(experiment.name)(decorated)
 
 
+def _listed(words: Iterable[str]) -> str:
+    """Return words in a row, the middle of many left out."""
+    every = list(words)
+    if len(every) > _MANY:
+        every = [*every[: _MANY - 1], f"... ({len(every) - _MANY} more)", every[-1]]
+    return ", ".join(every)
+
+
 def _files_option(kind: str, names: list[str]) -> Any:
-    which = ", ".join(filter(None, names))
+    which = _listed(filter(None, names))
     return click.option(
         f"--{kind}",
         multiple=True,

@@ -35,6 +35,8 @@ __all__ = [
 
 _MOST, _MOST_TOYS, _MOST_FAMILIES = 10_000, 10_000_000, 100
 """Masses of a scan, toys and families: more is a slip."""
+AUTO = "auto"
+"""`fit.bump.null_chains`: those that come with the package, where the settings are the same."""
 _CUT = "name in search.cuts, instead of the efficiency; null: the efficiency"
 
 
@@ -189,10 +191,11 @@ class BumpSettings(Settings):
         "asymptotic formula does not hold",
     )
     null_chains: str | None = Field(
-        None,
+        AUTO,
         min_length=1,
-        description="JSON file with q0 of whole searches of background, trained anew, by tagger "
-        "set: they give the p-value; null: as toys says",
+        description="JSON file with q0 of whole searches of background, trained anew, by test: "
+        "they give the p-values; auto: one of the package, where it was made with these settings; "
+        "null: as toys says",
     )
 
     @model_validator(mode="after")
@@ -236,6 +239,12 @@ class DirectSettings(Settings):
         0.5,
         description="largest |observed / predicted - 1| of a validation window with which the "
         "estimate is given",
+    )
+    corrected: bool = Field(
+        False,
+        exclude_if=lambda wanted: not wanted,
+        description="multiply the prediction of a template by observed / predicted of its "
+        "validation windows: for features that follow the mass",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whole configurations that come with the package: published searches, as YAML."""
+"""Whole configurations that come with the package: published searches and a quick one, as YAML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def preset_names() -> tuple[str, ...]:
     Examples
     --------
     >>> preset_names()
-    ('olympics-cwola', 'olympics-tag-n-train')
+    ('olympics-cwola', 'olympics-tag-n-train', 'quick')
     """
     found = (file.name for file in files(__package__).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))

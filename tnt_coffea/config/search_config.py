@@ -155,7 +155,8 @@ class SearchConfig(Settings):
         ----------
         name
             `olympics-cwola`, `olympics-tag-n-train`: CWoLa hunting and Tag N' Train as in
-            arXiv:2101.08320, sections 4.1 and 4.3.
+            arXiv:2101.08320, sections 4.1 and 4.3; `quick`: both with boosted trees on two
+            features of either jet, of which the package has null chains.
 
         Raises
         ------

@@ -19,6 +19,7 @@ from tnt_coffea.pipeline.fitting import (
     OVERALL,
     all_selections,
     direct,
+    events_in_fit_range,
     fit,
     fit_from_lower_edge,
     refuse_blinded,
@@ -44,7 +45,12 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.null_chains import NullChains
+from tnt_coffea.pipeline.null_chains import (
+    NullChains,
+    null_chains_of,
+    packaged_null_chains,
+)
+from tnt_coffea.pipeline.null_searches import run_null_chains
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
@@ -65,18 +71,22 @@ __all__ = [
     "compare_searches",
     "direct",
     "efficiency",
+    "events_in_fit_range",
     "fit",
     "fit_from_lower_edge",
     "fit_stage",
     "generate",
     "generate_stage",
     "hidden_window",
+    "null_chains_of",
     "one_writer",
+    "packaged_null_chains",
     "references_beside",
     "refuse_blinded",
     "report",
     "report_once",
     "report_stage",
+    "run_null_chains",
     "scan",
     "score",
     "search",

@@ -12,13 +12,28 @@ from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig, TriggerSettings, digest
+from tnt_coffea.config.fits import AUTO
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, fit_values, null_chains_of
+from tnt_coffea.pipeline.global_p_values import ALL_SELECTIONS, search_p_value, single_p_values
+from tnt_coffea.pipeline.null_chains import (
+    BEFORE,
+    NullChains,
+    fit_values,
+    hunt_name,
+    null_chains_of,
+    why_no_null_chains,
+)
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import Trial, note_config, note_trial, noted_trials
+from tnt_coffea.search_folder import (
+    Trial,
+    note_config,
+    note_trial,
+    noted_sources,
+    noted_trials,
+)
 from tnt_coffea.stages import Stage, check_files, flat
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.stats.spectrum import rebinned
@@ -30,6 +45,7 @@ __all__ = [
     "check_efficiencies",
     "check_made_with",
     "direct",
+    "events_in_fit_range",
     "fit",
     "fit_from_lower_edge",
     "refuse_blinded",
@@ -97,7 +113,9 @@ def fit(
     check_made_with(histograms, config)
     refuse_blinded(config, "a fit of all events")
     if out is None:
-        return _fitted(histograms, config)
+        found, own = _fitted(histograms, config), trial(histograms, config, "fit", {})
+        return replace(found, global_p=_global_p(found, histograms, config, (), own))
+    given, config = config, _own_chains(config, out)
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
     if result is None:
@@ -106,11 +124,13 @@ def fit(
         result = _fitted(histograms, config)
         # Before the result is there to be looked at.
         kept = _with_trials(result, histograms, config, out)
+        # The file follows from events and settings alone: it counts no looks beside its own tests.
+        own = _global_p(result, histograms, config, (), trial(histograms, config, "fit", {}))
         stage.clear()
         begun(stage, None)
-        result.save(stage.folder / "result.json")
+        replace(kept, global_p=replace(own, note="")).save(stage.folder / "result.json")
         stage.finish({}, seconds=time.monotonic() - started)
-        note_config(out, config)
+        note_config(out, given)
         return kept
     return _with_trials(result, histograms, config, out)
 
@@ -151,12 +171,24 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
         The histograms are of a search with another seed or `search`.
     """
     check_made_with(histograms, config)
+    config = _own_chains(config, out)
     stage = fit_stage(histograms, config, out)
     if stage.finished() is None:
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
         raise StageError(msg)
     result = SearchResult.load(stage.folder / "result.json")
     return _with_trials(result, histograms, config, out, read_only=True)
+
+
+def _own_chains(config: SearchConfig, out: str | Path) -> SearchConfig:
+    """Return the settings without the package's null chains where taggers are from elsewhere.
+
+    Chains train their own, which is what makes the combination of folds too wide.
+    """
+    if config.fit.bump.null_chains != AUTO or "taggers" not in noted_sources(out):
+        return config
+    bump = config.fit.bump.model_copy(update={"null_chains": None})
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"bump": bump})})
 
 
 def _with_trials(
@@ -170,32 +202,40 @@ def _with_trials(
     """Note a result of `fit` among the tests made on a search, and return it with all of them."""
     hunts = {BEFORE: result.before, **result.after}
     p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
+    p_values |= single_p_values(result)
     p_values |= {
-        f"direct estimate, {name}": found.p_value
-        for name, found in result.direct.items()
-        if isinstance(found, stats.DirectEstimate)
-    }
-    p_values |= {
-        f"transfer factor, {name}": found.p_value
-        for name, found in result.transfer.items()
-        if isinstance(found, stats.TransferEstimate)
-    }
-    p_values |= {
-        f"window {test.result.window[0]:g}-{test.result.window[1]:g} GeV, "
-        + ("all dijets" if test.selection is None else f"{test.taggers} {test.selected}"): (
-            test.result.p_poisson
-        )
-        for found in result.window.values()
-        for test in found.tests
+        f"scan, {name}": found.p_global
+        for name, found in result.scans.items()
+        if found.p_global is not None
     }
     if isinstance(result.overall, stats.ScanResult):
-        p_values["global, all selections"] = result.overall.p_global
+        p_values[ALL_SELECTIONS] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
     if not read_only:
         note_trial(out, own)
     trials = noted_trials(out, own.data)
     keys = [one.key for one in trials]
-    return replace(result, trials=trials, trial=1 + keys.index(own.key) if own.key in keys else 0)
+    return replace(
+        result,
+        trials=trials,
+        trial=1 + keys.index(own.key) if own.key in keys else 0,
+        global_p=_global_p(result, histograms, config, trials, own),
+    )
+
+
+def _global_p(
+    result: SearchResult,
+    histograms: Histograms,
+    config: SearchConfig,
+    trials: Sequence[Trial],
+    own: Trial,
+) -> stats.GlobalPValue:
+    """Return the p-value over all that was tested on the same data."""
+    events = events_in_fit_range(histograms, config)
+    every = config.fit.scan.global_over == "all"
+    selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=every)}
+    chains, why = null_chains_of(config, events), why_no_null_chains(config, events)
+    return search_p_value(result, config, selections, chains, trials, own, why)
 
 
 def trial(
@@ -258,7 +298,8 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     }
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     check_efficiencies(config.fit.limit.efficiencies, tested)
-    fits, made = _Fits(config, null_chains_of(config)), _Made()
+    chains = null_chains_of(config, events_in_fit_range(histograms, config))
+    fits, made = _Fits(config, chains), _Made()
     hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
     for name, spectra in selected.items():
         made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
@@ -335,6 +376,7 @@ def scan(
     masses: Sequence[float] = (),
     toys: int | None = None,
     seed: int | None = None,
+    cross_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> stats.ScanResult:
     """Return local p-values over masses in all selections, and one global p-value.
@@ -355,6 +397,8 @@ def scan(
         Whether a set that was trained for a window is searched only for the masses in it.
     masses, toys, seed
         Instead of those of the settings.
+    cross_check
+        As for `stats.scan`.
     progress
         Called with the toys that are done, and all of them.
 
@@ -385,6 +429,7 @@ def scan(
         for name, (set_name, selection) in selections.items()
     }
     fit = fit_from_lower_edge(spectra, config, seed=config.seed if seed is None else seed)
+    chains = null_chains_of(config, events_in_fit_range(histograms, config))
     windows, overlap = {}, None
     if histograms.coincidences is not None:
         chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
@@ -415,9 +460,29 @@ def scan(
         overlap=overlap if len(spectra) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=config.seed if seed is None else seed,
+        null_chains=_of_chains(chains, config, {BEFORE: (BEFORE, None), **selections}, masses)
+        if toys is None
+        else None,
+        cross_check=cross_check,
         progress=progress,
     )
     return replace(result, tried=_tried(result, selections)) if len(spectra) > 1 else result
+
+
+def _of_chains(
+    chains: NullChains | None,
+    config: SearchConfig,
+    selections: Mapping[str, tuple[str, Selection | None]],
+    masses: Sequence[float],
+) -> dict[tuple[str, float], tuple[float, ...]]:
+    """Return q0 of null chains, by the name of a selection and mass, of those there are."""
+    found = {
+        (name, float(mass)): chains.q0.get(hunt_name(config, set_name, selection, mass), ())
+        for name, (set_name, selection) in selections.items()
+        for mass in masses
+        if chains is not None
+    }
+    return {key: q0 for key, q0 in found.items() if q0}
 
 
 def all_selections(
@@ -441,6 +506,22 @@ def all_selections(
         for name in histograms.hists
         for selection in histograms.points[name].selections
     }
+
+
+def events_in_fit_range(histograms: Histograms, config: SearchConfig) -> float:
+    """Return the dijets of a search in `search.fit_range`.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `search.fit_range` is read.
+    """
+    spectrum = stats.inclusive_spectrum(next(iter(histograms.hists.values())))
+    edges, (low, high) = spectrum.axes[0].edges, config.search.fit_range.edges
+    inside = (edges[:-1] >= low) & (edges[1:] <= high)
+    return float(spectrum.values()[inside].sum())
 
 
 def _overall(
@@ -611,7 +692,9 @@ def direct(
         fit=spectrum_fit(config),
         seed=seeds.integer(config.seed, "fit", "direct", name),
     )
-    return stats.template_in_window(histogram, predicted, point, beside, **options)
+    return stats.template_in_window(
+        histogram, predicted, point, beside, corrected=settings.corrected, **options
+    )
 
 
 def transfer(
@@ -794,6 +877,12 @@ class _Fits:
             fit=self._from_edge_of(hunt),
             toys=self.config.fit.scan.toys,
             seed=seeds.integer(self.config.seed, "fit", "scan", name),
+            null_chains=_of_chains(
+                self.chains,
+                self.config,
+                {name: (name, self.config.fit.bump.selection if name != BEFORE else None)},
+                self.config.fit.scan.masses,
+            ),
         )
 
     def impacts(

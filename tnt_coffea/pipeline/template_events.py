@@ -2,16 +2,17 @@
 
 A method that compares the data with a template has settings of one, which its cards name. A search
 fits that template again, for each scored fold to the fold's own events beside the window, in the
-columns that the taggers read. These taggers saw neither the events that it is made of nor those
-that it stands for, so none of them is a reason to be selected. A template of a window in either
-sideband, made of what lies beside it without the signal region, is what the closure is measured
-with.
+features of the taggers, whose graphs are cut where these enter. The taggers saw neither the events
+that it is made of nor those that it stands for, so none of them is a reason to be selected. A
+template of a window in either sideband, made of what lies beside it without the signal region, is
+what the closure is measured with.
 
 Source: arXiv:2411.00085.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,10 @@ from tnt_coffea.events.identity import outer_fold
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.stats import WeightedSimulation
 from tnt_coffea.taggers import TaggerSet
-from tnt_coffea.taggers.inputs import Columns
 
 if TYPE_CHECKING:
     from tnt_coffea.processors import SearchProcessor
+    from tnt_coffea.training.features import FeatureSet
     from tnt_coffea.training.templates import AnyTemplate
 
 __all__ = ["VALIDATION", "predicts", "template_events", "template_of"]
@@ -52,8 +53,10 @@ def template_of(tagger_set: TaggerSet) -> AnyTemplate | None:
 
 def predicts(tagger_set: TaggerSet) -> bool:
     """Return whether a search predicts the background of a tagger set with its template."""
-    given = tagger_set.members[0].tagger.card.settings.get("template")
-    return isinstance(given, dict) and bool(given.get("estimate", False))
+    settings = tagger_set.members[0].tagger.card.settings
+    given = settings.get("template")
+    # Taggers that were chosen by a template did not learn from it.
+    return "of" not in settings and isinstance(given, dict) and bool(given.get("estimate", False))
 
 
 def template_events(
@@ -81,11 +84,17 @@ def template_events(
         A fold has too few events beside the window, the taggers read more than columns, or the
         template cannot be fitted.
     """
+    from tnt_coffea.training.templates.classification import joint_features
+
     settings, window = template_of(tagger_set), tagger_set.window
     if settings is None or window is None or tagger_set.quantiles is None:
         msg = f"tagger set '{tagger_set.name}' was trained against no template"
         raise TaggerError(msg)
-    columns = _columns(tagger_set)
+    taggers, features = joint_features([each.tagger for each in tagger_set.members], sample)
+    members = zip(tagger_set.members, taggers, strict=True)
+    of_features = replace(
+        tagger_set, members=tuple(replace(member, tagger=own) for member, own in members)
+    )
     fold = outer_fold(sample.event_id, tagger_set.folds, tagger_set.fold_seed)
     regions = {"nominal": (window, settings.sidebands(window))}
     regions |= _validations(window, settings.sideband, processor.config)
@@ -99,14 +108,14 @@ def template_events(
                 continue
             place = seeds.integer(seed, "template", tagger_set.name, t, name)
             try:
-                drawn, factors[name, t] = _drawn(settings, own, columns, region, bands, place)
+                drawn, factors[name, t] = _drawn(settings, own, features, region, bands, place)
             except TrainingError as error:
                 if name == "nominal":
                     msg = f"fold {t}: {error}"
                     raise TrainingError(msg) from error
                 del tested[name]
                 continue
-            ranks = tagger_set.ranks(drawn, np.full(len(drawn), t))
+            ranks = of_features.ranks(drawn, np.full(len(drawn), t))
             places = [ranks.fold, drawn.mass, ranks.heavy, ranks.light]
             for kind in (name, "events"):
                 filled = processor.counts(tagger_set, kind, places)
@@ -120,17 +129,6 @@ def template_events(
             view.variance[histogram.axes[0].index(name), histogram.axes[1].index(t)] *= factor
     validation = {name: regions[name][0].edges for name in tested}
     return WeightedSimulation(histogram, settings.by, window.edges, validation, template=True)
-
-
-def _columns(tagger_set: TaggerSet) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for member in tagger_set.members:
-        for each in member.tagger.card.inputs:
-            if not isinstance(each, Columns):
-                msg = f"{member.name}: takes {each.name}, and a template has columns alone"
-                raise TaggerError(msg)
-            names |= dict.fromkeys(each.columns)
-    return tuple(names)
 
 
 def _validations(
@@ -157,30 +155,20 @@ def _validations(
 def _drawn(
     settings: AnyTemplate,
     own: Sample,
-    columns: tuple[str, ...],
+    features: Mapping[str, FeatureSet],
     region: MassRange,
     bands: tuple[MassRange, MassRange],
     seed: int,
 ) -> tuple[Sample, float]:
-    """Return synthetic events of a region, and the variance of each."""
+    """Return synthetic events of a region, of features, and the variance of each."""
     from tnt_coffea.training import backend
+    from tnt_coffea.training.templates.classification import feature_sample
     from tnt_coffea.training.templates.interface import SidebandEvents
 
-    learned = [name for name in columns if name != own.variable]
-    x = np.stack([np.asarray(own.columns[name], np.float32) for name in learned], axis=1)
-    events = SidebandEvents.of(x, own.mass, own.weight, region, bands, tuple(learned))
+    x = np.concatenate([each.values(own) for each in features.values()], axis=1)
+    events = SidebandEvents.of(x, own.mass, own.weight, region, bands, tuple(features))
     made_of = events.weight.sum() ** 2 / np.square(events.weight).sum()
     n = round(_DRAWN * made_of)
     with backend.one_thread():
         values, mass = settings.fit(events, seed).sample(n, seeds.integer(seed, "drawn"))
-    kept = dict(zip(learned, values.T, strict=True)) | {own.variable: mass}
-    synthetic = replace(
-        Sample.empty(own.settings),
-        event_id=np.arange(n, dtype=np.uint64),
-        weight=np.ones(n),
-        label=np.full(n, -1, np.int8),
-        columns=kept,
-        lists={},
-        variable=own.variable,
-    )
-    return synthetic, 1 + n / float(made_of)
+    return feature_sample(values, mass, own.variable), 1 + n / float(made_of)

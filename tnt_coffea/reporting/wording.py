@@ -243,6 +243,8 @@ def coverage(result: SearchResult, config: SearchConfig) -> list[str]:
             if isinstance(result.overall, ScanResult)
             else f"All selections together: {result.overall_text()}."
         )
+    if result.global_p is not None:
+        notes.append(f"Everything that was tested: {result.global_p.text()}.")
     guided = [name for name in result.after if result.knowledge(name) == "signal simulation"]
     if guided:
         notes.append(
@@ -453,6 +455,13 @@ def _meaning(result: SearchResult) -> str:
         meaning += (
             f"; one as significant as the best of all ({result.overall.tried}) comes with a "
             f"global p-value of {least}{p_text(result.overall.p_global)}"
+        )
+    if result.global_p is not None:
+        least = "at most " if result.global_p.is_bound else ""
+        number = result.global_p.tests + result.global_p.other_tests
+        meaning += (
+            f"; with all {number} tests made on these data counted, the search has a global "
+            f"p-value of {least}{p_text(result.global_p.p_value)}"
         )
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (

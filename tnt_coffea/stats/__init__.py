@@ -88,6 +88,7 @@ from tnt_coffea.stats.expected import (
     expectation_scan,
     expected_significance,
 )
+from tnt_coffea.stats.global_p_value import CountedTests, GlobalPValue, global_p_value
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -152,6 +153,7 @@ __all__ = [
     "ChannelResult",
     "Closure",
     "ClosureScan",
+    "CountedTests",
     "DirectEstimate",
     "DirectLimit",
     "DirectRefusal",
@@ -161,6 +163,7 @@ __all__ = [
     "ExpectedLimit",
     "ExpectedSignal",
     "FitRefusal",
+    "GlobalPValue",
     "GrossVitells",
     "ImpactRefusal",
     "IntervalResult",
@@ -211,6 +214,7 @@ __all__ = [
     "expected_significance",
     "feldman_cousins",
     "feldman_cousins_interval",
+    "global_p_value",
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",

@@ -334,7 +334,12 @@ def _calibration_notes(calibration: Calibration, several: bool) -> list[str]:
             f"{calibration.reached} of {calibration.experiments} whole searches of background, "
             "with taggers trained anew, reach this excess"
         )
-        if not calibration.reached:
+        if calibration.width is not None:
+            text += (
+                f"; p is from their tail, a normal distribution of width {calibration.width:.2f}, "
+                "where the asymptotic formula has 1"
+            )
+        elif not calibration.reached:
             text += ", so that p may be smaller than they can tell"
         notes.append(text)
     if calibration.kind == "toys":

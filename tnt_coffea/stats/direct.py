@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -59,13 +60,15 @@ def direct_estimate(
     level: float | None = 0.95,
     scale: float = 1.0,
     normalisation: float | None = None,
+    corrected: bool = False,
 ) -> DirectEstimate | DirectRefusal:
     """Return what a count says beside a prediction of weighted simulation, or of a template.
 
     The likelihood is HistFactory's: a Poisson count, an auxiliary measurement with the effective
     number of simulated events, and a relative uncertainty from members and closure together.
     That of the closure is the largest of `systematic`, of the statistical uncertainty of observed
-    over predicted in all validation windows, and of the deviations of that ratio from 1 in each.
+    over predicted in all validation windows, and of the deviations of that ratio from 1 in each;
+    from that of all windows where the prediction is corrected by it.
 
     Parameters
     ----------
@@ -89,6 +92,8 @@ def direct_estimate(
         Weight of an effective event of the data; 1 where they are not weighted.
     normalisation
         Of a template, the relative uncertainty of all events in the window.
+    corrected
+        Multiply the prediction by observed over predicted in all validation windows.
 
     Returns
     -------
@@ -125,12 +130,17 @@ def direct_estimate(
     reason = _why_not(predicted, simulated, effective, tested, closure_limit, template)
     if reason:
         return DirectRefusal(reason, tested)
-    closure = max(systematic, *_deviations(tested), 0.0)
+    correction = _whole(tested).ratio if corrected and tested else 1.0
+    predicted, variance = correction * predicted, correction**2 * variance
+    member_spread *= correction
+    closure = max(systematic, *_deviations(tested, correction), 0.0)
     notes = [
         f"no {made} is expected in the {one.name} window: it tests nothing"
         for one in windows
         if one.predicted <= 0
     ]
+    if corrected and tested:
+        notes.append(f"the prediction is multiplied by {correction:.3f}, the closure's ratio")
     if not tested:
         notes.append(
             f"no validation window tests the {'template: its' if template else 'weights: their'} "
@@ -175,6 +185,7 @@ def direct_estimate(
         limit=None if level is None else _limit(model, observed / scale, sigma, level, scale),
         template=template,
         normalisation=beside,
+        correction=correction,
     )
 
 
@@ -205,20 +216,24 @@ def _why_not(
     return ""
 
 
-def _deviations(windows: Sequence[ValidationWindow]) -> list[float]:
-    """Return the uncertainty of the ratio in all windows together, and each deviation from 1."""
+def _deviations(windows: Sequence[ValidationWindow], correction: float) -> list[float]:
+    """Return the uncertainty of the ratio in all windows together, and each one's deviation."""
     if not windows:
         return [0.0]
-    predicted = sum(one.predicted for one in windows)
-    whole = ValidationWindow(
+    off = [abs(one.ratio / correction - 1) for one in windows]
+    return [_whole(windows).uncertainty / correction, *off]
+
+
+def _whole(windows: Sequence[ValidationWindow]) -> ValidationWindow:
+    """Return all windows as one."""
+    return ValidationWindow(
         "all",
         windows[0].mass_range,
         sum(one.observed for one in windows),
-        predicted,
+        sum(one.predicted for one in windows),
         float(np.sqrt(sum(one.observed_uncertainty**2 for one in windows))),
         float(np.sqrt(sum(one.predicted_uncertainty**2 for one in windows))),
     )
-    return [whole.uncertainty, *(abs(one.ratio - 1) for one in windows)]
 
 
 def _limit(
@@ -314,6 +329,7 @@ def template_in_window(
     systematic: float = 0.03,
     closure_limit: float = 0.5,
     level: float | None = 0.95,
+    corrected: bool = False,
 ) -> DirectEstimate | DirectRefusal:
     """Return the direct estimate of a search's selection in the window of a template.
 
@@ -331,7 +347,7 @@ def template_in_window(
         The working point.
     beside
         All dijets in the same window, of `masked_window_test`.
-    systematic, closure_limit, level
+    systematic, closure_limit, level, corrected
         As for `direct_estimate`.
 
     Raises
@@ -393,7 +409,7 @@ def template_in_window(
         chosen[name] = _Selected(scaled, point)
     return _in_window(
         _Selected(plane, point), template, chosen, beside.uncertainty / beside.expected,
-        systematic=systematic, closure_limit=closure_limit, level=level,
+        systematic=systematic, closure_limit=closure_limit, level=level, corrected=corrected,
     )  # fmt: skip
 
 
@@ -427,7 +443,7 @@ def _in_window(
     )
     if isinstance(result, DirectRefusal):
         return replace(result, window=simulation.window)
-    notes, shown = result.notes, [nominal]
+    notes, shown = result.notes, [nominal.times(result.correction)]
     if simulation.template:
         # Each window has a template of its own, which has no event elsewhere.
         shown += tested.values()
@@ -456,6 +472,12 @@ class _Selected:
                 [values[passed].sum(axis=(1, 2)) for values in (plane.counts, plane.variances)]
             )
         self.values, self.variances = np.moveaxis(np.array(sums), 1, 0)
+
+    def times(self, factor: float) -> _Selected:
+        """Return the sums for events of another weight."""
+        other = copy(self)
+        other.values, other.variances = factor * self.values, factor**2 * self.variances
+        return other
 
     def sums(self, bins: slice) -> tuple[float, float]:
         """Return both of some bins, all folds together."""

@@ -236,6 +236,8 @@ class DirectEstimate(Result):
         Whether the prediction is that of a template, made of the data beside the window.
     normalisation
         Relative uncertainty of all events in the window, of which a template says how many pass.
+    correction
+        Observed over predicted in the validation windows, if the prediction was multiplied by it.
 
     Source
     ------
@@ -272,6 +274,7 @@ closure 3.0 %)
     limit: Annotated[DirectLimit | LimitRefusal, Field(discriminator="kind")] | None = None
     template: bool = False
     normalisation: float = 0.0
+    correction: float = 1.0
     kind: Literal["direct"] = field(default="direct", kw_only=True)
 
     @property

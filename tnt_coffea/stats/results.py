@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 
+TOYS, NULL_CHAINS = "toys", "null chains"
+"""Experiments that p-values are counted in."""
 COMBINATION_NOTE = (
     "several channels share one signal strength: where they are cross-validation folds, each "
     "fold's taggers were trained on the others, and this combined p-value is asymptotic or from "
@@ -475,6 +477,8 @@ class ScanPoint(Result):
         reliable; 0 where it is asymptotic.
     spurious_uncertainty
         As of `BumpHuntResult`.
+    experiments
+        What `toys` are: 'toys', or 'null chains'.
 
     Examples
     --------
@@ -499,6 +503,7 @@ class ScanPoint(Result):
     q0: float | None = None
     toys: int = 0
     spurious_uncertainty: float = 0.0
+    experiments: str = TOYS
 
     @property
     def z_asymptotic(self) -> float:
@@ -507,8 +512,8 @@ class ScanPoint(Result):
 
     @property
     def calibration(self) -> str:
-        """'asymptotic', or 'toys'."""
-        return "toys" if self.toys else "asymptotic"
+        """'asymptotic', 'toys' or 'null chains'."""
+        return self.experiments if self.toys else "asymptotic"
 
     @property
     def p_is_bound(self) -> bool:
@@ -580,6 +585,8 @@ class ScanResult(Result):
         What a reader must know.
     tried
         What was tried, in words, where several selections were.
+    experiments
+        What `toys` are: 'toys', or 'null chains', whole searches with taggers trained anew.
 
     Examples
     --------
@@ -604,6 +611,7 @@ class ScanResult(Result):
     skipped: tuple[tuple[str, float], ...]
     notes: tuple[str, ...]
     tried: str = ""
+    experiments: str = TOYS
     kind: Literal["scan"] = field(default="scan", kw_only=True)
 
     @property
@@ -633,8 +641,12 @@ class ScanResult(Result):
             least, most = ("at most ", " or more") if self.p_global_is_bound else ("", "")
             lines.append(
                 f"  global p = {least}{self.p_global:.3g} "
-                f"(Z = {self.z_global:.2f}{most}) from {self.toys} toys of the whole "
-                f"scan, {self.failed} of them with a failed fit"
+                f"(Z = {self.z_global:.2f}{most}) from {self.toys} "
+                + (
+                    f"toys of the whole scan, {self.failed} of them with a failed fit"
+                    if self.experiments == TOYS
+                    else "whole searches of background, with taggers trained anew"
+                )
             )
         if self.gross_vitells is not None:
             lines.append(

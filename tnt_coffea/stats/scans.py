@@ -16,6 +16,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
 from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.lower_edge import turn_on_notes
@@ -29,7 +30,7 @@ from tnt_coffea.stats.p_values import (
 )
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
-from tnt_coffea.stats.results import GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious
@@ -53,6 +54,8 @@ _MOST_LISTED = 6
 _CHECKED_AT = 0.05
 # Upcrossings of this q0 are frequent enough to be counted in a few hundred toys.
 _LEVEL = 0.5
+# sqrt(q0) of null chains and data that differ by no more than this are the same number.
+_TIE = 1e-6
 
 RETRAINING_NOTE = (
     "toys are made of histograms and leave the taggers as they are: what retraining adds is known "
@@ -70,6 +73,8 @@ def scan(
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
+    null_chains: Mapping[tuple[str, float], Sequence[float]] | None = None,
+    cross_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
     """Test every mass in every selection, and give the best one its global p-value.
@@ -94,6 +99,12 @@ def scan(
         Background-only toys of the whole scan; 0 gives no global p-value.
     seed
         Root seed of the toys.
+    null_chains
+        By selection and mass, q0 of the same test in whole searches of background with taggers
+        trained anew, one after the other: they give local and global p-values, instead of toys,
+        if all that is tested is among them.
+    cross_check
+        Whether pyhf repeats the best test; without it `z_pyhf` is the engine's own.
     progress
         Called with the toys that are done, and all of them.
 
@@ -148,6 +159,9 @@ def scan(
             f"spectrum on both sides within {fit.range[0]:g}-{fit.range[1]:g} GeV"
         )
         raise FitError(msg)
+    chains = _in_chains(chosen, null_chains or {})
+    if chains is not None:
+        return _result(chosen, chains, 0, tuple(skipped), refused, fit, seed, of_chains=True)
     if toys and len(chosen) > 1 and overlap is None:
         msg = (
             f"{len(chosen)} selections share events, and a global p-value must know which: give "
@@ -155,7 +169,18 @@ def scan(
         )
         raise FitError(msg)
     q0, failed = scanned_toys(chosen, overlap, toys, seed, progress)
-    return _result(chosen, q0, failed, tuple(skipped), refused, fit, seed)
+    return _result(chosen, q0, failed, tuple(skipped), refused, fit, seed, cross_check=cross_check)
+
+
+def _in_chains(
+    selections: Sequence[ScanSelection], chains: Mapping[tuple[str, float], Sequence[float]]
+) -> Array | None:
+    """Return q0 of every hypothesis in null chains, (chains, hypotheses); None where one lacks."""
+    keys = [(own.name, model.signal.mass) for own in selections for model in own.models]
+    columns = [chains.get(key, ()) for key in keys]
+    if not all(columns) or len({len(column) for column in columns}) != 1:
+        return None
+    return np.transpose(np.array(columns, np.float64))
 
 
 def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
@@ -224,6 +249,9 @@ def _result(
     refused: Sequence[str],
     fit: SpectrumFit,
     seed: int,
+    *,
+    of_chains: bool = False,
+    cross_check: bool = True,
 ) -> ScanResult:
     toys = len(q0)
     points: list[ScanPoint] = []
@@ -231,15 +259,17 @@ def _result(
     for selection in selections:
         counts = selection.models[0].counts
         for model, test in zip(selection.models, hypothesis_tests(selection, counts), strict=True):
-            points.append(_point(selection, model, test, q0[:, len(points)] if toys else None))
+            own = q0[:, len(points)] if toys else None
+            points.append(_point(selection, model, test, own, of_chains=of_chains))
             models.append(model)
             tests.append(test)
     best = int(np.argmax([point.z_asymptotic for point in points]))
     largest = points[best].z_asymptotic
-    z_pyhf = _cross_check(models[best], tests[best])
+    z_pyhf = _cross_check(models[best], tests[best]) if cross_check else largest
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
-    p_global = toys_p_value(int(np.sum(maxima >= largest)), toys) if toys else None
-    reason = _why_no_crossings(selections, q0)
+    reached = int(np.sum(maxima >= largest - _TIE)) if of_chains else int(np.sum(maxima >= largest))
+    p_global = toys_p_value(reached, toys) if toys else None
+    reason = "" if of_chains else _why_no_crossings(selections, q0)
     data = [spectrum for selection in selections for spectrum in selection.data]
     narrowest = min(model.signal.width for model in models)
     masses = [model.signal.mass for model in models]
@@ -248,7 +278,7 @@ def _result(
         *turn_on_notes(models[best].data, models[best].signal, fit),
         *data_notes(data, narrowest, (min(masses), max(masses))),
         *_validity_notes(points, models[best].signal),
-        *([RETRAINING_NOTE] if toys else []),
+        *([RETRAINING_NOTE] if toys and not of_chains else []),
     ]
     if reason:
         notes.append(f"no Gross-Vitells p-value: {reason}")
@@ -277,10 +307,11 @@ def _result(
         toys=toys,
         failed=failed,
         toy_maxima=tuple(maxima.tolist()),
-        gross_vitells=None if reason else gross_vitells(q0, largest**2),
+        gross_vitells=None if reason or of_chains else gross_vitells(q0, largest**2),
         converged=not unsure and agreed,
         skipped=skipped,
         notes=tuple(notes),
+        experiments=NULL_CHAINS if of_chains else TOYS,
     )
 
 
@@ -294,7 +325,12 @@ def _cross_check(model: SpectrumModel, test: Envelope) -> float:
 
 
 def _point(
-    selection: ScanSelection, model: SpectrumModel, test: Envelope, toys: Array | None
+    selection: ScanSelection,
+    model: SpectrumModel,
+    test: Envelope,
+    toys: Array | None,
+    *,
+    of_chains: bool = False,
 ) -> ScanPoint:
     """Return a point; `toys` are its q0 in those of the scan, shape (toys,), if there are any."""
     function = test.best.function()
@@ -302,7 +338,10 @@ def _point(
     sigma = engine.signal_uncertainties(channels, model.counts, test.best.fits[function])
     q0 = float(test.z[0]) ** 2
     p_local, z, used = normal_p_value(sqrt(q0)), sqrt(q0), 0
-    if toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
+    if toys is not None and of_chains:
+        found = from_null_chains(q0, toys.tolist())
+        p_local, z, used = found.p_value, found.z, len(toys)
+    elif toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
         # The roots are compared, as they are for the global p-value.
         p_local = toys_p_value(int(np.sum(np.sqrt(toys) >= z)), len(toys))
         z, used = significance(p_local), len(toys)
@@ -320,18 +359,21 @@ def _point(
         q0=q0,
         toys=used,
         spurious_uncertainty=model.unit * model.spurious_events,
+        experiments=NULL_CHAINS if of_chains else TOYS,
     )
 
 
 def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
     """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
-    notes = []
+    notes: list[str] = []
     toys = max(point.toys for point in points)
     advice = (
         f"local p-values are from the scan's toys there, {1 / (toys + 1):.2g} or more"
         if toys
         else "local p-values are asymptotic and not reliable there; a test of one mass takes toys"
     )
+    if toys and points[0].experiments == NULL_CHAINS:
+        return notes
     if masses := sorted({point.mass for point in points if point.sparse}):
         notes.append(
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "

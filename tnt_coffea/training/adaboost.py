@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.training.trees import Tree, binned
@@ -136,7 +137,7 @@ def reweighted(weights: Float64Array, targets: BoolArray, votes: Float64Array) -
 
 
 def _grown(
-    bins: IntArray,
+    bins: npt.NDArray[np.uint8],
     edges: list[Float32Array],
     targets: BoolArray,
     weights: Float64Array,
@@ -180,7 +181,7 @@ def _grown(
 
 
 def _best_splits(
-    bins: IntArray,
+    bins: npt.NDArray[np.uint8],
     edges: list[Float32Array],
     place: IntArray,
     positive: IntArray,

@@ -128,10 +128,14 @@ def assumptions(
 
 
 def _remedy(tagger_set: TaggerSet) -> str:
-    """Return the setting that makes ranks follow the mass less, unless it is made already."""
+    """Return what helps where ranks follow the mass, unless it is made already."""
+    found = ""
+    settings = tagger_set.members[0].tagger.card.settings
+    if settings.get("template") and "of" not in settings:
+        found = "the count against the template (fit direct) in place of a fit, "
     if tagger_set.scopes != ("event",):
-        return "reweight, or " if tagger_set.scopes[0] in JETS else ""
-    return "" if tagger_set.decorrelate else "decorrelate: true, or "
+        return found + ("reweight, or " if tagger_set.scopes[0] in JETS else "")
+    return found + ("" if tagger_set.decorrelate else "decorrelate: true, or ")
 
 
 def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:

@@ -540,7 +540,7 @@ class Trees(Classifier):
             trees.merit,
             first=min(len(trees.trees), FEWEST_TREES) - 1,
         )
-        features = features.some(kept, sample)
+        features = features.some(kept)
         graph = Graph(features.input)
         odds = graph.add_trees(features.add(graph, "features"), trees.trees, trees.base)
         return Scorer(

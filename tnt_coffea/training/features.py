@@ -127,19 +127,20 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.expressions)
 
-    def some(self, numbers: npt.NDArray[np.int64], sample: Sample) -> FeatureSet:
+    def some(self, numbers: npt.NDArray[np.int64]) -> FeatureSet:
         """Return some of the features, which need their own columns alone.
 
         >>> from tnt_coffea import testing
-        >>> sample = testing.make_sample(3)
-        >>> FeatureSet.of(("tau21", "mass"), "heavy", sample).some(np.array([1]), sample).names
+        >>> features = FeatureSet.of(("tau21", "mass"), "heavy", testing.make_sample(3))
+        >>> features.some(np.array([1])).input.columns
         ('heavy_mass',)
         """
         if len(numbers) == len(self):
             return self
         expressions, names = ([of[i] for i in numbers] for of in (self.expressions, self.names))
         columns = dict.fromkeys(name for item in expressions for name in item.columns)
-        return FeatureSet(tuple(expressions), tuple(names), Columns.of(tuple(columns), sample))
+        own = self.input.model_copy(update={"columns": tuple(columns)})
+        return FeatureSet(tuple(expressions), tuple(names), own)
 
     def values(self, sample: Sample) -> Float32Array:
         """Return (event, feature) float32 of every event of a sample."""

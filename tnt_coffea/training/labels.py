@@ -32,6 +32,7 @@ __all__ = [
     "Scope",
     "labeller_scores",
     "labelling_tagger",
+    "labelling_taggers",
     "rankings",
     "rich_labels",
     "score_order",
@@ -256,6 +257,18 @@ def labeller_scores(
     for _, tagger, rows in _places(sample, inner, labellers, plan):
         out[rows] = _scores(tagger, sample, rows)
     return out
+
+
+def labelling_taggers(
+    sample: Sample, inner: IntArray, labellers: Sequence[Labeller], plan: FoldPlan
+) -> list[tuple[Tagger, IntArray]]:
+    """Return the labellers' taggers with the (labelled event,) row numbers of their inner folds.
+
+    In the order of the inner folds. Parameters, errors as for `rankings`.
+    """
+    places = _places(sample, inner, labellers, plan)
+    places.sort(key=lambda place: place[0].inner)
+    return [(tagger, rows) for _, tagger, rows in places]
 
 
 def _places(

@@ -47,7 +47,7 @@ from tnt_coffea.training.fitting import (
 )
 from tnt_coffea.training.labels import JETS, Ranking, Scope
 from tnt_coffea.training.weak_labels import WeakLabels
-from tnt_coffea.typing import BoolArray, Float32Array
+from tnt_coffea.typing import BoolArray, Float32Array, IntArray
 
 __all__ = [
     "Job",
@@ -301,6 +301,9 @@ class Job:
     scores
         Function from a method's name, a scope and a sample of this job to the (event,) scores
         of its taggers.
+    taggers
+        Function from the same to these taggers, each with the (event,) row numbers of the inner
+        fold that it scores.
     adopted
         Function from a method's name to its tagger of this job's scope and folds, as a scorer.
 
@@ -332,10 +335,12 @@ class Job:
         priors: Mapping[str, Sample] | None = None,
         rankings: Callable[..., list[Ranking]] = _nothing,
         scores: Callable[[str, Scope, Sample], Float32Array] = _nothing,
+        taggers: Callable[[str, Scope, Sample], list[tuple[Tagger, IntArray]]] = _nothing,
         adopted: Callable[[str], Scorer] = _nothing,
     ) -> None:
         self.data, self.scope, self.seed = data, scope, seed
-        self.rankings, self.scores, self.adopted = rankings, scores, adopted
+        self.rankings, self.scores = rankings, scores
+        self.taggers, self.adopted = taggers, adopted
         self._window, self._left_out = window, left_out
         self._simulation, self._priors = simulation, priors
 

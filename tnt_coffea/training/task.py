@@ -38,13 +38,14 @@ from tnt_coffea.training.labels import (
     Scope,
     labeller_scores,
     labelling_tagger,
+    labelling_taggers,
     rankings,
 )
 from tnt_coffea.training.mapped import mapped_events
 from tnt_coffea.training.method import Job, Method, Scorer
 from tnt_coffea.training.progress import status_file
 from tnt_coffea.training.weak_labels import FEWEST
-from tnt_coffea.typing import BoolArray, Float32Array
+from tnt_coffea.typing import BoolArray, Float32Array, IntArray
 
 __all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
 
@@ -410,6 +411,10 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
         inner = plan.inner_of(sample.event_id)
         return labeller_scores(sample, inner, labellers(name, scope), plan)
 
+    def taggers(name: str, scope: Scope, sample: Sample) -> list[tuple[Tagger, IntArray]]:
+        inner = plan.inner_of(sample.event_id)
+        return labelling_taggers(sample, inner, labellers(name, scope), plan)
+
     def adopted(name: str) -> Scorer:
         own = [item for item in task.adoptable if item.method == name]
         if not own:
@@ -429,6 +434,7 @@ def trained_on(task: Task, samples: Mapping[str, Sample], shown: Sample) -> tupl
             priors=by_prior(samples) if method.reads.priors else None,
             rankings=ranked,
             scores=scored,
+            taggers=taggers,
             adopted=adopted,
         )
     )

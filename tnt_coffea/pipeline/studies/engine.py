@@ -144,6 +144,7 @@ def run(
         out=Path(out) / f"{experiment.name}-events",
         resources=resources,
     )
+    experiment = experiment.of_pools([name for name in files if files[name]])
     decisive: dict[str, Any] = {
         "code": CODE,
         "experiment": experiment.digest,
@@ -278,7 +279,7 @@ def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:
     background = round(found.block(name)["background"]["mean"])
     few = [f"Claims that compare means over fewer than {FEWEST} repetitions are undecided."]
     return [
-        f"Tested on background of the data out of fold ({background} events in the window of "
+        f"CountedTests on background of the data out of fold ({background} events in the window of "
         f"'{name}') and on signal that was not injected. All repetitions have the same "
         "background, so that their spread is that of injection and training, and a fluctuation "
         "of the background is in every Z.",

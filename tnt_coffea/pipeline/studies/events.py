@@ -43,7 +43,7 @@ class Pool:
     settings
         What of the data set's `generate` settings is different, such as `resonance_mass`.
     optional
-        The study goes without it where files are given.
+        Where files are given the study goes without it, and without the blocks that train on it.
     window_only
         Only its events in the window of the search are used: of a sample that stands for the
         background there, the others would take memory and time for nothing.

@@ -5,8 +5,8 @@ A study that `run` repeats is one file in `experiments/`, with an `Experiment` c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +205,11 @@ class Experiment:
     scale: float = 0.1
     repetitions: int = 5
     code: int = 1
+
+    def of_pools(self, given: Collection[str]) -> Experiment:
+        """Return the experiment without the blocks that train on pools which are not there."""
+        left = tuple(block for block in self.blocks if set(block.trained_on) <= set(given))
+        return replace(self, blocks=left)
 
     def block(self, name: str) -> Block:
         """Return the block of that name."""

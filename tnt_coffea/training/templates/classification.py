@@ -1,22 +1,27 @@
 """A classifier trained on arrays of features, of data and of synthetic events that have no columns.
 
 The tagger still takes the skim's columns: the features are computed in front of the classifier,
-in its own graph.
+in its own graph. `taking_features` cuts that part off again: synthetic features have a score too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from tnt_coffea.errors import ConfigError, TrainingError
+from tnt_coffea.errors import ConfigError, TaggerError, TrainingError
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.taggers.card import Card
+from tnt_coffea.taggers.inputs import Columns
+from tnt_coffea.taggers.tagger import Tagger
 from tnt_coffea.training import backend, networks
+from tnt_coffea.training.checks import TOLERANCE
 from tnt_coffea.training.classifiers import Dense, Trees
+from tnt_coffea.training.export import seal
 from tnt_coffea.training.features import FeatureSet, check_features
 from tnt_coffea.training.graph import Graph
 from tnt_coffea.training.method import Job, Scorer
@@ -28,12 +33,21 @@ __all__ = [
     "FeatureClass",
     "FeatureClassifier",
     "against_template",
+    "feature_sample",
     "feature_scorer",
+    "features_of",
+    "joint_features",
+    "taking_features",
     "template_features",
 ]
 
 FeatureClassifier = Annotated[Dense | Trees, Field(discriminator="network")]
 """Classifiers of features: those that synthetic events can be shown to."""
+
+
+_COMPARED = 256
+_DECIDED = 0.01
+"""Share of the events whose score may be another one for the rounding of a feature."""
 
 
 def template_features(classifier: Dense | Trees, scope: str, sample: Sample) -> FeatureSet:
@@ -194,6 +208,10 @@ def feature_scorer(
         dict(notes or {}),
     )
     inner = classifier.model_copy(update={"features": names}).train(labels, "event", seed)
+    # Those that trees with a `feature_share` were shown.
+    (taken,) = inner.inputs
+    assert isinstance(taken, Columns)
+    features = features.some(np.array([names.index(name) for name in taken.columns]))
     if inner.predict is None:
         keras = backend.keras()
         columns = networks.input_tensor(features.input)
@@ -211,7 +229,7 @@ def feature_scorer(
 
 
 def _sample(each: FeatureClass, names: tuple[str, ...]) -> Sample:
-    sample = Sample.from_columns(
+    return Sample.from_columns(
         np.ones(len(each.x)),
         heavy={},
         light={},
@@ -220,7 +238,6 @@ def _sample(each: FeatureClass, names: tuple[str, ...]) -> Sample:
         event_id=each.event_id,
         where=each.name,
     )
-    return sample
 
 
 def _added(graph: Graph, model: Any, value: str) -> str:
@@ -234,3 +251,198 @@ def _added(graph: Graph, model: Any, value: str) -> str:
         inputs = [names[name] for name in node.input]
         names[node.output[0]] = graph.add(node.op_type, *inputs, domain=node.domain, **attributes)
     return names["score"]
+
+
+def features_of(card: Card, sample: Sample) -> FeatureSet:
+    """Return the features that a tagger computes from its columns and takes nothing beside.
+
+    They are those of its setting `features`, or of its classifier's.
+
+    Parameters
+    ----------
+    card
+        Of the tagger.
+    sample
+        Any events with its columns.
+
+    Raises
+    ------
+    TrainingError
+        The tagger takes something else, or the mass itself is a feature.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> features_of(card, testing.make_sample(1, pixels=40))
+    Traceback (most recent call last):
+    tnt_coffea.errors.TrainingError: a heavy tagger of 'tag_n_train' takes more than features, ...
+    """
+    given = card.settings.get("classifier", card.settings)
+    names = given.get("features") or ()
+    features = FeatureSet.of(names, card.scope, sample) if names else None
+    if features is not None and "feature_share" in given:
+        kept = Trees.model_validate(given).kept(card.scope, sample, card.seed)
+        features = features.some(kept)
+    if features is None or card.inputs != (features.input,):
+        msg = (
+            f"a {card.scope} tagger of '{card.method}' takes more than features, and synthetic "
+            "events of a template have these alone"
+        )
+        raise TrainingError(msg)
+    if sample.variable in features.names:
+        msg = f"{sample.variable}, the mass of the search, is a feature of '{card.method}'"
+        raise TrainingError(msg)
+    return features
+
+
+def joint_features(
+    taggers: Sequence[Tagger], sample: Sample
+) -> tuple[list[Tagger], dict[str, FeatureSet]]:
+    """Return taggers as such of events of `feature_sample`, and the features of all of them.
+
+    Parameters
+    ----------
+    taggers
+        Of features.
+    sample
+        Real events.
+
+    Raises
+    ------
+    TrainingError
+        As `features_of` and `taking_features`.
+    """
+    every = [features_of(tagger.card, sample) for tagger in taggers]
+    found: dict[str, FeatureSet] = {}
+    for features in every:
+        for number, name in enumerate(features.names):
+            found.setdefault(name, features.some(np.array([number])))
+    column = {name: f"feature_{number}" for number, name in enumerate(found)}
+    taking = [
+        taking_features(tagger, features, sample, tuple(column[name] for name in features.names))
+        for tagger, features in zip(taggers, every, strict=True)
+    ]
+    return taking, found
+
+
+def feature_sample(x: Float32Array, mass: Float64Array, variable: str = "m_jj") -> Sample:
+    """Return synthetic events with columns `feature_0`, `feature_1`, ... and a mass.
+
+    Parameters
+    ----------
+    x
+        (event, feature).
+    mass
+        (event,) [GeV].
+    variable
+        Column that the mass is in.
+
+    Examples
+    --------
+    >>> feature_sample(np.ones((2, 2), np.float32), np.array([3500.0, 3600.0]))
+    <Sample: 2 dijets, labels unknown; event: m_jj, feature_0, feature_1>
+    """
+    columns: dict[str, Any] = {f"feature_{i}": column for i, column in enumerate(x.T)}
+    if variable != "m_jj":
+        columns[variable] = mass
+    ids = np.arange(len(mass), dtype=np.uint64)
+    made = Sample.from_columns(mass, heavy={}, light={}, event=columns, event_id=ids)
+    return made.with_variable(variable)
+
+
+def taking_features(
+    tagger: Tagger, features: FeatureSet, sample: Sample, names: tuple[str, ...]
+) -> Tagger:
+    """Return a tagger that takes features instead of the columns that they are computed from.
+
+    Its graph is the tagger's own from the features on. No name says which value of the graph they
+    are: it is the one that, replaced by the features of real events, leaves their scores as they
+    were.
+
+    Parameters
+    ----------
+    tagger
+        Of columns.
+    features
+        What it computes from them.
+    sample
+        Real events, of which up to 256 are scored both ways.
+    names
+        Of the columns that hold the features in a sample of them.
+
+    Raises
+    ------
+    TrainingError
+        No value of the graph is these features.
+
+    Examples
+    --------
+    >>> from tnt_coffea import taggers, testing
+    >>> from tnt_coffea.training.export import seal
+    >>> sample = testing.make_sample(400)
+    >>> features = FeatureSet.of(("log(mass)", "mass_difference"), "event", sample)
+    >>> x = features.values(sample)
+    >>> data = FeatureClass("data", x, sample.event_id, 1.0)
+    >>> shifted = FeatureClass.synthetic("template", x + np.float32(0.5))
+    >>> scorer = feature_scorer(Trees(trees=20), features, (data, shifted), seed=1)
+    >>> card = taggers.load("rnd-3500/tnt/heavy-0-0").card
+    >>> card = card.model_copy(update={"inputs": scorer.inputs})
+    >>> tagger = taggers.Tagger(seal(scorer.model, card))
+    >>> of_features = taking_features(tagger, features, sample, ("a", "b", "c"))
+    >>> scores = tagger.score(features.input.read(sample))
+    >>> bool(np.isclose(of_features.score(x), scores, atol=1e-5).all())
+    True
+    """
+    rows = np.unique(np.linspace(0, len(sample) - 1, _COMPARED).astype(np.int64))
+    columns = features.input.reader(sample)(rows)
+    expected = tagger.score({features.input.name: columns})
+    computed = features.computed(columns)
+    shown = Sample.from_columns(
+        np.ones(0), heavy={}, light={}, event=dict.fromkeys(names, np.ones(0))
+    )
+    inputs = (Columns.of(names, shown),)
+    card = tagger.card.model_copy(update={"inputs": inputs, "skim": shown.settings})
+    for model in _from_a_value_on(backend.onnx().load_from_string(tagger.data), len(features)):
+        found = Tagger(seal(model, card), tagger.where)
+        try:
+            apart = np.abs(found.score(computed) - expected)
+        except TaggerError:  # a value of another shape
+            continue
+        # A feature's last digit may be another one there, and decide at the threshold of a tree.
+        if np.mean(apart > TOLERANCE) <= _DECIDED:
+            return found
+    msg = f"{tagger.where}: no value of its graph is the features {', '.join(features.names)}"
+    raise TrainingError(msg)
+
+
+def _from_a_value_on(model: Any, k: int) -> Iterator[Any]:
+    """Return the graphs of (n, k) features that begin at a value on which all depends."""
+    helper, kind = backend.onnx().helper, backend.onnx().TensorProto.FLOAT
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    taken = {item.name for item in graph.input}
+    given = helper.make_tensor_value_info(Columns.name, kind, ["n", k])
+    score = next(item for item in graph.output if item.name == "score")
+    for value in [name for node in graph.node for name in node.output]:
+        waiting, needed = ["score"], {value}
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += makers[name].input if name in makers else []
+        if needed & taken or value == "score":
+            continue
+        nodes = []
+        for node in graph.node:
+            if value not in node.output and needed & set(node.output):
+                kept = type(node)()
+                kept.CopyFrom(node)
+                kept.input[:] = [Columns.name if x == value else x for x in node.input]
+                nodes.append(kept)
+        constants = [item for item in graph.initializer if item.name in needed]
+        yield helper.make_model(
+            helper.make_graph(nodes, "tagger", [given], [score], constants),
+            ir_version=model.ir_version,
+            opset_imports=model.opset_import,
+        )

@@ -39,7 +39,7 @@ SIGNALS = {
     "signal:3prong": "three prongs, 3500, 500, 100 GeV",
     "signal:3prong-prior": "the three-prong prior's own",
 }
-"""Tested on, from near the two-prong prior to far from it."""
+"""CountedTests on, from near the two-prong prior to far from it."""
 _TWO, _THREE = "signal:2prong", "signal:3prong"
 _FEATURES = Quak().features
 _NUMBERS = {"1-D": 0, "2-D": 1, "3-D": 2}

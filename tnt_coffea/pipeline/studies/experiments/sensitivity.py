@@ -62,6 +62,8 @@ class Group:
         Pools that they read beside the data.
     signals
         Those that they are trained on.
+    numbers
+        Those of signal events; without signal it is always trained.
     repetitions
         Share of those asked for.
     """
@@ -69,6 +71,7 @@ class Group:
     methods: Mapping[str, Mapping[str, Any]]
     trained_on: tuple[str, ...] = ()
     signals: tuple[str, ...] = tuple(SIGNALS)
+    numbers: tuple[int, ...] = NUMBERS
     repetitions: float = 1.0
 
 
@@ -80,6 +83,17 @@ def _with_all(prefix: str, settings: Mapping[str, Any]) -> dict[str, dict[str, A
     }
 
 
+_MASSES = (70, 140, 220, 320, 430, 560)
+POINTS = {
+    f"prior:x{x}-y{y}-{prongs}prong": Pool(
+        f"prior-x{x}-y{y}-{prongs}prong", 450, least=100, optional=True
+    )
+    for x in _MASSES
+    for y in _MASSES
+    if y <= x
+    for prongs in (2, 3)
+}
+"""Simulated signals of the class that a method is told, masses [GeV] at which none is searched."""
 _OF_REGION = {"background": "independent"}
 _FIRST = "first"
 GROUPS: Mapping[str, Group] = {
@@ -88,11 +102,13 @@ GROUPS: Mapping[str, Group] = {
             **_with_all("iad", {"kind": "optimal_cwola", **_OF_REGION}),
             **_with_all("iad-jets", {"kind": "optimal_cwola_per_jet", **_OF_REGION}),
             **_with_all("cwola", {"kind": "cwola"}),
+            **_with_all("template", {"kind": "template_classifier"}),
             _FIRST: {"kind": "feature", "feature": "tau21", "descending": True},
             **_with_all("tnt", {"kind": "tag_n_train", "after": _FIRST}),
         },
         trained_on=(_INDEPENDENT,),
     ),
+    "prior": Group({"paws": {"kind": "paws"}}, trained_on=tuple(POINTS), repetitions=0.5),
 }
 """Blocks of every point, and the methods of each."""
 
@@ -100,8 +116,8 @@ AGNOSTIC = "cwola-56"
 """The method without a prior that claims are about, named on development events."""
 PER_JET = "tnt-56", "iad-jets-56"
 """Tag N' Train and its ceiling."""
-PRIOR: str | None = None
-"""The method that is told a class of signals; None as long as there is none."""
+PRIOR = "paws"
+"""The method that is told a class of signals."""
 SELECTION = 0.01
 """Share of events whose Z claims are about: on development events fits of fewer were refused."""
 WINDOWS = 10
@@ -142,7 +158,7 @@ def _blocks() -> tuple[Block, ...]:
         for signal in SIGNALS
         for number in NUMBERS
         for name, group in GROUPS.items()
-        if signal in group.signals
+        if signal in group.signals and number in group.numbers
     ]
     null = [
         Block(
@@ -285,7 +301,8 @@ def _claims(found: Found) -> list[Claim]:
             "trials; taggers trained again on the null are not in either",
         )
     )
-    prior = Value.of([]) if PRIOR is None else sic(PRIOR, 150, "sic_0.001")
+    known = _has(found, "two-prong", 150, PRIOR)
+    prior = sic(PRIOR, 150, "sic_0.001") if known else Value.of([])
     claims.append(
         _target(
             "prior",
@@ -293,7 +310,7 @@ def _claims(found: Found) -> list[Claim]:
             10,
             prior,
             "SIC(1e-3) of the method with a prior, N = 150,",
-            "not measured" if PRIOR is None else "",
+            "" if known else "no simulated signals were given",
         )
     )
     claims.append(
@@ -305,7 +322,11 @@ def _claims(found: Found) -> list[Claim]:
             "max SIC of iad-56 on the three-prong signal",
         )
     )
-    nulls = {method: _z(found, "", 0, method, SELECTION) for method in _searched()}
+    nulls = {
+        method: _z(found, "", 0, method, SELECTION)
+        for method in _searched()
+        if _has(found, "", 0, method)
+    }
     claims.append(
         Claim(
             "null",
@@ -402,6 +423,7 @@ def _table(
     found: Found, signal: str, title: str, methods: Sequence[str], read: _Read, *, null: bool
 ) -> StudyTable:
     rows = []
+    methods = [m for m in methods if any(_has(found, signal, n, m) for n in NUMBERS)]
     for number in (*NUMBERS, *([0] if null else [])):
         known = [method for method in methods if _has(found, signal, number, method)]
         if not known:
@@ -467,9 +489,10 @@ EXPERIMENT = Experiment(
         _INDEPENDENT: Pool("rnd-background", _FULL, window_only=True),
         "signal": Pool("rnd-signal", 30_000, least=3000),
         "signal:3prong": Pool("rnd-signal-3prong", 30_000, least=3000),
+        **POINTS,
     },
     settings={
-        "skim": {"images": None, "observables": ("mass", "tau21", *_TAUS)},
+        "skim": {"images": None, "observables": ("mass", "tau21", "tau32", *_TAUS)},
         "search": {"efficiencies": SELECTIONS},
         "train": {"folds": FOLDS, "members": MEMBERS},
     },
