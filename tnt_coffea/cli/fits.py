@@ -734,7 +734,7 @@ def _keep_all(
 ) -> None:
     """Add a test to the list with its p-values, by what was tested."""
     from tnt_coffea import pipeline
-    from tnt_coffea.search_folder import note_trial
+    from tnt_coffea.search_folder import note_trial, noted_trials
 
     out = search_of(histogram)
     if stored.search is None or out is None:
@@ -743,7 +743,13 @@ def _keep_all(
         click.echo(f"{out}: not ours to write, so its list of tests lacks this one", err=True)
         return
     typed = {name: value for name, value in settings.items() if value}
-    note_trial(out, pipeline.trial(stored.search, config, test, p_values, _of(stored), **typed))
+    made = pipeline.trial(stored.search, config, test, p_values, _of(stored), **typed)
+    note_trial(out, made)
+    if (number := len(noted_trials(out, made.data))) > 1:
+        click.echo(
+            f"{number} tests were made on these data; `tnt-coffea fit` has the global p-value "
+            "that counts them"
+        )
 
 
 def _show(result: Any, json_path: Path | None) -> None:
