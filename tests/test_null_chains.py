@@ -25,7 +25,7 @@ from tnt_coffea.pipeline import NullChains, null_chains, null_searches, run_null
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.wording import headline
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import noted_trials
+from tnt_coffea.search_folder import noted_config, noted_trials
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.storage import held
 
@@ -167,6 +167,43 @@ def test_searches_that_are_no_chains_of_one_search_are_refused(
     assert "no result here; run" in refused(tmp_path / "none")
 
 
+def test_a_preset_and_a_file_of_settings_are_not_given_together(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(POOL_TEXT)
+    words = ("null-chains", tmp_path / "none.h5", "--preset", "quick")
+    both = call(*words, "--config", path)
+    assert (both.exit_code, "--preset and --config: give one of them" in both.output) == (2, True)
+    assert "settings: preset quick, seed 5\n" in call(*words, "--seed", 5).output
+    assert "no preset 'fast': known are" in call(*words[:-1], "fast").output
+
+
+def test_null_chains_are_noted_with_the_whole_path(
+    searches: list[Path], chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(chains.parent)
+    out, config = tmp_path / "out", SearchConfig.from_text(TEXT)
+    shutil.copytree(searches[0], out)
+    histograms = Histograms.load(out / "search")
+    made = tnt.fit(histograms, with_chains(config, Path(chains.name)), out=out)
+    noted = noted_config(out)
+    assert noted is not None
+    assert noted.fit.bump.null_chains == str(chains)
+    monkeypatch.chdir(tmp_path)
+    assert tnt.fit(histograms, noted, out=out) == made
+    for word, toys in (("none", True), ("auto", True), (chains, False)):
+        one = call("fit", "bump", out / "search", "--name", "mass", "--null-chains", word)
+        assert one.exit_code == 0, one.output
+        assert ("with taggers trained anew" not in one.output) == toys
+    lines = "\n".join(tnt.fit(histograms, noted, out=out).trial_lines())
+    digest = next(
+        str(trial.settings["fit.bump.null_chains"])
+        for trial in noted_trials(out, made.trials[0].data)
+        if trial.settings["fit.bump.null_chains"]
+    )
+    assert f"with the null chains {digest[:8]} instead of none" in lines
+    assert digest not in lines
+
+
 def test_one_spectrum_takes_its_own_from_the_command_line(
     searches: list[Path], chains: Path, tmp_path: Path
 ) -> None:
@@ -298,7 +335,7 @@ def test_chains_that_cannot_be_trained_are_counted_and_damaged_ones_made_again(
         assert "  1 more than these could not be trained, or make every test" in table.summary()
         assert "  the first, chain 0: tnt: 12 signal-rich jets" in table.summary()
     trained.clear()
-    with pytest.raises(ConfigError, match="could make all .*; chain 0: tnt: 12 signal-rich jets"):
+    with pytest.raises(ConfigError, match=r"could make all .*; chain 0: tnt: 12 signal-rich jets"):
         run_null_chains(pool, config, chains=1, events=1200, out=tmp_path / "none.json")
     assert not (tmp_path / "none.json.parts").exists()
 
