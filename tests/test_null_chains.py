@@ -190,6 +190,10 @@ def test_null_chains_are_noted_with_the_whole_path(
     assert noted.fit.bump.null_chains == str(chains)
     monkeypatch.chdir(tmp_path)
     assert tnt.fit(histograms, noted, out=out) == made
+    both = call(
+        "fit", "bump", out / "search", "--name", "mass", "--null-chains", "none", "--toys", 0
+    )
+    assert both.exit_code == 0, both.output
     for word, toys in (("none", True), ("auto", True), (chains, False)):
         one = call("fit", "bump", out / "search", "--name", "mass", "--null-chains", word)
         assert one.exit_code == 0, one.output
@@ -303,7 +307,7 @@ def test_chains_that_cannot_be_trained_are_counted_and_damaged_ones_made_again(
 ) -> None:
     pool = testing.make_sample(2400, signal_share=0.0, seed=3, pixels=12)
     config, out = SearchConfig.from_text(POOL_TEXT), tmp_path / "null.json"
-    parts, real = tmp_path / "null.json.parts", null_searches.train
+    parts, real = tmp_path / "null.json.parts", pipeline.train
     made, trained = null_searches._table, []
 
     def cut(*_: Any) -> Any:

@@ -211,7 +211,7 @@ def bump(
     """Test one mass in a spectrum: p-value and signal."""
     from tnt_coffea import fit_files, histogram_fits
 
-    if toys is not None and spectrum["null_chains"] is not None:
+    if toys is not None and spectrum["null_chains"] not in (None, Path("none")):
         msg = "--toys and --null-chains: give one of them"
         raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name)
