@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import tnt_coffea as tnt
 from tnt_coffea import Skim, pipeline, stats, testing
-from tnt_coffea.cli import main
+from tnt_coffea.cli import fits, main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, InputError, TrainingError
 from tnt_coffea.events.skim import write_part
@@ -190,14 +190,14 @@ def test_null_chains_are_noted_with_the_whole_path(
     assert noted.fit.bump.null_chains == str(chains)
     monkeypatch.chdir(tmp_path)
     assert tnt.fit(histograms, noted, out=out) == made
-    both = call(
-        "fit", "bump", out / "search", "--name", "mass", "--null-chains", "none", "--toys", 0
-    )
-    assert both.exit_code == 0, both.output
-    for word, toys in (("none", True), ("auto", True), (chains, False)):
-        one = call("fit", "bump", out / "search", "--name", "mass", "--null-chains", word)
-        assert one.exit_code == 0, one.output
-        assert ("with taggers trained anew" not in one.output) == toys
+    words = ("--name", "mass", "--toys", 0, "--null-chains", "none")
+    one = call("fit", "bump", out / "search", *words)
+    assert one.exit_code == 0, one.output
+    assert "with taggers trained anew" not in one.output
+    typed = {"blind": None, "window": None, "fit_range": None}
+    for word, meant in (("auto", "auto"), ("none", None), ("box/auto", str(tmp_path / "box/auto"))):
+        changed = fits._changed(noted, typed | {"null_chains": Path(word)})
+        assert changed.fit.bump.null_chains == meant
     lines = "\n".join(tnt.fit(histograms, noted, out=out).trial_lines())
     digest = next(
         str(trial.settings["fit.bump.null_chains"])
