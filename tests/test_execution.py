@@ -234,6 +234,17 @@ def test_tasks_come_back_in_order(executor: str) -> None:
             map_tasks(math.factorial, [5, -1, -2], opened)
 
 
+def test_tasks_within_tasks_say_once_how_many_failed() -> None:
+    def tasks_within(number: int) -> list[int]:
+        with open_executor("iterative") as opened:
+            return map_tasks(math.factorial, [-number, -1], opened)
+
+    with open_executor("iterative") as outer, pytest.raises(ExecutionError) as found:
+        map_tasks(tasks_within, [1, 2], outer)
+    assert str(found.value).endswith("negative values (1 more work item failed)")
+    assert str(found.value).count("more work item") == 1
+
+
 def _listening() -> list[Any]:
     this = psutil.Process()
     return [

@@ -17,15 +17,15 @@ from click.testing import CliRunner, Result
 
 import tnt_coffea as tnt
 from tnt_coffea import Skim, pipeline, stats, testing
-from tnt_coffea.cli import main
+from tnt_coffea.cli import fits, main
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.errors import ConfigError, InputError, TrainingError
 from tnt_coffea.events.skim import write_part
 from tnt_coffea.pipeline import NullChains, null_chains, null_searches, run_null_chains
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.wording import headline
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import noted_trials
+from tnt_coffea.search_folder import noted_config, noted_trials
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.storage import held
 
@@ -167,6 +167,47 @@ def test_searches_that_are_no_chains_of_one_search_are_refused(
     assert "no result here; run" in refused(tmp_path / "none")
 
 
+def test_a_preset_and_a_file_of_settings_are_not_given_together(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(POOL_TEXT)
+    words = ("null-chains", tmp_path / "none.h5", "--preset", "quick")
+    both = call(*words, "--config", path)
+    assert (both.exit_code, "--preset and --config: give one of them" in both.output) == (2, True)
+    assert "settings: preset quick, seed 5\n" in call(*words, "--seed", 5).output
+    assert "no preset 'fast': known are" in call(*words[:-1], "fast").output
+
+
+def test_null_chains_are_noted_with_the_whole_path(
+    searches: list[Path], chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(chains.parent)
+    out, config = tmp_path / "out", SearchConfig.from_text(TEXT)
+    shutil.copytree(searches[0], out)
+    histograms = Histograms.load(out / "search")
+    made = tnt.fit(histograms, with_chains(config, Path(chains.name)), out=out)
+    noted = noted_config(out)
+    assert noted is not None
+    assert noted.fit.bump.null_chains == str(chains)
+    monkeypatch.chdir(tmp_path)
+    assert tnt.fit(histograms, noted, out=out) == made
+    words = ("--name", "mass", "--toys", 0, "--null-chains", "none")
+    one = call("fit", "bump", out / "search", *words)
+    assert one.exit_code == 0, one.output
+    assert "with taggers trained anew" not in one.output
+    typed = {"blind": None, "window": None, "fit_range": None}
+    for word, meant in (("auto", "auto"), ("none", None), ("box/auto", str(tmp_path / "box/auto"))):
+        changed = fits._changed(noted, typed | {"null_chains": Path(word)})
+        assert changed.fit.bump.null_chains == meant
+    lines = "\n".join(tnt.fit(histograms, noted, out=out).trial_lines())
+    digest = next(
+        str(trial.settings["fit.bump.null_chains"])
+        for trial in noted_trials(out, made.trials[0].data)
+        if trial.settings["fit.bump.null_chains"]
+    )
+    assert f"with the null chains {digest[:8]} instead of none" in lines
+    assert digest not in lines
+
+
 def test_one_spectrum_takes_its_own_from_the_command_line(
     searches: list[Path], chains: Path, tmp_path: Path
 ) -> None:
@@ -244,7 +285,7 @@ def test_a_table_with_fewer_chains_is_gone_on_with(tmp_path: Path) -> None:
     assert not out.with_name("null.json.parts").exists()
     with pytest.raises(ConfigError, match="4 chains of 1200 dijets, each with its own, take 4800"):
         made(out, 4)
-    with pytest.raises(ConfigError, match=r"holds null chains of another seed"):
+    with pytest.raises(ConfigError, match=r"of another seed, 1, not 2, and .*\(--to\)"):
         run_null_chains(pool, config.model_copy(update={"seed": 2}), chains=3, events=1200, out=out)
     lacking = SearchConfig.from_text(POOL_TEXT.replace("tau21", "tau32"))
     with pytest.raises(ConfigError, match="the pool lacks heavy_tau32, light_tau32"):
@@ -259,6 +300,48 @@ def test_chains_that_draw_are_less_than_a_twentieth_and_have_no_event_twice() ->
     disjoint = null_searches._NullSearch(SearchConfig(), "", 100, False)
     parts = np.concatenate([disjoint.rows(i, 3000) for i in range(30)])
     assert sorted(parts.tolist()) == list(range(3000))
+
+
+def test_chains_that_cannot_be_trained_are_counted_and_damaged_ones_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = testing.make_sample(2400, signal_share=0.0, seed=3, pixels=12)
+    config, out = SearchConfig.from_text(POOL_TEXT), tmp_path / "null.json"
+    parts, real = tmp_path / "null.json.parts", pipeline.train
+    made, trained = null_searches._table, []
+
+    def cut(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def train(sample: Any, settings: SearchConfig, **rest: Any) -> Any:
+        trained.append(settings.seed)
+        if len(trained) == 1:
+            msg = "tnt: 12 signal-rich jets"
+            raise TrainingError(msg)
+        return real(sample, settings, **rest)
+
+    monkeypatch.setattr(null_searches, "train", train)
+    monkeypatch.setattr(null_searches, "_table", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_null_chains(pool, config, chains=2, events=1200, out=out)
+    monkeypatch.setattr(null_searches, "_table", made)
+    kept = (parts / "1.json").read_text()
+    with pytest.raises(ConfigError, match=r"holds 2 chains of a run that was cut, with other"):
+        run_null_chains(pool, config, chains=2, events=1100, out=out)
+    for damaged in ("", '{"chain": 1, "q0": {}}', "[]", kept.replace('"chain":1', '"chain":0')):
+        (parts / "1.json").write_text(damaged)
+        assert list(null_searches._found(parts, json.loads(kept)["of"])) == [0]
+    found = run_null_chains(pool, config, chains=2, events=1200, out=out)
+    assert len(trained) == 3  # that of the damaged part twice
+    assert (found.made["chains"], found.made["refused"]) == ([1], [0])
+    assert found.q0["mass"] == (json.loads(kept)["q0"]["mass"],)
+    for table in (found, NullChains.load(out)):
+        assert "  1 more than these could not be trained, or make every test" in table.summary()
+        assert "  the first, chain 0: tnt: 12 signal-rich jets" in table.summary()
+    trained.clear()
+    with pytest.raises(ConfigError, match=r"could make all .*; chain 0: tnt: 12 signal-rich jets"):
+        run_null_chains(pool, config, chains=1, events=1200, out=tmp_path / "none.json")
+    assert not (tmp_path / "none.json.parts").exists()
 
 
 @pytest.mark.slow

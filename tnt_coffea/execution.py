@@ -497,8 +497,8 @@ def _raise_first(failures: Sequence[Failure | None]) -> None:
     kind = getattr(errors, first["type"], None)
     others = len(failed) - 1
     more = f" ({others} more work item{'s' * (others > 1)} failed)" if others else ""
-    if kind is MissingExtraError:
-        more = ""  # all workers miss the same
+    if kind is MissingExtraError or " more work item" in first["message"]:
+        more = ""  # all workers miss the same, or a list of tasks within a task has said it
     if isinstance(kind, type) and issubclass(kind, TntCoffeaError):
         error = kind.__new__(kind)
         error.args = (first["message"] + more,)

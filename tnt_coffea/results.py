@@ -300,7 +300,9 @@ class SearchResult(Result):
     def _trial_line(self, number: int) -> str:
         trial, first = self.trials[number - 1], self.trials[0]
         changes = ", ".join(
-            f"{name} {now} instead of {before}"
+            _of_null_chains(now, before)
+            if name == "fit.bump.null_chains"
+            else f"{name} {now} instead of {before}"
             for name, (before, now) in trial.differs_from(first).items()
             if name != "histograms"
         )
@@ -473,3 +475,9 @@ def _reason(error: Exception) -> str:
 
 def _doubt(converged: bool) -> str:
     return "" if converged else ", not converged"
+
+
+def _of_null_chains(now: str | None, before: str | None) -> str:
+    """Return in words which null chains a test had, and the first one: hashes, if any."""
+    new, old = (digest[:8] if digest else "none" for digest in (now, before))
+    return f"the null chains {new} instead of {old}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
+from tnt_coffea.config.fits import AUTO
 from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.storage import written
 
@@ -77,7 +78,11 @@ class Trial:
 
 
 def note_config(out: str | Path, config: SearchConfig) -> None:
-    """Write the settings to `config.yaml`, each with its meaning."""
+    """Write the settings to `config.yaml`, each with its meaning; null chains by whole path."""
+    bump = config.fit.bump
+    if bump.null_chains not in (None, AUTO):
+        bump = bump.model_copy(update={"null_chains": str(Path(bump.null_chains).absolute())})
+        config = config.model_copy(update={"fit": config.fit.model_copy(update={"bump": bump})})
     _write(Path(out) / "config.yaml", config.to_yaml())
 
 

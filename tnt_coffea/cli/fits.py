@@ -187,7 +187,8 @@ def _check_outputs(given: dict[str, Any]) -> None:
     click.option(
         "--null-chains",
         type=PATH,
-        help="File of `fit null-chains`, for the p-value instead of toys.",
+        help="File of `fit null-chains`, for the p-value instead of toys; auto: those of the "
+        "package, none: toys.",
     ),
     _workspace,
     _hepdata,
@@ -210,7 +211,7 @@ def bump(
     """Test one mass in a spectrum: p-value and signal."""
     from tnt_coffea import fit_files, histogram_fits
 
-    if toys is not None and spectrum["null_chains"] is not None:
+    if toys is not None and spectrum["null_chains"] not in (None, Path("none")):
         msg = "--toys and --null-chains: give one of them"
         raise click.UsageError(msg)
     config, stored = _changed(config, spectrum), _stored(histogram, name)
@@ -779,7 +780,8 @@ def _changed(config: SearchConfig, spectrum: dict[str, Any]) -> SearchConfig:
     typed = {name: spectrum.get(name) for name in names}
     typed = {name: value for name, value in typed.items() if value is not None}
     if (chains := spectrum.get("null_chains")) is not None:
-        typed["null_chains"] = str(chains.absolute())
+        words = {"none": None, "auto": "auto"}
+        typed["null_chains"] = words.get(str(chains), str(chains.absolute()))
     if spectrum.get("native_bins") and "bin_width" in typed:
         msg = "--native-bins and --bin-width: give one of them"
         raise click.UsageError(msg)

@@ -40,7 +40,6 @@ def null_chains(
     files: tuple[str, ...],
     chains: int,
     events: int,
-    preset: str | None,
     to: Path,
     config: SearchConfig,
     resources: Resources,
@@ -52,10 +51,7 @@ def null_chains(
     that was cut, or has fewer chains. Searches of these settings take it as `fit.bump.null_chains`.
     """
     from tnt_coffea import pipeline
-    from tnt_coffea.config import SearchConfig as Settings
 
-    if preset is not None:
-        config = Settings.preset(preset).model_copy(update={"seed": config.seed})
     made = pipeline.run_null_chains(
         _source(files, resources), config, chains=chains, events=events, out=to, resources=resources
     )

@@ -168,7 +168,7 @@ def _configured(
         histogram, out = rest.get("histogram"), rest.get("out")
         if histogram is not None and out is None:
             out = search_of(histogram)
-        config = _config(config_path, seed, out, of_search)
+        config = _config(config_path, rest.pop("preset", None), seed, out, of_search)
         machine = signature(_resources).parameters
         if "executor" in rest:
             rest["resources"] = _resources(**{name: rest.pop(name) for name in machine})
@@ -185,13 +185,20 @@ def _configured(
     )(wrapped)
 
 
-def _config(path: Path | None, seed: int | None, out: Path | None, of_search: bool) -> SearchConfig:
+def _config(
+    path: Path | None, preset: str | None, seed: int | None, out: Path | None, of_search: bool
+) -> SearchConfig:
     """Return the settings, and say in one line where they come from."""
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.search_folder import noted_config
 
+    if preset is not None and path is not None:
+        msg = "--preset and --config: give one of them"
+        raise click.UsageError(msg)
     noted = noted_config(out) if out is not None and (of_search or path is None) else None
-    if path is not None:
+    if preset is not None:
+        config, origin = SearchConfig.preset(preset), f"preset {preset}"
+    elif path is not None:
         config, origin = SearchConfig.from_yaml(path, noted), str(path)
         origin += f", the rest of {out / 'config.yaml'}" if out and noted else ""
     elif out is not None and noted is not None:

@@ -25,6 +25,7 @@ from tnt_coffea.working_points import Selection, selection_name
 
 __all__ = [
     "BEFORE",
+    "Q0",
     "NullChains",
     "decisive_settings",
     "fit_values",
@@ -41,7 +42,8 @@ _EVENTS_FACTOR = 2.0
 # What a search of other events may have of its own: their format, and which of them are kept.
 _OF_THE_SOURCE = {"source", "table", "select"}
 
-_Q0 = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Q0 = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+"""The test statistic of a bump hunt, in files."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class NullChains:
     events
         Dijets in the fit range of every search; empty where nobody said.
     made
-        Where they are from: numbers of events, how they were drawn, seed, and how many had a fit
-        that did not converge (they count as they stand).
+        Where they are from: numbers of events, how they were drawn, seed, and which had a fit
+        that did not converge (they count as they stand), and which were refused and why.
     origin
         Their file, for messages.
 
@@ -73,7 +75,7 @@ class NullChains:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    q0: Mapping[str, Annotated[tuple[_Q0, ...], Field(min_length=1)]]
+    q0: Mapping[str, Annotated[tuple[Q0, ...], Field(min_length=1)]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Annotated[int, Field(gt=0)], ...] = ()
     made: Mapping[str, Any] = field(default_factory=dict)
@@ -184,10 +186,12 @@ class NullChains:
             else f"  {len(self.made[name])} of them {what}"
             for name, what in (
                 ("unconverged", "have a fit that did not converge; they count as they stand"),
-                ("refused", "could not make every test and are left out"),
+                ("refused", "could not be trained, or make every test, and are left out"),
             )
             if self.made.get(name)
         ]
+        for number, why in list(self.made.get("reasons", {}).items())[:1]:
+            lines.append(f"  the first, chain {number}: {why}")
         return "\n".join(lines)
 
     def of(self, name: str) -> tuple[float, ...]:

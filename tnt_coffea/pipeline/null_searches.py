@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from tnt_coffea import seeds
-from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.config import SearchConfig, digest
+from tnt_coffea.errors import ConfigError, FitError, InputError, TrainingError
 from tnt_coffea.events.roles import DATA
 from tnt_coffea.events.sample import Sample, flat_columns, list_columns
 from tnt_coffea.events.skim import read_parts, write_part
@@ -23,7 +24,7 @@ from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.fitting import all_selections, events_in_fit_range, scan
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, decisive_settings, hunt_name
+from tnt_coffea.pipeline.null_chains import BEFORE, Q0, NullChains, decisive_settings, hunt_name
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train
@@ -39,6 +40,23 @@ MOST_SHARE = 0.05
 _KEPT = {"source", "table", "select", "observables", "images", "constituents", "aligned"}
 _KEPT |= {"splittings", "sequence", "event_image"}
 _POOL = "pool.parquet"
+_NAMES = {"chain_events": "number of events (--events)", "pool_events": "number of events in FILES"}
+"""What messages call parts of `NullChains.made`; the others have their own names."""
+_SHOWN = 16
+"""Characters of a value, or a hash, in a message."""
+
+
+class _Row(BaseModel):
+    """What a chain found, as it is kept until all are made."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    of: str = ""  # hash of settings, events and pool
+    chain: NonNegativeInt
+    events: NonNegativeInt = 0
+    converged: bool = True
+    q0: dict[str, Q0]
+    refused: str = ""
 
 
 def run_null_chains(
@@ -55,7 +73,8 @@ def run_null_chains(
     Chain i trains, searches and fits `events` dijets of the pool as if they were the data. Below
     5 % of the pool they are drawn anew, none twice in a chain; above, every chain has a part of
     the pool to itself. Every bump hunt of a search is made: all dijets and every selection of
-    each tagger set, at the mass of `fit.bump` and those of `fit.scan`.
+    each tagger set, at the mass of `fit.bump` and those of `fit.scan`. A chain that cannot be
+    trained, or lacks a test, is left out and counted.
 
     Parameters
     ----------
@@ -77,11 +96,9 @@ def run_null_chains(
     ------
     ConfigError
         The pool is too small, lacks what the settings name, or the file holds null chains of
-        other settings, events or pools.
+        other settings, events or pools; or no chain could be trained and tested.
     InputError
         The pool or the file cannot be read.
-    TrainingError
-        A training cannot start or gives nothing usable.
 
     Source
     ------
@@ -122,14 +139,17 @@ def run_null_chains(
             "drawn": "anew by each chain" if drawn else "disjoint",
             "seed": config.seed,
         }
-        rows = _rows_of(out, made, config) | _found(parts)
+        key = digest([made, decisive_settings(config)])
+        rows = _rows_of(out, made, config) | _found(parts, key)
         missing = [i for i in range(chains) if i not in rows]
         if missing:
             write_part(parts / _POOL, pool)
-            search_one = _NullSearch(config, str(parts.resolve()), events, drawn)
+            search_one = _NullSearch(config, str(parts.resolve()), events, drawn, key)
             with resources.open() as executor:
                 map_tasks(search_one, missing, executor, "Null chains")
-            rows |= _found(parts)
+            rows |= _found(parts, key)
+        if all(row.refused for row in rows.values()):
+            shutil.rmtree(parts, ignore_errors=True)  # other settings begin anew
         table = _table(rows, made, config, str(out))
         table.save(out)
         shutil.rmtree(parts, ignore_errors=True)
@@ -188,11 +208,15 @@ class _NullSearch:
     folder: str
     events: int
     drawn: bool
+    key: str = ""
 
     def __call__(self, number: int) -> None:
-        row = self.row(number, _read_pool(f"{self.folder}/{_POOL}"))
+        try:
+            row = self.row(number, _read_pool(f"{self.folder}/{_POOL}"))
+        except (TrainingError, FitError) as error:  # its seed is fixed: it would fail again
+            row = _Row(of=self.key, chain=number, q0={}, refused=" ".join(str(error).split()))
         with written(Path(self.folder) / f"{number}.json") as partial:
-            partial.write_text(json.dumps(row))
+            partial.write_text(row.model_dump_json())
 
     def rows(self, number: int, size: int) -> Any:
         """Return the places of a chain's events in a pool of this size."""
@@ -202,7 +226,7 @@ class _NullSearch:
         order = seeds.generator(self.config.seed, "null chains").permutation(size)
         return np.sort(order[number * self.events : (number + 1) * self.events])
 
-    def row(self, number: int, pool: Sample) -> dict[str, Any]:
+    def row(self, number: int, pool: Sample) -> _Row:
         """Return q0 of every test, events in the fit range, and whether all fits converged."""
         seed = seeds.integer(self.config.seed, "null chains", number, "search")
         config = self.config.model_copy(update={"seed": seed})
@@ -229,70 +253,100 @@ class _NullSearch:
             )
             inside = events_in_fit_range(histograms, own)
         names = {BEFORE: (BEFORE, None), **selections}
-        return {
-            "chain": number,
-            "events": round(inside),
-            "converged": found.converged,
-            "q0": {
-                hunt_name(config, *names[point.selection], point.mass): round(point.q0 or 0.0, 5)
-                for point in found.points
-            },
+        q0 = {
+            hunt_name(config, *names[point.selection], point.mass): round(point.q0 or 0.0, 5)
+            for point in found.points
         }
+        return _Row(
+            of=self.key, chain=number, events=round(inside), converged=found.converged, q0=q0
+        )
 
 
-def _found(parts: Path) -> dict[int, dict[str, Any]]:
-    """Return the rows of chains that are made."""
-    rows: Iterable[dict[str, Any]] = (json.loads(p.read_text()) for p in parts.glob("*.json"))
-    return {row["chain"]: row for row in rows}
+def _found(parts: Path, key: str) -> dict[int, _Row]:
+    """Return the rows of chains that are made; one that is damaged has to be made again.
+
+    Raises
+    ------
+    ConfigError
+        They are of other settings, events or another pool.
+    """
+    rows = {}
+    for path in parts.glob("*.json"):
+        with suppress(OSError, ValidationError):
+            row = _Row.model_validate_json(path.read_bytes())
+            if path.stem == str(row.chain) and (row.refused or (row.q0 and row.events)):
+                rows[row.chain] = row
+    if other := sum(row.of != key for row in rows.values()):
+        msg = (
+            f"{parts}: holds {other} chains of a run that was cut, with other settings, --events "
+            "or FILES: remove it, or choose another file (--to)"
+        )
+        raise ConfigError(msg)
+    return rows
 
 
-def _rows_of(out: Path, made: dict[str, Any], config: SearchConfig) -> dict[int, dict[str, Any]]:
+def _rows_of(out: Path, made: dict[str, Any], config: SearchConfig) -> dict[int, _Row]:
     """Return the chains of an earlier call, which has to be of the same pool and settings."""
     if not out.exists():
         return {}
     known = NullChains.load(out)
-    other = [name for name in made if known.made.get(name) != made[name]] + known.unlike(config)
-    if other:
-        msg = (
-            f"{out}: holds null chains of another {other[0]}, and these would be added: choose "
-            "another file (--out)"
-        )
-        raise ConfigError(msg)
+    now = decisive_settings(config)
+    pairs = [(_NAMES.get(name, name), known.made.get(name), made[name]) for name in made]
+    pairs += [(name, known.settings.get(name), now.get(name)) for name in known.unlike(config)]
+    for name, there, here in pairs:
+        if there != here:
+            values = f"{str(there)[:_SHOWN]}, not {str(here)[:_SHOWN]}"
+            msg = (
+                f"{out}: holds null chains of another {name}, {values}, and these would be added: "
+                "choose another file (--to)"
+            )
+            raise ConfigError(msg)
     numbers = known.made.get("chains", [])
     columns = [*known.q0.values(), known.events, known.made.get("unconverged", [])]
     if {len(column) for column in columns[:-1]} != {len(numbers)}:
-        msg = f"{out}: has not one q0 of every test for every chain: choose another file (--out)"
+        msg = f"{out}: has not one q0 of every test for every chain: choose another file (--to)"
         raise InputError(msg)
-    refused = {number: {"chain": number, "q0": {}} for number in known.made.get("refused", [])}
+    reasons = known.made.get("reasons", {})
+    refused = {
+        number: _Row(chain=number, q0={}, refused=reasons.get(str(number), "it lacks a test"))
+        for number in known.made.get("refused", [])
+    }
     return refused | {
-        number: {
-            "chain": number,
-            "events": known.events[i],
-            "converged": number not in known.made.get("unconverged", []),
-            "q0": {name: values[i] for name, values in known.q0.items()},
-        }
+        number: _Row(
+            chain=number,
+            events=known.events[i],
+            converged=number not in known.made.get("unconverged", []),
+            q0={name: values[i] for name, values in known.q0.items()},
+        )
         for i, number in enumerate(numbers)
     }
 
 
 def _table(
-    rows: dict[int, dict[str, Any]], made: dict[str, Any], config: SearchConfig, origin: str
+    rows: dict[int, _Row], made: dict[str, Any], config: SearchConfig, origin: str
 ) -> NullChains:
     """Return the chains of which every test could be made, and the numbers of the others."""
-    tests = sorted({name for row in rows.values() for name in row["q0"]})
-    whole = [rows[i] for i in sorted(rows) if rows[i]["q0"].keys() == set(tests)]
-    if not tests or not whole:
-        msg = f"{origin}: no null chain could make all tests of the search"
+    tests = sorted({name for row in rows.values() for name in row.q0})
+    lacking = {
+        i: row.refused or f"it lacks the test of {min(set(tests) - set(row.q0))}"
+        for i, row in sorted(rows.items())
+        if not tests or row.q0.keys() != set(tests)
+    }
+    whole = [row for i, row in sorted(rows.items()) if i not in lacking]
+    if not whole:
+        number, why = next(iter(lacking.items()))
+        msg = f"{origin}: no null chain could make all tests of the search; chain {number}: {why}"
         raise ConfigError(msg)
     return NullChains(
-        {name: tuple(row["q0"][name] for row in whole) for name in tests},
+        {name: tuple(row.q0[name] for row in whole) for name in tests},
         decisive_settings(config),
-        tuple(row["events"] for row in whole),
+        tuple(row.events for row in whole),
         made
         | {
-            "chains": [row["chain"] for row in whole],
-            "unconverged": [row["chain"] for row in whole if not row["converged"]],
-            "refused": sorted(set(rows) - {row["chain"] for row in whole}),
+            "chains": [row.chain for row in whole],
+            "unconverged": [row.chain for row in whole if not row.converged],
+            "refused": list(lacking),
+            **({"reasons": {str(i): why for i, why in lacking.items()}} if lacking else {}),
         },
         origin,
     )
