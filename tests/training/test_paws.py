@@ -13,6 +13,7 @@ from tnt_coffea.config.signal_points import SignalPoint, point_named
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import prior, prior_name
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.pipeline.training import check_training
 from tnt_coffea.taggers.inputs import readers
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend
@@ -311,6 +312,9 @@ def test_what_is_missing_names_its_flag(train):
     for message, (method, given) in cases.items():
         with pytest.raises((ConfigError, TrainingError), match=message):
             train({"data": data, **given}, config_for({"paws": method}))
+    # Before there is a skim, too.
+    with pytest.raises(ConfigError, match="'x500-y100-4prong' does not .* 2 or 3, not 4"):
+        check_training(config_for({"paws": Paws()}), ["data", prior("x500-y100-4prong")])
 
 
 def test_the_last_weights_are_kept():
