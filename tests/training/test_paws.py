@@ -313,7 +313,7 @@ def test_what_is_missing_names_its_flag(train):
         with pytest.raises((ConfigError, TrainingError), match=message):
             train({"data": data, **given}, config_for({"paws": method}))
     # Before there is a skim, too.
-    with pytest.raises(ConfigError, match="'x500-y100-4prong' does not .* 2 or 3, not 4"):
+    with pytest.raises(ConfigError, match=r"'x500-y100-4prong' does not .* 2 or 3, not 4"):
         check_training(config_for({"paws": Paws()}), ["data", prior("x500-y100-4prong")])
 
 

@@ -61,7 +61,7 @@ def point_named(name: str) -> SignalPoint:
     if not heavy > 0 or not light > 0:
         reason = "in GeV of X, and of Y, which is not heavier"
     elif light > heavy:
-        reason = f"X is not lighter than Y, and {heavy:g} GeV is below {light:g} GeV"
+        reason = f"X is the heavier one, but {heavy:g} GeV is below {light:g} GeV"
     elif prongs not in _PRONGS:
         reason = f"prongs are 2 or 3, not {prongs:g}"
     if reason:
