@@ -74,6 +74,15 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
             r"yaml:3: train\.methods\.tnt: no method of kind 'guess'; known are anode, autoencoder",
         ),
         ("train: {methods: {a: {kind: autoencodr}}}", "did you mean autoencoder?"),
+        (
+            "train:\n  methods:\n    a:\n      kind: template_classifier\n      template:\n"
+            "        by: morphin",
+            r"yaml:6: train\.methods\.a\.template\.by: 'morphin' is unknown; choose one of morph",
+        ),
+        (
+            "train: {methods: {a: {kind: cwola, classifier: {layers: [3]}}}}",
+            r"yaml:1: train\.methods\.a\.classifier\.network is missing; it says whose settings",
+        ),
         ("train: {methods: {a: {kind: [cwola]}}}", "no method of kind"),
         ("seed: 1\nsearch:\n  window: {low: 4000}", r"yaml:3: search\.window: low must be below"),
         (

@@ -117,6 +117,14 @@ class SettingsText:
             lists = "methods show KIND" if path[:2] == ("train", "methods") else "config show"
             hint = f"did you mean {near[0]}?" if near else f"`tnt-coffea {lists}` lists them all"
             return f"{where}: {_dotted(path)} is not a setting; {hint}"
+        if item["type"] == "union_tag_invalid":
+            setting = (*path, item["ctx"]["discriminator"].strip("'"))
+            known_ones = item["ctx"]["expected_tags"].replace("'", "")
+            at, tag = f"{self.name}:{self._line(setting)}", item["ctx"]["tag"]
+            return f"{at}: {_dotted(setting)}: '{tag}' is unknown; choose one of {known_ones}"
+        if item["type"] == "union_tag_not_found":
+            setting = (*path, item["ctx"]["discriminator"].strip("'"))
+            return f"{where}: {_dotted(setting)} is missing; it says whose settings these are"
         if item["type"] in ("value_error", "missing"):
             return f"{where}: {_dotted(path)}: {message}"
         return f"{where}: {_dotted(path)}: {message} (got {_short(item['input'])})"

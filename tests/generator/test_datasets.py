@@ -40,6 +40,8 @@ def test_names_give_points_of_the_class_of_prior_signals() -> None:
     for name in ("prior-x70-y320-2prong", "prior-x320-y70-4prong", "x320", "prior-"):
         with pytest.raises(ConfigError, match=f"no data set is called '{name}'.* prior-x500-y100"):
             dataset_named(name)
+    with pytest.raises(ConfigError, match="X is the heavier one, but 70 GeV is below 320 GeV;"):
+        dataset_named("prior-x70-y320-2prong")
 
 
 def test_every_process_of_a_box_shares_its_shower() -> None:

@@ -413,6 +413,7 @@ def test_without_weighted_simulation_the_command_says_what_is_needed(
     ran = CliRunner().invoke(main, ["fit", "direct", str(tmp_path)])
     assert ran.exit_code == 7
     assert "tagger set 'salad' has no weighted simulation" in ran.output
+    assert "or train against a template, such as template_classifier" in ran.output
 
 
 def test_the_report_shows_estimate_and_weights(

@@ -102,7 +102,7 @@ def test_the_systematic_is_the_largest_of_floor_statistics_and_deviations():
         ({"predicted": 0, "variance": 0, "simulated": 0}, "no simulated event passes"),
         ({"variance": 100, "simulated": 1001}, "1001 simulated events are worth 100.0 events"),
         (
-            {"windows": [window(100, 100), window(4, 10, name="upper")]},
+            {"windows": [window(6, 14), window(4, 10, name="upper"), window(9, 20)]},
             "0.40 .* 0.20 in the upper window, further from 1 than 0.5",
         ),
     ],

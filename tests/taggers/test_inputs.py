@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tnt_coffea.config import JetSettings, SkimSettings, SubstructureSettings
+from tnt_coffea.config import JetSettings, SkimSettings, SubstructureSettings, ungrouped
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.taggers import Card, load_set, packaged_sets
@@ -120,6 +120,20 @@ def test_a_column_that_is_not_there_is_refused_with_those_there_are(sample: Samp
     # What no skim could hold is not to be added to one.
     with pytest.raises(ConfigError, match=r"holds no 'tau99', only .*m_jj$"):
         Columns.of(("heavy_mass", "tau99"), sample)
+    flow = ungrouped(["energy_flow"])
+    many = tuple(f"{jet}_{name}" for jet in ("heavy", "light") for name in flow)
+    with pytest.raises(
+        ConfigError, match=r"no 'energy_flow' \(106 columns, the first '\w+'\), only .*; add it to"
+    ):
+        Columns.of(many, sample)
+
+
+def test_a_column_that_a_table_lacks_is_named_in_it() -> None:
+    jets = {"mass": [500.0]}
+    of_a_table = Sample.from_columns([3500.0], heavy=jets, light=jets)
+    with pytest.raises(ConfigError, match=r"no 'heavy_tau21', only .* in skim\.table$"):
+        Columns.of(("heavy_tau21",), of_a_table)
+    assert "name them in skim.table" in columns("heavy_tau21").misfit(of_a_table.settings)
 
 
 @pytest.mark.parametrize(

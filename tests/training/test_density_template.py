@@ -98,6 +98,11 @@ def test_a_classifier_against_samples_keeps_what_every_method_keeps(tmp_path):
     method_contract(TemplateClassifier(template=short, classifier=trees), tmp_path)
 
 
+def test_a_template_morphs_where_nothing_else_is_said():
+    found = TypeAdapter(AnyTemplate).validate_python({"estimate": False})
+    assert (found.by, found.estimate) == ("morphing", False)
+
+
 def test_what_no_density_is_learned_of_is_refused():
     events = sidebands(400)
     twice = np.repeat(events.x[:, :1], 2, axis=1)

@@ -13,6 +13,7 @@ from tnt_coffea.config.signal_points import SignalPoint, point_named
 from tnt_coffea.errors import ConfigError, TrainingError
 from tnt_coffea.events.roles import prior, prior_name
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.pipeline.training import check_training
 from tnt_coffea.taggers.inputs import readers
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import Job, backend
@@ -140,6 +141,33 @@ def test_without_a_signal_there_is_a_score_all_the_same():
     assert area(scorer, signal(200, 200, 200, 2, 5), data) > 0.9
 
 
+def test_no_share_at_all_is_no_fit():
+    # The least cross-entropy is without signal, where rounding alone made a gain.
+    ratios, mixed = np.where(np.arange(600) < 300, -1.0, 1.0)[None], np.arange(600) < 300
+    weight = np.full(600, 0.1)
+    assert fitted_shares(ratios, mixed, weight)[1] == 0
+    fit = fitted_signal(
+        lambda at: ratios,
+        mixed,
+        weight,
+        low=np.zeros(1),
+        high=np.ones(1),
+        steps=2,
+        starts=1,
+    )
+    assert fit.composition.tolist() == [1]
+
+
+def test_a_ratio_that_is_not_finite_is_refused(monkeypatch):
+    def nowhere(ratio, first, *at):
+        return np.full(len(first), np.nan, np.float32)
+
+    monkeypatch.setattr(ParametrisedRatio, "log_ratio", nowhere)
+    message = "^paws: the density ratio of prior x200-y200-2prong and background is not finite"
+    with pytest.raises(TrainingError, match=message):
+        trained(background(400, 1), one_point(), **TINY)
+
+
 @pytest.mark.slow
 def test_noise_features_do_not_hurt():
     data = joined(background(16_000, 1, noise=5), signal(120, 300, 150, 2, 2, noise=5))
@@ -256,7 +284,13 @@ def test_names_say_masses_and_prongs():
     assert point_named("x512.5-y80-3prong") == SignalPoint(
         heavy_mass=512.5, light_mass=80, prongs=3
     )
-    for name in ("two-prong", "x100-y200-2prong", "x0-y0-2prong", "x500-y100-2prongs"):
+    for name in (
+        "two-prong",
+        "x100-y200-2prong",
+        "x0-y0-2prong",
+        "x500-y100-2prongs",
+        "x9-y8-4prong",
+    ):
         with pytest.raises(ConfigError, match=f"'{name}' does not say masses and prongs"):
             point_named(name)
     with pytest.raises(ValueError, match="light_mass 300 is above heavy_mass 200"):
@@ -270,7 +304,7 @@ def test_what_is_missing_names_its_flag(train):
         "give them with --prior NAME=FILE": (Paws(), {}),
         "give it with --prior mine=FILE": (Paws(points=named), {}),
         "give it with --simulation FILE": (Paws(sample="simulation"), {}),
-        "'two-prong' does not say .* with --prior NAME=FILE, or its point in points": (
+        r"^train.methods.paws \(paws\): 'two-prong' .* --prior NAME=FILE, or its point in": (
             Paws(features=("tau21",)),
             {"prior:two-prong": make_sample(50, kind="prior")},
         ),
@@ -278,6 +312,9 @@ def test_what_is_missing_names_its_flag(train):
     for message, (method, given) in cases.items():
         with pytest.raises((ConfigError, TrainingError), match=message):
             train({"data": data, **given}, config_for({"paws": method}))
+    # Before there is a skim, too.
+    with pytest.raises(ConfigError, match=r"'x500-y100-4prong' does not .* 2 or 3, not 4"):
+        check_training(config_for({"paws": Paws()}), ["data", prior("x500-y100-4prong")])
 
 
 def test_the_last_weights_are_kept():

@@ -12,7 +12,9 @@ from tnt_coffea.errors import ConfigError
 
 __all__ = ["SignalPoint", "point_named"]
 
-_NAME = re.compile(r"x(\d+(?:\.\d+)?)-y(\d+(?:\.\d+)?)-([1-9])prong")
+_NAME = re.compile(r"x(\d+(?:\.\d+)?)-y(\d+(?:\.\d+)?)-(\d+)prong")
+_PRONGS = (2, 3)
+"""What a name may say; points that are written as settings have any number."""
 
 
 class SignalPoint(Settings):
@@ -45,7 +47,7 @@ def point_named(name: str) -> SignalPoint:
     Raises
     ------
     ConfigError
-        It says none, or Y is heavier than X.
+        It says none, Y is heavier than X, or the prongs are not 2 or 3.
 
     Examples
     --------
@@ -54,11 +56,15 @@ def point_named(name: str) -> SignalPoint:
     (500.0, 100.0, 2)
     """
     found = _NAME.fullmatch(name)
-    heavy, light, prongs = ("0", "0", "0") if found is None else found.groups()
-    if not float(heavy) >= float(light) > 0:
-        msg = (
-            f"'{name}' does not say masses and prongs of a signal, as x500-y100-2prong: in GeV of "
-            "X, and of Y, which is not heavier"
-        )
+    heavy, light, prongs = (0.0, 0.0, 0.0) if found is None else map(float, found.groups())
+    reason = ""
+    if not heavy > 0 or not light > 0:
+        reason = "in GeV of X, and of Y, which is not heavier"
+    elif light > heavy:
+        reason = f"X is the heavier one, but {heavy:g} GeV is below {light:g} GeV"
+    elif prongs not in _PRONGS:
+        reason = f"prongs are 2 or 3, not {prongs:g}"
+    if reason:
+        msg = f"'{name}' does not say masses and prongs of a signal, as x500-y100-2prong: {reason}"
         raise ConfigError(msg)
-    return SignalPoint(heavy_mass=float(heavy), light_mass=float(light), prongs=int(prongs))
+    return SignalPoint(heavy_mass=heavy, light_mass=light, prongs=int(prongs))

@@ -202,17 +202,17 @@ def dataset_named(name: str) -> Dataset:
         return DATASETS[name]
     try:
         point = point_named(name.removeprefix(_PRIOR))
-        model = _OF_PRONGS[point.prongs]
-    except (ConfigError, KeyError) as error:
+    except ConfigError as error:
+        reason = f": {error}" if name.startswith(_PRIOR) else ""
         msg = (
-            f"no data set is called {name!r}; known ones are {', '.join(DATASETS)}, and those like "
-            f"{_PRIOR}x500-y100-2prong (masses of X and Y in GeV, 2 or 3 prongs)"
+            f"no data set is called {name!r}{reason}; known ones are {', '.join(DATASETS)}, and "
+            f"those like {_PRIOR}x500-y100-2prong (masses of X and Y in GeV, 2 or 3 prongs)"
         )
         raise ConfigError(msg) from error
     settings = GenerateSettings(
         background=0,
         signal=1000,
-        model=model,
+        model=_OF_PRONGS[point.prongs],
         heavy_mass=point.heavy_mass,
         light_mass=point.light_mass,
     )

@@ -673,7 +673,8 @@ def direct(
     if name not in histograms.simulation:
         msg = (
             f"tagger set '{name}' has no weighted simulation in this search: search data and "
-            "simulation with a method that has weights, such as salad"
+            "simulation with a method that has weights, such as salad, or train against a "
+            "template, such as template_classifier or tag_n_train with template"
         )
         raise FitError(msg)
     settings, limit = config.fit.direct, config.fit.limit

@@ -205,15 +205,15 @@ def _why_not(
             f"the weights of {simulated:g} simulated events are worth {effective:.1f} events, less "
             f"than {100 * LEAST_EFFECTIVE:g} % of them: a few large weights decide"
         )
-    for one in windows:
-        if abs(one.ratio - 1) > closure_limit:
-            return (
-                f"observed over predicted is {one.ratio:.2f} +- {one.uncertainty:.2f} in the "
-                f"{one.name} window, further from 1 than {closure_limit:g}: take a looser "
-                f"selection, more events or {'wider sidebands' if template else 'more simulation'}"
-                ", or another fit.direct.closure_limit"
-            )
-    return ""
+    worst = max(windows, key=lambda one: abs(one.ratio - 1), default=None)
+    if worst is None or abs(worst.ratio - 1) <= closure_limit:
+        return ""
+    return (
+        f"observed over predicted is {worst.ratio:.2f} +- {worst.uncertainty:.2f} in the "
+        f"{worst.name} window, further from 1 than {closure_limit:g}: take a looser selection, "
+        f"more events or {'wider sidebands' if template else 'more simulation'}, or another "
+        "fit.direct.closure_limit"
+    )
 
 
 def _deviations(windows: Sequence[ValidationWindow], correction: float) -> list[float]:

@@ -26,6 +26,7 @@ from pydantic import Field
 from tnt_coffea.config import (
     EVENT_OBSERVABLES,
     JET_OBSERVABLES,
+    OBSERVABLE_GROUPS,
     EventImageSettings,
     ImageSettings,
     SequenceSettings,
@@ -57,6 +58,8 @@ __all__ = [
 Reader = Callable[[IntArray], Float32Array]
 """Function from (row number,) events of a sample to the input of these events."""
 _FRAME = ("centre", "rotate", "flip")
+_MOST_NAMED = 8
+"""Columns of a group of observables that a message names one by one."""
 _OBSERVABLES = (*JET_OBSERVABLES, *EVENT_OBSERVABLES)
 
 
@@ -146,6 +149,21 @@ class Images(Input):
         return read
 
 
+def _bare(columns: abc.Iterable[str]) -> set[str]:
+    return {name.removeprefix("heavy_").removeprefix("light_") for name in columns}
+
+
+def _grouped(columns: list[str]) -> list[str]:
+    """Return columns as they are shown: many of one group are its name and their number."""
+    shown = dict.fromkeys(map(repr, columns))
+    for group, members in OBSERVABLE_GROUPS.items():
+        own = [name for name in columns if _bare([name]) <= set(members)]
+        if len(own) > _MOST_NAMED:
+            shown = {text: None for text in shown if text not in map(repr, own)}
+            shown[f"'{group}' ({len(own)} columns, the first {own[0]!r})"] = None
+    return list(shown)
+
+
 class Columns(Input):
     """Columns of the skim, one number an event each: m_jj [GeV] and observables."""
 
@@ -169,9 +187,10 @@ class Columns(Input):
         missing = [name for name in columns if name not in sample.columns]
         if missing:
             known = ", ".join(sorted(sample.columns))
-            observables = {name.removeprefix("heavy_").removeprefix("light_") for name in missing}
-            hint = "; add it to skim.observables" if observables <= set(_OBSERVABLES) else ""
-            msg = f"the skim holds no {', '.join(map(repr, missing))}, only {known}{hint}"
+            hint = "; add it to skim.observables" if _bare(missing) <= set(_OBSERVABLES) else ""
+            if sample.settings.table is not None:
+                hint = "; it is of a table, whose columns are named in skim.table"
+            msg = f"the skim holds no {', '.join(_grouped(missing))}, only {known}{hint}"
             raise ConfigError(msg)
         return cls(columns=tuple(columns), substructure=sample.settings.substructure)
 
@@ -184,9 +203,10 @@ class Columns(Input):
         """Return why events of these settings do not have the columns; None where they do."""
         missing = [name for name in self.columns if name not in flat_columns(settings)]
         if missing:
+            where = "skim.observables" if settings.table is None else "skim.table"
             return (
                 f"takes the features {', '.join(missing)}, which these events do not have; "
-                "name them in skim.observables"
+                f"name them in {where}"
             )
         if settings.substructure != self.substructure:
             return _other("substructure", self.substructure, settings.substructure)

@@ -577,6 +577,15 @@ class Method(MethodSettings):
             The skim lacks an input.
         """
 
+    def check_priors(self, names: Sequence[str]) -> None:
+        """Refuse names of simulated signals that do not say what the method has to know.
+
+        Raises
+        ------
+        ConfigError
+            A name does not suit.
+        """
+
     def check_window(self, window: MassRange, fit_range: MassRange) -> None:
         """Refuse a window that the method cannot be trained for.
 

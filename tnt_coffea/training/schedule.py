@@ -376,6 +376,11 @@ class Schedule:
                 "give them with --prior NAME=FILE"
             )
             raise ConfigError(msg)
+        try:
+            step.method.check_priors([name for name in given if reads.prior(name)])
+        except ConfigError as error:
+            msg = f"train.methods.{step.name} ({step.method.kind}): {error}"
+            raise ConfigError(msg) from error
 
     def _check_needs(self, step: Step, scope: Scope) -> None:
         for need in step.method.needs(scope):

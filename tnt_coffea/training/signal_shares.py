@@ -104,7 +104,8 @@ def fitted_shares(
         bounds=[(0.0, _MOST / kinds / _UNIT)] * kinds,
     )
     gain = float(np.log(2) * weight.sum() - found.fun)
-    if not gain > 0:
+    # Without any share the gain is zero up to rounding, which may be above zero.
+    if not (gain > 0 and found.x.any()):
         return np.zeros(kinds), 0.0
     return np.asarray(found.x * _UNIT), gain
 

@@ -113,6 +113,10 @@ class Paws(SidebandMethod):
         """Refuse a skim without the columns."""
         self._features(sample)
 
+    def check_priors(self, names: Sequence[str]) -> None:
+        """Refuse a name that says no masses and prongs, and has no point in the settings."""
+        points_of(names, self.points)
+
     def _features(self, sample: Sample) -> FeatureSet:
         return FeatureSet.of((*self.features, *LOG_MASSES), "event", sample)
 
@@ -131,7 +135,14 @@ class Paws(SidebandMethod):
         first = ratio.first(shown)
 
         def log_ratios(at: Float64Array) -> Float32Array:
-            return np.array([ratio.log_ratio(first, at, prongs) for prongs in ratio.prongs])
+            found = np.array([ratio.log_ratio(first, at, prongs) for prongs in ratio.prongs])
+            if not np.isfinite(found).all():
+                msg = (
+                    f"paws: the density ratio of prior {', '.join(names)} and background is not "
+                    "finite: give more simulated signals, or a smaller optimizer.learning_rate"
+                )
+                raise TrainingError(msg)
+            return found
 
         masses = np.array([log_masses(point) for point in points])
         fit = fitted_signal(

@@ -14,14 +14,19 @@ arXiv:2407.19818 (sideband events moved by optimal transport instead).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tnt_coffea.training.templates.density import Density
 from tnt_coffea.training.templates.morphing import Morphing
 
 __all__ = ["AnyTemplate", "Density", "Morphing"]
 
-AnyTemplate = Annotated[Morphing | Density, Field(discriminator="by")]
-"""Settings of a template, told apart by `by`."""
+
+def _of_a_kind(given: Any) -> Any:
+    return {"by": "morphing", **given} if isinstance(given, dict) else given
+
+
+AnyTemplate = Annotated[Morphing | Density, Field(discriminator="by"), BeforeValidator(_of_a_kind)]
+"""Settings of a template, told apart by `by`; morphing where it is left out."""
