@@ -178,7 +178,8 @@ def test_files_of_one_pool_alone_are_refused(tmp_path: Path) -> None:
 
 
 def is_few(name: str) -> bool:
-    return name in ("null-all", "gate") or name.split("-")[2] in ("1000", "300")
+    kinds = [f"{signal}-{n}-all" for signal in sensitivity.SIGNALS for n in (1000, 300)]
+    return name in ("null-all", "gate", "two-prong-1000-prior", *kinds)
 
 
 @pytest.mark.slow
