@@ -29,6 +29,7 @@ from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline import fitting
+from tnt_coffea.pipeline.global_p_values import _without_chains
 from tnt_coffea.processors import SearchProcessor
 from tnt_coffea.products import Histograms, Taggers
 from tnt_coffea.reporting.mass_figures import local_p_values
@@ -307,6 +308,23 @@ def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
     assert (
         "(2 tagger sets and all dijets, 1 mass) comes with a global p" in headline(result, SCAN)[2]
     )
+
+
+def test_where_no_toy_reaches_the_data_the_sum_of_p_values_bounds_the_global_one(
+    searched: Histograms, tmp_path: Path
+) -> None:
+    result = pipeline.fit(searched, together(), out=tmp_path)
+    assert isinstance(result.overall, ScanResult)
+    name, hunt = next(iter(result.after.items()))
+
+    def counted(p_value: float, largest: float) -> Any:
+        overall = replace(result.overall, toy_maxima=(largest,) * 20, p_global=1 / 21)
+        hunts = {**result.after, name: replace(hunt, p_value=p_value)}
+        return next(_without_chains(replace(result, overall=overall, after=hunts), together(), {}))
+
+    assert counted(1e-9, -1.0)[1:] == (pytest.approx(3e-9), 3, "the smallest times 3")
+    assert counted(1e-9, 99.0)[1:] == (1 / 21, 3, "toys")
+    assert counted(0.5, -1.0).p_value <= 1 / 21
 
 
 def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:

@@ -11,7 +11,7 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import Trial
 from tnt_coffea.stats import CountedTests
 from tnt_coffea.stats.calibration import from_null_chains
-from tnt_coffea.stats.results import NULL_CHAINS
+from tnt_coffea.stats.results import NULL_CHAINS, TOYS
 from tnt_coffea.working_points import Selection
 
 __all__ = ["ALL_SELECTIONS", "search_p_value", "single_p_values"]
@@ -136,20 +136,27 @@ def _without_chains(
 ) -> Iterator[CountedTests]:
     """Yield bump hunts and scans without null chains: what has one global p-value is one."""
     covered: set[str] = set()
+    hunts = {BEFORE: result.before, **result.after}
+    of_hunts = {hunt_name(config, name): hunt.p_value for name, hunt in hunts.items()}
     for what, (scan, of) in _scans(result, selections).items():
         own = {
-            hunt_name(config, *of.get(point.selection, (point.selection, None)), point.mass)
+            hunt_name(config, *of.get(point.selection, (point.selection, None)), point.mass): (
+                point.p_local
+            )
             for point in scan.points
         }
-        if own <= covered:
+        if own.keys() <= covered:
             continue
-        covered |= own
+        covered |= own.keys()
         number = len(scan.points)
-        if scan.p_global is not None:
-            yield CountedTests(what, scan.p_global, number, scan.experiments)
+        summed = min(1.0, number * min(of_hunts.get(name, p) for name, p in own.items()))
+        no_toy = scan.p_global_is_bound and scan.experiments == TOYS
+        if scan.p_global is None or (no_toy and summed < scan.p_global):
+            # Where no toy reached the data, both are the most that it can be.
+            yield CountedTests(what, summed, number, f"the smallest times {number}")
         else:
-            yield CountedTests(what, min(1.0, number * min(p.p_local for p in scan.points)), number)
-    for name, hunt in {BEFORE: result.before, **result.after}.items():
+            yield CountedTests(what, scan.p_global, number, scan.experiments)
+    for name, hunt in hunts.items():
         if hunt_name(config, name) not in covered:
             yield CountedTests(f"bump hunt, {name}", hunt.p_value, 1, hunt.calibration)
 
