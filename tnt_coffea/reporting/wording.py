@@ -450,18 +450,20 @@ def _meaning(result: SearchResult) -> str:
         "A local p-value is the chance that background alone gives at least such an excess at "
         f"this one mass, chosen beforehand; these are {' or '.join(sorted(calibrations))}"
     )
-    if isinstance(result.overall, ScanResult) and result.overall.p_global is not None:
-        least = "at most " if result.overall.p_global_is_bound else ""
-        meaning += (
-            f"; one as significant as the best of all ({result.overall.tried}) comes with a "
-            f"global p-value of {least}{p_text(result.overall.p_global)}"
-        )
+    overall = result.overall if isinstance(result.overall, ScanResult) else None
+    tried = "" if overall is None else f" ({overall.tried})"
     if result.global_p is not None:
         least = "at most " if result.global_p.is_bound else ""
         number = result.global_p.tests + result.global_p.other_tests
         meaning += (
-            f"; with all {number} tests made on these data counted, the search has a global "
+            f"; with all {number} tests made on these data counted{tried}, the search has a global "
             f"p-value of {least}{p_text(result.global_p.p_value)}"
+        )
+    elif overall is not None and overall.p_global is not None:
+        least = "at most " if overall.p_global_is_bound else ""
+        meaning += (
+            f"; one as significant as the best of all{tried} comes with a "
+            f"global p-value of {least}{p_text(overall.p_global)}"
         )
     if any(COMBINATION_NOTE in test.notes for test in result.after.values()):
         return (
