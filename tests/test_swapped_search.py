@@ -173,7 +173,7 @@ def test_both_halves_are_fitted_with_one_strength_and_one_p(
     ]
     assert sum(channel.share for channel in hunt.channels) == pytest.approx(1)
     channels = stats.selected_spectrum(searched.hists["tnt2"], point)
-    fit = pipeline.fitting.spectrum_fit(CONFIG)
+    fit = pipeline.spectrum_fit(CONFIG)
     alone = [
         stats.bump_hunt({name: channel}, mass=hunt.mass, width=hunt.width, fit=fit)
         for name, channel in channels.items()

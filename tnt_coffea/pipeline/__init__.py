@@ -14,21 +14,19 @@ from tnt_coffea.pipeline.blinding import (
     standing_blind_fit,
 )
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
+from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
-from tnt_coffea.pipeline.fitting import (
-    OVERALL,
-    all_selections,
-    direct,
-    events_in_fit_range,
-    fit,
+from tnt_coffea.pipeline.fit_settings import (
     fit_from_lower_edge,
     refuse_blinded,
-    scan,
     spectrum_fit,
-    standing_fit,
-    transfer,
     transfer_settings,
-    trial,
+)
+from tnt_coffea.pipeline.fitting import (
+    OVERALL,
+    fit,
+    scan,
+    standing_fit,
     window_tests,
     windows_by_method,
 )
@@ -45,6 +43,7 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.global_p_values import all_selections, events_in_fit_range, trial
 from tnt_coffea.pipeline.null_chains import (
     NullChains,
     null_chains_of,

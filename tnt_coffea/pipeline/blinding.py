@@ -15,8 +15,9 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.evaluation import noted_facts
-from tnt_coffea.pipeline.fitting import check_efficiencies, check_made_with, spectrum_fit, trial
+from tnt_coffea.pipeline.fit_settings import check_efficiencies, check_made_with, spectrum_fit
 from tnt_coffea.pipeline.folders import CODE, OUT, VERSIONS, begun, fit_stage, one_writer
+from tnt_coffea.pipeline.global_p_values import trial
 from tnt_coffea.pipeline.null_chains import BEFORE, fit_values
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import BlindedSearch

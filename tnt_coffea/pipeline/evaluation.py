@@ -23,7 +23,7 @@ from tnt_coffea.events.roles import DATA
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
-from tnt_coffea.pipeline.fitting import spectrum_fit
+from tnt_coffea.pipeline.fit_settings import spectrum_fit
 from tnt_coffea.pipeline.folders import OUT, begun, earlier_seconds, one_writer, report_stage
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,50 +10,48 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig, TriggerSettings, digest
+from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.config.fits import AUTO
 from tnt_coffea.errors import ConfigError, FitError, StageError
 from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.estimates import direct, transfer
+from tnt_coffea.pipeline.fit_settings import (
+    check_efficiencies,
+    check_made_with,
+    fit_from_lower_edge,
+    refuse_blinded,
+    spectrum_fit,
+)
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
-from tnt_coffea.pipeline.global_p_values import ALL_SELECTIONS, search_p_value, single_p_values
+from tnt_coffea.pipeline.global_p_values import (
+    all_selections,
+    events_in_fit_range,
+    global_p,
+    trial,
+    with_trials,
+)
 from tnt_coffea.pipeline.null_chains import (
     BEFORE,
     NullChains,
     fit_values,
     hunt_name,
     null_chains_of,
-    why_no_null_chains,
 )
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import (
-    Trial,
     note_config,
-    note_trial,
     noted_sources,
-    noted_trials,
 )
-from tnt_coffea.stages import Stage, check_files, flat
-from tnt_coffea.stats.lower_edge import chosen_lower_edge
+from tnt_coffea.stages import Stage, check_files
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 
 __all__ = [
     "OVERALL",
-    "all_selections",
-    "check_efficiencies",
-    "check_made_with",
-    "direct",
-    "events_in_fit_range",
     "fit",
-    "fit_from_lower_edge",
-    "refuse_blinded",
     "scan",
-    "spectrum_fit",
     "standing_fit",
-    "transfer",
-    "transfer_settings",
-    "trial",
     "window_tests",
     "windows_by_method",
 ]
@@ -114,7 +111,7 @@ def fit(
     refuse_blinded(config, "a fit of all events")
     if out is None:
         found, own = _fitted(histograms, config), trial(histograms, config, "fit", {})
-        return replace(found, global_p=_global_p(found, histograms, config, (), own))
+        return replace(found, global_p=global_p(found, histograms, config, (), own))
     given, config = config, _own_chains(config, out)
     stage = fit_stage(histograms, config, out)
     result = _standing(stage)
@@ -123,39 +120,16 @@ def fit(
         started = time.monotonic()
         result = _fitted(histograms, config)
         # Before the result is there to be looked at.
-        kept = _with_trials(result, histograms, config, out)
+        kept = with_trials(result, histograms, config, out)
         # The file follows from events and settings alone: it counts no looks beside its own tests.
-        alone = _global_p(result, histograms, config, (), trial(histograms, config, "fit", {}))
+        alone = global_p(result, histograms, config, (), trial(histograms, config, "fit", {}))
         stage.clear()
         begun(stage, None)
         replace(kept, global_p=replace(alone, note="")).save(stage.folder / "result.json")
         stage.finish({}, seconds=time.monotonic() - started)
         note_config(out, given)
         return kept
-    return _with_trials(result, histograms, config, out)
-
-
-def refuse_blinded(config: SearchConfig, what: str) -> None:
-    """Refuse what would show the events in the window.
-
-    Parameters
-    ----------
-    config
-        `fit.blind` is read.
-    what
-        What was asked for.
-
-    Raises
-    ------
-    ConfigError
-        The fit is blinded.
-    """
-    if config.fit.blind:
-        msg = (
-            f"{what} would show the events in the window, which fit.blind hides: set it to false "
-            "(--no-blind) once the search is fixed"
-        )
-        raise ConfigError(msg)
+    return with_trials(result, histograms, config, out)
 
 
 def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) -> SearchResult:
@@ -177,7 +151,7 @@ def standing_fit(histograms: Histograms, config: SearchConfig, out: str | Path) 
         msg = f"{stage.folder}: no result of these settings here; run `tnt-coffea fit` first"
         raise StageError(msg)
     result = SearchResult.load(stage.folder / "result.json")
-    return _with_trials(result, histograms, config, out, read_only=True)
+    return with_trials(result, histograms, config, out, read_only=True)
 
 
 def _own_chains(config: SearchConfig, out: str | Path) -> SearchConfig:
@@ -189,90 +163,6 @@ def _own_chains(config: SearchConfig, out: str | Path) -> SearchConfig:
         return config
     bump = config.fit.bump.model_copy(update={"null_chains": None})
     return config.model_copy(update={"fit": config.fit.model_copy(update={"bump": bump})})
-
-
-def _with_trials(
-    result: SearchResult,
-    histograms: Histograms,
-    config: SearchConfig,
-    out: str | Path,
-    *,
-    read_only: bool = False,
-) -> SearchResult:
-    """Note a result of `fit` among the tests made on a search, and return it with all of them."""
-    hunts = {BEFORE: result.before, **result.after}
-    p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
-    p_values |= single_p_values(result)
-    p_values |= {
-        f"scan, {name}": found.p_global
-        for name, found in result.scans.items()
-        if found.p_global is not None
-    }
-    if isinstance(result.overall, stats.ScanResult):
-        p_values[ALL_SELECTIONS] = result.overall.p_global
-    own = trial(histograms, config, "fit", p_values)
-    if not read_only:
-        note_trial(out, own)
-    trials = noted_trials(out, own.data)
-    keys = [one.key for one in trials]
-    return replace(
-        result,
-        trials=trials,
-        trial=1 + keys.index(own.key) if own.key in keys else 0,
-        global_p=_global_p(result, histograms, config, trials, own),
-    )
-
-
-def _global_p(
-    result: SearchResult,
-    histograms: Histograms,
-    config: SearchConfig,
-    trials: Sequence[Trial],
-    own: Trial,
-) -> stats.GlobalPValue:
-    """Return the p-value over all that was tested on the same data."""
-    events = events_in_fit_range(histograms, config)
-    every = config.fit.scan.global_over == "all"
-    selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=every)}
-    chains, why = null_chains_of(config, events), why_no_null_chains(config, events)
-    return search_p_value(result, config, selections, chains, trials, own, why)
-
-
-def trial(
-    histograms: Histograms,
-    config: SearchConfig,
-    test: str,
-    p_values: Mapping[str, float | None],
-    of: str = "",
-    **options: Any,
-) -> Trial:
-    """Return a test that was made on a search, for its list.
-
-    Parameters
-    ----------
-    histograms
-        What was tested.
-    config
-        `seed`, `search` and `fit` are noted.
-    test
-        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct`, `transfer` or `window`.
-    p_values
-        What came out, by what was tested.
-    of
-        The tagger set or selection, where it was one.
-    options
-        What decided the outcome beside the settings, such as masses.
-    """
-    settings = {
-        "data": {"sqrt_s": config.data.sqrt_s},
-        "fit": fit_values(config),
-        "search": config.search.model_dump(mode="json"),
-        "seed": config.seed,
-        "histograms": histograms.digest,
-        **options,
-    }
-    data = str(histograms.provenance.get("skim", histograms.digest))
-    return Trial(test, of, data, flat(settings), dict(p_values))
 
 
 def _standing(stage: Stage) -> SearchResult | None:
@@ -485,45 +375,6 @@ def _of_chains(
     return {key: q0 for key, q0 in found.items() if q0}
 
 
-def all_selections(
-    histograms: Histograms, config: SearchConfig, *, every: bool
-) -> dict[str, tuple[str, Selection]]:
-    """Return tagger set and selection of all sets of a search, by names for a scan.
-
-    Parameters
-    ----------
-    histograms
-        Of `search`.
-    config
-        `fit.bump` is read.
-    every
-        Whether every selection of each set is meant, not only that of `fit.bump`.
-    """
-    if not every:
-        return {name: (name, config.fit.bump.selection) for name in histograms.hists}
-    return {
-        f"{name} {selection_name(selection)}": (name, selection)
-        for name in histograms.hists
-        for selection in histograms.points[name].selections
-    }
-
-
-def events_in_fit_range(histograms: Histograms, config: SearchConfig) -> float:
-    """Return the dijets of a search in `search.fit_range`.
-
-    Parameters
-    ----------
-    histograms
-        Of `search`.
-    config
-        `search.fit_range` is read.
-    """
-    spectrum = stats.inclusive_spectrum(next(iter(histograms.hists.values())))
-    edges, (low, high) = spectrum.axes[0].edges, config.search.fit_range.edges
-    inside = (edges[:-1] >= low) & (edges[1:] <= high)
-    return float(spectrum.values()[inside].sum())
-
-
 def _overall(
     histograms: Histograms, config: SearchConfig
 ) -> stats.ScanResult | stats.ScanRefusal | None:
@@ -567,178 +418,6 @@ def _tried(result: stats.ScanResult, selections: Mapping[str, tuple[str, Selecti
 
 def _counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
-
-
-def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
-    """Return how all spectra are fitted: `search.fit_range`, `fit.bump` and `data.sqrt_s`."""
-    bump = config.fit.bump
-    return stats.SpectrumFit(
-        config.search.fit_range.edges,
-        bin_width=None if bump.edges else bump.bin_width,
-        edges=bump.edges or None,
-        family=bump.family,
-        min_parameters=bump.min_parameters,
-        max_parameters=bump.max_parameters,
-        f_test=bump.f_test,
-        envelope=bump.envelope,
-        shape=bump.shape,
-        scale_uncertainty=bump.scale_uncertainty,
-        width_uncertainty=bump.width_uncertainty,
-        sqrt_s=config.data.energy,
-        trigger=None if bump.trigger is None else _trigger(bump.trigger),
-        spurious=bump.spurious,
-    )
-
-
-def fit_from_lower_edge(
-    spectra: Mapping[str, Any], config: SearchConfig, *, seed: int
-) -> stats.SpectrumFit:
-    """Return `spectrum_fit` from the lower edge that suits all spectra.
-
-    It is the highest of those that `fit.bump.lower_edges` leads to, outside the signal of
-    `fit.bump`; the range of the settings where nothing is to be chosen.
-
-    Parameters
-    ----------
-    spectra
-        Histograms or channels, as for `bump_hunt`, by selection.
-    config
-        `search.fit_range` and `fit.bump` are read.
-    seed
-        Root seed of the toys for sparse bins.
-
-    Raises
-    ------
-    FitError
-        The background fits from no lower edge.
-    """
-    fit, edges = spectrum_fit(config), config.fit.bump.lower_edges
-    lowest = config.fit.bump.lowest_edge
-    if not edges:
-        return fit
-    signal = fit.signal(config.signal_mass, config.fit.bump.width)
-    found = [
-        chosen_lower_edge(channels, signal, edges, fit, lowest=lowest, seed=seed)[0]
-        for channels in spectra.values()
-    ]
-    return max(found, key=lambda one: one.range[0])
-
-
-def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
-    if settings.turn_on is not None and settings.width is not None:
-        return stats.TriggerEfficiency.of_function(
-            settings.turn_on,
-            settings.width,
-            plateau=settings.plateau,
-            shape=settings.shape,
-            errors=(settings.turn_on_error, settings.width_error),
-            correlation=settings.correlation,
-        )
-    path = str(settings.file)
-    names = (settings.name,) if settings.passed is None else (settings.passed, settings.total)
-    given = [stats.read_histogram(path, name) for name in names]
-    try:
-        if settings.as_measured:
-            return stats.TriggerEfficiency.measured(*given)
-        return stats.TriggerEfficiency.fitted(*given, shape=settings.shape)
-    except FitError as error:
-        msg = f"{path}: {error}"
-        raise FitError(msg) from error
-
-
-def direct(
-    histograms: Histograms, config: SearchConfig, name: str
-) -> stats.DirectEstimate | stats.DirectRefusal:
-    """Return the direct estimate of the background of a tagger set with weights or a template.
-
-    Parameters
-    ----------
-    histograms
-        Of `search`.
-    config
-        `fit.direct` and `fit.limit` are read; for a template `seed`, `search.fit_range` and
-        `fit.bump` as well, for the fit beside the window.
-    name
-        The tagger set.
-
-    Raises
-    ------
-    FitError
-        A histogram lacks an edge; the search has no weighted simulation for the set, and no
-        template; or no fit beside the window is possible.
-    ConfigError
-        `fit.blind` is set, or the search has no such selection.
-    """
-    refuse_blinded(config, "a direct estimate")
-    if name not in histograms.simulation:
-        msg = (
-            f"tagger set '{name}' has no weighted simulation in this search: search data and "
-            "simulation with a method that has weights, such as salad, or train against a "
-            "template, such as template_classifier or tag_n_train with template"
-        )
-        raise FitError(msg)
-    settings, limit = config.fit.direct, config.fit.limit
-    predicted, histogram = histograms.simulation[name], histograms.hists[name]
-    point = histograms.points[name][config.fit.direct_selection]
-    options: dict[str, Any] = {
-        "systematic": settings.systematic,
-        "closure_limit": settings.closure_limit,
-        "level": limit.level if limit.enabled else None,
-    }
-    if not predicted.template:
-        return stats.direct_in_window(histogram, predicted, point, **options)
-    beside = stats.masked_window_test(
-        stats.inclusive_spectrum(histogram),
-        window=predicted.window,
-        fit=spectrum_fit(config),
-        seed=seeds.integer(config.seed, "fit", "direct", name),
-    )
-    return stats.template_in_window(
-        histogram, predicted, point, beside, corrected=settings.corrected, **options
-    )
-
-
-def transfer(
-    histograms: Histograms, config: SearchConfig, name: str
-) -> stats.TransferEstimate | stats.TransferRefusal:
-    """Return the transfer factor of a tagger set's selection.
-
-    Parameters
-    ----------
-    histograms
-        Of `search`.
-    config
-        `seed`, `search.fit_range`, `fit.bump`, `fit.transfer` and `fit.limit` are read.
-    name
-        The tagger set.
-
-    Raises
-    ------
-    FitError
-        The histogram lacks an edge, or the signal has no sidebands.
-    ConfigError
-        `fit.blind` is set, or the search has no such selection.
-    """
-    refuse_blinded(config, "a transfer factor")
-    return stats.transfer_in_search(
-        histograms.hists[name],
-        histograms.points[name][config.fit.transfer_selection],
-        **transfer_settings(config),
-        seed=seeds.integer(config.seed, "fit", "transfer", name),
-    )
-
-
-def transfer_settings(config: SearchConfig) -> dict[str, Any]:
-    """Return the arguments of a transfer factor that are settings."""
-    limit = config.fit.limit
-    own = config.fit.transfer.model_dump(exclude={"enabled", "efficiency", "cut"})
-    return own | {
-        "mass": config.signal_mass,
-        "width": config.fit.bump.width,
-        "fit": spectrum_fit(config),
-        "level": limit.level if limit.enabled else None,
-        "limit_toys": limit.toys,
-    }
 
 
 def window_tests(
@@ -968,45 +647,3 @@ def _scan_windows(
             windows = {name: (name, selection) for name in names}
             seed = seeds.integer(config.seed, "fit", "scan", method)
             made.keep(scans, "scan", method, scan, histograms, config, windows, seed=seed)
-
-
-def check_made_with(histograms: Histograms, config: SearchConfig) -> None:
-    """Refuse settings that decided what taggers, thresholds and counts are, and are others now.
-
-    Raises
-    ------
-    ConfigError
-        There are such settings.
-    """
-    made = _decisive(histograms.made_with)
-    now = _decisive(config.model_dump(mode="json", include={"search", "seed"}))
-    for name in sorted(made.keys() & now.keys()):
-        if made[name] != now[name]:
-            msg = (
-                f"{name} is {json.dumps(now[name])}, and taggers, thresholds and histograms were "
-                f"made with {json.dumps(made[name])}: train and search again (--overwrite), or "
-                "into another --out"
-            )
-            raise ConfigError(msg)
-
-
-def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `seed` and each setting of `search` as a whole, for older searches lack some."""
-    # Left out where there are none.
-    found = {"mass_edges": [], **settings.get("search", {})}
-    search = {f"search.{name}": value for name, value in found.items()}
-    return search | {name: value for name, value in settings.items() if name == "seed"}
-
-
-def check_efficiencies(efficiencies: Mapping[str, float], tested: Mapping[str, Any]) -> None:
-    """Refuse `fit.limit.efficiencies` of what is not fitted.
-
-    Raises
-    ------
-    ConfigError
-        There is such a name.
-    """
-    unknown = sorted(set(efficiencies) - set(tested))
-    if unknown:
-        msg = f"fit.limit.efficiencies names {', '.join(unknown)}: known are {', '.join(tested)}"
-        raise ConfigError(msg)

@@ -2,27 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, hunt_name
+from tnt_coffea.pipeline.null_chains import (
+    BEFORE,
+    NullChains,
+    fit_values,
+    hunt_name,
+    null_chains_of,
+    why_no_null_chains,
+)
+from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
-from tnt_coffea.search_folder import Trial
+from tnt_coffea.search_folder import Trial, note_trial, noted_trials
+from tnt_coffea.stages import flat
 from tnt_coffea.stats import CountedTests
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS
-from tnt_coffea.working_points import Selection
+from tnt_coffea.working_points import Selection, selection_name
 
-__all__ = ["ALL_SELECTIONS", "search_p_value", "single_p_values"]
+__all__ = ["all_selections", "events_in_fit_range", "global_p", "trial", "with_trials"]
 
-ALL_SELECTIONS = "global, all selections"
+_ALL_SELECTIONS = "global, all selections"
 """The p-value of a fit that counts others of its own."""
 _CALIBRATION = ("fit.bump.null_chains", "fit.bump.toys", "fit.scan.toys", "fit.limit.")
 """Settings that decide where p-values come from, or limits, and no test statistic."""
 
 
-def search_p_value(
+def with_trials(
+    result: SearchResult,
+    histograms: Histograms,
+    config: SearchConfig,
+    out: str | Path,
+    *,
+    read_only: bool = False,
+) -> SearchResult:
+    """Note a result of `fit` among the tests made on a search, and return it with all of them.
+
+    Parameters
+    ----------
+    result
+        Of these histograms and settings.
+    histograms, config
+        Of the search.
+    out
+        Its folder.
+    read_only
+        Whether nothing is written.
+    """
+    hunts = {BEFORE: result.before, **result.after}
+    p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
+    p_values |= _single_p_values(result)
+    p_values |= {
+        f"scan, {name}": found.p_global
+        for name, found in result.scans.items()
+        if found.p_global is not None
+    }
+    if isinstance(result.overall, stats.ScanResult):
+        p_values[_ALL_SELECTIONS] = result.overall.p_global
+    own = trial(histograms, config, "fit", p_values)
+    if not read_only:
+        note_trial(out, own)
+    trials = noted_trials(out, own.data)
+    keys = [one.key for one in trials]
+    return replace(
+        result,
+        trials=trials,
+        trial=1 + keys.index(own.key) if own.key in keys else 0,
+        global_p=global_p(result, histograms, config, trials, own),
+    )
+
+
+def global_p(
+    result: SearchResult,
+    histograms: Histograms,
+    config: SearchConfig,
+    trials: Sequence[Trial],
+    own: Trial,
+) -> stats.GlobalPValue:
+    """Return the p-value over all that was tested on the same data.
+
+    Parameters
+    ----------
+    result
+        Of these histograms and settings.
+    histograms, config
+        Of the search.
+    trials
+        All tests on the same data.
+    own
+        The one that the result is.
+    """
+    events = events_in_fit_range(histograms, config)
+    every = config.fit.scan.global_over == "all"
+    selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=every)}
+    chains, why = null_chains_of(config, events), why_no_null_chains(config, events)
+    return _search_p_value(result, config, selections, chains, trials, own, why)
+
+
+def trial(
+    histograms: Histograms,
+    config: SearchConfig,
+    test: str,
+    p_values: Mapping[str, float | None],
+    of: str = "",
+    **options: Any,
+) -> Trial:
+    """Return a test that was made on a search, for its list.
+
+    Parameters
+    ----------
+    histograms
+        What was tested.
+    config
+        `seed`, `search` and `fit` are noted.
+    test
+        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct`, `transfer` or `window`.
+    p_values
+        What came out, by what was tested.
+    of
+        The tagger set or selection, where it was one.
+    options
+        What decided the outcome beside the settings, such as masses.
+    """
+    settings = {
+        "data": {"sqrt_s": config.data.sqrt_s},
+        "fit": fit_values(config),
+        "search": config.search.model_dump(mode="json"),
+        "seed": config.seed,
+        "histograms": histograms.digest,
+        **options,
+    }
+    data = str(histograms.provenance.get("skim", histograms.digest))
+    return Trial(test, of, data, flat(settings), dict(p_values))
+
+
+def all_selections(
+    histograms: Histograms, config: SearchConfig, *, every: bool
+) -> dict[str, tuple[str, Selection]]:
+    """Return tagger set and selection of all sets of a search, by names for a scan.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `fit.bump` is read.
+    every
+        Whether every selection of each set is meant, not only that of `fit.bump`.
+    """
+    if not every:
+        return {name: (name, config.fit.bump.selection) for name in histograms.hists}
+    return {
+        f"{name} {selection_name(selection)}": (name, selection)
+        for name in histograms.hists
+        for selection in histograms.points[name].selections
+    }
+
+
+def events_in_fit_range(histograms: Histograms, config: SearchConfig) -> float:
+    """Return the dijets of a search in `search.fit_range`.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `search.fit_range` is read.
+    """
+    spectrum = stats.inclusive_spectrum(next(iter(histograms.hists.values())))
+    edges, (low, high) = spectrum.axes[0].edges, config.search.fit_range.edges
+    inside = (edges[:-1] >= low) & (edges[1:] <= high)
+    return float(spectrum.values()[inside].sum())
+
+
+def _search_p_value(
     result: SearchResult,
     config: SearchConfig,
     selections: dict[str, tuple[str, Selection | None]],
@@ -64,7 +223,7 @@ def search_p_value(
         found.append(CountedTests("all bump hunts", p_value, len(hunts), NULL_CHAINS))
     else:
         found += _without_chains(result, config, selections)
-    found += [CountedTests(name, p) for name, p in single_p_values(result).items()]
+    found += [CountedTests(name, p) for name, p in _single_p_values(result).items()]
     same = {_rounded(p) for _, p in hunts.values()} | {_rounded(one.p_value) for one in found}
     # Where a fit finds nothing it has one of these, whatever was tested.
     same -= {_rounded(0.5), _rounded(1.0)}
@@ -73,12 +232,12 @@ def search_p_value(
         for trial in trials
         if trial.key != own.key and not _recalibrated(trial, own)
         for name, p in trial.p_values.items()
-        if p is not None and name != ALL_SELECTIONS and _rounded(p) not in same
+        if p is not None and name != _ALL_SELECTIONS and _rounded(p) not in same
     ]
     return stats.global_p_value(found, other_tests=len(more), note=note)
 
 
-def single_p_values(result: SearchResult) -> dict[str, float]:
+def _single_p_values(result: SearchResult) -> dict[str, float]:
     """Return the p-values of all tests that are neither bump hunts nor scans, by their names."""
     found = {
         f"ABCD, {name}": test.p_value

@@ -23,7 +23,8 @@ from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.pipeline.arguments import check_types
-from tnt_coffea.pipeline.fitting import all_selections, events_in_fit_range, scan
+from tnt_coffea.pipeline.fitting import scan
+from tnt_coffea.pipeline.global_p_values import all_selections, events_in_fit_range
 from tnt_coffea.pipeline.null_chains import BEFORE, Q0, NullChains, decisive_settings, hunt_name
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import skim

@@ -23,7 +23,8 @@ from tnt_coffea.errors import ConfigError, FitError, TrainingError
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
-from tnt_coffea.pipeline.fitting import spectrum_fit, window_tests
+from tnt_coffea.pipeline.fit_settings import spectrum_fit
+from tnt_coffea.pipeline.fitting import window_tests
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.studies.events import drawn, injected, joined, labelled, role_of
 from tnt_coffea.pipeline.studies.experiment import LOT, Block, Experiment, Injection, Within

@@ -10,7 +10,7 @@ from hist import Hist
 
 from tnt_coffea import stats
 from tnt_coffea.errors import FitError
-from tnt_coffea.pipeline.fitting import spectrum_fit
+from tnt_coffea.pipeline.fit_settings import spectrum_fit
 from tnt_coffea.pipeline.studies.claims import Claim, Value, Verdict, compared, worst
 from tnt_coffea.pipeline.studies.events import Pool
 from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection, Within
