@@ -32,6 +32,7 @@ from tnt_coffea import SearchConfig, Skim, pipeline
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.figures_of_merit import max_sic, sic_at
 from tnt_coffea.storage import written
+from tnt_coffea.training.argos import argos
 
 TREES = {"network": "trees", "features": ["rescaled_mass", "tau21"]}
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -47,19 +48,6 @@ SHARE = 0.003
 FILES = 4
 """Of background, a sample."""
 SEED = 4100
-KEPT = (0.1, 0.03, 0.01, 0.003)
-"""Shares of the events beside the window at which ARGOS is looked at."""
-
-
-def argos(rank: Any, window: Any) -> float:
-    """Return the largest eps_SR / sqrt(eps_B) - sqrt(eps_B), with the sidebands as background."""
-    beside = np.sort(rank[~window])[::-1]
-    values = []
-    for share in KEPT:
-        cut = beside[int(share * len(beside))]
-        kept, eps = np.mean(rank[window] > cut), np.mean(beside > cut)
-        values.append(kept / np.sqrt(eps) - np.sqrt(eps))
-    return float(max(values))
 
 
 def searched(sample: Sample, method: str, outer: int, members: int, seed: int) -> dict[str, Any]:
@@ -78,7 +66,7 @@ def searched(sample: Sample, method: str, outer: int, members: int, seed: int) -
     score, is_signal = rank[window].astype(float), sample.label[window] == 1
     best = max_sic(score, is_signal)
     return {
-        "argos": argos(rank[in_fit], window[in_fit]),
+        "argos": argos(rank[in_fit & window], rank[in_fit & ~window]).value,
         "max_sic": best.value,
         **{f"sic_{e:g}": sic_at(e, score, is_signal).value for e in (0.1, 0.01, 0.001)},
         "training_cpu_s": cpu,
