@@ -18,7 +18,7 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, Claim, Experiment, Injection, Verdict
-from tnt_coffea.pipeline.studies.engine import _kept
+from tnt_coffea.pipeline.studies.engine import _kept, _trainings
 from tnt_coffea.pipeline.studies.events import Pool, generated, injected, labelled
 from tnt_coffea.pipeline.studies.experiment import Within, _decisive
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
@@ -190,13 +190,32 @@ def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given
     after = {path.name: path.stat().st_mtime_ns for path in (folder / "trainings").iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"null-1.json"}
     assert {**again, "cpu_seconds": 0} == {**first, "cpu_seconds": 0}
-    # More repetitions train what is missing; another experiment is refused.
+    # More repetitions, and other blocks, train what is missing.
     more = studies.run(TINY, given, repetitions=3, **options)
     assert len(more.numbers["blocks"]["injected"]["injected"]["values"]) == 3
     assert len(list((folder / "trainings").iterdir())) == 7
-    changed = replace(TINY, blocks=TINY.blocks[:1])
+    trained = {path.name: path.stat().st_mtime_ns for path in (folder / "trainings").iterdir()}
+    less = replace(TINY, blocks=TINY.blocks[:1])
+    assert studies.run(less, given, repetitions=2, **options).numbers["blocks"].keys() == {
+        less.blocks[0].name
+    }
+    assert trained == {
+        path.name: path.stat().st_mtime_ns for path in (folder / "trainings").iterdir()
+    }
+    # Other settings of all blocks are another study.
+    changed = replace(TINY, code=2)
     with pytest.raises(StageError, match="another configuration"):
         studies.run(changed, given, repetitions=2, **options)
+
+
+def test_a_changed_block_is_another_training_and_more_of_it_are_not() -> None:
+    block = TINY.blocks[0]
+    assert TINY.digest_of(replace(block, repetitions=0.3)) == TINY.digest_of(block)
+    assert TINY.digest_of(replace(block, methods={})) != TINY.digest_of(block)
+    trainings = _trainings(TINY, {"contents": {}, "experiment": "", "seed": 1}, 2)
+    assert [one.settings["repetition"] for one in trainings] == sorted(
+        one.settings["repetition"] for one in trainings
+    )
 
 
 def test_labels_of_the_files_change_nothing(tmp_path: Path, given) -> None:

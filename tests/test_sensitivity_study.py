@@ -144,11 +144,11 @@ def test_figures_and_tables_have_every_point() -> None:
     plots = {plot.name: plot for plot in sensitivity._plots(made)}
     assert set(plots) == {"max-sic", "sic-0001", "z-local", "z-global"}
     curve = plots["max-sic"].data["ours"]["two-prong"]["iad-56"]
-    assert [point[0] for point in curve] == sorted(sensitivity.NUMBERS)
+    assert [point[0] for point in curve] == sorted(sensitivity.NUMBERS["two-prong"])
     assert plots["z-local"].data["three-prong"]["tnt-56"][0][0] == 0
     tables = {table.title: table for table in sensitivity._tables(made)}
     rows = tables["max SIC, two-prong"].rows
-    assert [row[0] for row in rows] == [str(n) for n in sensitivity.NUMBERS]
+    assert [row[0] for row in rows] == [str(n) for n in sensitivity.NUMBERS["two-prong"]]
     assert rows[0][:4] == ("1000", "1000", "0.64%", "2.21")
     assert tables["Local Z, 0.1% kept, three-prong"].rows[-1][0] == "0"
 

@@ -13,6 +13,7 @@ from pkgutil import iter_modules
 from types import NoneType
 from typing import Any
 
+from tnt_coffea.config import digest
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
@@ -82,7 +83,8 @@ def run(
     """Repeat an experiment: events, trainings, measurements, claims, figures.
 
     A complete study of the same configuration is read; a killed one goes on, and one with more
-    repetitions trains those that are missing.
+    repetitions or other blocks trains those that are missing. All blocks are trained once before
+    any is repeated.
 
     Parameters
     ----------
@@ -155,7 +157,8 @@ def run(
     }
     study = Study(experiment.name, Path(out), decisive)
     standing = study.standing()
-    if standing is not None and standing.settings["repetitions"] == repetitions:
+    asked = {"repetitions": repetitions, "blocks": _blocks(experiment)}
+    if standing is not None and asked.items() <= standing.settings.items():
         return standing
     flat = (Path(out) / f"{experiment.name}-events" / "flat").absolute()
     trainings = _trainings(experiment, decisive, repetitions)
@@ -174,7 +177,7 @@ def run(
     result = StudyResult(
         experiment.title,
         shlex.join(words),
-        {"of": experiment.source, "repetitions": repetitions}
+        {"of": experiment.source, **asked}
         | {f"{name} events": n for name, n in decisive["events"].items()}
         | {name: decisive[name] for name in ("seed", "epochs") if name in decisive},
         {name: version(name) for name in VERSIONS},
@@ -216,6 +219,11 @@ def _options(files: Mapping[str, Sequence[str | Path]]) -> list[str]:
     return words
 
 
+def _blocks(experiment: Experiment) -> str:
+    """Return a hash of all blocks, as it stands among the settings of a study."""
+    return digest([(experiment.digest_of(one), one.repetitions) for one in experiment.blocks])[:16]
+
+
 def _trainings(
     experiment: Experiment, decisive: Mapping[str, Any], repetitions: int
 ) -> list[Training]:
@@ -227,13 +235,15 @@ def _trainings(
                 "contents": decisive["contents"],
                 "experiment": decisive["experiment"],
                 "block": block.name,
+                "methods": experiment.digest_of(block),
                 "repetition": repetition,
                 "seed": decisive["seed"],
                 "epochs": decisive.get("epochs"),
             },
         )
+        for repetition in range(max(one.repeated(repetitions) for one in experiment.blocks))
         for block in experiment.blocks
-        for repetition in range(block.repeated(repetitions))
+        if repetition < block.repeated(repetitions)
     ]
 
 

@@ -166,7 +166,8 @@ class Experiment:
     settings
         Sections skim, search, fit and train of the configuration, without methods.
     blocks
-        The longest first. Every block and repetition is trained, and kept, by itself.
+        The longest first. Every block and repetition is trained, and kept, by itself: a study
+        with more of them trains those that are missing.
     claims, plots, tables, notes
         Functions of what was found.
     measure
@@ -255,15 +256,20 @@ class Experiment:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what decides the numbers, functions apart."""
+        """SHA-256 of what decides the numbers of every block, functions and blocks apart."""
         values = {
             "pools": {name: _decisive(pool) for name, pool in self.pools.items()},
             "settings": self.settings,
-            "blocks": [_decisive(block) for block in self.blocks],
             "windows": self.windows,
             "features": self.features,
             "code": self.code,
         }
+        return digest(values)
+
+    def digest_of(self, block: Block) -> str:
+        """Return the SHA-256 of what decides a block beside that, repetitions apart."""
+        values = _decisive(block)
+        values.pop("repetitions")
         return digest(values)
 
 

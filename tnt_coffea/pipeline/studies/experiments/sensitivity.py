@@ -44,7 +44,11 @@ GATE_TREES: Mapping[str, Any] = {**TREES, "trees": 300, "leaves": 31, "patience"
 """Trees that are told the labels may be larger than those of few signal events."""
 SIGNALS = {"two-prong": "signal", "three-prong": "signal:3prong"}
 """Pool of each signal."""
-NUMBERS = (1000, 750, 500, 400, 300, 250, 200, 150)
+NUMBERS: Mapping[str, tuple[int, ...]] = {
+    "two-prong": (1000, 500, 400, 300, 150),
+    "three-prong": (1000, 300),
+}
+"""Signal events of each signal; a further one trains no other again."""
 SELECTIONS = (0.1, 0.01, 0.001)
 _FULL = 1_000_000
 _INDEPENDENT = "background:independent"
@@ -60,18 +64,12 @@ class Group:
         As in `train.methods`.
     trained_on
         Pools that they read beside the data.
-    signals
-        Those that they are trained on.
-    numbers
-        Those of signal events; without signal it is always trained.
     repetitions
         Share of those asked for.
     """
 
     methods: Mapping[str, Mapping[str, Any]]
     trained_on: tuple[str, ...] = ()
-    signals: tuple[str, ...] = tuple(SIGNALS)
-    numbers: tuple[int, ...] = NUMBERS
     repetitions: float = 1.0
 
 
@@ -155,10 +153,9 @@ def _blocks() -> tuple[Block, ...]:
             labelling=(_FIRST,),
             curves=False,
         )
-        for signal in SIGNALS
-        for number in NUMBERS
+        for signal, numbers in NUMBERS.items()
+        for number in numbers
         for name, group in GROUPS.items()
-        if signal in group.signals and number in group.numbers
     ]
     null = [
         Block(
@@ -362,7 +359,7 @@ def _curves(
         for method in methods:
             points = [
                 (float(number), value.median, *value.band)
-                for number in sorted((*NUMBERS, *([0] if null else [])))
+                for number in sorted((*NUMBERS[signal], *([0] if null else [])))
                 if _has(found, signal, number, method)
                 and (value := read(found, signal, number, method)).values
             ]
@@ -423,8 +420,8 @@ def _table(
     found: Found, signal: str, title: str, methods: Sequence[str], read: _Read, *, null: bool
 ) -> StudyTable:
     rows = []
-    methods = [m for m in methods if any(_has(found, signal, n, m) for n in NUMBERS)]
-    for number in (*NUMBERS, *([0] if null else [])):
+    methods = [m for m in methods if any(_has(found, signal, n, m) for n in NUMBERS[signal])]
+    for number in (*NUMBERS[signal], *([0] if null else [])):
         known = [method for method in methods if _has(found, signal, number, method)]
         if not known:
             continue
@@ -504,5 +501,5 @@ EXPERIMENT = Experiment(
     features={},
     kept=("auc", "max_sic", "sic_0.01", "sic_0.001", "z"),
     scale=1.0,
-    repetitions=10,
+    repetitions=3,
 )
