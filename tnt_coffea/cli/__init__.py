@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from tnt_coffea.cli.chains import demo, run
-from tnt_coffea.cli.evaluation import compare, evaluate, models
+from tnt_coffea.cli.evaluation import characterise, compare, evaluate, models
 from tnt_coffea.cli.files import convert, inspect
 from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
@@ -38,6 +38,18 @@ main.add_section("Whole searches", [demo, run, null_chains])
 main.add_section("Stages", [generate, skim, train, search, fit, report])
 main.add_section(
     "Looking and preparing",
-    [score, efficiency, evaluate, compare, inspect, convert, config, methods, models, completion],
+    [
+        score,
+        efficiency,
+        evaluate,
+        characterise,
+        compare,
+        inspect,
+        convert,
+        config,
+        methods,
+        models,
+        completion,
+    ],
 )
 main.add_section("Published studies", [study])

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tnt_coffea.cli.options import configured, load_taggers, out_option, skim_option
+from tnt_coffea.cli.options import (
+    configured,
+    configured_by_search,
+    load_taggers,
+    out_option,
+    skim_option,
+)
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.products import Taggers
 
-__all__ = ["compare", "evaluate", "models"]
+__all__ = ["characterise", "compare", "evaluate", "models"]
 
 PATH = click.Path(path_type=Path)
 
@@ -56,6 +62,76 @@ def evaluate(
             path.write_text(text + "\n")
     reporting.wide_console().print(reporting.comparison_table(comparison))
     click.echo(f"evaluation: {folder}")
+
+
+@click.command()
+@out_option
+@skim_option
+@click.option("--set", "name", help="Tagger set.  [default: the first one]")
+@click.option("--selection", help="Share of events or name of cuts.  [default: that of fit.bump]")
+@click.option(
+    "--signal",
+    "signals",
+    metavar="FOLDER",
+    type=PATH,
+    multiple=True,
+    help="Skim of a simulated signal, as `skim` makes it in FOLDER/skim; may be repeated.",
+)
+@configured_by_search
+def characterise(
+    config: SearchConfig,
+    out: Path,
+    skim_folder: Path | None,
+    name: str | None,
+    selection: str | None,
+    signals: tuple[Path, ...],
+) -> None:
+    """Show what the excess of a finished search looks like: masses, prongs, images.
+
+    Selected events of the window less those beside it; no truth is used. Simulated signals
+    tell how many events there were before the selection, and how far it moves what it shows.
+    Figures and numbers go to OUT/characterise.
+    """
+    from tnt_coffea import pipeline, reporting
+    from tnt_coffea.products import Histograms, Skim, Taggers
+    from tnt_coffea.storage import held, stored, written
+
+    found = pipeline.characterise(
+        Skim.load(skim_folder or out / "skim"),
+        Taggers.load(out / "train"),
+        Histograms.load(out / "search"),
+        config,
+        name=name,
+        selection=_selection(selection),
+        signals={_signal_name(path): Skim.load(_skim_in(path)) for path in signals},
+    )
+    folder = out / "characterise"
+    with held(out), stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for plot in reporting.characterisation_plots(found):
+            plot.save(folder)
+        with written(folder / "characterisation.json") as path:
+            text = json.dumps(found.to_dict(), sort_keys=True, allow_nan=False, indent=1)
+            path.write_text(text + "\n")
+    console = reporting.wide_console()
+    for table in reporting.characterisation_tables(found):
+        console.print(table)
+    click.echo(f"characterisation: {folder}")
+
+
+def _selection(text: str | None) -> float | str | None:
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _skim_in(folder: Path) -> Path:
+    return folder / "skim" if (folder / "skim").is_dir() else folder
+
+
+def _signal_name(folder: Path) -> str:
+    return folder.resolve().parent.name if folder.name == "skim" else folder.resolve().name
 
 
 @click.command()

@@ -13,6 +13,7 @@ from tnt_coffea.pipeline.blinding import (
     hidden_window,
     standing_blind_fit,
 )
+from tnt_coffea.pipeline.characterising import characterise
 from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
@@ -65,6 +66,7 @@ __all__ = [
     "all_selections",
     "blind_fit",
     "blind_report",
+    "characterise",
     "check_training",
     "compare_methods",
     "compare_searches",

@@ -17,6 +17,13 @@ from tnt_coffea.reporting.anomalous_jets import (
     most_anomalous_share,
 )
 from tnt_coffea.reporting.blinded import write_blinded_report
+from tnt_coffea.reporting.characterisation import (
+    Characterisation,
+    Hypothesis,
+    Sculpted,
+    characterisation_plots,
+    characterisation_tables,
+)
 from tnt_coffea.reporting.comparison import Band, Comparison, MethodFigures, compare
 from tnt_coffea.reporting.comparison_figures import comparison_plots
 from tnt_coffea.reporting.contents import EventViews, ReportContents, SearchedFiles, event_views
@@ -74,10 +81,12 @@ __all__ = [
     "AnomalousEvent",
     "AnomalousJet",
     "Band",
+    "Characterisation",
     "ComparedSearch",
     "Comparison",
     "Evaluation",
     "EventViews",
+    "Hypothesis",
     "Improvement",
     "JetImages",
     "JetShapes",
@@ -89,6 +98,7 @@ __all__ = [
     "ReportContents",
     "Roc",
     "ScoreCorrelations",
+    "Sculpted",
     "SearchComparison",
     "SearchedFiles",
     "Section",
@@ -101,6 +111,8 @@ __all__ = [
     "bias_figure",
     "blinded_spectrum",
     "channel_spectra",
+    "characterisation_plots",
+    "characterisation_tables",
     "closure_by_mass",
     "compare",
     "comparison_plots",

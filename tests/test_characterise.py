@@ -1,0 +1,111 @@
+"""What an excess looks like, of a finished search with a planted signal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tnt_coffea as tnt
+from tnt_coffea import pipeline, reporting
+from tnt_coffea.cli import main
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError, InputError, TaggerError
+from tnt_coffea.products import Histograms, Skim, Taggers
+from tnt_coffea.testing import make_sample
+
+SETTINGS = """
+search: {efficiencies: [0.2], fit_range: {low: 2600, high: 7000}}
+train:
+  folds: {outer: 2}
+  methods:
+    cwola: {kind: cwola, classifier: {network: trees, trees: 20, features: [mass, tau21]}}
+fit: {bump: {efficiency: 0.2}, abcd: {efficiency: 0.2}, limit: {enabled: false}}
+"""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory):
+    """A search of dijets whose signal has jets of 500 and 100 GeV with two prongs."""
+    config = SearchConfig.from_text(SETTINGS)
+    sample, out = make_sample(4000, signal_share=0.06, seed=3), tmp_path_factory.mktemp("found")
+    taggers = tnt.train(sample, config, out=out)
+    return sample, taggers, tnt.search(sample, taggers, config, out=out), config, out
+
+
+@pytest.fixture(scope="module")
+def found(searched) -> reporting.Characterisation:
+    sample, taggers, histograms, config, _ = searched
+    signals = {"signal": make_sample(400, signal_share=1.0, seed=8, kind="signal")}
+    return pipeline.characterise(sample, taggers, histograms, config, signals=signals)
+
+
+def test_daughters_and_prongs_of_the_signal_are_found(found) -> None:
+    for feature, true in (("heavy_mass", 500), ("light_mass", 100), ("heavy_tau21", 0.3)):
+        one = found.features[feature]
+        assert abs(one.value - true) < 3 * one.uncertainty + 0.02 * true, feature
+        assert one.z > 3
+    # What tells the signal apart carries the excess.
+    assert set(found.importance) == {
+        f"{jet}_{name}" for jet in ("heavy", "light") for name in ("mass", "tau21")
+    }
+    assert max(found.importance.values()) > 0.1
+    assert set(found.images or {}) == {"heavy", "light"}
+
+
+def test_the_number_of_events_before_the_selection_is_that_injected(searched, found) -> None:
+    sample = searched[0]
+    one = (found.hypotheses or {})["signal"]
+    injected = int((sample.label == 1).sum())
+    assert abs(one.events - injected) < 3 * one.events_uncertainty
+    assert one.features["heavy_mass"].before == pytest.approx(500, rel=0.02)
+
+
+def test_labels_change_nothing(searched, found) -> None:
+    sample, taggers, histograms, config, _ = searched
+    shuffled = replace(sample, label=np.random.default_rng(1).permutation(sample.label))
+    again = pipeline.characterise(shuffled, taggers, histograms, config)
+    assert again.to_dict() == found.to_dict() | {"hypotheses": {}}
+
+
+def test_what_cannot_be_characterised_is_refused(searched) -> None:
+    sample, taggers, histograms, config, _ = searched
+    given = (sample, taggers, histograms, config)
+    with pytest.raises(TaggerError, match="no tagger set is called 'tnt', only cwola"):
+        pipeline.characterise(*given, name="tnt")
+    with pytest.raises(ConfigError, match=r"no selection 0\.03, only 0\.2"):
+        pipeline.characterise(*given, selection=0.03)
+    few = make_sample(10, signal_share=1.0, kind="few")
+    with pytest.raises(InputError, match=r"signal 'few' has \d+ dijets in the window"):
+        pipeline.characterise(*given, signals={"few": few})
+    blind = SearchConfig.from_text("fit: {blind: true}")
+    with pytest.raises(ConfigError, match=r"fit\.blind hides"):
+        pipeline.characterise(sample, taggers, histograms, blind)
+
+
+def test_the_command_writes_tables_figures_and_numbers(workspace: Path, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "search"
+    shutil.copytree(workspace, out)
+    done = CliRunner().invoke(main, ["characterise", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    values = json.loads((out / "characterise" / "characterisation.json").read_text())
+    config = SearchConfig.from_yaml(out / "config.yaml")
+    found = pipeline.characterise(
+        Skim.load(out / "skim"),
+        Taggers.load(out / "train"),
+        Histograms.load(out / "search"),
+        config,
+    )
+    assert values == json.loads(json.dumps(found.to_dict()))
+    assert found.tagger_set in done.output
+    for name in found.features:
+        assert name in done.output
+    done = CliRunner().invoke(main, ["characterise", "--out", str(tmp_path / "nothing")])
+    assert done.exit_code != 0
+    assert "Traceback" not in done.output

@@ -1,0 +1,281 @@
+"""What an excess looks like: features of the selected events in the window less those beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tnt_coffea import seeds, stats
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import FitError, InputError, TaggerError
+from tnt_coffea.events.roles import DATA
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.fit_settings import check_made_with, refuse_blinded, spectrum_fit
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
+from tnt_coffea.stats.excess import peak
+from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.taggers.inputs import Columns
+from tnt_coffea.typing import BoolArray, Float64Array
+from tnt_coffea.working_points import Selection, WorkingPoint
+
+if TYPE_CHECKING:
+    from tnt_coffea.reporting import Characterisation, Hypothesis
+
+__all__ = ["characterise"]
+
+FEATURES = ("mass", "tau21", "tau32")
+"""Of either jet, where the skim has them: masses of the daughters, and their prongs."""
+_FEW = 20
+"""Simulated events in the window that make a median."""
+
+
+def characterise(
+    source: Skim | Sample,
+    taggers: Taggers,
+    histograms: Histograms,
+    config: SearchConfig,
+    *,
+    name: str | None = None,
+    selection: Selection | None = None,
+    signals: Mapping[str, Skim | Sample] | None = None,
+) -> Characterisation:
+    """Return what the selected events of the window have in common, beyond the background.
+
+    Every event is scored out of fold. The background of a feature is that of selected events
+    beside the window, scaled to what a fit to them expects inside. No label is read.
+
+    A tagger that selects by a feature moves it: an excess of background looks like what was
+    selected, and a signal's own tail is cut. `signals` show by how much.
+
+    Parameters
+    ----------
+    source
+        The dijets that were searched.
+    taggers, histograms
+        Of the search.
+    config
+        Its settings; `search.window` is where the excess is, and `fit.bump` says how spectra are
+        fitted.
+    name
+        Tagger set; the first one without it.
+    selection
+        Share of events or named cuts; that of `fit.bump` without it.
+    signals
+        Skims of simulated signals by name; all events of a skim's files count as produced.
+
+    Raises
+    ------
+    TaggerError
+        There is no such set.
+    FitError
+        The spectrum cannot be fitted beside the window.
+    InputError
+        A signal has fewer than 20 dijets in the window.
+    ConfigError
+        There is no such selection, the search is blinded, or the histograms are of another one.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> tau21 = "{kind: feature, feature: tau21, descending: true}"
+    >>> text = f"{{fit: {{bump: {{efficiency: 0.1}}}}, train: {{methods: {{low: {tau21}}}}}}}"
+    >>> config = SearchConfig.from_text(text)
+    >>> sample = testing.make_sample(4000, signal_share=0.05)
+    >>> with TemporaryDirectory() as out:
+    ...     taggers = tnt.train(sample, config, out=out)
+    ...     histograms = tnt.search(sample, taggers, config, out=out)
+    >>> found = characterise(sample, taggers, histograms, config)
+    >>> abs(found.features["heavy_mass"].value - 500) < 10, found.features["light_mass"].z > 3
+    (True, True)
+    """
+    from tnt_coffea.reporting import Characterisation
+
+    check_types(
+        source=(source, Skim, Sample),
+        taggers=(taggers, Taggers),
+        histograms=(histograms, Histograms),
+        config=(config, SearchConfig),
+    )
+    refuse_blinded(config, "a characterisation")
+    check_made_with(histograms, config)
+    tagger_set, point = _chosen(taggers, config, name, selection)
+    window = config.search.window
+    counted = stats.masked_window_test(
+        stats.selected_spectrum(histograms.hists[tagger_set.name], point, per_fold=False)["all"],
+        window=window.edges,
+        fit=spectrum_fit(config),
+        seed=seeds.integer(config.seed, "characterise"),
+    )
+    sample = as_skim(source).sample().with_variable(config.search.variable)
+    sample = sample.select(config.search.fit_range.contains(sample.mass))
+    inside = window.contains(sample.mass)
+    passed = _passed(tagger_set, point, sample)
+    beside = int((passed & ~inside).sum())
+    if not beside:
+        msg = f"no selected event of '{tagger_set.name}' beside the window: nothing to compare with"
+        raise FitError(msg)
+    scale, error = counted.expected / beside, counted.uncertainty / beside
+    features, left_out = {}, {}
+    for feature in _features(sample):
+        values = np.asarray(sample.columns[feature], dtype=np.float64)
+        try:
+            features[feature] = peak(
+                values[passed & inside],
+                values[passed & ~inside],
+                scale,
+                scale_uncertainty=error,
+                seed=seeds.integer(config.seed, "characterise", feature),
+            )
+        except FitError as reason:
+            left_out[feature] = str(reason)
+    excess = float((passed & inside).sum()) - scale * beside
+    found = Characterisation(
+        tagger_set.name,
+        point.selection,
+        window.edges,
+        counted.observed,
+        counted.expected,
+        counted.uncertainty,
+        features,
+        left_out,
+        _importance(tagger_set, point, sample, inside, scale, excess, config.seed),
+    )
+    if sample.settings.images is not None:
+        images = {jet: _excess_image(sample, jet, passed, inside, scale) for jet in JETS}
+        found = replace(found, images=images, half_width=sample.image_settings.half_width)
+    hypotheses = {
+        label: _hypothesis(label, signal, taggers, tagger_set, point, config, found)
+        for label, signal in (signals or {}).items()
+    }
+    return replace(found, hypotheses=hypotheses)
+
+
+def _chosen(
+    taggers: Taggers, config: SearchConfig, name: str | None, selection: Selection | None
+) -> tuple[TaggerSet, WorkingPoint]:
+    known = {key: one for key, one in taggers.sets.items() if one.quantiles is not None}
+    if not known:
+        msg = "no tagger set has a quantile map: train and search first"
+        raise TaggerError(msg)
+    name = next(iter(known)) if name is None else name
+    if name not in known:
+        msg = f"no tagger set is called '{name}', only {', '.join(sorted(known))}"
+        raise TaggerError(msg)
+    quantiles = known[name].quantiles
+    assert quantiles is not None
+    return known[name], quantiles.points[
+        config.fit.bump.selection if selection is None else selection
+    ]
+
+
+def _passed(tagger_set: TaggerSet, point: WorkingPoint, sample: Sample) -> BoolArray:
+    ranks = tagger_set.ranks(sample)
+    return point.passes(ranks.fold, ranks.heavy, ranks.light)
+
+
+def _features(sample: Sample) -> list[str]:
+    wanted = (f"{jet}_{feature}" for feature in FEATURES for jet in JETS)
+    return [name for name in wanted if name in sample.columns]
+
+
+def _importance(
+    tagger_set: TaggerSet,
+    point: WorkingPoint,
+    sample: Sample,
+    inside: BoolArray,
+    scale: float,
+    excess: float,
+    seed: int,
+) -> dict[str, float]:
+    """Return the share of the excess that each input carries (permutation importance)."""
+    if excess <= 0:
+        return {}
+    order = np.random.default_rng(seeds.integer(seed, "importance")).permutation(len(sample))
+    found = {}
+    for name, shuffled in _shuffled(tagger_set, sample, order):
+        passed = _passed(tagger_set, point, shuffled)
+        left = float((passed & inside).sum()) - scale * float((passed & ~inside).sum())
+        found[name] = 1 - left / excess
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _shuffled(
+    tagger_set: TaggerSet, sample: Sample, order: npt.NDArray[np.intp]
+) -> list[tuple[str, Sample]]:
+    """Return the sample with one input after the other shuffled among the events."""
+    inputs = [one for member in tagger_set.members for one in member.tagger.card.inputs]
+    columns = {name for one in inputs if isinstance(one, Columns) for name in one.columns}
+    kinds = {one.name for one in inputs if not isinstance(one, Columns)}
+    # The lists of an image, of constituents, ... of one jet go together: 'heavy_image_index'.
+    groups = {
+        name.rpartition("_")[0] for name in sample.lists if any(f"{k}_" in name for k in kinds)
+    }
+    made = [
+        (name, replace(sample, columns={**sample.columns, name: sample.columns[name][order]}))
+        for name in sorted(columns)
+    ]
+    for group in sorted(groups):
+        own = {k: v[order] for k, v in sample.lists.items() if k.rpartition("_")[0] == group}
+        made.append((group, replace(sample, lists={**sample.lists, **own})))
+    return made
+
+
+def _excess_image(
+    sample: Sample, jet: str, passed: BoolArray, inside: BoolArray, scale: float
+) -> Float64Array:
+    """Return the mean image of the excess: the sum in the window less the scaled one beside it."""
+    total, events = np.zeros(sample.image_settings.shape[1:]), 0.0
+    for rows, factor in ((passed & inside, 1.0), (passed & ~inside, -scale)):
+        images = sample.images(jet, np.flatnonzero(rows))[:, 0]
+        total += factor * images.sum(axis=0, dtype=np.float64)
+        events += factor * len(images)
+    return total / events if events > 0 else np.zeros_like(total)
+
+
+def _hypothesis(
+    label: str,
+    signal: Skim | Sample,
+    taggers: Taggers,
+    tagger_set: TaggerSet,
+    point: WorkingPoint,
+    config: SearchConfig,
+    found: Characterisation,
+) -> Hypothesis:
+    from tnt_coffea.reporting import Hypothesis, Sculpted
+
+    skim = as_skim(signal)
+    role = DATA if DATA in skim.by_role else next(iter(skim.by_role))
+    sample = skim.sample(role).with_variable(config.search.variable)
+    inside = config.search.window.contains(sample.mass)
+    if int(inside.sum()) < _FEW:
+        msg = (
+            f"signal '{label}' has {int(inside.sum())} dijets in the window "
+            f"{found.window[0]:g}-{found.window[1]:g} GeV, at least {_FEW} are needed"
+        )
+        raise InputError(msg)
+    passed = _passed(tagger_set, point, sample) & inside
+    produced = skim.accounting.events - skim.accounting.n_lost
+    share = float(passed.sum()) / produced
+    error = float(np.sqrt(share * (1 - share) / produced))
+    events = found.events / share if share else float("inf")
+    relative = np.hypot(
+        found.events_uncertainty / found.events if found.events else 0.0,
+        error / share if share else 0.0,
+    )
+    features = {}
+    for feature in found.features:
+        if feature in sample.columns:
+            values = np.asarray(sample.columns[feature], dtype=np.float64)
+            features[feature] = Sculpted(
+                float(np.median(values[inside])),
+                float(np.median(values[passed])) if passed.any() else float("nan"),
+            )
+    return Hypothesis(share, error, events, float(abs(events) * relative), features)
