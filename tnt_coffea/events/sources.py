@@ -15,7 +15,7 @@ from typing import Any
 
 from tnt_coffea.config import JetsFrom, SkimSettings, SourceSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import delphes, lhco, parquet, pfnano, physlite, skim, table, trees
+from tnt_coffea.events import delphes, hepmc, lhco, parquet, pfnano, physlite, skim, table, trees
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.stored_jets import StoredJets
@@ -28,6 +28,7 @@ SOURCES: dict[str, ModuleType] = {
     "pfnano": pfnano,
     "delphes": delphes,
     "physlite": physlite,
+    "hepmc": hepmc,
     "parquet": parquet,
     "table": table,
 }
