@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def skimmed(paths: Path, tmp_path: Path, **more: Any) -> tuple[Sample | None, An
 
 def ids(path: Path, *cuts: int) -> list[int]:
     found: list[int] = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         metadata = {"filename": str(path), "entrystart": start}
         found += particles_of(HEPMC.load(path, start, stop, metadata)).event_id.tolist()
     return found

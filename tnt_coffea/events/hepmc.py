@@ -46,6 +46,7 @@ INVISIBLE = (12, 14, 16, *range(51, 61), 1000022, 1000039)
 HIDDEN_SECTOR = 49
 """What codes of seven digits begin with there."""
 
+_PACKAGE = "pyhepmc"
 _NAME = b"HepMC::"
 _END = b"HepMC::Asciiv3-END_EVENT_LISTING"
 _EVENT = re.compile(rb"\nE ")
@@ -158,7 +159,7 @@ def _read(path: Path, start: int, stop: int) -> Iterator[Any]:
     try:
         import pyhepmc
     except ImportError as error:
-        raise MissingExtraError("pyhepmc", "hepmc") from error
+        raise MissingExtraError(_PACKAGE, "hepmc") from error
 
     offsets, header = _index(path, stamp(path))
     if stop >= len(offsets):
@@ -278,7 +279,7 @@ def _bytes(path: Path, start: int, stop: int) -> bytes:
 
 @lru_cache(maxsize=2)
 def _unpacked(path: Path, when: tuple[int, ...], process: int, thread: int) -> gzip.GzipFile:
-    return gzip.open(path)  # noqa: SIM115  closed when another one takes its place
+    return gzip.open(path)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ SUFFIXES = (
 )
 """Of a folder only files with these are taken."""
 LISTS = (".txt", ".list")
-TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData"})
+TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData", "events"})
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
 
 Located = dict[str, tuple[Path, ...]]
