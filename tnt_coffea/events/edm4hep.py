@@ -167,8 +167,8 @@ def _collection(path: Path) -> str:
     taken = next((name for name in COLLECTIONS if name in there), None)
     if taken is None:
         msg = (
-            f"{path}: EDM4hep without {' or '.join(COLLECTIONS)}, which are read; it has momenta of "
-            f"{', '.join(sorted(there))}. Write the particles to be clustered under one of the "
+            f"{path}: EDM4hep without {' or '.join(COLLECTIONS)}, which are read; it has momenta "
+            f"of {', '.join(sorted(there))}. Write the particles to be clustered under one of the "
             "names that are read"
         )
         raise InputError(msg)

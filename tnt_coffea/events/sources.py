@@ -16,6 +16,7 @@ from typing import Any
 from tnt_coffea.config import JetsFrom, SkimSettings, SourceSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import (
+    aspen,
     delphes,
     edm4hep,
     hepmc,
@@ -34,6 +35,7 @@ from tnt_coffea.events.stored_jets import StoredJets
 __all__ = ["SOURCES", "adapter_of", "features_of", "jets_of", "particles_of", "source_of"]
 
 SOURCES: dict[str, ModuleType] = {
+    "aspen": aspen,
     "lhco": lhco,
     "skim": skim,
     "pfnano": pfnano,
