@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from processors import SkimProcessor
 from tnt_coffea import execution
 from tnt_coffea.cli import main
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import SOURCES, SourceSettings, convert, jets_of, particles_of, source_of
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.processors import SkimProcessor
 
 ASPEN = SOURCES["aspen"]
 SETTINGS = SkimSettings.model_validate(

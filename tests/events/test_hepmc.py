@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from processors import SkimProcessor
 from tnt_coffea import execution
 from tnt_coffea.cli import main
 from tnt_coffea.config import SkimSettings
@@ -24,6 +23,8 @@ from tnt_coffea.events import SOURCES, jets_of, particles_of, source_of
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import OnError
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.processors import SkimProcessor
+from tnt_coffea.processors.skim import reconstructed
 
 pyhepmc = pytest.importorskip("pyhepmc", reason="the 'hepmc' extra is not installed")
 
@@ -281,3 +282,31 @@ def test_missing_package_is_named_with_the_extra(
     monkeypatch.setitem(sys.modules, "pyhepmc", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tnt-coffea\[hepmc\]'"):
         HEPMC.entries(path)
+
+
+@pytest.mark.slow
+def test_events_of_pythia_are_those_that_were_generated(tmp_path: Path, loaded: Any) -> None:
+    pytest.importorskip("pythia8mc", reason="the 'generate' extra is not installed")
+    from tnt_coffea.generator import DATASETS
+    from tnt_coffea.generator.processes import process_named
+    from tnt_coffea.generator.pythia import parton_veto, pythia_module, started
+
+    process = process_named("wprime_wz")
+    lines = (*process.lines(DATASETS["rnd-signal"].settings), "Check:event = off")
+    pythia = started(lines, 3, parton_veto(pythia_module(), 1050.0, 0.0, 1e9))
+    events: list[list[Row]] = []
+    while len(events) < 3:
+        assert pythia.next()
+        final = (p for p in pythia.event if p.isFinal())
+        events.append([(p.px(), p.py(), p.pz(), p.e(), p.id(), 1) for p in final])
+    path = written(tmp_path / "a.hepmc.gz", events)
+    particles = particles_of(loaded(path))
+    visible = [
+        np.array([row[:4] for row in rows if abs(row[4]) not in (12, 14, 16)]) for rows in events
+    ]
+    assert ak.num(particles.p4).tolist() == [len(rows) for rows in visible]
+    for found, rows in zip(particles.p4, visible, strict=True):
+        for part, expected in zip(("px", "py", "pz", "E"), rows.T, strict=True):
+            np.testing.assert_allclose(getattr(found, part), expected, rtol=1e-4, atol=1e-3)
+    sample, _ = reconstructed(loaded(path), SkimSettings(images=None))
+    assert 2900 < np.median(sample.columns["m_jj"]) < 3700  # the resonance has 3500 GeV
