@@ -245,7 +245,7 @@ def test_olympics_files_are_searched_by_a_preset_alone(write: Any, tmp_path: Pat
     sample = read(path)
     config = SearchConfig.preset("quick")
     assert {f"heavy_{name}" for name in config.skim.observables} <= set(sample.columns)
-    with pytest.raises(InputError, match="a table of features has none: .*--preset quick"):
+    with pytest.raises(InputError, match=r"a table of features has none: .*--preset quick"):
         sample.required("images")
 
 

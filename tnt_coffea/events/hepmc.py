@@ -268,10 +268,10 @@ def _bytes(path: Path, start: int, stop: int) -> bytes:
                 file.seek(start)
                 return file.read(stop - start)
         # Kept: going on from where it stands is quick, going back begins again.
-        file = _unpacked(path, stamp(path), os.getpid(), threading.get_ident())
+        unpacked = _unpacked(path, stamp(path), os.getpid(), threading.get_ident())
         try:
-            file.seek(start)
-            return file.read(stop - start)
+            unpacked.seek(start)
+            return unpacked.read(stop - start)
         except BaseException:
             _unpacked.cache_clear()
             raise
