@@ -70,9 +70,15 @@ def nested(columns: dict[tuple[str, str], ak.Array], collection: str) -> ak.Arra
     return ak.zip(plain, depth_limit=2)
 
 
-@pytest.mark.parametrize("kind", ["TTree", "RNTuple"])
-@pytest.mark.parametrize("collection", EDM4HEP.COLLECTIONS)
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "collection", "wide"),
+    [
+        ("TTree", "ReconstructedParticles", False),
+        ("TTree", "PandoraPFOs", True),
+        ("RNTuple", "ReconstructedParticles", True),
+        ("RNTuple", "PandoraPFOs", False),
+    ],
+)
 def test_particles_have_energy_and_momentum_of_the_file(
     tmp_path: Path, loaded: Any, kind: str, collection: str, wide: bool
 ) -> None:
