@@ -235,6 +235,20 @@ def test_olympics_features_are_what_the_momenta_say(write: Any) -> None:
     assert (sample.columns["heavy_mass"] >= sample.columns["light_mass"]).all()
 
 
+def test_olympics_files_are_searched_by_a_preset_alone(write: Any, tmp_path: Path) -> None:
+    path = write(feature_frame(), "pandas fixed")
+    words = ["run", str(path), "--preset", "quick", "--out", str(tmp_path / "out"), "--dry-run"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "settings: preset quick" in done.output
+    assert "60 events" in done.output
+    sample = read(path)
+    config = SearchConfig.preset("quick")
+    assert {f"heavy_{name}" for name in config.skim.observables} <= set(sample.columns)
+    with pytest.raises(InputError, match=r"a table of features has none: .*--preset quick"):
+        sample.required("images")
+
+
 def test_order_is_a_setting_and_moves_no_event_to_another_fold(write: Any) -> None:
     frame = feature_frame()
     path = write(frame)

@@ -13,6 +13,7 @@ from tnt_coffea.cli.options import (
     fileset_of,
     machine_options,
     out_option,
+    preset_option,
     role_options,
     show_lost,
     show_unlabelled,
@@ -66,6 +67,7 @@ def demo(
 @resume_option
 @dry_run_option
 @machine_options
+@preset_option
 @configured
 def run(
     files: tuple[str, ...],

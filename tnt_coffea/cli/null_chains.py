@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tnt_coffea.cli.options import PATH, configured, files_argument, fileset_of, machine_options
+from tnt_coffea.cli.options import (
+    PATH,
+    configured,
+    files_argument,
+    fileset_of,
+    machine_options,
+    preset_option,
+)
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
@@ -30,7 +37,7 @@ __all__ = ["null_chains"]
 @click.option(
     "--events", type=click.IntRange(1), default=10_000, show_default=True, help="Dijets in each."
 )
-@click.option("--preset", help="Settings that come with the package, instead of --config.")
+@preset_option
 @click.option(
     "--to", type=PATH, default=Path("null-chains.json"), show_default=True, help="The table."
 )

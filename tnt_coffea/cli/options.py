@@ -31,6 +31,7 @@ __all__ = [
     "named_taggers",
     "options",
     "out_option",
+    "preset_option",
     "role_options",
     "search_of",
     "show_lost",
@@ -104,6 +105,9 @@ histograms_option = click.option(
     "search_folder",
     type=PATH,
     help="Folder of the search stage.  [default: OUT/search]",
+)
+preset_option = click.option(
+    "--preset", help="Settings that come with the package, instead of --config."
 )
 workers_option = click.option(
     "--workers",

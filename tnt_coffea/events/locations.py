@@ -27,10 +27,13 @@ __all__ = [
     "read_fileset",
 ]
 
-SUFFIXES = (".root", ".h5", ".hdf5", ".hdf", ".parquet", ".csv")
+SUFFIXES = (
+    *(".root", ".h5", ".hdf5", ".hdf", ".parquet", ".csv"),
+    *(".hepmc", ".hepmc3", ".hepmc.gz", ".hepmc3.gz"),
+)
 """Of a folder only files with these are taken."""
 LISTS = (".txt", ".list")
-TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData"})
+TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData", "events"})
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
 
 Located = dict[str, tuple[Path, ...]]
@@ -167,7 +170,7 @@ def _in_folder(folder: Path) -> tuple[Path, ...]:
     found = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
     )
     if not found:
         msg = (

@@ -20,6 +20,7 @@ __all__ = [
     "checked_labels",
     "checked_numbers",
     "checked_weights",
+    "from_cartesian",
     "from_columns",
     "identified",
 ]
@@ -131,6 +132,42 @@ def from_columns(
         label=np.full(n, -1, np.int8) if label is None else checked_labels(label, where),
         numbers=known,
     )
+
+
+def from_cartesian(
+    px: ak.Array, py: ak.Array, pz: ak.Array, energy: ak.Array, *, where: str, **per_event: Any
+) -> Particles:
+    """Return particles that are given by their Cartesian momenta as `Particles`.
+
+    Those along the beam, with an abs(eta) above 20 or without pT, are left out: they are what
+    is left of the protons, and in no detector. The energy is kept: off-shell ones have a
+    negative mass.
+
+    Parameters
+    ----------
+    px, py, pz, energy
+        (event, particle) [GeV].
+    where, per_event
+        As `from_columns`.
+
+    Raises
+    ------
+    InputError
+        As `from_columns`.
+    """
+    counts = _counts([px, py, pz, energy], where)
+    x, y, z, e = (np.asarray(ak.flatten(part), np.float64) for part in (px, py, pz, energy))
+    with np.errstate(all="ignore"):  # what is not finite is refused afterwards
+        pt = np.hypot(x, y)
+        eta = np.arcsinh(z / pt)
+        p = np.hypot(pt, z)
+        square = (e - p) * (e + p)
+        rows = np.stack([pt, eta, np.arctan2(y, x), np.copysign(np.sqrt(abs(square)), square)], 1)
+        finite = np.isfinite(x + y + z + e)
+        rows, counts, _ = _selected(~(finite & ~(abs(eta) <= MAX_ABS_ETA)), rows, counts, None)
+    columns = (ak.unflatten(column, counts) for column in rows.T)
+    pt, eta, phi, mass = columns
+    return from_columns(pt, eta, phi, mass=mass, where=where, **per_event)
 
 
 def identified(

@@ -361,9 +361,14 @@ class Sample:
             what = "aligned constituents" if name == "aligned" else name
             msg = (
                 f"the skim holds no {what} (skim.{name} is null), and what was asked for needs "
-                f"{'them' if name.endswith('s') else 'it'}; set skim.{name}{example} and make the "
-                "skim again, from a source with constituents"
+                f"{'them' if name.endswith('s') else 'it'}; "
             )
+            if self.settings.table is None:
+                msg += f"set skim.{name}{example} and make the skim again, from a source with "
+                msg += "constituents"
+            else:
+                msg += "a table of features has none: search it with methods that read features, "
+                msg += "as those of --preset quick"
             raise InputError(msg)
         return value
 

@@ -15,7 +15,19 @@ from typing import Any
 
 from tnt_coffea.config import JetsFrom, SkimSettings, SourceSettings
 from tnt_coffea.errors import InputError
-from tnt_coffea.events import delphes, lhco, parquet, pfnano, physlite, skim, table, trees
+from tnt_coffea.events import (
+    aspen,
+    delphes,
+    edm4hep,
+    hepmc,
+    lhco,
+    parquet,
+    pfnano,
+    physlite,
+    skim,
+    table,
+    trees,
+)
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.stored_jets import StoredJets
@@ -23,11 +35,14 @@ from tnt_coffea.events.stored_jets import StoredJets
 __all__ = ["SOURCES", "adapter_of", "features_of", "jets_of", "particles_of", "source_of"]
 
 SOURCES: dict[str, ModuleType] = {
+    "aspen": aspen,
     "lhco": lhco,
     "skim": skim,
     "pfnano": pfnano,
     "delphes": delphes,
     "physlite": physlite,
+    "edm4hep": edm4hep,
+    "hepmc": hepmc,
     "parquet": parquet,
     "table": table,
 }
@@ -38,7 +53,7 @@ _ROOT_READ = (
     f"Of a ROOT file the tree '{pfnano.TREE}' is read, with {', '.join(sorted(pfnano.FIELDS))} or "
     f"{', '.join(sorted(pfnano.JET_FIELDS))}; '{delphes.TREE}', with "
     f"{', '.join(delphes.PT_OF)}; {' or '.join(map(repr, physlite.TREES))}, with "
-    "AnalysisLargeRJetsAuxDyn"
+    f"AnalysisLargeRJetsAuxDyn; '{edm4hep.TREE}', with {' or '.join(edm4hep.COLLECTIONS)}"
 )
 
 

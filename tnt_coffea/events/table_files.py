@@ -29,7 +29,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import hdf5_table, parquet_file, trees
 
-__all__ = ["FlatTable", "Part", "flat_table", "frame_columns", "is_number"]
+__all__ = ["FlatTable", "Part", "check_filters", "flat_table", "frame_columns", "is_number"]
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -283,7 +283,7 @@ def _hdf5(path: Path) -> Iterator[FlatTable]:
         tables = named or tables
         parts = tables[_widest(path, {name: tuple(parts) for name, parts in tables.items()})]
         for data in {data.name: data for data, _ in parts.values()}.values():
-            _check_filters(data, path)
+            check_filters(data, path)
             hdf5_table.check_complete(data, path)
         rows = {len(data) for data, _ in parts.values()}
         if len(rows) > 1:
@@ -446,7 +446,8 @@ def _text(name: Any) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
-def _check_filters(data: h5py.Dataset, path: Path) -> None:
+def check_filters(data: h5py.Dataset, path: Path) -> None:
+    """Refuse a data set, with an `InputError`, of which damage may crash a process."""
     plist = data.id.get_create_plist()
     codes = {int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())}
     if codes <= hdf5_table.ROBUST_FILTERS:

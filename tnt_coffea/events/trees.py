@@ -60,7 +60,7 @@ def branches(path: Path, tree: str) -> frozenset[str]:
 def _members(tree: Any) -> dict[str, str]:
     # An RNTuple may hold a collection as records: its members have NanoAOD's flat names here.
     names: list[str] = [] if hasattr(tree, "branches") else tree.keys()
-    return {name.replace(".", "_"): name for name in names if name.count(".") == 1}
+    return {name.replace(".", "_"): name for name in names if "." in name}
 
 
 def contents(path: Path) -> str:
