@@ -161,7 +161,7 @@ def bump_hunt(
         notes=notes,
         family=family_of(test.function),
         interval=(unit * interval[0], None if interval[1] is None else unit * interval[1]),
-        shape=fit.shape,
+        shape=signal.kind,
         nuisances=tuple(zip(nuisance_names(test.channels), test.pyhf.alpha, strict=True)),
         envelope=test.envelope.functions(unit) if len(model.functions) > 1 else (),
         spurious=() if model.spurious is None else model.spurious.signals(unit),

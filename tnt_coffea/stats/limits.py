@@ -21,7 +21,7 @@ from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, s
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import SpectrumFit, spectra
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
@@ -233,7 +233,7 @@ def limit_band(
 
 
 def prepared(
-    channels: Any, signal: SignalShape, fit: SpectrumFit
+    channels: Any, signal: Signal, fit: SpectrumFit
 ) -> tuple[SpectrumModel, AsymptoticCls, float]:
     """Return the model, its CLs and the background events under the signal."""
     mass = signal.mass

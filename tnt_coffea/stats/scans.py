@@ -31,7 +31,7 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
@@ -341,7 +341,7 @@ def _point(
     if toys is not None and of_chains:
         found = from_null_chains(q0, toys.tolist())
         p_local, z, used = found.p_value, found.z, len(toys)
-    elif toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
+    elif toys is not None and (model.near < LEAST_BACKGROUND or model.signal.movements):
         # The roots are compared, as they are for the global p-value.
         p_local = toys_p_value(int(np.sum(np.sqrt(toys) >= z)), len(toys))
         z, used = significance(p_local), len(toys)
@@ -363,7 +363,7 @@ def _point(
     )
 
 
-def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
+def _validity_notes(points: Sequence[ScanPoint], signal: Signal) -> list[str]:
     """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
     notes: list[str] = []
     toys = max(point.toys for point in points)
@@ -379,7 +379,7 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
             f"{_listed(masses)} GeV: {advice}"
         )
-    if signal.nuisances:
+    if signal.movements:
         notes.append(
             "the signal may move within its uncertainties: local p-values are "
             + (
@@ -405,7 +405,7 @@ def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
         return "upcrossings are counted in toys"
     if len(selections) > 1:
         return "it assumes one selection across the scan"
-    if any(signal.nuisances for signal in signals):
+    if any(signal.movements for signal in signals):
         return "q0 of a signal that may move is not chi-square distributed"
     steps = np.diff([signal.mass for signal in signals])
     if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
@@ -462,7 +462,7 @@ class ScanSelection:
 def prepared_selection(
     name: str,
     data: Sequence[Spectrum],
-    signals: Sequence[SignalShape],
+    signals: Sequence[Signal],
     fit: SpectrumFit,
 ) -> ScanSelection:
     """Return a selection with one hypothesis for every signal.

@@ -15,9 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -105,7 +104,7 @@ class SignalTemplate:
             ("edges", edges),
             ("nominal", nominal),
             ("variance", variance),
-            ("variations", MappingProxyType(varied)),
+            ("variations", varied),
         ):
             object.__setattr__(self, attribute, value)
 
@@ -149,7 +148,7 @@ class SignalTemplate:
 
         try:
             return SignalTemplate(
-                wanted,
+                edges,
                 joined(self.nominal),
                 joined(self.variance),
                 {name: (joined(up), joined(down)) for name, (up, down) in self.variations.items()},
@@ -241,7 +240,7 @@ class MassTemplates:
                 raise FitError(msg)
             for name, template in channels.items():
                 _check_alike(f"{name} at {mass:g} GeV", template, next(iter(first.values())))
-        object.__setattr__(self, "by_mass", MappingProxyType(ordered))
+        object.__setattr__(self, "by_mass", ordered)
 
     @property
     def masses(self) -> tuple[float, ...]:
@@ -501,43 +500,35 @@ def factors(high: float, low: float, alpha: Array) -> tuple[Array, Array, Array]
     >>> bool(np.allclose(value, [1.1**0.5, 1.21]))
     True
     """
-    logs = np.log(high), np.log(low)
+    logs = float(np.log(high)), float(np.log(low))
     inside = np.abs(alpha) < 1
-    power = np.arange(1, 7)
-    ones = np.ones(6)
-    signs = (-1.0) ** power
-    conditions = np.array(
-        [
-            ones,
-            signs,
-            power,
-            -power * signs,
-            power * (power - 1),
-            power * (power - 1) * signs,
-        ]
-    )
-    wanted = [
-        high - 1,
-        low - 1,
-        high * logs[0],
-        -low * logs[1],
-        high * logs[0] ** 2,
-        low * logs[1] ** 2,
-    ]
-    polynomial = np.polynomial.Polynomial([1.0, *np.linalg.solve(conditions, wanted)])
+    polynomial, first, second = _polynomial(float(high), float(low))
     a = np.where(inside, alpha, 0.0)
     rate = np.where(alpha > 0, logs[0], -logs[1])
     outside = np.exp(rate * np.where(inside, 0.0, alpha))
     return (
         np.where(inside, polynomial(a), outside),
-        np.where(inside, polynomial.deriv()(a), rate * outside),
-        np.where(inside, polynomial.deriv(2)(a), rate**2 * outside),
+        np.where(inside, first(a), rate * outside),
+        np.where(inside, second(a), rate**2 * outside),
     )
+
+
+@lru_cache(maxsize=256)
+def _polynomial(high: float, low: float) -> tuple[Any, Any, Any]:
+    """Return code 4 between -1 and 1, and its derivatives: it joins the exponentials smoothly."""
+    logs = np.log(high), np.log(low)
+    power, signs = np.arange(1, 7), (-1.0) ** np.arange(1, 7)
+    twice = power * (power - 1)
+    conditions = np.array([np.ones(6), signs, power, -power * signs, twice, twice * signs])
+    rises = [high * logs[0], -low * logs[1], high * logs[0] ** 2, low * logs[1] ** 2]
+    inner = np.linalg.solve(conditions, [high - 1, low - 1, *rises])
+    polynomial = np.polynomial.Polynomial([1.0, *inner])
+    return polynomial, polynomial.deriv(), polynomial.deriv(2)
 
 
 def _checked(what: str, values: Any, size: int | None) -> Array:
     try:
-        found = np.array(values, dtype=float)
+        found = np.asarray(values, dtype=float)
     except (TypeError, ValueError) as error:
         msg = f"{what} of a signal template: expected numbers"
         raise FitError(msg) from error
@@ -551,7 +542,6 @@ def _checked(what: str, values: Any, size: int | None) -> Array:
             "more simulated events"
         )
         raise FitError(msg)
-    found.setflags(write=False)
     return found
 
 

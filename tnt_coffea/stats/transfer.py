@@ -19,7 +19,7 @@ from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
 from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra, variable_of
 from tnt_coffea.stats.transfer_likelihood import (
     TransferFits,
@@ -291,7 +291,7 @@ class _Problem:
     """Two spectra and a signal, before an order is known."""
 
     data: tuple[Spectrum, ...]
-    signal: SignalShape
+    signal: Signal
     in_fail: float
     of_all: bool
     seed: int
