@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea import pipeline, stats
+from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.histogram_fits import AbcdStudy, StoredHistogram, fit_from_edge
@@ -97,7 +97,7 @@ def _spectrum_workspaces(
     bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
-        hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
+        hunted = replace(stored.fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
         return {path: workspace}
     if len({point.selection for point in result.points}) > 1:

@@ -19,6 +19,7 @@ from tnt_coffea.pipeline.evaluation import references_beside, report, report_onc
 from tnt_coffea.pipeline.fit_settings import (
     fit_from_lower_edge,
     refuse_blinded,
+    search_fit,
     spectrum_fit,
     transfer_settings,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "scan",
     "score",
     "search",
+    "search_fit",
     "search_stage",
     "skim",
     "skim_stage",

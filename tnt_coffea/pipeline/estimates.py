@@ -57,7 +57,7 @@ def direct(
     beside = stats.masked_window_test(
         stats.inclusive_spectrum(histogram),
         window=predicted.window,
-        fit=spectrum_fit(config),
+        fit=spectrum_fit(config, with_signal=False),
         seed=seeds.integer(config.seed, "fit", "direct", name),
     )
     return stats.template_in_window(

@@ -118,6 +118,7 @@ from tnt_coffea.stats.results import (
 )
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.signal_templates import MassTemplates, SignalTemplate, summed
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.transfer import transfer_factor, transfer_in_search
@@ -169,6 +170,7 @@ __all__ = [
     "IntervalResult",
     "LimitRefusal",
     "LimitResult",
+    "MassTemplates",
     "NuisanceImpact",
     "OrderTest",
     "RegionClosure",
@@ -177,6 +179,7 @@ __all__ = [
     "ScanResult",
     "SharedEvents",
     "SidebandFit",
+    "SignalTemplate",
     "SpectrumFit",
     "TransferEstimate",
     "TransferLimit",
@@ -230,6 +233,7 @@ __all__ = [
     "scan_masses",
     "selected_spectrum",
     "spearman",
+    "summed",
     "template_in_window",
     "toy_search",
     "toy_spectrum",

@@ -31,6 +31,7 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.signal_templates import MassTemplates
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious
@@ -70,6 +71,7 @@ def scan(
     width: float,
     fit: SpectrumFit,
     windows: Mapping[str, tuple[float, float]] | None = None,
+    templates: Mapping[str, MassTemplates] | None = None,
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
@@ -92,6 +94,8 @@ def scan(
         How every spectrum is fitted. The function is chosen on the data outside each signal.
     windows
         By selection the range of masses that it is searched for [GeV]; all by default.
+    templates
+        Signals as histograms, by the name of the selection, instead of that of `fit`.
     overlap
         Which events the spectra share, needed where there are several selections;
         its names are 'selection', or 'selection/channel' where there are several.
@@ -134,11 +138,13 @@ def scan(
     if not named:
         msg = "no selection to scan: give one histogram, or a mapping from selection to histogram"
         raise FitError(msg)
-    signals = [fit.signal(float(mass), width) for mass in masses]
+    fits = {name: replace(fit, templates=own) for name, own in (templates or {}).items()}
     skipped: list[tuple[str, float]] = []
     chosen, refused = [], []
     for name, channels in named.items():
-        data = spectra(channels, fit)
+        own_fit = fits.get(name, fit)
+        data = spectra(channels, own_fit)
+        signals = [own_fit.signal(float(mass), width) for mass in masses]
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
         whole = [signal for signal in wanted if fit.has_sidebands(signal)]
@@ -146,7 +152,7 @@ def scan(
         if not whole:
             continue
         try:
-            chosen.append(prepared_selection(name, data, whole, fit))
+            chosen.append(prepared_selection(name, data, whole, own_fit))
         except FitError as error:
             if len(named) == 1:
                 raise
@@ -205,7 +211,7 @@ def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
     (2960.0, 3020.0, 3080.0, 3140.0)
     """
     low, high = (float(edge) for edge in fit.range)
-    reach = SIDEBAND_WIDTHS * fit.signal((low + high) / 2, width).width
+    reach = SIDEBAND_WIDTHS * replace(fit, templates=None).signal((low + high) / 2, width).width
     steps = (high - low - 2 * reach) / (0.5 * width)
     if not 0 <= steps <= _MOST_MASSES:
         msg = (
@@ -562,7 +568,8 @@ def scanned_toys(
         )
         tests: list[Envelope] = []
         # One trigger: its efficiency is measured once for all selections.
-        names = max((selection.nuisances for selection in selections), key=len)
+        longest = sorted((selection.nuisances for selection in selections), key=len, reverse=True)
+        names = list(dict.fromkeys(name for own in longest for name in own))
         moved = random.normal(size=(size, len(names)))
         for selection in selections:
             places = [names.index(name) for name in selection.nuisances]

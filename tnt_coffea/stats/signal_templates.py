@@ -13,7 +13,7 @@ Meth. A 425 (1999) 357.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "added",
     "factors",
     "morphed",
+    "summed",
 ]
 
 Array = NDArray[np.float64]
@@ -281,6 +282,16 @@ class MassTemplates:
             for name in self.channels
         }
 
+    def scaled(self, factor: float) -> MassTemplates:
+        """Return all templates times a factor."""
+        return MassTemplates(
+            {
+                mass: {name: template.scaled(factor) for name, template in channels.items()}
+                for mass, channels in self.by_mass.items()
+            },
+            self.cross_section,
+        )
+
     def save(self, path: str | Path) -> None:
         """Write the templates as JSON."""
         channels: list[dict[str, Any]] = [
@@ -360,6 +371,29 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     cross_section: float | None = None
     templates: list[_OneTemplate]
+
+
+def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
+    """Return the sum of templates in the same bins with the same variations."""
+    first, *rest = templates
+    for k, template in enumerate(rest, start=1):
+        _check_alike(str(k), template, first)
+
+    def total(arrays: Iterable[Array]) -> Array:
+        return np.asarray(np.sum(list(arrays), axis=0))
+
+    return SignalTemplate(
+        first.edges,
+        total(t.nominal for t in templates),
+        total(t.variance for t in templates),
+        {
+            name: (
+                total(t.variations[name][0] for t in templates),
+                total(t.variations[name][1] for t in templates),
+            )
+            for name in first.variations
+        },
+    )
 
 
 def morphed(low: SignalTemplate, high: SignalTemplate, share: float) -> SignalTemplate:

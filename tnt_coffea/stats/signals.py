@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors
+from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors, summed
 
 __all__ = [
+    "ALL",
     "DEFAULT_TAILS",
     "SHAPES",
     "STATISTICS",
@@ -43,6 +44,8 @@ DEFAULT_TAILS = (1.5, 3.0, 1.5, 10.0)
 
 TEMPLATE = "template"
 """Kind of a signal that is a histogram."""
+ALL = "all"
+"""Channel of all folds together."""
 STATISTICS = "signal_statistics"
 """Nuisance parameter of the number of simulated events in the templates."""
 
@@ -422,6 +425,9 @@ class TemplateShape:
         FitError
             The channel has no template.
         """
+        if channel not in self.templates and channel == ALL:
+            together = summed(list(self.templates.values()))
+            return ChannelShape(together.rebinned(edges), together.total, self.all_norms)
         if channel not in self.templates:
             msg = (
                 f"no signal template of the channel '{channel}': there are those of "
@@ -446,7 +452,7 @@ def _statistics(relative: float) -> tuple[str, float, float]:
 
 def _moves(template: SignalTemplate, name: str) -> bool:
     changes = [np.abs(part - template.nominal).max() for part in template.shapes[name]]
-    return max(changes) > _SAME_SHAPE * template.total
+    return bool(max(changes) > _SAME_SHAPE * template.total)
 
 
 def _times_norms(

@@ -178,9 +178,7 @@ class SpectrumFit:
     def _check_templates(self) -> None:
         if self.templates is None:
             return
-        if not isinstance(self.templates, MassTemplates):
-            msg = f"templates of a signal are MassTemplates, got {type(self.templates).__name__}"
-            raise FitError(msg)
+        _check_kind_of_templates(self.templates)
         uncertain = self.scale_uncertainty or self.width_uncertainty
         if uncertain or self.shape not in {"gaussian", TEMPLATE} or self.shares is not None:
             msg = (
@@ -304,6 +302,12 @@ class SpectrumFit:
 def _check_spurious(spurious: object) -> None:
     if not isinstance(spurious, bool):
         msg = f"spurious is True or False, got {spurious!r}"
+        raise FitError(msg)
+
+
+def _check_kind_of_templates(templates: object) -> None:
+    if not isinstance(templates, MassTemplates):
+        msg = f"templates of a signal are MassTemplates, got {type(templates).__name__}"
         raise FitError(msg)
 
 

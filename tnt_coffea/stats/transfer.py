@@ -19,7 +19,7 @@ from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
 from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.signals import Signal
+from tnt_coffea.stats.signals import ALL, Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra, variable_of
 from tnt_coffea.stats.transfer_likelihood import (
     TransferFits,
@@ -329,7 +329,7 @@ class _Problem:
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])[bins]
         return TransferModel(
             bernstein(np.clip((centres - low) / (high - low), 0.0, 1.0), order),
-            self.signal.integrals(self.edges)[bins],
+            self.signal.of(ALL, self.edges).integrals(self.edges)[bins],
             self.in_fail,
             self.of_all,
             None if self.scales is None else self.scales[:, bins],
