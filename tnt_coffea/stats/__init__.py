@@ -57,6 +57,7 @@ from tnt_coffea.stats.abcd_results import (
 from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
+from tnt_coffea.stats.combine import write_combine
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.direct import (
     direct_estimate,
@@ -89,6 +90,7 @@ from tnt_coffea.stats.expected import (
     expected_significance,
 )
 from tnt_coffea.stats.global_p_value import CountedTests, GlobalPValue, global_p_value
+from tnt_coffea.stats.hs3 import hs3_document
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -221,6 +223,7 @@ __all__ = [
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",
+    "hs3_document",
     "inclusive_spectrum",
     "li_ma_significance",
     "limit_band",
@@ -242,5 +245,6 @@ __all__ = [
     "transfer_workspace",
     "unbinned_check",
     "upper_limit",
+    "write_combine",
     "write_hepdata",
 ]
