@@ -14,7 +14,15 @@ from tnt_coffea.histogram_fits import AbcdStudy, StoredHistogram, fit_from_edge
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
 
-__all__ = ["figure_format", "write_plot", "write_result", "write_tables", "write_workspace"]
+__all__ = [
+    "figure_format",
+    "write_card",
+    "write_hs3",
+    "write_plot",
+    "write_result",
+    "write_tables",
+    "write_workspace",
+]
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -65,6 +73,90 @@ def write_workspace(
     FitError
         A workspace cannot be made of these histograms, or the estimate was refused.
     """
+    contents = _workspaces(path, stored, config, result)
+    for file, content in contents.items():
+        _write(file, content)
+    return list(contents)
+
+
+def write_hs3(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.DirectEstimate
+    | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
+    | AbcdStudy,
+) -> list[Path]:
+    """Write the HS3 document of an estimate.
+
+    Parameters
+    ----------
+    path, stored, config, result
+        As for `write_workspace`.
+
+    Returns
+    -------
+    The file.
+
+    Raises
+    ------
+    FitError
+        The estimate was refused, or has no form in HS3.
+    """
+    workspace = _workspaces(path, stored, config, result)[path]
+    _write(path, stats.hs3_document(workspace))
+    return [path]
+
+
+def write_card(
+    path: Path, stored: StoredHistogram, config: SearchConfig, result: stats.BumpHuntResult
+) -> list[Path]:
+    """Write the CMS Combine card of a bump hunt, with its histograms beside it.
+
+    Parameters
+    ----------
+    path
+        The card; the histograms go into the same name with the suffix .root.
+    stored, config, result
+        As for `write_workspace`.
+
+    Returns
+    -------
+    Both files.
+
+    Raises
+    ------
+    FitError
+        The bump hunt has no form as a card.
+    """
+    return stats.write_combine(
+        path,
+        stored.spectra(config.fit.bump.selection),
+        mass=result.mass,
+        width=result.width,
+        fit=replace(stored.fit(config), range=result.fit_range),
+    )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with written(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _workspaces(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult
+    | stats.ScanResult
+    | stats.DirectEstimate
+    | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
+    | AbcdStudy,
+) -> dict[Path, dict[str, Any]]:
     if isinstance(result, stats.DirectRefusal):
         msg = f"{path}: no workspace without a direct estimate: {result.reason}"
         raise FitError(msg)
@@ -75,17 +167,12 @@ def write_workspace(
         if isinstance(result.result, stats.AbcdRefusal):
             msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
             raise FitError(msg)
-        contents = {path: stats.abcd_workspace(result.result)}
-    elif isinstance(result, stats.DirectEstimate):
-        contents = {path: stats.direct_workspace(result)}
-    elif isinstance(result, stats.TransferEstimate):
-        contents = {path: stats.transfer_workspace(result)}
-    else:
-        contents = _spectrum_workspaces(path, stored, config, result)
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
+        return {path: stats.abcd_workspace(result.result)}
+    if isinstance(result, stats.DirectEstimate):
+        return {path: stats.direct_workspace(result)}
+    if isinstance(result, stats.TransferEstimate):
+        return {path: stats.transfer_workspace(result)}
+    return _spectrum_workspaces(path, stored, config, result)
 
 
 def _spectrum_workspaces(

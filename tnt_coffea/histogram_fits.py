@@ -27,6 +27,7 @@ __all__ = [
     "fit_expected",
     "fit_expected_scan",
     "fit_from_edge",
+    "fit_impacts",
     "fit_limit",
     "fit_scan",
     "fit_transfer",
@@ -284,6 +285,32 @@ def fit_limit(
         efficiency=efficiency,
         luminosity=luminosity,
     )
+
+
+def fit_impacts(
+    stored: StoredHistogram, config: SearchConfig, result: stats.BumpHuntResult
+) -> stats.NuisanceImpacts:
+    """Return pulls and impacts of the nuisance parameters of a bump hunt.
+
+    Parameters
+    ----------
+    stored, config
+        As for `fit_bump`.
+    result
+        Its result.
+
+    Raises
+    ------
+    FitError
+        A fit has no minimum: there are too few events under the signal.
+    """
+    rows = stats.nuisance_impacts(
+        stored.spectra(config.fit.bump.selection),
+        mass=result.mass,
+        width=result.width,
+        fit=replace(stored.fit(config), range=result.fit_range),
+    )
+    return stats.NuisanceImpacts(result.mass, result.width, rows)
 
 
 def fit_scan(

@@ -40,6 +40,8 @@ Array = NDArray[np.float64]
 
 # Bounds of the whitened parameters of a function, which Combine wants.
 _REACH = 20.0
+# A log-normal factor needs one number where up times down is 1 within this.
+_SYMMETRIC = 1e-12
 _LINE = "-" * 80
 
 
@@ -232,6 +234,7 @@ def _uncertainties(
                 entries.append("1")
             else:
                 high, low = effects[channel][name].norm
-                entries.append(f"{low:.17g}/{high:.17g}")
+                same = abs(high * low - 1) < _SYMMETRIC
+                entries.append(f"{high:.17g}" if same else f"{low:.17g}/{high:.17g}")
         lines.append(" ".join([_safe(name), "shape" if shaped else "lnN", *entries]))
     return lines
