@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tnt_coffea import stats
+from tnt_coffea import pipeline, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.histogram_fits import AbcdStudy, StoredHistogram, fit_from_edge
@@ -157,6 +157,7 @@ def _workspaces(
     | stats.TransferRefusal
     | AbcdStudy,
 ) -> dict[Path, dict[str, Any]]:
+    known = _systematics(stored, config, result)
     if isinstance(result, stats.DirectRefusal):
         msg = f"{path}: no workspace without a direct estimate: {result.reason}"
         raise FitError(msg)
@@ -167,12 +168,30 @@ def _workspaces(
         if isinstance(result.result, stats.AbcdRefusal):
             msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
             raise FitError(msg)
-        return {path: stats.abcd_workspace(result.result)}
+        return {path: stats.abcd_workspace(result.result, systematics=known)}
     if isinstance(result, stats.DirectEstimate):
-        return {path: stats.direct_workspace(result)}
+        return {path: stats.direct_workspace(result, known)}
     if isinstance(result, stats.TransferEstimate):
-        return {path: stats.transfer_workspace(result)}
+        return {path: stats.transfer_workspace(result, known)}
     return _spectrum_workspaces(path, stored, config, result)
+
+
+def _systematics(
+    stored: StoredHistogram, config: SearchConfig, result: object
+) -> dict[str, float | tuple[float, float]]:
+    """Return the uncertainties of the signal's norm in the limit of an estimate."""
+    if stored.search is None or config.fit.signal is None:
+        return pipeline.norm_systematics(config)
+    search, name, settings = stored.search, stored.sets[0], config.fit
+    if isinstance(result, AbcdStudy):
+        where, selection = config.search.window.edges, settings.abcd.selection
+    elif isinstance(result, stats.DirectEstimate):
+        where, selection = search.simulation[name].window, settings.direct_selection
+    elif isinstance(result, stats.TransferEstimate):
+        where, selection = config.search.fit_range.edges, settings.transfer_selection
+    else:
+        return {}
+    return pipeline.count_systematics(search, config, name, selection, where)
 
 
 def _spectrum_workspaces(

@@ -598,6 +598,7 @@ def fit_abcd(
         estimate = stats.abcd(*counts.regions, toys=toys, counts=counts, **common)
         if level is None:
             return AbcdStudy(estimate, None)
+        common["systematics"] = pipeline.norm_systematics(config)
         found = limit_or_reason(counts, level=level, toys=config.fit.limit.toys, **common)
         return AbcdStudy(replace(estimate, limit=found), None)
     if stored.search is None:
@@ -615,6 +616,9 @@ def fit_abcd(
         seed=stored.seed(config, "abcd"),
         level=level,
         limit_toys=config.fit.limit.toys,
+        systematics=pipeline.count_systematics(
+            stored.search, config, stored.sets[0], settings.selection, search.window.edges
+        ),
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)

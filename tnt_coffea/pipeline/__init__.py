@@ -17,7 +17,9 @@ from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fit_settings import (
+    count_systematics,
     fit_from_lower_edge,
+    norm_systematics,
     refuse_blinded,
     search_fit,
     spectrum_fit,
@@ -69,6 +71,7 @@ __all__ = [
     "check_training",
     "compare_methods",
     "compare_searches",
+    "count_systematics",
     "direct",
     "efficiency",
     "events_in_fit_range",
@@ -78,6 +81,7 @@ __all__ = [
     "generate",
     "generate_stage",
     "hidden_window",
+    "norm_systematics",
     "null_chains_of",
     "one_writer",
     "packaged_null_chains",

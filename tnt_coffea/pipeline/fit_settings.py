@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig, TriggerSettings
 from tnt_coffea.errors import ConfigError, FitError
@@ -16,6 +18,7 @@ from tnt_coffea.working_points import Selection
 __all__ = [
     "check_efficiencies",
     "check_made_with",
+    "count_systematics",
     "fit_from_lower_edge",
     "norm_systematics",
     "refuse_blinded",
@@ -107,6 +110,37 @@ def norm_systematics(
     if selected and uncertainty:
         found[TAGGER] = uncertainty
     return found
+
+
+def count_systematics(
+    histograms: Histograms,
+    config: SearchConfig,
+    name: str,
+    selection: Selection,
+    window: tuple[float, float],
+) -> dict[str, float | tuple[float, float]]:
+    """Return the uncertainties of a signal's events in a window, its template's variations too.
+
+    Parameters
+    ----------
+    histograms, config, name, selection
+        As for `search_fit`.
+    window
+        Range in mass, edges of the templates [GeV].
+
+    Raises
+    ------
+    ConfigError, FitError
+        As `signal_templates`; or the window lies on no edges.
+    """
+    found = norm_systematics(config)
+    templates = signal_templates(histograms, config, name, selection)
+    if templates is None:
+        return found
+    both = stats.summed(list(templates.at(config.signal_mass).values())).rebinned(np.array(window))
+    if both.effective_events < np.inf:
+        found["signal_statistics"] = 1 / float(np.sqrt(both.effective_events))
+    return found | {own: (down - 1, up - 1) for own, (up, down) in both.norms.items()}
 
 
 def search_fit(
@@ -253,14 +287,22 @@ def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
         raise FitError(msg) from error
 
 
-def transfer_settings(config: SearchConfig) -> dict[str, Any]:
-    """Return the arguments of a transfer factor that are settings."""
+def transfer_settings(config: SearchConfig, fit: stats.SpectrumFit | None = None) -> dict[str, Any]:
+    """Return the arguments of a transfer factor that are settings.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    fit
+        Instead of `spectrum_fit`.
+    """
     limit = config.fit.limit
     own = config.fit.transfer.model_dump(exclude={"enabled", "efficiency", "cut"})
     return own | {
         "mass": config.signal_mass,
         "width": config.fit.bump.width,
-        "fit": spectrum_fit(config),
+        "fit": fit or spectrum_fit(config),
         "level": limit.level if limit.enabled else None,
         "limit_toys": limit.toys,
     }

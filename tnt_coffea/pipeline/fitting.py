@@ -18,6 +18,7 @@ from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.fit_settings import (
     check_efficiencies,
     check_made_with,
+    count_systematics,
     fit_from_lower_edge,
     refuse_blinded,
     search_fit,
@@ -658,6 +659,9 @@ class _Fits:
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
             level=limit.level if limit.enabled else None,
             limit_toys=limit.toys,
+            systematics=count_systematics(
+                self.histograms, self.config, name, abcd.selection, search.window.edges
+            ),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ __all__ = [
     "TemplateShape",
     "gaussian",
     "norm_factors",
+    "norm_modifiers",
 ]
 
 Array = NDArray[np.float64]
@@ -98,6 +100,14 @@ def norm_factors(systematics: Mapping[str, float | tuple[float, float]]) -> Norm
 
 
 _TAKEN = ("mu", "signal_scale", "signal_width", "spurious_signal", STATISTICS)
+
+
+def norm_modifiers(norms: Norms) -> list[dict[str, Any]]:
+    """Return uncertainties of the norm as HistFactory's modifiers."""
+    return [
+        {"name": name, "type": "normsys", "data": {"hi": high, "lo": low}}
+        for name, high, low in norms
+    ]
 
 
 @dataclass(frozen=True, eq=False)
