@@ -45,7 +45,7 @@ class Card:
         self.indices = [int(index) for index in tables["process"][1]]
         self.rates = [float(rate) for rate in tables["rate"][0]]
         with uproot.open(self.file) as file:
-            self.histograms = {key.split(";")[0]: file[key].values() for key in file.keys()}
+            self.histograms = {key.split(";")[0]: file[key].values() for key in file.keys()}  # noqa: SIM118
 
     def expected(self, values, r):
         """Return what every channel expects."""
@@ -75,7 +75,7 @@ class Card:
             if (channel, process) in self.formulas:
                 formula, arguments = self.formulas[channel, process]
                 python = re.sub(r"@(\d+)", r"x[\1]", formula)
-                norm *= eval(python, {"exp": math.exp, "x": [values[a] for a in arguments]})  # noqa: S307
+                norm *= eval(python, {"exp": math.exp, "x": [values[a] for a in arguments]})
             strength = r if self.indices[column] <= 0 else 1.0
             found[channel] = found[channel] + strength * norm * shape
         return found

@@ -19,7 +19,8 @@ from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdLimit
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.quantities import check_level, check_whole
 from tnt_coffea.stats.results import BANDS, LimitRefusal
-from tnt_coffea.stats.signal_norm import log_normal, profiled_norm
+from tnt_coffea.stats.signal_norm import NO_NORM, combined_norm, profiled_norm
+from tnt_coffea.stats.signal_templates import factors
 from tnt_coffea.stats.signals import norm_factors
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
@@ -109,7 +110,7 @@ def abcd_limit(
     prepared = prepared_abcd((a, b, c, d), systematic, closure_factor, leakage, seed, counts)
     prepared = replace(prepared, norms=norm_factors(systematics or {}))
     alpha, unit = 1 - level, prepared.unit
-    formula = AsymptoticAbcd(prepared, log_normal(systematics))
+    formula = AsymptoticAbcd(prepared, combined_norm(systematics))
     limits = formula.limits(alpha)
     fewest = min(prepared.expected / unit, *prepared.counts[1:])
     sparse = fewest < LEAST_UNDER_LIMIT
@@ -216,11 +217,11 @@ class AsymptoticAbcd:
     prepared
         The counts and their model.
     norm
-        Uncertainty of the logarithm of the signal's norm.
+        Uncertainty of the signal's norm, of `combined_norm`.
     """
 
     prepared: _TiedCounts
-    norm: float = 0.0
+    norm: tuple[float, float] = NO_NORM
 
     def at(self, counts: Array, centres: Array, norms: Array, mu: float) -> _At:
         """Return the fits at one strength.
@@ -234,7 +235,7 @@ class AsymptoticAbcd:
         mu
             Signal events in A.
         """
-        if not self.norm:
+        if self.norm == NO_NORM:
             fits = self.model.at(counts, centres, mu)
             return _At(fits, np.zeros(len(counts)), fits.nll)
 
@@ -408,7 +409,7 @@ class _Toys:
         counts = random.poisson(np.repeat(means[sources], toys, axis=0)).astype(float)
         centres = random.normal(np.repeat(shifts[sources], toys), 1.0)
         norms = np.repeat(moved[sources], toys)
-        if formula.norm:
+        if formula.norm != NO_NORM:
             norms = random.normal(norms, 1.0)
         ln_l = np.stack(
             [
@@ -421,7 +422,7 @@ class _Toys:
         weights = np.exp(ln_l - logsumexp(ln_l[sources], axis=0))
         best, good, q = model.best(counts, centres), np.ones(len(counts), dtype=bool), []
         # At the maximum the signal's events are those of the counts, whatever the norm.
-        best_mu = best.mu * np.exp(-formula.norm * norms)
+        best_mu = best.mu / factors(*formula.norm, norms)[0]
         for mu in strengths:
             tested = formula.at(counts, centres, norms, float(mu))
             q.append(np.where(best_mu > mu, 0.0, np.maximum(2 * (tested.nll - best.nll), 0.0)))

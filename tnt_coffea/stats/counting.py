@@ -14,7 +14,7 @@ from scipy.special import log_ndtr, xlogy
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.newton import minimised
 from tnt_coffea.stats.results import BANDS
-from tnt_coffea.stats.signal_norm import profiled_norm
+from tnt_coffea.stats.signal_norm import NO_NORM, profiled_norm
 
 __all__ = ["AsymptoticCount", "CountFits", "CountModel"]
 
@@ -151,6 +151,8 @@ class AsymptoticCount:
         The model.
     data
         Count, events of the auxiliary measurement, and that of alpha, of shape (1,).
+    norm
+        Uncertainty of the signal's norm, of `combined_norm`.
 
     Source
     ------
@@ -166,7 +168,7 @@ class AsymptoticCount:
 
     model: CountModel
     data: tuple[Array, Array, Array]
-    norm: float = 0.0
+    norm: tuple[float, float] = NO_NORM
 
     @cached_property
     def both(self) -> tuple[Array, Array, Array]:
@@ -192,7 +194,7 @@ class AsymptoticCount:
         return np.asarray(log_ndtr(-statistics - asimov) - log_ndtr(-statistics))
 
     def _nll(self, mu: float) -> Array:
-        if not self.norm:
+        if self.norm == NO_NORM:
             return self.model.at(self.both, mu).nll
 
         def fitted(events: Array) -> tuple[CountFits, Array]:

@@ -31,7 +31,7 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
 from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
-from tnt_coffea.stats.signal_norm import log_normal
+from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_EFFECTIVE, LEAST_UNDER_LIMIT
 from tnt_coffea.stats.window_results import WindowResult
@@ -189,7 +189,7 @@ def direct_estimate(
         windows=tested,
         limit=None
         if level is None
-        else _limit(model, observed / scale, sigma, level, scale, log_normal(systematics)),
+        else _limit(model, observed / scale, sigma, level, scale, combined_norm(systematics)),
         template=template,
         normalisation=beside,
         correction=correction,
@@ -244,7 +244,7 @@ def _whole(windows: Sequence[ValidationWindow]) -> ValidationWindow:
 
 
 def _limit(
-    model: CountModel, n: float, sigma: float, level: float, scale: float, norm: float
+    model: CountModel, n: float, sigma: float, level: float, scale: float, norm: tuple[float, float]
 ) -> DirectLimit | LimitRefusal:
     try:
         if model.expected < LEAST_UNDER_LIMIT:
@@ -259,14 +259,17 @@ def _limit(
     return DirectLimit(float(level), observed, tuple(expected), calibration)
 
 
-def _counted_limits(b: float, sigma: float, n: float, level: float, norm: float) -> list[float]:
+def _counted_limits(
+    b: float, sigma: float, n: float, level: float, norm: tuple[float, float]
+) -> list[float]:
     """Return the limit of a count, and those at the quantiles of counts of background alone."""
+    spread = float(0.5 * np.log(norm[0] / norm[1]))
     nodes = np.maximum(b + sigma * ndtri((np.arange(_NODES) + 0.5) / _NODES), 0.0)
     counts = np.arange(round(b + 10 * np.sqrt(b + sigma**2)) + 10)
     below = poisson.cdf(counts, nodes[:, None]).mean(axis=0)
     shares = [1 - normal_p_value(band) for band in BANDS]
     seen = [round(n), *(int(np.argmax(below >= share)) for share in shares)]
-    return [counting_limit(count, b, sigma, level, norm) for count in seen]
+    return [counting_limit(count, b, sigma, level, spread) for count in seen]
 
 
 def direct_in_window(

@@ -1,9 +1,10 @@
 """Uncertainties of the signal's norm where the signal stands in the likelihood by its events alone.
 
-Counts expect b + mu S exp(kappa alpha), alpha with a unit normal constraint: factors of several
-log-normal uncertainties have one of the product, kappa^2 the sum of squares. The fit at a fixed mu
-is then one at each number of signal events, with the best alpha. q0 and p-values stay what they
-are, for at mu = 0 alpha does nothing.
+Counts expect b + mu S f(alpha), alpha with a unit normal constraint: of all products of log-normal
+factors with the same value the likeliest has them in proportion, so that several uncertainties are
+one, their logarithms added in quadrature. The fit at a fixed mu is then one at each number of
+signal events, with the best alpha. q0 and p-values stay what they are, for at mu = 0 alpha does
+nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.stats.signal_templates import factors
 from tnt_coffea.stats.signals import norm_factors
 
-__all__ = ["log_normal", "profiled_norm"]
+__all__ = ["NO_NORM", "combined_norm", "profiled_norm"]
 
 Array = NDArray[np.float64]
 
+NO_NORM = (1.0, 1.0)
+"""Factors of a norm that is known."""
 _STEPS = 60
 # Distance to the minimum in ln L.
 _GOAL = 1e-12
@@ -27,10 +31,12 @@ _LEAST_CURVATURE = 0.25
 _FARTHEST = 10.0
 
 
-def log_normal(systematics: Mapping[str, float | tuple[float, float]] | None) -> float:
-    """Return kappa, the standard deviation of ln of the product of all factors.
+def combined_norm(
+    systematics: Mapping[str, float | tuple[float, float]] | None,
+) -> tuple[float, float]:
+    """Return the factors at +1 and -1 standard deviation of all uncertainties together.
 
-    Where up and down are not each other's inverse the mean of both logarithms is taken.
+    Their logarithms are added in quadrature, on each side.
 
     Parameters
     ----------
@@ -39,17 +45,20 @@ def log_normal(systematics: Mapping[str, float | tuple[float, float]] | None) ->
 
     Examples
     --------
-    >>> round(log_normal({"luminosity": 0.03, "tagger": 0.04}), 4)
-    0.0492
+    >>> high, low = combined_norm({"luminosity": 0.03, "tagger": 0.04})
+    >>> round(high, 4), round(high * low, 9)
+    (1.0504, 1.0)
     """
-    factors = norm_factors(systematics or {})
-    return float(np.sqrt(sum((0.5 * np.log(high / low)) ** 2 for _, high, low in factors)))
+    logs = [np.log([high, low]) for _, high, low in norm_factors(systematics or {})]
+    up = np.sqrt(sum(max(0.0, *own) ** 2 for own in logs))
+    down = np.sqrt(sum(max(0.0, *(-own)) ** 2 for own in logs))
+    return float(np.exp(up)), float(np.exp(-down))
 
 
 def profiled_norm(
     fitted: Callable[[Array], tuple[Any, Array]],
     mu: float,
-    kappa: float,
+    norm: tuple[float, float],
     centre: Array,
 ) -> tuple[Any, Array]:
     """Return fits at a strength with the best alpha, and that.
@@ -60,8 +69,8 @@ def profiled_norm(
         From signal events, shape (experiments,), to fits with `nll`, and its slope in them.
     mu
         Signal strength.
-    kappa
-        As of `log_normal`.
+    norm
+        Of `combined_norm`.
     centre
         Auxiliary measurements of alpha, shape (experiments,).
 
@@ -73,11 +82,12 @@ def profiled_norm(
     curvature: Array | None = None
     last: tuple[Array, Array] | None = None
     for _ in range(_STEPS):
-        events = mu * np.exp(kappa * alpha)
+        factor, rise, _ = factors(*norm, alpha)
+        events = mu * factor
         fits, slope = fitted(events)
-        gradient = kappa * events * slope + alpha - centre
+        gradient = mu * rise * slope + alpha - centre
         if curvature is None or last is None:
-            curvature = 1 + 2 * kappa**2 * np.abs(events * slope)
+            curvature = 1 + 2 * (rise / factor) ** 2 * np.abs(events * slope)
         else:
             step = alpha - last[0]
             moved = np.abs(step) > 0

@@ -19,7 +19,7 @@ from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
 from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.signal_norm import log_normal
+from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import ALL, Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra, variable_of
 from tnt_coffea.stats.transfer_likelihood import (
@@ -292,13 +292,13 @@ def transfer_in_search(
     return transfer_factor(passed, failed, mass=mass, width=width, fit=fit, **how)
 
 
-def _norm(fit: SpectrumFit, signal: Signal) -> float:
-    """Return the uncertainty of the logarithm of the signal's norm, that of its template too."""
+def _norm(fit: SpectrumFit, signal: Signal) -> tuple[float, float]:
+    """Return the uncertainty of the signal's norm, that of its template too."""
     if fit.templates is None:
-        return log_normal(fit.systematics)
+        return combined_norm(fit.systematics)
     edges = np.array(fit.range)
     effects = signal.of(ALL, edges).effects(edges)
-    return log_normal(
+    return combined_norm(
         {one.name: (one.norm[1] - 1, one.norm[0] - 1) for one in effects if one.norm is not None}
     )
 
@@ -642,7 +642,7 @@ class _Fitted:
         )
 
     def limit(
-        self, level: float, toys: int | None, seed: int, norm: float
+        self, level: float, toys: int | None, seed: int, norm: tuple[float, float]
     ) -> TransferLimit | LimitRefusal:
         if toys and toys + 1 <= 1 / (1 - level):
             return LimitRefusal(f"{toys} toys know no p-value as low as {1 - level:.3g}")
