@@ -346,6 +346,7 @@ def test_hs3_refuses_a_bump_hunt(spectrum):
         stats.hs3_document(workspace)
 
 
+@pytest.mark.slow
 def test_limit_takes_the_best_function_at_every_strength(toy_spectrum):
     fit = replace(PLAIN, range=(2600.0, 7000.0), envelope=("exponential",), max_parameters=4)
     histogram = toy_spectrum(5000, 60, 16)
