@@ -12,7 +12,7 @@ import vector
 from tnt_coffea.errors import InputError
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["CARTESIAN", "cartesian", "momentum_lists", "polar"]
+__all__ = ["CARTESIAN", "WITH_UNITS", "cartesian", "momentum_lists", "polar"]
 
 CARTESIAN = ("px", "py", "pz", "E")
 """Components of a four-momentum, in the order of FastJet's binding."""
@@ -24,6 +24,8 @@ _KINDS = (
     (("E",), ("energy",), ("mass",), ("e",), ("M",), ("m",), ("t",), ("tau",)),
 )
 _COORDINATES = {name for kind in _KINDS for names in kind for name in names}
+WITH_UNITS = frozenset(_COORDINATES - {"eta", "phi", "theta"})
+"""Names of coordinates that are energies [GeV]."""
 
 
 def momentum_lists(given: ak.Array, what: str = "particles") -> ak.Array:
