@@ -68,6 +68,7 @@ from tnt_coffea.config.skims import (
     TableSettings,
 )
 from tnt_coffea.config.systematics import (
+    NOMINAL,
     CorrectionSettings,
     JetVariationKind,
     JetVariationSettings,
@@ -89,6 +90,7 @@ __all__ = [
     "ENTRY_POINTS",
     "EVENT_OBSERVABLES",
     "JET_OBSERVABLES",
+    "NOMINAL",
     "OBSERVABLE_GROUPS",
     "AbcdSettings",
     "Axes",

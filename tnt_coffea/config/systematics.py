@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from tnt_coffea.config.settings import Positive, Settings
 
 __all__ = [
+    "NOMINAL",
     "CorrectionSettings",
     "JetVariationKind",
     "JetVariationSettings",

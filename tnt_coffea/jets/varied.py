@@ -132,9 +132,7 @@ def _scaled(particles: ak.Array, factor: Float64Array) -> ak.Array:
     layout = particles.layout
     record = layout.content
     contents = [
-        ak.contents.NumpyArray(np.asarray(content.data) * factor)
-        if name in WITH_UNITS
-        else content
+        ak.contents.NumpyArray(np.asarray(content.data) * factor) if name in WITH_UNITS else content
         for name, content in zip(record.fields, record.contents, strict=True)
     ]
     scaled = ak.contents.RecordArray(
