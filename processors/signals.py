@@ -280,6 +280,12 @@ def varied_events(
     ConfigError
         As `JetCorrections.factors`; or jets of a table of features shall vary.
     """
+    if skim.made_before(events, settings) is not None:
+        msg = (
+            f"{where(events)}: a part of a skim does not say what was generated, nor can its jets "
+            "vary; give the files of the signal that it was made of"
+        )
+        raise InputError(msg)
     factors = _factors(events, corrections.settings)
     kept = np.ones(len(events), dtype=bool)
     if settings.select is not None:

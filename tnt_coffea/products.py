@@ -64,6 +64,8 @@ class Skim(Displayed):
         and of every variation of the weights, in units of 2^-32.
     systematics
         Digest of the variations that simulated signals were skimmed with; None without signals.
+    varied
+        SHA-256 of all variations of simulated signals, and of their sums of weights, by role.
 
     Examples
     --------
@@ -92,6 +94,7 @@ class Skim(Displayed):
     variations: Mapping[str, Mapping[str, tuple[Path, ...]]] = field(default_factory=dict)
     generated: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     systematics: str | None = None
+    varied: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Dijets of the data."""
@@ -265,6 +268,7 @@ class Skim(Displayed):
                     for dataset, own in outputs.get("generated", {}).items()
                 },
                 outputs.get("systematics"),
+                {str(role): str(sha256) for role, sha256 in outputs.get("varied", {}).items()},
             )
             gone += [
                 path

@@ -176,7 +176,7 @@ def _signals(
     found: dict[str, Any] = {}
     if isinstance(source, Skim):
         of_roles = {r: one for r, one in source.contents.items() if signal_name(r) is not None}
-        found = {"contents": of_roles} if of_roles else {}
+        found = {"contents": of_roles, "varied": dict(source.varied)} if of_roles else {}
     elif signals is not None and signals.files:
         found = {
             "files": signals.content_hashes(skip_bad=skip),

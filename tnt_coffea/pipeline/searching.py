@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, SearchConfig
 from tnt_coffea.config.signal_points import mass_named
-from tnt_coffea.errors import InputError, LeakError, StageError, TaggerError, TrainingError
+from tnt_coffea.errors import (
+    ConfigError,
+    InputError,
+    LeakError,
+    StageError,
+    TaggerError,
+    TrainingError,
+)
 from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal_name
 from tnt_coffea.events.sample import UNIT, Sample
 from tnt_coffea.execution import Resources
@@ -113,6 +120,7 @@ def search(
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values(), taggers.weights)
     signals = _signal_files(source, config)
+    masses = {} if signals is None else _masses(signals, config)
     source, fileset = searched_files(source, config, processor.roles)
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     if processor.weights:
@@ -139,7 +147,7 @@ def search(
                 description="Searching",
             )
             of_signals, signal_accounting = _filled_signals(
-                source, signals, config, taggers, executor, resources
+                source, signals, masses, config, taggers, executor, resources
             )
         filled = _simulation(output.get("simulation", {}), processor)
         templates, without = _templates(source, processor, config.seed, parts, resources)
@@ -197,6 +205,7 @@ def _check_variations(skim: Skim, config: SearchConfig) -> None:
 def _filled_signals(
     source: Skim | Fileset,
     signals: Fileset | None,
+    masses: Mapping[str, float],
     config: SearchConfig,
     taggers: Taggers,
     executor: Any,
@@ -208,7 +217,6 @@ def _filled_signals(
     from tnt_coffea.processors import SignalProcessor
 
     named = {name: str(signal_name(signals.role(name))) for name in signals.files}
-    masses = {name: _mass_of(name, config) for name in sorted(set(named.values()))}
     output, accounting = run_pass(
         signals,
         SignalProcessor(config, taggers.sets.values()),
@@ -225,7 +233,7 @@ def _filled_signals(
             known = sums.get(name, {})
             own = source.generated[dataset]
             sums[name] = {key: known.get(key, 0) + value for key, value in own.items()}
-    generated = {name: _generated(name, own, config) for name, own in sums.items()}
+    generated = {name: _generated(name, sums.get(name, {}), config) for name in masses}
     found = {}
     for name, own in output.get("signals", {}).items():
         filled = {of: counts.histogram("variation") for of, counts in own.items()}
@@ -233,14 +241,29 @@ def _filled_signals(
     return found, accounting
 
 
-def _mass_of(name: str, config: SearchConfig) -> float:
-    said = config.systematics.signals.get(name)
-    return mass_named(name) if said is None or said.mass is None else said.mass
+def _masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:
+    """Return the resonance's mass of every signal [GeV]."""
+    names = sorted({str(signal_name(signals.role(dataset))) for dataset in signals.files})
+    said = config.systematics.signals
+    if unknown := sorted(set(said) - set(names)):
+        msg = (
+            f"systematics.signals names {', '.join(unknown)}, and the signals are "
+            f"{', '.join(names)}"
+        )
+        raise ConfigError(msg)
+    masses = {name: said[name].mass for name in names if name in said}
+    return {name: masses.get(name) or mass_named(name) for name in names}
 
 
 def _generated(name: str, sums: Mapping[str, int], config: SearchConfig) -> dict[str, float]:
     """Return sums of weights of all generated events, those of the settings in their place."""
     in_files = {key: value * UNIT for key, value in sums.items()}
+    if NOMINAL not in in_files:
+        msg = (
+            f"signal '{name}': parts of a skim alone do not say how many events were generated; "
+            "give the skim's folder, or the files that it was made of"
+        )
+        raise InputError(msg)
     if not in_files[NOMINAL] > 0:
         msg = f"signal '{name}': the weights of all its events sum to {in_files[NOMINAL]:g}"
         raise InputError(msg)
@@ -283,6 +306,15 @@ def _refuse_simulation_as_data(skim: Skim, taggers: Taggers) -> None:
                     msg = (
                         f"tagger set '{name}': the events searched are those of role '{role}' that "
                         "trained it; what trains a tagger must not be searched by it"
+                    )
+                    raise LeakError(msg)
+            if card.ancestors:
+                continue  # folded like the data: each event is scored by taggers without it
+            for role, sha256 in skim.contents.items():
+                if signal_name(role) is not None and sha256 in card.priors.values():
+                    msg = (
+                        f"tagger set '{name}': the events of role '{role}' trained it, all of "
+                        "them; take other simulated events for templates"
                     )
                     raise LeakError(msg)
 

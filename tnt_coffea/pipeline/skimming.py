@@ -132,7 +132,7 @@ def skim(
                 msg = f"{error} ({_files_by_role(fileset)})"
                 raise LeakError(msg) from error
             if of_signals:
-                contents |= _contents_of_signals(paths, roles, work, of_signals)
+                of_signals["varied"] = _varied(paths, roles, work, of_signals)
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
         stage.finish(
@@ -162,14 +162,14 @@ def _check_dijets(
             raise InputError(msg)
 
 
-def _contents_of_signals(
+def _varied(
     paths: Mapping[str, Sequence[Path]],
     roles: Mapping[str, str],
     work: Path,
     of_signals: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Return the SHA-256 of simulated signals by role: of dijets, all variations and sums."""
-    contents = {}
+    """Return the SHA-256 of all variations of simulated signals, and of their sums, by role."""
+    found = {}
     for role in sorted({role for role in roles.values() if signal_name(role) is not None}):
         names = sorted(name for name, own in roles.items() if own == role and name in paths)
         nominal = [path for name in names for path in paths[name]]
@@ -177,15 +177,14 @@ def _contents_of_signals(
         for name in names:
             for variation, parts in of_signals["variations"].get(name, {}).items():
                 varied.setdefault(variation, []).extend(work / part for part in parts)
-        contents[role] = digest(
+        found[role] = digest(
             [
-                read_parts(nominal).content_hash(),
                 weights_hash(nominal),
                 {variation: read_parts(own).content_hash() for variation, own in varied.items()},
                 [of_signals["generated"].get(name, {}) for name in names],
             ]
         )
-    return contents
+    return found
 
 
 def _files_by_role(fileset: Fileset) -> str:

@@ -27,6 +27,15 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
+class _Spectra:
+    """Edges of bins [GeV], and by fold what they hold and its variance."""
+
+    edges: Array
+    counts: dict[int, Array]
+    variances: dict[int, Array]
+
+
+@dataclass(frozen=True, eq=False)
 class SignalHistogram:
     """Simulated signals that a tagger set scored, with their variations.
 
@@ -103,7 +112,7 @@ class SignalHistogram:
         return tuple(names)
 
     def templates(
-        self, name: str, point: WorkingPoint, edges: Any = None
+        self, name: str, point: WorkingPoint | None = None, edges: Any = None
     ) -> dict[int, SignalTemplate]:
         """Return the templates of a signal in a selection, by fold.
 
@@ -112,7 +121,7 @@ class SignalHistogram:
         name
             Of the signal.
         point
-            The selection; X of either jet is an edge of its axis.
+            The selection, X of either jet an edge of its axis; None for all dijets.
         edges
             Of the bins [GeV], edges of the histogram; all of them by default.
 
@@ -121,9 +130,9 @@ class SignalHistogram:
         dict
             Templates whose bins hold the sum of weights of the selected events over that of all
             generated ones, efficiency times acceptance: times cross section and luminosity they
-            are events. Variations of jets have the same denominator, as those of weights, but for
-            those with `acceptance`, which have their own. A direction that is not there is the
-            mirror image of the other one; no bin is below zero.
+            are events. Variations have the same denominator, but for those of weights with
+            `acceptance`, which have their own. A direction that is not there is the mirror image
+            of the other one. What weights of either sign leave below zero in a bin is set to 0.
 
         Raises
         ------
@@ -134,49 +143,40 @@ class SignalHistogram:
         if name not in self.masses:
             msg = f"no signal '{name}' was searched; there are {', '.join(self.masses) or 'none'}"
             raise FitError(msg)
-        varied = {
-            each: self._selected(name, each, point)
+        spectra = {
+            each: self._selected(name, each, point, edges)
             for each in map(str, self.histogram.axes["variation"])
         }
-        stored = np.asarray(score_plane(self._of(name, NOMINAL)).mass, float)
-        found = {}
-        for fold in varied[NOMINAL]:
-            values = {each: by_fold[fold][0] for each, by_fold in varied.items()}
-            variance = varied[NOMINAL][fold][1]
-            if edges is not None:
-                cuts = [edge_index(stored, float(edge), "bins of the template") for edge in edges]
-                inside = slice(0, cuts[-1])
-                values = {
-                    each: np.add.reduceat(own[inside], cuts[:-1]) for each, own in values.items()
-                }
-                variance = np.add.reduceat(variance[inside], cuts[:-1])
-            found[fold] = SignalTemplate(
-                stored if edges is None else np.asarray(edges, float),
-                np.maximum(values[NOMINAL], 0.0),
-                variance,
-                self._up_and_down(values),
+        nominal = spectra[NOMINAL]
+        return {
+            fold: SignalTemplate(
+                nominal.edges,
+                np.maximum(nominal.counts[fold], 0.0),
+                nominal.variances[fold],
+                self._up_and_down({each: own.counts[fold] for each, own in spectra.items()}),
             )
-        return found
-
-    def _of(self, name: str, variation: str) -> Any:
-        return self.histogram[{"dataset": name, "variation": variation}]
+            for fold in nominal.counts
+        }
 
     def _selected(
-        self, name: str, variation: str, point: WorkingPoint
-    ) -> dict[int, tuple[Array, Array]]:
-        plane = score_plane(self._of(name, variation))
+        self, name: str, variation: str, point: WorkingPoint | None, edges: Any
+    ) -> _Spectra:
+        plane = score_plane(self.histogram[{"dataset": name, "variation": variation}])
         stem = variation.rpartition("_")[0]
         own_sum = stem in self.weights and self.weights[stem].acceptance
         total = self.generated[name][variation if own_sum else NOMINAL]
-        found = {}
+        bins = np.asarray(plane.mass if edges is None else edges, float)
+        cuts = [edge_index(plane.mass, float(edge), "bins of the template") for edge in bins]
+        found = _Spectra(bins, {}, {})
         for index, fold in enumerate(plane.folds):
-            heavy, light = passing_bins(plane, point, fold)
-            which = (index, slice(None), slice(heavy, None), slice(light, None))
-            counts, variances = plane.counts[which], plane.variances[which]
-            found[fold] = (
-                counts.sum(axis=(1, 2)) / total,
-                variances.sum(axis=(1, 2)) / total**2,
+            heavy, light = (0, 0) if point is None else passing_bins(plane, point, fold)
+            which = (index, slice(0, cuts[-1]), slice(heavy, None), slice(light, None))
+            # Sums of whole units are exact: divided once, in the end.
+            counts, variances = (
+                np.add.reduceat(each[which].sum(axis=(1, 2)), cuts[:-1])
+                for each in (plane.counts, plane.variances)
             )
+            found.counts[fold], found.variances[fold] = counts / total, variances / total**2
         return found
 
     def _up_and_down(self, values: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
