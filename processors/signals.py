@@ -48,6 +48,7 @@ from tnt_coffea.processors.skim import (
     found_in,
     sample_of_jets,
 )
+from tnt_coffea.stats.signal_histogram import joined
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.typing import BoolArray, Float64Array
 
@@ -186,7 +187,7 @@ class SignalProcessor(_OfSignals):
     >>> with execution.open_executor("iterative") as executor:
     ...     files = skimmed.fileset(signal("m3500"))
     ...     output, accounting = execution.run(files, signals, executor)
-    >>> output["signals"]["tnt"]["m3500"].histogram("variation").sum().value
+    >>> output["signals"]["tnt"][{"dataset": "m3500", "variation": "nominal"}].sum().value
     20.0
     """
 
@@ -228,8 +229,13 @@ class SignalProcessor(_OfSignals):
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        """Return the accumulator as it is."""
-        return accumulator
+        """Return the accumulator with (dataset, variation, ...) histograms by tagger set."""
+        counts: Mapping[str, Any] = accumulator.get("signals", {})
+        made = {
+            name: joined({of: filled.histogram("variation") for of, filled in own.items()})
+            for name, own in counts.items()
+        }
+        return accumulator | {"signals": made}
 
     def _read(self, events: Any) -> VariedEvents:
         config = self.search.config
@@ -290,36 +296,34 @@ def varied_events(
     kept = np.ones(len(events), dtype=bool)
     if settings.select is not None:
         kept = (selection or Selection(settings.select))(events)
-    own = _own_weights(events, settings)
+    every = _found(events, settings)
+    own = np.asarray(every.weight, np.float64)
     total = own * factors[NOMINAL]
     generated = {name: in_units(own * factor) for name, factor in factors.items()}
     left = {name: (own * factor)[kept] for name, factor in factors.items() if name != NOMINAL}
-    chosen = events if kept.all() else events[kept]
-    features = features_of(chosen, settings)
-    if features is not None:
+    found = every if kept.all() else _found(events[kept], settings)
+    if isinstance(found, Sample):
         if corrections.settings.jets:
             msg = (
                 f"{where(events)}: systematics.jets varies jets, and a table of features has none; "
                 "give particles or jets, or leave it out"
             )
             raise ConfigError(msg)
-        passed = np.ones(len(features), dtype=bool)
-        nominal, cutflow = features, cutflow_of({}, len(features))
-        samples = {NOMINAL: replace(nominal, weight=total[kept])}
+        passed = np.ones(len(found), dtype=bool)
+        samples, cutflow = {NOMINAL: replace(found, weight=total[kept])}, cutflow_of({}, len(found))
     else:
-        found = replace(found_in(chosen, settings), weight=total[kept])
+        found = replace(found, weight=total[kept])
         samples, passed, cutflow = _of_jets(found, settings, corrections)
-    if not kept.all() or settings.select is not None:
+    if settings.select is not None:
         rejected = {"select": int((~kept).sum()), **cutflow["rejected"]}
         cutflow = cutflow | {"events": len(kept), "rejected": rejected}
     weights = {name: weight[passed] for name, weight in left.items()}
     return VariedEvents(samples, weights, generated, cutflow)
 
 
-def _own_weights(events: Any, settings: SkimSettings) -> Float64Array:
+def _found(events: Any, settings: SkimSettings) -> Particles | StoredJets | Sample:
     features = features_of(events, settings)
-    found = found_in(events, settings) if features is None else features
-    return np.asarray(found.weight, np.float64)
+    return found_in(events, settings) if features is None else features
 
 
 def _of_jets(

@@ -171,7 +171,7 @@ class JetCorrections:
             for value, whole, fixed in self._arguments(own, values)
         ]
         try:
-            found = _opened(self.texts[own.file])[own.correction].evaluate(*arguments)
+            found = _opened(self.texts[own.file], own.file)[own.correction].evaluate(*arguments)
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             ranges = ", ".join(
@@ -271,7 +271,7 @@ def _text(name: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _opened(text: str, name: str = "") -> dict[str, Any]:
+def _opened(text: str, name: str) -> dict[str, Any]:
     # correctionlib takes 0.5 s to import: searches without corrections do not pay for it.
     import correctionlib
 

@@ -35,7 +35,7 @@ from tnt_coffea.pipeline.folders import (
 from tnt_coffea.pipeline.template_events import predicts, template_events
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.stats import WeightedSimulation
-from tnt_coffea.stats.signal_histogram import SignalHistogram, joined
+from tnt_coffea.stats.signal_histogram import SignalHistogram
 
 if TYPE_CHECKING:
     from tnt_coffea.processors import SearchProcessor
@@ -234,11 +234,11 @@ def _filled_signals(
             own = source.generated[dataset]
             sums[name] = {key: known.get(key, 0) + value for key, value in own.items()}
     generated = {name: _generated(name, sums.get(name, {}), config) for name in masses}
-    found = {}
-    for name, own in output.get("signals", {}).items():
-        filled = {of: counts.histogram("variation") for of, counts in own.items()}
-        found[name] = SignalHistogram(joined(filled), masses, generated, config.systematics.weights)
-    return found, accounting
+    weights = config.systematics.weights
+    return {
+        name: SignalHistogram(filled, masses, generated, weights)
+        for name, filled in output["signals"].items()
+    }, accounting
 
 
 def _masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:

@@ -73,7 +73,8 @@ def skim(
     ...     dijets.sample()
     <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
     """
-    from tnt_coffea.processors import SignalSkimProcessor, SkimProcessor
+    from tnt_coffea.processors import SkimProcessor
+    from tnt_coffea.processors.signals import SignalSkimProcessor
 
     check_types(
         fileset=(fileset, Fileset), config=(config, SearchConfig), resources=(resources, Resources)
