@@ -27,7 +27,9 @@ def stored(constituents: bool) -> ak.Array:
     found = vector.zip(jets)
     if not constituents:
         return found
-    one = vector.zip({name: jets[name][..., None] for name in ("pt", "eta", "phi", "mass")})
+    one = vector.zip(
+        {name: ak.singletons(jets[name], axis=1) for name in ("pt", "eta", "phi", "mass")}
+    )
     return ak.with_field(found, one, "constituents")
 
 
@@ -40,9 +42,7 @@ def test_jets_of_a_source_are_scaled_with_what_has_a_unit(constituents: bool) ->
     assert ak.flatten(scaled.soft_drop_mass).to_list() == pytest.approx([70, 330, 80, 50, 72])
     assert scaled.tau21.to_list() == stored(constituents).tau21.to_list()
     if constituents:
-        inner = ak.flatten(scaled.constituents, axis=None)
         pt = ak.flatten(scaled.constituents.pt, axis=None).to_list()
-        assert len(inner) == 5
         assert pt == pytest.approx([1300, 1375, 900, 890, 1056])
         assert ak.flatten(scaled.mass_factor).to_list() == mass.tolist()
     dijets, cuts = select_dijets(scaled, JetSettings(order="pt"))
@@ -52,8 +52,7 @@ def test_jets_of_a_source_are_scaled_with_what_has_a_unit(constituents: bool) ->
 
 def test_objects_of_several_jets_have_no_variations_of_masses() -> None:
     settings = JetSettings(object_radius=1.5)
-    particles = stored(constituents=False)[["pt", "eta", "phi", "mass"]]
-    clusters = find_clusters(particles, settings, 10)
+    clusters = find_clusters(stored(constituents=False), settings, 10)
     ones = np.ones(len(clusters.sizes))
     same = leading_clusters(scaled_clusters(clusters, ones, ones), settings, 2)
     assert same.p4.tolist() == clusters.p4.tolist()

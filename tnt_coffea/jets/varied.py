@@ -11,7 +11,7 @@ from tnt_coffea.config import JetSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.jets.clustering import Clusters
 from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
-from tnt_coffea.jets.momenta import WITH_UNITS, momentum_lists
+from tnt_coffea.jets.momenta import COORDINATES, WITH_UNITS, momentum_lists
 from tnt_coffea.typing import Float64Array, IntArray
 
 __all__ = ["leading_clusters", "scaled_clusters", "scaled_jets"]
@@ -108,8 +108,8 @@ def scaled_jets(jets: ak.Array, energy: Float64Array, mass: Float64Array) -> ak.
     """
     lists = momentum_lists(jets, "jets")
     counts, flat = ak.num(lists), ak.flatten(lists)
-    fields = {name: flat[name] for name in flat.fields}
-    fields["pt"] = flat.pt * energy
+    fields = {name: flat[name] for name in flat.fields if name not in COORDINATES}
+    fields |= {"pt": flat.pt * energy, "eta": flat.eta, "phi": flat.phi}
     fields["mass"] = flat.mass * (energy * mass)
     if "constituents" in fields:
         inner = momentum_lists(flat.constituents, "constituents")
