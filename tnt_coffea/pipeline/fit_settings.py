@@ -201,7 +201,7 @@ def signal_templates(
     if config.data.luminosity is None:
         msg = "signal templates are scaled to data.luminosity [1/fb], which is not given"
         raise ConfigError(msg)
-    read = getattr(histograms, "signals", {}).get(name)
+    read = histograms.signals.get(name)
     known = {} if read is None else dict(read.masses)
     unknown = [own for own in settings.names if own not in known]
     if read is None or unknown:

@@ -121,6 +121,7 @@ from tnt_coffea.stats.results import (
 )
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.signal_histogram import SignalHistogram
 from tnt_coffea.stats.signal_templates import MassTemplates, SignalTemplate, summed
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
@@ -183,6 +184,7 @@ __all__ = [
     "ScanResult",
     "SharedEvents",
     "SidebandFit",
+    "SignalHistogram",
     "SignalTemplate",
     "SpectrumFit",
     "TransferEstimate",
