@@ -99,7 +99,7 @@ def norm_factors(systematics: Mapping[str, float | tuple[float, float]]) -> Norm
     return tuple(found)
 
 
-_TAKEN = ("mu", "signal_scale", "signal_width", "spurious_signal", STATISTICS)
+_TAKEN = ("mu", "signal_scale", "signal_width", "spurious_signal")
 
 
 def norm_modifiers(norms: Norms) -> list[dict[str, Any]]:
@@ -389,11 +389,13 @@ class TemplateShape:
                 raise FitError(msg)
         first = next(iter(self.templates.values()))
         norm_factors(dict.fromkeys(first.variations, 0.0))
-        twice = sorted({name for name, _, _ in self.norms} & set(first.variations))
+        own = {STATISTICS, *first.variations}
+        twice = sorted({name for name, _, _ in self.norms} & own)
+        twice += [STATISTICS] if STATISTICS in first.variations else []
         if twice:
             msg = (
-                f"{', '.join(twice)}: a variation of the signal template, and an uncertainty of "
-                "the norm: leave one out"
+                f"{', '.join(twice)}: a variation of the signal template or its statistics, and an "
+                "uncertainty of the norm: leave one out"
             )
             raise FitError(msg)
 
