@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_fit_of_a_search_has_limits_on_the_cross_section_with_all_uncertainties(
     assert {"luminosity", "trigger", "tagger_efficiency", "signal_statistics"} <= {
         row.name for row in result.impacts["mass"]
     }
+    assert "impacts, mass\nimpacts on the signal at 3500 GeV" in result.summary()
     assert "tagger_efficiency" not in {row.name for row in result.impacts["before"]}
     plain = SearchConfig.from_text(
         SETTINGS.replace("uncertainty: 0.1", "uncertainty: 0").replace(
@@ -160,3 +162,11 @@ def test_bump_hunt_at_the_prompt_writes_impacts_and_a_card(tmp_path: Path):
     assert {"luminosity", "signal_statistics"} <= {row["name"] for row in rows}
     assert "luminosity lnN 1.016" in written["card.txt"].read_text()
     assert (tmp_path / "card.root").stat().st_size > 0
+
+
+def test_settings_of_the_how_to_are_settings():
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "systematics.md"
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert any("tagger_efficiency" in block for block in blocks)
+    for block in blocks:
+        SearchConfig.from_text(block)
