@@ -29,7 +29,8 @@ What does the search for the best mass cost?                 `gross_vitells_p_va
 
 Spectra come from `selected_spectrum`, `inclusive_spectrum` and `read_histogram`, toys from
 `toy_spectrum` and `toy_search`; `SpectrumFit` says how a spectrum is fitted, once for all tests.
-Results go to others by `bump_workspace`, `mass_patchset` and `write_hepdata`.
+Results go to others by `bump_workspace`, `mass_patchset`, `write_combine`, `hs3_document` and
+`write_hepdata`.
 
 Examples
 --------

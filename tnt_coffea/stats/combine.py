@@ -67,6 +67,17 @@ def write_combine(
         As `combine_card`.
     StorageError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tnt_coffea import stats
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200, max_parameters=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     spectrum = stats.toy_spectrum(5000)
+    ...     paths = write_combine(f"{folder}/card.txt", spectrum, mass=3500, width=250, fit=fit)
+    ...     [path.name for path in paths]
+    ['card.txt', 'card.root']
     """
     import uproot
 

@@ -47,7 +47,7 @@ def combined_norm(
     --------
     >>> high, low = combined_norm({"luminosity": 0.03, "tagger": 0.04})
     >>> round(high, 4), round(high * low, 9)
-    (1.0504, 1.0)
+    (1.0503, 1.0)
     """
     logs = [np.log([high, low]) for _, high, low in norm_factors(systematics or {})]
     up = np.sqrt(sum(max(0.0, *own) ** 2 for own in logs))

@@ -374,7 +374,20 @@ class _File(BaseModel):
 
 
 def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
-    """Return the sum of templates in the same bins with the same variations."""
+    """Return the sum of templates in the same bins with the same variations.
+
+    Raises
+    ------
+    FitError
+        Bins or variations differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = SignalTemplate(np.array([1, 2, 3.0]), np.array([1.0, 2.0]), np.zeros(2))
+    >>> summed([one, one]).nominal.tolist()
+    [2.0, 4.0]
+    """
     first, *rest = templates
     for k, template in enumerate(rest, start=1):
         _check_alike(str(k), template, first)
