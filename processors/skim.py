@@ -125,33 +125,61 @@ def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]
     features = features_of(events, settings)
     if features is not None:
         return features, cutflow_of({}, len(features))
-    source = settings.source
-    stored = jets_of(events, source)
-    found = particles_of(events, source) if stored is None else stored
+    found = found_in(events, settings)
     choice: dict[str, Any] = {
         "coin": coin_of(found.event_id, settings.jets),
         "leading": settings.leading_jets,
     }
     if isinstance(found, Particles):
         jets, cuts = find_dijets(found.p4, settings.jets, **choice)
-    else:
-        jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
-    if isinstance(found, Particles) and not (there := ak.to_numpy(ak.num(found.p4)) > 0).all():
+        return sample_of_jets(found, jets, cuts, settings, found.p4)
+    jets, cuts = select_dijets(as_asked(found, settings.jets), settings.jets, **choice)
+    return sample_of_jets(found, jets, cuts, settings)
+
+
+def found_in(events: Any, settings: SkimSettings) -> Particles | StoredJets:
+    """Return the particles of events, or the jets where these are asked for or all there is."""
+    stored = jets_of(events, settings.source)
+    return particles_of(events, settings.source) if stored is None else stored
+
+
+def sample_of_jets(
+    found: Particles | StoredJets,
+    jets: ak.Array,
+    cuts: dict[str, Any],
+    settings: SkimSettings,
+    particles: ak.Array | None = None,
+) -> tuple[Sample, dict[str, Any]]:
+    """Return the dijets of a chunk and its cutflow.
+
+    Parameters
+    ----------
+    found
+        What the events were found to hold.
+    jets, cuts
+        As `find_dijets` gives them.
+    settings
+        Observables and images.
+    particles
+        (event, particle) of all events, where the source has them.
+    """
+    if particles is not None and not (there := ak.to_numpy(ak.num(particles)) > 0).all():
         cuts = {"any_particle": there, **cuts}  # a row without a particle is no event
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
-    particles = found.p4[passed] if whole and isinstance(found, Particles) else None
+    chosen = particles[passed] if whole and particles is not None else None
     columns = {
         "event_id": found.event_id[passed],
         "weight": found.weight[passed],
         "label": found.label[passed],
         **{name: column[passed] for name, column in found.numbers.items()},
-        **dijet_columns(jets, settings, particles),
+        **dijet_columns(jets, settings, chosen),
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
 
 
-def _as_asked(stored: StoredJets, settings: JetSettings) -> ak.Array:
+def as_asked(stored: StoredJets, settings: JetSettings) -> ak.Array:
+    """Return (event, jet) of a source, with constituents where it has them; else an error."""
     # The settings are on every tagger's card: they have to say what the jets really are.
     if (settings.algorithm, settings.radius) != (JetAlgorithm.ANTIKT, stored.radius):
         msg = (

@@ -1,8 +1,9 @@
 """Files by data set, the roles of the data sets, and the work items they are cut into.
 
-A data set has one of three roles: `data` are searched, `simulation` is background by
-construction, and `prior:NAME` is simulated signal of a model called NAME. Only data are searched
-and fitted; a training may read the others, and a search weights simulation into a background.
+A data set has one of four roles: `data` are searched, `simulation` is background by
+construction, `prior:NAME` and `signal:NAME` are simulated signal of a model called NAME. Only data
+are searched and fitted; a training may read simulation and priors, a search weights simulation
+into a background, and fills signals, which train nothing, into templates.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
-from tnt_coffea.events.roles import DATA, checked_name, checked_role
+from tnt_coffea.events.roles import DATA, checked_name, checked_role, signal_name
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
@@ -109,7 +110,8 @@ class Fileset:
     source
         Name in `events.sources.SOURCES` that all files are read as; None: by their content.
     roles
-        `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
+        `data`, `simulation`, `prior:NAME` or `signal:NAME` by data set; those not named here are
+        data.
     states
         Size and time of the last change of the files, where they were noted (`noted`).
 
@@ -218,7 +220,7 @@ class Fileset:
         if not fileset.searched.files:
             msg = (
                 f"no data to search among {', '.join(f'{d} ({r})' for d, r in named.items())}; "
-                "simulation and priors are for the training alone"
+                "simulation, priors and signals are not searched"
             )
             raise InputError(msg)
         return fileset
@@ -237,6 +239,14 @@ class Fileset:
         files = {name: paths for name, paths in self.files.items() if self.role(name) in roles}
         own = {name: role for name, role in self.roles.items() if name in files}
         return replace(self, files=files, roles=own)
+
+    def of_signals(self) -> Fileset:
+        """Return the data sets of simulated signals for templates alone."""
+        return self.of_roles(*(r for r in self.roles.values() if signal_name(r) is not None))
+
+    def without_signals(self) -> Fileset:
+        """Return all other data sets."""
+        return self.of_roles(*(r for r in map(self.role, self.files) if signal_name(r) is None))
 
     def read_with(self, settings: SkimSettings) -> Fileset:
         """Return the fileset as a skim with these settings reads it.

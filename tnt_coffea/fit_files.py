@@ -14,7 +14,15 @@ from tnt_coffea.histogram_fits import AbcdStudy, StoredHistogram, fit_from_edge
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
 
-__all__ = ["figure_format", "write_plot", "write_result", "write_tables", "write_workspace"]
+__all__ = [
+    "figure_format",
+    "write_card",
+    "write_hs3",
+    "write_plot",
+    "write_result",
+    "write_tables",
+    "write_workspace",
+]
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -65,6 +73,91 @@ def write_workspace(
     FitError
         A workspace cannot be made of these histograms, or the estimate was refused.
     """
+    contents = _workspaces(path, stored, config, result)
+    for file, content in contents.items():
+        _write(file, content)
+    return list(contents)
+
+
+def write_hs3(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.DirectEstimate
+    | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
+    | AbcdStudy,
+) -> list[Path]:
+    """Write the HS3 document of an estimate.
+
+    Parameters
+    ----------
+    path, stored, config, result
+        As for `write_workspace`.
+
+    Returns
+    -------
+    The file.
+
+    Raises
+    ------
+    FitError
+        The estimate was refused, or has no form in HS3.
+    """
+    workspace = _workspaces(path, stored, config, result)[path]
+    _write(path, stats.hs3_document(workspace))
+    return [path]
+
+
+def write_card(
+    path: Path, stored: StoredHistogram, config: SearchConfig, result: stats.BumpHuntResult
+) -> list[Path]:
+    """Write the CMS Combine card of a bump hunt, with its histograms beside it.
+
+    Parameters
+    ----------
+    path
+        The card; the histograms go into the same name with the suffix .root.
+    stored, config, result
+        As for `write_workspace`.
+
+    Returns
+    -------
+    Both files.
+
+    Raises
+    ------
+    FitError
+        The bump hunt has no form as a card.
+    """
+    return stats.write_combine(
+        path,
+        stored.spectra(config.fit.bump.selection),
+        mass=result.mass,
+        width=result.width,
+        fit=replace(stored.fit(config), range=result.fit_range),
+    )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with written(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _workspaces(
+    path: Path,
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: stats.BumpHuntResult
+    | stats.ScanResult
+    | stats.DirectEstimate
+    | stats.DirectRefusal
+    | stats.TransferEstimate
+    | stats.TransferRefusal
+    | AbcdStudy,
+) -> dict[Path, dict[str, Any]]:
+    known = _systematics(stored, config, result)
     if isinstance(result, stats.DirectRefusal):
         msg = f"{path}: no workspace without a direct estimate: {result.reason}"
         raise FitError(msg)
@@ -75,17 +168,30 @@ def write_workspace(
         if isinstance(result.result, stats.AbcdRefusal):
             msg = f"{path}: no workspace without an ABCD estimate: {result.result.reason}"
             raise FitError(msg)
-        contents = {path: stats.abcd_workspace(result.result)}
+        return {path: stats.abcd_workspace(result.result, systematics=known)}
+    if isinstance(result, stats.DirectEstimate):
+        return {path: stats.direct_workspace(result, known)}
+    if isinstance(result, stats.TransferEstimate):
+        return {path: stats.transfer_workspace(result, known)}
+    return _spectrum_workspaces(path, stored, config, result)
+
+
+def _systematics(
+    stored: StoredHistogram, config: SearchConfig, result: object
+) -> dict[str, float | tuple[float, float]]:
+    """Return the uncertainties of the signal's norm in the limit of an estimate."""
+    if stored.search is None or config.fit.signal is None:
+        return pipeline.norm_systematics(config)
+    search, name, settings = stored.search, stored.sets[0], config.fit
+    if isinstance(result, AbcdStudy):
+        where, selection = config.search.window.edges, settings.abcd.selection
     elif isinstance(result, stats.DirectEstimate):
-        contents = {path: stats.direct_workspace(result)}
+        where, selection = search.simulation[name].window, settings.direct_selection
     elif isinstance(result, stats.TransferEstimate):
-        contents = {path: stats.transfer_workspace(result)}
+        where, selection = config.search.fit_range.edges, settings.transfer_selection
     else:
-        contents = _spectrum_workspaces(path, stored, config, result)
-    for file, content in contents.items():
-        with written(file) as partial:
-            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return list(contents)
+        return {}
+    return pipeline.count_systematics(search, config, name, selection, where)
 
 
 def _spectrum_workspaces(
@@ -97,7 +203,7 @@ def _spectrum_workspaces(
     bump = config.fit.bump
     spectra = stored.spectra(bump.selection)
     if isinstance(result, stats.BumpHuntResult):
-        hunted = replace(pipeline.spectrum_fit(config), range=result.fit_range)
+        hunted = replace(stored.fit(config), range=result.fit_range)
         workspace = stats.bump_workspace(spectra, mass=result.mass, width=result.width, fit=hunted)
         return {path: workspace}
     if len({point.selection for point in result.points}) > 1:

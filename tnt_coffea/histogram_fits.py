@@ -27,6 +27,7 @@ __all__ = [
     "fit_expected",
     "fit_expected_scan",
     "fit_from_edge",
+    "fit_impacts",
     "fit_limit",
     "fit_scan",
     "fit_transfer",
@@ -98,6 +99,12 @@ class StoredHistogram:
             )
             raise ConfigError(msg)
         return stats.selected_spectrum(self.histogram, self.points[selection])
+
+    def fit(self, config: SearchConfig) -> stats.SpectrumFit:
+        """Return how the spectra of `spectra(fit.bump.selection)` are fitted."""
+        if self.search is None:
+            return pipeline.spectrum_fit(config)
+        return pipeline.search_fit(self.search, config, self.sets[0], config.fit.bump.selection)
 
     def single(self, test: str) -> StoredHistogram:
         """Return this histogram if it is one, not one a window.
@@ -217,7 +224,7 @@ def fit_bump(
         stored.single("bump").spectra(bump.selection),
         mass=config.signal_mass,
         width=bump.width,
-        fit=pipeline.spectrum_fit(config),
+        fit=stored.fit(config),
         seed=stored.seed(config, "bump"),
         toys=bump.toys if toys is None else toys,
         lower_edges=bump.lower_edges,
@@ -280,6 +287,32 @@ def fit_limit(
     )
 
 
+def fit_impacts(
+    stored: StoredHistogram, config: SearchConfig, result: stats.BumpHuntResult
+) -> stats.NuisanceImpacts:
+    """Return pulls and impacts of the nuisance parameters of a bump hunt.
+
+    Parameters
+    ----------
+    stored, config
+        As for `fit_bump`.
+    result
+        Its result.
+
+    Raises
+    ------
+    FitError
+        A fit has no minimum: there are too few events under the signal.
+    """
+    rows = stats.nuisance_impacts(
+        stored.spectra(config.fit.bump.selection),
+        mass=result.mass,
+        width=result.width,
+        fit=replace(stored.fit(config), range=result.fit_range),
+    )
+    return stats.NuisanceImpacts(result.mass, result.width, rows)
+
+
 def fit_scan(
     stored: StoredHistogram,
     config: SearchConfig,
@@ -315,7 +348,9 @@ def fit_scan(
     pipeline.refuse_blinded(config, "a scan")
     bump = config.fit.bump
     masses = masses or config.fit.scan.masses
-    masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
+    masses = masses or stats.scan_masses(
+        pipeline.spectrum_fit(config, with_signal=False), bump.width
+    )
     toys = config.fit.scan.toys if toys is None else toys
     if stored.search is None:
         if nested:
@@ -391,7 +426,7 @@ def fit_expected(
         stored.single("expected").spectra(bump.selection),
         mass=config.signal_mass,
         width=bump.width,
-        fit=pipeline.spectrum_fit(config),
+        fit=stored.fit(config),
         signals=signals or config.fit.expected_signals,
         window=_hidden(stored, config),
         level=config.fit.limit.level,
@@ -429,12 +464,14 @@ def fit_expected_scan(
             "it, or --window LOW HIGH"
         )
         raise ConfigError(msg)
-    masses = masses or stats.scan_masses(pipeline.spectrum_fit(config), bump.width)
+    masses = masses or stats.scan_masses(
+        pipeline.spectrum_fit(config, with_signal=False), bump.width
+    )
     return stats.expectation_scan(
         stored.single("scan").spectra(bump.selection),
         masses=masses,
         width=bump.width,
-        fit=pipeline.spectrum_fit(config),
+        fit=stored.fit(config),
         signals=config.fit.expected_signals,
         window=_hidden(stored, config, masses),
         level=config.fit.limit.level,
@@ -511,7 +548,9 @@ def _window(
 def fit_from_edge(stored: StoredHistogram, config: SearchConfig, spectra: Any) -> stats.SpectrumFit:
     """Return how spectra are fitted, from the lower edge that the bump hunt has."""
     seed = stored.seed(config, "bump")
-    return pipeline.fit_from_lower_edge({"data": spectra}, config, seed=seed)
+    return pipeline.fit_from_lower_edge(
+        {"data": spectra}, config, seed=seed, fit=stored.fit(config)
+    )
 
 
 def fit_abcd(
@@ -559,6 +598,7 @@ def fit_abcd(
         estimate = stats.abcd(*counts.regions, toys=toys, counts=counts, **common)
         if level is None:
             return AbcdStudy(estimate, None)
+        common["systematics"] = pipeline.norm_systematics(config)
         found = limit_or_reason(counts, level=level, toys=config.fit.limit.toys, **common)
         return AbcdStudy(replace(estimate, limit=found), None)
     if stored.search is None:
@@ -576,6 +616,9 @@ def fit_abcd(
         seed=stored.seed(config, "abcd"),
         level=level,
         limit_toys=config.fit.limit.toys,
+        systematics=pipeline.count_systematics(
+            stored.search, config, stored.sets[0], settings.selection, search.window.edges
+        ),
     )
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
@@ -682,7 +725,7 @@ def fit_window(
         return stats.masked_window_test(
             stored.spectra(config.fit.bump.selection),
             window=window or config.search.window.edges,
-            fit=pipeline.spectrum_fit(config),
+            fit=pipeline.spectrum_fit(config, with_signal=False),
             seed=config.seed,
         )
     found = pipeline.window_tests(stored.search, config, stored.sets, window)

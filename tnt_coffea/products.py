@@ -10,7 +10,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -18,15 +18,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import digest
+from tnt_coffea.config import NOMINAL, digest
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
-from tnt_coffea.events.roles import DATA, SIMULATION, prior
-from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal, signal_name
+from tnt_coffea.events.sample import Sample, in_units
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.stages import check_files, manifest
 from tnt_coffea.stats.direct_results import WeightedSimulation
+from tnt_coffea.stats.signal_histogram import SignalHistogram
 from tnt_coffea.storage import stored, written
 from tnt_coffea.taggers import Coincidences, TaggerSet
 from tnt_coffea.working_points import WorkingPoints
@@ -54,7 +55,17 @@ class Skim(Displayed):
     accounts
         Where every event of the input went, by data set.
     roles
-        `data`, `simulation` or `prior:NAME` by data set; those not named here are data.
+        `data`, `simulation`, `prior:NAME` or `signal:NAME` by data set; those not named here are
+        data.
+    variations
+        Parts of simulated signals with jets that were varied, by data set and variation.
+    generated
+        Sums of weights of all events of simulated signals before any cut, by data set: `nominal`,
+        and of every variation of the weights, in units of 2^-32.
+    systematics
+        Digest of the variations that simulated signals were skimmed with; None without signals.
+    varied
+        SHA-256 of all variations of simulated signals, and of their sums of weights, by role.
 
     Examples
     --------
@@ -80,6 +91,10 @@ class Skim(Displayed):
     duplicates: int
     accounts: Mapping[str, Accounting]
     roles: Mapping[str, str] = field(default_factory=dict)
+    variations: Mapping[str, Mapping[str, tuple[Path, ...]]] = field(default_factory=dict)
+    generated: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    systematics: str | None = None
+    varied: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Dijets of the data."""
@@ -111,6 +126,11 @@ class Skim(Displayed):
         return found
 
     @property
+    def for_training(self) -> dict[str, tuple[Path, ...]]:
+        """All parts by role without simulated signals for templates, which train nothing."""
+        return {role: paths for role, paths in self.by_role.items() if signal_name(role) is None}
+
+    @property
     def paths(self) -> list[Path]:
         """The parts with data."""
         return list(self.by_role[DATA])
@@ -136,6 +156,16 @@ class Skim(Displayed):
         every = Fileset.from_paths(self.parts, roles=self.roles)
         return every.of_roles(*roles) if roles else every.searched
 
+    def signal_fileset(self) -> Fileset:
+        """Return the parts of simulated signals, those with varied jets too, as input of a pass."""
+        signals = [role for role in self.by_role if signal_name(role) is not None]
+        own = self.fileset(*signals) if signals else Fileset({})
+        varied = {
+            name: sum(self.variations.get(name, {}).values(), start=paths)
+            for name, paths in own.files.items()
+        }
+        return replace(own, files=varied)
+
     def sample(self, role: str = DATA, *, truth: bool = False, numbers: bool = False) -> Sample:
         """Return the dijets of a role in memory; labels and numbers as `read_parts`.
 
@@ -157,6 +187,7 @@ class Skim(Displayed):
         *,
         simulation: Sample | None = None,
         priors: Mapping[str, Sample] | None = None,
+        signals: Mapping[str, Sample] | None = None,
     ) -> Skim:
         """Return dijets that are in memory as a skim, whose files go when it does.
 
@@ -168,6 +199,9 @@ class Skim(Displayed):
             Background by construction.
         priors
             Simulated signal by the name of its model.
+        signals
+            Simulated signal for templates by name, without variations; its dijets are taken for
+            all events that were generated.
 
         Raises
         ------
@@ -177,6 +211,7 @@ class Skim(Displayed):
         samples = {DATA: data}
         samples |= {} if simulation is None else {SIMULATION: simulation}
         samples |= {prior(name): sample for name, sample in (priors or {}).items()}
+        samples |= {signal(name): sample for name, sample in (signals or {}).items()}
         folder = Path(mkdtemp(prefix="tnt-coffea-"))
         parts = {}
         for number, (role, sample) in enumerate(samples.items()):
@@ -189,7 +224,11 @@ class Skim(Displayed):
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        made = cls(parts, contents, duplicates, accounts, {role: role for role in samples})
+        sums = {
+            signal(name): {NOMINAL: in_units(own.weight)} for name, own in (signals or {}).items()
+        }
+        roles = {role: role for role in samples}
+        made = cls(parts, contents, duplicates, accounts, roles, generated=sums)
         weakref.finalize(made, _remove, folder, os.getpid())
         return made
 
@@ -217,7 +256,27 @@ class Skim(Displayed):
                 int(outputs["duplicates"]),
                 Accounting.from_dict(outputs["accounting"]).datasets,
                 {str(dataset): str(role) for dataset, role in outputs["roles"].items()},
+                {
+                    str(dataset): {
+                        str(variation): tuple(folder / "parts" / name for name in names)
+                        for variation, names in own.items()
+                    }
+                    for dataset, own in outputs.get("variations", {}).items()
+                },
+                {
+                    str(dataset): {str(name): int(value) for name, value in own.items()}
+                    for dataset, own in outputs.get("generated", {}).items()
+                },
+                outputs.get("systematics"),
+                {str(role): str(sha256) for role, sha256 in outputs.get("varied", {}).items()},
             )
+            gone += [
+                path
+                for own in skim.variations.values()
+                for paths in own.values()
+                for path in paths
+                if not path.exists()
+            ]
             skim.contents[DATA]
         except (*_DAMAGE, ExecutionError) as error:
             raise StageError(_damaged(folder / "manifest.json", error, "skim")) from error
@@ -401,6 +460,11 @@ class Histograms(Displayed):
         it is; only sets with weights have it.
     simulation_accounting
         Where every simulated event of the pass went; None where none was read.
+    signals
+        Simulated signals with their variations, scored and ranked like the data, by tagger set;
+        none where no data set has the role of one.
+    signal_accounting
+        Where every event of the signals went; None where none was read.
     made_with
         Settings that taggers, thresholds and counts were made with, as far as the folder of the
         search tells them: `search`, and the `seed` of the training.
@@ -426,6 +490,8 @@ class Histograms(Displayed):
     coincidences: Coincidences | None = None
     simulation: Mapping[str, WeightedSimulation] = field(default_factory=dict)
     simulation_accounting: Accounting | None = None
+    signals: Mapping[str, SignalHistogram] = field(default_factory=dict)
+    signal_accounting: Accounting | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -438,6 +504,8 @@ class Histograms(Displayed):
             found.update(self.coincidences.to_bytes())
         for name, own in sorted(self.simulation.items()):
             _update(found, ["simulation", name], own.histogram, own.to_dict())
+        for name, signals in sorted(self.signals.items()):
+            _update(found, ["signals", name], signals.histogram, signals.to_dict())
         return found.hexdigest()
 
     def _facts(self) -> dict[str, str]:
@@ -474,6 +542,14 @@ class Histograms(Displayed):
             }
         if self.simulation_accounting is not None:
             content["simulation_accounting"] = self.simulation_accounting.to_dict()
+        if self.signals:
+            of_signals = {name: own.histogram for name, own in self.signals.items()}
+            content["signals"] = {
+                "histograms": _write_histograms(folder / "signals.h5", of_signals),
+                "sets": {name: own.to_dict() for name, own in self.signals.items()},
+            }
+        if self.signal_accounting is not None:
+            content["signal_accounting"] = self.signal_accounting.to_dict()
         with written(folder / "search.json") as path:
             path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -521,6 +597,17 @@ class Histograms(Displayed):
                 }
             if "simulation_accounting" in content:
                 simulated = Accounting.from_dict(content["simulation_accounting"])
+            signals: dict[str, SignalHistogram] = {}
+            of_signals = None
+            if "signals" in content:
+                named = content["signals"]
+                filled = _read_histograms(folder / "signals.h5", named["histograms"])
+                signals = {
+                    name: SignalHistogram.from_dict(values, filled[name])
+                    for name, values in named["sets"].items()
+                }
+            if "signal_accounting" in content:
+                of_signals = Accounting.from_dict(content["signal_accounting"])
             provenance = dict(content["provenance"])
             return cls(
                 hists,
@@ -530,6 +617,8 @@ class Histograms(Displayed):
                 coincidences,
                 simulation,
                 simulated,
+                signals,
+                of_signals,
                 _made_with(folder, provenance),
             )
         except (*_DAMAGE, RuntimeError, ExecutionError) as error:

@@ -30,6 +30,7 @@ from tnt_coffea.stats import (
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
+    NuisanceImpacts,
     ScanRefusal,
     ScanResult,
     TransferEstimate,
@@ -252,10 +253,10 @@ class SearchResult(Result):
         blocks += [
             f"limit, {name}{self._known(name)}\n{r.summary()}" for name, r in self.limits.items()
         ]
+        tests = {"before": self.before, **self.after}
         blocks += [
-            f"impacts, {name}\n{found.summary()}"
+            f"impacts, {name}\n{self._impacts(found, tests[name]).summary()}"
             for name, found in self.impacts.items()
-            if isinstance(found, ImpactRefusal)
         ]
         blocks += [refusal.summary() for refusal in self.refusals]
         if self.global_p is not None:
@@ -263,6 +264,14 @@ class SearchResult(Result):
         if len(self.trials) > 1:
             blocks.append("\n".join(self.trial_lines()))
         return "\n\n".join(blocks)
+
+    @staticmethod
+    def _impacts(
+        found: tuple[NuisanceImpact, ...] | ImpactRefusal, test: BumpHuntResult
+    ) -> NuisanceImpacts | ImpactRefusal:
+        if isinstance(found, ImpactRefusal):
+            return found
+        return NuisanceImpacts(test.mass, test.width, found)
 
     def _known(self, name: str) -> str:
         known = self.knowledge(name)

@@ -73,6 +73,7 @@ def run(
     files: tuple[str, ...],
     simulation: tuple[str, ...],
     priors: tuple[str, ...],
+    signals: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     resume: bool,
@@ -88,13 +89,16 @@ def run(
     if not files and not resume:
         msg = "name the FILES to search, or --resume a search"
         raise click.UsageError(msg)
-    if (simulation or priors) and not files:
-        msg = "--simulation and --prior go with the FILES to search, which --resume remembers"
+    if (simulation or priors or signals) and not files:
+        msg = (
+            "--simulation, --prior and --signal go with the FILES to search, which --resume "
+            "remembers"
+        )
         raise click.UsageError(msg)
     if resume:
         _must_be_there(out)
     fileset = (
-        fileset_of(files, simulation, priors, resources=resources)
+        fileset_of(files, simulation, priors, signals, resources=resources)
         if files
         else noted_files(out, missing_ok=resources.on_error is OnError.SKIP)
     )

@@ -76,6 +76,7 @@ _spectrum = options(
     _shape,
 )
 _workspace = click.option("--workspace", type=PATH, help="File for the pyhf workspace.")
+_hs3 = click.option("--hs3", type=PATH, help="File for the HS3 document.")
 _blind = options(
     click.option(
         "--blind/--no-blind",
@@ -171,7 +172,7 @@ def _check_outputs(given: dict[str, Any]) -> None:
 
     if given.get("plot") is not None:
         fit_files.figure_format(given["plot"])
-    for name in ("plot", "workspace", "json_path"):
+    for name in ("plot", "workspace", "json_path", "impacts", "combine", "hs3"):
         path = given.get(name)
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             why = "is a folder, not a file" if path.is_dir() else f"no folder {path.parent}"
@@ -190,7 +191,17 @@ def _check_outputs(given: dict[str, Any]) -> None:
         help="File of `fit null-chains`, for the p-value instead of toys; auto: those of the "
         "package, none: toys.",
     ),
+    click.option(
+        "--impacts",
+        type=PATH,
+        help="File for pulls and impacts of the nuisance parameters (JSON); they are shown too.",
+    ),
     _workspace,
+    click.option(
+        "--combine",
+        type=PATH,
+        help="File for a card of CMS Combine (.txt); its histograms go beside it (.root).",
+    ),
     _hepdata,
     _plot,
     _quiet,
@@ -200,7 +211,9 @@ def bump(
     histogram: Path,
     name: str | None,
     toys: int | None,
+    impacts: Path | None,
     workspace: Path | None,
+    combine: Path | None,
     hepdata: Path | None,
     plot: Path | None,
     quiet: bool,
@@ -217,13 +230,18 @@ def bump(
     config, stored = _changed(config, spectrum), _stored(histogram, name)
     if config.fit.blind:
         chains = spectrum["null_chains"]
-        _refuse(toys=toys, null_chains=chains, workspace=workspace, hepdata=hepdata)
+        files = {"impacts": impacts, "workspace": workspace, "combine": combine}
+        _refuse(toys=toys, null_chains=chains, **files, hepdata=hepdata)
         _expected(histogram, stored, config, "bump", json_path, plot)
         return
     with toys_shown(quiet) as progress:
         result = histogram_fits.fit_bump(stored, config, toys=toys, progress=progress)
     _keep(histogram, stored, config, "bump", result.p_value, toys=toys)
     _show(result, json_path)
+    if impacts is not None:
+        _show(histogram_fits.fit_impacts(stored, config, result), impacts)
+    if combine is not None:
+        _list("card", fit_files.write_card(combine, stored, config, result))
     if workspace is not None:
         _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
     if hepdata is not None:
@@ -463,6 +481,7 @@ def bias(
     click.option("--low", type=float, help="On a plane: a jet is low below this score."),
     click.option("--toys", type=click.IntRange(0), default=0, help="Toys for the p-value."),
     _workspace,
+    _hs3,
 )
 def abcd(
     config: SearchConfig,
@@ -472,6 +491,7 @@ def abcd(
     low: float | None,
     toys: int,
     workspace: Path | None,
+    hs3: Path | None,
     json_path: Path | None,
     out: Path | None,
     **blinding: Any,
@@ -486,14 +506,17 @@ def abcd(
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
+    if hs3 is not None:
+        _list("HS3", fit_files.write_hs3(hs3, stored, config, result))
 
 
-@_command(_blind, _workspace, _plot)
+@_command(_blind, _workspace, _hs3, _plot)
 def direct(
     config: SearchConfig,
     histogram: Path,
     name: str | None,
     workspace: Path | None,
+    hs3: Path | None,
     plot: Path | None,
     json_path: Path | None,
     out: Path | None,
@@ -512,6 +535,8 @@ def direct(
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
+    if hs3 is not None:
+        _list("HS3", fit_files.write_hs3(hs3, stored, config, result))
     if plot is not None:
         _list("figure", [fit_files.write_plot(plot, result)])
 
@@ -540,6 +565,7 @@ def direct(
     ),
     _toys,
     _workspace,
+    _hs3,
     _plot,
 )
 def transfer(
@@ -553,6 +579,7 @@ def transfer(
     signal_in_fail: float | None,
     toys: int | None,
     workspace: Path | None,
+    hs3: Path | None,
     plot: Path | None,
     json_path: Path | None,
     out: Path | None,
@@ -583,6 +610,8 @@ def transfer(
     _show(result, json_path)
     if workspace is not None:
         _list("workspace", fit_files.write_workspace(workspace, stored, config, result))
+    if hs3 is not None:
+        _list("HS3", fit_files.write_hs3(hs3, stored, config, result))
     if plot is not None:
         _list("figure", [fit_files.write_plot(plot, result)])
 

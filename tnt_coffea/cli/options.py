@@ -87,6 +87,14 @@ role_options = options(
         metavar="NAME=PATH",
         help="File of simulated signal of a model called NAME; may be repeated.",
     ),
+    click.option(
+        "--signal",
+        "signals",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="File of simulated signal that templates called NAME are made of, and nothing is "
+        "trained on; may be repeated.",
+    ),
 )
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would run, with an estimate of the time, and stop."
@@ -251,6 +259,7 @@ def fileset_of(
     files: tuple[str, ...],
     simulation: tuple[str, ...] = (),
     priors: tuple[str, ...] = (),
+    signals: tuple[str, ...] = (),
     *,
     resources: Resources | None = None,
 ) -> Fileset:
@@ -260,19 +269,20 @@ def fileset_of(
     """
     from tnt_coffea.errors import ConfigError
     from tnt_coffea.events.locations import located, paths_of
-    from tnt_coffea.events.roles import DATA, SIMULATION, prior
+    from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal
     from tnt_coffea.execution import OnError
     from tnt_coffea.filesets import Fileset
 
     paths, roles = located(files)
     given = [(SIMULATION, SIMULATION, word) for word in simulation]
-    for text in priors:
-        name, equals, word = text.partition("=")
-        if not (name and equals and word):
-            msg = f"{text!r} is not of the form NAME=PATH"
-            raise click.BadParameter(msg, param_hint="--prior")
-        role = prior(name)
-        given.append((role.replace(":", "-"), role, word))
+    for option, of_name, texts in (("--prior", prior, priors), ("--signal", signal, signals)):
+        for text in texts:
+            name, equals, word = text.partition("=")
+            if not (name and equals and word):
+                msg = f"{text!r} is not of the form NAME=PATH"
+                raise click.BadParameter(msg, param_hint=option)
+            role = of_name(name)
+            given.append((role.replace(":", "-"), role, word))
     for dataset, role, word in given:
         if dataset in paths and roles.get(dataset, DATA) != role:
             msg = f"data set '{dataset}' is of role {roles.get(dataset, DATA)} and {role} at once"

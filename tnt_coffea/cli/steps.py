@@ -44,6 +44,7 @@ def skim(
     files: tuple[str, ...],
     simulation: tuple[str, ...],
     priors: tuple[str, ...],
+    signals: tuple[str, ...],
     config: SearchConfig,
     out: Path,
     resources: Resources,
@@ -51,7 +52,7 @@ def skim(
     """Keep the dijets of FILES: cluster jets and make images, or take a table's features."""
     from tnt_coffea import pipeline
 
-    fileset = fileset_of(files, simulation, priors, resources=resources)
+    fileset = fileset_of(files, simulation, priors, signals, resources=resources)
     show_unlabelled(fileset, config)
     made = pipeline.skim(fileset, config, out=out, resources=resources)
     accounting = made.accounting

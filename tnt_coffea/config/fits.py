@@ -26,6 +26,8 @@ __all__ = [
     "DirectSettings",
     "FitSettings",
     "SignalKind",
+    "SignalTemplateSettings",
+    "TaggerEfficiencySettings",
     "TransferSettings",
     "TriggerSettings",
     "TurnOn",
@@ -347,6 +349,50 @@ class LimitSettings(Settings):
         return without_moved("fit.limit", values, ("luminosity",))
 
 
+Change = Annotated[float, Field(gt=-1)]
+Uncertainty = Annotated[
+    Annotated[float, Field(ge=0), Tag("number")] | Annotated[tuple[Change, Change], Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "number"),
+]
+"""Of a norm: relative, or relative changes at -1 and +1 standard deviation."""
+
+
+class TaggerEfficiencySettings(Settings):
+    """Efficiency of taggers for the signal in data, relative to that in simulation."""
+
+    scale_factor: Positive = Field(
+        1.0, description="by which templates and efficiencies of selected spectra are multiplied"
+    )
+    uncertainty: Uncertainty = Field(
+        0.0,
+        description="relative (log-normal), or [down, up]: relative changes at one standard "
+        "deviation",
+    )
+
+
+class SignalTemplateSettings(Settings):
+    """The signal as histograms of simulated events, instead of `bump.shape`."""
+
+    names: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        max_length=_MOST,
+        description="signals that the search read, one mass or several to morph between",
+    )
+    file: str | None = Field(
+        None, min_length=1, description="templates as JSON, for a histogram of one's own"
+    )
+    cross_section: Positive = Field(
+        1.0, description="of unit signal strength [fb], with `names`; needs data.luminosity"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.names) == (self.file is not None):
+            msg = "a signal template has either names of signals or a file"
+            raise ValueError(msg)
+        return self
+
+
 class FitSettings(Settings):
     """From histograms to p-values and limits."""
 
@@ -357,6 +403,22 @@ class FitSettings(Settings):
     window: WindowSettings = WindowSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
+    systematics: Mapping[str, Uncertainty] = Field(
+        {},
+        exclude_if=lambda known: not known,
+        description="uncertainties of the signal's norm by name, in every fit: relative "
+        "(log-normal), or [down, up]; e.g. {luminosity: 0.016}",
+    )
+    tagger_efficiency: TaggerEfficiencySettings = Field(
+        TaggerEfficiencySettings(),
+        exclude_if=lambda known: known == TaggerEfficiencySettings(),
+        description="signal efficiency of the taggers, of every spectrum that they select",
+    )
+    signal: SignalTemplateSettings | None = Field(
+        None,
+        exclude_if=lambda known: known is None,
+        description="the signal as histograms; null: `bump.shape`",
+    )
     blind: bool = Field(
         False,
         description="whether the events in a window stay hidden: the sidebands are fitted, and "

@@ -22,6 +22,7 @@ from tnt_coffea.config.reports import ReportSettings
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
+from tnt_coffea.config.systematics import SystematicsSettings
 from tnt_coffea.config.training import TrainSettings
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText, commented
@@ -46,6 +47,10 @@ class SearchConfig(Settings):
     generate: GenerateSettings = GenerateSettings()
     skim: SkimSettings = SkimSettings()
     search: SearchSettings = SearchSettings()
+    # Left out of what is stored where nothing is set: reports from before it have the same key.
+    systematics: SystematicsSettings = Field(
+        SystematicsSettings(), exclude_if=lambda own: own == SystematicsSettings()
+    )
     train: TrainSettings = Field(default_factory=TrainSettings)
     fit: FitSettings = FitSettings()
     report: ReportSettings = ReportSettings()

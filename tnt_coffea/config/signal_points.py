@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from tnt_coffea.config.settings import Positive, Settings
 from tnt_coffea.errors import ConfigError
 
-__all__ = ["SignalPoint", "point_named"]
+__all__ = ["SignalPoint", "mass_named", "point_named"]
 
 _NAME = re.compile(r"x(\d+(?:\.\d+)?)-y(\d+(?:\.\d+)?)-(\d+)prong")
+_MASS = re.compile(r"(?:.*[-_.])?[mM]?(\d+(?:\.\d+)?)(?:GeV)?")
 _PRONGS = (2, 3)
 """What a name may say; points that are written as settings have any number."""
 
@@ -68,3 +69,27 @@ def point_named(name: str) -> SignalPoint:
         msg = f"'{name}' does not say masses and prongs of a signal, as x500-y100-2prong: {reason}"
         raise ConfigError(msg)
     return SignalPoint(heavy_mass=heavy, light_mass=light, prongs=int(prongs))
+
+
+def mass_named(name: str) -> float:
+    """Return the mass of the resonance that a signal's name says [GeV].
+
+    Raises
+    ------
+    ConfigError
+        It says none.
+
+    Examples
+    --------
+    >>> mass_named("m3500"), mass_named("zprime-2500GeV")
+    (3500.0, 2500.0)
+    """
+    found = _MASS.fullmatch(name)
+    mass = 0.0 if found is None else float(found[1])
+    if not mass > 0:
+        msg = (
+            f"the name of signal '{name}' does not end with a mass, such as m3500; set "
+            f"systematics.signals.{name}.mass [GeV]"
+        )
+        raise ConfigError(msg)
+    return mass

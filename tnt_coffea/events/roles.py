@@ -7,7 +7,16 @@ from typing import Any
 
 from tnt_coffea.errors import ConfigError
 
-__all__ = ["DATA", "SIMULATION", "checked_name", "checked_role", "prior", "prior_name"]
+__all__ = [
+    "DATA",
+    "SIMULATION",
+    "checked_name",
+    "checked_role",
+    "prior",
+    "prior_name",
+    "signal",
+    "signal_name",
+]
 
 LONGEST_NAME = 100
 
@@ -16,7 +25,8 @@ DATA = "data"
 SIMULATION = "simulation"
 """Background by construction; methods may learn from it."""
 _PRIOR = "prior:"
-_ROLE = re.compile(rf"{DATA}|{SIMULATION}|{_PRIOR}[A-Za-z0-9][A-Za-z0-9._-]*")
+_SIGNAL = "signal:"
+_ROLE = re.compile(rf"{DATA}|{SIMULATION}|(?:{_PRIOR}|{_SIGNAL})[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def prior(name: str) -> str:
@@ -44,6 +54,31 @@ def prior_name(role: str) -> str | None:
     return role.removeprefix(_PRIOR) if role.startswith(_PRIOR) else None
 
 
+def signal(name: str) -> str:
+    """Return the role of simulated signal that is scored for templates, and trains nothing.
+
+    Raises
+    ------
+    ConfigError
+        The name cannot be one.
+
+    Examples
+    --------
+    >>> signal("m3500")
+    'signal:m3500'
+    """
+    return checked_role(f"{_SIGNAL}{name}")
+
+
+def signal_name(role: str) -> str | None:
+    """Return the name of the signal in a role of templates, None for other roles.
+
+    >>> signal_name("signal:m3500"), signal_name("prior:m3500")
+    ('m3500', None)
+    """
+    return role.removeprefix(_SIGNAL) if role.startswith(_SIGNAL) else None
+
+
 def checked_role(role: str) -> str:
     """Return a role.
 
@@ -54,8 +89,8 @@ def checked_role(role: str) -> str:
     """
     if not _ROLE.fullmatch(role):
         msg = (
-            f"{role!r} is no role of a data set; there are {DATA}, {SIMULATION} and {_PRIOR}NAME "
-            "with a NAME of letters, digits, '.', '_' and '-'"
+            f"{role!r} is no role of a data set; there are {DATA}, {SIMULATION}, {_PRIOR}NAME and "
+            f"{_SIGNAL}NAME with a NAME of letters, digits, '.', '_' and '-'"
         )
         raise ConfigError(msg)
     return role

@@ -39,14 +39,18 @@ from tnt_coffea.jets.sequences import JetSequences
 
 __all__ = [
     "EVENT_COLUMNS",
+    "UNIT",
     "Sample",
     "feature_ids",
     "flat_columns",
+    "in_units",
     "is_finite",
     "list_columns",
     "sample_of",
 ]
 
+UNIT = 2.0**-32
+"""Of sums of weights that are exact in any order."""
 EVENT_COLUMNS = ("event_id", "weight", "label")
 """What every skim holds of an event beside the columns of its settings."""
 _CONSTITUENTS = tuple(f"constituents_{name}" for name in LeadingConstituents.parts)
@@ -491,6 +495,18 @@ class Sample:
                 part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
                 state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
+
+
+def in_units(weights: npt.NDArray[np.float64]) -> int:
+    """Return the sum of weights in units of 2^-32, each rounded to them: exact in any order.
+
+    >>> in_units(np.array([0.5, 1.5])) * UNIT
+    2.0
+    """
+    units = np.rint(weights / UNIT)
+    if np.abs(units).sum() < 2.0**62:
+        return int(units.astype(np.int64).sum())
+    return sum(map(int, units))
 
 
 def feature_ids(

@@ -6,15 +6,17 @@ settings it was made with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import NOMINAL, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import parquet_file
 from tnt_coffea.events.particles import NUMBERS
@@ -37,6 +39,9 @@ __all__ = [
     "other_settings",
     "read_parts",
     "settings_of",
+    "variation_of",
+    "weights_hash",
+    "weights_in",
     "write_part",
 ]
 
@@ -47,6 +52,8 @@ FIELDS = frozenset((*EVENT_COLUMNS, "m_jj"))
 A part also holds those of `NUMBERS` that its source has.
 """
 
+_WEIGHT = "weight:"
+_VARIATION = "tnt_coffea.variation"
 _ROWS = 10_000
 """Events of a row group: a work item unpacks those that hold it, whole."""
 
@@ -106,8 +113,24 @@ def read_parts(
     return sample.select(np.argsort(sample.event_id, kind="stable"))
 
 
-def write_part(path: Path, sample: Sample) -> None:
+def write_part(
+    path: Path,
+    sample: Sample,
+    weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    variation: str = NOMINAL,
+) -> None:
     """Write a part of a skim; the file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    sample
+        The dijets.
+    weights
+        (event,) further weights of simulated signal by the name of their variation.
+    variation
+        How the jets of simulated signal were varied.
 
     Raises
     ------
@@ -124,8 +147,10 @@ def write_part(path: Path, sample: Sample) -> None:
             **sample.numbers,
             **sample.columns,
             **{name: _arrow_list(column) for name, column in sample.lists.items()},
+            **{f"{_WEIGHT}{name}": column for name, column in (weights or {}).items()},
         },
         metadata={
+            **({} if variation == NOMINAL else {_VARIATION: variation}),
             "tnt_coffea.schema": SCHEMA_VERSION,
             "tnt_coffea.settings": sample.settings.model_dump_json(),
             "tnt_coffea.digest": sample.settings.digest(),
@@ -200,6 +225,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
 
     columns = {*_columns(settings_of(path)), *_numbers_in_all([path])}
     with _opened(path) as file:
+        columns |= {name for name in file.schema_arrow.names if name.startswith(_WEIGHT)}
         rows = parquet_file.rows_between(file, path, start, stop, sorted(columns))
     source = SimplePreloadedColumnSource(
         _arrays(rows), spelled(path), len(rows), f"rows {start}-{stop}"
@@ -207,6 +233,41 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     return NanoEventsFactory.from_preloaded(
         source, schemaclass=BaseSchema, metadata=metadata
     ).events()
+
+
+def weights_in(events: Any) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the further weights that a part of simulated signal holds, (event,) by variation."""
+    return {
+        name.removeprefix(_WEIGHT): ak.to_numpy(events[name]).astype(np.float64)
+        for name in events.fields
+        if name.startswith(_WEIGHT)
+    }
+
+
+def variation_of(path: str | Path) -> str:
+    """Return how the jets of a part were varied, `nominal` where they were not."""
+    with _opened(Path(path)) as file:
+        found = (file.schema_arrow.metadata or {}).get(_VARIATION.encode(), NOMINAL.encode())
+    return str(found.decode())
+
+
+def weights_hash(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the further weights in parts, in the order of the events' ids."""
+    state = hashlib.sha256()
+    tables = []
+    for path in paths:
+        with _opened(path) as file:
+            names = sorted(n for n in file.schema_arrow.names if n.startswith(_WEIGHT))
+        tables.append(_rows(path, ("event_id", *names)))
+    if tables:
+        import pyarrow as pa
+
+        table = pa.concat_tables(tables)
+        order = np.argsort(table.column("event_id").to_numpy(), kind="stable")
+        for name in table.column_names[1:]:
+            state.update(name.encode())
+            state.update(np.ascontiguousarray(table.column(name).to_numpy()[order]).data)
+    return state.hexdigest()
 
 
 def made_before(events: Any, settings: SkimSettings) -> Sample | None:

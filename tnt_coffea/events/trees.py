@@ -177,10 +177,11 @@ def nano_events(
 
 
 def absent_columns(path: Path, missing: list[str], there: Iterable[str]) -> str:
-    """Return the message about columns that a selection asks for and a file lacks."""
+    """Return the message about columns that settings ask for and a file lacks."""
     near = [name for one in missing for name in get_close_matches(one, sorted(there), 2)]
     hint = f"; did you mean {', '.join(near)}?" if near else ""
-    return f"{path}: skim.select asks for {', '.join(missing)}, which the file has not{hint}"
+    who = "skim.select or systematics.weights asks for"
+    return f"{path}: {who} {', '.join(missing)}, which the file has not{hint}"
 
 
 def where(events: Any) -> str:

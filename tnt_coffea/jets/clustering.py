@@ -37,6 +37,8 @@ class Clusters:
         (jet,) constituents of every jet.
     members
         (constituent,) rows in the flattened particles.
+    mass_factor
+        (jet,) by which masses were varied, those of soft drop too; None where they were not.
     """
 
     particles: ak.Array
@@ -44,6 +46,11 @@ class Clusters:
     p4: Float64Array
     sizes: IntArray
     members: IntArray
+    mass_factor: Float64Array | None = None
+
+    def members_of(self, chosen: IntArray) -> IntArray:
+        """Return (constituent,) rows in the flattened particles, of jets in the order chosen."""
+        return self.members[_ranges(_offsets(self.sizes)[chosen], self.sizes[chosen])]
 
     def jets(self, chosen: IntArray | None = None, per_event: IntArray | None = None) -> ak.Array:
         """Return (event, jet) `Momentum4D` with the field `constituents`.
@@ -58,7 +65,7 @@ class Clusters:
         if chosen is None or per_event is None:
             chosen, per_event, members = np.arange(len(self.sizes)), self.per_event, self.members
         else:
-            members = self.members[_ranges(_offsets(self.sizes)[chosen], self.sizes[chosen])]
+            members = self.members_of(chosen)
         particle = self.particles.layout.content
         constituents = ak.contents.ListOffsetArray(
             ak.index.Index64(_offsets(self.sizes[chosen])),
@@ -68,9 +75,14 @@ class Clusters:
                 parameters={"__record__": "Momentum4D"},
             ),
         )
+        factor = () if self.mass_factor is None else (self.mass_factor[chosen],)
         record = ak.contents.RecordArray(
-            [*map(ak.contents.NumpyArray, self.p4[:, chosen]), constituents],
-            [*CARTESIAN, "constituents"],
+            [
+                *map(ak.contents.NumpyArray, self.p4[:, chosen]),
+                constituents,
+                *map(ak.contents.NumpyArray, factor),
+            ],
+            [*CARTESIAN, "constituents", *("mass_factor" for _ in factor)],
             parameters={"__record__": "Momentum4D"},
         )
         return ak.Array(

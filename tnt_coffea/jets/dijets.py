@@ -17,7 +17,15 @@ from tnt_coffea.jets.kinematics import invariant_mass, rapidity, transverse_mome
 from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["JETS", "OBSERVABLES", "find_dijets", "owners", "select_dijets", "with_objects"]
+__all__ = [
+    "JETS",
+    "OBSERVABLES",
+    "dijets_of",
+    "find_dijets",
+    "owners",
+    "select_dijets",
+    "with_objects",
+]
 
 JETS = ("heavy", "light")
 OBSERVABLES = SkimSettings().of_jet
@@ -77,6 +85,25 @@ def find_dijets(
     """
     several = settings.object_radius is not None
     clusters = find_clusters(particles, settings, _ALL if several else leading)
+    return dijets_of(clusters, settings, coin=coin, leading=leading)
+
+
+def dijets_of(
+    clusters: Clusters,
+    settings: JetSettings,
+    *,
+    coin: BoolArray | None = None,
+    leading: int = 2,
+) -> tuple[ak.Array, dict[str, BoolArray]]:
+    """Return dijets of jets in descending pT; parameters otherwise, and returns, as `find_dijets`.
+
+    Parameters
+    ----------
+    clusters
+        Jets of the events: all where objects are made of them, else at most `leading` in each.
+    settings, coin, leading
+        As in `find_dijets`.
+    """
     cuts = _cuts(transverse_momentum(clusters.p4), clusters.per_event, settings)
     if settings.object_radius is not None:
         clusters = with_objects(clusters, settings.object_radius, leading)

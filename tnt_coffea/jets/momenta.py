@@ -12,7 +12,7 @@ import vector
 from tnt_coffea.errors import InputError
 from tnt_coffea.typing import BoolArray, Float64Array, IntArray
 
-__all__ = ["CARTESIAN", "cartesian", "momentum_lists", "polar"]
+__all__ = ["CARTESIAN", "COORDINATES", "WITH_UNITS", "cartesian", "momentum_lists", "polar"]
 
 CARTESIAN = ("px", "py", "pz", "E")
 """Components of a four-momentum, in the order of FastJet's binding."""
@@ -23,7 +23,10 @@ _KINDS = (
     (("pz",), ("eta",), ("z",), ("theta",)),
     (("E",), ("energy",), ("mass",), ("e",), ("M",), ("m",), ("t",), ("tau",)),
 )
-_COORDINATES = {name for kind in _KINDS for names in kind for name in names}
+COORDINATES = frozenset(name for kind in _KINDS for names in kind for name in names)
+"""Names that a coordinate of a four-momentum may have."""
+WITH_UNITS = COORDINATES - {"eta", "phi", "theta"}
+"""Names of coordinates that are energies [GeV]."""
 
 
 def momentum_lists(given: ak.Array, what: str = "particles") -> ak.Array:
@@ -87,7 +90,7 @@ def momentum_lists(given: ak.Array, what: str = "particles") -> ak.Array:
         there[there] = known
     if not there.all():
         offsets = np.concatenate([[0], np.cumsum(there)])[offsets]
-    further = [name for name in content.fields if name not in _COORDINATES]
+    further = [name for name in content.fields if name not in COORDINATES]
     record = ak.contents.RecordArray(
         [
             *map(ak.contents.NumpyArray, columns.values()),

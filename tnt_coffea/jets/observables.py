@@ -264,12 +264,14 @@ class _Dijets:
             return self._rings[:, int(name.removeprefix("ring"))]
         if name == "soft_drop_mass":
             substructure = self.settings.substructure
-            return soft_drop_mass(
+            mass = soft_drop_mass(
                 constituents,
                 beta=substructure.soft_drop_beta,
                 zcut=substructure.soft_drop_zcut,
                 radius=self.settings.jets.radius,
             )
+            varied = "mass_factor" in self.jets.fields
+            return mass * _numbers(self.jets.mass_factor) if varied else mass
         if name.startswith("subjet"):
             return self._subjets[name.partition("_")[2]][:, int(name[6]) - 1]
         return self._subjettiness(name)

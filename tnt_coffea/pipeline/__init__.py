@@ -18,8 +18,11 @@ from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fit_settings import (
+    count_systematics,
     fit_from_lower_edge,
+    norm_systematics,
     refuse_blinded,
+    search_fit,
     spectrum_fit,
     transfer_settings,
 )
@@ -70,6 +73,7 @@ __all__ = [
     "check_training",
     "compare_methods",
     "compare_searches",
+    "count_systematics",
     "direct",
     "efficiency",
     "events_in_fit_range",
@@ -79,6 +83,7 @@ __all__ = [
     "generate",
     "generate_stage",
     "hidden_window",
+    "norm_systematics",
     "null_chains_of",
     "one_writer",
     "packaged_null_chains",
@@ -91,6 +96,7 @@ __all__ = [
     "scan",
     "score",
     "search",
+    "search_fit",
     "search_stage",
     "skim",
     "skim_stage",

@@ -15,7 +15,7 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.evaluation import noted_facts
-from tnt_coffea.pipeline.fit_settings import check_efficiencies, check_made_with, spectrum_fit
+from tnt_coffea.pipeline.fit_settings import check_efficiencies, check_made_with, search_fit
 from tnt_coffea.pipeline.folders import CODE, OUT, VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.pipeline.global_p_values import trial
 from tnt_coffea.pipeline.null_chains import BEFORE, fit_values
@@ -24,6 +24,7 @@ from tnt_coffea.results import BlindedSearch
 from tnt_coffea.search_folder import note_config, note_trial
 from tnt_coffea.stages import Stage, check_files
 from tnt_coffea.stats.blinding import HIDDEN_WIDTHS
+from tnt_coffea.working_points import Selection
 
 __all__ = ["blind_fit", "blind_report", "hidden_window", "standing_blind_fit"]
 
@@ -189,15 +190,20 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
         for name, h in histograms.hists.items()
     }
     check_efficiencies(settings.limit.efficiencies, tested)
+    of: dict[str, tuple[str, Selection | None]] = {
+        name: (name, settings.bump.selection) for name in histograms.hists
+    }
+    of[BEFORE] = (next(iter(histograms.hists)), None)
     window = hidden_window(config)
     fits: dict[str, stats.Expectation] = {}
     scans: dict[str, stats.ExpectationScan] = {}
     for name, channels in tested.items():
         common = expectation_settings(config, name) | {"window": window}
+        fit = search_fit(histograms, config, *of[name])
         fits[name] = stats.expectation(
             channels,
             mass=config.signal_mass,
-            fit=spectrum_fit(config),
+            fit=fit,
             lower_edges=settings.bump.lower_edges,
             lowest_edge=settings.bump.lowest_edge,
             toys=settings.limit.toys,
@@ -208,7 +214,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
             scans[name] = stats.expectation_scan(
                 channels,
                 masses=settings.scan.masses,
-                fit=replace(spectrum_fit(config), range=fits[name].fit_range),
+                fit=replace(fit, range=fits[name].fit_range),
                 seed=seeds.integer(config.seed, "fit", "expected", name),
                 **common,
             )

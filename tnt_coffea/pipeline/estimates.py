@@ -7,7 +7,13 @@ from typing import Any
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import FitError
-from tnt_coffea.pipeline.fit_settings import refuse_blinded, spectrum_fit, transfer_settings
+from tnt_coffea.pipeline.fit_settings import (
+    count_systematics,
+    refuse_blinded,
+    search_fit,
+    spectrum_fit,
+    transfer_settings,
+)
 from tnt_coffea.products import Histograms
 
 __all__ = ["direct", "transfer"]
@@ -51,13 +57,16 @@ def direct(
         "systematic": settings.systematic,
         "closure_limit": settings.closure_limit,
         "level": limit.level if limit.enabled else None,
+        "systematics": count_systematics(
+            histograms, config, name, config.fit.direct_selection, predicted.window
+        ),
     }
     if not predicted.template:
         return stats.direct_in_window(histogram, predicted, point, **options)
     beside = stats.masked_window_test(
         stats.inclusive_spectrum(histogram),
         window=predicted.window,
-        fit=spectrum_fit(config),
+        fit=spectrum_fit(config, with_signal=False),
         seed=seeds.integer(config.seed, "fit", "direct", name),
     )
     return stats.template_in_window(
@@ -90,6 +99,8 @@ def transfer(
     return stats.transfer_in_search(
         histograms.hists[name],
         histograms.points[name][config.fit.transfer_selection],
-        **transfer_settings(config),
+        **transfer_settings(
+            config, search_fit(histograms, config, name, config.fit.transfer_selection)
+        ),
         seed=seeds.integer(config.seed, "fit", "transfer", name),
     )

@@ -227,7 +227,7 @@ def _scans(
                 {name: channels},
                 masses=masses,
                 width=hunt.width,
-                fit=replace(spectrum_fit(config), range=hunt.fit_range),
+                fit=replace(spectrum_fit(config, with_signal=False), range=hunt.fit_range),
                 toys=0,
             )
         except FitError:

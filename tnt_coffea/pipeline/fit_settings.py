@@ -6,17 +6,24 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig, TriggerSettings
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
+from tnt_coffea.working_points import Selection
 
 __all__ = [
     "check_efficiencies",
     "check_made_with",
+    "count_systematics",
     "fit_from_lower_edge",
+    "norm_systematics",
     "refuse_blinded",
+    "search_fit",
+    "signal_templates",
     "spectrum_fit",
     "transfer_settings",
 ]
@@ -24,9 +31,48 @@ __all__ = [
 T = TypeVar("T")
 
 
-def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
-    """Return how all spectra are fitted: `search.fit_range`, `fit.bump` and `data.sqrt_s`."""
-    bump = config.fit.bump
+TAGGER = "tagger_efficiency"
+"""Nuisance parameter of the taggers' signal efficiency."""
+
+
+def spectrum_fit(
+    config: SearchConfig,
+    *,
+    selected: bool = True,
+    templates: stats.MassTemplates | None = None,
+    with_signal: bool = True,
+) -> stats.SpectrumFit:
+    """Return how all spectra are fitted: `search.fit_range`, `fit` and `data.sqrt_s`.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    selected
+        Whether taggers selected the events, so that their efficiency is uncertain.
+    templates
+        The signal, instead of that of `fit.signal.file`.
+    with_signal
+        Whether there is a signal: a fit beside a window needs none.
+
+    Raises
+    ------
+    ConfigError
+        The signal is that of a search, and none is given.
+    InputError
+        The file of templates cannot be read.
+    """
+    bump, signal = config.fit.bump, config.fit.signal
+    if signal is not None and templates is None and with_signal:
+        if signal.file is None:
+            msg = (
+                "fit.signal.names are signals that a search read, which this fit has not: leave "
+                "fit.signal out, or give fit.signal.file"
+            )
+            raise ConfigError(msg)
+        templates = stats.MassTemplates.load(signal.file)
+        if selected:
+            templates = templates.scaled(config.fit.tagger_efficiency.scale_factor)
     return stats.SpectrumFit(
         config.search.fit_range.edges,
         bin_width=None if bump.edges else bump.bin_width,
@@ -42,11 +88,149 @@ def spectrum_fit(config: SearchConfig) -> stats.SpectrumFit:
         sqrt_s=config.data.energy,
         trigger=None if bump.trigger is None else _trigger(bump.trigger),
         spurious=bump.spurious,
+        systematics=norm_systematics(config, selected=selected) or None,
+        templates=templates,
     )
 
 
+def norm_systematics(
+    config: SearchConfig, *, selected: bool = True
+) -> dict[str, float | tuple[float, float]]:
+    """Return the uncertainties of the signal's norm by name, as `SpectrumFit.systematics`.
+
+    Parameters
+    ----------
+    config
+        `fit.systematics` and `fit.tagger_efficiency` are read.
+    selected
+        Whether taggers selected the events.
+    """
+    found = dict(config.fit.systematics)
+    uncertainty = config.fit.tagger_efficiency.uncertainty
+    if selected and uncertainty:
+        found[TAGGER] = uncertainty
+    return found
+
+
+def count_systematics(
+    histograms: Histograms,
+    config: SearchConfig,
+    name: str,
+    selection: Selection,
+    window: tuple[float, float],
+) -> dict[str, float | tuple[float, float]]:
+    """Return the uncertainties of a signal's events in a window, its template's variations too.
+
+    Parameters
+    ----------
+    histograms, config, name, selection
+        As for `search_fit`.
+    window
+        Range in mass, edges of the templates [GeV].
+
+    Raises
+    ------
+    ConfigError, FitError
+        As `signal_templates`; or the window lies on no edges.
+    """
+    found = norm_systematics(config)
+    templates = signal_templates(histograms, config, name, selection)
+    if templates is None:
+        return found
+    both = stats.summed(list(templates.at(config.signal_mass).values())).rebinned(np.array(window))
+    if both.effective_events < np.inf:
+        found["signal_statistics"] = 1 / float(np.sqrt(both.effective_events))
+    return found | {own: (down - 1, up - 1) for own, (up, down) in both.norms.items()}
+
+
+def search_fit(
+    histograms: Histograms, config: SearchConfig, name: str, selection: Selection | None
+) -> stats.SpectrumFit:
+    """Return how a spectrum of a search is fitted, with the signal that the search read.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        The settings.
+    name
+        The tagger set.
+    selection
+        What it selects; None: all dijets.
+
+    Raises
+    ------
+    ConfigError, FitError
+        As `signal_templates`.
+    """
+    templates = signal_templates(histograms, config, name, selection)
+    return spectrum_fit(config, selected=selection is not None, templates=templates)
+
+
+def signal_templates(
+    histograms: Histograms, config: SearchConfig, name: str, selection: Selection | None
+) -> stats.MassTemplates | None:
+    """Return the signals of `fit.signal.names` in a tagger set's selection, by mass and channel.
+
+    Unit strength is `fit.signal.cross_section` times `data.luminosity`, times the scale factor of
+    the taggers where they select.
+
+    Parameters
+    ----------
+    histograms, config, name, selection
+        As for `search_fit`.
+
+    Returns
+    -------
+    The templates; None without `fit.signal`.
+
+    Raises
+    ------
+    ConfigError
+        The search read no such signal, the luminosity is not known, or a file is given.
+    FitError
+        A template holds no events.
+    """
+    settings = config.fit.signal
+    if settings is None:
+        return None
+    if settings.file is not None:
+        msg = "fit.signal.file is for a histogram of one's own: a search has fit.signal.names"
+        raise ConfigError(msg)
+    if config.data.luminosity is None:
+        msg = "signal templates are scaled to data.luminosity [1/fb], which is not given"
+        raise ConfigError(msg)
+    read = histograms.signals.get(name)
+    known = {} if read is None else dict(read.masses)
+    unknown = [own for own in settings.names if own not in known]
+    if read is None or unknown:
+        msg = (
+            f"fit.signal.names has {', '.join(unknown)}, and the search read "
+            f"{', '.join(known) or 'no signal'} for '{name}'"
+        )
+        raise ConfigError(msg)
+    point = None if selection is None else histograms.points[name][selection]
+    events = settings.cross_section * config.data.luminosity
+    if selection is not None:
+        events *= config.fit.tagger_efficiency.scale_factor
+    found = {}
+    for own in settings.names:
+        folds = read.templates(own, point)
+        found[known[own]] = (
+            {"all": stats.summed(list(folds.values()))}
+            if selection is None
+            else {f"fold-{fold}": template for fold, template in folds.items()}
+        )
+    return stats.MassTemplates(found, settings.cross_section).scaled(events)
+
+
 def fit_from_lower_edge(
-    spectra: Mapping[str, Any], config: SearchConfig, *, seed: int
+    spectra: Mapping[str, Any],
+    config: SearchConfig,
+    *,
+    seed: int,
+    fit: stats.SpectrumFit | None = None,
 ) -> stats.SpectrumFit:
     """Return `spectrum_fit` from the lower edge that suits all spectra.
 
@@ -61,13 +245,15 @@ def fit_from_lower_edge(
         `search.fit_range` and `fit.bump` are read.
     seed
         Root seed of the toys for sparse bins.
+    fit
+        Instead of `spectrum_fit`.
 
     Raises
     ------
     FitError
         The background fits from no lower edge.
     """
-    fit, edges = spectrum_fit(config), config.fit.bump.lower_edges
+    fit, edges = fit or spectrum_fit(config), config.fit.bump.lower_edges
     lowest = config.fit.bump.lowest_edge
     if not edges:
         return fit
@@ -101,14 +287,22 @@ def _trigger(settings: TriggerSettings) -> stats.TriggerEfficiency:
         raise FitError(msg) from error
 
 
-def transfer_settings(config: SearchConfig) -> dict[str, Any]:
-    """Return the arguments of a transfer factor that are settings."""
+def transfer_settings(config: SearchConfig, fit: stats.SpectrumFit | None = None) -> dict[str, Any]:
+    """Return the arguments of a transfer factor that are settings.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    fit
+        Instead of `spectrum_fit`.
+    """
     limit = config.fit.limit
     own = config.fit.transfer.model_dump(exclude={"enabled", "efficiency", "cut"})
     return own | {
         "mass": config.signal_mass,
         "width": config.fit.bump.width,
-        "fit": spectrum_fit(config),
+        "fit": fit or spectrum_fit(config),
         "level": limit.level if limit.enabled else None,
         "limit_toys": limit.toys,
     }

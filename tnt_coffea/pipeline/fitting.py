@@ -18,8 +18,11 @@ from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.fit_settings import (
     check_efficiencies,
     check_made_with,
+    count_systematics,
     fit_from_lower_edge,
     refuse_blinded,
+    search_fit,
+    signal_templates,
     spectrum_fit,
 )
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
@@ -189,7 +192,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     check_efficiencies(config.fit.limit.efficiencies, tested)
     chains = null_chains_of(config, events_in_fit_range(histograms, config))
-    fits, made = _Fits(config, chains), _Made()
+    fits, made = _Fits(histograms, config, chains), _Made()
     hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
     for name, spectra in selected.items():
         made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
@@ -201,7 +204,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     if config.fit.limit.enabled:
         limits = {name: fits.limit(tested[name], name, hunt) for name, hunt in hunts.items()}
     impacts = {
-        name: fits.impacts(tested[name], hunt) for name, hunt in hunts.items() if hunt.nuisances
+        name: fits.impacts(tested[name], name, hunt)
+        for name, hunt in hunts.items()
+        if hunt.nuisances
     }
     bands = {}
     if limits:
@@ -318,7 +323,20 @@ def scan(
         )
         for name, (set_name, selection) in selections.items()
     }
-    fit = fit_from_lower_edge(spectra, config, seed=config.seed if seed is None else seed)
+    templates = {
+        name: signal_templates(histograms, config, set_name, selection)
+        for name, (set_name, selection) in selections.items()
+    }
+    if before:
+        first = next(iter(histograms.hists))
+        templates[BEFORE] = signal_templates(histograms, config, first, None)
+    known = {name: own for name, own in templates.items() if own is not None}
+    fit = fit_from_lower_edge(
+        spectra,
+        config,
+        seed=config.seed if seed is None else seed,
+        fit=spectrum_fit(config, templates=next(iter(known.values()))) if known else None,
+    )
     chains = null_chains_of(config, events_in_fit_range(histograms, config))
     windows, overlap = {}, None
     if histograms.coincidences is not None:
@@ -347,6 +365,7 @@ def scan(
         width=config.fit.bump.width,
         fit=fit,
         windows=windows if len(spectra) > 1 else None,
+        templates=known or None,
         overlap=overlap if len(spectra) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=config.seed if seed is None else seed,
@@ -456,7 +475,7 @@ def window_tests(
     arXiv:2101.08320, section 4.1.
     """
     refuse_blinded(config, "a count in a window")
-    fit, coincidences = spectrum_fit(config), histograms.coincidences
+    fit, coincidences = spectrum_fit(config, with_signal=False), histograms.coincidences
     own = {} if coincidences is None else {one.name: one.window for one in coincidences.sets}
     windows = {name: window or own.get(name) or config.search.window.edges for name in names}
     tests: list[stats.WindowTest] = []
@@ -532,8 +551,15 @@ class _Made:
 class _Fits:
     """The tests of one spectrum, or of one plane, with the settings of a search."""
 
+    histograms: Histograms
     config: SearchConfig
     chains: NullChains | None = None
+
+    def fit_of(self, name: str) -> stats.SpectrumFit:
+        """Return how the spectrum of a tagger set, or of all dijets, is fitted."""
+        first = next(iter(self.histograms.hists))
+        own, selection = (first, None) if name == BEFORE else (name, self.config.fit.bump.selection)
+        return search_fit(self.histograms, self.config, own, selection)
 
     def hunt(self, channels: Any, name: str) -> stats.BumpHuntResult:
         bump = self.config.fit.bump
@@ -541,7 +567,7 @@ class _Fits:
             channels,
             mass=self.config.signal_mass,
             width=bump.width,
-            fit=spectrum_fit(self.config),
+            fit=self.fit_of(name),
             toys=bump.toys,
             seed=seeds.integer(self.config.seed, "fit", "bump", name),
             lower_edges=bump.lower_edges,
@@ -554,7 +580,7 @@ class _Fits:
             {name: channels},
             masses=self.config.fit.scan.masses,
             width=self.config.fit.bump.width,
-            fit=self._from_edge_of(hunt),
+            fit=self._from_edge_of(name, hunt),
             toys=self.config.fit.scan.toys,
             seed=seeds.integer(self.config.seed, "fit", "scan", name),
             null_chains=_of_chains(
@@ -566,14 +592,14 @@ class _Fits:
         )
 
     def impacts(
-        self, channels: Any, hunt: stats.BumpHuntResult
+        self, channels: Any, name: str, hunt: stats.BumpHuntResult
     ) -> tuple[stats.NuisanceImpact, ...] | stats.ImpactRefusal:
         try:
             return stats.nuisance_impacts(
                 channels,
                 mass=hunt.mass,
                 width=hunt.width,
-                fit=self._from_edge_of(hunt),
+                fit=self._from_edge_of(name, hunt),
             )
         except FitError as error:
             return stats.ImpactRefusal(str(error))
@@ -585,7 +611,7 @@ class _Fits:
             return stats.upper_limit(
                 channels,
                 mass=hunt.mass,
-                fit=self._from_edge_of(hunt),
+                fit=self._from_edge_of(name, hunt),
                 toys=self.config.fit.limit.toys,
                 seed=seeds.integer(self.config.seed, "fit", "limit", name),
                 **self._limited(name),
@@ -598,16 +624,18 @@ class _Fits:
         self, channels: Any, name: str, scan: stats.ScanResult, hunt: stats.BumpHuntResult
     ) -> tuple[stats.LimitResult, ...]:
         masses = [point.mass for point in scan.points]
-        fit = self._from_edge_of(hunt)
+        fit = self._from_edge_of(name, hunt)
         return stats.limit_band(channels, masses=masses, fit=fit, **self._limited(name))
 
-    def _from_edge_of(self, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:
+    def _from_edge_of(self, name: str, hunt: stats.BumpHuntResult) -> stats.SpectrumFit:
         """Return the fit from the lower edge of a hunt, which may have chosen its own."""
-        return replace(spectrum_fit(self.config), range=hunt.fit_range)
+        return replace(self.fit_of(name), range=hunt.fit_range)
 
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
         efficiency = limit.efficiencies.get(name)
+        if efficiency is not None and name != BEFORE:
+            efficiency *= self.config.fit.tagger_efficiency.scale_factor
         luminosity = None if efficiency is None else self.config.data.luminosity
         return {
             "width": self.config.fit.bump.width,
@@ -631,6 +659,9 @@ class _Fits:
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
             level=limit.level if limit.enabled else None,
             limit_toys=limit.toys,
+            systematics=count_systematics(
+                self.histograms, self.config, name, abcd.selection, search.window.edges
+            ),
         )
 
 

@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import InputError, MissingExtraError
-from tnt_coffea.events.roles import SIMULATION
+from tnt_coffea.events.roles import SIMULATION, signal_name
 from tnt_coffea.events.selection import Selection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.jets.corrections import JetCorrections
 from tnt_coffea.pipeline.null_chains import fit_values
 from tnt_coffea.pipeline.template_events import predicts
 from tnt_coffea.products import Histograms, Skim, Taggers
@@ -41,6 +42,7 @@ __all__ = [
     "skim_stage",
     "stage_seconds",
     "train_stage",
+    "variations_digest",
 ]
 
 OUT = "tnt-coffea-output"
@@ -72,6 +74,18 @@ def generate_stage(config: SearchConfig, out: str | Path) -> Stage:
     return Stage("generate", Path(out) / "generate", inputs | {"pythia": _extra("pythia8mc")})
 
 
+def variations_digest(config: SearchConfig) -> str:
+    """Return the SHA-256 of all that varies simulated signals, files of corrections included.
+
+    Raises
+    ------
+    ConfigError
+        As `JetCorrections.read`.
+    """
+    values = config.systematics.model_dump(mode="json", exclude={"signals"})
+    return digest([values, JetCorrections.read(config.systematics).hashes])
+
+
 def skim_stage(
     fileset: Fileset, config: SearchConfig, out: str | Path, resources: Resources
 ) -> Stage:
@@ -82,6 +96,7 @@ def skim_stage(
         "roles": {dataset: fileset.role(dataset) for dataset in fileset.files},
         "on_error": resources.on_error.value,
         **_selection(config),
+        **({"systematics": variations_digest(config)} if fileset.of_signals().files else {}),
     }
     return Stage("skim", Path(out) / "skim", inputs)
 
@@ -101,7 +116,9 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "cuts": {name: cut.model_dump() for name, cut in config.search.cuts.items()},
         "variable": config.search.variable,
         "seed": config.seed,
-        "skim": dict(skim.contents),
+        "skim": {
+            role: sha256 for role, sha256 in skim.contents.items() if signal_name(role) is None
+        },
         # A file of the same name may be another tagger.
         "content": {
             name: content
@@ -118,8 +135,12 @@ def search_stage(
     config: SearchConfig,
     out: str | Path,
     resources: Resources,
+    signals: Fileset | None = None,
 ) -> Stage:
-    """Return the folder of `search`, keyed by what decides its content."""
+    """Return the folder of `search`, keyed by what decides its content.
+
+    Files of signals are given beside those of data; a skim has them in it.
+    """
     skip = resources.on_error is OnError.SKIP
     scored: dict[str, Any] = (
         {"skim": source.content}
@@ -143,8 +164,27 @@ def search_stage(
         **({"seed": config.seed} if any(map(predicts, taggers.sets.values())) else {}),
         "on_error": resources.on_error.value,
         **_selection(config),
+        **_signals(source, signals, config, skip),
     }
     return Stage("search", Path(out) / "search", inputs)
+
+
+def _signals(
+    source: Skim | Fileset, signals: Fileset | None, config: SearchConfig, skip: bool
+) -> dict[str, Any]:
+    """Return what decides the histograms of simulated signals; nothing where there are none."""
+    found: dict[str, Any] = {}
+    if isinstance(source, Skim):
+        of_roles = {r: one for r, one in source.contents.items() if signal_name(r) is not None}
+        found = {"contents": of_roles, "varied": dict(source.varied)} if of_roles else {}
+    elif signals is not None and signals.files:
+        found = {
+            "files": signals.content_hashes(skip_bad=skip),
+            "roles": {name: signals.role(name) for name in signals.files},
+            "variations": variations_digest(config),
+        }
+    settings = config.systematics.model_dump(mode="json")
+    return {"signals": {**found, "settings": settings}} if found else {}
 
 
 def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> Stage:

@@ -429,13 +429,15 @@ def decisive_settings(config: SearchConfig) -> dict[str, Any]:
     search["cut"] = None if cut is None else cut.model_dump(mode="json")
     skim = config.skim.model_dump(mode="json", exclude=_OF_THE_SOURCE)
     skim["mass_shift"] = config.skim.mass_shift.model_dump()
+    signal = config.fit.signal
+    own = {} if signal is None else {"signal": signal.model_dump(mode="json")}
     return flat(
         {
             "data": {"sqrt_s": config.data.sqrt_s},
             "skim": skim,
             "search": search,
             "train": config.train.model_dump(mode="json"),
-            "fit": {"bump": bump},
+            "fit": {"bump": bump, **own},
         }
     )
 

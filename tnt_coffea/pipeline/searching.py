@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import LeakError, TaggerError, TrainingError
-from tnt_coffea.events.roles import DATA, SIMULATION, prior
-from tnt_coffea.events.sample import Sample
+from tnt_coffea.config import NOMINAL, SearchConfig
+from tnt_coffea.config.signal_points import mass_named
+from tnt_coffea.errors import (
+    ConfigError,
+    InputError,
+    LeakError,
+    StageError,
+    TaggerError,
+    TrainingError,
+)
+from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal_name
+from tnt_coffea.events.sample import UNIT, Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -21,10 +30,12 @@ from tnt_coffea.pipeline.folders import (
     done,
     one_writer,
     search_stage,
+    variations_digest,
 )
 from tnt_coffea.pipeline.template_events import predicts, template_events
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.stats import WeightedSimulation
+from tnt_coffea.stats.signal_histogram import SignalHistogram
 
 if TYPE_CHECKING:
     from tnt_coffea.processors import SearchProcessor
@@ -108,6 +119,8 @@ def search(
     )
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values(), taggers.weights)
+    signals = _signal_files(source, config)
+    masses = {} if signals is None else _masses(signals, config)
     source, fileset = searched_files(source, config, processor.roles)
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     if processor.weights:
@@ -116,10 +129,12 @@ def search(
             scored["simulation"] = source.contents[SIMULATION]
     sets = {name: tagger_set.digest for name, tagger_set in taggers.sets.items()}
     weighted = {name: s.weighted_by for name, s in taggers.sets.items() if s.weighted_by}
-    _refuse_copies(source, fileset)
+    _refuse_copies(source, fileset, signals)
     if isinstance(source, Skim):
         _refuse_simulation_as_data(source, taggers)
-    stage = search_stage(source, taggers, config, out, resources)
+    if isinstance(source, Skim) and signals is not None:
+        _check_variations(source, config)
+    stage = search_stage(source, taggers, config, out, resources, signals)
     if not done(stage, resources):
         parts = begun(stage, config)
         with stage.undone_on_bad_input(), resources.open() as executor:
@@ -130,6 +145,9 @@ def search(
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
                 description="Searching",
+            )
+            of_signals, signal_accounting = _filled_signals(
+                source, signals, masses, config, taggers, executor, resources
             )
         filled = _simulation(output.get("simulation", {}), processor)
         templates, without = _templates(source, processor, config.seed, parts, resources)
@@ -154,27 +172,126 @@ def search(
             output.get("coincidences"),
             {**filled, **templates},
             accounts[SIMULATION],
+            of_signals,
+            signal_accounting,
         )
         made.save(stage.folder)
         stage.finish({})
     return Histograms.load(stage.folder)
 
 
-def _refuse_copies(source: Skim | Fileset, fileset: Fileset) -> None:
-    """Refuse files of simulation that are files of the data; a skim was made without any."""
+def _signal_files(source: Skim | Sample | Fileset, config: SearchConfig) -> Fileset | None:
+    """Return the files of simulated signals for templates; None where there are none."""
+    if isinstance(source, Sample):
+        return None
+    if isinstance(source, Skim):
+        found = source.signal_fileset()
+    else:
+        found = source.read_with(config.skim).of_signals()
+    return found.noted() if found.files else None
+
+
+def _check_variations(skim: Skim, config: SearchConfig) -> None:
+    """Refuse variations of signals other than those that a skim holds."""
+    wanted = config.systematics.jets or config.systematics.weights
+    if (skim.systematics or wanted) and skim.systematics != variations_digest(config):
+        msg = (
+            "the skim holds simulated signals with other systematic variations than those of the "
+            "settings (systematics); skim again"
+        )
+        raise StageError(msg)
+
+
+def _filled_signals(
+    source: Skim | Fileset,
+    signals: Fileset | None,
+    masses: Mapping[str, float],
+    config: SearchConfig,
+    taggers: Taggers,
+    executor: Any,
+    resources: Resources,
+) -> tuple[dict[str, SignalHistogram], Accounting | None]:
+    """Return the signals with their variations by tagger set, and where their events went."""
+    if signals is None:
+        return {}, None
+    from tnt_coffea.processors import SignalProcessor
+
+    named = {name: str(signal_name(signals.role(name))) for name in signals.files}
+    output, accounting = run_pass(
+        signals,
+        SignalProcessor(config, taggers.sets.values()),
+        executor,
+        chunk_size=resources.chunk_size,
+        on_error=resources.on_error,
+        description="Searching signals with their variations",
+    )
+    sums: dict[str, Mapping[str, int]] = output.get("generated", {})
+    if isinstance(source, Skim):
+        accounting = Accounting.summed({name: source.accounts[name] for name in named})
+        sums = {}
+        for dataset, name in named.items():
+            known = sums.get(name, {})
+            own = source.generated[dataset]
+            sums[name] = {key: known.get(key, 0) + value for key, value in own.items()}
+    generated = {name: _generated(name, sums.get(name, {}), config) for name in masses}
+    weights = config.systematics.weights
+    return {
+        name: SignalHistogram(filled, masses, generated, weights)
+        for name, filled in output["signals"].items()
+    }, accounting
+
+
+def _masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:
+    """Return the resonance's mass of every signal [GeV]."""
+    names = sorted({str(signal_name(signals.role(dataset))) for dataset in signals.files})
+    said = config.systematics.signals
+    if unknown := sorted(set(said) - set(names)):
+        msg = (
+            f"systematics.signals names {', '.join(unknown)}, and the signals are "
+            f"{', '.join(names)}"
+        )
+        raise ConfigError(msg)
+    masses = {name: said[name].mass for name in names if name in said}
+    return {name: masses.get(name) or mass_named(name) for name in names}
+
+
+def _generated(name: str, sums: Mapping[str, int], config: SearchConfig) -> dict[str, float]:
+    """Return sums of weights of all generated events, those of the settings in their place."""
+    in_files = {key: value * UNIT for key, value in sums.items()}
+    if NOMINAL not in in_files:
+        msg = (
+            f"signal '{name}': parts of a skim alone do not say how many events were generated; "
+            "give the skim's folder, or the files that it was made of"
+        )
+        raise InputError(msg)
+    if not in_files[NOMINAL] > 0:
+        msg = f"signal '{name}': the weights of all its events sum to {in_files[NOMINAL]:g}"
+        raise InputError(msg)
+    said = config.systematics.signals.get(name)
+    if said is None or said.sum_of_weights is None:
+        return in_files
+    factor = said.sum_of_weights / in_files[NOMINAL]
+    return {key: value * factor for key, value in in_files.items()} | {NOMINAL: said.sum_of_weights}
+
+
+def _refuse_copies(source: Skim | Fileset, fileset: Fileset, signals: Fileset | None) -> None:
+    """Refuse simulation in files that are files of the data; a skim was made without any."""
     if isinstance(source, Skim):
         return
+    if signals is not None:
+        roles = {**fileset.roles, **signals.roles}
+        fileset = replace(fileset, files={**fileset.files, **signals.files}, roles=roles)
     hashes = fileset.content_hashes(skip_bad=True)
     of_data = {
         sha256: name for name, own in hashes.items() if fileset.role(name) == DATA for sha256 in own
     }
     for name, own in hashes.items():
-        shared = set(own) & set(of_data) if fileset.role(name) == SIMULATION else set()
+        shared = set(own) & set(of_data) if fileset.role(name) != DATA else set()
         if shared:
             other = of_data[min(shared)]
             msg = (
-                f"a file of '{name}', which is simulation, is one of '{other}', which is data: "
-                "give other simulation"
+                f"a file of '{name}', which is {fileset.role(name)}, is one of '{other}', which "
+                "is data: give another one"
             )
             raise LeakError(msg)
 
@@ -189,6 +306,15 @@ def _refuse_simulation_as_data(skim: Skim, taggers: Taggers) -> None:
                     msg = (
                         f"tagger set '{name}': the events searched are those of role '{role}' that "
                         "trained it; what trains a tagger must not be searched by it"
+                    )
+                    raise LeakError(msg)
+            if card.ancestors:
+                continue  # folded like the data: each event is scored by taggers without it
+            for role, sha256 in skim.contents.items():
+                if signal_name(role) is not None and sha256 in card.priors.values():
+                    msg = (
+                        f"tagger set '{name}': the events of role '{role}' trained it, all of "
+                        "them; take other simulated events for templates"
                     )
                     raise LeakError(msg)
 

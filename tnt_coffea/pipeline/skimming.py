@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import NOMINAL, SearchConfig, digest
 from tnt_coffea.errors import InputError, LeakError
+from tnt_coffea.events.roles import signal_name
+from tnt_coffea.events.skim import read_parts, weights_hash
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.jets.corrections import JetCorrections
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -19,6 +23,7 @@ from tnt_coffea.pipeline.folders import (
     done,
     one_writer,
     skim_stage,
+    variations_digest,
 )
 from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
@@ -41,7 +46,7 @@ def skim(
     fileset
         Files of any source, with the roles of their data sets.
     config
-        `skim` is read.
+        `skim` is read, and `systematics` for simulated signals.
     out
         Folder of the search; the dijets go to `skim/parts`.
     resources
@@ -51,6 +56,8 @@ def skim(
     ------
     InputError
         A file cannot be read or holds impossible values, or no event of a role has a dijet.
+    ConfigError
+        A file with corrections of signals' jets cannot be used, as `JetCorrections.read`.
     LeakError
         An event occurs in data sets of two roles.
 
@@ -67,12 +74,17 @@ def skim(
     <Sample: 2 dijets, labels unknown; event: m_jj; either jet: mass>
     """
     from tnt_coffea.processors import SkimProcessor
+    from tnt_coffea.processors.signals import SignalSkimProcessor
 
     check_types(
         fileset=(fileset, Fileset), config=(config, SearchConfig), resources=(resources, Resources)
     )
     resources = resources or Resources()
     fileset = fileset.read_with(config.skim).noted()
+    others, corrections = fileset, None
+    if fileset.of_signals().files:
+        others = fileset.without_signals()
+        corrections = JetCorrections.read(config.systematics)
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
@@ -81,7 +93,7 @@ def skim(
         work.mkdir()
         with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
-                fileset,
+                others,
                 SkimProcessor(config.skim, work.resolve()),
                 executor,
                 chunk_size=resources.chunk_size,
@@ -89,6 +101,29 @@ def skim(
                 description="Skimming",
             )
             parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
+            of_signals: dict[str, Any] = {}
+            if corrections is not None:
+                output, of_these = run_pass(
+                    fileset.of_signals(),
+                    SignalSkimProcessor(
+                        config.skim, config.systematics, work.resolve(), corrections
+                    ),
+                    executor,
+                    chunk_size=resources.chunk_size,
+                    on_error=resources.on_error,
+                    description="Skimming signals with their variations",
+                )
+                accounting = Accounting.summed({**accounting.datasets, **of_these.datasets})
+                found = {
+                    name: {variation: sorted(paths) for variation, paths in sorted(own.items())}
+                    for name, own in sorted(output.get("parts", {}).items())
+                }
+                parts |= {name: own.pop(NOMINAL) for name, own in found.items() if NOMINAL in own}
+                of_signals = {
+                    "variations": found,
+                    "generated": output.get("generated", {}),
+                    "systematics": variations_digest(config),
+                }
             _check_dijets(fileset, parts, accounting)
             paths = {d: tuple(work / name for name in names) for d, names in parts.items()}
             roles = {dataset: fileset.role(dataset) for dataset in fileset.files}
@@ -97,6 +132,8 @@ def skim(
             except LeakError as error:
                 msg = f"{error} ({_files_by_role(fileset)})"
                 raise LeakError(msg) from error
+            if of_signals:
+                of_signals["varied"] = _varied(paths, roles, work, of_signals)
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
         stage.finish(
@@ -106,6 +143,7 @@ def skim(
                 "contents": contents,
                 "duplicates": duplicates,
                 "accounting": accounting.to_dict(),
+                **of_signals,
             }
         )
     return Skim.load(stage.folder)
@@ -123,6 +161,31 @@ def _check_dijets(
                 f"{dict(account.rejected)}, {account.n_lost} lost"
             )
             raise InputError(msg)
+
+
+def _varied(
+    paths: Mapping[str, Sequence[Path]],
+    roles: Mapping[str, str],
+    work: Path,
+    of_signals: Mapping[str, Any],
+) -> dict[str, str]:
+    """Return the SHA-256 of all variations of simulated signals, and of their sums, by role."""
+    found = {}
+    for role in sorted({role for role in roles.values() if signal_name(role) is not None}):
+        names = sorted(name for name, own in roles.items() if own == role and name in paths)
+        nominal = [path for name in names for path in paths[name]]
+        varied: dict[str, list[Path]] = {}
+        for name in names:
+            for variation, parts in of_signals["variations"].get(name, {}).items():
+                varied.setdefault(variation, []).extend(work / part for part in parts)
+        found[role] = digest(
+            [
+                weights_hash(nominal),
+                {variation: read_parts(own).content_hash() for variation, own in varied.items()},
+                [of_signals["generated"].get(name, {}) for name in names],
+            ]
+        )
+    return found
 
 
 def _files_by_role(fileset: Fileset) -> str:

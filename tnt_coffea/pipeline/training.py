@@ -93,7 +93,8 @@ def train(
                     return map_tasks(function, tasks, executor.copy(status=False), "Training")
 
             by_role = {
-                role: [path.resolve() for path in paths] for role, paths in skim.by_role.items()
+                role: [path.resolve() for path in paths]
+                for role, paths in skim.for_training.items()
             }
             outcomes = cross_validate(by_role, config, run_tasks, parts.resolve())
         with resources.announced("Ranking every fold's events by its own taggers"):
@@ -114,7 +115,7 @@ def train(
                 )
                 for kind in _tagger_sets(outcomes, config)
             )
-            numbers = {role: len(mapped_events(p, parts)) for role, p in skim.by_role.items()}
+            numbers = {role: len(mapped_events(p, parts)) for role, p in skim.for_training.items()}
             weights = {name: replace(own, trained_on=numbers) for name, own in made.weights.items()}
             made = replace(made, weights=weights)
             methods = [step.method for wave in steps_of(config) for step in wave]
@@ -212,7 +213,7 @@ def training_costs(
     """
     from tnt_coffea.training import training_costs as costs_of
 
-    return costs_of(skim.by_role, config, workers=(resources or Resources()).workers)
+    return costs_of(skim.for_training, config, workers=(resources or Resources()).workers)
 
 
 def _tagger_sets(

@@ -29,7 +29,8 @@ What does the search for the best mass cost?                 `gross_vitells_p_va
 
 Spectra come from `selected_spectrum`, `inclusive_spectrum` and `read_histogram`, toys from
 `toy_spectrum` and `toy_search`; `SpectrumFit` says how a spectrum is fitted, once for all tests.
-Results go to others by `bump_workspace`, `mass_patchset` and `write_hepdata`.
+Results go to others by `bump_workspace`, `mass_patchset`, `write_combine`, `hs3_document` and
+`write_hepdata`.
 
 Examples
 --------
@@ -57,6 +58,7 @@ from tnt_coffea.stats.abcd_results import (
 from tnt_coffea.stats.abcd_workspace import abcd_workspace
 from tnt_coffea.stats.bias_study import BiasPoint, BiasStudy, BiasTruth, bias_study
 from tnt_coffea.stats.bumps import bump_hunt
+from tnt_coffea.stats.combine import write_combine
 from tnt_coffea.stats.correlations import spearman
 from tnt_coffea.stats.direct import (
     direct_estimate,
@@ -89,6 +91,7 @@ from tnt_coffea.stats.expected import (
     expected_significance,
 )
 from tnt_coffea.stats.global_p_value import CountedTests, GlobalPValue, global_p_value
+from tnt_coffea.stats.hs3 import hs3_document
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
 from tnt_coffea.stats.limits import limit_band, upper_limit
@@ -112,12 +115,15 @@ from tnt_coffea.stats.results import (
     LimitRefusal,
     LimitResult,
     NuisanceImpact,
+    NuisanceImpacts,
     ScanPoint,
     ScanRefusal,
     ScanResult,
 )
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
+from tnt_coffea.stats.signal_histogram import SignalHistogram
+from tnt_coffea.stats.signal_templates import MassTemplates, SignalTemplate, summed
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.transfer import transfer_factor, transfer_in_search
@@ -169,7 +175,9 @@ __all__ = [
     "IntervalResult",
     "LimitRefusal",
     "LimitResult",
+    "MassTemplates",
     "NuisanceImpact",
+    "NuisanceImpacts",
     "OrderTest",
     "RegionClosure",
     "ScanPoint",
@@ -177,6 +185,8 @@ __all__ = [
     "ScanResult",
     "SharedEvents",
     "SidebandFit",
+    "SignalHistogram",
+    "SignalTemplate",
     "SpectrumFit",
     "TransferEstimate",
     "TransferLimit",
@@ -218,6 +228,7 @@ __all__ = [
     "gross_vitells_p_value",
     "hepdata_limits",
     "hepdata_spectrum",
+    "hs3_document",
     "inclusive_spectrum",
     "li_ma_significance",
     "limit_band",
@@ -230,6 +241,7 @@ __all__ = [
     "scan_masses",
     "selected_spectrum",
     "spearman",
+    "summed",
     "template_in_window",
     "toy_search",
     "toy_spectrum",
@@ -238,5 +250,6 @@ __all__ = [
     "transfer_workspace",
     "unbinned_check",
     "upper_limit",
+    "write_combine",
     "write_hepdata",
 ]

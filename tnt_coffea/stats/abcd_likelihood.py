@@ -24,6 +24,7 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.pyhf_fit import background_test, start_values
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.quantities import check_numbers, check_whole
+from tnt_coffea.stats.signals import Norms, norm_modifiers
 from tnt_coffea.stats.validity import LEAST_IN_REGION_A, MOST_TOYS, minimiser_problems
 
 __all__ = [
@@ -177,6 +178,8 @@ class PreparedAbcd:
         The model in numpy, of effective counts.
     systematic
         Relative uncertainty of the closure.
+    norms
+        Uncertainties of the signal's norm, from `signals.norm_factors`.
     """
 
     counts: tuple[float, float, float, float]
@@ -184,6 +187,7 @@ class PreparedAbcd:
     unit: float
     model: AbcdModel
     systematic: float
+    norms: Norms = ()
 
     @cached_property
     def fitted(self) -> Array:
@@ -306,9 +310,10 @@ def _pyhf_model(prepared: PreparedAbcd, most: Mapping[str, float]) -> tuple[Any,
             modifiers.append({"name": "closure", "type": "normsys", "data": effect})
         if signal:
             poi = {"name": "mu", "type": "normfactor", "data": None}
-            samples.append({"name": "signal", "data": [signal], "modifiers": [poi]})
+            samples.append({"name": "signal", "data": [signal], "modifiers": [poi, *norms]})
         return {"name": name, "samples": samples}
 
+    norms = norm_modifiers(prepared.norms)
     a, b, c, d = prepared.counts
     systematic, leakage = prepared.systematic, prepared.model.leakage
     expected = prepared.model.closure_factor * b * c / d

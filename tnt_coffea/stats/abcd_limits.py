@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdLimit
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.quantities import check_level, check_whole
 from tnt_coffea.stats.results import BANDS, LimitRefusal
+from tnt_coffea.stats.signal_norm import NO_NORM, combined_norm, profiled_norm
+from tnt_coffea.stats.signal_templates import factors
+from tnt_coffea.stats.signals import norm_factors
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
 __all__ = ["AsymptoticAbcd", "abcd_limit", "limit_or_reason", "toy_limits"]
@@ -55,6 +58,7 @@ def abcd_limit(
     toys: int | None = None,
     seed: int = 1,
     counts: AbcdCounts | None = None,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> AbcdLimit:
     """Return the CLs upper limit on the signal events in A, observed and expected.
 
@@ -70,6 +74,8 @@ def abcd_limit(
         D: 1000, and more until the limit is known to 2 %.
     seed
         Root seed of the toys.
+    systematics
+        Uncertainties of the signal's norm, as `SpectrumFit.systematics`.
 
     Returns
     -------
@@ -102,8 +108,9 @@ def abcd_limit(
         msg = f"{few}: take {round(20 / (1 - level))}"
         raise FitError(msg)
     prepared = prepared_abcd((a, b, c, d), systematic, closure_factor, leakage, seed, counts)
+    prepared = replace(prepared, norms=norm_factors(systematics or {}))
     alpha, unit = 1 - level, prepared.unit
-    formula = AsymptoticAbcd(prepared)
+    formula = AsymptoticAbcd(prepared, combined_norm(systematics))
     limits = formula.limits(alpha)
     fewest = min(prepared.expected / unit, *prepared.counts[1:])
     sparse = fewest < LEAST_UNDER_LIMIT
@@ -177,8 +184,17 @@ class _CountsModel(Protocol):
     def sigma(self) -> float: ...
     @property
     def signal(self) -> Array: ...
-    def at(self, counts: Array, centre: Array, mu: float) -> _CountsFits: ...
+    def at(self, counts: Array, centre: Array, mu: Any) -> _CountsFits: ...
     def best(self, counts: Array, centre: Array) -> _CountsFits: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _At:
+    """Fits at one strength: their mu is signal events; alpha is that of the norm; nll with it."""
+
+    fits: _CountsFits
+    alpha: Array
+    nll: Array
 
 
 class _TiedCounts(Protocol):
@@ -200,9 +216,37 @@ class AsymptoticAbcd:
     ----------
     prepared
         The counts and their model.
+    norm
+        Uncertainty of the signal's norm, of `combined_norm`.
     """
 
     prepared: _TiedCounts
+    norm: tuple[float, float] = NO_NORM
+
+    def at(self, counts: Array, centres: Array, norms: Array, mu: float) -> _At:
+        """Return the fits at one strength.
+
+        Parameters
+        ----------
+        counts, centres
+            Experiments, and auxiliary measurements of their closure.
+        norms
+            Those of the signal's norm, shape (experiments,).
+        mu
+            Signal events in A.
+        """
+        if self.norm == NO_NORM:
+            fits = self.model.at(counts, centres, mu)
+            return _At(fits, np.zeros(len(counts)), fits.nll)
+
+        def fitted(events: Array) -> tuple[Any, Array]:
+            fits = self.model.at(counts, centres, events)
+            mean = fits.background + events[:, None] * self.model.signal
+            pulls = 1 - counts / np.maximum(mean, np.finfo(float).tiny)
+            return fits, np.asarray(pulls @ self.model.signal)
+
+        fits, alpha = profiled_norm(fitted, mu, self.norm, norms)
+        return _At(fits, alpha, fits.nll + 0.5 * (alpha - norms) ** 2)
 
     @property
     def model(self) -> _CountsModel:
@@ -227,7 +271,7 @@ class AsymptoticAbcd:
 
     def ln_cls(self, mu: float) -> Array:
         """Return ln CLs of the data, and of background at -2 ... 2 standard deviations."""
-        fits = self.model.at(self.counts, self.centres, mu)
+        fits = self.at(self.counts, self.centres, np.zeros(2), mu)
         q = np.maximum(0.0, 2 * (fits.nll - self.best.nll))
         q[self.best.mu > mu] = 0.0
         root, asimov = np.sqrt(q)
@@ -356,26 +400,38 @@ class _Toys:
     ) -> _Toys:
         """Throw toys of the expectations that the data's own fits give at each strength."""
         model, data = formula.model, (formula.counts[:1], formula.centres[:1])
-        at = [model.at(*data, 0.0), *(model.at(*data, float(mu)) for mu in strengths)]
-        means = np.stack([fit.background[0] + fit.mu[0] * model.signal for fit in at])
-        shifts = np.array([fit.closure[0] for fit in at])
+        at = [formula.at(*data, np.zeros(1), float(mu)) for mu in (0.0, *strengths)]
+        fits = [one.fits for one in at]
+        means = np.stack([fit.background[0] + fit.mu[0] * model.signal for fit in fits])
+        shifts = np.array([fit.closure[0] for fit in fits])
+        moved = np.array([one.alpha[0] for one in at])
         sources = [0, *range(1, len(at), _EVERY)]
         counts = random.poisson(np.repeat(means[sources], toys, axis=0)).astype(float)
         centres = random.normal(np.repeat(shifts[sources], toys), 1.0)
+        norms = np.repeat(moved[sources], toys)
+        if formula.norm != NO_NORM:
+            norms = random.normal(norms, 1.0)
         ln_l = np.stack(
             [
-                (xlogy(counts, mean) - mean).sum(axis=1) - 0.5 * (centres - shift) ** 2
-                for mean, shift in zip(means, shifts, strict=True)
+                (xlogy(counts, mean) - mean).sum(axis=1)
+                - 0.5 * (centres - shift) ** 2
+                - 0.5 * (norms - alpha) ** 2
+                for mean, shift, alpha in zip(means, shifts, moved, strict=True)
             ]
         )
         weights = np.exp(ln_l - logsumexp(ln_l[sources], axis=0))
         best, good, q = model.best(counts, centres), np.ones(len(counts), dtype=bool), []
+        # At the maximum the signal's events are those of the counts, whatever the norm.
+        best_mu = best.mu / factors(*formula.norm, norms)[0]
         for mu in strengths:
-            fits = model.at(counts, centres, float(mu))
-            q.append(np.where(best.mu > mu, 0.0, np.maximum(2 * (fits.nll - best.nll), 0.0)))
-            good &= fits.converged
+            tested = formula.at(counts, centres, norms, float(mu))
+            q.append(np.where(best_mu > mu, 0.0, np.maximum(2 * (tested.nll - best.nll), 0.0)))
+            good &= tested.fits.converged
         own = formula.best
-        seen = [2 * float(fit.nll[0] - own.nll[0]) * (own.mu[0] <= fit.mu[0]) for fit in at[1:]]
+        seen = [
+            2 * float(one.nll[0] - own.nll[0]) * (own.mu[0] <= mu)
+            for one, mu in zip(at[1:], strengths, strict=True)
+        ]
         failed = int(np.sum(~(good & best.converged)))
         return cls(strengths, np.maximum(seen, 0.0), np.stack(q), weights[1:], weights[0], failed)
 

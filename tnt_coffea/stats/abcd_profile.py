@@ -69,7 +69,7 @@ class AbcdModel:
         """Signal in A, B, C and D per signal event in A."""
         return np.array([1.0, *self.leakage])
 
-    def at(self, counts: Array, centre: Array, mu: float) -> AbcdFits:
+    def at(self, counts: Array, centre: Array, mu: float | Array) -> AbcdFits:
         """Return the fits at one strength.
 
         Parameters
@@ -79,9 +79,9 @@ class AbcdModel:
         centre
             Auxiliary measurement of the closure's parameter, shape (experiments,).
         mu
-            Signal events in A.
+            Signal events in A, the same in all experiments or shape (experiments,).
         """
-        return self._fitted(counts, centre, np.full(len(counts), float(mu)), held=True)
+        return self._fitted(counts, centre, np.full(len(counts), mu, dtype=float), held=True)
 
     def best(self, counts: Array, centre: Array) -> AbcdFits:
         """Return the fits of mu >= 0.

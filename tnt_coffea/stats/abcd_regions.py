@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,6 +145,7 @@ def abcd_in_window(
     seed: int = 1,
     level: float | None = None,
     limit_toys: int | None = None,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> AbcdResult | AbcdRefusal:
     """Test for a signal in a window with the background from the score plane, or refuse.
 
@@ -166,6 +167,8 @@ def abcd_in_window(
     level, limit_toys
         Confidence level and toys of an upper limit, as `level` and `toys` of `abcd_limit`; None
         sets no limit.
+    systematics
+        Uncertainties of the signal's norm in the limit, as `SpectrumFit.systematics`.
 
     Returns
     -------
@@ -214,6 +217,7 @@ def abcd_in_window(
     result = abcd(*counts.regions, toys=toys, counts=counts, closure=outcome, **settings)
     if level is None:
         return result
+    settings["systematics"] = systematics
     return replace(result, limit=limit_or_reason(counts, level=level, toys=limit_toys, **settings))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import tied_counts_q0
 from tnt_coffea.stats.abcd_results import AbcdResult
+from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 
 __all__ = ["abcd_workspace"]
 
@@ -17,7 +18,9 @@ _FREE = ("background", "ratio_b", "ratio_c")
 
 
 def abcd_workspace(
-    result: AbcdResult, leakage: Sequence[float] = (0.0, 0.0, 0.0)
+    result: AbcdResult,
+    leakage: Sequence[float] = (0.0, 0.0, 0.0),
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Return an ABCD estimate as a pyhf workspace, JSON values.
 
@@ -31,6 +34,8 @@ def abcd_workspace(
         The estimate.
     leakage
         Signal in B, C and D per signal event in A, that of the estimate.
+    systematics
+        Uncertainties of the signal's norm, those of its limit.
 
     Raises
     ------
@@ -54,6 +59,7 @@ def abcd_workspace(
     a, b, c, d = map(float, np.array([result.a, result.b, result.c, result.d]) / k)
     signal = np.array([1.0, *map(float, leaked)]) * k[0] / k
     expected = result.expected / float(k[0])
+    norms = norm_modifiers(norm_factors(systematics or {}))
     background, ratio_b, ratio_c = (_factor(name) for name in _FREE)
     closure = {
         "name": "closure",
@@ -82,7 +88,7 @@ def abcd_workspace(
         parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
     return {
         "channels": [
-            {"name": name, "samples": _samples(nominal, modifiers, float(signal[i]))}
+            {"name": name, "samples": _samples(nominal, modifiers, float(signal[i]), norms)}
             for i, (name, (_, nominal, modifiers)) in enumerate(regions.items())
         ],
         "observations": [{"name": name, "data": [seen]} for name, (seen, _, _) in regions.items()],
@@ -96,9 +102,12 @@ def _factor(name: str) -> dict[str, Any]:
 
 
 def _samples(
-    nominal: float, modifiers: list[dict[str, Any]], signal: float
+    nominal: float,
+    modifiers: list[dict[str, Any]],
+    signal: float,
+    norms: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     samples = [{"name": "background", "data": [nominal], "modifiers": modifiers}]
     if signal:
-        samples.append({"name": "signal", "data": [signal], "modifiers": [_factor("mu")]})
+        samples.append({"name": "signal", "data": [signal], "modifiers": [_factor("mu"), *norms]})
     return samples

@@ -25,7 +25,7 @@ from tnt_coffea.stats.model import (
     goodness_of_fit,
     spectrum_models,
 )
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal, SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, check_counts, spectra
 from tnt_coffea.stats.spurious import with_spurious
 
@@ -95,7 +95,7 @@ class Sidebands:
         return [goodness_of_fit(channel, b[seen], seed) for channel, b, seen in parts]
 
 
-def hidden_window(signals: Sequence[SignalShape]) -> tuple[float, float]:
+def hidden_window(signals: Sequence[Signal]) -> tuple[float, float]:
     """Return the masses of signals +- 2 widths, as one range [GeV]."""
     return (
         min(signal.mass - HIDDEN_WIDTHS * signal.width for signal in signals),
@@ -105,7 +105,7 @@ def hidden_window(signals: Sequence[SignalShape]) -> tuple[float, float]:
 
 def prepared(
     channels: Any,
-    signals: Sequence[SignalShape],
+    signals: Sequence[Signal],
     fit: SpectrumFit,
     window: tuple[float, float] | None,
     *,
@@ -243,7 +243,7 @@ def _as_signal(window: tuple[float, float]) -> SignalShape:
 def _interpolated(
     data: Sequence[Spectrum],
     seen: tuple[Mask, ...],
-    signals: Sequence[SignalShape],
+    signals: Sequence[Signal],
     fit: SpectrumFit,
     window: tuple[float, float],
 ) -> Sidebands:

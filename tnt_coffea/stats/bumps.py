@@ -34,10 +34,11 @@ from tnt_coffea.stats.results import (
     ChannelResult,
     EdgeTrial,
 )
+from tnt_coffea.stats.signals import Signal, TemplateShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
-__all__ = ["bump_hunt", "data_notes"]
+__all__ = ["bump_hunt", "data_notes", "template_notes"]
 
 Array = NDArray[np.float64]
 
@@ -132,6 +133,7 @@ def bump_hunt(
         *data_notes(data, width, (mass, mass)),
         *range_notes(model, seed),
         *turn_on_notes(data, signal, fit),
+        *template_notes(signal),
         *_model_notes(model, test),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
@@ -161,7 +163,7 @@ def bump_hunt(
         notes=notes,
         family=family_of(test.function),
         interval=(unit * interval[0], None if interval[1] is None else unit * interval[1]),
-        shape=fit.shape,
+        shape=signal.kind,
         nuisances=tuple(zip(nuisance_names(test.channels), test.pyhf.alpha, strict=True)),
         envelope=test.envelope.functions(unit) if len(model.functions) > 1 else (),
         spurious=() if model.spurious is None else model.spurious.signals(unit),
@@ -295,6 +297,35 @@ def data_notes(data: Sequence[Spectrum], width: float, masses: tuple[float, floa
             "significance is lost"
         )
     return [*notes, *sample_notes(data)]
+
+
+# A template of fewer simulated events fluctuates from bin to bin.
+_ENOUGH_SIMULATED = 1000.0
+
+
+def template_notes(signal: Signal) -> list[str]:
+    """Return what the number of simulated events leaves open.
+
+    Parameters
+    ----------
+    signal
+        The signal.
+    """
+    if not isinstance(signal, TemplateShape):
+        return []
+    few = {
+        name: template.effective_events
+        for name, template in signal.templates.items()
+        if template.effective_events < _ENOUGH_SIMULATED
+    }
+    if not few:
+        return []
+    each = ", ".join(f"{name} {events:.0f}" for name, events in few.items())
+    return [
+        f"the signal template stands for few simulated events ({each}): their number is a nuisance "
+        f"parameter of the norm, fluctuations from bin to bin are neglected, which takes "
+        f"{_ENOUGH_SIMULATED:.0f}"
+    ]
 
 
 def _model_notes(model: SpectrumModel, test: _Test) -> list[str]:

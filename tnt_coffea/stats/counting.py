@@ -14,6 +14,7 @@ from scipy.special import log_ndtr, xlogy
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.newton import minimised
 from tnt_coffea.stats.results import BANDS
+from tnt_coffea.stats.signal_norm import NO_NORM, profiled_norm
 
 __all__ = ["AsymptoticCount", "CountFits", "CountModel"]
 
@@ -96,7 +97,7 @@ class CountModel:
         n = np.asarray(counts, dtype=float)
         return n, np.full(len(n), self.tau), np.zeros(len(n))
 
-    def at(self, data: tuple[Array, Array, Array], mu: float) -> CountFits:
+    def at(self, data: tuple[Array, Array, Array], mu: float | Array) -> CountFits:
         """Return the fits at one strength.
 
         Parameters
@@ -104,14 +105,15 @@ class CountModel:
         data
             Counts, events of the auxiliary measurement, and that of alpha: (experiments,) each.
         mu
-            Signal events.
+            Signal events, the same in all experiments or shape (experiments,).
         """
         counts, auxiliary, centre = data
+        events = np.full(len(counts), mu, dtype=float)
         start = np.column_stack([np.zeros(len(counts)), centre])
-        found = minimised(_Objective(self, counts, auxiliary, centre, float(mu)), start)
+        found = minimised(_Objective(self, counts, auxiliary, centre, events), start)
         g, alpha = found.x.T
         return CountFits(
-            np.full(len(counts), float(mu)),
+            events,
             self.tau * np.exp(g),
             self.expected * np.exp(g + self.sigma * alpha),
             alpha,
@@ -149,6 +151,8 @@ class AsymptoticCount:
         The model.
     data
         Count, events of the auxiliary measurement, and that of alpha, of shape (1,).
+    norm
+        Uncertainty of the signal's norm, of `combined_norm`.
 
     Source
     ------
@@ -164,6 +168,7 @@ class AsymptoticCount:
 
     model: CountModel
     data: tuple[Array, Array, Array]
+    norm: tuple[float, float] = NO_NORM
 
     @cached_property
     def both(self) -> tuple[Array, Array, Array]:
@@ -180,13 +185,24 @@ class AsymptoticCount:
 
     def ln_cls(self, mu: float) -> Array:
         """Return ln CLs of the data, and of background at -2 ... 2 standard deviations."""
-        q = np.maximum(0.0, 2 * (self.model.at(self.both, mu).nll - self.best.nll))
+        q = np.maximum(0.0, 2 * (self._nll(mu) - self.best.nll))
         q[self.best.mu > mu] = 0.0
         root, asimov = np.sqrt(q)
         # Above the Asimov value q-tilde is not a chi-square: equation 65.
         seen = (q[0] - q[1]) / (2 * asimov) if root > asimov > 0 else root - asimov
         statistics = np.array([seen, *(-float(band) for band in BANDS)])
         return np.asarray(log_ndtr(-statistics - asimov) - log_ndtr(-statistics))
+
+    def _nll(self, mu: float) -> Array:
+        if self.norm == NO_NORM:
+            return self.model.at(self.both, mu).nll
+
+        def fitted(events: Array) -> tuple[CountFits, Array]:
+            fits = self.model.at(self.both, events)
+            return fits, 1 - self.both[0] / np.maximum(fits.background + events, _TINY)
+
+        fits, alpha = profiled_norm(fitted, mu, self.norm, np.zeros(2))
+        return np.asarray(fits.nll + 0.5 * alpha**2)
 
     def limits(self, alpha: float) -> list[float]:
         """Return the observed limit at CLs = alpha, and the expected ones.
@@ -221,7 +237,7 @@ class _Objective:
     counts: Array
     auxiliary: Array
     centre: Array
-    mu: float
+    mu: Array
 
     @property
     def rounding(self) -> Array:
@@ -239,7 +255,7 @@ class _Objective:
         background, tau_gamma = self._means(x)
         centre = self.centre[rows]
         with np.errstate(over="ignore", invalid="ignore"):
-            value = _deviance(self.counts[rows], background + self.mu)
+            value = _deviance(self.counts[rows], background + self.mu[rows])
             if self.model.statistical > 0:
                 value += _deviance(self.auxiliary[rows], tau_gamma)
             value += 0.5 * (x[:, 1] - centre) ** 2
@@ -247,7 +263,7 @@ class _Objective:
 
     def derivatives(self, x: Array, rows: Rows) -> tuple[Array, Array]:
         background, tau_gamma = self._means(x)
-        mean = np.maximum(background + self.mu, _TINY)
+        mean = np.maximum(background + self.mu[rows], _TINY)
         seen = self.counts[rows]
         slopes = np.array([1.0, self.model.sigma])
         pull = (1 - seen / mean) * background

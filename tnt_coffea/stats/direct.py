@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,8 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
 from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
+from tnt_coffea.stats.signal_norm import combined_norm
+from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_EFFECTIVE, LEAST_UNDER_LIMIT
 from tnt_coffea.stats.window_results import WindowResult
 from tnt_coffea.working_points import WorkingPoint
@@ -61,6 +63,7 @@ def direct_estimate(
     scale: float = 1.0,
     normalisation: float | None = None,
     corrected: bool = False,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> DirectEstimate | DirectRefusal:
     """Return what a count says beside a prediction of weighted simulation, or of a template.
 
@@ -94,6 +97,8 @@ def direct_estimate(
         Of a template, the relative uncertainty of all events in the window.
     corrected
         Multiply the prediction by observed over predicted in all validation windows.
+    systematics
+        Uncertainties of the signal's norm in the limit, as `SpectrumFit.systematics`.
 
     Returns
     -------
@@ -182,7 +187,9 @@ def direct_estimate(
         converged=bool(null.converged[0] and best.converged[0]),
         notes=tuple(notes),
         windows=tested,
-        limit=None if level is None else _limit(model, observed / scale, sigma, level, scale),
+        limit=None
+        if level is None
+        else _limit(model, observed / scale, sigma, level, scale, combined_norm(systematics)),
         template=template,
         normalisation=beside,
         correction=correction,
@@ -237,13 +244,13 @@ def _whole(windows: Sequence[ValidationWindow]) -> ValidationWindow:
 
 
 def _limit(
-    model: CountModel, n: float, sigma: float, level: float, scale: float
+    model: CountModel, n: float, sigma: float, level: float, scale: float, norm: tuple[float, float]
 ) -> DirectLimit | LimitRefusal:
     try:
         if model.expected < LEAST_UNDER_LIMIT:
-            found, calibration = _counted_limits(model.expected, sigma, n, level), "Poisson"
+            found, calibration = _counted_limits(model.expected, sigma, n, level, norm), "Poisson"
         else:
-            asymptotic = AsymptoticCount(model, model.data([n]))
+            asymptotic = AsymptoticCount(model, model.data([n]), norm)
             found, calibration = asymptotic.limits(1 - level), "asymptotic"
     except FitError as error:
         # The p-value stands without it.
@@ -252,14 +259,17 @@ def _limit(
     return DirectLimit(float(level), observed, tuple(expected), calibration)
 
 
-def _counted_limits(b: float, sigma: float, n: float, level: float) -> list[float]:
+def _counted_limits(
+    b: float, sigma: float, n: float, level: float, norm: tuple[float, float]
+) -> list[float]:
     """Return the limit of a count, and those at the quantiles of counts of background alone."""
+    spread = float(0.5 * np.log(norm[0] / norm[1]))
     nodes = np.maximum(b + sigma * ndtri((np.arange(_NODES) + 0.5) / _NODES), 0.0)
     counts = np.arange(round(b + 10 * np.sqrt(b + sigma**2)) + 10)
     below = poisson.cdf(counts, nodes[:, None]).mean(axis=0)
     shares = [1 - normal_p_value(band) for band in BANDS]
     seen = [round(n), *(int(np.argmax(below >= share)) for share in shares)]
-    return [counting_limit(count, b, sigma, level) for count in seen]
+    return [counting_limit(count, b, sigma, level, spread) for count in seen]
 
 
 def direct_in_window(
@@ -270,6 +280,7 @@ def direct_in_window(
     systematic: float = 0.03,
     closure_limit: float = 0.5,
     level: float | None = 0.95,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> DirectEstimate | DirectRefusal:
     """Return the direct estimate of a search's selection in the window of its weights.
 
@@ -284,7 +295,7 @@ def direct_in_window(
         Weighted simulation of the same tagger set.
     point
         The working point.
-    systematic, closure_limit, level
+    systematic, closure_limit, level, systematics
         As for `direct_estimate`.
 
     Raises
@@ -316,7 +327,7 @@ def direct_in_window(
     chosen = {name: _Selected(plane, point) for name, plane in predictions.items()}
     return _in_window(
         data, simulation, chosen, None,
-        systematic=systematic, closure_limit=closure_limit, level=level,
+        systematic=systematic, closure_limit=closure_limit, level=level, systematics=systematics,
     )  # fmt: skip
 
 
@@ -329,6 +340,7 @@ def template_in_window(
     systematic: float = 0.03,
     closure_limit: float = 0.5,
     level: float | None = 0.95,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
     corrected: bool = False,
 ) -> DirectEstimate | DirectRefusal:
     """Return the direct estimate of a search's selection in the window of a template.
@@ -347,7 +359,7 @@ def template_in_window(
         The working point.
     beside
         All dijets in the same window, of `masked_window_test`.
-    systematic, closure_limit, level, corrected
+    systematic, closure_limit, level, corrected, systematics
         As for `direct_estimate`.
 
     Raises
@@ -410,6 +422,7 @@ def template_in_window(
     return _in_window(
         _Selected(plane, point), template, chosen, beside.uncertainty / beside.expected,
         systematic=systematic, closure_limit=closure_limit, level=level, corrected=corrected,
+        systematics=systematics,
     )  # fmt: skip
 
 
@@ -573,7 +586,10 @@ def _spectrum(
     )
 
 
-def direct_workspace(result: DirectEstimate) -> dict[str, Any]:
+def direct_workspace(
+    result: DirectEstimate,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
+) -> dict[str, Any]:
     """Return a direct estimate as a pyhf workspace, JSON values.
 
     One channel of one bin holds the count, the prediction with its statistics as a shapesys and
@@ -584,6 +600,8 @@ def direct_workspace(result: DirectEstimate) -> dict[str, Any]:
     ----------
     result
         The estimate.
+    systematics
+        Uncertainties of the signal's norm, those of its limit.
 
     Examples
     --------
@@ -607,9 +625,10 @@ def direct_workspace(result: DirectEstimate) -> dict[str, Any]:
         # Five sigma, as usual, would cut off the closure of a large excess.
         parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
     mu = {"name": "mu", "type": "normfactor", "data": None}
+    norms = norm_modifiers(norm_factors(systematics or {}))
     samples = [
         {"name": "background", "data": [expected], "modifiers": modifiers},
-        {"name": "signal", "data": [1.0], "modifiers": [mu]},
+        {"name": "signal", "data": [1.0], "modifiers": [mu, *norms]},
     ]
     return {
         "channels": [{"name": "selection", "samples": samples}],

@@ -24,7 +24,7 @@ from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import SpectrumModel, spurious_notes
 from tnt_coffea.stats.quantities import check_ranges
 from tnt_coffea.stats.results import LimitResult, Result
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import range_problems, why_not_asymptotic
 
@@ -493,7 +493,7 @@ def expectation_scan(
     )
 
 
-def hidden_range(window: Window, shapes: Sequence[SignalShape]) -> tuple[float, float] | None:
+def hidden_range(window: Window, shapes: Sequence[Signal]) -> tuple[float, float] | None:
     """Return a window as edges [GeV].
 
     Raises

@@ -13,7 +13,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
-from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.bumps import data_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
@@ -21,7 +21,7 @@ from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, s
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.results import BANDS, LimitResult
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal, TemplateShape
 from tnt_coffea.stats.spectrum import SpectrumFit, spectra
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
@@ -151,6 +151,12 @@ def upper_limit(
         notes += _band_notes(observed, expected)
     observed, expected = unit * observed, [unit * limit for limit in expected]
     produced = efficiency * luminosity if efficiency and luminosity else None
+    at_unit, reference = None, None
+    if isinstance(signal, TemplateShape) and fit.templates is not None:
+        at_unit, reference = signal.total, fit.templates.cross_section
+        if produced is None and reference is not None:
+            produced = at_unit / reference
+        notes += template_notes(signal)
     return LimitResult(
         mass=signal.mass,
         width=signal.width,
@@ -171,6 +177,8 @@ def upper_limit(
         observed_uncertainty=unit * uncertainties[0],
         expected_uncertainties=tuple(unit * u for u in uncertainties[1:]),
         spurious_uncertainty=unit * model.spurious_events,
+        events_at_unit_strength=at_unit,
+        reference_cross_section=reference,
     )
 
 
@@ -233,7 +241,7 @@ def limit_band(
 
 
 def prepared(
-    channels: Any, signal: SignalShape, fit: SpectrumFit
+    channels: Any, signal: Signal, fit: SpectrumFit
 ) -> tuple[SpectrumModel, AsymptoticCls, float]:
     """Return the model, its CLs and the background events under the signal."""
     mass = signal.mass

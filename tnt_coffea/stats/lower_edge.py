@@ -28,7 +28,7 @@ from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit, outside_signal
 from tnt_coffea.stats.results import EdgeTrial
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.validity import (
     LEAST_GOODNESS,
@@ -53,7 +53,7 @@ _TURN_ON_LENGTH = 0.04
 
 def chosen_lower_edge(
     channels: Any,
-    signal: SignalShape,
+    signal: Signal,
     candidates: Sequence[float] | Literal["auto"],
     fit: SpectrumFit,
     *,
@@ -128,7 +128,7 @@ def chosen_lower_edge(
 
 
 def _found(
-    channels: Any, signal: SignalShape, how: str, fit: SpectrumFit, seed: int
+    channels: Any, signal: Signal, how: str, fit: SpectrumFit, seed: int
 ) -> tuple[SpectrumFit, tuple[EdgeTrial, ...]]:
     """Return the fit from the lowest edge without a turn-on."""
     if how != "auto":
@@ -188,7 +188,7 @@ def _none_fits(tried: Sequence[EdgeTrial]) -> str:
     )
 
 
-def turn_on_p_value(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> float:
+def turn_on_p_value(data: Sequence[Spectrum], signal: Signal, fit: SpectrumFit) -> float:
     """Return the p-value of spectra without a turn-on, against a deficit at their lower edge.
 
     The deficit is an efficiency exp(-a exp(-(m - edge) / L)) with L = 4 % of the edge,
@@ -233,7 +233,7 @@ def turn_on_p_value(data: Sequence[Spectrum], signal: SignalShape, fit: Spectrum
     return float(ndtr(-score / np.sqrt(information))) if information > 0 else 1.0
 
 
-def turn_on_notes(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> list[str]:
+def turn_on_notes(data: Sequence[Spectrum], signal: Signal, fit: SpectrumFit) -> list[str]:
     """Return that spectra begin in a turn-on; nothing where its p-value is 1 % or more.
 
     Parameters
@@ -305,9 +305,7 @@ def _functions(spectrum: Spectrum, seen: Mask, fit: SpectrumFit) -> Iterator[Bac
             yield built if scale is None else built.scaled(1 / scale)
 
 
-def _sideband_goodness(
-    spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit, seed: int
-) -> float:
+def _sideband_goodness(spectrum: Spectrum, signal: Signal, fit: SpectrumFit, seed: int) -> float:
     outside, counts = outside_signal(spectrum.edges, signal), spectrum.counts
     built = chosen_function(spectrum, outside, fit)
     seen = engine.fitted_background(built, counts, outside)[0].restricted(outside)

@@ -28,7 +28,7 @@ from tnt_coffea.stats.envelope import (
 from tnt_coffea.stats.families import FAMILIES, Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
-from tnt_coffea.stats.signals import SignalShape, Template
+from tnt_coffea.stats.signals import Signal, Template
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import SpuriousFits, spurious_fits, with_spurious
 from tnt_coffea.stats.validity import (
@@ -75,7 +75,7 @@ class SpectrumModel:
         Where that comes from; None where no other function could be fitted.
     """
 
-    signal: SignalShape
+    signal: Signal
     data: tuple[Spectrum, ...]
     shares: Mapping[str, float]
     functions: Functions
@@ -122,7 +122,7 @@ def _near(functions: Functions, test: Envelope) -> float:
     return background_in_reach(next(iter(functions.values())), null)
 
 
-def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> SpectrumModel:
+def spectrum_model(histograms: Any, signal: Signal, fit: SpectrumFit) -> SpectrumModel:
     """Return the model of a signal in histograms, with the functions that they ask for.
 
     Parameters
@@ -142,7 +142,7 @@ def spectrum_model(histograms: Any, signal: SignalShape, fit: SpectrumFit) -> Sp
 
 
 def spectrum_models(
-    data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
+    data: Sequence[Spectrum], signals: Sequence[Signal], fit: SpectrumFit
 ) -> list[SpectrumModel]:
     """Return the models of several signals in the same spectra: the same functions for all.
 
@@ -215,18 +215,18 @@ def _with_its_spurious(model: SpectrumModel) -> SpectrumModel:
 
 
 def _competing_models(
-    data: Sequence[Spectrum], signals: Sequence[SignalShape], fit: SpectrumFit
+    data: Sequence[Spectrum], signals: Sequence[Signal], fit: SpectrumFit
 ) -> tuple[list[SpectrumModel], list[Profile]]:
     """Return the models with the functions that the data ask for, and their fits of mu >= 0."""
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)
-    shares = signal_shares(data, fit)
     backgrounds = _backgrounds(data, fit)
-    models = [
-        SpectrumModel(signal, tuple(data), shares, _channels(data, signal, shares, backgrounds))
-        for signal in signals
-    ]
+    models = []
+    for signal in signals:
+        shares = signal_shares(data, fit, signal)
+        functions = _channels(data, signal, shares, backgrounds)
+        models.append(SpectrumModel(signal, tuple(data), shares, functions))
     # Signals share the fits without one.
     first, counts = models[0].functions, models[0].counts
     nulls = {name: engine.background_fits(channels, counts) for name, channels in first.items()}
@@ -243,9 +243,9 @@ def _competing_models(
     return chosen, [fits.of(kept) for fits in best]
 
 
-def all_functions(data: Sequence[Spectrum], signal: SignalShape, fit: SpectrumFit) -> Functions:
+def all_functions(data: Sequence[Spectrum], signal: Signal, fit: SpectrumFit) -> Functions:
     """Return the channels of a signal in every function that a fit allows, competing or not."""
-    return _channels(data, signal, signal_shares(data, fit), _backgrounds(data, fit))
+    return _channels(data, signal, signal_shares(data, fit, signal), _backgrounds(data, fit))
 
 
 def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[Background, ...]]:
@@ -270,7 +270,7 @@ def _occupied(spectrum: Spectrum) -> int:
     return int(np.count_nonzero(spectrum.counts))
 
 
-def _check_occupied(spectrum: Spectrum, signal: SignalShape, fit: SpectrumFit) -> None:
+def _check_occupied(spectrum: Spectrum, signal: Signal, fit: SpectrumFit) -> None:
     """Refuse spectra with too few bins beside the signal for any function."""
     least = max(fit.orders(family)[0] for family in fit.families)
     _check_seen(spectrum, outside_signal(spectrum.edges, signal), least)
@@ -289,7 +289,7 @@ def _check_seen(spectrum: Spectrum, seen: Mask, least: int) -> None:
 
 def _channels(
     data: Sequence[Spectrum],
-    signal: SignalShape,
+    signal: Signal,
     shares: Mapping[str, float],
     backgrounds: Mapping[str, tuple[Background, ...]],
 ) -> Functions:
@@ -297,25 +297,26 @@ def _channels(
     parts = []
     for spectrum in data:
         share = shares[spectrum.name]
+        own = signal.of(spectrum.name, spectrum.edges)
         template = (
-            Template(signal, spectrum.edges, share, spectrum.before_trigger)
+            Template(own, spectrum.edges, share, spectrum.before_trigger)
             if signal.nuisances
             else None
         )
-        parts.append((spectrum.effective(share * signal.integrals(spectrum.edges)), template))
+        parts.append((spectrum.effective(share * own.integrals(spectrum.edges)), template))
     return {
         name: tuple(
             Channel(s.name, s.counts, expected, background, template, factors=s.variations)
-            for s, (expected, template), background in zip(data, parts, own, strict=True)
+            for s, (expected, template), background in zip(data, parts, each, strict=True)
         )
-        for name, own in backgrounds.items()
+        for name, each in backgrounds.items()
     }
 
 
-def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float]:
+def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit, signal: Signal) -> dict[str, float]:
     """Return the share of the signal in every channel, normalised to 1.
 
-    By default that of its events: channels are taken for parts of one sample.
+    That of its template; by default that of its events: channels are taken for parts of one sample.
 
     Raises
     ------
@@ -323,6 +324,8 @@ def signal_shares(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, float
         The shares are not those of the channels, or negative, or all zero.
     """
     names, shares = [spectrum.name for spectrum in data], fit.shares
+    if shares is None:
+        shares = signal.shares()
     if shares is None:
         shares = {spectrum.name: float(spectrum.sums.sum()) for spectrum in data}
     total = sum(shares.values())
@@ -342,7 +345,7 @@ _FEWEST_OF_OTHERS = 3
 _BLIND_WIDTHS = 2.0
 
 
-def outside_signal(edges: Array, signal: SignalShape) -> Mask:
+def outside_signal(edges: Array, signal: Signal) -> Mask:
     """Return the bins that lie wholly outside mass +- 2 widths."""
     reach = _BLIND_WIDTHS * signal.width
     return np.asarray((edges[1:] <= signal.mass - reach) | (edges[:-1] >= signal.mass + reach))

@@ -122,6 +122,10 @@ def poisson_p_value(n: float, b: float, sigma: float) -> float:
     return float(np.sum(weights * gammainc(n, means)))
 
 
+# Parts of a log-normal factor on a signal.
+_PARTS = 100
+
+
 def _cut_normal(b: float, sigma: float) -> tuple[Array, Array]:
     """Return nodes and weights of a normal distribution cut off at 0: the weights add up to 1."""
     nodes, weights = leggauss(_LEGENDRE_POINTS)
@@ -383,7 +387,9 @@ def _ln_best(k: Any, b: float) -> Any:
     return xlogy(k, best) - best
 
 
-def counting_limit(n: int, b: float, sigma: float = 0.0, level: float = 0.95) -> float:
+def counting_limit(
+    n: int, b: float, sigma: float = 0.0, level: float = 0.95, signal: float = 0.0
+) -> float:
     """Return the CLs upper limit on the signal in a count.
 
     CLs is the probability of n events or fewer with a signal over that without. An uncertainty
@@ -397,6 +403,8 @@ def counting_limit(n: int, b: float, sigma: float = 0.0, level: float = 0.95) ->
         Background events and their uncertainty.
     level
         Confidence level.
+    signal
+        Standard deviation of the logarithm of the signal's norm, integrated over as well.
 
     Raises
     ------
@@ -413,14 +421,19 @@ def counting_limit(n: int, b: float, sigma: float = 0.0, level: float = 0.95) ->
     (3.0, 6.17)
     """
     check_whole({"n": n}, _MOST_IN_LIMIT)
-    check_numbers({"b": b, "sigma": sigma}, 0)
+    check_numbers({"b": b, "sigma": sigma, "signal": signal}, 0)
     check_level(level)
     means, weights = _cut_normal(b, sigma)
+    factors = np.ones(1)
+    if signal > 0:
+        # Parts of equal probability.
+        factors = np.exp(signal * ndtri((np.arange(_PARTS) + 0.5) / _PARTS))[:, None]
 
     def ln_below(mu: float) -> float:
         """Return the logarithm of the probability of n events or fewer."""
         # gammaincc underflows, far below anything that n can be: CLs is 0 / 0 there.
-        return float(np.log(np.sum(weights * gammaincc(n + 1, mu + means))))
+        below = gammaincc(n + 1, mu * factors + means)
+        return float(np.log(np.sum(weights * below) / len(factors)))
 
     with np.errstate(divide="ignore"):
         nothing = ln_below(0.0)

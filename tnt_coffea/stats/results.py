@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isclose, sqrt
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from tnt_coffea.displays import Displayed
 from tnt_coffea.stats.validity import GOODNESS_TOYS, LEAST_BACKGROUND, SPURIOUS_LIMIT
@@ -25,6 +25,7 @@ __all__ = [
     "LimitRefusal",
     "LimitResult",
     "NuisanceImpact",
+    "NuisanceImpacts",
     "Result",
     "ScanPoint",
     "ScanRefusal",
@@ -44,6 +45,10 @@ COMBINATION_NOTE = (
 
 BANDS = (-2, -1, 0, 1, 2)
 """Where the expected limits stand, in standard deviations of the background."""
+
+
+_IfKnown = Annotated[float | None, Field(exclude_if=lambda value: value is None)]
+# Files of results without it stay what they were.
 
 
 class Result(Displayed):
@@ -369,8 +374,9 @@ class NuisanceImpact(Result):
     Attributes
     ----------
     name
-        The parameter: 'signal_scale', 'signal_width', 'phi_CHANNEL_NUMBER', or
-        'background_function', which takes one of the functions that compete and has no pull.
+        The parameter: 'signal_scale', 'signal_width', a variation of the signal's template, an
+        uncertainty of its norm, 'phi_CHANNEL_NUMBER', or 'background_function', which takes one of
+        the functions that compete and has no pull.
     pull, uncertainty
         Its best value and the uncertainty of that.
     up, down
@@ -396,6 +402,47 @@ class NuisanceImpact(Result):
     down: float
     before_up: float | None = None
     before_down: float | None = None
+
+
+@dataclass(frozen=True)
+class NuisanceImpacts(Result):
+    """All nuisance parameters of a bump hunt.
+
+    Attributes
+    ----------
+    mass, width
+        The signal [GeV].
+    impacts
+        The parameters.
+
+    Examples
+    --------
+    >>> rows = (NuisanceImpact("luminosity", 0, 1, -2, 2),)
+    >>> print(NuisanceImpacts(3500.0, 120.0, rows).summary())
+    impacts on the signal at 3500 GeV, width 120 GeV
+      parameter   pull              up, down [events]
+      luminosity  +0.00 +- 1.00         -2.0     +2.0
+    """
+
+    mass: float
+    width: float
+    impacts: tuple[NuisanceImpact, ...]
+    kind: Literal["impacts"] = field(default="impacts", kw_only=True)
+
+    def summary(self) -> str:
+        """Return a table, the largest impact first."""
+        rows = sorted(self.impacts, key=lambda row: -max(abs(row.up), abs(row.down)))
+        size = max(len(row.name) for row in (*rows, NuisanceImpact("parameter", 0, 0, 0, 0))) + 2
+        lines = [
+            f"impacts on the signal at {self.mass:g} GeV, width {self.width:g} GeV",
+            f"  {'parameter':<{size}}{'pull':<18}{'up, down [events]':>17}",
+        ]
+        lines += [
+            f"  {row.name:<{size}}{f'{row.pull:+.2f} +- {row.uncertainty:.2f}':<18}"
+            f"{row.up:>+8.1f} {row.down:>+8.1f}"
+            for row in rows
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -717,6 +764,10 @@ class LimitResult(Result):
         without toys.
     spurious_uncertainty
         As of `BumpHuntResult`.
+    events_at_unit_strength
+        Of a signal template, over all channels; None for a function.
+    reference_cross_section
+        That of unit strength [fb]; None where it is not known.
 
     Examples
     --------
@@ -746,7 +797,21 @@ class LimitResult(Result):
     observed_uncertainty: float = 0.0
     expected_uncertainties: tuple[float, ...] = ()
     spurious_uncertainty: float = 0.0
+    events_at_unit_strength: _IfKnown = None
+    reference_cross_section: _IfKnown = None
     kind: Literal["limit"] = field(default="limit", kw_only=True)
+
+    @property
+    def observed_strength(self) -> float | None:
+        """The observed limit on the signal strength; None where the signal is no template."""
+        unit = self.events_at_unit_strength
+        return None if unit is None else self.observed / unit
+
+    @property
+    def expected_strength(self) -> tuple[float, ...] | None:
+        """The expected limits on the signal strength."""
+        unit = self.events_at_unit_strength
+        return None if unit is None else tuple(limit / unit for limit in self.expected)
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
@@ -761,11 +826,21 @@ class LimitResult(Result):
             f"{self.expected[1]:.4g} to {self.expected[3]:.4g}, two {self.expected[0]:.4g} to "
             f"{self.expected[4]:.4g}",
         ]
+        strengths = self.expected_strength
+        if strengths is not None:
+            lines.append(
+                f"  signal strength {self.observed_strength:.4g}, expected {strengths[2]:.4g}, of "
+                f"{self.events_at_unit_strength:.4g} events"
+            )
         if self.observed_cross_section is not None and self.expected_cross_section is not None:
+            of = (
+                "of the signal template"
+                if self.efficiency is None
+                else f"for an efficiency of {self.efficiency:.4g} and {self.luminosity:g} / fb"
+            )
             lines.append(
                 f"  cross section {self.observed_cross_section:.4g} fb, expected "
-                f"{self.expected_cross_section[2]:.4g} fb, for an efficiency of "
-                f"{self.efficiency:.4g} and {self.luminosity:g} / fb"
+                f"{self.expected_cross_section[2]:.4g} fb, {of}"
             )
         agreed = "" if self.cls is None else f"; CLs by pyhf at the limit {self.cls:.4f}"
         lines.append(f"  {'converged' if self.converged else 'NOT CONVERGED'}{agreed}")

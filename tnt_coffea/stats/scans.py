@@ -31,7 +31,8 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signal_templates import MassTemplates
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
@@ -70,6 +71,7 @@ def scan(
     width: float,
     fit: SpectrumFit,
     windows: Mapping[str, tuple[float, float]] | None = None,
+    templates: Mapping[str, MassTemplates] | None = None,
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
@@ -92,6 +94,8 @@ def scan(
         How every spectrum is fitted. The function is chosen on the data outside each signal.
     windows
         By selection the range of masses that it is searched for [GeV]; all by default.
+    templates
+        Signals as histograms, by the name of the selection, instead of that of `fit`.
     overlap
         Which events the spectra share, needed where there are several selections;
         its names are 'selection', or 'selection/channel' where there are several.
@@ -134,11 +138,13 @@ def scan(
     if not named:
         msg = "no selection to scan: give one histogram, or a mapping from selection to histogram"
         raise FitError(msg)
-    signals = [fit.signal(float(mass), width) for mass in masses]
+    fits = {name: replace(fit, templates=own) for name, own in (templates or {}).items()}
     skipped: list[tuple[str, float]] = []
     chosen, refused = [], []
     for name, channels in named.items():
-        data = spectra(channels, fit)
+        own_fit = fits.get(name, fit)
+        data = spectra(channels, own_fit)
+        signals = [own_fit.signal(float(mass), width) for mass in masses]
         low, high = (windows or {}).get(name, (0.0, np.inf))
         wanted = [signal for signal in signals if low <= signal.mass < high]
         whole = [signal for signal in wanted if fit.has_sidebands(signal)]
@@ -146,7 +152,7 @@ def scan(
         if not whole:
             continue
         try:
-            chosen.append(prepared_selection(name, data, whole, fit))
+            chosen.append(prepared_selection(name, data, whole, own_fit))
         except FitError as error:
             if len(named) == 1:
                 raise
@@ -205,7 +211,7 @@ def scan_masses(fit: SpectrumFit, width: float) -> tuple[float, ...]:
     (2960.0, 3020.0, 3080.0, 3140.0)
     """
     low, high = (float(edge) for edge in fit.range)
-    reach = SIDEBAND_WIDTHS * fit.signal((low + high) / 2, width).width
+    reach = SIDEBAND_WIDTHS * replace(fit, templates=None).signal((low + high) / 2, width).width
     steps = (high - low - 2 * reach) / (0.5 * width)
     if not 0 <= steps <= _MOST_MASSES:
         msg = (
@@ -341,7 +347,7 @@ def _point(
     if toys is not None and of_chains:
         found = from_null_chains(q0, toys.tolist())
         p_local, z, used = found.p_value, found.z, len(toys)
-    elif toys is not None and (model.near < LEAST_BACKGROUND or model.signal.nuisances):
+    elif toys is not None and (model.near < LEAST_BACKGROUND or model.signal.movements):
         # The roots are compared, as they are for the global p-value.
         p_local = toys_p_value(int(np.sum(np.sqrt(toys) >= z)), len(toys))
         z, used = significance(p_local), len(toys)
@@ -363,7 +369,7 @@ def _point(
     )
 
 
-def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[str]:
+def _validity_notes(points: Sequence[ScanPoint], signal: Signal) -> list[str]:
     """Return where asymptotic local p-values cannot be trusted, and what was done about it."""
     notes: list[str] = []
     toys = max(point.toys for point in points)
@@ -379,7 +385,7 @@ def _validity_notes(points: Sequence[ScanPoint], signal: SignalShape) -> list[st
             f"fewer than {LEAST_BACKGROUND:g} background events within mass +- 2 widths at "
             f"{_listed(masses)} GeV: {advice}"
         )
-    if signal.nuisances:
+    if signal.movements:
         notes.append(
             "the signal may move within its uncertainties: local p-values are "
             + (
@@ -405,7 +411,7 @@ def _why_no_crossings(selections: Sequence[ScanSelection], q0: Array) -> str:
         return "upcrossings are counted in toys"
     if len(selections) > 1:
         return "it assumes one selection across the scan"
-    if any(signal.nuisances for signal in signals):
+    if any(signal.movements for signal in signals):
         return "q0 of a signal that may move is not chi-square distributed"
     steps = np.diff([signal.mass for signal in signals])
     if len(signals) < 3 or np.any(steps > [signal.width for signal in signals[1:]]):
@@ -462,7 +468,7 @@ class ScanSelection:
 def prepared_selection(
     name: str,
     data: Sequence[Spectrum],
-    signals: Sequence[SignalShape],
+    signals: Sequence[Signal],
     fit: SpectrumFit,
 ) -> ScanSelection:
     """Return a selection with one hypothesis for every signal.
@@ -562,7 +568,8 @@ def scanned_toys(
         )
         tests: list[Envelope] = []
         # One trigger: its efficiency is measured once for all selections.
-        names = max((selection.nuisances for selection in selections), key=len)
+        longest = sorted((selection.nuisances for selection in selections), key=len, reverse=True)
+        names = list(dict.fromkeys(name for own in longest for name in own))
         moved = random.normal(size=(size, len(names)))
         for selection in selections:
             places = [names.index(name) for name in selection.nuisances]

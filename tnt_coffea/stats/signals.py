@@ -1,4 +1,9 @@
-"""Signal shapes in m_jj: integrals over bins, and what their uncertainties do to them."""
+"""Signal shapes in m_jj: integrals over bins, and what their uncertainties do to them.
+
+A shape is a function (`SignalShape`) or a histogram of simulated events (`TemplateShape`). Beside
+what changes the shape, uncertainties of the norm multiply all of it: log-normal factors, whose
+nuisance parameters come after the others.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,122 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors, summed
 
-__all__ = ["DEFAULT_TAILS", "SHAPES", "SignalShape", "Standard", "Template", "gaussian"]
+__all__ = [
+    "ALL",
+    "DEFAULT_TAILS",
+    "SHAPES",
+    "STATISTICS",
+    "TEMPLATE",
+    "ChannelShape",
+    "Effect",
+    "Norms",
+    "Signal",
+    "SignalShape",
+    "Standard",
+    "Template",
+    "TemplateShape",
+    "gaussian",
+    "norm_factors",
+    "norm_modifiers",
+]
 
 Array = NDArray[np.float64]
 
 DEFAULT_TAILS = (1.5, 3.0, 1.5, 10.0)
 """Tails of a double Crystal Ball: start [widths] and power, below and above the peak."""
 
+TEMPLATE = "template"
+"""Kind of a signal that is a histogram."""
+ALL = "all"
+"""Channel of all folds together."""
+STATISTICS = "signal_statistics"
+"""Nuisance parameter of the number of simulated events in the templates."""
+
+Norms = tuple[tuple[str, float, float], ...]
+"""Uncertainties of the norm: name, and the factors at +1 and -1 standard deviation."""
+
 _ROOT_2PI = float(np.sqrt(2 * np.pi))
+# Shapes of variations that differ by less than this share of the signal do not move it.
+_SAME_SHAPE = 1e-9
+
+
+def norm_factors(systematics: Mapping[str, float | tuple[float, float]]) -> Norms:
+    """Return uncertainties of the norm as factors at +1 and -1 standard deviation.
+
+    Parameters
+    ----------
+    systematics
+        By name: a relative uncertainty u, with the factors 1 + u and 1 / (1 + u) of a log-normal
+        distribution; or relative changes at -1 and at +1 standard deviation. Those that are 0
+        are left out.
+
+    Raises
+    ------
+    FitError
+        An uncertainty is negative or not finite, or a change takes all of the signal.
+
+    Examples
+    --------
+    >>> norm_factors({"luminosity": 0.016, "tagger": (-0.1, 0.2), "none": 0})
+    (('luminosity', 1.016, 0.984...), ('tagger', 1.2, 0.9))
+    """
+    found = []
+    for name, value in systematics.items():
+        if isinstance(value, tuple | list):
+            down, up = (float(part) for part in value)
+        else:
+            up, down = float(value), 1 / (1 + float(value)) - 1 if value > -1 else -1.0
+        if not (np.isfinite([up, down]).all() and min(up, down) > -1):
+            msg = f"uncertainty '{name}': a change takes all of the signal, or is no number"
+            raise FitError(msg)
+        if not isinstance(value, tuple | list) and value < 0:
+            msg = f"uncertainty '{name}' must be 0 or more, got {value:g}"
+            raise FitError(msg)
+        if not name or name in _TAKEN or name.startswith(("phi_", "trigger_efficiency")):
+            msg = f"'{name}' is the name of another parameter: call the uncertainty otherwise"
+            raise FitError(msg)
+        if up or down:
+            found.append((str(name), 1 + up, 1 + down))
+    return tuple(found)
+
+
+_TAKEN = ("mu", "signal_scale", "signal_width", "spurious_signal")
+
+
+def norm_modifiers(norms: Norms) -> list[dict[str, Any]]:
+    """Return uncertainties of the norm as HistFactory's modifiers."""
+    return [
+        {"name": name, "type": "normsys", "data": {"hi": high, "lo": low}}
+        for name, high, low in norms
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What a nuisance parameter does to the signal in one channel, in HistFactory's words.
+
+    Attributes
+    ----------
+    name
+        The parameter.
+    norm
+        Factors at +1 and -1 standard deviation; None: it changes no norm.
+    shape
+        Shares per bin there, both of shape (bins,); None: it changes no shape.
+    """
+
+    name: str
+    norm: tuple[float, float] | None = None
+    shape: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +155,8 @@ class SignalShape:
         Relative uncertainties of mass and width; each that is not zero is a
         nuisance parameter alpha with a unit normal constraint, and the mass (width)
         is its nominal value times exp(uncertainty x alpha).
+    norms
+        Uncertainties of the norm, from `norm_factors`; each is a nuisance parameter.
 
     Raises
     ------
@@ -62,6 +170,7 @@ class SignalShape:
     tails: tuple[float, float, float, float] = DEFAULT_TAILS
     scale_uncertainty: float = 0.0
     width_uncertainty: float = 0.0
+    norms: Norms = ()
 
     def __post_init__(self) -> None:
         if self.kind not in SHAPES:
@@ -88,10 +197,35 @@ class SignalShape:
             raise FitError(msg)
 
     @property
-    def nuisances(self) -> tuple[str, ...]:
-        """Names of the nuisance parameters, in order."""
+    def movements(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters that move the signal in the mass, the first of all."""
         names = (("signal_scale", self.scale_uncertainty), ("signal_width", self.width_uncertainty))
         return tuple(name for name, uncertainty in names if uncertainty > 0)
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters, in order."""
+        return (*self.movements, *(name for name, _, _ in self.norms))
+
+    def of(self, channel: str, edges: Array) -> SignalShape:
+        """Return the shape in a channel and its bins: the same in all."""
+        return self
+
+    def shares(self) -> dict[str, float] | None:
+        """Return the channels' shares of the signal: none of its own."""
+        return None
+
+    def effects(self, edges: Array) -> list[Effect]:
+        """Return what each nuisance parameter does in bins."""
+        moved = len(self.movements)
+        alpha = np.zeros((2 * moved, len(self.nuisances)))
+        alpha[:, :moved] = np.concatenate([np.eye(moved), -np.eye(moved)])
+        values = self.varied(edges, alpha)[0]
+        shapes = [
+            Effect(name, shape=(values[k], values[moved + k]))
+            for k, name in enumerate(self.movements)
+        ]
+        return [*shapes, *(Effect(name, norm=(high, low)) for name, high, low in self.norms)]
 
     def integrals(self, edges: Array) -> Array:
         """Return the nominal share of the signal in every bin, 1 over the full line."""
@@ -112,16 +246,22 @@ class SignalShape:
         Shapes (points, bins), (points, bins, nuisances) and (points, bins, nuisances,
         nuisances).
         """
-        t, first, second = self._pulled(edges, alpha)
+        moved = len(self.movements)
+        if not moved:
+            shares = np.broadcast_to(self.integrals(edges), (len(alpha), len(edges) - 1))
+            nothing = np.zeros((*shares.shape, 0))
+            return _times_norms((shares, nothing, nothing[..., None]), self.norms, alpha)
+        t, first, second = self._pulled(edges, alpha[:, :moved])
         density, slope = self._standard.pdf(t), self._standard.slope(t)
         ones = density[:, None, :] * first
         twos = slope[:, None, None, :] * first[:, :, None, :] * first[:, None, :, :]
         twos += density[:, None, None, :] * second
-        return (
+        shaped = (
             np.diff(self._standard.cdf(t)),
             np.moveaxis(np.diff(ones), -1, 1),
             np.moveaxis(np.diff(twos), -1, 1),
         )
+        return _times_norms(shaped, self.norms, alpha[:, moved:])
 
     @property
     def _standard(self) -> Standard:
@@ -129,7 +269,7 @@ class SignalShape:
 
     def _pulled(self, edges: Array, alpha: Array) -> tuple[Array, Array, Array]:
         """Return t = (edge - mass) / width and its two derivatives, edges last."""
-        names = self.nuisances
+        names = self.movements
         scale, width = (
             alpha[:, names.index(name)] if name in names else np.zeros(len(alpha))
             for name in ("signal_scale", "signal_width")
@@ -155,13 +295,235 @@ class SignalShape:
 
 
 @dataclass(frozen=True, eq=False)
+class ChannelShape:
+    """A signal in the bins of one channel, as a histogram: shares of the channel's events.
+
+    Attributes
+    ----------
+    template
+        The histogram, in the bins of the fit.
+    total
+        Events of the channel, outside the fit as well.
+    norms
+        Uncertainties of the norm beside those of its variations.
+    """
+
+    template: SignalTemplate
+    total: float
+    norms: Norms = ()
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters: the variations, then the norms."""
+        return (*self.template.variations, *(name for name, _, _ in self.norms))
+
+    def integrals(self, edges: Array) -> Array:
+        """Return the nominal share of the signal in every bin."""
+        return np.asarray(self._own(edges).nominal / self.total)
+
+    def effects(self, edges: Array) -> list[Effect]:
+        """Return what each nuisance parameter does in bins."""
+        own = self._own(edges)
+        varied = [
+            Effect(name, own.norms[name], (up / self.total, down / self.total))
+            for name, (up, down) in own.shapes.items()
+        ]
+        return [*varied, *(Effect(name, norm=(high, low)) for name, high, low in self.norms)]
+
+    def varied(self, edges: Array, alpha: Array) -> tuple[Array, Array, Array]:
+        """Return the shares, their slopes and curvatures, as `SignalShape.varied` does."""
+        own = self._own(edges)
+        names, bins = tuple(own.variations), len(own.nominal)
+        values = np.tile(own.nominal, (len(alpha), 1))
+        slopes = np.zeros((len(alpha), bins, len(names)))
+        curvatures = np.zeros((len(alpha), bins, len(names), len(names)))
+        for k, (up, down) in enumerate(own.shapes.values()):
+            more, slopes[:, :, k], curvatures[:, :, k, k] = added(
+                own.nominal, up, down, alpha[:, k]
+            )
+            values += more
+        of_variations = tuple((name, *own.norms[name]) for name in names)
+        return _times_norms(
+            (values / self.total, slopes / self.total, curvatures / self.total),
+            (*of_variations, *self.norms),
+            alpha,
+            len(names),
+        )
+
+    def _own(self, edges: Array) -> SignalTemplate:
+        own = self.template
+        return own if own.edges is edges else own.rebinned(edges)
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateShape:
+    """A signal that is a histogram in every channel, at one mass.
+
+    Attributes
+    ----------
+    mass, width
+        Where the signal is, and how wide: what counts as near it [GeV].
+    templates
+        Histograms by channel.
+    norms
+        Uncertainties of the norm, from `norm_factors`; each is a nuisance parameter, the number
+        of simulated events as well.
+
+    Raises
+    ------
+    FitError
+        Mass or width are not positive, or a norm and a variation have one name.
+    """
+
+    mass: float
+    width: float
+    templates: Mapping[str, SignalTemplate]
+    norms: Norms = ()
+
+    kind = TEMPLATE
+
+    def __post_init__(self) -> None:
+        for what, value in (("mass", self.mass), ("width", self.width)):
+            if not (np.isfinite(value) and value > 0):
+                msg = f"the signal's {what} must be positive, got {value:g} GeV"
+                raise FitError(msg)
+        first = next(iter(self.templates.values()))
+        norm_factors(dict.fromkeys(first.variations, 0.0))
+        own = {STATISTICS, *first.variations}
+        twice = sorted({name for name, _, _ in self.norms} & own)
+        twice += [STATISTICS] if STATISTICS in first.variations else []
+        if twice:
+            msg = (
+                f"{', '.join(twice)}: a variation of the signal template or its statistics, and an "
+                "uncertainty of the norm: leave one out"
+            )
+            raise FitError(msg)
+
+    @property
+    def total(self) -> float:
+        """Signal events at unit strength, over all channels and bins."""
+        return sum(template.total for template in self.templates.values())
+
+    @property
+    def statistics(self) -> float:
+        """Relative uncertainty of that number from the simulated events."""
+        squares = sum(float(template.variance.sum()) for template in self.templates.values())
+        return float(np.sqrt(squares)) / self.total
+
+    @property
+    def all_norms(self) -> Norms:
+        """Uncertainties of the norm, with that of the number of simulated events."""
+        return (*self.norms, *((_statistics(self.statistics),) if self.statistics else ()))
+
+    @property
+    def movements(self) -> tuple[str, ...]:
+        """Names of the variations that change the shape."""
+        names = next(iter(self.templates.values())).variations
+        return tuple(
+            name for name in names if any(_moves(t, name) for t in self.templates.values())
+        )
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Names of the nuisance parameters, in order."""
+        variations = next(iter(self.templates.values())).variations
+        return (*variations, *(name for name, _, _ in self.all_norms))
+
+    def of(self, channel: str, edges: Array) -> ChannelShape:
+        """Return the shape in a channel and its bins.
+
+        Raises
+        ------
+        FitError
+            The channel has no template.
+        """
+        if channel not in self.templates and channel == ALL:
+            together = summed(list(self.templates.values()))
+            return ChannelShape(together.rebinned(edges), together.total, self.all_norms)
+        if channel not in self.templates:
+            msg = (
+                f"no signal template of the channel '{channel}': there are those of "
+                f"{', '.join(self.templates)}"
+            )
+            raise FitError(msg)
+        template = self.templates[channel]
+        return ChannelShape(template.rebinned(edges), template.total, self.all_norms)
+
+    def shares(self) -> dict[str, float] | None:
+        """Return the channels' shares of the signal."""
+        return {name: template.total / self.total for name, template in self.templates.items()}
+
+
+Signal = SignalShape | TemplateShape
+"""A signal of either form."""
+
+
+def _statistics(relative: float) -> tuple[str, float, float]:
+    return STATISTICS, 1 + relative, 1 / (1 + relative)
+
+
+def _moves(template: SignalTemplate, name: str) -> bool:
+    changes = [np.abs(part - template.nominal).max() for part in template.shapes[name]]
+    return bool(max(changes) > _SAME_SHAPE * template.total)
+
+
+def _times_norms(
+    shaped: tuple[Array, Array, Array], norms: Norms, alpha: Array, joint: int = 0
+) -> tuple[Array, Array, Array]:
+    """Multiply a signal with its derivatives by factors of its nuisance parameters.
+
+    Parameters
+    ----------
+    shaped
+        Values of shape (points, bins), slopes and curvatures in the parameters that change the
+        shape.
+    norms
+        The factors.
+    alpha
+        Nuisance parameters of these, shape (points, norms).
+    joint
+        How many of them, the first, are those of the shape as well.
+    """
+    values, slopes, curvatures = shaped
+    if not norms:
+        return shaped
+    each = [factors(high, low, alpha[:, k]) for k, (_, high, low) in enumerate(norms)]
+    f, first, second = (np.stack(parts, axis=1) for parts in zip(*each, strict=True))
+    product = f.prod(axis=1)
+    rate = first / f
+    by_two = rate[:, :, None] * rate[:, None, :]
+    diagonal = np.arange(len(norms))
+    by_two[:, diagonal, diagonal] = second / f
+    # Parameters of the shape alone, then those of the norm.
+    alone = slopes.shape[2] - joint
+    size = alone + len(norms)
+    by_shape = np.zeros((*values.shape, size))
+    by_shape[:, :, : slopes.shape[2]] = slopes
+    rates = np.zeros((len(values), size))
+    rates[:, alone:] = rate
+    curved = np.zeros((*values.shape, size, size))
+    curved[:, :, : slopes.shape[2], : slopes.shape[2]] = curvatures
+    mixed = by_shape[:, :, :, None] * rates[:, None, None, :]
+    curved += mixed + mixed.swapaxes(2, 3)
+    norm_part = np.zeros((len(values), size, size))
+    norm_part[:, alone:, alone:] = by_two
+    curved += values[..., None, None] * norm_part[:, None]
+    total = product[:, None]
+    return (
+        values * total,
+        (by_shape + values[..., None] * rates[:, None]) * total[..., None],
+        curved * total[..., None, None],
+    )
+
+
+@dataclass(frozen=True, eq=False)
 class Template:
     """A signal shape over the bins of one channel, times the channel's share of the signal.
 
     `scale` is that of a weighted spectrum, by which expectations are divided; None: 1.
     """
 
-    shape: SignalShape
+    shape: SignalShape | ChannelShape
     edges: Array
     share: float
     scale: Array | None = None

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS, SQRT_S, check_sqrt_s
 from tnt_coffea.stats.families import Family, added_family, family_named
-from tnt_coffea.stats.signals import DEFAULT_TAILS, SignalShape
+from tnt_coffea.stats.signal_templates import MassTemplates
+from tnt_coffea.stats.signals import (
+    DEFAULT_TAILS,
+    TEMPLATE,
+    Signal,
+    SignalShape,
+    TemplateShape,
+    norm_factors,
+)
 from tnt_coffea.stats.trigger import TriggerEfficiency
 from tnt_coffea.stats.validity import SIDEBAND_WIDTHS
 
@@ -86,6 +94,12 @@ class SpectrumFit:
     spurious
         Whether a spurious signal, on functions that describe the data better, is a nuisance
         parameter; else it is only told.
+    systematics
+        Uncertainties of the signal's norm by name, as of `signals.norm_factors`: a relative
+        uncertainty (log-normal), or relative changes at -1 and +1 standard deviation. Each is a
+        nuisance parameter of all channels.
+    templates
+        The signal as histograms, instead of `shape`; its shares and uncertainties are theirs.
 
     Raises
     ------
@@ -120,6 +134,8 @@ class SpectrumFit:
     sqrt_s: float = SQRT_S
     trigger: TriggerEfficiency | None = None
     spurious: bool = True
+    systematics: Mapping[str, float | tuple[float, float]] | None = None
+    templates: MassTemplates | None = None
 
     def __post_init__(self) -> None:
         low, high = self.range
@@ -156,6 +172,20 @@ class SpectrumFit:
         check_sqrt_s(self.sqrt_s)
         _check_trigger(self.trigger)
         _check_spurious(self.spurious)
+        norm_factors(self.systematics or {})
+        self._check_templates()
+
+    def _check_templates(self) -> None:
+        if self.templates is None:
+            return
+        _check_kind_of_templates(self.templates)
+        uncertain = self.scale_uncertainty or self.width_uncertainty
+        if uncertain or self.shape not in {"gaussian", TEMPLATE} or self.shares is not None:
+            msg = (
+                "a signal template has its own shape, shares and variations: leave out shape, "
+                "shares, scale_uncertainty and width_uncertainty"
+            )
+            raise FitError(msg)
 
     def _check_edges(self) -> None:
         edges = self.edges
@@ -194,7 +224,7 @@ class SpectrumFit:
         fewest = min(self.min_parameters, most)
         return replace(self, family=family, envelope=(), min_parameters=fewest, max_parameters=most)
 
-    def signal(self, mass: float, width: float) -> SignalShape:
+    def signal(self, mass: float, width: float) -> Signal:
         """Return the signal of a mass and a Gaussian width [GeV].
 
         Raises
@@ -202,8 +232,17 @@ class SpectrumFit:
         FitError
             There is no such signal.
         """
+        norms = norm_factors(self.systematics or {})
+        if self.templates is not None:
+            return TemplateShape(mass, width, self.templates.at(mass), norms)
         return SignalShape(
-            mass, width, self.shape, self.tails, self.scale_uncertainty, self.width_uncertainty
+            mass,
+            width,
+            self.shape,
+            self.tails,
+            self.scale_uncertainty,
+            self.width_uncertainty,
+            norms,
         )
 
     def check_inside(self, *masses: float) -> None:
@@ -223,12 +262,12 @@ class SpectrumFit:
                 )
                 raise FitError(msg)
 
-    def has_sidebands(self, signal: SignalShape) -> bool:
+    def has_sidebands(self, signal: Signal) -> bool:
         """Return whether three widths of spectrum lie on both sides of a signal."""
         reach = SIDEBAND_WIDTHS * signal.width
         return self.range[0] <= signal.mass - reach and signal.mass + reach <= self.range[1]
 
-    def check_sidebands(self, *signals: SignalShape) -> None:
+    def check_sidebands(self, *signals: Signal) -> None:
         """Refuse signals without three widths of spectrum on both sides.
 
         Raises
@@ -263,6 +302,12 @@ class SpectrumFit:
 def _check_spurious(spurious: object) -> None:
     if not isinstance(spurious, bool):
         msg = f"spurious is True or False, got {spurious!r}"
+        raise FitError(msg)
+
+
+def _check_kind_of_templates(templates: object) -> None:
+    if not isinstance(templates, MassTemplates):
+        msg = f"templates of a signal are MassTemplates, got {type(templates).__name__}"
         raise FitError(msg)
 
 

@@ -19,7 +19,8 @@ from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
 from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signal_norm import combined_norm
+from tnt_coffea.stats.signals import ALL, Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes, spectra, variable_of
 from tnt_coffea.stats.transfer_likelihood import (
     TransferFits,
@@ -172,6 +173,7 @@ def transfer_factor(
         msg = f"denominator is {denominator!r}, expected 'fail' or 'all'"
         raise FitError(msg)
     signal = fit.signal(mass, width)
+    norm = _norm(fit, signal)
     fit.check_sidebands(signal)
     both = spectra({"pass": passed, "fail": failed}, replace(fit, trigger=None))
     if not np.array_equal(both[0].edges, both[1].edges):
@@ -236,11 +238,15 @@ def transfer_factor(
             *problems,
             *p_notes,
             *fitted.bound_notes(),
-            *(["the signal's uncertainties are not part of this fit"] if signal.nuisances else []),
+            *(
+                ["what moves the signal in the mass is not part of this fit"]
+                if signal.movements
+                else []
+            ),
             *sample_notes(both),
         ),
         spectrum=_spectrum(problem, beside, fitted, variable_of(passed)),
-        limit=None if level is None else fitted.limit(level, limit_toys, seed),
+        limit=None if level is None else fitted.limit(level, limit_toys, seed, norm),
     )
 
 
@@ -286,12 +292,23 @@ def transfer_in_search(
     return transfer_factor(passed, failed, mass=mass, width=width, fit=fit, **how)
 
 
+def _norm(fit: SpectrumFit, signal: Signal) -> tuple[float, float]:
+    """Return the uncertainty of the signal's norm, that of its template too."""
+    if fit.templates is None:
+        return combined_norm(fit.systematics)
+    edges = np.array(fit.range)
+    effects = signal.of(ALL, edges).effects(edges)
+    return combined_norm(
+        {one.name: (one.norm[1] - 1, one.norm[0] - 1) for one in effects if one.norm is not None}
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """Two spectra and a signal, before an order is known."""
 
     data: tuple[Spectrum, ...]
-    signal: SignalShape
+    signal: Signal
     in_fail: float
     of_all: bool
     seed: int
@@ -329,7 +346,7 @@ class _Problem:
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])[bins]
         return TransferModel(
             bernstein(np.clip((centres - low) / (high - low), 0.0, 1.0), order),
-            self.signal.integrals(self.edges)[bins],
+            self.signal.of(ALL, self.edges).integrals(self.edges)[bins],
             self.in_fail,
             self.of_all,
             None if self.scales is None else self.scales[:, bins],
@@ -624,10 +641,12 @@ class _Fitted:
             float(np.sqrt(max(0.0, 2 * (nll(0.0) - nll(mu))))),
         )
 
-    def limit(self, level: float, toys: int | None, seed: int) -> TransferLimit | LimitRefusal:
+    def limit(
+        self, level: float, toys: int | None, seed: int, norm: tuple[float, float]
+    ) -> TransferLimit | LimitRefusal:
         if toys and toys + 1 <= 1 / (1 - level):
             return LimitRefusal(f"{toys} toys know no p-value as low as {1 - level:.3g}")
-        formula, alpha = AsymptoticAbcd(self), 1 - level
+        formula, alpha = AsymptoticAbcd(self, norm), 1 - level
         few, thrown, uncertainty = self.near < LEAST_UNDER_LIMIT, 0, None
         notes: list[str] = []
         problems: list[str] = []

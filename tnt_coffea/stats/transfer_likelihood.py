@@ -187,7 +187,7 @@ class TransferModel:
         self,
         counts: Array,
         centre: Array | None = None,
-        mu: float = 0.0,
+        mu: float | Array = 0.0,
         start: Array | None = None,
     ) -> TransferFits:
         """Return the fits at one strength.
@@ -199,11 +199,11 @@ class TransferModel:
         centre
             Nothing: other likelihoods have auxiliary measurements.
         mu
-            Signal events that pass.
+            Signal events that pass, the same in all experiments or shape (experiments,).
         start
             Coefficients to begin with, shape (order + 1,) or (experiments, order + 1).
         """
-        return self._fitted(counts, np.full(len(counts), float(mu)), start, held=True)
+        return self._fitted(counts, np.full(len(counts), mu, dtype=float), start, held=True)
 
     def best(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 from tnt_coffea.stats.transfer_likelihood import bernstein
 from tnt_coffea.stats.transfer_results import TransferEstimate
 
@@ -18,7 +20,10 @@ Array = NDArray[np.float64]
 _LEAST_RATE = 1e-6
 
 
-def transfer_workspace(result: TransferEstimate) -> dict[str, Any]:
+def transfer_workspace(
+    result: TransferEstimate,
+    systematics: Mapping[str, float | tuple[float, float]] | None = None,
+) -> dict[str, Any]:
     """Return a transfer factor as a pyhf workspace, JSON values, in stock modifiers.
 
     The channels `pass` and `fail` share a free rate in every bin, the shapefactor `rate`; what
@@ -30,6 +35,8 @@ def transfer_workspace(result: TransferEstimate) -> dict[str, Any]:
     ----------
     result
         The test.
+    systematics
+        Uncertainties of the signal's norm, those of its limit.
 
     Examples
     --------
@@ -61,6 +68,7 @@ def transfer_workspace(result: TransferEstimate) -> dict[str, Any]:
     names = [f"c_{k}" for k in range(result.order + 1)]
     rates = {"name": "rate", "type": "shapefactor", "data": None}
     mu = {"name": "mu", "type": "normfactor", "data": None}
+    norms = norm_modifiers(norm_factors(systematics or {}))
 
     def sample(name: str, nominal: Array, *modifiers: dict[str, Any]) -> dict[str, Any]:
         return {"name": name, "data": nominal.tolist(), "modifiers": list(modifiers)}
@@ -78,12 +86,12 @@ def transfer_workspace(result: TransferEstimate) -> dict[str, Any]:
 
     passing = [
         *polynomial("background", 1 / weights[0]),
-        sample("signal", signal / weights[0], mu),
+        sample("signal", signal / weights[0], mu, *norms),
     ]
     failing = [sample("background", rate / weights[1], rates)]
     failing += polynomial("passing", -1 / weights[1]) if of_all else []
     if result.signal_in_fail:
-        failing.append(sample("signal", result.signal_in_fail * signal / weights[1], mu))
+        failing.append(sample("signal", result.signal_in_fail * signal / weights[1], mu, *norms))
     most = 1 / unit if of_all else 10 * max(1.0, float(values.max()) / unit)
     parameters: list[dict[str, Any]] = [
         {"name": "mu", "inits": [max(1.0, result.mu_hat)], "bounds": [[0.0, 10 * _most(result)]]},

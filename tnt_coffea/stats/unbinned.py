@@ -299,6 +299,9 @@ def _signal(result: BumpHuntResult, fit: SpectrumFit | None) -> SignalShape:
             raise FitError(msg)
         return SignalShape(result.mass, result.width)
     signal = fit.signal(result.mass, result.width)
+    if not isinstance(signal, SignalShape):
+        msg = "a signal template has bins: there is no unbinned likelihood of it"
+        raise FitError(msg)
     if signal.kind != result.shape or signal.nuisances != names:
         msg = (
             f"the result has a signal of shape '{result.shape}' with nuisance parameters "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from tnt_coffea.stats.likelihood import Channel
-from tnt_coffea.stats.signals import SignalShape
+from tnt_coffea.stats.signals import Signal
 
 __all__ = [
     "CLOSURE_AGREEMENT",
@@ -173,7 +173,7 @@ def background_in_reach(channels: Sequence[Channel], null: Sequence[Array]) -> f
 
 
 def why_not_asymptotic(
-    channels: Sequence[Channel], null: Sequence[Array], signal: SignalShape
+    channels: Sequence[Channel], null: Sequence[Array], signal: Signal
 ) -> tuple[str, ...]:
     """Return every reason why a p-value has to come from toys; none where the formulae hold.
 
@@ -195,7 +195,7 @@ def why_not_asymptotic(
             f"{near:.1f} background events within mass +- 2 widths ({signal.mass:g} +- "
             f"{2 * signal.width:g} GeV), fewer than {LEAST_BACKGROUND:g}"
         )
-    if signal.nuisances:
+    if signal.movements:
         reasons.append("the signal may move within its uncertainties")
     return tuple(reasons)
 

@@ -29,7 +29,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.likelihood import SPURIOUS, Channel
 from tnt_coffea.stats.model import SpectrumModel, spectrum_model
-from tnt_coffea.stats.signals import SignalShape, Template
+from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
 __all__ = ["bump_workspace", "mass_patchset", "model_workspace"]
@@ -241,7 +241,7 @@ def _efficiencies(model: Channel) -> Iterator[tuple[str, Array]]:
 
 
 def _signal_samples(
-    model: SpectrumModel, signal: SignalShape, scale: float
+    model: SpectrumModel, signal: Signal, scale: float
 ) -> list[list[dict[str, Any]]]:
     """Return the samples that every channel has for a signal."""
     samples = []
@@ -249,7 +249,8 @@ def _signal_samples(
         share = model.shares[spectrum.name]
         samples.append([_signal_sample(channel, signal, spectrum, scale * share)])
         if channel.spurious:
-            events = channel.spurious * share * signal.integrals(spectrum.edges)
+            own = signal.of(spectrum.name, spectrum.edges)
+            events = channel.spurious * share * own.integrals(spectrum.edges)
             moved = _moved(SPURIOUS, spectrum.effective(events), -spectrum.effective(events))
             nothing = [0.0] * len(events)
             samples[-1].append({"name": SPURIOUS, "data": nothing, "modifiers": [moved]})
@@ -257,14 +258,19 @@ def _signal_samples(
 
 
 def _signal_sample(
-    channel: Channel, signal: SignalShape, spectrum: Spectrum, events: float
+    channel: Channel, signal: Signal, spectrum: Spectrum, events: float
 ) -> dict[str, Any]:
-    template = Template(signal, spectrum.edges, events, spectrum.before_trigger)
-    nominal = spectrum.effective(events * signal.integrals(spectrum.edges))
+    own = signal.of(spectrum.name, spectrum.edges)
+    nominal = spectrum.effective(events * own.integrals(spectrum.edges))
     modifiers: list[dict[str, Any]] = [{"name": "mu", "type": "normfactor", "data": None}]
-    for name, alpha in zip(signal.nuisances, np.eye(len(signal.nuisances)), strict=True):
-        up, down = template.varied(np.stack([alpha, -alpha]))[0]
-        modifiers.append(_moved(name, up, down))
+    for effect in own.effects(spectrum.edges):
+        if effect.shape is not None:
+            up, down = (spectrum.effective(events * part) for part in effect.shape)
+            modifiers.append(_moved(effect.name, up, down))
+        if effect.norm is not None:
+            high, low = effect.norm
+            data = {"hi": high, "lo": low}
+            modifiers.append({"name": effect.name, "type": "normsys", "data": data})
     for name, factor in _efficiencies(channel):
         modifiers.append(_moved(name, nominal * np.exp(factor), nominal * np.exp(-factor)))
     return {"name": "signal", "data": nominal.tolist(), "modifiers": modifiers}

@@ -1,0 +1,474 @@
+"""Simulated signals as coffea processors: their variations, skimmed, and filled for templates.
+
+Events are clustered once. Jets are reconstructed, and scored, again only for what changes them;
+variations of weights fill the same scores again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from scipy.special import ndtri
+
+from tnt_coffea.config import (
+    NOMINAL,
+    SearchConfig,
+    SkimSettings,
+    SystematicsSettings,
+    WeightVariationSettings,
+)
+from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events import skim
+from tnt_coffea.events.expressions import Expression
+from tnt_coffea.events.identity import uniform
+from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.roles import checked_name, signal_name
+from tnt_coffea.events.sample import Sample, in_units, sample_of
+from tnt_coffea.events.selection import Selection
+from tnt_coffea.events.sources import features_of
+from tnt_coffea.events.stored_jets import StoredJets
+from tnt_coffea.events.trees import where
+from tnt_coffea.jets.clustering import Clusters, find_clusters
+from tnt_coffea.jets.corrections import JetCorrections
+from tnt_coffea.jets.dijets import dijets_of, select_dijets
+from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
+from tnt_coffea.jets.varied import leading_clusters, scaled_clusters, scaled_jets
+from tnt_coffea.processors.search import SearchProcessor
+from tnt_coffea.processors.skim import (
+    SelectingProcessor,
+    as_asked,
+    coin_of,
+    cutflow_of,
+    found_in,
+    sample_of_jets,
+)
+from tnt_coffea.stats.signal_histogram import joined
+from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.typing import BoolArray, Float64Array
+
+__all__ = ["SignalProcessor", "SignalSkimProcessor", "VariedEvents", "varied_events"]
+
+_ALL = 2**31
+"""More jets than an event has."""
+
+
+@dataclass(frozen=True)
+class VariedEvents:
+    """The dijets of a chunk of simulated signal, with all variations.
+
+    Attributes
+    ----------
+    samples
+        Dijets by how the jets were varied, `nominal` first.
+    weights
+        (dijet,) weights of the nominal dijets by variation of the weights.
+    generated
+        Sums of weights of all events before any cut, in units of 2^-32: `nominal`, and that of
+        every variation of the weights.
+    cutflow
+        Of the nominal jets.
+    """
+
+    samples: Mapping[str, Sample]
+    weights: Mapping[str, Float64Array]
+    generated: Mapping[str, int]
+    cutflow: dict[str, Any]
+
+
+class _OfSignals(SelectingProcessor):
+    """What both processors of simulated signals share."""
+
+    def __init__(
+        self,
+        settings: SkimSettings,
+        systematics: SystematicsSettings,
+        corrections: JetCorrections | None,
+    ) -> None:
+        super().__init__(settings)
+        self.corrections = corrections or JetCorrections.read(systematics)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Branches of a file that are needed beside those that are read anyway."""
+        named = (_columns_in(text) for text in self.corrections.settings.columns)
+        return tuple(dict.fromkeys((*super().columns, *(one for of in named for one in of))))
+
+
+class SignalSkimProcessor(_OfSignals):
+    """Write the dijets of every chunk of simulated signal, a Parquet part a variation of the jets.
+
+    Parameters
+    ----------
+    settings
+        Jets and images.
+    systematics
+        The variations.
+    folder
+        Where the parts go, seen by all workers; one folder a data set, in it one a variation.
+    corrections
+        Of the same settings, where their files are read already.
+
+    Raises
+    ------
+    ConfigError
+        As `JetCorrections.read`.
+    """
+
+    def __init__(
+        self,
+        settings: SkimSettings,
+        systematics: SystematicsSettings,
+        folder: str | Path,
+        corrections: JetCorrections | None = None,
+    ) -> None:
+        super().__init__(settings, systematics, corrections)
+        self.settings = settings
+        self.folder = str(folder)
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return cutflow, sums of weights and the parts' paths by variation, by data set."""
+        meta = events.metadata
+        found = varied_events(events, self.settings, self.corrections, self.selection)
+        place = f"{meta['filename']}:{meta['entrystart']}-{meta['entrystop']}"
+        name = hashlib.sha256(place.encode()).hexdigest()[:16]
+        parts: dict[str, set[str]] = {}
+        for variation, sample in found.samples.items():
+            inner = () if variation == NOMINAL else (variation,)
+            path = Path(self.folder, checked_name(meta["dataset"]), *inner, f"{name}.parquet")
+            if len(sample):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                weights = found.weights if variation == NOMINAL else None
+                skim.write_part(path, sample, weights, variation)
+                parts[variation] = {str(path.relative_to(self.folder))}
+        return {
+            "cutflow": {meta["dataset"]: found.cutflow},
+            "parts": {meta["dataset"]: parts},
+            "generated": {meta["dataset"]: dict(found.generated)},
+        }
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the accumulator as it is."""
+        return accumulator
+
+
+class SignalProcessor(_OfSignals):
+    """Fill simulated signals with their variations, scored and ranked as the data of their folds.
+
+    Parameters
+    ----------
+    config
+        `skim`, `search` and `systematics` are read.
+    taggers
+        Tagger sets with quantile maps.
+    corrections
+        Of `config.systematics`, where their files are read already.
+
+    Raises
+    ------
+    TaggerError
+        As `SearchProcessor`.
+    ConfigError
+        As `JetCorrections.read`.
+
+    Examples
+    --------
+    >>> from tnt_coffea import SearchConfig, execution, taggers, testing
+    >>> from tnt_coffea.events.roles import signal
+    >>> from tnt_coffea.products import Skim
+    >>> data, simulated = (testing.make_sample(20, pixels=40, kind=kind) for kind in ("a", "b"))
+    >>> skimmed = Skim.from_sample(data, signals={"m3500": simulated})
+    >>> signals = SignalProcessor(SearchConfig(), taggers.load_set("rnd-3500/tnt"))
+    >>> with execution.open_executor("iterative") as executor:
+    ...     files = skimmed.fileset(signal("m3500"))
+    ...     output, accounting = execution.run(files, signals, executor)
+    >>> output["signals"]["tnt"][{"dataset": "m3500", "variation": "nominal"}].sum().value
+    20.0
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        taggers: TaggerSet | Iterable[TaggerSet],
+        corrections: JetCorrections | None = None,
+    ) -> None:
+        super().__init__(config.skim, config.systematics, corrections)
+        self.search = SearchProcessor(config, taggers)
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return filled bins by tagger set and signal, sums of weights, and the cutflow.
+
+        Raises
+        ------
+        InputError
+            The events are of another role: their metadata name it.
+        """
+        meta = events.metadata
+        name = signal_name(meta.get("role", ""))
+        if name is None:
+            msg = f"data set '{meta['dataset']}' is of role {meta.get('role')}, no signal:NAME"
+            raise InputError(msg)
+        found = self._read(events)
+        filled: dict[str, Any] = {}
+        for variation, each in found.samples.items():
+            sample = each.with_variable(self.search.config.search.variable)
+            weights = found.weights if variation == NOMINAL else {}
+            for tagger_set in self.search.taggers:
+                counts = self._filled(tagger_set, sample, {variation: sample.weight, **weights})
+                own = filled.setdefault(tagger_set.name, {})
+                own[name] = own[name] + counts if name in own else counts
+        return {
+            "signals": filled,
+            "generated": {name: dict(found.generated)},
+            "cutflow": {meta["dataset"]: found.cutflow},
+        }
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the accumulator with (dataset, variation, ...) histograms by tagger set."""
+        counts: Mapping[str, Any] = accumulator.get("signals", {})
+        made = {
+            name: joined({of: filled.histogram("variation") for of, filled in own.items()})
+            for name, own in counts.items()
+        }
+        return accumulator | {"signals": made}
+
+    def _read(self, events: Any) -> VariedEvents:
+        config = self.search.config
+        if not set(events.fields) >= skim.FIELDS:
+            return varied_events(events, config.skim, self.corrections, self.selection)
+        path = events.metadata["filename"]
+        sample = sample_of(events, skim.settings_of(path))
+        variation, cutflow = skim.variation_of(path), cutflow_of({}, len(sample))
+        return VariedEvents({variation: sample}, skim.weights_in(events), {}, cutflow)
+
+    def _filled(
+        self, tagger_set: TaggerSet, sample: Sample, weights: Mapping[str, Float64Array]
+    ) -> Any:
+        ranks = tagger_set.ranks(sample)
+        scored = ~np.isnan(ranks.both)
+        kept = ranks.select(scored)
+        places = [kept.fold, sample.mass[scored], kept.heavy, kept.light]
+        filled = [
+            self.search.counts(tagger_set, name, places, weight[scored])
+            for name, weight in weights.items()
+        ]
+        return sum(filled[1:], start=filled[0])
+
+
+def varied_events(
+    events: Any,
+    settings: SkimSettings,
+    corrections: JetCorrections,
+    selection: Selection | None = None,
+) -> VariedEvents:
+    """Return the dijets of a chunk of simulated signal with all variations.
+
+    Parameters
+    ----------
+    events
+        NanoEvents of any source with particles, jets or features.
+    settings
+        Jets, observables and images; or what a table's columns mean.
+    corrections
+        The variations, of jets and of weights.
+    selection
+        Own selection; by default that of the settings, imported here.
+
+    Raises
+    ------
+    InputError
+        As `reconstructed`; or a column of weights is not there, or not finite.
+    ConfigError
+        As `JetCorrections.factors`; or jets of a table of features shall vary.
+    """
+    if skim.made_before(events, settings) is not None:
+        msg = (
+            f"{where(events)}: a part of a skim does not say what was generated, nor can its jets "
+            "vary; give the files of the signal that it was made of"
+        )
+        raise InputError(msg)
+    factors = _factors(events, corrections.settings)
+    kept = np.ones(len(events), dtype=bool)
+    if settings.select is not None:
+        kept = (selection or Selection(settings.select))(events)
+    every = _found(events, settings)
+    own = np.asarray(every.weight, np.float64)
+    total = own * factors[NOMINAL]
+    generated = {name: in_units(own * factor) for name, factor in factors.items()}
+    left = {name: (own * factor)[kept] for name, factor in factors.items() if name != NOMINAL}
+    found = every if kept.all() else _found(events[kept], settings)
+    if isinstance(found, Sample):
+        if corrections.settings.jets:
+            msg = (
+                f"{where(events)}: systematics.jets varies jets, and a table of features has none; "
+                "give particles or jets, or leave it out"
+            )
+            raise ConfigError(msg)
+        passed = np.ones(len(found), dtype=bool)
+        samples, cutflow = {NOMINAL: replace(found, weight=total[kept])}, cutflow_of({}, len(found))
+    else:
+        found = replace(found, weight=total[kept])
+        samples, passed, cutflow = _of_jets(found, settings, corrections)
+    if settings.select is not None:
+        rejected = {"select": int((~kept).sum()), **cutflow["rejected"]}
+        cutflow = cutflow | {"events": len(kept), "rejected": rejected}
+    weights = {name: weight[passed] for name, weight in left.items()}
+    return VariedEvents(samples, weights, generated, cutflow)
+
+
+def _found(events: Any, settings: SkimSettings) -> Particles | StoredJets | Sample:
+    features = features_of(events, settings)
+    return found_in(events, settings) if features is None else features
+
+
+def _of_jets(
+    found: Particles | StoredJets, settings: SkimSettings, corrections: JetCorrections
+) -> tuple[dict[str, Sample], BoolArray, dict[str, Any]]:
+    """Return the dijets by variation, which events have nominal ones, and their cutflow."""
+    choice: dict[str, Any] = {
+        "coin": coin_of(found.event_id, settings.jets),
+        "leading": settings.leading_jets,
+    }
+    jets: Clusters | ak.Array
+    if isinstance(found, Particles):
+        jets = find_clusters(found.p4, settings.jets, _ALL)
+        per_event, p4 = jets.per_event, jets.p4
+    else:
+        jets = momentum_lists(as_asked(found, settings.jets), "jets")
+        per_event, flat = ak.to_numpy(ak.num(jets)), ak.flatten(jets)
+        p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in CARTESIAN])
+    normal = _normal(found, per_event, corrections.settings)
+    samples: dict[str, Sample] = {}
+    for variation in (None, *corrections.variations):
+        energy, mass = corrections.factors(variation, p4, normal)
+        if isinstance(jets, Clusters):
+            varied = leading_clusters(
+                scaled_clusters(jets, energy, mass), settings.jets, settings.leading_jets
+            )
+            dijets, cuts = dijets_of(varied, settings.jets, **choice)
+            made = sample_of_jets(found, dijets, cuts, settings, varied.particles)
+        else:
+            scaled = scaled_jets(jets, energy, mass)
+            dijets, cuts = select_dijets(scaled, settings.jets, **choice)
+            made = sample_of_jets(found, dijets, cuts, settings)
+        samples[variation or NOMINAL] = made[0]
+        if variation is None:
+            passed, cutflow = np.logical_and.reduce(list(cuts.values())), made[1]
+    return samples, passed, cutflow
+
+
+def _normal(
+    found: Particles | StoredJets, per_event: Any, systematics: SystematicsSettings
+) -> dict[str, Float64Array]:
+    """Return (jet,) standard normal numbers by resolution: of the event's id and the jet's rank."""
+    rank = np.arange(int(per_event.sum())) - np.repeat(np.cumsum(per_event) - per_event, per_event)
+    ids = np.repeat(found.event_id, per_event)
+    normal = {}
+    for name in systematics.jets:
+        if systematics.kind(name).is_resolution:
+            drawn = np.zeros(len(ids))
+            for place in range(int(per_event.max(initial=0))):
+                these = rank == place
+                drawn[these] = uniform(ids[these], systematics.seed, name, place)
+            normal[name] = ndtri(drawn + 2.0**-54)
+    return normal
+
+
+def _factors(events: Any, systematics: SystematicsSettings) -> dict[str, Float64Array]:
+    """Return (event,) factors on the events' own weights, `nominal` and by variation."""
+    ones = np.ones(len(events))
+    nominals = {
+        name: ones if own.nominal is None else _column(events, own.nominal, name)
+        for name, own in systematics.weights.items()
+    }
+    found = {NOMINAL: np.prod([ones, *nominals.values()], axis=0)}
+    for name, own in systematics.weights.items():
+        others = [one for other, one in nominals.items() if other != name]
+        rest = np.prod([ones, *others], axis=0)
+        if own.members is not None:
+            members = _members(events, own, name)
+            found |= {f"{name}_{number}": rest * one for number, one in members.items()}
+        for direction in ("up", "down"):
+            if (column := getattr(own, direction)) is not None:
+                found[f"{name}_{direction}"] = rest * _column(events, column, name)
+    return found
+
+
+def _members(events: Any, own: WeightVariationSettings, name: str) -> dict[int, Float64Array]:
+    if isinstance(own.members, tuple):
+        columns = [_column(events, column, name) for column in own.members]
+    else:
+        given = _values(events, str(own.members), name)
+        if given.ndim != 2:
+            msg = f"{where(events)}: {own.members} of systematics.weights.{name} holds no lists"
+            raise InputError(msg)
+        counts = np.unique(ak.to_numpy(ak.num(given)))
+        if len(counts) > 1:
+            msg = (
+                f"{where(events)}: {own.members} of systematics.weights.{name} has lists of "
+                f"{counts[0]} to {counts[-1]} factors, expected as many for every event"
+            )
+            raise InputError(msg)
+        table = np.asarray(ak.to_numpy(ak.to_regular(given)), np.float64)
+        columns = [_finite(events, column, str(own.members), name) for column in table.T]
+        if not len(events):
+            columns = [np.zeros(0)] * (1 + max(own.which or (0,)))
+    which = range(len(columns)) if own.which is None else own.which
+    if beyond := [number for number in which if number >= len(columns)]:
+        msg = (
+            f"systematics.weights.{name}.which has {beyond[0]}, and {where(events)} has "
+            f"{len(columns)} members, from 0 on"
+        )
+        raise ConfigError(msg)
+    return {number: columns[number] for number in which}
+
+
+def _column(events: Any, text: str, name: str) -> Float64Array:
+    values = np.asarray(ak.to_numpy(_values(events, text, name), allow_missing=False))
+    if values.ndim != 1:
+        msg = (
+            f"{where(events)}: {text} of systematics.weights.{name} holds a list an event, "
+            "expected a number"
+        )
+        raise InputError(msg)
+    return _finite(events, values.astype(np.float64), text, name)
+
+
+def _finite(events: Any, values: Float64Array, text: str, name: str) -> Float64Array:
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        msg = (
+            f"{where(events)}: {text} of systematics.weights.{name} is {values[wrong][0]} in event "
+            f"{int(np.flatnonzero(wrong)[0])} of these entries; {int(wrong.sum())} such events"
+        )
+        raise InputError(msg)
+    return values
+
+
+def _values(events: Any, text: str, name: str) -> Any:
+    fields = set(events.fields)
+    if missing := [column for column in _columns_in(text) if column not in fields]:
+        msg = (
+            f"{where(events)}: no column {', '.join(missing)}, which systematics.weights.{name} "
+            f"asks for; there are {', '.join(sorted(fields)[:12])}"
+        )
+        raise InputError(msg)
+    if text in fields:
+        return ak.without_parameters(ak.materialize(events[text]))
+    expression = Expression(text)
+    columns = {column: ak.materialize(events[column]) for column in expression.columns}
+    with np.errstate(all="ignore"):  # what is not finite is refused afterwards
+        return ak.without_parameters(ak.Array(expression(columns, np)))
+
+
+def _columns_in(text: str) -> tuple[str, ...]:
+    """Return the columns of an expression; one that has another name is a column itself."""
+    try:
+        return Expression(text).columns or (text,)
+    except ConfigError:
+        return (text,)

@@ -1,0 +1,481 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyhf
+import pytest
+from pyhf.interpolators import code4, code4p
+from scipy.optimize import brentq
+from scipy.special import ndtr
+
+from tnt_coffea import stats
+from tnt_coffea.errors import FitError, InputError
+from tnt_coffea.stats import engine
+from tnt_coffea.stats.background import dijet_function
+from tnt_coffea.stats.bumps import template_notes
+from tnt_coffea.stats.cls import AsymptoticCls
+from tnt_coffea.stats.combine import _scale, write_combine
+from tnt_coffea.stats.counting import AsymptoticCount, CountModel
+from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.model import spectrum_model
+from tnt_coffea.stats.signal_templates import (
+    MassTemplates,
+    SignalTemplate,
+    added,
+    factors,
+    morphed,
+    summed,
+)
+from tnt_coffea.stats.signals import gaussian, norm_factors
+from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.toys import TRUTH
+
+sys.path.insert(0, str(Path(__file__).parent))
+from combine_cards import Card
+
+# pyhf 0.7 validates with a class that jsonschema is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+
+EDGES = np.arange(2600.0, 5001.0, 200.0)
+MASS, WIDTH = 3500.0, 250.0
+NORMS = {"luminosity": 0.05, "tagger": (-0.12, 0.15)}
+PLAIN = SpectrumFit((2600.0, 5000.0), bin_width=200.0, max_parameters=3, spurious=False)
+
+
+def template(events=50.0, variance=0.0, up=(1.03, 3560.0, 250.0), down=(0.98, 3450.0, 245.0)):
+    """A Gaussian with a variation of norm and shape; (norm, mass, width) of both."""
+    varied = [f * events * gaussian(EDGES, mass, width) for f, mass, width in (up, down)]
+    nominal = events * gaussian(EDGES, MASS, WIDTH)
+    return SignalTemplate(EDGES, nominal, variance * nominal, {"energy_scale": tuple(varied)})
+
+
+def templated(name="all", **how):
+    own = MassTemplates({MASS: {name: template(**how)}}, 2.0)
+    return replace(PLAIN, templates=own, systematics=NORMS)
+
+
+@pytest.fixture(scope="module")
+def spectrum(toy_spectrum):
+    return toy_spectrum(5000, 100, 7)
+
+
+def test_interpolation_is_that_of_pyhf():
+    alpha = np.linspace(-2.5, 2.5, 21)
+    own = factors(1.15, 0.9, alpha)[0]
+    theirs = code4([[[[0.9], [1.0], [1.15]]]])(np.array([alpha]))
+    np.testing.assert_allclose(own, np.ravel(theirs), rtol=1e-14)
+    down, nominal, up = (np.array(v) for v in ([1.5, 2.0], [2.0, 3.0], [3.1, 2.5]))
+    theirs = code4p([[[down.tolist(), nominal.tolist(), up.tolist()]]])(np.array([alpha]))
+    np.testing.assert_allclose(
+        added(nominal, up, down, alpha)[0], np.reshape(theirs, (21, 2)), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("templates", [True, False])
+def test_derivatives_of_a_varied_signal_are_its_differences(templates):
+    fit = templated() if templates else replace(
+        PLAIN, scale_uncertainty=0.02, width_uncertainty=0.1, systematics=NORMS)  # fmt: skip
+    shape = fit.signal(MASS, WIDTH).of("all", EDGES)
+    alpha = np.random.default_rng(3).normal(size=(5, len(shape.nuisances)))
+    _, slopes, curvatures = shape.varied(EDGES, alpha)
+    for k in range(alpha.shape[1]):
+        step = 1e-5 * np.eye(alpha.shape[1])[k]
+        above, below = (shape.varied(EDGES, alpha + way * step) for way in (1, -1))
+        np.testing.assert_allclose(slopes[..., k], (above[0] - below[0]) / 2e-5, atol=1e-9)
+        np.testing.assert_allclose(curvatures[..., k], (above[1] - below[1]) / 2e-5, atol=1e-8)
+
+
+def test_morphing_keeps_a_gaussian_whose_width_grows_with_the_mass():
+    edges = np.arange(1500.0, 6501.0, 20.0)
+    low, high = (
+        SignalTemplate(edges, n * gaussian(edges, m, 0.04 * m), np.zeros(250))
+        for n, m in ((100.0, 3000.0), (60.0, 4000.0))
+    )
+    middle = morphed(low, high, 0.25)
+    assert middle.total == pytest.approx(90.0)
+    expected = 90 * gaussian(edges, 3250.0, 130.0)
+    # Adding the two histograms would miss it by 80 % of the maximum.
+    assert np.abs(middle.nominal - expected).max() < 0.005 * expected.max()
+    for share, end in ((0.0, low), (1.0, high)):
+        np.testing.assert_allclose(morphed(low, high, share).nominal, end.nominal, atol=1e-10)
+
+
+def test_template_of_a_gaussian_is_the_gaussian(spectrum):
+    nominal = 50 * gaussian(EDGES, MASS, WIDTH)
+    # What lies outside the fit is part of the template: one more bin on both sides.
+    whole = np.concatenate([[50.0 * ndtr((2600 - MASS) / WIDTH)], nominal])
+    exact = SignalTemplate(np.concatenate([[2000.0], EDGES]), whole, 0 * whole)
+    fit = replace(PLAIN, templates=MassTemplates({MASS: {"all": exact}}, 2.0))
+    where = {"mass": MASS, "width": WIDTH}
+    plain, own = (stats.bump_hunt(spectrum, **where, fit=f) for f in (PLAIN, fit))
+    assert own.z == pytest.approx(plain.z, abs=1e-5)
+    assert own.mu_hat == pytest.approx(plain.mu_hat, rel=1e-4)
+    assert (own.shape, own.nuisances, own.converged) == ("template", (), True)
+    options = where | {"toys": 0, "cross_check": False}
+    plain, own = (stats.upper_limit(spectrum, **options, fit=f) for f in (PLAIN, fit))
+    assert own.observed == pytest.approx(plain.observed, rel=1e-4)
+    assert own.observed_strength == pytest.approx(own.observed / exact.total)
+    assert own.observed_cross_section == pytest.approx(2.0 * own.observed_strength)
+    assert "events_at_unit_strength" not in plain.to_dict()
+    assert stats.LimitResult.from_dict(own.to_dict()) == own
+
+
+def test_uncertain_norm_weakens_a_limit_as_the_counting_formula_says(spectrum):
+    # n = b: q(mu) is mu^2 / (sigma^2 + kappa^2 mu^2), and is 1.96^2 at the limit.
+    kappa = 0.1
+    weaker = 1 / np.sqrt(1 - (1.959964 * kappa) ** 2)
+    model = CountModel(1e6)
+    plain, own = (
+        AsymptoticCount(model, model.data([1e6]), norm).limits(0.05)[0]
+        for norm in ((1.0, 1.0), (1 + kappa, 1 / (1 + kappa)))
+    )
+    assert plain == pytest.approx(1959.964, rel=1e-3)
+    assert own / plain == pytest.approx(weaker, abs=0.004)
+    options = {"mass": MASS, "width": WIDTH, "toys": 0, "cross_check": False}
+    plain, own = (
+        stats.upper_limit(spectrum, **options, fit=fit).expected[2]
+        for fit in (PLAIN, replace(PLAIN, systematics={"luminosity": kappa}))
+    )
+    assert own / plain == pytest.approx(weaker, abs=0.004)
+
+
+def test_luminosity_moves_a_large_signal_by_its_size(toy_spectrum):
+    fit = replace(PLAIN, systematics={"luminosity": 0.05})
+    strong = toy_spectrum(1000, 1000, 3)
+    where = {"mass": MASS, "width": 120.0, "fit": fit}
+    [row, *_] = stats.nuisance_impacts(strong, **where)
+    mu = float(spectrum_model(strong, fit.signal(MASS, 120.0), fit).test.best.mu[0])
+    assert row.name == "luminosity"
+    assert row.before_up == pytest.approx((1 / 1.05 - 1) * mu, rel=1e-3)
+    assert row.before_down == pytest.approx(0.05 * mu, rel=1e-3)
+
+
+def test_pulls_in_asimov_data_are_0_with_uncertainties_of_1():
+    expected = dijet_function(np.arange(2600.0, 7001.0, 20.0), 3).expected(np.array(TRUTH[:3]))
+    import hist
+
+    asimov = hist.Hist(hist.axis.Variable(EDGES, name="m_jj"), storage=hist.storage.Weight())
+    background = np.add.reduceat(expected[:120], np.arange(0, 120, 10))
+    background *= 20_000 / background.sum()
+    own = templated(events=400.0).signal(MASS, WIDTH).of("all", EDGES)
+    asimov.view().value = asimov.view().variance = background + 400 * own.integrals(EDGES)
+    found = stats.nuisance_impacts(asimov, mass=MASS, width=WIDTH, fit=templated())
+    rows = {row.name: row for row in found}
+    assert set(rows) >= {"energy_scale", "luminosity", "tagger"}
+    for name in ("luminosity", "tagger"):
+        assert rows[name].pull == pytest.approx(0, abs=1e-4)
+        assert rows[name].uncertainty == pytest.approx(1, abs=1e-3)
+    assert rows["energy_scale"].pull == pytest.approx(0, abs=1e-2)
+    assert 0.5 < rows["energy_scale"].uncertainty < 1.0001
+    table = stats.NuisanceImpacts(MASS, WIDTH, found)
+    assert "luminosity" in table.summary()
+    assert stats.NuisanceImpacts.from_dict(table.to_dict()) == table
+
+
+def stock_cls(workspace, mu):
+    """CLs in stock pyhf, of a workspace as it was written."""
+    before = pyhf.get_backend()
+    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=1e-3))
+    try:
+        model = pyhf.Workspace(workspace).model()
+        data = pyhf.Workspace(workspace).data(model)
+        with np.errstate(all="ignore"):
+            return float(pyhf.infer.hypotest(mu, data, model, test_stat="qtilde"))
+    finally:
+        pyhf.set_backend(*before)
+
+
+@pytest.mark.slow
+def test_limit_with_all_uncertainties_is_that_of_stock_pyhf(spectrum):
+    fit = templated(variance=0.01)
+    options = {"mass": MASS, "width": WIDTH, "fit": fit}
+    limit = stats.upper_limit(spectrum, **options, toys=0, cross_check=False)
+    model = spectrum_model(spectrum, fit.signal(MASS, WIDTH), fit)
+    names = model.signal.nuisances
+    assert names == ("energy_scale", "luminosity", "tagger", "signal_statistics")
+    workspace = stats.bump_workspace(spectrum, **options)
+    strength = limit.observed / _sigma(model)
+    assert stock_cls(workspace, 0.995 * strength) > 0.05 > stock_cls(workspace, 1.005 * strength)
+
+
+def _sigma(model):
+    fit = engine.background_fit(model.best_channels)
+    return engine.signal_uncertainty(model.best_channels, 0.0, fit.phi, fit.alpha)
+
+
+def test_estimates_with_uncertain_efficiency_are_those_of_stock_pyhf():
+    abcd = stats.abcd_limit(110, 1000, 1000, 10_000, systematics=NORMS)
+    assert abcd.converged
+    assert abcd.cls == pytest.approx(0.05, rel=2e-3)
+    plain = stats.abcd_limit(110, 1000, 1000, 10_000)
+    assert abcd.observed > 1.02 * plain.observed
+    direct = {
+        own is None: stats.direct_estimate(130, 100, variance=25, simulated=400, systematics=own)
+        for own in (None, {"tagger": 0.2})
+    }
+    assert direct[False].p_value == direct[True].p_value
+    assert direct[False].limit.observed > direct[True].limit.observed
+    workspace = stats.direct_workspace(direct[False], {"tagger": 0.2})
+    assert stock_cls(workspace, direct[False].limit.observed) == pytest.approx(0.05, rel=1e-3)
+    few = [
+        stats.direct_estimate(4, 2, variance=0.1, simulated=400, systematics=own).limit.observed
+        for own in (None, {"tagger": 0.2})
+    ]
+    assert few[0] < few[1] < 1.2 * few[0]
+
+
+@pytest.mark.slow
+def test_transfer_factor_takes_the_variations_of_a_template(toy_spectrum):
+    passed, failed = toy_spectrum(1000, 50, 1), toy_spectrum(20_000, 0, 2)
+    limits = {}
+    for name, fit in {"plain": PLAIN, "varied": templated()}.items():
+        where = {"mass": MASS, "width": WIDTH, "order": 0, "limit_toys": 0}
+        found = stats.transfer_factor(passed, failed, **where, fit=fit)
+        limits[name] = found.limit.observed
+        if name == "varied":
+            # A variation of the template counts with what it does to the norm.
+            systematics = NORMS | {"energy_scale": (-0.02, 0.03)}
+            workspace = stats.transfer_workspace(found, systematics)
+    assert limits["varied"] > 1.02 * limits["plain"]
+    assert stock_cls(workspace, limits["varied"]) == pytest.approx(0.05, rel=5e-3)
+
+
+def test_combine_card_read_back_has_our_likelihood(toy_spectrum, tmp_path):
+    # A variation whose norms are each other's inverse: Combine's factors are ours then.
+    share = gaussian(EDGES, MASS, WIDTH).sum()
+    varied = {
+        "up": (1.03 * share / gaussian(EDGES, 3560.0, 250.0).sum(), 3560.0, 250.0),
+        "down": (share / 1.03 / gaussian(EDGES, 3450.0, 245.0).sum(), 3450.0, 245.0),
+    }
+    own = {f"fold-{k}": template(50.0 + 5 * k, 0.01, **varied) for k in range(2)}
+    fit = replace(PLAIN, templates=MassTemplates({MASS: own}), systematics={"luminosity": 0.02})
+    folds = {f"fold-{k}": toy_spectrum(3000, 50, k) for k in range(2)}
+    paths = write_combine(tmp_path / "card.txt", folds, mass=MASS, width=WIDTH, fit=fit)
+    assert [path.name for path in paths] == ["card.txt", "card.root"]
+    card = Card(paths[0])
+    model = spectrum_model(folds, fit.signal(MASS, WIDTH), fit)
+    channels, names = model.best_channels, model.signal.nuisances
+    assert list(card.systematics) == list(names)
+    random, apart = np.random.default_rng(1), []
+    for _ in range(6):
+        r, alpha = random.uniform(0, 3), 1.3 * random.normal(size=len(names))
+        phi = [random.normal(size=c.background.parameters) for c in channels]
+        values = dict(zip(names, alpha, strict=True)) | {
+            f"phi_fold_{k}_{j}": value for k, own in enumerate(phi) for j, value in enumerate(own)
+        }
+        x = np.concatenate([[r * _scale(model)], alpha, *phi])[None]
+        ours = Likelihood(channels, model.counts, x, np.arange(x.shape[1])).value(x, np.arange(1))
+        apart.append(card.nll(values, r) - float(ours[0]))
+    # -ln L differs by a constant of the data alone.
+    assert np.ptp(apart) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "bernstein", "max_parameters": 4}, "no exponential of its parameters"),
+        ({"trigger": stats.TriggerEfficiency.of_function(2450, 150, errors=(20, 10))}, "trigger"),
+    ],
+)
+def test_what_has_no_card_is_refused(spectrum, tmp_path, changes, words):
+    with pytest.raises(FitError, match=words):
+        write_combine(
+            tmp_path / "card.txt", spectrum, mass=MASS, width=WIDTH, fit=replace(PLAIN, **changes)
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def estimates():
+    abcd = stats.abcd(130, 1000, 1000, 10_000)
+    direct = stats.direct_estimate(130, 100, variance=25, simulated=400)
+    return {
+        "abcd": stats.abcd_workspace(abcd, systematics=NORMS),
+        "direct": stats.direct_workspace(direct, NORMS),
+        "transfer": stats.transfer_workspace(
+            stats.transfer_factor(
+                stats.toy_spectrum(1000, 50), stats.toy_spectrum(20_000, seed=2),
+                mass=MASS, width=WIDTH, order=1, fit=PLAIN,
+            ),
+            NORMS,
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["abcd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("direct", "transfer"))],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_hs3_has_the_likelihood_of_the_workspace(name):
+    pyhs3 = pytest.importorskip("pyhs3", reason="pyhs3 is not installed (extra crosscheck)")
+    import pytensor
+    from pytensor.graph.traversal import explicit_graph_inputs
+
+    workspace = estimates()[name]
+    read = pyhs3.Workspace.model_validate(stats.hs3_document(workspace))
+    log_prob = read.model(read.analyses[0]).log_prob
+    inputs = list(explicit_graph_inputs([log_prob]))
+    theirs = pytensor.function(inputs, log_prob, mode="FAST_COMPILE")
+    model = pyhf.Workspace(workspace).model()
+    data = pyhf.Workspace(workspace).data(model)
+    random, apart = np.random.default_rng(2), []
+    start = np.array(model.config.suggested_init())
+    for _ in range(4):
+        values = start * (1 + 0.01 * random.normal(size=start.size))
+        values = np.where(start == 0, random.normal(size=start.size), values)
+        found = {
+            label.replace("[", "_").replace("]", ""): value
+            for label, value in zip(model.config.par_names, values, strict=True)
+        }
+        # A parameter of one bin has no number in HS3.
+        known = {one: found.get(one, found.get(f"{one}_0")) for one in (i.name for i in inputs)}
+        value = theirs(*[np.asarray(known[i.name]) for i in inputs])
+        apart.append(float(value) - float(model.logpdf(values.tolist(), data)[0]))
+    # But for a constant of the auxiliary counts, which are no whole numbers.
+    assert np.abs(apart).max() < 1e-4
+    assert np.ptp(apart) < 1e-8
+
+
+def test_hs3_refuses_a_bump_hunt(spectrum):
+    workspace = stats.bump_workspace(spectrum, mass=MASS, width=WIDTH, fit=PLAIN)
+    with pytest.raises(FitError, match="HS3 has no auxiliary measurement"):
+        stats.hs3_document(workspace)
+
+
+@pytest.mark.slow
+def test_limit_takes_the_best_function_at_every_strength(toy_spectrum):
+    fit = replace(PLAIN, range=(2600.0, 7000.0), envelope=("exponential",), max_parameters=4)
+    histogram = toy_spectrum(5000, 60, 16)
+    signal = fit.signal(MASS, WIDTH)
+    functions = spectrum_model(histogram, signal, fit).functions
+    assert len(functions) > 2
+    single = {
+        name: (AsymptoticCls({name: own}), own[0].background.parameters / 2)
+        for name, own in functions.items()
+    }
+    both = AsymptoticCls(functions)
+
+    def rise(mu, data):
+        """Twice the rise of the lowest penalised -ln L, from functions that know no others."""
+        at = min(s.profiled(mu, data) + p for s, p in curves)
+        best = min(float(s.best(data)) + p for s, p in curves)
+        return 2 * max(0.0, at - best)
+
+    class Curve:
+        def __init__(self, name):
+            self.channels = functions[name]
+
+        def counts(self, data):
+            return [both.counts[0][[data]]]
+
+        def profiled(self, mu, data):
+            start = engine.background_fits(self.channels, self.counts(data))
+            return float(engine.signal_fits(self.channels, self.counts(data), start, mu=mu).nll[0])
+
+        def best(self, data):
+            return engine.discoveries(self.channels, self.counts(data)).best.nll[0]
+
+    curves = [(Curve(name), penalty) for name, (_, penalty) in single.items()]
+
+    def cls(mu):
+        seen, asimov = (np.sqrt(rise(mu, data)) for data in (0, 1))
+        statistic = (seen**2 - asimov**2) / (2 * asimov) if seen > asimov else seen - asimov
+        return ndtr(-statistic - asimov) / ndtr(-statistic)
+
+    limit = stats.upper_limit(histogram, mass=MASS, width=WIDTH, fit=fit, toys=0, cross_check=False)
+    found = brentq(lambda mu: cls(mu) - 0.05, 0.5 * limit.observed, 2 * limit.observed, rtol=1e-6)
+    assert limit.observed == pytest.approx(found, rel=1e-3)
+    # And none of the functions alone has this limit.
+    alone = [
+        brentq(lambda mu, s=s: s.at(mu).observed - 0.05, 1.0, 10 * limit.observed)
+        for s, _ in single.values()
+    ]
+    assert min(abs(one / limit.observed - 1) for one in alone) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SignalTemplate([1, 1], [1.0], [0.0]), "must rise"),
+        (lambda: SignalTemplate([1, 2], [-1.0], [0.0]), "negative or not finite"),
+        (lambda: SignalTemplate([1, 2], [0.0], [0.0]), "holds no events"),
+        (lambda: SignalTemplate([1, 2], [1.0], [0.0, 0.0]), "expected shape"),
+        (lambda: SignalTemplate([1, 2], [1.0], [0.0], {"a": ([1.0], [0.0])}), "a down"),
+        (lambda: MassTemplates({}), "at least one mass"),
+        (lambda: MassTemplates({MASS: {"all": template()}}).at(4000.0), "no signal template at"),
+        (lambda: template().rebinned([2600.0, 2650.0]), "not an edge"),
+        (lambda: templated("fold-0").signal(MASS, WIDTH).of("fold-1", EDGES), "no signal template"),
+        (lambda: replace(templated(), width_uncertainty=0.1), "its own shape"),
+        (lambda: replace(templated(), systematics={"energy_scale": 0.1}).signal(MASS, WIDTH),
+         "leave one out"),
+        (lambda: replace(PLAIN, systematics={"mu": 0.1}), "another parameter"),
+        (lambda: replace(PLAIN, systematics={"luminosity": -0.1}), "0 or more"),
+        (lambda: replace(PLAIN, systematics={"tagger": (-1.0, 0.1)}), "takes all"),
+        (lambda: summed([template(), SignalTemplate([1, 2], [1.0], [0.0])]), "other bins"),
+    ],
+)  # fmt: skip
+def test_what_is_no_template_is_refused(make, words):
+    with pytest.raises(FitError, match=words):
+        make()
+
+
+def test_templates_are_read_back_and_damaged_ones_refused(tmp_path):
+    path = tmp_path / "signal.json"
+    own = MassTemplates({MASS: {"all": template(variance=0.1)}}, 3.0)
+    own.save(path)
+    read = MassTemplates.load(path)
+    assert (read.masses, read.channels, read.cross_section) == ((MASS,), ("all",), 3.0)
+    first, second = own.at(MASS)["all"], read.at(MASS)["all"]
+    np.testing.assert_array_equal(first.nominal, second.nominal)
+    np.testing.assert_array_equal(
+        first.variations["energy_scale"], second.variations["energy_scale"]
+    )
+    path.write_text(path.read_text().replace('"mass"', '"Mass"'))
+    with pytest.raises(InputError, match=r"signal\.json: no signal templates"):
+        MassTemplates.load(path)
+
+
+def test_few_simulated_events_are_noted_and_an_uncertainty_of_the_norm():
+    fit = templated(variance=1.0)
+    signal = fit.signal(MASS, WIDTH)
+    assert signal.statistics == pytest.approx(1 / np.sqrt(50), rel=1e-3)
+    assert norm_factors({})[:0] == ()
+    assert signal.all_norms[-1][0] == "signal_statistics"
+    assert "few simulated events (all 50)" in template_notes(signal)[0]
+    assert template_notes(templated(variance=0.01).signal(MASS, WIDTH)) == []
+
+
+@pytest.mark.slow
+def test_intervals_of_toys_with_nuisance_parameters_cover():
+    """Coverage of likelihood intervals, the nuisance parameters and their centres thrown anew."""
+    fit = templated(events=300.0)
+    expected = dijet_function(EDGES, 3).expected(np.array(TRUTH[:3]))
+    spectrum = stats.toy_spectrum(20_000, 300, seed=5)
+    channels = spectrum_model(spectrum, fit.signal(MASS, WIDTH), fit).best_channels
+    assert expected.size == EDGES.size - 1
+    truth, toys = 300.0, 4000
+    random = np.random.default_rng(20_261)
+    none = [np.zeros((1, c.background.parameters)) for c in channels]
+    size = len(channels[0].nuisances)
+    centres = random.normal(size=(toys, size))
+    [mean] = [
+        c.expected(np.full(1, truth), np.zeros((1, size)), phi)[0]
+        for c, phi in zip(channels, none, strict=True)
+    ]
+    counts = [random.poisson(mean, (toys, mean.size)).astype(float)]
+    free = engine.signal_fits(
+        channels, counts, engine.background_fits(channels, counts, centres=centres),
+        signed=True, centres=centres,
+    )  # fmt: skip
+    held = engine.signal_fits(channels, counts, free, mu=truth, centres=centres)
+    good = free.converged & held.converged
+    assert good.mean() > 0.995
+    t = 2 * (held.nll - free.nll)[good]
+    for level, cut in ((0.6827, 1.0), (0.95, 3.8415)):
+        covered = float(np.mean(t <= cut))
+        spread = np.sqrt(level * (1 - level) / good.sum())
+        assert covered == pytest.approx(level, abs=3 * spread + 0.01), level

@@ -1,0 +1,172 @@
+"""Systematic uncertainties from settings to results, with signals that a search read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tnt_coffea as tnt
+from tnt_coffea import SearchConfig, Skim, stats, testing
+from tnt_coffea.cli import main
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.pipeline import norm_systematics, search_fit, spectrum_fit
+from tnt_coffea.stats.signals import gaussian
+
+SETTINGS = """
+train: {methods: {mass: {kind: feature}}}
+data: {luminosity: 100}
+search: {efficiencies: [0.3]}
+fit:
+  bump: {efficiency: 0.3, bin_width: 200, max_parameters: 3, width: 150}
+  signal: {names: [m3500], cross_section: 2.0}
+  systematics: {luminosity: 0.016, trigger: [-0.05, 0.02]}
+  tagger_efficiency: {scale_factor: 0.9, uncertainty: 0.1}
+  abcd: {efficiency: 0.3}
+  transfer: {enabled: true, efficiency: 0.3}
+"""
+
+
+def test_settings_left_out_are_not_part_of_a_digest():
+    plain = SearchConfig()
+    assert not {"systematics", "signal", "tagger_efficiency"} & set(
+        plain.model_dump(mode="json")["fit"]
+    )
+    assert "signal" not in plain.to_yaml().partition("\nfit:")[2].partition("bump:")[0]
+    config = SearchConfig.from_text(SETTINGS)
+    assert SearchConfig.from_text(json.dumps(config.model_dump(mode="json"))) == config
+    assert norm_systematics(config) == {
+        "luminosity": 0.016,
+        "trigger": (-0.05, 0.02),
+        "tagger_efficiency": 0.1,
+    }
+    # Taggers did not select all dijets.
+    assert "tagger_efficiency" not in norm_systematics(config, selected=False)
+    assert spectrum_fit(plain).systematics is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fit: {systematics: {luminosity: -0.1}}", "greater than or equal to 0"),
+        ("fit: {systematics: {luminosity: [-1.0, 0.1]}}", "greater than -1"),
+        ("fit: {signal: {names: [a], file: b.json}}", "either names of signals or a file"),
+        ("fit: {signal: {}}", "either names of signals or a file"),
+        ("fit: {tagger_efficiency: {scale_factor: 0}}", "greater than 0"),
+    ],
+)
+def test_settings_that_say_nothing_sensible_are_refused(text, words):
+    with pytest.raises(ConfigError, match=words):
+        SearchConfig.from_text(text)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    config, out = SearchConfig.from_text(SETTINGS), tmp_path_factory.mktemp("search")
+    signal = testing.make_sample(400, signal_share=1.0, seed=4, kind="signal")
+    skim = Skim.from_sample(testing.make_sample(4000, signal_share=0.02), signals={"m3500": signal})
+    taggers = tnt.train(skim, config, out=out)
+    return tnt.search(skim, taggers, config, out=out), config, out
+
+
+def test_templates_of_a_search_are_scaled_to_the_luminosity(searched):
+    histograms, config, _ = searched
+    inclusive = search_fit(histograms, config, "mass", None)
+    selected = search_fit(histograms, config, "mass", 0.3)
+    assert inclusive.templates.channels == ("all",)
+    assert selected.templates.channels == ("fold-0", "fold-1")
+    # 2 fb, 100 / fb, and all simulated events are dijets of the search.
+    assert sum(t.total for t in inclusive.templates.at(3500.0).values()) == pytest.approx(200)
+    signal = selected.signal(3500.0, 150.0)
+    point = histograms.points["mass"][0.3]
+    own = histograms.signals["mass"].templates("m3500", point)
+    share = sum(float(t.nominal.sum()) for t in own.values())
+    assert signal.total == pytest.approx(0.9 * 200 * share)
+    assert dict((n, h) for n, h, _ in signal.norms) == pytest.approx(
+        {"luminosity": 1.016, "trigger": 1.02, "tagger_efficiency": 1.1}
+    )
+    for changes, words in (
+        ("{names: [m3000]}", "m3000, and the search read m3500"),
+        ("{file: signal.json}", "for a histogram of one's own"),
+    ):
+        other = SearchConfig.from_text(
+            SETTINGS.replace("{names: [m3500], cross_section: 2.0}", changes)
+        )
+        with pytest.raises(ConfigError, match=words):
+            search_fit(histograms, other, "mass", 0.3)
+    unknown = SearchConfig.from_text(SETTINGS.replace("data: {luminosity: 100}", ""))
+    with pytest.raises(ConfigError, match=r"data\.luminosity"):
+        search_fit(histograms, unknown, "mass", 0.3)
+
+
+@pytest.mark.slow
+def test_fit_of_a_search_has_limits_on_the_cross_section_with_all_uncertainties(searched):
+    histograms, config, out = searched
+    result = tnt.fit(histograms, config, out=out)
+    limit = result.limits["mass"]
+    assert limit.converged
+    assert limit.events_at_unit_strength == pytest.approx(
+        search_fit(histograms, config, "mass", 0.3).signal(3500.0, 150.0).total
+    )
+    assert limit.observed_cross_section == pytest.approx(2.0 * limit.observed_strength)
+    assert {"luminosity", "trigger", "tagger_efficiency", "signal_statistics"} <= {
+        row.name for row in result.impacts["mass"]
+    }
+    assert "impacts, mass\nimpacts on the signal at 3500 GeV" in result.summary()
+    assert "tagger_efficiency" not in {row.name for row in result.impacts["before"]}
+    plain = SearchConfig.from_text(
+        SETTINGS.replace("uncertainty: 0.1", "uncertainty: 0").replace(
+            "{luminosity: 0.016, trigger: [-0.05, 0.02]}", "{}"
+        )
+    )
+    without = tnt.fit(histograms, plain)
+    assert limit.observed > without.limits["mass"].observed
+    assert result.after["mass"].p_value == pytest.approx(without.after["mass"].p_value, rel=1e-3)
+    assert result.abcd["mass"].limit.observed > without.abcd["mass"].limit.observed
+    assert isinstance(result.transfer["mass"], stats.TransferEstimate | stats.TransferRefusal)
+    assert tnt.SearchResult.load(out / "fit" / "result.json").limits["mass"] == limit
+
+
+def test_bump_hunt_at_the_prompt_writes_impacts_and_a_card(tmp_path: Path):
+    edges = np.arange(2600.0, 5001.0, 200.0)
+    counts = stats.toy_spectrum(3000, 60, edges=edges).values()
+    np.savetxt(
+        tmp_path / "mjj.csv", np.stack([edges[:-1], edges[1:], counts], axis=1), delimiter=","
+    )
+    nominal = 60 * gaussian(edges, 3500.0, 250.0)
+    template = stats.SignalTemplate(edges, nominal, 0.001 * nominal)
+    stats.MassTemplates({3500.0: {"all": template}}, 5.0).save(tmp_path / "signal.json")
+    (tmp_path / "search.yaml").write_text(
+        "search: {fit_range: {low: 2600, high: 5000}}\n"
+        "fit:\n"
+        "  bump: {mass: 3500, width: 250, bin_width: 200, max_parameters: 3, spurious: false}\n"
+        f"  signal: {{file: {tmp_path / 'signal.json'}}}\n"
+        "  systematics: {luminosity: 0.016}\n"
+    )
+    written = {name: tmp_path / name for name in ("impacts.json", "card.txt")}
+    done = CliRunner().invoke(
+        main,
+        [
+            "fit", "bump", str(tmp_path / "mjj.csv"), "--config", str(tmp_path / "search.yaml"),
+            "--impacts", str(written["impacts.json"]), "--combine", str(written["card.txt"]),
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "luminosity" in done.output
+    assert "up, down [events]" in done.output
+    rows = json.loads(written["impacts.json"].read_text())["impacts"]
+    assert {"luminosity", "signal_statistics"} <= {row["name"] for row in rows}
+    assert "luminosity lnN 1.016" in written["card.txt"].read_text()
+    assert (tmp_path / "card.root").stat().st_size > 0
+
+
+def test_settings_of_the_how_to_are_settings():
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "systematics.md"
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert any("tagger_efficiency" in block for block in blocks)
+    for block in blocks:
+        SearchConfig.from_text(block)
