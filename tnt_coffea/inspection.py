@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import SkimSettings, TableSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.filters import EventFilters
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import other_settings, settings_of
@@ -170,6 +171,7 @@ def _metadata(path: Path, start: int, stop: int, settings: SkimSettings) -> dict
         "entrystart": start,
         "entrystop": stop,
         "columns": settings.select.columns if settings.select else (),
+        "optional_columns": EventFilters(settings.filters).columns,
     }
 
 

@@ -58,6 +58,7 @@ from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
+    EventFilterSettings,
     JetsFrom,
     MassShiftSettings,
     SelectSettings,
@@ -90,6 +91,7 @@ __all__ = [
     "DataSettings",
     "DetectorSettings",
     "DirectSettings",
+    "EventFilterSettings",
     "EventImageSettings",
     "FitSettings",
     "FoldMode",

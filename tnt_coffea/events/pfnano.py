@@ -31,6 +31,7 @@ __all__ = [
     "JET_FIELDS",
     "SCALARS",
     "SCHEMA_FIELDS",
+    "branches",
     "columns",
     "entries",
     "holds",
@@ -79,6 +80,11 @@ def entries(path: Path) -> int:
     return trees.entries(path, TREE)
 
 
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's branches; raises `InputError` as `trees.branches`."""
+    return trees.branches(path, TREE)
+
+
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents, with the branches that either way needs.
 
@@ -88,7 +94,14 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         As `trees.read`.
     """
     return trees.nano_events(
-        trees.read(path, TREE, COLUMNS, start, stop, metadata.get("columns", ())),
+        trees.read(
+            path,
+            TREE,
+            (*COLUMNS, *metadata.get("optional_columns", ())),
+            start,
+            stop,
+            metadata.get("columns", ()),
+        ),
         path,
         start,
         stop,

@@ -44,6 +44,11 @@ def entries(path: Path) -> int:
     return trees.entries(path, _tree(path))
 
 
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's branches; raises `InputError` as `trees.branches`."""
+    return trees.branches(path, _tree(path))
+
+
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
     tree = _tree(path)
