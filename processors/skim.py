@@ -13,6 +13,7 @@ from coffea import processor
 
 from tnt_coffea.config import JetAlgorithm, JetOrder, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events import trees
 from tnt_coffea.events.filters import names_of
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
@@ -172,6 +173,7 @@ def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]
     if isinstance(found, Particles):
         jets, cuts = find_dijets(found.p4, settings.jets, **choice)
     else:
+        _check_stored(found, settings, trees.where(events))
         jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
     if isinstance(found, Particles) and not (there := ak.to_numpy(ak.num(found.p4)) > 0).all():
         cuts = {"any_particle": there, **cuts}  # a row without a particle is no event
@@ -186,6 +188,16 @@ def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]
         **dijet_columns(jets, settings, particles),
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
+
+
+def _check_stored(stored: StoredJets, settings: SkimSettings, where: str) -> None:
+    lacking = [name for name in settings.of_jet if name in stored.absent]
+    if stored.constituents is None and lacking:
+        msg = (
+            f"{where}: skim.observables asks for {lacking[0]}, and the file's jets have neither "
+            f"constituents nor {stored.absent[lacking[0]]}; leave out {', '.join(lacking)}"
+        )
+        raise InputError(msg)
 
 
 def _as_asked(stored: StoredJets, settings: JetSettings) -> ak.Array:
