@@ -33,6 +33,8 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """A processor whose events `skim.filters` and the user's own selection choose first."""
 
     selection: EventSelection | None = None
+    every_path = True
+    """Whether each trigger path has to be in one of the files that are read."""
 
     def __init__(self, settings: SkimSettings) -> None:
         self.selection = EventSelection(settings)
@@ -65,7 +67,8 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
         files = dict.fromkeys((item.source, item.path, item.role) for item in items)
         there = ((path, branches_of(source, path), role) for source, path, role in files)
         self.selection.check_files(
-            (path, names, role) for path, names, role in there if names is not None
+            ((path, names, role) for path, names, role in there if names is not None),
+            every_path=self.every_path,
         )
 
 

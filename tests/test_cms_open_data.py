@@ -118,14 +118,13 @@ def test_settings_of_the_page_are_valid() -> None:
 @pytest.mark.slow  # a whole search, and its limits
 def test_every_command_of_the_page_runs(open_data: Path) -> None:
     page = PAGE.read_text()
-    inline = re.findall(r"`(tnt-coffea search [^`]*)`", page)
-    lines = [*re.findall(r"^\$ (tnt-coffea .*)$", page, re.MULTILINE), *inline]
+    lines = re.findall(r"^\$ (tnt-coffea .*)$", page, re.MULTILINE)
     assert len(lines) == 10
     said = {}
     for line in lines:
         words = shlex.split(line)[1:]
-        if words[0] not in ("inspect", "config"):
-            words += ["--executor", "iterative", "-q"] if words[0] != "fit" else ["-q"]
+        if words[0] in ("skim", "train", "search", "efficiency"):
+            words += ["--executor", "iterative", "-q"]
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, (line, done.output)
         said[line] = done.output
@@ -145,12 +144,9 @@ def test_every_command_of_the_page_runs(open_data: Path) -> None:
     assert 0.03 < rejected["rejected"]["certified_runs"] / (2 * EVENTS) < 0.07
     of_skim, of_files = (tnt.Histograms.load(Path(name, "search")) for name in ("cms", "cms-files"))
     assert of_skim.hists["cwola"] == of_files.hists["cwola"]
-    efficiency = json.loads(Path("cms/efficiency.json").read_text())
-    result = tnt.SearchResult.load("cms/fit")
-    limit = result.limits["cwola"]
-    assert limit.observed_cross_section == pytest.approx(
-        limit.observed / 16.4 / tnt.SearchConfig.from_yaml("cms/efficiency.yaml")
-        .fit.limit.efficiencies["cwola"].value
-    )
-    assert efficiency
+    config = tnt.SearchConfig.from_yaml("cms/efficiency.yaml")
+    efficiency = config.fit.limit.efficiencies["cwola"]
+    assert efficiency > 0.2  # of the whole file, before triggers and flags
+    limit = tnt.SearchResult.load("cms/fit").limits["cwola"]
+    assert limit.observed_cross_section == pytest.approx(limit.observed / 16.4 / efficiency)
     assert Path("cms/report/report.html").is_file()

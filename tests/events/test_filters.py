@@ -199,6 +199,10 @@ def test_a_path_of_no_file_and_a_file_without_a_path_are_errors(write: Any, tmp_
         with pytest.raises(InputError, match=r"b\.root: the file has no trigger path of skim"):
             skimmed(files, settings(hlt=["HLT_PFHT1050"]), tmp_path / "out", on_error=on_error)
     assert not (tmp_path / "out").exists()
+    # Scores may be of a file of one year alone.
+    names = uproot.open(files["data"][1])["Events"].keys()
+    selection = EventSelection(settings(hlt=["HLT_AK8PFJet500", "HLT_PFHT1500"]))
+    selection.check_files([("b.root", names, "data")], every_path=False)
 
 
 def test_a_missing_flag_is_named_with_its_file_before_the_pass(write: Any, tmp_path: Path) -> None:

@@ -95,6 +95,6 @@ def test_a_bin_of_negative_weight_is_not_fitted() -> None:
     spectrum = hist.Hist(hist.axis.Regular(40, 2600, 4600, name="m_jj"), storage="weight")
     masses = np.random.default_rng(1).uniform(2600, 4600, 400)
     spectrum.fill(masses, weight=np.where(masses > 4400, -1.0, 1.0))
+    fit = stats.SpectrumFit((2600, 4600), bin_width=50)
     with pytest.raises(FitError, match="a bin of the fit is negative"):
-        fit = stats.SpectrumFit((2600, 4600), bin_width=50)
         stats.bump_hunt({"all": spectrum}, mass=3500, width=100, fit=fit)

@@ -241,8 +241,18 @@ class EventFilters:
             msg = f"{where}: the file has no trigger path of skim.filters.hlt: {', '.join(absent)}"
             raise InputError(msg + _near(absent, names))
 
-    def check_files(self, files: Iterable[tuple[str, Collection[str], str]]) -> None:
-        """Check the files of a pass, each by its path, branches and role, as `check`.
+    def check_files(
+        self, files: Iterable[tuple[str, Collection[str], str]], *, every_path: bool = True
+    ) -> None:
+        """Check the files of a pass, as `check`.
+
+        Parameters
+        ----------
+        files
+            Path, names of branches, and role of each.
+        every_path
+            Whether each trigger path has to be in one of them: not where they are a few of those
+            that the settings are for, such as a signal simulated for one year.
 
         Raises
         ------
@@ -254,7 +264,7 @@ class EventFilters:
             self.check(names, path, role)
             never &= set(self.absent(names))
             first = first or (path, names)
-        if never and first:
+        if every_path and never and first:
             path, names = first
             msg = (
                 f"skim.filters.hlt: {', '.join(sorted(never))} is a trigger path of none of the "

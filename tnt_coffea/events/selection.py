@@ -96,13 +96,15 @@ class EventSelection:
                 events = events[chosen]
         return events, cuts
 
-    def check_files(self, files: Iterable[tuple[str, Collection[str], str]]) -> None:
+    def check_files(
+        self, files: Iterable[tuple[str, Collection[str], str]], *, every_path: bool = True
+    ) -> None:
         """Check that files have the branches that are asked for, before a pass begins.
 
         Parameters
         ----------
-        files
-            Path, names of branches, and role of each.
+        files, every_path
+            As `EventFilters.check_files`.
 
         Raises
         ------
@@ -113,7 +115,7 @@ class EventSelection:
         for path, names, _ in known:
             if missing := [name for name in self.columns if name not in names]:
                 raise InputError(trees.absent_columns(Path(path), missing, names))
-        self.filters.check_files(known)
+        self.filters.check_files(known, every_path=every_path)
 
 
 class Selection:
