@@ -25,6 +25,7 @@ from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import OnError, open_executor, run
 from tnt_coffea.filesets import Fileset
+from tnt_coffea.inspection import inspect_events
 from tnt_coffea.processors import SkimProcessor
 from tnt_coffea.processors.skim import reconstructed
 
@@ -130,6 +131,8 @@ def test_every_cut_is_counted_by_its_name(
     assert list(output["accounting"].rejected) == [*expected, "two_jets", "trigger"]
     assert kept(tmp_path / "out") == left
     assert len(left) > 3
+    weights = read_parts(sorted((tmp_path / "out").rglob("*.parquet"))).weight
+    assert set(weights.tolist()) == {1.0}  # without genWeight
 
 
 def test_a_flag_may_be_a_number_above_zero(write: Any, tmp_path: Path) -> None:
@@ -213,9 +216,25 @@ def test_a_missing_flag_is_named_with_its_file_before_the_pass(write: Any, tmp_p
         ):
             skimmed(files, settings(flags=FLAGS), tmp_path / "out", on_error=on_error)
     assert not (tmp_path / "out").exists()  # a.root was not begun
+    seen = inspect_events(files["data"][1], settings=settings(flags=FLAGS))
+    assert any("asks for Flag_HBHENoiseFilter" in problem for problem in seen.problems)
     floats = write("c.root", Flag_HBHENoiseFilter=np.ones(N, np.float32))
     with pytest.raises(InputError, match="Flag_HBHENoiseFilter holds float32"):
         skimmed({"data": [floats]}, settings(flags=FLAGS), tmp_path / "out")
+
+
+def test_a_branch_of_an_own_selection_is_looked_for_before_the_pass(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_filter_jets.py").write_text("def good(events):\n    return events.a_b > 0\n")
+    monkeypatch.chdir(tmp_path)
+    files = {"data": [write("a.root", a_b=np.ones(N, np.int32)), write("b.root")]}
+    select = {"function": "own_filter_jets:good", "columns": ["a_b"]}
+    chosen = SkimSettings.model_validate({"select": select, **JETS})
+    for on_error in OnError:
+        with pytest.raises(InputError, match=r"b\.root: skim\.select asks for a_b"):
+            skimmed(files, chosen, tmp_path / "out", on_error=on_error)
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_without_such_branches_are_refused(write: Any, golden: str, tmp_path: Path) -> None:
