@@ -110,8 +110,7 @@ def certified(event: int) -> bool:
     return any(first <= event <= last for first, last in ranges)
 
 
-@pytest.mark.parametrize("form", ["mktree", "mkrntuple"])
-@pytest.mark.parametrize("chunk", [1000, 13])
+@pytest.mark.parametrize(("form", "chunk"), [("mktree", 1000), ("mkrntuple", 13)])
 def test_every_cut_is_counted_by_its_name(
     write: Any, golden: str, tmp_path: Path, form: str, chunk: int
 ) -> None:

@@ -99,7 +99,10 @@ def skimmed(files: dict[str, list[Path]], folder: Path) -> dict[str, Any]:
     return {name: read_parts((folder / name).rglob("*.parquet"), numbers=True) for name in files}
 
 
-@pytest.mark.parametrize("form", ["mktree", "flat RNTuple", "records in an RNTuple"])
+@pytest.mark.parametrize(
+    "form",
+    ["mktree", "flat RNTuple", pytest.param("records in an RNTuple", marks=pytest.mark.slow)],
+)
 def test_all_versions_give_the_same_dijets(
     written: Callable[..., Path], tmp_path: Path, form: str
 ) -> None:
