@@ -46,6 +46,8 @@ class ScoreProcessor(SelectingProcessor):
     (['dataset', 'event_id', 'fold', 'm_jj', 'tnt_q_heavy', 'tnt_q_light', 'weight'], 20)
     """
 
+    every_path = False  # of a file or two, or of a signal that was simulated for one year
+
     def __init__(
         self,
         config: SearchConfig,

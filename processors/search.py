@@ -13,7 +13,7 @@ from tnt_coffea.errors import InputError, TaggerError
 from tnt_coffea.events import skim
 from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample, sample_of
-from tnt_coffea.events.selection import Selection
+from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.processors.counts import SparseCounts
 from tnt_coffea.processors.skim import SelectingProcessor, cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
@@ -252,7 +252,7 @@ def ranked(
     events: Any,
     config: SearchConfig,
     taggers: Iterable[TaggerSet],
-    selection: Selection | None = None,
+    selection: EventSelection | None = None,
     wanted: str = DATA,
 ) -> tuple[Sample, list[Ranks], dict[str, Any]]:
     """Return the dijets of a chunk, their ranks by every tagger set, and its cutflow.

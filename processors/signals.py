@@ -30,7 +30,7 @@ from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.roles import checked_name, signal_name
 from tnt_coffea.events.sample import Sample, in_units, sample_of
-from tnt_coffea.events.selection import Selection
+from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.events.sources import features_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.events.trees import where
@@ -43,6 +43,7 @@ from tnt_coffea.processors.search import SearchProcessor
 from tnt_coffea.processors.skim import (
     SelectingProcessor,
     as_asked,
+    behind,
     coin_of,
     cutflow_of,
     found_in,
@@ -264,7 +265,7 @@ def varied_events(
     events: Any,
     settings: SkimSettings,
     corrections: JetCorrections,
-    selection: Selection | None = None,
+    selection: EventSelection | None = None,
 ) -> VariedEvents:
     """Return the dijets of a chunk of simulated signal with all variations.
 
@@ -277,7 +278,7 @@ def varied_events(
     corrections
         The variations, of jets and of weights.
     selection
-        Own selection; by default that of the settings, imported here.
+        Filters and own selection; by default those of the settings, read and imported here.
 
     Raises
     ------
@@ -293,15 +294,15 @@ def varied_events(
         )
         raise InputError(msg)
     factors = _factors(events, corrections.settings)
-    kept = np.ones(len(events), dtype=bool)
-    if settings.select is not None:
-        kept = (selection or Selection(settings.select))(events)
+    selection = selection or EventSelection(settings)
+    chosen, cuts = selection(events)
+    kept = np.logical_and.reduce([np.ones(len(events), dtype=bool), *cuts.values()])
     every = _found(events, settings)
     own = np.asarray(every.weight, np.float64)
     total = own * factors[NOMINAL]
     generated = {name: in_units(own * factor) for name, factor in factors.items()}
     left = {name: (own * factor)[kept] for name, factor in factors.items() if name != NOMINAL}
-    found = every if kept.all() else _found(events[kept], settings)
+    found = every if kept.all() else _found(chosen, settings)
     if isinstance(found, Sample):
         if corrections.settings.jets:
             msg = (
@@ -313,10 +314,8 @@ def varied_events(
         samples, cutflow = {NOMINAL: replace(found, weight=total[kept])}, cutflow_of({}, len(found))
     else:
         found = replace(found, weight=total[kept])
-        samples, passed, cutflow = _of_jets(found, settings, corrections)
-    if settings.select is not None:
-        rejected = {"select": int((~kept).sum()), **cutflow["rejected"]}
-        cutflow = cutflow | {"events": len(kept), "rejected": rejected}
+        samples, passed, cutflow = _of_jets(found, settings, corrections, where(events))
+    cutflow = behind(selection, cuts, events, cutflow)
     weights = {name: weight[passed] for name, weight in left.items()}
     return VariedEvents(samples, weights, generated, cutflow)
 
@@ -327,7 +326,10 @@ def _found(events: Any, settings: SkimSettings) -> Particles | StoredJets | Samp
 
 
 def _of_jets(
-    found: Particles | StoredJets, settings: SkimSettings, corrections: JetCorrections
+    found: Particles | StoredJets,
+    settings: SkimSettings,
+    corrections: JetCorrections,
+    place: str,
 ) -> tuple[dict[str, Sample], BoolArray, dict[str, Any]]:
     """Return the dijets by variation, which events have nominal ones, and their cutflow."""
     choice: dict[str, Any] = {
@@ -339,7 +341,7 @@ def _of_jets(
         jets = find_clusters(found.p4, settings.jets, _ALL)
         per_event, p4 = jets.per_event, jets.p4
     else:
-        jets = momentum_lists(as_asked(found, settings.jets), "jets")
+        jets = momentum_lists(as_asked(found, settings, place), "jets")
         per_event, flat = ak.to_numpy(ak.num(jets)), ak.flatten(jets)
         p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in CARTESIAN])
     normal = _normal(found, per_event, corrections.settings)

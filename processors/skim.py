@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from coffea import processor
 
 from tnt_coffea.config import JetAlgorithm, JetOrder, JetSettings, SkimSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events import trees
+from tnt_coffea.events.filters import names_of
 from tnt_coffea.events.identity import uniform
 from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.roles import checked_name
 from tnt_coffea.events.sample import Sample, sample_of
-from tnt_coffea.events.selection import Selection
+from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.events.skim import made_before, write_part
-from tnt_coffea.events.sources import features_of, jets_of, particles_of
+from tnt_coffea.events.sources import branches_of, features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
@@ -27,15 +30,46 @@ __all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reco
 
 
 class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """A processor whose events the user's own selection chooses first, if there is one."""
+    """A processor whose events `skim.filters` and the user's own selection choose first."""
+
+    selection: EventSelection | None = None
+    every_path = True
+    """Whether each trigger path has to be in one of the files that are read."""
 
     def __init__(self, settings: SkimSettings) -> None:
-        self.selection = Selection(settings.select) if settings.select else None
+        self.selection = EventSelection(settings)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Branches of a file that own selections need, beside those that are read anyway."""
         return self.selection.columns if self.selection else ()
+
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Branches that are read where a file has them."""
+        return self.selection.filters.columns if self.selection else ()
+
+    def check_items(self, items: Iterable[Any]) -> None:
+        """Check that the files of a pass have the branches that its selection asks for.
+
+        Parameters
+        ----------
+        items
+            Work items, each with `source`, `path` and `role`.
+
+        Raises
+        ------
+        InputError
+            As `EventSelection.check_files`.
+        """
+        if not (self.columns or self.optional_columns) or self.selection is None:
+            return
+        files = dict.fromkeys((item.source, item.path, item.role) for item in items)
+        there = ((path, branches_of(source, path), role) for source, path, role in files)
+        self.selection.check_files(
+            ((path, names, role) for path, names, role in there if names is not None),
+            every_path=self.every_path,
+        )
 
 
 class SkimProcessor(SelectingProcessor):
@@ -88,7 +122,7 @@ class SkimProcessor(SelectingProcessor):
 
 
 def reconstructed(
-    events: Any, settings: SkimSettings, selection: Selection | None = None
+    events: Any, settings: SkimSettings, selection: EventSelection | None = None
 ) -> tuple[Sample, dict[str, Any]]:
     """Return the dijets of a chunk of events and its cutflow.
 
@@ -99,26 +133,40 @@ def reconstructed(
     settings
         Jets, observables and images; or what a table's columns mean.
     selection
-        Own selection; by default that of the settings, imported here.
+        Filters and own selection; by default those of the settings, read and imported here.
 
     Raises
     ------
     InputError
         An adapter refuses the events, a skim was made with other settings, the source's own
-        jets are of another algorithm or radius than the settings, or what is asked for needs
-        constituents that they lack.
+        jets are of another algorithm or radius than the settings, what is asked for needs
+        constituents that they lack, or filters ask for branches that are not there.
     ConfigError
-        As `Selection`.
+        As `EventSelection`.
     """
     ready = made_before(events, settings)
     if ready is not None:
         return ready, cutflow_of({}, len(ready))
-    if settings.select is None:
-        return _dijets(events, settings)
-    kept = (selection or Selection(settings.select))(events)
-    sample, cutflow = _dijets(events[kept], settings)
-    rejected = {"select": int((~kept).sum()), **cutflow["rejected"]}
-    return sample, cutflow | {"events": len(kept), "rejected": rejected}
+    chosen = selection or EventSelection(settings)
+    left, cuts = chosen(events)
+    sample, cutflow = _dijets(left, settings)
+    return sample, behind(chosen, cuts, events, cutflow)
+
+
+def behind(
+    selection: EventSelection, cuts: dict[str, Any], events: Any, cutflow: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the cutflow of events of which a selection left those that have a cutflow."""
+    if not cuts:
+        return cutflow
+    before = cutflow_of(cuts, len(events))
+    found = before | {
+        "rejected": {**before["rejected"], **cutflow["rejected"]},
+        "selected": cutflow["selected"],
+    }
+    if absent := selection.filters.absent(names_of(events)):
+        found["absent"] = dict.fromkeys(absent, len(events))
+    return found
 
 
 def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
@@ -133,7 +181,8 @@ def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]
     if isinstance(found, Particles):
         jets, cuts = find_dijets(found.p4, settings.jets, **choice)
         return sample_of_jets(found, jets, cuts, settings, found.p4)
-    jets, cuts = select_dijets(as_asked(found, settings.jets), settings.jets, **choice)
+    asked = as_asked(found, settings, trees.where(events))
+    jets, cuts = select_dijets(asked, settings.jets, **choice)
     return sample_of_jets(found, jets, cuts, settings)
 
 
@@ -178,13 +227,21 @@ def sample_of_jets(
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
 
 
-def as_asked(stored: StoredJets, settings: JetSettings) -> ak.Array:
+def as_asked(stored: StoredJets, settings: SkimSettings, where: str) -> ak.Array:
     """Return (event, jet) of a source, with constituents where it has them; else an error."""
+    lacking = [name for name in settings.of_jet if name in stored.absent]
+    if stored.constituents is None and lacking:
+        msg = (
+            f"{where}: skim.observables asks for {lacking[0]}, and the file's jets have neither "
+            f"constituents nor {stored.absent[lacking[0]]}; leave out {', '.join(lacking)}"
+        )
+        raise InputError(msg)
     # The settings are on every tagger's card: they have to say what the jets really are.
-    if (settings.algorithm, settings.radius) != (JetAlgorithm.ANTIKT, stored.radius):
+    asked = settings.jets
+    if (asked.algorithm, asked.radius) != (JetAlgorithm.ANTIKT, stored.radius):
         msg = (
             f"the jets of the file are anti-kt with R = {stored.radius:g}, the settings say "
-            f"{settings.algorithm} with R = {settings.radius:g}; set skim.jets.algorithm to "
+            f"{asked.algorithm} with R = {asked.radius:g}; set skim.jets.algorithm to "
             f"antikt and skim.jets.radius to {stored.radius:g}, or cluster particles"
         )
         raise InputError(msg)

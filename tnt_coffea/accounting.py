@@ -26,6 +26,8 @@ class Accounting:
     lost
         Entries that could not be read by where they are, with the reason; 0 for files that
         could not be opened, whose number of entries nobody knows.
+    absent
+        Events of files that do not have a trigger path, by its name (`events/filters.py`).
     datasets
         The same of each data set, where it is the sum of them.
 
@@ -41,6 +43,7 @@ class Accounting:
     selected: int
     rejected: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    absent: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     datasets: Mapping[str, Accounting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,15 +56,17 @@ class Accounting:
     def summed(cls, datasets: Mapping[str, Accounting]) -> Accounting:
         """Return the sum over data sets."""
         rejected: dict[str, int] = {}
+        absent: dict[str, int] = {}
         lost: dict[str, tuple[int, str]] = {}
         for one in datasets.values():
             lost |= one.lost
-            for cut, n in one.rejected.items():
-                rejected[cut] = rejected.get(cut, 0) + n
+            for total, own in ((rejected, one.rejected), (absent, one.absent)):
+                for name, n in own.items():
+                    total[name] = total.get(name, 0) + n
         events, selected = (
             sum(getattr(one, name) for one in datasets.values()) for name in ("events", "selected")
         )
-        return cls(events, selected, rejected, lost, datasets)
+        return cls(events, selected, rejected, lost, datasets, absent=absent)
 
     @property
     def n_lost(self) -> int:
@@ -81,6 +86,7 @@ class Accounting:
             "selected": self.selected,
             "rejected": dict(self.rejected),
             "lost": {key: list(value) for key, value in self.lost.items()},
+            **({"absent": dict(self.absent)} if self.absent else {}),
             **({"datasets": datasets} if datasets else {}),
         }
 
@@ -92,4 +98,6 @@ class Accounting:
         datasets = {
             str(name): cls.from_dict(one) for name, one in values.get("datasets", {}).items()
         }
-        return cls(int(values["events"]), int(values["selected"]), rejected, lost, datasets)
+        absent = {str(name): int(n) for name, n in values.get("absent", {}).items()}
+        numbers = int(values["events"]), int(values["selected"])
+        return cls(*numbers, rejected, lost, datasets, absent=absent)

@@ -220,7 +220,8 @@ def run(
     fileset
         Files of any source.
     processor
-        A coffea processor whose output holds `cutflow` as ours do.
+        A coffea processor whose output holds `cutflow` as ours do. Where it has `check_items`,
+        that looks at the work items before the pass begins.
     executor
         A coffea executor, of `open_executor`.
     chunk_size
@@ -245,6 +246,8 @@ def run(
         items, unopened = fileset.sound_items(chunk_size)
     else:
         items = fileset.items(chunk_size)
+    if hasattr(processor, "check_items"):
+        processor.check_items(items)
     work = _ProcessItem(cloudpickle.dumps(processor), skip=skip)
     envelopes = _mapped(items, work, executor, description)
     _raise_first(envelopes["failed"])
@@ -269,6 +272,7 @@ def run(
             selected=cutflow.get(dataset, nothing)["selected"],
             rejected=dict(cutflow.get(dataset, nothing)["rejected"]),
             lost=lost.get(dataset, {}),
+            absent=dict(cutflow.get(dataset, nothing).get("absent", {})),
         )
         for dataset, n in events.items()
     }
@@ -360,6 +364,7 @@ class _ProcessItem:
             "entrystart": item.start,
             "entrystop": item.stop,
             "columns": tuple(getattr(processor, "columns", ())),
+            "optional_columns": tuple(getattr(processor, "optional_columns", ())),
         }
         events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
         item.check()

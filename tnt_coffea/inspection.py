@@ -12,10 +12,18 @@ import numpy.typing as npt
 
 from tnt_coffea.config import SkimSettings, TableSettings
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.filters import EventFilters
 from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import other_settings, settings_of
-from tnt_coffea.events.sources import SOURCES, features_of, jets_of, particles_of, source_of
+from tnt_coffea.events.sources import (
+    SOURCES,
+    branches_of,
+    features_of,
+    jets_of,
+    particles_of,
+    source_of,
+)
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.events.table import columns_of, mapped, without_label
 from tnt_coffea.events.table_files import flat_table
@@ -99,6 +107,7 @@ def inspect_events(
             tally.add(_columns(source, path, start, stop, settings))
         except InputError as error:
             problems += [str(error)] if str(error) not in problems else []
+    problems += _absent_branches(name, path, settings)
     dijets, cutflow, notes = _first_dijets(source, path, read, settings)
     notes += tuple(filter(None, [without_label(settings, [path])]))
     problems = problems[:MOST_PROBLEMS] + (
@@ -114,6 +123,18 @@ def inspect_events(
         )
     problems = [*problems, *tally.problems()]
     return Inspection(path, name, entries, read, facts, tuple(problems), notes, dijets)
+
+
+def _absent_branches(source: str, path: Path, settings: SkimSettings) -> list[str]:
+    names = branches_of(source, path)
+    filters = EventFilters(settings.filters)
+    if names is None or not filters:
+        return []
+    try:
+        filters.check(names, str(path))
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _columns_read(path: Path, settings: SkimSettings) -> dict[str, str]:
@@ -170,6 +191,7 @@ def _metadata(path: Path, start: int, stop: int, settings: SkimSettings) -> dict
         "entrystart": start,
         "entrystop": stop,
         "columns": settings.select.columns if settings.select else (),
+        "optional_columns": EventFilters(settings.filters).columns,
     }
 
 

@@ -18,6 +18,7 @@ import pytest
 from tnt_coffea.config import ENERGY_FLOW_GRAPHS, OBSERVABLE_GROUPS, SkimSettings
 from tnt_coffea.events.sources import particles_of, source_of
 from tnt_coffea.jets import energy_flow_polynomials, find_dijets
+from tnt_coffea.jets.energy_flow import correlator_ratios, energy_correlators
 
 Jets = Callable[[list[np.ndarray]], ak.Array]
 
@@ -246,6 +247,26 @@ def test_memory_is_that_of_a_batch_or_of_the_largest_jet(pronged: Any, jets_of: 
     # Matrices of 8 bytes: one jet's at most seven at once, of all 200 jets one would be 15 MB.
     assert peak(jets_of([pronged(0, 400)])) < 7 * 8 * 400**2
     assert peak(jets_of([pronged(seed, 96) for seed in range(200)])) < 10e6
+
+
+def test_correlators_are_sums_over_pairs_and_triplets(pronged: Any, jets_of: Jets) -> None:
+    rows = [pronged(2, 8), pronged(3, 11), pronged(1, 1)]
+    jets = jets_of(rows)
+    e2, e3 = energy_correlators(jets)
+    ratios = correlator_ratios(e2, e3)
+    for i in range(2):
+        pt, y, phi = (ak.to_numpy(getattr(jets[i], name)) for name in ("pt", "rapidity", "phi"))
+        z, turn = pt / pt.sum(), np.abs(phi[:, None] - phi)
+        apart = np.hypot(y[:, None] - y, np.minimum(turn, 2 * np.pi - turn))
+        two = sum(z[a] * z[b] * apart[a, b] for a, b in combinations(range(len(z)), 2))
+        three = sum(
+            z[a] * z[b] * z[c] * apart[a, b] * apart[a, c] * apart[b, c]
+            for a, b, c in combinations(range(len(z)), 3)
+        )
+        assert (e2[i], e3[i]) == pytest.approx((two, three), rel=1e-9)
+        assert ratios["c2"][i] == pytest.approx(three / two**2, rel=1e-9)
+        assert ratios["d2"][i] == pytest.approx(three / two**3, rel=1e-9)
+    assert [values[2] for values in (e2, e3, *ratios.values())] == [0, 0, 0, 0]
 
 
 def test_unknown_graphs_and_angles_are_refused(pronged: Any, jets_of: Jets) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
@@ -84,7 +85,7 @@ def test_dijets_of_physlite_are_the_leading_jets(
         (SkimSettings(), "tau21|N-subjettiness|images"),
         (SkimSettings(observables=("mass",)), "images"),
         (SkimSettings(images=None), "constituents"),
-        (SkimSettings(images=None, observables=("mass", "tau32")), "N-subjettiness|tau32"),
+        (SkimSettings(images=None, observables=("mass", "tau54")), "N-subjettiness|tau54"),
     ],
 )
 def test_what_needs_constituents_is_refused(
@@ -94,6 +95,94 @@ def test_what_needs_constituents_is_refused(
         skimmed(physlite, settings, ours, tmp_path)
     assert "set skim.images to null and skim.observables" in str(error.value)
     assert not list(tmp_path.rglob("*"))
+
+
+SUBSTRUCTURE = SkimSettings(
+    images=None, observables=("pt", "mass", "tau1", "tau21", "tau32", "c2", "d2")
+)
+
+
+def test_decorations_of_physlite_are_observables(
+    physlite: Path, ours: Callable[..., Any], tmp_path: Path
+) -> None:
+    sample = skimmed(physlite, SUBSTRUCTURE, ours, tmp_path)
+    names = ("m", "Tau1_wta", "Tau2_wta", "Tau3_wta", "C2", "D2")
+    with uproot.open(physlite) as file:
+        branches = [f"AnalysisLargeRJetsAuxDyn.{name}" for name in names]
+        rows = zip(
+            *(ak.flatten(b).tolist() for b in file["CollectionTree"].arrays(branches, how=tuple)),
+            strict=True,
+        )
+    stored = {round(m / 1000, 3): rest for m, *rest in rows}
+    known = 0
+    for jet in ("heavy", "light"):
+        columns = [sample.columns[f"{jet}_{name}"] for name in SUBSTRUCTURE.of_jet[1:]]
+        for mass, tau1, tau21, tau32, c2, d2 in zip(*columns, strict=True):
+            if round(float(mass), 3) not in stored or mass < 1:
+                continue
+            one, two, three, their_c2, their_d2 = stored[round(float(mass), 3)]
+            known += 1
+            assert tau1 == pytest.approx(one, rel=1e-5)
+            assert tau21 == pytest.approx(two / one if one > 0 else 0, rel=1e-5)
+            assert tau32 == pytest.approx(three / two if two > 0 else 0, rel=1e-5)
+            assert (c2, d2) == pytest.approx((max(their_c2, 0), max(their_d2, 0)), rel=1e-5)
+    assert known > 40
+
+
+def test_a_decoration_that_is_not_there_is_named(ours: Callable[..., Any], tmp_path: Path) -> None:
+    prefix, rng = "AnalysisLargeRJetsAuxDyn.", np.random.default_rng(3)
+
+    def written(*decorations: str) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.root"
+        names = ("pt", "eta", "phi", "m", *decorations)
+        columns = {f"{prefix}{name}": rng.uniform(1, 2, (20, 2)).astype("f4") for name in names}
+        columns[f"{prefix}pt"] *= 1e6
+        rows = {name: ak.from_regular(values) for name, values in columns.items()}
+        with uproot.recreate(path) as file:
+            file.mktree("CollectionTree", rows)
+        return path
+
+    for observable, missing in (
+        ("d2", r"AnalysisLargeRJetsAuxDyn\.D2, or ECF1, ECF2, ECF3"),
+        ("tau2", r"AnalysisLargeRJetsAuxDyn\.Tau2_wta"),
+        ("tau21", r"AnalysisLargeRJetsAuxDyn\.Tau2_wta"),
+    ):
+        settings = SkimSettings(images=None, observables=("mass", observable))
+        with pytest.raises(InputError, match=rf"asks for {observable}, .*{missing}; leave out"):
+            skimmed(written("Tau1_wta"), settings, ours, tmp_path / "out")
+    settings = SkimSettings(images=None, observables=("mass", "tau21", "d2"))
+    sample = skimmed(written("Tau21_wta", "ECF1", "ECF2", "ECF3"), settings, ours, tmp_path / "out")
+    assert (sample.columns["heavy_tau21"] >= 1).all()  # the stored ratio, which is no ratio here
+    assert 0.1 < np.median(sample.columns["light_d2"]) < 10
+
+
+def test_plain_nanoaod_has_the_experiments_substructure(
+    ours: Callable[..., Any], tmp_path: Path
+) -> None:
+    rng, path = np.random.default_rng(4), tmp_path / "v9.root"
+    names = ("pt", "eta", "phi", "mass", "tau1", "tau2", "msoftdrop")
+    jets = {name: rng.uniform(0.1, 1, (20, 2)).astype("f4") for name in names}
+    jets["pt"] *= 1000
+    with uproot.recreate(path) as file:
+        rows = {"FatJet": ak.zip({name: ak.from_regular(part) for name, part in jets.items()})}
+        file.mktree("Events", rows)
+    wanted = {"images": None, "jets": {"radius": 0.8, "order": "pt"}}
+    observables = ("tau21", "soft_drop_mass")
+    settings = SkimSettings.model_validate({**wanted, "observables": ("pt", *observables)})
+    for form in ("root", "parquet"):
+        given = path if form == "root" else convert(path, tmp_path / "v9.parquet").path
+        sample = skimmed(given, settings, ours, tmp_path / form)
+        of = np.argsort(jets["pt"].max(axis=1))
+        first = jets["pt"].argmax(axis=1)
+        order = np.argsort(sample.columns["heavy_pt"])
+        for name, stored in zip(
+            observables, (jets["tau2"] / jets["tau1"], jets["msoftdrop"]), strict=True
+        ):
+            expected = stored[np.arange(20), first][of]
+            assert sample.columns[f"heavy_{name}"][order] == pytest.approx(expected, rel=1e-5)
+    tau32 = SkimSettings.model_validate({**wanted, "observables": ("tau32",)})
+    with pytest.raises(InputError, match=r"v9\.root.*asks for tau32.* nor FatJet_tau3;"):
+        skimmed(path, tau32, ours, tmp_path / "out")
 
 
 def test_taggers_of_images_refuse_jets_without_constituents(
@@ -111,9 +200,11 @@ def calibrated(
     tmp_path: Path,
     feature_taggers: Callable[..., TaggerSet],
 ) -> TaggerSet:
-    sample = skimmed(physlite, KINEMATICS, ours, tmp_path / "skim")
+    sample = skimmed(physlite, SUBSTRUCTURE, ours, tmp_path / "skim")
     everything = MassRange(low=1.0, high=20_000.0)
-    return feature_taggers(KINEMATICS).calibrated(sample, everything, (0.5, 0.3))
+    return feature_taggers(SUBSTRUCTURE, ("mass", "tau21", "d2")).calibrated(
+        sample, everything, (0.5, 0.3)
+    )
 
 
 def test_taggers_of_features_score_physlite_on_every_road(
@@ -123,7 +214,7 @@ def test_taggers_of_features_score_physlite_on_every_road(
     calibrated: TaggerSet,
     tmp_path: Path,
 ) -> None:
-    config = SearchConfig(skim=KINEMATICS)
+    config = SearchConfig(skim=SUBSTRUCTURE)
     search = SearchProcessor(config, calibrated)
     reference = ours(physlite, search)
     (histogram,) = reference["hists"].values()

@@ -303,7 +303,14 @@ def named_taggers(folder: Path | None) -> str | None:
 
 
 def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
-    """Say what was left out of a pass, and why."""
+    """Say what was left out of a pass, and why, and which triggers some files do not have."""
+    for one in accounts.values():
+        for path, n in one.absent.items():
+            click.echo(
+                f"note: {path} is not among the triggers of {n} of {one.events} events: it "
+                "accepted none of them",
+                err=True,
+            )
     lost = [(key, reason) for one in accounts.values() for key, (_, reason) in one.lost.items()]
     for key, reason in lost[:MOST_LOST]:
         click.echo(f"left out: {key}: {reason}")

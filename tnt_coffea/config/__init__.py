@@ -60,6 +60,7 @@ from tnt_coffea.config.search_config import SearchConfig
 from tnt_coffea.config.searches import JetShares, SearchSettings
 from tnt_coffea.config.settings import MassRange, Settings, digest
 from tnt_coffea.config.skims import (
+    EventFilterSettings,
     JetsFrom,
     MassShiftSettings,
     SelectSettings,
@@ -104,6 +105,7 @@ __all__ = [
     "DataSettings",
     "DetectorSettings",
     "DirectSettings",
+    "EventFilterSettings",
     "EventImageSettings",
     "FitSettings",
     "FoldMode",

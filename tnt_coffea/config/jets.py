@@ -257,6 +257,7 @@ def ungrouped(names: Sequence[str]) -> tuple[str, ...]:
 
 JET_OBSERVABLES = (
     *("pt", "eta", "phi", "mass", "rescaled_mass", "n_constituents", "soft_drop_mass"),
+    *("c2", "d2"),
     *("subjet1_pt", "subjet1_mass", "subjet2_pt", "subjet2_mass"),
     *("subjet3_pt", "subjet3_mass", "subjet4_pt", "subjet4_mass"),
     *("pt_sum", "mass_drop_sum", "n_subjets_inclusive", "n_subjets_exclusive"),

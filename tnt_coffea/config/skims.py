@@ -29,6 +29,7 @@ from tnt_coffea.config.jets import (
 from tnt_coffea.config.settings import Settings
 
 __all__ = [
+    "EventFilterSettings",
     "JetsFrom",
     "MassShiftSettings",
     "SelectSettings",
@@ -189,6 +190,55 @@ class SelectSettings(Settings):
         return function
 
 
+class EventFilterSettings(Settings):
+    """Which events of an experiment count: certified runs, trigger paths, filters of noise.
+
+    Names are those of CMS NanoAOD.
+
+    Examples
+    --------
+    >>> filters = EventFilterSettings(hlt=["HLT_PFHT1050", "HLT_AK8PFJet500"])
+    >>> filters.hlt, filters.flags, filters.certified_runs
+    (('HLT_PFHT1050', 'HLT_AK8PFJet500'), (), None)
+    """
+
+    certified_runs: str | None = Field(
+        None,
+        description="JSON file of certified runs, {run: [[first, last luminosity block], ...]}; "
+        "events of data outside are rejected, simulation is left alone; null: all runs",
+    )
+    hlt: tuple[str, ...] = Field(
+        (), description="trigger paths, such as HLT_PFHT1050: an event that any of them accepts"
+    )
+    flags: tuple[str, ...] = Field(
+        (),
+        description="filters of vertices and noise that an event must all pass, such as "
+        "Flag_goodVertices; of a number, such as PV_npvsGood, that it is above 0",
+    )
+
+    @field_validator("hlt", "flags")
+    @classmethod
+    def _branches(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [name for name in names if not _NAME.fullmatch(name)]:
+            msg = (
+                f"{bad[0]!r} is no name of a branch: letters, digits and _, without the version "
+                "of a path (HLT_PFHT1050, not HLT_PFHT1050_v*)"
+            )
+            raise ValueError(msg)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            msg = f"{', '.join(twice)} named twice"
+            raise ValueError(msg)
+        return names
+
+    @model_validator(mode="after")
+    def _one_cut_a_name(self) -> Self:
+        taken = ("certified_runs", "hlt", "select", "any_particle", "two_jets", "trigger")
+        if bad := [name for name in self.flags if name in taken]:
+            msg = f"{bad[0]} is the name of another cut; flags are branches of the file"
+            raise ValueError(msg)
+        return self
+
+
 _Slope = Annotated[float, Field(ge=-1, le=1)]
 
 
@@ -225,6 +275,10 @@ class SkimSettings(Settings):
     """From particles to dijets, observables and images; or features from a table."""
 
     source: SourceSettings = SourceSettings()
+    filters: EventFilterSettings = Field(
+        EventFilterSettings(),
+        description="certified runs, trigger paths and filters of noise, before everything else",
+    )
     select: SelectSettings | None = Field(
         None,
         description="own selection of events, such as package.module:function; null: all events",
@@ -288,6 +342,8 @@ class SkimSettings(Settings):
     def _without_unused(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Skims and taggers from before there were these settings keep their digests.
         values: dict[str, Any] = serialised(self)
+        if self.filters == EventFilterSettings():
+            values.pop("filters", None)
         if values.get("select") is None:
             values.pop("select", None)
         if not self.mass_shift.active:

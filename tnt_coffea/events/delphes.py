@@ -37,6 +37,11 @@ def entries(path: Path) -> int:
     return trees.entries(path, TREE)
 
 
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's branches; raises `InputError` as `trees.branches`."""
+    return trees.branches(path, TREE)
+
+
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents; raises `InputError` as `trees.read`."""
     found = trees.read(path, TREE, COLUMNS, start, stop, metadata.get("columns", ()))

@@ -23,6 +23,7 @@ from tnt_coffea.events.pfnano import (
 __all__ = [
     "FIELDS",
     "HAS_CHOICES",
+    "branches",
     "columns",
     "entries",
     "hint",
@@ -33,23 +34,24 @@ __all__ = [
 ]
 
 
-def is_mine(path: Path) -> bool:
-    """Tell whether a Parquet file has columns of particles or jets."""
-    names = _names(path)
-    return names >= FIELDS or names >= JET_FIELDS
-
-
-def _names(path: Path) -> set[str]:
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's columns; none where it is no Parquet file."""
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
-            return set()
+            return frozenset()
     with opened(path) as file:
-        return set(file.schema_arrow.names)
+        return frozenset(file.schema_arrow.names)
+
+
+def is_mine(path: Path) -> bool:
+    """Tell whether a Parquet file has columns of particles or jets."""
+    names = branches(path)
+    return names >= FIELDS or names >= JET_FIELDS
 
 
 def hint(path: Path) -> str | None:
     """Return what a Parquet file lacks where it has some of the columns; None where it has none."""
-    names = _names(path)
+    names = branches(path)
     for wanted in (FIELDS, JET_FIELDS):
         collection = min(wanted).partition("_")[0]
         if collection in names:
@@ -89,7 +91,8 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         there, also = file.schema_arrow.names, metadata.get("columns", ())
         if missing := [name for name in also if name not in there]:
             raise InputError(trees.absent_columns(path, missing, there))
-        names = list(dict.fromkeys(name for name in (*COLUMNS, *also) if name in there))
+        wanted = (*COLUMNS, *metadata.get("optional_columns", ()), *also)
+        names = list(dict.fromkeys(name for name in wanted if name in there))
         rows = rows_between(file, path, start, stop, names)
         if len(rows) != stop - start:
             msg = f"{len(rows)} rows where the footer promises {stop - start}"

@@ -1,11 +1,21 @@
 """CMS NanoAOD with particle-flow candidates (PFNano), plain NanoAOD, and converted files.
 
-`PFCands` are clustered, or the stored AK8 jets are taken, with the constituents that
-`FatJetPFCands` links to them. Plain NanoAOD has the jets alone. NanoAOD from version 15 on has
-`PFCand`, which holds no more than the constituents of AK8 jets, with PUPPI weights in their
-momenta already: they are the jets' constituents and are never clustered. What `convert` writes has
-the same columns, and beside them `eventId`, `weight` and `label`, which are then taken as
-they are.
+What a file has decides what is read:
+
+- `PFCands`, and `FatJetPFCands` with `pFCandsIdx` (PFNano, BTV's NanoAOD): the particles are
+  clustered, or the stored AK8 jets are taken with the constituents that are linked to them.
+- `PFCand`, and `FatJetPFCand` with `pfCandIdx` (NanoAOD from version 15 on): AK8 jets with their
+  constituents, whose momenta hold the PUPPI weights already; of jets up to abs(eta) = 2.5.
+- The same with `PFCandIdx` or `pFCandsIdx` (early versions, JME's NanoAOD): the same. Where
+  there is a `PFCand_puppiWeight` as well, it scales the momenta.
+- Neither (NanoAOD up to version 14): AK8 jets alone, with their `tau1` to `tau4` and `msoftdrop`.
+
+`PFCand` may hold no more than the constituents of jets, and is never clustered. What `convert`
+writes has the same columns, and beside them `eventId`, `weight` and `label`, which are then taken
+as they are.
+
+Source: the definitions PhysicsTools/NanoAOD/python/jetConstituents_cff.py and jetsAK8_cff.py of
+cms-sw/cmssw, python/addPFCands_cff.py of cms-jet/PFNano, and nurfikri89/JMEPFNano-Production.
 """
 
 from __future__ import annotations
@@ -21,7 +31,7 @@ from tnt_coffea.config import SourceSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
 from tnt_coffea.events.particles import NUMBERS, Particles, from_columns
-from tnt_coffea.events.stored_jets import StoredJets, grouped
+from tnt_coffea.events.stored_jets import StoredJets, grouped, with_substructure
 
 __all__ = [
     "COLLECTIONS",
@@ -31,6 +41,8 @@ __all__ = [
     "JET_FIELDS",
     "SCALARS",
     "SCHEMA_FIELDS",
+    "SUBSTRUCTURE",
+    "branches",
     "columns",
     "entries",
     "holds",
@@ -45,21 +57,33 @@ HAS_CHOICES = True
 
 TREE = "Events"
 AK8_RADIUS = 0.8
-COLLECTIONS = {
-    "PFCands": ("pt", "eta", "phi", "mass", "puppiWeight"),
-    "FatJet": ("pt", "eta", "phi", "mass"),
-    "FatJetPFCands": ("jetIdx", "pFCandsIdx"),
-    "PFCand": ("pt", "eta", "phi", "mass"),
-    "FatJetPFCand": ("jetIdx", "pfCandIdx"),
+_KINEMATICS = ("pt", "eta", "phi", "mass")
+SUBSTRUCTURE = {
+    **{f"tau{n}": f"tau{n}" for n in range(1, 5)},
+    "soft_drop_mass": "msoftdrop",
+    "c2": "c2",
+    "d2": "d2",
 }
-_LINKS = (("PFCands", "FatJetPFCands", "pFCandsIdx"), ("PFCand", "FatJetPFCand", "pfCandIdx"))
+"""Parts of `FatJet` by the observables that they are; the last two are of converted files."""
+_INDICES = ("pfCandIdx", "PFCandIdx", "pFCandsIdx")
+COLLECTIONS = {
+    "PFCands": (*_KINEMATICS, "puppiWeight"),
+    "FatJet": (*_KINEMATICS, *SUBSTRUCTURE.values()),
+    "FatJetPFCands": ("jetIdx", "pFCandsIdx"),
+    "PFCand": (*_KINEMATICS, "puppiWeight"),
+    "FatJetPFCand": ("jetIdx", *_INDICES),
+}
+_LINKS = (
+    ("PFCands", "FatJetPFCands", "pFCandsIdx"),
+    *(("PFCand", "FatJetPFCand", index) for index in _INDICES),
+)
 """What the constituents are and what links them to the jets: of PFNano, and of NanoAOD 15."""
 SCALARS = (*NUMBERS, "genWeight", "eventId", "weight", "label", "fatJetRadius")
 """The last four are of converted files; a NanoAOD name with an underscore is a collection's."""
 COLUMNS = (*SCALARS, *(f"{name}_{part}" for name, parts in COLLECTIONS.items() for part in parts))
 
 FIELDS = frozenset({"PFCands_pt", "PFCands_eta", "PFCands_phi", "PFCands_mass"})
-JET_FIELDS = frozenset(f"FatJet_{part}" for part in COLLECTIONS["FatJet"])
+JET_FIELDS = frozenset(f"FatJet_{part}" for part in _KINEMATICS)
 SCHEMA_FIELDS = (
     JET_FIELDS,
     frozenset({"PFCands", "run"}),
@@ -79,6 +103,11 @@ def entries(path: Path) -> int:
     return trees.entries(path, TREE)
 
 
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's branches; raises `InputError` as `trees.branches`."""
+    return trees.branches(path, TREE)
+
+
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return entries [start, stop) as NanoEvents, with the branches that either way needs.
 
@@ -88,7 +117,14 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
         As `trees.read`.
     """
     return trees.nano_events(
-        trees.read(path, TREE, COLUMNS, start, stop, metadata.get("columns", ())),
+        trees.read(
+            path,
+            TREE,
+            (*COLUMNS, *metadata.get("optional_columns", ())),
+            start,
+            stop,
+            metadata.get("columns", ()),
+        ),
         path,
         start,
         stop,
@@ -162,12 +198,15 @@ def jets(events: Any, settings: SourceSettings | None = None) -> StoredJets:
     )
     if not has_particles:
         made = _with_stored_ids(made, events)
-    linked = next((names for names in _LINKS if _linked(events, *names)), None)
+    linked = _links_of(events)
     if not np.array_equal(ak.num(made.p4), ak.num(_column(events, "FatJet", "pt"))):
         msg = f"{where}: a jet without pT among FatJet; the collection is damaged"
         raise InputError(msg)
+    p4, absent = made.p4, dict[str, str]()
+    if linked is None:
+        p4, absent = with_substructure(p4, *_substructure(events))
     return StoredJets(
-        p4=made.p4,
+        p4=p4,
         constituents=_constituents(events, settings or SourceSettings(), linked)
         if linked
         else None,
@@ -176,7 +215,19 @@ def jets(events: Any, settings: SourceSettings | None = None) -> StoredJets:
         weight=made.weight,
         label=made.label,
         numbers=made.numbers,
+        absent=absent,
     )
+
+
+def _substructure(events: Any) -> tuple[dict[str, ak.Array], dict[str, str]]:
+    stored = {
+        name: _column(events, "FatJet", part)
+        for name, part in SUBSTRUCTURE.items()
+        if holds(events, "FatJet", part)
+    }
+    return stored, {
+        name: f"FatJet_{part}" for name, part in SUBSTRUCTURE.items() if name not in ("c2", "d2")
+    }
 
 
 def columns(events: Any) -> dict[str, ak.Array]:
@@ -196,8 +247,11 @@ def columns(events: Any) -> dict[str, ak.Array]:
     }
     if holds(events, "FatJet", "pt"):
         found["fatJetRadius"] = np.full(len(made), _radius(events), np.float32)
+    constituents = holds(events, "PFCands", "pt") or _links_of(events) is not None
     for name, parts in COLLECTIONS.items():
         for part in parts:
+            if constituents and name == "FatJet" and part in SUBSTRUCTURE.values():
+                continue  # computed of the constituents
             if holds(events, name, part):
                 dtype = np.int32 if part.endswith("Idx") else np.float32
                 found[f"{name}_{part}"] = ak.values_astype(_column(events, name, part), dtype)
@@ -244,8 +298,11 @@ def _radius(events: Any) -> float:
     return float(str(found[0])) if len(found) else AK8_RADIUS
 
 
-def _linked(events: Any, particles: str, links: str, index: str) -> bool:
-    return holds(events, particles, "pt") and holds(events, links, index)
+def _links_of(events: Any) -> tuple[str, str, str] | None:
+    for particles, links, index in _LINKS:
+        if holds(events, particles, "pt") and holds(events, links, index):
+            return particles, links, index
+    return None
 
 
 def _constituents(events: Any, settings: SourceSettings, linked: tuple[str, str, str]) -> ak.Array:

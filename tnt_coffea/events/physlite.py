@@ -1,7 +1,13 @@
 """ATLAS DAOD_PHYSLITE: large-radius jets (MeV to GeV), without constituents.
 
 The jets are the calibrated `AnalysisLargeRJets`, anti-kt with R = 1.0 and groomed by the
-experiment. Taggers of images need constituents and cannot be used; taggers of features can.
+experiment. Taggers of images need constituents and cannot be used; taggers of features can: the
+decorations give N-subjettiness (`Tau1_wta` to `Tau4_wta`, axes as our own by default) and the
+ratios `C2` and `D2`, or the energy correlators `ECF1` to `ECF3` that these are made of. A ratio
+without a denominator is -999 there and 0 here.
+
+Source: decorations of a public DAOD_PHYSLITE, where D2 = ECF3 ECF1^3 / ECF2^3 and
+C2 = ECF3 ECF1 / ECF2^2 to 1e-7 (beta = 1).
 """
 
 from __future__ import annotations
@@ -14,7 +20,8 @@ import numpy as np
 
 from tnt_coffea.events import trees
 from tnt_coffea.events.particles import from_columns
-from tnt_coffea.events.stored_jets import StoredJets
+from tnt_coffea.events.pfnano import SUBSTRUCTURE
+from tnt_coffea.events.stored_jets import StoredJets, with_substructure
 
 __all__ = ["COLUMNS", "FIELDS", "SCHEMA_FIELDS", "columns", "entries", "is_mine", "jets", "load"]
 
@@ -25,9 +32,18 @@ _GEV = 1e-3
 _JETS, _EVENT = "AnalysisLargeRJetsAuxDyn", "EventInfoAuxDyn"
 _NUMBERS = {"run": "runNumber", "luminosityBlock": "lumiBlock", "event": "eventNumber"}
 _KINEMATICS = ("pt", "eta", "phi", "m")
+_SUBSTRUCTURE = {
+    **{f"tau{n}": f"Tau{n}_wta" for n in range(1, 5)},
+    **{f"tau{n + 1}{n}": f"Tau{n + 1}{n}_wta" for n in range(1, 4)},
+    "c2": "C2",
+    "d2": "D2",
+}
+"""Decorations of the jets by the observables that they are."""
+_CORRELATORS = ("ECF1", "ECF2", "ECF3")
 FIELDS = frozenset(f"{_JETS}.{part}" for part in _KINEMATICS)
 COLUMNS = (
     *sorted(FIELDS),
+    *(f"{_JETS}.{name}" for name in (*_SUBSTRUCTURE.values(), *_CORRELATORS)),
     *(f"{_EVENT}.{name}" for name in (*_NUMBERS.values(), "mcEventWeights")),
 )
 SCHEMA_FIELDS = (frozenset({"LargeRJets", "EventInfo"}),)
@@ -42,6 +58,11 @@ def is_mine(path: Path) -> bool:
 def entries(path: Path) -> int:
     """Return the number of events; raises `InputError` as `trees.entries`."""
     return trees.entries(path, _tree(path))
+
+
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the file's branches; raises `InputError` as `trees.branches`."""
+    return trees.branches(path, _tree(path))
 
 
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
@@ -86,15 +107,39 @@ def jets(events: Any) -> StoredJets:
             if _informed(events, theirs)
         },
     )
+    p4, absent = with_substructure(made.p4, *_substructure(events))
     return StoredJets(
-        p4=made.p4,
+        p4=p4,
         constituents=None,
         radius=RADIUS,
         event_id=made.event_id,
         weight=made.weight,
         label=made.label,
         numbers=made.numbers,
+        absent=absent,
     )
+
+
+def _substructure(events: Any) -> tuple[dict[str, ak.Array], dict[str, str]]:
+    stored = {
+        name: _column(events, theirs)
+        for name, theirs in _SUBSTRUCTURE.items()
+        if _decorated(events, theirs)
+    }
+    if all(_decorated(events, name) for name in _CORRELATORS):
+        one, two, three = (_column(events, name) for name in _CORRELATORS)
+        scale = ak.where(one > 0, one, 1.0)
+        stored["e2"], stored["e3"] = two / scale**2, three / scale**3
+    named = {name: f"{_JETS}.{theirs}" for name, theirs in _SUBSTRUCTURE.items()}
+    for ratio in ("c2", "d2"):
+        named[ratio] += f", or {', '.join(_CORRELATORS)}"
+    return stored, named
+
+
+def _decorated(events: Any, part: str) -> bool:
+    if f"{_JETS}.{part}" in events.fields:
+        return True
+    return "LargeRJets" in events.fields and part in events["LargeRJets"].fields
 
 
 def columns(events: Any) -> dict[str, Any]:
@@ -109,6 +154,11 @@ def columns(events: Any) -> dict[str, Any]:
         **{
             f"FatJet_{part}": ak.values_astype(getattr(made.p4, part), np.float32)
             for part in ("pt", "eta", "phi", "mass")
+        },
+        **{
+            f"FatJet_{part}": ak.values_astype(made.p4[name], np.float32)
+            for name, part in SUBSTRUCTURE.items()
+            if name in made.p4.fields
         },
     }
 

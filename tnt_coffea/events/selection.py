@@ -1,8 +1,8 @@
-"""A selection of events of the user's own: `skim.select`.
+"""Which events enter a skim: `skim.filters`, and a selection of the user's own, `skim.select`.
 
-The function is called with every chunk of coffea events, before anything else is done with
-them, and says which are kept. The module it is in travels with the processor, so workers need
-not have it.
+The function of an own selection is called with every chunk of coffea events, behind the filters
+and before anything else is done with them, and says which are kept. The module it is in travels
+with the processor, so workers need not have it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,14 +21,101 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import SelectSettings
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.config import SelectSettings, SkimSettings
+from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import trees
+from tnt_coffea.events.filters import EventFilters
+from tnt_coffea.events.roles import DATA
+from tnt_coffea.typing import BoolArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Selection"]
+__all__ = ["EventSelection", "Selection"]
+
+
+class EventSelection:
+    """The cuts of a skim before jets are looked for: its filters, then the user's own selection.
+
+    Parameters
+    ----------
+    settings
+        `filters` and `select` are read.
+
+    Raises
+    ------
+    ConfigError
+        As `EventFilters` and `Selection`.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> selection = EventSelection(SkimSettings(filters={"flags": ["Flag_goodVertices"]}))
+    >>> columns = {"event": ak.Array([11, 12]), "Flag_goodVertices": ak.Array([True, False])}
+    >>> events, cuts = selection(trees.nano_events(columns, Path("box.root"), 0, 2, {}))
+    >>> events.event.tolist(), cuts["Flag_goodVertices"].tolist()
+    ([11], [True, False])
+    """
+
+    def __init__(self, settings: SkimSettings) -> None:
+        self.filters = EventFilters(settings.filters)
+        self.own = Selection(settings.select) if settings.select else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Branches that an own selection needs beside those that are read anyway."""
+        return self.own.columns if self.own else ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of what the settings name alone: the function, and the certified runs."""
+        found = {"select": self.own.digest} if self.own else {}
+        runs = self.filters.certified
+        return found | ({"certified_runs": runs.digest} if runs else {})
+
+    def __call__(self, events: Any) -> tuple[Any, dict[str, BoolArray]]:
+        """Return the events that pass, and (event,) bool of all for every cut by its name.
+
+        Raises
+        ------
+        InputError, ConfigError
+            As `EventFilters.cuts` and `Selection`.
+        """
+        passed = np.ones(len(events), dtype=bool)
+        cuts: dict[str, BoolArray] = {}
+        if self.filters:
+            role = (events.metadata or {}).get("role", DATA)
+            cuts = self.filters.cuts(events, trees.where(events), role)
+        for cut in cuts.values():
+            passed &= cut
+        events = events if passed.all() else events[passed]
+        if self.own:
+            cuts["select"] = np.ones(len(passed), dtype=bool)
+            if len(events) or passed.all():
+                cuts["select"][passed] = chosen = self.own(events)
+                events = events[chosen]
+        return events, cuts
+
+    def check_files(
+        self, files: Iterable[tuple[str, Collection[str], str]], *, every_path: bool = True
+    ) -> None:
+        """Check that files have the branches that are asked for, before a pass begins.
+
+        Parameters
+        ----------
+        files, every_path
+            As `EventFilters.check_files`.
+
+        Raises
+        ------
+        InputError
+            As `EventFilters.check_files`, or one lacks a branch of the own selection.
+        """
+        known = list(files)
+        for path, names, _ in known:
+            if missing := [name for name in self.columns if name not in names]:
+                raise InputError(trees.absent_columns(Path(path), missing, names))
+        self.filters.check_files(known, every_path=every_path)
 
 
 class Selection:

@@ -32,7 +32,15 @@ from tnt_coffea.events.particles import Particles
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.stored_jets import StoredJets
 
-__all__ = ["SOURCES", "adapter_of", "features_of", "jets_of", "particles_of", "source_of"]
+__all__ = [
+    "SOURCES",
+    "adapter_of",
+    "branches_of",
+    "features_of",
+    "jets_of",
+    "particles_of",
+    "source_of",
+]
 
 SOURCES: dict[str, ModuleType] = {
     "aspen": aspen,
@@ -85,6 +93,31 @@ def source_of(path: str | Path) -> ModuleType:
         "says which column is which"
     )
     raise InputError(msg)
+
+
+def branches_of(source: str, path: str | Path) -> frozenset[str] | None:
+    """Return the names of a file's columns; None of parts of a skim, which are taken as they are.
+
+    Parameters
+    ----------
+    source
+        Name in `SOURCES`.
+    path
+        A file of this source. Of one without columns of its own, as of the LHC Olympics, the
+        names are those that its events have.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    module = SOURCES[source]
+    if module is skim:
+        return None
+    if not hasattr(module, "branches"):
+        return frozenset((*module.FIELDS, "label", "weight"))
+    names: frozenset[str] = module.branches(Path(path))
+    return names
 
 
 def adapter_of(events: Any) -> ModuleType:

@@ -69,6 +69,12 @@ def entries(path: Path) -> int:
         return table.rows
 
 
+def branches(path: Path) -> frozenset[str]:
+    """Return the names of the table's columns; raises `InputError` where it cannot be read."""
+    with flat_table(path) as table:
+        return frozenset(table.names)
+
+
 def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     """Return rows [start, stop) of all columns as NanoEvents.
 

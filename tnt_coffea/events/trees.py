@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,22 @@ def tree_holds(path: Path, tree: str, *alternatives: Iterable[str]) -> bool:
 
 def branches(path: Path, tree: str) -> frozenset[str]:
     """Return the names of a tree's branches or an RNTuple's fields; none where it is not there."""
+    status = path.stat()
+    return _branches(path, tree, (path.resolve(), status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=10_000)
+def _branches(path: Path, tree: str, state: tuple[Any, ...]) -> frozenset[str]:
+    # Planning asks for them again, of many files: to open a tree of 1500 branches takes long.
     with _reading(path) as file:
         if tree not in file or file.classname_of(tree) not in _TREES:
             return frozenset()
-        return frozenset((*file[tree].keys(full_paths=False), *_members(file[tree])))
+        names = frozenset((*file[tree].keys(full_paths=False), *_members(file[tree])))
+    return _SAME_NAMES.setdefault(names, names)
+
+
+_SAME_NAMES: dict[frozenset[str], frozenset[str]] = {}
+"""The names of the files of one menu are one object, not one a file."""
 
 
 def _members(tree: Any) -> dict[str, str]:

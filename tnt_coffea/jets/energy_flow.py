@@ -24,7 +24,7 @@ from tnt_coffea.jets.kinematics import rapidity, transverse_momentum
 from tnt_coffea.jets.momenta import cartesian, momentum_lists
 from tnt_coffea.typing import Float64Array, IntArray
 
-__all__ = ["energy_flow_polynomials"]
+__all__ = ["correlator_ratios", "energy_correlators", "energy_flow_polynomials"]
 
 _Product: TypeAlias = "tuple[_Matrix, tuple[_Vector, ...], _Matrix]"
 """left diag(z vectors) right."""
@@ -110,6 +110,66 @@ def energy_flow_polynomials(
             for column, graph in enumerate(graphs):
                 values[batch, column] = sums.of(graph)
     return values
+
+
+def energy_correlators(constituents: ak.Array) -> tuple[Float64Array, Float64Array]:
+    """Return e2 and e3 of every jet: sums over pairs and triplets of z products and distances.
+
+    They are the polynomials of an edge and of a triangle, which count every pair twice and every
+    triplet six times.
+
+    Parameters
+    ----------
+    constituents
+        (jet, particle) `Momentum4D`, GeV.
+
+    Source: arXiv:1305.0007, equation 2 of section 1, with beta = 1.
+
+    Examples
+    --------
+    >>> import awkward as ak
+    >>> import vector
+    >>> jets = vector.zip({  # one jet of two particles
+    ...     "pt": ak.Array([[600.0, 400.0]]),
+    ...     "eta": ak.Array([[0.0, 0.3]]),
+    ...     "phi": ak.Array([[0.1, 0.5]]),
+    ...     "mass": ak.Array([[0.0, 0.0]]),
+    ... })
+    >>> e2, e3 = energy_correlators(jets)
+    >>> e2.round(3).tolist(), e3.tolist()  # 0.6 * 0.4 * 0.5
+    ([0.12], [0.0])
+    """
+    edge, triangle = energy_flow_polynomials(constituents, ("efp_2_1_0", "efp_3_3_1")).T
+    return edge / 2, triangle / 6
+
+
+def correlator_ratios(e2: Float64Array, e3: Float64Array) -> dict[str, Float64Array]:
+    """Return the ratios of energy correlators that tell two prongs from one, 0 where e2 is 0.
+
+    Parameters
+    ----------
+    e2, e3
+        (jet,) normalised correlators: sums over pairs and triplets.
+
+    Returns
+    -------
+    dict
+        `c2`, e3 / e2^2, and `d2`, e3 / e2^3, (jet,) each.
+
+    Source: C2, arXiv:1305.0007, equation 5; D2, arXiv:1409.6298, equation 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = correlator_ratios(np.array([0.1, 0.0]), np.array([0.002, 0.0]))
+    >>> {name: values.round(3).tolist() for name, values in found.items()}
+    {'c2': [0.2, 0.0], 'd2': [2.0, 0.0]}
+    """
+    found = {}
+    for name, power in (("c2", 2), ("d2", 3)):
+        found[name] = np.zeros_like(e2)
+        np.divide(e3, e2**power, out=found[name], where=e2 > 0)
+    return found
 
 
 def _shares_and_directions(

@@ -6,6 +6,7 @@
 | `rescaled_mass` | (mass - 30 GeV) / m_jj + 0.01 |
 | `n_constituents`, `pt_sum` | number of constituents; scalar sum of their pT [GeV] |
 | `soft_drop_mass` | mass after soft drop [GeV] |
+| `c2`, `d2` | ratios of energy correlators, e3 / e2^2 and e3 / e2^3 |
 | `subjet1_pt`, `subjet1_mass`, ... | of exclusive kt subjets, in descending pT [GeV] |
 | `tau1` ... `tau9`, `tau21`, ..., `tau1_width` | N-subjettiness, also `_beta05` and `_beta2` |
 | `mass_drop_sum` | sum of m_parent / m_daughter, Cambridge/Aachen, daughters above 20 GeV |
@@ -35,13 +36,17 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from tnt_coffea.config import SkimSettings
+from tnt_coffea.config import JET_OBSERVABLES, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.jets import kinematics
 from tnt_coffea.jets.alignment import aligned_jets
 from tnt_coffea.jets.declustering import jet_splittings, mass_drop_sum
-from tnt_coffea.jets.dijets import JETS, OBSERVABLES
-from tnt_coffea.jets.energy_flow import energy_flow_polynomials
+from tnt_coffea.jets.dijets import JETS
+from tnt_coffea.jets.energy_flow import (
+    correlator_ratios,
+    energy_correlators,
+    energy_flow_polynomials,
+)
 from tnt_coffea.jets.frames import Framed, flat_lists, framed, leading_constituents
 from tnt_coffea.jets.grooming import soft_drop_mass
 from tnt_coffea.jets.images import event_images, pixelated
@@ -258,6 +263,8 @@ class _Dijets:
             return self._wide_subjets[1][:, PAIRS.index((int(name[-2]), int(name[-1])))]
         if name.startswith("n_subjets"):
             return self._numbers_of_subjets[name.removeprefix("n_subjets_")]
+        if name in ("c2", "d2"):
+            return self._correlator_ratios[name]
         if name.startswith("efp"):
             return self._energy_flow[:, self._polynomials.index(name)]
         if name.startswith("ring"):
@@ -288,7 +295,8 @@ class _Dijets:
     def constituents(self, wanted: str) -> ak.Array:
         """Return (2 * event, particle); raise `InputError` where the jets have none."""
         if "constituents" not in self.jets.fields:
-            available = [*_KINEMATIC, *(name for name in self.jets.fields if name in OBSERVABLES)]
+            given = (name for name in self.jets.fields if name in JET_OBSERVABLES)
+            available = [*_KINEMATIC, *given]
             lists = ("constituents", "aligned", "splittings")
             also = "".join(f"and skim.{name} " for name in lists if getattr(self.settings, name))
             msg = (
@@ -296,6 +304,14 @@ class _Dijets:
                 f"{wanted} needs the jets' constituents, and this source has jets without them; "
                 f"set skim.images {also}to null and skim.observables to some of "
                 f"{', '.join(dict.fromkeys(available))}"
+            )
+            raise InputError(msg)
+        if (bare := ak.to_numpy(ak.num(self.jets.constituents)) == 0).any():
+            eta = _numbers(self.jets.eta)[bare]
+            msg = (
+                f"{int(bare.sum())} of {len(bare)} jets, the first at eta = {eta[0]:.2f}, have no "
+                f"constituents, and {wanted} needs them. NanoAOD 15 has those of abs(eta) up to "
+                "2.5: set skim.jets.eta_max to 2.4"
             )
             raise InputError(msg)
         return ak.with_name(self.jets.constituents, "Momentum4D")
@@ -320,6 +336,10 @@ class _Dijets:
     def _wide_subjets(self) -> tuple[Float64Array, Float64Array]:
         number, delta_r = wide_subjets(self.constituents("subjets"))
         return number.astype(float), delta_r
+
+    @cached_property
+    def _correlator_ratios(self) -> Mapping[str, Float64Array]:
+        return correlator_ratios(*energy_correlators(self.constituents("energy correlators")))
 
     @property
     def _polynomials(self) -> list[str]:

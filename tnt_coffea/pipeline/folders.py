@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events.roles import SIMULATION, signal_name
-from tnt_coffea.events.selection import Selection
+from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.jets.corrections import JetCorrections
@@ -102,8 +102,8 @@ def skim_stage(
 
 
 def _selection(config: SearchConfig) -> dict[str, str]:
-    # A function of the same name may be another one.
-    return {"select": Selection(config.skim.select).digest} if config.skim.select else {}
+    # A function of the same name may be another one, and a file of certified runs too.
+    return EventSelection(config.skim).digests
 
 
 def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:

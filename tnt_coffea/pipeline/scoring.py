@@ -320,7 +320,7 @@ def efficiency(
     check_types(source=(source, Skim, Sample, Fileset))
     if not isinstance(source, Fileset):
         source = as_skim(source)
-    columns, accounting = _scored(source, taggers, config, True, resources)
+    columns, accounting = _scored(source, taggers, _of_simulation(config), True, resources)
     account = source.accounting if isinstance(source, Skim) else accounting
     events = account.events - account.n_lost
     _check_signal(columns, events)
@@ -339,6 +339,13 @@ def efficiency(
         )
     # As in fits: the spectrum of all dijets is that of the first set's folds.
     return SignalEfficiencies(Efficiency(BEFORE, int(scored[0].sum()), events), sets)
+
+
+def _of_simulation(config: SearchConfig) -> SearchConfig:
+    # Its file is scored as the data are, but no run of a simulated signal is a certified one.
+    filters = config.skim.filters.model_copy(update={"certified_runs": None})
+    skim = config.skim.model_copy(update={"filters": filters})
+    return config.model_copy(update={"skim": skim})
 
 
 def _check_signal(columns: Mapping[str, Any], events: int) -> None:

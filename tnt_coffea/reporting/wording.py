@@ -126,13 +126,15 @@ CUTS = {
     "two_jets": "at least two jets",
     "trigger": "leading jet above the trigger's pT",
     "select": "own selection",
+    "certified_runs": "certified runs",
+    "hlt": "accepted by a trigger path",
 }
 """Cuts in words, by their names."""
 
 
 def cut_text(cut: str) -> str:
     """Return a cut in words."""
-    return CUTS.get(cut, cut.replace("_", " "))
+    return CUTS.get(cut, cut.replace("_", " ") if cut.islower() else cut)
 
 
 def title(config: SearchConfig, sets: Iterable[str]) -> str:
