@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
+from tnt_coffea.metrics import timed
 
 __all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
@@ -78,9 +80,15 @@ class SkimProcessor(SelectingProcessor):
             name = hashlib.sha256(where.encode()).hexdigest()[:16]
             path = Path(self.folder, checked_name(meta["dataset"]), f"{name}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_part(path, sample)
+            with timed("filling"):
+                write_part(path, sample)
             output["parts"] = {meta["dataset"]: {str(path.relative_to(self.folder))}}
         return output
+
+    def files(self, made: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the files that a chunk's output consists of, by name: see `checkpoints`."""
+        parts = made["processed"].get("parts", {})
+        return {name: Path(self.folder, name) for names in parts.values() for name in sorted(names)}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator as it is."""
@@ -122,31 +130,36 @@ def reconstructed(
 
 
 def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
-    features = features_of(events, settings)
+    with timed("reading"):
+        features = features_of(events, settings)
     if features is not None:
         return features, cutflow_of({}, len(features))
     source = settings.source
-    stored = jets_of(events, source)
-    found = particles_of(events, source) if stored is None else stored
+    with timed("reading"):
+        stored = jets_of(events, source)
+        found = particles_of(events, source) if stored is None else stored
     choice: dict[str, Any] = {
         "coin": coin_of(found.event_id, settings.jets),
         "leading": settings.leading_jets,
     }
-    if isinstance(found, Particles):
-        jets, cuts = find_dijets(found.p4, settings.jets, **choice)
-    else:
-        jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
+    with timed("clustering"):
+        if isinstance(found, Particles):
+            jets, cuts = find_dijets(found.p4, settings.jets, **choice)
+        else:
+            jets, cuts = select_dijets(_as_asked(found, settings.jets), settings.jets, **choice)
     if isinstance(found, Particles) and not (there := ak.to_numpy(ak.num(found.p4)) > 0).all():
         cuts = {"any_particle": there, **cuts}  # a row without a particle is no event
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
     particles = found.p4[passed] if whole and isinstance(found, Particles) else None
+    with timed("images"):
+        of_dijets = dijet_columns(jets, settings, particles)
     columns = {
         "event_id": found.event_id[passed],
         "weight": found.weight[passed],
         "label": found.label[passed],
         **{name: column[passed] for name, column in found.numbers.items()},
-        **dijet_columns(jets, settings, particles),
+        **of_dijets,
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
 

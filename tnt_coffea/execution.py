@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import tempfile
 import traceback
@@ -24,6 +25,7 @@ import cloudpickle
 
 from tnt_coffea import errors
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.errors import (
     ConfigError,
     ExecutionError,
@@ -34,6 +36,7 @@ from tnt_coffea.errors import (
 )
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
+from tnt_coffea.metrics import Metrics, measured, timed
 from tnt_coffea.storage import is_full
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Failure = Mapping[str, str]
 """Type, message and traceback of an exception."""
+
+log = logging.getLogger("tnt_coffea")
 
 
 class OnError(StrEnum):
@@ -210,6 +215,7 @@ def run(
     chunk_size: int = 2000,
     on_error: OnError = OnError.FAIL,
     description: str = "Processing",
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[dict[str, Any], Accounting]:
     """Return a processor's merged output over a fileset, and where every event went.
 
@@ -230,6 +236,8 @@ def run(
         and listed by range. Items that fail are tried again by halves, down to one event.
     description
         What the progress bar says.
+    checkpoints
+        Where items that are done are kept; those that an earlier run kept are not done again.
 
     Raises
     ------
@@ -245,9 +253,11 @@ def run(
         items, unopened = fileset.sound_items(chunk_size)
     else:
         items = fileset.items(chunk_size)
-    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip)
+    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip, checkpoints=checkpoints)
     envelopes = _mapped(items, work, executor, description)
     _raise_first(envelopes["failed"])
+    for damage in envelopes["output"].get("damaged", []):
+        log.warning("%s: a work item of an earlier run was done again", damage)
     bad = envelopes["output"].get("bad", [])
     events = dict.fromkeys(fileset.files, 0)
     for item in items:
@@ -272,7 +282,8 @@ def run(
         )
         for dataset, n in events.items()
     }
-    return output, Accounting.summed(accounting)
+    metrics = Metrics.from_dict(envelopes["output"]["metrics"]) if items else None
+    return output, replace(Accounting.summed(accounting), metrics=metrics)
 
 
 def map_tasks(
@@ -327,10 +338,31 @@ class _ProcessItem:
     only the events at fault are lost, however large the items are.
     """
 
-    def __init__(self, payload: bytes, skip: bool) -> None:
-        self.payload, self.skip = payload, skip
+    def __init__(self, payload: bytes, skip: bool, checkpoints: Checkpoints | None = None) -> None:
+        self.payload, self.skip, self.checkpoints = payload, skip, checkpoints
 
     def __call__(self, item: WorkItem) -> dict[str, Any]:
+        if self.checkpoints is None:
+            return self._done(item)
+        files = getattr(_unpickled(self.payload), "files", None)
+        damaged = []
+        try:
+            kept: dict[str, Any] | None = self.checkpoints.read(repr(item), files)
+        except ValueError as error:
+            kept, damaged = None, [str(error)]
+        if kept is not None:
+            return kept | {"metrics": kept["metrics"] | {"kept": 1}}
+        made = self._done(item)
+        if not made["bad"]:
+            self.checkpoints.write(repr(item), made, files and files(made))
+        return made | {"damaged": damaged}
+
+    def _done(self, item: WorkItem) -> dict[str, Any]:
+        with measured(len(item)) as metrics:
+            made = self._processed(item)
+        return made | {"metrics": metrics}
+
+    def _processed(self, item: WorkItem) -> dict[str, Any]:
         from coffea.processor import accumulate
 
         outputs: list[Any] = []
@@ -361,8 +393,9 @@ class _ProcessItem:
             "entrystop": item.stop,
             "columns": tuple(getattr(processor, "columns", ())),
         }
-        events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
-        item.check()
+        with timed("reading"):
+            events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+            item.check()
         return processor.process(events)
 
 

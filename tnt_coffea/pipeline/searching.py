@@ -19,6 +19,8 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    kept_items,
+    note_metrics,
     one_writer,
     search_stage,
 )
@@ -130,6 +132,7 @@ def search(
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
                 description="Searching",
+                checkpoints=kept_items(stage),
             )
         filled = _simulation(output.get("simulation", {}), processor)
         templates, without = _templates(source, processor, config.seed, parts, resources)
@@ -156,7 +159,8 @@ def search(
             accounts[SIMULATION],
         )
         made.save(stage.folder)
-        stage.finish({})
+        stage.finish({}, metrics=accounting.metrics)
+        note_metrics(out)
     return Histograms.load(stage.folder)
 
 

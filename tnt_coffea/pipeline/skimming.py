@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tnt_coffea.accounting import Accounting
@@ -17,6 +18,8 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    kept_items,
+    note_metrics,
     one_writer,
     skim_stage,
 )
@@ -77,8 +80,7 @@ def skim(
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
         note_files(out, fileset)
-        shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
-        work.mkdir()
+        work.mkdir(exist_ok=True)  # a pass that was killed goes on
         with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 fileset,
@@ -87,6 +89,7 @@ def skim(
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
                 description="Skimming",
+                checkpoints=kept_items(stage),
             )
             parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
             _check_dijets(fileset, parts, accounting)
@@ -97,6 +100,7 @@ def skim(
             except LeakError as error:
                 msg = f"{error} ({_files_by_role(fileset)})"
                 raise LeakError(msg) from error
+        _remove_others(work, parts)
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
         stage.finish(
@@ -106,9 +110,22 @@ def skim(
                 "contents": contents,
                 "duplicates": duplicates,
                 "accounting": accounting.to_dict(),
-            }
+            },
+            metrics=accounting.metrics,
         )
+        note_metrics(out)
     return Skim.load(stage.folder)
+
+
+def _remove_others(work: Path, parts: Mapping[str, Sequence[str]]) -> None:
+    """Remove what a killed pass with other work items has left."""
+    known = {work / name for names in parts.values() for name in names}
+    for path in sorted(work.rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in known:
+            path.unlink()
 
 
 def _check_dijets(
