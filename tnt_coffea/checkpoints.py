@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ class Checkpoints:
         StorageError
             The file cannot be written.
         """
-        if not os.path.isdir(self.folder):  # on a worker that does not see it
+        if not Path(self.folder).is_dir():  # on a worker that does not see it
             return
         hashes = {name: _sha256(path) for name, path in (files or {}).items()}
         content = packed({"key": self.key, "item": item, "files": hashes, "output": output})

@@ -12,13 +12,17 @@ import functools
 import logging
 import os
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
@@ -50,6 +54,8 @@ Failure = Mapping[str, str]
 """Type, message and traceback of an exception."""
 
 log = logging.getLogger("tnt_coffea")
+PATIENCE = 60.0
+"""Seconds without a work item that is done before that is said, where nobody watches workers."""
 
 
 class OnError(StrEnum):
@@ -283,6 +289,8 @@ def run(
         for dataset, n in events.items()
     }
     metrics = Metrics.from_dict(envelopes["output"]["metrics"]) if items else None
+    if metrics is not None:
+        log.info("%s: %s", description, metrics.text)
     return output, replace(Accounting.summed(accounting), metrics=metrics)
 
 
@@ -431,9 +439,47 @@ class _Envelope:
         )
         work = self.function if function is None else _unpickled(function)
         try:
-            return {"output": work(item), "failed": {}}
+            return {"output": work(item), "failed": {}, "home": _Home()}
         except Exception as error:  # every failure goes home, whatever it is
-            return {"output": {}, "failed": {number: _failure(error)}}
+            return {"output": {}, "failed": {number: _failure(error)}, "home": _Home()}
+
+
+class _Home:
+    """Notes when outputs are merged in this process: coffea's executors add them up here."""
+
+    last = 0.0
+
+    def __add__(self, other: _Home) -> _Home:
+        _Home.last = time.monotonic()
+        return self
+
+
+@contextmanager
+def _said_when_waiting(description: str) -> Iterator[None]:
+    """Say that nothing comes home, after a minute and then ever more rarely."""
+    ended, start = threading.Event(), time.monotonic()
+
+    def look() -> None:
+        patience = PATIENCE
+        while not ended.wait(patience / 10):
+            waited = time.monotonic() - max(_Home.last, start)
+            if waited > patience:
+                log.warning(
+                    "waiting: no work item of '%s' has come home for %.3g min: it takes long, or "
+                    "workers are stopped or not there yet. It can be cut; the same command then "
+                    "goes on",
+                    description,
+                    waited / 60,
+                )
+                patience *= 2
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _failure(error: Exception) -> Failure:
@@ -459,7 +505,7 @@ def _mapped(
     executor: Any,
     description: str,
 ) -> dict[str, Any]:
-    from coffea.processor import DaskExecutor
+    from coffea.processor import DaskExecutor, IterativeExecutor
 
     if not items:  # coffea's executors then return something else than they promise
         return {"output": {}, "failed": []}
@@ -472,16 +518,27 @@ def _mapped(
         # Scattered once: taggers of many windows and folds are tens of megabytes.
         settings["heavy_input"] = cloudpickle.dumps(function)
         work = _Envelope(_nothing)
+    # Those on Dask are watched, and here a long item is no waiting.
+    watched = isinstance(executor, DaskExecutor | IterativeExecutor)
+    waiting = nullcontext() if watched else _said_when_waiting(description)
     try:
-        with _bars(executor.status):
+        with _bars(executor.status), waiting:
             merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
     except TntCoffeaError:
         raise
     except Exception as error:
-        msg = (
-            f"{description}: the executor gave up: {type(error).__name__}: {str(error)[:300]}. "
-            "A worker may have died (memory?) or cannot import what it was sent"
-        )
+        if isinstance(error, BrokenExecutor):
+            msg = (
+                f"{description}: a worker process died, out of memory or by a crash in compiled "
+                "code. Start fewer (--workers), or give work items fewer events (--chunk-size); "
+                "the same command goes on where it was cut"
+            )
+        else:
+            reason = " ".join(str(error).split())[:300]
+            msg = (
+                f"{description}: the executor gave up: {type(error).__name__}: {reason}. "
+                "A worker may have died (memory?) or cannot import what it was sent"
+            )
         raise ExecutionError(msg) from error
     failed = merged["failed"]
     return {
@@ -492,7 +549,11 @@ def _mapped(
 
 @contextmanager
 def _bars(wanted: bool) -> Iterator[None]:
-    """Let coffea draw its bars on the standard error where they are wanted and seen, only there."""
+    """Let coffea draw its bars on the standard error where they are wanted and seen, only there.
+
+    The traceback that its executors print before they raise is left out: the error says it.
+    """
+    from coffea.processor import executor as of_coffea
     from coffea.util import coffea_console
 
     names = ("quiet", "is_jupyter", "is_interactive", "stderr")
@@ -503,9 +564,11 @@ def _bars(wanted: bool) -> Iterator[None]:
         # coffea's iterative and futures executors draw their bars even where status is False,
         # and a notebook would get an empty widget.
         coffea_console.quiet, coffea_console.is_jupyter = True, False
+    of_coffea.traceback = SimpleNamespace(print_exc=lambda: None)
     try:
         yield
     finally:
+        of_coffea.traceback = traceback
         for name, value in before.items():
             setattr(coffea_console, name, value)
 

@@ -59,9 +59,30 @@ class Metrics:
         """Events by seconds of one process; 0 where nothing was measured."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
 
+    @property
+    def rate(self) -> str:
+        """Events by seconds of one process, as text."""
+        return f"{self.events_per_second:{'.0f' if self.events_per_second >= 1000 else '.3g'}}"
+
     def share(self, step: str) -> float:
         """Return the share of the time that a step took."""
         return self.steps.get(step, 0.0) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def text(self) -> str:
+        """The cost in one line.
+
+        >>> Metrics(2, 0, 2000, 10**6, 4.0, {"reading": 1.0, "clustering": 2.5}).text
+        '2000 events in 2 work items, 500 events/s a process (reading 25 %, clustering 62 %), 1 MB read'
+        """
+        steps = ", ".join(f"{s} {self.share(s):.0%}" for s in STEPS if s in self.steps)
+        return (
+            f"{self.events} events in {self.items} work items"
+            + (f", {self.kept} of them kept from a run that was cut" if self.kept else "")
+            + f", {self.rate} events/s a process"
+            + (f" ({steps.replace('%', ' %')})" if steps else "")
+            + ("" if self.bytes_read is None else f", {self.bytes_read / 1e6:.3g} MB read")
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
