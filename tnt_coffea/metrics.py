@@ -72,8 +72,8 @@ class Metrics:
     def text(self) -> str:
         """The cost in one line.
 
-        >>> Metrics(2, 0, 2000, 10**6, 4.0, {"reading": 1.0, "clustering": 2.5}).text
-        '2000 events in 2 work items, 500 events/s a process (reading 25 %, clustering 62 %), 1 MB read'
+        >>> Metrics(2, 0, 2000, None, 4.0, {"reading": 1.0, "clustering": 2.5}).text
+        '2000 events in 2 work items, 500 events/s a process (reading 25 %, clustering 62 %)'
         """
         steps = ", ".join(f"{s} {self.share(s):.0%}" for s in STEPS if s in self.steps)
         return (
