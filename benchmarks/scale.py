@@ -177,6 +177,7 @@ def files(folder: str, n: str) -> dict[str, Any]:
 def skim(out: str, file: str, base: str, workers: str) -> dict[str, Any]:
     """Return the rates of a skim with images of the first events of a file."""
     import h5py
+    import hdf5plugin  # noqa: F401
 
     folder = Path(out)
     folder.mkdir(exist_ok=True)

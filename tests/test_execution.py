@@ -402,7 +402,7 @@ def _dies(number: int) -> None:
 def test_death_of_a_process_is_one_error_and_no_hang(capfd: pytest.CaptureFixture[str]) -> None:
     with (
         open_executor("futures", workers=2) as executor,
-        pytest.raises(ExecutionError, match=r"a worker process died.*goes on where it was cut$"),
+        pytest.raises(ExecutionError, match=r"a worker died.*goes on where it was cut$"),
     ):
         map_tasks(_dies, range(8), executor)
     assert "Traceback" not in capfd.readouterr().err

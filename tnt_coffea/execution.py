@@ -529,7 +529,7 @@ def _mapped(
     except Exception as error:
         if isinstance(error, BrokenExecutor):
             msg = (
-                f"{description}: a worker process died, out of memory or by a crash in compiled "
+                f"{description}: a worker died, out of memory or by a crash in compiled "
                 "code. Start fewer (--workers), or give work items fewer events (--chunk-size); "
                 "the same command goes on where it was cut"
             )
