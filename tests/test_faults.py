@@ -1,4 +1,4 @@
-"""Faults of disks, clocks, drivers and files: the same result, one clear error, or listed losses."""
+"""Faults of disks, clocks, drivers and files: the same result, one error, or listed losses."""
 
 from __future__ import annotations
 
