@@ -211,7 +211,8 @@ def search(parts: str, sets: str, workers: str) -> dict[str, Any]:
         update={"search": config.search.model_copy(update={"efficiencies": (0.1, 0.01)})}
     )
     paths = sorted(folder.glob("*.parquet"))
-    taggers = _sets(int(sets), read_parts(paths[:1]), config)
+    first = read_parts(paths[:1])
+    taggers = _sets(int(sets), first.select(np.arange(min(len(first), 2000))), config)
     n = sum(len(one.members) for one in taggers.sets.values())
     with tempfile.TemporaryDirectory() as out, cost() as found:
         resources = Resources("dask", int(workers), progress=False)
