@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea import Fileset, Resources, Sample, SearchConfig, pipeline
+from tnt_coffea import Fileset, Resources, Sample, SearchConfig, execution, pipeline
 from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.execution import map_tasks
 from tnt_coffea.metrics import Metrics, measured, timed
+from tnt_coffea.processors import SkimProcessor
 from tnt_coffea.products import Skim, Taggers
 from tnt_coffea.stages import manifest
 from tnt_coffea.taggers import Tagger, TaggerSet, load_set
@@ -63,6 +64,7 @@ def main() -> None:
                 asked.out.write_text(json.dumps(about, indent=1) + "\n")
 
         measure("cost of an item", folder)
+        measure("metrics and checkpoints", asked.file, asked.base)
         for executor in asked.executors:
             for workers in asked.workers if executor != "iterative" else [1]:
                 measure("tasks", executor, workers, asked.tasks)
@@ -146,6 +148,52 @@ def cost_of_an_item(folder: str) -> dict[str, Any]:
     }
 
 
+def metrics_and_checkpoints(file: str, base: str) -> dict[str, Any]:
+    """Return a skim's CPU time with metrics, and with checkpoints too, over that without.
+
+    The three run in turns, and the least of five counts.
+    """
+    least: dict[str, float] = {}
+    null = contextmanager(_nothing)
+    known = execution.measured, execution.timed
+    with tempfile.TemporaryDirectory() as name, Resources(progress=False).open() as opened:
+        fileset = Fileset.from_paths(_first(Path(file), Path(name, "events.h5"), int(base)))
+        for number in range(6):
+            for way in ("without", "metrics", "checkpoints"):
+                out = Path(name, f"{way}-{number}")
+                (out / "items").mkdir(parents=True)
+                measured_by = (null, null) if way == "without" else known
+                execution.measured, execution.timed = measured_by
+                kept = Checkpoints(str(out / "items"), "key") if way == "checkpoints" else None
+                start = time.process_time()
+                execution.run(
+                    fileset,
+                    SkimProcessor(SearchConfig().skim, out),
+                    opened,
+                    chunk_size=max(1, int(base) // 4),
+                    checkpoints=kept,
+                )
+                if number:  # the first imports and compiles
+                    took = time.process_time() - start
+                    least[way] = min(took, least.get(way, took))
+    without = least.pop("without")
+    return {"without_s": without, **{way: took / without for way, took in least.items()}}
+
+
+def _nothing(*words: object) -> Iterator[dict[str, Any]]:
+    yield {"items": 1, "kept": 0, "events": 0, "seconds": 0.0, "steps": {}}
+
+
+def _first(file: Path, path: Path, n: int) -> Path:
+    """Write the first events of a file."""
+    import h5py
+    import hdf5plugin  # noqa: F401
+
+    with h5py.File(file) as source, h5py.File(path, "w") as target:
+        target["events"] = source["events"][:n]
+    return path
+
+
 def tasks(executor: str, workers: str, n: str) -> dict[str, Any]:
     """Return the overhead of an empty task."""
     with Resources(executor, int(workers), progress=False).open() as opened:
@@ -176,14 +224,9 @@ def files(folder: str, n: str) -> dict[str, Any]:
 
 def skim(out: str, file: str, base: str, workers: str) -> dict[str, Any]:
     """Return the rates of a skim with images of the first events of a file."""
-    import h5py
-    import hdf5plugin  # noqa: F401
-
     folder = Path(out)
     folder.mkdir(exist_ok=True)
-    first = folder / "events.h5"
-    with h5py.File(file) as source, h5py.File(first, "w") as target:
-        target["events"] = source["events"][: int(base)]
+    first = _first(Path(file), folder / "events.h5", int(base))
     resources = Resources("dask", int(workers), progress=False, overwrite=True)
     where = folder if workers == "1" else folder / workers
     with cost() as found:
@@ -261,6 +304,7 @@ def _moved(tagger: Tagger, number: int) -> Tagger:
 
 MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "cost of an item": cost_of_an_item,
+    "metrics and checkpoints": metrics_and_checkpoints,
     "tasks": tasks,
     "files": files,
     "skim": skim,

@@ -21,14 +21,14 @@ from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.products import Taggers
 from tnt_coffea.stages import manifest
-from tnt_coffea.taggers import packaged_taggers
+from tnt_coffea.taggers import load_set
 
 SEARCH = """
 import sys
 from tnt_coffea import Fileset, Resources, SearchConfig, Taggers, pipeline, taggers
 if __name__ == "__main__":
     source, out, executor = sys.argv[1:]
-    packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
+    packaged = Taggers({"autoencoder": taggers.load_set("rnd-3500/autoencoder")}, {})
     resources = Resources(executor, chunk_size=5, progress=False)
     pipeline.search(
         Fileset.from_paths(source), packaged, SearchConfig(), out=out, resources=resources
@@ -53,7 +53,7 @@ def dijets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def packaged() -> Taggers:
-    return Taggers.load(packaged_taggers()["rnd-3500"])
+    return Taggers({"autoencoder": load_set("rnd-3500/autoencoder")}, {})
 
 
 def searched(source: Path, packaged: Taggers, out: Path, **settings: Any) -> dict[str, bytes]:

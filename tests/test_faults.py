@@ -164,7 +164,7 @@ LOST = {"no number": 1, "negative": 1}
 """Events that are known to be lost; of files that cannot be opened nobody knows the number."""
 
 
-@pytest.mark.parametrize("n", [30, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [12, pytest.param(600, marks=pytest.mark.slow)])
 def test_files_of_which_some_are_broken_are_named_or_left_out_and_listed(
     tmp_path: Path, n: int
 ) -> None:
