@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -208,3 +209,19 @@ def test_many_small_files_are_planned_and_read_one_by_one(tmp_path: Path) -> Non
     assert known.metrics is not None
     assert (made.accounting.events, known.metrics["items"]) == (300, 300)
     assert planning < 300 * 0.05
+
+
+def test_every_row_of_the_matrix_names_a_test_that_exists() -> None:
+    root = Path(__file__).parent
+    page = (root.parent / "docs" / "how-to" / "faults.md").read_text()
+    tests = {
+        name
+        for path in root.rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    rows = [row for row in page.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= tests, row
