@@ -14,6 +14,7 @@ from tnt_coffea.events import skim
 from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.selection import EventSelection
+from tnt_coffea.metrics import timed
 from tnt_coffea.processors.counts import SparseCounts
 from tnt_coffea.processors.skim import SelectingProcessor, cutflow_of, reconstructed
 from tnt_coffea.taggers import Coincidences, QuantileMap, Ranks, TaggerSet
@@ -85,16 +86,17 @@ class SearchProcessor(SelectingProcessor):
             return self._weighted(events)
         sample, ranks, cutflow = ranked(events, self.config, self.taggers, self.selection)
         dataset = events.metadata["dataset"]
-        return {
-            "hists": {
-                tagger_set.name: self._filled(tagger_set, own, sample, dataset)
-                for tagger_set, own in zip(self.taggers, ranks, strict=True)
-            },
-            "coincidences": Coincidences.of_events(
-                self.taggers, ranks, sample.mass, sample.weight, self._mass_axis()
-            ),
-            "cutflow": {dataset: cutflow},
-        }
+        with timed("filling"):
+            return {
+                "hists": {
+                    tagger_set.name: self._filled(tagger_set, own, sample, dataset)
+                    for tagger_set, own in zip(self.taggers, ranks, strict=True)
+                },
+                "coincidences": Coincidences.of_events(
+                    self.taggers, ranks, sample.mass, sample.weight, self._mass_axis()
+                ),
+                "cutflow": {dataset: cutflow},
+            }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator with histograms, data sets in the order of their names."""
@@ -266,9 +268,11 @@ def ranked(
         msg = f"data set '{events.metadata['dataset']}' is of role {role}; only data are searched"
         raise InputError(msg)
     if set(events.fields) >= skim.FIELDS:
-        sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
+        with timed("reading"):
+            sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
         cutflow = cutflow_of({}, len(sample))
     else:
         sample, cutflow = reconstructed(events, config.skim, selection)
     sample = sample.with_variable(config.search.variable)
-    return sample, [tagger_set.ranks(sample) for tagger_set in taggers], cutflow
+    with timed("inference"):
+        return sample, [tagger_set.ranks(sample) for tagger_set in taggers], cutflow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tnt_coffea.events.sources import branches_of, features_of, jets_of, particl
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
+from tnt_coffea.metrics import timed
 
 __all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
@@ -112,9 +113,15 @@ class SkimProcessor(SelectingProcessor):
             name = hashlib.sha256(where.encode()).hexdigest()[:16]
             path = Path(self.folder, checked_name(meta["dataset"]), f"{name}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_part(path, sample)
+            with timed("filling"):
+                write_part(path, sample)
             output["parts"] = {meta["dataset"]: {str(path.relative_to(self.folder))}}
         return output
+
+    def files(self, made: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the files that a chunk's output consists of, by name: see `checkpoints`."""
+        parts = made["processed"].get("parts", {})
+        return {name: Path(self.folder, name) for names in parts.values() for name in sorted(names)}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator as it is."""
@@ -170,20 +177,24 @@ def behind(
 
 
 def _dijets(events: Any, settings: SkimSettings) -> tuple[Sample, dict[str, Any]]:
-    features = features_of(events, settings)
+    with timed("reading"):
+        features = features_of(events, settings)
     if features is not None:
         return features, cutflow_of({}, len(features))
-    found = found_in(events, settings)
+    with timed("reading"):
+        found = found_in(events, settings)
     choice: dict[str, Any] = {
         "coin": coin_of(found.event_id, settings.jets),
         "leading": settings.leading_jets,
     }
-    if isinstance(found, Particles):
-        jets, cuts = find_dijets(found.p4, settings.jets, **choice)
-        return sample_of_jets(found, jets, cuts, settings, found.p4)
-    asked = as_asked(found, settings, trees.where(events))
-    jets, cuts = select_dijets(asked, settings.jets, **choice)
-    return sample_of_jets(found, jets, cuts, settings)
+    with timed("clustering"):
+        if isinstance(found, Particles):
+            jets, cuts = find_dijets(found.p4, settings.jets, **choice)
+        else:
+            asked = as_asked(found, settings, trees.where(events))
+            jets, cuts = select_dijets(asked, settings.jets, **choice)
+    particles = found.p4 if isinstance(found, Particles) else None
+    return sample_of_jets(found, jets, cuts, settings, particles)
 
 
 def found_in(events: Any, settings: SkimSettings) -> Particles | StoredJets:
@@ -217,12 +228,14 @@ def sample_of_jets(
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
     chosen = particles[passed] if whole and particles is not None else None
+    with timed("images"):
+        of_dijets = dijet_columns(jets, settings, chosen)
     columns = {
         "event_id": found.event_id[passed],
         "weight": found.weight[passed],
         "label": found.label[passed],
         **{name: column[passed] for name, column in found.numbers.items()},
-        **dijet_columns(jets, settings, chosen),
+        **of_dijets,
     }
     return sample_of(columns, settings), cutflow_of(cuts, len(found))
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -17,10 +18,10 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from coffea.processor import IterativeExecutor
+from coffea.processor import FuturesExecutor, IterativeExecutor
 from distributed import Client, LocalCluster
 
-from tnt_coffea import pipeline
+from tnt_coffea import execution, pipeline
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError, ExecutionError, InputError, StorageError
@@ -389,6 +390,35 @@ def test_signals_leave_no_process(
     assert settings.startswith("settings: ")
     assert len(lines) == 1, said
     assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def _dies(number: int) -> None:
+    time.sleep(0.1)
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_death_of_a_process_is_one_error_and_no_hang(capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        open_executor("futures", workers=2) as executor,
+        pytest.raises(ExecutionError, match=r"a worker died.*goes on where it was cut$"),
+    ):
+        map_tasks(_dies, range(8), executor)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_pass_from_which_nothing_comes_home_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(execution, "PATIENCE", 0.1)
+    pool = ThreadPoolExecutor(2)
+    with pool, open_executor(FuturesExecutor(pool=pool, status=False)) as executor:
+        assert map_tasks(_slowly, [1, 2], executor) == [1, 2]
+        assert 1 <= caplog.text.count("waiting: no work item of 'Working'") <= 4
+        caplog.clear()
+        assert map_tasks(abs, [1, 2], executor) == [1, 2]
+    assert not caplog.text
 
 
 def test_encrypted_scheduler_without_certificates_is_one_error() -> None:

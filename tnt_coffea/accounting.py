@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tnt_coffea.errors import ExecutionError
+from tnt_coffea.metrics import Metrics
 
 __all__ = ["Accounting"]
 
@@ -30,6 +31,8 @@ class Accounting:
         Events of files that do not have a trigger path, by its name (`events/filters.py`).
     datasets
         The same of each data set, where it is the sum of them.
+    metrics
+        What the pass cost; in no dictionary, and no two are compared by it.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Accounting:
     lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     absent: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     datasets: Mapping[str, Accounting] = field(default_factory=dict)
+    metrics: Metrics | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         rest = self.events - self.selected - sum(self.rejected.values()) - self.n_lost

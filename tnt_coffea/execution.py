@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
 from tnt_coffea import errors
 from tnt_coffea.accounting import Accounting
+from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.errors import (
     ConfigError,
     ExecutionError,
@@ -34,6 +40,7 @@ from tnt_coffea.errors import (
 )
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
+from tnt_coffea.metrics import Metrics, measured, timed
 from tnt_coffea.storage import is_full
 
 if TYPE_CHECKING:
@@ -45,6 +52,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Failure = Mapping[str, str]
 """Type, message and traceback of an exception."""
+
+log = logging.getLogger("tnt_coffea")
+PATIENCE = 60.0
+"""Seconds without a work item that is done before that is said, where nobody watches workers."""
 
 
 class OnError(StrEnum):
@@ -210,6 +221,7 @@ def run(
     chunk_size: int = 2000,
     on_error: OnError = OnError.FAIL,
     description: str = "Processing",
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[dict[str, Any], Accounting]:
     """Return a processor's merged output over a fileset, and where every event went.
 
@@ -231,6 +243,8 @@ def run(
         and listed by range. Items that fail are tried again by halves, down to one event.
     description
         What the progress bar says.
+    checkpoints
+        Where items that are done are kept; those that an earlier run kept are not done again.
 
     Raises
     ------
@@ -248,9 +262,11 @@ def run(
         items = fileset.items(chunk_size)
     if hasattr(processor, "check_items"):
         processor.check_items(items)
-    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip)
+    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip, checkpoints=checkpoints)
     envelopes = _mapped(items, work, executor, description)
     _raise_first(envelopes["failed"])
+    for damage in envelopes["output"].get("damaged", []):
+        log.warning("%s: a work item of an earlier run was done again", damage)
     bad = envelopes["output"].get("bad", [])
     events = dict.fromkeys(fileset.files, 0)
     for item in items:
@@ -276,7 +292,10 @@ def run(
         )
         for dataset, n in events.items()
     }
-    return output, Accounting.summed(accounting)
+    metrics = Metrics.from_dict(envelopes["output"]["metrics"]) if items else None
+    if metrics is not None:
+        log.info("%s: %s", description, metrics.text)
+    return output, replace(Accounting.summed(accounting), metrics=metrics)
 
 
 def map_tasks(
@@ -331,10 +350,31 @@ class _ProcessItem:
     only the events at fault are lost, however large the items are.
     """
 
-    def __init__(self, payload: bytes, skip: bool) -> None:
-        self.payload, self.skip = payload, skip
+    def __init__(self, payload: bytes, skip: bool, checkpoints: Checkpoints | None = None) -> None:
+        self.payload, self.skip, self.checkpoints = payload, skip, checkpoints
 
     def __call__(self, item: WorkItem) -> dict[str, Any]:
+        if self.checkpoints is None:
+            return self._done(item)
+        files = getattr(_unpickled(self.payload), "files", None)
+        damaged = []
+        try:
+            kept: dict[str, Any] | None = self.checkpoints.read(repr(item), files)
+        except ValueError as error:
+            kept, damaged = None, [str(error)]
+        if kept is not None:
+            return kept | {"metrics": kept["metrics"] | {"kept": 1}}
+        made = self._done(item)
+        if not made["bad"]:
+            self.checkpoints.write(repr(item), made, files and files(made))
+        return made | {"damaged": damaged}
+
+    def _done(self, item: WorkItem) -> dict[str, Any]:
+        with measured(len(item)) as metrics:
+            made = self._processed(item)
+        return made | {"metrics": metrics}
+
+    def _processed(self, item: WorkItem) -> dict[str, Any]:
         from coffea.processor import accumulate
 
         outputs: list[Any] = []
@@ -366,8 +406,9 @@ class _ProcessItem:
             "columns": tuple(getattr(processor, "columns", ())),
             "optional_columns": tuple(getattr(processor, "optional_columns", ())),
         }
-        events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
-        item.check()
+        with timed("reading"):
+            events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+            item.check()
         return processor.process(events)
 
 
@@ -396,16 +437,54 @@ class _Envelope:
     def __init__(self, function: Callable[[Any], dict[Any, Any]]) -> None:
         self.function = function
 
-    def __call__(self, numbered: Any) -> dict[str, dict[Any, Any]]:
+    def __call__(self, numbered: Any) -> dict[str, Any]:
         # With `heavy_input`, coffea's DaskExecutor pairs every item with the payload.
         (number, item), function = (
             (numbered[0], numbered[1]) if isinstance(numbered[0], tuple) else (numbered, None)
         )
         work = self.function if function is None else _unpickled(function)
         try:
-            return {"output": work(item), "failed": {}}
+            return {"output": work(item), "failed": {}, "home": _Home()}
         except Exception as error:  # every failure goes home, whatever it is
-            return {"output": {}, "failed": {number: _failure(error)}}
+            return {"output": {}, "failed": {number: _failure(error)}, "home": _Home()}
+
+
+class _Home:
+    """Notes when outputs are merged in this process: coffea's executors add them up here."""
+
+    last = 0.0
+
+    def __add__(self, other: _Home) -> _Home:
+        _Home.last = time.monotonic()
+        return self
+
+
+@contextmanager
+def _said_when_waiting(description: str) -> Iterator[None]:
+    """Say that nothing comes home, after a minute and then ever more rarely."""
+    ended, start = threading.Event(), time.monotonic()
+
+    def look() -> None:
+        patience = PATIENCE
+        while not ended.wait(patience / 10):
+            waited = time.monotonic() - max(_Home.last, start)
+            if waited > patience:
+                log.warning(
+                    "waiting: no work item of '%s' has come home for %.3g min: it takes long, or "
+                    "workers are stopped or not there yet. It can be cut; the same command then "
+                    "goes on",
+                    description,
+                    waited / 60,
+                )
+                patience *= 2
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _failure(error: Exception) -> Failure:
@@ -431,7 +510,7 @@ def _mapped(
     executor: Any,
     description: str,
 ) -> dict[str, Any]:
-    from coffea.processor import DaskExecutor
+    from coffea.processor import DaskExecutor, IterativeExecutor
 
     if not items:  # coffea's executors then return something else than they promise
         return {"output": {}, "failed": []}
@@ -444,16 +523,27 @@ def _mapped(
         # Scattered once: taggers of many windows and folds are tens of megabytes.
         settings["heavy_input"] = cloudpickle.dumps(function)
         work = _Envelope(_nothing)
+    # Those on Dask are watched, and here a long item is no waiting.
+    watched = isinstance(executor, DaskExecutor | IterativeExecutor)
+    waiting = nullcontext() if watched else _said_when_waiting(description)
     try:
-        with _bars(executor.status):
+        with _bars(executor.status), waiting:
             merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
     except TntCoffeaError:
         raise
     except Exception as error:
-        msg = (
-            f"{description}: the executor gave up: {type(error).__name__}: {str(error)[:300]}. "
-            "A worker may have died (memory?) or cannot import what it was sent"
-        )
+        if isinstance(error, BrokenExecutor):
+            msg = (
+                f"{description}: a worker died, out of memory or by a crash in compiled "
+                "code. Start fewer (--workers), or give work items fewer events (--chunk-size); "
+                "the same command goes on where it was cut"
+            )
+        else:
+            reason = " ".join(str(error).split())[:300]
+            msg = (
+                f"{description}: the executor gave up: {type(error).__name__}: {reason}. "
+                "A worker may have died (memory?) or cannot import what it was sent"
+            )
         raise ExecutionError(msg) from error
     failed = merged["failed"]
     return {
@@ -464,7 +554,11 @@ def _mapped(
 
 @contextmanager
 def _bars(wanted: bool) -> Iterator[None]:
-    """Let coffea draw its bars on the standard error where they are wanted and seen, only there."""
+    """Let coffea draw its bars on the standard error where they are wanted and seen, only there.
+
+    The traceback that its executors print before they raise is left out: the error says it.
+    """
+    from coffea.processor import executor as of_coffea
     from coffea.util import coffea_console
 
     names = ("quiet", "is_jupyter", "is_interactive", "stderr")
@@ -475,9 +569,11 @@ def _bars(wanted: bool) -> Iterator[None]:
         # coffea's iterative and futures executors draw their bars even where status is False,
         # and a notebook would get an empty widget.
         coffea_console.quiet, coffea_console.is_jupyter = True, False
+    of_coffea.traceback = SimpleNamespace(print_exc=lambda: None)
     try:
         yield
     finally:
+        of_coffea.traceback = traceback
         for name, value in before.items():
             setattr(coffea_console, name, value)
 

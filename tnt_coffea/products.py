@@ -23,7 +23,7 @@ from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
 from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal, signal_name
 from tnt_coffea.events.sample import Sample, in_units
-from tnt_coffea.events.skim import read_parts, write_part
+from tnt_coffea.events.skim import content_of, read_parts, write_part
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.stages import check_files, manifest
 from tnt_coffea.stats.direct_results import WeightedSimulation
@@ -313,10 +313,9 @@ def contents_of(by_role: Mapping[str, Sequence[Path]]) -> tuple[dict[str, str], 
     contents, duplicates = {}, 0
     ids: dict[str, Any] = {}
     for role, paths in by_role.items():
-        sample = read_parts(paths)
-        contents[role] = sample.content_hash()
-        unique = np.unique(sample.event_id)
-        duplicates += len(sample) - len(unique)
+        contents[role], every = content_of(paths)
+        unique = np.unique(every)
+        duplicates += len(every) - len(unique)
         for other, known in ids.items():
             if len(shared := np.intersect1d(unique, known, assume_unique=True)):
                 msg = (

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tnt_coffea.config import digest
 from tnt_coffea.errors import InputError, StageError, TaggerError
+from tnt_coffea.metrics import Metrics
 from tnt_coffea.storage import stored, written
 
 __all__ = ["Manifest", "Stage", "check_files", "flat", "manifest"]
@@ -37,6 +38,8 @@ class Manifest(BaseModel):
         SHA-256 of every file in its folder, by relative path.
     seconds
         How long its last session took.
+    metrics
+        What its pass over events cost (`metrics.Metrics.to_dict`), where it has one.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -48,6 +51,7 @@ class Manifest(BaseModel):
     outputs: dict[str, Any]
     files: dict[str, str] = {}
     seconds: float
+    metrics: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,13 @@ class Stage:
         self._started.append(time.monotonic())
         return self.parts
 
-    def finish(self, outputs: Mapping[str, Any], *, seconds: float | None = None) -> None:
+    def finish(
+        self,
+        outputs: Mapping[str, Any],
+        *,
+        seconds: float | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         """Declare the stage complete and remove what was in progress.
 
         Parameters
@@ -142,6 +152,8 @@ class Stage:
             JSON values that `finished` gives back.
         seconds
             How long it took; since `begin` without it.
+        metrics
+            What its pass cost.
 
         Raises
         ------
@@ -154,6 +166,7 @@ class Stage:
             "outputs": dict(outputs),
             "files": {str(path.relative_to(self.folder)): _sha256(path) for path in self._files()},
             "seconds": round(seconds, 2),
+            **({} if metrics is None else {"metrics": metrics.to_dict()}),
         }
         with written(self.folder / _MANIFEST) as path:
             path.write_text(json.dumps(noted, indent=1) + "\n")

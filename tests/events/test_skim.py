@@ -10,7 +10,7 @@ import pytest
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample, flat_columns, sample_of
-from tnt_coffea.events.skim import FIELDS, entries, load, read_parts, write_part
+from tnt_coffea.events.skim import FIELDS, content_of, entries, load, read_parts, write_part
 
 
 def sample(
@@ -38,6 +38,19 @@ def sample(
         )
     columns |= {name: rng.random(n).astype(np.float32) for name in settings.of_event}
     return sample_of(columns, settings)
+
+
+def test_content_of_parts_is_that_of_their_sample(tmp_path: Path) -> None:
+    whole = sample(40)
+    for name, rows in (("b", slice(0, 25)), ("a", slice(20, 40))):  # five are in both
+        write_part(tmp_path / f"{name}.parquet", whole.select(np.arange(40)[rows]))
+    paths = list(tmp_path.iterdir())
+    content, ids = content_of(paths)
+    together = read_parts(paths)
+    assert content == together.content_hash() != whole.content_hash()
+    assert np.array_equal(np.sort(ids), together.event_id)
+    with pytest.raises(InputError, match="no part"):
+        content_of([])
 
 
 def test_round_trip_changes_nothing(tmp_path: Path) -> None:

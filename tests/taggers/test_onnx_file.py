@@ -308,16 +308,25 @@ def test_inputs_other_than_those_of_the_card_are_refused(
         taggers.load(path)
 
 
-def test_sessions_used_last_stay_open_within_their_memory(
-    make_tagger: Callable[..., Tagger], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("idle", "left", "opened"), [(0.0, (2, 3, 4), 10), (60.0, (0, 1, 4), 7)])
+def test_sessions_in_use_stay_open_within_their_memory(
+    make_tagger: Callable[..., Tagger],
+    monkeypatch: pytest.MonkeyPatch,
+    idle: float,
+    left: tuple[int, ...],
+    opened: int,
 ) -> None:
-    kept = sessions._Sessions()
+    kept, openings = sessions._Sessions(), []
+    plain = sessions._opened
+    monkeypatch.setattr(sessions, "_opened", lambda *w: openings.append(w) or plain(*w))
+    monkeypatch.setattr(sessions, "_IDLE", idle)
     monkeypatch.setattr(sessions, "_SESSIONS", kept)
     monkeypatch.setattr(sessions, "_KEPT", 3 * sessions._OVERHEAD + 100_000)
     images = np.random.default_rng(0).random((3, 1, 6, 6)).astype(np.float32)
     many = [make_tagger(np.full((6, 6), k, np.float32)) for k in range(1, 6)]
     first = [tagger.score(images) for tagger in many]
-    assert list(kept.open) == [tagger.sha256 for tagger in many[2:]]
+    assert list(kept.open) == [many[number].sha256 for number in left]
     for tagger, scores in zip(many, first, strict=True):
         assert np.array_equal(tagger.score(images), scores)
     assert len(kept.open) == 3
+    assert len(openings) == opened

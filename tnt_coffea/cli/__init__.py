@@ -5,6 +5,8 @@ A new command is one function in the module of its group, and a name in the list
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from tnt_coffea.cli.chains import demo, run
@@ -25,13 +27,19 @@ __all__ = ["main"]
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what every pass over events costs.")
 @click.version_option(package_name="tnt-coffea")
-def main(debug: bool) -> None:
+def main(debug: bool, verbose: bool) -> None:
     """Search dijet events for new physics without a signal model, by Tag N' Train.
 
     `demo` makes events and searches them; `run` searches your files. Both consist of the
     stages generate, skim, train, search, fit and report, which can be run one by one.
     """
+    if verbose:
+        log = logging.getLogger("tnt_coffea")
+        log.setLevel(logging.INFO)
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler())
 
 
 main.add_section("Whole searches", [demo, run, null_chains])

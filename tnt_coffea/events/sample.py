@@ -6,7 +6,7 @@ Nothing computed from a `Sample` can depend on how the events were split into fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ __all__ = [
     "EVENT_COLUMNS",
     "UNIT",
     "Sample",
+    "content_hash_of",
     "feature_ids",
     "flat_columns",
     "in_units",
@@ -479,22 +480,34 @@ class Sample:
 
         Labels and the experiment's numbers have no part in it.
         """
-        order = np.argsort(self.event_id, kind="stable")
-        state = hashlib.sha256(self.settings.digest().encode())
-        arrays = [
-            self.event_id,
-            self.weight,
-            *(self.columns[name] for name in flat_columns(self.settings)),
-        ]
-        for array in arrays:
-            state.update(np.ascontiguousarray(array[order]).data)
-        for name in list_columns(self.settings):
-            jagged = self.lists[name][order]
-            state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
-            for start in range(0, len(jagged), _HASHED):
-                part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
-                state.update(np.ascontiguousarray(part).data)
-        return state.hexdigest()
+        known = {"event_id": self.event_id, "weight": self.weight, **self.columns, **self.lists}
+        return content_hash_of(self.settings, known.__getitem__)
+
+
+def content_hash_of(settings: SkimSettings, column: Callable[[str], Any]) -> str:
+    """Return the SHA-256 of dijets whose columns are given by name, one after the other.
+
+    Parameters
+    ----------
+    settings
+        What they were made with.
+    column
+        Gives (event,) values or lists; of no column is more than the order kept.
+    """
+    ids = np.asarray(column("event_id"), np.uint64)
+    order = np.argsort(ids, kind="stable")
+    state = hashlib.sha256(settings.digest().encode())
+    state.update(ids[order].data)
+    state.update(np.asarray(column("weight"), np.float64)[order].data)
+    for name in flat_columns(settings):
+        state.update(np.ascontiguousarray(ak.to_numpy(column(name))[order]).data)
+    for name in list_columns(settings):
+        jagged = column(name)[order]
+        state.update(np.ascontiguousarray(ak.to_numpy(ak.num(jagged)), dtype=np.int64).data)
+        for start in range(0, len(jagged), _HASHED):
+            part = ak.to_numpy(ak.flatten(jagged[start : start + _HASHED]))
+            state.update(np.ascontiguousarray(part).data)
+    return state.hexdigest()
 
 
 def in_units(weights: npt.NDArray[np.float64]) -> int:

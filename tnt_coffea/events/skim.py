@@ -23,6 +23,7 @@ from tnt_coffea.events.particles import NUMBERS
 from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
     Sample,
+    content_hash_of,
     flat_columns,
     list_columns,
     sample_of,
@@ -32,6 +33,7 @@ from tnt_coffea.storage import spelled, written
 __all__ = [
     "FIELDS",
     "SCHEMA_VERSION",
+    "content_of",
     "entries",
     "is_mine",
     "load",
@@ -93,12 +95,37 @@ def read_parts(
 
     parts = sorted(map(Path, paths))
     known = _numbers_in_all(parts) if numbers else ()
-    tables, settings = [], set()
-    for path in parts:
-        made = settings_of(path)
-        settings.add(made.model_dump_json())
-        names = [name for name in _columns(made) if truth or name != "label"]
-        tables.append(_rows(path, (*names, *known)))
+    settings = _settings_of_all(parts)
+    names = [name for name in _columns(settings) if truth or name != "label"]
+    tables = [_rows(path, (*names, *known)) for path in parts]
+    sample = sample_of(_arrays(pa.concat_tables(tables)), settings)
+    return sample.select(np.argsort(sample.event_id, kind="stable"))
+
+
+def content_of(paths: Iterable[str | Path]) -> tuple[str, npt.NDArray[np.uint64]]:
+    """Return the hash of the dijets of all parts, as `Sample.content_hash`, and their ids.
+
+    One column is in memory at a time: a skim need not fit.
+
+    Raises
+    ------
+    InputError
+        As `read_parts`.
+    """
+    import pyarrow as pa
+
+    parts = sorted(map(Path, paths))
+    settings = _settings_of_all(parts)
+
+    def column(name: str) -> Any:
+        return _arrays(pa.concat_tables([_rows(path, (name,)) for path in parts]))[name]
+
+    ids = ak.to_numpy(column("event_id")).astype(np.uint64)
+    return content_hash_of(settings, lambda name: ids if name == "event_id" else column(name)), ids
+
+
+def _settings_of_all(parts: Sequence[Path]) -> SkimSettings:
+    settings = {settings_of(path).model_dump_json() for path in parts}
     if len(settings) != 1:
         msg = (
             "no part of a skim was given"
@@ -107,10 +134,7 @@ def read_parts(
             "parts of one skim share them"
         )
         raise InputError(msg)
-    sample = sample_of(
-        _arrays(pa.concat_tables(tables)), SkimSettings.model_validate_json(settings.pop())
-    )
-    return sample.select(np.argsort(sample.event_id, kind="stable"))
+    return SkimSettings.model_validate_json(settings.pop())
 
 
 def write_part(

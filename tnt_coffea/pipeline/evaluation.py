@@ -24,7 +24,14 @@ from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.fit_settings import spectrum_fit
-from tnt_coffea.pipeline.folders import OUT, begun, earlier_seconds, one_writer, report_stage
+from tnt_coffea.pipeline.folders import (
+    OUT,
+    begun,
+    earlier_seconds,
+    one_writer,
+    report_stage,
+    stage_metrics,
+)
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import written
@@ -157,6 +164,7 @@ def noted_facts(folder: str | Path | None) -> dict[str, Any]:
     if folder is None or not result.exists():
         return found
     made = datetime.fromtimestamp(result.stat().st_mtime, UTC)
+    found["metrics"] = stage_metrics(out)
     found["date"] = made.strftime("%Y-%m-%d %H:%M UTC")
     try:
         files = json.loads(names.read_text())["files"]

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events.roles import SIMULATION, signal_name
@@ -18,13 +19,14 @@ from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.jets.corrections import JetCorrections
+from tnt_coffea.metrics import Metrics, prometheus
 from tnt_coffea.pipeline.null_chains import fit_values
 from tnt_coffea.pipeline.template_events import predicts
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import note_config, note_sources
-from tnt_coffea.stages import Stage
-from tnt_coffea.storage import held
+from tnt_coffea.stages import Stage, manifest
+from tnt_coffea.storage import held, stored, written
 from tnt_coffea.taggers import QuantileMap
 
 __all__ = [
@@ -36,10 +38,13 @@ __all__ = [
     "earlier_seconds",
     "fit_stage",
     "generate_stage",
+    "kept_items",
+    "note_metrics",
     "one_writer",
     "report_stage",
     "search_stage",
     "skim_stage",
+    "stage_metrics",
     "stage_seconds",
     "train_stage",
     "variations_digest",
@@ -301,6 +306,30 @@ def begun(stage: Stage, config: SearchConfig | None) -> Path:
     if stage.name == "search":
         note_sources(out)
     return parts
+
+
+def kept_items(stage: Stage) -> Checkpoints:
+    """Return where the work items of a stage that was begun lie until it is complete."""
+    folder = stage.parts / "items"
+    with stored(folder):
+        folder.mkdir(exist_ok=True)
+    return Checkpoints(str(folder.resolve()), stage.key)
+
+
+def stage_metrics(out: str | Path) -> dict[str, Metrics]:
+    """Return what the pass of each complete stage with one in a search's folder cost."""
+    known = {name: manifest(Path(out) / name) for name in STAGES}
+    return {
+        name: Metrics.from_dict(one.metrics)
+        for name, one in known.items()
+        if one is not None and one.metrics is not None
+    }
+
+
+def note_metrics(out: str | Path) -> None:
+    """Write the metrics of a search's stages for Prometheus' textfile collector."""
+    with written(Path(out) / "metrics.prom") as path:
+        path.write_text(prometheus(stage_metrics(out)))
 
 
 def _extra(package: str) -> str:

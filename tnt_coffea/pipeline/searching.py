@@ -28,6 +28,8 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    kept_items,
+    note_metrics,
     one_writer,
     search_stage,
     variations_digest,
@@ -145,6 +147,7 @@ def search(
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
                 description="Searching",
+                checkpoints=kept_items(stage),
             )
             of_signals, signal_accounting = _filled_signals(
                 source, signals, masses, config, taggers, executor, resources
@@ -176,7 +179,8 @@ def search(
             signal_accounting,
         )
         made.save(stage.folder)
-        stage.finish({})
+        stage.finish({}, metrics=accounting.metrics)
+        note_metrics(out)
     return Histograms.load(stage.folder)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tnt_coffea.pipeline.folders import (
     OUT,
     begun,
     done,
+    kept_items,
+    note_metrics,
     one_writer,
     skim_stage,
     variations_digest,
@@ -89,8 +93,7 @@ def skim(
     if not done(stage, resources):
         work = begun(stage, config) / "parts"
         note_files(out, fileset)
-        shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
-        work.mkdir()
+        work.mkdir(exist_ok=True)  # a pass that was killed goes on
         with stage.undone_on_bad_input(), resources.open() as executor:
             output, accounting = run_pass(
                 others,
@@ -99,6 +102,7 @@ def skim(
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
                 description="Skimming",
+                checkpoints=kept_items(stage),
             )
             parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
             of_signals: dict[str, Any] = {}
@@ -113,7 +117,8 @@ def skim(
                     on_error=resources.on_error,
                     description="Skimming signals with their variations",
                 )
-                accounting = Accounting.summed({**accounting.datasets, **of_these.datasets})
+                summed = Accounting.summed({**accounting.datasets, **of_these.datasets})
+                accounting = replace(summed, metrics=accounting.metrics)
                 found = {
                     name: {variation: sorted(paths) for variation, paths in sorted(own.items())}
                     for name, own in sorted(output.get("parts", {}).items())
@@ -134,6 +139,8 @@ def skim(
                 raise LeakError(msg) from error
             if of_signals:
                 of_signals["varied"] = _varied(paths, roles, work, of_signals)
+        varied = (own for of in of_signals.get("variations", {}).values() for own in of.values())
+        _remove_others(work, (*parts.values(), *varied))
         shutil.rmtree(stage.folder / "parts", ignore_errors=True)
         work.rename(stage.folder / "parts")
         stage.finish(
@@ -144,9 +151,22 @@ def skim(
                 "duplicates": duplicates,
                 "accounting": accounting.to_dict(),
                 **of_signals,
-            }
+            },
+            metrics=accounting.metrics,
         )
+        note_metrics(out)
     return Skim.load(stage.folder)
+
+
+def _remove_others(work: Path, parts: Iterable[Sequence[str]]) -> None:
+    """Remove what a killed pass with other work items has left."""
+    known = {work / name for names in parts for name in names}
+    for path in sorted(work.rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in known:
+            path.unlink()
 
 
 def _check_dijets(

@@ -10,6 +10,7 @@ import numpy as np
 
 from tnt_coffea.config import SearchConfig, SearchSettings
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.metrics import Metrics
 from tnt_coffea.reporting.anomalous_jets import (
     AnomalousEvent,
     JetImages,
@@ -180,6 +181,8 @@ class ReportContents:
         Dijets with the id of an earlier one; None where it is not known.
     stage_seconds
         Duration of every stage [s].
+    metrics
+        What passes over events cost, by stage.
     files
         What was searched, and what methods learned from beside it.
     date
@@ -202,6 +205,7 @@ class ReportContents:
     accounting: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     duplicates: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
     files: Sequence[SearchedFiles] = ()
     date: str = ""
     generated: bool = False

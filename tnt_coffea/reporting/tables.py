@@ -9,11 +9,12 @@ from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.metrics import STEPS, Metrics
 from tnt_coffea.reporting.anomalous_jets import AnomalousEvent
 from tnt_coffea.reporting.correlations import RankCorrelation, ScoreCorrelations
 from tnt_coffea.reporting.evaluation import Evaluation, SelectionEvaluation
 from tnt_coffea.reporting.figures_of_merit import TIGHT, Improvement
-from tnt_coffea.reporting.wording import cut_text, p_text, percent, selection_text
+from tnt_coffea.reporting.wording import cut_text, duration, p_text, percent, selection_text
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
 from tnt_coffea.stats.direct_results import DirectEstimate, DirectLimit, DirectRefusal
@@ -42,6 +43,7 @@ __all__ = [
     "event_rows",
     "fitted_rows",
     "limit_rows",
+    "metric_rows",
     "selection_flow",
     "summary",
 ]
@@ -414,6 +416,25 @@ class Step:
     events: float
     of_previous: float | None
     of_all: float | None
+
+
+def metric_rows(metrics: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:
+    """Return what passes cost, as text: the heads of the columns, and a row a stage."""
+    steps = [step for step in STEPS if any(step in one.steps for one in metrics.values())]
+    heads = ["stage", "work items", "events", "read [MB]", "time", "events/s", *steps]
+    rows = [
+        [
+            stage,
+            f"{one.items}" + (f" ({one.kept} kept)" if one.kept else ""),
+            f"{one.events}",
+            "" if one.bytes_read is None else f"{one.bytes_read / 1e6:.1f}",
+            duration(one.seconds),
+            one.rate,
+            *(percent(one.share(step)) if step in one.steps else "" for step in steps),
+        ]
+        for stage, one in metrics.items()
+    ]
+    return heads, rows
 
 
 def cutflow(account: Accounting) -> tuple[Step, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +38,8 @@ MEMORY = 768 * 2**20
 """Bytes that all sessions of a process may take together. What a graph asks for beyond them is an
 error of that graph and not the end of the machine."""
 _KEPT = MEMORY // 3
+_IDLE = 60.0
+"""Seconds after which a session counts as one that nobody uses any more."""
 # An open session was measured to take 0.8 MB, and its weights a few times.
 _OVERHEAD, _COPIES = 2**20, 4
 
@@ -72,22 +75,30 @@ class Session:
 
 
 class _Sessions:
-    """Those used last, up to a size; a session that was closed is opened again."""
+    """Those in use, up to a size; a session that was closed is opened again.
+
+    A pass uses all its taggers in turn, item after item. Where they are too many, closing the
+    one that was used longest ago would open every one of them again for every item; so the one
+    used just before is closed instead, unless there are some that nobody uses any more.
+    """
 
     def __init__(self) -> None:
-        self.open: OrderedDict[str, tuple[Session, int]] = OrderedDict()
+        self.open: OrderedDict[str, tuple[Session, int, float]] = OrderedDict()
         self.lock = Lock()
 
     def of(self, sha256: str, data: bytes, where: str) -> Session:
         with self.lock:
             if sha256 in self.open:
-                self.open.move_to_end(sha256)
-                return self.open[sha256][0]
+                session, size, _ = self.open.pop(sha256)
+                self.open[sha256] = session, size, time.monotonic()
+                return session
         opened, size = _opened(data, where), _OVERHEAD + _COPIES * len(data)
         with self.lock:
-            self.open[sha256] = opened, size
-            while len(self.open) > 1 and sum(s for _, s in self.open.values()) > _KEPT:
-                self.open.popitem(last=False)
+            now = time.monotonic()
+            while self.open and size + sum(s for _, s, _ in self.open.values()) > _KEPT:
+                first = next(iter(self.open.values()))
+                self.open.popitem(last=now - first[2] < _IDLE)
+            self.open[sha256] = opened, size, now
         return opened
 
 
