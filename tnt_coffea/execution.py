@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
@@ -356,12 +355,12 @@ class _ProcessItem:
         metadata = {
             "dataset": item.dataset,
             "role": item.role,
-            "filename": item.path,
+            "filename": str(item.file),
             "entrystart": item.start,
             "entrystop": item.stop,
             "columns": tuple(getattr(processor, "columns", ())),
         }
-        events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
+        events = SOURCES[item.source].load(item.file, item.start, item.stop, metadata)
         item.check()
         return processor.process(events)
 
@@ -369,7 +368,7 @@ class _ProcessItem:
 def _opens(item: WorkItem) -> bool:
     try:
         item.check()
-        return bool(SOURCES[item.source].entries(Path(item.path)) >= item.stop)
+        return bool(SOURCES[item.source].entries(item.file) >= item.stop)
     except Exception:  # whatever a damaged file gives
         return False
 
