@@ -86,6 +86,7 @@ def is_fileset(word: Any) -> bool:
     """Tell whether a word is the path of a JSON file."""
     return (
         isinstance(word, str | os.PathLike)
+        and not isinstance(word, RemoteFile)
         and os.fspath(word).endswith(".json")
         and Path(word).is_file()
     )
@@ -128,6 +129,8 @@ def paths_of(word: Any) -> tuple[Path, ...]:
         It is no path, of an unknown protocol, matches nothing, or is a folder without files of
         events.
     """
+    if isinstance(word, RemoteFile):
+        return (word,)
     if not isinstance(word, str | os.PathLike) or not os.fspath(word):
         msg = f"{word!r} ({type(word).__name__}) is no path of a file with events"
         raise InputError(msg)

@@ -80,7 +80,7 @@ def file_of(place: str | os.PathLike[str]) -> Path:
     Examples
     --------
     >>> file_of("https://example.org/open/a.root?token=secret")
-    RemoteFile('https://example.org/open/a.root?hidden-64b1e9c5')
+    RemoteFile('https://example.org/open/a.root?hidden-32e8a5a0')
     >>> file_of("gs://bucket/a.root")
     Traceback (most recent call last):
         ...

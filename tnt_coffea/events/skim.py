@@ -225,8 +225,10 @@ def made_before(events: Any, settings: SkimSettings) -> Sample | None:
     InputError
         The part was made with other settings.
     """
+    if not set(events.fields) >= FIELDS:
+        return None
     path = file_of((events.metadata or {}).get("filename", ""))
-    if not set(events.fields) >= FIELDS or not path.is_file() or not is_mine(path):
+    if not path.is_file() or not is_mine(path):
         return None
     if differing := other_settings(path, settings):
         msg = (
