@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import awkward as ak
@@ -22,6 +23,8 @@ from tnt_coffea.events.sources import features_of, jets_of, particles_of
 from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
+from tnt_coffea.storage import written
+from tnt_coffea.visibility import Mark
 
 __all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
@@ -46,7 +49,10 @@ class SkimProcessor(SelectingProcessor):
     settings
         Jets and images.
     folder
-        Where the parts go, seen by all workers; one folder a dataset.
+        Where the parts go; one folder a dataset.
+    mark
+        What a worker sees that writes there; from others the parts come home as bytes, and
+        `home` writes them. By default all write there.
 
     Examples
     --------
@@ -63,10 +69,13 @@ class SkimProcessor(SelectingProcessor):
     ({'events': 2, 'rejected': {}, 'selected': 2}, 1)
     """
 
-    def __init__(self, settings: SkimSettings, folder: str | Path) -> None:
+    def __init__(
+        self, settings: SkimSettings, folder: str | Path, mark: Mark | None = None
+    ) -> None:
         super().__init__(settings)
         self.settings = settings
         self.folder = str(folder)
+        self.mark = mark
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the cutflow of a chunk and its part's path by dataset."""
@@ -74,17 +83,43 @@ class SkimProcessor(SelectingProcessor):
         meta = events.metadata
         output: dict[str, Any] = {"cutflow": {meta["dataset"]: cutflow}, "parts": {}}
         if len(sample):
-            where = f"{meta['filename']}:{meta['entrystart']}-{meta['entrystop']}"
+            where = (
+                f"{meta.get('named', meta['filename'])}:{meta['entrystart']}-{meta['entrystop']}"
+            )
             name = hashlib.sha256(where.encode()).hexdigest()[:16]
-            path = Path(self.folder, checked_name(meta["dataset"]), f"{name}.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_part(path, sample)
-            output["parts"] = {meta["dataset"]: {str(path.relative_to(self.folder))}}
+            part = f"{checked_name(meta['dataset'])}/{name}.parquet"
+            if self.mark is None or self.mark():
+                self._write(part, sample)
+            else:
+                output["brought"] = {part: _bytes_of(sample)}
+            output["parts"] = {meta["dataset"]: {part}}
         return output
+
+    def _write(self, part: str, sample: Sample | bytes) -> None:
+        path = Path(self.folder, part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(sample, Sample):
+            write_part(path, sample)
+        else:
+            with written(path) as partial:
+                partial.write_bytes(sample)
+
+    def home(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Write the parts that workers could not write, and return the output without them."""
+        for part, content in output.get("brought", {}).items():
+            self._write(part, content)
+        return {name: value for name, value in output.items() if name != "brought"}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator as it is."""
         return accumulator
+
+
+def _bytes_of(sample: Sample) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "part.parquet")
+        write_part(path, sample)
+        return path.read_bytes()
 
 
 def reconstructed(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from tnt_coffea.config import SkimSettings
@@ -45,6 +47,8 @@ class WorkItem:
         Of the data set.
     stamp
         Of the file when the item was planned (`events.stamps`).
+    content
+        Of the file, for workers that do not see it.
     """
 
     dataset: str
@@ -54,13 +58,15 @@ class WorkItem:
     stop: int
     role: str = DATA
     stamp: Stamp = ()
+    content: bytes = field(default=b"", compare=False)
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __repr__(self) -> str:
-        """Return the item as text without what may be secret."""
-        return f"<{type(self).__name__} {self.key}>"
+        """Return all that the item is, without what may be secret."""
+        stamp = hashlib.blake2b(repr(self.stamp).encode(), digest_size=8).hexdigest()
+        return f"<{type(self).__name__} {self.key} ({self.source}, {self.role}, {stamp})>"
 
     @property
     def file(self) -> Path:
@@ -80,7 +86,19 @@ class WorkItem:
         InputError
             It was replaced, has grown or shrunk, or is gone.
         """
-        check_unchanged(self.stamp)
+        if not self.content:
+            check_unchanged(self.stamp)
+
+    @contextmanager
+    def here(self) -> Iterator[Path]:
+        """Give the file, or a file of its content where that came along."""
+        if not self.content:
+            yield self.file
+            return
+        with NamedTemporaryFile(suffix=self.file.suffix) as file:
+            file.write(self.content)
+            file.flush()
+            yield Path(file.name)
 
     @property
     def key(self) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -161,8 +162,8 @@ class RemoteFile(PosixPath):
         self.url = _checked(url)
         return self
 
-    def __init__(self, *_: str) -> None:  # of a path, from Python 3.12 on
-        if Path.__init__ is not object.__init__:
+    def __init__(self, *_: str) -> None:
+        if sys.version_info >= (3, 12):  # where a path is made here, and not by `__new__`
             super().__init__(_shown(self.url))
 
     def __reduce__(self) -> Any:
@@ -205,7 +206,7 @@ class RemoteFile(PosixPath):
 
     def samefile(self, other_path: Any) -> bool:
         """Tell whether the address is the same."""
-        return self == other_path
+        return bool(self == other_path)
 
     def is_file(self) -> bool:
         """Tell that it is meant for one; reading it tells whether it is."""
@@ -240,7 +241,7 @@ class RemoteFile(PosixPath):
         number = hashlib.blake2b(f"{size} {said}".encode(), digest_size=8).digest()
         return RemoteStatus(size, int.from_bytes(number) >> 1, 0, version, bool(said))
 
-    def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:
         """Return the file for reading bytes, with `seek`; raises `InputError` as `stat`."""
         if mode != "rb":
             msg = f"{self}: files at an address are read, and nothing is written to them"

@@ -22,6 +22,7 @@ from tnt_coffea.pipeline.folders import (
 )
 from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
+from tnt_coffea.visibility import marked
 
 __all__ = ["skim"]
 
@@ -79,10 +80,10 @@ def skim(
         note_files(out, fileset)
         shutil.rmtree(work, ignore_errors=True)  # of a pass that was killed
         work.mkdir()
-        with stage.undone_on_bad_input(), resources.open() as executor:
+        with stage.undone_on_bad_input(), resources.open() as executor, marked(work) as mark:
             output, accounting = run_pass(
                 fileset,
-                SkimProcessor(config.skim, work.resolve()),
+                SkimProcessor(config.skim, work.resolve(), mark),
                 executor,
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
