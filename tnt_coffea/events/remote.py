@@ -293,10 +293,9 @@ class RemoteFile(PosixPath):
         try:
             kind = fsspec.get_filesystem_class(self.protocol)
             how = dict(kind._get_kwargs_from_urls(self.url))
+            how["use_listings_cache"] = False  # of a listing, size and time may be old
             if self.protocol.startswith("http") and "client_kwargs" not in _configured(self):
                 how["client_kwargs"] = {"trust_env": True}  # ~/.netrc, proxies
-            elif self.protocol == "s3":
-                how["use_listings_cache"] = False
             return fsspec.filesystem(self.protocol, **how), kind._strip_protocol(self.url)
         except ImportError as error:
             raise MissingExtraError(PROTOCOLS[self.protocol], "remote") from error
