@@ -184,7 +184,7 @@ def blind_workers(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_whole_search_on_workers_without_its_folder(blind_workers: str, tmp_path: Path) -> None:
-    table(tmp_path / "box.parquet", 3000)
+    table(tmp_path / "box.parquet", 2000)
     served = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     server = ThreadingHTTPServer(("127.0.0.1", 0), served)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -197,6 +197,7 @@ def test_a_whole_search_on_workers_without_its_folder(blind_workers: str, tmp_pa
         taggers = tnt.train(dijets, CONFIG, **where)
         made[name] = tnt.search(dijets, taggers, CONFIG, **where)
     server.shutdown()
+    server.server_close()
     away, here = files_of(tmp_path / "driver" / "out"), files_of(tmp_path / "local" / "out")
     compared = {
         name

@@ -392,8 +392,8 @@ def _remote_hash(file: RemoteFile, skip_bad: bool) -> str:
     """Return the hash of what the server says names the bytes, or else that of the bytes."""
     try:
         status = file.stat()
-        if status.version and "?" not in file.url:
-            said = f"{file} {status.st_size} {status.version}"
+        if "?" not in file.url and (version := file.version()):
+            said = f"{file} {status.st_size} {version}"
             return f"at-address:{hashlib.sha256(said.encode()).hexdigest()}"
         digest = hashlib.sha256()
         with file.open() as content:

@@ -88,7 +88,7 @@ def xrootd(write_nano: Callable[..., Path]) -> Iterator[tuple[str, list[Path]]]:
         path.chmod(0o644)
     port, config, log = free_port(), place / "xrootd.cfg", place / "xrootd.log"
     config.write_text(
-        f"all.export /store r/o\noss.localroot {place}\nxrd.port {port}\n"
+        f"all.export /store r/o\nxrootd.chksum adler32\noss.localroot {place}\nxrd.port {port}\n"
         f"all.adminpath {place}/admin\nall.pidpath {place}/admin\n"
     )
     words = ["xrootd", "-c", str(config), "-p", str(port), "-l", str(log)]
@@ -116,18 +116,21 @@ def test_files_on_an_xrootd_server(
         ]
     (item,) = Fileset.from_paths(f"{address}/box.parquet").items(100)
     local = files[0]
-    on_disk = Fileset.from_paths(local).content_hashes()
-    assert Fileset.from_paths(f"{address}/{local.name}").content_hashes() == on_disk
+    there = Fileset.from_paths(f"{address}/{local.name}")
+    before = there.content_hashes()
+    assert before["data"][0].startswith("at-address:")
+    assert before == there.content_hashes()
     os.utime(local, (1, 1))
+    assert before != there.content_hashes()
     with pytest.raises(InputError, match=r"was changed since the pass was planned .same size"):
         item.check()
     with pytest.raises(InputError, match=r"^root://.*/absent.root: there is no such file"):
         file_of(f"{address}/absent.root").open()
     with pytest.raises(InputError, match="lists no file"):
         Fileset.from_paths(f"{address}/*.csv")
-    local.chmod(0)
-    with pytest.raises(InputError, match="server refuses it"):
-        source_of(file_of(f"{address}/{local.name}"))
+    local.with_name("closed.root").touch(0)
+    with pytest.raises(InputError, match=r"/closed.root: the server refuses it"):
+        file_of(f"{address}/closed.root").bytes_between(0, 4)
     monkeypatch.setattr(remote, "ATTEMPTS", 1)
     monkeypatch.setattr(remote, "TIMEOUT", 2)
     with pytest.raises(InputError, match=r"^root://127.0.0.1:9//a.root: .*(no answer|reached)"):

@@ -119,7 +119,7 @@ class RemoteStatus:
         Always 0.
     version
         What names the very bytes among all versions at the address: an entity tag that is not
-        weak, a checksum; empty where the server has none.
+        weak, a checksum; empty where it says none by itself.
     told
         Whether the server says anything of the version.
     """
@@ -240,6 +240,25 @@ class RemoteFile(PosixPath):
         said = " ".join((tag, *sums, *times)).strip()
         number = hashlib.blake2b(f"{size} {said}".encode(), digest_size=8).digest()
         return RemoteStatus(size, int.from_bytes(number) >> 1, 0, version, bool(said))
+
+    def version(self) -> str:
+        """Return what names the very bytes among all versions at the address, if anything does.
+
+        An entity tag that is not weak, or a checksum; of XRootD, whose checksum is short, with the
+        time of the last change. Empty where the server has none.
+
+        Raises
+        ------
+        InputError
+            As `stat`.
+        """
+        status = self.stat()
+        if status.version or self.protocol != "root":
+            return status.version
+        try:
+            return " ".join((*self._asked("_checksum"), str(status.st_mtime_ns)))
+        except (InputError, AttributeError):  # a server, or a version of the package, without
+            return ""
 
     def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:
         """Return the file for reading bytes, with `seek`; raises `InputError` as `stat`."""
