@@ -120,8 +120,8 @@ def convert(
     StorageError
         The output cannot be written; nothing of it is left.
     """
-    paths = [files] if isinstance(files, str | Path) else list(files)
-    paths = [file_of(path) for path in paths]
+    given = [files] if isinstance(files, str | Path) else files
+    paths = [file_of(path) for path in given]
     out = Path(out)
     chosen = Format.of(out) if form is None else Format(form)
     if not paths:
