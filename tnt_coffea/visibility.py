@@ -102,7 +102,9 @@ def blind_worker(executor: Any, mark: Mark) -> str:
     """
     from coffea.processor import FuturesExecutor, IterativeExecutor
 
-    if type(executor) in (FuturesExecutor, IterativeExecutor):  # on this machine
+    if isinstance(executor, FuturesExecutor | IterativeExecutor):  # on this machine
+        return ""
+    if not mark():  # changed or gone for all: the pass says so
         return ""
     client = getattr(executor, "client", None)
     if client is None or not client.nthreads():  # workers may come with the first task
