@@ -89,7 +89,7 @@ class ScoreProcessor(SelectingProcessor):
                 columns[f"{tagger_set.name}_fold"] = own.fold
             columns[f"{tagger_set.name}_q_heavy"] = own.heavy
             columns[f"{tagger_set.name}_q_light"] = own.light
-        where = f"{meta['dataset']} {meta['filename']} {meta['entrystart']}"
+        where = f"{meta['dataset']} {meta.get('named', meta['filename'])} {meta['entrystart']}"
         return {"columns": {where: columns}, "cutflow": {meta["dataset"]: cutflow}}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ variations of weights fill the same scores again.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,17 +41,20 @@ from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.jets.varied import leading_clusters, scaled_clusters, scaled_jets
 from tnt_coffea.processors.search import SearchProcessor
 from tnt_coffea.processors.skim import (
+    Parts,
     SelectingProcessor,
     as_asked,
     behind,
     coin_of,
     cutflow_of,
     found_in,
+    part_name,
     sample_of_jets,
 )
 from tnt_coffea.stats.signal_histogram import joined
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.typing import BoolArray, Float64Array
+from tnt_coffea.visibility import Mark
 
 __all__ = ["SignalProcessor", "SignalSkimProcessor", "VariedEvents", "varied_events"]
 
@@ -127,30 +130,43 @@ class SignalSkimProcessor(_OfSignals):
         systematics: SystematicsSettings,
         folder: str | Path,
         corrections: JetCorrections | None = None,
+        mark: Mark | None = None,
     ) -> None:
         super().__init__(settings, systematics, corrections)
         self.settings = settings
-        self.folder = str(folder)
+        self.parts = Parts(str(folder), mark)
+
+    @property
+    def mark(self) -> Mark | None:
+        """What a worker sees that writes parts."""
+        return self.parts.mark
+
+    def home(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Write the parts that workers could not write, and return the output without them."""
+        return self.parts.home(output)
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return cutflow, sums of weights and the parts' paths by variation, by data set."""
         meta = events.metadata
         found = varied_events(events, self.settings, self.corrections, self.selection)
-        place = f"{meta['filename']}:{meta['entrystart']}-{meta['entrystop']}"
-        name = hashlib.sha256(place.encode()).hexdigest()[:16]
         parts: dict[str, set[str]] = {}
+        brought: dict[str, bytes] = {}
         for variation, sample in found.samples.items():
-            inner = () if variation == NOMINAL else (variation,)
-            path = Path(self.folder, checked_name(meta["dataset"]), *inner, f"{name}.parquet")
-            if len(sample):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                weights = found.weights if variation == NOMINAL else None
-                skim.write_part(path, sample, weights, variation)
-                parts[variation] = {str(path.relative_to(self.folder))}
+            if not len(sample):
+                continue
+            inner = (checked_name(meta["dataset"]), *(() if variation == NOMINAL else (variation,)))
+            part = "/".join((*inner, part_name(meta)))
+            weights = found.weights if variation == NOMINAL else None
+            write = functools.partial(
+                skim.write_part, sample=sample, weights=weights, variation=variation
+            )
+            brought |= self.parts.kept(part, write)
+            parts[variation] = {part}
         return {
             "cutflow": {meta["dataset"]: found.cutflow},
             "parts": {meta["dataset"]: parts},
             "generated": {meta["dataset"]: dict(found.generated)},
+            **({"brought": brought} if brought else {}),
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import awkward as ak
@@ -26,6 +28,8 @@ from tnt_coffea.events.stored_jets import StoredJets
 from tnt_coffea.jets.dijets import find_dijets, select_dijets
 from tnt_coffea.jets.observables import dijet_columns
 from tnt_coffea.metrics import timed
+from tnt_coffea.storage import written
+from tnt_coffea.visibility import Mark
 
 __all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
 
@@ -73,6 +77,43 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
         )
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of a skim go, from workers that see the folder and from others.
+
+    Attributes
+    ----------
+    folder
+        Where they lie in the end.
+    mark
+        What a worker sees that writes there; by default all do.
+    """
+
+    folder: str
+    mark: Mark | None = None
+
+    def kept(self, part: str, write: Callable[[Path], None]) -> dict[str, bytes]:
+        """Write a part and return nothing, or, where the folder is not seen, its bytes by name."""
+        if self.mark is None or self.mark():
+            path = Path(self.folder, part)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+            return {}
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "part.parquet")
+            write(path)
+            return {part: path.read_bytes()}
+
+    def home(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Write what was brought, and return the output without it."""
+        for part, content in output.get("brought", {}).items():
+            path = Path(self.folder, part)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written(path) as partial:
+                partial.write_bytes(content)
+        return {name: value for name, value in output.items() if name != "brought"}
+
+
 class SkimProcessor(SelectingProcessor):
     r"""Write the dijets of every chunk to a Parquet part of its own.
 
@@ -81,7 +122,10 @@ class SkimProcessor(SelectingProcessor):
     settings
         Jets and images.
     folder
-        Where the parts go, seen by all workers; one folder a dataset.
+        Where the parts go; one folder a dataset.
+    mark
+        What a worker sees that writes there; from others the parts come home as bytes, and
+        `home` writes them. By default all write there.
 
     Examples
     --------
@@ -98,34 +142,55 @@ class SkimProcessor(SelectingProcessor):
     ({'events': 2, 'rejected': {}, 'selected': 2}, 1)
     """
 
-    def __init__(self, settings: SkimSettings, folder: str | Path) -> None:
+    def __init__(
+        self, settings: SkimSettings, folder: str | Path, mark: Mark | None = None
+    ) -> None:
         super().__init__(settings)
         self.settings = settings
-        self.folder = str(folder)
+        self.parts = Parts(str(folder), mark)
+
+    @property
+    def mark(self) -> Mark | None:
+        """What a worker sees that writes parts."""
+        return self.parts.mark
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return the cutflow of a chunk and its part's path by dataset."""
         sample, cutflow = reconstructed(events, self.settings, self.selection)
-        meta = events.metadata
-        output: dict[str, Any] = {"cutflow": {meta["dataset"]: cutflow}, "parts": {}}
+        dataset = events.metadata["dataset"]
+        output: dict[str, Any] = {"cutflow": {dataset: cutflow}, "parts": {}}
         if len(sample):
-            where = f"{meta['filename']}:{meta['entrystart']}-{meta['entrystop']}"
-            name = hashlib.sha256(where.encode()).hexdigest()[:16]
-            path = Path(self.folder, checked_name(meta["dataset"]), f"{name}.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            part = f"{checked_name(dataset)}/{part_name(events.metadata)}"
             with timed("filling"):
-                write_part(path, sample)
-            output["parts"] = {meta["dataset"]: {str(path.relative_to(self.folder))}}
+                brought = self.parts.kept(part, lambda path: write_part(path, sample))
+            if brought:
+                output["brought"] = brought
+            output["parts"] = {dataset: {part}}
         return output
 
     def files(self, made: Mapping[str, Any]) -> dict[str, Path]:
         """Return the files that a chunk's output consists of, by name: see `checkpoints`."""
         parts = made["processed"].get("parts", {})
-        return {name: Path(self.folder, name) for names in parts.values() for name in sorted(names)}
+        return {
+            name: Path(self.parts.folder, name)
+            for names in parts.values()
+            for name in sorted(names)
+        }
+
+    def home(self, output: dict[str, Any]) -> dict[str, Any]:
+        """Write the parts that workers could not write, and return the output without them."""
+        return self.parts.home(output)
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator as it is."""
         return accumulator
+
+
+def part_name(metadata: Mapping[str, Any]) -> str:
+    """Return the name of a chunk's part, which its file and entries decide."""
+    file = metadata.get("named", metadata["filename"])
+    where = f"{file}:{metadata['entrystart']}-{metadata['entrystop']}"
+    return f"{hashlib.sha256(where.encode()).hexdigest()[:16]}.parquet"
 
 
 def reconstructed(

@@ -394,9 +394,12 @@ def test_steps_that_are_not_the_whole_file_are_refused(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ("https://example.org//a.root", "https://example.org//a.root: remote files are not read"),
-        ("root://eos.example//store/a.root", "root://eos.example//store/a.root: remote"),
-        (Path("s3://bucket/a.root"), "s3://bucket/a.root: remote"),
+        ("gs://bucket/a.root", "gs://bucket/a.root: files are read at http://, https://, root://"),
+        ("https://example.org/a/", "https://example.org/a/: HTTP lists no files; name each"),
+        ("https://example.org/*.root", "HTTP lists no files"),
+        ("https://example.org/files.txt", "a list at an address is not followed"),
+        (["s3://bucket/a.root"] * 2, "s3://bucket/a.root: given twice"),
+        (Path("s3://bucket/a.root"), "s3://bucket/a.root: a path loses one slash of an address"),
         ("absent*.root", "no file matches it as a pattern"),
         ("absent.root", "absent.root: no such file"),
         (3, "files are given as int"),
@@ -446,9 +449,9 @@ def test_a_search_s_folder_is_no_input(write: Any, tmp_path: Path) -> None:
 
 def test_addresses_reach_the_message_whole_from_the_command_line(tmp_path: Path) -> None:
     for command in ("skim", "run", "inspect"):
-        done = call(command, "root://eos.example//store/a.root")
+        done = call(command, "gs://eos.example//store/a.root")
         assert done.exit_code == 3
-        assert "error: root://eos.example//store/a.root: remote files are not read" in done.output
+        assert "error: gs://eos.example//store/a.root: files are read at http://," in done.output
 
 
 def call(*words: object) -> Any:

@@ -21,7 +21,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,15 +37,20 @@ from tnt_coffea.errors import (
     StorageError,
     TntCoffeaError,
 )
+from tnt_coffea.events.remote import RemoteFile
 from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
 from tnt_coffea.metrics import Metrics, measured, timed
 from tnt_coffea.storage import is_full
+from tnt_coffea.visibility import Mark, blind_worker
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["OnError", "Resources", "is_watched", "map_tasks", "open_executor", "run"]
+
+BATCH = 64
+"""Work items whose files travel together, where workers do not see them."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -263,8 +267,7 @@ def run(
     if hasattr(processor, "check_items"):
         processor.check_items(items)
     work = _ProcessItem(cloudpickle.dumps(processor), skip=skip, checkpoints=checkpoints)
-    envelopes = _mapped(items, work, executor, description)
-    _raise_first(envelopes["failed"])
+    envelopes = _passed(items, work, executor, description, processor)
     for damage in envelopes["output"].get("damaged", []):
         log.warning("%s: a work item of an earlier run was done again", damage)
     bad = envelopes["output"].get("bad", [])
@@ -343,6 +346,60 @@ def _by_range(bad: Sequence[tuple[WorkItem, Failure]]) -> dict[str, dict[str, tu
     return lost
 
 
+def _passed(
+    items: Sequence[WorkItem],
+    work: _ProcessItem,
+    executor: Any,
+    description: str,
+    processor: Any,
+) -> dict[str, Any]:
+    """Run the items of a pass; in batches where files come along with them, or home.
+
+    The workers are asked what they see: the files that are read, and of a processor with `home`,
+    which takes what comes home, the mark of where it writes.
+    """
+    from coffea.processor import accumulate
+
+    apart = _unseen(items, executor)
+    mark, home = getattr(processor, "mark", None), getattr(processor, "home", dict)
+    batch = len(items)
+    if apart or (mark is not None and blind_worker(executor, mark)):
+        batch = BATCH
+    outputs = []
+    for first in range(0, len(items), batch or 1):
+        some = items[first : first + batch]
+        if apart:
+            some = [replace(item, content=item.file.read_bytes()) for item in some]
+        envelopes = _mapped(some, work, executor, description)
+        _raise_first(envelopes["failed"])
+        output = envelopes["output"]
+        outputs.append(output | {"processed": home(output.get("processed", {}))})
+    return {"output": accumulate(outputs) if len(outputs) > 1 else dict(*outputs)}
+
+
+def _unseen(items: Sequence[WorkItem], executor: Any) -> bool:
+    """Tell whether parts of a skim have to come along with their items.
+
+    Raises
+    ------
+    ExecutionError
+        A worker does not see files of another source, which are too large for that.
+    """
+    local = [item for item in items if not isinstance(item.file, RemoteFile)]
+    firsts = {item.file.parent: item for item in reversed(local)}.values()
+    blind = blind_worker(executor, Mark(stamps=tuple(item.stamp for item in firsts)))
+    if not blind:
+        return False
+    for item in local:
+        if item.source != "skim":
+            msg = (
+                f"{item.file}: not seen by the worker {blind}: put it on a file system that the "
+                "workers share, or name it by an address that they reach (https://, root://, s3://)"
+            )
+            raise ExecutionError(msg)
+    return True
+
+
 class _ProcessItem:
     """The work function of a pass: unpickles the processor once in a process.
 
@@ -397,25 +454,28 @@ class _ProcessItem:
     def _output(self, item: WorkItem) -> Any:
         item.check()
         processor = _unpickled(self.payload)
-        metadata = {
-            "dataset": item.dataset,
-            "role": item.role,
-            "filename": item.path,
-            "entrystart": item.start,
-            "entrystop": item.stop,
-            "columns": tuple(getattr(processor, "columns", ())),
-            "optional_columns": tuple(getattr(processor, "optional_columns", ())),
-        }
-        with timed("reading"):
-            events = SOURCES[item.source].load(Path(item.path), item.start, item.stop, metadata)
-            item.check()
-        return processor.process(events)
+        with item.here() as file:
+            metadata = {
+                "dataset": item.dataset,
+                "role": item.role,
+                "filename": str(file),
+                "named": str(item.file),
+                "entrystart": item.start,
+                "entrystop": item.stop,
+                "columns": tuple(getattr(processor, "columns", ())),
+                "optional_columns": tuple(getattr(processor, "optional_columns", ())),
+            }
+            with timed("reading"):
+                events = SOURCES[item.source].load(file, item.start, item.stop, metadata)
+                item.check()
+            return processor.process(events)
 
 
 def _opens(item: WorkItem) -> bool:
     try:
         item.check()
-        return bool(SOURCES[item.source].entries(Path(item.path)) >= item.stop)
+        with item.here() as file:
+            return bool(SOURCES[item.source].entries(file) >= item.stop)
     except Exception:  # whatever a damaged file gives
         return False
 

@@ -11,20 +11,26 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
+from tnt_coffea.events.remote import RemoteFile, file_of, traveller
 from tnt_coffea.events.roles import DATA, checked_name, checked_role, signal_name
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
 __all__ = ["BadFile", "Fileset", "WorkItem"]
+
+_PIECE = 1 << 24
+"""Bytes of a file at an address that are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,16 @@ class WorkItem:
     Attributes
     ----------
     dataset, path, source
-        Where the entries are; source is a name in `events.sources.SOURCES`.
+        Where the entries are; source is a name in `events.sources.SOURCES`. An address is whole,
+        as `file` needs it: it may hold what is not to be shown.
     start, stop
         Entries [start, stop).
     role
         Of the data set.
     stamp
         Of the file when the item was planned (`events.stamps`).
+    content
+        Of the file, for workers that do not see it.
     """
 
     dataset: str
@@ -50,9 +59,20 @@ class WorkItem:
     stop: int
     role: str = DATA
     stamp: Stamp = ()
+    content: bytes = field(default=b"", compare=False)
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def __repr__(self) -> str:
+        """Return all that the item is, without what may be secret."""
+        stamp = hashlib.blake2b(repr(self.stamp).encode(), digest_size=8).hexdigest()
+        return f"<{type(self).__name__} {self.key} ({self.source}, {self.role}, {stamp})>"
+
+    @property
+    def file(self) -> Path:
+        """The file; as text it may be shown."""
+        return file_of(self.path)
 
     def halves(self) -> tuple[WorkItem, WorkItem]:
         """Return the item as two."""
@@ -67,12 +87,24 @@ class WorkItem:
         InputError
             It was replaced, has grown or shrunk, or is gone.
         """
-        check_unchanged(self.stamp)
+        if not self.content:
+            check_unchanged(self.stamp)
+
+    @contextmanager
+    def here(self) -> Iterator[Path]:
+        """Give the file, or a file of its content where that came along."""
+        if not self.content:
+            yield self.file
+            return
+        with NamedTemporaryFile(suffix=self.file.suffix) as file:
+            file.write(self.content)
+            file.flush()
+            yield Path(file.name)
 
     @property
     def key(self) -> str:
         """The item as text, unique in a pass."""
-        return f"{self.dataset}: {self.path}, entries {self.start}-{self.stop}"
+        return f"{self.dataset}: {self.file}, entries {self.start}-{self.stop}"
 
 
 @dataclass(frozen=True)
@@ -175,8 +207,8 @@ class Fileset:
             There is no such source or role, a role is given to no data set, or a data set's
             name cannot be that of a folder.
         InputError
-            A data set has no file, none is data, a path does not exist, is remote, is given
-            twice, or is no path.
+            A data set has no file, none is data, a path does not exist, is given twice, or is
+            no path. Whether there is a file at an address is asked when items are planned.
         """
         checked, said = located(files)
         for name in checked:
@@ -195,6 +227,9 @@ class Fileset:
                     f"({sys.getfilesystemencoding()}): set PYTHONUTF8=1, or rename the file"
                 )
                 raise InputError(msg) from error
+            if isinstance(path, RemoteFile):  # planning asks for it
+                _refuse_twice(path, seen)
+                continue
             try:
                 missing = not path.exists()
             except OSError as error:  # a folder above it that is not ours to enter
@@ -205,10 +240,7 @@ class Fileset:
             if not missing and not path.is_file():
                 msg = f"{path}: no regular file, expected a file with events"
                 raise InputError(msg)
-            if path.resolve() in seen:
-                msg = f"{path}: given twice; its events would count double"
-                raise InputError(msg)
-            seen.add(path.resolve())
+            _refuse_twice(path, seen)
         if source is not None and source not in SOURCES:
             msg = f"no source '{source}'; tnt_coffea reads {', '.join(SOURCES)}"
             raise ConfigError(msg)
@@ -306,13 +338,13 @@ class Fileset:
         states = {}
         for path in (path for paths in self.files.values() for path in paths):
             try:
-                states[str(path.absolute())] = stamp_of(path)
+                states[traveller(path)] = stamp_of(path)
             except (InputError, OSError):
                 continue  # planning says so
         return replace(self, states=states)
 
     def _items_of(self, dataset: str, path: Path, chunk_size: int) -> list[WorkItem]:
-        absolute = str(path.absolute())
+        absolute = traveller(path)
         try:
             stamp = self.states.get(absolute) or stamp_of(path)
         except OSError as error:
@@ -359,7 +391,37 @@ class Fileset:
         }
 
 
+def _refuse_twice(path: Path, seen: set[Path]) -> None:
+    if path.resolve() in seen:
+        msg = f"{path}: given twice; its events would count double"
+        raise InputError(msg)
+    seen.add(path.resolve())
+
+
+def _remote_hash(file: RemoteFile, skip_bad: bool) -> str:
+    """Return the hash of what the server says names the bytes, or else that of the bytes."""
+    try:
+        status = file.stat()
+        if "?" not in file.url and (version := file.version()):
+            said = f"{file} {status.st_size} {version}"
+            return f"at-address:{hashlib.sha256(said.encode()).hexdigest()}"
+        digest = hashlib.sha256()
+        with file.open() as content:
+            while piece := content.read(_PIECE):
+                digest.update(piece)
+        if file.stat() != status:
+            msg = f"{file}: was changed while it was read; run the command again"
+            raise InputError(msg)
+    except InputError:
+        if skip_bad:
+            return "unreadable"
+        raise
+    return digest.hexdigest()
+
+
 def _file_hash(path: Path, skip_bad: bool) -> str:
+    if isinstance(path, RemoteFile):
+        return _remote_hash(path, skip_bad)
     # Also of the files that a virtual HDF5 data set consists of, or that a link leads to.
     digests = []
     for part in (path, *other_files(path)):

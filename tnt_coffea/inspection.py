@@ -14,6 +14,7 @@ from tnt_coffea.config import SkimSettings, TableSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.filters import EventFilters
 from tnt_coffea.events.particles import NUMBERS
+from tnt_coffea.events.remote import file_of
 from tnt_coffea.events.sample import Sample, sample_of
 from tnt_coffea.events.skim import other_settings, settings_of
 from tnt_coffea.events.sources import (
@@ -91,7 +92,7 @@ def inspect_events(
     InputError
         No source knows the file, or it cannot be opened.
     """
-    path, settings = Path(path), settings or SkimSettings()
+    path, settings = file_of(path), settings or SkimSettings()
     source = source_of(path) if settings.table is None else SOURCES["table"]
     name = next(name for name, module in SOURCES.items() if module is source)
     entries = source.entries(path)

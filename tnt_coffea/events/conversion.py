@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.parquet_file import created
 from tnt_coffea.events.pfnano import COLLECTIONS, TREE
+from tnt_coffea.events.remote import file_of
 from tnt_coffea.events.sources import SOURCES, adapter_of, particles_of, source_of
 from tnt_coffea.storage import stored, written
 
@@ -119,7 +120,8 @@ def convert(
     StorageError
         The output cannot be written; nothing of it is left.
     """
-    paths = [Path(files)] if isinstance(files, str | Path) else [Path(path) for path in files]
+    given = [files] if isinstance(files, str | Path) else files
+    paths = [file_of(path) for path in given]
     out = Path(out)
     chosen = Format.of(out) if form is None else Format(form)
     if not paths:

@@ -24,6 +24,7 @@ from typing import Any
 import h5py
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.remote import RemoteFile, failure_of
 
 __all__ = [
     "BLOCK_BYTES",
@@ -85,7 +86,9 @@ def opened(path: Path, expected: str) -> Iterator[h5py.File]:
     import hdf5plugin  # noqa: F401  registers the filters that HDF5 itself does not have
 
     try:
-        with h5py.File(path, "r") as file:
+        with _content(path) as content, h5py.File(content, "r") as file:
+            if isinstance(path, RemoteFile):
+                _refuse_others(file, path)
             yield file
     except InputError:
         raise
@@ -97,6 +100,39 @@ def opened(path: Path, expected: str) -> Iterator[h5py.File]:
             "is damaged or was cut short, compare its size with the source's and fetch it again"
         )
         raise InputError(msg) from error
+
+
+@contextmanager
+def _content(path: Path) -> Iterator[Any]:
+    """Give what h5py opens: a path, or an open file, whose own errors HDF5 hides."""
+    if not isinstance(path, RemoteFile):
+        yield path
+        return
+    with path.open() as content:
+        try:
+            yield content
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError):
+            if (failure := failure_of(content)) is not None:
+                raise failure from None
+            raise
+
+
+def _refuse_others(file: h5py.File, path: Path) -> None:
+    # HDF5 would look for them on this machine.
+    others: list[str] = []
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            others.append(name)
+
+    file.visititems(visit)
+    others += [name for name, _ in _external_links(file)]
+    if others:
+        msg = (
+            f"{path}: '{others[0]}' consists of other files, which are not looked for at an "
+            "address: fetch them all, or write it as one file"
+        )
+        raise InputError(msg)
 
 
 @contextmanager
@@ -222,6 +258,12 @@ def check_table(path: Path, widths: Collection[int], expected: str) -> int:
         check_complete(table, path)
         n, name = int(table.shape[0]), str(table.name)
     if not filters <= ROBUST_FILTERS:
+        if isinstance(path, RemoteFile):
+            msg = (
+                f"{path}: compressed with HDF5 filters {sorted(filters)}, of which damage may "
+                "crash a process; fetch the file, or write it with gzip, Blosc or zstd"
+            )
+            raise InputError(msg)
         _check_unpacks(path, stamp(path), name, n)
     return n
 
@@ -382,6 +424,8 @@ def other_files(path: Path) -> tuple[Path, ...]:
     path
         A file of any format; only HDF5 has such.
     """
+    if isinstance(path, RemoteFile):  # such are refused
+        return ()
     found: set[Path] = set()
     todo = [path]
     while todo:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import table
+from tnt_coffea.events.remote import RemoteFile, is_address
 from tnt_coffea.events.sources import source_of
 
 __all__ = [
@@ -34,7 +35,6 @@ SUFFIXES = (
 """Of a folder only files with these are taken."""
 LISTS = (".txt", ".list")
 TREES = frozenset({"Events", "Delphes", "CollectionTree", "EventData", "events"})
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
 
 Located = dict[str, tuple[Path, ...]]
 
@@ -89,6 +89,7 @@ def is_fileset(word: Any) -> bool:
     """Tell whether a word is the path of a JSON file."""
     return (
         isinstance(word, str | os.PathLike)
+        and not isinstance(word, RemoteFile)
         and os.fspath(word).endswith(".json")
         and Path(word).is_file()
     )
@@ -119,16 +120,20 @@ def paths_of(word: Any) -> tuple[Path, ...]:
     Parameters
     ----------
     word
-        A path; a folder, for its files with events (`SUFFIXES`, not those of its subfolders); a
-        pattern (`*`, `?`, `[...]`, `**`); or a list (.txt, .list) with such a word a line, as
+        A path or an address (`remote.PROTOCOLS`); a folder, for its files with events
+        (`SUFFIXES`, not those of its subfolders); a pattern (`*`, `?`, `[...]`, `**`), of which
+        HTTP knows none; or a list (.txt, .list) with such a word a line, as
         they would be typed in the current folder, and comments after `#` at the beginning or
         behind a space.
 
     Raises
     ------
     InputError
-        It is no path, is remote, matches nothing, or is a folder without files of events.
+        It is no path, of an unknown protocol, matches nothing, or is a folder without files of
+        events.
     """
+    if isinstance(word, RemoteFile):
+        return (word,)
     if not isinstance(word, str | os.PathLike) or not os.fspath(word):
         msg = f"{word!r} ({type(word).__name__}) is no path of a file with events"
         raise InputError(msg)
@@ -142,12 +147,8 @@ def paths_of(word: Any) -> tuple[Path, ...]:
             return (path,) if lines is None else tuple(p for line in lines for p in paths_of(line))
     except (OSError, ValueError):  # a folder above it that is not ours; a name that is too long
         return (path,)
-    if _REMOTE.match(text):
-        msg = (
-            f"{_REMOTE.sub(_with_two_slashes, text, count=1)}: remote files are not read; fetch "
-            "it, or name its path where the storage is mounted"
-        )
-        raise InputError(msg)
+    if is_address(text):
+        return _at_address(text)
     if glob.has_magic(text):
         found = glob.glob(text, recursive=True)  # noqa: PTH207  Path.glob takes no absolute ones
         matches = sorted(path for path in map(Path, found) if path.is_file())
@@ -158,9 +159,25 @@ def paths_of(word: Any) -> tuple[Path, ...]:
     return (path,)
 
 
-def _with_two_slashes(scheme: re.Match[str]) -> str:
-    # `Path` leaves one of them.
-    return f"{scheme.group().rstrip('/')}//" if scheme.group().count("/") == 1 else scheme.group()
+def _at_address(text: str) -> tuple[Path, ...]:
+    file = RemoteFile(text)
+    path = text.partition("://")[2].partition("/")[2].partition("?")[0]
+    folder = not path or path.endswith("/")
+    if path.endswith((*LISTS, ".json")):
+        msg = f"{file}: a list at an address is not followed; fetch it and name it here"
+        raise InputError(msg)
+    if not folder and not glob.has_magic(path):
+        return (file,)
+    if file.protocol.startswith("http"):
+        msg = f"{file}: HTTP lists no files; name each, or give a list of them (.txt)"
+        raise InputError(msg)
+    matches = file.listed(f"{text}*" if folder else text)
+    found = [one for one in matches if one.suffix.lower() in SUFFIXES or not folder]
+    if not found:
+        what = f"a file with events ({', '.join(SUFFIXES)}) in it" if folder else "a file for it"
+        msg = f"{file}: the server lists no {what[2:]}"
+        raise InputError(msg)
+    return tuple(found)
 
 
 def _in_folder(folder: Path) -> tuple[Path, ...]:
@@ -187,7 +204,7 @@ def _lines(path: Path) -> list[str] | None:
         head = file.read(4096)
     first = next((line for line in head.splitlines() if line.strip()[:1] not in (b"", b"#")), b"")
     word = _without_comment(os.fsdecode(first))
-    looks = word.lower().endswith(SUFFIXES) or bool(_REMOTE.match(word)) or glob.has_magic(word)
+    looks = word.lower().endswith(SUFFIXES) or is_address(word) or glob.has_magic(word)
     if b"\0" in head or not word or not (looks or Path(word).exists()):
         return None
     words = [w for w in map(_without_comment, os.fsdecode(path.read_bytes()).splitlines()) if w]

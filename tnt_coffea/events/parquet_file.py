@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.errors import InputError
+from tnt_coffea.events.remote import failure_of
 
 __all__ = ["MOST_BYTES", "created", "opened", "rows_between", "rows_of"]
 
@@ -41,7 +42,11 @@ def opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
+        with (
+            path.open("rb") as raw,
+            _told(raw),
+            pq.ParquetFile(raw, page_checksum_verification=True) as file,
+        ):
             yield file
     except (FileNotFoundError, PermissionError, InputError):
         raise
@@ -50,6 +55,17 @@ def opened(path: Path) -> Iterator[Any]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = f"{path}: not readable as Parquet: {reason}. The file is damaged or was cut short"
         raise InputError(msg) from error
+
+
+@contextmanager
+def _told(raw: Any) -> Iterator[None]:
+    """Raise what an open file at an address met, whatever Arrow made of it."""
+    try:
+        yield
+    except Exception:
+        if (failure := failure_of(raw)) is not None:
+            raise failure from None
+        raise
 
 
 @contextmanager

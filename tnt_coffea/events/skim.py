@@ -20,6 +20,7 @@ from tnt_coffea.config import NOMINAL, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import parquet_file
 from tnt_coffea.events.particles import NUMBERS
+from tnt_coffea.events.remote import file_of
 from tnt_coffea.events.sample import (
     EVENT_COLUMNS,
     Sample,
@@ -309,8 +310,10 @@ def made_before(events: Any, settings: SkimSettings) -> Sample | None:
     InputError
         The part was made with other settings.
     """
-    path = Path((events.metadata or {}).get("filename", ""))
-    if not set(events.fields) >= FIELDS or not path.is_file() or not is_mine(path):
+    if not set(events.fields) >= FIELDS:
+        return None
+    path = file_of((events.metadata or {}).get("filename", ""))
+    if not path.is_file() or not is_mine(path):
         return None
     if differing := other_settings(path, settings):
         msg = (
@@ -352,7 +355,7 @@ def settings_of(path: str | Path) -> SkimSettings:
     InputError
         The file is not a readable part of this version's schema.
     """
-    path = Path(path)
+    path = file_of(path)
     with _opened(path) as file:
         metadata = file.schema_arrow.metadata or {}
         version = metadata.get(b"tnt_coffea.schema", b"none").decode()

@@ -29,6 +29,7 @@ from tnt_coffea.events import (
     trees,
 )
 from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.remote import file_of
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.events.stored_jets import StoredJets
 
@@ -73,7 +74,7 @@ def source_of(path: str | Path) -> ModuleType:
     InputError
         There is no such file, it cannot be read, or no source knows its content.
     """
-    path = Path(path)
+    path = file_of(path)
     try:
         for source in SOURCES.values():
             if source.is_mine(path):

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.hdf5_table import other_files
+from tnt_coffea.events.remote import file_of, traveller
 
 __all__ = ["Stamp", "check_unchanged", "stamp_of"]
 
 Stamp = tuple[tuple[str, int, int], ...]
-"""Path, size in bytes and time of the last change [us], of a file and those its data lie in."""
+"""Path, size in bytes and time of the last change [us], of a file and those its data lie in.
+
+Of a file at an address: the address, the size, and a number that changes with what the server
+says of the version (`remote.RemoteStatus`)."""
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -36,7 +40,7 @@ def stamp_of(path: Path) -> Stamp:
 def _now(path: Path) -> tuple[str, int, int]:
     # Neither inode nor nanoseconds: file systems on a network need not agree about them.
     status = path.stat()
-    return str(path), status.st_size, status.st_mtime_ns // 1000
+    return traveller(path), status.st_size, status.st_mtime_ns // 1000
 
 
 def check_unchanged(stamp: Stamp) -> None:
@@ -53,9 +57,9 @@ def check_unchanged(stamp: Stamp) -> None:
         A file is gone or was changed.
     """
     for before in stamp:
-        path, size, _ = before
+        path, size = file_of(before[0]), before[1]
         try:
-            now = _now(Path(path))
+            now = _now(path)
         except OSError as error:
             msg = f"{path}: cannot be opened: {error.strerror or error}"
             raise InputError(msg) from error

@@ -18,6 +18,7 @@ from tnt_coffea.pipeline.folders import (
     one_writer,
 )
 from tnt_coffea.stages import check_files
+from tnt_coffea.visibility import check_seen
 
 __all__ = ["generate"]
 
@@ -75,6 +76,7 @@ def generate(
             for task in generator.plan(config.generate, config.seed)
         ]
         with resources.open() as executor:
+            check_seen(executor, parts, "generated events")
             blocks = map_tasks(_generated, tasks, executor, "Generating")
         generator.join(blocks, path, config.generate, config.seed)
         stage.finish({"file": path.name})

@@ -31,6 +31,7 @@ from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.training import train
 from tnt_coffea.products import Skim
 from tnt_coffea.storage import held, written
+from tnt_coffea.visibility import check_seen
 
 __all__ = ["MOST_SHARE", "run_null_chains"]
 
@@ -147,6 +148,7 @@ def run_null_chains(
             write_part(parts / _POOL, pool)
             search_one = _NullSearch(config, str(parts.resolve()), events, drawn, key)
             with resources.open() as executor:
+                check_seen(executor, parts, "null chains")
                 map_tasks(search_one, missing, executor, "Null chains")
             rows |= _found(parts, key)
         if all(row.refused for row in rows.values()):

@@ -31,6 +31,7 @@ from tnt_coffea.pipeline.folders import (
 )
 from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
+from tnt_coffea.visibility import marked
 
 __all__ = ["skim"]
 
@@ -94,10 +95,10 @@ def skim(
         work = begun(stage, config) / "parts"
         note_files(out, fileset)
         work.mkdir(exist_ok=True)  # a pass that was killed goes on
-        with stage.undone_on_bad_input(), resources.open() as executor:
+        with stage.undone_on_bad_input(), resources.open() as executor, marked(work) as mark:
             output, accounting = run_pass(
                 others,
-                SkimProcessor(config.skim, work.resolve()),
+                SkimProcessor(config.skim, work.resolve(), mark),
                 executor,
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
@@ -110,7 +111,7 @@ def skim(
                 output, of_these = run_pass(
                     fileset.of_signals(),
                     SignalSkimProcessor(
-                        config.skim, config.systematics, work.resolve(), corrections
+                        config.skim, config.systematics, work.resolve(), corrections, mark
                     ),
                     executor,
                     chunk_size=resources.chunk_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,11 +25,15 @@ from tnt_coffea.pipeline.folders import (
 from tnt_coffea.pipeline.training_display import shown
 from tnt_coffea.products import Skim, Taggers, as_skim
 from tnt_coffea.storage import written
+from tnt_coffea.visibility import blind_worker, marked
 
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
 
 __all__ = ["check_training", "train", "training_costs"]
+
+_BATCH = 64
+"""Training runs whose outcomes come home together, from workers that do not see the folder."""
 
 
 @one_writer
@@ -85,11 +90,14 @@ def train(
     if not done(stage, resources):
         _check_scores(steps_of(config))  # refuses settings before the folder is theirs
         parts = begun(stage, config)
-        with resources.open() as executor:
+        with resources.open() as executor, marked(parts, *skim.paths[:1]) as mark:
+            blind = functools.cache(lambda: blind_worker(executor, mark))
 
             def run_tasks(tasks: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
                 watched = shown(tasks) if resources.progress else nullcontext()
                 with watched:
+                    if blind():
+                        return _elsewhere(tasks, executor, blind())
                     return map_tasks(function, tasks, executor.copy(status=False), "Training")
 
             by_role = {
@@ -140,6 +148,20 @@ def train(
             references.save(stage.folder / "references")
         stage.finish({"sets": {name: s.digest for name, s in made.sets.items()}})
     return Taggers.load(stage.folder)
+
+
+def _elsewhere(tasks: Sequence[Any], executor: Any, worker: str) -> list[Any]:
+    """Return the outcomes of training runs on workers that do not see their folder."""
+    from tnt_coffea.training.elsewhere import Elsewhere, missing
+
+    outcomes, left = missing(tasks)
+    # What a batch makes is on disk before the next: a killed search goes on there.
+    for first in range(0, len(left), _BATCH):
+        batch = left[first : first + _BATCH]
+        work = Elsewhere.of(batch, worker)
+        brought = map_tasks(work, batch, executor.copy(status=False), "Training")
+        outcomes += [one.stored(task) for task, one in zip(batch, brought, strict=True)]
+    return outcomes
 
 
 def check_training(

@@ -47,7 +47,17 @@ from tnt_coffea.training.progress import status_file
 from tnt_coffea.training.weak_labels import FEWEST
 from tnt_coffea.typing import BoolArray, Float32Array, IntArray
 
-__all__ = ["CODE", "Outcome", "RoleEvents", "Task", "run_task", "trained_on", "truth_hash"]
+__all__ = [
+    "CODE",
+    "Outcome",
+    "RoleEvents",
+    "Task",
+    "finished",
+    "run_task",
+    "trained_on",
+    "truth_hash",
+    "write_bytes",
+]
 
 CODE = 3
 """Version of the training, part of every run's key. A change of what the same settings train to
@@ -301,9 +311,9 @@ def run_task(task: Task) -> Outcome:
     >>> outcome.set_name, outcome.scope
     ('mass', 'heavy')
     """
-    finished = _finished(task)
-    if finished is not None:
-        return finished
+    done = finished(task)
+    if done is not None:
+        return done
     try:
         with (
             status_file(task.status_path, task.description, task.method.passes),
@@ -315,12 +325,12 @@ def run_task(task: Task) -> Outcome:
         msg = f"{task.description}: {error}"
         raise type(error)(msg) from error
     data = seal(model, _card(task, samples, scorer))
-    _write(task.tagger_path, data)
+    write_bytes(task.tagger_path, data)
     with_keras = "keras" in task.versions
     history = dict(scorer.history) | (backend.accelerator() if with_keras else {})
     outcome = _outcome(task, hashlib.sha256(data).hexdigest(), history)
     values = asdict(outcome) | {"path": Path(outcome.path).name}
-    _write(task.history_path, json.dumps(values, indent=1).encode())
+    write_bytes(task.history_path, json.dumps(values, indent=1).encode())
     return outcome
 
 
@@ -505,7 +515,8 @@ def _outcome(task: Task, sha256: str, history: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _finished(task: Task) -> Outcome | None:
+def finished(task: Task) -> Outcome | None:
+    """Return the outcome of a task that is finished, None where it has to be run."""
     try:
         values = json.loads(task.history_path.read_bytes())
         outcome = _outcome(task, values["sha256"], values["history"])
@@ -516,7 +527,8 @@ def _finished(task: Task) -> Outcome | None:
     return outcome if hashlib.sha256(data).hexdigest() == outcome.sha256 else None
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file of a training run; raises `StorageError` where that cannot be done."""
     with stored(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with written(path) as partial:

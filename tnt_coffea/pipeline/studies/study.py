@@ -25,6 +25,7 @@ from tnt_coffea.pipeline.studies.claims import Claim
 from tnt_coffea.reporting.figures import Plot
 from tnt_coffea.stages import Stage
 from tnt_coffea.storage import stored, written
+from tnt_coffea.visibility import check_seen
 
 __all__ = ["STUDIES", "Study", "StudyResult", "StudyTable", "Training"]
 
@@ -208,6 +209,7 @@ class Study:
         missing = [training for training in trainings if kept[training.name] is None]
         if missing:
             with resources.open() as executor:
+                check_seen(executor, folder, "trainings of a study")
                 found = map_tasks(
                     _Keeping(train, str(folder.resolve())), missing, executor, "Training"
                 )

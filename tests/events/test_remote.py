@@ -1,0 +1,328 @@
+"""Files at an address: the same events as from a disk, clear errors, no secret shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import awkward as ak
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import tnt_coffea as tnt
+from tnt_coffea.cli import main
+from tnt_coffea.errors import InputError, MissingExtraError
+from tnt_coffea.events import remote
+from tnt_coffea.events.remote import RemoteFile, file_of
+from tnt_coffea.events.sources import SOURCES, source_of
+from tnt_coffea.execution import OnError
+from tnt_coffea.filesets import Fileset
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves a folder by ranges; the first part of a path says what else it does."""
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        _, way, name = self.path.partition("?")[0].split("/", 2)
+        code = {"refused": 403, "down": 503}.get(way)
+        if way == "busy" and self.asked.count(self.asked[-1]) <= 2:
+            code = 503
+        path = self.folder / name
+        if way == "slow":
+            time.sleep(0.6)
+        if code or not path.exists():
+            self.send_response(code or 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = path.read_bytes()
+        start, stop = 0, len(data)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if asked and way != "whole":
+            start, stop = int(asked[1]), min(int(asked[2]) + 1, len(data))
+        self.send_response(206 if asked and way != "whole" else 200)
+        self.send_header("Content-Length", str(stop - start))
+        if way != "untold":
+            self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.end_headers()
+        if body:
+            self.wfile.write(data[start:stop])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadingHTTPServer]:
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def url(
+    server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    Handler.folder = tmp_path / "served"
+    Handler.folder.mkdir()
+    Handler.asked.clear()
+    monkeypatch.setattr(remote, "WAIT", 0.001)
+    return lambda name, way="plain": f"http://127.0.0.1:{server.server_port}/{way}/{name}"
+
+
+def table(n: int = 40, seed: int = 1) -> Any:
+    rng = np.random.default_rng(seed)
+    columns = {
+        "m_jj": rng.uniform(2500, 6000, n),
+        "heavy_mass": rng.gamma(3, 90, n),
+        "light_mass": rng.gamma(3, 40, n),
+    }
+    path = Handler.folder / "box.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def olympics(n: int = 6) -> Path:
+    rng = np.random.default_rng(2)
+    rows = np.zeros((n, 2101), np.float32)
+    rows[:, :30:3] = rng.uniform(1, 500, (n, 10))
+    path = Handler.folder / "olympics.h5"
+    with h5py.File(path, "w") as file:
+        file["events"] = rows
+    return path
+
+
+def csv() -> Path:
+    path = Handler.folder / "box.csv"
+    path.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n2800,90,40\n")
+    return path
+
+
+def loaded(path: Path) -> Any:
+    source = source_of(path)
+    return source.load(path, 0, source.entries(path), {"dataset": "data", "filename": str(path)})
+
+
+@pytest.mark.parametrize("kind", ["olympics", "parquet", "csv", "nano"])
+def test_events_at_an_address_are_those_on_the_disk(
+    url: Callable[..., str], write_nano: Callable[..., Path], kind: str
+) -> None:
+    if kind == "nano":
+        local = write_nano().rename(Handler.folder / "nano.root")
+    else:
+        local = {"olympics": olympics, "parquet": table, "csv": csv}[kind]()
+    there = file_of(url(local.name))
+    assert isinstance(there, RemoteFile)
+    assert source_of(there) is source_of(local)
+    ours, theirs = loaded(local), loaded(there)
+    assert ours.fields == theirs.fields
+    for name in ours.fields:
+        assert ak.array_equal(ours[name], theirs[name]), name
+    assert sum("GET" in line for line in Handler.asked) <= 2  # of a file smaller than a block
+
+
+def test_a_skim_of_an_address_is_that_of_the_file(url: Callable[..., str], tmp_path: Path) -> None:
+    local = table()
+    # Whatever a fileset names, the program writes where it was told to.
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "fileset.json").write_text(json.dumps({"box": {"files": {url(local.name): None}}}))
+    fileset = Fileset.from_paths(tmp_path / "fileset.json")
+    made = tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+    of_disk = tnt.skim(
+        Fileset.from_paths({"box": [local]}), tnt.SearchConfig(), out=tmp_path / "disk"
+    )
+    assert made.contents == of_disk.contents
+    assert made.accounting == of_disk.accounting
+    written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.relative_to(tmp_path).parts[0] for path in written} == {
+        "fileset.json",
+        "out",
+        "disk",
+    }
+    # What is complete is not read again, and a file that changed is.
+    Handler.asked.clear()
+    tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+    assert not [line for line in Handler.asked if line.startswith("GET")]
+    table(seed=2)
+    with pytest.raises(tnt.errors.StageError, match="at-address"):
+        tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+
+
+def test_without_a_version_the_key_is_that_of_the_bytes(url: Callable[..., str]) -> None:
+    local = table()
+    (on_disk,) = Fileset.from_paths(local).content_hashes()["data"]
+    for address in (url(local.name, "untold"), url(f"{local.name}?token=1")):
+        assert Fileset.from_paths(address).content_hashes() == {"data": [on_disk]}
+    (told,) = Fileset.from_paths(url(local.name)).content_hashes()["data"]
+    assert told.startswith("at-address:")
+
+
+@pytest.mark.parametrize("way", ["plain", "untold"])
+def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str], way: str) -> None:
+    local = table()
+    fileset = Fileset.from_paths(url(local.name, way)).noted()
+    (item,) = fileset.items(100)
+    item.check()
+    pickle.loads(pickle.dumps(item)).check()
+    table(n=41)
+    with pytest.raises(InputError, match=r"/box.parquet: was changed since .* bytes then"):
+        item.check()
+    local.unlink()
+    with pytest.raises(InputError, match="there is no such file"):
+        item.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "message"),
+    [
+        ("absent.h5", "plain", r"there is no such file \(404\)"),
+        ("box.parquet", "refused", r"refuses it; credentials may be missing or too old \(403\)"),
+        ("box.parquet", "down", r"the server answers with an error \(503\) \(4 attempts\)"),
+        ("box.parquet", "slow", r"no answer within"),
+        ("box.parquet", "whole", "gives no ranges of a file, only all of it: fetch it"),
+        ("cut.parquet", "plain", "not readable as Parquet: .* damaged or was cut short"),
+        ("cut.h5", "plain", "not readable as HDF5: .*truncated"),
+        ("cut.root", "plain", "cut short: its header says 1000 bytes, the file has 40"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_names_the_address(
+    url: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str, way: str, message: str
+) -> None:
+    data = table(n=60_000 if way == "whole" else 40).read_bytes()
+    (Handler.folder / "cut.parquet").write_bytes(b"PAR1" + data[100:-9])
+    (Handler.folder / "cut.h5").write_bytes(olympics().read_bytes()[:-900])
+    (Handler.folder / "cut.root").write_bytes(
+        b"root" + (62400).to_bytes(4) + (100).to_bytes(4) + (1000).to_bytes(4) + bytes(24)
+    )
+    if way == "slow":
+        monkeypatch.setattr(remote, "TIMEOUT", 0.1)
+        monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    fileset = Fileset.from_paths(url(f"{name}?key=secret", way))
+    with pytest.raises(InputError, match=f"^http://127.0.0.1:.*{name}.*{message}") as error:
+        fileset.items(1000)
+    assert "\n" not in str(error.value)
+    assert "secret" not in "".join(map(str, (error.value, error.value.__cause__)))
+    assert error.value.__suppress_context__ or error.value.__context__ is None
+    # Left out and listed, where that is asked for.
+    items, (bad,) = fileset.sound_items(1000)
+    assert items == []
+    assert re.search(message, bad.reason)
+
+
+def test_a_server_that_is_busy_is_asked_again(url: Callable[..., str]) -> None:
+    local = table()
+    assert len(Fileset.from_paths(url(local.name, "busy")).items(10)) == 4
+    Handler.asked.clear()
+    with pytest.raises(InputError, match="503"):
+        file_of(url(local.name, "down")).open()
+    # Every attempt tries HEAD, and GET where the server refuses that.
+    assert len(Handler.asked) == 2 * remote.ATTEMPTS
+
+
+def test_a_server_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "WAIT", 0.0)
+    with pytest.raises(InputError, match=r"127.0.0.1 cannot be reached, or .* \(4 attempts\)"):
+        file_of("http://127.0.0.1:9/a.root").stat()
+
+
+def test_events_that_a_failing_server_loses_are_listed(
+    url: Callable[..., str], tmp_path: Path
+) -> None:
+    local = table()
+    files = {"box": [url(local.name)], "more": [url("absent.parquet")]}
+    resources = tnt.Resources(on_error=OnError.SKIP, executor="iterative", progress=False)
+    made = tnt.skim(
+        Fileset.from_paths(files, missing_ok=True),
+        tnt.SearchConfig(),
+        out=tmp_path / "out",
+        resources=resources,
+    )
+    assert made.accounting.selected == 40
+    ((key, (_, reason)),) = made.accounting.datasets["more"].lost.items()
+    assert key == f"more: {url('absent.parquet')}"
+    assert "there is no such file" in reason
+
+
+def test_credentials_are_used_and_never_shown(
+    url: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = table()
+    address = url(f"{local.name}?token=secret").replace("//", "//user:password@", 1)
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        main,
+        ["skim", address, "--out", str(out), "--executor", "iterative"],
+        env={"COLUMNS": "300"},
+    )
+    assert done.exit_code == 0, done.output
+    assert any("token=secret" in line for line in Handler.asked)
+    noted = json.loads((out / "files.json").read_text())["files"]["data"]
+    assert re.search(r"//127.0.0.1:\d+/plain/box.parquet\?hidden-[0-9a-f]{8}$", noted[0])
+    (item,) = Fileset.from_paths(address).items(100)
+    texts = [done.output, repr(item), item.key, repr(item.file), str(item.file), caplog.text]
+    texts += [path.read_bytes().decode("latin1") for path in out.rglob("*") if path.is_file()]
+    assert not [text for text in texts if "secret" in text or "password" in text]
+    with pytest.raises(InputError, match="may be secret and was not kept: name the file again"):
+        Fileset.from_paths(noted[0])
+    # Two files that differ in what is hidden are two files.
+    both = Fileset.from_paths([f"{address}1", f"{address}2"]).items(100)
+    assert len({item.key for item in both}) == 2
+
+
+def test_hdf5_of_several_files_is_refused_at_an_address(url: Callable[..., str]) -> None:
+    local = olympics()
+    layout = h5py.VirtualLayout(shape=(6, 2101), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(local), "events", shape=(6, 2101))
+    with h5py.File(Handler.folder / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("events", layout)
+    with h5py.File(Handler.folder / "linked.h5", "w") as file:
+        file["events"] = h5py.ExternalLink(str(local), "events")
+    assert len(loaded(Handler.folder / "virtual.h5")) == 6
+    for name in ("virtual.h5", "linked.h5"):
+        with pytest.raises(InputError, match="consists of other files, which are not looked for"):
+            SOURCES["lhco"].entries(file_of(url(name)))
+
+
+def test_an_address_is_no_path_of_this_machine(tmp_path: Path) -> None:
+    file = file_of("https://example.org/store/a.root")
+    for call in (file.touch, file.mkdir, file.unlink, lambda: os.listdir(file)):  # noqa: PTH208
+        with pytest.raises(InputError, match=r"^https://example.org/store/a.root: "):
+            call()
+    with pytest.raises(InputError, match="nothing is written"):
+        file.open("wb")
+    assert (file.name, file.suffix) == ("a.root", ".root")
+    assert pickle.loads(pickle.dumps(file)) == file
+
+
+@pytest.mark.parametrize(("protocol", "package"), [("s3", "s3fs"), ("root", "fsspec-xrootd")])
+def test_a_missing_package_is_named_with_its_extra(protocol: str, package: str) -> None:
+    if find_spec(package.replace("-", "_")) is not None:
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(MissingExtraError, match=rf"{package}.*tnt-coffea\[remote\]"):
+        Fileset.from_paths(f"{protocol}://host//a.root").items(10)
