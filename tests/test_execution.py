@@ -391,6 +391,31 @@ def test_signals_leave_no_process(
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
+@pytest.mark.slow
+def test_commands_run_on_processes_of_coffea_where_dask_is_missing(
+    events_file: Path, tmp_path: Path
+) -> None:
+    def skim(name: str, **environment: str) -> dict[Path, bytes]:
+        words = ("skim", events_file, "--out", tmp_path / name, "--workers", "2")
+        done = subprocess.run(
+            [sys.executable, "-m", "tnt_coffea", *map(str, words), "--chunk-size", "100"],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / name
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules.update(dict.fromkeys(('dask', 'distributed')))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    without = skim("without", PYTHONPATH=path)
+    assert len(without) >= 1
+    assert without == skim("with")
+
+
 def test_encrypted_scheduler_without_certificates_is_one_error() -> None:
     with pytest.raises(ConfigError, match="certificates"), open_executor("tls://127.0.0.1:9"):
         pass

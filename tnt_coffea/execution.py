@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
@@ -39,7 +40,15 @@ from tnt_coffea.storage import is_full
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["OnError", "Resources", "is_watched", "map_tasks", "open_executor", "run"]
+__all__ = [
+    "OnError",
+    "Resources",
+    "default_executor",
+    "is_watched",
+    "map_tasks",
+    "open_executor",
+    "run",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -156,15 +165,15 @@ def open_executor(
         The executor is of no known kind.
     ExecutionError
         The scheduler cannot be reached, or workers do not start.
+    MissingExtraError
+        It is one of Dask, which is not installed.
     """
     from coffea import processor
 
     if isinstance(executor, _Later):
         yield executor.opened()
     elif type(executor) is processor.DaskExecutor:
-        from tnt_coffea.dask_clusters import WatchedDask
-
-        yield WatchedDask.of(executor, wait_for_workers)
+        yield _dask_clusters().WatchedDask.of(executor, wait_for_workers)
     elif isinstance(executor, processor.executor.ExecutorBase):
         yield executor
     elif executor == "iterative":
@@ -173,26 +182,44 @@ def open_executor(
         yield processor.FuturesExecutor(workers=workers, status=progress)
     else:
         with _dask_client(executor, workers, progress, wait_for_workers) as client:
-            from tnt_coffea.dask_clusters import WatchedDask
+            watched = _dask_clusters().WatchedDask
+            yield watched(client=client, status=progress, wait_for_workers=wait_for_workers)
 
-            yield WatchedDask(client=client, status=progress, wait_for_workers=wait_for_workers)
+
+def default_executor() -> str:
+    """Return what a command runs on by itself: processes here, by Dask where it is installed.
+
+    Examples
+    --------
+    >>> default_executor() in ("dask", "futures")
+    True
+    """
+    return "dask" if all(map(find_spec, ("dask", "distributed"))) else "futures"
+
+
+def _dask_clusters() -> ModuleType:
+    # distributed takes 0.5 s to import, and is an extra: other executors do without.
+    try:
+        from tnt_coffea import dask_clusters
+    except ModuleNotFoundError as error:
+        if (missing := str(error.name).partition(".")[0]) not in ("dask", "distributed"):
+            raise
+        raise MissingExtraError(missing, "dask") from error
+    return dask_clusters
 
 
 @contextmanager
 def _dask_client(
     executor: Any, workers: int, progress: bool, wait_for_workers: float
 ) -> Iterator[Any]:
-    # distributed takes 0.5 s to import: other executors do not pay for it.
-    from tnt_coffea import dask_clusters
-
     if executor == "dask":
         starting = _announced(f"Starting {workers} workers", progress)
-        with dask_clusters.started(workers, starting) as client:
+        with _dask_clusters().started(workers, starting) as client:
             yield client
     elif hasattr(executor, "get_client") or (isinstance(executor, str) and "://" in executor):
-        with dask_clusters.connected(executor, wait_for_workers) as client:
+        with _dask_clusters().connected(executor, wait_for_workers) as client:
             yield client
-    elif dask_clusters.is_client(executor):
+    elif not isinstance(executor, str) and _dask_clusters().is_client(executor):
         yield executor
     else:
         msg = (
