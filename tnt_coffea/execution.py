@@ -486,11 +486,16 @@ def _mapped(
 
 @contextmanager
 def _bars(wanted: bool) -> Iterator[None]:
-    """Let coffea draw its bars on the standard error where they are wanted and seen, only there."""
+    """Let coffea draw its bars on the standard error where they are wanted and seen, only there.
+
+    The traceback that its executors print before they raise is left out: one error says it.
+    """
+    from coffea.processor import executor as of_coffea
     from coffea.util import coffea_console
 
     names = ("quiet", "is_jupyter", "is_interactive", "stderr")
     before = {name: getattr(coffea_console, name) for name in names}
+    printed, of_coffea.traceback = of_coffea.traceback, _Unprinted
     coffea_console.stderr = True  # a result can be piped
     coffea_console.is_interactive = coffea_console.is_terminal
     if not (wanted and is_watched(coffea_console)):
@@ -500,8 +505,17 @@ def _bars(wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        of_coffea.traceback = printed
         for name, value in before.items():
             setattr(coffea_console, name, value)
+
+
+class _Unprinted:
+    """In the place of the standard library's `traceback`, of which coffea uses one function."""
+
+    @staticmethod
+    def print_exc() -> None:
+        """Print nothing."""
 
 
 def is_watched(console: Console) -> bool:
