@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from coffea.processor import IterativeExecutor
+from coffea.processor import IterativeExecutor, TaskVineExecutor
 from distributed import Client, LocalCluster
 
 from tnt_coffea import pipeline
@@ -490,6 +490,30 @@ def test_executor_of_the_users_own_is_used(tmp_path: Path, events_file: Path) ->
     sample, _ = skimmed([events_file], tmp_path / "a", Counted(status=False), chunk_size=250)
     assert calls == [2]
     assert len(sample) == 500
+
+
+@pytest.mark.parametrize("error", [None, MemoryError("of a worker")])
+def test_what_an_executor_gives_up_is_an_error_and_no_smaller_result(
+    events_file: Path, tmp_path: Path, error: Exception | None
+) -> None:
+    class EndingEarly(IterativeExecutor):
+        """As coffea's do where they are `recoverable`, or end early."""
+
+        def __call__(self, items: Any, function: Any, accumulator: Any) -> Any:
+            output, _ = super().__call__(items[:-1], function, accumulator)
+            return output, error or 0
+
+    said = r"4 of 5 work items came back" if error is None else "gave up: MemoryError: of a worker"
+    with pytest.raises(ExecutionError, match=said):
+        skimmed([events_file], tmp_path, EndingEarly(status=False), chunk_size=100)
+    with pytest.raises(ExecutionError, match=r"came back|gave up"):
+        map_tasks(math.factorial, [3, 4], EndingEarly(status=False))
+
+
+def test_executor_of_taskvine_is_told_where_it_works() -> None:
+    executor = TaskVineExecutor(status=False)
+    with pytest.raises(ConfigError, match=r"TaskVineExecutor .*Runner"), open_executor(executor):
+        pass
 
 
 def test_planted_duplicates_are_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -15,13 +16,15 @@ from coffea import processor
 
 import tnt_coffea as tnt
 from tnt_coffea.errors import ExecutionError
-from tnt_coffea.execution import map_tasks, open_executor
+from tnt_coffea.execution import map_tasks, open_executor, run
 from tnt_coffea.taggers import packaged_taggers
 
+BLOCK = "pocket-coffea"
 
-def searched(files: list[Path], out: Path, executor: Any, chunk_size: int) -> dict[str, bytes]:
+
+def searched(files: list[Path], out: Path, executor: Any) -> dict[str, bytes]:
     """Return the bytes of the skim and the histograms of a search by packaged taggers."""
-    resources = tnt.Resources(executor=executor, chunk_size=chunk_size)
+    resources = tnt.Resources(executor=executor, chunk_size=200)
     config = tnt.SearchConfig()
     skim = tnt.skim(tnt.Fileset.from_paths({"data": files}), config, out=out, resources=resources)
     taggers = tnt.Taggers.load(packaged_taggers()["rnd-3500"])
@@ -61,9 +64,9 @@ def on_parsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processor.Par
 def test_search_on_parsl_has_the_bytes_of_a_local_one(
     on_parsl: Any, events_file: Path, tmp_path: Path
 ) -> None:
-    there = searched([events_file], tmp_path / "there", on_parsl, chunk_size=100)
+    there = searched([events_file], tmp_path / "there", on_parsl)
     assert len(there) >= 2
-    assert there == searched([events_file], tmp_path / "here", "iterative", chunk_size=300)
+    assert there == searched([events_file], tmp_path / "here", "iterative")
     this = psutil.Process()
     listening = {
         connection.laddr.ip
@@ -91,3 +94,56 @@ def test_worker_of_parsl_that_dies_is_made_up_for_or_one_error(
         with pytest.raises(ExecutionError, match="negative values"):
             map_tasks(math.factorial, [1, -1], executor)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_workflow_of_pocketcoffea_gives_the_histograms_of_the_search(
+    real_data: Path, tmp_path: Path
+) -> None:
+    why = "needs pip install --no-deps pocket-coffea, and omegaconf"
+    configurator = pytest.importorskip("pocket_coffea.utils.configurator", reason=why)
+    from coffea.nanoevents import PFNanoAODSchema
+    from omegaconf import OmegaConf
+    from pocket_coffea.parameters.cuts import passthrough
+
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "frameworks.md"
+    _, _, after = page.read_text().partition(f"<!-- block: {BLOCK} -->\n```python\n")
+    workflow: dict[str, Any] = {"__name__": "workflow"}
+    exec(compile(after.partition("\n```\n")[0], "workflow", "exec", dont_inherit=True), workflow)
+
+    metadata = {"sample": "DATA", "year": "2018", "isMC": "False", "era": "A", "nano_version": 9}
+    files = {"data": {"metadata": metadata, "files": [str(real_data / "root" / "pfnano.root")]}}
+    (tmp_path / "files.json").write_text(json.dumps(files))
+    (tmp_path / "search.yaml").write_text("{}")
+    nothing = {"common": {"inclusive": [], "bycategory": {}}}
+    config = configurator.Configurator(
+        workflow=workflow["AnomalousDijets"],
+        parameters=OmegaConf.create({"jets_calibration": {}}),
+        datasets={"jsons": [str(tmp_path / "files.json")]},
+        skim=[],
+        preselections=[passthrough],
+        categories={"baseline": [passthrough]},
+        weights=nothing,
+        variations={"weights": nothing},
+        variables={},
+        columns={},
+        weights_classes=[],
+        calibrators=[],
+        workflow_options={
+            "settings": str(tmp_path / "search.yaml"),
+            "taggers": str(packaged_taggers()["rnd-3500"]),
+        },
+    )
+    config.load()
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False, retries=0), schema=PFNanoAODSchema, chunksize=6
+    )
+    options = {"processor_instance": config.processor_instance, "treename": "Events"}
+    output = runner(config.filesets, **options)
+    assert output["cutflow"]["initial"] == {"data": 10}
+    with open_executor() as executor:
+        fileset = tnt.Fileset.from_paths({"data": files["data"]["files"]})
+        search = config.processor_instance.search
+        reference, _ = run(fileset, search, executor)
+    assert output["tnt"]["hists"] == reference["hists"]
+    assert output["tnt"]["coincidences"] == reference["coincidences"]

@@ -174,6 +174,12 @@ def open_executor(
         yield executor.opened()
     elif type(executor) is processor.DaskExecutor:
         yield _dask_clusters().WatchedDask.of(executor, wait_for_workers)
+    elif isinstance(executor, processor.TaskVineExecutor):
+        msg = (
+            "coffea's TaskVineExecutor takes the work items of coffea's Runner alone: give it to "
+            "a Runner, with SearchProcessor over the parts of a skim"
+        )
+        raise ConfigError(msg)
     elif isinstance(executor, processor.executor.ExecutorBase):
         yield executor
     elif executor == "iterative":
@@ -425,9 +431,9 @@ class _Envelope:
         )
         work = self.function if function is None else _unpickled(function)
         try:
-            return {"output": work(item), "failed": {}}
+            return {"output": work(item), "failed": {}, "done": 1}
         except Exception as error:  # every failure goes home, whatever it is
-            return {"output": {}, "failed": {number: _failure(error)}}
+            return {"output": {}, "failed": {number: _failure(error)}, "done": 1}
 
 
 def _failure(error: Exception) -> Failure:
@@ -468,7 +474,10 @@ def _mapped(
         work = _Envelope(_nothing)
     try:
         with _bars(executor.status):
-            merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
+            nothing = {"output": {}, "failed": {}, "done": 0}
+            merged, recovered = executor.copy(**settings)(numbered, work, nothing)
+        if isinstance(recovered, Exception):  # executors may give what there is beside an error
+            raise recovered
     except TntCoffeaError:
         raise
     except Exception as error:
@@ -477,6 +486,9 @@ def _mapped(
             "A worker may have died (memory?) or cannot import what it was sent"
         )
         raise ExecutionError(msg) from error
+    if merged["done"] != len(items):
+        msg = f"{description}: {merged['done']} of {len(items)} work items came back"
+        raise ExecutionError(msg)
     failed = merged["failed"]
     return {
         "output": merged["output"],
