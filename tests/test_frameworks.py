@@ -69,7 +69,7 @@ def test_search_on_parsl_has_the_bytes_of_a_local_one(
     assert there == searched([events_file], tmp_path / "here", "iterative")
     this = psutil.Process()
     listening = {
-        connection.laddr.ip
+        connection.laddr.ip.removeprefix("::ffff:")
         for process in (this, *this.children(recursive=True))
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
