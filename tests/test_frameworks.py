@@ -97,6 +97,9 @@ def test_worker_of_parsl_that_dies_is_made_up_for_or_one_error(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # PocketCoffea's, and those of coffea on a file of few branches
 def test_workflow_of_pocketcoffea_gives_the_histograms_of_the_search(
     real_data: Path, tmp_path: Path
 ) -> None:
