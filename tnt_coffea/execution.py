@@ -424,7 +424,7 @@ class _Envelope:
     def __init__(self, function: Callable[[Any], dict[Any, Any]]) -> None:
         self.function = function
 
-    def __call__(self, numbered: Any) -> dict[str, dict[Any, Any]]:
+    def __call__(self, numbered: Any) -> dict[str, Any]:
         # With `heavy_input`, coffea's DaskExecutor pairs every item with the payload.
         (number, item), function = (
             (numbered[0], numbered[1]) if isinstance(numbered[0], tuple) else (numbered, None)
