@@ -630,12 +630,15 @@ def test_no_histograms_yet(tmp_path: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("executor", ["dask", pytest.param("futures", marks=pytest.mark.slow)])
-def test_worker_that_dies_is_one_error_and_no_hang(executor: str) -> None:
+def test_worker_that_dies_is_one_error_and_no_hang(
+    executor: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with (
         Resources(executor=executor, workers=2).open() as workers,
         pytest.raises(ExecutionError, match=r"worker (may have )?died"),
     ):
         map_tasks(os._exit, [3, 3, 3], workers)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_debug_shows_the_stack_and_nothing_else_does(tmp_path: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from coffea.processor import FuturesExecutor, IterativeExecutor
+from coffea.processor import FuturesExecutor, IterativeExecutor, TaskVineExecutor
 from distributed import Client, LocalCluster
 
 from tnt_coffea import execution, pipeline
@@ -421,6 +421,31 @@ def test_a_pass_from_which_nothing_comes_home_says_so(
     assert not caplog.text
 
 
+@pytest.mark.slow
+def test_commands_run_on_processes_of_coffea_where_dask_is_missing(
+    events_file: Path, tmp_path: Path
+) -> None:
+    def skim(name: str, **environment: str) -> dict[Path, bytes]:
+        words = ("skim", events_file, "--out", tmp_path / name, "--workers", "2")
+        done = subprocess.run(
+            [sys.executable, "-m", "tnt_coffea", *map(str, words), "--chunk-size", "100"],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / name
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules.update(dict.fromkeys(('dask', 'distributed')))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    without = skim("without", PYTHONPATH=path)
+    assert len(without) >= 1
+    assert without == skim("with")
+
+
 def test_encrypted_scheduler_without_certificates_is_one_error() -> None:
     with pytest.raises(ConfigError, match="certificates"), open_executor("tls://127.0.0.1:9"):
         pass
@@ -495,6 +520,30 @@ def test_executor_of_the_users_own_is_used(tmp_path: Path, events_file: Path) ->
     sample, _ = skimmed([events_file], tmp_path / "a", Counted(status=False), chunk_size=250)
     assert calls == [2]
     assert len(sample) == 500
+
+
+@pytest.mark.parametrize("error", [None, MemoryError("of a worker")])
+def test_what_an_executor_gives_up_is_an_error_and_no_smaller_result(
+    events_file: Path, tmp_path: Path, error: Exception | None
+) -> None:
+    class EndingEarly(IterativeExecutor):
+        """As coffea's do where they are `recoverable`, or end early."""
+
+        def __call__(self, items: Any, function: Any, accumulator: Any) -> Any:
+            output, _ = super().__call__(items[:-1], function, accumulator)
+            return output, error or 0
+
+    said = r"4 of 5 work items came back" if error is None else "gave up: MemoryError: of a worker"
+    with pytest.raises(ExecutionError, match=said):
+        skimmed([events_file], tmp_path, EndingEarly(status=False), chunk_size=100)
+    with pytest.raises(ExecutionError, match=r"came back|gave up"):
+        map_tasks(math.factorial, [3, 4], EndingEarly(status=False))
+
+
+def test_executor_of_taskvine_is_told_where_it_works() -> None:
+    executor = TaskVineExecutor(status=False)
+    with pytest.raises(ConfigError, match=r"TaskVineExecutor .*Runner"), open_executor(executor):
+        pass
 
 
 def test_planted_duplicates_are_counted(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -45,23 +44,38 @@ def test_command_line_starts_without_heavy_imports() -> None:
     assert heavy.strip() == "[]"
 
 
-def test_nothing_but_training_and_generation_needs_an_extra() -> None:
-    loaded = python(
+def test_nothing_but_training_generation_and_clusters_needs_an_extra() -> None:
+    said = python(
         "import sys\n"
-        "extras = ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'pythia8mc')\n"
+        "extras = ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'pythia8mc', 'dask', 'distributed')\n"
         "for name in extras: sys.modules[name] = None\n"
         "import tnt_coffea.processors, tnt_coffea.pipeline, tnt_coffea.reporting\n"
         "import tnt_coffea.stats, tnt_coffea.taggers, tnt_coffea.training, tnt_coffea.generator\n"
-        "print('ok')"
+        "from coffea.processor import DaskExecutor\n"
+        "from tnt_coffea.execution import default_executor, open_executor\n"
+        "print(default_executor())\n"
+        "for executor in ('futures', 'dask', 'tcp://127.0.0.1:9', DaskExecutor(), 'spark'):\n"
+        "    try:\n"
+        "        with open_executor(executor) as opened: print(type(opened).__name__)\n"
+        "    except Exception as error: print(f'{type(error).__name__}: {error}')\n"
     )
-    assert loaded.strip() == "ok"
+    default, futures, *missing, unknown = said.splitlines()
+    assert (default, futures) == ("futures", "FuturesExecutor")
+    assert unknown.startswith("ConfigError: executor 'spark' is none of: iterative")
+    assert len(missing) == 3
+    assert set(missing) == {
+        "MissingExtraError: distributed is not installed, and this step needs it: "
+        "pip install 'tnt-coffea[dask]'"
+    }
 
 
-def test_base_install_has_neither_tensorflow_nor_pythia() -> None:
-    base = [line for line in requires("tnt-coffea") or [] if "extra ==" not in line]
+def test_base_install_has_neither_tensorflow_nor_pythia_nor_dask() -> None:
+    base = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert base
     assert not [
-        line for line in base if line.startswith(("tensorflow", "tf2onnx", "onnx>", "pythia8mc"))
+        line
+        for line in base
+        if line.startswith(("tensorflow", "tf2onnx", "onnx>", "pythia8mc", "dask", "distributed"))
     ]
 
 

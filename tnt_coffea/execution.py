@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
@@ -47,7 +47,15 @@ from tnt_coffea.visibility import Mark, blind_worker
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["OnError", "Resources", "is_watched", "map_tasks", "open_executor", "run"]
+__all__ = [
+    "OnError",
+    "Resources",
+    "default_executor",
+    "is_watched",
+    "map_tasks",
+    "open_executor",
+    "run",
+]
 
 BATCH = 64
 """Work items whose files travel together, where workers do not see them."""
@@ -171,15 +179,21 @@ def open_executor(
         The executor is of no known kind.
     ExecutionError
         The scheduler cannot be reached, or workers do not start.
+    MissingExtraError
+        It is one of Dask, which is not installed.
     """
     from coffea import processor
 
     if isinstance(executor, _Later):
         yield executor.opened()
     elif type(executor) is processor.DaskExecutor:
-        from tnt_coffea.dask_clusters import WatchedDask
-
-        yield WatchedDask.of(executor, wait_for_workers)
+        yield _dask_clusters().WatchedDask.of(executor, wait_for_workers)
+    elif isinstance(executor, processor.TaskVineExecutor):
+        msg = (
+            "coffea's TaskVineExecutor takes the work items of coffea's Runner alone: give it to "
+            "a Runner, with SearchProcessor over the parts of a skim"
+        )
+        raise ConfigError(msg)
     elif isinstance(executor, processor.executor.ExecutorBase):
         yield executor
     elif executor == "iterative":
@@ -188,26 +202,44 @@ def open_executor(
         yield processor.FuturesExecutor(workers=workers, status=progress)
     else:
         with _dask_client(executor, workers, progress, wait_for_workers) as client:
-            from tnt_coffea.dask_clusters import WatchedDask
+            watched = _dask_clusters().WatchedDask
+            yield watched(client=client, status=progress, wait_for_workers=wait_for_workers)
 
-            yield WatchedDask(client=client, status=progress, wait_for_workers=wait_for_workers)
+
+def default_executor() -> str:
+    """Return what a command runs on by itself: processes here, by Dask where it is installed.
+
+    Examples
+    --------
+    >>> default_executor() in ("dask", "futures")
+    True
+    """
+    return "dask" if all(map(find_spec, ("dask", "distributed"))) else "futures"
+
+
+def _dask_clusters() -> ModuleType:
+    # distributed takes 0.5 s to import, and is an extra: other executors do without.
+    try:
+        from tnt_coffea import dask_clusters
+    except ModuleNotFoundError as error:
+        if (missing := str(error.name).partition(".")[0]) not in ("dask", "distributed"):
+            raise
+        raise MissingExtraError(missing, "dask") from error
+    return dask_clusters
 
 
 @contextmanager
 def _dask_client(
     executor: Any, workers: int, progress: bool, wait_for_workers: float
 ) -> Iterator[Any]:
-    # distributed takes 0.5 s to import: other executors do not pay for it.
-    from tnt_coffea import dask_clusters
-
     if executor == "dask":
         starting = _announced(f"Starting {workers} workers", progress)
-        with dask_clusters.started(workers, starting) as client:
+        with _dask_clusters().started(workers, starting) as client:
             yield client
     elif hasattr(executor, "get_client") or (isinstance(executor, str) and "://" in executor):
-        with dask_clusters.connected(executor, wait_for_workers) as client:
+        with _dask_clusters().connected(executor, wait_for_workers) as client:
             yield client
-    elif dask_clusters.is_client(executor):
+    elif not isinstance(executor, str) and _dask_clusters().is_client(executor):
         yield executor
     else:
         msg = (
@@ -504,9 +536,9 @@ class _Envelope:
         )
         work = self.function if function is None else _unpickled(function)
         try:
-            return {"output": work(item), "failed": {}, "home": _Home()}
+            return {"output": work(item), "failed": {}, "done": 1, "home": _Home()}
         except Exception as error:  # every failure goes home, whatever it is
-            return {"output": {}, "failed": {number: _failure(error)}, "home": _Home()}
+            return {"output": {}, "failed": {number: _failure(error)}, "done": 1, "home": _Home()}
 
 
 class _Home:
@@ -588,7 +620,10 @@ def _mapped(
     waiting = nullcontext() if watched else _said_when_waiting(description)
     try:
         with _bars(executor.status), waiting:
-            merged, _ = executor.copy(**settings)(numbered, work, {"output": {}, "failed": {}})
+            nothing = {"output": {}, "failed": {}, "done": 0}
+            merged, recovered = executor.copy(**settings)(numbered, work, nothing)
+        if isinstance(recovered, Exception):  # executors may give what there is beside an error
+            raise recovered
     except TntCoffeaError:
         raise
     except Exception as error:
@@ -605,6 +640,9 @@ def _mapped(
                 "A worker may have died (memory?) or cannot import what it was sent"
             )
         raise ExecutionError(msg) from error
+    if merged["done"] != len(items):
+        msg = f"{description}: {merged['done']} of {len(items)} work items came back"
+        raise ExecutionError(msg)
     failed = merged["failed"]
     return {
         "output": merged["output"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import uproot
 from coffea.nanoevents import BaseSchema, DelphesSchema, NanoAODSchema, PFNanoAODSchema
 
 from tnt_coffea import taggers
-from tnt_coffea.config import JetSettings, SearchConfig, SkimSettings
+from tnt_coffea.config import JetSettings, MassRange, SearchConfig, SkimSettings
+from tnt_coffea.errors import InputError
 from tnt_coffea.events import convert
 from tnt_coffea.events.pfnano import COLUMNS as NANO_COLUMNS
 from tnt_coffea.events.skim import read_parts
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 FORMATS = ("root", "parquet")
+WIDE = MassRange(low=1, high=14000)
 _PHYSLITE_NUMBERS = tuple(
     f"EventInfoAuxDyn.{name}" for name in ("runNumber", "lumiBlock", "eventNumber")
 )
@@ -215,3 +218,80 @@ def test_the_runner_takes_files_in_every_form_and_may_stop_early(
         runner = Runner(IterativeExecutor(status=False), maxchunks=most, **options)
         output, metrics = runner({"data": files}, processor_instance=processor)
         assert metrics["entries"] == output["cutflow"]["data"]["events"] == events
+
+
+@pytest.fixture
+def quick_search(
+    olympics: Path, tmp_path: Path, feature_taggers: Callable[..., Any], ours: Callable[..., Any]
+) -> SearchProcessor:
+    """Taggers of features, of dijets that need no image."""
+    settings = SkimSettings(images=None, observables=("mass", "pt"))
+    parts = ours(olympics, SkimProcessor(settings, tmp_path / "skim"))["parts"]["data"]
+    sample = read_parts(tmp_path / "skim" / part for part in parts)
+    tagger_set = feature_taggers(settings).calibrated(sample, WIDE, (0.5,))
+    return SearchProcessor(SearchConfig(skim=settings), tagger_set)
+
+
+def written_as(form: str, source: Path, folder: Path) -> Path:
+    """Return the events of a file as TTree, RNTuple or Parquet."""
+    if form == "Parquet":
+        return convert(source, folder / "events.parquet").path
+    path = convert(source, folder / "events.root").path
+    if form == "RNTuple":
+        copy = folder / "rntuple.root"
+        with uproot.open(path) as file, uproot.recreate(copy) as out:
+            out.mkrntuple("Events", file["Events"].arrays(how=dict))
+        return copy
+    return path
+
+
+@pytest.mark.parametrize("form", ["TTree", "RNTuple", "Parquet"])
+def test_the_runner_takes_filesets_of_coffea_and_its_own_chunks_and_leaves_out_bad_files(
+    olympics: Path,
+    tmp_path: Path,
+    quick_search: SearchProcessor,
+    ours: Callable[..., Any],
+    form: str,
+) -> None:
+    from coffea.dataset_tools import DataGroupSpec
+    from coffea.processor import Err, IterativeExecutor, Runner
+
+    path = written_as(form, olympics, tmp_path)
+    bad = tmp_path / f"bad{path.suffix}"
+    bad.write_bytes(path.read_bytes()[:100])
+    reference = ours(olympics, quick_search)
+    assert filled(reference) == 40
+    kind = "parquet" if form == "Parquet" else "root"
+
+    def runner(**more: Any) -> Any:
+        executor = IterativeExecutor(status=False, retries=0)
+        common = {"schema": BaseSchema, "chunksize": 25, "format": kind, "metadata_cache": {}}
+        return Runner(executor, **common, **more)
+
+    # As `coffea.dataset_tools.preprocess` writes it: with steps, which the Runner makes anew.
+    about = {"steps": [[0, 15], [15, 40]], "num_entries": 40, "uuid": "x"}
+    about |= {} if form == "Parquet" else {"object_path": "Events"}
+    both = {"data": {"files": dict.fromkeys(map(str, (bad, path)), about), "format": kind}}
+    assert len(DataGroupSpec.model_validate(both).root["data"].files) == 2
+    (tmp_path / "fileset.json").write_text(json.dumps(both))
+    skipping = runner(skipbadfiles=(OSError, ValueError), savemetrics=True)
+    with pytest.warns(UserWarning, match="Skipping bad file"):
+        output, metrics = skipping(str(tmp_path / "fileset.json"), quick_search, treename="Events")
+    assert output == reference
+    assert metrics["entries"] == 40
+    assert "PFCands_pt-data" in metrics["columns"], "arrays are virtual: it says what was read"
+    with pytest.raises((OSError, ValueError)):
+        runner()(both, quick_search, treename="Events")
+
+    # A callable of events will do: what is merged becomes histograms afterwards.
+    chunks = list(runner().preprocess({"data": [str(path)]}, treename="Events"))
+    assert len(chunks) == 2
+    merged = runner()(chunks, processor_instance=quick_search.process)
+    assert quick_search.postprocess(merged) == reference
+
+    # An error of ours is in coffea's chain of exceptions, and keeps its words.
+    simulated = {"data": {"files": [str(path)], "metadata": {"role": "simulation"}}}
+    catching = runner(skipbadfiles=(InputError,), use_result_type=True)
+    refused = catching(simulated, quick_search, treename="Events")
+    assert isinstance(refused, Err)
+    assert "only data are searched" in str(refused.exception)

@@ -63,6 +63,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
+def _executor() -> str:
+    from tnt_coffea.execution import default_executor
+
+    return default_executor()
+
+
 out_option = click.option(
     "--out",
     type=PATH,
@@ -127,8 +133,8 @@ workers_option = click.option(
 machine_options = options(
     click.option(
         "--executor",
-        default="dask",
-        show_default=True,
+        default=_executor,
+        show_default="dask; futures without it",
         help="iterative, futures, dask (processes here), or tcp://scheduler:8786.",
     ),
     workers_option,
