@@ -14,6 +14,7 @@ from tnt_coffea.cli.options import (
     machine_options,
     out_option,
     role_options,
+    show_job,
     show_lost,
     show_unlabelled,
     show_warnings,
@@ -166,3 +167,4 @@ def _show_plan(
         "`tnt-coffea train --dry-run` measures the training on this machine.",
         soft_wrap=True,
     )
+    show_job(resources)
