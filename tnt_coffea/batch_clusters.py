@@ -70,7 +70,7 @@ class BatchSettings(Settings):
 
     Examples
     --------
-    >>> batch = BatchSettings.from_text("{kind: slurm, queue: short, wall_time: '01:30:00', jobs: 20}")
+    >>> batch = BatchSettings.from_text("{kind: slurm, wall_time: '01:30:00', jobs: 20}")
     >>> batch.most_workers, batch.wall_seconds, batch.interface
     (20, 5400, None)
     """
@@ -431,7 +431,7 @@ def _cluster_class(kind: str) -> Any:
     try:
         import dask_jobqueue
     except ImportError as error:
-        raise MissingExtraError("dask-jobqueue", "cluster") from error
+        raise MissingExtraError(error.name or "dask_jobqueue", "cluster") from error
     from distributed.deploy.spec import ProcessInterface
 
     base = {"slurm": dask_jobqueue.SLURMCluster, "htcondor": dask_jobqueue.HTCondorCluster}[kind]

@@ -300,7 +300,8 @@ class _Watch:
                 + (f" {times} times" if times > 1 else "")
                 + ", out of memory or by a crash in compiled code"
                 + (f" (the limit of a worker is {limit / 2**20:.0f} MiB)" if limit else "")
-                + f"{self._of_jobs()}. Give workers more memory, or work items fewer events (--chunk-size); "
+                + self._of_jobs()
+                + ". Give workers more memory, or work items fewer events (--chunk-size); "
                 + RESUMED
             )
         if isinstance(error, CancelledError | OSError):

@@ -204,7 +204,8 @@ def _dask_client(
     else:
         msg = (
             f"executor {executor!r} is none of: iterative, futures, dask, a scheduler's address "
-            "(tcp://host:port), a batch system's settings (FILE.yaml), a distributed.Client, a Dask cluster, a coffea executor"
+            "(tcp://host:port), a batch system's settings (FILE.yaml), a distributed.Client, "
+            "a Dask cluster, a coffea executor"
         )
         raise ConfigError(msg)
 
