@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,8 @@ WALL_TIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
 COMMANDS = {"slurm": "sbatch", "htcondor": "condor_submit"}
 FIRST_LOOK, LOOK = 4.0, 15.0
 """Seconds before the batch system is first asked about the jobs, and between later times."""
+LOST = 30.0
+"""Seconds after which a job whose worker has left is cancelled, where it runs on."""
 RETIRED = 300.0
 """Most seconds before the end of the wall time at which a worker hands over what it holds."""
 HOPELESS = 3
@@ -432,6 +435,7 @@ def _cluster_class(kind: str) -> Any:
         import dask_jobqueue
     except ImportError as error:
         raise MissingExtraError(error.name or "dask_jobqueue", "cluster") from error
+    from distributed import deploy
     from distributed.deploy.spec import ProcessInterface
 
     base = {"slurm": dask_jobqueue.SLURMCluster, "htcondor": dask_jobqueue.HTCondorCluster}[kind]
@@ -467,7 +471,7 @@ def _cluster_class(kind: str) -> Any:
 
         async def _start(self) -> None:
             await super()._start()
-            self._arrived: set[str] = set()
+            self._seen: dict[str, float] = {}
             self._keeper = asyncio.ensure_future(self._keep())
 
         async def _close(self) -> None:
@@ -477,9 +481,14 @@ def _cluster_class(kind: str) -> Any:
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
             if op == "add":
-                self._arrived |= {str(one["name"]) for one in msg["workers"].values()}
+                arrived = {str(one["name"]) for one in msg["workers"].values()}
+                for name, job in self.workers.items():
+                    if arrived & self._names(name):
+                        self._seen[job.job_id] = time.monotonic()
                 self.batch.failed.clear()
-            super()._update_worker_status(op, msg)
+            # Without what SpecCluster adds: it cancels a job whose worker has left, and one that
+            # the batch system queued again with it.
+            deploy.Cluster._update_worker_status(self, op, msg)
 
         async def _keep(self) -> None:
             for wait in chain((FIRST_LOOK,), repeat(LOOK)):
@@ -498,11 +507,20 @@ def _cluster_class(kind: str) -> Any:
             refused = [name for name, job in self.workers.items() if job.job_id is None]
             for name in refused[:1]:  # one a time: what is refused now is often refused again
                 await self.workers.pop(name).close()
+            now = time.monotonic()
+            present = {str(worker.name) for worker in self.scheduler.workers.values()}
             for name, job in list(self.workers.items()):
                 state = states.get(job.job_id, "submitted")
-                if state == "submitted" or _is_alive(state) or self._names(name) & self._arrived:
+                if self._names(name) & present:
+                    self._seen[job.job_id] = now
                     continue
-                if state.partition(" ")[0] in FAILED:
+                if state.partition(" ")[0] in WAITING:  # perhaps again
+                    self._seen.pop(job.job_id, None)
+                    continue
+                seen = self._seen.get(job.job_id)
+                if _is_alive(state) and (seen is None or now - seen < LOST):
+                    continue
+                if seen is None and state.partition(" ")[0] in FAILED:
                     jobs.failed.append(job.job_id)
                 await self.workers.pop(name).close()
 

@@ -35,7 +35,10 @@ up() {
   chmod 600 "$folder/munge.key"
   cores=$(nproc)
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
-  ports=${SLURM_TEST_PORTS:-16817}
+  ports=16817  # a further Slurm takes the next free ones
+  while grep -q ":$(printf %04X $ports) .* 0A " /proc/net/tcp || grep -q ":$(printf %04X $((ports + 1))) .* 0A " /proc/net/tcp; do
+    ports=$((ports + 200))
+  done
   cat >"$SLURM_CONF" <<EOF
 ClusterName=loopback
 SlurmctldHost=$host(127.0.0.1)
