@@ -33,7 +33,8 @@ up() {
   chmod 755 "$munge"
   [ -f "$folder/munge.key" ] || mungekey --create --keyfile="$folder/munge.key"
   chmod 600 "$folder/munge.key"
-  cores=$(nproc)
+  cores=$(getconf _NPROCESSORS_ONLN)
+  [ "$cores" -ge 2 ] || cores=2
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
   ports=16817  # a further Slurm takes the next free ones
   while grep -q ":$(printf %04X $ports) .* 0A " /proc/net/tcp || grep -q ":$(printf %04X $((ports + 1))) .* 0A " /proc/net/tcp; do
@@ -58,6 +59,7 @@ SlurmdLogFile=$folder/slurmd.log
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 # No control groups: processes are found by their parents, memory is looked at every second.
+SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux

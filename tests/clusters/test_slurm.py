@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from tnt_coffea.batch_clusters import BatchSettings
+from tnt_coffea.errors import ExecutionError
 from tnt_coffea.execution import Resources, map_tasks
 
 Batch = Callable[..., BatchSettings]
@@ -34,11 +36,6 @@ def in_too_much_memory(number: int) -> int:
     code = "held = bytearray(b'1') * 2**30; import time; time.sleep(30)"
     subprocess.run([sys.executable, "-c", code], check=True)
     return number
-
-
-def squares(batch: BatchSettings, n: int, wait: float = 3) -> list[int]:
-    with Resources(executor=batch, wait_for_workers=wait).open() as executor:
-        return map_tasks(slowly, range(n), executor)
 
 
 def meanwhile(what: Callable[[], Any]) -> Thread:
@@ -117,3 +114,116 @@ def test_job_taken_away_in_mid_train_changes_no_byte(slurm: Any, search: Any, fa
     made = {name: one for name, one in search.hashes(fault).items() if name.startswith("train/")}
     assert made == local
     assert "Traceback" not in said
+
+
+def test_all_jobs_gone_and_back(slurm: Any, batch: Batch) -> None:
+    def cancel() -> None:
+        slurm.wait_for(lambda: len(slurm.jobs()) == 2)
+        time.sleep(15)
+        slurm.call("scancel", *slurm.jobs())
+
+    thread = meanwhile(cancel)
+    with Resources(executor=batch(jobs=2)).open() as executor:
+        assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
+        thread.join()
+        states = executor.client.cluster.batch.states.values()
+        assert list(states).count("CANCELLED") == 2
+        assert len(states) >= 3
+
+
+def test_job_that_slurm_ends_at_its_wall_time_is_made_up_for(slurm: Any, batch: Batch) -> None:
+    with Resources(executor=batch(jobs=1)).open() as executor:
+        first = slurm.wait_for(slurm.jobs)[0]
+        slurm.call("scontrol", "update", f"JobId={first}", "TimeLimit=1")
+        assert map_tasks(slowly, range(60), executor) == [n * n for n in range(60)]
+        states = executor.client.cluster.batch.states
+        assert states[first] == "TIMEOUT"
+        assert len(states) >= 2
+
+
+def test_worker_hands_over_before_the_wall_time(slurm: Any, batch: Batch) -> None:
+    with Resources(executor=batch(jobs=1, wall_time=60)).open() as executor:
+        assert map_tasks(slowly, range(40), executor) == [n * n for n in range(40)]
+        states = executor.client.cluster.batch.states
+        assert "COMPLETED" in states.values()
+        assert "TIMEOUT" not in states.values()
+
+
+def test_wall_time_shorter_than_a_task_is_said_and_given_up(
+    slurm: Any, batch: Batch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Resources(executor=batch(jobs=2, wall_time=60), wait_for_workers=2).open() as executor,
+        pytest.raises(ExecutionError) as found,
+    ):
+        map_tasks(very_slowly, [1, 2], executor)
+    assert "A task takes longer than they live: give them more wall time" in str(found.value)
+    assert "ended as COMPLETED" in str(found.value)
+    assert "the same command goes on where it was cut" in str(found.value)
+    assert [one for one in caplog.messages if one.startswith("waiting: ")]
+
+
+def test_refused_job_is_one_error_in_the_words_of_slurm(search: Any) -> None:
+    file = search.write(queue="nowhere")
+    words = ("--executor", file, "--skim", search.folder / "local" / "skim")
+    with search.start("train", "refused", *words) as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == ExecutionError.exit_code
+    last = said.splitlines()[-1]
+    assert last.startswith("error: sbatch refused the job: sbatch: error: invalid partition")
+    assert "nowhere" in last
+    assert "Traceback" not in said
+
+
+def test_jobs_that_fail_at_once_are_not_tried_for_ever(slurm: Any, batch: Batch) -> None:
+    with (
+        Resources(
+            executor=batch(jobs=3, prologue=["no_such_module load"] + ["exit 3"])
+        ).open() as e,
+        pytest.raises(
+            ExecutionError, match=r"jobs ended before their worker came .* FAILED\)"
+        ) as found,
+    ):
+        map_tasks(slowly, [1], e)
+    assert "no_such_module: command not found" in str(found.value)
+
+
+def test_jobs_that_stay_in_the_queue_are_said_with_their_reason(slurm: Any, batch: Batch) -> None:
+    slurm.call("scontrol", "update", "PartitionName=short", "State=DOWN")
+    try:
+        with (
+            Resources(executor=batch(), wait_for_workers=0.3).open() as executor,
+            pytest.raises(ExecutionError, match=r"1 PENDING \(PartitionDown\)\. They may still be"),
+        ):
+            map_tasks(slowly, [1], executor)
+    finally:
+        slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+
+
+def test_task_that_slurm_kills_for_memory_is_named(slurm: Any, batch: Batch) -> None:
+    with (
+        Resources(executor=batch(jobs=2, memory="900 MB")).open() as executor,
+        pytest.raises(ExecutionError) as found,
+    ):
+        map_tasks(in_too_much_memory, [77], executor)
+    print(found.value)
+    assert "a worker died of it 4 times, out of memory" in str(found.value)
+    assert "OUT_OF_MEMORY" in str(found.value)
+
+
+def test_preempted_job_is_made_up_for(slurm: Any, batch: Batch, tmp_path: Path) -> None:
+    script = tmp_path / "urgent.sh"
+    script.write_text("#!/bin/sh\nsleep 20\n")
+    everything = (f"--cpus-per-task={os.cpu_count()}", "--partition=urgent", "--output=/dev/null")
+
+    def preempt() -> None:
+        slurm.wait_for(slurm.jobs)
+        time.sleep(15)
+        slurm.call("sbatch", *everything, script)
+
+    thread = meanwhile(preempt)
+    with Resources(executor=batch(jobs=2, queue="short")).open() as executor:
+        assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
+        thread.join()
+    log = (slurm.folder / "slurmctld.log").read_text()
+    assert "preempted" in log
