@@ -17,24 +17,23 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.errors import ConfigError, ExecutionError, MissingExtraError
 from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText
 
-__all__ = ["AdaptiveJobs", "BatchSettings", "is_batch", "job_script", "submitted"]
+__all__ = ["BatchSettings", "Jobs", "is_batch", "job_script", "submitted"]
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]+$")]
 Memory = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*(\.\d+)? ?([kMGT]i?)?B$")]
-WALL_TIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
 COMMANDS = {"slurm": "sbatch", "htcondor": "condor_submit"}
 FIRST_LOOK, LOOK = 4.0, 15.0
 """Seconds before the batch system is first asked about the jobs, and between later times."""
@@ -54,11 +53,37 @@ FAILED = ("BOOT_FAIL", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "ended")
 log = logging.getLogger(__name__.partition(".")[0])
 
 
-class AdaptiveJobs(Settings):
+def _seconds(wall_time: Any) -> Any:
+    # YAML reads 12:00:00 without quotes as this number of seconds already.
+    if not isinstance(wall_time, str):
+        return wall_time
+    found = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)", wall_time)
+    if found is None:
+        msg = f"expected HH:MM:SS, D-HH:MM:SS or a number of seconds, got {wall_time!r}"
+        raise ValueError(msg)
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+WallTime = Annotated[int, BeforeValidator(_seconds), Field(ge=60)]
+"""Seconds, of at least one minute, which is the shortest time that Slurm knows."""
+
+
+class Jobs(Settings):
     """Numbers of jobs between which a cluster grows and shrinks with its load."""
 
     minimum: int = Field(0, ge=0)
     maximum: int = Field(ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_number(cls, jobs: Any) -> Any:
+        if isinstance(jobs, int) and not isinstance(jobs, bool):
+            return {"minimum": jobs, "maximum": jobs}
+        if not isinstance(jobs, Mapping):
+            msg = f"expected a number, or {{minimum: ..., maximum: ...}}, got {jobs!r}"
+            raise ValueError(msg)
+        return jobs
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -74,7 +99,7 @@ class BatchSettings(Settings):
     Examples
     --------
     >>> batch = BatchSettings.from_text("{kind: slurm, wall_time: '01:30:00', jobs: 20}")
-    >>> batch.most_workers, batch.wall_seconds, batch.interface
+    >>> batch.most_workers, batch.wall_time, batch.interface
     (20, 5400, None)
     """
 
@@ -84,10 +109,12 @@ class BatchSettings(Settings):
     cores: int = Field(1, ge=1, description="of a job; each is a worker of one thread")
     memory: Memory = Field("2 GiB", description="of a job, for all of its workers")
     disk: Memory | None = Field(None, description="of a job of HTCondor; 2 GB without one")
-    wall_time: str | int | None = Field(
+    wall_time: WallTime | None = Field(
         None, description="of a job, HH:MM:SS or D-HH:MM:SS; a number is in seconds [s]"
     )
-    jobs: int | AdaptiveJobs = Field(1, description="a number, or {minimum, maximum} by the load")
+    jobs: Jobs = Field(
+        Jobs(minimum=1, maximum=1), description="a number, or {minimum, maximum} by the load"
+    )
     python: Line | None = Field(None, description="interpreter of the jobs; this one without it")
     prologue: tuple[Line, ...] = Field((), description="lines of the job before the worker starts")
     directives: tuple[Line, ...] = Field(
@@ -100,26 +127,6 @@ class BatchSettings(Settings):
     )
     port: int = Field(0, ge=0, lt=2**16, description="of the scheduler; 0 is any free one")
     dashboard: bool = Field(False, description="Dask's web pages, on the same interface")
-
-    @field_validator("jobs")
-    @classmethod
-    def _some(cls, jobs: int | AdaptiveJobs) -> int | AdaptiveJobs:
-        if isinstance(jobs, int) and jobs < 1:
-            msg = f"at least one job is needed, got {jobs}"
-            raise ValueError(msg)
-        return jobs
-
-    @field_validator("wall_time")
-    @classmethod
-    def _readable(cls, wall_time: str | int | None) -> str | int | None:
-        # YAML reads 12:00:00 without quotes as a number of seconds.
-        if isinstance(wall_time, str) and not WALL_TIME.fullmatch(wall_time):
-            msg = f"expected HH:MM:SS, D-HH:MM:SS or a number of seconds, got {wall_time!r}"
-            raise ValueError(msg)
-        if isinstance(wall_time, int) and wall_time < 60:
-            msg = f"expected at least 60 seconds, got {wall_time}"
-            raise ValueError(msg)
-        return wall_time
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
@@ -137,19 +144,9 @@ class BatchSettings(Settings):
         return self
 
     @property
-    def wall_seconds(self) -> int | None:
-        """Wall time of a job [s]."""
-        if not isinstance(self.wall_time, str):
-            return self.wall_time
-        found = WALL_TIME.fullmatch(self.wall_time)
-        days, hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else ()
-        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-    @property
     def most_workers(self) -> int:
         """Workers of one thread there are at most."""
-        jobs = self.jobs if isinstance(self.jobs, int) else self.jobs.maximum
-        return jobs * self.cores
+        return self.jobs.maximum * self.cores
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -181,7 +178,7 @@ class BatchSettings(Settings):
         Examples
         --------
         >>> BatchSettings.from_text("{kind: htcondor, jobs: {maximum: 50}, memory: 4 GB}").jobs
-        AdaptiveJobs(maximum=50)
+        Jobs(maximum=50)
         """
         settings = SettingsText.parsed(text, name)
         try:
@@ -262,7 +259,7 @@ def submitted(settings: BatchSettings) -> Iterator[Any]:
             import_what_coffea_imports()
             try:
                 cluster = made(
-                    jobs=_Jobs(settings),
+                    jobs=_Submitted(settings),
                     scheduler_options=_scheduler_options(settings),
                     silence_logs=logging.CRITICAL,
                     **options,
@@ -275,10 +272,10 @@ def submitted(settings: BatchSettings) -> Iterator[Any]:
         if settings.dashboard:
             log.warning("Dask's pages: %s", client.dashboard_link)
         jobs = settings.jobs
-        if isinstance(jobs, AdaptiveJobs):
-            cluster.adapt(minimum_jobs=jobs.minimum, maximum_jobs=jobs.maximum)
+        if jobs.minimum == jobs.maximum:
+            cluster.scale(jobs=jobs.maximum)
         else:
-            cluster.scale(jobs=jobs)
+            cluster.adapt(minimum_jobs=jobs.minimum, maximum_jobs=jobs.maximum)
         yield client
 
 
@@ -320,7 +317,7 @@ def _job_options(settings: BatchSettings) -> dict[str, Any]:
     name, _ = _interface(settings)
     # Every web server of a worker would listen on all interfaces.
     worker = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
-    if (wall := settings.wall_seconds) is not None:
+    if (wall := settings.wall_time) is not None:
         # It hands over what it holds in time, and the end of its job is not held against a task.
         margin = min(RETIRED, wall / 5)
         worker += [
@@ -364,7 +361,7 @@ def _slurm_time(seconds: int) -> str:
     return f"{hours // 24}-{hours % 24:02}:{rest // 60:02}:{rest % 60:02}"
 
 
-class _Jobs:
+class _Submitted:
     """The jobs of a cluster, and what the batch system said of them."""
 
     def __init__(self, settings: BatchSettings) -> None:
@@ -443,7 +440,7 @@ def _cluster_class(kind: str) -> Any:
     class Job(base.job_cls):  # type: ignore[misc, name-defined]
         """A job that says whether it was taken, instead of an error that nobody hears."""
 
-        def __init__(self, *args: Any, jobs: _Jobs, **options: Any) -> None:
+        def __init__(self, *args: Any, jobs: _Submitted, **options: Any) -> None:
             super().__init__(*args, **options)
             self.jobs = jobs
 
@@ -465,7 +462,7 @@ def _cluster_class(kind: str) -> Any:
 
         job_cls = Job
 
-        def __init__(self, *, jobs: _Jobs, **options: Any) -> None:
+        def __init__(self, *, jobs: _Submitted, **options: Any) -> None:
             self.batch = jobs
             super().__init__(jobs=jobs, **options)
 
