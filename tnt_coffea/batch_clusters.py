@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import shutil
-import socket
 import sys
 import time
 from collections import Counter
@@ -281,23 +280,14 @@ def submitted(settings: BatchSettings) -> Iterator[Any]:
 
 def _interface(settings: BatchSettings) -> tuple[str, str]:
     """Return name and IPv4 address of the network interface that everything listens on."""
-    import psutil
+    from distributed.utils import get_ip_interface
 
-    addresses = {
-        name: one.address
-        for name, known in psutil.net_if_addrs().items()
-        for one in known
-        if one.family == socket.AF_INET
-    }
-    for name, address in addresses.items():
-        wanted = settings.interface
-        if name == wanted or (wanted is None and address == "127.0.0.1"):
-            return name, address
-    msg = (
-        f"this machine has no network interface {settings.interface or '127.0.0.1'} with an IPv4 "
-        f"address; there are {', '.join(addresses)}"
-    )
-    raise ConfigError(msg)
+    name = settings.interface or ("lo0" if sys.platform == "darwin" else "lo")
+    try:
+        return name, str(get_ip_interface(name))
+    except ValueError as error:
+        msg = f"interface of a batch system's settings: {error}"
+        raise ConfigError(msg) from error
 
 
 def _scheduler_options(settings: BatchSettings) -> dict[str, Any]:
@@ -348,7 +338,9 @@ def _job_options(settings: BatchSettings) -> dict[str, Any]:
             "walltime": None if wall is None else _slurm_time(wall),
             "job_extra_directives": list(settings.directives),
         }
-    further = dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in settings.directives)
+    further: dict[str, Any] = dict(
+        re.split(r"\s*=\s*", line, maxsplit=1) for line in settings.directives
+    )
     if settings.account is not None:
         further = {"accounting_group": settings.account} | further
     if wall is not None:
@@ -409,6 +401,8 @@ class _Submitted:
         ended = Counter(state for state in self.states.values() if not _is_alive(state))
         words = [f"{n} {state}" for state, n in alive.items()]
         words += [f"{n} ended as {state}" for state, n in ended.items()]
+        if self.refusal:
+            words.append(f"a further one is refused: {self.refusal}")
         return f"Jobs: {', '.join(words)}" if words else ""
 
     def unheard(self) -> str:
@@ -452,6 +446,7 @@ def _cluster_class(kind: str) -> Any:
                 await ProcessInterface.start(self)
             else:
                 self.jobs.states[self.job_id] = "submitted"
+                self.jobs.refusal = ""
 
         async def close(self) -> None:
             await super().close()
@@ -497,10 +492,11 @@ def _cluster_class(kind: str) -> Any:
         async def _look(self) -> None:
             jobs, states = self.batch, self.batch.states
             if kind == "slurm":
+                asked_for = [one for one, state in states.items() if _is_alive(state)]
                 listed = await _slurm_states(self.job_cls._call)
                 if listed is not None:
-                    gone = {one: "ended" for one in states if _is_alive(states[one])}
-                    states |= gone | {one: state for one, state in listed.items() if one in states}
+                    states |= dict.fromkeys(asked_for, "ended")
+                    states |= {one: state for one, state in listed.items() if one in states}
             refused = [name for name, job in self.workers.items() if job.job_id is None]
             for name in refused[:1]:  # one a time: what is refused now is often refused again
                 await self.workers.pop(name).close()

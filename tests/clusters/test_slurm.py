@@ -199,15 +199,19 @@ def test_jobs_that_stay_in_the_queue_are_said_with_their_reason(slurm: Any, batc
         slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
 
 
-def test_task_that_slurm_kills_for_memory_is_named(slurm: Any, batch: Batch) -> None:
+def test_task_that_slurm_kills_for_memory_is_named(
+    slurm: Any, batch: Batch, tmp_path: Path
+) -> None:
     with (
         Resources(executor=batch(jobs=2, memory="900 MB")).open() as executor,
         pytest.raises(ExecutionError) as found,
     ):
         map_tasks(in_too_much_memory, [77], executor)
-    print(found.value)
-    assert "a worker died of it 4 times, out of memory" in str(found.value)
-    assert "OUT_OF_MEMORY" in str(found.value)
+    assert str(found.value).startswith("77: a worker died of it 4 times, out of memory")
+    # As it is called where memory is watched by polling; with control groups OUT_OF_MEMORY.
+    assert "ended as FAILED" in str(found.value)
+    said = "".join(path.read_text() for path in (tmp_path / "logs").glob("*.err"))
+    assert said.count("memory limit") >= 3
 
 
 def test_preempted_job_is_made_up_for(slurm: Any, batch: Batch, tmp_path: Path) -> None:
@@ -226,3 +230,21 @@ def test_preempted_job_is_made_up_for(slurm: Any, batch: Batch, tmp_path: Path) 
         thread.join()
     log = (slurm.folder / "slurmctld.log").read_text()
     assert "preempted" in log
+
+
+def test_further_job_that_is_refused_is_said_and_tried_again(
+    slurm: Any, batch: Batch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def deny() -> None:
+        first = slurm.wait_for(slurm.jobs)
+        time.sleep(10)
+        slurm.call("scontrol", "update", "PartitionName=short", "State=DRAIN")
+        slurm.call("scancel", *first)
+        slurm.wait_for(lambda: "refused a further job" in caplog.text, 60)
+        slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+
+    thread = meanwhile(deny)
+    with Resources(executor=batch(jobs=1, queue="short")).open() as executor:
+        assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
+        thread.join()
+        assert executor.client.cluster.batch.refusal == ""
