@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,14 @@ def test_dry_run_shows_the_job_and_starts_nothing(
     assert wrong.stderr.splitlines()[1:] == [
         "error: slurm.yaml:1: jobs: expected a number, or {minimum: ..., maximum: ...}, got 'none'"
     ]
+
+
+def test_files_of_the_how_to_are_valid() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "own-cluster.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 5
+    for block in blocks:  # some show a line of the file alone
+        BatchSettings.from_text(block if "kind:" in block else f"kind: slurm\n{block}")
+    table = page.partition("| setting | means |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE))))
+    assert named == set(BatchSettings.model_fields) - {"kind", "disk"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -98,22 +99,16 @@ def test_cluster_grows_and_shrinks_while_it_runs(slurm: Any, batch: Batch) -> No
 
 @pytest.mark.parametrize("fault", ["scancel", "requeue"])
 def test_job_taken_away_in_mid_train_changes_no_byte(slurm: Any, search: Any, fault: str) -> None:
-    shutil.copytree(search.folder / "local" / "skim", search.folder / fault / "skim")
-    shutil.copy(search.folder / "local" / "config.yaml", search.folder / fault)
-    file = search.write(jobs=2)
-    with search.start("train", fault, "--executor", file) as process:
+    with train_in(search, fault) as process:
         parts = search.folder / fault / "train" / ".parts"
         slurm.wait_for(lambda: parts.exists() and slurm.jobs(), 120)
         time.sleep(10)
         running = slurm.jobs()
-        slurm.call("scancel", running[0]) if fault == "scancel" else slurm.call(
-            "scontrol", "requeue", running[0]
-        )
+        command = ["scancel"] if fault == "scancel" else ["scontrol", "requeue"]
+        slurm.call(*command, running[0])
         said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
-    local = {name: one for name, one in search.hashes("local").items() if name.startswith("train/")}
-    made = {name: one for name, one in search.hashes(fault).items() if name.startswith("train/")}
-    assert made == local
+    assert trained(search, fault) == trained(search, "local")
     assert "Traceback" not in said
 
 
@@ -248,3 +243,47 @@ def test_further_job_that_is_refused_is_said_and_tried_again(
         assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
         thread.join()
         assert executor.client.cluster.batch.refusal == ""
+
+
+def train_in(search: Any, out: str, *words: object) -> subprocess.Popen[str]:
+    """Start the training of the search on jobs, from the skim that was made in one process."""
+    if not (search.folder / out).exists():
+        shutil.copytree(search.folder / "local" / "skim", search.folder / out / "skim")
+        shutil.copy(search.folder / "local" / "config.yaml", search.folder / out)
+    file = search.write(jobs=2, queue="short")
+    process: subprocess.Popen[str] = search.start("train", out, "--executor", file, *words)
+    return process
+
+
+def trained(search: Any, out: str) -> dict[str, str]:
+    return {name: one for name, one in search.hashes(out).items() if name.startswith("train/")}
+
+
+def test_train_that_was_given_up_goes_on_with_the_same_command(slurm: Any, search: Any) -> None:
+    with train_in(search, "given-up", "--wait-for-workers", "0.5") as process:
+        slurm.wait_for(lambda: len(slurm.jobs()) == 2)
+        time.sleep(20)
+        slurm.call("scontrol", "update", "PartitionName=short", "State=DOWN")
+        slurm.call("scancel", *slurm.jobs())
+        said, _ = process.communicate(timeout=300)
+    slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+    assert process.returncode == ExecutionError.exit_code, said
+    assert "PENDING (PartitionDown)" in said.splitlines()[-1]
+    assert "the same command goes on where it was cut" in said.splitlines()[-1]
+    with train_in(search, "given-up") as process:
+        said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert trained(search, "given-up") == trained(search, "local")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_job_outlives_the_command(slurm: Any, search: Any, number: signal.Signals) -> None:
+    with train_in(search, number.name) as process:
+        slurm.wait_for(lambda: len(slurm.jobs()) == 2)
+        time.sleep(10)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number), said
+    assert "Traceback" not in said
+    # Workers end themselves a minute after their scheduler is gone.
+    slurm.wait_for(lambda: not slurm.jobs("PENDING,RUNNING"), 150)
