@@ -197,7 +197,9 @@ def is_batch(executor: Any) -> bool:
     >>> [is_batch(executor) for executor in ("slurm.yaml", "dask", "tcp://host:8786")]
     [True, False, False]
     """
-    return isinstance(executor, BatchSettings) or str(executor).endswith((".yaml", ".yml"))
+    if isinstance(executor, str | Path):
+        return str(executor).endswith((".yaml", ".yml"))
+    return isinstance(executor, BatchSettings)
 
 
 def job_script(settings: BatchSettings) -> str:
@@ -241,12 +243,12 @@ def submitted(settings: BatchSettings) -> Iterator[Any]:
     MissingExtraError
         dask-jobqueue is not installed.
     """
+    made = _cluster_class(settings.kind)
     from distributed import Client
     from distributed.utils import silence_logging_cmgr
 
     from tnt_coffea.dask_clusters import import_what_coffea_imports, interrupts_held
 
-    made = _cluster_class(settings.kind)
     command = COMMANDS[settings.kind]
     if shutil.which(command) is None:
         msg = f"{command} is not found: jobs are submitted from a machine of the batch system"
