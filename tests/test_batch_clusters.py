@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ log_folder: logs
 def script(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pytest.importorskip("dask_jobqueue", reason="needs pip install 'tnt-coffea[cluster]'")
     monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
     lines = job_script(BatchSettings.from_text(text)).splitlines()
+    assert signal.getsignal(signal.SIGINT) is before  # dask-jobqueue sets one of its own
     assert list(tmp_path.iterdir()) == []
     return lines
 

@@ -13,7 +13,9 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -424,10 +426,14 @@ def _is_alive(state: str) -> bool:
 
 @functools.cache
 def _cluster_class(kind: str) -> Any:
+    before = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue
     except ImportError as error:
         raise MissingExtraError(error.name or "dask_jobqueue", "cluster") from error
+    # Its import makes Ctrl-C end a program as if all were well.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)
     from distributed import deploy
     from distributed.deploy.spec import ProcessInterface
 
