@@ -139,6 +139,12 @@ def test_times_are_read_with_and_without_quotes() -> None:
         assert settings.wall_time == 12 * 3600, text
 
 
+def test_numbers_of_jobs() -> None:
+    for text, expected in (("", (1, 1)), ("jobs: 3", (3, 3)), ("jobs: {maximum: 50}", (0, 50))):
+        jobs = BatchSettings.from_text(f"{{kind: slurm, {text}}}").jobs
+        assert (jobs.minimum, jobs.maximum) == expected
+
+
 def test_absent_files_and_interfaces_are_one_error(tmp_path: Path) -> None:
     missing = tmp_path / "slurm.yaml"
     assert is_batch(missing)

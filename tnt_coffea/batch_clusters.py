@@ -113,8 +113,10 @@ class BatchSettings(Settings):
     wall_time: WallTime | None = Field(
         None, description="of a job, HH:MM:SS or D-HH:MM:SS; a number is in seconds [s]"
     )
+    # A default of these values would give its minimum to a file that names the maximum alone.
     jobs: Jobs = Field(
-        Jobs(minimum=1, maximum=1), description="a number, or {minimum, maximum} by the load"
+        default_factory=lambda: Jobs(minimum=1, maximum=1),
+        description="a number, or {minimum, maximum} by the load",
     )
     python: Line | None = Field(None, description="interpreter of the jobs; this one without it")
     prologue: tuple[Line, ...] = Field((), description="lines of the job before the worker starts")
