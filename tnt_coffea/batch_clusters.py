@@ -315,13 +315,9 @@ def _job_options(settings: BatchSettings) -> dict[str, Any]:
     worker = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     if (wall := settings.wall_time) is not None:
         # It hands over what it holds in time, and the end of its job is not held against a task.
-        margin = min(RETIRED, wall / 5)
-        worker += [
-            "--lifetime",
-            f"{wall - margin:.0f}s",
-            "--lifetime-stagger",
-            f"{margin / 2:.0f}s",
-        ]
+        margin = min(RETIRED, wall / 3)
+        worker += ["--lifetime", f"{wall - margin:.0f}s"]
+        worker += ["--lifetime-stagger", f"{margin / 4:.0f}s"]
     options: dict[str, Any] = {
         "job_name": "tnt-coffea",
         "cores": settings.cores,
