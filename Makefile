@@ -33,7 +33,6 @@ cluster-test: $(VENV)/.ready
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	    || { echo "Slurm is missing; on Debian: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }; \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y slurm-wlm munge; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster]'
 	$(BIN)/python -m pytest -m cluster --numprocesses 0 tests/clusters
 
 lint: $(VENV)/.ready
