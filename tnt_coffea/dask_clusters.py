@@ -231,6 +231,7 @@ class _Watch:
         self.names: Mapping[Any, Any] = {}
         self.problem = ""
         self.done = 0
+        self._repeated = False
         self._heard = self._there = time.monotonic()
         self._born: dict[str, float] = {}
         self._lives: list[float] = []
@@ -340,6 +341,15 @@ class _Watch:
             self.problem = self._lacking(sorted(new))
         if there:
             self._there = now
+        if self.done > 2 * len(self.items) and not self._repeated:
+            self._repeated = True
+            log.warning(
+                "%d tasks were done for %d work items: results wait on workers for the end of the "
+                "pass, and the last worker that leaves takes them with it. Give jobs more wall "
+                "time, or more jobs",
+                self.done,
+                len(self.items),
+            )
         alone, idle = now - self._there, now - self._heard
         dying = len(self._lives) >= DEATHS and all(
             now - born < max(self._lives) for born in self._born.values()
