@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from distributed import LocalCluster
 
 from tnt_coffea.batch_clusters import BatchSettings, is_batch, job_script
 from tnt_coffea.cli import main
 from tnt_coffea.errors import ConfigError, ExecutionError
-from tnt_coffea.execution import Resources
+from tnt_coffea.execution import Resources, map_tasks
 
 SLURM = """
 kind: slurm
@@ -206,3 +209,31 @@ def test_files_of_the_how_to_are_valid() -> None:
     table = page.partition("| setting | means |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE))))
     assert named == set(BatchSettings.model_fields) - {"kind", "disk"}
+
+
+def _briefly(number: int) -> int:
+    time.sleep(0.2)
+    return number
+
+
+@pytest.mark.slow
+def test_results_lost_with_the_only_worker_again_and_again_are_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+
+        def replace_it() -> None:
+            for _ in range(7):
+                time.sleep(1.5)
+                cluster.scale(0)
+                time.sleep(0.3)
+                cluster.scale(1)
+
+        thread = Thread(target=replace_it)
+        thread.start()
+        with Resources(executor=cluster).open() as executor:
+            assert map_tasks(_briefly, range(12), executor) == list(range(12))
+        thread.join()
+    assert "tasks were done for 12 work items" in caplog.text
