@@ -6,7 +6,7 @@ OUT ?= demo-output
 # Processes of one thread each: BLAS threads inside them would fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo models pictures test slow lint docs wheels lock clean
+.PHONY: demo models pictures test slow cluster-test lint docs wheels lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
@@ -26,6 +26,14 @@ test: $(VENV)/.ready lint
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# A whole search, and the faults of a batch system, on a Slurm of one node on loopback (20 min).
+cluster-test: $(VENV)/.ready
+	command -v slurmctld >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	    || { echo "Slurm is missing; on Debian: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }; \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y slurm-wlm munge; }
+	$(BIN)/python -m pytest -m cluster --numprocesses 0 tests/clusters
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -28,7 +28,14 @@ from distributed.utils import silence_logging_cmgr
 
 from tnt_coffea.errors import ConfigError, ExecutionError, TntCoffeaError
 
-__all__ = ["WatchedDask", "connected", "is_client", "started"]
+__all__ = [
+    "WatchedDask",
+    "connected",
+    "import_what_coffea_imports",
+    "interrupts_held",
+    "is_client",
+    "started",
+]
 
 PACKAGE = __name__.partition(".")[0]
 RESUMED = "the same command goes on where it was cut"
@@ -69,8 +76,8 @@ def started(workers: int, starting: AbstractContextManager[Any]) -> Iterator[Cli
     # Silent for as long as the workers live, in this process and in theirs: what matters comes
     # home in envelopes, and the end of a scheduler is told by `WatchedDask`.
     with silence_logging_cmgr(logging.CRITICAL), ExitStack() as stack:
-        with _interrupts_held(), starting:
-            _import_what_coffea_imports()
+        with interrupts_held(), starting:
+            import_what_coffea_imports()
             try:
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -113,8 +120,8 @@ def connected(place: Any, wait_for_workers: float) -> Iterator[Client]:
     """
     # Dask's own lines on a lost scheduler would stand before the one error that says it.
     with silence_logging_cmgr(logging.CRITICAL):
-        with _interrupts_held():
-            _import_what_coffea_imports()
+        with interrupts_held():
+            import_what_coffea_imports()
         try:
             timeout = min(CONNECT, 60 * wait_for_workers)
             named = isinstance(place, str)
@@ -218,11 +225,13 @@ class _Watch:
 
     def __init__(self, client: Client, wait: float, items: Sequence[Any]) -> None:
         self.client, self.wait, self.items = client, wait, items
+        self.batch = getattr(client.cluster, "batch", None)
         self.topic = f"{PACKAGE}-{uuid.uuid4().hex}"
         self.futures: WeakSet[Any] = WeakSet()
         self.names: Mapping[Any, Any] = {}
         self.problem = ""
         self.done = 0
+        self._repeated = False
         self._heard = self._there = time.monotonic()
         self._born: dict[str, float] = {}
         self._lives: list[float] = []
@@ -292,6 +301,7 @@ class _Watch:
                 + (f" {times} times" if times > 1 else "")
                 + ", out of memory or by a crash in compiled code"
                 + (f" (the limit of a worker is {limit / 2**20:.0f} MiB)" if limit else "")
+                + self._of_jobs()
                 + ". Give workers more memory, or work items fewer events (--chunk-size); "
                 + RESUMED
             )
@@ -331,12 +341,24 @@ class _Watch:
             self.problem = self._lacking(sorted(new))
         if there:
             self._there = now
+        if self.done > 2 * len(self.items) and not self._repeated:
+            self._repeated = True
+            log.warning(
+                "%d tasks were done for %d work items: results wait on workers for the end of the "
+                "pass, and the last worker that leaves takes them with it. Give jobs more wall "
+                "time, or more jobs",
+                self.done,
+                len(self.items),
+            )
         alone, idle = now - self._there, now - self._heard
         dying = len(self._lives) >= DEATHS and all(
             now - born < max(self._lives) for born in self._born.values()
         )
         if not self.problem and not there:
-            self._say(alone, f"no worker at {self.client.scheduler.address}", _START)
+            if self.batch is not None:
+                self.problem = self.batch.problem()
+            if not self.problem:
+                self._say(alone, f"no worker at {self.client.scheduler.address}", _START)
         elif not self.problem and dying:
             self._say(
                 idle,
@@ -349,7 +371,13 @@ class _Watch:
             self._told = self._told and not there
         return self.problem
 
+    def _of_jobs(self) -> str:
+        return f". {self.batch.said()}" if self.batch is not None and self.batch.said() else ""
+
     def _say(self, seconds: float, what: str, way_out: str) -> None:
+        what += self._of_jobs()
+        if self.batch is not None and way_out is _START:
+            way_out = f"They may still be in the queue{self.batch.unheard()}"
         way_out = way_out.format(address=self.client.scheduler.address)
         if seconds > self.wait:
             self.problem = (
@@ -425,14 +453,16 @@ def _unguarded() -> bool:
     )
 
 
-def _import_what_coffea_imports() -> None:
+def import_what_coffea_imports() -> None:
+    """Import what coffea would import at its first pass."""
     # Two seconds in the midst of a pass, in which distributed's hook of the garbage collector
     # would often swallow a Ctrl-C.
     import dask.dataframe  # noqa: F401
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block is left."""
     # A signal that comes meanwhile counts at the end: a cluster half started cannot be closed.
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from tnt_coffea import errors
+from tnt_coffea import batch_clusters, errors
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.errors import (
@@ -84,8 +84,9 @@ class Resources:
     Attributes
     ----------
     executor
-        `iterative`, `futures`, `dask`, a scheduler's address, a `distributed.Client`, a
-        cluster object of Dask, or a coffea executor.
+        `iterative`, `futures`, `dask`, a scheduler's address, a batch system's settings
+        (`slurm.yaml` or `BatchSettings`), a `distributed.Client`, a cluster object of Dask, or
+        a coffea executor.
     workers
         Processes, where they are started here.
     chunk_size
@@ -164,8 +165,8 @@ def open_executor(
     ----------
     executor
         `iterative`, `futures` (processes), `dask` (processes on this machine), a Dask
-        scheduler's address, a `distributed.Client`, a cluster object of Dask, or any coffea
-        executor.
+        scheduler's address, a batch system's settings, a `distributed.Client`, a cluster
+        object of Dask, or any coffea executor.
     workers
         Processes, where they are started here.
     progress
@@ -232,7 +233,13 @@ def _dask_clusters() -> ModuleType:
 def _dask_client(
     executor: Any, workers: int, progress: bool, wait_for_workers: float
 ) -> Iterator[Any]:
-    if executor == "dask":
+    if batch_clusters.is_batch(executor):
+        batch = executor
+        if not isinstance(batch, batch_clusters.BatchSettings):
+            batch = batch_clusters.BatchSettings.from_yaml(executor)
+        with batch_clusters.submitted(batch) as client:
+            yield client
+    elif executor == "dask":
         starting = _announced(f"Starting {workers} workers", progress)
         with _dask_clusters().started(workers, starting) as client:
             yield client
@@ -244,7 +251,8 @@ def _dask_client(
     else:
         msg = (
             f"executor {executor!r} is none of: iterative, futures, dask, a scheduler's address "
-            "(tcp://host:port), a distributed.Client, a Dask cluster, a coffea executor"
+            "(tcp://host:port), a batch system's settings (FILE.yaml), a distributed.Client, "
+            "a Dask cluster, a coffea executor"
         )
         raise ConfigError(msg)
 

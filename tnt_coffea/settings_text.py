@@ -86,7 +86,11 @@ class SettingsText:
         return made
 
     def complaint(
-        self, error: ValidationError, default: BaseModel, further: Iterable[str] = ()
+        self,
+        error: ValidationError,
+        default: BaseModel,
+        further: Iterable[str] = (),
+        listed: str = "",
     ) -> ConfigError:
         """Return all faults of the settings, each with its line, as one error.
 
@@ -98,11 +102,14 @@ class SettingsText:
             The settings there are, for names that are nearly right.
         further
             Names of settings that are not among the defaults.
+        listed
+            Where all of them are listed, if not by the command for settings of a search.
         """
         known = [*further, *(_dotted(path) for path in _names(default.model_dump()))]
-        return ConfigError("; ".join(self._complaint(item, known) for item in error.errors()))
+        found = [self._complaint(item, known, listed) for item in error.errors()]
+        return ConfigError("; ".join(found))
 
-    def _complaint(self, item: Any, known: list[str]) -> str:
+    def _complaint(self, item: Any, known: list[str], listed: str) -> str:
         path = self._written(item["loc"])
         message = str(item["msg"]).removeprefix("Value error, ")
         # A rule over several settings complains above them, and starts with a setting's name.
@@ -115,7 +122,8 @@ class SettingsText:
             others = [name for name in known if name != _dotted(path)]
             near = difflib.get_close_matches(_dotted(path), others, n=1, cutoff=0.8)
             lists = "methods show KIND" if path[:2] == ("train", "methods") else "config show"
-            hint = f"did you mean {near[0]}?" if near else f"`tnt-coffea {lists}` lists them all"
+            all_of_them = listed or f"`tnt-coffea {lists}` lists them all"
+            hint = f"did you mean {near[0]}?" if near else all_of_them
             return f"{where}: {_dotted(path)} is not a setting; {hint}"
         if item["type"] == "union_tag_invalid":
             setting = (*path, item["ctx"]["discriminator"].strip("'"))

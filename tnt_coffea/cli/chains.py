@@ -15,6 +15,7 @@ from tnt_coffea.cli.options import (
     out_option,
     preset_option,
     role_options,
+    show_job,
     show_lost,
     show_unlabelled,
     show_warnings,
@@ -172,3 +173,4 @@ def _show_plan(
         "`tnt-coffea train --dry-run` measures the training on this machine.",
         soft_wrap=True,
     )
+    show_job(resources)

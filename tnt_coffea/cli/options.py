@@ -34,6 +34,7 @@ __all__ = [
     "preset_option",
     "role_options",
     "search_of",
+    "show_job",
     "show_lost",
     "show_unlabelled",
     "show_warnings",
@@ -135,7 +136,8 @@ machine_options = options(
         "--executor",
         default=_executor,
         show_default="dask; futures without it",
-        help="iterative, futures, dask (processes here), or tcp://scheduler:8786.",
+        help="iterative, futures, dask (processes here), tcp://scheduler:8786, or the settings of "
+        "a batch system (slurm.yaml).",
     ),
     workers_option,
     click.option(
@@ -248,10 +250,14 @@ def _resources(
     wait_for_workers: float,
     quiet: bool,
 ) -> Resources:
+    from tnt_coffea.batch_clusters import BatchSettings, is_batch
     from tnt_coffea.execution import OnError, Resources
 
+    batch = BatchSettings.from_yaml(executor) if is_batch(executor) else None
+    if batch is not None:
+        workers = batch.most_workers
     return Resources(
-        executor=executor,
+        executor=batch or executor,
         workers=workers,
         chunk_size=chunk_size,
         progress=not quiet,
@@ -322,6 +328,14 @@ def show_lost(accounts: Mapping[str, Accounting], listed_in: Path) -> None:
         click.echo(f"left out: {key}: {reason}")
     if len(lost) > MOST_LOST:
         click.echo(f"left out: {len(lost) - MOST_LOST} more; all are listed in {listed_in}")
+
+
+def show_job(resources: Resources) -> None:
+    """Show the script of a job that a batch system would get, where there is one."""
+    from tnt_coffea.batch_clusters import BatchSettings, job_script
+
+    if isinstance(batch := resources.executor, BatchSettings):
+        click.echo(f"\nA job of {batch.kind} would be:\n\n{job_script(batch)}", nl=False)
 
 
 def show_warnings(taggers: Taggers) -> None:

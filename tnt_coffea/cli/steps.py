@@ -19,6 +19,7 @@ from tnt_coffea.cli.options import (
     named_taggers,
     out_option,
     role_options,
+    show_job,
     show_lost,
     show_unlabelled,
     show_warnings,
@@ -90,6 +91,7 @@ def train(
         with resources.announced("Timing two epochs of every network"):
             costs = pipeline.training_costs(skim, config, resources=resources)
         click.echo(costs.summary())
+        show_job(resources)
         return
     taggers = pipeline.train(skim, config, out=out, resources=resources)
     for name, tagger_set in taggers.sets.items():
