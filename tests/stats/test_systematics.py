@@ -311,7 +311,7 @@ def estimates():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_hs3_has_the_likelihood_of_the_workspace(name):
-    pyhs3 = pytest.importorskip("pyhs3", reason="pyhs3 is not installed (extra crosscheck)")
+    pyhs3 = pytest.importorskip("pyhs3", reason="pyhs3 is not installed (extra hs3)")
     import pytensor
     from pytensor.graph.traversal import explicit_graph_inputs
 
