@@ -54,6 +54,7 @@ from tnt_coffea.typing import BoolArray, Float64Array
 
 __all__ = ["SignalProcessor", "SignalSkimProcessor", "VariedEvents", "varied_events"]
 
+_OF_MOMENTA = ("pt", "eta", "phi", "mass", "rescaled_mass", "energy")
 _ALL = 2**31
 """More jets than an event has."""
 
@@ -343,23 +344,62 @@ def _of_jets(
         per_event, flat = ak.to_numpy(ak.num(jets)), ak.flatten(jets)
         p4 = np.stack([ak.to_numpy(getattr(flat, name)) for name in CARTESIAN])
     normal = _normal(found, per_event, corrections.settings)
+
+    def chosen(energy: Float64Array, mass: Float64Array) -> tuple[Any, Any, Any]:
+        """Return dijets, cuts, and particles where there are any."""
+        if not isinstance(jets, Clusters):
+            return *select_dijets(scaled_jets(jets, energy, mass), settings.jets, **choice), None
+        scaled = scaled_clusters(jets, energy, mass)
+        varied = leading_clusters(scaled, settings.jets, settings.leading_jets)
+        return *dijets_of(varied, settings.jets, **choice), varied.particles
+
+    before, mass = corrections.factors(None, p4, normal)
+    nominal, cuts, particles = chosen(before, mass)
     samples: dict[str, Sample] = {}
-    for variation in (None, *corrections.variations):
+    samples[NOMINAL], cutflow = sample_of_jets(found, nominal, cuts, settings, particles)
+    passed = np.logical_and.reduce(list(cuts.values()))
+    for variation in corrections.variations:
         energy, mass = corrections.factors(variation, p4, normal)
-        if isinstance(jets, Clusters):
-            varied = leading_clusters(
-                scaled_clusters(jets, energy, mass), settings.jets, settings.leading_jets
-            )
-            dijets, cuts = dijets_of(varied, settings.jets, **choice)
-            made = sample_of_jets(found, dijets, cuts, settings, varied.particles)
+        dijets, cuts, particles = chosen(energy, mass)
+        if np.array_equal(energy, before) and "soft_drop_mass" not in settings.of_jet:
+            kinematic, _ = sample_of_jets(found, dijets, cuts, _kinematic(settings))
+            exchanged = _momenta(dijets) != _momenta(nominal)
+            samples[variation] = _with_masses(samples[NOMINAL], kinematic, exchanged.any(axis=0))
         else:
-            scaled = scaled_jets(jets, energy, mass)
-            dijets, cuts = select_dijets(scaled, settings.jets, **choice)
-            made = sample_of_jets(found, dijets, cuts, settings)
-        samples[variation or NOMINAL] = made[0]
-        if variation is None:
-            passed, cutflow = np.logical_and.reduce(list(cuts.values())), made[1]
+            samples[variation], _ = sample_of_jets(found, dijets, cuts, settings, particles)
     return samples, passed, cutflow
+
+
+def _kinematic(settings: SkimSettings) -> SkimSettings:
+    """Return the settings of what a jet's mass has a part in."""
+    of_masses = (*_OF_MOMENTA, *(name for name in settings.of_event if name != "m_multijet"))
+    lists = ("images", "constituents", "aligned", "splittings", "sequence", "event_image")
+    wanted = tuple(name for name in settings.observables if name in of_masses)
+    return settings.model_copy(update={**dict.fromkeys(lists), "observables": wanted})
+
+
+def _momenta(dijets: ak.Array) -> Float64Array:
+    """Return (3, event) px, py, pz [GeV] of the heavy jets."""
+    return np.stack([ak.to_numpy(getattr(dijets[:, 0], name)) for name in CARTESIAN[:3]])
+
+
+def _with_masses(nominal: Sample, kinematic: Sample, exchanged: BoolArray) -> Sample:
+    """Return nominal dijets with other masses, heavy and light jet exchanged where these want it.
+
+    What is made of constituents alone is not made again.
+    """
+    rows = np.arange(len(nominal)) + np.where(exchanged, len(nominal), 0)
+
+    def jets_of(values: Mapping[str, Any], concatenate: Any) -> dict[str, Any]:
+        found = dict(values)
+        for heavy in (name for name in values if name.startswith("heavy_") and exchanged.any()):
+            light = f"light_{heavy.removeprefix('heavy_')}"
+            both = concatenate([values[heavy], values[light]])
+            found[heavy], found[light] = both[rows], both[(rows + len(nominal)) % len(both)]
+        return found
+
+    columns = jets_of(nominal.columns, np.concatenate) | dict(kinematic.columns)
+    return replace(nominal, columns=columns, lists=jets_of(nominal.lists, ak.concatenate))
 
 
 def _normal(

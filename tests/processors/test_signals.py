@@ -194,6 +194,28 @@ def test_order_and_mass_are_those_of_the_varied_jets(olympics: Path, corrections
     assert 0 < swapped.sum() < len(nominal)
 
 
+def test_masses_alone_leave_what_constituents_say_and_exchange_jets(
+    olympics: Path, corrections_file: str
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"observables": tuple(n for n in SETTINGS.observables if n != "soft_drop_mass")}
+    )
+    corrections = of_jets(corrections_file, jet_mass_scale={"correction": "forward"})
+    # With soft drop everything is made again.
+    whole = varied_events(chunk(olympics, 0, 12), SETTINGS, corrections).samples
+    found = varied_events(chunk(olympics, 0, 12), settings, corrections).samples
+    swapped = 0
+    for name, sample in found.items():
+        wanted = replace(
+            whole[name],
+            settings=settings,
+            columns={one: whole[name].columns[one] for one in flat_columns(settings)},
+        )
+        assert_same(sample, wanted)
+        swapped += (sample.columns["heavy_pt"] != found["nominal"].columns["heavy_pt"]).sum()
+    assert swapped > 0
+
+
 def test_a_variation_decides_again_which_events_pass(olympics: Path, corrections_file: str) -> None:
     base = SkimSettings(images=None, observables=("pt",))
     leading = reconstructed(chunk(olympics), base)[0]

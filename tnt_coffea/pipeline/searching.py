@@ -231,7 +231,7 @@ def _filled_signals(
         sums = {}
         for dataset, name in named.items():
             known = sums.get(name, {})
-            own = source.generated[dataset]
+            own = source.generated.get(dataset, {})
             sums[name] = {key: known.get(key, 0) + value for key, value in own.items()}
     generated = {name: _generated(name, sums.get(name, {}), config) for name in masses}
     weights = config.systematics.weights
