@@ -395,13 +395,13 @@ def _passed(
 ) -> dict[str, Any]:
     """Run the items of a pass; in batches where files come along with them, or home.
 
-    The workers are asked what they see: the files that are read, and of a processor with `home`,
-    which takes what comes home, the mark of where it writes.
+    The workers are asked what they see: the files that are read, and the mark of where a processor
+    writes. What they could not write they brought, and its `home` takes it.
     """
     from coffea.processor import accumulate
 
     apart = _unseen(items, executor)
-    mark, home = getattr(processor, "mark", None), getattr(processor, "home", dict)
+    mark = getattr(processor, "mark", None)
     batch = len(items)
     if apart or (mark is not None and blind_worker(executor, mark)):
         batch = BATCH
@@ -413,7 +413,9 @@ def _passed(
         envelopes = _mapped(some, work, executor, description)
         _raise_first(envelopes["failed"])
         output = envelopes["output"]
-        outputs.append(output | {"processed": home(output.get("processed", {}))})
+        if "brought" in output.get("processed", {}):
+            output = output | {"processed": processor.home(output["processed"])}
+        outputs.append(output)
     return {"output": accumulate(outputs) if len(outputs) > 1 else dict(*outputs)}
 
 

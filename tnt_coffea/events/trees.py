@@ -189,12 +189,16 @@ def nano_events(
     ).events()
 
 
-def absent_columns(path: Path, missing: list[str], there: Iterable[str]) -> str:
+def absent_columns(
+    path: Path,
+    missing: list[str],
+    there: Iterable[str],
+    who: str = "skim.select or systematics.weights",
+) -> str:
     """Return the message about columns that settings ask for and a file lacks."""
     near = [name for one in missing for name in get_close_matches(one, sorted(there), 2)]
     hint = f"; did you mean {', '.join(near)}?" if near else ""
-    who = "skim.select or systematics.weights asks for"
-    return f"{path}: {who} {', '.join(missing)}, which the file has not{hint}"
+    return f"{path}: {who} asks for {', '.join(missing)}, which the file has not{hint}"
 
 
 def where(events: Any) -> str:
