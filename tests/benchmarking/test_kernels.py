@@ -9,6 +9,8 @@ import pytest
 from kernel_report import BenchmarkReport, Linearity, Ratio, Timing, interleaved, markdown
 from kernels import benchmark, main
 
+pytestmark = pytest.mark.slow  # the whole benchmark, however small, is run for its report
+
 
 @pytest.fixture(scope="module")
 def report(events_file: Path) -> Iterator[BenchmarkReport]:
