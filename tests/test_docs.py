@@ -134,7 +134,8 @@ def parse(command: click.Command, words: list[str]) -> None:
         return
     if not isinstance(command, click.Group):
         # Files of the page's examples need not be there, and callbacks must not run.
-        command.make_parser(click.Context(command)).parse_args(list(words))
+        _, extra, _ = command.make_parser(click.Context(command)).parse_args(list(words))
+        assert extra == [], f"arguments that {command.name} has not: {extra}"
         return
     _, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words))
     if rest:
@@ -147,6 +148,8 @@ def test_a_command_that_does_not_exist_is_found() -> None:
     parse(main, shlex.split("run box1.h5 --config search.yaml --out box1"))
     with pytest.raises(click.NoSuchOption):
         parse(main, shlex.split("run box1.h5 --outt box1"))
+    with pytest.raises(AssertionError, match="arguments that bump has not"):
+        parse(main, shlex.split("fit bump box1/search tnt"))
     with pytest.raises(AssertionError, match="settings"):
         parse(main, ["settings"])
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import hist
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -13,8 +16,9 @@ from click.testing import CliRunner
 import tnt_coffea as tnt
 from tnt_coffea import SearchConfig, Skim, stats, testing
 from tnt_coffea.cli import main
+from tnt_coffea.config import SystematicsSettings
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.pipeline import norm_systematics, search_fit, spectrum_fit
+from tnt_coffea.pipeline import count_systematics, norm_systematics, search_fit, spectrum_fit
 from tnt_coffea.stats.signals import gaussian
 
 SETTINGS = """
@@ -101,6 +105,46 @@ def test_templates_of_a_search_are_scaled_to_the_luminosity(searched):
     unknown = SearchConfig.from_text(SETTINGS.replace("data: {luminosity: 100}", ""))
     with pytest.raises(ConfigError, match=r"data\.luminosity"):
         search_fit(histograms, unknown, "mass", 0.3)
+
+
+def test_members_of_a_search_are_combined_in_what_is_fitted_or_counted(searched):
+    histograms, config, _ = searched
+    read, point = histograms.signals["mass"], histograms.points["mass"][0.3]
+    signals, _, *rest = read.histogram.axes
+    names = ["nominal", *(f"pdf_{k}" for k in range(100))]
+    varied = hist.axis.StrCategory(names, name="variation")
+    filled = hist.Hist(signals, varied, *rest, storage=hist.storage.Weight())
+    nominal = read.histogram[{"variation": "nominal"}].view(flow=True)
+    # 100 independent members: each moves every hundredth bin of the mass by 20 %.
+    bins = np.arange(nominal.shape[2]) - 1
+    for i in range(len(names)):
+        moved = 0.2 * (bins % 100 == i - 1)[:, None, None]
+        filled.view(flow=True)[:, i] = nominal
+        filled.view(flow=True).value[:, i] *= 1 + moved
+    weights = {"pdf": {"members": "LHEPdfWeight", "which": "0-99", "rule": "hessian"}}
+    made = stats.SignalHistogram(
+        filled, read.masses, read.generated, SystematicsSettings(weights=weights).weights
+    )
+    own = replace(histograms, signals={"mass": made})
+    folds = read.templates("m3500", point)
+    edges = folds[0].edges
+
+    def by_hand(templates, low, high):
+        inside = np.flatnonzero((edges[:-1] >= low) & (edges[1:] <= high))
+        counts = sum(template.nominal for template in templates)[inside]
+        return 0.2 * np.sqrt((np.bincount(inside % 100, counts) ** 2).sum()) / counts.sum()
+
+    window = config.search.window.edges
+    counted = count_systematics(own, config, "mass", 0.3, window)["pdf"]
+    size = by_hand(folds.values(), *window)
+    assert counted == pytest.approx((-size, size))
+    assert size < 0.1
+    signal = search_fit(own, config, "mass", 0.3).signal(3500.0, 150.0)
+    fitted = np.arange(3300.0, 3901.0, 200.0)
+    for fold, template in folds.items():
+        found = signal.of(f"fold-{fold}", fitted).template
+        expected = [by_hand([template], *one) for one in pairwise(fitted)]
+        assert found.variations["pdf"][0] / found.nominal - 1 == pytest.approx(expected)
 
 
 @pytest.mark.slow

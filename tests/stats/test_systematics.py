@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import hist
 import numpy as np
 import pyhf
 import pytest
@@ -12,10 +14,11 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from tnt_coffea import stats
+from tnt_coffea.config import SystematicsSettings
 from tnt_coffea.errors import FitError, InputError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import dijet_function
-from tnt_coffea.stats.bumps import template_notes
+from tnt_coffea.stats.bumps import negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls
 from tnt_coffea.stats.combine import _scale, write_combine
 from tnt_coffea.stats.counting import AsymptoticCount, CountModel
@@ -30,7 +33,7 @@ from tnt_coffea.stats.signal_templates import (
     summed,
 )
 from tnt_coffea.stats.signals import gaussian, norm_factors
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 from tnt_coffea.stats.toys import TRUTH
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -155,8 +158,6 @@ def test_luminosity_moves_a_large_signal_by_its_size(toy_spectrum):
 
 def test_pulls_in_asimov_data_are_0_with_uncertainties_of_1():
     expected = dijet_function(np.arange(2600.0, 7001.0, 20.0), 3).expected(np.array(TRUTH[:3]))
-    import hist
-
     asimov = hist.Hist(hist.axis.Variable(EDGES, name="m_jj"), storage=hist.storage.Weight())
     background = np.add.reduceat(expected[:120], np.arange(0, 120, 10))
     background *= 20_000 / background.sum()
@@ -479,3 +480,103 @@ def test_intervals_of_toys_with_nuisance_parameters_cover():
         covered = float(np.mean(t <= cut))
         spread = np.sqrt(level * (1 - level) / good.sum())
         assert covered == pytest.approx(level, abs=3 * spread + 0.01), level
+
+
+def signal_of(counts, edges, weights=None, folds=(0,)):
+    """A signal of a search: sums by variation, each (fold, bin); 10 generated events' weight."""
+    axes = [
+        hist.axis.StrCategory(["m3500"], name="dataset"),
+        hist.axis.StrCategory(list(counts), name="variation"),
+        hist.axis.IntCategory(list(folds), name="fold"),
+        hist.axis.Variable(edges, name="m_jj"),
+        hist.axis.Variable([0, 0.9, 1], name="q_heavy", flow=False),
+        hist.axis.Variable([0, 0.9, 1], name="q_light", flow=False),
+    ]
+    filled = hist.Hist(*axes, storage=hist.storage.Weight())
+    view = filled.view()
+    for i, values in enumerate(counts.values()):
+        view.value[0, i, :, :, 1, 1], view.variance[0, i, :, :, 1, 1] = values, np.abs(values)
+    settings = SystematicsSettings(weights=weights or {}).weights
+    return stats.SignalHistogram(filled, {"m3500": 3500.0}, {"m3500": {"nominal": 10.0}}, settings)
+
+
+def test_negative_weights_leave_the_efficiency_in_every_binning():
+    edges = np.arange(3000.0, 3801.0, 100.0)
+    nominal = np.array([[1.0, -2.0, 3.0, 4.0, -1.0, 1.0, 0.0, 2.0]])
+    up = np.array([[1.0, 2.0, -1.0, 5.0, -2.0, 1.0, 0.0, 3.0]])
+    signal = signal_of({"nominal": nominal, "a_up": up}, edges)
+    for wanted in (None, edges[::2], edges[[0, 8]]):
+        [own] = signal.templates("m3500", None, wanted).values()
+        assert own.total == pytest.approx(0.8)
+        [again] = signal.templates("m3500").values()
+        again = again.rebinned(edges if wanted is None else wanted)
+        np.testing.assert_allclose(again.nominal, own.nominal)
+        assert [*own.norms["a"], *again.norms["a"]] == pytest.approx([9 / 8, 7 / 8] * 2)
+        assert own.negative is (wanted is None or len(wanted) == 5)
+    [own] = signal.templates("m3500").values()
+    kept = np.maximum(nominal[0], 0)
+    np.testing.assert_allclose(own.nominal, 0.8 * kept / kept.sum())
+    # Morphed, it keeps what lies between, and still says so.
+    assert morphed(own, own.scaled(2.0), 0.5).total == pytest.approx(1.2)
+    shape = replace(
+        PLAIN, templates=MassTemplates({3400.0: {"all": own}, 3600.0: {"all": own}})
+    ).signal(3500.0, WIDTH)
+    assert negative_notes(shape, [Spectrum("all", edges, np.ones(8))])
+    exact = replace(PLAIN, templates=MassTemplates({3500.0: {"all": own}})).signal(3500.0, WIDTH)
+    noted = [
+        negative_notes(exact, [Spectrum("all", e, np.ones(1))]) for e in (edges, edges[[0, 8]])
+    ]
+    assert "below zero (all)" in noted[0][0]
+    assert noted[1] == []
+
+
+@pytest.mark.parametrize("rule", ["hessian", "replicas", "envelope"])
+def test_members_are_combined_in_the_bins_of_the_fit(rule, tmp_path):
+    random = np.random.default_rng(8)
+    edges = np.arange(3000.0, 5001.0, 20.0)
+    nominal = random.uniform(50.0, 150.0, (2, 100))
+    # 100 independent members: each moves a stored bin by 2 %.
+    members = {f"pdf_{k}": nominal * (1 + 0.02 * (np.arange(100) == k)) for k in range(100)}
+    weights = {"pdf": {"members": "LHEPdfWeight", "which": "0-99", "rule": rule}}
+    signal = signal_of({"nominal": nominal, **members}, edges, weights, folds=(0, 1))
+    folds = list(signal.templates("m3500").values())
+    every = np.stack(list(members.values()))
+    for wanted in (edges[::10], edges[[0, 100]], edges):
+        starts = np.searchsorted(edges, wanted)
+        parts = [(folds[0], nominal[0], every[:, 0]), (summed(folds), nominal.sum(0), every.sum(1))]
+        for own, n, m in parts:
+            found = own.rebinned(wanted).variations["pdf"]
+            for b, (low, high) in enumerate(pairwise(starts)):
+                own_n, own_m = n[low:high].sum(), m[:, low:high].sum(axis=1)
+                up, down = {
+                    "hessian": lambda n, m: n + np.array([1, -1]) * np.sqrt(((m - n) ** 2).sum()),
+                    "replicas": lambda n, m: n + np.array([1, -1]) * m.std(ddof=1),
+                    "envelope": lambda n, m: (max(n, *m), min(n, *m)),
+                }[rule](own_n, own_m)
+                assert [10 * one[b] for one in found] == pytest.approx([up, down], rel=1e-12)
+    if rule == "hessian":
+        # In stored bins it would be 2 %.
+        n = nominal.sum(0)
+        expected = 0.02 * np.sqrt((n**2).sum()) / n.sum()
+        own = summed(folds).rebinned([3000.0, 5000.0])
+        assert own.norms["pdf"] == pytest.approx((1 + expected, 1 - expected))
+        assert expected < 0.0025
+        channels = {f"fold-{k}": fold for k, fold in enumerate(folds)}
+        both = MassTemplates({3500.0: channels})
+        shape = replace(PLAIN, templates=both).signal(3500.0, WIDTH)
+        assert shape.movements == ("pdf",)
+        [effect, *_] = shape.of("all", np.array([3000.0, 5000.0])).effects(own.edges)
+        assert effect.norm == pytest.approx((1 + expected, 1 - expected))
+        both.scaled(5.0).save(tmp_path / "signal.json")
+        read = list(MassTemplates.load(tmp_path / "signal.json").at(3500.0).values())
+        assert summed(read).rebinned([3000.0, 5000.0]).norms["pdf"] == pytest.approx(
+            own.norms["pdf"]
+        )
+        middle = morphed(folds[0], folds[0].scaled(3.0), 0.5).rebinned([3000.0, 5000.0])
+        assert middle.norms["pdf"] == pytest.approx(
+            folds[0].rebinned([3000.0, 5000.0]).norms["pdf"]
+        )
+        fewer = {"nominal": nominal, **dict(list(members.items())[:50])}
+        other = signal_of(fewer, edges, weights, folds=(0, 1)).templates("m3500")[0]
+        with pytest.raises(FitError, match="other members than the first: pdf"):
+            summed([folds[0], other])

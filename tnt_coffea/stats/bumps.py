@@ -38,7 +38,7 @@ from tnt_coffea.stats.signals import Signal, TemplateShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
-__all__ = ["bump_hunt", "data_notes", "template_notes"]
+__all__ = ["bump_hunt", "data_notes", "negative_notes", "template_notes"]
 
 Array = NDArray[np.float64]
 
@@ -134,6 +134,7 @@ def bump_hunt(
         *range_notes(model, seed),
         *turn_on_notes(data, signal, fit),
         *template_notes(signal),
+        *negative_notes(signal, data),
         *_model_notes(model, test),
         *_interval_notes(interval),
         *_calibration_notes(calibration, several=len(data) > 1),
@@ -325,6 +326,27 @@ def template_notes(signal: Signal) -> list[str]:
         f"the signal template stands for few simulated events ({each}): their number is a nuisance "
         f"parameter of the norm, fluctuations from bin to bin are neglected, which takes "
         f"{_ENOUGH_SIMULATED:.0f}"
+    ]
+
+
+def negative_notes(signal: Signal, data: Sequence[Spectrum]) -> list[str]:
+    """Return where weights of either sign leave bins of the signal's template below zero.
+
+    Parameters
+    ----------
+    signal
+        The signal.
+    data
+        The spectra that are fitted.
+    """
+    if not isinstance(signal, TemplateShape):
+        return []
+    below = [s.name for s in data if signal.of(s.name, s.edges).template.negative]
+    if not below:
+        return []
+    return [
+        f"negative weights leave bins of the signal template below zero ({', '.join(below)}): they "
+        "are set to 0, and the others scaled to the sum before"
     ]
 
 

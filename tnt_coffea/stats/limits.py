@@ -13,7 +13,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
-from tnt_coffea.stats.bumps import data_notes, template_notes
+from tnt_coffea.stats.bumps import data_notes, negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.lower_edge import turn_on_notes
@@ -156,7 +156,7 @@ def upper_limit(
         at_unit, reference = signal.total, fit.templates.cross_section
         if produced is None and reference is not None:
             produced = at_unit / reference
-        notes += template_notes(signal)
+        notes += [*template_notes(signal), *negative_notes(signal, model.data)]
     return LimitResult(
         mass=signal.mass,
         width=signal.width,

@@ -15,7 +15,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
-from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.bumps import data_notes, negative_notes
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
@@ -283,6 +283,7 @@ def _result(
         *range_notes(models[best], seed),
         *turn_on_notes(models[best].data, models[best].signal, fit),
         *data_notes(data, narrowest, (min(masses), max(masses))),
+        *negative_notes(models[best].signal, models[best].data),
         *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys and not of_chains else []),
     ]

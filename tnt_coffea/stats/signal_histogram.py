@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 
 from tnt_coffea.config import (
     NOMINAL,
-    MembersRule,
     SystematicsSettings,
     WeightVariationSettings,
 )
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.search_histogram import passing_bins, score_plane
-from tnt_coffea.stats.signal_templates import SignalTemplate
+from tnt_coffea.stats.signal_templates import SignalTemplate, SignedSums
 from tnt_coffea.stats.spectrum import edge_index
 from tnt_coffea.working_points import WorkingPoint
 
-__all__ = ["SignalHistogram", "joined", "varied_by_members"]
+__all__ = ["SignalHistogram", "joined"]
 
 Array = NDArray[np.float64]
 
@@ -132,7 +131,9 @@ class SignalHistogram:
             generated ones, efficiency times acceptance: times cross section and luminosity they
             are events. Variations have the same denominator, but for those of weights with
             `acceptance`, which have their own. A direction that is not there is the mirror image
-            of the other one. What weights of either sign leave below zero in a bin is set to 0.
+            of the other one. What weights of either sign leave below zero in a bin is set to 0,
+            and the other bins are scaled to the sum before. `SignalTemplate.rebinned` does this,
+            and combines members, in its new bins.
 
         Raises
         ------
@@ -149,11 +150,10 @@ class SignalHistogram:
         }
         nominal = spectra[NOMINAL]
         return {
-            fold: SignalTemplate(
+            fold: SignalTemplate.of_sums(
                 nominal.edges,
-                np.maximum(nominal.counts[fold], 0.0),
                 nominal.variances[fold],
-                self._up_and_down({each: own.counts[fold] for each, own in spectra.items()}),
+                self._sums({each: own.counts[fold] for each, own in spectra.items()}),
             )
             for fold in nominal.counts
         }
@@ -179,19 +179,17 @@ class SignalHistogram:
             found.counts[fold], found.variances[fold] = counts / total, variances / total**2
         return found
 
-    def _up_and_down(self, values: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
-        found = {}
-        nominal = values[NOMINAL]
+    def _sums(self, values: Mapping[str, Array]) -> SignedSums:
+        nominal, variations, members = values[NOMINAL], {}, {}
         for name in self.variations:
             rule = self.weights[name].rule if name in self.weights else None
             if rule is not None:
-                members = [own for each, own in values.items() if each.rpartition("_")[0] == name]
-                up, down = varied_by_members(rule, nominal, np.stack(members))
+                own = [each for key, each in values.items() if key.rpartition("_")[0] == name]
+                members[name] = (rule, np.stack(own))
             else:
                 up = values[f"{name}_up"]
-                down = values.get(f"{name}_down", 2.0 * nominal - up)
-            found[name] = (np.maximum(up, 0.0), np.maximum(down, 0.0))
-        return found
+                variations[name] = (up, values.get(f"{name}_down", 2.0 * nominal - up))
+        return SignedSums(nominal, variations, members)
 
 
 def joined(signals: Mapping[str, Any]) -> Any:
@@ -218,41 +216,3 @@ def joined(signals: Mapping[str, Any]) -> Any:
         rows = [every.index(str(each)) for each in own.axes["variation"]]
         view[place, rows] = own.view(flow=True)
     return made
-
-
-def varied_by_members(rule: MembersRule, nominal: Array, members: Array) -> tuple[Array, Array]:
-    """Return what a set of weights makes of a spectrum, up and down.
-
-    Parameters
-    ----------
-    rule
-        How the members count: `hessian` squared differences from nominal summed, `replicas` their
-        standard deviation, both added to nominal and taken from it; `envelope` largest and least
-        of them and nominal.
-    nominal
-        (bin,).
-    members
-        (member, bin).
-
-    Source: of the first two, arXiv:1510.03865, equations 20 and 21.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> members = np.array([[13.0], [14.0], [10.0]])
-    >>> [float(one[0]) for one in varied_by_members("hessian", np.array([10.0]), members)]
-    [15.0, 5.0]
-    >>> [float(one[0]) for one in varied_by_members("envelope", np.array([11.0]), members)]
-    [14.0, 10.0]
-    """
-    if rule == MembersRule.ENVELOPE:
-        every = np.concatenate([nominal[None], members])
-        return every.max(axis=0), every.min(axis=0)
-    if rule == MembersRule.REPLICAS:
-        if len(members) < 2:
-            msg = "a standard deviation of replicas needs two of them or more"
-            raise FitError(msg)
-        size = members.std(axis=0, ddof=1)
-    else:
-        size = np.sqrt(((members - nominal) ** 2).sum(axis=0))
-    return nominal + size, nominal - size

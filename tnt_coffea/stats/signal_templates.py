@@ -2,7 +2,8 @@
 
 Variations are vertical, bin by bin, as in HistFactory: what a variation does to the sum is a
 factor (interpolation code 4), what it does to the shape is added (code 4p). Between masses
-histograms are morphed horizontally.
+histograms are morphed horizontally. Sets of weights are kept one by one, and bins that weights of
+either sign leave below zero as they are, until the bins of the fit are known.
 
 Source
 ------
@@ -13,7 +14,7 @@ Meth. A 425 (1999) 357.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,16 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tnt_coffea.config import MembersRule
 from tnt_coffea.errors import FitError, InputError
 from tnt_coffea.storage import written
 
 __all__ = [
     "MassTemplates",
     "SignalTemplate",
+    "SignedSums",
     "added",
     "factors",
     "morphed",
     "summed",
+    "varied_by_members",
 ]
 
 Array = NDArray[np.float64]
@@ -42,6 +46,52 @@ _SAME_MASS = 1e-6
 # Edges written as decimal numbers differ from their sums by rounding only.
 _EDGE_TOLERANCE = 1e-9
 _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+
+
+@dataclass(frozen=True, eq=False)
+class SignedSums:
+    """Sums of weights behind a template: of either sign, with each member of a set of weights.
+
+    Attributes
+    ----------
+    nominal
+        Shape (bins,).
+    variations
+        By name, up and down, both of shape (bins,); not those of members.
+    members
+        By name of the variation, how its members count, and their sums, shape (members, bins).
+    morphed
+        Whether a bin was below zero at one of the masses that this was morphed from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sums = SignedSums(np.array([4.0, -1.0, 2.0]))
+    >>> template = SignalTemplate.of_sums(np.array([1, 2, 3, 4.0]), np.ones(3), sums)
+    >>> template.total, template.negative, template.rebinned([1, 3, 4]).nominal.tolist()
+    (5.0, True, [3.0, 2.0])
+    """
+
+    nominal: Array
+    variations: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    members: Mapping[str, tuple[MembersRule, Array]] = field(default_factory=dict)
+    morphed: bool = False
+
+    def changed(self, change: Callable[[Array], Array]) -> SignedSums:
+        """Return all sums after a linear change of their last axis."""
+        return SignedSums(
+            change(self.nominal),
+            {name: (change(up), change(down)) for name, (up, down) in self.variations.items()},
+            {name: (rule, change(values)) for name, (rule, values) in self.members.items()},
+            self.morphed,
+        )
+
+    def up_and_down(self) -> dict[str, tuple[Array, Array]]:
+        """Return all variations, by name, the rules of members applied in these bins."""
+        return dict(self.variations) | {
+            name: varied_by_members(rule, self.nominal, values)
+            for name, (rule, values) in self.members.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +109,8 @@ class SignalTemplate:
     variations
         By name of the nuisance parameter: events at +1 and at -1 standard deviation, both of
         shape (bins,).
+    sums
+        What `of_sums` made the template of; None: the histograms are all there is.
 
     Raises
     ------
@@ -79,6 +131,33 @@ class SignalTemplate:
     nominal: Array
     variance: Array
     variations: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    sums: SignedSums | None = None
+
+    @classmethod
+    def of_sums(cls, edges: Array, variance: Array, sums: SignedSums) -> SignalTemplate:
+        """Return the template of sums of weights, members combined in its bins.
+
+        Bins below zero are set to 0, and the others scaled to the sum before.
+
+        Parameters
+        ----------
+        edges, variance
+            As of the template.
+        sums
+            In the same bins.
+
+        Raises
+        ------
+        FitError
+            As of the template; the sum of all bins is not above 0.
+        """
+        if np.sum(sums.nominal) <= 0:
+            _with_events("nominal", np.asarray(sums.nominal))
+        varied = {
+            name: (_above_zero(up), _above_zero(down))
+            for name, (up, down) in sums.up_and_down().items()
+        }
+        return cls(edges, _above_zero(sums.nominal), variance, varied, sums)
 
     def __post_init__(self) -> None:
         edges = _checked("edges", self.edges, None)
@@ -120,8 +199,16 @@ class SignalTemplate:
         squares = float(self.variance.sum())
         return self.total**2 / squares if squares > 0 else float("inf")
 
+    @property
+    def negative(self) -> bool:
+        """Whether weights left a bin below zero."""
+        return self.sums is not None and bool(self.sums.morphed or np.min(self.sums.nominal) < 0)
+
     def rebinned(self, edges: Array) -> SignalTemplate:
         """Return the template in some of its bins, or in bins that join several.
+
+        Sums of weights are joined first: members are combined, and bins below zero set to 0, in
+        the new bins.
 
         Parameters
         ----------
@@ -145,9 +232,11 @@ class SignalTemplate:
             raise FitError(msg)
 
         def joined(values: Array) -> Array:
-            return np.asarray(np.add.reduceat(values[: places[-1]], places[:-1]))
+            return np.asarray(np.add.reduceat(values[..., : places[-1]], places[:-1], axis=-1))
 
         try:
+            if self.sums is not None:
+                return self.of_sums(edges, joined(self.variance), self.sums.changed(joined))
             return SignalTemplate(
                 edges,
                 joined(self.nominal),
@@ -177,6 +266,9 @@ class SignalTemplate:
 
     def scaled(self, factor: float) -> SignalTemplate:
         """Return the template times a factor."""
+        if self.sums is not None:
+            sums = self.sums.changed(lambda values: factor * values)
+            return self.of_sums(self.edges, factor**2 * self.variance, sums)
         return SignalTemplate(
             self.edges,
             factor * self.nominal,
@@ -306,6 +398,7 @@ class MassTemplates:
                     for key, (up, down) in template.variations.items()
                 },
             }
+            | ({} if template.sums is None else {"sums": _Sums.of(template.sums).model_dump()})
             for mass, found in self.by_mass.items()
             for name, template in found.items()
         ]
@@ -336,6 +429,11 @@ class MassTemplates:
         found: dict[float, dict[str, SignalTemplate]] = {}
         try:
             for one in values.templates:
+                if one.sums is not None:
+                    found.setdefault(one.mass, {})[one.channel] = SignalTemplate.of_sums(
+                        np.array(one.edges), np.array(one.variance), one.sums.arrays()
+                    )
+                    continue
                 found.setdefault(one.mass, {})[one.channel] = SignalTemplate(
                     np.array(one.edges),
                     np.array(one.nominal),
@@ -357,6 +455,46 @@ class _Varied(BaseModel):
     down: list[float]
 
 
+class _Members(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_enum_values=True)
+    rule: MembersRule
+    values: list[list[float]]
+
+
+class _Sums(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    nominal: list[float]
+    variations: dict[str, _Varied]
+    members: dict[str, _Members]
+    morphed: bool
+
+    @classmethod
+    def of(cls, sums: SignedSums) -> _Sums:
+        return cls(
+            nominal=sums.nominal.tolist(),
+            variations={
+                name: _Varied(up=up.tolist(), down=down.tolist())
+                for name, (up, down) in sums.variations.items()
+            },
+            members={
+                name: _Members(rule=rule, values=values.tolist())
+                for name, (rule, values) in sums.members.items()
+            },
+            morphed=sums.morphed,
+        )
+
+    def arrays(self) -> SignedSums:
+        return SignedSums(
+            np.array(self.nominal),
+            {name: (np.array(own.up), np.array(own.down)) for name, own in self.variations.items()},
+            {
+                name: (MembersRule(own.rule), np.array(own.values))
+                for name, own in self.members.items()
+            },
+            self.morphed,
+        )
+
+
 class _OneTemplate(BaseModel):
     model_config = ConfigDict(extra="forbid")
     mass: float
@@ -365,6 +503,7 @@ class _OneTemplate(BaseModel):
     nominal: list[float]
     variance: list[float]
     variations: dict[str, _Varied] = {}
+    sums: _Sums | None = None
 
 
 class _File(BaseModel):
@@ -375,6 +514,8 @@ class _File(BaseModel):
 
 def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
     """Return the sum of templates in the same bins with the same variations.
+
+    A member of a set of weights is summed over all of them before the members are combined.
 
     Raises
     ------
@@ -395,6 +536,24 @@ def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
     def total(arrays: Iterable[Array]) -> Array:
         return np.asarray(np.sum(list(arrays), axis=0))
 
+    if any(template.sums is not None for template in templates):
+        every = [_sums(template) for template in templates]
+        both = SignedSums(
+            total(own.nominal for own in every),
+            {
+                name: (
+                    total(own.variations[name][0] for own in every),
+                    total(own.variations[name][1] for own in every),
+                )
+                for name in every[0].variations
+            },
+            {
+                name: (rule, total(own.members[name][1] for own in every))
+                for name, (rule, _) in every[0].members.items()
+            },
+            any(own.morphed for own in every),
+        )
+        return SignalTemplate.of_sums(first.edges, total(t.variance for t in templates), both)
     return SignalTemplate(
         first.edges,
         total(t.nominal for t in templates),
@@ -409,12 +568,50 @@ def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
     )
 
 
+def varied_by_members(rule: MembersRule, nominal: Array, members: Array) -> tuple[Array, Array]:
+    """Return what a set of weights makes of a spectrum, up and down.
+
+    Parameters
+    ----------
+    rule
+        How the members count: `hessian` squared differences from nominal summed, `replicas` their
+        standard deviation, both added to nominal and taken from it; `envelope` largest and least
+        of them and nominal.
+    nominal
+        (bin,).
+    members
+        (member, bin).
+
+    Source: of the first two, arXiv:1510.03865, equations 20 and 21.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> members = np.array([[13.0], [14.0], [10.0]])
+    >>> [float(one[0]) for one in varied_by_members("hessian", np.array([10.0]), members)]
+    [15.0, 5.0]
+    >>> [float(one[0]) for one in varied_by_members("envelope", np.array([11.0]), members)]
+    [14.0, 10.0]
+    """
+    if rule == MembersRule.ENVELOPE:
+        every = np.concatenate([nominal[None], members])
+        return every.max(axis=0), every.min(axis=0)
+    if rule == MembersRule.REPLICAS:
+        if len(members) < 2:
+            msg = "a standard deviation of replicas needs two of them or more"
+            raise FitError(msg)
+        size = members.std(axis=0, ddof=1)
+    else:
+        size = np.sqrt(((members - nominal) ** 2).sum(axis=0))
+    return nominal + size, nominal - size
+
+
 def morphed(low: SignalTemplate, high: SignalTemplate, share: float) -> SignalTemplate:
     """Return the template between those of two masses.
 
     The cumulative distributions are interpolated along the mass axis, the sums linearly; each
-    variation like the nominal histogram. Shapes whose position and width are linear in the mass
-    stay what they are.
+    variation and each member like the nominal histogram. Shapes whose position and width are
+    linear in the mass stay what they are. Bins below zero are set to 0 first.
 
     Parameters
     ----------
@@ -439,6 +636,8 @@ def morphed(low: SignalTemplate, high: SignalTemplate, share: float) -> SignalTe
 
     def between(first: Array, second: Array) -> Array:
         total = (1 - share) * first.sum() + share * second.sum()
+        if not (first.sum() > 0 and second.sum() > 0):
+            return np.asarray((1 - share) * first + share * second)
         both = [_cumulative(values) for values in (first, second)]
         levels = np.unique(np.concatenate(both))
         # Where a cumulative is flat it has a level at two masses, the last and the first.
@@ -454,18 +653,28 @@ def morphed(low: SignalTemplate, high: SignalTemplate, share: float) -> SignalTe
     nominal = between(low.nominal, high.nominal)
     # The weight of a simulated event, between those of both samples.
     weight = (1 - share) * low.variance.sum() / low.total + share * high.variance.sum() / high.total
-    return SignalTemplate(
-        edges,
-        nominal,
-        weight * nominal,
-        {
-            name: (
-                between(low.variations[name][0], high.variations[name][0]),
-                between(low.variations[name][1], high.variations[name][1]),
-            )
-            for name in low.variations
-        },
-    )
+    ends = _sums(low), _sums(high)
+    variations = {
+        name: (
+            between(low.variations[name][0], high.variations[name][0]),
+            between(low.variations[name][1], high.variations[name][1]),
+        )
+        for name in ends[0].variations
+    }
+    if low.sums is None and high.sums is None:
+        return SignalTemplate(edges, nominal, weight * nominal, variations)
+    members = {
+        name: (
+            rule,
+            np.stack([
+                between(_above_zero(first), _above_zero(second))
+                for first, second in zip(values, ends[1].members[name][1], strict=True)
+            ]),
+        )
+        for name, (rule, values) in ends[0].members.items()
+    }  # fmt: skip
+    sums = SignedSums(nominal, variations, members, low.negative or high.negative)
+    return SignalTemplate.of_sums(edges, weight * nominal, sums)
 
 
 def _cumulative(values: Array) -> Array:
@@ -592,6 +801,17 @@ def _checked(what: str, values: Any, size: int | None) -> Array:
     return found
 
 
+def _above_zero(values: Array) -> Array:
+    """Return a histogram with bins below zero set to 0, and the sum that it had."""
+    kept = np.maximum(values, 0.0)
+    total = float(values.sum())
+    return kept * (total / kept.sum()) if total > 0 and values.min() < 0 else kept
+
+
+def _sums(template: SignalTemplate) -> SignedSums:
+    return template.sums or SignedSums(template.nominal, template.variations)
+
+
 def _with_events(what: str, values: Array) -> Array:
     if values.sum() <= 0:
         msg = f"{what} of a signal template holds no events"
@@ -606,4 +826,14 @@ def _check_alike(what: str, template: SignalTemplate, first: SignalTemplate) -> 
     if template.variations.keys() != first.variations.keys():
         apart = sorted(template.variations.keys() ^ first.variations.keys())
         msg = f"the signal template {what} has other variations than the first: {', '.join(apart)}"
+        raise FitError(msg)
+    own, other = (
+        {name: (str(rule), len(values)) for name, (rule, values) in _sums(one).members.items()}
+        for one in (template, first)
+    )
+    if own != other:
+        apart = sorted(
+            name for name in own.keys() | other.keys() if own.get(name) != other.get(name)
+        )
+        msg = f"the signal template {what} has other members than the first: {', '.join(apart)}"
         raise FitError(msg)

@@ -463,7 +463,14 @@ def _statistics(relative: float) -> tuple[str, float, float]:
 
 
 def _moves(template: SignalTemplate, name: str) -> bool:
-    changes = [np.abs(part - template.nominal).max() for part in template.shapes[name]]
+    nominal, varied = template.nominal, list(template.shapes[name])
+    if template.sums is not None and name in template.sums.members:
+        # What members do together depends on the bins; what each does, does not.
+        nominal, (_, members) = template.sums.nominal, template.sums.members[name]
+        if np.any(members.sum(axis=1) <= 0):
+            return True
+        varied = [own * (template.total / own.sum()) for own in members]
+    changes = [np.abs(part - nominal).max() for part in varied]
     return bool(max(changes) > _SAME_SHAPE * template.total)
 
 
