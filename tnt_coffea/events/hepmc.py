@@ -25,7 +25,7 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import awkward as ak
 import numpy as np
@@ -226,8 +226,19 @@ def _is_packed(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    # A file that is open already: gzip would take the name of one at an address for a local path.
+    with path.open("rb") as raw:
+        if not _is_packed(path):
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as unpacked:
+            yield unpacked
+
+
 def _start(path: Path) -> bytes:
-    with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+    with _open(path) as file:
         return file.read(256)
 
 
@@ -242,7 +253,7 @@ def _index(path: Path, when: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], by
         raise InputError(msg)
     begins: list[int] = []
     position, rest, end = 0, b"\n", b""
-    with _readable(path), gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+    with _readable(path), _open(path) as file:
         while block := file.read(_BLOCK):
             text = rest + block
             first = position - len(rest) + 1
@@ -279,7 +290,7 @@ def _bytes(path: Path, start: int, stop: int) -> bytes:
 
 @lru_cache(maxsize=2)
 def _unpacked(path: Path, when: tuple[int, ...], process: int, thread: int) -> gzip.GzipFile:
-    return gzip.open(path)
+    return gzip.GzipFile(fileobj=path.open("rb"))
 
 
 @contextmanager
