@@ -185,6 +185,24 @@ skim:
 """
 
 
+def test_a_part_of_a_skim_at_a_signed_address_is_taken_as_it_is(
+    url: Callable[..., str], tmp_path: Path
+) -> None:
+    resources = tnt.Resources(executor="iterative", progress=False)
+    made = tnt.skim(
+        Fileset.from_paths(table()), tnt.SearchConfig(), out=tmp_path / "out", resources=resources
+    )
+    (part,) = (tmp_path / "out").rglob("*.parquet")
+    part.rename(Handler.folder / "part.parquet")
+    again = tnt.skim(
+        Fileset.from_paths(url("part.parquet?token=sesame")),
+        tnt.SearchConfig(),
+        out=tmp_path / "again",
+        resources=resources,
+    )
+    assert again.contents == made.contents
+
+
 def words_of(*words: str) -> tuple[int, str]:
     """Return the exit code of a command and what it says, without a secret in it."""
     done = CliRunner().invoke(main, words, env={"COLUMNS": "300"})
@@ -242,7 +260,9 @@ def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str])
         SOURCES["hepmc"].entries(there)
 
 
-@pytest.mark.parametrize("address", ["http://", "https:///a.root", "root://?token=sesame"])
+@pytest.mark.parametrize(
+    "address", ["http://", "http://[/a.root", "https:///a.root", "root://?token=sesame"]
+)
 def test_an_address_without_a_server_is_one_line(address: str) -> None:
     code, said = words_of("inspect", address)
     assert code == 3

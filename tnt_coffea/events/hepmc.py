@@ -227,7 +227,7 @@ def _is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
+def _open(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     # A file that is open already: gzip would take the name of one at an address for a local path.
     with path.open("rb") as raw:
         if not _is_packed(path):

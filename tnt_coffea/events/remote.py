@@ -437,7 +437,7 @@ def _checked(url: str) -> str:
         read = ", ".join(f"{name}://" for name in PROTOCOLS)
         msg = f"{text}: files are read at {read}; fetch it, or name its path where it is mounted"
         raise InputError(msg)
-    if not re.match(r"[^/?]", text.partition("://")[2]):
+    if not _has_server(url):
         msg = f"{text}: an address without a server, expected such as https://example.org/a.root"
         raise InputError(msg)
     if _HIDDEN.search(url):
@@ -447,6 +447,13 @@ def _checked(url: str) -> str:
         )
         raise InputError(msg)
     return url
+
+
+def _has_server(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:  # a bracket that is not closed
+        return False
 
 
 def shown(url: str) -> str:
