@@ -35,6 +35,7 @@ from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events import trees
 from tnt_coffea.events.hdf5_table import stamp
 from tnt_coffea.events.particles import Particles, checked_numbers, from_cartesian
+from tnt_coffea.events.remote import RemoteFile
 
 __all__ = ["FIELDS", "entries", "is_mine", "load", "meaning", "particles"]
 
@@ -290,7 +291,8 @@ def _bytes(path: Path, start: int, stop: int) -> bytes:
 
 @lru_cache(maxsize=2)
 def _unpacked(path: Path, when: tuple[int, ...], process: int, thread: int) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=path.open("rb"))
+    # A path closes with what is unpacked of it, an open file would not.
+    return gzip.open(path.open() if isinstance(path, RemoteFile) else path)
 
 
 @contextmanager
