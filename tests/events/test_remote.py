@@ -231,11 +231,13 @@ def test_nanoaod_at_an_address_is_inspected_and_filtered(
 
     # A file without the branches is named, and nothing of its address that may be secret.
     bare, shown = address.replace("nano.root", "bare.root"), shown.replace("nano", "bare")
-    for words in (("inspect", bare, *config), ("skim", bare, "--out", str(tmp_path), *machine)):
+    for words, end in (
+        (("inspect", bare, *config), f".*{shown}: 1 problems, listed above"),
+        (("skim", bare, "--out", str(tmp_path), *machine), ""),
+    ):
         code, said = words_of(*words)
         assert code == 3, said
-        assert re.search(rf"{shown}: the file has no trigger path of skim.filters.hlt", said)
-    assert re.search(rf"{shown}: 1 problems", words_of("inspect", bare, *config)[1])
+        assert re.search(rf"{shown}: the file has no trigger path of skim.filters.hlt{end}", said)
 
 
 def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str]) -> None:
@@ -253,8 +255,9 @@ def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str])
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     there = file_of(url(packed.name))
     assert source_of(there) is SOURCES["hepmc"]
-    for name in loaded(plain).fields:
-        assert ak.array_equal(loaded(plain)[name], loaded(there)[name]), name
+    ours, theirs = loaded(plain), loaded(there)
+    for name in ours.fields:
+        assert ak.array_equal(ours[name], theirs[name]), name
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"^http://127.*gz: not readable as gzip: .*cut short"):
         SOURCES["hepmc"].entries(there)
