@@ -269,7 +269,7 @@ def ranked(
         raise InputError(msg)
     if set(events.fields) >= skim.FIELDS:
         with timed("reading"):
-            sample = sample_of(events, skim.settings_of(events.metadata["filename"]))
+            sample = sample_of(events, skim.made_with(events)[0])
         cutflow = cutflow_of({}, len(sample))
     else:
         sample, cutflow = reconstructed(events, config.skim, selection)

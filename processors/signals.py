@@ -259,9 +259,9 @@ class SignalProcessor(_OfSignals):
         config = self.search.config
         if not set(events.fields) >= skim.FIELDS:
             return varied_events(events, config.skim, self.corrections, self.selection)
-        path = events.metadata["filename"]
-        sample = sample_of(events, skim.settings_of(path))
-        variation, cutflow = skim.variation_of(path), cutflow_of({}, len(sample))
+        settings, variation = skim.made_with(events)
+        sample = sample_of(events, settings)
+        cutflow = cutflow_of({}, len(sample))
         return VariedEvents({variation: sample}, skim.weights_in(events), {}, cutflow)
 
     def _filled(

@@ -60,7 +60,7 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
         Parameters
         ----------
         items
-            Work items, each with `source`, `path` and `role`.
+            Work items, each with `source`, `file` and `role`.
 
         Raises
         ------
@@ -69,8 +69,8 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """
         if not (self.columns or self.optional_columns) or self.selection is None:
             return
-        files = dict.fromkeys((item.source, item.path, item.role) for item in items)
-        there = ((path, branches_of(source, path), role) for source, path, role in files)
+        files = dict.fromkeys((item.source, item.file, item.role) for item in items)
+        there = ((str(file), branches_of(source, file), role) for source, file, role in files)
         self.selection.check_files(
             ((path, names, role) for path, names, role in there if names is not None),
             every_path=self.every_path,

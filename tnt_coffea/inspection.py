@@ -100,7 +100,9 @@ def inspect_events(
     columns = _columns_read(path, settings) if source is SOURCES["table"] else {}
     taken = source.meaning(path) if hasattr(source, "meaning") else {}
     if source is SOURCES["skim"]:
-        taken = {"settings": "; ".join(other_settings(path, settings)) or "those asked for"}
+        taken = {
+            "settings": "; ".join(other_settings(settings_of(path), settings)) or "those asked for"
+        }
     tally, problems = _Tally(), list[str]()
     for start in range(0, read, CHUNK):
         stop = min(start + CHUNK, read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
@@ -172,6 +173,117 @@ def test_a_skim_of_an_address_is_that_of_the_file(url: Callable[..., str], tmp_p
     table(seed=2)
     with pytest.raises(tnt.errors.StageError, match="at-address"):
         tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / "out")
+
+
+FILTERS = """
+skim:
+  source: {jets: file}
+  jets: {radius: 0.8, pt_min: 1, eta_max: null}
+  images: null
+  observables: [pt, eta, phi, mass]
+  filters: {hlt: [HLT_HT], flags: [Flag_good]}
+"""
+
+
+def test_a_part_of_a_skim_at_a_signed_address_is_taken_as_it_is(
+    url: Callable[..., str], tmp_path: Path
+) -> None:
+    resources = tnt.Resources(executor="iterative", progress=False)
+    made = tnt.skim(
+        Fileset.from_paths(table()), tnt.SearchConfig(), out=tmp_path / "out", resources=resources
+    )
+    (part,) = (tmp_path / "out").rglob("*.parquet")
+    part.rename(Handler.folder / "part.parquet")
+    again = tnt.skim(
+        Fileset.from_paths(url("part.parquet?token=sesame")),
+        tnt.SearchConfig(),
+        out=tmp_path / "again",
+        resources=resources,
+    )
+    assert again.contents == made.contents
+
+
+def words_of(*words: str) -> tuple[int, str]:
+    """Return the exit code of a command and what it says, without a secret in it."""
+    done = CliRunner().invoke(main, words, env={"COLUMNS": "300"})
+    assert "sesame" not in done.output, done.output
+    return done.exit_code, " ".join(done.output.split())
+
+
+def test_nanoaod_at_an_address_is_inspected_and_filtered(
+    url: Callable[..., str], write_nano: Callable[..., Path], tmp_path: Path
+) -> None:
+    fired = {"HLT_HT": np.array([True, True, False]), "Flag_good": np.ones(3, bool)}
+    write_nano(**fired).rename(Handler.folder / "nano.root")
+    write_nano(Flag_good=fired["Flag_good"]).rename(Handler.folder / "bare.root")
+    (tmp_path / "filters.yaml").write_text(FILTERS)
+    config = ("--config", str(tmp_path / "filters.yaml"))
+    address = url("nano.root?token=sesame").replace("//", "//user:sesame@", 1)
+    shown = re.escape(url("nano.root")) + r"\?hidden-\w{8}"
+
+    code, said = words_of("inspect", address, *config)
+    assert code == 0, said
+    assert re.search(rf"source pfnano events 3 .* {shown}: no problem in 3 events", said)
+    machine = ("--executor", "iterative", "-q", *config)
+    code, said = words_of("skim", address, "--out", str(tmp_path / "out"), *machine)
+    assert code == 0, said
+    assert "1 dijets of 3 events" in said
+
+    # A file without the branches is named, and nothing of its address that may be secret.
+    bare, shown = address.replace("nano.root", "bare.root"), shown.replace("nano", "bare")
+    for words, end in (
+        (("inspect", bare, *config), f".*{shown}: 1 problems, listed above"),
+        (("skim", bare, "--out", str(tmp_path), *machine), ""),
+    ):
+        code, said = words_of(*words)
+        assert code == 3, said
+        assert re.search(rf"{shown}: the file has no trigger path of skim.filters.hlt{end}", said)
+
+
+def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str]) -> None:
+    pyhepmc = pytest.importorskip("pyhepmc", reason="pyhepmc is not installed")
+    event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+    vertex = pyhepmc.GenVertex()
+    vertex.add_particle_in(pyhepmc.GenParticle((0, 0, 6500, 6500), 2212, 4))
+    vertex.add_particle_out(pyhepmc.GenParticle((30, 40, 0, 50), 211, 1))
+    event.add_vertex(vertex)
+    plain = Handler.folder / "events.hepmc3"
+    with pyhepmc.open(plain, "w") as file:
+        for _ in range(3):
+            file.write(event)
+    packed = plain.with_suffix(".hepmc3.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    there = file_of(url(packed.name))
+    assert source_of(there) is SOURCES["hepmc"]
+    ours, theirs = loaded(plain), loaded(there)
+    for name in ours.fields:
+        assert ak.array_equal(ours[name], theirs[name]), name
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"^http://127.*gz: not readable as gzip: .*cut short"):
+        SOURCES["hepmc"].entries(there)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://", "http://[/a.root", "https:///a.root", "root://?token=sesame"]
+)
+def test_an_address_without_a_server_is_one_line(address: str) -> None:
+    code, said = words_of("inspect", address)
+    assert code == 3
+    assert re.search(r"error: \w+://\S*: an address without a server, expected such as ", said)
+
+
+def test_secrets_are_not_shown_by_errors_before_a_file_is_opened(tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path))
+    secret = "https://user:sesame@example.org"
+    fileset, listed = tmp_path / "fileset.json", tmp_path / "list.txt"
+    fileset.write_text(json.dumps({"box": {"files": {f"{secret}/a.root": "Other"}}}))
+    listed.write_text(f"{secret}/list.txt\n")
+    for words, shown in (
+        (("skim", str(fileset), *out), "https://example.org/a.root: the tree 'Other' is asked for"),
+        (("inspect", str(listed)), "names the list https://example.org/list.txt"),
+        (("skim", "a.h5", "--signal", f"{secret}/a.root?key=sesame", *out), "form NAME=PATH"),
+    ):
+        assert shown in words_of(*words)[1]
 
 
 def test_without_a_version_the_key_is_that_of_the_bytes(url: Callable[..., str]) -> None:

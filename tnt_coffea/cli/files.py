@@ -43,6 +43,7 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     """
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.events.locations import paths_of
+    from tnt_coffea.events.remote import shown
     from tnt_coffea.inspection import inspect_events
     from tnt_coffea.reporting import wide_console
 
@@ -50,7 +51,7 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     click.echo(f"settings: {config_path or 'defaults'}", err=True)
     path, *more = paths_of(file)
     if more:
-        msg = f"{file}: {len(more) + 1} files; inspect them one by one"
+        msg = f"{shown(file)}: {len(more) + 1} files; inspect them one by one"
         raise InputError(msg)
     inspection = inspect_events(path, most=events or None, settings=config.skim)
     console = wide_console()
@@ -62,11 +63,11 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     for problem in inspection.problems:
         console.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
     if inspection.problems:
-        msg = f"{file}: {len(inspection.problems)} problems, listed above"
+        msg = f"{path}: {len(inspection.problems)} problems, listed above"
         raise InputError(msg)
     but = "; but see the note" if inspection.notes else ""
     console.print(
-        f"{file}: no problem in {inspection.read} events{but}", markup=False, soft_wrap=True
+        f"{path}: no problem in {inspection.read} events{but}", markup=False, soft_wrap=True
     )
 
 

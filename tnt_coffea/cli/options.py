@@ -281,6 +281,7 @@ def fileset_of(
     """
     from tnt_coffea.errors import ConfigError
     from tnt_coffea.events.locations import located, paths_of
+    from tnt_coffea.events.remote import is_address, shown
     from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal
     from tnt_coffea.execution import OnError
     from tnt_coffea.filesets import Fileset
@@ -290,8 +291,8 @@ def fileset_of(
     for option, of_name, texts in (("--prior", prior, priors), ("--signal", signal, signals)):
         for text in texts:
             name, equals, word = text.partition("=")
-            if not (name and equals and word):
-                msg = f"{text!r} is not of the form NAME=PATH"
+            if not (name and equals and word) or is_address(name):
+                msg = f"{shown(text)!r} is not of the form NAME=PATH"
                 raise click.BadParameter(msg, param_hint=option)
             role = of_name(name)
             given.append((role.replace(":", "-"), role, word))

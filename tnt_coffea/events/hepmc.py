@@ -25,7 +25,7 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import awkward as ak
 import numpy as np
@@ -35,6 +35,7 @@ from tnt_coffea.errors import InputError, MissingExtraError
 from tnt_coffea.events import trees
 from tnt_coffea.events.hdf5_table import stamp
 from tnt_coffea.events.particles import Particles, checked_numbers, from_cartesian
+from tnt_coffea.events.remote import RemoteFile
 
 __all__ = ["FIELDS", "entries", "is_mine", "load", "meaning", "particles"]
 
@@ -226,8 +227,19 @@ def _is_packed(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    # A file that is open already: gzip would take the name of one at an address for a local path.
+    with path.open("rb") as raw:
+        if not _is_packed(path):
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as unpacked:
+            yield unpacked
+
+
 def _start(path: Path) -> bytes:
-    with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+    with _open(path) as file:
         return file.read(256)
 
 
@@ -242,7 +254,7 @@ def _index(path: Path, when: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], by
         raise InputError(msg)
     begins: list[int] = []
     position, rest, end = 0, b"\n", b""
-    with _readable(path), gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+    with _readable(path), _open(path) as file:
         while block := file.read(_BLOCK):
             text = rest + block
             first = position - len(rest) + 1
@@ -279,7 +291,8 @@ def _bytes(path: Path, start: int, stop: int) -> bytes:
 
 @lru_cache(maxsize=2)
 def _unpacked(path: Path, when: tuple[int, ...], process: int, thread: int) -> gzip.GzipFile:
-    return gzip.open(path)
+    # A path closes with what is unpacked of it, an open file would not.
+    return gzip.open(path.open() if isinstance(path, RemoteFile) else path)
 
 
 @contextmanager

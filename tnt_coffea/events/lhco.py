@@ -194,7 +194,7 @@ def particles(events: Any) -> Particles:
 def _layout(path: Path, when: tuple[int, ...]) -> _Layout:
     with opened_table(path, WIDTHS, EXPECTED) as data:
         frame = data.parent.attrs.get("pandas_type", b"") in (b"frame", "frame")
-        columns = frame_columns(data.parent) if frame else {}
+        columns = frame_columns(data.parent, path) if frame else {}
         named = any(block.name == data.name for block, _ in columns.values())
         layout = _framed(data, path, columns) if named else _plain(data, path)
         for part in (layout.label, layout.weight):

@@ -16,7 +16,7 @@ from typing import Any
 
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import table
-from tnt_coffea.events.remote import RemoteFile, is_address
+from tnt_coffea.events.remote import RemoteFile, is_address, shown
 from tnt_coffea.events.sources import source_of
 
 __all__ = [
@@ -209,7 +209,7 @@ def _lines(path: Path) -> list[str] | None:
         return None
     words = [w for w in map(_without_comment, os.fsdecode(path.read_bytes()).splitlines()) if w]
     if nested := [line for line in words if line.endswith(LISTS) or line.endswith(".json")]:
-        msg = f"{path}: names the list {nested[0]}; a list names files, folders and patterns"
+        msg = f"{path}: names the list {shown(nested[0])}; a list names files, folders and patterns"
         raise InputError(msg)
     return words
 
@@ -247,7 +247,7 @@ def _of_dataset(files: Any, where: str) -> Iterator[Path]:
         yield from paths_of(files)
     elif isinstance(files, Mapping):
         for word, about in files.items():
-            place = f"{where}, {word}"
+            place = f"{where}, {shown(word) if isinstance(word, str) else word}"
             _check_tree(about.get("object_path") if isinstance(about, Mapping) else about, place)
             steps = _steps(about, place)
             for path in paths_of(word):

@@ -34,6 +34,7 @@ __all__ = [
     "failure_of",
     "file_of",
     "is_address",
+    "shown",
     "traveller",
 ]
 
@@ -49,7 +50,7 @@ BLOCK = 1 << 20
 KEPT = 48
 """Blocks that a process keeps."""
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*[A-Za-z0-9]:/+(?=[^/])")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*[A-Za-z0-9]:(?:/+(?=[^/])|//+$)")
 _HIDDEN = re.compile(r"\?hidden-[0-9a-f]{8}$")
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_TIME, _NOT_THERE, _NOT_OURS = (
@@ -158,13 +159,13 @@ class RemoteFile(PosixPath):
 
     def __new__(cls, url: str) -> RemoteFile:
         """Return the file at an address."""
-        self = super().__new__(cls, _shown(url))
+        self = super().__new__(cls, shown(url))
         self.url = _checked(url)
         return self
 
     def __init__(self, *_: str) -> None:
         if sys.version_info >= (3, 12):  # where a path is made here, and not by `__new__`
-            super().__init__(_shown(self.url))
+            super().__init__(shown(self.url))
 
     def __reduce__(self) -> Any:
         """Pickle it with its credentials."""
@@ -172,7 +173,7 @@ class RemoteFile(PosixPath):
 
     def __str__(self) -> str:
         """Return the address without what may be secret."""
-        return _shown(self.url)
+        return shown(self.url)
 
     def __repr__(self) -> str:
         """Return the address without what may be secret."""
@@ -428,28 +429,41 @@ def failure_of(file: Any) -> InputError | None:
 
 
 def _checked(url: str) -> str:
-    shown = _shown(url)
+    text = shown(url if "://" in url else url.replace(":/", "://", 1))
     if "://" not in url:
-        msg = (
-            f"{url.replace(':/', '://', 1)}: a path loses one slash of an address: give it as "
-            "text, not as pathlib.Path"
-        )
+        msg = f"{text}: a path loses one slash of an address: give it as text, not as pathlib.Path"
         raise InputError(msg)
     if url.partition(":")[0].lower() not in PROTOCOLS:
         read = ", ".join(f"{name}://" for name in PROTOCOLS)
-        msg = f"{shown}: files are read at {read}; fetch it, or name its path where it is mounted"
+        msg = f"{text}: files are read at {read}; fetch it, or name its path where it is mounted"
+        raise InputError(msg)
+    if not _has_server(url):
+        msg = f"{text}: an address without a server, expected such as https://example.org/a.root"
         raise InputError(msg)
     if _HIDDEN.search(url):
         msg = (
-            f"{url}: what follows '?' in this address may be secret and was not kept: name the "
+            f"{text}: what follows '?' in this address may be secret and was not kept: name the "
             "file again"
         )
         raise InputError(msg)
     return url
 
 
-def _shown(url: str) -> str:
-    """Return an address without user, password and query, which may be secret."""
+def _has_server(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:  # a bracket that is not closed
+        return False
+
+
+def shown(url: str) -> str:
+    """Return an address without user, password and query, which may be secret.
+
+    Examples
+    --------
+    >>> shown("https://user:secret@example.org/a.root?token=secret")
+    'https://example.org/a.root?hidden-32e8a5a0'
+    """
     scheme, slashes, rest = url.partition("://")
     if not slashes:
         return url
@@ -501,8 +515,9 @@ def _reason(error: BaseException, url: str) -> tuple[str, bool]:
         return _NOT_THERE, False
     if isinstance(error, PermissionError):
         return _NOT_OURS, False
-    said = text.replace(url, _shown(url)).replace(urlsplit(url).query or "\0", "...")[:200]
-    return f"cannot be read: {said or type(error).__name__}", False
+    for secret in (urlsplit(url).query, urlsplit(url).netloc.rpartition("@")[0]):
+        text = text.replace(url, shown(url)).replace(secret or "\0", "...")
+    return f"cannot be read: {text[:200] or type(error).__name__}", False
 
 
 _CUT = frozenset(

@@ -114,7 +114,7 @@ class EventSelection:
         known = list(files)
         for path, names, _ in known:
             if missing := [name for name in self.columns if name not in names]:
-                raise InputError(trees.absent_columns(Path(path), missing, names, "skim.select"))
+                raise InputError(trees.absent_columns(path, missing, names, "skim.select"))
         self.filters.check_files(known, every_path=every_path)
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "is_mine",
     "load",
     "made_before",
+    "made_with",
     "other_settings",
     "read_parts",
     "settings_of",
@@ -248,15 +249,18 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
     from coffea.nanoevents import BaseSchema, NanoEventsFactory
     from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
-    columns = {*_columns(settings_of(path)), *_numbers_in_all([path])}
+    settings = settings_of(path)
+    columns = {*_columns(settings), *_numbers_in_all([path])}
     with _opened(path) as file:
         columns |= {name for name in file.schema_arrow.names if name.startswith(_WEIGHT)}
         rows = parquet_file.rows_between(file, path, start, stop, sorted(columns))
     source = SimplePreloadedColumnSource(
         _arrays(rows), spelled(path), len(rows), f"rows {start}-{stop}"
     )
+    # The name of a file at an address is shown without what may be needed to open it again.
+    said = {"made_with": settings.model_dump_json(), "variation": variation_of(path)}
     return NanoEventsFactory.from_preloaded(
-        source, schemaclass=BaseSchema, metadata=metadata
+        source, schemaclass=BaseSchema, metadata={**metadata, **said}
     ).events()
 
 
@@ -271,7 +275,7 @@ def weights_in(events: Any) -> dict[str, npt.NDArray[np.float64]]:
 
 def variation_of(path: str | Path) -> str:
     """Return how the jets of a part were varied, `nominal` where they were not."""
-    with _opened(Path(path)) as file:
+    with _opened(file_of(path)) as file:
         found = (file.schema_arrow.metadata or {}).get(_VARIATION.encode(), NOMINAL.encode())
     return str(found.decode())
 
@@ -312,24 +316,39 @@ def made_before(events: Any, settings: SkimSettings) -> Sample | None:
     """
     if not set(events.fields) >= FIELDS:
         return None
-    path = file_of((events.metadata or {}).get("filename", ""))
-    if not path.is_file() or not is_mine(path):
+    meta = events.metadata or {}
+    name = meta.get("filename", "")
+    if "made_with" not in meta and not (file_of(name).is_file() and is_mine(file_of(name))):
         return None
-    if differing := other_settings(path, settings):
+    made, _ = made_with(events)
+    if differing := other_settings(made, settings):
         msg = (
-            f"{path}: a part of a skim that was made with other settings ({'; '.join(differing)}); "
+            f"{name}: a part of a skim that was made with other settings ({'; '.join(differing)}); "
             "give it those (--config), or the files that it was made of"
         )
         raise InputError(msg)
-    return sample_of(events, settings_of(path))
+    return sample_of(events, made)
 
 
-def other_settings(path: Path, settings: SkimSettings) -> list[str]:
-    """Return in words which settings a part was made with are not these; raises as `settings_of`.
+def made_with(events: Any) -> tuple[SkimSettings, str]:
+    """Return the settings that a part's events were made with, and how their jets were varied.
+
+    Raises
+    ------
+    InputError
+        As `settings_of`.
+    """
+    meta = events.metadata
+    if "made_with" in meta:
+        return SkimSettings.model_validate_json(meta["made_with"]), meta["variation"]
+    return settings_of(meta["filename"]), variation_of(meta["filename"])
+
+
+def other_settings(made: SkimSettings, settings: SkimSettings) -> list[str]:
+    """Return in words which settings a part was made with are not these.
 
     What a table's columns mean is not compared: a part holds what they mean.
     """
-    made = settings_of(path)
     theirs, ours = (_flat(given.model_dump(mode="json")) for given in (made, settings))
     of_tables = ("skim.table", "skim.images", "skim.observables")
     return [

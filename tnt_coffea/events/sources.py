@@ -117,7 +117,7 @@ def branches_of(source: str, path: str | Path) -> frozenset[str] | None:
         return None
     if not hasattr(module, "branches"):
         return frozenset((*module.FIELDS, "label", "weight"))
-    names: frozenset[str] = module.branches(Path(path))
+    names: frozenset[str] = module.branches(file_of(path))
     return names
 
 

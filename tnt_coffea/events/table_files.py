@@ -278,7 +278,7 @@ Part = tuple[h5py.Dataset, Any]
 @contextmanager
 def _hdf5(path: Path) -> Iterator[FlatTable]:
     with hdf5_table.opened(path, "a table of named columns") as file:
-        tables = dict(_tables(file))
+        tables = dict(_tables(file, path))
         named = {name: parts for name, parts in tables.items() if "column0" not in parts}
         tables = named or tables
         parts = tables[_widest(path, {name: tuple(parts) for name, parts in tables.items()})]
@@ -307,13 +307,16 @@ def _hdf5(path: Path) -> Iterator[FlatTable]:
         yield FlatTable(tuple(parts), rows.pop(), read, bool(named))
 
 
-def _tables(group: h5py.Group, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _tables(
+    group: h5py.Group, path: Path, name: str = "", depth: int = 0
+) -> Iterator[tuple[str, Any]]:
     """Give the tables of a group by their place, each as column -> part."""
     if depth > 8:  # a group that holds itself by a link
         return
     kind = _text(group.attrs.get("pandas_type", b""))
     if kind.startswith("frame"):
-        yield name or "/", _pandas_table(group) if kind == "frame_table" else frame_columns(group)
+        of_fields = kind == "frame_table"
+        yield name or "/", _pandas_table(group) if of_fields else frame_columns(group, path)
         return
     alone = {}
     for key in sorted(group):
@@ -321,7 +324,7 @@ def _tables(group: h5py.Group, name: str = "", depth: int = 0) -> Iterator[tuple
             continue
         place = f"{name}/{key}"
         if isinstance(item, h5py.Group):
-            yield from _tables(item, place, depth + 1)
+            yield from _tables(item, path, place, depth + 1)
         elif item.dtype.names:
             yield place, {field: (item, (field,)) for field in _scalar_fields(item)}
         elif item.dtype.kind in "fiub" and item.ndim == 2 and item.shape[1] > 1:
@@ -340,13 +343,15 @@ def _scalar_fields(data: h5py.Dataset) -> list[str]:
     ]
 
 
-def frame_columns(frame: h5py.Group) -> dict[str, Part]:
+def frame_columns(frame: h5py.Group, path: Path) -> dict[str, Part]:
     """Return the columns of `to_hdf(format="fixed")`: blocks of one type, with their names.
 
     Parameters
     ----------
     frame
         The group of the frame.
+    path
+        Its file.
 
     Raises
     ------
@@ -354,16 +359,15 @@ def frame_columns(frame: h5py.Group) -> dict[str, Part]:
         The names of the columns cannot be read.
     """
     try:
-        return _named_blocks(frame)
+        return _named_blocks(frame, path)
     except ValueError as error:
         msg = (
-            f"{frame.file.filename}: {error}; save the frame with columns named by text or by "
-            "whole numbers alone"
+            f"{path}: {error}; save the frame with columns named by text or by whole numbers alone"
         )
         raise InputError(msg) from error
 
 
-def _named_blocks(frame: h5py.Group) -> dict[str, Part]:
+def _named_blocks(frame: h5py.Group, path: Path) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for key in sorted(key for key in frame if key.startswith("block") and key.endswith("_values")):
         names, values = frame.get(f"{key.removesuffix('_values')}_items"), frame.get(key)
@@ -371,18 +375,18 @@ def _named_blocks(frame: h5py.Group) -> dict[str, Part]:
             continue
         if values.dtype.kind not in "fiub" or values.ndim != 2:
             continue  # a block of text is a pickle
-        found = _frame_names(names)
+        found = _frame_names(names, path)
         if len(found) != values.shape[1]:
             msg = f"'{values.name}' has {values.shape[1]} columns and {len(found)} names"
             raise ValueError(msg)
         parts |= {name: (values, (j,)) for j, name in enumerate(found)}
     ordered = frame.get("axis0")
-    order = _frame_names(ordered) if isinstance(ordered, h5py.Dataset) else []
+    order = _frame_names(ordered, path) if isinstance(ordered, h5py.Dataset) else []
     return {name: parts[name] for name in (order or parts) if name in parts}
 
 
-def _frame_names(names: h5py.Dataset) -> list[str]:
-    hdf5_table.check_complete(names, Path(names.file.filename))
+def _frame_names(names: h5py.Dataset, path: Path) -> list[str]:
+    hdf5_table.check_complete(names, path)
     if names.dtype.kind != "O":
         return [_text(name) for name in names[:]]
     # Names of several types are one pickled array.

@@ -190,7 +190,7 @@ def nano_events(
 
 
 def absent_columns(
-    path: Path,
+    path: str | Path,
     missing: list[str],
     there: Iterable[str],
     who: str = "skim.select or systematics.weights",
