@@ -116,7 +116,7 @@ def test_script_of_htcondor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ('kind: slurm\nqueue: "a\\0b"', "s.yaml:2: queue: expected one line of text without con"),
         (
             "kind: slurm\nprologue: module load x",
-            "prologue: expected a list: write [module load x]",
+            "expected a list: write [module load x]",
         ),
         ("kind: slurm\nwall_time: 2 hours", "s.yaml:2: wall_time: expected HH:MM:SS"),
         ("kind: slurm\nwall_time: 30", "s.yaml:2: wall_time: Input should be greater than or"),

@@ -442,7 +442,7 @@ class FitSettings(Settings):
         {},
         exclude_if=lambda known: not known,
         description="uncertainties of the signal's norm by name, in every fit: relative "
-        "(log-normal), or [down, up]; e.g. {luminosity: 0.016}",
+        "(log-normal), or [down, up] of opposite signs; e.g. {luminosity: 0.016}",
     )
     tagger_efficiency: TaggerEfficiencySettings = Field(
         TaggerEfficiencySettings(),

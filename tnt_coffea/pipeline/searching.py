@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, SearchConfig
 from tnt_coffea.errors import (
-    ConfigError,
     InputError,
     LeakError,
     StageError,
