@@ -179,7 +179,7 @@ def signal_masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:
 
     Examples
     --------
-    >>> signals = Fileset({"a": ()}, {"a": "signal:m3500"})
+    >>> signals = Fileset({"a": ()}, roles={"a": "signal:m3500"})
     >>> signal_masses(signals, SearchConfig())
     {'m3500': 3500.0}
     """
