@@ -111,6 +111,9 @@ def test_config_check_lists_what_differs_and_names_the_line(tmp_path: Path) -> N
     path.write_text("seed: 3\nfit:\n  bump:\n    mas: 4000\n")
     line = failed(call("config", "check", path), 2)
     assert f"{path}:4: fit.bump.mas is not a setting; did you mean fit.bump.mass?" in line
+    path.write_text("systematics: {weights: {pdf: {members: w, which: 1-100, rule: hessian}}}\n")
+    done = call("config", "check", path)
+    assert "'which': [1, 2, 3, '... 96 more ...', 100]" in done.output
 
 
 def test_models_are_listed_and_shown() -> None:

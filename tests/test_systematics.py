@@ -60,12 +60,94 @@ def test_settings_left_out_are_not_part_of_a_digest():
         ("fit: {systematics: {luminosity: [-1.0, 0.1]}}", "greater than -1"),
         ("fit: {signal: {names: [a], file: b.json}}", "either names of signals or a file"),
         ("fit: {signal: {}}", "either names of signals or a file"),
+        ("fit:\n  signal: {names: [a, b, a]}", r"settings:2: fit\.signal: names has a twice"),
+        ("seed: 1\nfit:\n  signal: {names: [a]}", "settings:3: fit.signal.names are scaled to"),
+        ("fit:\n  systematics: {mu: 0.1}", "settings:2: .*'mu' is the name of another parameter"),
+        ("fit: {systematics: {signal_statistics: 0.1}}", "the name of another parameter"),
+        ("fit: {systematics: {tagger_efficiency: 0.1}}", "the name of another parameter"),
+        ("fit: {systematics: {closure: 0.1}}", "the name of another parameter"),
+        ("systematics: {weights: {mu: {up: a}}}", "'mu' is the name of another parameter"),
+        (
+            "data: {luminosity: 1}\nsystematics: {weights: {pdf: {up: a}}}\n"
+            "fit:\n  signal: {names: [a]}\n  systematics: {pdf: 0.1}",
+            "settings:5: fit.systematics has pdf, which is a variation",
+        ),
+        (
+            "fit:\n  systematics:\n    trigger: [0.02, 0.01]",
+            r"settings:3: fit\.systematics\.trigger: \[down, up\] are changes of opposite signs",
+        ),
+        (
+            "fit:\n  systematics:\n    trigger: [1, 2, 3]",
+            r"settings:3: fit\.systematics\.trigger: expected a number or \[down, up\], got",
+        ),
+        ("fit: {systematics: {trigger: -0.1}}", r"fit\.systematics\.trigger: Input should be gr"),
+        (
+            "fit:\n  tagger_efficiency: {uncertainty: 8}",
+            r"settings:2: fit\.tagger_efficiency\.uncertainty: 8 is more than 1: it is relative",
+        ),
+        (
+            "systematics:\n  weights:\n    pdf: {members: w, which: 5-1, rule: hessian}",
+            r"settings:3: systematics\.weights\.pdf\.which: '5-1' is a range in reverse: write 1-5",
+        ),
         ("fit: {tagger_efficiency: {scale_factor: 0}}", "greater than 0"),
     ],
 )
 def test_settings_that_say_nothing_sensible_are_refused(text, words):
     with pytest.raises(ConfigError, match=words):
         SearchConfig.from_text(text)
+
+
+def test_changes_in_one_direction_or_both_are_uncertainties():
+    text = "fit: {systematics: {a: [0, 0.02], b: [0.02, -0.01], c: [-0.5, 2]}}"
+    known = {"a": (0.0, 0.02), "b": (0.02, -0.01), "c": (-0.5, 2.0)}
+    assert norm_systematics(SearchConfig.from_text(text)) == known
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fit: {signal: {file: absent.json}}", "fit.signal.file: absent.json: no signal templates"),
+        ("fit: {signal: {file: FILE}}", "fit.signal.file: .*: no signal templates: Invalid JSON"),
+        ("fit: {bump: {trigger: {file: absent.csv}}}", "absent.csv"),
+    ],
+)
+def test_files_of_the_fits_are_read_by_config_check(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "search.yaml"
+    path.write_text(text.replace("FILE", str(path)))
+    done = CliRunner().invoke(main, ["config", "check", str(path)])
+    assert done.exit_code != 0
+    assert re.search(words, done.output)
+    assert "Errno" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "signals", "words"),
+    [
+        ("fit: {signal: {names: [m4000]}}", ["m3500"], "has m4000, and the files have m3500"),
+        ("fit: {signal: {names: [m4000]}}", [], "has m4000, and the files have no signal"),
+        ("systematics: {signals: {b: {mass: 1}}}", ["m3500"], "names b, and the signals are m3500"),
+        ("{}", ["higgs"], r"set systematics\.signals\.higgs\.mass"),
+    ],
+)
+def test_signals_are_compared_with_the_settings_before_anything_runs(
+    tmp_path: Path, text: str, signals: list[str], words: str
+):
+    config = SearchConfig.from_text(f"data: {{luminosity: 1}}\n{text}" if text != "{}" else text)
+    table = tmp_path / "data.csv"
+    table.write_text("m_jj,heavy_mass,light_mass\n3500,500,100\n")
+    files = {name: tmp_path / f"{name}.csv" for name in signals}
+    for number, own in enumerate(files.values()):
+        own.write_text(f"m_jj,heavy_mass,light_mass\n{3400 + number},500,100\n")
+    fileset = tnt.Fileset.from_paths(
+        {"data": [table], **{name: [path] for name, path in files.items()}},
+        roles={name: f"signal:{name}" for name in signals},
+    )
+    with pytest.raises(ConfigError, match=words):
+        tnt.run(fileset, config, out=tmp_path / "out")
+    if "fit" not in text:
+        with pytest.raises(ConfigError, match=words):
+            tnt.skim(fileset, config, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "skim").exists()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +184,7 @@ def test_templates_of_a_search_are_scaled_to_the_luminosity(searched):
         )
         with pytest.raises(ConfigError, match=words):
             search_fit(histograms, other, "mass", 0.3)
-    unknown = SearchConfig.from_text(SETTINGS.replace("data: {luminosity: 100}", ""))
+    unknown = config.model_copy(update={"data": SearchConfig().data})
     with pytest.raises(ConfigError, match=r"data\.luminosity"):
         search_fit(histograms, unknown, "mass", 0.3)
 

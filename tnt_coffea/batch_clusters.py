@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tnt_coffea.config.settings import Settings
 from tnt_coffea.errors import ConfigError, ExecutionError, MissingExtraError
@@ -33,8 +34,6 @@ from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText
 
 __all__ = ["BatchSettings", "Jobs", "is_batch", "job_script", "submitted"]
 
-Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]+$")]
-Memory = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*(\.\d+)? ?([kMGT]i?)?B$")]
 COMMANDS = {"slurm": "sbatch", "htcondor": "condor_submit"}
 FIRST_LOOK, LOOK = 4.0, 15.0
 """Seconds before the batch system is first asked about the jobs, and between later times."""
@@ -52,6 +51,26 @@ FAILED = ("BOOT_FAIL", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "ended")
 """States of a job whose end is its own; others are of the batch system or somebody's wish."""
 
 log = logging.getLogger(__name__.partition(".")[0])
+
+
+def _line(text: str) -> str:
+    if not text or any(unicodedata.category(one) == "Cc" and one != "\t" for one in text):
+        msg = f"expected one line of text without control characters, got {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+def _size(memory: Any) -> Any:
+    if not isinstance(memory, str) or not re.fullmatch(
+        r"[1-9]\d*(\.\d+)? ?([kMGT]i?)?B", memory, re.ASCII
+    ):
+        msg = f"expected a size with its unit, such as 2 GB, got {memory!r}"
+        raise ValueError(msg)
+    return memory
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Memory = Annotated[str, BeforeValidator(_size)]
 
 
 def _seconds(wall_time: Any) -> Any:

@@ -168,8 +168,9 @@ def check(
     ------
     StageError
         The folder was searched with taggers from elsewhere.
-    ConfigError, InputError
-        The methods do not suit the other settings, or need files of a role that is not given.
+    ConfigError, FitError, InputError
+        The methods do not suit the other settings, or need files of a role that is not given; or
+        the fits need a signal or a file that is not there.
     MissingExtraError
         A method's library is not installed, and the taggers are not there yet.
     """
@@ -180,6 +181,9 @@ def check(
             "and `report` here, or choose another output folder (--overwrite searches it again)"
         )
         raise StageError(msg)
+    signals = Fileset({}) if fileset is None else fileset.of_signals()
+    masses = pipeline.signal_masses(signals, config) if signals.files else {}
+    pipeline.check_fit(config, masses)
     if not (out / "train" / "manifest.json").exists():
         from tnt_coffea.training import steps_of
         from tnt_coffea.training.backend import versions

@@ -133,16 +133,22 @@ class SettingsText:
         if item["type"] == "union_tag_not_found":
             setting = (*path, item["ctx"]["discriminator"].strip("'"))
             return f"{where}: {_dotted(setting)} is missing; it says whose settings these are"
+        if item["type"] in ("tuple_type", "list_type"):
+            message = "expected a list"
+            if isinstance(item["input"], str | int | float):
+                listed = yaml.safe_dump([item["input"]], default_flow_style=True, width=LARGEST)
+                return f"{where}: {_dotted(path)}: {message}: write {_cut(listed.strip())}"
         if item["type"] in ("value_error", "missing"):
             return f"{where}: {_dotted(path)}: {message}"
         return f"{where}: {_dotted(path)}: {message} (got {_short(item['input'])})"
 
     def _written(self, place: tuple[str | int, ...]) -> Path:
-        """Return a place without what only pydantic adds: tags of unions, '[key]'."""
+        """Return a place without what only pydantic adds: tags of unions, '[key]', '[list]'."""
         path: Path = ()
         for number, part in enumerate(place):
             last = number == len(place) - 1
-            if (*path, part) in self.lines or (last and part != "[key]") or not path:
+            added = isinstance(part, str) and part.startswith("[")
+            if (*path, part) in self.lines or (last and not added) or not path:
                 path = (*path, part)
         return path
 
@@ -204,7 +210,10 @@ def _integers(value: Any, path: Path = ()) -> Iterator[tuple[Path, int]]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
 
 

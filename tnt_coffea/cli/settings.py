@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +12,8 @@ from tnt_coffea.errors import ConfigError
 
 __all__ = ["config"]
 
+_MOST = 12
+"""Values of a list that are shown."""
 _file = click.argument("file", type=click.Path(path_type=Path))
 
 
@@ -65,8 +69,18 @@ def check(file: Path) -> None:
 
     chosen = SearchConfig.from_yaml(file)
     pipeline.check_training(chosen)
+    pipeline.check_fit(chosen)
     changed = list(differences(SearchConfig(), chosen))
     for name, before, now in changed:
-        click.echo(f"{name}: {now} instead of {before}")
+        click.echo(f"{name}: {_brief(now)} instead of {_brief(before)}")
     many = f"{len(changed)} settings differ" if len(changed) != 1 else "1 setting differs"
     click.echo(f"{file}: valid; {many} from the defaults")
+
+
+def _brief(value: Any) -> Any:
+    """Return a value with its long lists cut short."""
+    if isinstance(value, Mapping):
+        return {name: _brief(one) for name, one in value.items()}
+    if isinstance(value, list | tuple) and len(value) > _MOST:
+        return [*value[:3], f"... {len(value) - 4} more ...", value[-1]]
+    return value

@@ -10,14 +10,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
+    field_validator,
     model_validator,
 )
 
 from tnt_coffea.config.data import without_moved
 from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
+from tnt_coffea.config.systematics import free_name
 
 __all__ = [
     "AbcdSettings",
@@ -76,12 +79,12 @@ class SignalKind(StrEnum):
 
 
 def _edges_given_as(value: object) -> str:
-    return "word" if isinstance(value, str) else "list"
+    return "[word]" if isinstance(value, str) else "[list]"
 
 
 LowerEdges = Annotated[
-    Annotated[Literal["auto"], Tag("word")]
-    | Annotated[tuple[Positive, ...], Field(max_length=_MOST), Tag("list")],
+    Annotated[Literal["auto"], Tag("[word]")]
+    | Annotated[tuple[Positive, ...], Field(max_length=_MOST), Tag("[list]")],
     Discriminator(_edges_given_as),
 ]
 
@@ -349,10 +352,30 @@ class LimitSettings(Settings):
         return without_moved("fit.limit", values, ("luminosity",))
 
 
+def _one_or_two(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) != 2:
+        msg = f"expected a number or [down, up], got {list(value)}"
+        raise ValueError(msg)
+    return value
+
+
+def _both_ways(value: float | tuple[float, float]) -> float | tuple[float, float]:
+    if isinstance(value, tuple) and value[0] * value[1] > 0:
+        msg = (
+            f"[down, up] are changes of opposite signs, such as [-0.02, 0.01], got {list(value)}; "
+            "0 is none"
+        )
+        raise ValueError(msg)
+    return value
+
+
 Change = Annotated[float, Field(gt=-1)]
 Uncertainty = Annotated[
-    Annotated[float, Field(ge=0), Tag("number")] | Annotated[tuple[Change, Change], Tag("list")],
-    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "number"),
+    Annotated[float, Field(ge=0), Tag("[number]")]
+    | Annotated[tuple[Change, Change], Tag("[list]")],
+    Discriminator(lambda value: "[list]" if isinstance(value, list | tuple) else "[number]"),
+    BeforeValidator(_one_or_two),
+    AfterValidator(_both_ways),
 ]
 """Of a norm: relative, or relative changes at -1 and +1 standard deviation."""
 
@@ -368,6 +391,15 @@ class TaggerEfficiencySettings(Settings):
         description="relative (log-normal), or [down, up]: relative changes at one standard "
         "deviation",
     )
+
+    @field_validator("uncertainty")
+    @classmethod
+    def _is_relative(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
+        largest = max(value) if isinstance(value, tuple) else value
+        if largest > 1:
+            msg = f"{largest:g} is more than 1: it is relative, 0.08 is 8 %"
+            raise ValueError(msg)
+        return value
 
 
 class SignalTemplateSettings(Settings):
@@ -390,6 +422,9 @@ class SignalTemplateSettings(Settings):
         if bool(self.names) == (self.file is not None):
             msg = "a signal template has either names of signals or a file"
             raise ValueError(msg)
+        if twice := sorted({name for name in self.names if self.names.count(name) > 1}):
+            msg = f"names has {', '.join(twice)} twice"
+            raise ValueError(msg)
         return self
 
 
@@ -403,11 +438,11 @@ class FitSettings(Settings):
     window: WindowSettings = WindowSettings()
     scan: ScanSettings = ScanSettings()
     limit: LimitSettings = LimitSettings()
-    systematics: Mapping[str, Uncertainty] = Field(
+    systematics: Mapping[Annotated[str, AfterValidator(free_name)], Uncertainty] = Field(
         {},
         exclude_if=lambda known: not known,
         description="uncertainties of the signal's norm by name, in every fit: relative "
-        "(log-normal), or [down, up]; e.g. {luminosity: 0.016}",
+        "(log-normal), or [down, up] of opposite signs; e.g. {luminosity: 0.016}",
     )
     tagger_efficiency: TaggerEfficiencySettings = Field(
         TaggerEfficiencySettings(),

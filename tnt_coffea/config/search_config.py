@@ -87,6 +87,20 @@ class SearchConfig(Settings):
                 "data: write data: {luminosity: ...} [1/fb], or leave the efficiencies out"
             )
             raise ValueError(msg)
+        if fit.signal is not None and fit.signal.names:
+            if self.data.luminosity is None:
+                msg = (
+                    "fit.signal.names are scaled to the luminosity of the data: write data: "
+                    "{luminosity: ...} [1/fb], or leave fit.signal out"
+                )
+                raise ValueError(msg)
+            varied = {*self.systematics.jets, *self.systematics.weights}
+            if both := sorted(varied & set(fit.systematics)):
+                msg = (
+                    f"fit.systematics has {', '.join(both)}, which is a variation of the signal "
+                    "(systematics) as well: leave one out"
+                )
+                raise ValueError(msg)
         check_masses(search, self.fit)
         return self
 

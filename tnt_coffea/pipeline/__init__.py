@@ -18,6 +18,7 @@ from tnt_coffea.pipeline.comparing import compare_methods, compare_searches
 from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.evaluation import references_beside, report, report_once
 from tnt_coffea.pipeline.fit_settings import (
+    check_fit,
     count_systematics,
     fit_from_lower_edge,
     norm_systematics,
@@ -56,7 +57,7 @@ from tnt_coffea.pipeline.null_chains import (
 from tnt_coffea.pipeline.null_searches import run_null_chains
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
-from tnt_coffea.pipeline.skimming import skim
+from tnt_coffea.pipeline.skimming import signal_masses, skim
 from tnt_coffea.pipeline.training import check_training, train, training_costs
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "blind_fit",
     "blind_report",
     "characterise",
+    "check_fit",
     "check_training",
     "compare_methods",
     "compare_searches",
@@ -98,6 +100,7 @@ __all__ = [
     "search",
     "search_fit",
     "search_stage",
+    "signal_masses",
     "skim",
     "skim_stage",
     "spectrum_fit",

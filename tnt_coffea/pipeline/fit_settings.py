@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig, TriggerSettings
-from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.errors import ConfigError, FitError, InputError
 from tnt_coffea.products import Histograms
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
 from tnt_coffea.working_points import Selection
 
 __all__ = [
     "check_efficiencies",
+    "check_fit",
     "check_made_with",
     "count_systematics",
     "fit_from_lower_edge",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_NO_FILE = "fit.signal.file is for a histogram of one's own: a search has fit.signal.names"
 
 
 TAGGER = "tagger_efficiency"
@@ -70,7 +73,11 @@ def spectrum_fit(
                 "fit.signal out, or give fit.signal.file"
             )
             raise ConfigError(msg)
-        templates = stats.MassTemplates.load(signal.file)
+        try:
+            templates = stats.MassTemplates.load(signal.file)
+        except InputError as error:
+            msg = f"fit.signal.file: {error}"
+            raise InputError(msg) from error
         if selected:
             templates = templates.scaled(config.fit.tagger_efficiency.scale_factor)
     return stats.SpectrumFit(
@@ -91,6 +98,50 @@ def spectrum_fit(
         systematics=norm_systematics(config, selected=selected) or None,
         templates=templates,
     )
+
+
+def check_fit(config: SearchConfig, signals: Iterable[str] | None = None) -> None:
+    """Refuse, before there are histograms, settings that no fit could use.
+
+    Files that `fit` names are read, the trigger's and the signal's.
+
+    Parameters
+    ----------
+    config
+        `fit`, `data` and `search` are read.
+    signals
+        Names of the signals that a search reads; None where there is no search.
+
+    Raises
+    ------
+    ConfigError
+        `fit.signal` is none of these signals, or a file where a search is fitted.
+    FitError, InputError
+        A file cannot be read or used.
+
+    Examples
+    --------
+    >>> text = "{data: {luminosity: 138}, fit: {signal: {names: [m3500]}}}"
+    >>> config = SearchConfig.from_text(text)
+    >>> check_fit(config)
+    >>> check_fit(config, ["m4000"])
+    Traceback (most recent call last):
+    ...
+    tnt_coffea.errors.ConfigError: fit.signal.names has m3500, and the files have m4000
+    """
+    signal = config.fit.signal
+    spectrum_fit(config, with_signal=signal is not None and signal.file is not None)
+    if signal is None or signals is None:
+        return
+    if signal.file is not None:
+        raise ConfigError(_NO_FILE)
+    known = sorted(set(signals))
+    if unknown := [name for name in signal.names if name not in known]:
+        msg = (
+            f"fit.signal.names has {', '.join(unknown)}, and the files have "
+            f"{', '.join(known) or 'no signal (--signal NAME=PATH)'}"
+        )
+        raise ConfigError(msg)
 
 
 def norm_systematics(
@@ -196,8 +247,7 @@ def signal_templates(
     if settings is None:
         return None
     if settings.file is not None:
-        msg = "fit.signal.file is for a histogram of one's own: a search has fit.signal.names"
-        raise ConfigError(msg)
+        raise ConfigError(_NO_FILE)
     if config.data.luminosity is None:
         msg = "signal templates are scaled to data.luminosity [1/fb], which is not given"
         raise ConfigError(msg)

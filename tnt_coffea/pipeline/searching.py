@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, SearchConfig
-from tnt_coffea.config.signal_points import mass_named
 from tnt_coffea.errors import (
-    ConfigError,
     InputError,
     LeakError,
     StageError,
@@ -34,6 +32,7 @@ from tnt_coffea.pipeline.folders import (
     search_stage,
     variations_digest,
 )
+from tnt_coffea.pipeline.skimming import signal_masses
 from tnt_coffea.pipeline.template_events import predicts, template_events
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.stats import WeightedSimulation
@@ -122,7 +121,7 @@ def search(
     resources = resources or Resources()
     processor = SearchProcessor(config, taggers.sets.values(), taggers.weights)
     signals = _signal_files(source, config)
-    masses = {} if signals is None else _masses(signals, config)
+    masses = {} if signals is None else signal_masses(signals, config)
     source, fileset = searched_files(source, config, processor.roles)
     scored: dict[str, Any] = {"skim": source.content} if isinstance(source, Skim) else {}
     if processor.weights:
@@ -243,20 +242,6 @@ def _filled_signals(
         name: SignalHistogram(filled, masses, generated, weights)
         for name, filled in output["signals"].items()
     }, accounting
-
-
-def _masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:
-    """Return the resonance's mass of every signal [GeV]."""
-    names = sorted({str(signal_name(signals.role(dataset))) for dataset in signals.files})
-    said = config.systematics.signals
-    if unknown := sorted(set(said) - set(names)):
-        msg = (
-            f"systematics.signals names {', '.join(unknown)}, and the signals are "
-            f"{', '.join(names)}"
-        )
-        raise ConfigError(msg)
-    masses = {name: said[name].mass for name in names if name in said}
-    return {name: masses.get(name) or mass_named(name) for name in names}
 
 
 def _generated(name: str, sums: Mapping[str, int], config: SearchConfig) -> dict[str, float]:

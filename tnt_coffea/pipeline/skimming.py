@@ -11,7 +11,8 @@ from typing import Any
 
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, SearchConfig, digest
-from tnt_coffea.errors import InputError, LeakError
+from tnt_coffea.config.signal_points import mass_named
+from tnt_coffea.errors import ConfigError, InputError, LeakError
 from tnt_coffea.events.roles import signal_name
 from tnt_coffea.events.skim import read_parts, weights_hash
 from tnt_coffea.execution import Resources
@@ -33,7 +34,7 @@ from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
 from tnt_coffea.visibility import marked
 
-__all__ = ["skim"]
+__all__ = ["signal_masses", "skim"]
 
 
 @one_writer
@@ -62,7 +63,8 @@ def skim(
     InputError
         A file cannot be read or holds impossible values, or no event of a role has a dijet.
     ConfigError
-        A file with corrections of signals' jets cannot be used, as `JetCorrections.read`.
+        A file with corrections of signals' jets cannot be used, as `JetCorrections.read`; or a
+        signal has no mass, as `signal_masses`.
     LeakError
         An event occurs in data sets of two roles.
 
@@ -87,7 +89,8 @@ def skim(
     resources = resources or Resources()
     fileset = fileset.read_with(config.skim).noted()
     others, corrections = fileset, None
-    if fileset.of_signals().files:
+    if (signals := fileset.of_signals()).files:
+        signal_masses(signals, config)
         others = fileset.without_signals()
         corrections = JetCorrections.read(config.systematics)
     stage = skim_stage(fileset, config, out, resources)
@@ -157,6 +160,39 @@ def skim(
         )
         note_metrics(out)
     return Skim.load(stage.folder)
+
+
+def signal_masses(signals: Fileset, config: SearchConfig) -> dict[str, float]:
+    """Return the resonance's mass of every signal [GeV], by name.
+
+    Parameters
+    ----------
+    signals
+        Files of simulated signals for templates alone.
+    config
+        `systematics.signals` is read.
+
+    Raises
+    ------
+    ConfigError
+        The settings name another signal, or neither they nor its name say a mass.
+
+    Examples
+    --------
+    >>> signals = Fileset({"a": ()}, roles={"a": "signal:m3500"})
+    >>> signal_masses(signals, SearchConfig())
+    {'m3500': 3500.0}
+    """
+    names = sorted({str(signal_name(signals.role(dataset))) for dataset in signals.files})
+    said = config.systematics.signals
+    if unknown := sorted(set(said) - set(names)):
+        msg = (
+            f"systematics.signals names {', '.join(unknown)}, and the signals are "
+            f"{', '.join(names)}"
+        )
+        raise ConfigError(msg)
+    masses = {name: said[name].mass for name in names if name in said}
+    return {name: masses.get(name) or mass_named(name) for name in names}
 
 
 def _remove_others(work: Path, parts: Iterable[Sequence[str]]) -> None:

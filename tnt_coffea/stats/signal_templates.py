@@ -419,11 +419,10 @@ class MassTemplates:
         try:
             values = _File.model_validate_json(Path(path).read_bytes())
         except (OSError, ValueError) as error:
-            first = (
-                f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
-                if isinstance(error, ValidationError)
-                else str(error)
-            )
+            first = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, ValidationError):
+                place = ".".join(map(str, error.errors()[0]["loc"]))
+                first = f"{place}: {error.errors()[0]['msg']}".removeprefix(": ")
             msg = f"{path}: no signal templates: {first}"
             raise InputError(msg) from error
         found: dict[float, dict[str, SignalTemplate]] = {}

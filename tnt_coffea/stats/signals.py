@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from tnt_coffea.config.systematics import is_parameter
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors, summed
 
@@ -91,15 +92,12 @@ def norm_factors(systematics: Mapping[str, float | tuple[float, float]]) -> Norm
         if not isinstance(value, tuple | list) and value < 0:
             msg = f"uncertainty '{name}' must be 0 or more, got {value:g}"
             raise FitError(msg)
-        if not name or name in _TAKEN or name.startswith(("phi_", "trigger_efficiency")):
+        if not name or is_parameter(name):
             msg = f"'{name}' is the name of another parameter: call the uncertainty otherwise"
             raise FitError(msg)
         if up or down:
             found.append((str(name), 1 + up, 1 + down))
     return tuple(found)
-
-
-_TAKEN = ("mu", "signal_scale", "signal_width", "spurious_signal")
 
 
 def norm_modifiers(norms: Norms) -> list[dict[str, Any]]:
