@@ -239,6 +239,18 @@ def test_a_missing_flag_is_named_with_its_file_before_the_pass(write: Any, tmp_p
         skimmed({"data": [floats]}, settings(flags=FLAGS), tmp_path / "out")
 
 
+def test_lists_for_numbers_and_numbers_for_lists_are_named(write: Any, tmp_path: Path) -> None:
+    lists, numbers = ak.Array([[1]] * (N - 1) + [[]]), np.ones(N, np.float32)
+    for column, values, message in (
+        ("genWeight", lists, "one number an event for genWeight, found lists of int64"),
+        ("run", lists, "one number an event for run, found lists of int64"),
+        ("FatJet_pt", numbers, "a list of numbers an event for pT, eta, phi .* found float32"),
+    ):
+        path = write(f"{column}.root", "mkrntuple", **{column: values})
+        with pytest.raises(InputError, match=rf"{column}\.root, entries 0 on: expected {message}"):
+            skimmed({"data": [path]}, settings(), tmp_path / "out")
+
+
 def test_a_branch_of_an_own_selection_is_looked_for_before_the_pass(
     write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,8 +288,9 @@ def _with_stored_ids(made: Particles, events: Any) -> Particles:
 def _column(events: Any, collection: str, part: str) -> ak.Array:
     flat = f"{collection}_{part}"
     column = events[flat] if flat in events.fields else events[collection][part]
+    column = ak.without_parameters(ak.materialize(column))
     # A Parquet column may hold nulls by its type even where it holds none.
-    return ak.drop_none(ak.without_parameters(ak.materialize(column)), axis=1)
+    return ak.drop_none(column, axis=1) if column.ndim > 1 else column
 
 
 def _radius(events: Any) -> float:
