@@ -137,7 +137,7 @@ def cost_of_an_item(folder: str) -> dict[str, Any]:
 
     def measure(number: int) -> None:
         with measured(1000):
-            for step in ("reading", "clustering", "images", "filling"):
+            for step in ("reading", "clustering", "observables", "filling"):
                 with timed(step):
                     pass
 

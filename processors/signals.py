@@ -27,7 +27,7 @@ from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events import skim
 from tnt_coffea.events.expressions import Expression
 from tnt_coffea.events.identity import uniform
-from tnt_coffea.events.particles import Particles
+from tnt_coffea.events.particles import Particles, one_an_event
 from tnt_coffea.events.roles import checked_name, signal_name
 from tnt_coffea.events.sample import Sample, in_units, sample_of
 from tnt_coffea.events.selection import EventSelection
@@ -462,8 +462,10 @@ def _members(events: Any, own: WeightVariationSettings, name: str) -> dict[int, 
         columns = [_column(events, column, name) for column in own.members]
     else:
         given = _values(events, str(own.members), name)
-        if given.ndim != 2:
-            msg = f"{where(events)}: {own.members} of systematics.weights.{name} holds no lists"
+        absent = given.ndim == 2 and ak.any(ak.is_none(given, axis=-1), axis=None)
+        if given.ndim != 2 or absent or ak.any(ak.is_none(given)):
+            held = "no value in some events" if given.ndim == 2 else "no lists"
+            msg = f"{where(events)}: {own.members} of systematics.weights.{name} holds {held}"
             raise InputError(msg)
         counts = np.unique(ak.to_numpy(ak.num(given)))
         if len(counts) > 1:
@@ -487,13 +489,8 @@ def _members(events: Any, own: WeightVariationSettings, name: str) -> dict[int, 
 
 
 def _column(events: Any, text: str, name: str) -> Float64Array:
-    values = np.asarray(ak.to_numpy(_values(events, text, name), allow_missing=False))
-    if values.ndim != 1:
-        msg = (
-            f"{where(events)}: {text} of systematics.weights.{name} holds a list an event, "
-            "expected a number"
-        )
-        raise InputError(msg)
+    what = f"{text} of systematics.weights.{name}"
+    values = one_an_event(_values(events, text, name), what, where(events))
     return _finite(events, values.astype(np.float64), text, name)
 
 
@@ -520,8 +517,16 @@ def _values(events: Any, text: str, name: str) -> Any:
         return ak.without_parameters(ak.materialize(events[text]))
     expression = Expression(text)
     columns = {column: ak.materialize(events[column]) for column in expression.columns}
-    with np.errstate(all="ignore"):  # what is not finite is refused afterwards
-        return ak.without_parameters(ak.Array(expression(columns, np)))
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is refused afterwards
+            return ak.without_parameters(ak.Array(expression(columns, np)))
+    except (TypeError, ValueError) as error:  # lists of other lengths, texts
+        held = ", ".join(f"{each} of {column.type.content}" for each, column in columns.items())
+        msg = (
+            f"{where(events)}: {text} of systematics.weights.{name} cannot be calculated of the "
+            f"columns {held}"
+        )
+        raise InputError(msg) from error
 
 
 def _columns_in(text: str) -> tuple[str, ...]:

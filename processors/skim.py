@@ -293,7 +293,7 @@ def sample_of_jets(
     passed = np.logical_and.reduce(list(cuts.values()))
     whole = settings.sequence is not None or settings.event_image is not None
     chosen = particles[passed] if whole and particles is not None else None
-    with timed("images"):
+    with timed("observables"):
         of_dijets = dijet_columns(jets, settings, chosen)
     columns = {
         "event_id": found.event_id[passed],

@@ -82,6 +82,12 @@ def test_what_cannot_be_characterised_is_refused(searched) -> None:
     few = make_sample(10, signal_share=1.0, kind="few")
     with pytest.raises(InputError, match=r"signal 'few' has \d+ dijets in the window"):
         pipeline.characterise(*given, signals={"few": few})
+    simulated = make_sample(40, signal_share=1.0, seed=8, kind="signal")
+    ids = np.concatenate([sample.event_id[:3], simulated.event_id[3:]])
+    mixed = replace(simulated, event_id=ids)
+    for one, n in ((sample, len(sample)), (mixed, 3)):
+        with pytest.raises(InputError, match=rf"signal 'own': {n} of its .* that were searched"):
+            pipeline.characterise(*given, signals={"own": one})
     blind = SearchConfig.from_text("fit: {blind: true}")
     with pytest.raises(ConfigError, match=r"fit\.blind hides"):
         pipeline.characterise(sample, taggers, histograms, blind)

@@ -74,6 +74,8 @@ def test_stages_have_a_row_each_and_no_column_for_what_none_does() -> None:
     assert 'tnt_coffea_bytes_read{stage="search"}' not in text
     assert 'tnt_coffea_step_seconds{stage="skim",step="clustering"} 4.0' in text
     assert set(STEPS) >= set(skim.steps)
+    earlier = Metrics.from_dict(skim.to_dict() | {"steps": {"images": 2.0}})
+    assert earlier.text.endswith("(observables 25 %), 2.5 MB read")
     assert Metrics.from_dict(skim.to_dict()) == skim
 
 

@@ -15,8 +15,11 @@ from typing import Any
 
 __all__ = ["STEPS", "Metrics", "measured", "prometheus", "timed"]
 
-STEPS = ("reading", "clustering", "images", "inference", "filling")
-"""What a pass spends its time on; images with the observables, filling with writing parts."""
+STEPS = ("reading", "clustering", "observables", "inference", "filling")
+"""What a pass spends its time on; observables with the images, filling with writing parts."""
+
+_NAMED = {"images": "observables"}
+"""Steps under other names, in earlier manifests."""
 
 _current: ContextVar[dict[str, float] | None] = ContextVar("steps", default=None)
 
@@ -105,7 +108,7 @@ class Metrics:
             int(values["events"]),
             None if bytes_read is None else int(bytes_read),
             float(values["seconds"]),
-            {str(step): float(seconds) for step, seconds in values["steps"].items()},
+            {_NAMED.get(step, str(step)): float(s) for step, s in values["steps"].items()},
         )
 
 

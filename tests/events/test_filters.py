@@ -139,6 +139,16 @@ def test_a_flag_may_be_a_number_above_zero(write: Any, tmp_path: Path) -> None:
     assert kept(tmp_path / "out") == [i for i in range(N) if i % 4]
 
 
+def test_a_trigger_path_is_true_or_false(write: Any, tmp_path: Path) -> None:
+    fired = (np.arange(N) % 2).astype(np.uint8)
+    skimmed(write(HLT_PFHT1050=fired), settings(hlt=["HLT_PFHT1050"]), tmp_path / "out")
+    assert kept(tmp_path / "out") == list(range(1, N, 2))
+    with pytest.raises(
+        InputError, match=r"nano\.root, .*: run of .*hlt is 2 in event 12 .* 12 such"
+    ):
+        skimmed(write(), settings(hlt=["run", "HLT_PFHT1050"]), tmp_path / "other")
+
+
 def test_filters_come_before_the_own_selection(
     write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,9 +227,28 @@ def test_a_missing_flag_is_named_with_its_file_before_the_pass(write: Any, tmp_p
     assert not (tmp_path / "out").exists()  # a.root was not begun
     seen = inspect_events(files["data"][1], settings=settings(flags=FLAGS))
     assert any("asks for Flag_HBHENoiseFilter" in problem for problem in seen.problems)
+    lists = write("d.root", Flag_HBHENoiseFilter=ak.Array([[1]] * (N - 1) + [[]]))
+    for one, named in ((lists, FLAGS[1]), (write("e.root"), "FatJet_pt")):
+        message = rf"{one.name}, .*number an event for {named} of skim\.filters, found lists of"
+        with pytest.raises(InputError, match=message):
+            skimmed({"data": [one]}, settings(flags=[named]), tmp_path / "out")
+        with pytest.raises(InputError, match=message):
+            skimmed({"data": [one]}, settings(hlt=[named]), tmp_path / "out")
     floats = write("c.root", Flag_HBHENoiseFilter=np.ones(N, np.float32))
     with pytest.raises(InputError, match="Flag_HBHENoiseFilter holds float32"):
         skimmed({"data": [floats]}, settings(flags=FLAGS), tmp_path / "out")
+
+
+def test_lists_for_numbers_and_numbers_for_lists_are_named(write: Any, tmp_path: Path) -> None:
+    lists, numbers = ak.Array([[1]] * (N - 1) + [[]]), np.ones(N, np.float32)
+    for column, values, message in (
+        ("genWeight", lists, "one number an event for genWeight, found lists of int64"),
+        ("run", lists, "one number an event for run, found lists of int64"),
+        ("FatJet_pt", numbers, "a list of numbers an event for pT, eta, phi .* found float32"),
+    ):
+        path = write(f"{column}.root", "mkrntuple", **{column: values})
+        with pytest.raises(InputError, match=rf"{column}\.root, entries 0 on: expected {message}"):
+            skimmed({"data": [path]}, settings(), tmp_path / "out")
 
 
 def test_a_branch_of_an_own_selection_is_looked_for_before_the_pass(
@@ -255,6 +284,7 @@ def test_files_without_such_branches_are_refused(write: Any, golden: str, tmp_pa
         ('{"1": [[4, 2]]}', r"run 1 has the range \[4, 2\]"),
         ('{"1": [[1, 2.5]]}', "run 1 has the range"),
         ('{"1": [1, 2]}', "run 1 has the range 1"),
+        ('{"1": [[1, 2]], "1": 3}', "expected a list of ranges"),
         ('{"run": [[1, 2]]}', "run run has the range"),
         ('{"99999999999": [[1, 2]]}', "run 99999999999 has the range"),
         ("[" * 100_000, "Expected JSON of the form"),
@@ -278,6 +308,13 @@ def test_ranges_may_overlap_and_come_in_any_order() -> None:
     assert runs(np.full(7, 3), blocks).tolist() == [False] * 3 + [True] + [False] * 3
     assert not runs([2**32 + 7], [5]).any()
     assert pickle.loads(pickle.dumps(runs))([7], [30]).all()
+
+
+def test_a_run_that_is_named_twice_has_the_ranges_of_both(tmp_path: Path) -> None:
+    path = tmp_path / "mask.json"
+    path.write_text('{"7": [[1, 10]], "3": [[50, 50]], "7": [[20, 30]]}')
+    runs = CertifiedRuns.from_json(path)
+    assert runs([7, 7, 7, 3], [10, 15, 20, 50]).tolist() == [True, False, True, True]
 
 
 @pytest.mark.slow  # coffea compiles its mask

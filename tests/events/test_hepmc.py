@@ -160,6 +160,17 @@ def test_files_that_were_appended_are_one(tmp_path: Path) -> None:
     assert ids(both, 0, 5) == ids(written(tmp_path / "all.hepmc", rows), 0, 5)
 
 
+def test_ends_of_lines_and_a_mark_of_other_systems_change_nothing(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.hepmc", dijets(3)[1]).read_bytes()
+    other = b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")
+    for name, content in (("b.hepmc", other), ("b.hepmc.gz", gzip.compress(other))):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert source_of(path) is HEPMC
+        assert HEPMC.entries(path) == 3
+        assert ids(path, 0, 2, 3) == ids(tmp_path / "a.hepmc", 0, 3)
+
+
 def test_dijets_are_those_of_the_same_particles_in_hdf5(tmp_path: Path) -> None:
     table, rows = dijets(12)
     olympics = tmp_path / "a.h5"

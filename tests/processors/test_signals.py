@@ -633,7 +633,18 @@ def test_a_signal_that_trained_taggers_without_folds_is_refused(
     ("weights", "message"),
     [
         ({"up": "pu_upp"}, "pu_upp, which the file has not; did you mean pu_up"),
-        ({"up": "pdf_weights"}, "pdf_weights of systematics.weights.own holds a list an event"),
+        (
+            {"up": "pdf_weights"},
+            "parquet, .*number an event for pdf_weights of systematics.weights.own, found lists",
+        ),
+        (
+            {"up": "PFCands_pt"},
+            r"parquet, .*number an event for PFCands_pt of .*own, found lists of \?*float",
+        ),
+        (
+            {"up": "PFCands_pt * pdf_weights"},
+            r"parquet, .*PFCands_pt \* pdf_weights of .*own cannot be calculated of the columns",
+        ),
         ({"members": "pu", "rule": "hessian"}, "pu of systematics.weights.own holds no lists"),
         (
             {"members": "PFCands_pt", "rule": "hessian", "which": "12"},

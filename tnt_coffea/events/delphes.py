@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
 from tnt_coffea.events import trees
-from tnt_coffea.events.particles import Particles, from_columns
+from tnt_coffea.events.particles import Particles, from_columns, one_an_event
 
 __all__ = ["COLUMNS", "FIELDS", "SCHEMA_FIELDS", "entries", "is_mine", "load", "particles"]
 
@@ -106,8 +105,8 @@ def _first(events: Any, part: str) -> Any:
     if not _has(events, "Event", part):
         return None
     column = _column(events, "Event", part)
-    if column.ndim == 1:
-        return ak.to_numpy(column)
-    if not ak.all(ak.num(column) > 0):
-        return None
-    return np.asarray(column[:, 0])
+    if column.ndim > 1:
+        if not ak.all(ak.num(column) > 0):
+            return None
+        column = column[:, 0]
+    return one_an_event(column, f"Event.{part}", trees.where(events))

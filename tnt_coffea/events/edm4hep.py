@@ -21,7 +21,7 @@ import numpy as np
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
 from tnt_coffea.events.hdf5_table import stamp
-from tnt_coffea.events.particles import Particles, checked_numbers, from_cartesian
+from tnt_coffea.events.particles import Particles, checked_numbers, from_cartesian, one_an_event
 
 __all__ = [
     "COLLECTIONS",
@@ -136,6 +136,8 @@ def particles(events: Any) -> Particles:
 
 def _header(events: Any, part: str) -> Any:
     column = ak.materialize(events[_field(HEADER, part)])
+    if column.ndim == 1:
+        return one_an_event(column, f"{HEADER}.{part}", trees.where(events))
     wrong = np.flatnonzero(ak.to_numpy(ak.num(column)) != 1)
     if len(wrong):
         msg = (
@@ -143,7 +145,7 @@ def _header(events: Any, part: str) -> Any:
             f"{len(column[wrong[0]])} of {HEADER}, expected one; {len(wrong)} such events"
         )
         raise InputError(msg)
-    return ak.to_numpy(ak.flatten(column))
+    return one_an_event(ak.flatten(column), f"{HEADER}.{part}", trees.where(events))
 
 
 def _spellings(collection: str, part: str) -> tuple[str, str]:

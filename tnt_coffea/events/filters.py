@@ -5,7 +5,7 @@ The rules are those of CMS:
 - Luminosity blocks that are not certified are rejected, of data alone: simulation has none.
 - Of trigger paths any may have accepted the event. Menus differ between eras and files: a path that
   a file does not have has accepted none of its events, which is counted and told. A path that no
-  file has, and a file that has none of the paths, are errors.
+  file has, a file that has none of the paths, and a number above 1 in one, are errors.
 - All flags must be set, and every file must have them: a filter that is not there cannot be said to
   have passed.
 
@@ -26,13 +26,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import EventFilterSettings
 from tnt_coffea.errors import ConfigError, InputError
-from tnt_coffea.events.particles import checked_numbers
+from tnt_coffea.events.particles import checked_numbers, one_an_event
 from tnt_coffea.events.roles import DATA
 from tnt_coffea.typing import BoolArray
 
@@ -94,6 +93,8 @@ class CertifiedRuns:
     def from_json(cls, path: str | Path) -> CertifiedRuns:
         """Return those in a JSON file, such as `Cert_271036-284044_13TeV_..._JSON.txt`.
 
+        A run that is named twice has the ranges of both.
+
         Raises
         ------
         ConfigError
@@ -102,7 +103,8 @@ class CertifiedRuns:
         try:
             with Path(path).open("rb") as file:
                 content = file.read(_MOST_BYTES)
-            return cls.of_ranges(json.loads(content), hashlib.sha256(content).hexdigest())
+            ranges = json.loads(content, object_pairs_hook=_united)
+            return cls.of_ranges(ranges, hashlib.sha256(content).hexdigest())
         except OSError as error:
             reason = error.strerror or str(error)
         except (ValueError, RecursionError) as error:
@@ -133,6 +135,13 @@ def _list(given: Any) -> list[Any]:
         msg = f"expected a list of ranges of a run, got {json.dumps(given)[:40]}"
         raise ValueError(msg)
     return given
+
+
+def _united(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for run, given in pairs:
+        found[run] = [*_list(found[run]), *_list(given)] if run in found else given
+    return found
 
 
 def _range(run: Any, given: Any) -> tuple[int, int, int]:
@@ -202,7 +211,8 @@ class EventFilters:
         Raises
         ------
         InputError
-            A column is not there, or is no truth value.
+            A column is not there, is no truth value, or holds a number above 1 where a trigger path
+            is expected.
         """
         self.check(names_of(events), where, role)
         cuts = {}
@@ -210,8 +220,8 @@ class EventFilters:
             given = checked_numbers({name: _column(events, name) for name in _NUMBERS}, where)
             cuts["certified_runs"] = self.certified(*given.values())
         if self.hlt:
-            fired = [_truth(events, name, where) for name in self.hlt if name in names_of(events)]
-            cuts["hlt"] = np.logical_or.reduce(fired)
+            there = [name for name in self.hlt if name in names_of(events)]
+            cuts["hlt"] = np.logical_or.reduce([_fired(events, name, where) for name in there])
         return cuts | {name: _truth(events, name, where) for name in self.flags}
 
     def absent(self, names: Collection[str]) -> tuple[str, ...]:
@@ -294,21 +304,37 @@ class _Names(Collection[str]):
         return len(self.events.fields)
 
 
-def _column(events: Any, name: str) -> npt.NDArray[Any]:
+def _column(events: Any, name: str) -> Any:
     collection, _, part = name.partition("_")
-    column = events[name] if name in events.fields else events[collection][part]
-    return np.asarray(ak.to_numpy(ak.materialize(column), allow_missing=False))
+    return events[name] if name in events.fields else events[collection][part]
+
+
+def _whole(events: Any, name: str, where: str) -> npt.NDArray[Any]:
+    values = one_an_event(_column(events, name), f"{name} of skim.filters", where)
+    if values.dtype.kind == "f":
+        msg = (
+            f"{where}: {name} holds {values.dtype}; expected a truth value or a whole number an "
+            "event (skim.filters)"
+        )
+        raise InputError(msg)
+    return values
 
 
 def _truth(events: Any, name: str, where: str) -> BoolArray:
-    values = _column(events, name)
-    if values.dtype.kind not in "biu" or values.ndim != 1:
+    return np.asarray(_whole(events, name, where) > 0)
+
+
+def _fired(events: Any, name: str, where: str) -> BoolArray:
+    values = _whole(events, name, where)
+    wrong = (values < 0) | (values > 1)
+    if wrong.any():
         msg = (
-            f"{where}: {name} holds {values.dtype} of shape {values.shape}; expected a truth value "
-            "or a whole number an event (skim.filters)"
+            f"{where}: {name} of skim.filters.hlt is {values[wrong][0]} in event "
+            f"{int(np.flatnonzero(wrong)[0])} of these entries; {int(wrong.sum())} such events. "
+            "Expected a trigger path: true or false, or 1 or 0"
         )
         raise InputError(msg)
-    return np.asarray(values > 0)
+    return values.astype(bool)
 
 
 def _near(missing: Iterable[str], names: Collection[str]) -> str:

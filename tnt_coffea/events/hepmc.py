@@ -52,6 +52,8 @@ _NAME = b"HepMC::"
 _END = b"HepMC::Asciiv3-END_EVENT_LISTING"
 _EVENT = re.compile(rb"\nE ")
 _PARTICLE = re.compile(rb"\nP(?: [-+.0-9eEinfa]+){9}(?=\n)")
+_MARK = b"\xef\xbb\xbf"
+"""What some programs write before text in UTF-8; they also end lines by \\r\\n."""
 _BLOCK = 1 << 24
 """Bytes in memory at once, beside the particles."""
 _LOOKED_AT = 100
@@ -175,7 +177,7 @@ def _read(path: Path, start: int, stop: int) -> Iterator[Any]:
         text = _bytes(path, int(offsets[start]), int(offsets[end]))
         cuts = offsets[start : end + 1] - offsets[start]
         # Behind an event may stand the end, and the beginning of a file that was appended.
-        texts = [text[a:b].partition(_END)[0] for a, b in pairwise(cuts)]
+        texts = [_lines(text[a:b].partition(_END)[0]) for a, b in pairwise(cuts)]
         for i, one in enumerate(texts, start):
             _check_particles(path, i, one)
         lines = BytesIO(header + b"".join(texts) + _END + b"\n")
@@ -240,7 +242,13 @@ def _open(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 def _start(path: Path) -> bytes:
     with _open(path) as file:
-        return file.read(256)
+        return file.read(256).removeprefix(_MARK)
+
+
+def _lines(text: bytes) -> bytes:
+    return text.replace(b"
+", b"
+")
 
 
 @lru_cache(maxsize=4)
@@ -270,7 +278,8 @@ def _index(path: Path, when: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], by
     if not begins:
         msg = f"{path}: holds no events"
         raise InputError(msg)
-    return np.array([*begins, position], np.int64), _bytes(path, 0, begins[0])
+    header = _bytes(path, 0, begins[0]).removeprefix(_MARK)
+    return np.array([*begins, position], np.int64), _lines(header)
 
 
 def _bytes(path: Path, start: int, stop: int) -> bytes:

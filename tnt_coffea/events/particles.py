@@ -23,6 +23,7 @@ __all__ = [
     "from_cartesian",
     "from_columns",
     "identified",
+    "one_an_event",
 ]
 
 NUMBERS = ("run", "luminosityBlock", "event")
@@ -182,6 +183,12 @@ def identified(
 
 
 def _counts(columns: list[ak.Array], where: str) -> npt.NDArray[np.int64]:
+    if flat := [column for column in columns if column.ndim != 2]:
+        msg = (
+            f"{where}: expected a list of numbers an event for pT, eta, phi and what else a "
+            f"particle has, found {flat[0].type.content}"
+        )
+        raise InputError(msg)
     counts: list[npt.NDArray[np.int64]] = [
         ak.to_numpy(ak.num(column, axis=1)).astype(np.int64) for column in columns
     ]
@@ -230,7 +237,7 @@ def _check(
 
 def checked_weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
     """Return (event,) weights; raises `InputError` where one is no finite number."""
-    values = _plain(weight, "the weights", where).astype(np.float64)
+    values = one_an_event(weight, "the weights", where).astype(np.float64)
     wrong = ~np.isfinite(values)
     if wrong.any():
         msg = (
@@ -243,7 +250,7 @@ def checked_weights(weight: npt.ArrayLike, where: str) -> npt.NDArray[np.float64
 
 def checked_labels(label: npt.ArrayLike, where: str) -> npt.NDArray[np.int8]:
     """Return (event,) labels; raises `InputError` where one is not 1, 0 or -1."""
-    values = _plain(label, "the truth column", where)
+    values = one_an_event(label, "the truth column", where)
     wrong = ~np.isin(values, (-1, 0, 1))
     if wrong.any():
         first = values[wrong][0].item()
@@ -269,7 +276,7 @@ def checked_numbers(
     """
     known = {}
     for name, given in numbers.items():
-        values = _plain(given, name, where)
+        values = one_an_event(given, name, where)
         if values.dtype.kind == "f":
             wrong = ~(np.isfinite(values) & (values == np.floor(values)) & (abs(values) < 2**53))
         else:
@@ -286,12 +293,41 @@ def checked_numbers(
     return known
 
 
-def _plain(values: npt.ArrayLike, what: str, where: str) -> npt.NDArray[Any]:
-    found = np.asarray(values)
+def one_an_event(values: Any, what: str, where: str) -> npt.NDArray[Any]:
+    """Return (event,) numbers or truth values of a column.
+
+    Parameters
+    ----------
+    values
+        Column of a file.
+    what
+        Its name.
+    where
+        File and entries, for messages.
+
+    Raises
+    ------
+    InputError
+        An event has a list, a text, or no value.
+
+    Examples
+    --------
+    >>> one_an_event(ak.Array([1, 2]), "run", "a.root").tolist()
+    [1, 2]
+    >>> one_an_event(ak.Array([[1], []]), "run", "a.root")
+    Traceback (most recent call last):
+    tnt_coffea.errors.InputError: a.root: expected one number an event for run, found lists of int64
+    """
+    held = ""
+    if isinstance(values, ak.Array):
+        values = ak.without_parameters(ak.materialize(values))
+        if values.ndim != 1:
+            held = f"lists of {str(values.type.content).rpartition('* ')[2]}"
+        elif ak.any(ak.is_none(values)):
+            held = f"no value in event {int(ak.argmax(ak.is_none(values)))} of these entries"
+    found = np.asarray(None if held else values)
     if found.ndim != 1 or found.dtype.kind not in "fiub":
-        msg = (
-            f"{where}: expected one number an event for {what}, found {found.dtype} of shape "
-            f"{found.shape}"
-        )
+        held = held or f"{found.dtype} of shape {found.shape}"
+        msg = f"{where}: expected one number an event for {what}, found {held}"
         raise InputError(msg)
     return found

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from tnt_coffea.config import SourceSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
-from tnt_coffea.events.particles import NUMBERS, Particles, from_columns
+from tnt_coffea.events.particles import NUMBERS, Particles, from_columns, one_an_event
 from tnt_coffea.events.stored_jets import StoredJets, grouped, with_substructure
 
 __all__ = [
@@ -260,7 +260,8 @@ def columns(events: Any) -> dict[str, ak.Array]:
 
 def _per_event(events: Any) -> dict[str, Any]:
     there = [name for name in SCALARS if name in events.fields]
-    values = {name: ak.to_numpy(events[name]) for name in there}
+    place = trees.where(events)
+    values = {name: one_an_event(events[name], name, place) for name in there}
     return {
         "weight": values.get("weight", values.get("genWeight")),
         "label": values.get("label"),
@@ -272,7 +273,7 @@ def _with_stored_ids(made: Particles, events: Any) -> Particles:
     """Return events of a converted file, after comparing the ids in it with its content."""
     if "eventId" not in events.fields:
         return made
-    stored = ak.to_numpy(events["eventId"]).astype(np.uint64)
+    stored = one_an_event(events["eventId"], "eventId", trees.where(events)).astype(np.uint64)
     wrong = np.flatnonzero(stored != made.event_id)
     if len(wrong):
         msg = (
@@ -287,14 +288,16 @@ def _with_stored_ids(made: Particles, events: Any) -> Particles:
 def _column(events: Any, collection: str, part: str) -> ak.Array:
     flat = f"{collection}_{part}"
     column = events[flat] if flat in events.fields else events[collection][part]
+    column = ak.without_parameters(ak.materialize(column))
     # A Parquet column may hold nulls by its type even where it holds none.
-    return ak.drop_none(ak.without_parameters(ak.materialize(column)), axis=1)
+    return ak.drop_none(column, axis=1) if column.ndim > 1 else column
 
 
 def _radius(events: Any) -> float:
     if "fatJetRadius" not in events.fields:
         return AK8_RADIUS
-    found: npt.NDArray[np.float64] = np.unique(ak.to_numpy(events["fatJetRadius"]))
+    radii = one_an_event(events["fatJetRadius"], "fatJetRadius", trees.where(events))
+    found: npt.NDArray[np.float64] = np.unique(radii)
     return float(str(found[0])) if len(found) else AK8_RADIUS
 
 

@@ -19,7 +19,7 @@ import awkward as ak
 import numpy as np
 
 from tnt_coffea.events import trees
-from tnt_coffea.events.particles import from_columns
+from tnt_coffea.events.particles import from_columns, one_an_event
 from tnt_coffea.events.pfnano import SUBSTRUCTURE
 from tnt_coffea.events.stored_jets import StoredJets, with_substructure
 
@@ -102,7 +102,7 @@ def jets(events: Any) -> StoredJets:
         where=trees.where(events),
         weight=_weight(events),
         numbers={
-            name: ak.to_numpy(_info(events, theirs))
+            name: one_an_event(_info(events, theirs), theirs, trees.where(events))
             for name, theirs in _NUMBERS.items()
             if _informed(events, theirs)
         },
@@ -186,4 +186,6 @@ def _weight(events: Any) -> Any:
         return None
     weights = _info(events, "mcEventWeights")
     # The first is the nominal one; collision data have none.
-    return ak.to_numpy(ak.fill_none(ak.firsts(weights), 1.0))
+    if weights.ndim > 1:
+        weights = ak.fill_none(ak.firsts(weights), 1.0)
+    return one_an_event(weights, "mcEventWeights", trees.where(events))

@@ -67,7 +67,8 @@ def characterise(
     selection
         Share of events or named cuts; that of `fit.bump` without it.
     signals
-        Skims of simulated signals by name; all events of a skim's files count as produced.
+        Skims of simulated signals by name; all events of a skim's files count as produced. None of
+        them may be among those that were searched.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def characterise(
     FitError
         The spectrum cannot be fitted beside the window.
     InputError
-        A signal has fewer than 20 dijets in the window.
+        A signal has fewer than 20 dijets in the window, or events that were searched.
     ConfigError
         There is no such selection, the search is blinded, or the histograms are of another one.
 
@@ -108,13 +109,17 @@ def characterise(
     check_made_with(histograms, config)
     tagger_set, point = _chosen(taggers, config, name, selection)
     window = config.search.window
+    sample = as_skim(source).sample()
+    simulated = {
+        label: _signal_sample(label, one, sample) for label, one in (signals or {}).items()
+    }
     counted = stats.masked_window_test(
         stats.selected_spectrum(histograms.hists[tagger_set.name], point, per_fold=False)["all"],
         window=window.edges,
         fit=spectrum_fit(config),
         seed=seeds.integer(config.seed, "characterise"),
     )
-    sample = as_skim(source).sample().with_variable(config.search.variable)
+    sample = sample.with_variable(config.search.variable)
     sample = sample.select(config.search.fit_range.contains(sample.mass))
     inside = window.contains(sample.mass)
     passed = _passed(tagger_set, point, sample)
@@ -152,8 +157,8 @@ def characterise(
         images = {jet: _excess_image(sample, jet, passed, inside, scale) for jet in JETS}
         found = replace(found, images=images, half_width=sample.image_settings.half_width)
     hypotheses = {
-        label: _hypothesis(label, signal, taggers, tagger_set, point, config, found)
-        for label, signal in (signals or {}).items()
+        label: _hypothesis(label, signal, tagger_set, point, config, found)
+        for label, signal in simulated.items()
     }
     return replace(found, hypotheses=hypotheses)
 
@@ -240,10 +245,22 @@ def _excess_image(
     return total / events if events > 0 else np.zeros_like(total)
 
 
+def _signal_sample(label: str, signal: Skim | Sample, searched: Sample) -> tuple[Sample, int]:
+    """Return the dijets of a signal, and how many events were produced."""
+    skim = as_skim(signal)
+    sample = skim.sample(DATA if DATA in skim.by_role else next(iter(skim.by_role)))
+    if shared := int(np.isin(sample.event_id, searched.event_id).sum()):
+        msg = (
+            f"signal '{label}': {shared} of its {len(sample)} dijets are among those that were "
+            "searched; give simulated events that are not part of the data"
+        )
+        raise InputError(msg)
+    return sample, skim.accounting.events - skim.accounting.n_lost
+
+
 def _hypothesis(
     label: str,
-    signal: Skim | Sample,
-    taggers: Taggers,
+    signal: tuple[Sample, int],
     tagger_set: TaggerSet,
     point: WorkingPoint,
     config: SearchConfig,
@@ -251,9 +268,7 @@ def _hypothesis(
 ) -> Hypothesis:
     from tnt_coffea.reporting import Hypothesis, Sculpted
 
-    skim = as_skim(signal)
-    role = DATA if DATA in skim.by_role else next(iter(skim.by_role))
-    sample = skim.sample(role).with_variable(config.search.variable)
+    sample, produced = signal[0].with_variable(config.search.variable), signal[1]
     inside = config.search.window.contains(sample.mass)
     if int(inside.sum()) < _FEW:
         msg = (
@@ -262,7 +277,6 @@ def _hypothesis(
         )
         raise InputError(msg)
     passed = _passed(tagger_set, point, sample) & inside
-    produced = skim.accounting.events - skim.accounting.n_lost
     share = float(passed.sum()) / produced
     error = float(np.sqrt(share * (1 - share) / produced))
     events = found.events / share if share else float("inf")
