@@ -246,9 +246,7 @@ def _start(path: Path) -> bytes:
 
 
 def _lines(text: bytes) -> bytes:
-    return text.replace(b"
-", b"
-")
+    return text.replace(b"\r\n", b"\n")
 
 
 @lru_cache(maxsize=4)
