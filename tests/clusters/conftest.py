@@ -133,7 +133,7 @@ class Search:
         return {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in ("manifest.json", "report.html")
+            if path.is_file() and path.name not in ("manifest.json", "report.html", "metrics.prom")
         }
 
 
