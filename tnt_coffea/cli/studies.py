@@ -53,6 +53,13 @@ _quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress ba
 _epochs_option = click.option(
     "--epochs", type=click.IntRange(1), help="Epochs of every network, for trials; the paper's."
 )
+_blocks_option = click.option(
+    "--blocks",
+    multiple=True,
+    metavar="PATTERN",
+    help="Blocks of such names alone, as 'two-prong-*-56'; what claims miss is undecided. May be "
+    "repeated.",
+)
 _WORD = re.compile(r"[A-Za-z][\w-]*")
 _MANY = 8
 """Names that a help lists in full."""
@@ -110,6 +117,7 @@ def _command(experiment: Experiment) -> click.Command:
     for option in (
         _quiet_option,
         workers_option,
+        *([_blocks_option] if experiment.partial else []),
         _epochs_option,
         _seed_option,
         *(_files_option(kind, names) for kind, names in reversed(kinds.items())),

@@ -78,6 +78,7 @@ def run(
     repetitions: int | None = None,
     seed: int = 1,
     epochs: int | None = None,
+    blocks: Sequence[str] = (),
     resources: Resources | None = None,
 ) -> StudyResult:
     """Repeat an experiment: events, trainings, measurements, claims, figures.
@@ -103,14 +104,17 @@ def run(
         Root of all random numbers.
     epochs
         Of every network, for trials.
+    blocks
+        Patterns of names, as `two-prong-*`: these blocks alone, where the experiment's claims do
+        without the others; all without it.
     resources
         The workers; two processes without it.
 
     Raises
     ------
     ConfigError
-        A number is out of range, files of a pool are missing or given beside a scale, or signal
-        events are too few.
+        A number is out of range, files of a pool are missing or given beside a scale, no block has
+        such a name, or signal events are too few.
     StageError
         The folder holds a study of another configuration.
 
@@ -132,6 +136,7 @@ def run(
     scale = experiment.scale if scale is None else scale
     repetitions = experiment.repetitions if repetitions is None else repetitions
     _check(scale, repetitions, seed, epochs)
+    experiment = experiment.of_blocks(blocks) if blocks else experiment
     for block in experiment.blocks:
         experiment.configured(block, seed, epochs)  # wrong settings are told before anything
     made = files is None
@@ -174,6 +179,7 @@ def run(
     words += ["--scale", f"{scale:g}"] if made else _options(files)
     words += ["--repetitions", str(repetitions), "--seed", str(seed)]
     words += [] if epochs is None else ["--epochs", str(epochs)]
+    words += [word for pattern in blocks for word in ("--blocks", pattern)]
     result = StudyResult(
         experiment.title,
         shlex.join(words),

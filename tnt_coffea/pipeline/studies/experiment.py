@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +186,8 @@ class Experiment:
         Where the command has none.
     code
         Who changes what the same settings give raises it.
+    partial
+        Claims, plots and tables do without blocks that are missing: some of them may be run alone.
     """
 
     name: str
@@ -206,6 +209,26 @@ class Experiment:
     scale: float = 0.1
     repetitions: int = 5
     code: int = 1
+    partial: bool = False
+
+    def of_blocks(self, patterns: Sequence[str]) -> Experiment:
+        """Return the experiment with the blocks of such names alone, as `two-prong-*-56`.
+
+        Raises
+        ------
+        ConfigError
+            No block has a name of a pattern, or the experiment needs all of them.
+        """
+        if not self.partial:
+            msg = f"study {self.name} needs all of its blocks: it cannot be run with some of them"
+            raise ConfigError(msg)
+        names = [block.name for block in self.blocks]
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                msg = f"no block of study {self.name} is like '{pattern}', of {', '.join(names)}"
+                raise ConfigError(msg)
+        chosen = {name for name in names if any(fnmatchcase(name, one) for one in patterns)}
+        return replace(self, blocks=tuple(one for one in self.blocks if one.name in chosen))
 
     def of_pools(self, given: Collection[str]) -> Experiment:
         """Return the experiment without the blocks that train on pools which are not there."""
