@@ -34,6 +34,7 @@ from tnt_coffea.errors import (
     ExecutionError,
     InputError,
     MissingExtraError,
+    NetworkError,
     StorageError,
     TntCoffeaError,
 )
@@ -518,6 +519,8 @@ def _opens(item: WorkItem) -> bool:
         item.check()
         with item.here() as file:
             return bool(SOURCES[item.source].entries(file) >= item.stop)
+    except NetworkError:
+        raise
     except Exception:  # whatever a damaged file gives
         return False
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import awkward as ak
 
-from tnt_coffea.errors import InputError
+from tnt_coffea.errors import InputError, TntCoffeaError
 from tnt_coffea.storage import spelled
 
 __all__ = [
@@ -226,7 +226,7 @@ def _reading(path: Path, what: str = "") -> Iterator[Any]:
     try:
         yield _opened(path)
     except Exception as error:  # uproot's and its decompressors' exceptions share no base class
-        if isinstance(error, FileNotFoundError | PermissionError | InputError):
+        if isinstance(error, FileNotFoundError | PermissionError | TntCoffeaError):
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = (
