@@ -20,9 +20,11 @@ from tnt_coffea.storage import spelled
 __all__ = [
     "absent_columns",
     "branches",
+    "column",
     "contents",
     "entries",
     "flat_branches",
+    "holds",
     "nano_events",
     "read",
     "tree_holds",
@@ -199,6 +201,36 @@ def absent_columns(
     near = [name for one in missing for name in get_close_matches(one, sorted(there), 2)]
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     return f"{path}: {who} asks for {', '.join(missing)}, which the file has not{hint}"
+
+
+def holds(events: Any, flat: str, collection: str, part: str) -> bool:
+    """Tell whether NanoEvents have a part of a collection, under any schema.
+
+    Parameters
+    ----------
+    events
+        NanoEvents.
+    flat
+        Its name under coffea's `BaseSchema`, which is that of the file's branch.
+    collection, part
+        Its names under the source's own schema.
+
+    Examples
+    --------
+    >>> events = ak.Array({"FatJet_pt": [[900.0]], "MET": [{"pt": 20.0}]})
+    >>> holds(events, "FatJet_pt", "FatJet", "pt"), holds(events, "MET_pt", "MET", "pt")
+    (True, True)
+    >>> column(events, "MET_pt", "MET", "pt").tolist()
+    [20.0]
+    """
+    fields = events.fields
+    return flat in fields or (collection in fields and part in events[collection].fields)
+
+
+def column(events: Any, flat: str, collection: str, part: str) -> ak.Array:
+    """Return a part of a collection that NanoEvents have; parameters as `holds`."""
+    found = events[flat] if flat in events.fields else events[collection][part]
+    return ak.without_parameters(ak.materialize(found))
 
 
 def where(events: Any) -> str:
