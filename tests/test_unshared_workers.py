@@ -123,6 +123,18 @@ def test_a_skim_too_large_to_travel_is_an_error_before_training(
         Elsewhere.of(schedule.tasks(schedule.waves[0]), "w1")
 
 
+def test_files_that_did_not_all_arrive_are_not_taken_for_whole() -> None:
+    work = Elsewhere({"/a.parquet": b"PAR1", "/b.parquet": "cut"}, "half")  # type: ignore[dict-item]
+    for _ in range(2):  # the second task does not find what the first one left
+        with pytest.raises(TypeError):
+            elsewhere._unpacked(work)
+    assert "half" not in elsewhere._HERE
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_seen() -> None:
+    assert not Mark(f"/{'x' * 300}")()  # the system refuses to say
+
+
 def test_parts_that_come_along_are_searched_as_those_on_the_disk() -> None:
     skim = tnt.Skim.from_sample(testing.make_sample(40, pixels=40))
     processor = SearchProcessor(tnt.SearchConfig(), tnt.taggers.load_set("rnd-3500/tnt"))

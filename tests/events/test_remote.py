@@ -319,6 +319,16 @@ def test_without_a_version_the_key_is_that_of_the_bytes(url: Callable[..., str])
     assert told.startswith("at-address:")
 
 
+def test_what_was_read_of_an_untold_version_is_not_read_again(url: Callable[..., str]) -> None:
+    local = Handler.folder / "box.csv"
+    there = file_of(url(local.name, "untold"))
+    for number in range(10, 20):
+        local.write_text(f"m_jj,mass{number}\n")
+        with there.open() as file:
+            assert file.read() == local.read_bytes()
+        del file  # the next one may lie in its place
+
+
 @pytest.mark.parametrize("way", ["plain", "untold"])
 def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str], way: str) -> None:
     local = table()

@@ -11,6 +11,7 @@ from typing import Any
 
 import awkward as ak
 
+from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
 from tnt_coffea.events.particles import Particles, from_columns, one_an_event
 
@@ -61,7 +62,7 @@ def particles(events: Any) -> Particles:
     Raises
     ------
     InputError
-        As `from_columns`.
+        As `from_columns`, or some events have a weight or a number and others none.
     """
     pt, eta, phi, mass = (
         ak.concatenate(parts, axis=1)
@@ -100,7 +101,14 @@ def _first(events: Any, part: str) -> Any:
         return None
     column = trees.column(events, *_place("Event", part))
     if column.ndim > 1:
-        if not ak.all(ak.num(column) > 0):
+        lacking = ak.to_numpy(ak.num(column)) == 0
+        if lacking.all():
             return None
+        if lacking.any():
+            msg = (
+                f"{trees.where(events)}: event {int(lacking.argmax())} of these entries has no "
+                f"Event.{part}, and others have; {int(lacking.sum())} such events"
+            )
+            raise InputError(msg)
         column = column[:, 0]
     return one_an_event(column, f"Event.{part}", trees.where(events))

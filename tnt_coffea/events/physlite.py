@@ -178,5 +178,7 @@ def _weight(events: Any) -> Any:
     weights = trees.column(events, *place)
     # The first is the nominal one; collision data have none.
     if weights.ndim > 1:
-        weights = ak.fill_none(ak.firsts(weights), 1.0)
+        if not ak.any(ak.num(weights)):
+            return None
+        weights = ak.firsts(weights)
     return one_an_event(weights, "mcEventWeights", trees.where(events))

@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PosixPath
 from threading import Lock
 from typing import Any
@@ -356,13 +357,17 @@ class RemoteFile(PosixPath):
         raise kind(msg) from None
 
 
+_UNTOLD = count(1)
+"""Numbers files whose servers do not tell their versions: what one has read is no other's."""
+
+
 class _Ranges(io.RawIOBase):
     """A remote file that is open."""
 
     def __init__(self, file: RemoteFile, status: RemoteStatus) -> None:
         super().__init__()
         self.file, self.size = file, status.st_size
-        self.key = (file.url, status.st_mtime_ns if status.told else id(self))
+        self.key = (file.url, status.st_mtime_ns if status.told else -next(_UNTOLD))
         self.place = 0
         self.failure: TntCoffeaError | None = None
 
