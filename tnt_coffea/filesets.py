@@ -27,8 +27,10 @@ from tnt_coffea.events.roles import DATA, checked_name, checked_role, signal_nam
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
-__all__ = ["BadFile", "Fileset", "WorkItem"]
+__all__ = ["UNREADABLE", "BadFile", "Fileset", "WorkItem"]
 
+UNREADABLE = "unreadable"
+"""Stands for the hash of a file that cannot be read."""
 _PIECE = 1 << 24
 """Bytes of a file at an address that are asked for at once."""
 
@@ -377,7 +379,7 @@ class Fileset:
         Parameters
         ----------
         skip_bad
-            Take `unreadable` for a file that cannot be read, so that it counts as another one
+            Take `UNREADABLE` for a file that cannot be read, so that it counts as another one
             once it can.
 
         Raises
@@ -414,7 +416,7 @@ def _remote_hash(file: RemoteFile, skip_bad: bool) -> str:
             raise InputError(msg)
     except InputError:
         if skip_bad:
-            return "unreadable"
+            return UNREADABLE
         raise
     return digest.hexdigest()
 
@@ -431,7 +433,7 @@ def _file_hash(path: Path, skip_bad: bool) -> str:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             if skip_bad:
-                return "unreadable"
+                return UNREADABLE
             raise InputError(_unreadable(part, error)) from error
         check_unchanged(stamp)
     return (
