@@ -410,7 +410,7 @@ def _passed(
     for first in range(0, len(items), batch or 1):
         some = items[first : first + batch]
         if apart:
-            some = [replace(item, content=item.file.read_bytes()) for item in some]
+            some = [item.brought() for item in some]
         envelopes = _mapped(some, work, executor, description)
         _raise_first(envelopes["failed"])
         output = envelopes["output"]

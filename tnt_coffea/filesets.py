@@ -92,6 +92,22 @@ class WorkItem:
         if not self.content:
             check_unchanged(self.stamp)
 
+    def brought(self) -> WorkItem:
+        """Return the item with its file's content; one at an address is read where the work is.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read.
+        """
+        file = self.file
+        if isinstance(file, RemoteFile):
+            return self
+        try:
+            return replace(self, content=file.read_bytes())
+        except OSError as error:
+            raise InputError(_unreadable(file, error)) from error
+
     @contextmanager
     def here(self) -> Iterator[Path]:
         """Give the file, or a file of its content where that came along."""
