@@ -129,6 +129,14 @@ def test_file_needs_only_what_differs(tmp_path: Path) -> None:
         ("search: {efficiencies: {a: 1}}", r"search\.efficiencies: expected a list \(got \{'a'"),
         ("fit: {bump: {lower_edges: [a]}}", r"fit\.bump\.lower_edges\.0: .* valid number"),
         ("fit: {bump: {lower_edges: aut}}", r"fit\.bump\.lower_edges: .*'auto' \(got 'aut'\)"),
+        (
+            "systematics:\n  weights:\n    pdf: {members: 5, rule: hessian}",
+            r"yaml:3: systematics\.weights\.pdf\.members: expected text or a list \(got 5\)$",
+        ),
+        (
+            "systematics: {weights: {pdf: {members: [5], rule: hessian}}}",
+            r"pdf\.members: .* \(got \[5\]\); .*pdf\.members\.0: .* \(got 5\)$",
+        ),
         ("- 1", "expected settings by name"),
         ("a: [", "not valid YAML"),
     ],

@@ -24,6 +24,7 @@ from tnt_coffea.events.skim import read_parts
 from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.inspection import inspect_events
+from tnt_coffea.pipeline.searching import _refuse_copies
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.search_folder import noted_files
 
@@ -575,3 +576,12 @@ def test_parts_of_a_skim_are_taken_as_they_are(write: Any, tmp_path: Path) -> No
     with pytest.raises(InputError, match=rf"{part}: a part of a skim .*{said}"):
         pipeline.skim(Fileset.from_paths({"data": [part]}), other, out=tmp_path / "other")
     assert re.search(said, inspect_events(part, settings=other.skim).facts["settings"])
+
+
+def test_files_that_cannot_be_read_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    files = Fileset.from_paths(
+        {"box": [tmp_path / "a.h5"], "herwig": [tmp_path / "b.h5"]},
+        roles={"herwig": SIMULATION},
+        missing_ok=True,
+    )
+    _refuse_copies(files, files, None)

@@ -24,7 +24,7 @@ from coffea.processor import accumulate
 import tnt_coffea as tnt
 from tnt_coffea import testing
 from tnt_coffea.config import SkimSettings
-from tnt_coffea.errors import ExecutionError
+from tnt_coffea.errors import ExecutionError, InputError
 from tnt_coffea.execution import _ProcessItem, open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
@@ -123,6 +123,18 @@ def test_a_skim_too_large_to_travel_is_an_error_before_training(
         Elsewhere.of(schedule.tasks(schedule.waves[0]), "w1")
 
 
+def test_files_that_did_not_all_arrive_are_not_taken_for_whole() -> None:
+    work = Elsewhere({"/a.parquet": b"PAR1", "/b.parquet": "cut"}, "half")  # type: ignore[dict-item]
+    for _ in range(2):  # the second task does not find what the first one left
+        with pytest.raises(TypeError):
+            elsewhere._unpacked(work)
+    assert "half" not in elsewhere._HERE
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_seen() -> None:
+    assert not Mark(f"/{'x' * 300}")()  # the system refuses to say
+
+
 def test_parts_that_come_along_are_searched_as_those_on_the_disk() -> None:
     skim = tnt.Skim.from_sample(testing.make_sample(40, pixels=40))
     processor = SearchProcessor(tnt.SearchConfig(), tnt.taggers.load_set("rnd-3500/tnt"))
@@ -130,14 +142,15 @@ def test_parts_that_come_along_are_searched_as_those_on_the_disk() -> None:
     with open_executor("iterative") as executor:
         output, _ = run(skim.fileset(), processor, executor, chunk_size=30)
     work = _ProcessItem(cloudpickle.dumps(processor), skip=False)
-    along = [
-        replace(item, path="/elsewhere/part.parquet", content=item.file.read_bytes())
-        for item in items
-    ]
+    along = [replace(item.brought(), path="/elsewhere/part.parquet") for item in items]
     found = [work(item)["processed"] for item in along]
     assert len(found) == 2
     hists = processor.postprocess(accumulate(found))["hists"]
     assert hists["tnt"] == output["hists"]["tnt"]
+    at_address = replace(items[0], path="http://127.0.0.1:9/nano.root")
+    assert at_address.brought() is at_address  # however large it is
+    with pytest.raises(InputError, match=r"part\.parquet: cannot be read: No such file"):
+        replace(items[0], path="/elsewhere/part.parquet").brought()
 
 
 def unshare() -> list[str]:

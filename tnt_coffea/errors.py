@@ -17,6 +17,7 @@ __all__ = [
     "InputError",
     "LeakError",
     "MissingExtraError",
+    "NetworkError",
     "StageError",
     "StorageError",
     "TaggerError",
@@ -79,6 +80,12 @@ class ExecutionError(TntCoffeaError):
     """A pass over the data lost events or its workers."""
 
     exit_code = 8
+
+
+class NetworkError(TntCoffeaError):
+    """A server fails for the moment; its files may be intact, and the same command goes on."""
+
+    exit_code = 13
 
 
 class GeneratorError(TntCoffeaError):

@@ -34,6 +34,7 @@ from tnt_coffea.errors import (
     ExecutionError,
     InputError,
     MissingExtraError,
+    NetworkError,
     StorageError,
     TntCoffeaError,
 )
@@ -409,7 +410,7 @@ def _passed(
     for first in range(0, len(items), batch or 1):
         some = items[first : first + batch]
         if apart:
-            some = [replace(item, content=item.file.read_bytes()) for item in some]
+            some = [item.brought() for item in some]
         envelopes = _mapped(some, work, executor, description)
         _raise_first(envelopes["failed"])
         output = envelopes["output"]
@@ -518,6 +519,8 @@ def _opens(item: WorkItem) -> bool:
         item.check()
         with item.here() as file:
             return bool(SOURCES[item.source].entries(file) >= item.stop)
+    except NetworkError:
+        raise
     except Exception:  # whatever a damaged file gives
         return False
 

@@ -27,8 +27,10 @@ from tnt_coffea.events.roles import DATA, checked_name, checked_role, signal_nam
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
 
-__all__ = ["BadFile", "Fileset", "WorkItem"]
+__all__ = ["UNREADABLE", "BadFile", "Fileset", "WorkItem"]
 
+UNREADABLE = "unreadable"
+"""Stands for the hash of a file that cannot be read."""
 _PIECE = 1 << 24
 """Bytes of a file at an address that are asked for at once."""
 
@@ -89,6 +91,22 @@ class WorkItem:
         """
         if not self.content:
             check_unchanged(self.stamp)
+
+    def brought(self) -> WorkItem:
+        """Return the item with its file's content; one at an address is read where the work is.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read.
+        """
+        file = self.file
+        if isinstance(file, RemoteFile):
+            return self
+        try:
+            return replace(self, content=file.read_bytes())
+        except OSError as error:
+            raise InputError(_unreadable(file, error)) from error
 
     @contextmanager
     def here(self) -> Iterator[Path]:
@@ -377,7 +395,7 @@ class Fileset:
         Parameters
         ----------
         skip_bad
-            Take `unreadable` for a file that cannot be read, so that it counts as another one
+            Take `UNREADABLE` for a file that cannot be read, so that it counts as another one
             once it can.
 
         Raises
@@ -414,7 +432,7 @@ def _remote_hash(file: RemoteFile, skip_bad: bool) -> str:
             raise InputError(msg)
     except InputError:
         if skip_bad:
-            return "unreadable"
+            return UNREADABLE
         raise
     return digest.hexdigest()
 
@@ -431,7 +449,7 @@ def _file_hash(path: Path, skip_bad: bool) -> str:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             if skip_bad:
-                return "unreadable"
+                return UNREADABLE
             raise InputError(_unreadable(part, error)) from error
         check_unchanged(stamp)
     return (

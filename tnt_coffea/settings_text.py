@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -23,6 +24,16 @@ MOST_VALUES, DEEPEST = 50_000, 30
 """Names and values of a text where every alias is written out, and the levels they nest in."""
 LARGEST = 2**63
 """Integers are below it, as those of C are."""
+_EXPECTED = {
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "settings by name",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+}
+"""What a setting may be, by the error of pydantic that it is not."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +117,17 @@ class SettingsText:
             Where all of them are listed, if not by the command for settings of a search.
         """
         known = [*further, *(_dotted(path) for path in _names(default.model_dump()))]
-        found = [self._complaint(item, known, listed) for item in error.errors()]
+        found = []
+        for _, same in groupby(error.errors(), lambda e: (self._written(e), id(e["input"]))):
+            items = list(same)
+            if len(items) > 1 and all(item["type"] in _EXPECTED for item in items):
+                words = dict.fromkeys(_EXPECTED[item["type"]] for item in items)
+                items = [{**items[0], "type": "", "msg": f"expected {' or '.join(words)}"}]
+            found += [self._complaint(item, known, listed) for item in items]
         return ConfigError("; ".join(found))
 
     def _complaint(self, item: Any, known: list[str], listed: str) -> str:
-        path = self._written(item["loc"])
+        path = self._written(item)
         message = str(item["msg"]).removeprefix("Value error, ")
         # A rule over several settings complains above them, and starts with a setting's name.
         named = tuple(message.split(" ")[0].split("."))
@@ -142,13 +159,15 @@ class SettingsText:
             return f"{where}: {_dotted(path)}: {message}"
         return f"{where}: {_dotted(path)}: {message} (got {_short(item['input'])})"
 
-    def _written(self, place: tuple[str | int, ...]) -> Path:
+    def _written(self, item: Any) -> Path:
         """Return a place without what only pydantic adds: tags of unions, '[key]', '[list]'."""
         path: Path = ()
-        for number, part in enumerate(place):
-            last = number == len(place) - 1
-            added = isinstance(part, str) and part.startswith("[")
-            if (*path, part) in self.lines or (last and not added) or not path:
+        value: Any = self.values
+        for number, part in enumerate(item["loc"], 1):
+            listed = isinstance(value, list) and isinstance(part, int)
+            if listed or (isinstance(value, Mapping) and part in value):
+                path, value = (*path, part), value[part]
+            elif not path or (item["type"] == "missing" and number == len(item["loc"])):
                 path = (*path, part)
         return path
 

@@ -70,6 +70,14 @@ def test_tracks_photons_and_hadrons_are_the_files_own(
     assert particles.numbers["event"].tolist() == list(range(10))
 
 
+def test_weights_of_some_events_alone_are_an_error() -> None:
+    weight = "Event/Event.Weight"
+    assert particles_of(made()).weight.tolist() == [0.25, 4.0]
+    assert particles_of(made(**{weight: ak.Array([[], []])})).weight.tolist() == [1.0, 1.0]
+    with pytest.raises(InputError, match=r"event 1 of these entries has no Event\.Weight, and"):
+        particles_of(made(**{weight: [[0.25], []]}))
+
+
 @pytest.mark.parametrize("schema", [OldDelphesSchema, BaseSchema])
 def test_every_schema_gives_the_same_particles(
     root_files: dict[str, Path], loaded: Any, under_schema: Any, schema: Any

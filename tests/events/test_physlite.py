@@ -54,6 +54,24 @@ def test_there_is_nothing_to_cluster(root_files: dict[str, Path], loaded: Any) -
         particles_of(loaded(root_files["physlite"]))
 
 
+def test_weights_of_some_events_alone_are_an_error(loaded: Any, tmp_path: Path) -> None:
+    part = ak.values_astype(ak.Array([[1e6, 5e5], [9e5]]), np.float32)
+
+    def weights(given: Any) -> Any:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.root"
+        columns = {f"{JETS}.{name}": part for name in ("pt", "m")}
+        columns |= {f"{JETS}.{name}": 0 * part for name in ("eta", "phi")}
+        columns[f"{EVENT}.mcEventWeights"] = ak.values_astype(ak.Array(given), np.float32)
+        with uproot.recreate(path) as file:
+            file.mktree("CollectionTree", columns)
+        return jets_of(loaded(path)).weight.tolist()
+
+    assert weights([[2.0, 1.0], [-1.0]]) == [2.0, -1.0]
+    assert weights([[], []]) == [1.0, 1.0]
+    with pytest.raises(InputError, match=r"mcEventWeights, found no value in event 1"):
+        weights([[2.0, 1.0], []])
+
+
 def test_the_rntuple_of_newer_files_is_read(loaded: Any, tmp_path: Path) -> None:
     counts, rng = [2, 0, 3], np.random.default_rng(1)
     columns: dict[str, Any] = {

@@ -25,7 +25,7 @@ from click.testing import CliRunner
 
 import tnt_coffea as tnt
 from tnt_coffea.cli import main
-from tnt_coffea.errors import InputError, MissingExtraError
+from tnt_coffea.errors import InputError, MissingExtraError, NetworkError
 from tnt_coffea.events import remote
 from tnt_coffea.events.remote import RemoteFile, file_of
 from tnt_coffea.events.sources import SOURCES, source_of
@@ -39,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
     asked: ClassVar[list[str]] = []
+    answers: ClassVar[float] = float("inf")
+    """Questions after which it fails all that are asked."""
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -54,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         _, way, name = self.path.partition("?")[0].split("/", 2)
         code = {"refused": 403, "down": 503}.get(way)
         if way == "busy" and self.asked.count(self.asked[-1]) <= 2:
+            code = 503
+        if len(self.asked) > self.answers:
             code = 503
         path = self.folder / name
         if way == "slow":
@@ -93,6 +97,7 @@ def url(
     Handler.folder = tmp_path / "served"
     Handler.folder.mkdir()
     Handler.asked.clear()
+    monkeypatch.setattr(Handler, "answers", float("inf"))
     monkeypatch.setattr(remote, "WAIT", 0.001)
     return lambda name, way="plain": f"http://127.0.0.1:{server.server_port}/{way}/{name}"
 
@@ -116,6 +121,15 @@ def olympics(n: int = 6) -> Path:
     path = Handler.folder / "olympics.h5"
     with h5py.File(path, "w") as file:
         file["events"] = rows
+    return path
+
+
+def aspen() -> Path:
+    path = Handler.folder / "aspen.h5"
+    with h5py.File(path, "w") as file:
+        file["event_info"] = np.arange(12).reshape(4, 3)
+        file["jet_kinematics"] = np.tile(np.array([500, 0.5, 1, 80], np.float32), (4, 1))
+        file["PFCands"] = np.ones((4, 20, 11), np.float32)
     return path
 
 
@@ -240,7 +254,7 @@ def test_nanoaod_at_an_address_is_inspected_and_filtered(
         assert re.search(rf"{shown}: the file has no trigger path of skim.filters.hlt{end}", said)
 
 
-def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str]) -> None:
+def hepmc() -> Path:
     pyhepmc = pytest.importorskip("pyhepmc", reason="pyhepmc is not installed")
     event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
     vertex = pyhepmc.GenVertex()
@@ -251,8 +265,18 @@ def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str])
     with pyhepmc.open(plain, "w") as file:
         for _ in range(3):
             file.write(event)
+    return plain
+
+
+def compressed(plain: Path) -> Path:
     packed = plain.with_suffix(".hepmc3.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
+    return packed
+
+
+def test_hepmc_that_is_compressed_is_read_at_an_address(url: Callable[..., str]) -> None:
+    plain = hepmc()
+    packed = compressed(plain)
     there = file_of(url(packed.name))
     assert source_of(there) is SOURCES["hepmc"]
     ours, theirs = loaded(plain), loaded(there)
@@ -295,6 +319,16 @@ def test_without_a_version_the_key_is_that_of_the_bytes(url: Callable[..., str])
     assert told.startswith("at-address:")
 
 
+def test_what_was_read_of_an_untold_version_is_not_read_again(url: Callable[..., str]) -> None:
+    local = Handler.folder / "box.csv"
+    there = file_of(url(local.name, "untold"))
+    for number in range(10, 20):
+        local.write_text(f"m_jj,mass{number}\n")
+        with there.open() as file:
+            assert file.read() == local.read_bytes()
+        del file  # the next one may lie in its place
+
+
 @pytest.mark.parametrize("way", ["plain", "untold"])
 def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str], way: str) -> None:
     local = table()
@@ -315,8 +349,6 @@ def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str],
     [
         ("absent.h5", "plain", r"there is no such file \(404\)"),
         ("box.parquet", "refused", r"refuses it; credentials may be missing or too old \(403\)"),
-        ("box.parquet", "down", r"the server answers with an error \(503\) \(4 attempts\)"),
-        ("box.parquet", "slow", r"no answer within"),
         ("box.parquet", "whole", "gives no ranges of a file, only all of it: fetch it"),
         ("cut.parquet", "plain", "not readable as Parquet: .* damaged or was cut short"),
         ("cut.h5", "plain", "not readable as HDF5: .*truncated"),
@@ -324,7 +356,7 @@ def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str],
     ],
 )
 def test_what_cannot_be_read_is_one_line_that_names_the_address(
-    url: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str, way: str, message: str
+    url: Callable[..., str], name: str, way: str, message: str
 ) -> None:
     data = table(n=60_000 if way == "whole" else 40).read_bytes()
     (Handler.folder / "cut.parquet").write_bytes(b"PAR1" + data[100:-9])
@@ -332,9 +364,6 @@ def test_what_cannot_be_read_is_one_line_that_names_the_address(
     (Handler.folder / "cut.root").write_bytes(
         b"root" + (62400).to_bytes(4) + (100).to_bytes(4) + (1000).to_bytes(4) + bytes(24)
     )
-    if way == "slow":
-        monkeypatch.setattr(remote, "TIMEOUT", 0.1)
-        monkeypatch.setattr(remote, "ATTEMPTS", 1)
     fileset = Fileset.from_paths(url(f"{name}?key=secret", way))
     with pytest.raises(InputError, match=f"^http://127.0.0.1:.*{name}.*{message}") as error:
         fileset.items(1000)
@@ -351,16 +380,92 @@ def test_a_server_that_is_busy_is_asked_again(url: Callable[..., str]) -> None:
     local = table()
     assert len(Fileset.from_paths(url(local.name, "busy")).items(10)) == 4
     Handler.asked.clear()
-    with pytest.raises(InputError, match="503"):
+    with pytest.raises(NetworkError, match="503"):
         file_of(url(local.name, "down")).open()
     # Every attempt tries HEAD, and GET where the server refuses that.
     assert len(Handler.asked) == 2 * remote.ATTEMPTS
 
 
-def test_a_server_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "WAIT", 0.0)
-    with pytest.raises(InputError, match=r"127.0.0.1 cannot be reached, or .* \(4 attempts\)"):
-        file_of("http://127.0.0.1:9/a.root").stat()
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("down", r"the server answers with an error \(503\) \(4 attempts\)"),
+        ("slow", r"no answer within"),
+        ("gone", r"127.0.0.1 cannot be reached, or .* \(4 attempts\)"),
+    ],
+)
+def test_a_file_whose_server_fails_for_the_moment_is_none_that_is_left_out(
+    url: Callable[..., str], monkeypatch: pytest.MonkeyPatch, way: str, message: str
+) -> None:
+    address = url(table().name, way)
+    if way == "slow":
+        monkeypatch.setattr(remote, "TIMEOUT", 0.1)
+        monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    if way == "gone":
+        address = "http://127.0.0.1:9/box.parquet"
+    fileset = Fileset.from_paths(f"{address}?key=secret")
+    for asked in (
+        lambda: fileset.items(1000),
+        lambda: fileset.sound_items(1000),
+        lambda: fileset.content_hashes(skip_bad=True),
+        lambda: fileset.noted(),
+    ):
+        with pytest.raises(NetworkError, match=f"^http://127.0.0.1:.*{message}") as error:
+            asked()
+        assert "secret" not in "".join(map(str, (error.value, error.value.__cause__)))
+
+
+@pytest.mark.parametrize("kind", ["olympics", "aspen", "parquet", "csv", "nano", "hepmc"])
+def test_an_intact_file_is_never_called_damaged(
+    url: Callable[..., str],
+    write_nano: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    name = {"nano": "nano.root", "hepmc": "events.hepmc3.gz"}.get(kind)
+    if kind == "nano":
+        write_nano().rename(Handler.folder / str(name))
+    elif kind == "hepmc":
+        compressed(hepmc())
+    else:
+        name = {"olympics": olympics, "aspen": aspen, "parquet": table, "csv": csv}[kind]().name
+    monkeypatch.setattr(remote, "BLOCK", 512)  # many questions
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    whole = loaded(file_of(url(f"{name}?whole")))
+    questions = len(Handler.asked)
+    assert questions > 3
+    for answers in (0, questions // 3, questions // 2, questions - 1):
+        Handler.asked.clear()
+        Handler.answers = answers
+        with pytest.raises(NetworkError, match=r"\(503\) \(1 attempts\)$"):
+            loaded(file_of(url(f"{name}?{answers}")))
+    Handler.answers = float("inf")
+    again = loaded(file_of(url(f"{name}?0")))
+    assert all(ak.array_equal(again[field], whole[field]) for field in whole.fields)
+
+
+@pytest.mark.parametrize("on_error", OnError)
+def test_a_pass_whose_server_fails_goes_on_where_it_was(
+    url: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: OnError
+) -> None:
+    address = url(table().name)
+    resources = tnt.Resources(
+        on_error=on_error, executor="iterative", progress=False, chunk_size=10
+    )
+
+    def skimmed(out: str) -> tnt.Skim:
+        fileset = Fileset.from_paths(f"{address}?{out}")  # whose answers nobody has kept
+        return tnt.skim(fileset, tnt.SearchConfig(), out=tmp_path / out, resources=resources)
+
+    whole = skimmed("whole")
+    Handler.answers = len(Handler.asked) - 1  # the last of what a pass asks for
+    Handler.asked.clear()
+    with pytest.raises(NetworkError, match="503"):
+        skimmed("out")
+    Handler.answers = float("inf")
+    made = skimmed("out")
+    assert (made.contents, made.accounting) == (whole.contents, whole.accounting)
+    assert json.loads((tmp_path / "out/skim/manifest.json").read_text())["metrics"]["kept"] == 3
 
 
 def test_events_that_a_failing_server_loses_are_listed(

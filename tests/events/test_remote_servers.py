@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tnt_coffea.errors import InputError
+from tnt_coffea.errors import InputError, NetworkError
 from tnt_coffea.events import remote
 from tnt_coffea.events.remote import file_of
 from tnt_coffea.events.sources import source_of
@@ -133,7 +133,7 @@ def test_files_on_an_xrootd_server(
         file_of(f"{address}/closed.root").bytes_between(0, 4)
     monkeypatch.setattr(remote, "ATTEMPTS", 1)
     monkeypatch.setattr(remote, "TIMEOUT", 2)
-    with pytest.raises(InputError, match=r"^root://127.0.0.1:9//a.root: .*(no answer|reached)"):
+    with pytest.raises(NetworkError, match=r"^root://127.0.0.1:9//a.root: .*(no answer|reached)"):
         file_of("root://127.0.0.1:9//a.root").open()
 
 

@@ -10,7 +10,15 @@ import pytest
 from tnt_coffea.config import ImageSettings, SkimSettings
 from tnt_coffea.errors import InputError
 from tnt_coffea.events.sample import Sample, flat_columns, sample_of
-from tnt_coffea.events.skim import FIELDS, content_of, entries, load, read_parts, write_part
+from tnt_coffea.events.skim import (
+    FIELDS,
+    content_of,
+    entries,
+    load,
+    read_parts,
+    weights_hash,
+    write_part,
+)
 
 
 def sample(
@@ -51,6 +59,32 @@ def test_content_of_parts_is_that_of_their_sample(tmp_path: Path) -> None:
     assert np.array_equal(np.sort(ids), together.event_id)
     with pytest.raises(InputError, match="no part"):
         content_of([])
+
+
+def test_hashes_change_with_every_weight(tmp_path: Path) -> None:
+    whole, ones = sample(40), np.ones(40)
+
+    def hashes(own: np.ndarray, **weights: np.ndarray) -> tuple[str, str]:
+        made = replace(whole, weight=own)
+        for name, rows in (("b", slice(0, 25)), ("a", slice(25, 40))):
+            further = {variation: column[rows] for variation, column in weights.items()}
+            write_part(tmp_path / f"{name}.parquet", made.select(np.arange(40)[rows]), further)
+        paths = sorted(tmp_path.iterdir())
+        assert weights_hash(paths) == weights_hash(reversed(paths))
+        return content_of(paths)[0], weights_hash(paths)
+
+    changed = ones.copy()
+    changed[30] += 1e-15
+    made = hashes(ones, pdf_0=ones, pdf_1=ones)
+    assert hashes(ones, pdf_0=ones, pdf_1=ones) == made
+    assert hashes(changed, pdf_0=ones, pdf_1=ones)[0] != made[0]
+    for other in ({"pdf_0": ones, "pdf_1": changed}, {"pdf_0": ones}, {"pdf_0": ones, "up": ones}):
+        content, of_weights = hashes(ones, **other)
+        assert content == made[0]
+        assert of_weights != made[1]
+    write_part(tmp_path / "c.parquet", sample(5, seed=1), {"pdf_0": ones[:5]})
+    with pytest.raises(InputError, match=r"c\.parquet: has other .* than a\.parquet: 'up' is in"):
+        weights_hash(tmp_path.iterdir())
 
 
 def test_round_trip_changes_nothing(tmp_path: Path) -> None:

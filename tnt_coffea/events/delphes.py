@@ -11,6 +11,7 @@ from typing import Any
 
 import awkward as ak
 
+from tnt_coffea.errors import InputError
 from tnt_coffea.events import trees
 from tnt_coffea.events.particles import Particles, from_columns, one_an_event
 
@@ -61,7 +62,7 @@ def particles(events: Any) -> Particles:
     Raises
     ------
     InputError
-        As `from_columns`.
+        As `from_columns`, or some events have a weight or a number and others none.
     """
     pt, eta, phi, mass = (
         ak.concatenate(parts, axis=1)
@@ -80,33 +81,34 @@ def particles(events: Any) -> Particles:
 
 
 def _kinematics(events: Any, name: str) -> list[ak.Array]:
-    pt, eta, phi = (_column(events, name, part) for part in (PT_OF[name], "Eta", "Phi"))
-    towers = name != "EFlowTrack" or not _has(events, name, "Mass")
-    mass = ak.zeros_like(pt) if towers else _column(events, name, "Mass")
+    parts = (PT_OF[name], "Eta", "Phi")
+    pt, eta, phi = (trees.column(events, *_place(name, part)) for part in parts)
+    mass_at = _place(name, "Mass")
+    towers = name != "EFlowTrack" or not trees.holds(events, *mass_at)
+    mass = ak.zeros_like(pt) if towers else trees.column(events, *mass_at)
     # A tower whose energy the tracks account for is kept with no energy and an eta of 999.9.
     filled = pt != 0
     return [column[filled] for column in (pt, eta, phi, mass)]
 
 
-def _has(events: Any, name: str, part: str) -> bool:
-    if f"{name}/{name}.{part}" in events.fields:
-        return True
-    return name in events.fields and part in events[name].fields
-
-
-def _column(events: Any, name: str, part: str) -> ak.Array:
-    flat = f"{name}/{name}.{part}"
-    column = events[flat] if flat in events.fields else events[name][part]
-    return ak.without_parameters(ak.materialize(column))
+def _place(name: str, part: str) -> tuple[str, str, str]:
+    return f"{name}/{name}.{part}", name, part
 
 
 def _first(events: Any, part: str) -> Any:
     # The event's own record is a list of one in the file, and may be flat under a schema.
-    if not _has(events, "Event", part):
+    if not trees.holds(events, *_place("Event", part)):
         return None
-    column = _column(events, "Event", part)
+    column = trees.column(events, *_place("Event", part))
     if column.ndim > 1:
-        if not ak.all(ak.num(column) > 0):
+        lacking = ak.to_numpy(ak.num(column)) == 0
+        if lacking.all():
             return None
+        if lacking.any():
+            msg = (
+                f"{trees.where(events)}: event {int(lacking.argmax())} of these entries has no "
+                f"Event.{part}, and others have; {int(lacking.sum())} such events"
+            )
+            raise InputError(msg)
         column = column[:, 0]
     return one_an_event(column, f"Event.{part}", trees.where(events))

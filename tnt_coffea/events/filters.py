@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from tnt_coffea.config import EventFilterSettings
 from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.events import trees
 from tnt_coffea.events.particles import checked_numbers, one_an_event
 from tnt_coffea.events.roles import DATA
 from tnt_coffea.typing import BoolArray
@@ -217,7 +218,9 @@ class EventFilters:
         self.check(names_of(events), where, role)
         cuts = {}
         if self.certified and role == DATA:
-            given = checked_numbers({name: _column(events, name) for name in _NUMBERS}, where)
+            given = checked_numbers(
+                {name: trees.column(events, name, name, "") for name in _NUMBERS}, where
+            )
             cuts["certified_runs"] = self.certified(*given.values())
         if self.hlt:
             there = [name for name in self.hlt if name in names_of(events)]
@@ -293,9 +296,7 @@ class _Names(Collection[str]):
         self.events = events
 
     def __contains__(self, name: object) -> bool:
-        fields = self.events.fields
-        collection, _, part = str(name).partition("_")
-        return name in fields or (collection in fields and part in self.events[collection].fields)
+        return trees.holds(self.events, *_place(str(name)))
 
     def __iter__(self) -> Any:
         return iter(self.events.fields)
@@ -304,13 +305,13 @@ class _Names(Collection[str]):
         return len(self.events.fields)
 
 
-def _column(events: Any, name: str) -> Any:
+def _place(name: str) -> tuple[str, str, str]:
     collection, _, part = name.partition("_")
-    return events[name] if name in events.fields else events[collection][part]
+    return name, collection, part
 
 
 def _whole(events: Any, name: str, where: str) -> npt.NDArray[Any]:
-    values = one_an_event(_column(events, name), f"{name} of skim.filters", where)
+    values = one_an_event(trees.column(events, *_place(name)), f"{name} of skim.filters", where)
     if values.dtype.kind == "f":
         msg = (
             f"{where}: {name} holds {values.dtype}; expected a truth value or a whole number an "

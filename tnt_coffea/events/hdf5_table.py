@@ -24,7 +24,7 @@ from typing import Any
 import h5py
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.remote import RemoteFile, failure_of
+from tnt_coffea.events.remote import RemoteFile, told
 
 __all__ = [
     "BLOCK_BYTES",
@@ -108,13 +108,8 @@ def _content(path: Path) -> Iterator[Any]:
     if not isinstance(path, RemoteFile):
         yield path
         return
-    with path.open() as content:
-        try:
-            yield content
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError):
-            if (failure := failure_of(content)) is not None:
-                raise failure from None
-            raise
+    with path.open() as content, told(content):
+        yield content
 
 
 def _refuse_others(file: h5py.File, path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.errors import InputError
-from tnt_coffea.events.remote import failure_of
+from tnt_coffea.events.remote import told
 
 __all__ = ["MOST_BYTES", "created", "opened", "rows_between", "rows_of"]
 
@@ -44,7 +44,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with (
             path.open("rb") as raw,
-            _told(raw),
+            told(raw),
             pq.ParquetFile(raw, page_checksum_verification=True) as file,
         ):
             yield file
@@ -55,17 +55,6 @@ def opened(path: Path) -> Iterator[Any]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = f"{path}: not readable as Parquet: {reason}. The file is damaged or was cut short"
         raise InputError(msg) from error
-
-
-@contextmanager
-def _told(raw: Any) -> Iterator[None]:
-    """Raise what an open file at an address met, whatever Arrow made of it."""
-    try:
-        yield
-    except Exception:
-        if (failure := failure_of(raw)) is not None:
-            raise failure from None
-        raise
 
 
 @contextmanager

@@ -134,9 +134,7 @@ def load(path: Path, start: int, stop: int, metadata: dict[str, Any]) -> Any:
 
 def holds(events: Any, collection: str, part: str) -> bool:
     """Tell whether NanoEvents have a part of a collection, under any schema."""
-    if f"{collection}_{part}" in events.fields:
-        return True
-    return collection in events.fields and part in events[collection].fields
+    return trees.holds(events, f"{collection}_{part}", collection, part)
 
 
 def particles(events: Any, settings: SourceSettings | None = None) -> Particles:
@@ -286,9 +284,7 @@ def _with_stored_ids(made: Particles, events: Any) -> Particles:
 
 
 def _column(events: Any, collection: str, part: str) -> ak.Array:
-    flat = f"{collection}_{part}"
-    column = events[flat] if flat in events.fields else events[collection][part]
-    column = ak.without_parameters(ak.materialize(column))
+    column = trees.column(events, f"{collection}_{part}", collection, part)
     # A Parquet column may hold nulls by its type even where it holds none.
     return ak.drop_none(column, axis=1) if column.ndim > 1 else column
 

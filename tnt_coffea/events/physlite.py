@@ -4,7 +4,8 @@ The jets are the calibrated `AnalysisLargeRJets`, anti-kt with R = 1.0 and groom
 experiment. Taggers of images need constituents and cannot be used; taggers of features can: the
 decorations give N-subjettiness (`Tau1_wta` to `Tau4_wta`, axes as our own by default) and the
 ratios `C2` and `D2`, or the energy correlators `ECF1` to `ECF3` that these are made of. A ratio
-without a denominator is -999 there and 0 here.
+without a denominator is -999 there and 0 here. Jets of pT 0, of which grooming left nothing, are
+left out: the cut `two_jets` counts an event without two others.
 
 Source: decorations of a public DAOD_PHYSLITE, where D2 = ECF3 ECF1^3 / ECF2^3 and
 C2 = ECF3 ECF1 / ECF2^2 to 1e-7 (beta = 1).
@@ -30,6 +31,7 @@ TREES = ("CollectionTree", "EventData")
 RADIUS = 1.0
 _GEV = 1e-3
 _JETS, _EVENT = "AnalysisLargeRJetsAuxDyn", "EventInfoAuxDyn"
+_OF_SCHEMA = {_JETS: "LargeRJets", _EVENT: "EventInfo"}
 _NUMBERS = {"run": "runNumber", "luminosityBlock": "lumiBlock", "event": "eventNumber"}
 _KINEMATICS = ("pt", "eta", "phi", "m")
 _SUBSTRUCTURE = {
@@ -46,7 +48,7 @@ COLUMNS = (
     *(f"{_JETS}.{name}" for name in (*_SUBSTRUCTURE.values(), *_CORRELATORS)),
     *(f"{_EVENT}.{name}" for name in (*_NUMBERS.values(), "mcEventWeights")),
 )
-SCHEMA_FIELDS = (frozenset({"LargeRJets", "EventInfo"}),)
+SCHEMA_FIELDS = (frozenset(_OF_SCHEMA.values()),)
 
 
 def is_mine(path: Path) -> bool:
@@ -94,20 +96,22 @@ def jets(events: Any) -> StoredJets:
     InputError
         As `from_columns`.
     """
+    there = ak.values_astype(_decoration(events, "pt") * _GEV, np.float32) != 0
+    pt, eta, phi, mass = (_decoration(events, part)[there] for part in _KINEMATICS)
     made = from_columns(
-        _column(events, "pt") * _GEV,
-        _column(events, "eta"),
-        _column(events, "phi"),
-        mass=_column(events, "m") * _GEV,
+        pt * _GEV,
+        eta,
+        phi,
+        mass=mass * _GEV,
         where=trees.where(events),
         weight=_weight(events),
         numbers={
-            name: one_an_event(_info(events, theirs), theirs, trees.where(events))
+            name: one_an_event(trees.column(events, *place), theirs, trees.where(events))
             for name, theirs in _NUMBERS.items()
-            if _informed(events, theirs)
+            if trees.holds(events, *(place := _place(_EVENT, theirs)))
         },
     )
-    p4, absent = with_substructure(made.p4, *_substructure(events))
+    p4, absent = with_substructure(made.p4, *_substructure(events, there))
     return StoredJets(
         p4=p4,
         constituents=None,
@@ -120,26 +124,22 @@ def jets(events: Any) -> StoredJets:
     )
 
 
-def _substructure(events: Any) -> tuple[dict[str, ak.Array], dict[str, str]]:
-    stored = {
-        name: _column(events, theirs)
-        for name, theirs in _SUBSTRUCTURE.items()
-        if _decorated(events, theirs)
+def _substructure(events: Any, there: ak.Array) -> tuple[dict[str, ak.Array], dict[str, str]]:
+    wanted = (*_SUBSTRUCTURE.values(), *_CORRELATORS)
+    found = {
+        part: _decoration(events, part)[there]
+        for part in wanted
+        if trees.holds(events, *_place(_JETS, part))
     }
-    if all(_decorated(events, name) for name in _CORRELATORS):
-        one, two, three = (_column(events, name) for name in _CORRELATORS)
+    stored = {name: found[part] for name, part in _SUBSTRUCTURE.items() if part in found}
+    if found.keys() >= set(_CORRELATORS):
+        one, two, three = (found[part] for part in _CORRELATORS)
         scale = ak.where(one > 0, one, 1.0)
         stored["e2"], stored["e3"] = two / scale**2, three / scale**3
     named = {name: f"{_JETS}.{theirs}" for name, theirs in _SUBSTRUCTURE.items()}
     for ratio in ("c2", "d2"):
         named[ratio] += f", or {', '.join(_CORRELATORS)}"
     return stored, named
-
-
-def _decorated(events: Any, part: str) -> bool:
-    if f"{_JETS}.{part}" in events.fields:
-        return True
-    return "LargeRJets" in events.fields and part in events["LargeRJets"].fields
 
 
 def columns(events: Any) -> dict[str, Any]:
@@ -163,29 +163,22 @@ def columns(events: Any) -> dict[str, Any]:
     }
 
 
-def _column(events: Any, part: str) -> ak.Array:
-    flat = f"{_JETS}.{part}"
-    column = events[flat] if flat in events.fields else events["LargeRJets"][part]
-    return ak.values_astype(ak.without_parameters(ak.materialize(column)), np.float64)
+def _place(collection: str, part: str) -> tuple[str, str, str]:
+    return f"{collection}.{part}", _OF_SCHEMA[collection], part
 
 
-def _informed(events: Any, name: str) -> bool:
-    if f"{_EVENT}.{name}" in events.fields:
-        return True
-    return "EventInfo" in events.fields and name in events["EventInfo"].fields
-
-
-def _info(events: Any, name: str) -> ak.Array:
-    flat = f"{_EVENT}.{name}"
-    column = events[flat] if flat in events.fields else events["EventInfo"][name]
-    return ak.without_parameters(ak.materialize(column))
+def _decoration(events: Any, part: str) -> ak.Array:
+    return ak.values_astype(trees.column(events, *_place(_JETS, part)), np.float64)
 
 
 def _weight(events: Any) -> Any:
-    if not _informed(events, "mcEventWeights"):
+    place = _place(_EVENT, "mcEventWeights")
+    if not trees.holds(events, *place):
         return None
-    weights = _info(events, "mcEventWeights")
+    weights = trees.column(events, *place)
     # The first is the nominal one; collision data have none.
     if weights.ndim > 1:
-        weights = ak.fill_none(ak.firsts(weights), 1.0)
+        if not ak.any(ak.num(weights)):
+            return None
+        weights = ak.firsts(weights)
     return one_an_event(weights, "mcEventWeights", trees.where(events))

@@ -19,22 +19,24 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PosixPath
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from tnt_coffea.errors import InputError, MissingExtraError
+from tnt_coffea.errors import InputError, MissingExtraError, NetworkError, TntCoffeaError
 
 __all__ = [
     "PROTOCOLS",
     "RemoteFile",
     "RemoteStatus",
-    "failure_of",
     "file_of",
     "is_address",
     "shown",
+    "told",
     "traveller",
 ]
 
@@ -223,7 +225,9 @@ class RemoteFile(PosixPath):
         Raises
         ------
         InputError
-            It is not there, refused, or the server does not answer.
+            It is not there, or refused.
+        NetworkError
+            The server does not answer, or fails for the moment.
         """
         told = self._asked("_info")
         size = told.get("size")
@@ -250,7 +254,7 @@ class RemoteFile(PosixPath):
 
         Raises
         ------
-        InputError
+        InputError, NetworkError
             As `stat`.
         """
         status = self.stat()
@@ -262,7 +266,7 @@ class RemoteFile(PosixPath):
             return ""
 
     def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:
-        """Return the file for reading bytes, with `seek`; raises `InputError` as `stat`."""
+        """Return the file for reading bytes, with `seek`; raises as `stat`."""
         if mode != "rb":
             msg = f"{self}: files at an address are read, and nothing is written to them"
             raise InputError(msg)
@@ -275,6 +279,8 @@ class RemoteFile(PosixPath):
         ------
         InputError
             The protocol or the server lists no files.
+        NetworkError
+            As `stat`.
         """
         filesystem, _ = self._found()
         path = type(filesystem)._strip_protocol(pattern)
@@ -291,6 +297,8 @@ class RemoteFile(PosixPath):
         ------
         InputError
             As `stat`, or the server gives other bytes than were asked for.
+        NetworkError
+            As `stat`, or the server breaks off.
         """
         how = {}
         if self.protocol.startswith("http"):
@@ -302,9 +310,12 @@ class RemoteFile(PosixPath):
             return found
         if len(found) > stop - start:
             msg = f"{self}: the server gives no ranges of a file, only all of it: fetch it"
-        else:
-            msg = f"{self}: {len(found)} of {stop - start} bytes came: was it changed, or cut?"
-        raise InputError(msg)
+            raise InputError(msg)
+        if self.stat().st_size < stop:
+            msg = f"{self}: was changed while it was read; run the command again"
+            raise InputError(msg)
+        msg = f"{self}: {len(found)} of {stop - start} bytes came: the server broke off"
+        raise NetworkError(msg)
 
     def _found(self) -> tuple[Any, str]:
         """Return the file system of fsspec, and what it calls the file."""
@@ -331,7 +342,7 @@ class RemoteFile(PosixPath):
         for attempt in range(ATTEMPTS):
             try:
                 return call()
-            except (InputError, MissingExtraError):
+            except TntCoffeaError:
                 raise
             except Exception as error:  # each protocol has its own
                 reason, passing = _reason(error, self.url)
@@ -341,8 +352,13 @@ class RemoteFile(PosixPath):
                 times = f" ({ATTEMPTS} attempts)" if passing else ""
             # Outside: an error of the protocol may show the whole address.
             break
+        kind = NetworkError if passing else InputError
         msg = f"{self}: {reason}{times}"
-        raise InputError(msg) from None
+        raise kind(msg) from None
+
+
+_UNTOLD = count(1)
+"""Numbers files whose servers do not tell their versions: what one has read is no other's."""
 
 
 class _Ranges(io.RawIOBase):
@@ -351,9 +367,9 @@ class _Ranges(io.RawIOBase):
     def __init__(self, file: RemoteFile, status: RemoteStatus) -> None:
         super().__init__()
         self.file, self.size = file, status.st_size
-        self.key = (file.url, status.st_mtime_ns if status.told else id(self))
+        self.key = (file.url, status.st_mtime_ns if status.told else -next(_UNTOLD))
         self.place = 0
-        self.failure: InputError | None = None
+        self.failure: TntCoffeaError | None = None
 
     def readable(self) -> bool:
         return True
@@ -377,7 +393,7 @@ class _Ranges(io.RawIOBase):
         if n:
             try:
                 wanted[:n] = self._between(self.place, self.place + n)
-            except InputError as error:
+            except TntCoffeaError as error:
                 self.failure = error  # libraries in C make another one of it
                 raise
         self.place += n
@@ -423,9 +439,14 @@ class _Blocks:
 _BLOCKS = _Blocks()
 
 
-def failure_of(file: Any) -> InputError | None:
-    """Return what went wrong in an open remote file, None for any other file."""
-    return getattr(getattr(file, "raw", None), "failure", None)
+@contextmanager
+def told(file: Any) -> Iterator[None]:
+    """Raise what an open file at an address met in the block, whatever a library made of it."""
+    try:
+        yield
+    finally:
+        if (failure := getattr(getattr(file, "raw", None), "failure", None)) is not None:
+            raise failure from None
 
 
 def _checked(url: str) -> str:

@@ -114,16 +114,20 @@ def content_of(paths: Iterable[str | Path]) -> tuple[str, npt.NDArray[np.uint64]
     InputError
         As `read_parts`.
     """
-    import pyarrow as pa
-
     parts = sorted(map(Path, paths))
     settings = _settings_of_all(parts)
+    ids = ak.to_numpy(_column(parts, "event_id")).astype(np.uint64)
 
     def column(name: str) -> Any:
-        return _arrays(pa.concat_tables([_rows(path, (name,)) for path in parts]))[name]
+        return ids if name == "event_id" else _column(parts, name)
 
-    ids = ak.to_numpy(column("event_id")).astype(np.uint64)
-    return content_hash_of(settings, lambda name: ids if name == "event_id" else column(name)), ids
+    return content_hash_of(settings, column), ids
+
+
+def _column(parts: Sequence[Path], name: str) -> Any:
+    import pyarrow as pa
+
+    return _arrays(pa.concat_tables([_rows(path, (name,)) for path in parts]))[name]
 
 
 def _settings_of_all(parts: Sequence[Path]) -> SkimSettings:
@@ -281,21 +285,32 @@ def variation_of(path: str | Path) -> str:
 
 
 def weights_hash(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of the further weights in parts, in the order of the events' ids."""
-    state = hashlib.sha256()
-    tables = []
-    for path in paths:
-        with _opened(path) as file:
-            names = sorted(n for n in file.schema_arrow.names if n.startswith(_WEIGHT))
-        tables.append(_rows(path, ("event_id", *names)))
-    if tables:
-        import pyarrow as pa
+    """Return the SHA-256 of the further weights in parts, in the order of the events' ids.
 
-        table = pa.concat_tables(tables)
-        order = np.argsort(table.column("event_id").to_numpy(), kind="stable")
-        for name in table.column_names[1:]:
-            state.update(name.encode())
-            state.update(np.ascontiguousarray(table.column(name).to_numpy()[order]).data)
+    Raises
+    ------
+    InputError
+        A part cannot be read, or has other weights than the first: members of a set by number.
+    """
+    parts = sorted(map(Path, paths))
+    found = {}
+    for path in parts:
+        with _opened(path) as file:
+            found[path] = {n for n in file.schema_arrow.names if n.startswith(_WEIGHT)}
+    names = found[parts[0]] if parts else set()
+    if other := [path for path in parts if found[path] != names]:
+        lone = sorted(found[other[0]] ^ names)[0].removeprefix(_WEIGHT)
+        msg = (
+            f"{other[0]}: has other variations of weights than {parts[0].name}: '{lone}' is in one "
+            "of them alone; do the files of the signal hold as many members each "
+            "(systematics.weights.NAME.which takes some of them)?"
+        )
+        raise InputError(msg)
+    state = hashlib.sha256()
+    order = np.argsort(ak.to_numpy(_column(parts, "event_id")), kind="stable") if names else []
+    for name in sorted(names):
+        state.update(name.encode())
+        state.update(np.ascontiguousarray(ak.to_numpy(_column(parts, name))[order]).data)
     return state.hexdigest()
 
 

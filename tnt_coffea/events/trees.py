@@ -14,15 +14,17 @@ from typing import Any
 
 import awkward as ak
 
-from tnt_coffea.errors import InputError
+from tnt_coffea.errors import InputError, TntCoffeaError
 from tnt_coffea.storage import spelled
 
 __all__ = [
     "absent_columns",
     "branches",
+    "column",
     "contents",
     "entries",
     "flat_branches",
+    "holds",
     "nano_events",
     "read",
     "tree_holds",
@@ -201,6 +203,36 @@ def absent_columns(
     return f"{path}: {who} asks for {', '.join(missing)}, which the file has not{hint}"
 
 
+def holds(events: Any, flat: str, collection: str, part: str) -> bool:
+    """Tell whether NanoEvents have a part of a collection, under any schema.
+
+    Parameters
+    ----------
+    events
+        NanoEvents.
+    flat
+        Its name under coffea's `BaseSchema`, which is that of the file's branch.
+    collection, part
+        Its names under the source's own schema.
+
+    Examples
+    --------
+    >>> events = ak.Array({"FatJet_pt": [[900.0]], "MET": [{"pt": 20.0}]})
+    >>> holds(events, "FatJet_pt", "FatJet", "pt"), holds(events, "MET_pt", "MET", "pt")
+    (True, True)
+    >>> column(events, "MET_pt", "MET", "pt").tolist()
+    [20.0]
+    """
+    fields = events.fields
+    return flat in fields or (collection in fields and part in events[collection].fields)
+
+
+def column(events: Any, flat: str, collection: str, part: str) -> ak.Array:
+    """Return a part of a collection that NanoEvents have; parameters as `holds`."""
+    found = events[flat] if flat in events.fields else events[collection][part]
+    return ak.without_parameters(ak.materialize(found))
+
+
 def where(events: Any) -> str:
     """Return the file and first entry of NanoEvents, for messages."""
     meta = events.metadata or {}
@@ -226,7 +258,7 @@ def _reading(path: Path, what: str = "") -> Iterator[Any]:
     try:
         yield _opened(path)
     except Exception as error:  # uproot's and its decompressors' exceptions share no base class
-        if isinstance(error, FileNotFoundError | PermissionError | InputError):
+        if isinstance(error, FileNotFoundError | PermissionError | TntCoffeaError):
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = (

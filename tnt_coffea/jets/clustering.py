@@ -13,9 +13,9 @@ import numpy.typing as npt
 from tnt_coffea.config import JetSettings
 from tnt_coffea.jets.kinematics import transverse_momentum
 from tnt_coffea.jets.momenta import CARTESIAN, cartesian, momentum_lists
-from tnt_coffea.typing import BoolArray, Float64Array, IntArray
+from tnt_coffea.typing import Float64Array, IntArray
 
-__all__ = ["Clusters", "cluster", "fastjet_binding", "find_clusters"]
+__all__ = ["Clusters", "cluster", "fastjet_binding", "find_clusters", "leading_rows"]
 
 EVENTS_PER_CALL = 1000
 """Every cluster sequence of a call stays alive (about 90 kB an event): this bounds the memory."""
@@ -174,26 +174,56 @@ def _leading(
     cartesian: Float64Array, starts: IntArray, settings: JetSettings, leading: int
 ) -> tuple[IntArray, Float64Array, IntArray, IntArray]:
     jets, indices = _clustered(cartesian[:, starts[0] : starts[-1]], starts - starts[0], settings)
-    counts = np.diff(np.asarray(jets.offsets))
-    event = np.repeat(np.arange(len(counts)), counts)
     p4 = np.stack([_column(field) for field in jets.content.contents])
-    # The binding does not sort by pT, and a stable order among equals keeps
-    # the result independent of how events are split into chunks.
-    order = np.lexsort((-transverse_momentum(p4), event))
-    if settings.eta_max is not None:
-        order = order[_central(p4[:, order], settings.eta_max)]
-    per_event = np.bincount(event[order], minlength=len(counts))
-    rank = np.arange(len(order)) - np.repeat(_offsets(per_event)[:-1], per_event)
-    chosen = order[rank < leading]
+    # The binding does not sort by pT, and has cut on it.
+    chosen, per_event = leading_rows(p4, np.diff(np.asarray(jets.offsets)), settings, leading)
     member_offsets = np.asarray(indices.content.offsets)
     sizes = np.diff(member_offsets)[chosen]
     members = _column(indices.content.content)[_ranges(member_offsets[chosen], sizes)]
     return (
-        np.minimum(per_event, leading),
+        per_event,
         p4[:, chosen],
         sizes,
-        members + np.repeat(starts[event[chosen]], sizes),
+        members + np.repeat(np.repeat(starts[:-1], per_event), sizes),
     )
+
+
+def leading_rows(
+    p4: Float64Array, per_event: IntArray, settings: JetSettings, leading: int, pt_min: float = 0.0
+) -> tuple[IntArray, IntArray]:
+    """Return (jet,) rows of the jets of largest pT, in descending order, and (event,) how many.
+
+    Parameters
+    ----------
+    p4
+        (4, jet) px, py, pz, E [GeV], in any order within an event.
+    per_event
+        (event,) jets of every event.
+    settings
+        Largest abs(eta).
+    leading
+        Most jets kept in an event.
+    pt_min
+        Lowest pT kept [GeV].
+
+    Examples
+    --------
+    >>> p4 = np.array([[30.0, 50.0, 40.0], [0.0] * 3, [0.0] * 3, [30.0, 50.0, 40.0]])
+    >>> rows, kept = leading_rows(p4, np.array([3, 0]), JetSettings(), 2)
+    >>> rows.tolist(), kept.tolist()
+    ([1, 2], [2, 0])
+    """
+    pt = transverse_momentum(p4)
+    event = np.repeat(np.arange(len(per_event)), per_event)
+    kept = pt >= pt_min
+    if settings.eta_max is not None:
+        kept &= np.abs(p4[2]) <= np.sinh(settings.eta_max) * pt
+    # A stable order among equals keeps the result independent of how events are split into chunks.
+    order = np.lexsort((-pt, event))
+    order = order[kept[order]]
+    left = np.bincount(event[order], minlength=len(per_event))
+    rank = np.arange(len(order)) - np.repeat(_offsets(left)[:-1], left)
+    return order[rank < leading], np.minimum(left, leading)
 
 
 def _clustered(cartesian: Float64Array, offsets: IntArray, settings: JetSettings) -> Any:
@@ -218,11 +248,6 @@ def _picked(field: Any, rows: IntArray) -> Any:
     if field.is_numpy:
         return ak.contents.NumpyArray(_column(field)[rows])
     return ak.to_packed(field[rows], highlevel=False)
-
-
-def _central(p4: Float64Array, eta_max: float) -> BoolArray:
-    central: BoolArray = np.abs(p4[2]) <= np.sinh(eta_max) * transverse_momentum(p4)
-    return central
 
 
 def _offsets(counts: IntArray) -> IntArray:

@@ -9,10 +9,10 @@ import numpy as np
 
 from tnt_coffea.config import JetSettings
 from tnt_coffea.errors import ConfigError
-from tnt_coffea.jets.clustering import Clusters
-from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
+from tnt_coffea.jets.clustering import Clusters, leading_rows
+from tnt_coffea.jets.kinematics import invariant_mass
 from tnt_coffea.jets.momenta import COORDINATES, WITH_UNITS, momentum_lists
-from tnt_coffea.typing import Float64Array, IntArray
+from tnt_coffea.typing import Float64Array
 
 __all__ = ["leading_clusters", "scaled_clusters", "scaled_jets"]
 
@@ -74,20 +74,14 @@ def leading_clusters(clusters: Clusters, settings: JetSettings, leading: int) ->
             "(skim.jets.object_radius) add up four-momenta; set it to null, or leave them out"
         )
         raise ConfigError(msg)
-    event = np.repeat(np.arange(len(clusters.per_event)), clusters.per_event)
-    pt = transverse_momentum(clusters.p4)
-    kept = pt >= settings.pt_min
-    if settings.eta_max is not None:
-        kept &= np.abs(clusters.p4[2]) <= np.sinh(settings.eta_max) * pt
-    order = np.lexsort((-pt, event))
-    order = order[kept[order]]
-    per_event = np.bincount(event[order], minlength=len(clusters.per_event))
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(per_event) - per_event, per_event)
-    chosen: IntArray = order if several else order[rank < leading]
+    most = len(clusters.sizes) if several else leading
+    chosen, per_event = leading_rows(
+        clusters.p4, clusters.per_event, settings, most, settings.pt_min
+    )
     factor = clusters.mass_factor
     return replace(
         clusters,
-        per_event=per_event if several else np.minimum(per_event, leading),
+        per_event=per_event,
         p4=clusters.p4[:, chosen],
         sizes=clusters.sizes[chosen],
         members=clusters.members_of(chosen),

@@ -20,7 +20,7 @@ from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal_name
 from tnt_coffea.events.sample import UNIT, Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
-from tnt_coffea.filesets import Fileset
+from tnt_coffea.filesets import UNREADABLE, Fileset
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -274,6 +274,7 @@ def _refuse_copies(source: Skim | Fileset, fileset: Fileset, signals: Fileset | 
     of_data = {
         sha256: name for name, own in hashes.items() if fileset.role(name) == DATA for sha256 in own
     }
+    of_data.pop(UNREADABLE, None)
     for name, own in hashes.items():
         shared = set(own) & set(of_data) if fileset.role(name) != DATA else set()
         if shared:

@@ -14,7 +14,7 @@ from tnt_coffea.config import NOMINAL, SearchConfig, digest
 from tnt_coffea.config.signal_points import mass_named
 from tnt_coffea.errors import ConfigError, InputError, LeakError
 from tnt_coffea.events.roles import signal_name
-from tnt_coffea.events.skim import read_parts, weights_hash
+from tnt_coffea.events.skim import content_of, weights_hash
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import Fileset
@@ -238,7 +238,7 @@ def _varied(
         found[role] = digest(
             [
                 weights_hash(nominal),
-                {variation: read_parts(own).content_hash() for variation, own in varied.items()},
+                {variation: content_of(own)[0] for variation, own in varied.items()},
                 [of_signals["generated"].get(name, {}) for name in names],
             ]
         )

@@ -178,10 +178,14 @@ def _unpacked(work: Elsewhere) -> Path:
         if work.digest not in _HERE:
             _clear()
             here = Path(mkdtemp(prefix="tnt-coffea-"))
-            _HERE[work.digest] = here
-            with stored(here):
-                for path, content in work.files.items():
-                    (here / work.names[path]).write_bytes(content)
+            try:
+                with stored(here):
+                    for path, content in work.files.items():
+                        (here / work.names[path]).write_bytes(content)
+            except BaseException:
+                shutil.rmtree(here, ignore_errors=True)
+                raise
+            _HERE[work.digest] = here  # now that it is whole
         return _HERE[work.digest]
 
 
