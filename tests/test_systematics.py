@@ -25,6 +25,8 @@ from tnt_coffea.pipeline import (
     search_fit,
     spectrum_fit,
 )
+from tnt_coffea.stats.bias_study import _Fitted
+from tnt_coffea.stats.blinding import prepared
 from tnt_coffea.stats.signals import gaussian
 
 SETTINGS = """
@@ -243,7 +245,14 @@ def test_signals_injected_into_toys_are_the_templates(searched):
     study = histogram_fits.fit_bias(stored, plain, truths=["dijet 3"], strengths=[0, 4], toys=60)
     (truth,) = study.truths
     assert truth.slope == pytest.approx(1, abs=4 * truth.slope_error)
-    # The uncertainty of a small signal is that of the templates, and not of a Gaussian.
+    # What is added to the background of the toys is the template of each fold.
+    spectra, fit = stored.spectra(0.3), stored.fit(plain)
+    signal = fit.signal(3500.0, 150.0)
+    beside = prepared(spectra, [signal], fit, (3200.0, 3800.0))
+    for channel in _Fitted(beside, rechoose=False).channels:
+        own = signal.templates[channel.name].rebinned(beside.data[0].edges)
+        np.testing.assert_allclose(channel.signal, own.nominal / signal.total)
+    # And the uncertainty of a small signal, the unit of the strengths, is that of the templates.
     expected = histogram_fits.fit_expected(
         stored, plain.model_copy(update={"fit": plain.fit.model_copy(update={"blind": True})})
     )
@@ -324,9 +333,7 @@ def test_an_efficiency_is_multiplied_by_the_scale_factor_once(searched, monkeypa
     own = _with(config, text)
     assert blinding.expectation_settings(own, "mass")["efficiency"] == pytest.approx(0.18)
     assert blinding.expectation_settings(own, "before")["efficiency"] == 0.4
-    more = _with(config, text.replace("0.2", "1")).model_copy(
-        update={"fit": SearchConfig.from_text("fit: {tagger_efficiency: {scale_factor: 1.2}}").fit}
-    )
+    more = SearchConfig.from_text(SETTINGS.replace("scale_factor: 0.9", "scale_factor: 1.2"))
     with pytest.raises(ConfigError, match=r"0\.9 times .*scale_factor, 1\.2, is more than all"):
         histogram_fits.fit_limit(stored, more, efficiency=0.9)
 
@@ -355,7 +362,7 @@ def test_fit_of_a_search_has_limits_on_the_cross_section_with_all_uncertainties(
     assert limit.observed > without.limits["mass"].observed
     assert result.after["mass"].p_value == pytest.approx(without.after["mass"].p_value, rel=1e-3)
     assert result.abcd["mass"].limit.observed > without.abcd["mass"].limit.observed
-    assert isinstance(result.transfer["mass"], stats.TransferEstimate | stats.TransferRefusal)
+    assert list(result.transfer) == ["mass"]
     assert tnt.SearchResult.load(out / "fit" / "result.json").limits["mass"] == limit
 
 
