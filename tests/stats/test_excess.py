@@ -72,6 +72,7 @@ def test_weighted_events_are_those_that_they_stand_for() -> None:
     assert heavy.value == once.value
     assert heavy.events == pytest.approx(2 * once.events)
     assert heavy.events_uncertainty == pytest.approx(2 * once.events_uncertainty)
+    assert heavy.window_errors == pytest.approx(2 * np.sqrt(once.window))
     assert heavy.background == pytest.approx(once.background)
     # A weight of 0 is an event that is not there, of 2 one that is there twice but for its error.
     split = np.arange(len(beside)) % 2

@@ -248,7 +248,7 @@ def _features(features: Mapping[str, Peak]) -> Figure:
         panel.stairs(one.beside, edges, fill=True, color=BLUE, alpha=0.4, label="beside, scaled")
         middle = (edges[1:] + edges[:-1]) / 2
         panel.errorbar(
-            middle, window, np.sqrt(window), fmt="k.", markersize=3, linewidth=0.8, label="window"
+            middle, window, one.window_errors, fmt="k.", markersize=3, linewidth=0.8, label="window"
         )
         panel.axvspan(*one.interval, color=ORANGE, alpha=0.15, linewidth=0)
         panel.axvline(one.value, color=ORANGE, linewidth=1)

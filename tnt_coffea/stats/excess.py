@@ -31,6 +31,8 @@ class Peak:
         (bins + 1,) edges of the histograms, in units of the feature.
     window, beside
         (bins,) events in the window, and those beside it scaled to the background expected.
+    window_errors
+        (bins,) uncertainties of the events in the window.
     interval
         The range of bins that stands out most.
     events, events_uncertainty
@@ -53,6 +55,7 @@ class Peak:
     edges: tuple[float, ...]
     window: tuple[float, ...]
     beside: tuple[float, ...]
+    window_errors: tuple[float, ...]
     interval: tuple[float, float]
     events: float
     events_uncertainty: float
@@ -145,6 +148,7 @@ def peak(
         tuple(map(float, edges)),
         tuple(map(float, n)),
         tuple(map(float, expected / own[~inside].sum() * b)),
+        tuple(map(float, np.sqrt(events.filled(inside, own**2)))),
         (float(edges[where.start]), float(edges[where.stop])),
         above,
         sigma,
