@@ -208,7 +208,8 @@ class _Events:
     def filled(self, part: NDArray[np.bool_], weights: Array) -> Array:
         """Return the sums of weights of some events by bin, shape (bins,)."""
         kept = part & (self.place >= 0) & (self.place < self.bins)
-        return np.bincount(self.place[kept], weights=weights[kept], minlength=self.bins)
+        sums = np.bincount(self.place[kept], weights=weights[kept], minlength=self.bins)
+        return np.asarray(sums, np.float64)
 
     def excess(
         self, times: Array, expected: float, uncertainty: float
