@@ -12,9 +12,14 @@ from click.testing import CliRunner
 
 import tnt_coffea as tnt
 from tnt_coffea import pipeline, reporting
+from tnt_coffea.accounting import Accounting
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.config.systematics import NOMINAL
 from tnt_coffea.errors import ConfigError, InputError, TaggerError
+from tnt_coffea.events.sample import Sample, in_units
+from tnt_coffea.events.skim import write_part
+from tnt_coffea.pipeline import characterising
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.testing import make_sample
 
@@ -24,7 +29,10 @@ train:
   folds: {outer: 2}
   methods:
     cwola: {kind: cwola, classifier: {network: trees, trees: 20, features: [mass, tau21]}}
-fit: {bump: {efficiency: 0.2}, abcd: {efficiency: 0.2}, limit: {enabled: false}}
+fit:
+  bump: {efficiency: 0.2}
+  abcd: {efficiency: 0.2}
+  limit: {enabled: false}
 """
 
 
@@ -63,6 +71,91 @@ def test_the_number_of_events_before_the_selection_is_that_injected(searched, fo
     injected = int((sample.label == 1).sum())
     assert abs(one.events - injected) < 3 * one.events_uncertainty
     assert one.features["heavy_mass"].before == pytest.approx(500, rel=0.02)
+
+
+def _hypothesis(searched, found, signal, text: str = "") -> reporting.Hypothesis:
+    """What `characterise` says of a signal, without looking at the excess again."""
+    sample, taggers, _, _, _ = searched
+    config = SearchConfig.from_text(SETTINGS + text)
+    produced = characterising._signal_sample("other", signal, sample)
+    tagger_set, point = characterising._chosen(taggers, config, None, None)
+    return characterising._hypothesis("other", produced, tagger_set, point, config, found)
+
+
+def _simulated(signal: Sample, folder: Path) -> Skim:
+    """A skim of a simulated signal alone, as `skim --signal NAME=PATH` makes it."""
+    path = folder / "part.parquet"
+    write_part(path, signal)
+    name, n = "m3500", len(signal)
+    generated = {name: {NOMINAL: in_units(signal.weight)}}
+    roles = {name: f"signal:{name}"}
+    return Skim({name: (path,)}, {}, 0, {name: Accounting(n, n)}, roles, generated=generated)
+
+
+def test_the_scale_factor_of_the_taggers_is_applied_once(searched, found) -> None:
+    before = (found.hypotheses or {})["signal"]
+    signal = make_sample(400, signal_share=1.0, seed=8, kind="signal")
+    # Templates of the search change nothing: the fit beside the window needs no signal.
+    text = (
+        "  signal: {names: [m3500]}\n  tagger_efficiency: {scale_factor: 0.8, uncertainty: 0.2}\n"
+        "data: {luminosity: 10}\n"
+    )
+    after = _hypothesis(searched, found, signal, text)
+    assert after.efficiency == pytest.approx(0.8 * before.efficiency)
+    assert after.events == pytest.approx(before.events / 0.8)
+    own, of_taggers = before.events_uncertainty / before.events, 0.2
+    assert after.events_uncertainty / after.events == pytest.approx(np.hypot(own, of_taggers))
+
+
+def test_a_signal_that_is_not_selected_is_not_the_excess(searched, found) -> None:
+    _, taggers, _, config, _ = searched
+    other = make_sample(3000, signal_share=0.0, seed=77, kind="other")
+    tagger_set, point = characterising._chosen(taggers, config, None, None)
+    other = other.select(~characterising._passed(tagger_set, point, other))
+    one = _hypothesis(searched, found, other)
+    assert (one.efficiency, one.events, one.events_uncertainty) == (0.0, None, None)
+    assert one.efficiency_uncertainty == pytest.approx(1 / len(other))
+    assert all(feature.selected is None for feature in one.features.values())
+    with_it = replace(found, hypotheses={"other": one})
+    json.dumps(with_it.to_dict(), allow_nan=False)
+    console = reporting.wide_console()
+    with console.capture() as shown:
+        console.print(reporting.characterisation_tables(with_it)[-1])
+    assert "none of its events is selected" in shown.get()
+
+
+def test_weights_of_a_simulated_signal_are_those_of_all_that_was_generated(
+    searched, found, tmp_path: Path
+) -> None:
+    signal = make_sample(400, signal_share=1.0, seed=8, kind="signal")
+    plain = _hypothesis(searched, found, signal)
+    heavy = replace(signal, weight=np.full(len(signal), 0.25))
+    for one in (heavy, _simulated(heavy, tmp_path)):
+        assert _hypothesis(searched, found, one) == plain
+    uneven = replace(signal, weight=np.where(np.arange(len(signal)) % 2, 1.5, 0.5))
+    mixed = _hypothesis(searched, found, _simulated(uneven, tmp_path))
+    assert mixed.efficiency == pytest.approx(plain.efficiency, rel=0.1)
+    # 1.25 is the mean of the squared weights.
+    assert mixed.efficiency_uncertainty == pytest.approx(
+        1.25**0.5 * plain.efficiency_uncertainty, rel=0.1
+    )
+    with pytest.raises(InputError, match=r"signal 'other': its events have different weights"):
+        _hypothesis(searched, found, uneven)
+
+
+def test_an_excess_of_weighted_events_is_that_of_their_weights(searched, found) -> None:
+    sample, taggers, _, config, _ = searched
+    heavy = replace(sample, weight=np.full(len(sample), 2.0))
+    histograms = tnt.search(heavy, taggers, config)
+    own = pipeline.characterise(heavy, taggers, histograms, config)
+    assert own.events == pytest.approx(2 * found.events)
+    assert own.events_uncertainty == pytest.approx(2 * found.events_uncertainty)
+    assert own.importance == pytest.approx(found.importance)
+    for name, one in own.features.items():
+        assert one.events == pytest.approx(2 * found.features[name].events)
+        assert one.z == pytest.approx(found.features[name].z)
+    for jet, image in (own.images or {}).items():
+        np.testing.assert_allclose(image, (found.images or {})[jet], atol=1e-6)
 
 
 def test_labels_change_nothing(searched, found) -> None:
@@ -110,6 +203,7 @@ def test_the_command_writes_tables_figures_and_numbers(workspace: Path, tmp_path
     )
     assert values == json.loads(json.dumps(found.to_dict()))
     assert found.tagger_set in done.output
+    assert found.features
     for name in found.features:
         assert name in done.output
     done = CliRunner().invoke(main, ["characterise", "--out", str(tmp_path / "nothing")])

@@ -320,6 +320,13 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     own = pipeline.transfer(Histograms.load(workspace / "search"), config, "tnt")
     assert transferred == json.loads(json.dumps(own.to_dict()))
     assert json.loads((workspace / "fits.json").read_text())[-1]["test"] == "transfer"
+    # Without toys no p-value stands for all masses: each of them counts as a test.
+    masses = ("--masses", 3400, 3600, 200, "--toys", 0)
+    local = run("scan", workspace / "search", tmp_path, *options, *masses)["points"]
+    last = json.loads((workspace / "fits.json").read_text())[-1]
+    assert last["test"] == "scan"
+    assert list(last["p_values"].values()) == [point["p_local"] for point in local]
+    assert len(local) == 2
     unnamed = call("fit", "bump", workspace / "search", "--out", tmp_path)
     assert unnamed.exit_code == 2
     assert "autoencoder, tnt" in unnamed.output

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import tnt_coffea as tnt
 from tnt_coffea import Skim, pipeline, stats, testing
-from tnt_coffea.cli import fits, main
+from tnt_coffea.cli import fit_options, main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, InputError, TrainingError
 from tnt_coffea.events.skim import write_part
@@ -196,7 +196,7 @@ def test_null_chains_are_noted_with_the_whole_path(
     assert "with taggers trained anew" not in one.output
     typed = {"blind": None, "window": None, "fit_range": None}
     for word, meant in (("auto", "auto"), ("none", None), ("box/auto", str(tmp_path / "box/auto"))):
-        changed = fits._changed(noted, typed | {"null_chains": Path(word)})
+        changed = fit_options.changed(noted, typed | {"null_chains": Path(word)})
         assert changed.fit.bump.null_chains == meant
     lines = "\n".join(tnt.fit(histograms, noted, out=out).trial_lines())
     digest = next(

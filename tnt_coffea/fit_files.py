@@ -10,7 +10,8 @@ from typing import Any
 from tnt_coffea import pipeline, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
-from tnt_coffea.histogram_fits import AbcdStudy, StoredHistogram, fit_from_edge
+from tnt_coffea.histogram_counts import AbcdStudy
+from tnt_coffea.histogram_fits import StoredHistogram, fit_from_edge
 from tnt_coffea.stats.results import Result
 from tnt_coffea.storage import written
 

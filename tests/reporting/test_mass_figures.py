@@ -122,6 +122,23 @@ def test_largest_impact_stands_on_top():
     assert axes.get_xlim()[0] < -3.4
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("jet_energy_scale", "jet energy scale"),
+        ("tagger_efficiency", "signal efficiency of the taggers"),
+        ("signal_statistics", "simulated signal events"),
+        ("trigger_efficiency_1", "trigger efficiency, direction 2"),
+        ("phi_all_0", "background parameter 1"),
+        ("phi_fold-1_2", "background parameter 3, fold 1"),
+        ("lumi_13TeV", "lumi_13TeV"),
+    ],
+)
+def test_impacts_are_named_in_words(name, words):
+    axes = impacts([NuisanceImpact(name, 0.1, 1.0, 0.5, -0.5)]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [words]
+
+
 def test_report_shows_a_scan_where_there_is_one(contents, tmp_path):
     scans = {"before": scan_of([0.5, 0.01, 0.3]), "tnt": scan_of([0.4, 2e-5, 0.5])}
     with_scan = replace(contents, result=replace(contents.result, scans=scans), hists={})
@@ -156,7 +173,8 @@ def test_report_shows_impacts_where_the_signal_is_uncertain(contents):
     result = replace(contents.result, impacts={"tnt": rows})
     shown = replace(contents, result=result, hists={}, views=EventViews())
     plots = {plot.name: plot for plot in all_plots(shown)}
-    assert "signal_width, +5.0 and -4.0 events" in plots["impacts-tnt"].alt
+    assert "the mass resolution of the signal, +5.0 and -4.0 events" in plots["impacts-tnt"].alt
+    assert json.loads(json.dumps(plots["impacts-tnt"].data))[0]["name"] == "signal_width"
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 

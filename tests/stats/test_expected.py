@@ -144,6 +144,18 @@ def test_the_limit_that_background_alone_gives():
     assert np.array(found.limit.events) / found.uncertainty == pytest.approx(bands, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("efficiency", "luminosity", "words"),
+    [(0.1, 20.0, "an efficiency of 0.1 and 20 / fb"), (None, None, "the signal's templates")],
+)
+def test_the_expected_cross_section_says_what_it_is_for(efficiency, luminosity, words):
+    fb = (1.0, 2.0, 3.0, 4.0, 5.0)
+    limit = stats.ExpectedLimit(
+        0.95, (2.0, 4.0, 6.0, 8.0, 10.0), efficiency, luminosity, fb, "asymptotic", 0, True
+    )
+    assert f"cross section 3 fb, for {words}" in limit.summary()
+
+
 def test_a_scan_has_the_same_functions_at_all_masses():
     found = stats.expectation_scan(
         spectrum(), masses=[3300, 3500, 3700], width=120, fit=FIT, window="signal", limit=False

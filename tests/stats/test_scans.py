@@ -125,7 +125,9 @@ def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
     level = 2.0
     one = np.mean(np.array(alone.toy_maxima) > level)
     both = np.mean(np.array(found.toy_maxima) > level)
-    assert one - 0.03 < both < 2 * one + 0.03
+    # Both rates are of 300 toys.
+    error = 3 * np.sqrt(one * (1 - one) * (1 + 4) / 300)
+    assert one - error < both < 2 * one + error
 
 
 def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
@@ -171,7 +173,7 @@ def test_local_p_value_with_few_events_is_that_of_the_toys(toy_spectrum):
     found = scan(histogram, masses=[3000.0, mass], toys=400, seed=6, **SETTINGS)
     many, few = found.points
     assert (many.calibration, many.toys, many.z) == ("asymptotic", 0, many.z_asymptotic)
-    assert many.p_local == pytest.approx(max(0.0, ndtr(-many.z)))
+    assert many.p_local == pytest.approx(ndtr(-many.z))
     assert (few.calibration, few.toys) == ("toys", 400)
     alone = bump_hunt(histogram, mass=mass, toys=2000, seed=7, **SETTINGS)
     assert few.z_asymptotic == pytest.approx(alone.z_asymptotic, abs=1e-3)

@@ -255,10 +255,10 @@ def test_envelope_keeps_the_false_positive_rate(mean):
     assert abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / toys)
 
 
-def test_interval_covers_the_signal(toy_spectrum):
+def test_interval_holds_the_best_signal_and_begins_at_zero_where_none_is_seen(toy_spectrum):
     found = bump_hunt(toy_spectrum(5000, 120, 78), **AT_3500)
     low, high = found.interval
     assert 0 < low < found.mu_hat < high
     assert high - low == pytest.approx(2 * found.mu_uncertainty, rel=0.1)
     none = bump_hunt(toy_spectrum(5000, 0, 79), **AT_3500)
-    assert none.interval[0] >= 0
+    assert none.interval[0] == 0 < none.mu_hat < none.interval[1]

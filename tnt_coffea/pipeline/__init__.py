@@ -22,6 +22,7 @@ from tnt_coffea.pipeline.fit_settings import (
     count_systematics,
     fit_from_lower_edge,
     norm_systematics,
+    produced_share,
     refuse_blinded,
     search_fit,
     spectrum_fit,
@@ -48,7 +49,12 @@ from tnt_coffea.pipeline.folders import (
     train_stage,
 )
 from tnt_coffea.pipeline.generation import generate
-from tnt_coffea.pipeline.global_p_values import all_selections, events_in_fit_range, trial
+from tnt_coffea.pipeline.global_p_values import (
+    all_selections,
+    events_in_fit_range,
+    scan_p_values,
+    trial,
+)
 from tnt_coffea.pipeline.null_chains import (
     NullChains,
     null_chains_of,
@@ -89,6 +95,7 @@ __all__ = [
     "null_chains_of",
     "one_writer",
     "packaged_null_chains",
+    "produced_share",
     "references_beside",
     "refuse_blinded",
     "report",
@@ -96,6 +103,7 @@ __all__ = [
     "report_stage",
     "run_null_chains",
     "scan",
+    "scan_p_values",
     "score",
     "search",
     "search_fit",

@@ -15,7 +15,13 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.evaluation import noted_facts
-from tnt_coffea.pipeline.fit_settings import check_efficiencies, check_made_with, search_fit
+from tnt_coffea.pipeline.fit_settings import (
+    check_efficiencies,
+    check_made_with,
+    check_masses,
+    produced_share,
+    search_fit,
+)
 from tnt_coffea.pipeline.folders import CODE, OUT, VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.pipeline.global_p_values import trial
 from tnt_coffea.pipeline.null_chains import BEFORE, fit_values
@@ -190,6 +196,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
         for name, h in histograms.hists.items()
     }
     check_efficiencies(settings.limit.efficiencies, tested)
+    check_masses(histograms, config)
     of: dict[str, tuple[str, Selection | None]] = {
         name: (name, settings.bump.selection) for name in histograms.hists
     }
@@ -243,7 +250,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> BlindedSearch:
 def expectation_settings(config: SearchConfig, name: str) -> dict[str, Any]:
     """Return the arguments of expectations that are settings, of one spectrum of a search."""
     limit = config.fit.limit
-    efficiency = limit.efficiencies.get(name)
+    efficiency = produced_share(config, limit.efficiencies.get(name), selected=name != BEFORE)
     return {
         "width": config.fit.bump.width,
         "signals": config.fit.expected_signals,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
+from tnt_coffea.config.systematics import NOMINAL
 from tnt_coffea.errors import FitError, InputError, TaggerError
 from tnt_coffea.events.roles import DATA
-from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.sample import UNIT, Sample
 from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.fit_settings import check_made_with, refuse_blinded, spectrum_fit
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
-from tnt_coffea.stats.excess import peak
+from tnt_coffea.stats.excess import median, peak
 from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.taggers.inputs import Columns
 from tnt_coffea.typing import BoolArray, Float64Array
@@ -67,8 +68,8 @@ def characterise(
     selection
         Share of events or named cuts; that of `fit.bump` without it.
     signals
-        Skims of simulated signals by name; all events of a skim's files count as produced. None of
-        them may be among those that were searched.
+        Skims of simulated signals by name, as data or in the role `signal:NAME`; all events of a
+        skim's files count as produced. None of them may be among those that were searched.
 
     Raises
     ------
@@ -77,7 +78,8 @@ def characterise(
     FitError
         The spectrum cannot be fitted beside the window.
     InputError
-        A signal has fewer than 20 dijets in the window, or events that were searched.
+        A signal has fewer than 20 dijets in the window, or events that were searched; or its
+        events have different weights, and what they added up to before cuts is not known.
     ConfigError
         There is no such selection, the search is blinded, or the histograms are of another one.
 
@@ -116,18 +118,18 @@ def characterise(
     counted = stats.masked_window_test(
         stats.selected_spectrum(histograms.hists[tagger_set.name], point, per_fold=False)["all"],
         window=window.edges,
-        fit=spectrum_fit(config),
+        fit=spectrum_fit(config, with_signal=False),
         seed=seeds.integer(config.seed, "characterise"),
     )
     sample = sample.with_variable(config.search.variable)
     sample = sample.select(config.search.fit_range.contains(sample.mass))
     inside = window.contains(sample.mass)
     passed = _passed(tagger_set, point, sample)
-    beside = int((passed & ~inside).sum())
-    if not beside:
+    beside = float(sample.weight[passed & ~inside].sum())
+    if not beside > 0:
         msg = f"no selected event of '{tagger_set.name}' beside the window: nothing to compare with"
         raise FitError(msg)
-    scale, error = counted.expected / beside, counted.uncertainty / beside
+    scale = counted.expected / beside
     features, left_out = {}, {}
     for feature in _features(sample):
         values = np.asarray(sample.columns[feature], dtype=np.float64)
@@ -135,13 +137,14 @@ def characterise(
             features[feature] = peak(
                 values[passed & inside],
                 values[passed & ~inside],
-                scale,
-                scale_uncertainty=error,
+                counted.expected,
+                uncertainty=counted.uncertainty,
+                weights=(sample.weight[passed & inside], sample.weight[passed & ~inside]),
                 seed=seeds.integer(config.seed, "characterise", feature),
             )
         except FitError as reason:
             left_out[feature] = str(reason)
-    excess = float((passed & inside).sum()) - scale * beside
+    excess = float(sample.weight[passed & inside].sum()) - scale * beside
     found = Characterisation(
         tagger_set.name,
         point.selection,
@@ -152,6 +155,7 @@ def characterise(
         features,
         left_out,
         _importance(tagger_set, point, sample, inside, scale, excess, config.seed),
+        observed_uncertainty=float(np.sqrt(np.square(sample.weight[passed & inside]).sum())),
     )
     if sample.settings.images is not None:
         images = {jet: _excess_image(sample, jet, passed, inside, scale) for jet in JETS}
@@ -207,7 +211,8 @@ def _importance(
     found = {}
     for name, shuffled in _shuffled(tagger_set, sample, order):
         passed = _passed(tagger_set, point, shuffled)
-        left = float((passed & inside).sum()) - scale * float((passed & ~inside).sum())
+        kept = np.where(passed, sample.weight, 0.0)
+        left = float(kept[inside].sum()) - scale * float(kept[~inside].sum())
         found[name] = 1 - left / excess
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -239,28 +244,56 @@ def _excess_image(
     """Return the mean image of the excess: the sum in the window less the scaled one beside it."""
     total, events = np.zeros(sample.image_settings.shape[1:]), 0.0
     for rows, factor in ((passed & inside, 1.0), (passed & ~inside, -scale)):
-        images = sample.images(jet, np.flatnonzero(rows))[:, 0]
-        total += factor * images.sum(axis=0, dtype=np.float64)
-        events += factor * len(images)
+        images, weights = sample.images(jet, np.flatnonzero(rows))[:, 0], sample.weight[rows]
+        total += factor * np.einsum("e,exy->xy", weights, images, dtype=np.float64)
+        events += factor * float(weights.sum())
     return total / events if events > 0 else np.zeros_like(total)
 
 
-def _signal_sample(label: str, signal: Skim | Sample, searched: Sample) -> tuple[Sample, int]:
+@dataclass(frozen=True, eq=False)
+class _Produced:
+    """The dijets of a simulated signal, and the sum of weights of all events produced."""
+
+    sample: Sample
+    weights: float
+
+
+def _signal_sample(label: str, signal: Skim | Sample, searched: Sample) -> _Produced:
     """Return the dijets of a signal, and how many events were produced."""
     skim = as_skim(signal)
-    sample = skim.sample(DATA if DATA in skim.by_role else next(iter(skim.by_role)))
+    role = next((role for role, parts in skim.by_role.items() if parts), None)
+    if role is None:
+        msg = f"signal '{label}': its skim has no dijets"
+        raise InputError(msg)
+    sample = skim.sample(role)
     if shared := int(np.isin(sample.event_id, searched.event_id).sum()):
         msg = (
             f"signal '{label}': {shared} of its {len(sample)} dijets are among those that were "
             "searched; give simulated events that are not part of the data"
         )
         raise InputError(msg)
-    return sample, skim.accounting.events - skim.accounting.n_lost
+    return _Produced(sample, _produced(label, skim, role, sample))
+
+
+def _produced(label: str, skim: Skim, role: str, sample: Sample) -> float:
+    """Return the sum of weights of all events of a signal, before any cut."""
+    own = [name for name in skim.parts if skim.roles.get(name, DATA) == role]
+    if all(name in skim.generated for name in own):
+        return UNIT * sum(skim.generated[name][NOMINAL] for name in own)
+    if len(sample) and np.ptp(sample.weight) > 0:
+        msg = (
+            f"signal '{label}': its events have different weights, and what they added up to "
+            "before cuts is known of simulated signals alone: skim it as one (--signal NAME=PATH)"
+        )
+        raise InputError(msg)
+    accounts = [skim.accounts[name] for name in own]
+    events = sum(account.events - account.n_lost for account in accounts)
+    return events * float(sample.weight[0] if len(sample) else 1.0)
 
 
 def _hypothesis(
     label: str,
-    signal: tuple[Sample, int],
+    signal: _Produced,
     tagger_set: TaggerSet,
     point: WorkingPoint,
     config: SearchConfig,
@@ -268,7 +301,7 @@ def _hypothesis(
 ) -> Hypothesis:
     from tnt_coffea.reporting import Hypothesis, Sculpted
 
-    sample, produced = signal[0].with_variable(config.search.variable), signal[1]
+    sample = signal.sample.with_variable(config.search.variable)
     inside = config.search.window.contains(sample.mass)
     if int(inside.sum()) < _FEW:
         msg = (
@@ -277,19 +310,25 @@ def _hypothesis(
         )
         raise InputError(msg)
     passed = _passed(tagger_set, point, sample) & inside
-    share = float(passed.sum()) / produced
-    error = float(np.sqrt(share * (1 - share) / produced))
-    events = found.events / share if share else float("inf")
-    relative = np.hypot(
-        found.events_uncertainty / found.events if found.events else 0.0,
-        error / share if share else 0.0,
-    )
+    weight = sample.weight
+    share = float(weight[passed].sum()) / signal.weights
+    # Events of one weight that would be known as well.
+    produced = signal.weights * float(weight[inside].sum() / np.square(weight[inside]).sum())
+    error = float(np.sqrt(max(share, 1 / produced) * (1 - share) / produced))
+    taggers = config.fit.tagger_efficiency
+    efficiency = share * taggers.scale_factor
+    of_taggers = float(np.max(np.abs(taggers.uncertainty)))
+    uncertainty = taggers.scale_factor * float(np.hypot(error, share * of_taggers))
+    events, of_events = None, None
+    if share > 0:
+        events = found.events / efficiency
+        of_events = float(np.hypot(found.events_uncertainty, events * uncertainty) / efficiency)
     features = {}
     for feature in found.features:
         if feature in sample.columns:
             values = np.asarray(sample.columns[feature], dtype=np.float64)
             features[feature] = Sculpted(
-                float(np.median(values[inside])),
-                float(np.median(values[passed])) if passed.any() else float("nan"),
+                median(values[inside], weight[inside]),
+                median(values[passed], weight[passed]) if passed.any() else None,
             )
-    return Hypothesis(share, error, events, float(abs(events) * relative), features)
+    return Hypothesis(efficiency, uncertainty, events, of_events, features)

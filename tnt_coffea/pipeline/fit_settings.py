@@ -19,9 +19,11 @@ __all__ = [
     "check_efficiencies",
     "check_fit",
     "check_made_with",
+    "check_masses",
     "count_systematics",
     "fit_from_lower_edge",
     "norm_systematics",
+    "produced_share",
     "refuse_blinded",
     "search_fit",
     "signal_templates",
@@ -34,6 +36,8 @@ T = TypeVar("T")
 _NO_FILE = "fit.signal.file is for a histogram of one's own: a search has fit.signal.names"
 
 
+_SAME_MASS = 1e-6
+"""Masses that differ by less are the same [GeV]."""
 TAGGER = "tagger_efficiency"
 """Nuisance parameter of the taggers' signal efficiency."""
 
@@ -100,7 +104,7 @@ def spectrum_fit(
     )
 
 
-def check_fit(config: SearchConfig, signals: Iterable[str] | None = None) -> None:
+def check_fit(config: SearchConfig, signals: Mapping[str, float] | None = None) -> None:
     """Refuse, before there are histograms, settings that no fit could use.
 
     Files that `fit` names are read, the trigger's and the signal's.
@@ -110,12 +114,13 @@ def check_fit(config: SearchConfig, signals: Iterable[str] | None = None) -> Non
     config
         `fit`, `data` and `search` are read.
     signals
-        Names of the signals that a search reads; None where there is no search.
+        Masses of the signals that a search reads [GeV], by name; None where there is no search.
 
     Raises
     ------
     ConfigError
-        `fit.signal` is none of these signals, or a file where a search is fitted.
+        `fit.signal` is none of these signals, or a file where a search is fitted; or a mass that
+        is tested lies outside those of its signals.
     FitError, InputError
         A file cannot be read or used.
 
@@ -124,7 +129,7 @@ def check_fit(config: SearchConfig, signals: Iterable[str] | None = None) -> Non
     >>> text = "{data: {luminosity: 138}, fit: {signal: {names: [m3500]}}}"
     >>> config = SearchConfig.from_text(text)
     >>> check_fit(config)
-    >>> check_fit(config, ["m4000"])
+    >>> check_fit(config, {"m4000": 4000.0})
     Traceback (most recent call last):
     ...
     tnt_coffea.errors.ConfigError: fit.signal.names has m3500, and the files have m4000
@@ -142,6 +147,87 @@ def check_fit(config: SearchConfig, signals: Iterable[str] | None = None) -> Non
             f"{', '.join(known) or 'no signal (--signal NAME=PATH)'}"
         )
         raise ConfigError(msg)
+    _check_reach(config, signals, (config.signal_mass, *config.fit.scan.masses))
+
+
+def check_masses(
+    histograms: Histograms, config: SearchConfig, masses: Iterable[float] = ()
+) -> None:
+    """Refuse masses that are outside those of the signals of `fit.signal.names`.
+
+    Parameters
+    ----------
+    histograms
+        Of `search`.
+    config
+        `fit` is read.
+    masses
+        What is tested [GeV]; by default the mass of `fit.bump` and those of `fit.scan`.
+
+    Raises
+    ------
+    ConfigError
+        There is such a mass.
+    """
+    for read in histograms.signals.values():
+        _check_reach(
+            config, read.masses, tuple(masses) or (config.signal_mass, *config.fit.scan.masses)
+        )
+
+
+def _check_reach(
+    config: SearchConfig, signals: Mapping[str, float], tested: Iterable[float]
+) -> None:
+    settings = config.fit.signal
+    if settings is None or not set(settings.names) <= set(signals) or not settings.names:
+        return
+    known = [signals[name] for name in settings.names]
+    low, high = min(known) - _SAME_MASS, max(known) + _SAME_MASS
+    if outside := [f"{mass:g}" for mass in dict.fromkeys(tested) if not low < mass < high]:
+        reach = f"{known[0]:g}" if min(known) == max(known) else f"{min(known):g}-{max(known):g}"
+        msg = (
+            f"no signal template at {', '.join(outside)} GeV: the signals of fit.signal.names are "
+            f"at {reach} GeV, and between these alone templates are morphed (fit.bump.mass, "
+            "fit.scan.masses)"
+        )
+        raise ConfigError(msg)
+
+
+def produced_share(
+    config: SearchConfig, efficiency: float | None, *, selected: bool = True
+) -> float | None:
+    """Return the share of the produced signal that is selected in data.
+
+    Parameters
+    ----------
+    config
+        `fit.tagger_efficiency` is read.
+    efficiency
+        Of simulation; None where it is not known.
+    selected
+        Whether taggers selected the events: then it is multiplied by their scale factor.
+
+    Raises
+    ------
+    ConfigError
+        More than all of the signal would be selected.
+
+    Examples
+    --------
+    >>> text = "fit: {tagger_efficiency: {scale_factor: 0.9}}"
+    >>> round(produced_share(SearchConfig.from_text(text), 0.2), 2)
+    0.18
+    """
+    factor = config.fit.tagger_efficiency.scale_factor
+    if efficiency is None or not selected:
+        return efficiency
+    if efficiency <= 1 < efficiency * factor:
+        msg = (
+            f"an efficiency of {efficiency:g} times fit.tagger_efficiency.scale_factor, "
+            f"{factor:g}, is more than all of the signal"
+        )
+        raise ConfigError(msg)
+    return efficiency * factor
 
 
 def norm_systematics(

@@ -18,11 +18,12 @@ from tnt_coffea.pipeline.estimates import direct, transfer
 from tnt_coffea.pipeline.fit_settings import (
     check_efficiencies,
     check_made_with,
+    check_masses,
     count_systematics,
     fit_from_lower_edge,
+    produced_share,
     refuse_blinded,
     search_fit,
-    signal_templates,
     spectrum_fit,
 )
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
@@ -47,6 +48,7 @@ from tnt_coffea.search_folder import (
     noted_sources,
 )
 from tnt_coffea.stages import Stage, check_files
+from tnt_coffea.stats.signals import ALL
 from tnt_coffea.stats.spectrum import rebinned
 from tnt_coffea.working_points import Selection, WorkingPoints, selection_name
 
@@ -191,6 +193,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     }
     tested = {BEFORE: stats.inclusive_spectrum(next(iter(hists.values()))), **selected}
     check_efficiencies(config.fit.limit.efficiencies, tested)
+    check_masses(histograms, config)
     chains = null_chains_of(config, events_in_fit_range(histograms, config))
     fits, made = _Fits(histograms, config, chains), _Made()
     hunts = {BEFORE: fits.hunt(tested[BEFORE], BEFORE)}
@@ -300,7 +303,8 @@ def scan(
     Raises
     ------
     ConfigError
-        There are no masses, the search lacks a selection, or `fit.blind` is set.
+        There are no masses, or one that is outside those of the signals; the search lacks a
+        selection, or `fit.blind` is set.
     StageError
         Several selections, and the search has not kept what they share.
     FitError
@@ -314,29 +318,30 @@ def scan(
     if not masses:
         msg = "a scan needs masses: give --masses LOW HIGH STEP, or fit.scan.masses"
         raise ConfigError(msg)
+    check_masses(histograms, config, masses)
+    first = next(iter(histograms.hists))
     spectra: dict[str, Any] = {}
     if before:
-        spectra[BEFORE] = {BEFORE: stats.inclusive_spectrum(next(iter(histograms.hists.values())))}
+        spectra[BEFORE] = {ALL: stats.inclusive_spectrum(histograms.hists[first])}
     spectra |= {
         name: stats.selected_spectrum(
             histograms.hists[set_name], histograms.points[set_name][selection]
         )
         for name, (set_name, selection) in selections.items()
     }
-    templates = {
-        name: signal_templates(histograms, config, set_name, selection)
-        for name, (set_name, selection) in selections.items()
+    tested: dict[str, tuple[str, Selection | None]] = {
+        **({BEFORE: (first, None)} if before else {}),
+        **selections,
     }
-    if before:
-        first = next(iter(histograms.hists))
-        templates[BEFORE] = signal_templates(histograms, config, first, None)
-    known = {name: own for name, own in templates.items() if own is not None}
-    fit = fit_from_lower_edge(
-        spectra,
-        config,
-        seed=config.seed if seed is None else seed,
-        fit=spectrum_fit(config, templates=next(iter(known.values()))) if known else None,
-    )
+    root = config.seed if seed is None else seed
+    fits = {name: search_fit(histograms, config, *of) for name, of in tested.items()}
+    # All from the highest lower edge that one of them asks for.
+    fits = {
+        name: fit_from_lower_edge({name: spectra[name]}, config, seed=root, fit=own)
+        for name, own in fits.items()
+    }
+    fit = max(fits.values(), key=lambda own: own.range[0])
+    fits = {name: replace(own, range=fit.range) for name, own in fits.items()}
     chains = null_chains_of(config, events_in_fit_range(histograms, config))
     windows, overlap = {}, None
     if histograms.coincidences is not None:
@@ -347,11 +352,7 @@ def scan(
             }
         channels = next(iter(spectra.values()))
         edges = rebinned("scan", next(iter(channels.values())), fit).edges
-        inclusive = (
-            {BEFORE: (next(iter(histograms.hists)), spectra[BEFORE][BEFORE].values())}
-            if before
-            else None
-        )
+        inclusive = {BEFORE: (first, spectra[BEFORE][ALL].values())} if before else None
         overlap = histograms.coincidences.shared_events(selections, edges, inclusive)
     elif len(spectra) > 1:
         msg = (
@@ -365,10 +366,10 @@ def scan(
         width=config.fit.bump.width,
         fit=fit,
         windows=windows if len(spectra) > 1 else None,
-        templates=known or None,
+        fits=fits,
         overlap=overlap if len(spectra) > 1 else None,
         toys=config.fit.scan.toys if toys is None else toys,
-        seed=config.seed if seed is None else seed,
+        seed=root,
         null_chains=_of_chains(chains, config, {BEFORE: (BEFORE, None), **selections}, masses)
         if toys is None
         else None,
@@ -633,9 +634,8 @@ class _Fits:
 
     def _limited(self, name: str) -> dict[str, Any]:
         limit = self.config.fit.limit
-        efficiency = limit.efficiencies.get(name)
-        if efficiency is not None and name != BEFORE:
-            efficiency *= self.config.fit.tagger_efficiency.scale_factor
+        given = limit.efficiencies.get(name)
+        efficiency = produced_share(self.config, given, selected=name != BEFORE)
         luminosity = None if efficiency is None else self.config.data.luminosity
         return {
             "width": self.config.fit.bump.width,

@@ -26,7 +26,14 @@ from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS
 from tnt_coffea.working_points import Selection, selection_name
 
-__all__ = ["all_selections", "events_in_fit_range", "global_p", "trial", "with_trials"]
+__all__ = [
+    "all_selections",
+    "events_in_fit_range",
+    "global_p",
+    "scan_p_values",
+    "trial",
+    "with_trials",
+]
 
 _ALL_SELECTIONS = "global, all selections"
 """The p-value of a fit that counts others of its own."""
@@ -58,11 +65,8 @@ def with_trials(
     hunts = {BEFORE: result.before, **result.after}
     p_values: dict[str, float | None] = {name: hunt.p_value for name, hunt in hunts.items()}
     p_values |= _single_p_values(result)
-    p_values |= {
-        f"scan, {name}": found.p_global
-        for name, found in result.scans.items()
-        if found.p_global is not None
-    }
+    for name, found in result.scans.items():
+        p_values |= scan_p_values(f"scan, {name}", found)
     if isinstance(result.overall, stats.ScanResult):
         p_values[_ALL_SELECTIONS] = result.overall.p_global
     own = trial(histograms, config, "fit", p_values)
@@ -140,6 +144,32 @@ def trial(
     }
     data = str(histograms.provenance.get("skim", histograms.digest))
     return Trial(test, of, data, flat(settings), dict(p_values))
+
+
+def scan_p_values(name: str, scan: stats.ScanResult) -> dict[str, float]:
+    """Return the p-values of a scan for the list of tests: the global one, else every local one.
+
+    Parameters
+    ----------
+    name
+        What the global one is called.
+    scan
+        The scan; without toys and null chains it has no global p-value, and each of its masses
+        might have been picked.
+
+    Examples
+    --------
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
+    >>> spectrum = stats.toy_spectrum(5000)
+    >>> found = stats.scan(spectrum, masses=[3300, 3500], width=240, fit=fit, toys=0)
+    >>> list(scan_p_values("scan, tnt", found))
+    ['scan, tnt, all at 3300 GeV', 'scan, tnt, all at 3500 GeV']
+    """
+    if scan.p_global is not None:
+        return {name: scan.p_global}
+    return {
+        f"{name}, {point.selection} at {point.mass:g} GeV": point.p_local for point in scan.points
+    }
 
 
 def all_selections(

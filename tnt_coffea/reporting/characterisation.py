@@ -42,11 +42,11 @@ class Sculpted:
     Attributes
     ----------
     before, selected
-        Medians.
+        Medians; None where none of its events is selected.
     """
 
     before: float
-    selected: float
+    selected: float | None
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,19 @@ class Hypothesis:
     Attributes
     ----------
     efficiency, efficiency_uncertainty
-        Share of all its events that are selected in the window.
+        Share of all its events that are selected in the window, times the scale factor of the
+        taggers.
     events, events_uncertainty
-        Of this signal in the data before any selection, if it is the excess.
+        Of this signal in the data before any selection, if it is the excess; None where none of
+        its events is selected, so that it is not.
     features
         Medians by feature: what the taggers make of a signal that is known.
     """
 
     efficiency: float
     efficiency_uncertainty: float
-    events: float
-    events_uncertainty: float
+    events: float | None
+    events_uncertainty: float | None
     features: Mapping[str, Sculpted]
 
 
@@ -94,6 +96,8 @@ class Characterisation:
         The images cover +- this in eta' and phi'.
     hypotheses
         Simulated signals by name.
+    observed_uncertainty
+        Of `observed`, for weighted events; None: its root.
 
     Examples
     --------
@@ -114,6 +118,7 @@ class Characterisation:
     images: Mapping[str, Float64Array] | None = None
     half_width: float = 0.0
     hypotheses: Mapping[str, Hypothesis] | None = None
+    observed_uncertainty: float | None = None
 
     @property
     def events(self) -> float:
@@ -123,7 +128,8 @@ class Characterisation:
     @property
     def events_uncertainty(self) -> float:
         """Of the events beyond: those of the count and of what is expected."""
-        return float(np.hypot(np.sqrt(self.observed), self.uncertainty))
+        own = self.observed_uncertainty
+        return float(np.hypot(np.sqrt(self.observed) if own is None else own, self.uncertainty))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, images apart."""
@@ -216,11 +222,18 @@ def characterisation_tables(found: Characterisation) -> list[Table]:
             signals.add_row(
                 label,
                 f"{signal.efficiency:.3g} +- {signal.efficiency_uncertainty:.1g}",
-                f"{signal.events:.0f} +- {signal.events_uncertainty:.0f}",
-                *("" if m is None else f"{m.before:.3g}, {m.selected:.3g}" for m in medians),
+                "none of its events is selected"
+                if signal.events is None
+                else f"{signal.events:.0f} +- {signal.events_uncertainty:.0f}",
+                *("" if m is None else _medians(m) for m in medians),
             )
         tables.append(signals)
     return tables
+
+
+def _medians(feature: Sculpted) -> str:
+    selected = "none" if feature.selected is None else f"{feature.selected:.3g}"
+    return f"{feature.before:.3g}, {selected}"
 
 
 @styled
@@ -235,7 +248,7 @@ def _features(features: Mapping[str, Peak]) -> Figure:
         panel.stairs(one.beside, edges, fill=True, color=BLUE, alpha=0.4, label="beside, scaled")
         middle = (edges[1:] + edges[:-1]) / 2
         panel.errorbar(
-            middle, window, np.sqrt(window), fmt="k.", markersize=3, linewidth=0.8, label="window"
+            middle, window, one.window_errors, fmt="k.", markersize=3, linewidth=0.8, label="window"
         )
         panel.axvspan(*one.interval, color=ORANGE, alpha=0.15, linewidth=0)
         panel.axvline(one.value, color=ORANGE, linewidth=1)

@@ -19,7 +19,7 @@ from tnt_coffea.reporting.figures import (
     new_figure,
     styled,
 )
-from tnt_coffea.reporting.wording import p_text, percent
+from tnt_coffea.reporting.wording import nuisance_text, p_text, percent
 from tnt_coffea.stats import LimitResult, NuisanceImpact, ScanResult
 from tnt_coffea.stats.engine import pulls
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult
@@ -406,7 +406,7 @@ def impacts(rows: Sequence[NuisanceImpact], title: str = "") -> Figure:
     )  # fmt: skip
     for level in (-1, 1):
         axes.axvline(level, color=GREY, lw=0.8, ls=":")
-    axes.set_yticks(places, [row.name for row in ordered])
+    axes.set_yticks(places, [nuisance_text(row.name) for row in ordered])
     farthest = max((abs(row.pull) + row.uncertainty for row in ordered), default=0.0)
     axes.set_xlim(-max(2.6, 1.1 * farthest), max(2.6, 1.1 * farthest))
     changes = [

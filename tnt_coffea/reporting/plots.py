@@ -25,6 +25,7 @@ from tnt_coffea.reporting.wording import (
     capitalised,
     chosen_by,
     mass_name,
+    nuisance_text,
     p_text,
     percent,
     plot_label,
@@ -634,7 +635,8 @@ def _impacts(result: SearchResult) -> Iterator[Plot]:
             [row.to_dict() for row in rows],
             Section.MASS,
             f"Pulls and impacts of {len(rows)} nuisance parameters in {chosen}; the largest impact "
-            f"is that of {largest.name}, {largest.up:+.1f} and {largest.down:+.1f} events.",
+            f"is that of the {nuisance_text(largest.name)}, {largest.up:+.1f} and "
+            f"{largest.down:+.1f} events.",
         )
 
 

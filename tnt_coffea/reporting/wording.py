@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ __all__ = [
     "main_set",
     "mass_name",
     "method_text",
+    "nuisance_text",
     "odds",
     "p_text",
     "percent",
@@ -135,6 +137,45 @@ CUTS = {
 def cut_text(cut: str) -> str:
     """Return a cut in words."""
     return CUTS.get(cut, cut.replace("_", " ") if cut.islower() else cut)
+
+
+_NUISANCES = {
+    "signal_scale": "mass scale of the signal",
+    "signal_width": "mass resolution of the signal",
+    "signal_statistics": "simulated signal events",
+    "tagger_efficiency": "signal efficiency of the taggers",
+    "trigger_efficiency": "trigger efficiency",
+    "background_function": "choice of the background function",
+    "pdf": "parton distribution functions",
+    "fsr": "final-state radiation",
+    "isr": "initial-state radiation",
+    "jes": "jet energy scale",
+    "jer": "jet energy resolution",
+    "jms": "jet mass scale",
+    "jmr": "jet mass resolution",
+}
+_NUMBERED = re.compile(r"(trigger_efficiency)_(\d+)")
+_OF_BACKGROUND = re.compile(r"phi_(.+)_(\d+)")
+
+
+def nuisance_text(name: str) -> str:
+    """Return a nuisance parameter in words, as the field calls it.
+
+    Names of a user's own that are in capitals stay as they are, as `lumi_13TeV` does.
+
+    Examples
+    --------
+    >>> nuisance_text("jet_energy_scale"), nuisance_text("phi_fold-0_1")
+    ('jet energy scale', 'background parameter 2, fold 0')
+    """
+    if name in _NUISANCES:
+        return _NUISANCES[name]
+    if found := _NUMBERED.fullmatch(name):
+        return f"{_NUISANCES[found[1]]}, direction {int(found[2]) + 1}"
+    if found := _OF_BACKGROUND.fullmatch(name):
+        where = "" if found[1] == "all" else f", {found[1].replace('-', ' ')}"
+        return f"background parameter {int(found[2]) + 1}{where}"
+    return name.replace("_", " ") if name.islower() else name
 
 
 def title(config: SearchConfig, sets: Iterable[str]) -> str:

@@ -138,7 +138,7 @@ class ExpectedLimit(Result):
     efficiency, luminosity
         Selected over produced signal events, and luminosity [1/fb], if given.
     cross_section
-        Events over efficiency and luminosity [fb]; None without them.
+        Events over efficiency and luminosity, or of the signal's templates [fb]; None without them.
     calibration, toys, converged
         As of `LimitResult`.
     notes
@@ -663,11 +663,11 @@ def _limit_lines(limit: ExpectedLimit) -> list[str]:
         f"one standard deviation {low:.4g} to {high:.4g}, two {low2:.4g} to {high2:.4g} "
         f"({limit.calibration})"
     ]
-    if limit.cross_section is not None and limit.efficiency is not None:
-        lines.append(
-            f"  cross section {limit.cross_section[2]:.4g} fb, for an efficiency of "
-            f"{limit.efficiency:.4g} and {limit.luminosity:g} / fb"
-        )
+    if limit.cross_section is not None:
+        of = "the signal's templates"
+        if limit.efficiency is not None:
+            of = f"an efficiency of {limit.efficiency:.4g} and {limit.luminosity:g} / fb"
+        lines.append(f"  cross section {limit.cross_section[2]:.4g} fb, for {of}")
     return [*lines, *(f"  limit: {note}" for note in limit.notes)]
 
 

@@ -14,11 +14,11 @@ from scipy.special import ndtr
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.arguments import check_arguments
-from tnt_coffea.stats.bumps import data_notes
+from tnt_coffea.stats.bumps import data_notes, negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls, WeightedToys
 from tnt_coffea.stats.limits import prepared
 from tnt_coffea.stats.lower_edge import turn_on_notes
-from tnt_coffea.stats.model import range_notes
+from tnt_coffea.stats.model import range_notes, spurious_notes
 from tnt_coffea.stats.results import IntervalResult
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import why_not_asymptotic
@@ -106,8 +106,11 @@ def feldman_cousins_interval(
     ends: Sequence[float] = asymptotic_interval(start, alpha)
     notes = [
         *data_notes(model.data, width, (mass, mass)),
+        *spurious_notes(model),
         *range_notes(model, seed),
         *turn_on_notes(model.data, signal, fit),
+        *template_notes(signal),
+        *negative_notes(signal, model.data),
     ]
     problems = []
     if not (start.best.converged.all() and all(start.fits(mu).converged[0] for mu in ends)):

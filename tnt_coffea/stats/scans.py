@@ -15,7 +15,7 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments, listed_masses
-from tnt_coffea.stats.bumps import data_notes, negative_notes
+from tnt_coffea.stats.bumps import data_notes, negative_notes, template_notes
 from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
@@ -31,7 +31,6 @@ from tnt_coffea.stats.p_values import (
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
-from tnt_coffea.stats.signal_templates import MassTemplates
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious
@@ -71,7 +70,7 @@ def scan(
     width: float,
     fit: SpectrumFit,
     windows: Mapping[str, tuple[float, float]] | None = None,
-    templates: Mapping[str, MassTemplates] | None = None,
+    fits: Mapping[str, SpectrumFit] | None = None,
     overlap: SharedEvents | None = None,
     toys: int = 1000,
     seed: int = 1,
@@ -94,8 +93,9 @@ def scan(
         How every spectrum is fitted. The function is chosen on the data outside each signal.
     windows
         By selection the range of masses that it is searched for [GeV]; all by default.
-    templates
-        Signals as histograms, by the name of the selection, instead of that of `fit`.
+    fits
+        By selection how it is fitted, instead of `fit`: signals as histograms, and uncertainties
+        of their norm, are those of a selection. Range and bins are those of `fit`.
     overlap
         Which events the spectra share, needed where there are several selections;
         its names are 'selection', or 'selection/channel' where there are several.
@@ -138,11 +138,10 @@ def scan(
     if not named:
         msg = "no selection to scan: give one histogram, or a mapping from selection to histogram"
         raise FitError(msg)
-    fits = {name: replace(fit, templates=own) for name, own in (templates or {}).items()}
     skipped: list[tuple[str, float]] = []
     chosen, refused = [], []
     for name, channels in named.items():
-        own_fit = fits.get(name, fit)
+        own_fit = (fits or {}).get(name, fit)
         data = spectra(channels, own_fit)
         signals = [own_fit.signal(float(mass), width) for mass in masses]
         low, high = (windows or {}).get(name, (0.0, np.inf))
@@ -283,6 +282,7 @@ def _result(
         *range_notes(models[best], seed),
         *turn_on_notes(models[best].data, models[best].signal, fit),
         *data_notes(data, narrowest, (min(masses), max(masses))),
+        *template_notes(models[best].signal),
         *negative_notes(models[best].signal, models[best].data),
         *_validity_notes(points, models[best].signal),
         *([RETRAINING_NOTE] if toys and not of_chains else []),
