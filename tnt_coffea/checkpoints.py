@@ -135,8 +135,8 @@ def packed(value: Any) -> bytes:
 
     Examples
     --------
-    >>> unpacked(packed({"parts": {"b", "a"}, "range": (2.5, None)}))
-    {'parts': {'b', 'a'}, 'range': (2.5, None)}
+    >>> unpacked(packed({"parts": {"a"}, "range": (2.5, None)}))
+    {'parts': {'a'}, 'range': (2.5, None)}
     """
     arrays: list[np.ndarray[Any, Any]] = []
     tree = _tree(value, arrays)
