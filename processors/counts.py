@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,16 +79,20 @@ class SparseCounts:
                 filled[dataset] = bins
         return SparseCounts(self.axes, filled)
 
-    def histogram(self, category: str = "dataset") -> hist.Hist:
-        """Return the histogram; data sets with events, in the order of their names.
+    def histogram(self, category: str = "dataset", always: Iterable[str] = ()) -> hist.Hist:
+        """Return the histogram; data sets with events, and those named, in the order of the names.
 
         `category` names their axis.
         """
-        names = sorted(name for name, (number, *_) in self.filled.items() if len(number))
+        names = sorted(
+            {*always, *(name for name, (number, *_) in self.filled.items() if len(number))}
+        )
         categories = hist.axis.StrCategory(names, growth=True, name=category)
         made = hist.Hist(categories, *self.axes, storage=hist.storage.Weight())
         view, sizes = made.view(flow=True), tuple(axis.extent for axis in self.axes)
         for place, name in enumerate(names):
+            if name not in self.filled:
+                continue
             number, value, variance = self.filled[name]
             bins = (place, *np.unravel_index(number, sizes))
             view.value[bins], view.variance[bins] = value, variance

@@ -41,7 +41,7 @@ from tnt_coffea.jets.momenta import CARTESIAN, momentum_lists
 from tnt_coffea.jets.varied import leading_clusters, scaled_clusters, scaled_jets
 from tnt_coffea.processors.search import SearchProcessor
 from tnt_coffea.processors.skim import (
-    Parts,
+    PartsProcessor,
     SelectingProcessor,
     as_asked,
     behind,
@@ -89,14 +89,8 @@ class VariedEvents:
 class _OfSignals(SelectingProcessor):
     """What both processors of simulated signals share."""
 
-    def __init__(
-        self,
-        settings: SkimSettings,
-        systematics: SystematicsSettings,
-        corrections: JetCorrections | None,
-    ) -> None:
-        super().__init__(settings)
-        self.corrections = corrections or JetCorrections.read(systematics)
+    every_path = False  # a signal may have been simulated for one year
+    corrections: JetCorrections
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,7 +99,7 @@ class _OfSignals(SelectingProcessor):
         return tuple(dict.fromkeys((*super().columns, *(one for of in named for one in of))))
 
 
-class SignalSkimProcessor(_OfSignals):
+class SignalSkimProcessor(_OfSignals, PartsProcessor):
     """Write the dijets of every chunk of simulated signal, a Parquet part a variation of the jets.
 
     Parameters
@@ -114,8 +108,8 @@ class SignalSkimProcessor(_OfSignals):
         Jets and images.
     systematics
         The variations.
-    folder
-        Where the parts go, seen by all workers; one folder a data set, in it one a variation.
+    folder, mark
+        As `SkimProcessor`; in the folder of a data set is one for every variation.
     corrections
         Of the same settings, where their files are read already.
 
@@ -130,21 +124,11 @@ class SignalSkimProcessor(_OfSignals):
         settings: SkimSettings,
         systematics: SystematicsSettings,
         folder: str | Path,
-        corrections: JetCorrections | None = None,
         mark: Mark | None = None,
+        corrections: JetCorrections | None = None,
     ) -> None:
-        super().__init__(settings, systematics, corrections)
-        self.settings = settings
-        self.parts = Parts(str(folder), mark)
-
-    @property
-    def mark(self) -> Mark | None:
-        """What a worker sees that writes parts."""
-        return self.parts.mark
-
-    def home(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Write the parts that workers could not write, and return the output without them."""
-        return self.parts.home(output)
+        super().__init__(settings, folder, mark)
+        self.corrections = corrections or JetCorrections.read(systematics)
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return cutflow, sums of weights and the parts' paths by variation, by data set."""
@@ -161,7 +145,7 @@ class SignalSkimProcessor(_OfSignals):
             write = functools.partial(
                 skim.write_part, sample=sample, weights=weights, variation=variation
             )
-            brought |= self.parts.kept(part, write)
+            brought |= self.kept(part, write)
             parts[variation] = {part}
         return {
             "cutflow": {meta["dataset"]: found.cutflow},
@@ -169,10 +153,6 @@ class SignalSkimProcessor(_OfSignals):
             "generated": {meta["dataset"]: dict(found.generated)},
             **({"brought": brought} if brought else {}),
         }
-
-    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        """Return the accumulator as it is."""
-        return accumulator
 
 
 class SignalProcessor(_OfSignals):
@@ -215,7 +195,8 @@ class SignalProcessor(_OfSignals):
         taggers: TaggerSet | Iterable[TaggerSet],
         corrections: JetCorrections | None = None,
     ) -> None:
-        super().__init__(config.skim, config.systematics, corrections)
+        super().__init__(config.skim)
+        self.corrections = corrections or JetCorrections.read(config.systematics)
         self.search = SearchProcessor(config, taggers)
 
     def process(self, events: Any) -> dict[str, Any]:
@@ -249,8 +230,10 @@ class SignalProcessor(_OfSignals):
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the accumulator with (dataset, variation, ...) histograms by tagger set."""
         counts: Mapping[str, Any] = accumulator.get("signals", {})
+        # A direction without a dijet is no mirror image of the other one.
+        every = (NOMINAL, *self.corrections.variations)
         made = {
-            name: joined({of: filled.histogram("variation") for of, filled in own.items()})
+            name: joined({of: filled.histogram("variation", every) for of, filled in own.items()})
             for name, own in counts.items()
         }
         return accumulator | {"signals": made}

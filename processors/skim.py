@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +31,14 @@ from tnt_coffea.metrics import timed
 from tnt_coffea.storage import written
 from tnt_coffea.visibility import Mark
 
-__all__ = ["SelectingProcessor", "SkimProcessor", "coin_of", "cutflow_of", "reconstructed"]
+__all__ = [
+    "PartsProcessor",
+    "SelectingProcessor",
+    "SkimProcessor",
+    "coin_of",
+    "cutflow_of",
+    "reconstructed",
+]
 
 
 class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -77,24 +84,31 @@ class SelectingProcessor(processor.ProcessorABC):  # type: ignore[misc]
         )
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Where the parts of a skim go, from workers that see the folder and from others.
+class PartsProcessor(SelectingProcessor):
+    """A processor that writes parts of a skim, from workers that see the folder and from others.
 
-    Attributes
+    Parameters
     ----------
+    settings
+        Jets and images.
     folder
-        Where they lie in the end.
+        Where the parts go; one folder a data set.
     mark
-        What a worker sees that writes there; by default all do.
+        What a worker sees that writes there; from others the parts come home as bytes, and
+        `home` writes them. By default all write there.
     """
 
-    folder: str
-    mark: Mark | None = None
+    def __init__(
+        self, settings: SkimSettings, folder: str | Path, mark: Mark | None = None
+    ) -> None:
+        super().__init__(settings)
+        self.settings = settings
+        self.folder = str(folder)
+        self.mark = mark or Mark()
 
     def kept(self, part: str, write: Callable[[Path], None]) -> dict[str, bytes]:
         """Write a part and return nothing, or, where the folder is not seen, its bytes by name."""
-        if self.mark is None or self.mark():
+        if self.mark():
             path = Path(self.folder, part)
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
@@ -104,8 +118,16 @@ class Parts:
             write(path)
             return {part: path.read_bytes()}
 
+    def files(self, made: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the files that a chunk's output consists of, by name: see `checkpoints`."""
+        return {
+            name: Path(self.folder, name)
+            for names in made["processed"].get("parts", {}).values()
+            for name in sorted(_listed(names))
+        }
+
     def home(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Write what was brought, and return the output without it."""
+        """Write the parts that workers could not write, and return the output without them."""
         for part, content in output.get("brought", {}).items():
             path = Path(self.folder, part)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +135,17 @@ class Parts:
                 partial.write_bytes(content)
         return {name: value for name, value in output.items() if name != "brought"}
 
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the accumulator as it is."""
+        return accumulator
 
-class SkimProcessor(SelectingProcessor):
+
+def _listed(parts: Iterable[str] | Mapping[str, Iterable[str]]) -> Iterable[str]:
+    """Return parts, which may be by variation."""
+    return chain.from_iterable(parts.values()) if isinstance(parts, Mapping) else parts
+
+
+class SkimProcessor(PartsProcessor):
     r"""Write the dijets of every chunk to a Parquet part of its own.
 
     Parameters
@@ -142,18 +173,6 @@ class SkimProcessor(SelectingProcessor):
     ({'events': 2, 'rejected': {}, 'selected': 2}, 1)
     """
 
-    def __init__(
-        self, settings: SkimSettings, folder: str | Path, mark: Mark | None = None
-    ) -> None:
-        super().__init__(settings)
-        self.settings = settings
-        self.parts = Parts(str(folder), mark)
-
-    @property
-    def mark(self) -> Mark | None:
-        """What a worker sees that writes parts."""
-        return self.parts.mark
-
     def process(self, events: Any) -> dict[str, Any]:
         """Return the cutflow of a chunk and its part's path by dataset."""
         sample, cutflow = reconstructed(events, self.settings, self.selection)
@@ -162,28 +181,11 @@ class SkimProcessor(SelectingProcessor):
         if len(sample):
             part = f"{checked_name(dataset)}/{part_name(events.metadata)}"
             with timed("filling"):
-                brought = self.parts.kept(part, lambda path: write_part(path, sample))
+                brought = self.kept(part, lambda path: write_part(path, sample))
             if brought:
                 output["brought"] = brought
             output["parts"] = {dataset: {part}}
         return output
-
-    def files(self, made: Mapping[str, Any]) -> dict[str, Path]:
-        """Return the files that a chunk's output consists of, by name: see `checkpoints`."""
-        parts = made["processed"].get("parts", {})
-        return {
-            name: Path(self.parts.folder, name)
-            for names in parts.values()
-            for name in sorted(names)
-        }
-
-    def home(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Write the parts that workers could not write, and return the output without them."""
-        return self.parts.home(output)
-
-    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        """Return the accumulator as it is."""
-        return accumulator
 
 
 def part_name(metadata: Mapping[str, Any]) -> str:

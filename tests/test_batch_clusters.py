@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from distributed import LocalCluster
 
-from tnt_coffea.batch_clusters import BatchSettings, is_batch, job_script
+from tnt_coffea import batch_clusters
+from tnt_coffea.batch_clusters import BatchSettings, is_batch, job_script, submitted
 from tnt_coffea.cli import main
 from tnt_coffea.errors import ConfigError, ExecutionError
 from tnt_coffea.execution import Resources, map_tasks
@@ -215,6 +218,55 @@ def test_files_of_the_how_to_are_valid() -> None:
     table = page.partition("| setting | means |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE))))
     assert named == set(BatchSettings.model_fields) - {"kind", "disk"}
+
+
+def test_jobs_are_looked_after_whatever_the_batch_system_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    number, answer, looks, cancelled = (
+        tmp_path / name for name in ("number", "answer", "looks", "cancelled")
+    )
+    number.write_text("0")
+    commands = {
+        "sbatch": f'n=$(($(cat {number}) + 1)); echo $n > {number}; echo "Submitted batch job $n"',
+        "squeue": f"echo >> {looks}; cat {answer}",
+        "scancel": f'echo "$@" >> {cancelled}',
+    }
+    for name, lines in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(batch_clusters, "FIRST_LOOK", 0.1)
+    monkeypatch.setattr(batch_clusters, "LOOK", 0.1)
+    settings = BatchSettings(kind="slurm", jobs=1, log_folder=str(tmp_path / "logs"))
+
+    def until(what: Callable[[], object]) -> None:
+        while not what():
+            time.sleep(0.02)
+
+    def said(*lines: str) -> None:
+        (tmp_path / "next").write_text("\n".join(lines))
+        (tmp_path / "next").replace(answer)
+
+    with suppress(ZeroDivisionError), submitted(settings) as client:
+        batch = client.cluster.batch
+        until(lambda: "not looked after: RuntimeError" in batch.said())  # squeue has failed
+        said("slurm_load_jobs error", "", "1|PENDING|Resources")
+        until(lambda: batch.said() == "Jobs: 1 PENDING (Resources)")
+        said("1|CANCELLED|None")
+        until(lambda: batch.states.get("1") == "CANCELLED")
+        until(batch.problem)  # it was made up for, by jobs that ended at once
+        assert "3 jobs ended before their worker came (the last one, 4: ended)" in batch.problem()
+        before = len(looks.read_text())
+        until(lambda: len(looks.read_text()) > before + 3)
+        assert number.read_text().strip() == "4"  # no more are tried
+        said("5|PENDING|Resources")
+        batch.failed.clear()
+        until(lambda: "PENDING" in batch.states.get("5", ""))
+        raise ZeroDivisionError  # whatever ends a pass
+    assert "5" in cancelled.read_text().split()
+    assert caplog.text.count("jobs are not looked after") == 1
 
 
 def _briefly(number: int) -> int:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
+from tnt_coffea.cli.group import Commands
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, StageError, TntCoffeaError
 from tnt_coffea.pipeline import evaluation
@@ -580,3 +583,18 @@ def test_wrong_setting_is_one_line(tmp_path: Path) -> None:
 def test_debug_shows_where(tmp_path: Path) -> None:
     result = call("--debug", "skim", tmp_path / "absent.h5")
     assert type(result.exception).__name__ == "InputError"
+
+
+@pytest.mark.parametrize(("number", "word"), [("SIGTERM", "terminated"), ("SIGINT", "interrupted")])
+def test_a_cut_command_goes_on_only_where_it_keeps_what_is_done(number: str, word: str) -> None:
+    def cut() -> None:
+        signal.raise_signal(signal.Signals[number])
+
+    group = Commands("program", commands=[click.Command(one, callback=cut) for one in ("a", "b")])
+    group.keeping.add("a")
+    for command, then in (("a", "goes on where it was cut"), ("b", "begins anew")):
+        done = CliRunner().invoke(group, [command])
+        assert done.exit_code == 128 + signal.Signals[number]
+        assert done.stderr == f"{word}; the same command {then}\n"
+    assert {"run", "skim", "study"} <= main.keeping < set(main.commands)
+    assert not {"fit", "report", "convert", "score"} & main.keeping

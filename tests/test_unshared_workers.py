@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import resource
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,14 +26,15 @@ from coffea.processor import accumulate
 
 import tnt_coffea as tnt
 from tnt_coffea import testing
+from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.config import SkimSettings
-from tnt_coffea.errors import ExecutionError, InputError
+from tnt_coffea.errors import ExecutionError, InputError, StorageError
 from tnt_coffea.execution import _ProcessItem, open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.training import Schedule, elsewhere, run_task
 from tnt_coffea.training.elsewhere import Elsewhere
-from tnt_coffea.visibility import Mark
+from tnt_coffea.visibility import Mark, marked
 
 CONFIG = tnt.SearchConfig.from_text(
     """
@@ -126,13 +130,60 @@ def test_a_skim_too_large_to_travel_is_an_error_before_training(
 def test_files_that_did_not_all_arrive_are_not_taken_for_whole() -> None:
     work = Elsewhere({"/a.parquet": b"PAR1", "/b.parquet": "cut"}, "half")  # type: ignore[dict-item]
     for _ in range(2):  # the second task does not find what the first one left
-        with pytest.raises(TypeError):
-            elsewhere._unpacked(work)
+        with pytest.raises(TypeError), elsewhere._unpacked(work):
+            pass
     assert "half" not in elsewhere._HERE
 
 
 def test_a_folder_that_cannot_be_looked_into_is_not_seen() -> None:
     assert not Mark(f"/{'x' * 300}")()  # the system refuses to say
+
+
+def test_a_worker_whose_disk_is_full_is_named_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skim = tnt.Skim.from_sample(testing.make_sample(200))
+    schedule = Schedule.planned(skim.by_role, CONFIG, tmp_path / "driver")
+    tasks = schedule.tasks(schedule.waves[0])[:1]
+    work = Elsewhere.of(tasks, "w1")
+    (disk := tmp_path / "disk").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # less than what comes along
+    try:
+        with pytest.raises(StorageError, match=f"^on {socket.gethostname()}: .*cannot be writ"):
+            work(tasks[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(disk.iterdir())
+    assert work(tasks[0]).stored(tasks[0]).set_name == "mass"
+
+
+def test_files_of_a_task_stay_while_another_thread_works_on_other_files(tmp_path: Path) -> None:
+    works = [
+        Elsewhere({f"/of/the/driver/{number}.parquet": bytes([number])}, f"digest {number}")
+        for number in range(3)
+    ]
+    with elsewhere._unpacked(works[0]) as first:
+        with elsewhere._unpacked(works[1]) as second, elsewhere._unpacked(works[0]) as again:
+            assert again == first != second
+        assert (first / "000000.parquet").read_bytes() == b"\0"
+        with elsewhere._unpacked(works[2]):  # the only one in use is kept beside it
+            assert (first.exists(), second.exists()) == (True, False)
+
+
+def test_a_folder_of_the_same_name_elsewhere_is_not_the_drivers(tmp_path: Path) -> None:
+    # Items of an earlier run on the worker's own disk, of the same stage and files.
+    earlier = Checkpoints(str(tmp_path), "key")
+    earlier.write("item", {"parts": {"a"}})
+    blind = replace(earlier, mark=ELSEWHERE)
+    assert (earlier.read("item"), blind.read("item")) == ({"parts": {"a"}}, None)
+    blind.write("other", {"parts": {"b"}})
+    assert earlier.read("other") is None
+    with marked(tmp_path) as mark, marked(tmp_path) as other:
+        assert mark != other
+        assert replace(earlier, mark=mark).read("item") is not None
+    assert replace(earlier, mark=mark).read("item") is None
 
 
 def test_parts_that_come_along_are_searched_as_those_on_the_disk() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tnt_coffea.errors import ExecutionError
@@ -71,6 +71,12 @@ class Accounting:
             sum(getattr(one, name) for one in datasets.values()) for name in ("events", "selected")
         )
         return cls(events, selected, rejected, lost, datasets, absent=absent)
+
+    def beside(self, other: Accounting) -> Accounting:
+        """Return the account of this pass and another one over other data sets, with both costs."""
+        both = self.summed({**self.datasets, **other.datasets})
+        costs = [one.metrics for one in (self, other) if one.metrics is not None]
+        return replace(both, metrics=sum(costs[1:], start=costs[0]) if costs else None)
 
     @property
     def n_lost(self) -> int:

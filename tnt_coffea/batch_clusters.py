@@ -380,21 +380,38 @@ class _Submitted:
     def __init__(self, settings: BatchSettings) -> None:
         self.settings = settings
         self.refusal = ""
+        self.fault = ""
+        """Why jobs were last not looked after."""
         self.states: dict[str, str] = {}
         """State by number of the job, in the batch system's words."""
         self.failed: list[str] = []
         """Jobs that ended by themselves before a worker came, since the last one came."""
-        self._told = False
+        self._told: set[str] = set()
 
     def refused(self, error: Exception) -> None:
         """Note that a job was not taken."""
         _, _, told = str(error).partition("stderr:\n")
         lines = [line.strip() for line in (told or str(error)).splitlines() if line.strip()]
         self.refusal = "; ".join(lines)
-        if self.states and not self._told:
-            self._told = True
+        if self.states:
             command = COMMANDS[self.settings.kind]
-            log.warning("%s refused a further job, which is tried again: %s", command, self.refusal)
+            self._once(f"{command} refused a further job, which is tried again", self.refusal)
+
+    def stopped(self) -> None:
+        """Note that no more jobs are tried, although there are workers."""
+        self._once("no further job is submitted until a worker comes", self.problem())
+
+    def _once(self, what: str, why: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            log.warning("%s: %s", what, why)
+
+    def looked_after(self, error: Exception | None) -> None:
+        """Note whether the jobs could be looked after; that they cannot is said once."""
+        fault = "" if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if fault and not self.fault:
+            log.warning("jobs are not looked after, which is tried again: %s", fault[:300])
+        self.fault = fault[:300]
 
     def problem(self) -> str:
         """Return why no worker will come, or nothing."""
@@ -411,24 +428,30 @@ class _Submitted:
     def _last_words(self, job: str) -> str:
         folder = Path(self.settings.log_folder)
         for path in sorted(folder.glob(f"*-{job}.err")):
-            lines = path.read_text(errors="replace").split("\n")
+            try:
+                lines = path.read_text(errors="replace").split("\n")
+            except OSError as error:
+                return f"; {path} cannot be read: {error.strerror}"
             said = [line.strip() for line in lines if line.strip()]
             return f"; {path} ends with: {said[-1][:300]}" if said else f"; {path} is empty"
         return f"; their output is in {folder}"
 
     def said(self) -> str:
         """Return in words how the jobs are and how others ended, or nothing."""
-        alive = Counter(state for state in self.states.values() if _is_alive(state))
-        ended = Counter(state for state in self.states.values() if not _is_alive(state))
+        states = list(self.states.values())  # another thread adds to them
+        alive = Counter(state for state in states if _is_alive(state))
+        ended = Counter(state for state in states if not _is_alive(state))
         words = [f"{n} {state}" for state, n in alive.items()]
         words += [f"{n} ended as {state}" for state, n in ended.items()]
         if self.refusal:
             words.append(f"a further one is refused: {self.refusal}")
+        if self.fault:
+            words.append(f"not looked after: {self.fault}")
         return f"Jobs: {', '.join(words)}" if words else ""
 
     def unheard(self) -> str:
         """Return what may be wrong where jobs run and no worker has come."""
-        runs = any(state == "RUNNING" for state in self.states.values())
+        runs = "RUNNING" in list(self.states.values())
         if not runs or self.settings.interface is not None:
             return ""
         return (
@@ -510,16 +533,28 @@ def _cluster_class(kind: str) -> Any:
         async def _keep(self) -> None:
             for wait in chain((FIRST_LOOK,), repeat(LOOK)):
                 await asyncio.sleep(wait)
-                await self._look()
-                if not self.batch.problem():
-                    await self._correct_state()
+                try:
+                    silence = await self._look()
+                    if not self.batch.problem():
+                        # A job that is just being submitted is known before all are cancelled.
+                        await asyncio.shield(self._correct_state())
+                    elif self.scheduler.workers:
+                        self.batch.stopped()
+                except Exception as error:  # the next look may do
+                    silence = error
+                self.batch.looked_after(silence)
 
-        async def _look(self) -> None:
+        async def _look(self) -> Exception | None:
+            """Give up jobs whose worker is gone; return why the batch system says nothing."""
             jobs, states = self.batch, self.batch.states
+            silence: Exception | None = None
             if kind == "slurm":
                 asked_for = [one for one, state in states.items() if _is_alive(state)]
-                listed = await _slurm_states(self.job_cls._call)
-                if listed is not None:
+                try:
+                    listed = await _slurm_states(self.job_cls._call)
+                except (OSError, RuntimeError) as error:  # workers that are gone are seen without
+                    silence = error
+                else:
                     states |= dict.fromkeys(asked_for, "ended")
                     states |= {one: state for one, state in listed.items() if one in states}
             refused = [name for name, job in self.workers.items() if job.job_id is None]
@@ -540,7 +575,9 @@ def _cluster_class(kind: str) -> Any:
                     continue
                 if seen is None and state.partition(" ")[0] in FAILED:
                     jobs.failed.append(job.job_id)
-                await self.workers.pop(name).close()
+                self.workers.pop(name, None)
+                await job.close()
+            return silence
 
         def _names(self, name: str) -> set[str]:
             return {name, *(f"{name}{suffix}" for suffix in self.new_spec.get("group", ()))}
@@ -548,16 +585,13 @@ def _cluster_class(kind: str) -> Any:
     return Cluster
 
 
-async def _slurm_states(call: Callable[..., Awaitable[str]]) -> dict[str, str] | None:
-    """Return the state of every job of this user that Slurm remembers, or None if it is silent."""
+async def _slurm_states(call: Callable[..., Awaitable[str]]) -> dict[str, str]:
+    """Return the state of every job of this user that Slurm remembers."""
     asked = ["squeue", f"--user={os.getuid()}", "--noheader", "--states=all", "--format=%i|%T|%r"]
-    try:
-        text = await call(asked)
-    except (OSError, RuntimeError):
-        return None
     states = {}
-    for line in text.splitlines():
-        number, state, reason = line.split("|", 2)
+    for line in (await call(asked)).splitlines():
+        number, _, rest = line.partition("|")
+        state, _, reason = rest.partition("|")
         waits = state in WAITING and reason not in ("None", "")
         states[number] = f"{state} ({reason})" if waits else state
     return states

@@ -11,13 +11,14 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tnt_coffea.storage import stored, written
+from tnt_coffea.storage import file_sha256, stored, written
+from tnt_coffea.visibility import Mark
 
 __all__ = ["Checkpoints", "packed", "unpacked"]
 
@@ -31,10 +32,13 @@ class Checkpoints:
     Attributes
     ----------
     folder
-        Its files, which the workers see; those that do not see it keep nothing.
+        Its files.
     key
         What determines the pass beside its items: of the stage, thus of settings, models and
         input files.
+    mark
+        What a worker sees where the folder is the driver's; by default all do. Others keep and
+        find nothing: a folder of the same name may be their own, of an earlier run there.
 
     Examples
     --------
@@ -50,6 +54,7 @@ class Checkpoints:
 
     folder: str
     key: str
+    mark: Mark = field(default_factory=Mark)
 
     def path(self, item: str) -> Path:
         """Return the file of an item, which is named in words."""
@@ -73,9 +78,9 @@ class Checkpoints:
         StorageError
             The file cannot be written.
         """
-        if not Path(self.folder).is_dir():  # on a worker that does not see it
+        if not (Path(self.folder).is_dir() and self.mark()):
             return
-        hashes = {name: _sha256(path) for name, path in (files or {}).items()}
+        hashes = {name: _hash_of(path) for name, path in (files or {}).items()}
         content = packed({"key": self.key, "item": item, "files": hashes, "output": output})
         path = self.path(item)
         with stored(path):
@@ -99,10 +104,13 @@ class Checkpoints:
             It was done, and what is left of it is damaged.
         """
         path = self.path(item)
+        if not (path.is_file() and self.mark()):
+            return None
         try:
             content = path.read_bytes()
-        except OSError:
-            return None
+        except OSError as error:
+            msg = f"{path}: cannot be read: {error.strerror or error}"
+            raise ValueError(msg) from error
         found, content = content[:32], content[32:]
         if hashlib.sha256(content).digest() != found:
             msg = f"{path}: is damaged"
@@ -111,7 +119,7 @@ class Checkpoints:
         if (known["key"], known["item"]) != (self.key, item):
             return None
         for name, belonging in (files(known["output"]) if files else {}).items():
-            if known["files"].get(name) != _sha256(belonging):
+            if known["files"].get(name) != _hash_of(belonging):
                 msg = f"{belonging}: is damaged"
                 raise ValueError(msg)
         return known["output"]
@@ -127,8 +135,8 @@ def packed(value: Any) -> bytes:
 
     Examples
     --------
-    >>> unpacked(packed({"parts": {"b", "a"}, "range": (2.5, None)}))
-    {'parts': {'b', 'a'}, 'range': (2.5, None)}
+    >>> unpacked(packed({"parts": {"a"}, "range": (2.5, None)}))
+    {'parts': {'a'}, 'range': (2.5, None)}
     """
     arrays: list[np.ndarray[Any, Any]] = []
     tree = _tree(value, arrays)
@@ -219,9 +227,8 @@ def _axis(stored: Any) -> Any:
     return hist.Hist(from_uhi(stored)).axes[0]
 
 
-def _sha256(path: Path) -> str:
+def _hash_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""

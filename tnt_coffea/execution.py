@@ -465,7 +465,7 @@ class _ProcessItem:
         if kept is not None:
             return kept | {"metrics": kept["metrics"] | {"kept": 1}}
         made = self._done(item)
-        if not made["bad"]:
+        if not made["bad"] and "brought" not in made["processed"]:
             self.checkpoints.write(repr(item), made, files and files(made))
         return made | {"damaged": damaged}
 
@@ -720,6 +720,7 @@ def _raise_first(failures: Sequence[Failure | None]) -> None:
     raise error
 
 
-@functools.lru_cache(maxsize=4)
+# A work function and the processor in it: those of an earlier pass may be of hundreds of MB.
+@functools.lru_cache(maxsize=2)
 def _unpickled(payload: bytes) -> Any:
     return cloudpickle.loads(payload)

@@ -23,9 +23,10 @@ from tnt_coffea.errors import ConfigError, InputError
 from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
 from tnt_coffea.events.remote import RemoteFile, file_of, traveller
-from tnt_coffea.events.roles import DATA, checked_name, checked_role, signal_name
+from tnt_coffea.events.roles import DATA, checked_name, checked_role, is_signal
 from tnt_coffea.events.sources import SOURCES, source_of
 from tnt_coffea.events.stamps import Stamp, check_unchanged, stamp_of
+from tnt_coffea.storage import file_sha256
 
 __all__ = ["UNREADABLE", "BadFile", "Fileset", "WorkItem"]
 
@@ -292,11 +293,11 @@ class Fileset:
 
     def of_signals(self) -> Fileset:
         """Return the data sets of simulated signals for templates alone."""
-        return self.of_roles(*(r for r in self.roles.values() if signal_name(r) is not None))
+        return self.of_roles(*filter(is_signal, self.roles.values()))
 
     def without_signals(self) -> Fileset:
         """Return all other data sets."""
-        return self.of_roles(*(r for r in map(self.role, self.files) if signal_name(r) is None))
+        return self.of_roles(*(r for r in map(self.role, self.files) if not is_signal(r)))
 
     def read_with(self, settings: SkimSettings) -> Fileset:
         """Return the fileset as a skim with these settings reads it.
@@ -445,8 +446,7 @@ def _file_hash(path: Path, skip_bad: bool) -> str:
     for part in (path, *other_files(path)):
         try:
             stamp = stamp_of(part)
-            with part.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            digests.append(file_sha256(part))
         except OSError as error:
             if skip_bad:
                 return UNREADABLE

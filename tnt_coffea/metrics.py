@@ -57,6 +57,28 @@ class Metrics:
     seconds: float
     steps: Mapping[str, float] = field(default_factory=dict)
 
+    def __add__(self, other: Metrics) -> Metrics:
+        """Return the cost of two passes; bytes are known where they are of both.
+
+        >>> data, signals = Metrics(2, 0, 2000, 80, 4.0), Metrics(1, 1, 500, 20, 1.0)
+        >>> both = data + signals
+        >>> both.items, both.kept, both.events, both.bytes_read, both.seconds
+        (3, 1, 2500, 100, 5.0)
+        """
+        known = self.bytes_read is not None and other.bytes_read is not None
+        return Metrics(
+            self.items + other.items,
+            self.kept + other.kept,
+            self.events + other.events,
+            (self.bytes_read or 0) + (other.bytes_read or 0) if known else None,
+            self.seconds + other.seconds,
+            {
+                step: self.steps.get(step, 0.0) + other.steps.get(step, 0.0)
+                for step in STEPS
+                if step in self.steps or step in other.steps
+            },
+        )
+
     @property
     def events_per_second(self) -> float:
         """Events by seconds of one process; 0 where nothing was measured."""

@@ -10,7 +10,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, digest
 from tnt_coffea.displays import Displayed
 from tnt_coffea.errors import ExecutionError, LeakError, StageError, TaggerError
-from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal, signal_name
+from tnt_coffea.events.roles import DATA, SIMULATION, is_signal, prior, signal
 from tnt_coffea.events.sample import Sample, in_units
 from tnt_coffea.events.skim import content_of, read_parts, write_part
 from tnt_coffea.filesets import Fileset
@@ -128,7 +128,7 @@ class Skim(Displayed):
     @property
     def for_training(self) -> dict[str, tuple[Path, ...]]:
         """All parts by role without simulated signals for templates, which train nothing."""
-        return {role: paths for role, paths in self.by_role.items() if signal_name(role) is None}
+        return {role: paths for role, paths in self.by_role.items() if not is_signal(role)}
 
     @property
     def paths(self) -> list[Path]:
@@ -153,18 +153,19 @@ class Skim(Displayed):
 
     def fileset(self, *roles: str) -> Fileset:
         """Return the parts of some roles, those of the data by default, as input of a pass."""
-        every = Fileset.from_paths(self.parts, roles=self.roles)
+        own = {name: role for name, role in self.roles.items() if name in self.parts}
+        every = Fileset.from_paths(self.parts, roles=own)
         return every.of_roles(*roles) if roles else every.searched
 
     def signal_fileset(self) -> Fileset:
         """Return the parts of simulated signals, those with varied jets too, as input of a pass."""
-        signals = [role for role in self.by_role if signal_name(role) is not None]
-        own = self.fileset(*signals) if signals else Fileset({})
-        varied = {
-            name: sum(self.variations.get(name, {}).values(), start=paths)
-            for name, paths in own.files.items()
+        roles = {name: role for name, role in self.roles.items() if is_signal(role)}
+        files = {
+            name: sum(self.variations.get(name, {}).values(), start=self.parts.get(name, ()))
+            for name in roles
         }
-        return replace(own, files=varied)
+        files = {name: paths for name, paths in files.items() if paths}
+        return Fileset(files, roles={name: roles[name] for name in files})
 
     def sample(self, role: str = DATA, *, truth: bool = False, numbers: bool = False) -> Sample:
         """Return the dijets of a role in memory; labels and numbers as `read_parts`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tnt_coffea.config import digest
 from tnt_coffea.errors import InputError, StageError, TaggerError
 from tnt_coffea.metrics import Metrics
-from tnt_coffea.storage import stored, written
+from tnt_coffea.storage import file_sha256, stored, written
 
 __all__ = ["Manifest", "Stage", "check_files", "flat", "manifest"]
 
@@ -160,11 +159,16 @@ class Stage:
         StorageError
             The manifest cannot be written; the stage is then not complete.
         """
+        for path in self._files():
+            if path.suffix == ".partial":  # of a run that was killed while it wrote
+                path.unlink(missing_ok=True)
         if seconds is None:
             seconds = time.monotonic() - self._started[-1] if self._started else 0.0
         noted = self._identity() | {
             "outputs": dict(outputs),
-            "files": {str(path.relative_to(self.folder)): _sha256(path) for path in self._files()},
+            "files": {
+                str(path.relative_to(self.folder)): file_sha256(path) for path in self._files()
+            },
             "seconds": round(seconds, 2),
             **({} if metrics is None else {"metrics": metrics.to_dict()}),
         }
@@ -260,7 +264,7 @@ def check_files(folder: Path) -> None:
     known = manifest(folder)
     for name, sha256 in (known.files if known else {}).items():
         path = folder / name
-        found = _sha256(path) if path.is_file() else None
+        found = file_sha256(path) if path.is_file() else None
         if found != sha256:
             what = "is gone" if found is None else "was changed"
             msg = (
@@ -268,11 +272,6 @@ def check_files(folder: Path) -> None:
                 f"it, or {_again(folder)}"
             )
             raise StageError(msg)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

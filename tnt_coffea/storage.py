@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from tnt_coffea.errors import BusyError, StorageError
 
-__all__ = ["held", "is_full", "spelled", "stored", "written"]
+__all__ = ["file_sha256", "held", "is_full", "spelled", "stored", "written"]
 
 _LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -43,6 +44,22 @@ def is_full(error: Exception) -> bool:
     (True, False)
     """
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; raises `OSError` where it cannot be read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "box.csv")
+    ...     _ = path.write_text("m_jj")
+    ...     file_sha256(path)[:8]
+    '9485efc1'
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Mark:
     Attributes
     ----------
     path
-        A file that was made a moment ago; empty: none.
+        A file that was made a moment ago, with a random name: one of an earlier run is another.
+        Empty: none.
     stamps
         Files, as they are.
     """

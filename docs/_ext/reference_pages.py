@@ -176,7 +176,7 @@ def exit_codes() -> Iterator[str]:
     for kind in kinds:
         meaning = str(kind.__doc__).partition("\n")[0]
         yield f"| {kind.exit_code} | `{kind.__name__}` | {_cell(meaning)} |"
-    yield "| 130 | | interrupted by Ctrl-C; the same command goes on where it was cut |"
+    yield "| 130 | | interrupted by Ctrl-C; it says whether the same command goes on |"
 
 
 def _option(option: click.Option, context: click.Context) -> str:

@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
@@ -41,10 +43,23 @@ def in_too_much_memory(number: int) -> int:
     return number
 
 
-def meanwhile(what: Callable[[], Any]) -> Thread:
-    thread = Thread(target=what)
-    thread.start()
-    return thread
+@contextmanager
+def meanwhile(what: Callable[[], Any]) -> Iterator[None]:
+    """Call a function beside the block; what it raises is raised when the block is left."""
+    with ThreadPoolExecutor(1) as pool:
+        called = pool.submit(what)
+        yield
+        called.result()
+
+
+@contextmanager
+def partition(slurm: Any, state: str) -> Iterator[None]:
+    """Give the partition another state for as long as the block runs."""
+    slurm.call("scontrol", "update", "PartitionName=short", f"State={state}")
+    try:
+        yield
+    finally:
+        slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
 
 
 def listening() -> dict[str, set[str]]:
@@ -87,11 +102,17 @@ def test_cluster_grows_and_shrinks_while_it_runs(slurm: Any, batch: Batch) -> No
     with Resources(executor=batch(jobs={"minimum": 0, "maximum": 2})).open() as executor:
         assert not slurm.jobs("PENDING,RUNNING")
         done: list[list[int]] = []
-        thread = meanwhile(lambda: done.append(map_tasks(slowly, range(30), executor)))
-        while thread.is_alive():
-            seen.add(len(slurm.jobs()))
-            time.sleep(1)
-        thread.join()
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(1):
+                seen.add(len(slurm.jobs()))
+
+        with meanwhile(watch):
+            try:
+                done.append(map_tasks(slowly, range(30), executor))
+            finally:
+                ended.set()
         slurm.wait_for(lambda: not slurm.jobs("PENDING,RUNNING"), 60)
         assert map_tasks(slowly, [5], executor) == [25]
     assert done == [[n * n for n in range(30)]]
@@ -119,10 +140,9 @@ def test_all_jobs_gone_and_back(slurm: Any, batch: Batch) -> None:
         time.sleep(15)
         slurm.call("scancel", *slurm.jobs())
 
-    thread = meanwhile(cancel)
     with Resources(executor=batch(jobs=2)).open() as executor:
-        assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
-        thread.join()
+        with meanwhile(cancel):
+            assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
         states = executor.client.cluster.batch.states.values()
         assert list(states).count("CANCELLED") == 2
         assert len(states) >= 3
@@ -185,15 +205,12 @@ def test_jobs_that_fail_at_once_are_not_tried_for_ever(slurm: Any, batch: Batch)
 
 
 def test_jobs_that_stay_in_the_queue_are_said_with_their_reason(slurm: Any, batch: Batch) -> None:
-    slurm.call("scontrol", "update", "PartitionName=short", "State=DOWN")
-    try:
-        with (
-            Resources(executor=batch(), wait_for_workers=0.3).open() as executor,
-            pytest.raises(ExecutionError, match=r"1 PENDING \(PartitionDown\)\. They may still be"),
-        ):
-            map_tasks(slowly, [1], executor)
-    finally:
-        slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+    with (
+        partition(slurm, "DOWN"),
+        Resources(executor=batch(), wait_for_workers=0.3).open() as executor,
+        pytest.raises(ExecutionError, match=r"1 PENDING \(PartitionDown\)\. They may still be"),
+    ):
+        map_tasks(slowly, [1], executor)
 
 
 def test_task_that_slurm_kills_for_memory_is_named(
@@ -221,10 +238,11 @@ def test_preempted_job_is_made_up_for(slurm: Any, batch: Batch, tmp_path: Path) 
         time.sleep(15)
         slurm.call("sbatch", *everything, script)
 
-    thread = meanwhile(preempt)
-    with Resources(executor=batch(jobs=2, queue="short")).open() as executor:
+    with (
+        Resources(executor=batch(jobs=2, queue="short")).open() as executor,
+        meanwhile(preempt),
+    ):
         assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
-        thread.join()
     log = (slurm.folder / "slurmctld.log").read_text()
     assert "preempted" in log
 
@@ -235,15 +253,13 @@ def test_further_job_that_is_refused_is_said_and_tried_again(
     def deny() -> None:
         first = slurm.wait_for(slurm.jobs)
         time.sleep(10)
-        slurm.call("scontrol", "update", "PartitionName=short", "State=DRAIN")
-        slurm.call("scancel", *first)
-        slurm.wait_for(lambda: "refused a further job" in caplog.text, 60)
-        slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+        with partition(slurm, "DRAIN"):
+            slurm.call("scancel", *first)
+            slurm.wait_for(lambda: "refused a further job" in caplog.text, 60)
 
-    thread = meanwhile(deny)
     with Resources(executor=batch(jobs=1, queue="short")).open() as executor:
-        assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
-        thread.join()
+        with meanwhile(deny):
+            assert map_tasks(slowly, range(20), executor) == [n * n for n in range(20)]
         assert executor.client.cluster.batch.refusal == ""
 
 
@@ -265,10 +281,9 @@ def test_train_that_was_given_up_goes_on_with_the_same_command(slurm: Any, searc
     with train_in(search, "given-up", "--wait-for-workers", "0.5") as process:
         slurm.wait_for(lambda: len(slurm.jobs()) == 2)
         time.sleep(20)
-        slurm.call("scontrol", "update", "PartitionName=short", "State=DOWN")
-        slurm.call("scancel", *slurm.jobs())
-        said, _ = process.communicate(timeout=300)
-    slurm.call("scontrol", "update", "PartitionName=short", "State=UP")
+        with partition(slurm, "DOWN"):
+            slurm.call("scancel", *slurm.jobs())
+            said, _ = process.communicate(timeout=300)
     assert process.returncode == ExecutionError.exit_code, said
     assert "PENDING (PartitionDown)" in said.splitlines()[-1]
     assert "the same command goes on where it was cut" in said.splitlines()[-1]
@@ -278,14 +293,14 @@ def test_train_that_was_given_up_goes_on_with_the_same_command(slurm: Any, searc
     assert trained(search, "given-up") == trained(search, "local")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_job_outlives_the_command(slurm: Any, search: Any, number: signal.Signals) -> None:
     with train_in(search, number.name) as process:
         slurm.wait_for(lambda: len(slurm.jobs()) == 2)
         time.sleep(10)
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -number), said
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), said
     assert "Traceback" not in said
     # Workers end themselves a minute after their scheduler is gone.
     slurm.wait_for(lambda: not slurm.jobs("PENDING,RUNNING"), 150)

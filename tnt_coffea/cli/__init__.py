@@ -61,3 +61,4 @@ main.add_section(
     ],
 )
 main.add_section("Published studies", [study])
+main.keeping |= {one.name for one in (demo, run, null_chains, generate, skim, train, search, study)}

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,8 @@ class Commands(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sections: dict[str, list[str]] = {}
+        self.keeping: set[str | None] = set()
+        """Commands that keep what is done when they are cut."""
 
     def add_section(self, title: str, commands: Sequence[click.Command]) -> None:
         """Add commands under a title of the help text."""
@@ -65,7 +67,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with _ended_in_order():
+            with _ended_in_order(ctx, self.keeping):
                 return super().invoke(ctx)
         except TntCoffeaError as error:
             if debug:
@@ -73,7 +75,7 @@ class Commands(click.Group):
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.secho("interrupted; the same command goes on where it was cut", err=True)
+            click.secho(f"interrupted; {_way_on(ctx, self.keeping)}", err=True)
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
@@ -96,8 +98,13 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
+def _way_on(ctx: click.Context, keeping: Collection[str | None]) -> str:
+    kept = ctx.invoked_subcommand in keeping
+    return f"the same command {'goes on where it was cut' if kept else 'begins anew'}"
+
+
 @contextmanager
-def _ended_in_order() -> Iterator[None]:
+def _ended_in_order(ctx: click.Context, keeping: Collection[str | None]) -> Iterator[None]:
     """Let Ctrl-C, and SIGTERM of a batch system, take the processes down that were started here."""
 
     def ended(number: int, frame: Any) -> None:
@@ -106,7 +113,7 @@ def _ended_in_order() -> Iterator[None]:
                 child.terminate()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        click.secho("terminated; the same command goes on where it was cut", err=True)
+        click.secho(f"terminated; {_way_on(ctx, keeping)}", err=True)
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():

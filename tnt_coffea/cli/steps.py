@@ -65,7 +65,8 @@ def skim(
     )
     for dataset, account in made.accounts.items():
         if (role := made.roles.get(dataset, "data")) != "data":
-            click.echo(f"      {role}: {account.selected} dijets of {account.events} events")
+            lost = f", {account.n_lost} lost" if account.n_lost else ""
+            click.echo(f"      {role}: {account.selected} dijets of {account.events} events{lost}")
     show_lost(made.accounts, out / "skim" / "manifest.json")
 
 
@@ -147,6 +148,8 @@ def search(
             f"simulation: {made.simulation_accounting.selected} weighted dijets, the background "
             f"of {', '.join(made.simulation)}"
         )
+    if made.signal_accounting is not None and files:  # a skim has said it of its own
+        accounts["signals"] = made.signal_accounting
     show_lost(accounts, out / "search" / "search.json")
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "SIMULATION",
     "checked_name",
     "checked_role",
+    "is_signal",
     "prior",
     "prior_name",
     "signal",
@@ -77,6 +78,15 @@ def signal_name(role: str) -> str | None:
     ('m3500', None)
     """
     return role.removeprefix(_SIGNAL) if role.startswith(_SIGNAL) else None
+
+
+def is_signal(role: str) -> bool:
+    """Tell whether a role is that of simulated signal for templates.
+
+    >>> is_signal("signal:m3500"), is_signal("prior:m3500")
+    (True, False)
+    """
+    return role.startswith(_SIGNAL)
 
 
 def checked_role(role: str) -> str:

@@ -270,7 +270,7 @@ def _text(name: str) -> str:
         raise ConfigError(msg) from error
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)  # more files than one search has
 def _opened(text: str, name: str) -> dict[str, Any]:
     # correctionlib takes 0.5 s to import: searches without corrections do not pay for it.
     import correctionlib

@@ -40,7 +40,7 @@ from tnt_coffea.typing import BoolArray
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Evaluation
 
-__all__ = ["noted_facts", "references_beside", "report", "report_once"]
+__all__ = ["accounting_of", "noted_facts", "references_beside", "report", "report_once"]
 
 _MOST_MASSES = 25
 _SECONDS_A_FIT, _LONGEST_SCAN = 0.02, 60.0
@@ -126,11 +126,6 @@ def report(
             {name: ranks[name] for name in told.sets},
             {name: tagger_set.knowledge for name, tagger_set in sets.items()},
         )
-    accounting = {"search": histograms.accounting.to_dict()}
-    if skim is not None:
-        accounting = {"skim": skim.accounting.to_dict(), **accounting}
-    if histograms.simulation_accounting is not None:
-        accounting["search of simulation"] = histograms.simulation_accounting.to_dict()
     path.parent.mkdir(parents=True, exist_ok=True)
     reporting.write_report(
         path,
@@ -141,7 +136,7 @@ def report(
             points=histograms.points,
             views=views,
             histories=tuple(taggers.histories.items()) if taggers is not None else (),
-            accounting=accounting,
+            accounting=accounting_of(histograms, skim),
             warnings={} if taggers is None else taggers.warnings,
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
@@ -150,6 +145,17 @@ def report(
         ),
     )
     return views.evaluation
+
+
+def accounting_of(histograms: Histograms, skim: Skim | None) -> dict[str, dict[str, Any]]:
+    """Return where every event went, by stage and kind of events: values of `to_dict`."""
+    every = {
+        "skim": None if skim is None else skim.accounting,
+        "search": histograms.accounting,
+        "search of simulation": histograms.simulation_accounting,
+        "simulated signals": histograms.signal_accounting,
+    }
+    return {name: own.to_dict() for name, own in every.items() if own is not None}
 
 
 def noted_facts(folder: str | Path | None) -> dict[str, Any]:

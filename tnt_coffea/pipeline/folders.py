@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.errors import InputError, MissingExtraError
-from tnt_coffea.events.roles import SIMULATION, signal_name
+from tnt_coffea.events.roles import SIMULATION, is_signal
 from tnt_coffea.events.selection import EventSelection
 from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.filesets import Fileset
@@ -26,8 +27,9 @@ from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import note_config, note_sources
 from tnt_coffea.stages import Stage, manifest
-from tnt_coffea.storage import held, stored, written
+from tnt_coffea.storage import file_sha256, held, stored, written
 from tnt_coffea.taggers import QuantileMap
+from tnt_coffea.visibility import marked
 
 __all__ = [
     "OUT",
@@ -121,9 +123,7 @@ def train_stage(skim: Skim, config: SearchConfig, out: str | Path) -> Stage:
         "cuts": {name: cut.model_dump() for name, cut in config.search.cuts.items()},
         "variable": config.search.variable,
         "seed": config.seed,
-        "skim": {
-            role: sha256 for role, sha256 in skim.contents.items() if signal_name(role) is None
-        },
+        "skim": {role: sha256 for role, sha256 in skim.contents.items() if not is_signal(role)},
         # A file of the same name may be another tagger.
         "content": {
             name: content
@@ -180,7 +180,7 @@ def _signals(
     """Return what decides the histograms of simulated signals; nothing where there are none."""
     found: dict[str, Any] = {}
     if isinstance(source, Skim):
-        of_roles = {r: one for r, one in source.contents.items() if signal_name(r) is not None}
+        of_roles = {r: one for r, one in source.contents.items() if is_signal(r)}
         found = {"contents": of_roles, "varied": dict(source.varied)} if of_roles else {}
     elif signals is not None and signals.files:
         found = {
@@ -206,7 +206,11 @@ def fit_stage(histograms: Histograms, config: SearchConfig, out: str | Path) -> 
     }
     trigger = config.fit.bump.trigger
     if trigger is not None and trigger.file is not None:
-        inputs["trigger"] = _file_hash(Path(trigger.file))
+        try:
+            inputs["trigger"] = file_sha256(Path(trigger.file))
+        except OSError as error:
+            msg = f"{trigger.file}: the trigger's efficiency cannot be read: {error.strerror}"
+            raise InputError(msg) from error
     return Stage("fit", Path(out) / "fit", inputs, "Run `tnt-coffea fit`, which fits again")
 
 
@@ -246,14 +250,6 @@ def _quantiles(taggers: Taggers) -> dict[str, str | None]:
     }
 
 
-def _file_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        msg = f"{path}: the trigger's efficiency cannot be read: {error.strerror}"
-        raise InputError(msg) from error
-
-
 def _hash_of(quantiles: QuantileMap) -> str:
     made_from = [quantiles.tagger_set, quantiles.sample, quantiles.variable]
     about = [*made_from, quantiles.mass_range.edges, quantiles.points.to_list()]
@@ -287,7 +283,10 @@ def done(stage: Stage, resources: Resources) -> bool:
     """
     if resources.overwrite and not stage.intact():
         stage.clear()
-    return stage.finished() is not None
+    if stage.finished() is None:
+        return False
+    shutil.rmtree(stage.parts, ignore_errors=True)  # of a run that was killed in the end
+    return True
 
 
 def begun(stage: Stage, config: SearchConfig | None) -> Path:
@@ -308,12 +307,14 @@ def begun(stage: Stage, config: SearchConfig | None) -> Path:
     return parts
 
 
-def kept_items(stage: Stage) -> Checkpoints:
-    """Return where the work items of a stage that was begun lie until it is complete."""
+@contextmanager
+def kept_items(stage: Stage) -> Iterator[Checkpoints]:
+    """Give where the work items of a stage that was begun lie until it is complete."""
     folder = stage.parts / "items"
     with stored(folder):
         folder.mkdir(exist_ok=True)
-    return Checkpoints(str(folder.resolve()), stage.key)
+    with marked(stage.parts) as mark:
+        yield Checkpoints(str(folder.resolve()), stage.key, mark)
 
 
 def stage_metrics(out: str | Path) -> dict[str, Metrics]:

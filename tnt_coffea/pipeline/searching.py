@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,12 @@ from tnt_coffea.errors import (
     TaggerError,
     TrainingError,
 )
-from tnt_coffea.events.roles import DATA, SIMULATION, prior, signal_name
+from tnt_coffea.events.roles import DATA, SIMULATION, is_signal, prior, signal_name
 from tnt_coffea.events.sample import UNIT, Sample
-from tnt_coffea.execution import Resources
+from tnt_coffea.execution import OnError, Resources
 from tnt_coffea.execution import run as run_pass
 from tnt_coffea.filesets import UNREADABLE, Fileset
+from tnt_coffea.jets.corrections import JetCorrections
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import (
     OUT,
@@ -32,7 +34,7 @@ from tnt_coffea.pipeline.folders import (
     search_stage,
     variations_digest,
 )
-from tnt_coffea.pipeline.skimming import signal_masses
+from tnt_coffea.pipeline.skimming import check_dijets, signal_masses
 from tnt_coffea.pipeline.template_events import predicts, template_events
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.stats import WeightedSimulation
@@ -138,18 +140,21 @@ def search(
     stage = search_stage(source, taggers, config, out, resources, signals)
     if not done(stage, resources):
         parts = begun(stage, config)
-        with stage.undone_on_bad_input(), resources.open() as executor:
-            output, accounting = run_pass(
-                fileset,
-                processor,
-                executor,
+        with (
+            stage.undone_on_bad_input(),
+            resources.open() as executor,
+            kept_items(stage) as kept,
+        ):
+            passed = functools.partial(
+                run_pass,
+                executor=executor,
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
-                description="Searching",
-                checkpoints=kept_items(stage),
+                checkpoints=kept,
             )
+            output, accounting = passed(fileset, processor, description="Searching")
             of_signals, signal_accounting = _filled_signals(
-                source, signals, masses, config, taggers, executor, resources
+                source, signals, masses, config, taggers, passed
             )
         filled = _simulation(output.get("simulation", {}), processor)
         templates, without = _templates(source, processor, config.seed, parts, resources)
@@ -178,7 +183,8 @@ def search(
             signal_accounting,
         )
         made.save(stage.folder)
-        stage.finish({}, metrics=accounting.metrics)
+        every = accounting if signal_accounting is None else accounting.beside(signal_accounting)
+        stage.finish({}, metrics=every.metrics)
         note_metrics(out)
     return Histograms.load(stage.folder)
 
@@ -211,31 +217,34 @@ def _filled_signals(
     masses: Mapping[str, float],
     config: SearchConfig,
     taggers: Taggers,
-    executor: Any,
-    resources: Resources,
+    passed: Callable[..., tuple[dict[str, Any], Accounting]],
 ) -> tuple[dict[str, SignalHistogram], Accounting | None]:
     """Return the signals with their variations by tagger set, and where their events went."""
     if signals is None:
         return {}, None
     from tnt_coffea.processors import SignalProcessor
 
-    named = {name: str(signal_name(signals.role(name))) for name in signals.files}
-    output, accounting = run_pass(
-        signals,
-        SignalProcessor(config, taggers.sets.values()),
-        executor,
-        chunk_size=resources.chunk_size,
-        on_error=resources.on_error,
-        description="Searching signals with their variations",
-    )
-    sums: dict[str, Mapping[str, int]] = output.get("generated", {})
+    told: dict[str, Any] = {"description": "Searching signals with their variations"}
+    corrections = None
     if isinstance(source, Skim):
-        accounting = Accounting.summed({name: source.accounts[name] for name in named})
+        corrections = JetCorrections(config.systematics)  # its jets are varied already
+        # Its sums of weights are of all that its dijets were made of: none of these may be lost.
+        told["on_error"] = OnError.FAIL
+    processor = SignalProcessor(config, taggers.sets.values(), corrections)
+    output, accounting = passed(signals, processor, **told)
+    sums: dict[str, dict[str, int]] = output.get("generated", {})
+    if isinstance(source, Skim):
+        # Also of data sets without a dijet, whose events were generated as well.
+        named = {one: role for one, role in source.roles.items() if is_signal(role)}
+        own = Accounting.summed({dataset: source.accounts[dataset] for dataset in named})
+        accounting = replace(own, metrics=accounting.metrics)
         sums = {}
-        for dataset, name in named.items():
-            known = sums.get(name, {})
-            own = source.generated.get(dataset, {})
-            sums[name] = {key: known.get(key, 0) + value for key, value in own.items()}
+        for dataset, role in named.items():
+            known = sums.setdefault(str(signal_name(role)), {})
+            for key, value in source.generated.get(dataset, {}).items():
+                known[key] = known.get(key, 0) + value
+    else:
+        check_dijets(signals, accounting)
     generated = {name: _generated(name, sums.get(name, {}), config) for name in masses}
     weights = config.systematics.weights
     return {
@@ -301,7 +310,7 @@ def _refuse_simulation_as_data(skim: Skim, taggers: Taggers) -> None:
             if card.ancestors:
                 continue  # folded like the data: each event is scored by taggers without it
             for role, sha256 in skim.contents.items():
-                if signal_name(role) is not None and sha256 in card.priors.values():
+                if is_signal(role) and sha256 in card.priors.values():
                     msg = (
                         f"tagger set '{name}': the events of role '{role}' trained it, all of "
                         "them; take other simulated events for templates"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import NOMINAL, SearchConfig, digest
 from tnt_coffea.config.signal_points import mass_named
 from tnt_coffea.errors import ConfigError, InputError, LeakError
-from tnt_coffea.events.roles import signal_name
+from tnt_coffea.events.roles import is_signal, signal_name
 from tnt_coffea.events.skim import content_of, weights_hash
 from tnt_coffea.execution import Resources
 from tnt_coffea.execution import run as run_pass
@@ -28,13 +28,11 @@ from tnt_coffea.pipeline.folders import (
     note_metrics,
     one_writer,
     skim_stage,
-    variations_digest,
 )
 from tnt_coffea.products import Skim, contents_of
 from tnt_coffea.search_folder import note_files
-from tnt_coffea.visibility import marked
 
-__all__ = ["signal_masses", "skim"]
+__all__ = ["check_dijets", "signal_masses", "skim"]
 
 
 @one_writer
@@ -95,34 +93,35 @@ def skim(
         corrections = JetCorrections.read(config.systematics)
     stage = skim_stage(fileset, config, out, resources)
     if not done(stage, resources):
-        work = begun(stage, config) / "parts"
+        work, made = begun(stage, config) / "parts", stage.folder / "parts"
         note_files(out, fileset)
+        if made.exists() and not work.exists():  # killed before it was declared complete
+            made.rename(work)
         work.mkdir(exist_ok=True)  # a pass that was killed goes on
-        with stage.undone_on_bad_input(), resources.open() as executor, marked(work) as mark:
-            output, accounting = run_pass(
-                others,
-                SkimProcessor(config.skim, work.resolve(), mark),
-                executor,
+        with (
+            stage.undone_on_bad_input(),
+            resources.open() as executor,
+            kept_items(stage) as kept,
+        ):
+            where = work.resolve(), kept.mark
+            passed = functools.partial(
+                run_pass,
+                executor=executor,
                 chunk_size=resources.chunk_size,
                 on_error=resources.on_error,
-                description="Skimming",
-                checkpoints=kept_items(stage),
+                checkpoints=kept,
             )
+            processor = SkimProcessor(config.skim, *where)
+            output, accounting = passed(others, processor, description="Skimming")
             parts = {name: sorted(paths) for name, paths in sorted(output.get("parts", {}).items())}
             of_signals: dict[str, Any] = {}
             if corrections is not None:
-                output, of_these = run_pass(
+                output, of_these = passed(
                     fileset.of_signals(),
-                    SignalSkimProcessor(
-                        config.skim, config.systematics, work.resolve(), corrections, mark
-                    ),
-                    executor,
-                    chunk_size=resources.chunk_size,
-                    on_error=resources.on_error,
+                    SignalSkimProcessor(config.skim, config.systematics, *where, corrections),
                     description="Skimming signals with their variations",
                 )
-                summed = Accounting.summed({**accounting.datasets, **of_these.datasets})
-                accounting = replace(summed, metrics=accounting.metrics)
+                accounting = accounting.beside(of_these)
                 found = {
                     name: {variation: sorted(paths) for variation, paths in sorted(own.items())}
                     for name, own in sorted(output.get("parts", {}).items())
@@ -131,9 +130,9 @@ def skim(
                 of_signals = {
                     "variations": found,
                     "generated": output.get("generated", {}),
-                    "systematics": variations_digest(config),
+                    "systematics": stage.inputs["systematics"],
                 }
-            _check_dijets(fileset, parts, accounting)
+            check_dijets(fileset, accounting)
             paths = {d: tuple(work / name for name in names) for d, names in parts.items()}
             roles = {dataset: fileset.role(dataset) for dataset in fileset.files}
             try:
@@ -145,8 +144,8 @@ def skim(
                 of_signals["varied"] = _varied(paths, roles, work, of_signals)
         varied = (own for of in of_signals.get("variations", {}).values() for own in of.values())
         _remove_others(work, (*parts.values(), *varied))
-        shutil.rmtree(stage.folder / "parts", ignore_errors=True)
-        work.rename(stage.folder / "parts")
+        shutil.rmtree(made, ignore_errors=True)
+        work.rename(made)
         stage.finish(
             {
                 "parts": parts,
@@ -206,13 +205,34 @@ def _remove_others(work: Path, parts: Iterable[Sequence[str]]) -> None:
             path.unlink()
 
 
-def _check_dijets(
-    fileset: Fileset, parts: Mapping[str, Sequence[str]], accounting: Accounting
-) -> None:
+def check_dijets(fileset: Fileset, accounting: Accounting) -> None:
+    """Refuse a role in which no event has a dijet.
+
+    Parameters
+    ----------
+    fileset
+        The files of a pass.
+    accounting
+        Where its events went, by data set.
+
+    Raises
+    ------
+    InputError
+        There is one; its cuts are named.
+
+    Examples
+    --------
+    >>> fileset = Fileset({"box": ()})
+    >>> check_dijets(fileset, Accounting.summed({"box": Accounting(2, 0, {"two_jets": 2})}))
+    Traceback (most recent call last):
+        ...
+    tnt_coffea.errors.InputError: none of 2 events has a dijet (role data)...
+    """
     for role in sorted({fileset.role(dataset) for dataset in fileset.files}):
-        datasets = [dataset for dataset in fileset.files if fileset.role(dataset) == role]
-        if not any(dataset in parts for dataset in datasets):
-            account = Accounting.summed({d: accounting.datasets[d] for d in datasets})
+        account = Accounting.summed(
+            {d: accounting.datasets[d] for d in fileset.files if fileset.role(d) == role}
+        )
+        if not account.selected:
             msg = (
                 f"none of {account.events} events has a dijet (role {role}): rejected "
                 f"{dict(account.rejected)}, {account.n_lost} lost"
@@ -228,9 +248,9 @@ def _varied(
 ) -> dict[str, str]:
     """Return the SHA-256 of all variations of simulated signals, and of their sums, by role."""
     found = {}
-    for role in sorted({role for role in roles.values() if signal_name(role) is not None}):
-        names = sorted(name for name, own in roles.items() if own == role and name in paths)
-        nominal = [path for name in names for path in paths[name]]
+    for role in sorted(filter(is_signal, set(roles.values()))):
+        names = sorted(name for name, own in roles.items() if own == role)
+        nominal = [path for name in names for path in paths.get(name, ())]
         varied: dict[str, list[Path]] = {}
         for name in names:
             for variation, parts in of_signals["variations"].get(name, {}).items():

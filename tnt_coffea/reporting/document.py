@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.events.roles import SIMULATION, signal_name
+from tnt_coffea.events.roles import SIMULATION, is_signal
 from tnt_coffea.reporting.contents import ReportContents
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.plots import all_plots
@@ -183,7 +183,7 @@ def _searched(contents: ReportContents) -> list[tuple[str, str]]:
 
 
 def _purpose(role: str, contents: ReportContents) -> str:
-    if signal_name(role) is not None:
+    if is_signal(role):
         return "for templates of a signal"
     weighted = role == SIMULATION and contents.result.direct
     return "for training and direct estimates" if weighted else "for training only"

@@ -10,14 +10,16 @@ import atexit
 import hashlib
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from threading import Lock
 
-from tnt_coffea.errors import ExecutionError, InputError
+from tnt_coffea.errors import ExecutionError, InputError, StageError, StorageError
 from tnt_coffea.storage import stored
 from tnt_coffea.training.labels import Labeller
 from tnt_coffea.training.task import Outcome, Task, finished, run_task, write_bytes
@@ -87,9 +89,11 @@ class Elsewhere:
         ------
         ExecutionError
             The files are too large to travel.
+        StageError
+            One of them cannot be read.
         """
         paths = sorted({path for task in tasks for path in _read(task)})
-        with stored(Path(tasks[0].folder)):
+        try:
             size = sum(Path(path).stat().st_size for path in paths)
             if size > MOST_BYTES:
                 msg = (
@@ -100,6 +104,9 @@ class Elsewhere:
                 )
                 raise ExecutionError(msg)
             files = {path: Path(path).read_bytes() for path in paths}
+        except OSError as error:
+            msg = f"{error.filename}: cannot be read: {error.strerror}; skim again"
+            raise StageError(msg) from error
         digest = hashlib.sha256()
         for path, content in files.items():
             digest.update(f"{path} {len(content)} ".encode())
@@ -112,14 +119,29 @@ class Elsewhere:
         return {path: f"{i:06d}{Path(path).suffix}" for i, path in enumerate(sorted(self.files))}
 
     def __call__(self, task: Task) -> Brought:
-        """Run a task in a folder of this worker.
+        """Run a task in a folder of this worker, of which only what others need is left.
 
         Raises
         ------
         TntCoffeaError
-            As `run_task`.
+            As `run_task`, with the worker's name where its disk or its files are at fault.
         """
-        here = _unpacked(self)
+        try:
+            with _unpacked(self) as here:
+                own = self._moved(task, here)
+                try:
+                    outcome = run_task(own)
+                    tagger, history = own.tagger_path.read_bytes(), own.history_path.read_bytes()
+                finally:
+                    for path in (own.tagger_path, own.history_path):
+                        path.unlink(missing_ok=True)
+        except (InputError, StorageError) as error:
+            msg = f"on {socket.gethostname()}: {error}"
+            raise type(error)(msg) from error
+        return Brought(outcome, tagger, history)
+
+    def _moved(self, task: Task, here: Path) -> Task:
+        """Return a task with the files that it reads, and those that it makes, in a folder."""
 
         def moved(paths: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(str(here / self.names[path]) for path in paths)
@@ -127,7 +149,7 @@ class Elsewhere:
         def found(items: tuple[Labeller, ...]) -> tuple[Labeller, ...]:
             return tuple(replace(item, path=str(here / self.names[item.path])) for item in items)
 
-        own = replace(
+        return replace(
             task,
             folder=str(here),
             layout=moved(task.layout),
@@ -138,15 +160,6 @@ class Elsewhere:
             labellers=found(task.labellers),
             adoptable=found(task.adoptable),
         )
-        try:
-            outcome = run_task(own)
-            tagger, history = own.tagger_path.read_bytes(), own.history_path.read_bytes()
-        except InputError as error:
-            msg = f"on {socket.gethostname()}: {error}"
-            raise type(error)(msg) from error
-        for path in (own.tagger_path, own.history_path):
-            path.unlink()
-        return Brought(outcome, tagger, history)
 
 
 def missing(tasks: Sequence[Task]) -> tuple[list[Outcome], list[Task]]:
@@ -166,33 +179,58 @@ def _read(task: Task) -> list[str]:
     ]
 
 
-_HERE: dict[str, Path] = {}
-"""Folder of this process, by the digest of the files in it; one at a time."""
+@dataclass
+class _Folder:
+    """A folder of this process, and how many tasks work in it."""
+
+    path: Path
+    users: int = 0
+
+
+_HERE: dict[str, _Folder] = {}
+"""By the digest of the files in them; those of which no task works are removed for others."""
 
 
 _LOCK = Lock()
 
 
-def _unpacked(work: Elsewhere) -> Path:
+@contextmanager
+def _unpacked(work: Elsewhere) -> Iterator[Path]:
+    """Give a folder with the files; tasks in other threads of this process may share it."""
     with _LOCK:
         if work.digest not in _HERE:
             _clear()
-            here = Path(mkdtemp(prefix="tnt-coffea-"))
-            try:
-                with stored(here):
+            with stored(Path(_disk() or gettempdir())):
+                made = Path(mkdtemp(prefix="tnt-coffea-", dir=_disk()))
+                try:
                     for path, content in work.files.items():
-                        (here / work.names[path]).write_bytes(content)
-            except BaseException:
-                shutil.rmtree(here, ignore_errors=True)
-                raise
-            _HERE[work.digest] = here  # now that it is whole
-        return _HERE[work.digest]
+                        (made / work.names[path]).write_bytes(content)
+                except BaseException:
+                    shutil.rmtree(made, ignore_errors=True)
+                    raise
+            _HERE[work.digest] = _Folder(made)
+        here = _HERE[work.digest]
+        here.users += 1
+    try:
+        yield here.path
+    finally:
+        with _LOCK:
+            here.users -= 1
+
+
+def _disk() -> str | None:
+    """Return the folder of a Dask worker, which Dask removes even after a kill; None elsewhere."""
+    distributed = sys.modules.get("distributed")
+    with suppress(AttributeError, ValueError):  # no worker of Dask
+        return str(distributed.get_worker().local_directory)  # type: ignore[union-attr]
+    return None
 
 
 def _clear() -> None:
-    for folder in _HERE.values():
-        shutil.rmtree(folder, ignore_errors=True)
-    _HERE.clear()
+    for digest, folder in list(_HERE.items()):
+        if not folder.users:
+            del _HERE[digest]
+            shutil.rmtree(folder.path, ignore_errors=True)
 
 
 atexit.register(_clear)
