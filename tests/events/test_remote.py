@@ -72,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if asked and way != "whole":
             start, stop = int(asked[1]), min(int(asked[2]) + 1, len(data))
+        if way == "short" and body:
+            stop -= 1
         self.send_response(206 if asked and way != "whole" else 200)
         self.send_header("Content-Length", str(stop - start))
         if way != "untold":
@@ -317,6 +319,17 @@ def test_without_a_version_the_key_is_that_of_the_bytes(url: Callable[..., str])
         assert Fileset.from_paths(address).content_hashes() == {"data": [on_disk]}
     (told,) = Fileset.from_paths(url(local.name)).content_hashes()["data"]
     assert told.startswith("at-address:")
+
+
+def test_bytes_that_do_not_come_are_no_end_of_the_file(url: Callable[..., str]) -> None:
+    local = table()
+    size = local.stat().st_size
+    with pytest.raises(NetworkError, match=rf"{size - 1} of {size} bytes came: the server broke"):
+        file_of(url(local.name, "short")).open().read()
+    file = file_of(url(local.name)).open()
+    table(n=30)
+    with pytest.raises(InputError, match=r"box\.parquet: was changed while it was read"):
+        file.read()
 
 
 def test_what_was_read_of_an_untold_version_is_not_read_again(url: Callable[..., str]) -> None:

@@ -543,15 +543,20 @@ def _reason(error: BaseException, url: str) -> tuple[str, bool]:
 
 _CUT = frozenset(
     {
+        "ClientConnectionResetError",
         "ClientConnectorError",
         "ClientConnectorDNSError",
         "ClientOSError",
         "ClientPayloadError",
+        "ConnectionAbortedError",
+        "ConnectionClosedError",
         "ConnectionError",
         "ConnectionRefusedError",
         "ConnectionResetError",
         "EndpointConnectionError",
         "IncompleteRead",
+        "ProxyConnectionError",
+        "ResponseStreamingError",
         "ServerDisconnectedError",
     }
 )

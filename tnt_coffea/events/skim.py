@@ -307,7 +307,8 @@ def weights_hash(paths: Iterable[Path]) -> str:
         )
         raise InputError(msg)
     state = hashlib.sha256()
-    order = np.argsort(ak.to_numpy(_column(parts, "event_id")), kind="stable") if names else []
+    ids = ak.to_numpy(_column(parts, "event_id")) if names else np.zeros(0)
+    order = np.argsort(ids, kind="stable")
     for name in sorted(names):
         state.update(name.encode())
         state.update(np.ascontiguousarray(ak.to_numpy(_column(parts, name))[order]).data)
