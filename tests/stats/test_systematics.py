@@ -22,16 +22,11 @@ from tnt_coffea.stats.bumps import negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls
 from tnt_coffea.stats.combine import _scale, write_combine
 from tnt_coffea.stats.counting import AsymptoticCount, CountModel
+from tnt_coffea.stats.interpolation import added, factors
 from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.mass_templates import MassTemplates, morphed
 from tnt_coffea.stats.model import spectrum_model
-from tnt_coffea.stats.signal_templates import (
-    MassTemplates,
-    SignalTemplate,
-    added,
-    factors,
-    morphed,
-    summed,
-)
+from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 from tnt_coffea.stats.signals import gaussian, norm_factors
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 from tnt_coffea.stats.toys import TRUTH

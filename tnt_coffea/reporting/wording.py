@@ -11,7 +11,9 @@ from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
 from tnt_coffea.stats.direct_results import DirectEstimate
-from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
+from tnt_coffea.stats.limit_results import LimitResult
+from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult
+from tnt_coffea.stats.scan_results import ScanResult
 from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.working_points import Selection
 

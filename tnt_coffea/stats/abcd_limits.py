@@ -16,11 +16,11 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import prepared_abcd
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdLimit
+from tnt_coffea.stats.interpolation import factors
+from tnt_coffea.stats.limit_results import BANDS, LimitRefusal
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.quantities import check_level, check_whole
-from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.signal_norm import NO_NORM, combined_norm, profiled_norm
-from tnt_coffea.stats.signal_templates import factors
 from tnt_coffea.stats.signals import norm_factors
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 

@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, xlogy
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.limit_results import BANDS
 from tnt_coffea.stats.newton import minimised
-from tnt_coffea.stats.results import BANDS
 from tnt_coffea.stats.signal_norm import NO_NORM, profiled_norm
 
 __all__ = ["AsymptoticCount", "CountFits", "CountModel"]

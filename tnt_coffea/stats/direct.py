@@ -22,6 +22,7 @@ from tnt_coffea.stats.direct_results import (
     ValidationWindow,
     WeightedSimulation,
 )
+from tnt_coffea.stats.limit_results import BANDS, LimitRefusal
 from tnt_coffea.stats.p_values import (
     counting_limit,
     normal_p_value,
@@ -29,7 +30,6 @@ from tnt_coffea.stats.p_values import (
     significance,
 )
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
-from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import norm_factors, norm_modifiers

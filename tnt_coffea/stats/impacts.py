@@ -14,10 +14,10 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.engine import Fits
 from tnt_coffea.stats.envelope import Profile, enveloped, profiled
+from tnt_coffea.stats.impact_results import NuisanceImpact
 from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.newton import solved
-from tnt_coffea.stats.results import NuisanceImpact
 from tnt_coffea.stats.spectrum import SpectrumFit
 
 __all__ = ["nuisance_impacts"]

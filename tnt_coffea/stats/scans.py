@@ -20,6 +20,7 @@ from tnt_coffea.stats.calibration import from_null_chains
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
 from tnt_coffea.stats.likelihood import nuisance_names
 from tnt_coffea.stats.lower_edge import turn_on_notes
+from tnt_coffea.stats.mass_templates import MassTemplates
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_models
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import (
@@ -30,8 +31,8 @@ from tnt_coffea.stats.p_values import (
 )
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
-from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
-from tnt_coffea.stats.signal_templates import MassTemplates
+from tnt_coffea.stats.results import NULL_CHAINS, TOYS
+from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tnt_coffea.stats.signal_templates import factors
+from tnt_coffea.stats.interpolation import factors
 from tnt_coffea.stats.signals import norm_factors
 
 __all__ = ["NO_NORM", "combined_norm", "profiled_norm"]

@@ -19,7 +19,8 @@ from scipy.special import ndtr
 
 from tnt_coffea.config.systematics import is_parameter
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors, summed
+from tnt_coffea.stats.interpolation import added, factors
+from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 
 __all__ = [
     "ALL",
@@ -462,7 +463,7 @@ def _statistics(relative: float) -> tuple[str, float, float]:
 
 def _moves(template: SignalTemplate, name: str) -> bool:
     nominal, varied = template.nominal, list(template.shapes[name])
-    if template.sums is not None and name in template.sums.members:
+    if name in template.sums.members:
         # What members do together depends on the bins; what each does, does not.
         nominal, (_, members) = template.sums.nominal, template.sums.members[name]
         if np.any(members.sum(axis=1) <= 0):

@@ -15,9 +15,9 @@ from scipy.special import chdtrc, logsumexp, xlogy
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_limits import AsymptoticAbcd, toy_limits
+from tnt_coffea.stats.limit_results import LimitRefusal
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
-from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import ALL, Signal
