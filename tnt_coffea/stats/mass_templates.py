@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class MassTemplates:
     Raises
     ------
     FitError
-        There are none, or masses differ in channels, bins or variations.
+        There are none, or two of one mass, or masses differ in channels, bins or variations.
 
     Examples
     --------
@@ -75,6 +76,10 @@ class MassTemplates:
         if not all(np.isfinite(mass) and mass > 0 for mass in ordered):
             msg = f"masses of signal templates are positive [GeV], got {list(ordered)}"
             raise FitError(msg)
+        for low, high in pairwise(ordered):
+            if high - low < _SAME_MASS:
+                msg = f"signal templates of {low:.15g} and {high:.15g} GeV are of the same mass"
+                raise FitError(msg)
         if self.cross_section is not None and not 0 < self.cross_section < np.inf:
             msg = f"the cross section of a signal template is above 0 fb, got {self.cross_section}"
             raise FitError(msg)
@@ -183,20 +188,11 @@ class MassTemplates:
         found: dict[float, dict[str, SignalTemplate]] = {}
         try:
             for one in values.templates:
-                if one.sums is not None:
-                    found.setdefault(one.mass, {})[one.channel] = SignalTemplate.of_sums(
-                        np.array(one.edges), one.sums.arrays(one.variance)
-                    )
-                    continue
-                found.setdefault(one.mass, {})[one.channel] = SignalTemplate(
-                    np.array(one.edges),
-                    np.array(one.nominal),
-                    np.array(one.variance),
-                    {
-                        name: (np.array(both.up), np.array(both.down))
-                        for name, both in one.variations.items()
-                    },
-                )
+                channels = found.setdefault(one.mass, {})
+                if one.channel in channels:
+                    msg = f"two signal templates of {one.mass:g} GeV in channel '{one.channel}'"
+                    raise FitError(msg)
+                channels[one.channel] = one.template()
             return cls(found, values.cross_section)
         except FitError as error:
             msg = f"{path}: {error}"
@@ -265,6 +261,15 @@ class _OneTemplate(BaseModel):
     variance: list[float]
     variations: dict[str, _Varied] = {}
     sums: _Sums | None = None
+
+    def template(self) -> SignalTemplate:
+        edges, variance = np.array(self.edges), np.array(self.variance)
+        if self.sums is not None:
+            return SignalTemplate.of_sums(edges, self.sums.arrays(self.variance))
+        varied = {
+            name: (np.array(both.up), np.array(both.down)) for name, both in self.variations.items()
+        }
+        return SignalTemplate(edges, np.array(self.nominal), variance, varied)
 
 
 class _File(BaseModel):
