@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import poisson
 
+from tnt_coffea.config.parameter_names import CLOSURE, MU, SIMULATION
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.counting import AsymptoticCount, CountModel
 from tnt_coffea.stats.direct_results import (
@@ -614,17 +615,17 @@ def direct_workspace(
     seen, expected = result.observed / result.scale, result.predicted / result.scale
     modifiers: list[dict[str, Any]] = []
     parameters: list[dict[str, Any]] = [
-        {"name": "mu", "inits": [1.0], "bounds": [[0.0, 10 * (seen + 10)]]}
+        {"name": MU, "inits": [1.0], "bounds": [[0.0, 10 * (seen + 10)]]}
     ]
     if result.statistical > 0:
         spread = result.statistical / result.scale
-        modifiers.append({"name": "simulation", "type": "shapesys", "data": [spread]})
+        modifiers.append({"name": SIMULATION, "type": "shapesys", "data": [spread]})
     if (relative := result.relative) > 0:
         data = {"hi": 1 + relative, "lo": 1 / (1 + relative)}
-        modifiers.append({"name": "closure", "type": "normsys", "data": data})
+        modifiers.append({"name": CLOSURE, "type": "normsys", "data": data})
         # Five sigma, as usual, would cut off the closure of a large excess.
-        parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
-    mu = {"name": "mu", "type": "normfactor", "data": None}
+        parameters.append({"name": CLOSURE, "inits": [0.0], "bounds": [[-100.0, 100.0]]})
+    mu = {"name": MU, "type": "normfactor", "data": None}
     norms = norm_modifiers(norm_factors(systematics or {}))
     samples = [
         {"name": "background", "data": [expected], "modifiers": modifiers},
@@ -633,6 +634,6 @@ def direct_workspace(
     return {
         "channels": [{"name": "selection", "samples": samples}],
         "observations": [{"name": "selection", "data": [seen]}],
-        "measurements": [{"name": "direct", "config": {"poi": "mu", "parameters": parameters}}],
+        "measurements": [{"name": "direct", "config": {"poi": MU, "parameters": parameters}}],
         "version": "1.0.0",
     }
