@@ -30,6 +30,7 @@ from tnt_coffea.stats.likelihood import Likelihood
 from tnt_coffea.stats.mass_templates import MassTemplates, morphed
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.signal_norm import profiled_norm
+from tnt_coffea.stats.signal_sums import SignalSums
 from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 from tnt_coffea.stats.signals import gaussian, norm_factors
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
@@ -527,6 +528,11 @@ def test_limit_takes_the_best_function_at_every_strength(toy_spectrum):
          "3500 and 3500.0000001 GeV are of the same mass"),
         (lambda: MassTemplates({MASS: {"all": template()}}).at(4000.0), "no signal template at"),
         (lambda: template().rebinned([2600.0, 2650.0]), "not an edge"),
+        (lambda: template().rebinned([5000.0, 2600.0]), "must rise"),
+        (lambda: SignalTemplate.of_sums(
+            np.array([1.0, 2.0, 3.0]),
+            SignalSums(np.ones(2), np.ones(2), {"a": (np.array([1.0, -3.0]), np.ones(2))}),
+        ), "a up of a signal template holds no events"),
         (lambda: templated("fold-0").signal(MASS, WIDTH).of("fold-1", EDGES), "no signal template"),
         (lambda: replace(templated(), width_uncertainty=0.1), "its own shape"),
         (lambda: replace(templated(), systematics={"energy_scale": 0.1}).signal(MASS, WIDTH),
@@ -653,6 +659,23 @@ def test_negative_weights_leave_the_efficiency_in_every_binning():
     ]
     assert "below zero (all)" in noted[0][0]
     assert noted[1] == []
+
+
+def test_templates_of_histograms_and_of_sums_are_added_joined_and_scaled_alike():
+    edges, nominal = np.arange(1.0, 6.0), np.array([4.0, -1.0, 2.0, 3.0])
+    plain = SignalTemplate(
+        edges, np.abs(nominal), np.arange(4.0), {"a": (np.ones(4), 2 * np.ones(4))}
+    )
+    signed = SignalTemplate.of_sums(
+        edges, SignalSums(nominal, np.arange(4.0), {"a": (nominal + 1, nominal)})
+    )
+    both = summed([plain, signed]).scaled(0.5).rebinned(edges[::2])
+    np.testing.assert_allclose(both.nominal, [0.5 * (5 + 3), 0.5 * (5 + 5)])
+    np.testing.assert_allclose(both.variance, [0.25 * 2 * 1, 0.25 * 2 * 5])
+    np.testing.assert_allclose(both.variations["a"][0], [0.5 * (2 + 5), 0.5 * (2 + 7)])
+    np.testing.assert_allclose(both.variations["a"][1], [0.5 * (4 + 3), 0.5 * (4 + 5)])
+    # Where each was set to 0 below zero before, the sums would be others.
+    assert (signed.negative, both.negative) == (True, False)
 
 
 @pytest.mark.parametrize("rule", ["hessian", "replicas", "envelope"])

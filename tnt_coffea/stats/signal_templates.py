@@ -81,23 +81,23 @@ class SignalTemplate:
         Raises
         ------
         FitError
-            As of the template; the sum of all bins is not above 0.
+            As of the template; the sum of all bins is not above 0, nominal or varied.
         """
-        if np.sum(sums.nominal) <= 0:
-            _with_events("nominal", np.asarray(sums.nominal))
+        nominal = _with_events("nominal", np.asarray(sums.nominal))
+        for name, both in sums.variations.items():
+            # Those of members depend on the bins, and may be less than nothing in narrow ones.
+            for way, part in zip(("up", "down"), both, strict=True):
+                _with_events(f"{name} {way}", part)
         varied = {
             name: (above_zero(up), above_zero(down))
             for name, (up, down) in sums.up_and_down().items()
         }
-        made = cls(edges, above_zero(sums.nominal), sums.squares, varied)
+        made = cls(edges, above_zero(nominal), sums.squares, varied)
         object.__setattr__(made, "sums", sums)
         return made
 
     def __post_init__(self) -> None:
-        edges = _checked("edges", self.edges, None)
-        if len(edges) < 2 or np.any(np.diff(edges) <= 0):
-            msg = f"the edges of a signal template must rise, two or more, got {edges.tolist()}"
-            raise FitError(msg)
+        edges = _checked_edges(self.edges)
         bins = len(edges) - 1
         nominal = _with_events("nominal", _checked("nominal", self.nominal, bins))
         variance = _checked("variance", self.variance, bins)
@@ -155,7 +155,7 @@ class SignalTemplate:
         FitError
             An edge is none of the template, or no events are left.
         """
-        wanted = np.asarray(edges, dtype=float)
+        wanted = _checked_edges(edges)
         places = np.abs(self.edges[None, :] - wanted[:, None]).argmin(axis=1)
         apart = np.abs(self.edges[places] - wanted) > _EDGE_TOLERANCE * np.maximum(1.0, wanted)
         if apart.any():
@@ -215,6 +215,14 @@ def summed(templates: Sequence[SignalTemplate]) -> SignalTemplate:
         check_alike(str(k), template, first)
 
     return SignalTemplate.of_sums(first.edges, added_sums([own.sums for own in templates]))
+
+
+def _checked_edges(edges: Any) -> Array:
+    found = _checked("edges", edges, None)
+    if len(found) < 2 or np.any(np.diff(found) <= 0):
+        msg = f"the edges of a signal template must rise, two or more, got {found.tolist()}"
+        raise FitError(msg)
+    return found
 
 
 def _checked(what: str, values: Any, size: int | None) -> Array:
