@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 NO_NORM = (1.0, 1.0)
 """Factors of a norm that is known."""
-_STEPS = 100
+_STEPS = 200
 # Distance to the minimum, in ln L and in alpha.
 _GOAL = 1e-12
 _CLOSE = 1e-10
@@ -86,7 +86,7 @@ def profiled_norm(
     Notes
     -----
     The minimum is bracketed: there -ln L falls no longer, or the signal is what the data ask for.
-    Secants, Newton's steps and every third time halves find it, for any size of the uncertainty.
+    Newton's steps, secants and every fifth time halves find it, for any size of the uncertainty.
     """
     at = _Norm(fitted, mu, norm, centre)
     near = np.clip(centre, -_FARTHEST, _FARTHEST).astype(float)
@@ -97,7 +97,7 @@ def profiled_norm(
     for turn in range(_STEPS):
         if done.all():
             break
-        trial = _trial((near, near_slope), (far, far_slope), curvature, halve=turn % 3 == 2)
+        trial = _trial((near, near_slope), (far, far_slope), curvature, halve=turn % 5 == 4)
         alpha = np.where(done, alpha, trial)
         fits, slope, curvature = at.fitted_at(alpha)
         before = ~done & (slope * sign > 0)
