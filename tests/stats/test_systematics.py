@@ -161,7 +161,7 @@ def test_uncertain_norm_weakens_a_limit_as_the_counting_formula_says(spectrum):
 def test_norm_is_the_likeliest_at_every_strength(expected, seen, norm, mu):
     model, alpha = CountModel(expected, 0.1 * expected), np.linspace(-10, 10, 8001)
 
-    def fitted(events):
+    def fitted(events, rows=None):
         data = model.data([seen] * len(events))
         fits = model.at(data, events)
         return fits, 1 - data[0] / np.maximum(fits.background + events, 1e-150)

@@ -239,10 +239,10 @@ class AsymptoticAbcd:
             fits = self.model.at(counts, centres, mu)
             return _At(fits, np.zeros(len(counts)), fits.nll)
 
-        def fitted(events: Array) -> tuple[Any, Array]:
-            fits = self.model.at(counts, centres, events)
+        def fitted(events: Array, rows: NDArray[np.intp]) -> tuple[Any, Array]:
+            fits = self.model.at(counts[rows], centres[rows], events)
             mean = fits.background + events[:, None] * self.model.signal
-            pulls = 1 - counts / np.maximum(mean, np.finfo(float).tiny)
+            pulls = 1 - counts[rows] / np.maximum(mean, np.finfo(float).tiny)
             return fits, np.asarray(pulls @ self.model.signal)
 
         fits, alpha = profiled_norm(fitted, mu, self.norm, norms)

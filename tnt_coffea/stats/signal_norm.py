@@ -22,6 +22,7 @@ from tnt_coffea.stats.signals import norm_factors
 __all__ = ["NO_NORM", "combined_norm", "profiled_norm"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 NO_NORM = (1.0, 1.0)
 """Factors of a norm that is known."""
@@ -58,7 +59,7 @@ def combined_norm(
 
 
 def profiled_norm(
-    fitted: Callable[[Array], tuple[Any, Array]],
+    fitted: Callable[[Array, Rows], tuple[Any, Array]],
     mu: float,
     norm: tuple[float, float],
     centre: Array,
@@ -68,7 +69,8 @@ def profiled_norm(
     Parameters
     ----------
     fitted
-        From signal events, shape (experiments,), to fits with `nll`, and its slope in them.
+        From signal events in some experiments, and the numbers of these, shape (rows,) both, to
+        fits with `nll`, and its slope in the events.
     mu
         Signal strength.
     norm
@@ -89,27 +91,29 @@ def profiled_norm(
     Newton's steps, secants and every fifth time halves find it, for any size of the uncertainty.
     """
     at = _Norm(fitted, mu, norm, centre)
+    everything = np.arange(len(centre))
     near = np.clip(centre, -_FARTHEST, _FARTHEST).astype(float)
-    fits, near_slope, curvature = at.fitted_at(near)
-    sign = np.sign(near_slope)
+    _, near_slope, curvature = at.fitted_at(near, everything)
+    sign, last = np.sign(near_slope), np.zeros(near.shape)
     far, far_slope = -sign * _FARTHEST, np.full(near.shape, np.nan)
-    alpha, done, last = near, near_slope**2 <= _GOAL * curvature, np.zeros(near.shape)
+    alpha, done = near.copy(), near_slope**2 <= _GOAL * curvature
     for turn in range(_STEPS):
-        if done.all():
+        rows = np.flatnonzero(~done)
+        if not rows.size:
             break
-        trial = _trial((near, near_slope), (far, far_slope), curvature, halve=turn % 5 == 4)
-        alpha = np.where(done, alpha, trial)
-        fits, slope, curvature = at.fitted_at(alpha)
-        before = ~done & (slope * sign > 0)
-        behind = ~done & ~before
+        ends = (near[rows], near_slope[rows]), (far[rows], far_slope[rows])
+        alpha[rows] = trial = _trial(*ends, curvature[rows], halve=turn % 5 == 4)
+        _, slope, curvature[rows] = at.fitted_at(trial, rows)
+        before = slope * sign[rows] > 0
+        found = (slope**2 <= _GOAL * curvature[rows]) | (before & (trial == far[rows]))
         # Where an end stays a second time, its slope counts half (Illinois).
-        far_slope = np.where(before & (last > 0), 0.5 * far_slope, far_slope)
-        near_slope = np.where(behind & (last < 0), 0.5 * near_slope, near_slope)
-        last = np.where(before, 1, np.where(behind, -1, last))
-        done |= (slope**2 <= _GOAL * curvature) | (before & (alpha == far))
-        near, near_slope = np.where(before, alpha, near), np.where(before, slope, near_slope)
-        far, far_slope = np.where(behind, alpha, far), np.where(behind, slope, far_slope)
-        done |= np.abs(far - near) <= _CLOSE
+        far_slope[rows] *= np.where(before & (last[rows] > 0), 0.5, 1.0)
+        near_slope[rows] *= np.where(~before & (last[rows] < 0), 0.5, 1.0)
+        last[rows] = np.where(before, 1.0, -1.0)
+        for here, end, its_slope in ((before, near, near_slope), (~before, far, far_slope)):
+            end[rows[here]], its_slope[rows[here]] = trial[here], slope[here]
+        done[rows] = found | (np.abs(far - near)[rows] <= _CLOSE)
+    fits, _, _ = at.fitted_at(alpha, everything)
     return replace(fits, converged=fits.converged & done), alpha
 
 
@@ -117,16 +121,16 @@ def profiled_norm(
 class _Norm:
     """-ln L over alpha."""
 
-    fitted: Callable[[Array], tuple[Any, Array]]
+    fitted: Callable[[Array, Rows], tuple[Any, Array]]
     mu: float
     norm: tuple[float, float]
     centre: Array
 
-    def fitted_at(self, alpha: Array) -> tuple[Any, Array, Array]:
+    def fitted_at(self, alpha: Array, rows: Rows) -> tuple[Any, Array, Array]:
         """Return the fits, the slope of -ln L in alpha, and about its curvature."""
         factor, rise, _ = factors(*self.norm, alpha)
-        fits, slope = self.fitted(self.mu * factor)
-        gradient = self.mu * rise * slope + alpha - self.centre
+        fits, slope = self.fitted(self.mu * factor, rows)
+        gradient = self.mu * rise * slope + alpha - self.centre[rows]
         return fits, gradient, 1 + self.mu * rise**2 / factor * np.abs(slope)
 
 
