@@ -18,6 +18,9 @@ from tnt_coffea import SearchConfig, Skim, histogram_fits, pipeline, stats, test
 from tnt_coffea.cli import main
 from tnt_coffea.config import SystematicsSettings
 from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.fit_files import write_workspace
+from tnt_coffea.histogram_counts import fit_abcd, fit_transfer
+from tnt_coffea.histogram_fits import StoredHistogram
 from tnt_coffea.pipeline import (
     blinding,
     count_systematics,
@@ -98,6 +101,25 @@ def test_settings_left_out_are_not_part_of_a_digest():
             r"settings:3: systematics\.weights\.pdf\.which: '5-1' is a range in reverse: write 1-5",
         ),
         ("fit: {tagger_efficiency: {scale_factor: 0}}", "greater than 0"),
+        (
+            "data: {luminosity: 1}\nfit:\n  signal: {names: [m3500, zprime-3500]}",
+            r"settings:3: fit\.signal\.names has m3500 and zprime-3500, both of 3500 GeV",
+        ),
+        (
+            "data: {luminosity: 1}\nsystematics: {signals: {a: {mass: 3500}}}\n"
+            "fit:\n  signal: {names: [m3500, a]}",
+            r"settings:4: fit\.signal\.names has m3500 and a, both of 3500 GeV",
+        ),
+        (
+            "data: {luminosity: 1}\nfit:\n  signal: {names: [m3000, m3500]}\n"
+            "  scan: {masses: [3200, 3600]}",
+            r"settings:3: fit\.signal\.names have masses of 3000 to 3500 GeV, and 3600 GeV is tes",
+        ),
+        (
+            "data: {luminosity: 1}\nfit:\n  signal: {names: [m4000]}",
+            r"settings:3: fit\.signal\.names have masses of 4000 GeV, and 3500 GeV is tested",
+        ),
+        ("fit: {systematics: {c_1: 0.1}}", "the name of another parameter"),
     ],
 )
 def test_settings_that_say_nothing_sensible_are_refused(text, words):
@@ -131,8 +153,8 @@ def test_files_of_the_fits_are_read_by_config_check(tmp_path: Path, text: str, w
 @pytest.mark.parametrize(
     ("text", "signals", "words"),
     [
-        ("fit: {signal: {names: [m4000]}}", ["m3500"], "has m4000, and the files have m3500"),
-        ("fit: {signal: {names: [m4000]}}", [], "has m4000, and the files have no signal"),
+        ("fit: {signal: {names: [w3500]}}", ["m3500"], "has w3500, and the files have m3500"),
+        ("fit: {signal: {names: [w3500]}}", [], "has w3500, and the files have no signal"),
         ("systematics: {signals: {b: {mass: 1}}}", ["m3500"], "names b, and the signals are m3500"),
         ("{}", ["higgs"], r"set systematics\.signals\.higgs\.mass"),
     ],
@@ -184,7 +206,7 @@ def test_templates_of_a_search_are_scaled_to_the_luminosity(searched):
         {"luminosity": 1.016, "trigger": 1.02, "tagger_efficiency": 1.1}
     )
     for changes, words in (
-        ("{names: [m3000]}", "m3000, and the search read m3500"),
+        ("{names: [w3500]}", "w3500, and the search read m3500"),
         ("{file: signal.json}", "for a histogram of one's own"),
     ):
         other = SearchConfig.from_text(
@@ -195,6 +217,67 @@ def test_templates_of_a_search_are_scaled_to_the_luminosity(searched):
     unknown = config.model_copy(update={"data": SearchConfig().data})
     with pytest.raises(ConfigError, match=r"data\.luminosity"):
         search_fit(histograms, unknown, "mass", 0.3)
+
+
+def test_two_signals_of_one_mass_are_refused(searched):
+    histograms, config, _ = searched
+    read = histograms.signals["mass"]
+    # Searched when the settings said another mass of one of them.
+    masses = {"m3500": 3500.0, "a": 3500.0}
+    twice = stats.SignalHistogram(read.histogram, masses, read.generated, read.weights)
+    settings = config.fit.signal.model_copy(update={"names": ("m3500", "a")})
+    other = config.model_copy(update={"fit": config.fit.model_copy(update={"signal": settings})})
+    with pytest.raises(ConfigError, match="several signals of 3500 GeV, a among them"):
+        search_fit(replace(histograms, signals={"mass": twice}), other, "mass", 0.3)
+
+
+def test_estimates_without_a_limit_read_nothing_of_the_signal(searched):
+    histograms, config, _ = searched
+    alone = replace(histograms, signals={})
+    limited = config.fit.model_copy(
+        update={"limit": config.fit.limit.model_copy(update={"enabled": False})}
+    )
+    without = config.model_copy(update={"fit": limited})
+
+    def stored(own):
+        return StoredHistogram(own.hists["mass"], own.points["mass"], own, ("mass",), "mass")
+
+    with pytest.raises(ConfigError, match=r"fit\.signal\.names has m3500, and the search read"):
+        fit_abcd(stored(alone), config)
+    found = fit_abcd(stored(alone), without).result
+    assert isinstance(found, stats.AbcdResult)
+    assert found.limit is None
+    assert replace(fit_abcd(stored(histograms), config).result, limit=None) == found
+
+
+def test_workspace_of_a_transfer_factor_has_the_variations_of_its_limit(tmp_path: Path):
+    edges = np.arange(2600.0, 5001.0, 200.0)
+    events = 50 * gaussian(edges, 3500.0, 250.0)
+    template = stats.SignalTemplate(
+        edges, events, 0.01 * events, {"jet_energy_scale": (1.1 * events, 0.95 * events)}
+    )
+    stats.MassTemplates({3500.0: {"all": template}}).save(tmp_path / "signal.json")
+    config = SearchConfig.from_text(
+        "search: {fit_range: {low: 2600, high: 5000}, histogram_range: {low: 2600, high: 5000}}\n"
+        f"fit:\n  signal: {{file: {tmp_path / 'signal.json'}}}\n"
+        "  bump: {width: 250, bin_width: 200}\n"
+        "  systematics: {luminosity: 0.05}\n  transfer: {order: 1}\n  limit: {toys: 0}"
+    )
+    passed, failed = (
+        StoredHistogram(stats.toy_spectrum(background, signal, seed=seed))
+        for background, signal, seed in ((1000, 50, 1), (20_000, 0, 2))
+    )
+    result = fit_transfer(passed, config, failed)
+    [path, *_] = write_workspace(tmp_path / "workspace.json", passed, config, result)
+    channel = json.loads(path.read_text())["channels"][1]
+    norms = {
+        one["name"]: (one["data"]["hi"], one["data"]["lo"])
+        for one in channel["samples"][-1]["modifiers"]
+        if one["type"] == "normsys"
+    }
+    assert set(norms) == {"luminosity", "jet_energy_scale", "signal_statistics"}
+    # The norm of a variation counts once.
+    assert norms["jet_energy_scale"] == pytest.approx((1.1, 0.95))
 
 
 def test_members_of_a_search_are_combined_in_what_is_fitted_or_counted(searched):

@@ -13,6 +13,7 @@ from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.histogram_counts import AbcdStudy
 from tnt_coffea.histogram_fits import StoredHistogram, fit_from_edge
 from tnt_coffea.stats.results import Result
+from tnt_coffea.stats.transfer import norm_in_range
 from tnt_coffea.storage import written
 
 __all__ = [
@@ -181,6 +182,15 @@ def _systematics(
     stored: StoredHistogram, config: SearchConfig, result: object
 ) -> dict[str, float | tuple[float, float]]:
     """Return the uncertainties of the signal's norm in the limit of an estimate."""
+    if isinstance(result, stats.TransferEstimate):
+        fit = (
+            pipeline.spectrum_fit(config)
+            if stored.search is None
+            else pipeline.search_fit(
+                stored.search, config, stored.sets[0], config.fit.transfer_selection
+            )
+        )
+        return {**norm_in_range(fit, fit.signal(result.mass, result.width))}
     if stored.search is None or config.fit.signal is None:
         return pipeline.norm_systematics(config)
     search, name, settings = stored.search, stored.sets[0], config.fit
@@ -188,8 +198,6 @@ def _systematics(
         where, selection = config.search.window.edges, settings.abcd.selection
     elif isinstance(result, stats.DirectEstimate):
         where, selection = search.simulation[name].window, settings.direct_selection
-    elif isinstance(result, stats.TransferEstimate):
-        where, selection = config.search.fit_range.edges, settings.transfer_selection
     else:
         return {}
     return pipeline.count_systematics(search, config, name, selection, where)

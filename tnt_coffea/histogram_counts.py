@@ -100,7 +100,9 @@ def fit_abcd(
         seed=stored.seed(config, "abcd"),
         level=level,
         limit_toys=config.fit.limit.toys,
-        systematics=pipeline.count_systematics(
+        systematics=None
+        if level is None
+        else pipeline.count_systematics(
             stored.search, config, stored.sets[0], settings.selection, search.window.edges
         ),
     )

@@ -26,7 +26,7 @@ from tnt_coffea.pipeline.folders import train_stage
 from tnt_coffea.processors.signals import varied_events
 from tnt_coffea.processors.skim import reconstructed
 from tnt_coffea.products import Histograms, Skim, Taggers
-from tnt_coffea.stats.signal_templates import varied_by_members
+from tnt_coffea.stats.signal_sums import varied_by_members
 from tnt_coffea.taggers import Tagger, TaggerSet
 from tnt_coffea.taggers.card import METADATA_KEY
 

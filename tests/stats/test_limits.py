@@ -14,11 +14,11 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine, hepdata_limits, limits
 from tnt_coffea.stats.cls import AsymptoticCls, WeightedToys, _statistic
 from tnt_coffea.stats.envelope import enveloped, profiled
+from tnt_coffea.stats.limit_results import LimitResult
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.pyhf_fit import numpy_backend
 from tnt_coffea.stats.pyhf_model import smooth_model
-from tnt_coffea.stats.results import LimitResult
 from tnt_coffea.stats.spectrum import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)

@@ -12,7 +12,7 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine, scans
 from tnt_coffea.stats.bumps import bump_hunt
 from tnt_coffea.stats.overlaps import SharedEvents
-from tnt_coffea.stats.results import ScanResult
+from tnt_coffea.stats.scan_results import ScanResult
 from tnt_coffea.stats.scans import gross_vitells, hypothesis_tests, prepared_selection, scan
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, rebinned

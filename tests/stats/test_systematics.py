@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -9,29 +10,28 @@ import hist
 import numpy as np
 import pyhf
 import pytest
+from pydantic import ValidationError
 from pyhf.interpolators import code4, code4p
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from tnt_coffea import stats
-from tnt_coffea.config import SystematicsSettings
+from tnt_coffea.config import FitSettings, SystematicsSettings
 from tnt_coffea.errors import FitError, InputError
 from tnt_coffea.stats import engine
+from tnt_coffea.stats.abcd_likelihood import prepared_abcd
 from tnt_coffea.stats.background import dijet_function
 from tnt_coffea.stats.bumps import negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls
 from tnt_coffea.stats.combine import _scale, write_combine
 from tnt_coffea.stats.counting import AsymptoticCount, CountModel
+from tnt_coffea.stats.interpolation import added, factors
 from tnt_coffea.stats.likelihood import Likelihood
+from tnt_coffea.stats.mass_templates import MassTemplates, morphed
 from tnt_coffea.stats.model import spectrum_model
-from tnt_coffea.stats.signal_templates import (
-    MassTemplates,
-    SignalTemplate,
-    added,
-    factors,
-    morphed,
-    summed,
-)
+from tnt_coffea.stats.signal_norm import profiled_norm
+from tnt_coffea.stats.signal_sums import SignalSums
+from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 from tnt_coffea.stats.signals import gaussian, norm_factors
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 from tnt_coffea.stats.toys import TRUTH
@@ -143,6 +143,45 @@ def test_uncertain_norm_weakens_a_limit_as_the_counting_formula_says(spectrum):
         for fit in (PLAIN, replace(PLAIN, systematics={"luminosity": kappa}))
     )
     assert own / plain == pytest.approx(weaker, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "norm", "mu"),
+    [
+        (3.0, 18.0, (1.0, 0.1), 300.0),
+        (3.0, 18.0, (2.0, 0.02), 300.0),
+        (1e4, 1e4, (1.0, 0.1), 1e5),
+        (1e4, 1e4, (1.3, 1 / 1.3), 1e4),
+        (1e-4, 0.0, (6.0, 1 / 6), 1e5),
+        (100.0, 110.0, (1.05, 1 / 1.05), 60.0),
+        (100.0, 110.0, (1.5, 1 / 1.5), 5.0),
+        (100.0, 110.0, (1.5, 1 / 1.5), 0.0),
+    ],
+)
+def test_norm_is_the_likeliest_at_every_strength(expected, seen, norm, mu):
+    model, alpha = CountModel(expected, 0.1 * expected), np.linspace(-10, 10, 8001)
+
+    def fitted(events, rows=None):
+        data = model.data([seen] * len(events))
+        fits = model.at(data, events)
+        return fits, 1 - data[0] / np.maximum(fits.background + events, 1e-150)
+
+    fits, found = profiled_norm(fitted, mu, norm, np.zeros(1))
+    every, _ = fitted(mu * factors(*norm, alpha)[0])
+    nll = every.nll + 0.5 * alpha**2
+    assert fits.converged[0]
+    assert found[0] == pytest.approx(alpha[nll.argmin()], abs=0.0025)
+    least = fits.nll[0] + 0.5 * found[0] ** 2
+    assert least <= nll.min() + 1e-6
+    # The grid misses the minimum by half a step.
+    assert least == pytest.approx(nll.min(), rel=1e-3, abs=1e-6)
+
+
+def test_cls_falls_with_the_strength_for_a_norm_that_is_hardly_known():
+    model = CountModel(3.0, 0.3)
+    curve = AsymptoticCount(model, model.data([5.0]), (2.0, 0.02))
+    falling = np.stack([curve.ln_cls(mu) for mu in np.geomspace(0.1, 1e5, 40)])
+    assert np.diff(falling, axis=0).max() < 1e-9
 
 
 def test_luminosity_moves_a_large_signal_by_its_size(toy_spectrum):
@@ -289,18 +328,18 @@ def test_what_has_no_card_is_refused(spectrum, tmp_path, changes, words):
     assert not list(tmp_path.iterdir())
 
 
-def estimates():
+def estimates(norms=NORMS):
     abcd = stats.abcd(130, 1000, 1000, 10_000)
     direct = stats.direct_estimate(130, 100, variance=25, simulated=400)
     return {
-        "abcd": stats.abcd_workspace(abcd, systematics=NORMS),
-        "direct": stats.direct_workspace(direct, NORMS),
+        "abcd": stats.abcd_workspace(abcd, systematics=norms),
+        "direct": stats.direct_workspace(direct, norms),
         "transfer": stats.transfer_workspace(
             stats.transfer_factor(
                 stats.toy_spectrum(1000, 50), stats.toy_spectrum(20_000, seed=2),
                 mass=MASS, width=WIDTH, order=1, fit=PLAIN,
             ),
-            NORMS,
+            norms,
         ),
     }  # fmt: skip
 
@@ -339,6 +378,84 @@ def test_hs3_has_the_likelihood_of_the_workspace(name):
     # But for a constant of the auxiliary counts, which are no whole numbers.
     assert np.abs(apart).max() < 1e-4
     assert np.ptp(apart) < 1e-8
+
+
+def test_statistical_uncertainties_in_hs3_are_absolute_errors_of_the_contents():
+    # 5 of 100 events: as `vals` of a shapesys, ROOT would take it for 500 %.
+    workspace = stats.direct_workspace(
+        stats.direct_estimate(130, 100, variance=25, simulated=400, level=None)
+    )
+    [channel] = stats.hs3_document(workspace)["distributions"]
+    background, signal = channel["samples"]
+    assert background["data"] == {"contents": [100.0], "errors": [5.0]}
+    assert signal["data"]["errors"] == [0.0]
+    assert background["modifiers"][0] == {
+        "name": "simulation",
+        "type": "staterror",
+        "parameters": ["simulation"],
+        "constraint": "Poisson",
+        "data": {"uncertainties": [5.0]},
+    }
+    twice = {**workspace, "channels": [{"name": "selection", "samples": [
+        {**sample, "modifiers": [{"name": sample["name"], "type": "shapesys", "data": [1.0]}]}
+        for sample in workspace["channels"][0]["samples"]
+    ]}]}  # fmt: skip
+    with pytest.raises(FitError, match="background and signal have statistical uncertainties"):
+        stats.hs3_document(twice)
+
+
+def test_no_uncertainty_can_have_the_name_of_a_parameter(spectrum):
+    documents = estimates(None) | {
+        "bump": stats.bump_workspace(
+            spectrum, mass=MASS, width=WIDTH,
+            fit=replace(PLAIN, width_uncertainty=0.1, scale_uncertainty=0.02),
+        )
+    }  # fmt: skip
+    own = {
+        modifier["name"]
+        for document in documents.values()
+        for channel in document["channels"]
+        for sample in channel["samples"]
+        for modifier in sample["modifiers"]
+    }
+    own |= set(
+        prepared_abcd((9, 9, 9, 9), 0.03, 1.0, (0.1, 0, 0), 1, None).pyhf[0].config.parameters
+    )
+    assert {"mu", "ratio_b", "simulation", "c_1", "phi_all_2", "signal_width"} <= own
+    for name in own:
+        with pytest.raises(FitError, match="is the name of another parameter"):
+            norm_factors({name: 0.1})
+        with pytest.raises(ValidationError, match="is the name of another parameter"):
+            FitSettings(systematics={name: 0.1})
+    assert own.isdisjoint(NORMS)
+
+
+def test_parameters_are_called_the_same_in_fit_workspace_card_and_impacts(toy_spectrum, tmp_path):
+    fit = replace(PLAIN, width_uncertainty=0.1, systematics={"luminosity": 0.02})
+    folds = {f"fold-{k}": toy_spectrum(3000, 50, k) for k in range(2)}
+    where = {"mass": MASS, "width": WIDTH, "fit": fit}
+    [card, _] = write_combine(tmp_path / "card.txt", folds, **where)
+    read = Card(card)
+    impacts = {row.name for row in stats.nuisance_impacts(folds, **where)}
+    workspace = pyhf.Workspace(stats.bump_workspace(folds, **where)).model(validate=False)
+    expected = {"signal_width", "luminosity"}
+    expected |= {f"phi_fold_{fold}_{k}" for fold in range(2) for k in range(3)}
+    assert set(read.systematics) | set(read.free) == expected
+    assert impacts - {"background_function"} == expected
+    assert set(workspace.config.parameters) - {"mu"} == expected
+
+
+def test_names_that_become_the_same_are_refused(toy_spectrum, tmp_path):
+    folds = {name: toy_spectrum(3000, 50, 1) for name in ("fold-0", "fold_0")}
+    where = {"mass": MASS, "width": WIDTH}
+    with pytest.raises(FitError, match="channels fold-0 and fold_0 both become fold_0"):
+        stats.bump_workspace(folds, **where, fit=PLAIN)
+    with pytest.raises(FitError, match="channels fold-0 and fold_0 both become fold_0"):
+        write_combine(tmp_path / "card.txt", folds, **where, fit=PLAIN)
+    fit = replace(PLAIN, systematics={"jet scale": 0.1, "jet-scale": 0.1})
+    with pytest.raises(FitError, match="nuisance parameters jet scale and jet-scale both become"):
+        write_combine(tmp_path / "card.txt", folds["fold-0"], **where, fit=fit)
+    assert not list(tmp_path.iterdir())
 
 
 def test_hs3_refuses_a_bump_hunt(spectrum):
@@ -407,8 +524,15 @@ def test_limit_takes_the_best_function_at_every_strength(toy_spectrum):
         (lambda: SignalTemplate([1, 2], [1.0], [0.0, 0.0]), "expected shape"),
         (lambda: SignalTemplate([1, 2], [1.0], [0.0], {"a": ([1.0], [0.0])}), "a down"),
         (lambda: MassTemplates({}), "at least one mass"),
+        (lambda: MassTemplates({MASS: {"all": template()}, MASS + 1e-7: {"all": template()}}),
+         "3500 and 3500.0000001 GeV are of the same mass"),
         (lambda: MassTemplates({MASS: {"all": template()}}).at(4000.0), "no signal template at"),
         (lambda: template().rebinned([2600.0, 2650.0]), "not an edge"),
+        (lambda: template().rebinned([5000.0, 2600.0]), "must rise"),
+        (lambda: SignalTemplate.of_sums(
+            np.array([1.0, 2.0, 3.0]),
+            SignalSums(np.ones(2), np.ones(2), {"a": (np.array([1.0, -3.0]), np.ones(2))}),
+        ), "a up of a signal template holds no events"),
         (lambda: templated("fold-0").signal(MASS, WIDTH).of("fold-1", EDGES), "no signal template"),
         (lambda: replace(templated(), width_uncertainty=0.1), "its own shape"),
         (lambda: replace(templated(), systematics={"energy_scale": 0.1}).signal(MASS, WIDTH),
@@ -435,7 +559,13 @@ def test_templates_are_read_back_and_damaged_ones_refused(tmp_path):
     np.testing.assert_array_equal(
         first.variations["energy_scale"], second.variations["energy_scale"]
     )
-    path.write_text(path.read_text().replace('"mass"', '"Mass"'))
+    text = path.read_text()
+    twice = json.loads(text)
+    twice["templates"] *= 2
+    path.write_text(json.dumps(twice))
+    with pytest.raises(InputError, match=r"two signal templates of 3500 GeV in channel 'all'"):
+        MassTemplates.load(path)
+    path.write_text(text.replace('"mass"', '"Mass"'))
     with pytest.raises(InputError, match=r"signal\.json: no signal templates"):
         MassTemplates.load(path)
 
@@ -444,8 +574,9 @@ def test_few_simulated_events_are_noted_and_an_uncertainty_of_the_norm():
     fit = templated(variance=1.0)
     signal = fit.signal(MASS, WIDTH)
     assert signal.statistics == pytest.approx(1 / np.sqrt(50), rel=1e-3)
-    assert norm_factors({})[:0] == ()
-    assert signal.all_norms[-1][0] == "signal_statistics"
+    assert [name for name, _, _ in signal.all_norms] == [*NORMS, "signal_statistics"]
+    assert norm_factors({}) == ()
+    assert norm_factors({"known": 0.0}) == ()
     assert "few simulated events (all 50)" in template_notes(signal)[0]
     assert template_notes(templated(variance=0.01).signal(MASS, WIDTH)) == []
 
@@ -528,6 +659,23 @@ def test_negative_weights_leave_the_efficiency_in_every_binning():
     ]
     assert "below zero (all)" in noted[0][0]
     assert noted[1] == []
+
+
+def test_templates_of_histograms_and_of_sums_are_added_joined_and_scaled_alike():
+    edges, nominal = np.arange(1.0, 6.0), np.array([4.0, -1.0, 2.0, 3.0])
+    plain = SignalTemplate(
+        edges, np.abs(nominal), np.arange(4.0), {"a": (np.ones(4), 2 * np.ones(4))}
+    )
+    signed = SignalTemplate.of_sums(
+        edges, SignalSums(nominal, np.arange(4.0), {"a": (nominal + 1, nominal)})
+    )
+    both = summed([plain, signed]).scaled(0.5).rebinned(edges[::2])
+    np.testing.assert_allclose(both.nominal, [0.5 * (5 + 3), 0.5 * (5 + 5)])
+    np.testing.assert_allclose(both.variance, [0.25 * 2 * 1, 0.25 * 2 * 5])
+    np.testing.assert_allclose(both.variations["a"][0], [0.5 * (2 + 5), 0.5 * (2 + 7)])
+    np.testing.assert_allclose(both.variations["a"][1], [0.5 * (4 + 3), 0.5 * (4 + 5)])
+    # Where each was set to 0 below zero before, the sums would be others.
+    assert (signed.negative, both.negative) == (True, False)
 
 
 @pytest.mark.parametrize("rule", ["hessian", "replicas", "envelope"])

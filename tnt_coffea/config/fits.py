@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from tnt_coffea.config.data import without_moved
+from tnt_coffea.config.parameter_names import free_name
 from tnt_coffea.config.settings import Fraction, MassRange, Positive, Settings
-from tnt_coffea.config.systematics import free_name
 
 __all__ = [
     "AbcdSettings",

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.searches import SearchSettings
 from tnt_coffea.config.settings import MassRange
+from tnt_coffea.config.signal_points import mass_named
+from tnt_coffea.config.systematics import SystematicsSettings
+from tnt_coffea.errors import ConfigError
 
-__all__ = ["check_masses"]
+__all__ = ["check_masses", "check_template_masses"]
 
 _MOST_BINS = 10_000
 """Bins of a stored histogram in mass; more is a slip, and would fill the memory."""
+_SAME_MASS = 1e-6
+"""A mass is that of a template where it differs by less [GeV]."""
 _TOLERANCE = 1e-6
 """Of an edge, in bins: decimal numbers differ from their sums by rounding."""
 
@@ -35,6 +41,61 @@ def check_masses(search: SearchSettings, fit: FitSettings) -> None:
     message = next(itertools.chain(_ranges(search), _bins(search, fit), _tested(search, fit)), None)
     if message is not None:
         raise ValueError(message)
+
+
+def check_template_masses(
+    systematics: SystematicsSettings, fit: FitSettings, tested: Iterable[float]
+) -> None:
+    """Refuse signal templates of one mass twice, and masses that none of them reaches.
+
+    Parameters
+    ----------
+    systematics
+        Masses of signals, where their names do not say them.
+    fit
+        Names of the signals that templates are made of.
+    tested
+        Masses that are fitted with them [GeV].
+
+    Raises
+    ------
+    ValueError
+        Two signals have one mass, or a mass lies outside theirs; it begins with a setting's name.
+
+    Examples
+    --------
+    >>> fit = FitSettings(signal={"names": ["m3000", "m3500"]})
+    >>> check_template_masses(SystematicsSettings(), fit, [3200.0])
+    >>> check_template_masses(SystematicsSettings(), fit, [4000.0])
+    Traceback (most recent call last):
+        ...
+    ValueError: fit.signal.names have masses of 3000 to 3500 GeV, and 4000 GeV is tested: ...
+    """
+    names = () if fit.signal is None else fit.signal.names
+    found: dict[float, str] = {}
+    for name in names:
+        said = systematics.signals.get(name)
+        try:
+            mass = mass_named(name) if said is None or said.mass is None else said.mass
+        except ConfigError:  # where signals are read, it says that a mass is missing
+            return
+        if mass in found:
+            msg = (
+                f"fit.signal.names has {found[mass]} and {name}, both of {mass:g} GeV: a signal "
+                "template is of one signal a mass, leave one out"
+            )
+            raise ValueError(msg)
+        found[mass] = name
+    low, high = min(found, default=-math.inf), max(found, default=math.inf)
+    for mass in tested:
+        if not low - _SAME_MASS <= mass <= high + _SAME_MASS:
+            reach = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            msg = (
+                f"fit.signal.names have masses of {reach} GeV, and {mass:g} GeV is tested: "
+                "templates are made between their masses alone; change fit.bump.mass, "
+                "fit.scan.masses or search.window, or add a signal"
+            )
+            raise ValueError(msg)
 
 
 def _ranges(search: SearchSettings) -> Iterator[str]:

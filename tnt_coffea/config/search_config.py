@@ -15,7 +15,7 @@ from pydantic import (
 from tnt_coffea.config.data import DataSettings
 from tnt_coffea.config.fits import FitSettings
 from tnt_coffea.config.generation import GenerateSettings
-from tnt_coffea.config.masses import check_masses
+from tnt_coffea.config.masses import check_masses, check_template_masses
 from tnt_coffea.config.methods import method_kinds
 from tnt_coffea.config.presets import preset_text
 from tnt_coffea.config.reports import ReportSettings
@@ -102,6 +102,8 @@ class SearchConfig(Settings):
                 )
                 raise ValueError(msg)
         check_masses(search, self.fit)
+        tested = (self.signal_mass, *self.fit.scan.masses)
+        check_template_masses(self.systematics, self.fit, tested)
         return self
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from tnt_coffea.config.parameter_names import free_name
 from tnt_coffea.config.settings import Positive, Settings
 
 __all__ = [
@@ -20,51 +21,14 @@ __all__ = [
     "SignalSettings",
     "SystematicsSettings",
     "WeightVariationSettings",
-    "free_name",
-    "is_parameter",
 ]
 
 NOMINAL = "nominal"
 """What the histograms call events without a variation."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_PARAMETERS = ("mu", "signal_scale", "signal_width", "spurious_signal", "rate", "simulation")
-_OF_ABCD = ("closure", "background", "ratio_b", "ratio_c")
-_OWN = ("signal_statistics", "tagger_efficiency")
-"""Uncertainties of the norm that fits add themselves."""
 _MOST = 1000
 """Members of a set of weights."""
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
-
-
-def is_parameter(name: str) -> bool:
-    """Tell whether the likelihoods have a parameter of this name, which no uncertainty can share.
-
-    Examples
-    --------
-    >>> is_parameter("mu"), is_parameter("luminosity")
-    (True, False)
-    """
-    starts = ("phi_", "trigger_efficiency")
-    return name in (*_PARAMETERS, *_OF_ABCD) or name.startswith(starts)
-
-
-def free_name(name: str) -> str:
-    """Return the name of an uncertainty.
-
-    Raises
-    ------
-    ValueError
-        It is empty, or a parameter's.
-
-    Examples
-    --------
-    >>> free_name("luminosity")
-    'luminosity'
-    """
-    if not name or name in _OWN or is_parameter(name):
-        msg = f"{name!r} is the name of another parameter: call the uncertainty otherwise"
-        raise ValueError(msg)
-    return name
 
 
 class JetVariationKind(StrEnum):

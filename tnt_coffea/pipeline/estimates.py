@@ -57,10 +57,11 @@ def direct(
         "systematic": settings.systematic,
         "closure_limit": settings.closure_limit,
         "level": limit.level if limit.enabled else None,
-        "systematics": count_systematics(
-            histograms, config, name, config.fit.direct_selection, predicted.window
-        ),
     }
+    if limit.enabled:
+        options["systematics"] = count_systematics(
+            histograms, config, name, config.fit.direct_selection, predicted.window
+        )
     if not predicted.template:
         return stats.direct_in_window(histogram, predicted, point, **options)
     beside = stats.masked_window_test(

@@ -10,6 +10,7 @@ import numpy as np
 
 from tnt_coffea import stats
 from tnt_coffea.config import SearchConfig, TriggerSettings
+from tnt_coffea.config.parameter_names import STATISTICS, TAGGER
 from tnt_coffea.errors import ConfigError, FitError, InputError
 from tnt_coffea.products import Histograms
 from tnt_coffea.stats.lower_edge import chosen_lower_edge
@@ -38,8 +39,6 @@ _NO_FILE = "fit.signal.file is for a histogram of one's own: a search has fit.si
 
 _SAME_MASS = 1e-6
 """Masses that differ by less are the same [GeV]."""
-TAGGER = "tagger_efficiency"
-"""Nuisance parameter of the taggers' signal efficiency."""
 
 
 def spectrum_fit(
@@ -258,6 +257,8 @@ def count_systematics(
 ) -> dict[str, float | tuple[float, float]]:
     """Return the uncertainties of a signal's events in a window, its template's variations too.
 
+    They are those of a limit: without one nothing of the signal is read.
+
     Parameters
     ----------
     histograms, config, name, selection
@@ -276,7 +277,7 @@ def count_systematics(
         return found
     both = stats.summed(list(templates.at(config.signal_mass).values())).rebinned(np.array(window))
     if both.effective_events < np.inf:
-        found["signal_statistics"] = 1 / float(np.sqrt(both.effective_events))
+        found[STATISTICS] = 1 / float(np.sqrt(both.effective_events))
     return found | {own: (down - 1, up - 1) for own, (up, down) in both.norms.items()}
 
 
@@ -325,7 +326,8 @@ def signal_templates(
     Raises
     ------
     ConfigError
-        The search read no such signal, the luminosity is not known, or a file is given.
+        The search read no such signal or two of one mass, the luminosity is not known, or a file
+        is given.
     FitError
         A template holds no events.
     """
@@ -352,6 +354,12 @@ def signal_templates(
         events *= config.fit.tagger_efficiency.scale_factor
     found = {}
     for own in settings.names:
+        if known[own] in found:
+            msg = (
+                f"fit.signal.names has several signals of {known[own]:g} GeV, {own} among them: "
+                "a signal template is of one signal a mass, leave the others out"
+            )
+            raise ConfigError(msg)
         folds = read.templates(own, point)
         found[known[own]] = (
             {"all": stats.summed(list(folds.values()))}

@@ -661,7 +661,9 @@ class _Fits:
             limit_toys=limit.toys,
             systematics=count_systematics(
                 self.histograms, self.config, name, abcd.selection, search.window.edges
-            ),
+            )
+            if limit.enabled
+            else None,
         )
 
 

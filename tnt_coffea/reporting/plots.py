@@ -34,7 +34,8 @@ from tnt_coffea.reporting.wording import (
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_regions import closure_scan
 from tnt_coffea.stats.direct_results import DirectEstimate
-from tnt_coffea.stats.results import BumpHuntResult, ImpactRefusal
+from tnt_coffea.stats.impact_results import ImpactRefusal
+from tnt_coffea.stats.results import BumpHuntResult
 from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.stats.validity import LEAST_BACKGROUND
 from tnt_coffea.stats.window_results import WindowTests

@@ -18,14 +18,9 @@ from tnt_coffea.reporting.wording import cut_text, duration, p_text, percent, se
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdRefusal, AbcdResult
 from tnt_coffea.stats.direct_results import DirectEstimate, DirectLimit, DirectRefusal
-from tnt_coffea.stats.results import (
-    BumpHuntResult,
-    FitRefusal,
-    ImpactRefusal,
-    LimitRefusal,
-    LimitResult,
-    NuisanceImpact,
-)
+from tnt_coffea.stats.impact_results import ImpactRefusal, NuisanceImpact
+from tnt_coffea.stats.limit_results import LimitRefusal, LimitResult
+from tnt_coffea.stats.results import BumpHuntResult, FitRefusal
 from tnt_coffea.stats.search_histogram import mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.transfer_results import TransferEstimate, TransferLimit, TransferRefusal
 from tnt_coffea.stats.window_results import WindowTests

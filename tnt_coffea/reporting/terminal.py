@@ -20,7 +20,7 @@ from tnt_coffea.reporting.tables import (
 )
 from tnt_coffea.reporting.wording import duration, p_text, percent
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats.results import LimitResult
+from tnt_coffea.stats.limit_results import LimitResult
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

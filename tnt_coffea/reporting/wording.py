@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import SearchConfig, parameter_names
 from tnt_coffea.reporting.figures import SUPERSCRIPTS
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.abcd_results import AbcdLimit, AbcdResult
 from tnt_coffea.stats.direct_results import DirectEstimate
-from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, LimitResult, ScanResult
+from tnt_coffea.stats.limit_results import LimitResult
+from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult
+from tnt_coffea.stats.scan_results import ScanResult
 from tnt_coffea.stats.transfer_results import TransferEstimate
 from tnt_coffea.working_points import Selection
 
@@ -140,12 +142,12 @@ def cut_text(cut: str) -> str:
 
 
 _NUISANCES = {
-    "signal_scale": "mass scale of the signal",
-    "signal_width": "mass resolution of the signal",
-    "signal_statistics": "simulated signal events",
-    "tagger_efficiency": "signal efficiency of the taggers",
-    "trigger_efficiency": "trigger efficiency",
-    "background_function": "choice of the background function",
+    parameter_names.SIGNAL_SCALE: "mass scale of the signal",
+    parameter_names.SIGNAL_WIDTH: "mass resolution of the signal",
+    parameter_names.STATISTICS: "simulated signal events",
+    parameter_names.TAGGER: "signal efficiency of the taggers",
+    parameter_names.TRIGGER: "trigger efficiency",
+    parameter_names.FUNCTION: "choice of the background function",
     "pdf": "parton distribution functions",
     "fsr": "final-state radiation",
     "isr": "initial-state radiation",
@@ -154,7 +156,7 @@ _NUISANCES = {
     "jms": "jet mass scale",
     "jmr": "jet mass resolution",
 }
-_NUMBERED = re.compile(r"(trigger_efficiency)_(\d+)")
+_NUMBERED = re.compile(rf"({parameter_names.TRIGGER})_(\d+)")
 _OF_BACKGROUND = re.compile(r"phi_(.+)_(\d+)")
 
 
@@ -165,7 +167,7 @@ def nuisance_text(name: str) -> str:
 
     Examples
     --------
-    >>> nuisance_text("jet_energy_scale"), nuisance_text("phi_fold-0_1")
+    >>> nuisance_text("jet_energy_scale"), nuisance_text("phi_fold_0_1")
     ('jet energy scale', 'background parameter 2, fold 0')
     """
     if name in _NUISANCES:
@@ -173,7 +175,7 @@ def nuisance_text(name: str) -> str:
     if found := _NUMBERED.fullmatch(name):
         return f"{_NUISANCES[found[1]]}, direction {int(found[2]) + 1}"
     if found := _OF_BACKGROUND.fullmatch(name):
-        where = "" if found[1] == "all" else f", {found[1].replace('-', ' ')}"
+        where = "" if found[1] == "all" else f", {found[1].replace('_', ' ')}"
         return f"background parameter {int(found[2]) + 1}{where}"
     return name.replace("_", " ") if name.islower() else name
 

@@ -92,10 +92,13 @@ from tnt_coffea.stats.expected import (
 )
 from tnt_coffea.stats.global_p_value import CountedTests, GlobalPValue, global_p_value
 from tnt_coffea.stats.hs3 import hs3_document
+from tnt_coffea.stats.impact_results import ImpactRefusal, NuisanceImpact, NuisanceImpacts
 from tnt_coffea.stats.impacts import nuisance_impacts
 from tnt_coffea.stats.intervals import feldman_cousins_interval
+from tnt_coffea.stats.limit_results import IntervalResult, LimitRefusal, LimitResult
 from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.masked_window import masked_window_test
+from tnt_coffea.stats.mass_templates import MassTemplates
 from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.p_values import (
     asimov_significance,
@@ -105,25 +108,12 @@ from tnt_coffea.stats.p_values import (
     li_ma_significance,
     paper_significance,
 )
-from tnt_coffea.stats.results import (
-    BumpHuntResult,
-    ChannelResult,
-    FitRefusal,
-    GrossVitells,
-    ImpactRefusal,
-    IntervalResult,
-    LimitRefusal,
-    LimitResult,
-    NuisanceImpact,
-    NuisanceImpacts,
-    ScanPoint,
-    ScanRefusal,
-    ScanResult,
-)
+from tnt_coffea.stats.results import BumpHuntResult, ChannelResult, FitRefusal
+from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanRefusal, ScanResult
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signal_histogram import SignalHistogram
-from tnt_coffea.stats.signal_templates import MassTemplates, SignalTemplate, summed
+from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.transfer import transfer_factor, transfer_in_search

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, xlogy
 
 from tnt_coffea import seeds
+from tnt_coffea.config.parameter_names import BACKGROUND, CLOSURE, MU, RATIO_B, RATIO_C
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_profile import AbcdModel
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdResult, Closure
@@ -209,7 +210,7 @@ class PreparedAbcd:
         if best.mu[0] <= 0:
             return None
         start = self._start(best.background[0], float(best.closure[0]))
-        return start | {"mu": float(best.mu[0])}
+        return start | {MU: float(best.mu[0])}
 
     @cached_property
     def pyhf(self) -> tuple[Any, list[float]]:
@@ -223,13 +224,13 @@ class PreparedAbcd:
         share = np.maximum(background / np.maximum(self.counts, _LEAST_START), _LEAST_START)
         _, b, c, d = map(float, share)
         start = dict(zip(_BACKGROUND, (d, b / d, c / d), strict=True))
-        return start | ({"closure": closure} if self.model.sigma else {})
+        return start | ({CLOSURE: closure} if self.model.sigma else {})
 
 
 # D over its count, and B and C over theirs relative to that: D has the most events, and the
 # ratios to it are nearly independent. Of A and ratios to that, Minuit loses the sum of D where it
 # is a million times A.
-_BACKGROUND = ("d", "r_b", "r_c")
+_BACKGROUND = (BACKGROUND, RATIO_B, RATIO_C)
 # Where a region keeps no background at all, its parameter begins here.
 _LEAST_START = 1e-6
 
@@ -307,9 +308,9 @@ def _pyhf_model(prepared: PreparedAbcd, most: Mapping[str, float]) -> tuple[Any,
         samples = [{"name": "background", "data": [nominal], "modifiers": modifiers}]
         if name == "A" and systematic:
             effect = {"hi": 1 + systematic, "lo": 1 / (1 + systematic)}
-            modifiers.append({"name": "closure", "type": "normsys", "data": effect})
+            modifiers.append({"name": CLOSURE, "type": "normsys", "data": effect})
         if signal:
-            poi = {"name": "mu", "type": "normfactor", "data": None}
+            poi = {"name": MU, "type": "normfactor", "data": None}
             samples.append({"name": "signal", "data": [signal], "modifiers": [poi, *norms]})
         return {"name": name, "samples": samples}
 
@@ -319,20 +320,20 @@ def _pyhf_model(prepared: PreparedAbcd, most: Mapping[str, float]) -> tuple[Any,
     expected = prepared.model.closure_factor * b * c / d
     free = [{"name": n, "inits": [1.0], "bounds": [[1e-9, most[n]]]} for n in _BACKGROUND]
     first = max(a - expected, 1.0)
-    mu = {"name": "mu", "inits": [first], "bounds": [[0.0, 10 * (a + 10)]]}
+    mu = {"name": MU, "inits": [first], "bounds": [[0.0, 10 * (a + 10)]]}
     # pyhf's own bounds, five sigma, would cut off the closure of a large excess.
-    wide = {"name": "closure", "bounds": [[-100.0, 100.0]]}
+    wide = {"name": CLOSURE, "bounds": [[-100.0, 100.0]]}
     spec = {
         "channels": [
-            channel("A", expected, 1.0, ("d", "r_b", "r_c")),
-            channel("B", b, leakage[0], ("d", "r_b")),
-            channel("C", c, leakage[1], ("d", "r_c")),
-            channel("D", d, leakage[2], ("d",)),
+            channel("A", expected, 1.0, (BACKGROUND, RATIO_B, RATIO_C)),
+            channel("B", b, leakage[0], (BACKGROUND, RATIO_B)),
+            channel("C", c, leakage[1], (BACKGROUND, RATIO_C)),
+            channel("D", d, leakage[2], (BACKGROUND,)),
         ],
         "parameters": [*free, mu, *([wide] if systematic else [])],
     }
     with numpy_backend():
-        model = pyhf.Model(spec, poi_name="mu", validate=False)
+        model = pyhf.Model(spec, poi_name=MU, validate=False)
     return model, joined_data(model, {"A": [a], "B": [b], "C": [c], "D": [d]})
 
 

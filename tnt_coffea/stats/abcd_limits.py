@@ -16,11 +16,11 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import prepared_abcd
 from tnt_coffea.stats.abcd_results import AbcdCounts, AbcdLimit
+from tnt_coffea.stats.interpolation import factors
+from tnt_coffea.stats.limit_results import BANDS, LimitRefusal
 from tnt_coffea.stats.pyhf_model import numpy_backend
 from tnt_coffea.stats.quantities import check_level, check_whole
-from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.signal_norm import NO_NORM, combined_norm, profiled_norm
-from tnt_coffea.stats.signal_templates import factors
 from tnt_coffea.stats.signals import norm_factors
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT, MOST_TOYS
 
@@ -239,10 +239,10 @@ class AsymptoticAbcd:
             fits = self.model.at(counts, centres, mu)
             return _At(fits, np.zeros(len(counts)), fits.nll)
 
-        def fitted(events: Array) -> tuple[Any, Array]:
-            fits = self.model.at(counts, centres, events)
+        def fitted(events: Array, rows: NDArray[np.intp]) -> tuple[Any, Array]:
+            fits = self.model.at(counts[rows], centres[rows], events)
             mean = fits.background + events[:, None] * self.model.signal
-            pulls = 1 - counts / np.maximum(mean, np.finfo(float).tiny)
+            pulls = 1 - counts[rows] / np.maximum(mean, np.finfo(float).tiny)
             return fits, np.asarray(pulls @ self.model.signal)
 
         fits, alpha = profiled_norm(fitted, mu, self.norm, norms)

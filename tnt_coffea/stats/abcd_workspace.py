@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tnt_coffea.config.parameter_names import BACKGROUND, CLOSURE, MU, RATIO_B, RATIO_C
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_likelihood import tied_counts_q0
 from tnt_coffea.stats.abcd_results import AbcdResult
@@ -14,7 +15,7 @@ from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 
 __all__ = ["abcd_workspace"]
 
-_FREE = ("background", "ratio_b", "ratio_c")
+_FREE = (BACKGROUND, RATIO_B, RATIO_C)
 
 
 def abcd_workspace(
@@ -62,7 +63,7 @@ def abcd_workspace(
     norms = norm_modifiers(norm_factors(systematics or {}))
     background, ratio_b, ratio_c = (_factor(name) for name in _FREE)
     closure = {
-        "name": "closure",
+        "name": CLOSURE,
         "type": "normsys",
         "data": {"hi": 1 + result.systematic, "lo": 1 / (1 + result.systematic)},
     }
@@ -82,17 +83,17 @@ def abcd_workspace(
         {"name": name, "inits": [1.0], "bounds": [[1e-6, 10 * max(1.0, value)]]}
         for name, value in zip(_FREE, (in_d, in_b / in_d, in_c / in_d), strict=True)
     ]
-    parameters.append({"name": "mu", "inits": [1.0], "bounds": [[0.0, 10 * (a + 10)]]})
+    parameters.append({"name": MU, "inits": [1.0], "bounds": [[0.0, 10 * (a + 10)]]})
     if with_closure:
         # Five sigma, as usual, would cut off the closure of a large excess.
-        parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
+        parameters.append({"name": CLOSURE, "inits": [0.0], "bounds": [[-100.0, 100.0]]})
     return {
         "channels": [
             {"name": name, "samples": _samples(nominal, modifiers, float(signal[i]), norms)}
             for i, (name, (_, nominal, modifiers)) in enumerate(regions.items())
         ],
         "observations": [{"name": name, "data": [seen]} for name, (seen, _, _) in regions.items()],
-        "measurements": [{"name": "ABCD", "config": {"poi": "mu", "parameters": parameters}}],
+        "measurements": [{"name": "ABCD", "config": {"poi": MU, "parameters": parameters}}],
         "version": "1.0.0",
     }
 
@@ -109,5 +110,5 @@ def _samples(
 ) -> list[dict[str, Any]]:
     samples = [{"name": "background", "data": [nominal], "modifiers": modifiers}]
     if signal:
-        samples.append({"name": "signal", "data": [signal], "modifiers": [_factor("mu"), *norms]})
+        samples.append({"name": "signal", "data": [signal], "modifiers": [_factor(MU), *norms]})
     return samples

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from tnt_coffea.config.parameter_names import SIGNAL_SCALE
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Fit
 from tnt_coffea.stats.envelope import Envelope, Functions, enveloped
@@ -270,10 +271,10 @@ def _with_signal(
         for channel, phi in zip(channels, best.phi, strict=True)
     ]
     for strength, shift in itertools.product(
-        _STRENGTHS, _SHIFTS if "signal_scale" in names else (0.0,)
+        _STRENGTHS, _SHIFTS if SIGNAL_SCALE in names else (0.0,)
     ):
-        if "signal_scale" in names:
-            alpha = np.where(np.array(names) == "signal_scale", shift, alpha)
+        if SIGNAL_SCALE in names:
+            alpha = np.where(np.array(names) == SIGNAL_SCALE, shift, alpha)
         yield [
             (1 - strength) * b0 + strength * (b + best.mu * channel.moved_signal(alpha)[0])
             for b0, b, channel in zip(null, background, channels, strict=True)

@@ -20,7 +20,7 @@ from tnt_coffea.stats.envelope import (
     observed_counts,
     profiled,
 )
-from tnt_coffea.stats.results import BANDS
+from tnt_coffea.stats.limit_results import BANDS
 
 __all__ = ["AsymptoticCls", "Cls", "ToyCls", "WeightedToys", "crossing"]
 

@@ -17,7 +17,6 @@ Combine: arXiv:2404.06614, sections 2.2 and 3.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.config.parameter_names import background_parameter, plain_name
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import LogLinear
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import SpectrumModel, spectrum_model
+from tnt_coffea.stats.quantities import check_plain_names
 from tnt_coffea.stats.signals import TemplateShape
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.storage import stored, written
@@ -110,13 +111,16 @@ def combine_card(model: SpectrumModel, shapes: str) -> tuple[str, dict[str, tupl
     ------
     FitError
         A background is no exponential of its parameters, or there are a spurious signal or the
-        efficiency of a trigger, which no card expresses.
+        efficiency of a trigger, which no card expresses; or two names of channels or of nuisance
+        parameters become the same where letters, digits and _ alone are left.
     """
     fitted = model.best_channels
     for channel in fitted:
         _check(channel)
     scale = _scale(model)
-    names = [_safe(channel.name) for channel in fitted]
+    check_plain_names("channels", [channel.name for channel in fitted])
+    check_plain_names("nuisance parameters", model.signal.nuisances)
+    names = [plain_name(channel.name) for channel in fitted]
     effects = {
         name: {
             effect.name: effect
@@ -139,7 +143,7 @@ def combine_card(model: SpectrumModel, shapes: str) -> tuple[str, dict[str, tupl
                     varied = spectrum.effective(events * part)
                     if effect.norm is not None:
                         varied = varied * effect.norm[0 if way == "Up" else 1]
-                    histograms[f"{name}/signal_{_safe(effect.name)}{way}"] = varied, edges
+                    histograms[f"{name}/signal_{plain_name(effect.name)}{way}"] = varied, edges
         for i in range(len(channel.observed)):
             process = f"background_{i}"
             histograms[f"{name}/{process}"] = np.eye(len(channel.observed))[i], edges
@@ -197,17 +201,12 @@ def _scale(model: SpectrumModel) -> float:
     return sigma
 
 
-def _safe(name: str) -> str:
-    """Return a name that RooFit takes."""
-    return re.sub(r"\W", "_", name)
-
-
 def _varied(effect: Any) -> tuple[Array | None, Array | None]:
     return (None, None) if effect.shape is None else effect.shape
 
 
 def _parameters(name: str, channel: Channel) -> list[str]:
-    return [f"phi_{name}_{k}" for k in range(channel.background.parameters)]
+    return [background_parameter(name, k) for k in range(channel.background.parameters)]
 
 
 def _rate(name: str, process: str, channel: Channel, place: int) -> str:
@@ -247,5 +246,5 @@ def _uncertainties(
                 high, low = effects[channel][name].norm
                 same = abs(high * low - 1) < _SYMMETRIC
                 entries.append(f"{high:.17g}" if same else f"{low:.17g}/{high:.17g}")
-        lines.append(" ".join([_safe(name), "shape" if shaped else "lnN", *entries]))
+        lines.append(" ".join([plain_name(name), "shape" if shaped else "lnN", *entries]))
     return lines

@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, xlogy
 
 from tnt_coffea.errors import FitError
+from tnt_coffea.stats.limit_results import BANDS
 from tnt_coffea.stats.newton import minimised
-from tnt_coffea.stats.results import BANDS
 from tnt_coffea.stats.signal_norm import NO_NORM, profiled_norm
 
 __all__ = ["AsymptoticCount", "CountFits", "CountModel"]
@@ -197,9 +197,10 @@ class AsymptoticCount:
         if self.norm == NO_NORM:
             return self.model.at(self.both, mu).nll
 
-        def fitted(events: Array) -> tuple[CountFits, Array]:
-            fits = self.model.at(self.both, events)
-            return fits, 1 - self.both[0] / np.maximum(fits.background + events, _TINY)
+        def fitted(events: Array, rows: Rows) -> tuple[CountFits, Array]:
+            n, auxiliary, shift = (values[rows] for values in self.both)
+            fits = self.model.at((n, auxiliary, shift), events)
+            return fits, 1 - n / np.maximum(fits.background + events, _TINY)
 
         fits, alpha = profiled_norm(fitted, mu, self.norm, np.zeros(2))
         return np.asarray(fits.nll + 0.5 * alpha**2)

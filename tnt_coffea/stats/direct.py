@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import poisson
 
+from tnt_coffea.config.parameter_names import CLOSURE, MU, SIMULATION
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.counting import AsymptoticCount, CountModel
 from tnt_coffea.stats.direct_results import (
@@ -22,6 +23,7 @@ from tnt_coffea.stats.direct_results import (
     ValidationWindow,
     WeightedSimulation,
 )
+from tnt_coffea.stats.limit_results import BANDS, LimitRefusal
 from tnt_coffea.stats.p_values import (
     counting_limit,
     normal_p_value,
@@ -29,7 +31,6 @@ from tnt_coffea.stats.p_values import (
     significance,
 )
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers
-from tnt_coffea.stats.results import BANDS, LimitRefusal
 from tnt_coffea.stats.search_histogram import Plane, mass_bins, passing_bins, score_plane
 from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import norm_factors, norm_modifiers
@@ -614,17 +615,17 @@ def direct_workspace(
     seen, expected = result.observed / result.scale, result.predicted / result.scale
     modifiers: list[dict[str, Any]] = []
     parameters: list[dict[str, Any]] = [
-        {"name": "mu", "inits": [1.0], "bounds": [[0.0, 10 * (seen + 10)]]}
+        {"name": MU, "inits": [1.0], "bounds": [[0.0, 10 * (seen + 10)]]}
     ]
     if result.statistical > 0:
         spread = result.statistical / result.scale
-        modifiers.append({"name": "simulation", "type": "shapesys", "data": [spread]})
+        modifiers.append({"name": SIMULATION, "type": "shapesys", "data": [spread]})
     if (relative := result.relative) > 0:
         data = {"hi": 1 + relative, "lo": 1 / (1 + relative)}
-        modifiers.append({"name": "closure", "type": "normsys", "data": data})
+        modifiers.append({"name": CLOSURE, "type": "normsys", "data": data})
         # Five sigma, as usual, would cut off the closure of a large excess.
-        parameters.append({"name": "closure", "inits": [0.0], "bounds": [[-100.0, 100.0]]})
-    mu = {"name": "mu", "type": "normfactor", "data": None}
+        parameters.append({"name": CLOSURE, "inits": [0.0], "bounds": [[-100.0, 100.0]]})
+    mu = {"name": MU, "type": "normfactor", "data": None}
     norms = norm_modifiers(norm_factors(systematics or {}))
     samples = [
         {"name": "background", "data": [expected], "modifiers": modifiers},
@@ -633,6 +634,6 @@ def direct_workspace(
     return {
         "channels": [{"name": "selection", "samples": samples}],
         "observations": [{"name": "selection", "data": [seen]}],
-        "measurements": [{"name": "direct", "config": {"poi": "mu", "parameters": parameters}}],
+        "measurements": [{"name": "direct", "config": {"poi": MU, "parameters": parameters}}],
         "version": "1.0.0",
     }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from tnt_coffea.config.parameter_names import SIGNAL_SCALE
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.likelihood import (
@@ -482,9 +483,9 @@ def _starts(
     x = background.parameters()
     starts = [(x, np.flatnonzero(_score(channels, observed, x)[0] > 0))]
     names = nuisance_names(channels)
-    for shift in _SHIFTS if "signal_scale" in names else ():
+    for shift in _SHIFTS if SIGNAL_SCALE in names else ():
         shifted = x.copy()
-        place = names.index("signal_scale")
+        place = names.index(SIGNAL_SCALE)
         shifted[:, 1 + place] = shift if centres is None else centres[:, place] + shift
         score, known = _score(channels, observed, shifted)
         shifted[:, 0] = np.maximum(score, 0.0) / np.maximum(known, np.finfo(float).tiny)

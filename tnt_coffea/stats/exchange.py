@@ -13,7 +13,8 @@ import yaml
 
 from tnt_coffea.errors import FitError, InputError
 from tnt_coffea.stats.background import SQRT_S, check_sqrt_s
-from tnt_coffea.stats.results import BumpHuntResult, LimitResult
+from tnt_coffea.stats.limit_results import LimitResult
+from tnt_coffea.stats.results import BumpHuntResult
 from tnt_coffea.storage import stored, written
 
 __all__ = ["hepdata_limits", "hepdata_spectrum", "read_histogram", "write_hepdata"]

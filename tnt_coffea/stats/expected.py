@@ -19,11 +19,12 @@ from tnt_coffea.stats.arguments import check_arguments, listed_masses, listed_nu
 from tnt_coffea.stats.blinding import Sidebands, hidden_window, prepared
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.envelope import enveloped
+from tnt_coffea.stats.limit_results import LimitResult
 from tnt_coffea.stats.limits import upper_limit
 from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import SpectrumModel, spurious_notes
 from tnt_coffea.stats.quantities import check_ranges
-from tnt_coffea.stats.results import LimitResult, Result
+from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import range_problems, why_not_asymptotic

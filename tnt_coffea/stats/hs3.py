@@ -2,7 +2,9 @@
 
 Counts become `histfactory_dist`, with the interpolation codes that pyhf has. A bump hunt's function
 is no such thing: its workspace has auxiliary measurements that are not 0, which HS3's modifiers
-cannot express.
+cannot express. Statistical uncertainties of bins are a `staterror` with a Poisson constraint, whose
+size is the absolute error of the sample's contents in every reader; numbers of a `shapesys` are
+taken as absolute ones by pyhs3, and as relative ones by ROOT.
 
 Source
 ------
@@ -36,7 +38,8 @@ def hs3_document(workspace: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     FitError
-        A modifier, or an auxiliary measurement, has no form in HS3.
+        A modifier, or an auxiliary measurement, has no form in HS3; or two samples of a channel
+        have statistical uncertainties, which HS3 would tie to each other.
 
     Examples
     --------
@@ -61,18 +64,15 @@ def hs3_document(workspace: Mapping[str, Any]) -> dict[str, Any]:
     for channel in workspace["channels"]:
         name = channel["name"]
         bins = len(observed[name])
+        _check_statistics(channel)
         axes = [{"name": f"bin_{name}", "min": 0.0, "max": float(bins), "nbins": bins}]
-        distributions.append(
-            {
-                "name": f"model_{name}",
-                "type": "histfactory_dist",
-                "axes": axes,
-                "samples": [
-                    _sample(name, sample, bins, settings, parameters)
-                    for sample in channel["samples"]
-                ],
-            }
-        )
+        samples = [
+            _sample(name, sample, bins, settings, parameters) for sample in channel["samples"]
+        ]
+        one = {"name": f"model_{name}", "type": "histfactory_dist", "axes": axes}
+        if any(own["type"] == "staterror" for sample in samples for own in sample["modifiers"]):
+            one["barlow_beeston_method"] = "full"
+        distributions.append(one | {"samples": samples})
         data.append(
             {"name": f"data_{name}", "type": "binned", "axes": axes, "contents": observed[name]}
         )
@@ -117,6 +117,21 @@ def hs3_document(workspace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _check_statistics(channel: Mapping[str, Any]) -> None:
+    named = [
+        sample["name"]
+        for sample in channel["samples"]
+        for modifier in sample["modifiers"]
+        if modifier["type"] == "shapesys"
+    ]
+    if len(named) > 1:
+        msg = (
+            f"channel '{channel['name']}': {' and '.join(named)} have statistical uncertainties of "
+            "their own, and HS3 has one of all samples of a channel"
+        )
+        raise FitError(msg)
+
+
 def _sample(
     channel: str,
     sample: Mapping[str, Any],
@@ -134,7 +149,7 @@ def _sample(
             parameters[each] = float(value), (float(low), float(high))
         return names
 
-    modifiers = []
+    modifiers, errors = [], [0.0] * bins
     for modifier in sample["modifiers"]:
         name, kind, values = modifier["name"], modifier["type"], modifier["data"]
         own: dict[str, Any] = {"name": name, "type": kind}
@@ -155,15 +170,18 @@ def _sample(
         elif kind == "shapefactor":
             own["parameters"] = known(name, bins, 1.0, _FREE)
         elif kind == "shapesys":
+            own["type"] = "staterror"
             own["parameters"] = known(name, bins, 1.0, _FACTOR)
             own["constraint"] = "Poisson"
-            own["data"] = {"vals": values}
+            # Readers of the standard take the errors of the contents, pyhs3 their copy here.
+            errors = [float(error) for error in values]
+            own["data"] = {"uncertainties": errors}
         else:
             msg = f"channel '{channel}': a {kind} has no form in HS3 here"
             raise FitError(msg)
         modifiers.append(own)
     return {
         "name": sample["name"],
-        "data": {"contents": sample["data"], "errors": [0.0] * bins},
+        "data": {"contents": sample["data"], "errors": errors},
         "modifiers": modifiers,
     }

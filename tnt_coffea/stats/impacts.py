@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.config.parameter_names import FUNCTION, background_parameter
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.engine import Fits
 from tnt_coffea.stats.envelope import Profile, enveloped, profiled
+from tnt_coffea.stats.impact_results import NuisanceImpact
 from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.newton import solved
-from tnt_coffea.stats.results import NuisanceImpact
 from tnt_coffea.stats.spectrum import SpectrumFit
 
 __all__ = ["nuisance_impacts"]
@@ -64,7 +65,9 @@ def nuisance_impacts(
     sigmas = _uncertainties(models, counts, best)
     constrained = nuisance_names(models)
     names = [*constrained]
-    names += [f"phi_{m.name}_{k}" for m in models for k in range(m.background.parameters)]
+    names += [
+        background_parameter(m.name, k) for m in models for k in range(m.background.parameters)
+    ]
 
     def change(position: int, shift: float) -> float:
         fits = _held(models, counts, best, position, shift)
@@ -89,9 +92,7 @@ def _of_the_function(free: Profile, unit: float) -> NuisanceImpact:
     """Return the impact of taking any function within one standard deviation of the best."""
     near = free.each[:, 0] - free.nll[0] < 0.5
     changes = unit * (np.array([fits.mu[0] for fits in free.fits.values()])[near] - free.mu[0])
-    return NuisanceImpact(
-        "background_function", 0.0, 1.0, float(changes.max()), float(changes.min())
-    )
+    return NuisanceImpact(FUNCTION, 0.0, 1.0, float(changes.max()), float(changes.min()))
 
 
 def _uncertainties(models: Sequence[Channel], counts: Sequence[Array], best: Fits) -> Array:

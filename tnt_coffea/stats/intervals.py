@@ -16,10 +16,10 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.bumps import data_notes, negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls, WeightedToys
+from tnt_coffea.stats.limit_results import IntervalResult
 from tnt_coffea.stats.limits import prepared
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import range_notes, spurious_notes
-from tnt_coffea.stats.results import IntervalResult
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import why_not_asymptotic
 

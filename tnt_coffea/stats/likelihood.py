@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from tnt_coffea.config.parameter_names import SPURIOUS, TRIGGER
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
 from tnt_coffea.stats.signals import Template
 
 __all__ = [
-    "EFFICIENCY",
-    "SPURIOUS",
     "Channel",
     "Likelihood",
     "free_without_signal",
@@ -31,11 +30,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-
-SPURIOUS = "spurious_signal"
-"""Name of the nuisance parameter of the spurious signal."""
-EFFICIENCY = "trigger_efficiency"
-"""What the names of the trigger's nuisance parameters begin with."""
 
 # Expectations below this are taken for it, and an event there pulls no longer: a function may
 # fall by hundreds of powers of e. Its square is still a number.
@@ -112,7 +106,7 @@ class Channel:
     def efficiency_nuisances(self) -> tuple[str, ...]:
         """Names of the nuisance parameters of the trigger's efficiency, the last of all."""
         efficiencies = 0 if self.factors is None else self.factors.shape[1]
-        return tuple(f"{EFFICIENCY}_{k}" for k in range(efficiencies))
+        return tuple(f"{TRIGGER}_{k}" for k in range(efficiencies))
 
     @property
     def nuisances(self) -> tuple[str, ...]:

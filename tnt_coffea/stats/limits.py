@@ -16,11 +16,11 @@ from tnt_coffea.stats.arguments import check_arguments, listed_masses
 from tnt_coffea.stats.bumps import data_notes, negative_notes, template_notes
 from tnt_coffea.stats.cls import AsymptoticCls, ToyCls, WeightedToys, crossing
 from tnt_coffea.stats.likelihood import Channel
+from tnt_coffea.stats.limit_results import BANDS, LimitResult
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, spurious_notes
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
-from tnt_coffea.stats.results import BANDS, LimitResult
 from tnt_coffea.stats.signals import Signal, TemplateShape
 from tnt_coffea.stats.spectrum import SpectrumFit, spectra
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.config.parameter_names import SPURIOUS, TRIGGER
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import Background
-from tnt_coffea.stats.likelihood import EFFICIENCY, SPURIOUS, Channel, nuisance_names
+from tnt_coffea.stats.likelihood import Channel, nuisance_names
 from tnt_coffea.stats.signals import Template
 
 __all__ = [
@@ -88,7 +89,7 @@ def nuisance_positions(model: Any) -> list[int]:
     """Return where the parameters of `nuisance_names` stand in a model of `smooth_model`."""
     slices = [
         model.config.par_slice(name)
-        for name in (SHAPE_PARAMETERS, SPURIOUS, EFFICIENCY)
+        for name in (SHAPE_PARAMETERS, SPURIOUS, TRIGGER)
         if name in model.config.par_map
     ]
     return [position for part in slices for position in range(part.start, part.stop)]
@@ -180,7 +181,7 @@ def _efficiency_modifiers(factors: Array | None) -> list[dict[str, Any]]:
     def efficiency(epsilon: Array) -> Array:
         return np.asarray(np.exp(factors @ epsilon))
 
-    return [{"name": EFFICIENCY, "type": _FACTOR, "data": (factors.shape[1], efficiency)}]
+    return [{"name": TRIGGER, "type": _FACTOR, "data": (factors.shape[1], efficiency)}]
 
 
 def _itself(theta: Array) -> Array:

@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from tnt_coffea.config.parameter_names import plain_name
 from tnt_coffea.errors import FitError
 
-__all__ = ["check_kind", "check_level", "check_numbers", "check_ranges", "check_whole"]
+__all__ = [
+    "check_kind",
+    "check_level",
+    "check_numbers",
+    "check_plain_names",
+    "check_ranges",
+    "check_whole",
+]
 
 
 def check_numbers(
@@ -47,6 +55,40 @@ def check_numbers(
             )
             msg = f"{name} is {value!r}, expected a {'number' if bound else 'finite number'}{bound}"
             raise FitError(msg)
+
+
+def check_plain_names(what: str, names: Sequence[str]) -> None:
+    """Check that names stay apart where only letters, digits and _ are left of them.
+
+    Parameters
+    ----------
+    what
+        What they name, for the message.
+    names
+        The names.
+
+    Raises
+    ------
+    FitError
+        Two become the same.
+
+    Examples
+    --------
+    >>> check_plain_names("channels", ["fold-0", "fold_0"])
+    Traceback (most recent call last):
+    tnt_coffea.errors.FitError: channels fold-0 and fold_0 both become fold_0, as which parameters \
+are written: rename one
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        plain = plain_name(name)
+        if plain in found:
+            msg = (
+                f"{what} {found[plain]} and {name} both become {plain}, as which parameters are "
+                "written: rename one"
+            )
+            raise FitError(msg)
+        found[plain] = name
 
 
 def check_whole(values: Mapping[str, Any], most: int | None = None) -> None:

@@ -30,7 +30,8 @@ from tnt_coffea.stats.p_values import (
 )
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.quantities import check_whole
-from tnt_coffea.stats.results import NULL_CHAINS, TOYS, GrossVitells, ScanPoint, ScanResult
+from tnt_coffea.stats.results import NULL_CHAINS, TOYS
+from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
 from tnt_coffea.stats.spurious import with_spurious

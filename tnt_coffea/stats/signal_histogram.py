@@ -16,7 +16,8 @@ from tnt_coffea.config import (
 )
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.search_histogram import passing_bins, score_plane
-from tnt_coffea.stats.signal_templates import SignalTemplate, SignedSums
+from tnt_coffea.stats.signal_sums import SignalSums
+from tnt_coffea.stats.signal_templates import SignalTemplate
 from tnt_coffea.stats.spectrum import edge_index
 from tnt_coffea.working_points import WorkingPoint
 
@@ -152,8 +153,10 @@ class SignalHistogram:
         return {
             fold: SignalTemplate.of_sums(
                 nominal.edges,
-                nominal.variances[fold],
-                self._sums({each: own.counts[fold] for each, own in spectra.items()}),
+                self._sums(
+                    {each: own.counts[fold] for each, own in spectra.items()},
+                    nominal.variances[fold],
+                ),
             )
             for fold in nominal.counts
         }
@@ -179,7 +182,7 @@ class SignalHistogram:
             found.counts[fold], found.variances[fold] = counts / total, variances / total**2
         return found
 
-    def _sums(self, values: Mapping[str, Array]) -> SignedSums:
+    def _sums(self, values: Mapping[str, Array], squares: Array) -> SignalSums:
         nominal, variations, members = values[NOMINAL], {}, {}
         for name in self.variations:
             rule = self.weights[name].rule if name in self.weights else None
@@ -189,7 +192,7 @@ class SignalHistogram:
             else:
                 up = values[f"{name}_up"]
                 variations[name] = (up, values.get(f"{name}_down", 2.0 * nominal - up))
-        return SignedSums(nominal, variations, members)
+        return SignalSums(nominal, squares, variations, members)
 
 
 def joined(signals: Mapping[str, Any]) -> Any:

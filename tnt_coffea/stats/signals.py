@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from tnt_coffea.config.systematics import is_parameter
+from tnt_coffea.config.parameter_names import (
+    SIGNAL_SCALE,
+    SIGNAL_WIDTH,
+    STATISTICS,
+    is_parameter,
+)
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.signal_templates import SignalTemplate, added, factors, summed
+from tnt_coffea.stats.interpolation import added, factors
+from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 
 __all__ = [
     "ALL",
     "DEFAULT_TAILS",
     "SHAPES",
-    "STATISTICS",
     "TEMPLATE",
     "ChannelShape",
     "Effect",
@@ -49,8 +54,6 @@ TEMPLATE = "template"
 """Kind of a signal that is a histogram."""
 ALL = "all"
 """Channel of all folds together."""
-STATISTICS = "signal_statistics"
-"""Nuisance parameter of the number of simulated events in the templates."""
 
 Norms = tuple[tuple[str, float, float], ...]
 """Uncertainties of the norm: name, and the factors at +1 and -1 standard deviation."""
@@ -197,7 +200,7 @@ class SignalShape:
     @property
     def movements(self) -> tuple[str, ...]:
         """Names of the nuisance parameters that move the signal in the mass, the first of all."""
-        names = (("signal_scale", self.scale_uncertainty), ("signal_width", self.width_uncertainty))
+        names = ((SIGNAL_SCALE, self.scale_uncertainty), (SIGNAL_WIDTH, self.width_uncertainty))
         return tuple(name for name, uncertainty in names if uncertainty > 0)
 
     @property
@@ -270,7 +273,7 @@ class SignalShape:
         names = self.movements
         scale, width = (
             alpha[:, names.index(name)] if name in names else np.zeros(len(alpha))
-            for name in ("signal_scale", "signal_width")
+            for name in (SIGNAL_SCALE, SIGNAL_WIDTH)
         )
         mass = self.mass * np.exp(self.scale_uncertainty * scale)[:, None]
         sigma = self.width * np.exp(self.width_uncertainty * width)[:, None]
@@ -278,12 +281,12 @@ class SignalShape:
         shift = np.broadcast_to(-mass * self.scale_uncertainty / sigma, t.shape)
         stretch = -self.width_uncertainty * t
         mixed = -self.width_uncertainty * shift
-        first = {"signal_scale": shift, "signal_width": stretch}
+        first = {SIGNAL_SCALE: shift, SIGNAL_WIDTH: stretch}
         second = {
-            ("signal_scale", "signal_scale"): self.scale_uncertainty * shift,
-            ("signal_scale", "signal_width"): mixed,
-            ("signal_width", "signal_scale"): mixed,
-            ("signal_width", "signal_width"): -self.width_uncertainty * stretch,
+            (SIGNAL_SCALE, SIGNAL_SCALE): self.scale_uncertainty * shift,
+            (SIGNAL_SCALE, SIGNAL_WIDTH): mixed,
+            (SIGNAL_WIDTH, SIGNAL_SCALE): mixed,
+            (SIGNAL_WIDTH, SIGNAL_WIDTH): -self.width_uncertainty * stretch,
         }
         return (
             t,
@@ -462,7 +465,7 @@ def _statistics(relative: float) -> tuple[str, float, float]:
 
 def _moves(template: SignalTemplate, name: str) -> bool:
     nominal, varied = template.nominal, list(template.shapes[name])
-    if template.sums is not None and name in template.sums.members:
+    if name in template.sums.members:
         # What members do together depends on the bins; what each does, does not.
         nominal, (_, members) = template.sums.nominal, template.sums.members[name]
         if np.any(members.sum(axis=1) <= 0):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.background import MAX_PARAMETERS, MIN_PARAMETERS, SQRT_S, check_sqrt_s
 from tnt_coffea.stats.families import Family, added_family, family_named
-from tnt_coffea.stats.signal_templates import MassTemplates
+from tnt_coffea.stats.mass_templates import MassTemplates
 from tnt_coffea.stats.signals import (
     DEFAULT_TAILS,
     TEMPLATE,

@@ -15,9 +15,9 @@ from scipy.special import chdtrc, logsumexp, xlogy
 from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.abcd_limits import AsymptoticAbcd, toy_limits
+from tnt_coffea.stats.limit_results import LimitRefusal
 from tnt_coffea.stats.p_values import normal_p_value, significance, toys_p_value
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
-from tnt_coffea.stats.results import LimitRefusal
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import ALL, Signal
@@ -49,7 +49,7 @@ from tnt_coffea.stats.validity import (
 )
 from tnt_coffea.working_points import WorkingPoint
 
-__all__ = ["transfer_factor", "transfer_in_search"]
+__all__ = ["norm_in_range", "transfer_factor", "transfer_in_search"]
 
 Array = NDArray[np.float64]
 
@@ -173,7 +173,7 @@ def transfer_factor(
         msg = f"denominator is {denominator!r}, expected 'fail' or 'all'"
         raise FitError(msg)
     signal = fit.signal(mass, width)
-    norm = _norm(fit, signal)
+    norm = combined_norm(norm_in_range(fit, signal))
     fit.check_sidebands(signal)
     both = spectra({"pass": passed, "fail": failed}, replace(fit, trigger=None))
     if not np.array_equal(both[0].edges, both[1].edges):
@@ -292,15 +292,23 @@ def transfer_in_search(
     return transfer_factor(passed, failed, mass=mass, width=width, fit=fit, **how)
 
 
-def _norm(fit: SpectrumFit, signal: Signal) -> tuple[float, float]:
-    """Return the uncertainty of the signal's norm, that of its template too."""
-    if fit.templates is None:
-        return combined_norm(fit.systematics)
+def norm_in_range(fit: SpectrumFit, signal: Signal) -> dict[str, tuple[float, float]]:
+    """Return the uncertainties of the signal's events in the range of a fit.
+
+    Parameters
+    ----------
+    fit
+        Its range; uncertainties of the norm, and variations of a template, are the signal's.
+    signal
+        The signal.
+
+    Returns
+    -------
+    By name, relative changes at -1 and +1 standard deviation, as `SpectrumFit.systematics`.
+    """
     edges = np.array(fit.range)
     effects = signal.of(ALL, edges).effects(edges)
-    return combined_norm(
-        {one.name: (one.norm[1] - 1, one.norm[0] - 1) for one in effects if one.norm is not None}
-    )
+    return {one.name: (one.norm[1] - 1, one.norm[0] - 1) for one in effects if one.norm is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tnt_coffea.stats.results import LimitRefusal, Result
+from tnt_coffea.stats.limit_results import LimitRefusal
+from tnt_coffea.stats.results import Result
 
 __all__ = [
     "OrderTest",

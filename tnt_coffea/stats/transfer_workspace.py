@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.config.parameter_names import MU, RATE, coefficient
 from tnt_coffea.stats.signals import norm_factors, norm_modifiers
 from tnt_coffea.stats.transfer_likelihood import bernstein
 from tnt_coffea.stats.transfer_results import TransferEstimate
@@ -65,9 +66,9 @@ def transfer_workspace(
     share = basis @ values
     rate = np.maximum(np.array(spectrum.background) / np.maximum(share, _LEAST_RATE), _LEAST_RATE)
     unit = float(values.mean()) or 1.0
-    names = [f"c_{k}" for k in range(result.order + 1)]
-    rates = {"name": "rate", "type": "shapefactor", "data": None}
-    mu = {"name": "mu", "type": "normfactor", "data": None}
+    names = [coefficient(k) for k in range(result.order + 1)]
+    rates = {"name": RATE, "type": "shapefactor", "data": None}
+    mu = {"name": MU, "type": "normfactor", "data": None}
     norms = norm_modifiers(norm_factors(systematics or {}))
 
     def sample(name: str, nominal: Array, *modifiers: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +95,8 @@ def transfer_workspace(
         failing.append(sample("signal", result.signal_in_fail * signal / weights[1], mu, *norms))
     most = 1 / unit if of_all else 10 * max(1.0, float(values.max()) / unit)
     parameters: list[dict[str, Any]] = [
-        {"name": "mu", "inits": [max(1.0, result.mu_hat)], "bounds": [[0.0, 10 * _most(result)]]},
-        {"name": "rate", "inits": [1.0] * bins, "bounds": [[1e-9, 10.0]] * bins},
+        {"name": MU, "inits": [max(1.0, result.mu_hat)], "bounds": [[0.0, 10 * _most(result)]]},
+        {"name": RATE, "inits": [1.0] * bins, "bounds": [[1e-9, 10.0]] * bins},
         *(
             {"name": c, "inits": [float(np.clip(v / unit, 1e-3, most))], "bounds": [[0.0, most]]}
             for c, v in zip(names, values, strict=True)
@@ -110,7 +111,7 @@ def transfer_workspace(
             {"name": "fail", "data": failed.tolist()},
             {"name": "pass", "data": passed.tolist()},
         ],
-        "measurements": [{"name": "transfer", "config": {"poi": "mu", "parameters": parameters}}],
+        "measurements": [{"name": "transfer", "config": {"poi": MU, "parameters": parameters}}],
         "version": "1.0.0",
     }
 

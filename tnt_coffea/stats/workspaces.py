@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tnt_coffea.config.parameter_names import MU, SPURIOUS, background_parameter
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
-from tnt_coffea.stats.likelihood import SPURIOUS, Channel
+from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import SpectrumModel, spectrum_model
+from tnt_coffea.stats.quantities import check_plain_names
 from tnt_coffea.stats.signals import Signal
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
@@ -170,6 +172,7 @@ def _scale(models: Sequence[Channel]) -> float:
 
 
 def _background_only(models: Sequence[Channel], scale: float) -> dict[str, Any]:
+    check_plain_names("channels", [model.name for model in models])
     total = sum(float(model.observed.sum()) for model in models)
     return {
         "channels": [
@@ -180,9 +183,9 @@ def _background_only(models: Sequence[Channel], scale: float) -> dict[str, Any]:
             {
                 "name": _MEASUREMENT,
                 "config": {
-                    "poi": "mu",
+                    "poi": MU,
                     "parameters": [
-                        {"name": "mu", "inits": [1.0], "bounds": [[0.0, 10 + 2 * total / scale]]},
+                        {"name": MU, "inits": [1.0], "bounds": [[0.0, 10 + 2 * total / scale]]},
                         *(setting for model in models for setting in _centred(model)),
                     ],
                 },
@@ -197,7 +200,7 @@ def _centred(model: Channel) -> list[dict[str, Any]]:
     reach = _CENTRE - 1
     return [
         {
-            "name": f"phi_{model.name}_{k}",
+            "name": background_parameter(model.name, k),
             "inits": [_CENTRE],
             "bounds": [[_CENTRE - reach, _CENTRE + reach]],
             "auxdata": [_CENTRE],
@@ -216,7 +219,7 @@ def _background_samples(model: Channel) -> list[dict[str, Any]]:
         values[i] = events * np.exp(-_CENTRE * effects[i].sum())
         modifiers = [
             {
-                "name": f"phi_{model.name}_{k}",
+                "name": background_parameter(model.name, k),
                 "type": "normsys",
                 "data": {"hi": float(np.exp(effect)), "lo": float(np.exp(-effect))},
             }
@@ -262,7 +265,7 @@ def _signal_sample(
 ) -> dict[str, Any]:
     own = signal.of(spectrum.name, spectrum.edges)
     nominal = spectrum.effective(events * own.integrals(spectrum.edges))
-    modifiers: list[dict[str, Any]] = [{"name": "mu", "type": "normfactor", "data": None}]
+    modifiers: list[dict[str, Any]] = [{"name": MU, "type": "normfactor", "data": None}]
     for effect in own.effects(spectrum.edges):
         if effect.shape is not None:
             up, down = (spectrum.effective(events * part) for part in effect.shape)
