@@ -36,6 +36,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "content_of",
     "entries",
+    "ids_of",
     "is_mine",
     "load",
     "made_before",
@@ -124,6 +125,23 @@ def content_of(paths: Iterable[str | Path]) -> tuple[str, npt.NDArray[np.uint64]
 
     ids = ak.to_numpy(column("event_id")).astype(np.uint64)
     return content_hash_of(settings, lambda name: ids if name == "event_id" else column(name)), ids
+
+
+def ids_of(paths: Iterable[str | Path]) -> npt.NDArray[np.uint64]:
+    """Return the ids of the dijets of all parts; no other column is read.
+
+    Raises
+    ------
+    InputError
+        A part cannot be read.
+    """
+    import pyarrow as pa
+
+    parts = sorted(map(Path, paths))
+    if not parts:
+        return np.zeros(0, np.uint64)
+    tables = pa.concat_tables([_rows(path, ("event_id",)) for path in parts])
+    return np.asarray(ak.to_numpy(_arrays(tables)["event_id"]), np.uint64)
 
 
 def _settings_of_all(parts: Sequence[Path]) -> SkimSettings:

@@ -55,6 +55,12 @@ from tnt_coffea.pipeline.null_chains import (
     packaged_null_chains,
 )
 from tnt_coffea.pipeline.null_searches import run_null_chains
+from tnt_coffea.pipeline.retrained_limits import (
+    RetrainingCosts,
+    retrained_limits,
+    retraining_costs,
+    standing_limits,
+)
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import signal_masses, skim
@@ -66,6 +72,7 @@ __all__ = [
     "STAGES",
     "Efficiency",
     "NullChains",
+    "RetrainingCosts",
     "SignalEfficiencies",
     "all_selections",
     "blind_fit",
@@ -94,6 +101,8 @@ __all__ = [
     "report",
     "report_once",
     "report_stage",
+    "retrained_limits",
+    "retraining_costs",
     "run_null_chains",
     "scan",
     "score",
@@ -107,6 +116,7 @@ __all__ = [
     "stage_seconds",
     "standing_blind_fit",
     "standing_fit",
+    "standing_limits",
     "train",
     "train_stage",
     "training_costs",
