@@ -20,6 +20,7 @@ from tnt_coffea.cli.options import (
     search_of,
 )
 from tnt_coffea.cli.progress import toys_shown
+from tnt_coffea.cli.retrained_limits import with_retraining
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
@@ -168,16 +169,12 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
 def _check_outputs(given: dict[str, Any]) -> None:
     """Refuse files that could not be written, before a fit that may take minutes."""
     from tnt_coffea import fit_files
-    from tnt_coffea.errors import StorageError
 
     if given.get("plot") is not None:
         fit_files.figure_format(given["plot"])
     for name in ("plot", "workspace", "json_path", "impacts", "combine", "hs3"):
-        path = given.get(name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            why = "is a folder, not a file" if path.is_dir() else f"no folder {path.parent}"
-            msg = f"{path}: {why}"
-            raise StorageError(msg)
+        if given.get(name) is not None:
+            fit_files.check_place(given[name])
 
 
 @_command(
@@ -326,6 +323,7 @@ def scan(
         _list("figure", [fit_files.write_plot(plot, result)])
 
 
+@with_retraining
 @_command(
     _mass,
     _spectrum,
@@ -351,7 +349,9 @@ def limit(
 ) -> None:
     """Set a CLs upper limit on a signal in a spectrum.
 
-    With efficiency and luminosity it is a limit on the cross section, too.
+    With efficiency and luminosity it is a limit on the cross section, too. With --retrain it is
+    that on a simulated signal in the search of --out, whose taggers are trained anew at each
+    strength; a command that was cut goes on.
     """
     from tnt_coffea import fit_files, histogram_fits
 

@@ -57,7 +57,7 @@ from tnt_coffea.pipeline.null_chains import (
 from tnt_coffea.pipeline.null_searches import run_null_chains
 from tnt_coffea.pipeline.retrained_limits import (
     RetrainingCosts,
-    retrained_limits,
+    retrained_limit,
     retraining_costs,
     standing_limits,
 )
@@ -101,7 +101,7 @@ __all__ = [
     "report",
     "report_once",
     "report_stage",
-    "retrained_limits",
+    "retrained_limit",
     "retraining_costs",
     "run_null_chains",
     "scan",

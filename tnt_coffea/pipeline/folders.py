@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -218,6 +218,7 @@ def report_stage(
     *,
     skim: Skim | None,
     taggers: Sequence[Taggers],
+    retrained: Sequence[Mapping[str, Any]] = (),
 ) -> Stage:
     """Return the folder of `report`, keyed by what it shows; truth, times and trials included."""
     inputs = {
@@ -234,6 +235,7 @@ def report_stage(
         "seconds": earlier_seconds(out),
         "versions": {name: version(name) for name in (*VERSIONS, "matplotlib", "mplhep")},
         "code": CODE,
+        **({"retrained": digest(list(retrained))} if retrained else {}),
     }
     return Stage("report", Path(out) / "report", inputs)
 

@@ -48,13 +48,20 @@ from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.training import train, training_costs
 from tnt_coffea.products import Histograms, Skim, as_skim
 from tnt_coffea.search_folder import note_trial
-from tnt_coffea.stages import Stage, check_files
+from tnt_coffea.stages import Stage, check_files, manifest
 from tnt_coffea.storage import stored, written
 
 if TYPE_CHECKING:
     from tnt_coffea.training.costs import Costs
 
-__all__ = ["FOLDER", "RetrainingCosts", "retrained_limits", "retraining_costs", "standing_limits"]
+__all__ = [
+    "FOLDER",
+    "RetrainingCosts",
+    "limits_of_search",
+    "retrained_limit",
+    "retraining_costs",
+    "standing_limits",
+]
 
 FOLDER = "fit-retrained"
 """Where the limits go in a search's folder, a subfolder a signal."""
@@ -122,12 +129,13 @@ class RetrainingCosts:
 
 
 @one_writer
-def retrained_limits(
+def retrained_limit(
     skim: Skim | Sample,
     simulated: Skim | Sample | str,
     config: SearchConfig,
     *,
     name: str = "signal",
+    tagger_set: str | None = None,
     out: str | Path = OUT,
     resources: Resources | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -150,6 +158,8 @@ def retrained_limits(
         strengths, `fit.bump` the mass and the selection.
     name
         What the signal is called, where it is not named.
+    tagger_set
+        The one whose limit is returned; all without it. All are trained and kept.
     out
         Folder of the search; the limits go to `fit-retrained/NAME`.
     resources
@@ -187,12 +197,13 @@ def retrained_limits(
     >>> data = testing.make_sample(2000, signal_share=0.0)
     >>> simulated = testing.make_sample(800, signal_share=1.0, kind="simulation")
     >>> with TemporaryDirectory() as out:
-    ...     found = retrained_limits(data, simulated, config, out=out)
+    ...     found = retrained_limit(data, simulated, config, out=out)
     >>> limit = found["mass"]
     >>> [one.events for one in limit.strengths], limit.strengths[0].efficiency > 0.2
     ([300.0], True)
     """
     check_types(resources=(resources, Resources))
+    _check_set(config, tagger_set)
     resources, work = resources or Resources(), _Work.of(skim, simulated, config, name, out)
     stage, fitted = work.stage, work.fitted
     if resources.overwrite and not stage.intact():
@@ -217,7 +228,8 @@ def retrained_limits(
         stage.finish(fitted)
     check_files(stage.folder)
     _note(out, config, work)
-    return standing_limits(stage.folder)
+    found = standing_limits(stage.folder)
+    return found if tagger_set is None else {tagger_set: found[tagger_set]}
 
 
 def retraining_costs(
@@ -229,12 +241,12 @@ def retraining_costs(
     out: str | Path = OUT,
     resources: Resources | None = None,
 ) -> RetrainingCosts:
-    """Return what `retrained_limits` would cost, measured as `training_costs`; none is trained.
+    """Return what `retrained_limit` would cost, measured as `training_costs`; none is trained.
 
     Parameters
     ----------
     skim, simulated, config, name, out, resources
-        As for `retrained_limits`, whose errors come here as well.
+        As for `retrained_limit`, whose errors come here as well.
 
     Examples
     --------
@@ -274,6 +286,33 @@ def standing_limits(folder: str | Path) -> dict[str, stats.RetrainedLimit]:
         reason = " ".join(str(error).split())
         msg = f"{path}: no limits can be read: {reason}; run `tnt-coffea fit limit --retrain` again"
         raise StageError(msg) from error
+
+
+def limits_of_search(out: str | Path, histograms: Histograms) -> tuple[stats.RetrainedLimit, ...]:
+    """Return all limits with retraining that stand complete in a search's folder.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    histograms
+        Of the search; limits of other dijets, or other settings of the search, are left out.
+
+    Raises
+    ------
+    StageError
+        One of them is damaged.
+    """
+    found: list[stats.RetrainedLimit] = []
+    searched = [histograms.provenance.get(name) for name in ("skim", "settings")]
+    for path in sorted((Path(out) / FOLDER).glob("*/result.json")):
+        known = manifest(path.parent)
+        if known is None:
+            continue  # it is being made
+        if [known.inputs["skim"][DATA], digest(known.inputs["search"])] == searched:
+            check_files(path.parent)
+            found += standing_limits(path.parent).values()
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -509,6 +548,17 @@ def _note(out: str | Path, config: SearchConfig, work: _Work) -> None:
     if (folder / "search.json").exists():
         histograms = Histograms.load(folder)
         note_trial(out, trial(histograms, config, "retrained limit", {}, work.name, **work.fitted))
+
+
+def _check_set(config: SearchConfig, name: str | None) -> None:
+    """Refuse a tagger set that no training will give."""
+    from tnt_coffea.training import steps_of
+
+    steps = [step for wave in steps_of(_training(config)) for step in wave]
+    known = [step.set_name for step in steps if step.method.purpose == "score"]
+    if name is not None and name not in known:
+        msg = f"no tagger set is called '{name}', only {', '.join(known)}"
+        raise ConfigError(msg)
 
 
 def _training(config: SearchConfig) -> SearchConfig:

@@ -1,0 +1,343 @@
+"""Limits on a stated signal, with taggers trained anew at each of its strengths."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from tnt_coffea import pipeline, stats
+from tnt_coffea.cli import main
+from tnt_coffea.config import SearchConfig
+from tnt_coffea.errors import ConfigError, FitError, InputError, LeakError, StageError
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.pipeline.retrained_limits import limits_of_search
+from tnt_coffea.pipeline.studies.events import joined
+from tnt_coffea.products import Histograms, Skim
+from tnt_coffea.reporting.retrained_figures import retrained_limit_plot
+from tnt_coffea.stats import RetrainedStrength, RetrainedTest
+from tnt_coffea.testing import make_sample
+
+SETTINGS = """
+data: {luminosity: 10}
+search: {efficiencies: [0.2], fit_range: {low: 2600, high: 7000}}
+train:
+  folds: {outer: 2}
+  methods:
+    low: {kind: feature, feature: tau21, descending: true}
+    truth: {kind: supervised, classifier: {network: trees, trees: 2, features: [mass]}}
+fit:
+  bump: {efficiency: 0.2, max_parameters: 3, spurious: false}
+  abcd: {efficiency: 0.2}
+  limit: {enabled: false, retrain: {strengths: [40, 160]}}
+"""
+
+
+def settings(text: str = "{}") -> SearchConfig:
+    return SearchConfig.from_text(text, rest=SearchConfig.from_text(SETTINGS))
+
+
+@pytest.fixture(scope="module")
+def data() -> Sample:
+    return make_sample(1500, signal_share=0.0, seed=4)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Sample:
+    return make_sample(500, signal_share=1.0, seed=5, kind="simulation")
+
+
+@pytest.fixture(scope="module")
+def made(data: Sample, simulated: Sample, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("retrained")
+    return pipeline.retrained_limit(data, simulated, settings(), name="m3500", out=out), out
+
+
+def trainings(*given: Any, **options: Any) -> list[tuple[int, int]]:
+    """How often a call trained."""
+    calls: list[tuple[int, int]] = []
+    pipeline.retrained_limit(*given, **options, progress=lambda *numbers: calls.append(numbers))
+    return calls
+
+
+def test_a_strength_is_tested_with_what_its_own_taggers_keep(made: Any, data: Sample) -> None:
+    found, out = made
+    assert list(found) == ["low"]  # references are trained with the truth
+    limit = found["low"]
+    assert [one.events for one in limit.strengths] == [40, 160]
+    small, large = limit.strengths
+    assert small.observed > large.observed
+    assert large.expected[0] < large.expected[2] < large.expected[4]
+    for one in limit.strengths:
+        test = one.tests[0]
+        # The folder of each training has the spectrum that was tested: that of the data alone.
+        place = out / "fit-retrained" / "m3500" / "trainings" / f"{one.events:g}-0"
+        histograms = Histograms.load(place)
+        assert histograms.accounting.selected == len(data)
+        point = histograms.points["low"][0.2]
+        kept = histograms.signals["low"].templates("m3500", point).values()
+        assert test.efficiency == pytest.approx(sum(own.total for own in kept), abs=0.01)
+        assert test.selected == pytest.approx(one.events * test.efficiency, rel=0.02)
+        note = json.loads((place / "training.json").read_text())
+        assert note["produced"] == 500 - note["injected"] == 500 - test.injected
+    assert limit.observed_cross_section is None or limit.observed is not None
+    assert stats.RetrainedLimit.from_dict(json.loads(json.dumps(limit.to_dict()))) == limit
+    assert "efficiency" in limit.summary()
+    plot = retrained_limit_plot(limit)
+    assert plot.data["kind"] == "retrained_limit"
+
+
+def test_a_call_that_was_cut_goes_on_and_has_the_same_bytes(
+    made: Any, data: Sample, simulated: Sample, tmp_path: Path
+) -> None:
+    class CutError(Exception):
+        pass
+
+    def cut(done: int, _: int) -> None:
+        if done:
+            raise CutError
+
+    given: Any = {"name": "m3500", "out": tmp_path}
+    with pytest.raises(CutError):
+        pipeline.retrained_limit(data, simulated, settings(), **given, progress=cut)
+    first = tmp_path / "fit-retrained" / "m3500" / "trainings" / "40-0" / "training.json"
+    before = first.stat().st_mtime_ns
+    assert trainings(data, simulated, settings(), **given) == [(1, 2)]
+    assert first.stat().st_mtime_ns == before
+    results = (tmp_path, made[1])
+    one, other = ((out / "fit-retrained/m3500/result.json").read_bytes() for out in results)
+    assert one == other
+
+
+def test_fits_are_made_again_without_training_and_strengths_are_added(
+    made: Any, data: Sample, simulated: Sample
+) -> None:
+    given: Any = {"name": "m3500", "out": made[1]}
+    assert trainings(data, simulated, settings(), **given) == []
+    level = settings("fit: {limit: {level: 0.9}}")
+    assert trainings(data, simulated, level, **given) == []
+    more = settings("fit: {limit: {retrain: {strengths: [40, 160, 200]}}}")
+    assert trainings(data, simulated, more, **given) == [(2, 3)]
+    # The larger injection of one number holds the smaller.
+    assert pipeline.retrained_limit(data, simulated, settings(), **given) == made[0]
+
+
+def test_truth_changes_no_byte(made: Any, data: Sample, simulated: Sample, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    shuffled = [
+        replace(one, label=random.integers(-1, 2, len(one)).astype(np.int8))
+        for one in (data, simulated)
+    ]
+    config = settings("fit: {limit: {retrain: {strengths: [160]}}}")
+    folder = Path("fit-retrained/m3500/trainings/160-0")
+    pipeline.retrained_limit(*shuffled, config, name="m3500", out=tmp_path)
+    for name in ("histograms.h5", "signals.h5", "training.json"):
+        assert (tmp_path / folder / name).read_bytes() == (made[1] / folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "cause"),
+    [
+        ("fit: {limit: {retrain: {strengths: []}}}", ConfigError, "strengths to test"),
+        ("fit: {limit: {retrain: {strengths: [50, 20]}}}", ConfigError, "must rise"),
+        ("fit: {limit: {retrain: {strengths: [0, 20]}}}", ConfigError, "strengths"),
+        ("fit: {limit: {retrain: {cross_sections: [2]}}}", ConfigError, "not both"),
+        ("fit: {blind: true}", ConfigError, "would show the events in the window"),
+        ("fit: {bump: {mass: 2700}}", FitError, "no whole sidebands"),
+        ("fit: {bump: {mass: 5500}}", InputError, "0 dijets within 360 GeV of 5500"),
+        ("fit: {limit: {retrain: {strengths: [400]}}}", InputError, "at least as many must be"),
+    ],
+)
+def test_what_cannot_be_limited_is_refused_before_a_training(
+    text: str, error: type[Exception], cause: str, data: Sample, simulated: Sample, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=cause):
+        pipeline.retrained_limit(data, simulated, settings(text), out=tmp_path / "out")
+    assert not list(tmp_path.rglob("fit-retrained*"))
+
+
+def test_a_signal_that_suits_no_limit_is_refused_before_a_training(
+    data: Sample, simulated: Sample, tmp_path: Path
+) -> None:
+    def refused(match: str, error: type[Exception], source: Any, signal: Any, **more: Any) -> None:
+        with pytest.raises(error, match=match):
+            pipeline.retrained_limit(source, signal, settings(), out=tmp_path, **more)
+
+    among = joined(data, simulated.select(np.arange(3)))
+    refused("3 of its 500 dijets are also data", LeakError, among, simulated)
+    prior = Skim.from_sample(data, priors={"m3500": simulated})
+    refused("500 of its 500 dijets are also prior:m3500", LeakError, prior, simulated)
+    weighted = replace(simulated, weight=np.linspace(0.5, 1.5, 500))
+    refused("weights differ, from 0.5 to 1.5", InputError, data, weighted)
+    refused("holds no signal 'm4000', only none", ConfigError, data, "m4000")
+    refused("skimmed with another skim.images", InputError, data, make_sample(9, pixels=40))
+    refused("set is called 'tnt', only low", ConfigError, data, simulated, tagger_set="tnt")
+    assert not list(tmp_path.rglob("fit-retrained*"))
+
+
+def test_trainings_of_other_settings_are_refused(
+    made: Any, data: Sample, simulated: Sample
+) -> None:
+    given: Any = {"name": "m3500", "out": made[1]}
+    with pytest.raises(StageError, match=r"of another configuration .*seed: 1 there, 2 now"):
+        pipeline.retrained_limit(data, simulated, settings("seed: 2"), **given)
+    with pytest.raises(StageError, match=r"signal\.produced: 500 there, 400 now"):
+        pipeline.retraining_costs(data, simulated.select(np.arange(400)), settings(), **given)
+
+
+def test_a_signal_of_the_searchs_own_skim_counts_what_was_produced(
+    data: Sample, simulated: Sample, tmp_path: Path
+) -> None:
+    skim = Skim.from_sample(data, signals={"m3500": simulated})
+    accounts = {**skim.accounts, "signal:m3500": tnt_account(2000, 500)}
+    skim = replace(skim, accounts=accounts)
+    config = settings("fit: {limit: {retrain: {strengths: [400], cross_sections: []}}}")
+    found = pipeline.retrained_limit(skim, "m3500", config, out=tmp_path)["low"]
+    test = found.strengths[0].tests[0]
+    # A quarter of what is produced is skimmed, and about 400 / 4 of those go among the data.
+    assert 60 < test.injected < 140
+    assert test.efficiency < 0.25
+    assert test.selected == pytest.approx(400 * test.efficiency, rel=0.02)
+
+
+def tnt_account(events: int, dijets: int) -> Any:
+    from tnt_coffea.accounting import Accounting
+
+    return Accounting(events, dijets, {"not a dijet": events - dijets})
+
+
+def strengths_of(*cls: float) -> list[RetrainedStrength]:
+    bands = (0.001, 0.01, 0.04, 0.2, 0.5)
+    return [
+        RetrainedStrength(
+            100.0 * (k + 1), (RetrainedTest(9, 0.2, 0.01, 20.0, one, bands, "asymptotic", True),)
+        )
+        for k, one in enumerate(cls)
+    ]
+
+
+ABOUT: Any = {"signal": "m", "tagger_set": "t", "selection": 0.1, "mass": 3500, "width": 120}
+
+
+def test_the_limit_is_where_all_larger_strengths_are_excluded() -> None:
+    found = stats.retrained_limit(strengths_of(0.5, 0.005), **ABOUT)
+    assert found.observed == pytest.approx(150)
+    assert found.expected[2] == 100
+    assert found.expected[3] is None
+    # One that is excluded by chance excludes no larger one.
+    found = stats.retrained_limit(strengths_of(0.5, 0.001, 0.05001, 0.0005), **ABOUT)
+    assert found.observed is not None
+    assert 300 < found.observed < 310
+    assert any("does not fall with the strength: 200 events" in note for note in found.notes)
+    found = stats.retrained_limit(strengths_of(0.5, 0.3), **ABOUT)
+    assert found.observed is None
+    assert "> 200 produced signal events" in found.summary()
+    assert any("the largest strength, 200 events, is not excluded" in n for n in found.notes)
+    found = stats.retrained_limit(strengths_of(0.01, 0.001), **ABOUT)
+    assert found.observed == 100
+    assert any("the least strength, 100 events, is excluded" in note for note in found.notes)
+    with pytest.raises(FitError, match="strengths must rise"):
+        stats.retrained_limit(strengths_of(0.01, 0.001)[::-1], **ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("events", "rel"), [(5000, 0.003), pytest.param(40, 0.25, marks=pytest.mark.slow)]
+)
+def test_cls_at_the_upper_limit_of_the_same_spectrum_is_its_level(events: int, rel: float) -> None:
+    edges = np.arange(2600.0, 7001, 40)
+    spectrum = stats.toy_spectrum(events)
+    from tnt_coffea.stats.signals import gaussian
+
+    template = stats.SignalTemplate(edges, 0.2 * gaussian(edges, 3500, 120), np.zeros(110))
+    templates = stats.MassTemplates({3500.0: {"all": template}})
+    fit = stats.SpectrumFit(
+        (2600, 7000), bin_width=40, templates=templates, spurious=False, max_parameters=3
+    )
+    about: Any = {"mass": 3500, "width": 120, "fit": fit, "seed": 3}
+    limit = stats.upper_limit(spectrum, **about, cross_check=False)
+    strength = limit.observed / 0.2
+    test = stats.strength_test(spectrum, events=strength, efficiency=0.2, **about)
+    assert test.calibration == limit.calibration == ("asymptotic" if events > 99 else "toys")
+    assert test.observed == pytest.approx(0.05, rel=rel)
+    assert test.expected[0] < test.expected[2] < test.expected[4]
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_the_command_says_what_it_costs_and_limits(
+    data: Sample, simulated: Sample, tmp_path: Path
+) -> None:
+    out, signal = tmp_path / "out", tmp_path / "m3500"
+    rng = np.random.default_rng(0)
+    for folder, one in ((out, data), (signal, simulated)):
+        path = tmp_path / f"{folder.name}.parquet"
+        columns = {"m_jj": one.m_jj, "other": rng.random(len(one))}
+        jets = {f"{j}_tau21": one.columns[f"{j}_tau21"] for j in ("heavy", "light")}
+        write_table(path, columns | jets)
+        config = tmp_path / "search.yaml"
+        config.write_text(table_settings())
+        machine = ("--executor", "iterative", "--quiet", "--out", folder, "--config", config)
+        assert call("skim", path, *machine).exit_code == 0
+    search = ("--executor", "iterative", "--quiet", "--out", out)
+    assert call("train", *search, "--config", config).exit_code == 0
+    assert call("search", *search).exit_code == 0
+    retrain = ("fit", "limit", "--retrain", *search, "--signal", signal)
+    dry = call(*retrain, "--strengths", "60,160", "--injections", 2, "--dry-run")
+    assert "4 trainings, one for each strength and injection" in dry.output
+    assert not (out / "fit-retrained").exists()
+    figure, result = tmp_path / "limit.png", tmp_path / "limit.json"
+    done = call(*retrain, "--cross-sections", "16", "--plot", figure, "--json", result)
+    assert done.exit_code == 0, done.output
+    assert "CLs upper limit on m3500 by low" in done.output
+    values = json.loads(result.read_text())
+    assert values["kind"] == "retrained_limit"
+    assert [one["events"] for one in values["strengths"]] == [160]
+    assert figure.stat().st_size > 10_000
+    assert "retrained limit" in (out / "fits.json").read_text()
+    own = limits_of_search(out, Histograms.load(out / "search"))
+    assert [one.signal for one in own] == ["m3500"]
+    for words, cause in (
+        (("fit", "limit", "--retrain", "--out", out), "give --signal FOLDER or NAME"),
+        ((*retrain, "--mass", 3400), "--mass does not go with --retrain"),
+        (("fit", "limit", "--signal", signal, out / "search"), "--signal goes with --retrain"),
+        (("fit", "limit"), "Missing argument 'HISTOGRAM'"),
+        ((*retrain, "--strengths", "5,x"), "numbers with commas"),
+        ((*retrain, "--strengths", "50,20"), "must rise"),
+        ((*retrain, "--plot", tmp_path / "none" / "a.png"), "no folder"),
+    ):
+        assert cause in " ".join(call(*words).output.split()), words
+    assert call("fit", "limit", out / "search").exit_code == 0
+
+
+def table_settings() -> str:
+    return (
+        SETTINGS.replace("data: {luminosity: 10}", TABLE)
+        .replace(
+            "    truth: {kind: supervised, classifier: {network: trees, trees: 2, features: [mass]}}\n",
+            "",
+        )
+        .replace("retrain: {strengths: [40, 160]}", "toys: 0")
+    )
+
+
+TABLE = """data: {luminosity: 10}
+skim:
+  table:
+    m_jj: m_jj
+    heavy: {tau21: heavy_tau21}
+    light: {tau21: light_tau21}
+    order: given"""
+
+
+def write_table(path: Path, columns: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
