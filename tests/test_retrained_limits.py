@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import tnt_coffea as tnt
 from tnt_coffea import pipeline, stats
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
@@ -317,14 +318,10 @@ def test_the_command_says_what_it_costs_and_limits(
 
 
 def table_settings() -> str:
-    return (
-        SETTINGS.replace("data: {luminosity: 10}", TABLE)
-        .replace(
-            "    truth: {kind: supervised, classifier: {network: trees, trees: 2, features: [mass]}}\n",
-            "",
-        )
-        .replace("retrain: {strengths: [40, 160]}", "toys: 0")
-    )
+    """The same search of a table, without its reference."""
+    kept = "\n".join(line for line in SETTINGS.splitlines() if "truth" not in line)
+    kept = kept.replace("retrain: {strengths: [40, 160]}", "toys: 0")
+    return kept.replace("data: {luminosity: 10}", TABLE)
 
 
 TABLE = """data: {luminosity: 10}
@@ -341,3 +338,61 @@ def write_table(path: Path, columns: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table(columns), path)
+
+
+LEARNING = """
+search: {efficiencies: [0.1], fit_range: {low: 2600, high: 7000}}
+train:
+  folds: {outer: 2}
+  methods:
+    cwola: {kind: cwola, classifier: {network: trees, trees: 15, features: [tau21]}}
+fit:
+  bump: {efficiency: 0.1, max_parameters: 3, spurious: false}
+  abcd: {efficiency: 0.1}
+  limit: {enabled: false, toys: 0}
+"""
+
+
+def with_signal(events: int, seed: int) -> Sample:
+    """Background, and signal events in it that taggers can learn from."""
+    background = make_sample(2500, signal_share=0.0, seed=seed, kind="background")
+    number = int(np.random.default_rng(seed).poisson(events))
+    return joined(background, make_sample(number, signal_share=1.0, seed=seed, kind="true"))
+
+
+@pytest.mark.slow
+def test_a_signal_that_is_there_is_not_excluded(tmp_path: Path) -> None:
+    simulated = make_sample(1000, signal_share=1.0, seed=1, kind="simulation")
+    there, pseudo_data = 60, 40
+    grid = f"fit: {{limit: {{retrain: {{strengths: [{there}]}}}}}}"
+    config = SearchConfig.from_text(grid, rest=SearchConfig.from_text(LEARNING))
+    excluded, learned = 0, []
+    for seed in range(pseudo_data):
+        out = tmp_path / str(seed)
+        found = pipeline.retrained_limit(with_signal(there, seed), simulated, config, out=out)
+        strength = found["cwola"].strengths[0]
+        excluded += strength.observed < 0.05
+        learned.append(strength.efficiency)
+    # 5 % of 40 are 2; more than 5 have a probability of 1.4 %.
+    assert excluded <= 5
+    # They have learned, or the test would say little.
+    assert np.median(learned) > 0.2
+
+
+@pytest.mark.slow
+def test_background_alone_excludes_a_signal_that_is_not_there_and_reports_it(
+    tmp_path: Path,
+) -> None:
+    simulated = make_sample(1000, signal_share=1.0, seed=1, kind="simulation")
+    grid = "fit: {limit: {retrain: {strengths: [20, 60, 180], injections: 2}}}"
+    config = SearchConfig.from_text(grid, rest=SearchConfig.from_text(LEARNING))
+    data = with_signal(0, seed=3)
+    histograms = tnt.search(data, tnt.train(data, config, out=tmp_path), config, out=tmp_path)
+    limit = pipeline.retrained_limit(data, simulated, config, out=tmp_path)["cwola"]
+    assert limit.observed is not None
+    assert limit.observed < 180
+    # More signal trains taggers that keep more of it.
+    assert limit.strengths[-1].efficiency > limit.strengths[0].efficiency
+    result = tnt.fit(histograms, config, out=tmp_path)
+    path, _ = pipeline.report_once(result, config, histograms, out=tmp_path)
+    assert "Limit on signal with retraining: cwola" in path.read_text()

@@ -546,8 +546,9 @@ def _note(out: str | Path, config: SearchConfig, work: _Work) -> None:
     """Add the limit to the list of tests on the search in its folder, where there is one."""
     folder = Path(out) / "search"
     if (folder / "search.json").exists():
+        grid = {name: work.fitted[name] for name in ("strengths", "injections")}
         histograms = Histograms.load(folder)
-        note_trial(out, trial(histograms, config, "retrained limit", {}, work.name, **work.fitted))
+        note_trial(out, trial(histograms, config, "retrained limit", {}, work.name, **grid))
 
 
 def _check_set(config: SearchConfig, name: str | None) -> None:
