@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
 import tnt_coffea as tnt
 from tnt_coffea import pipeline, stats
+from tnt_coffea.accounting import Accounting
 from tnt_coffea.cli import main
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, InputError, LeakError, StageError
@@ -26,37 +29,77 @@ from tnt_coffea.testing import make_sample
 
 SETTINGS = """
 data: {luminosity: 10}
+skim:
+  table:
+    m_jj: m_jj
+    heavy: {tau21: heavy_tau21}
+    light: {tau21: light_tau21}
+    label: label
+    order: given
 search: {efficiencies: [0.2], fit_range: {low: 2600, high: 7000}}
 train:
   folds: {outer: 2}
   methods:
     low: {kind: feature, feature: tau21, descending: true}
-    truth: {kind: supervised, classifier: {network: trees, trees: 2, features: [mass]}}
+    truth: {kind: supervised, classifier: {network: trees, trees: 2, features: [tau21]}}
 fit:
   bump: {efficiency: 0.2, max_parameters: 3, spurious: false}
   abcd: {efficiency: 0.2}
   limit: {enabled: false, retrain: {strengths: [40, 160]}}
 """
+TRAINED = Path("fit-retrained/m3500/trainings/40-0")
+MACHINE = ("--executor", "iterative", "--quiet")
 
 
 def settings(text: str = "{}") -> SearchConfig:
     return SearchConfig.from_text(text, rest=SearchConfig.from_text(SETTINGS))
 
 
-@pytest.fixture(scope="module")
-def data() -> Sample:
-    return make_sample(1500, signal_share=0.0, seed=4)
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def skims(folder: Path, labels: int) -> tuple[Skim, Skim]:
+    """Skim 1500 dijets of background, and 500 of a signal of 3500 GeV; labels are drawn."""
+    random = np.random.default_rng(labels)
+    (folder / "search.yaml").write_text(SETTINGS)
+    given = {
+        "out": make_sample(1500, signal_share=0.0, seed=4),
+        "m3500": make_sample(500, signal_share=1.0, seed=5, kind="simulation"),
+    }
+    for name, sample in given.items():
+        features = {f"{jet}_tau21": sample.columns[f"{jet}_tau21"] for jet in ("heavy", "light")}
+        columns = {"m_jj": sample.m_jj, "label": random.integers(0, 2, len(sample)), **features}
+        path = folder / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path)
+        config = ("--config", folder / "search.yaml", "--out", folder / name)
+        assert call("skim", path, *MACHINE, *config).exit_code == 0
+    return Skim.load(folder / "out" / "skim"), Skim.load(folder / "m3500" / "skim")
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Sample:
-    return make_sample(500, signal_share=1.0, seed=5, kind="simulation")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Both skims, and the folder in which the command has set a limit."""
+    folder = tmp_path_factory.mktemp("retrained")
+    data, simulated = skims(folder, labels=1)
+    figure, result = folder / "limit.png", folder / "limit.json"
+    files = ("--plot", figure, "--json", result)
+    signal = ("--out", folder / "out", "--signal", folder / "m3500")
+    done = call("fit", "limit", "--retrain", *MACHINE, *signal, *files)
+    assert done.exit_code == 0, done.output
+    assert "CLs upper limit on m3500 by low" in done.output
+    assert figure.stat().st_size > 10_000
+    return data, simulated, folder / "out", json.loads(result.read_text())
 
 
 @pytest.fixture(scope="module")
-def made(data: Sample, simulated: Sample, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    out = tmp_path_factory.mktemp("retrained")
-    return pipeline.retrained_limit(data, simulated, settings(), name="m3500", out=out), out
+def data(made: Any) -> Sample:
+    return made[0].sample()
+
+
+@pytest.fixture(scope="module")
+def simulated(made: Any) -> Sample:
+    return made[1].sample()
 
 
 def trainings(*given: Any, **options: Any) -> list[tuple[int, int]]:
@@ -66,12 +109,13 @@ def trainings(*given: Any, **options: Any) -> list[tuple[int, int]]:
     return calls
 
 
-def test_a_strength_is_tested_with_what_its_own_taggers_keep(made: Any, data: Sample) -> None:
-    found, out = made
-    assert list(found) == ["low"]  # references are trained with the truth
-    limit = found["low"]
-    assert [one.events for one in limit.strengths] == [40, 160]
+def test_a_strength_is_tested_with_what_its_own_taggers_keep(made: Any) -> None:
+    *_, out, values = made
+    limit = stats.RetrainedLimit.from_dict(values)
+    stored = json.loads((out / "fit-retrained" / "m3500" / "result.json").read_text())
+    assert stored == {"low": values}  # references are trained with the truth
     small, large = limit.strengths
+    assert (small.events, large.events) == (40, 160)
     assert small.observed > large.observed
     assert large.expected[0] < large.expected[2] < large.expected[4]
     for one in limit.strengths:
@@ -79,23 +123,18 @@ def test_a_strength_is_tested_with_what_its_own_taggers_keep(made: Any, data: Sa
         # The folder of each training has the spectrum that was tested: that of the data alone.
         place = out / "fit-retrained" / "m3500" / "trainings" / f"{one.events:g}-0"
         histograms = Histograms.load(place)
-        assert histograms.accounting.selected == len(data)
+        assert histograms.accounting.selected == 1500
         point = histograms.points["low"][0.2]
         kept = histograms.signals["low"].templates("m3500", point).values()
         assert test.efficiency == pytest.approx(sum(own.total for own in kept), abs=0.01)
         assert test.selected == pytest.approx(one.events * test.efficiency, rel=0.02)
         note = json.loads((place / "training.json").read_text())
         assert note["produced"] == 500 - note["injected"] == 500 - test.injected
-    assert limit.observed_cross_section is None or limit.observed is not None
-    assert stats.RetrainedLimit.from_dict(json.loads(json.dumps(limit.to_dict()))) == limit
     assert "efficiency" in limit.summary()
-    plot = retrained_limit_plot(limit)
-    assert plot.data["kind"] == "retrained_limit"
+    assert retrained_limit_plot(limit).data["kind"] == "retrained_limit"
 
 
-def test_a_call_that_was_cut_goes_on_and_has_the_same_bytes(
-    made: Any, data: Sample, simulated: Sample, tmp_path: Path
-) -> None:
+def test_a_call_that_was_cut_goes_on_and_truth_changes_no_byte(made: Any, tmp_path: Path) -> None:
     class CutError(Exception):
         pass
 
@@ -103,42 +142,31 @@ def test_a_call_that_was_cut_goes_on_and_has_the_same_bytes(
         if done:
             raise CutError
 
-    given: Any = {"name": "m3500", "out": tmp_path}
+    given = skims(tmp_path, labels=2)
+    own: Any = {"name": "m3500", "out": tmp_path / "out"}
     with pytest.raises(CutError):
-        pipeline.retrained_limit(data, simulated, settings(), **given, progress=cut)
-    first = tmp_path / "fit-retrained" / "m3500" / "trainings" / "40-0" / "training.json"
-    before = first.stat().st_mtime_ns
-    assert trainings(data, simulated, settings(), **given) == [(1, 2)]
-    assert first.stat().st_mtime_ns == before
-    results = (tmp_path, made[1])
-    one, other = ((out / "fit-retrained/m3500/result.json").read_bytes() for out in results)
-    assert one == other
-
-
-def test_fits_are_made_again_without_training_and_strengths_are_added(
-    made: Any, data: Sample, simulated: Sample
-) -> None:
-    given: Any = {"name": "m3500", "out": made[1]}
-    assert trainings(data, simulated, settings(), **given) == []
-    level = settings("fit: {limit: {level: 0.9}}")
-    assert trainings(data, simulated, level, **given) == []
-    more = settings("fit: {limit: {retrain: {strengths: [40, 160, 200]}}}")
-    assert trainings(data, simulated, more, **given) == [(2, 3)]
-    # The larger injection of one number holds the smaller.
-    assert pipeline.retrained_limit(data, simulated, settings(), **given) == made[0]
-
-
-def test_truth_changes_no_byte(made: Any, data: Sample, simulated: Sample, tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
-    shuffled = [
-        replace(one, label=random.integers(-1, 2, len(one)).astype(np.int8))
-        for one in (data, simulated)
-    ]
-    config = settings("fit: {limit: {retrain: {strengths: [160]}}}")
-    folder = Path("fit-retrained/m3500/trainings/160-0")
-    pipeline.retrained_limit(*shuffled, config, name="m3500", out=tmp_path)
+        pipeline.retrained_limit(*given, settings(), **own, progress=cut)
     for name in ("histograms.h5", "signals.h5", "training.json"):
-        assert (tmp_path / folder / name).read_bytes() == (made[1] / folder / name).read_bytes()
+        assert (tmp_path / "out" / TRAINED / name).read_bytes() == (
+            made[2] / TRAINED / name
+        ).read_bytes()
+    # What is there is not trained again.
+    alone = settings("fit: {limit: {retrain: {strengths: [40]}}}")
+    assert trainings(*given, alone, **own) == []
+    assert pipeline.retraining_costs(*given, settings(), **own).finished == 1
+
+
+def test_fits_are_made_again_without_training_and_strengths_are_added(made: Any) -> None:
+    given: Any = {"name": "m3500", "out": made[2]}
+    # As the command did.
+    assert trainings(*made[:2], settings(), **given) == []
+    text = "fit: {limit: {level: 0.9, retrain: {strengths: [40, 200]}}}"
+    assert trainings(*made[:2], settings(text), **given) == [(1, 2)]
+    found = pipeline.retrained_limit(*made[:2], settings(text), **given)["low"]
+    assert found.level == 0.9
+    assert found.strengths[0].to_dict() == made[3]["strengths"][0]
+    # The larger injection of one number holds the smaller.
+    assert found.strengths[1].tests[0].injected > made[3]["strengths"][1]["tests"][0]["injected"]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +177,7 @@ def test_truth_changes_no_byte(made: Any, data: Sample, simulated: Sample, tmp_p
         ("fit: {limit: {retrain: {strengths: [0, 20]}}}", ConfigError, "strengths"),
         ("fit: {limit: {retrain: {cross_sections: [2]}}}", ConfigError, "not both"),
         ("fit: {blind: true}", ConfigError, "would show the events in the window"),
-        ("fit: {bump: {mass: 2700}}", FitError, "no whole sidebands"),
-        ("fit: {bump: {mass: 5500}}", InputError, "0 dijets within 360 GeV of 5500"),
+        ("search: {window: {low: 5300, high: 5700}}", InputError, "0 dijets within 360 GeV"),
         ("fit: {limit: {retrain: {strengths: [400]}}}", InputError, "at least as many must be"),
     ],
 )
@@ -176,7 +203,9 @@ def test_a_signal_that_suits_no_limit_is_refused_before_a_training(
     weighted = replace(simulated, weight=np.linspace(0.5, 1.5, 500))
     refused("weights differ, from 0.5 to 1.5", InputError, data, weighted)
     refused("holds no signal 'm4000', only none", ConfigError, data, "m4000")
-    refused("skimmed with another skim.images", InputError, data, make_sample(9, pixels=40))
+    refused(
+        "skimmed with another skim.constituents", InputError, data, make_sample(9, constituents=5)
+    )
     refused("set is called 'tnt', only low", ConfigError, data, simulated, tagger_set="tnt")
     assert not list(tmp_path.rglob("fit-retrained*"))
 
@@ -184,7 +213,7 @@ def test_a_signal_that_suits_no_limit_is_refused_before_a_training(
 def test_trainings_of_other_settings_are_refused(
     made: Any, data: Sample, simulated: Sample
 ) -> None:
-    given: Any = {"name": "m3500", "out": made[1]}
+    given: Any = {"name": "m3500", "out": made[2]}
     with pytest.raises(StageError, match=r"of another configuration .*seed: 1 there, 2 now"):
         pipeline.retrained_limit(data, simulated, settings("seed: 2"), **given)
     with pytest.raises(StageError, match=r"signal\.produced: 500 there, 400 now"):
@@ -195,21 +224,13 @@ def test_a_signal_of_the_searchs_own_skim_counts_what_was_produced(
     data: Sample, simulated: Sample, tmp_path: Path
 ) -> None:
     skim = Skim.from_sample(data, signals={"m3500": simulated})
-    accounts = {**skim.accounts, "signal:m3500": tnt_account(2000, 500)}
-    skim = replace(skim, accounts=accounts)
-    config = settings("fit: {limit: {retrain: {strengths: [400], cross_sections: []}}}")
-    found = pipeline.retrained_limit(skim, "m3500", config, out=tmp_path)["low"]
-    test = found.strengths[0].tests[0]
-    # A quarter of what is produced is skimmed, and about 400 / 4 of those go among the data.
-    assert 60 < test.injected < 140
-    assert test.efficiency < 0.25
-    assert test.selected == pytest.approx(400 * test.efficiency, rel=0.02)
-
-
-def tnt_account(events: int, dijets: int) -> Any:
-    from tnt_coffea.accounting import Accounting
-
-    return Accounting(events, dijets, {"not a dijet": events - dijets})
+    produced = Accounting(2000, 500, {"not a dijet": 1500})
+    of_signal = replace(skim, accounts={**skim.accounts, "signal:m3500": produced})
+    config = settings("fit: {limit: {retrain: {strengths: [1800]}}}")
+    with pytest.raises(InputError, match="500 dijets of 2000 produced events, and 1800 produced"):
+        pipeline.retraining_costs(of_signal, "m3500", config, out=tmp_path)
+    # They are not among the data that are searched.
+    assert pipeline.retraining_costs(skim, "m3500", settings(), out=tmp_path).trainings == 2
 
 
 def strengths_of(*cls: float) -> list[RetrainedStrength]:
@@ -268,42 +289,14 @@ def test_cls_at_the_upper_limit_of_the_same_spectrum_is_its_level(events: int, r
     assert test.expected[0] < test.expected[2] < test.expected[4]
 
 
-def call(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def test_the_command_says_what_it_costs_and_limits(
-    data: Sample, simulated: Sample, tmp_path: Path
-) -> None:
-    out, signal = tmp_path / "out", tmp_path / "m3500"
-    rng = np.random.default_rng(0)
-    for folder, one in ((out, data), (signal, simulated)):
-        path = tmp_path / f"{folder.name}.parquet"
-        columns = {"m_jj": one.m_jj, "other": rng.random(len(one))}
-        jets = {f"{j}_tau21": one.columns[f"{j}_tau21"] for j in ("heavy", "light")}
-        write_table(path, columns | jets)
-        config = tmp_path / "search.yaml"
-        config.write_text(table_settings())
-        machine = ("--executor", "iterative", "--quiet", "--out", folder, "--config", config)
-        assert call("skim", path, *machine).exit_code == 0
-    search = ("--executor", "iterative", "--quiet", "--out", out)
-    assert call("train", *search, "--config", config).exit_code == 0
-    assert call("search", *search).exit_code == 0
-    retrain = ("fit", "limit", "--retrain", *search, "--signal", signal)
-    dry = call(*retrain, "--strengths", "60,160", "--injections", 2, "--dry-run")
-    assert "4 trainings, one for each strength and injection" in dry.output
-    assert not (out / "fit-retrained").exists()
-    figure, result = tmp_path / "limit.png", tmp_path / "limit.json"
-    done = call(*retrain, "--cross-sections", "16", "--plot", figure, "--json", result)
-    assert done.exit_code == 0, done.output
-    assert "CLs upper limit on m3500 by low" in done.output
-    values = json.loads(result.read_text())
-    assert values["kind"] == "retrained_limit"
-    assert [one["events"] for one in values["strengths"]] == [160]
-    assert figure.stat().st_size > 10_000
-    assert "retrained limit" in (out / "fits.json").read_text()
-    own = limits_of_search(out, Histograms.load(out / "search"))
-    assert [one.signal for one in own] == ["m3500"]
+def test_the_command_says_what_it_costs_and_what_does_not_go_together(made: Any) -> None:
+    out = made[2]
+    signal = out.parent / "m3500"
+    retrain = ("fit", "limit", "--retrain", *MACHINE, "--out", out, "--signal", signal)
+    dry = call(*retrain, "--cross-sections", "6,16", "--injections", 2, "--dry-run")
+    assert "4 trainings, one for each strength and injection, 1 of them finished" in dry.output
+    own = limits_of_search(out, replace(Histograms.load(out / TRAINED), provenance={}))
+    assert own == ()  # of other dijets
     for words, cause in (
         (("fit", "limit", "--retrain", "--out", out), "give --signal FOLDER or NAME"),
         ((*retrain, "--mass", 3400), "--mass does not go with --retrain"),
@@ -311,33 +304,9 @@ def test_the_command_says_what_it_costs_and_limits(
         (("fit", "limit"), "Missing argument 'HISTOGRAM'"),
         ((*retrain, "--strengths", "5,x"), "numbers with commas"),
         ((*retrain, "--strengths", "50,20"), "must rise"),
-        ((*retrain, "--plot", tmp_path / "none" / "a.png"), "no folder"),
+        ((*retrain, "--plot", out / "none" / "a.png"), "no folder"),
     ):
         assert cause in " ".join(call(*words).output.split()), words
-    assert call("fit", "limit", out / "search").exit_code == 0
-
-
-def table_settings() -> str:
-    """The same search of a table, without its reference."""
-    kept = "\n".join(line for line in SETTINGS.splitlines() if "truth" not in line)
-    kept = kept.replace("retrain: {strengths: [40, 160]}", "toys: 0")
-    return kept.replace("data: {luminosity: 10}", TABLE)
-
-
-TABLE = """data: {luminosity: 10}
-skim:
-  table:
-    m_jj: m_jj
-    heavy: {tau21: heavy_tau21}
-    light: {tau21: light_tau21}
-    order: given"""
-
-
-def write_table(path: Path, columns: dict[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table(columns), path)
 
 
 LEARNING = """
@@ -363,7 +332,7 @@ def with_signal(events: int, seed: int) -> Sample:
 @pytest.mark.slow
 def test_a_signal_that_is_there_is_not_excluded(tmp_path: Path) -> None:
     simulated = make_sample(1000, signal_share=1.0, seed=1, kind="simulation")
-    there, pseudo_data = 60, 40
+    there, pseudo_data = 20, 40
     grid = f"fit: {{limit: {{retrain: {{strengths: [{there}]}}}}}}"
     config = SearchConfig.from_text(grid, rest=SearchConfig.from_text(LEARNING))
     excluded, learned = 0, []
@@ -395,4 +364,5 @@ def test_background_alone_excludes_a_signal_that_is_not_there_and_reports_it(
     assert limit.strengths[-1].efficiency > limit.strengths[0].efficiency
     result = tnt.fit(histograms, config, out=tmp_path)
     path, _ = pipeline.report_once(result, config, histograms, out=tmp_path)
+    assert "retrained limit" in (tmp_path / "fits.json").read_text()
     assert "Limit on signal with retraining: cwola" in path.read_text()

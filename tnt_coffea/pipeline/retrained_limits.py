@@ -612,8 +612,7 @@ def _signal_of(skim: Skim, simulated: Skim | Sample | str) -> tuple[Sample, int]
             raise InputError(msg)
         role = roles[0]
     accounts = [one for name, one in source.accounts.items() if _role(source, name) == role]
-    produced = sum(one.events - one.n_lost for one in accounts)
-    return source.sample(role), produced
+    return source.sample(role), sum(one.events - one.n_lost for one in accounts)
 
 
 def _as_data(pool: Sample, skim: Skim, name: str) -> Sample:
