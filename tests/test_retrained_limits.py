@@ -295,13 +295,15 @@ def test_the_command_says_what_it_costs_and_what_does_not_go_together(made: Any)
     retrain = ("fit", "limit", "--retrain", *MACHINE, "--out", out, "--signal", signal)
     dry = call(*retrain, "--cross-sections", "6,16", "--injections", 2, "--dry-run")
     assert "4 trainings, one for each strength and injection, 1 of them finished" in dry.output
-    own = limits_of_search(out, replace(Histograms.load(out / TRAINED), provenance={}))
-    assert own == ()  # of other dijets
+    searched = replace(Histograms.load(out / TRAINED), provenance={"skim": made[0].content})
+    assert [one.signal for one in limits_of_search(out, searched, settings())] == ["m3500"]
+    assert limits_of_search(out, searched, settings("seed: 3")) == ()
+    assert limits_of_search(out, replace(searched, provenance={}), settings()) == ()
     for words, cause in (
         (("fit", "limit", "--retrain", "--out", out), "give --signal FOLDER or NAME"),
         ((*retrain, "--mass", 3400), "--mass does not go with --retrain"),
         (("fit", "limit", "--signal", signal, out / "search"), "--signal goes with --retrain"),
-        (("fit", "limit"), "Missing argument 'HISTOGRAM'"),
+        (("fit", "limit"), "Missing argument HISTOGRAM"),
         ((*retrain, "--strengths", "5,x"), "numbers with commas"),
         ((*retrain, "--strengths", "50,20"), "must rise"),
         ((*retrain, "--plot", out / "none" / "a.png"), "no folder"),

@@ -147,7 +147,7 @@ def report(
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
             **noted_facts(folder),
-            retrained=_retrained(folder, histograms),
+            retrained=_retrained(folder, histograms, config),
             scans={} if result.scans else _scans(result, histograms, config),
         ),
     )
@@ -155,10 +155,10 @@ def report(
 
 
 def _retrained(
-    folder: str | Path | None, histograms: Histograms
+    folder: str | Path | None, histograms: Histograms, config: SearchConfig
 ) -> tuple[stats.RetrainedLimit, ...]:
     """Return the limits with retraining that stand in a search's folder."""
-    return () if folder is None else limits_of_search(folder, histograms)
+    return () if folder is None else limits_of_search(folder, histograms, config)
 
 
 def noted_facts(folder: str | Path | None) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def report_once(
     The HTML file, and the evaluation against truth where it is known.
     """
     sets = [one for one in (taggers, references) if one is not None]
-    retrained = [one.to_dict() for one in _retrained(out, histograms)]
+    retrained = [one.to_dict() for one in _retrained(out, histograms, config)]
     stage = report_stage(
         result, config, histograms, out, skim=skim, taggers=sets, retrained=retrained
     )

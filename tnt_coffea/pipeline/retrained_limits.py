@@ -288,15 +288,18 @@ def standing_limits(folder: str | Path) -> dict[str, stats.RetrainedLimit]:
         raise StageError(msg) from error
 
 
-def limits_of_search(out: str | Path, histograms: Histograms) -> tuple[stats.RetrainedLimit, ...]:
+def limits_of_search(
+    out: str | Path, histograms: Histograms, config: SearchConfig
+) -> tuple[stats.RetrainedLimit, ...]:
     """Return all limits with retraining that stand complete in a search's folder.
 
     Parameters
     ----------
     out
         The folder.
-    histograms
-        Of the search; limits of other dijets, or other settings of the search, are left out.
+    histograms, config
+        Of the search; limits of other dijets, or other settings of search and training, are left
+        out.
 
     Raises
     ------
@@ -304,12 +307,17 @@ def limits_of_search(out: str | Path, histograms: Histograms) -> tuple[stats.Ret
         One of them is damaged.
     """
     found: list[stats.RetrainedLimit] = []
-    searched = [histograms.provenance.get(name) for name in ("skim", "settings")]
+    own = {
+        "search": config.search.model_dump(mode="json"),
+        "settings": _training(config).train.model_dump(mode="json"),
+        "seed": config.seed,
+    }
     for path in sorted((Path(out) / FOLDER).glob("*/result.json")):
         known = manifest(path.parent)
         if known is None:
             continue  # it is being made
-        if [known.inputs["skim"][DATA], digest(known.inputs["search"])] == searched:
+        same = {name: known.inputs.get(name) for name in own} == own
+        if same and known.inputs["skim"][DATA] == histograms.provenance.get("skim"):
             check_files(path.parent)
             found += standing_limits(path.parent).values()
     return tuple(found)
