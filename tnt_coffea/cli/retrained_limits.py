@@ -107,7 +107,8 @@ def with_retraining(limit: click.Command) -> click.Command:
 
 def _of(decorate: Any) -> list[click.Parameter]:
     """Return the options that a decorator gives a command."""
-    return click.command(decorate(lambda: None)).params
+    command: click.Command = click.command(decorate(lambda: None))
+    return command.params
 
 
 @configured_by_search
