@@ -32,17 +32,23 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Valid
 from scipy.stats import poisson
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.accounting import Accounting
-from tnt_coffea.config import NOMINAL, SearchConfig, SystematicsSettings, digest
-from tnt_coffea.errors import ConfigError, FitError, InputError, LeakError, StageError
+from tnt_coffea.config import SearchConfig, SystematicsSettings, digest
+from tnt_coffea.errors import ConfigError, FitError, InputError, StageError
 from tnt_coffea.events.roles import DATA, signal, signal_name
-from tnt_coffea.events.sample import Sample, flat_columns, in_units, list_columns
-from tnt_coffea.events.skim import content_of, ids_of, settings_of, write_part
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.events.skim import write_part
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.fit_settings import fit_from_lower_edge, refuse_blinded, spectrum_fit
 from tnt_coffea.pipeline.folders import OUT, one_writer, train_stage
 from tnt_coffea.pipeline.global_p_values import trial
+from tnt_coffea.pipeline.injected_signals import (
+    as_data,
+    refuse_shared,
+    signal_of,
+    with_part,
+    without_signals,
+)
 from tnt_coffea.pipeline.null_chains import fit_values
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.training import train, training_costs
@@ -69,8 +75,6 @@ _FEW = 20
 """Dijets of the signal near its mass that make an efficiency."""
 _NEAR = 3.0
 """What near means, in widths of `fit.bump`."""
-_KEPT = {"source", "table", "select", "filters", "observables"}
-"""Settings of a skim in which data and simulation may differ; its columns are looked for."""
 
 
 @dataclass(frozen=True)
@@ -388,10 +392,10 @@ class _Work:
         fit = spectrum_fit(config, with_signal=False)
         fit.check_sidebands(fit.signal(config.signal_mass, config.fit.bump.width))
         whole = as_skim(skim)
-        pool, produced = _signal_of(whole, simulated)
-        data = _without_signals(whole)
-        sample = _as_data(pool, data, name)
-        _refuse_shared(sample, data, name)
+        pool, produced = signal_of(whole, simulated)
+        data = without_signals(whole)
+        sample = as_data(pool, data, name)
+        refuse_shared(sample, data, name)
         inputs = {
             **train_stage(data, _training(config), out).inputs,
             "search": config.search.model_dump(mode="json"),
@@ -454,12 +458,12 @@ class _Work:
         if len(injected):
             path = work / "injected.parquet"
             write_part(path, injected)
-            with_signal = _joined(self.skim, path, len(injected), DATA)
+            with_signal = with_part(self.skim, path, len(injected), DATA)
         taggers = train(with_signal, config, out=work, resources=resources)
         path, left = work / "left.parquet", self.simulated.select(draw.left)
         write_part(path, left)
         produced = self.produced * len(left) / len(self.simulated)
-        searched = _joined(self.skim, path, len(left), signal(self.name), produced)
+        searched = with_part(self.skim, path, len(left), signal(self.name), produced)
         # Weights of simulation are those of the data with what was injected; no limit needs them.
         search(searched, replace(taggers, weights={}), config, out=work, resources=resources)
         row = _Row(
@@ -582,100 +586,6 @@ def _training(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={"train": config.train.model_copy(update={"methods": methods})})
 
 
-def _without_signals(skim: Skim) -> Skim:
-    """Return a skim without simulated signals for templates: no training and no search has them."""
-    kept = {d: p for d, p in skim.parts.items() if _role(skim, d) in skim.for_training}
-    return Skim(
-        kept,
-        {role: one for role, one in skim.contents.items() if role in skim.for_training},
-        skim.duplicates,
-        {dataset: skim.accounts[dataset] for dataset in kept},
-        {dataset: _role(skim, dataset) for dataset in kept},
-    )
-
-
-def _role(skim: Skim, dataset: str) -> str:
-    return skim.roles.get(dataset, DATA)
-
-
-def _signal_of(skim: Skim, simulated: Skim | Sample | str) -> tuple[Sample, int]:
-    """Return the dijets of a signal, and how many events were produced."""
-    if isinstance(simulated, str):
-        role, source = signal(simulated), skim
-        if role not in skim.by_role:
-            known = [name for name in map(signal_name, skim.by_role) if name is not None]
-            msg = (
-                f"the skim holds no signal '{simulated}', only {', '.join(known) or 'none'}: give "
-                "the folder of its skim (--signal FOLDER)"
-            )
-            raise ConfigError(msg)
-    else:
-        source = as_skim(simulated)
-        roles = [role for role, paths in source.by_role.items() if paths]
-        if len(roles) != 1:
-            msg = (
-                f"the skim of the signal holds events of {len(roles)} roles "
-                f"({', '.join(roles) or 'none'}), expected those of one: skim its files alone"
-            )
-            raise InputError(msg)
-        role = roles[0]
-    accounts = [one for name, one in source.accounts.items() if _role(source, name) == role]
-    return source.sample(role), sum(one.events - one.n_lost for one in accounts)
-
-
-def _as_data(pool: Sample, skim: Skim, name: str) -> Sample:
-    """Return the different dijets of a signal as they would be among the data.
-
-    Raises
-    ------
-    InputError
-        They were skimmed in another way, or do not count alike.
-    """
-    if not skim.paths:
-        msg = "the skim holds no data to put a signal into"
-        raise InputError(msg)
-    settings = settings_of(skim.paths[0])
-    ours, theirs = (
-        {n: v for n, v in one.model_dump(mode="json").items() if n not in _KEPT}
-        for one in (settings, pool.settings)
-    )
-    flat, lists = flat_columns(settings), list_columns(settings)
-    other = sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
-    missing = [n for n in (*flat, *lists) if n not in {**pool.columns, **pool.lists}]
-    if other or missing:
-        what = f"with another skim.{other[0]}" if other else f"without {', '.join(missing)}"
-        msg = f"signal '{name}' was skimmed {what} than the data: skim it with their settings"
-        raise InputError(msg)
-    if len(pool) and np.ptp(pool.weight) > 0:
-        msg = (
-            f"signal '{name}': its weights differ, from {pool.weight.min():g} to "
-            f"{pool.weight.max():g}, and events are injected whole; give a sample without weights"
-        )
-        raise InputError(msg)
-    _, first = np.unique(pool.event_id, return_index=True)
-    sample: Sample = replace(
-        pool,
-        weight=np.ones(len(pool)),
-        label=np.full(len(pool), -1, np.int8),  # truth has no part in it
-        columns={column: pool.columns[column] for column in flat},
-        lists={column: pool.lists[column] for column in lists},
-        settings=settings,
-        numbers={},
-    ).select(first)
-    return sample
-
-
-def _refuse_shared(sample: Sample, skim: Skim, name: str) -> None:
-    """Refuse a signal whose events are among the data, or train taggers as simulation."""
-    for role, paths in skim.by_role.items():
-        if shared := int(np.isin(sample.event_id, ids_of(paths)).sum()):
-            msg = (
-                f"signal '{name}': {shared} of its {len(sample)} dijets are also {role}: what is "
-                "put among the data, or says what taggers keep, must be no event of theirs"
-            )
-            raise LeakError(msg)
-
-
 def _check_enough(work: _Work) -> None:
     """Refuse a signal too small for the largest strength, or without events near its mass."""
     config, sample = work.config, work.simulated.with_variable(work.config.search.variable)
@@ -697,20 +607,3 @@ def _check_enough(work: _Work) -> None:
             "more, or the mass of this signal (fit.bump.mass)"
         )
         raise InputError(msg)
-
-
-def _joined(skim: Skim, path: Path, dijets: int, role: str, produced: float | None = None) -> Skim:
-    """Return a skim with one more part, of simulated signal where produced events are given."""
-    name = role.replace(":", "-")
-    while name in skim.parts:
-        name += "-"
-    paths = (*skim.by_role.get(role, ()), path)
-    sums = {} if produced is None else {name: {NOMINAL: in_units(np.array([produced]))}}
-    return replace(
-        skim,
-        parts={**skim.parts, name: (path,)},
-        contents={**skim.contents, role: content_of(paths)[0]},
-        accounts={**skim.accounts, name: Accounting(dijets, dijets)},
-        roles={**skim.roles, name: role},
-        generated=sums,
-    )
