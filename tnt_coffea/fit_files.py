@@ -9,7 +9,7 @@ from typing import Any
 
 from tnt_coffea import pipeline, stats
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.errors import ConfigError, FitError, StorageError
 from tnt_coffea.histogram_counts import AbcdStudy
 from tnt_coffea.histogram_fits import StoredHistogram, fit_from_edge
 from tnt_coffea.stats.results import Result
@@ -17,6 +17,7 @@ from tnt_coffea.stats.transfer import norm_in_range
 from tnt_coffea.storage import written
 
 __all__ = [
+    "check_place",
     "figure_format",
     "write_card",
     "write_hs3",
@@ -224,6 +225,20 @@ def _spectrum_workspaces(
     return {path: workspace, path.with_suffix(".patchset.json"): patches}
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file that could not be written, before what takes minutes.
+
+    Raises
+    ------
+    StorageError
+        It is a folder, or there is none for it.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        why = "is a folder, not a file" if path.is_dir() else f"no folder {path.parent}"
+        msg = f"{path}: {why}"
+        raise StorageError(msg)
+
+
 def figure_format(path: Path) -> str:
     """Return the format of a figure, by its file's suffix.
 
@@ -251,14 +266,16 @@ def write_plot(
     | stats.TransferRefusal
     | stats.WindowTests
     | stats.WindowResult
-    | stats.BiasStudy,
+    | stats.BiasStudy
+    | stats.RetrainedLimit,
 ) -> Path:
     """Write the figure of a result.
 
     That of a bump hunt is its spectrum with both fits, of a scan its p-values, of an expectation
     the sidebands, of a scan of these the expected limits, of a bias study pulls and linearity, of
     a direct estimate data and weighted simulation, of a transfer factor what passes with its
-    prediction, of counts in windows the p-values, in a single one the spectra.
+    prediction, of counts in windows the p-values, in a single one the spectra, of a limit with
+    retraining CLs and efficiency.
 
     Parameters
     ----------
@@ -279,6 +296,7 @@ def write_plot(
     from tnt_coffea.reporting import (
         direct_figures,
         mass_figures,
+        retrained_figures,
         review_figures,
         transfer_figures,
         window_figures,
@@ -314,6 +332,8 @@ def write_plot(
             figure = direct_figures.direct_spectrum(result, "selected events")
         case stats.BiasStudy():
             figure = review_figures.bias_figure(result, f"{result.mass:g} GeV")
+        case stats.RetrainedLimit():
+            figure = retrained_figures.retrained_limit_figure(result)
         case _:
             figure = mass_figures.local_p_values({"data": result})
     with written(path) as partial:

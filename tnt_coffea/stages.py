@@ -308,4 +308,5 @@ def _damaged(path: Path, reason: str) -> str:
 def _again(folder: Path) -> str:
     known = folder / "study.json"
     command = f"study {folder.name}" if known.exists() else folder.name
+    command = "fit limit --retrain" if folder.parent.name == "fit-retrained" else command
     return f"remove {folder} and run `tnt-coffea {command}` again"

@@ -15,6 +15,7 @@ from tnt_coffea.cli.options import (
     out_option,
     skim_option,
 )
+from tnt_coffea.cli.signal_folders import signal_name, skim_in
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
@@ -103,7 +104,7 @@ def characterise(
         config,
         name=name,
         selection=_selection(selection),
-        signals={_signal_name(path): Skim.load(_skim_in(path)) for path in signals},
+        signals={signal_name(path): Skim.load(skim_in(path)) for path in signals},
     )
     folder = out / "characterise"
     with held(out), stored(folder):
@@ -124,14 +125,6 @@ def _selection(text: str | None) -> float | str | None:
         return text if text is None else float(text)
     except ValueError:
         return text
-
-
-def _skim_in(folder: Path) -> Path:
-    return folder / "skim" if (folder / "skim").is_dir() else folder
-
-
-def _signal_name(folder: Path) -> str:
-    return folder.resolve().parent.name if folder.name == "skim" else folder.resolve().name
 
 
 @click.command()

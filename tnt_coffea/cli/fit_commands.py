@@ -66,16 +66,12 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
 def _check_outputs(given: dict[str, Any]) -> None:
     """Refuse files that could not be written, before a fit that may take minutes."""
     from tnt_coffea import fit_files
-    from tnt_coffea.errors import StorageError
 
     if given.get("plot") is not None:
         fit_files.figure_format(given["plot"])
     for name in ("plot", "workspace", "json_path", "impacts", "combine", "hs3"):
-        path = given.get(name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            why = "is a folder, not a file" if path.is_dir() else f"no folder {path.parent}"
-            msg = f"{path}: {why}"
-            raise StorageError(msg)
+        if given.get(name) is not None:
+            fit_files.check_place(given[name])
 
 
 def stored_at(path: Path, name: str | None, *, whole: bool = False) -> StoredHistogram:

@@ -33,6 +33,7 @@ from tnt_coffea.cli.fit_options import (
 )
 from tnt_coffea.cli.options import PATH
 from tnt_coffea.cli.progress import toys_shown
+from tnt_coffea.cli.retrained_limits import with_retraining
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
@@ -185,6 +186,7 @@ def scan(
         show_files("figure", [fit_files.write_plot(plot, result)])
 
 
+@with_retraining
 @histogram_command(
     mass_option,
     spectrum_options,
@@ -210,7 +212,9 @@ def limit(
 ) -> None:
     """Set a CLs upper limit on a signal in a spectrum.
 
-    With efficiency and luminosity it is a limit on the cross section, too.
+    With efficiency and luminosity it is a limit on the cross section, too. With --retrain it is
+    that on a simulated signal in the search of --out, whose taggers are trained anew at each
+    strength; a command that was cut goes on.
     """
     from tnt_coffea import fit_files, histogram_fits
 

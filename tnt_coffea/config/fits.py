@@ -28,6 +28,7 @@ __all__ = [
     "BumpSettings",
     "DirectSettings",
     "FitSettings",
+    "RetrainSettings",
     "SignalKind",
     "SignalTemplateSettings",
     "TaggerEfficiencySettings",
@@ -328,6 +329,44 @@ class ScanSettings(Settings):
         return self
 
 
+class RetrainSettings(Settings):
+    """Strengths of a stated signal that a limit with taggers trained anew at each tests."""
+
+    strengths: tuple[Positive, ...] = Field(
+        (), max_length=_MOST, description="produced signal events, rising"
+    )
+    cross_sections: tuple[Positive, ...] = Field(
+        (),
+        max_length=_MOST,
+        description="the same as cross sections [fb], rising; they need data.luminosity",
+    )
+    injections: int = Field(
+        1, ge=1, le=_MOST, description="draws of the signal, each with a training, of a strength"
+    )
+
+    @model_validator(mode="after")
+    def _one_rising_grid(self) -> Self:
+        if self.strengths and self.cross_sections:
+            msg = "give strengths or cross_sections, not both"
+            raise ValueError(msg)
+        for name in ("strengths", "cross_sections"):
+            values = getattr(self, name)
+            if any(high <= low for low, high in itertools.pairwise(values)):
+                msg = f"{name} must rise, got {list(values)}"
+                raise ValueError(msg)
+        return self
+
+    def events(self, luminosity: float | None) -> tuple[float, ...]:
+        """Return the strengths as produced events, for a luminosity [1/fb].
+
+        >>> RetrainSettings(cross_sections=(2.0, 5.0)).events(30.0)
+        (60.0, 150.0)
+        """
+        if luminosity is None:
+            return self.strengths
+        return self.strengths or tuple(luminosity * one for one in self.cross_sections)
+
+
 class LimitSettings(Settings):
     """CLs upper limits on the signal events at the mass of `bump`, with its other settings."""
 
@@ -344,6 +383,11 @@ class LimitSettings(Settings):
         le=_MOST_TOYS,
         description="toys without a signal, and at each of 6 strengths; 0: asymptotic; null: where "
         "the asymptotic formulae do not hold, until the observed limit is known to 3 %",
+    )
+    retrain: RetrainSettings = Field(
+        RetrainSettings(),
+        exclude_if=lambda known: known == RetrainSettings(),
+        description="the limit on a stated signal with retraining (`fit limit --retrain`)",
     )
 
     @model_validator(mode="before")

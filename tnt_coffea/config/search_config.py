@@ -87,6 +87,12 @@ class SearchConfig(Settings):
                 "data: write data: {luminosity: ...} [1/fb], or leave the efficiencies out"
             )
             raise ValueError(msg)
+        if fit.limit.retrain.cross_sections and self.data.luminosity is None:
+            msg = (
+                "fit.limit.retrain.cross_sections need the luminosity of the data: write data: "
+                "{luminosity: ...} [1/fb], or give strengths in events"
+            )
+            raise ValueError(msg)
         if fit.signal is not None and fit.signal.names:
             if self.data.luminosity is None:
                 msg = (

@@ -36,6 +36,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "content_of",
     "entries",
+    "ids_of",
     "is_mine",
     "load",
     "made_before",
@@ -128,6 +129,23 @@ def _column(parts: Sequence[Path], name: str) -> Any:
     import pyarrow as pa
 
     return _arrays(pa.concat_tables([_rows(path, (name,)) for path in parts]))[name]
+
+
+def ids_of(paths: Iterable[str | Path]) -> npt.NDArray[np.uint64]:
+    """Return the ids of the dijets of all parts; no other column is read.
+
+    Raises
+    ------
+    InputError
+        A part cannot be read.
+    """
+    import pyarrow as pa
+
+    parts = sorted(map(Path, paths))
+    if not parts:
+        return np.zeros(0, np.uint64)
+    tables = pa.concat_tables([_rows(path, ("event_id",)) for path in parts])
+    return np.asarray(ak.to_numpy(_arrays(tables)["event_id"]), np.uint64)
 
 
 def _settings_of_all(parts: Sequence[Path]) -> SkimSettings:

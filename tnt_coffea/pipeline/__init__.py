@@ -61,6 +61,12 @@ from tnt_coffea.pipeline.null_chains import (
     packaged_null_chains,
 )
 from tnt_coffea.pipeline.null_searches import run_null_chains
+from tnt_coffea.pipeline.retrained_limits import (
+    RetrainingCosts,
+    retrained_limit,
+    retraining_costs,
+    standing_limits,
+)
 from tnt_coffea.pipeline.scoring import Efficiency, SignalEfficiencies, efficiency, score
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.skimming import signal_masses, skim
@@ -72,6 +78,7 @@ __all__ = [
     "STAGES",
     "Efficiency",
     "NullChains",
+    "RetrainingCosts",
     "SignalEfficiencies",
     "all_selections",
     "blind_fit",
@@ -101,6 +108,8 @@ __all__ = [
     "report",
     "report_once",
     "report_stage",
+    "retrained_limit",
+    "retraining_costs",
     "run_null_chains",
     "scan",
     "scan_p_values",
@@ -115,6 +124,7 @@ __all__ = [
     "stage_seconds",
     "standing_blind_fit",
     "standing_fit",
+    "standing_limits",
     "train",
     "train_stage",
     "training_costs",

@@ -32,6 +32,7 @@ from tnt_coffea.pipeline.folders import (
     report_stage,
     stage_metrics,
 )
+from tnt_coffea.pipeline.retrained_limits import limits_of_search
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.storage import written
@@ -141,6 +142,7 @@ def report(
             duplicates=None if skim is None else skim.duplicates,
             stage_seconds=seconds or {},
             **noted_facts(folder),
+            retrained=_retrained(folder, histograms, config),
             scans={} if result.scans else _scans(result, histograms, config),
         ),
     )
@@ -156,6 +158,13 @@ def accounting_of(histograms: Histograms, skim: Skim | None) -> dict[str, dict[s
         "simulated signals": histograms.signal_accounting,
     }
     return {name: own.to_dict() for name, own in every.items() if own is not None}
+
+
+def _retrained(
+    folder: str | Path | None, histograms: Histograms, config: SearchConfig
+) -> tuple[stats.RetrainedLimit, ...]:
+    """Return the limits with retraining that stand in a search's folder."""
+    return () if folder is None else limits_of_search(folder, histograms, config)
 
 
 def noted_facts(folder: str | Path | None) -> dict[str, Any]:
@@ -277,7 +286,10 @@ def report_once(
     The HTML file, and the evaluation against truth where it is known.
     """
     sets = [one for one in (taggers, references) if one is not None]
-    stage = report_stage(result, config, histograms, out, skim=skim, taggers=sets)
+    retrained = [one.to_dict() for one in _retrained(out, histograms, config)]
+    stage = report_stage(
+        result, config, histograms, out, skim=skim, taggers=sets, retrained=retrained
+    )
     path, noted = stage.folder / "report.html", stage.folder / "evaluation.json"
     form: TypeAdapter[Evaluation | None] = _evaluation()
     if stage.matches() and stage.finished() is not None:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -222,6 +222,7 @@ def report_stage(
     *,
     skim: Skim | None,
     taggers: Sequence[Taggers],
+    retrained: Sequence[Mapping[str, Any]] = (),
 ) -> Stage:
     """Return the folder of `report`, keyed by what it shows; truth, times and trials included."""
     inputs = {
@@ -238,6 +239,7 @@ def report_stage(
         "seconds": earlier_seconds(out),
         "versions": {name: version(name) for name in (*VERSIONS, "matplotlib", "mplhep")},
         "code": CODE,
+        **({"retrained": digest(list(retrained))} if retrained else {}),
     }
     return Stage("report", Path(out) / "report", inputs)
 

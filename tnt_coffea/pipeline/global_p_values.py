@@ -126,7 +126,8 @@ def trial(
     config
         `seed`, `search` and `fit` are noted.
     test
-        `fit`, `bump`, `scan`, `limit`, `abcd`, `direct`, `transfer` or `window`.
+        `fit`, `bump`, `scan`, `limit`, `retrained limit`, `abcd`, `direct`, `transfer` or
+        `window`.
     p_values
         What came out, by what was tested.
     of

@@ -415,6 +415,8 @@ def fit_values(config: SearchConfig) -> dict[str, Any]:
         del values["transfer"]
     if config.fit.window == WindowSettings():
         del values["window"]
+    # It has a stage of its own.
+    values["limit"].pop("retrain", None)
     path = config.fit.bump.null_chains
     chains = null_chains_of(config) if path in (None, AUTO) else NullChains.load(path)
     values["bump"]["null_chains"] = None if chains is None else digest(chains.to_dict())

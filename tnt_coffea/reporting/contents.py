@@ -23,7 +23,7 @@ from tnt_coffea.reporting.evaluation import Evaluation, evaluate
 from tnt_coffea.reporting.jet_planes import PLANES, JetPlanes, jet_planes
 from tnt_coffea.reporting.mass_tau21 import COLUMNS, JetShapes, TrueShapes, jet_shapes, true_shapes
 from tnt_coffea.results import SearchResult
-from tnt_coffea.stats import ScanResult
+from tnt_coffea.stats import RetrainedLimit, ScanResult
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.working_points import WorkingPoints
 
@@ -193,6 +193,8 @@ class ReportContents:
         What the training said against the tagger sets, by their name.
     scans
         Local p-values over the mass that were made for the report, where the search has none.
+    retrained
+        Limits on stated signals, with taggers trained anew at each strength.
     """
 
     result: SearchResult
@@ -210,3 +212,4 @@ class ReportContents:
     date: str = ""
     generated: bool = False
     scans: Mapping[str, ScanResult] = field(default_factory=dict)
+    retrained: Sequence[RetrainedLimit] = ()

@@ -14,6 +14,7 @@ from tnt_coffea.reporting import (
     jet_planes,
     mass_figures,
     mass_tau21,
+    retrained_figures,
     score_planes,
     sculpting,
     topic_figures,
@@ -63,6 +64,7 @@ def _plots(contents: ReportContents) -> Iterator[Plot]:
     yield from _scans(contents)
     yield from _sculpting(contents)
     yield from _limits(contents.result)
+    yield from map(retrained_figures.retrained_limit_plot, contents.retrained)
     yield from _impacts(contents.result)
     yield from _score_planes(contents)
     yield from _closures(contents)

@@ -15,6 +15,7 @@ Do more events pass than a template of the data predicts?    `template_in_window
 Do more events pass than those that fail let one expect?     `transfer_in_search`; `transfer_factor`
 How much signal is excluded?                                 `upper_limit`, `limit_band`;
                                                              `abcd_limit` in the plane
+How much of a signal that trains the taggers is excluded?    `strength_test`, `retrained_limit`
 What would be seen, without looking in the window?           `expectation`, `expected_significance`
 Does the fit bias a signal on another background?            `bias_study`
 Which signals agree with the data, on both sides?            `feldman_cousins_interval`
@@ -109,6 +110,13 @@ from tnt_coffea.stats.p_values import (
     paper_significance,
 )
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult, FitRefusal
+from tnt_coffea.stats.retrained import (
+    RetrainedLimit,
+    RetrainedStrength,
+    RetrainedTest,
+    retrained_limit,
+    strength_test,
+)
 from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanRefusal, ScanResult
 from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
@@ -170,6 +178,9 @@ __all__ = [
     "NuisanceImpacts",
     "OrderTest",
     "RegionClosure",
+    "RetrainedLimit",
+    "RetrainedStrength",
+    "RetrainedTest",
     "ScanPoint",
     "ScanRefusal",
     "ScanResult",
@@ -227,10 +238,12 @@ __all__ = [
     "nuisance_impacts",
     "paper_significance",
     "read_histogram",
+    "retrained_limit",
     "scan",
     "scan_masses",
     "selected_spectrum",
     "spearman",
+    "strength_test",
     "summed",
     "template_in_window",
     "toy_search",

@@ -302,6 +302,17 @@ class ToyCls:
         """
         return self._limits(self.toys.weights)
 
+    def at(self, place: int) -> Cls:
+        """Return CLs at one of the strengths, expected ones as quantiles of toys without a signal.
+
+        As by the formulae the one at -2 standard deviations, where background alone excludes
+        most, is the least.
+        """
+        orders, reached = self._ranks
+        null, signal = self.toys.weights[0], self.toys.weights[1 + place]
+        observed, *rest = _cls(orders[place], reached[place], signal, null)
+        return Cls(float(observed), tuple(_quantiles(np.array(rest), null)))
+
     def uncertainties(self, random: np.random.Generator) -> Array:
         """Return the statistical uncertainties of `limits` from the number of toys."""
         return self.toys.uncertainties(self._limits, random)
@@ -316,11 +327,7 @@ class ToyCls:
             axis=1,
         )
         observed, *rest = _limits(strengths, cls, self.alpha)
-        limits = np.array(rest)
-        order = np.argsort(limits)
-        share = np.cumsum(null[order]) / null.sum()
-        places = np.searchsorted(share, ndtr(np.array(BANDS, dtype=float)))
-        return [float(observed), *map(float, limits[order][np.minimum(places, len(order) - 1)])]
+        return [float(observed), *_quantiles(np.array(rest), null)]
 
     @cached_property
     def _ranks(self) -> tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]]:
@@ -399,6 +406,14 @@ def _cls(order: NDArray[np.intp], reached: NDArray[np.intp], signal: Array, null
     tails, backgrounds = (share[reached] for share in both)
     # Data beyond all toys: so is a background of its kind.
     return np.where(backgrounds > 0, tails / np.maximum(backgrounds, np.finfo(float).tiny), 0.0)
+
+
+def _quantiles(values: Array, weights: Array) -> list[float]:
+    """Return the weighted quantiles of toys at -2 ... 2 standard deviations; they rise."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) / weights.sum()
+    places = np.searchsorted(share, ndtr(np.array(BANDS, dtype=float)))
+    return [float(value) for value in values[order][np.minimum(places, len(order) - 1)]]
 
 
 def _limits(strengths: Array, cls: Array, alpha: float) -> Array:
