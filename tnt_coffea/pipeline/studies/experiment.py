@@ -119,6 +119,8 @@ class Block:
         hunt, or of counts in the window where the settings have `fit.window` enabled.
     labelling
         Methods that only label events for others: neither searched nor fitted.
+    searched
+        Whether the data are searched where they are not hunted: histograms for `measure`.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
         kept: many points of a scan do without.
@@ -135,6 +137,7 @@ class Block:
     hunted: bool = True
     labelling: tuple[str, ...] = ()
     curves: bool = True
+    searched: bool = False
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""
@@ -183,6 +186,10 @@ class Experiment:
         in its own file.
     scale, repetitions
         Where the command has none.
+    own_events
+        Dijets that every repetition has to itself, of the background and of the simulation: no two
+        repetitions have one in common, and there are as many as the pools give. A repetition that
+        cannot be trained or fitted is kept as `refused`. 0: all have all.
     code
         Who changes what the same settings give raises it.
     """
@@ -205,6 +212,7 @@ class Experiment:
     kept: tuple[str, ...] = ()
     scale: float = 0.1
     repetitions: int = 5
+    own_events: int = 0
     code: int = 1
 
     def of_pools(self, given: Collection[str]) -> Experiment:
@@ -263,6 +271,7 @@ class Experiment:
             "windows": self.windows,
             "features": self.features,
             "code": self.code,
+            **({"own_events": self.own_events} if self.own_events else {}),
         }
         return digest(values)
 
@@ -275,7 +284,7 @@ class Experiment:
 
 def _decisive(part: Pool | Block) -> dict[str, Any]:
     # Left out at their defaults: studies from before them stay those of the same configuration.
-    later = ("window_only", "labelling")
+    later = ("window_only", "labelling", "searched")
     return {key: value for key, value in asdict(part).items() if key not in later or value}
 
 
