@@ -60,7 +60,7 @@ _FLOW = {
     "blocks": 3,
     "hidden": 16,
     "epochs": 5,
-    "averaged": 2,
+    "averaged": 1,
     "optimizer": _LAST,
 }
 _QUAK = {"layers": (16,), "latent": 2, "flows": 1, "epochs": 5, "optimizer": _FAST}
@@ -212,9 +212,10 @@ def _blocks() -> tuple[Block, ...]:
 def measured(tested: TrainedBlock) -> dict[str, Any]:
     """Return the p-values of a search, and how its selections' efficiency changes in the window.
 
-    `local` by selection, `global` of the scan over all of them and all dijets, `search` as `fit`
-    quotes it, `tests` without a spectrum by name, `pulls` by selection; None where a test could
-    not be made. Of several methods `alone` is the global p-value of the first one by itself.
+    `local` by selection (of several methods that of the first, and all dijets), `global` of the
+    scan over all of them and all dijets, `search` as `fit` quotes it, `tests` without a spectrum
+    by name, `pulls` by selection; None where a test could not be made. Of several methods `alone`
+    is the global p-value of the first one by itself.
     """
     histograms, config = tested.histograms, tested.config
     assert histograms is not None
@@ -236,19 +237,21 @@ def measured(tested: TrainedBlock) -> dict[str, Any]:
         )
 
     found = scanned(names)
-    local = {point.selection: point.p_local for point in found.points}
+    local = {point.selection: _rounded(point.p_local) for point in found.points}
     singles = {"ABCD": result.abcd.get(names[0]), "direct estimate": result.direct.get(names[0])}
+    # All dijets are the same whatever the method: in the block of several they are once.
+    spectra = {BEFORE: local.get(BEFORE)} if len(names) > 1 else {}
     return {
-        "local": {BEFORE: local.get(BEFORE)}
+        "local": spectra
         | {
             selection_name(selection): local.get(name)
             for name, (of, selection) in every.items()
             if of == names[0]
         },
-        "global": found.p_global,
-        "search": None if result.global_p is None else result.global_p.p_value,
+        "global": _rounded(found.p_global),
+        "search": None if result.global_p is None else _rounded(result.global_p.p_value),
         "tests": {
-            name: test.p_value
+            name: _rounded(test.p_value)
             for name, test in singles.items()
             if isinstance(test, stats.AbcdResult | stats.DirectEstimate)
         },
@@ -256,8 +259,12 @@ def measured(tested: TrainedBlock) -> dict[str, Any]:
             selection_name(point.selection): _pull(histograms, names[0], point, tested)
             for point in histograms.points[names[0]]
         },
-        **({} if len(names) == 1 else {"alone": scanned(names[:1]).p_global}),
+        **({} if len(names) == 1 else {"alone": _rounded(scanned(names[:1]).p_global)}),
     }
+
+
+def _rounded(p: float | None) -> float | None:
+    return None if p is None else float(f"{p:.4g}")
 
 
 def _pull(
@@ -276,7 +283,7 @@ def _pull(
         return None
     share = kept.sum() / every.sum()
     error = np.sqrt(share * (1 - share) * (1 / every).sum())
-    return float((kept[0] / every[0] - kept[1] / every[1]) / error)
+    return round(float((kept[0] / every[0] - kept[1] / every[1]) / error), 3)
 
 
 def _counted(
@@ -317,6 +324,7 @@ class _Test:
 
 
 _LOCAL = tuple(f"{one:g}" for one in SELECTIONS)
+_ALL = "all-dijets"
 _BOUNDS = ("global", "search")
 """p-values that are right where they are not too small: toys leave the taggers as they are, and
 that of the search may be a bound."""
@@ -353,8 +361,13 @@ def _known(value: Any) -> tuple[float, ...]:
     return tuple(one for one in values if one is not None)
 
 
-def _methods(found: Found) -> list[str]:
-    return [name for name in found.numbers["blocks"] if name != USELESS]
+def _by_method(found: Found) -> dict[str, list[_Test]]:
+    """Return all tests by method, that of all dijets last."""
+    blocks = found.numbers["blocks"]
+    every = {name: list(_tests(found, name)) for name in blocks if name != USELESS}
+    before = (blocks.get(USELESS) or {}).get("measured") or {}
+    of = _known((before.get("local") or {}).get(BEFORE))
+    return every | ({_ALL: [_Test(_ALL, BEFORE, of, len(of))]} if of else {})
 
 
 _RULE = (
@@ -365,7 +378,7 @@ _RULE = (
 
 
 def _claims(found: Found) -> list[Claim]:
-    every = {name: list(_tests(found, name)) for name in _methods(found)}
+    every = _by_method(found)
     number = sum(len(_judged(tests, kind)) > 0 for tests in every.values() for kind in _KINDS)
     claims = [
         _claim(name, kind, chosen, number)
@@ -381,20 +394,19 @@ def _claims(found: Found) -> list[Claim]:
 _KINDS = {
     "local": ("local p-values of the selections are uniform", ""),
     "other": ("p-values of tests without a spectrum (ABCD, direct estimate) are uniform", ""),
-    "global": ("the global p-value of all selections is never too small", ", small p-values alone"),
-    "search": ("the p-value that `fit` quotes is never too small", ", small p-values alone"),
+    "global": ("global p-values are never too small", ", small p-values alone"),
 }
 """What is claimed of each kind of test, and the side that is looked at."""
 
 
 def _judged(tests: Sequence[_Test], kind: str) -> list[_Test]:
-    kinds = {**dict.fromkeys(_LOCAL, "local"), **{name: name for name in _BOUNDS}}
+    kinds = dict.fromkeys((*_LOCAL, BEFORE), "local") | dict.fromkeys(_BOUNDS, "global")
     return [test for test in tests if kinds.get(test.name, "other") == kind]
 
 
 def _claim(method: str, kind: str, tests: Sequence[_Test], claims: int) -> Claim:
     what, side = _KINDS[kind]
-    one_sided = kind in _BOUNDS
+    one_sided = kind == "global"
     by_p = {test: test.uniform.p_too_small if one_sided else test.uniform.p_value for test in tests}
     worst = min(tests, key=lambda test: by_p[test])
     p = min(1.0, len(tests) * by_p[worst])
@@ -460,8 +472,8 @@ def _useless(found: Found) -> Claim:
 
 def _tables(found: Found) -> list[StudyTable]:
     rows = []
-    for method in _methods(found):
-        for test in _tests(found, method):
+    for method, tests in _by_method(found).items():
+        for test in tests:
             uniform, pull = test.uniform, test.pull
             rows.append(
                 (
@@ -505,8 +517,8 @@ def _refused(found: Found) -> list[StudyTable]:
 
 def _plots(found: Found) -> list[Plot]:
     by_test: dict[str, dict[str, tuple[float, ...]]] = {}
-    for method in _methods(found):
-        for test in _tests(found, method):
+    for method, tests in _by_method(found).items():
+        for test in tests:
             by_test.setdefault(test.name, {})[method] = test.p_values
     shown = {name: by_test[name] for name in (*_LOCAL, *_BOUNDS) if name in by_test}
     if not shown:
@@ -516,7 +528,8 @@ def _plots(found: Found) -> list[Plot]:
         name: [
             method
             for method in methods
-            if verdicts.get(f"{method}-{'local' if name in _LOCAL else name}") is Verdict.REFUTED
+            if verdicts.get(f"{method}-{'local' if name in _LOCAL else 'global'}")
+            is Verdict.REFUTED
         ]
         for name, methods in shown.items()
     }
