@@ -568,6 +568,7 @@ def _notes(found: Found) -> list[str]:
         "deviations: a mean above 0 is sculpting, a spread above 1 is what training adds.",
         f"With {FEWEST} samples a share of 0.1 is known to 0.04; methods may be wrong by less, and "
         "p-values below 0.01 are not looked at.",
+        "All methods are searched in the same samples: what one has by chance is in every row.",
         "The simulated signals of methods that learn from them are the same in all samples; "
         "simulated background is not.",
     ]
