@@ -168,8 +168,11 @@ def test_parts_of_a_pool_are_disjoint_and_follow_from_ids_and_seed() -> None:
     assert set(other.event_id) != set(parts[0].event_id)
 
 
-# A method that takes the events nearest to the window's centre, whatever they are.
-PLANTED = {"kind": "event_feature", "feature": "-abs(m_jj - 3500)"}
+# A method that likes events in the window, whatever they are.
+PLANTED = {
+    "kind": "event_feature",
+    "feature": "heavy_tau21 + 0.2 * exp(0 - ((m_jj - 3500) / 100) ** 2)",
+}
 TINY = replace(
     null.EXPERIMENT,
     pools={"background": Pool("rnd-background", 1700)},
@@ -177,7 +180,7 @@ TINY = replace(
         "skim": {"images": None, "observables": ("mass", "tau21")},
         "search": {"efficiencies": null.SELECTIONS},
         "fit": {
-            "bump": {"null_chains": None, "max_parameters": 3, "spurious": False, "bin_width": 80},
+            "bump": {"null_chains": None, "toys": 0, "max_parameters": 3, "spurious": False},
             "limit": {"enabled": False},
         },
     },

@@ -334,7 +334,7 @@ def _tests(found: Found, method: str) -> Iterator[_Test]:
     """Yield the tests of a method that were made in any sample."""
     block = found.block(method)
     values = block.get("measured") or {}
-    asked = max((len(one) for one in _lists(block)), default=0)
+    asked = len(_searched(block))
     for kind, names in (("local", _LOCAL), ("tests", ("ABCD", "direct estimate"))):
         for name in names:
             of = _known((values.get(kind) or {}).get(name))
@@ -347,13 +347,11 @@ def _tests(found: Found, method: str) -> Iterator[_Test]:
             yield _Test(method, name, of, asked)
 
 
-def _lists(value: Any) -> Iterator[Sequence[Any]]:
-    """Yield every list with an entry a sample."""
-    if isinstance(value, list):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _lists(one)
+def _searched(block: Mapping[str, Any]) -> Sequence[Any]:
+    """Return a list with an entry for every sample that the method was tried on."""
+    background = block.get("background")
+    found: Sequence[Any] = background["values"] if background else block.get("refused", ())
+    return found
 
 
 def _known(value: Any) -> tuple[float, ...]:
@@ -508,9 +506,16 @@ def _refused(found: Found) -> list[StudyTable]:
     """Return the samples that a method could not be trained or fitted on, with the first reason."""
     rows = []
     for name in found.numbers["blocks"]:
-        reasons = [one for one in found.block(name).get("refused") or () if one]
+        block = found.block(name)
+        reasons = [one for one in block.get("refused") or () if one]
         if reasons:
             rows.append((name, str(len(reasons)), reasons[0]))
+        local = (block.get("measured") or {}).get("local") or {}
+        for selection in _LOCAL:
+            unfitted = len(_searched(block)) - len(reasons) - len(_known(local.get(selection)))
+            if unfitted:
+                why = f"no function is fitted to the spectrum of {selection}"
+                rows.append((name, str(unfitted), why))
     columns = ("method", "samples", "the first reason")
     return [StudyTable("Samples that were refused", columns, tuple(rows))] if rows else []
 
