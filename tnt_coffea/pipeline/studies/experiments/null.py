@@ -584,8 +584,8 @@ EXPERIMENT = Experiment(
     title="Searches where there is nothing",
     source="arXiv:2512.13787",
     pools={
-        "background": Pool("rnd-background", 100 * EVENTS, least=8 * EVENTS),
-        "simulation": Pool("simulation", 100 * EVENTS, least=8 * EVENTS, optional=True),
+        "background": Pool("rnd-background", 100 * EVENTS, least=6 * EVENTS),
+        "simulation": Pool("simulation", 100 * EVENTS, least=6 * EVENTS, optional=True),
         "prior:two-prong": Pool("rnd-signal", 2000, least=2000, optional=True),
         "prior:three-prong": Pool("rnd-signal-3prong", 2000, least=2000, optional=True),
     },
