@@ -179,9 +179,11 @@ def trained(
         key: _pool(experiment, skim, key, config, folder)
         for key in dict.fromkeys((block.background, *own, *tested_on, *block.trained_on))
     }
-    if own := experiment.own_events:
+    if events := experiment.own_events:
         parted = [key for key in pools if key in (block.background, "simulation")]
-        parts = {key: own_part(pools[key], repetition, own, seed=chosen["seed"]) for key in parted}
+        parts = {
+            key: own_part(pools[key], repetition, events, seed=chosen["seed"]) for key in parted
+        }
         pools |= parts
     data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
     if block.injection is not None:

@@ -31,7 +31,7 @@ from tnt_coffea.reporting.figures import Plot
 from tnt_coffea.reporting.null_figures import cumulative_p_values, small_p_values
 from tnt_coffea.reporting.study_figures import study_plot
 from tnt_coffea.stats.uniformity import Uniformity, uniformity
-from tnt_coffea.working_points import WorkingPoints, selection_name
+from tnt_coffea.working_points import WorkingPoint, selection_name
 
 __all__ = ["EXPERIMENT", "LEFT_OUT", "METHODS", "Searched"]
 
@@ -103,11 +103,11 @@ def _with(reads: tuple[str, ...], kind: str, **settings: Any) -> Searched:
     return Searched({"kind": kind, **settings}, reads=reads)
 
 
-_CHOICE = {
+_CHOICE: Mapping[str, Mapping[str, Any]] = {
     "cwola": {"kind": "cwola", "classifier": TREES},
     "norm": {"kind": "event_norm"},
 }
-_CHOICE_PER_JET = {
+_CHOICE_PER_JET: Mapping[str, Mapping[str, Any]] = {
     "cwola": {"kind": "cwola_per_jet", "classifier": TREES},
     "norm": {"kind": "norm"},
 }
@@ -268,7 +268,7 @@ def _rounded(p: float | None) -> float | None:
 
 
 def _pull(
-    histograms: Histograms, name: str, point: WorkingPoints, tested: TrainedBlock
+    histograms: Histograms, name: str, point: WorkingPoint, tested: TrainedBlock
 ) -> float | None:
     """Return efficiency in the window minus that beside it, in its standard deviations."""
     search = tested.config.search
