@@ -12,6 +12,7 @@ import pytest
 
 from tnt_coffea import testing
 from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, StudyResult
@@ -97,7 +98,13 @@ def test_the_settings_of_every_method_are_possible_and_read_what_they_say() -> N
         steps_of(config)
         roles = {pool.partition(":")[0] for pool in block.trained_on}
         for name in block.methods:
-            reads = config.train.methods[name].reads
+            method = config.train.methods[name]
+            reads = method.reads
+            for scope in method.scopes:
+                method.check(Sample.empty(config.skim), scope)  # the skim has what it reads
+            method.check_priors(
+                [pool.partition(":")[2] for pool in block.trained_on if ":" in pool]
+            )
             assert not reads.truth
             assert not reads.simulation or "simulation" in roles, name
             assert not reads.priors or reads.without_priors or "prior" in roles, name
