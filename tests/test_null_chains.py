@@ -435,6 +435,24 @@ def test_other_tests_on_the_same_data_count(searches: list[Path], tmp_path: Path
     assert (stored.other_tests, stored.p_best) == (0, back.global_p.p_best)
 
 
+def test_a_useless_method_raises_the_global_p_value_of_an_excess(tmp_path: Path) -> None:
+    sample = testing.make_sample(1600, signal_share=0.02, seed=0, pixels=12)
+    found = {}
+    for name, more in (("alone", ""), ("both", ", noise: {kind: random}")):
+        text = TEXT.replace("{kind: feature}", "{kind: feature}" + more)
+        config = SearchConfig.from_text(text.replace("fit: {", "fit: {scan: {toys: 200}, "))
+        out = tmp_path / name
+        histograms = tnt.search(sample, tnt.train(sample, config, out=out), config, out=out)
+        found[name] = tnt.fit(histograms, config)
+    # The excess is the same one: only what was tried beside it is more.
+    assert found["alone"].after["mass"].q0 == found["both"].after["mass"].q0
+    alone, both = (found[name].global_p for name in ("alone", "both"))
+    assert alone is not None
+    assert both is not None
+    assert alone.p_value < 0.1
+    assert both.p_value > alone.p_value
+
+
 def test_a_useless_method_raises_the_global_p_value(searches: list[Path], tmp_path: Path) -> None:
     sample = testing.make_sample(1600, signal_share=0.0, seed=0, pixels=12)
     methods = "{mass: {kind: feature}, noise: {kind: feature, feature: tau21}}"

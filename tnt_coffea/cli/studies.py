@@ -124,8 +124,12 @@ def _command(experiment: Experiment) -> click.Command:
         click.option(
             "--repetitions",
             type=click.IntRange(2),
-            show_default=str(experiment.repetitions),
-            help="Injections with trainings of their own, of most blocks.",
+            show_default="all that the events give"
+            if experiment.own_events
+            else str(experiment.repetitions),
+            help=f"Samples of {experiment.own_events} dijets, no two with a common one."
+            if experiment.own_events
+            else "Injections with trainings of their own, of most blocks.",
         ),
         click.option(
             "--scale",

@@ -6,6 +6,7 @@
 | `simulation-assisted` | arXiv:2009.02205, section IV; arXiv:2101.08320, sections 4.4 and 4.5 |
 | `cwola-against-autoencoder` | arXiv:2101.08320, section 4.2 |
 | `topics` | arXiv:2101.08320, section 5.2: figure 48, areas, and toys whose topics are known |
+| `null` | of none: whether the p-values of every method are uniform where there is nothing |
 | `sensitivity` | of none: figures against the number of signal events, beside published ones |
 
 All but the first two are files in `experiments/`, an `Experiment` each, which `run` repeats.

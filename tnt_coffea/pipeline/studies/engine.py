@@ -99,7 +99,8 @@ def run(
     scale
         Generated events over those of the experiment.
     repetitions
-        Of the blocks, each with an injection and seeds of its own; at least 2.
+        Of the blocks, each with an injection and seeds of its own; at least 2. Where each has
+        events of its own, as many as there are events for without it.
     seed
         Root of all random numbers.
     epochs
@@ -134,9 +135,10 @@ def run(
         msg = "the study has files, and a scale is for events that it generates: leave one out"
         raise ConfigError(msg)
     scale = experiment.scale if scale is None else scale
-    repetitions = experiment.repetitions if repetitions is None else repetitions
-    _check(scale, repetitions, seed, epochs)
     experiment = experiment.of_blocks(blocks) if blocks else experiment
+    if repetitions is None and not experiment.own_events:
+        repetitions = experiment.repetitions
+    _check(scale, 2 if repetitions is None else repetitions, seed, epochs)
     for block in experiment.blocks:
         experiment.configured(block, seed, epochs)  # wrong settings are told before anything
     made = files is None
@@ -152,6 +154,7 @@ def run(
         resources=resources,
     )
     experiment = experiment.of_pools([name for name in files if files[name]])
+    repetitions = _possible(experiment, skim, repetitions)
     decisive: dict[str, Any] = {
         "code": CODE,
         "experiment": experiment.digest,
@@ -207,6 +210,26 @@ def _check(scale: float, repetitions: int, seed: int, epochs: int | None) -> Non
         if not holds:
             msg = f"{name} of the study is {value}, expected {expected}"
             raise ConfigError(msg)
+
+
+def _possible(experiment: Experiment, skim: Skim, asked: int | None) -> int:
+    """Return the number of repetitions, of which each may need events of its own."""
+    if not experiment.own_events:
+        return experiment.repetitions if asked is None else asked
+    there = _events(experiment, skim)
+    parted = {block.background for block in experiment.blocks}
+    parted |= {"simulation"} & {pool for one in experiment.blocks for pool in one.trained_on}
+    name = min(sorted(parted), key=lambda one: there[one])
+    most = there[name] // experiment.own_events
+    wanted = most if asked is None else asked
+    if not 2 <= wanted <= most:
+        msg = (
+            f"study {experiment.name}: {max(2, wanted)} repetitions of {experiment.own_events} "
+            f"dijets, each with its own, and the pool {name} has {there[name]}: give more events, "
+            "or fewer --repetitions"
+        )
+        raise ConfigError(msg)
+    return wanted
 
 
 def _events(experiment: Experiment, skim: Skim) -> dict[str, int]:
@@ -267,7 +290,7 @@ def _numbers(
 
 def _kept(block: Block, outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
     """Return what a training gave with these keys of the block's methods alone; all without."""
-    if not keys:
+    if not keys or "refused" in outcome:
         return outcome
 
     def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,17 +314,26 @@ def _kept(block: Block, outcome: Mapping[str, Any], keys: Sequence[str]) -> Mapp
 
 def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:
     """Return what holds for every experiment."""
+    if experiment.own_events:
+        return [
+            f"Every repetition has {experiment.own_events} dijets of its own: no two share one.",
+            _origin(made=made),
+        ]
     name = experiment.blocks[0].name
     background = round(found.block(name)["background"]["mean"])
     few = [f"Claims that compare means over fewer than {FEWEST} repetitions are undecided."]
     return [
-        f"CountedTests on background of the data out of fold ({background} events in the window of "
+        f"Tested on background of the data out of fold ({background} events in the window of "
         f"'{name}') and on signal that was not injected. All repetitions have the same "
         "background, so that their spread is that of injection and training, and a fluctuation "
         "of the background is in every Z.",
         *(few if len(found.block(name)["background"]["values"]) < FEWEST else []),
         "The largest SIC is taken where at least 25 background events are left.",
-        "Events are generated (PYTHIA 8 and a parametric detector): the papers' are others."
-        if made
-        else "Events are those of the files given.",
+        _origin(made=made),
     ]
+
+
+def _origin(*, made: bool) -> str:
+    if made:
+        return "Events are generated (PYTHIA 8 and a parametric detector): the papers' are others."
+    return "Events are those of the files given."

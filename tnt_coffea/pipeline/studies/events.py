@@ -22,7 +22,17 @@ from tnt_coffea.pipeline.generation import generate
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.products import Skim
 
-__all__ = ["Pool", "drawn", "generated", "injected", "joined", "labelled", "role_of", "skimmed"]
+__all__ = [
+    "Pool",
+    "drawn",
+    "generated",
+    "injected",
+    "joined",
+    "labelled",
+    "own_part",
+    "role_of",
+    "skimmed",
+]
 
 GENERATED = "events"
 """Where generated events go, beside the studies, one folder a data set, size and seed."""
@@ -221,6 +231,22 @@ def injected(
     """
     chosen, left = drawn(pool, wanted, within=within, seed=seed)
     return joined(background, pool.select(chosen)), pool.select(left)
+
+
+def own_part(pool: Sample, number: int, events: int, *, seed: int) -> Sample:
+    """Return the events that one repetition has to itself: parts of other numbers share none.
+
+    Which they are follows from their ids and the seed.
+
+    Examples
+    --------
+    >>> from tnt_coffea import testing
+    >>> parts = [own_part(testing.make_sample(90), i, 30, seed=1) for i in range(3)]
+    >>> len(np.unique(np.concatenate([part.event_id for part in parts])))
+    90
+    """
+    order = seeds.generator(seed, "own events").permutation(len(pool))
+    return pool.select(np.sort(order[number * events : (number + 1) * events]))
 
 
 def drawn(

@@ -120,6 +120,8 @@ class Block:
         hunt, or of counts in the window where the settings have `fit.window` enabled.
     labelling
         Methods that only label events for others: neither searched nor fitted.
+    searched
+        Whether the data are searched where they are not hunted: histograms for `measure`.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
         kept: many points of a scan do without.
@@ -136,6 +138,7 @@ class Block:
     hunted: bool = True
     labelling: tuple[str, ...] = ()
     curves: bool = True
+    searched: bool = False
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""
@@ -184,6 +187,10 @@ class Experiment:
         in its own file.
     scale, repetitions
         Where the command has none.
+    own_events
+        Dijets that every repetition has to itself, of the background and of the simulation: no two
+        repetitions have one in common, and there are as many as the pools give. A repetition that
+        cannot be trained or fitted is kept as `refused`. 0: all have all.
     code
         Who changes what the same settings give raises it.
     partial
@@ -208,6 +215,7 @@ class Experiment:
     kept: tuple[str, ...] = ()
     scale: float = 0.1
     repetitions: int = 5
+    own_events: int = 0
     code: int = 1
     partial: bool = False
 
@@ -286,6 +294,7 @@ class Experiment:
             "windows": self.windows,
             "features": self.features,
             "code": self.code,
+            **({"own_events": self.own_events} if self.own_events else {}),
         }
         return digest(values)
 
@@ -298,7 +307,7 @@ class Experiment:
 
 def _decisive(part: Pool | Block) -> dict[str, Any]:
     # Left out at their defaults: studies from before them stay those of the same configuration.
-    later = ("window_only", "labelling")
+    later = ("window_only", "labelling", "searched")
     return {key: value for key, value in asdict(part).items() if key not in later or value}
 
 

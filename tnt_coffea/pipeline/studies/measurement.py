@@ -26,7 +26,14 @@ from tnt_coffea.pipeline.evaluation import references_beside
 from tnt_coffea.pipeline.fit_settings import spectrum_fit
 from tnt_coffea.pipeline.fitting import window_tests
 from tnt_coffea.pipeline.searching import search
-from tnt_coffea.pipeline.studies.events import drawn, injected, joined, labelled, role_of
+from tnt_coffea.pipeline.studies.events import (
+    drawn,
+    injected,
+    joined,
+    labelled,
+    own_part,
+    role_of,
+)
 from tnt_coffea.pipeline.studies.experiment import LOT, Block, Experiment, Injection, Within
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES
 from tnt_coffea.pipeline.studies.study import Training
@@ -72,7 +79,7 @@ class TrainedBlock:
     taggers
         Sets of all methods, references too.
     histograms
-        Of the search; None where the block is not hunted.
+        Of the search; None where the block is neither hunted nor searched.
     epochs
         Of every network, where it is a trial.
     """
@@ -126,7 +133,17 @@ def measured(
     training
         Its settings: `block`, `repetition`, `seed`, `epochs`.
     """
-    chosen = training.settings
+    try:
+        return _measured(experiment, skim, folder, training.settings)
+    except (TrainingError, FitError) as error:
+        if not experiment.own_events:
+            raise
+        return {"refused": " ".join(str(error).split())}  # its seed is fixed: it would fail again
+
+
+def _measured(
+    experiment: Experiment, skim: Skim, folder: Path, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
     with trained(experiment, skim, folder, chosen["block"], chosen) as tested:
         background, in_window = tested.background, tested.config.search.window.contains
         found: dict[str, Any] = {
@@ -135,7 +152,7 @@ def measured(
             "background": int(in_window(background.mass).sum()),
             "tested": {pool: _figures(tested, pool) for pool in tested.left},
         }
-        if tested.histograms is not None:
+        if tested.histograms is not None and tested.block.hunted:
             found["hunted"] = _hunts(tested, tested.histograms)
         if experiment.measure is not None:
             found["measured"] = dict(experiment.measure(tested))
@@ -162,6 +179,12 @@ def trained(
         key: _pool(experiment, skim, key, config, folder)
         for key in dict.fromkeys((block.background, *own, *tested_on, *block.trained_on))
     }
+    if events := experiment.own_events:
+        parted = [key for key in pools if key in (block.background, "simulation")]
+        parts = {
+            key: own_part(pools[key], repetition, events, seed=chosen["seed"]) for key in parted
+        }
+        pools |= parts
     data, left = pools[block.background], {pool: pools[pool] for pool in tested_on}
     if block.injection is not None:
         within, place = _within(block.injection.within, config), block.injection.pool
@@ -183,7 +206,7 @@ def trained(
         of_methods = {name: one for name, one in taggers.sets.items() if name != LOT}
         histograms = None
         wanted_sets = {name: s for name, s in of_methods.items() if name not in block.labelling}
-        if block.hunted and wanted_sets:
+        if (block.hunted or block.searched) and wanted_sets:
             own_sets = replace(taggers, sets=wanted_sets)
             histograms = search(searched, own_sets, config, out=out, resources=_QUIET)
         every = replace(taggers, sets={**of_methods, **others})
