@@ -7,6 +7,13 @@ which no result depends on.
 
 from __future__ import annotations
 
+from tnt_coffea.pipeline.answering import (
+    Answer,
+    Estimate,
+    answer,
+    simulated_signal,
+    write_answer,
+)
 from tnt_coffea.pipeline.blinding import (
     blind_fit,
     blind_report,
@@ -64,10 +71,13 @@ __all__ = [
     "OUT",
     "OVERALL",
     "STAGES",
+    "Answer",
     "Efficiency",
+    "Estimate",
     "NullChains",
     "SignalEfficiencies",
     "all_selections",
+    "answer",
     "blind_fit",
     "blind_report",
     "characterise",
@@ -101,6 +111,7 @@ __all__ = [
     "search_fit",
     "search_stage",
     "signal_masses",
+    "simulated_signal",
     "skim",
     "skim_stage",
     "spectrum_fit",
@@ -115,4 +126,5 @@ __all__ = [
     "trial",
     "window_tests",
     "windows_by_method",
+    "write_answer",
 ]

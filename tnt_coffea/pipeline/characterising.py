@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import MassRange, SearchConfig
 from tnt_coffea.errors import FitError, InputError, TaggerError
 from tnt_coffea.events.roles import DATA
 from tnt_coffea.events.sample import Sample
@@ -44,6 +44,7 @@ def characterise(
     name: str | None = None,
     selection: Selection | None = None,
     signals: Mapping[str, Skim | Sample] | None = None,
+    window: MassRange | None = None,
 ) -> Characterisation:
     """Return what the selected events of the window have in common, beyond the background.
 
@@ -60,8 +61,7 @@ def characterise(
     taggers, histograms
         Of the search.
     config
-        Its settings; `search.window` is where the excess is, and `fit.bump` says how spectra are
-        fitted.
+        Its settings; `fit.bump` says how spectra are fitted.
     name
         Tagger set; the first one without it.
     selection
@@ -69,6 +69,8 @@ def characterise(
     signals
         Skims of simulated signals by name; all events of a skim's files count as produced. None of
         them may be among those that were searched.
+    window
+        Where the excess is [GeV], on edges of the histogram; `search.window` without it.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def characterise(
     refuse_blinded(config, "a characterisation")
     check_made_with(histograms, config)
     tagger_set, point = _chosen(taggers, config, name, selection)
-    window = config.search.window
+    window = window or config.search.window
     sample = as_skim(source).sample()
     simulated = {
         label: _signal_sample(label, one, sample) for label, one in (signals or {}).items()
@@ -157,7 +159,7 @@ def characterise(
         images = {jet: _excess_image(sample, jet, passed, inside, scale) for jet in JETS}
         found = replace(found, images=images, half_width=sample.image_settings.half_width)
     hypotheses = {
-        label: _hypothesis(label, signal, tagger_set, point, config, found)
+        label: _hypothesis(label, signal, tagger_set, point, config.search.variable, found)
         for label, signal in simulated.items()
     }
     return replace(found, hypotheses=hypotheses)
@@ -263,13 +265,13 @@ def _hypothesis(
     signal: tuple[Sample, int],
     tagger_set: TaggerSet,
     point: WorkingPoint,
-    config: SearchConfig,
+    variable: str,
     found: Characterisation,
 ) -> Hypothesis:
     from tnt_coffea.reporting import Hypothesis, Sculpted
 
-    sample, produced = signal[0].with_variable(config.search.variable), signal[1]
-    inside = config.search.window.contains(sample.mass)
+    sample, produced = signal[0].with_variable(variable), signal[1]
+    inside = MassRange(low=found.window[0], high=found.window[1]).contains(sample.mass)
     if int(inside.sum()) < _FEW:
         msg = (
             f"signal '{label}' has {int(inside.sum())} dijets in the window "
