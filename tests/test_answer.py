@@ -137,6 +137,25 @@ def test_searches_that_were_tried_raise_the_p_value(found, answered) -> None:
         pipeline.answer(*found, tried=0)
 
 
+@pytest.mark.slow
+def test_the_scan_over_all_sets_alone_gives_the_same_answer(tmp_path: Path) -> None:
+    """Without scans of single sets there are fewer tests of the same spectra, and no other."""
+    text = SETTINGS.replace(
+        "fit:", "fit:\n  scan: {masses: [3400, 3520], toys: 0, global_over: all}"
+    ).replace("methods: {", "methods: {mass: {kind: feature}, ")
+    config = SearchConfig.from_text(text)
+    sample, taggers, histograms, result, _ = searched(tmp_path, 0.05, config)
+    alone = config.fit.scan.model_copy(update={"each": False})
+    changed = config.model_copy(update={"fit": config.fit.model_copy(update={"scan": alone})})
+    fewer = tnt.fit(histograms, changed)
+    assert (set(result.scans), set(fewer.scans)) == ({"before", "low", "mass"}, set())
+    assert fewer.overall == result.overall
+    given = (sample, taggers, histograms)
+    first, second = pipeline.answer(*given, result, config), pipeline.answer(*given, fewer, changed)
+    assert first.resonance_mass == second.resonance_mass
+    assert first.claim
+
+
 def test_a_blinded_search_and_a_result_without_its_trials_are_refused(found) -> None:
     *given, config = found
     with pytest.raises(ConfigError, match=r"fit\.blind hides"):

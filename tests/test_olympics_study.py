@@ -120,12 +120,12 @@ def test_without_keys_nothing_is_said_of_right_and_wrong() -> None:
     assert {claim.verdict.value for claim in olympics_claims(numbers)} == {"undecided"}
 
 
-def test_the_leaderboard_has_the_best_first_and_those_of_2020_last() -> None:
+def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() -> None:
     numbers = numbers_of(ANSWERED, KEYS)
     page = studies.leaderboard({"command": "tnt-coffea study olympics", "numbers": numbers})
     rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
     names = [row.split(" | ")[0][2:] for row in rows]
-    assert names[:4] == ["no", "not", "near", "far"]
+    assert names[:4] == ["no", "not", "far", "near"]
     assert names[4] == "*Density estimation (GIS) (2020)*"
     assert "found, Z ≥ 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
     assert "false, Z ≥ 4.0, 4500 ± 20 GeV" in page

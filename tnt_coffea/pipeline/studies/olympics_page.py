@@ -315,7 +315,7 @@ def leaderboard(study: Mapping[str, Any]) -> str:
         "# Leaderboard of the LHC Olympics",
         "",
         "Every method searched every box blind; answers were written (SHA-256",
-        f"`{numbers['sha256']}`) before a key was read. Most found and fewest false claims first.",
+        f"`{numbers['sha256']}`) before a key was read. Found less false claims decide the order.",
         "",
         f"    {study['command']}",
         "",
@@ -337,7 +337,7 @@ def _table(numbers: Mapping[str, Any], boxes: list[str]) -> Iterator[str]:
     def count(name: str, verdict: str) -> int:
         return sum(numbers["verdicts"][b].get(name, {}).get("verdict") == verdict for b in boxes)
 
-    for name in sorted(known, key=lambda one: (count(one, FALSE), -count(one, FOUND), one)):
+    for name in sorted(known, key=lambda one: (count(one, FALSE) - count(one, FOUND), count(one, FALSE), one)):
         cells = " | ".join(_cell(numbers, box, name) for box in boxes)
         yield f"| {name} | {known[name]} | {count(name, FOUND)} | {count(name, FALSE)} | {cells} |"
     for name in dict.fromkeys(
