@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_
 from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
 
+ROOT = Path(__file__).parents[1]
 QUIET = Resources(executor="iterative", progress=False)
 NONE = Estimate(reason="no claim")
 LOW = {"low-tau21": ENTRIES["low-tau21"]}
@@ -132,6 +134,28 @@ def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() ->
     tables = olympics_tables(numbers)
     assert tables[0].rows[-1][:2] == ("paws", "not run: needs simulated signals (--prior)")
     assert ("blackbox-2", "truth", "", "-", "-", "-", "0", "-") in tables[1].rows
+
+
+def test_page_and_readme_are_written_from_the_study(tmp_path: Path) -> None:
+    spec = spec_from_file_location("leaderboard_page", ROOT / "docs" / "leaderboard.py")
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    study = {"command": "tnt-coffea study olympics", "numbers": numbers_of(ANSWERED, KEYS)}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text())
+    script.main(tmp_path / "study.json", tmp_path / "docs")
+    page = (tmp_path / "docs" / "leaderboard.md").read_text()
+    assert page == studies.leaderboard(study)
+    text = readme.read_text()
+    assert "| near | none | 1 | 1 |" in text
+    assert text.startswith((ROOT / "README.md").read_text().partition(script.MARKS[0])[0])
+    script.main(tmp_path / "study.json", tmp_path / "docs")
+    assert readme.read_text() == text
+    readme.write_text("nothing")
+    with pytest.raises(SystemExit, match=r"README\.md: no"):
+        script.main(tmp_path / "study.json", tmp_path / "docs")
 
 
 def test_pulls_are_of_boxes_that_were_found() -> None:
@@ -267,9 +291,8 @@ def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_pat
         label = file["events"][:, -1]
         file["events"][:, -1] = np.random.default_rng(3).permutation(label)
     studies.olympics({"mine": shuffled}, out=tmp_path, entries=LOW, simulated=0, resources=QUIET)
-    for name in ("answers.json", "leaderboard.md"):
-        if name == "answers.json" or not box.with_name(generator.KEY).exists():
-            assert (tmp_path / "olympics" / name).read_bytes() == (studied / name).read_bytes()
+    answers = (tmp_path / "olympics" / "answers.json").read_bytes()
+    assert answers == (studied / "answers.json").read_bytes()
 
 
 @pytest.mark.slow

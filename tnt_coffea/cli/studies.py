@@ -337,6 +337,12 @@ def simulation_assisted(
     "--prior", "priors", multiple=True, metavar="NAME=FILE", help="Simulated signal of a model."
 )
 @click.option(
+    "--null-chains",
+    multiple=True,
+    metavar="METHOD=FILE",
+    help="Table of null chains, made with the settings of the method's searches.",
+)
+@click.option(
     "--pulls",
     type=click.IntRange(0),
     default=0,
@@ -360,6 +366,7 @@ def olympics(
     boxes: tuple[str, ...],
     simulation: tuple[str, ...],
     priors: tuple[str, ...],
+    null_chains: tuple[str, ...],
     pulls: int,
     simulated: int,
     seed: int,
@@ -388,6 +395,7 @@ def olympics(
         methods=methods,
         simulation=simulation,
         priors=models,
+        null_chains=dict(_pairs("--null-chains", null_chains)),
         pulls=pulls,
         simulated=simulated,
         seed=seed,

@@ -39,7 +39,7 @@ from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.p_values import significance
-from tnt_coffea.stats.results import Result
+from tnt_coffea.stats.results import NULL_CHAINS, Result
 from tnt_coffea.storage import written
 from tnt_coffea.working_points import Selection, selection_name
 
@@ -387,7 +387,8 @@ def _p_value(
         raise FitError(msg)
     p_value, text = every.p_value, every.text().partition(") over ")[2]
     # An asymptotic formula that does not hold may promise too much for the best of all tests.
-    larger = 1.0 if best.toys or not best.p_value else max(1.0, hunt.p_value / best.p_value)
+    holds = best.toys or every.calibration == NULL_CHAINS or not best.p_value
+    larger = 1.0 if holds else max(1.0, hunt.p_value / best.p_value)
     if larger > 1:
         p_value *= larger
         text += f"; the best test has p = {hunt.p_value:.2g} ({hunt.calibration})"

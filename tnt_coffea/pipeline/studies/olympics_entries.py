@@ -203,10 +203,16 @@ def skim_settings(entries: Mapping[str, Entry]) -> dict[str, Any]:
 
 
 def configured(
-    name: str, entry: Entry, variable: str, skim: Mapping[str, Any], seed: int
+    name: str,
+    entry: Entry,
+    variable: str,
+    skim: Mapping[str, Any],
+    seed: int,
+    null_chains: str | None = None,
 ) -> SearchConfig:
     """Return the settings of one entry's search of a box in one mass.
 
+    `null_chains` is a file of `tnt-coffea null-chains`, made with these settings.
     Methods that depend on a window have four, of 500 GeV from 3 to 5 TeV (section 4.3.1).
 
     Examples
@@ -217,8 +223,11 @@ def configured(
     (['first', 'tag-n-train'], 'olympics')
     """
     methods = {**entry.builds_on, name: entry.method}
+    fits = _SETTINGS["fit"]
+    if null_chains is not None:
+        fits = {**fits, "bump": {**fits["bump"], "null_chains": null_chains}}
     values = {
-        **_SETTINGS,
+        "fit": fits,
         "seed": seed,
         "skim": dict(skim),
         "search": {**_SETTINGS["search"], "variable": variable},

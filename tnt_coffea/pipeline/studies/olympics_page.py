@@ -337,7 +337,10 @@ def _table(numbers: Mapping[str, Any], boxes: list[str]) -> Iterator[str]:
     def count(name: str, verdict: str) -> int:
         return sum(numbers["verdicts"][b].get(name, {}).get("verdict") == verdict for b in boxes)
 
-    for name in sorted(known, key=lambda one: (count(one, FALSE) - count(one, FOUND), count(one, FALSE), one)):
+    def order(name: str) -> tuple[int, int, str]:
+        return count(name, FALSE) - count(name, FOUND), count(name, FALSE), name
+
+    for name in sorted(known, key=order):
         cells = " | ".join(_cell(numbers, box, name) for box in boxes)
         yield f"| {name} | {known[name]} | {count(name, FOUND)} | {count(name, FALSE)} | {cells} |"
     for name in dict.fromkeys(

@@ -26,6 +26,7 @@ from tnt_coffea.pipeline.answering import CLAIM, SIMULATED, Answer
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.null_chains import NullChains
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.studies import olympics_entries as entered
 from tnt_coffea.pipeline.studies.olympics_entries import BOXES, PULLS_BY, Entry
@@ -60,6 +61,7 @@ def olympics(
     entries: Mapping[str, Entry] | None = None,
     simulation: Sequence[str | Path] = (),
     priors: Mapping[str, Sequence[str | Path]] | None = None,
+    null_chains: Mapping[str, str | Path] | None = None,
     pulls: int = 0,
     simulated: int = SIMULATED,
     seed: int = 1,
@@ -86,6 +88,9 @@ def olympics(
         Instead of `ENTRIES`.
     simulation, priors
         Files of simulated background, and of signals by name, for entries that learn from them.
+    null_chains
+        Files of `tnt-coffea null-chains` by the name of an entry, made with the settings of its
+        searches of these boxes: they calibrate its p-values in m_jj.
     pulls
         Boxes of known truth, of 10,000 events, whose answers test the uncertainties.
     simulated
@@ -111,8 +116,9 @@ def olympics(
     resources = resources or Resources(executor="futures", workers=2)
     check_types(boxes=(boxes, Mapping, NoneType), resources=(resources, Resources))
     _check(scale, pulls, simulated, seed, boxes)
+    entered.entries_named(tuple(null_chains or ()), entries)
     known = entered.entries_named(methods, entries)
-    settings = entered.skim_settings(entered.entries_named((), entries) if not entries else known)
+    settings = entered.skim_settings(entered.entries_named((), entries))
     left_out: dict[str, str] = {}
     for name, entry in known.items():
         config = entered.configured(name, entry, entry.variables[0], settings, seed)
@@ -136,12 +142,13 @@ def olympics(
         "contents": {n: dict(one.contents) for n, one in skims.items() if not _injected(n)},
     }
     study = Study(_NAME, out, decisive)
-    own = {name: _digest(entry) for name, entry in taking_part.items()}
+    chains = {n: NullChains.load(p).to_dict() for n, p in (null_chains or {}).items()}
+    own = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
     asked = {"entries": digest(own)[:16], "pulls": pulls}
     standing = study.standing()
     if standing is not None and asked.items() <= standing.settings.items():
         return standing
-    trainings = _trainings(taking_part, settings, skims, decisive)
+    trainings = _trainings(taking_part, settings, skims, decisive, null_chains or {})
     folders = {name: str(_skim_folder(out, name, settings)) for name in skims}
     searching = Searching(str((out / f"{_NAME}-searches").absolute()), folders, simulated)
     outcomes, cpu_seconds = study.trained(searching, trainings, resources)
@@ -277,6 +284,7 @@ def _trainings(
     settings: Mapping[str, Any],
     skims: Mapping[str, Skim],
     decisive: Mapping[str, Any],
+    null_chains: Mapping[str, str | Path],
 ) -> list[Training]:
     """Return the search of every box by every entry; those of injected boxes by one of them."""
     by = PULLS_BY if PULLS_BY in entries else next(iter(entries))
@@ -286,10 +294,12 @@ def _trainings(
             if _injected(box) and name != by:
                 continue
             seed = seeds.integer(decisive["seed"], _NAME, box, name)
+            table = None if _injected(box) else null_chains.get(name)
             configs = {
-                variable: entered.configured(name, entry, variable, settings, seed).model_dump(
-                    mode="json"
-                )
+                variable: entered.configured(
+                    *(name, entry, variable, settings, seed),
+                    str(Path(table).absolute()) if table and variable == "m_jj" else None,
+                ).model_dump(mode="json")
                 for variable in entry.variables
             }
             chosen = {
@@ -301,6 +311,8 @@ def _trainings(
                 "builds_on": list(entry.builds_on),
                 "simulated": decisive["simulated"],
             }
+            if table is not None:
+                chosen["null_chains"] = digest(NullChains.load(table).to_dict())
             found.append(Training(f"{box}--{name}", chosen))
     return found
 
