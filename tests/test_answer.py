@@ -87,6 +87,7 @@ def uncorrected(found) -> pipeline.Answer:
     return pipeline.answer(other, *rest, simulate=missing)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_simulated_is_a_reason_and_no_error(uncorrected) -> None:
     assert uncorrected.claim
     assert uncorrected.events.value is None
@@ -94,6 +95,7 @@ def test_what_cannot_be_simulated_is_a_reason_and_no_error(uncorrected) -> None:
     assert uncorrected.heavy_mass.value is not None
 
 
+@pytest.mark.slow
 def test_labels_change_no_answer(answered, uncorrected) -> None:
     for name in ("p_value", "local_z", "tagger_set"):
         assert getattr(answered, name) == getattr(uncorrected, name)

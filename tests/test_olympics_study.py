@@ -19,6 +19,7 @@ from tnt_coffea.cli import main
 from tnt_coffea.config import GenerateSettings, SignalModel, digest
 from tnt_coffea.errors import ConfigError
 from tnt_coffea.execution import Resources
+from tnt_coffea.generator.black_box import write_key
 from tnt_coffea.pipeline import Answer, Estimate, studies
 from tnt_coffea.pipeline.studies import olympics_entries, olympics_study
 from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
@@ -249,7 +250,7 @@ def test_answers_stand_before_the_key_is_read_and_nothing_is_trained_again(
     committed = (studied / "answers.json").read_bytes()
     settings = GenerateSettings(background=350, signal=150, hidden=True)
     rows = np.arange(150)
-    generator.write_key(box.with_name(generator.KEY), generator.Key(settings, 1, {}, 500, rows))
+    write_key(box.with_name(generator.KEY), generator.Key(settings, 1, {}, 500, rows))
     # Killed before the summary: the answers are made again from what was kept, then judged.
     for name in ("manifest.json", "study.json", "answers.json"):
         (studied / name).unlink()

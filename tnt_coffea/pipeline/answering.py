@@ -509,10 +509,10 @@ def _with_simulation(
     if not likely.efficiency:
         none = Estimate(reason="no event of the simulated signal is selected")
         return replace(found, events=none, prongs=prongs if apart else None)
-    error = likely.events_uncertainty
+    uncertainty = likely.events_uncertainty
     if not apart:
         others = [one.events for one in shapes.values() if np.isfinite(one.events)]
-        error = float(np.hypot(error, (max(others) - min(others)) / 2))
+        uncertainty = float(np.hypot(uncertainty, (max(others) - min(others)) / 2))
     sample = as_skim(signals[prongs]).sample()
     core = _core(sample.mass[sample.mass > 0], resonance, config.fit.bump.width)
     return replace(
@@ -520,7 +520,7 @@ def _with_simulation(
         resonance_mass=_corrected(found.resonance_mass, resonance, core),
         heavy_mass=_corrected(found.heavy_mass, heavy, _median(likely, "heavy_mass")),
         light_mass=_corrected(found.light_mass, light, _median(likely, "light_mass")),
-        events=Estimate(likely.events, error),
+        events=Estimate(likely.events, uncertainty),
         prongs=prongs if apart else None,
         notes=(
             *found.notes,
