@@ -75,21 +75,21 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
             "box-1",
             "four of nine blind answers have the mass within 200 GeV or their error",
             "at least one method without priors finds it",
-            lambda: bool(_counted(numbers, "blackbox-1", FOUND, agnostic=True)),
+            bool(_counted(numbers, "blackbox-1", FOUND, agnostic=True)),
         ),
         (
             "blackbox-2",
             "box-2",
             "four claims of a resonance that is not there",
             "no method claims",
-            lambda: not _counted(numbers, "blackbox-2", FALSE),
+            not _counted(numbers, "blackbox-2", FALSE),
         ),
         (
             "blackbox-3",
             "box-3",
             "found by nobody",
             "at least one method finds it",
-            lambda: bool(_counted(numbers, "blackbox-3", FOUND)),
+            bool(_counted(numbers, "blackbox-3", FOUND)),
         ),
     ):
         known = _judged(numbers, box)
@@ -102,7 +102,7 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
             published,
             rule,
             ours if known else "no key",
-            Verdict.of(holds()) if known else Verdict.UNDECIDED,
+            Verdict.of(holds) if known else Verdict.UNDECIDED,
         )
     pulls: Mapping[str, Any] = numbers["pulls"].get("pulls", {})
     verdicts, texts = [], []
