@@ -26,7 +26,10 @@ PACKAGES = [
     "tnt_coffea.training",
 ]
 """Every public name has an example."""
-MINUTES = {"tnt_coffea.chain": "generates, searches, and draws two reports"}
+MINUTES = {
+    "tnt_coffea.chain": "generates, searches, and draws two reports",
+    "tnt_coffea.pipeline.answering": "searches, answers, and generates",
+}
 """Modules whose examples are run by `make slow` alone, and why."""
 INFERENCE = ("tnt_coffea.taggers", "tnt_coffea.processors")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

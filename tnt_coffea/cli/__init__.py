@@ -10,7 +10,7 @@ import logging
 import click
 
 from tnt_coffea.cli.chains import demo, run
-from tnt_coffea.cli.evaluation import characterise, compare, evaluate, models
+from tnt_coffea.cli.evaluation import answer, characterise, compare, evaluate, models
 from tnt_coffea.cli.files import convert, inspect
 from tnt_coffea.cli.fits import fit
 from tnt_coffea.cli.generation import generate
@@ -51,6 +51,7 @@ main.add_section(
         efficiency,
         evaluate,
         characterise,
+        answer,
         compare,
         inspect,
         convert,

@@ -14,6 +14,7 @@ from tnt_coffea.cli.options import (
     load_taggers,
     out_option,
     skim_option,
+    workers_option,
 )
 from tnt_coffea.cli.signal_folders import signal_name, skim_in
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
     from tnt_coffea.products import Taggers
 
-__all__ = ["characterise", "compare", "evaluate", "models"]
+__all__ = ["answer", "characterise", "compare", "evaluate", "models"]
 
 PATH = click.Path(path_type=Path)
 
@@ -125,6 +126,67 @@ def _selection(text: str | None) -> float | str | None:
         return text if text is None else float(text)
     except ValueError:
         return text
+
+
+@click.command()
+@out_option
+@skim_option
+@click.option(
+    "--tried",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Searches of the same events in other folders that this one is picked from, itself "
+    "included: the p-value is multiplied by them.",
+)
+@click.option(
+    "--events",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Signal events simulated at the masses found, twice; 0: none, and no number of events.",
+)
+@workers_option
+@configured_by_search
+def answer(
+    config: SearchConfig, out: Path, skim_folder: Path | None, tried: int, events: int, workers: int
+) -> None:
+    """Answer as the LHC Olympics asked: p-value, masses, prongs, events before any selection.
+
+    Masses are given from a global significance of 3 on. No truth is read. The answer goes to
+    OUT/answer/answer.json with the SHA-256 of answer and settings.
+    """
+    import functools
+
+    from tnt_coffea import pipeline
+    from tnt_coffea.execution import Resources
+    from tnt_coffea.products import Histograms, Skim, Taggers
+    from tnt_coffea.search_folder import noted_sources
+    from tnt_coffea.storage import held
+
+    histograms, noted = Histograms.load(out / "search"), noted_sources(out)
+    resources = Resources(executor="futures" if workers > 1 else "iterative", workers=workers)
+    simulate = functools.partial(
+        pipeline.simulated_signal,
+        config=config,
+        out=out / "answer",
+        events=events,
+        resources=resources,
+    )
+    found = pipeline.answer(
+        Skim.load(skim_folder or Path(noted.get("skim", out / "skim"))),
+        Taggers.load(out / "train"),
+        histograms,
+        pipeline.standing_fit(histograms, config, out),
+        config,
+        simulate=simulate if events else None,
+        tried=tried,
+    )
+    with held(out):
+        path, sha256 = pipeline.write_answer(out, found, config)
+    click.echo(found.summary())
+    click.echo(f"answer: {path}")
+    click.echo(f"SHA-256 of answer and settings: {sha256}")
 
 
 @click.command()

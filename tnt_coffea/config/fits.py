@@ -314,6 +314,12 @@ class ScanSettings(Settings):
     toys: int = Field(
         1000, ge=0, le=_MOST_TOYS, description="background-only toys of the scan for the global p"
     )
+    each: bool = Field(
+        True,
+        exclude_if=lambda wanted: wanted,
+        description="whether, beside the scan over all tagger sets, each set and all dijets have a "
+        "scan of their own",
+    )
     global_over: Literal["tested", "all", "none"] = Field(
         "tested",
         description="where there are several tagger sets, what the one global p over all of them "

@@ -7,6 +7,13 @@ which no result depends on.
 
 from __future__ import annotations
 
+from tnt_coffea.pipeline.answering import (
+    Answer,
+    Estimate,
+    answer,
+    simulated_signal,
+    write_answer,
+)
 from tnt_coffea.pipeline.blinding import (
     blind_fit,
     blind_report,
@@ -76,11 +83,14 @@ __all__ = [
     "OUT",
     "OVERALL",
     "STAGES",
+    "Answer",
     "Efficiency",
+    "Estimate",
     "NullChains",
     "RetrainingCosts",
     "SignalEfficiencies",
     "all_selections",
+    "answer",
     "blind_fit",
     "blind_report",
     "characterise",
@@ -118,6 +128,7 @@ __all__ = [
     "search_fit",
     "search_stage",
     "signal_masses",
+    "simulated_signal",
     "skim",
     "skim_stage",
     "spectrum_fit",
@@ -133,4 +144,5 @@ __all__ = [
     "trial",
     "window_tests",
     "windows_by_method",
+    "write_answer",
 ]

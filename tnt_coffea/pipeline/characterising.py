@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea import seeds, stats
-from tnt_coffea.config import SearchConfig
+from tnt_coffea.config import MassRange, SearchConfig
 from tnt_coffea.config.systematics import NOMINAL
 from tnt_coffea.errors import FitError, InputError, TaggerError
 from tnt_coffea.events.roles import DATA
@@ -45,6 +45,7 @@ def characterise(
     name: str | None = None,
     selection: Selection | None = None,
     signals: Mapping[str, Skim | Sample] | None = None,
+    window: MassRange | None = None,
 ) -> Characterisation:
     """Return what the selected events of the window have in common, beyond the background.
 
@@ -61,8 +62,7 @@ def characterise(
     taggers, histograms
         Of the search.
     config
-        Its settings; `search.window` is where the excess is, and `fit.bump` says how spectra are
-        fitted.
+        Its settings; `fit.bump` says how spectra are fitted.
     name
         Tagger set; the first one without it.
     selection
@@ -70,6 +70,8 @@ def characterise(
     signals
         Skims of simulated signals by name, as data or in the role `signal:NAME`; all events of a
         skim's files count as produced. None of them may be among those that were searched.
+    window
+        Where the excess is [GeV], on edges of the histogram; `search.window` without it.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def characterise(
     refuse_blinded(config, "a characterisation")
     check_made_with(histograms, config)
     tagger_set, point = _chosen(taggers, config, name, selection)
-    window = config.search.window
+    window = window or config.search.window
     sample = as_skim(source).sample()
     simulated = {
         label: _signal_sample(label, one, sample) for label, one in (signals or {}).items()
@@ -302,7 +304,7 @@ def _hypothesis(
     from tnt_coffea.reporting import Hypothesis, Sculpted
 
     sample = signal.sample.with_variable(config.search.variable)
-    inside = config.search.window.contains(sample.mass)
+    inside = MassRange(low=found.window[0], high=found.window[1]).contains(sample.mass)
     if int(inside.sum()) < _FEW:
         msg = (
             f"signal '{label}' has {int(inside.sum())} dijets in the window "

@@ -200,7 +200,9 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
     for name, spectra in selected.items():
         made.keep(hunts, "bump hunt", name, fits.hunt, spectra, name)
     scans: dict[str, stats.ScanResult] = {}
-    if config.fit.scan.masses:
+    alone = len(hists) < 2 or config.fit.scan.global_over == "none"  # no scan over all sets
+    each = bool(config.fit.scan.masses) and (config.fit.scan.each or alone)
+    if each:
         for name, hunt in hunts.items():
             made.keep(scans, "scan", name, fits.scan, tested[name], name, hunt)
     limits: dict[str, stats.LimitResult | stats.LimitRefusal] = {}
@@ -216,7 +218,7 @@ def _fitted(histograms: Histograms, config: SearchConfig) -> SearchResult:
         bands = {
             name: fits.band(tested[name], name, found, hunts[name]) for name, found in scans.items()
         }
-    if config.fit.scan.masses:
+    if each:
         _scan_windows(histograms, config, scans, made)
     estimates: dict[str, stats.AbcdResult | stats.AbcdRefusal] = {}
     for name, h in hists.items():

@@ -7,6 +7,7 @@ question                                                     function
 ===========================================================  =====================================
 Is there a resonance of this mass, on a smooth background?   `bump_hunt`
 Is there one anywhere, or in any of several selections?      `scan`, with a global p-value
+Which mass does the resonance have?                          `resonance_mass`
 Is there an excess of any shape in this window?              `masked_window_test`
 Do more events pass with both jets than by chance?           `abcd_in_window`; `abcd` for counts
 Are the scores of the two jets independent?                  `closure`, `closure_scan`, `spearman`
@@ -109,6 +110,7 @@ from tnt_coffea.stats.p_values import (
     li_ma_significance,
     paper_significance,
 )
+from tnt_coffea.stats.resonance_mass import MassEstimate, resonance_mass
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult, FitRefusal
 from tnt_coffea.stats.retrained import (
     RetrainedLimit,
@@ -173,6 +175,7 @@ __all__ = [
     "IntervalResult",
     "LimitRefusal",
     "LimitResult",
+    "MassEstimate",
     "MassTemplates",
     "NuisanceImpact",
     "NuisanceImpacts",
@@ -238,6 +241,7 @@ __all__ = [
     "nuisance_impacts",
     "paper_significance",
     "read_histogram",
+    "resonance_mass",
     "retrained_limit",
     "scan",
     "scan_masses",

@@ -43,6 +43,7 @@ __all__ = [
     "SpectrumModel",
     "all_functions",
     "chosen_function",
+    "competing_models",
     "goodness_of_fit",
     "outside_signal",
     "range_notes",
@@ -160,9 +161,9 @@ def spectrum_models(
     fit
         Families, fewest and most parameters, p-value of the F-test.
     """
-    models, best = _competing_models(data, signals, fit)
+    models, best = competing_models(data, signals, fit)
     try:
-        others, found = _competing_models(data, signals, _other_functions(fit))
+        others, found = competing_models(data, signals, _other_functions(fit))
     except FitError:
         return models  # too few events for them: they have nothing to say
     # Of many masses only spurious signals that count are asked for.
@@ -214,10 +215,16 @@ def _with_its_spurious(model: SpectrumModel) -> SpectrumModel:
     return replace(model, functions=with_spurious(model.functions, events)) if events else model
 
 
-def _competing_models(
+def competing_models(
     data: Sequence[Spectrum], signals: Sequence[Signal], fit: SpectrumFit
 ) -> tuple[list[SpectrumModel], list[Profile]]:
-    """Return the models with the functions that the data ask for, and their fits of mu >= 0."""
+    """Return the models with the functions that the data ask for, and their fits of mu >= 0.
+
+    Parameters
+    ----------
+    data, signals, fit
+        As for `spectrum_models`; no spurious signal is looked for.
+    """
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)

@@ -8,10 +8,11 @@
 | `topics` | arXiv:2101.08320, section 5.2: figure 48, areas, and toys whose topics are known |
 | `null` | of none: whether the p-values of every method are uniform where there is nothing |
 | `sensitivity` | of none: figures against the number of signal events, beside published ones |
+| `olympics` | arXiv:2101.08320: every method on every black box, blind; figure 51 |
 
-All but the first two are files in `experiments/`, an `Experiment` each, which `run` repeats.
-Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was killed, and is
-read again while its settings stay the same.
+All but the first two and the last are files in `experiments/`, an `Experiment` each, which `run`
+repeats. Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was
+killed, and is read again while its settings stay the same.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ from tnt_coffea.pipeline.studies.events import Pool
 from tnt_coffea.pipeline.studies.experiment import Block, Experiment, Injection, Within
 from tnt_coffea.pipeline.studies.gaussian_study import gaussian
 from tnt_coffea.pipeline.studies.numbers import Found, figures_table
+from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
+from tnt_coffea.pipeline.studies.olympics_page import leaderboard
+from tnt_coffea.pipeline.studies.olympics_study import olympics
 from tnt_coffea.pipeline.studies.simulation_assisted_study import simulation_assisted
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
 
 __all__ = [
+    "ENTRIES",
     "STUDIES",
     "Block",
     "Claim",
+    "Entry",
     "Experiment",
     "Found",
     "Injection",
@@ -44,6 +50,8 @@ __all__ = [
     "experiment_names",
     "figures_table",
     "gaussian",
+    "leaderboard",
+    "olympics",
     "run",
     "simulation_assisted",
 ]

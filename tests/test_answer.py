@@ -1,0 +1,193 @@
+"""The answer of a search in the challenge's form: when it claims, and what it says then."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tnt_coffea as tnt
+from tnt_coffea import pipeline, stats
+from tnt_coffea.cli import main
+from tnt_coffea.config import GenerateSettings, SearchConfig, SignalModel, digest
+from tnt_coffea.errors import ConfigError, FitError, MissingExtraError
+from tnt_coffea.products import Skim
+from tnt_coffea.testing import make_sample
+
+SETTINGS = """
+search: {efficiencies: [0.2], fit_range: {low: 2600, high: 7000}}
+train: {methods: {low: {kind: feature, feature: tau21, descending: true}}}
+fit:
+  bump: {efficiency: 0.2, bin_width: 80, toys: 0}
+  abcd: {efficiency: 0.2}
+  limit: {enabled: false}
+"""
+
+
+def searched(out: Path, share: float, config: SearchConfig):
+    sample = make_sample(4000, signal_share=share, seed=3)
+    taggers = tnt.train(sample, config, out=out)
+    histograms = tnt.search(sample, taggers, config, out=out)
+    return sample, taggers, histograms, tnt.fit(histograms, config), config
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory):
+    """A search of dijets with 5 % of signal: 3500 GeV, jets of 500 and 100 GeV, two prongs."""
+    return searched(tmp_path_factory.mktemp("found"), 0.05, SearchConfig.from_text(SETTINGS))
+
+
+def two_prongs(settings: GenerateSettings) -> Skim:
+    """Simulate signals that differ in their prongs alone: three prongs have a larger tau21."""
+    made = make_sample(800, signal_share=1.0, seed=8, kind=settings.model.value)
+    if settings.model is SignalModel.THREE_PRONG:
+        shifted = {
+            name: made.columns[name] + np.float32(0.25) for name in ("heavy_tau21", "light_tau21")
+        }
+        made = replace(made, columns={**made.columns, **shifted})
+    return Skim.from_sample(made)
+
+
+@pytest.fixture(scope="module")
+def answered(found) -> pipeline.Answer:
+    return pipeline.answer(*found, simulate=two_prongs)
+
+
+def test_a_planted_signal_is_claimed_with_masses_prongs_and_number(found, answered) -> None:
+    assert answered.claim
+    injected = int((found[0].label == 1).sum())
+    for one, true in (
+        (answered.resonance_mass, 3500),
+        (answered.heavy_mass, 500),
+        (answered.light_mass, 100),
+        (answered.events, injected),
+    ):
+        assert abs(one.pull(true)) < 3, (one, true)
+    assert answered.prongs == 2
+    assert answered.knowledge == "none"
+    assert "2 prongs" in answered.notes[-1]
+    assert pipeline.Answer.from_dict(json.loads(json.dumps(answered.to_dict()))) == answered
+
+
+@pytest.fixture(scope="module")
+def uncorrected(found) -> pipeline.Answer:
+    """Answer where nothing can be simulated, with the labels of the events shuffled."""
+
+    def missing(settings: GenerateSettings) -> Skim:
+        package = "pythia8mc"
+        raise MissingExtraError(package, "generate")
+
+    sample, *rest = found
+    other = replace(sample, label=np.random.default_rng(1).permutation(sample.label))
+    return pipeline.answer(other, *rest, simulate=missing)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_simulated_is_a_reason_and_no_error(uncorrected) -> None:
+    assert uncorrected.claim
+    assert uncorrected.events.value is None
+    assert "no signal could be simulated" in uncorrected.events.reason
+    assert uncorrected.heavy_mass.value is not None
+
+
+@pytest.mark.slow
+def test_labels_change_no_answer(answered, uncorrected) -> None:
+    for name in ("p_value", "local_z", "tagger_set"):
+        assert getattr(answered, name) == getattr(uncorrected, name)
+    heavy = answered.heavy_mass.value
+    assert heavy == pytest.approx(uncorrected.heavy_mass.value, rel=0.02)
+
+
+@pytest.mark.slow
+def test_simulated_masses_correct_those_found(found, uncorrected) -> None:
+    """Signal whose jets come out 10 % too light says that the excess is 10 % heavier."""
+
+    def lighter(settings: GenerateSettings) -> Skim:
+        made = two_prongs(settings).sample()
+        mass = made.columns["heavy_mass"] * np.float32(0.9)
+        return Skim.from_sample(replace(made, columns={**made.columns, "heavy_mass": mass}))
+
+    one, plain = pipeline.answer(*found, simulate=lighter).heavy_mass, uncorrected.heavy_mass.value
+    assert one.value == pytest.approx(plain**2 / 450, rel=0.03)
+    assert one.uncertainty > abs(one.value - plain) / 2
+
+
+def test_without_a_signal_there_is_no_claim_and_no_mass(tmp_path: Path) -> None:
+    given = searched(tmp_path, 0.0, SearchConfig.from_text(SETTINGS))
+    said = pipeline.answer(*given, simulate=two_prongs)
+    assert not said.claim
+    assert {one.reason for one in (said.resonance_mass, said.heavy_mass, said.events)} == {
+        "no claim"
+    }
+    assert said.summary().splitlines()[0].endswith("no claim")
+
+
+def test_searches_that_were_tried_raise_the_p_value(found, answered) -> None:
+    again = answered.among(40)
+    assert again.p_value == pytest.approx(min(1.0, 40 * answered.p_value))
+    assert again.at_most
+    assert "times 40 searches" in again.calibration
+    assert again.events == answered.events
+    # So many that the same excess is no evidence any more.
+    gone = answered.among(int(1e-2 / answered.p_value) + 1)
+    assert (gone.claim, gone.events.reason, gone.prongs) == (False, "no claim", None)
+    with pytest.raises(ConfigError, match="tried is 0"):
+        pipeline.answer(*found, tried=0)
+
+
+@pytest.mark.slow
+def test_the_scan_over_all_sets_alone_gives_the_same_answer(tmp_path: Path) -> None:
+    """Without scans of single sets there are fewer tests of the same spectra, and no other."""
+    text = SETTINGS.replace(
+        "fit:", "fit:\n  scan: {masses: [3400, 3520], toys: 0, global_over: all}"
+    ).replace("methods: {", "methods: {mass: {kind: feature}, ")
+    config = SearchConfig.from_text(text)
+    sample, taggers, histograms, result, _ = searched(tmp_path, 0.05, config)
+    alone = config.fit.scan.model_copy(update={"each": False})
+    changed = config.model_copy(update={"fit": config.fit.model_copy(update={"scan": alone})})
+    fewer = tnt.fit(histograms, changed)
+    assert (set(result.scans), set(fewer.scans)) == ({"before", "low", "mass"}, set())
+    assert fewer.overall == result.overall
+    given = (sample, taggers, histograms)
+    first, second = pipeline.answer(*given, result, config), pipeline.answer(*given, fewer, changed)
+    assert first.resonance_mass == second.resonance_mass
+    assert first.claim
+
+
+def test_a_blinded_search_and_a_result_without_its_trials_are_refused(found) -> None:
+    *given, config = found
+    with pytest.raises(ConfigError, match=r"fit\.blind hides"):
+        pipeline.answer(*given, SearchConfig.from_text("fit: {blind: true}"))
+    sample, taggers, histograms, result = given
+    with pytest.raises(FitError, match="fit again"):
+        pipeline.answer(sample, taggers, histograms, replace(result, global_p=None), config)
+
+
+def test_the_mass_of_a_resonance_has_its_likelihood_interval() -> None:
+    fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    spectrum = stats.toy_spectrum(5000, 300, mass=3500, width=120)
+    found = stats.resonance_mass(spectrum, near=3560, width=120, fit=fit)
+    assert found.low < found.mass < found.high
+    assert found.bounded
+    assert abs(found.mass - 3500) < 3 * found.uncertainty
+    with pytest.raises(FitError, match="no mass near 2000 GeV has sidebands"):
+        stats.resonance_mass(spectrum, near=2000, width=120, fit=fit)
+
+
+def test_the_command_commits_to_settings_and_answer(workspace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    shutil.copytree(workspace, out)
+    done = CliRunner().invoke(main, ["answer", "--out", str(out), "--events", "0"])
+    assert done.exit_code == 0, done.output
+    values = json.loads((out / "answer" / "answer.json").read_text())
+    sha256 = values.pop("sha256")
+    assert sha256 == digest(values)
+    assert sha256 in done.output
+    said = pipeline.Answer.from_dict(values["answer"])
+    assert said.summary() in done.output
+    assert values["settings"] == SearchConfig.from_yaml(out / "config.yaml").model_dump(mode="json")

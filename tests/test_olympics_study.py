@@ -1,0 +1,321 @@
+"""The study of the LHC Olympics: blind answers, keys opened last, folders that go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tnt_coffea import generator
+from tnt_coffea.cli import main
+from tnt_coffea.config import GenerateSettings, SignalModel, digest
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.execution import Resources
+from tnt_coffea.generator.black_box import write_key
+from tnt_coffea.pipeline import Answer, Estimate, studies
+from tnt_coffea.pipeline.studies import olympics_entries, olympics_study
+from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
+from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_tables
+from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
+from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
+
+ROOT = Path(__file__).parents[1]
+QUIET = Resources(executor="iterative", progress=False)
+NONE = Estimate(reason="no claim")
+LOW = {"low-tau21": ENTRIES["low-tau21"]}
+
+
+def answer(mass: float | None = None, *, events: float = 900.0) -> Answer:
+    """Give the answer of a method, with a claim at a mass or without one."""
+    claim = mass is not None
+    numbers = (
+        (Estimate(mass, 20.0), Estimate(700.0, 20.0), Estimate(380.0, 10.0), Estimate(events, 100))
+        if claim
+        else (NONE,) * 4
+    )
+    z, p_value = (4.0, 3e-5) if claim else (0.1, 0.46)
+    return Answer(
+        *(p_value, z, True, "asymptotic", 8, claim, "cwola-3500-4000", "0.01", "none", 5.0),
+        *numbers,
+    )
+
+
+def key(model: SignalModel | None = SignalModel.TWO_PRONG) -> generator.Key:
+    settings = GenerateSettings(
+        background=1000,
+        signal=0 if model is None else 834,
+        model=model or SignalModel.TWO_PRONG,
+        resonance_mass=3823,
+        heavy_mass=732,
+        light_mass=378,
+    )
+    return generator.Key(settings, 1, {}, 1000 + settings.signal, np.zeros(0, np.int64))
+
+
+def numbers_of(answers: Mapping[str, Mapping[str, Any]], keys: Mapping[str, Any]) -> dict[str, Any]:
+    values = {
+        box: {n: a.to_dict() if isinstance(a, Answer) else {"refused": a} for n, a in own.items()}
+        for box, own in answers.items()
+    }
+    verdicts, truths = judged(values, keys)
+    names = dict.fromkeys(name for own in answers.values() for name in own)
+    return {
+        "knowledge": dict.fromkeys(names, "none"),
+        "left_out": {"paws": "simulated signals (--prior)"},
+        "answers": values,
+        "verdicts": verdicts,
+        "truths": truths,
+        "pulls": {},
+        "sha256": "ab",
+    }
+
+
+ANSWERED = {
+    "blackbox-1": {"near": answer(3800), "far": answer(4500), "no": answer(), "not": "few events"},
+    "blackbox-2": {"near": answer(4600), "far": answer(), "no": answer(), "not": answer()},
+    "blackbox-3": {"near": answer(), "far": answer(3900), "no": answer(), "not": answer()},
+}
+KEYS = {
+    "blackbox-1": key(),
+    "blackbox-2": key(None),
+    "blackbox-3": key(SignalModel.GRAVITON),
+}
+
+
+def test_answers_are_judged_by_the_mass_and_the_box() -> None:
+    numbers = numbers_of(ANSWERED, KEYS)
+    words = {
+        box: [one["verdict"] for one in own.values()] for box, own in numbers["verdicts"].items()
+    }
+    assert words == {
+        "blackbox-1": ["found", "false", "nothing", "refused"],
+        "blackbox-2": ["false", "nothing", "nothing", "nothing"],
+        "blackbox-3": ["nothing", "found", "nothing", "nothing"],
+    }
+    pulls = numbers["verdicts"]["blackbox-1"]["near"]["pulls"]
+    assert pulls == pytest.approx(
+        {"resonance_mass": -1.15, "heavy_mass": -1.6, "light_mass": 0.2, "events": 0.66}
+    )
+    # The graviton's daughters are gluons: there is nothing to pull.
+    assert set(numbers["verdicts"]["blackbox-3"]["far"]["pulls"]) == {"resonance_mass", "events"}
+    verdicts = {claim.id: claim.verdict.value for claim in olympics_claims(numbers)}
+    assert verdicts == {
+        "box-1": "confirmed",
+        "box-2": "refuted",
+        "box-3": "confirmed",
+        "pulls": "undecided",
+    }
+
+
+def test_without_keys_nothing_is_said_of_right_and_wrong() -> None:
+    numbers = numbers_of(ANSWERED, dict.fromkeys(KEYS))
+    words = {one["verdict"] for own in numbers["verdicts"].values() for one in own.values()}
+    assert words == {"unknown", "nothing", "refused"}
+    assert numbers["truths"] == {}
+    assert {claim.verdict.value for claim in olympics_claims(numbers)} == {"undecided"}
+
+
+def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() -> None:
+    numbers = numbers_of(ANSWERED, KEYS)
+    page = studies.leaderboard({"command": "tnt-coffea study olympics", "numbers": numbers})
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    names = [row.split(" | ")[0][2:] for row in rows]
+    assert names[:4] == ["no", "not", "far", "near"]
+    assert names[4] == "*Density estimation (GIS) (2020)*"
+    assert "found, Z ≥ 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
+    assert "false, Z ≥ 4.0, 4500 ± 20 GeV" in page
+    tables = olympics_tables(numbers)
+    assert tables[0].rows[-1][:2] == ("paws", "not run: needs simulated signals (--prior)")
+    assert ("blackbox-2", "truth", "", "-", "-", "-", "0", "-") in tables[1].rows
+
+
+def test_page_and_readme_are_written_from_the_study(tmp_path: Path) -> None:
+    spec = spec_from_file_location("leaderboard_page", ROOT / "docs" / "leaderboard.py")
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    study = {"command": "tnt-coffea study olympics", "numbers": numbers_of(ANSWERED, KEYS)}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text())
+    script.main(tmp_path / "study.json", tmp_path / "docs")
+    page = (tmp_path / "docs" / "leaderboard.md").read_text()
+    assert page == studies.leaderboard(study)
+    text = readme.read_text()
+    assert "| near | none | 1 | 1 |" in text
+    assert text.startswith((ROOT / "README.md").read_text().partition(script.MARKS[0])[0])
+    script.main(tmp_path / "study.json", tmp_path / "docs")
+    assert readme.read_text() == text
+    readme.write_text("nothing")
+    with pytest.raises(SystemExit, match=r"README\.md: no"):
+        script.main(tmp_path / "study.json", tmp_path / "docs")
+
+
+def test_pulls_are_of_boxes_that_were_found() -> None:
+    keys = {f"injected-{i:02d}": key() for i in range(5)}
+    answers = [answer(3823 + 20 * x, events=834 + 100 * x) for x in (-2, -1, 1, 2)] + [answer()]
+    values = {box: {"cwola": one.to_dict()} for box, one in zip(keys, answers, strict=True)}
+    found = pulls_of(judged(values, keys)[0])
+    assert (found["boxes"], found["found"], found["false"]) == (5, 4, 0)
+    assert found["pulls"]["resonance_mass"]["mean"] == pytest.approx(0)
+    assert found["pulls"]["events"]["sd"] == pytest.approx(np.std([-2, -1, 1, 2], ddof=1))
+    numbers = numbers_of({}, {}) | {"pulls": found}
+    claim = next(one for one in olympics_claims(numbers) if one.id == "pulls")
+    assert (claim.verdict.value, "events 0.00 ± 1.83 (4)" in claim.ours) == ("refuted", True)
+
+
+def test_published_answers_name_their_section_and_keep_the_rule_of_the_paper() -> None:
+    assert all(one.section for one in ANSWERS)
+    first = published_answers("blackbox-1", blind=True)
+    assert len(first) == 9  # "nine blind approaches were submitted"
+    assert sum(one.verdict == "found" for one in first) == 4
+    for one in first:
+        if one.mass is not None:
+            assert (abs(one.mass[0] - 3823) <= 200) == (one.verdict == "found")
+
+
+def test_a_method_of_others_enters_with_one_line() -> None:
+    mine = Entry({"kind": "event_norm"}, observables=("d2",))
+    entries = {**LOW, "mine": mine}
+    settings = olympics_entries.skim_settings(entries)
+    assert "d2" in settings["observables"]
+    config = olympics_entries.configured("mine", mine, "m_jj", settings, seed=1)
+    assert olympics_entries.knowledge(config) == "none"
+    assert olympics_entries.missing(config, simulation=False, priors=False) == ""
+    for name, entry in ENTRIES.items():
+        config = olympics_entries.configured(name, entry, "m_jj", settings, seed=1)
+        known = olympics_entries.knowledge(config)
+        reason = olympics_entries.missing(config, simulation=False, priors=False)
+        assert bool(reason) == (known != "none"), name
+    with pytest.raises(ConfigError, match="no entry is called theirs; known ones are low-tau21"):
+        olympics_entries.entries_named(["theirs"], LOW)
+
+
+def test_boxes_keep_s_over_sqrt_b_and_hide_their_truth() -> None:
+    for name, signal in (("blackbox-1", 186), ("blackbox-2", 0), ("blackbox-3", 716)):
+        made = olympics_entries.box_settings(name, 0.05)
+        assert (made.background + made.signal, made.signal, made.hidden) == (50_000, signal, True)
+    drawn = olympics_entries.box_settings("blind-1", 0.05)
+    assert (drawn.background, drawn.blind) == (50_000, True)
+    known = olympics_entries.injected_settings(3, seed=1)
+    assert known != olympics_entries.injected_settings(4, seed=1)
+    assert known.hidden
+
+
+@pytest.fixture(scope="module")
+def box(events_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with 150 of 500 events signal at 3.5 TeV, whose key is not there."""
+    return Path(shutil.copy(events_file, tmp_path_factory.mktemp("box") / "events.h5"))
+
+
+@pytest.fixture(scope="module")
+def studied(box: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("studies")
+    studies.olympics({"mine": box}, out=out, entries=LOW, simulated=0, resources=QUIET)
+    return out / "olympics"
+
+
+def times(folder: Path, pattern: str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+
+
+def test_a_box_without_its_key_ends_with_answers(studied: Path) -> None:
+    values = json.loads((studied / "study.json").read_text())
+    committed = json.loads((studied / "answers.json").read_text())
+    sha256 = committed.pop("sha256")
+    assert sha256 == digest(committed) == values["numbers"]["sha256"]
+    assert values["numbers"]["truths"] == {}
+    said = Answer.from_dict(committed["answers"]["mine"]["low-tau21"])
+    assert said.claim
+    assert values["numbers"]["verdicts"]["mine"]["low-tau21"]["verdict"] == "unknown"
+    for name in ("study.md", "leaderboard.md", "verdicts.png", "answers-mine.png"):
+        assert (studied / name).stat().st_size > 0, name
+    assert max(path.stat().st_size for path in studied.glob("*.json")) < 300_000
+
+
+def test_answers_stand_before_the_key_is_read_and_nothing_is_trained_again(
+    studied: Path, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = studied.parent / "olympics-searches"
+    before = times(searches, "*.onnx") | times(studied / "trainings", "*.json")
+    assert before
+    committed = (studied / "answers.json").read_bytes()
+    settings = GenerateSettings(background=350, signal=150, hidden=True)
+    rows = np.arange(150)
+    write_key(box.with_name(generator.KEY), generator.Key(settings, 1, {}, 500, rows))
+    # Killed before the summary: the answers are made again from what was kept, then judged.
+    for name in ("manifest.json", "study.json", "answers.json"):
+        (studied / name).unlink()
+    read = generator.read_key
+
+    def watched(path: Path) -> generator.Key:
+        assert (studied / "answers.json").read_bytes() == committed
+        return read(path)
+
+    monkeypatch.setattr(olympics_study.generator, "read_key", watched)
+    found = studies.olympics(
+        {"mine": box}, out=studied.parent, entries=LOW, simulated=0, resources=QUIET
+    )
+    assert found.numbers["truths"]["mine"]["signal"] == 150
+    assert found.numbers["verdicts"]["mine"]["low-tau21"]["verdict"] == "found"
+    assert times(searches, "*.onnx") | times(studied / "trainings", "*.json") == before
+
+
+def test_what_nobody_can_do_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for given, message in (
+        ({"scale": 20}, "scale of the Olympics is 20"),
+        ({"pulls": -1}, "pulls of the Olympics is -1"),
+        ({"methods": ["paws"]}, "no method can search: paws needs simulated signals"),
+        ({"boxes": {"injected-1": "x.h5"}}, "cannot name a box"),
+        ({"boxes": {}}, "no box is given"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            studies.olympics(out=tmp_path, resources=QUIET, **given)
+    done = CliRunner().invoke(main, ["study", "olympics", "--out", str(tmp_path), "--box", "x.h5"])
+    assert done.exit_code == 2
+    assert "write NAME=FILE" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_path: Path) -> None:
+    shuffled = Path(shutil.copy(box, tmp_path / "events.h5"))
+    with h5py.File(shuffled, "r+") as file:
+        label = file["events"][:, -1]
+        file["events"][:, -1] = np.random.default_rng(3).permutation(label)
+    studies.olympics({"mine": shuffled}, out=tmp_path, entries=LOW, simulated=0, resources=QUIET)
+    answers = (tmp_path / "olympics" / "answers.json").read_bytes()
+    assert answers == (studied / "answers.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_further_method_searches_alone(studied: Path, box: Path) -> None:
+    before = times(studied / "trainings", "*.json")
+    entries = {**LOW, "mine": Entry({"kind": "event_norm"})}
+    found = studies.olympics(
+        {"mine": box}, out=studied.parent, entries=entries, simulated=0, resources=QUIET
+    )
+    after = times(studied / "trainings", "*.json")
+    assert before.items() < after.items()
+    assert set(found.numbers["answers"]["mine"]) == {"low-tau21", "mine"}
+    assert found.numbers["answers"]["mine"]["low-tau21"]["tried"] == 2
+
+
+@pytest.mark.slow
+def test_generated_boxes_from_events_to_pulls(tmp_path: Path) -> None:
+    found = studies.olympics(
+        out=tmp_path, scale=0.0005, methods=["low-tau21"], simulated=20, resources=QUIET
+    )
+    assert set(found.numbers["truths"]) == set(olympics_entries.BOXES)
+    assert found.numbers["truths"]["blackbox-2"]["signal"] == 0
+    assert found.numbers["truths"]["blackbox-1"]["signal"] == 19
+    page = (tmp_path / "olympics" / "study.md").read_text()
+    assert "S/sqrt(B) is that of the Olympics" in page

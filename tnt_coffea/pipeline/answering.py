@@ -1,0 +1,657 @@
+"""The answer of a search in the form of the LHC Olympics: a p-value, masses, a number of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tnt_coffea import seeds, stats
+from tnt_coffea.config import GenerateSettings, MassRange, SearchConfig, SignalModel, digest
+from tnt_coffea.errors import (
+    ConfigError,
+    FitError,
+    GeneratorError,
+    InputError,
+    MissingExtraError,
+    StageError,
+)
+from tnt_coffea.events.sample import Sample
+from tnt_coffea.execution import Resources
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.characterising import characterise
+from tnt_coffea.pipeline.fit_settings import (
+    check_made_with,
+    fit_from_lower_edge,
+    refuse_blinded,
+    search_fit,
+)
+from tnt_coffea.pipeline.folders import one_writer
+from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.global_p_values import all_selections
+from tnt_coffea.pipeline.null_chains import BEFORE
+from tnt_coffea.pipeline.skimming import skim
+from tnt_coffea.products import Histograms, Skim, Taggers, as_skim
+from tnt_coffea.results import SearchResult
+from tnt_coffea.stats.p_values import significance
+from tnt_coffea.stats.results import NULL_CHAINS, Result
+from tnt_coffea.storage import written
+from tnt_coffea.working_points import Selection, selection_name
+
+if TYPE_CHECKING:
+    from tnt_coffea.reporting import Characterisation, Hypothesis
+
+__all__ = ["CLAIM", "Answer", "Estimate", "answer", "simulated_signal", "write_answer"]
+
+CLAIM = 3.0
+"""Global significance from which a resonance is claimed: what the field calls evidence. Below it no
+mass is given, for the largest fluctuation of a box without signal has one too."""
+SIMULATED = 1000
+"""Signal events that are simulated at the masses found: they know an efficiency of 10 % to a tenth,
+less than the excess is known to."""
+_CLEAR = 3.0
+"""Excess over its uncertainty from which a daughter's mass is given."""
+_REACH = 2.0
+"""Widths of the signal on either side of its mass that are characterised."""
+_TOLD_APART = 4.0
+"""Difference in chi-square from which two numbers of prongs are told apart: two deviations."""
+_MODELLING = 0.02
+"""Uncertainty of the median of a simulated tau21 or tau32: that of another shower."""
+PRONGS = {2: SignalModel.TWO_PRONG, 3: SignalModel.THREE_PRONG}
+"""Prongs of both daughters, and the simulated signal that has them."""
+_SHAPES = ("tau21", "tau32")
+_NO_CLAIM = "no claim"
+
+Simulate = Callable[[GenerateSettings], "Skim | Sample"]
+"""Function from the settings of a signal to its dijets, skimmed as those that were searched."""
+
+
+@dataclass(frozen=True)
+class Estimate(Result):
+    """A number with the half width of its central 68 %, or why there is none.
+
+    Examples
+    --------
+    >>> print(Estimate(3823.0, 12.0)), print(Estimate(reason="no claim"))
+    3823 ± 12
+    none: no claim
+    (None, None)
+    """
+
+    value: float | None = None
+    uncertainty: float | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"none: {self.reason}"
+        return f"{self.value:.0f} ± {self.uncertainty:.0f}"
+
+    def pull(self, true: float) -> float | None:
+        """Return (answer - true) / uncertainty; None without an answer.
+
+        Examples
+        --------
+        >>> Estimate(3820.0, 10.0).pull(3800.0)
+        2.0
+        """
+        if self.value is None or not self.uncertainty:
+            return None
+        return (self.value - true) / self.uncertainty
+
+
+@dataclass(frozen=True)
+class Answer(Result):
+    """What a search says of a box, in the form that the LHC Olympics asked for.
+
+    Attributes
+    ----------
+    p_value, z
+        Of the box having no new particles, over all windows, selections and methods that were
+        tried, and in standard deviations.
+    at_most
+        Whether the p-value is the most that it can be.
+    calibration
+        Where it comes from, in words.
+    tried
+        Searches of the same events that this answer was picked from.
+    claim
+        Whether a resonance is claimed: `z` is at least 3 and the fit of the excess converged.
+    tagger_set, selection, knowledge
+        The most significant test, and what its taggers knew beside the data.
+    local_z
+        Its significance.
+    resonance_mass, heavy_mass, light_mass
+        Of the new particles [GeV].
+    events
+        Signal events in the box before any selection.
+    prongs
+        Of either daughter, by simulated signals; None where they are not told apart.
+    notes
+        What a reader must know.
+
+    Source
+    ------
+    arXiv:2101.08320, section 2.
+
+    Examples
+    --------
+    >>> none = Estimate(reason="no claim")
+    >>> found = Answer(0.4, 0.25, False, "toys", 1, False, "tnt", "0.03", "none", 1.2, none, none,
+    ...     none, none)
+    >>> print(found.summary().splitlines()[0])
+    p = 0.4 (Z = 0.25; toys): no claim
+    """
+
+    p_value: float
+    z: float
+    at_most: bool
+    calibration: str
+    tried: int
+    claim: bool
+    tagger_set: str
+    selection: str
+    knowledge: str
+    local_z: float
+    resonance_mass: Estimate
+    heavy_mass: Estimate
+    light_mass: Estimate
+    events: Estimate
+    prongs: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def among(self, tried: int) -> Answer:
+        """Return the answer where it is picked from so many searches of the same events.
+
+        Its p-value counts them all (Bonferroni's inequality); masses go with the claim.
+
+        Examples
+        --------
+        >>> mass, none = Estimate(3500.0, 10.0), Estimate(reason="no claim")
+        >>> found = Answer(1e-3, 3.09, False, "toys", 1, True, "tnt", "0.03", "none", 4.0, mass,
+        ...     none, none, none)
+        >>> again = found.among(3)
+        >>> again.p_value, again.claim, again.resonance_mass.reason
+        (0.003, False, 'no claim')
+        """
+        if tried <= 1:
+            return self
+        p_value = min(1.0, self.p_value * tried)
+        z = significance(p_value)
+        text = f"{self.calibration}; times {tried} searches of these events"
+        found = replace(
+            self, p_value=p_value, z=z, at_most=True, calibration=text, tried=self.tried * tried
+        )
+        if not found.claim or z >= CLAIM:
+            return found
+        none = Estimate(reason=_NO_CLAIM)
+        return replace(
+            found,
+            claim=False,
+            resonance_mass=none,
+            heavy_mass=none,
+            light_mass=none,
+            events=none,
+            prongs=None,
+        )
+
+    def summary(self) -> str:
+        """Return the answer in a few lines of text."""
+        most = "at most " if self.at_most else ""
+        lines = [
+            f"p = {most}{self.p_value:.2g} (Z = {self.z:.2f}; {self.calibration}): "
+            + ("a new resonance" if self.claim else _NO_CLAIM)
+        ]
+        if self.claim:
+            known = {
+                "resonance [GeV]": self.resonance_mass,
+                "heavy daughter [GeV]": self.heavy_mass,
+            }
+            known |= {"light daughter [GeV]": self.light_mass, "signal events": self.events}
+            lines += [f"  {name}: {one}" for name, one in known.items()]
+            lines.append(f"  prongs of a daughter: {self.prongs or 'not told apart'}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A test of a mass in the spectrum of a selection, or of all dijets."""
+
+    name: str
+    selection: Selection | None
+    mass: float
+    p_value: float
+    q0: float
+    toys: bool
+
+
+def answer(
+    source: Skim | Sample,
+    taggers: Taggers,
+    histograms: Histograms,
+    result: SearchResult,
+    config: SearchConfig,
+    *,
+    simulate: Simulate | None = None,
+    tried: int = 1,
+) -> Answer:
+    """Return the answer of a finished search: p-value, masses, number of events before selection.
+
+    The p-value is that of the whole search (`SearchResult.global_p`), times the searches tried. The
+    mass is fitted to the most significant spectrum (`stats.resonance_mass`), the daughters are
+    those of its excess (`characterise`). Where there is a claim, signals of these masses are
+    simulated with two and three prongs: they tell the prongs, the efficiency, and what selection
+    and fit make of masses that are known, by which those found are corrected; half of a correction
+    is an uncertainty. No label is read.
+
+    Parameters
+    ----------
+    source
+        The dijets that were searched.
+    taggers, histograms, result
+        Of the search.
+    config
+        Its settings.
+    simulate
+        Gives the dijets of a signal; without it there is no number of events.
+    tried
+        Searches of the same events that this one is picked from, itself included.
+
+    Raises
+    ------
+    ConfigError
+        The search is blinded, the histograms are of another one, or `tried` is below 1.
+    FitError
+        The result has no test of a spectrum.
+
+    Source
+    ------
+    arXiv:2101.08320, section 2: what contestants were asked for.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> tau21 = "{kind: feature, feature: tau21, descending: true}"
+    >>> text = f"{{fit: {{bump: {{efficiency: 0.1}}}}, train: {{methods: {{low: {tau21}}}}}}}"
+    >>> config = SearchConfig.from_text(text)
+    >>> sample = testing.make_sample(4000, signal_share=0.05)
+    >>> with TemporaryDirectory() as out:
+    ...     taggers = tnt.train(sample, config, out=out)
+    ...     histograms = tnt.search(sample, taggers, config, out=out)
+    >>> found = answer(sample, taggers, histograms, tnt.fit(histograms, config), config)
+    >>> found.claim, abs(found.resonance_mass.value - 3500) < 30, found.events.reason
+    (True, True, 'no signal was simulated')
+    """
+    check_types(
+        source=(source, Skim, Sample),
+        taggers=(taggers, Taggers),
+        histograms=(histograms, Histograms),
+        result=(result, SearchResult),
+        config=(config, SearchConfig),
+    )
+    refuse_blinded(config, "an answer")
+    check_made_with(histograms, config)
+    if tried < 1:
+        msg = f"tried is {tried}, expected the number of searches, at least 1"
+        raise ConfigError(msg)
+    tests = list(_tests(result, histograms, config))
+    best = min(tests, key=lambda one: (one.p_value, -one.q0))
+    hunt = _hunt(histograms, config, best)
+    p_value, at_most, calibration = _p_value(result, best, hunt)
+    z, none = significance(p_value), Estimate(reason=_NO_CLAIM)
+    found = Answer(
+        p_value=p_value,
+        z=z,
+        at_most=at_most,
+        calibration=calibration,
+        tried=1,
+        claim=z >= CLAIM and hunt.converged,
+        tagger_set=best.name,
+        selection="all dijets" if best.selection is None else selection_name(best.selection),
+        knowledge=result.knowledge(best.name) or "none",
+        local_z=hunt.z,
+        resonance_mass=none,
+        heavy_mass=none,
+        light_mass=none,
+        events=none,
+        notes=() if hunt.converged else ("the fit of the most significant test did not converge",),
+    ).among(tried)
+    if not found.claim:
+        return found
+    return _described(found, best, tests, as_skim(source), taggers, histograms, config, simulate)
+
+
+def _tests(result: SearchResult, histograms: Histograms, config: SearchConfig) -> Iterator[_Test]:
+    """Yield every bump hunt of a result, those of scans too."""
+    every = config.fit.scan.global_over == "all"
+    known: Mapping[str, tuple[str, Selection]] = all_selections(histograms, config, every=every)
+    own = config.fit.bump.selection
+    scans = dict(result.scans)
+    if isinstance(result.overall, stats.ScanResult):
+        scans |= {"": result.overall}
+    for of, scan in scans.items():
+        for point in scan.points:
+            name, selection = known[point.selection] if not of and point.selection in known else (
+                point.selection,
+                None if point.selection == BEFORE else own,
+            )  # fmt: skip
+            q0 = point.z_asymptotic**2
+            yield _Test(name, selection, point.mass, point.p_local, q0, point.toys > 0)
+    for name, hunt in {BEFORE: result.before, **result.after}.items():
+        selection = None if name == BEFORE else own
+        of_toys = hunt.calibration != "asymptotic"
+        yield _Test(name, selection, hunt.mass, hunt.p_value, hunt.q0, of_toys)
+
+
+def _channels(histograms: Histograms, config: SearchConfig, test: _Test) -> tuple[Any, Any]:
+    """Return the spectra of a test by fold, and how they are fitted."""
+    first = next(iter(histograms.hists))
+    if test.selection is None:
+        spectra: Any = {BEFORE: stats.inclusive_spectrum(histograms.hists[first])}
+    else:
+        point = histograms.points[test.name][test.selection]
+        spectra = stats.selected_spectrum(histograms.hists[test.name], point)
+    own = search_fit(
+        histograms, config, first if test.selection is None else test.name, test.selection
+    )
+    return spectra, fit_from_lower_edge({"it": spectra}, config, seed=config.seed, fit=own)
+
+
+def _hunt(histograms: Histograms, config: SearchConfig, test: _Test) -> stats.BumpHuntResult:
+    """Return the test alone: with toys where it needs them, and cross-checks."""
+    spectra, fit = _channels(histograms, config, test)
+    return stats.bump_hunt(
+        spectra,
+        mass=test.mass,
+        width=config.fit.bump.width,
+        fit=fit,
+        toys=config.fit.bump.toys,
+        seed=seeds.integer(config.seed, "answer", "hunt"),
+    )
+
+
+def _p_value(
+    result: SearchResult, best: _Test, hunt: stats.BumpHuntResult
+) -> tuple[float, bool, str]:
+    """Return the p-value of the box, whether it is a bound, and where it comes from."""
+    every = result.global_p
+    if every is None:
+        msg = "the result is of an older version, without a global p-value: fit again"
+        raise FitError(msg)
+    p_value, text = every.p_value, every.text().partition(") over ")[2]
+    # An asymptotic formula that does not hold may promise too much for the best of all tests.
+    holds = best.toys or every.calibration == NULL_CHAINS or not best.p_value
+    larger = 1.0 if holds else max(1.0, hunt.p_value / best.p_value)
+    if larger > 1:
+        p_value *= larger
+        text += f"; the best test has p = {hunt.p_value:.2g} ({hunt.calibration})"
+    return min(1.0, p_value), every.is_bound, text
+
+
+def _described(
+    found: Answer,
+    best: _Test,
+    tests: list[_Test],
+    dijets: Skim,
+    taggers: Taggers,
+    histograms: Histograms,
+    config: SearchConfig,
+    simulate: Simulate | None,
+) -> Answer:
+    """Return an answer with all that a claim says of the new particles."""
+    width = config.fit.bump.width
+    spectra, fit = _channels(histograms, config, best)
+    try:
+        fitted = stats.resonance_mass(spectra, near=best.mass, width=width, fit=fit)
+    except FitError as error:
+        return replace(found, resonance_mass=Estimate(reason=str(error)))
+    notes = list(found.notes)
+    if not fitted.bounded:
+        notes.append("the mass has no likelihood interval within 2.5 widths: the error is larger")
+    mass = Estimate(fitted.mass, fitted.uncertainty)
+    found = replace(found, resonance_mass=mass, notes=tuple(notes))
+    selected = [
+        one
+        for one in tests
+        if one.selection is not None and abs(one.mass - fitted.mass) <= _REACH * width
+    ]
+    if not selected:
+        none = Estimate(reason="no selection was tested at this mass")
+        return replace(found, heavy_mass=none, light_mass=none, events=none)
+    own = min(selected, key=lambda one: (one.p_value, -one.q0))
+    window = _window(fitted.mass, config)
+    try:
+        shown = characterise(
+            dijets, taggers, histograms, config, name=own.name, selection=own.selection,
+            window=window,
+        )  # fmt: skip
+    except FitError as error:
+        none = Estimate(reason=str(error))
+        return replace(found, heavy_mass=none, light_mass=none, events=none)
+    daughters = {jet: _daughter(shown, f"{jet}_mass") for jet in ("heavy", "light")}
+    found = replace(found, heavy_mass=daughters["heavy"], light_mass=daughters["light"])
+    return _with_simulation(found, shown, own, dijets, taggers, histograms, config, simulate)
+
+
+def _window(mass: float, config: SearchConfig) -> MassRange:
+    """Return two widths on either side of a mass, on edges of the fit's bins, within its range."""
+    bump, (low, high) = config.fit.bump, config.search.fit_range.edges
+    if bump.edges:
+        edges = np.asarray(bump.edges)
+    else:
+        step = bump.bin_width or config.search.bin_width
+        edges = np.arange(low, high + step / 2, step)
+    reach = _REACH * bump.width
+    first = int(np.clip(np.searchsorted(edges, mass - reach), 1, len(edges) - 3))
+    last = int(np.clip(np.searchsorted(edges, mass + reach), first + 1, len(edges) - 2))
+    return MassRange(low=float(edges[first]), high=float(edges[last]))
+
+
+def _daughter(shown: Characterisation, feature: str) -> Estimate:
+    peak = shown.features.get(feature)
+    if peak is None:
+        return Estimate(reason=shown.left_out.get(feature, "the dijets have no masses of jets"))
+    if peak.z < _CLEAR:
+        return Estimate(reason=f"its excess is unclear ({peak.z:.1f} of its uncertainty)")
+    return Estimate(peak.value, peak.uncertainty)
+
+
+def _with_simulation(
+    found: Answer,
+    shown: Characterisation,
+    test: _Test,
+    dijets: Skim,
+    taggers: Taggers,
+    histograms: Histograms,
+    config: SearchConfig,
+    simulate: Simulate | None,
+) -> Answer:
+    """Return an answer with prongs and number of events, and masses corrected, by simulation."""
+    masses = (found.resonance_mass, found.heavy_mass, found.light_mass)
+    reason = ""
+    if simulate is None:
+        reason = "no signal was simulated"
+    elif config.search.variable != "m_jj":
+        reason = f"no signal is simulated that peaks in {config.search.variable}"
+    elif any(one.value is None for one in masses):
+        reason = "no signal can be simulated without the masses of both daughters"
+    if reason or simulate is None:
+        return replace(found, events=Estimate(reason=reason))
+    resonance, heavy, light = (float(one.value or 0.0) for one in masses)
+    signals: dict[int, Skim | Sample] = {}
+    shapes: dict[int, Hypothesis] = {}
+    try:
+        for prongs, model in PRONGS.items():
+            changed = {"background": 0, "signal": SIMULATED, "model": model, "hidden": False}
+            changed |= {"resonance_mass": round(resonance, 1), "blind": False}
+            changed |= {"heavy_mass": round(max(heavy, light), 1)}
+            changed |= {"light_mass": round(min(heavy, light), 1)}
+            signals[prongs] = simulate(config.generate.model_copy(update=changed))
+        every = characterise(
+            dijets, taggers, histograms, config, name=test.name, selection=test.selection,
+            window=MassRange(low=shown.window[0], high=shown.window[1]),
+            signals={str(prongs): one for prongs, one in signals.items()},
+        )  # fmt: skip
+        shapes = {int(name): one for name, one in (every.hypotheses or {}).items()}
+    except (MissingExtraError, GeneratorError, InputError, ConfigError) as error:
+        return replace(found, events=Estimate(reason=f"no signal could be simulated: {error}"))
+    distance = {prongs: _distance(shown, one) for prongs, one in shapes.items()}
+    prongs = min(distance, key=lambda one: distance[one])
+    apart = max(distance.values()) - distance[prongs] >= _TOLD_APART
+    likely = shapes[prongs]
+    if not likely.efficiency:
+        none = Estimate(reason="no event of the simulated signal is selected")
+        return replace(found, events=none, prongs=prongs if apart else None)
+    uncertainty = likely.events_uncertainty
+    if not apart:
+        others = [one.events for one in shapes.values() if np.isfinite(one.events)]
+        uncertainty = float(np.hypot(uncertainty, (max(others) - min(others)) / 2))
+    sample = as_skim(signals[prongs]).sample()
+    core = _core(sample.mass[sample.mass > 0], resonance, config.fit.bump.width)
+    return replace(
+        found,
+        resonance_mass=_corrected(found.resonance_mass, resonance, core),
+        heavy_mass=_corrected(found.heavy_mass, heavy, _median(likely, "heavy_mass")),
+        light_mass=_corrected(found.light_mass, light, _median(likely, "light_mass")),
+        events=Estimate(likely.events, uncertainty),
+        prongs=prongs if apart else None,
+        notes=(
+            *found.notes,
+            f"simulated signals of {resonance:.0f}, {heavy:.0f} and {light:.0f} GeV, 2 and 3 "
+            f"prongs: of {prongs} prongs {likely.efficiency:.3g} are selected; detector and shower "
+            "of the box may be others",
+        ),
+    )
+
+
+def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
+    """Return the chi-square of the shapes of both jets, excess against selected simulation."""
+    total = 0.0
+    for jet in ("heavy", "light"):
+        for shape in _SHAPES:
+            name = f"{jet}_{shape}"
+            peak, medians = shown.features.get(name), simulated.features.get(name)
+            if peak is None or medians is None or peak.z < _CLEAR:
+                continue
+            if np.isfinite(medians.selected):
+                error = float(np.hypot(peak.uncertainty, _MODELLING))
+                total += ((peak.value - medians.selected) / error) ** 2
+    return total
+
+
+def _median(simulated: Hypothesis, feature: str) -> float | None:
+    one = simulated.features.get(feature)
+    return None if one is None or not np.isfinite(one.selected) else one.selected
+
+
+def _core(masses: Any, near: float, width: float) -> float | None:
+    """Return the median of the masses within two widths of it: what a fit to a peak sees."""
+    middle = near
+    for _ in range(10):
+        inside = masses[np.abs(masses - middle) <= _REACH * width]
+        if not len(inside):
+            return None
+        middle = float(np.median(inside))
+    return middle
+
+
+def _corrected(one: Estimate, simulated: float, seen: float | None) -> Estimate:
+    """Return a mass corrected by what comes out of a simulated one; half of it is uncertain."""
+    if one.value is None or one.uncertainty is None or seen is None or not seen > 0:
+        return one
+    factor = simulated / seen
+    value = one.value * factor
+    error = float(np.hypot(one.uncertainty * factor, (value - one.value) / 2))
+    return Estimate(value, error)
+
+
+@one_writer
+def simulated_signal(
+    settings: GenerateSettings,
+    config: SearchConfig,
+    *,
+    out: str | Path,
+    events: int = SIMULATED,
+    resources: Resources | None = None,
+) -> Skim:
+    """Return the dijets of a generated signal, skimmed as those of a search.
+
+    Parameters
+    ----------
+    settings
+        The signal.
+    config
+        `seed`, `data` and `skim` of the search.
+    out
+        Folder for signals; each has a subfolder.
+    events
+        How many, instead of those of the settings.
+    resources
+        What may be used.
+
+    Raises
+    ------
+    ConfigError
+        The search is of a table, or of another energy.
+    MissingExtraError, GeneratorError
+        As `generate`.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> config = SearchConfig.from_text("skim: {images: null}")
+    >>> with TemporaryDirectory() as out:
+    ...     len(simulated_signal(GenerateSettings(background=0), config, out=out, events=2))
+    2
+    """
+    if config.skim.table is not None:
+        msg = "the search is of a table of features, which simulated particles do not give"
+        raise ConfigError(msg)
+    settings = settings.model_copy(update={"signal": events, "background": 0})
+    changed = {"seed": seeds.integer(config.seed, "answer", "signal"), "generate": settings}
+    # Which events of the data are kept is no matter of simulated ones.
+    own = config.model_copy(update=changed)
+    place = Path(out) / f"{settings.model.value}-{digest(settings.model_dump(mode='json'))[:8]}"
+    fileset = generate(own, out=place, resources=resources)
+    return skim(Fileset.from_paths(fileset.files), own, out=place, resources=resources)
+
+
+def write_answer(out: str | Path, found: Answer, config: SearchConfig) -> tuple[Path, str]:
+    """Write an answer with its settings to `answer/answer.json`, and return path and SHA-256.
+
+    The hash is that of settings and answer: publish it, and the answer is committed to before
+    anybody shows the truth.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> none = Estimate(reason="no claim")
+    >>> found = Answer(1.0, 0.0, False, "toys", 1, False, "tnt", "0.03", "none", 0.0, none, none,
+    ...     none, none)
+    >>> with TemporaryDirectory() as out:
+    ...     path, sha256 = write_answer(out, found, SearchConfig())
+    >>> path.name, len(sha256)
+    ('answer.json', 64)
+    """
+    content = {"answer": found.to_dict(), "settings": config.model_dump(mode="json")}
+    sha256 = digest(content)
+    path = Path(out) / "answer" / "answer.json"
+    if path.parent.is_file():
+        msg = f"{path.parent}: is a file, and the answer's folder would be there"
+        raise StageError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as partial:
+        partial.write_text(json.dumps({**content, "sha256": sha256}, indent=1) + "\n")
+    return path, sha256

@@ -1,0 +1,383 @@
+"""The LHC Olympics, repeated: every method searches every box blind, answers, and is judged after.
+
+OUT/
+  olympics/            study.json, study.md, leaderboard.md, answers.json, figures, trainings/
+  olympics-boxes/      what is generated, and one skim a box
+  olympics-searches/   the searches, BOX/METHOD/MASS
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from tnt_coffea import generator, seeds
+from tnt_coffea.config import GenerateSettings, SearchConfig, digest
+from tnt_coffea.errors import ConfigError
+from tnt_coffea.events.roles import SIMULATION, prior
+from tnt_coffea.execution import Resources
+from tnt_coffea.filesets import Fileset
+from tnt_coffea.pipeline.answering import CLAIM, SIMULATED, Answer
+from tnt_coffea.pipeline.arguments import check_types
+from tnt_coffea.pipeline.folders import one_writer
+from tnt_coffea.pipeline.generation import generate
+from tnt_coffea.pipeline.null_chains import NullChains
+from tnt_coffea.pipeline.skimming import skim
+from tnt_coffea.pipeline.studies import olympics_entries as entered
+from tnt_coffea.pipeline.studies.olympics_entries import BOXES, PULLS_BY, Entry
+from tnt_coffea.pipeline.studies.olympics_page import (
+    leaderboard,
+    olympics_claims,
+    olympics_plots,
+    olympics_tables,
+)
+from tnt_coffea.pipeline.studies.olympics_search import Searching, box_answer
+from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
+from tnt_coffea.products import Skim
+from tnt_coffea.storage import stored, written
+
+__all__ = ["olympics"]
+
+CODE = 1
+"""Who changes what the same settings give raises it."""
+_SCALES = 0.0005, 10.0
+_NAME = "olympics"
+_INJECTED = "injected-"
+
+
+@one_writer
+def olympics(
+    boxes: Mapping[str, str | Path] | None = None,
+    *,
+    out: str | Path = STUDIES,
+    scale: float = 1.0,
+    methods: Sequence[str] = (),
+    entries: Mapping[str, Entry] | None = None,
+    simulation: Sequence[str | Path] = (),
+    priors: Mapping[str, Sequence[str | Path]] | None = None,
+    null_chains: Mapping[str, str | Path] | None = None,
+    pulls: int = 0,
+    simulated: int = SIMULATED,
+    seed: int = 1,
+    resources: Resources | None = None,
+) -> StudyResult:
+    """Search the boxes of the LHC Olympics blind with every method, answer, and judge the answers.
+
+    All answers are written, with the SHA-256 of answers and settings, before any key is read.
+    Without keys the study ends with the answers. A complete study of the same configuration is
+    read; a killed one goes on, and one with further methods searches with these alone.
+
+    Parameters
+    ----------
+    boxes
+        Files by name, searched instead of generated boxes; the key of each is a `key.json` beside
+        it, if there is one.
+    out
+        Folder of studies.
+    scale
+        Events of a generated box over a million; S / sqrt(B) stays.
+    methods
+        Names of entries; all without it.
+    entries
+        Instead of `ENTRIES`.
+    simulation, priors
+        Files of simulated background, and of signals by name, for entries that learn from them.
+    null_chains
+        Files of `tnt-coffea null-chains` by the name of an entry, made with the settings of its
+        searches of these boxes: they calibrate its p-values in m_jj.
+    pulls
+        Boxes of known truth, of 10,000 events, whose answers test the uncertainties.
+    simulated
+        Signal events that are simulated for a claim, twice; 0: none, and no number of events.
+    seed
+        Root of all random numbers, those of blind boxes too.
+    resources
+        The workers; two processes without it.
+
+    Raises
+    ------
+    ConfigError
+        A number is out of range, a method is not known, or none can search.
+    StageError
+        The folder holds a study of another configuration.
+
+    Examples
+    --------
+    >>> olympics(scale=100)
+    Traceback (most recent call last):
+    tnt_coffea.errors.ConfigError: scale of the Olympics is 100, expected 0.0005 to 10
+    """
+    resources = resources or Resources(executor="futures", workers=2)
+    check_types(boxes=(boxes, Mapping, NoneType), resources=(resources, Resources))
+    _check(scale, pulls, simulated, seed, boxes)
+    entered.entries_named(tuple(null_chains or ()), entries)
+    known = entered.entries_named(methods, entries)
+    settings = entered.skim_settings(entered.entries_named((), entries))
+    left_out: dict[str, str] = {}
+    for name, entry in known.items():
+        config = entered.configured(name, entry, entry.variables[0], settings, seed)
+        reason = entered.missing(config, simulation=bool(simulation), priors=bool(priors))
+        left_out |= {name: reason} if reason else {}
+    taking_part = {name: one for name, one in known.items() if name not in left_out}
+    if not taking_part:
+        msg = "no method can search: " + "; ".join(f"{n} needs {r}" for n, r in left_out.items())
+        raise ConfigError(msg)
+    out = Path(out)
+    files = _files(boxes, out, scale, pulls, seed, resources)
+    skims = {
+        name: _skimmed(name, path, settings, simulation, priors or {}, out, resources)
+        for name, path in files.items()
+    }
+    decisive: dict[str, Any] = {
+        "code": CODE,
+        "scale": scale if boxes is None else "files",
+        "seed": seed,
+        "simulated": simulated,
+        "contents": {n: dict(one.contents) for n, one in skims.items() if not _injected(n)},
+    }
+    study = Study(_NAME, out, decisive)
+    chains = {n: NullChains.load(p).to_dict() for n, p in (null_chains or {}).items()}
+    own = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
+    asked = {"entries": digest(own)[:16], "pulls": pulls}
+    standing = study.standing()
+    if standing is not None and asked.items() <= standing.settings.items():
+        return standing
+    trainings = _trainings(taking_part, settings, skims, decisive, null_chains or {})
+    folders = {name: str(_skim_folder(out, name, settings)) for name in skims}
+    searching = Searching(str((out / f"{_NAME}-searches").absolute()), folders, simulated)
+    outcomes, cpu_seconds = study.trained(searching, trainings, resources)
+    answers = _answers(taking_part, trainings, outcomes)
+    sha256 = _commit(study, {**decisive, **asked}, answers)
+    # From here on the truth may be read.
+    verdicts, truths = judged(answers, {name: _key(path) for name, path in files.items()})
+    numbers = {
+        "knowledge": {
+            name: entered.knowledge(entered.configured(name, one, one.variables[0], settings, seed))
+            for name, one in taking_part.items()
+        },
+        "left_out": left_out,
+        "answers": {n: one for n, one in answers.items() if not _injected(n)},
+        "verdicts": {n: one for n, one in verdicts.items() if not _injected(n)},
+        "truths": {n: one for n, one in truths.items() if not _injected(n)},
+        "pulls": pulls_of({n: one for n, one in verdicts.items() if _injected(n)}),
+        "sha256": sha256,
+    }
+    result = StudyResult(
+        "The LHC Olympics: every method on every box",
+        _command(boxes, scale, methods, pulls, simulated, seed),
+        {
+            "of": "arXiv:2101.08320",
+            **asked,
+            **{f"{name} events": len(one) for name, one in skims.items() if not _injected(name)},
+            **{name: decisive[name] for name in ("scale", "seed", "simulated")},
+        },
+        {name: version(name) for name in ("tnt-coffea", "numpy", "scipy")},
+        numbers,
+        tuple(olympics_claims(numbers)),
+        tuple(_notes(numbers, scale if boxes is None else None)),
+        cpu_seconds,
+    )
+    with written(study.folder / "leaderboard.md") as path:
+        path.write_text(leaderboard(result.to_dict()))
+    study.write(result, olympics_plots(numbers), olympics_tables(numbers))
+    return result
+
+
+def _check(
+    scale: float, pulls: int, simulated: int, seed: int, boxes: Mapping[str, Any] | None
+) -> None:
+    low, high = _SCALES
+    for name, value, holds, expected in (
+        ("scale", scale, low <= scale <= high, f"{low:g} to {high:g}"),
+        ("pulls", pulls, pulls >= 0, "at least 0"),
+        ("simulated", simulated, simulated >= 0, "at least 0"),
+        ("seed", seed, seed >= 0, "at least 0"),
+    ):
+        if not holds:
+            msg = f"{name} of the Olympics is {value}, expected {expected}"
+            raise ConfigError(msg)
+    if boxes is not None and not boxes:
+        msg = "no box is given: name files, or leave boxes out, and they are generated"
+        raise ConfigError(msg)
+    if wrong := [name for name in boxes or () if _injected(name) or "/" in name or not name]:
+        msg = f"{wrong[0]!r} cannot name a box: no '/', and not beginning with {_INJECTED}"
+        raise ConfigError(msg)
+
+
+def _injected(box: str) -> bool:
+    return box.startswith(_INJECTED)
+
+
+def _files(
+    boxes: Mapping[str, str | Path] | None,
+    out: Path,
+    scale: float,
+    pulls: int,
+    seed: int,
+    resources: Resources,
+) -> dict[str, Path]:
+    """Return the file of every box, generated where none is given."""
+    made: dict[str, GenerateSettings] = {}
+    if boxes is None:
+        made = {name: entered.box_settings(name, scale) for name in BOXES}
+    made |= {
+        f"{_INJECTED}{i + 1:02d}": entered.injected_settings(i + 1, seed) for i in range(pulls)
+    }
+    found = {name: Path(path) for name, path in (boxes or {}).items()}
+    for name, settings in made.items():
+        own = seeds.integer(seed, _NAME, name)
+        config = SearchConfig.model_validate({"seed": own, "generate": settings.model_dump()})
+        stem = f"{name}-{settings.background + settings.signal}-{own}"
+        fileset = generate(config, out=_boxes(out) / stem, resources=resources)
+        [found[name]] = [path for paths in fileset.files.values() for path in paths]
+    return found
+
+
+def _boxes(out: Path) -> Path:
+    return out / f"{_NAME}-boxes"
+
+
+def _key(path: Path) -> generator.Key | None:
+    """Return the key beside a box; None where there is none."""
+    key = path.with_name(generator.KEY)
+    return generator.read_key(key) if key.exists() else None
+
+
+def _skim_folder(out: Path, box: str, settings: Mapping[str, Any]) -> Path:
+    columns = digest(json.loads(json.dumps(dict(settings))))[:8]
+    return (_boxes(out) / f"{box}-dijets-{columns}" / "skim").absolute()
+
+
+def _skimmed(
+    box: str,
+    path: Path,
+    settings: Mapping[str, Any],
+    simulation: Sequence[str | Path],
+    priors: Mapping[str, Sequence[str | Path]],
+    out: Path,
+    resources: Resources,
+) -> Skim:
+    """Return the dijets of a box, with those of simulation beside them."""
+    paths: dict[str, Sequence[str | Path]] = {"data": [path]}
+    paths |= {"simulation": simulation} if simulation else {}
+    paths |= {f"prior-{name}": own for name, own in priors.items()}
+    roles = {"simulation": SIMULATION} if simulation else {}
+    roles |= {f"prior-{name}": prior(name) for name in priors}
+    config = SearchConfig.model_validate({"skim": dict(settings)})
+    folder = _skim_folder(out, box, settings).parent
+    return skim(Fileset.from_paths(paths, roles=roles), config, out=folder, resources=resources)
+
+
+def _digest(entry: Entry) -> str:
+    values = [dict(entry.method), dict(entry.builds_on), list(entry.variables)]
+    return digest(json.loads(json.dumps(values)))
+
+
+def _trainings(
+    entries: Mapping[str, Entry],
+    settings: Mapping[str, Any],
+    skims: Mapping[str, Skim],
+    decisive: Mapping[str, Any],
+    null_chains: Mapping[str, str | Path],
+) -> list[Training]:
+    """Return the search of every box by every entry; those of injected boxes by one of them."""
+    by = PULLS_BY if PULLS_BY in entries else next(iter(entries))
+    found = []
+    for box, dijets in skims.items():
+        for name, entry in entries.items():
+            if _injected(box) and name != by:
+                continue
+            seed = seeds.integer(decisive["seed"], _NAME, box, name)
+            table = None if _injected(box) else null_chains.get(name)
+            configs = {
+                variable: entered.configured(
+                    *(name, entry, variable, settings, seed),
+                    str(Path(table).absolute()) if table and variable == "m_jj" else None,
+                ).model_dump(mode="json")
+                for variable in entry.variables
+            }
+            chosen = {
+                "code": CODE,
+                "box": box,
+                "contents": dict(dijets.contents),
+                "entry": name,
+                "configs": configs,
+                "builds_on": list(entry.builds_on),
+                "simulated": decisive["simulated"],
+            }
+            if table is not None:
+                chosen["null_chains"] = digest(NullChains.load(table).to_dict())
+            found.append(Training(f"{box}--{name}", chosen))
+    return found
+
+
+def _answers(
+    entries: Mapping[str, Entry],
+    trainings: Sequence[Training],
+    outcomes: Mapping[str, dict[str, Any]],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return answers by box and method; those of several methods count each other's trials."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for one in trainings:
+        box, name = one.settings["box"], one.settings["entry"]
+        made = box_answer(outcomes[one.name], 1 if _injected(box) else len(entries))
+        values = made.to_dict() if isinstance(made, Answer) else {"refused": made}
+        found.setdefault(box, {})[name] = values
+    return found
+
+
+def _commit(study: Study, settings: Mapping[str, Any], answers: Mapping[str, Any]) -> str:
+    """Write answers and settings with their SHA-256, which is returned."""
+    content = json.loads(json.dumps({"settings": dict(settings), "answers": dict(answers)}))
+    sha256 = digest(content)
+    with stored(study.folder), written(study.folder / "answers.json") as path:
+        path.write_text(json.dumps({**content, "sha256": sha256}, indent=1) + "\n")
+    return sha256
+
+
+def _command(
+    boxes: Mapping[str, str | Path] | None,
+    scale: float,
+    methods: Sequence[str],
+    pulls: int,
+    simulated: int,
+    seed: int,
+) -> str:
+    words = ["tnt-coffea", "study", _NAME]
+    words += ["--scale", f"{scale:g}"] if boxes is None else []
+    words += [word for name in boxes or () for word in ("--box", f"{name}=FILE")]
+    words += [word for name in methods for word in ("--method", name)]
+    words += ["--pulls", str(pulls)] if pulls else []
+    words += ["--simulated", str(simulated)] if simulated != SIMULATED else []
+    return shlex.join([*words, "--seed", str(seed)])
+
+
+def _notes(numbers: Mapping[str, Any], scale: float | None) -> list[str]:
+    tried = len(numbers["knowledge"])
+    notes = [
+        f"Answers and settings were written with SHA-256 {numbers['sha256']} before any key was "
+        "read (answers.json).",
+        f"p-values count all windows, masses, selections and the {tried} methods, as a sum of "
+        f"probabilities; a resonance is claimed from Z = {CLAIM:g} on. The retraining of the "
+        "taggers is in them only where an answer's calibration says 'null chains'.",
+        "A resonance counts as found within 200 GeV of the true one, or three of its "
+        "uncertainties; a claim elsewhere, or where nothing is, as false.",
+        "Masses from 3 to 4.95 TeV are tested; a drawn box may have its resonance beyond.",
+        "The number of events is that of the most significant selection, which fluctuates upwards.",
+    ]
+    if scale is None:
+        return notes
+    size = round(scale * entered.EVENTS)
+    return [
+        *notes,
+        f"Boxes have {size} events. S/sqrt(B) is that of the Olympics: the signal is sqrt(scale) "
+        "times theirs, so S/B is 1/sqrt(scale) times theirs; the share of a blind box is drawn.",
+        "Events are generated (PYTHIA 8 and a parametric detector): those of the Olympics are "
+        "others, and so are the backgrounds that published answers stand beside.",
+    ]
