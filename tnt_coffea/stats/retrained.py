@@ -24,8 +24,9 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.bumps import data_notes
 from tnt_coffea.stats.cls import ToyCls, WeightedToys
+from tnt_coffea.stats.limit_results import BANDS
 from tnt_coffea.stats.limits import prepared
-from tnt_coffea.stats.results import BANDS, Result
+from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.signals import TemplateShape
 from tnt_coffea.stats.spectrum import SpectrumFit
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT
