@@ -41,6 +41,7 @@ from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.p_values import significance
 from tnt_coffea.stats.results import NULL_CHAINS, Result
 from tnt_coffea.storage import written
+from tnt_coffea.typing import BoolArray
 from tnt_coffea.working_points import Selection, selection_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ PRONGS = {2: SignalModel.TWO_PRONG, 3: SignalModel.THREE_PRONG}
 """Prongs of both daughters, and the simulated signal that has them."""
 _SHAPES = ("tau21", "tau32")
 _NO_CLAIM = "no claim"
+ALL_DIJETS = "all dijets"
+"""What an answer calls the spectrum before any selection."""
 
 Simulate = Callable[[GenerateSettings], "Skim | Sample"]
 """Function from the settings of a signal to its dijets, skimmed as those that were searched."""
@@ -314,7 +317,7 @@ def answer(
         tried=1,
         claim=z >= CLAIM and hunt.converged,
         tagger_set=best.name,
-        selection="all dijets" if best.selection is None else selection_name(best.selection),
+        selection=ALL_DIJETS if best.selection is None else selection_name(best.selection),
         knowledge=result.knowledge(best.name) or "none",
         local_z=hunt.z,
         resonance_mass=none,
@@ -514,7 +517,9 @@ def _with_simulation(
         others = [one.events for one in shapes.values() if np.isfinite(one.events)]
         uncertainty = float(np.hypot(uncertainty, (max(others) - min(others)) / 2))
     sample = as_skim(signals[prongs]).sample()
-    core = _core(sample.mass[sample.mass > 0], resonance, config.fit.bump.width)
+    if found.selection != ALL_DIJETS:  # taggers may prefer masses, as they prefer features
+        sample = sample.select(_passed(taggers, test, sample))
+    core = _core(sample.mass, resonance, config.fit.bump.width)
     return replace(
         found,
         resonance_mass=_corrected(found.resonance_mass, resonance, core),
@@ -529,6 +534,16 @@ def _with_simulation(
             "of the box may be others",
         ),
     )
+
+
+def _passed(taggers: Taggers, test: _Test, sample: Sample) -> BoolArray:
+    """Return which events the selection of a test takes, each scored out of fold."""
+    tagger_set = taggers.sets[test.name]
+    assert tagger_set.quantiles is not None
+    assert test.selection is not None
+    ranks = tagger_set.ranks(sample)
+    point = tagger_set.quantiles.points[test.selection]
+    return point.passes(ranks.fold, ranks.heavy, ranks.light)
 
 
 def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
