@@ -509,12 +509,12 @@ def _with_simulation(
     prongs = min(distance, key=lambda one: distance[one])
     apart = max(distance.values()) - distance[prongs] >= _TOLD_APART
     likely = shapes[prongs]
-    if not likely.efficiency:
+    if likely.events is None or likely.events_uncertainty is None:
         none = Estimate(reason="no event of the simulated signal is selected")
         return replace(found, events=none, prongs=prongs if apart else None)
     uncertainty = likely.events_uncertainty
     if not apart:
-        others = [one.events for one in shapes.values() if np.isfinite(one.events)]
+        others = [one.events for one in shapes.values() if one.events is not None]
         uncertainty = float(np.hypot(uncertainty, (max(others) - min(others)) / 2))
     sample = as_skim(signals[prongs]).sample()
     if found.selection != ALL_DIJETS:  # taggers may prefer masses, as they prefer features
@@ -555,7 +555,7 @@ def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
             peak, medians = shown.features.get(name), simulated.features.get(name)
             if peak is None or medians is None or peak.z < _CLEAR:
                 continue
-            if np.isfinite(medians.selected):
+            if medians.selected is not None:
                 error = float(np.hypot(peak.uncertainty, _MODELLING))
                 total += ((peak.value - medians.selected) / error) ** 2
     return total
@@ -563,7 +563,7 @@ def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
 
 def _median(simulated: Hypothesis, feature: str) -> float | None:
     one = simulated.features.get(feature)
-    return None if one is None or not np.isfinite(one.selected) else one.selected
+    return None if one is None else one.selected
 
 
 def _core(masses: Any, near: float, width: float) -> float | None:
