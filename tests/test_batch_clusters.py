@@ -242,7 +242,9 @@ def test_jobs_are_looked_after_whatever_the_batch_system_says(
     settings = BatchSettings(kind="slurm", jobs=1, log_folder=str(tmp_path / "logs"))
 
     def until(what: Callable[[], object]) -> None:
+        end = time.monotonic() + 60
         while not what():
+            assert time.monotonic() < end, "the batch system is not as expected"
             time.sleep(0.02)
 
     def said(*lines: str) -> None:

@@ -575,8 +575,13 @@ def _cluster_class(kind: str) -> Any:
                     continue
                 if seen is None and state.partition(" ")[0] in FAILED:
                     jobs.failed.append(job.job_id)
+                try:
+                    await job.close()
+                except (OSError, RuntimeError) as error:
+                    silence = error
+                    if _is_alive(state):  # cancelled at the next look
+                        continue
                 self.workers.pop(name, None)
-                await job.close()
             return silence
 
         def _names(self, name: str) -> set[str]:

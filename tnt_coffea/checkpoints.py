@@ -78,7 +78,7 @@ class Checkpoints:
         StorageError
             The file cannot be written.
         """
-        if not (Path(self.folder).is_dir() and self.mark()):
+        if not (self.mark() and Path(self.folder).is_dir()):
             return
         hashes = {name: _hash_of(path) for name, path in (files or {}).items()}
         content = packed({"key": self.key, "item": item, "files": hashes, "output": output})
@@ -104,7 +104,7 @@ class Checkpoints:
             It was done, and what is left of it is damaged.
         """
         path = self.path(item)
-        if not (path.is_file() and self.mark()):
+        if not (self.mark() and path.is_file()):
             return None
         try:
             content = path.read_bytes()

@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from tnt_coffea.config import SkimSettings
-from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.errors import ConfigError, InputError, StorageError
 from tnt_coffea.events.hdf5_table import other_files
 from tnt_coffea.events.locations import located
 from tnt_coffea.events.remote import RemoteFile, file_of, traveller
@@ -99,7 +99,9 @@ class WorkItem:
         Raises
         ------
         InputError
-            The file cannot be read.
+            The file is not there or not ours to read.
+        StorageError
+            The disk fails, perhaps for the moment.
         """
         file = self.file
         if isinstance(file, RemoteFile):
@@ -107,7 +109,8 @@ class WorkItem:
         try:
             return replace(self, content=file.read_bytes())
         except OSError as error:
-            raise InputError(_unreadable(file, error)) from error
+            gone = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+            raise (InputError if gone else StorageError)(_unreadable(file, error)) from error
 
     @contextmanager
     def here(self) -> Iterator[Path]:

@@ -90,6 +90,9 @@ def fit_abcd(
         raise FitError(msg)
     search = config.search
     where = (search.background_quantile, search.fit_range.edges, search.window.edges)
+    systematics, refused = pipeline.limit_systematics(
+        stored.search, config, stored.sets[0], settings.selection, search.window.edges
+    )
     result = stats.abcd_in_window(
         histogram,
         stored.points[settings.selection],
@@ -98,14 +101,12 @@ def fit_abcd(
         closure_limit=settings.closure_limit,
         toys=toys,
         seed=stored.seed(config, "abcd"),
-        level=level,
+        level=None if systematics is None else level,
         limit_toys=config.fit.limit.toys,
-        systematics=None
-        if level is None
-        else pipeline.count_systematics(
-            stored.search, config, stored.sets[0], settings.selection, search.window.edges
-        ),
+        systematics=systematics,
     )
+    if refused is not None and isinstance(result, stats.AbcdResult):
+        result = replace(result, limit=refused)
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
     except FitError:  # scores of the whole event, as the refusal says

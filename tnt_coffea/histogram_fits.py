@@ -309,7 +309,7 @@ def fit_scan(
         Scan every selection of `search.efficiencies`, not only that of `fit.bump`; of all tagger
         sets, the cuts of `search.cuts` too.
     toys
-        Instead of `fit.scan.toys`.
+        Instead of null chains and `fit.scan.toys`.
 
     Raises
     ------
@@ -322,7 +322,6 @@ def fit_scan(
     bump = config.fit.bump
     masses = masses or config.fit.scan.masses
     masses = masses or _default_masses(stored, config)
-    toys = config.fit.scan.toys if toys is None else toys
     if stored.search is None:
         if nested:
             msg = "--nested is for the folder of a search stage: a spectrum holds one selection"
@@ -333,7 +332,7 @@ def fit_scan(
             masses=masses,
             width=bump.width,
             fit=fit_from_edge(stored, config, spectra),
-            toys=toys,
+            toys=config.fit.scan.toys if toys is None else toys,
             seed=config.seed,
             progress=progress,
         )

@@ -70,12 +70,13 @@ def test_tracks_photons_and_hadrons_are_the_files_own(
     assert particles.numbers["event"].tolist() == list(range(10))
 
 
-def test_weights_of_some_events_alone_are_an_error() -> None:
+def test_an_event_without_a_weight_has_one_and_numbers_are_of_all() -> None:
     weight = "Event/Event.Weight"
     assert particles_of(made()).weight.tolist() == [0.25, 4.0]
     assert particles_of(made(**{weight: ak.Array([[], []])})).weight.tolist() == [1.0, 1.0]
-    with pytest.raises(InputError, match=r"event 1 of these entries has no Event\.Weight, and"):
-        particles_of(made(**{weight: [[0.25], []]}))
+    assert particles_of(made(**{weight: [[0.25], []]})).weight.tolist() == [0.25, 1.0]
+    with pytest.raises(InputError, match=r"event 1 of these entries has no Event\.Number, and"):
+        particles_of(made(**{"Event/Event.Number": [[5], []]}))
 
 
 @pytest.mark.parametrize("schema", [OldDelphesSchema, BaseSchema])

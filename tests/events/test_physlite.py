@@ -54,7 +54,7 @@ def test_there_is_nothing_to_cluster(root_files: dict[str, Path], loaded: Any) -
         particles_of(loaded(root_files["physlite"]))
 
 
-def test_weights_of_some_events_alone_are_an_error(loaded: Any, tmp_path: Path) -> None:
+def test_an_event_without_weights_has_one_whatever_others_have(loaded: Any, tmp_path: Path) -> None:
     part = ak.values_astype(ak.Array([[1e6, 5e5], [9e5]]), np.float32)
 
     def weights(given: Any) -> Any:
@@ -68,8 +68,7 @@ def test_weights_of_some_events_alone_are_an_error(loaded: Any, tmp_path: Path) 
 
     assert weights([[2.0, 1.0], [-1.0]]) == [2.0, -1.0]
     assert weights([[], []]) == [1.0, 1.0]
-    with pytest.raises(InputError, match=r"mcEventWeights, found no value in event 1"):
-        weights([[2.0, 1.0], []])
+    assert weights([[2.0, 1.0], []]) == [2.0, 1.0]
 
 
 def test_the_rntuple_of_newer_files_is_read(loaded: Any, tmp_path: Path) -> None:

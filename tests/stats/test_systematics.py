@@ -177,6 +177,27 @@ def test_norm_is_the_likeliest_at_every_strength(expected, seen, norm, mu):
     assert least == pytest.approx(nll.min(), rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("norm", [(1.3, 1.0), (1.0, 0.7), (1.1, 1 / 1.1)])
+def test_the_norm_of_shifted_measurements_is_the_likeliest_too(norm):
+    rng = np.random.default_rng(1)
+    seen, centre = rng.poisson(20, 60).astype(float), rng.normal(size=60)
+    model, grid = CountModel(12.0, 1e-6), np.linspace(-10, 10, 2001)
+
+    def fitted(events, rows):
+        fits = model.at(model.data(seen[rows]), events)
+        return fits, 1 - seen[rows] / (fits.background + events)
+
+    for mu in (5.0, 40.0, 300.0):
+        fits, alpha = profiled_norm(fitted, mu, norm, centre)
+        strengths = mu * factors(*norm, grid)[0]
+        for row in range(60):
+            every, _ = fitted(strengths, np.full(len(grid), row))
+            least = (every.nll + 0.5 * (grid - centre[row]) ** 2).min()
+            own = fits.nll[row] + 0.5 * (alpha[row] - centre[row]) ** 2
+            assert own <= least + 1e-6
+        assert fits.converged.all()
+
+
 def test_cls_falls_with_the_strength_for_a_norm_that_is_hardly_known():
     model = CountModel(3.0, 0.3)
     curve = AsymptoticCount(model, model.data([5.0]), (2.0, 0.02))

@@ -62,4 +62,6 @@ main.add_section(
     ],
 )
 main.add_section("Published studies", [study])
-main.keeping |= {one.name for one in (demo, run, null_chains, generate, skim, train, search, study)}
+main.keeping |= {
+    one.name for one in (demo, run, null_chains, generate, skim, train, search, study, answer)
+}

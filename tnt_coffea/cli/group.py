@@ -16,8 +16,10 @@ from click.shell_completion import get_completion_class
 
 from tnt_coffea.errors import TntCoffeaError
 
-__all__ = ["Commands", "completion"]
+__all__ = ["KEEPS", "Commands", "completion"]
 
+KEEPS = "tnt_coffea keeps"
+"""In the context of a command that keeps what is done, though not every form of it does."""
 INTERRUPTED = 130
 """As the shell has it: 128 and the number of SIGINT."""
 
@@ -99,7 +101,7 @@ class Commands(click.Group):
 
 
 def _way_on(ctx: click.Context, keeping: Collection[str | None]) -> str:
-    kept = ctx.invoked_subcommand in keeping
+    kept = ctx.invoked_subcommand in keeping or KEEPS in ctx.meta
     return f"the same command {'goes on where it was cut' if kept else 'begins anew'}"
 
 

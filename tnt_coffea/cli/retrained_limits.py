@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tnt_coffea.cli.group import KEEPS
 from tnt_coffea.cli.options import (
     PATH,
     configured_by_search,
@@ -97,6 +98,7 @@ def with_retraining(limit: click.Command) -> click.Command:
             raise click.UsageError(msg)
         shared = {name: given[name] for name in (*own, *_SHARED) if name != "retrain"}
         shared["out"] = shared["out"] or Path("tnt-coffea-output")
+        click.get_current_context().meta[KEEPS] = True
         _retrained(**shared)
 
     histogram.required = False

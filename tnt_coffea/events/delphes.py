@@ -62,7 +62,7 @@ def particles(events: Any) -> Particles:
     Raises
     ------
     InputError
-        As `from_columns`, or some events have a weight or a number and others none.
+        As `from_columns`, or some events have a number and others none.
     """
     pt, eta, phi, mass = (
         ak.concatenate(parts, axis=1)
@@ -75,7 +75,7 @@ def particles(events: Any) -> Particles:
         phi,
         mass=mass,
         where=trees.where(events),
-        weight=_first(events, "Weight"),
+        weight=_first(events, "Weight", 1.0),
         numbers={} if number is None else {"event": number},
     )
 
@@ -95,12 +95,14 @@ def _place(name: str, part: str) -> tuple[str, str, str]:
     return f"{name}/{name}.{part}", name, part
 
 
-def _first(events: Any, part: str) -> Any:
+def _first(events: Any, part: str, absent: float | None = None) -> Any:
     # The event's own record is a list of one in the file, and may be flat under a schema.
     if not trees.holds(events, *_place("Event", part)):
         return None
     column = trees.column(events, *_place("Event", part))
     if column.ndim > 1:
+        if absent is not None:
+            return ak.fill_none(ak.firsts(column), absent)
         lacking = ak.to_numpy(ak.num(column)) == 0
         if lacking.all():
             return None

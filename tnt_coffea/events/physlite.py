@@ -176,9 +176,8 @@ def _weight(events: Any) -> Any:
     if not trees.holds(events, *place):
         return None
     weights = trees.column(events, *place)
-    # The first is the nominal one; collision data have none.
+    # The first is the nominal one; collision data have none. Event by event: whether others of a
+    # work item have one must not matter.
     if weights.ndim > 1:
-        if not ak.any(ak.num(weights)):
-            return None
-        weights = ak.firsts(weights)
+        weights = ak.fill_none(ak.firsts(weights), 1.0)
     return one_an_event(weights, "mcEventWeights", trees.where(events))

@@ -262,6 +262,9 @@ class RemoteFile(PosixPath):
             return status.version
         try:
             return " ".join((*self._asked("_checksum"), str(status.st_mtime_ns)))
+        except NetworkError as error:
+            msg = f"{error}; its checksum was asked for, which takes a server long the first time"
+            raise NetworkError(msg) from None
         except (InputError, AttributeError):  # a server, or a version of the package, without
             return ""
 
@@ -530,7 +533,8 @@ def _reason(error: BaseException, url: str) -> tuple[str, bool]:
         return _NOT_OURS, False
     host = urlsplit(url).hostname or "the server"
     names = {type(one).__name__ for one in chain}
-    if names & _CUT or re.search(r"Connection error|Socket|Invalid session|Stream", text):
+    numbers = {one.errno for one in chain if isinstance(one, OSError)}
+    if names & _CUT or numbers & _UNREACHABLE or re.search(_BROKEN_OFF, text):
         return f"{host} cannot be reached, or the connection was cut", True
     if isinstance(error, FileNotFoundError):
         return _NOT_THERE, False
@@ -541,8 +545,15 @@ def _reason(error: BaseException, url: str) -> tuple[str, bool]:
     return f"cannot be read: {text[:200] or type(error).__name__}", False
 
 
+_BROKEN_OFF = (
+    r"Connection error|Socket|Invalid session|Stream|Hand ?shake failed|Session is closed|"
+    r"\[3012\]|\[3014\]|\[3024\]|[Oo]verloaded"
+)
+"""XRootD's errors of the server itself, and what its client and aiohttp say of a connection."""
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EPIPE}
 _CUT = frozenset(
     {
+        "gaierror",
         "ClientConnectionResetError",
         "ClientConnectorError",
         "ClientConnectorDNSError",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import FitError
 from tnt_coffea.pipeline.fit_settings import (
-    count_systematics,
+    limit_systematics,
     refuse_blinded,
     search_fit,
     spectrum_fit,
@@ -53,26 +54,36 @@ def direct(
     settings, limit = config.fit.direct, config.fit.limit
     predicted, histogram = histograms.simulation[name], histograms.hists[name]
     point = histograms.points[name][config.fit.direct_selection]
+    systematics, refused = limit_systematics(
+        histograms, config, name, config.fit.direct_selection, predicted.window
+    )
     options: dict[str, Any] = {
         "systematic": settings.systematic,
         "closure_limit": settings.closure_limit,
-        "level": limit.level if limit.enabled else None,
+        "level": None if systematics is None else limit.level,
+        "systematics": systematics,
     }
-    if limit.enabled:
-        options["systematics"] = count_systematics(
-            histograms, config, name, config.fit.direct_selection, predicted.window
-        )
     if not predicted.template:
-        return stats.direct_in_window(histogram, predicted, point, **options)
+        return _limited(stats.direct_in_window(histogram, predicted, point, **options), refused)
     beside = stats.masked_window_test(
         stats.inclusive_spectrum(histogram),
         window=predicted.window,
         fit=spectrum_fit(config, with_signal=False),
         seed=seeds.integer(config.seed, "fit", "direct", name),
     )
-    return stats.template_in_window(
+    found = stats.template_in_window(
         histogram, predicted, point, beside, corrected=settings.corrected, **options
     )
+    return _limited(found, refused)
+
+
+def _limited(
+    found: stats.DirectEstimate | stats.DirectRefusal, refused: stats.LimitRefusal | None
+) -> stats.DirectEstimate | stats.DirectRefusal:
+    """Return an estimate that says why it has no limit."""
+    if refused is None or isinstance(found, stats.DirectRefusal):
+        return found
+    return replace(found, limit=refused)
 
 
 def transfer(

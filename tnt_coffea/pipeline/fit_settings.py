@@ -23,6 +23,7 @@ __all__ = [
     "check_masses",
     "count_systematics",
     "fit_from_lower_edge",
+    "limit_systematics",
     "norm_systematics",
     "produced_share",
     "refuse_blinded",
@@ -227,6 +228,25 @@ def produced_share(
         )
         raise ConfigError(msg)
     return efficiency * factor
+
+
+def limit_systematics(
+    histograms: Histograms,
+    config: SearchConfig,
+    name: str,
+    selection: Selection,
+    window: tuple[float, float],
+) -> tuple[dict[str, float | tuple[float, float]] | None, stats.LimitRefusal | None]:
+    """Return `count_systematics` where there is a limit, or why there is none.
+
+    The p-value of counts stands without them.
+    """
+    if not config.fit.limit.enabled:
+        return None, None
+    try:
+        return count_systematics(histograms, config, name, selection, window), None
+    except FitError as error:
+        return None, stats.LimitRefusal(str(error))
 
 
 def norm_systematics(

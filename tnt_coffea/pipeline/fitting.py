@@ -19,8 +19,8 @@ from tnt_coffea.pipeline.fit_settings import (
     check_efficiencies,
     check_made_with,
     check_masses,
-    count_systematics,
     fit_from_lower_edge,
+    limit_systematics,
     produced_share,
     refuse_blinded,
     search_fit,
@@ -336,17 +336,32 @@ def scan(
         **selections,
     }
     root = config.seed if seed is None else seed
-    fits = {name: search_fit(histograms, config, *of) for name, of in tested.items()}
+    fits, left_out = {}, []
+    for name, of in tested.items():
+        try:
+            own = search_fit(histograms, config, *of)
+            fits[name] = fit_from_lower_edge({name: spectra[name]}, config, seed=root, fit=own)
+        except FitError as error:
+            if len(tested) == 1:
+                raise
+            left_out.append(f"{name} is not searched: {error}")
+    if not fits:
+        raise FitError("; ".join(left_out))
+    spectra = {name: own for name, own in spectra.items() if name in fits}
+    selections = {name: of for name, of in selections.items() if name in fits}
+    before = before and BEFORE in fits
     # All from the highest lower edge that one of them asks for.
-    fits = {
-        name: fit_from_lower_edge({name: spectra[name]}, config, seed=root, fit=own)
-        for name, own in fits.items()
-    }
     fit = max(fits.values(), key=lambda own: own.range[0])
     fits = {name: replace(own, range=fit.range) for name, own in fits.items()}
     chains = null_chains_of(config, events_in_fit_range(histograms, config))
     windows, overlap = {}, None
-    if histograms.coincidences is not None:
+    if len(spectra) > 1:
+        if histograms.coincidences is None:
+            msg = (
+                "this search was made before the events that selections share were kept: search "
+                "again (--overwrite), or scan one tagger set"
+            )
+            raise StageError(msg)
         chosen = histograms.coincidences.selections([own for own, _ in selections.values()])
         if in_windows:
             windows = {
@@ -356,20 +371,14 @@ def scan(
         edges = rebinned("scan", next(iter(channels.values())), fit).edges
         inclusive = {BEFORE: (first, spectra[BEFORE][ALL].values())} if before else None
         overlap = histograms.coincidences.shared_events(selections, edges, inclusive)
-    elif len(spectra) > 1:
-        msg = (
-            "this search was made before the events that selections share were kept: search "
-            "again (--overwrite), or scan one tagger set"
-        )
-        raise StageError(msg)
     result = stats.scan(
         spectra,
         masses=masses,
         width=config.fit.bump.width,
         fit=fit,
-        windows=windows if len(spectra) > 1 else None,
+        windows=windows or None,
         fits=fits,
-        overlap=overlap if len(spectra) > 1 else None,
+        overlap=overlap,
         toys=config.fit.scan.toys if toys is None else toys,
         seed=root,
         null_chains=_of_chains(chains, config, {BEFORE: (BEFORE, None), **selections}, masses)
@@ -378,7 +387,8 @@ def scan(
         cross_check=cross_check,
         progress=progress,
     )
-    return replace(result, tried=_tried(result, selections)) if len(spectra) > 1 else result
+    result = replace(result, notes=(*result.notes, *left_out))
+    return replace(result, tried=_tried(result, selections)) if len(tested) > 1 else result
 
 
 def _of_chains(
@@ -650,7 +660,10 @@ class _Fits:
         self, histogram: Any, points: WorkingPoints, name: str
     ) -> stats.AbcdResult | stats.AbcdRefusal:
         abcd, search, limit = self.config.fit.abcd, self.config.search, self.config.fit.limit
-        return stats.abcd_in_window(
+        systematics, refused = limit_systematics(
+            self.histograms, self.config, name, abcd.selection, search.window.edges
+        )
+        found = stats.abcd_in_window(
             histogram,
             points[abcd.selection],
             search.background_quantile,
@@ -659,14 +672,13 @@ class _Fits:
             systematic_floor=abcd.systematic,
             closure_limit=abcd.closure_limit,
             seed=seeds.integer(self.config.seed, "fit", "abcd", name),
-            level=limit.level if limit.enabled else None,
+            level=None if systematics is None else limit.level,
             limit_toys=limit.toys,
-            systematics=count_systematics(
-                self.histograms, self.config, name, abcd.selection, search.window.edges
-            )
-            if limit.enabled
-            else None,
+            systematics=systematics,
         )
+        if refused is None or isinstance(found, stats.AbcdRefusal):
+            return found
+        return replace(found, limit=refused)
 
 
 def _scan_windows(

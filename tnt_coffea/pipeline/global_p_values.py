@@ -258,14 +258,22 @@ def _search_p_value(
     same = {_rounded(p) for _, p in hunts.values()} | {_rounded(one.p_value) for one in found}
     # Where a fit finds nothing it has one of these, whatever was tested.
     same -= {_rounded(0.5), _rounded(1.0)}
+    nothing = [0.5, 1.0]
     more = [
         p
         for trial in trials
         if trial.key != own.key and not _recalibrated(trial, own)
-        for name, p in trial.p_values.items()
-        if p is not None and name != _ALL_SELECTIONS and _rounded(p) not in same
+        for p in _once(trial, nothing)
+        if _rounded(p) not in same
     ]
     return stats.global_p_value(found, other_tests=len(more), note=note)
+
+
+def _once(trial: Trial, nothing: Sequence[float]) -> list[float]:
+    """Return the p-values of a trial, each once: a scan has the mass of the hunt as well."""
+    every = [p for name, p in trial.p_values.items() if p is not None and name != _ALL_SELECTIONS]
+    found = {_rounded(p): p for p in every if p not in nothing}
+    return [*found.values(), *(p for p in every if p in nothing)]
 
 
 def _single_p_values(result: SearchResult) -> dict[str, float]:

@@ -311,12 +311,15 @@ def limits_of_search(
         One of them is damaged.
     """
     found: list[stats.RetrainedLimit] = []
+    results = sorted((Path(out) / FOLDER).glob("*/result.json"))
+    if not results:  # the settings may be such that there can be none
+        return ()
     own = {
         "search": config.search.model_dump(mode="json"),
         "settings": _training(config).train.model_dump(mode="json"),
         "seed": config.seed,
     }
-    for path in sorted((Path(out) / FOLDER).glob("*/result.json")):
+    for path in results:
         known = manifest(path.parent)
         if known is None:
             continue  # it is being made
@@ -527,9 +530,9 @@ class _Work:
                 float(one.nominal[(one.edges[:-1] >= low) & (one.edges[1:] <= high)].sum())
                 for one in templates.values()
             ]
-            efficiency = sum(inside)
-            error = float(np.sqrt(efficiency * (1 - efficiency) / row.produced))
-            scale = config.fit.tagger_efficiency.scale_factor
+            scale, share = config.fit.tagger_efficiency.scale_factor, sum(inside)
+            efficiency = scale * share
+            error = scale * float(np.sqrt(share * (1 - share) / row.produced))
             fit = spectrum_fit(
                 config, templates=stats.MassTemplates({mass: templates}).scaled(scale)
             )

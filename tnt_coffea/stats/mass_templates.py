@@ -194,7 +194,7 @@ class MassTemplates:
                     raise FitError(msg)
                 channels[one.channel] = one.template()
             return cls(found, values.cross_section)
-        except FitError as error:
+        except (FitError, ValueError) as error:  # also lists of different lengths
             msg = f"{path}: {error}"
             raise InputError(msg) from error
 

@@ -81,9 +81,9 @@ def profiled_norm(
     Returns
     -------
     The fits, without the constraint of alpha in `nll`, converged where alpha is found as well; and
-    alpha, shape (experiments,). It is the first minimum downhill of the auxiliary measurement,
-    which is the only one where the data ask for less signal, and at most ten standard deviations
-    off.
+    alpha, shape (experiments,). It is the first minimum downhill of the auxiliary measurement, and
+    at most ten standard deviations off. A norm that is uncertain to one side does nothing on the
+    other: of such a one the search begins on both sides as well, and the deepest minimum counts.
 
     Notes
     -----
@@ -92,7 +92,27 @@ def profiled_norm(
     """
     at = _Norm(fitted, mu, norm, centre)
     everything = np.arange(len(centre))
-    near = np.clip(centre, -_FARTHEST, _FARTHEST).astype(float)
+    fits, alpha, done = _downhill(at, centre)
+    if (norm[0] - 1) * (1 - norm[1]) <= 0 and norm != NO_NORM:
+        side = 1.0 if abs(norm[0] - 1) > abs(norm[1] - 1) else -1.0
+        for start in (side, -0.5 * side):  # code 4 is no straight line between -1 and 1
+            others, beta, too = _downhill(at, np.full(centre.shape, start))
+            deeper = _whole(others, beta, centre) < _whole(fits, alpha, centre)
+            alpha, done = np.where(deeper, beta, alpha), np.where(deeper, too, done)
+            fits, _, _ = at.fitted_at(alpha, everything)
+    return replace(fits, converged=fits.converged & done), alpha
+
+
+def _whole(fits: Any, alpha: Array, centre: Array) -> Array:
+    """Return -ln L with the constraint."""
+    found: Array = fits.nll + 0.5 * (alpha - centre) ** 2
+    return found
+
+
+def _downhill(at: _Norm, start: Array) -> tuple[Any, Array, NDArray[np.bool_]]:
+    """Return the fits at the first minimum downhill of each start, where it is, and if it was."""
+    everything = np.arange(len(start))
+    near = np.clip(start, -_FARTHEST, _FARTHEST).astype(float)
     _, near_slope, curvature = at.fitted_at(near, everything)
     sign, last = np.sign(near_slope), np.zeros(near.shape)
     far, far_slope = -sign * _FARTHEST, np.full(near.shape, np.nan)
@@ -114,7 +134,7 @@ def profiled_norm(
             end[rows[here]], its_slope[rows[here]] = trial[here], slope[here]
         done[rows] = found | (np.abs(far - near)[rows] <= _CLOSE)
     fits, _, _ = at.fitted_at(alpha, everything)
-    return replace(fits, converged=fits.converged & done), alpha
+    return fits, alpha, done
 
 
 @dataclass(frozen=True, eq=False)

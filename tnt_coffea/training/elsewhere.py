@@ -198,6 +198,9 @@ _LOCK = Lock()
 def _unpacked(work: Elsewhere) -> Iterator[Path]:
     """Give a folder with the files; tasks in other threads of this process may share it."""
     with _LOCK:
+        known = _HERE.get(work.digest)
+        if known is not None and not known.path.is_dir():  # Dask removed it with its worker
+            del _HERE[work.digest]
         if work.digest not in _HERE:
             _clear()
             with stored(Path(_disk() or gettempdir())):
