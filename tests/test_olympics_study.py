@@ -324,6 +324,25 @@ def test_a_box_without_its_key_ends_with_answers(studied: Path) -> None:
     assert max(path.stat().st_size for path in studied.glob("*.json")) < 300_000
 
 
+def test_the_command_commits_to_settings_and_answer(studied: Path, tmp_path: Path) -> None:
+    """A search of the study is one like any other: the command gives its answer again."""
+    search = studied.parent / "olympics-searches" / "mine" / "low-tau21" / "m_jj"
+    (skim,) = (studied.parent / "olympics-boxes").glob("mine-dijets-*/skim")
+    out = Path(shutil.copytree(search, tmp_path / "search"))
+    words = ["answer", "--out", str(out), "--skim", str(skim), "--events", "0"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    values = json.loads((out / "answer" / "answer.json").read_text())
+    sha256 = values.pop("sha256")
+    assert sha256 == digest(values)
+    assert sha256 in done.output
+    said = Answer.from_dict(values["answer"])
+    assert said.summary() in done.output
+    assert values["settings"] == SearchConfig.from_yaml(out / "config.yaml").model_dump(mode="json")
+    committed = json.loads((studied / "answers.json").read_text())
+    assert values["answer"] == committed["answers"]["mine"]["low-tau21"]
+
+
 def test_answers_stand_before_the_key_is_read_and_nothing_is_trained_again(
     studied: Path, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -507,11 +507,10 @@ def _with_simulation(
         shapes = {int(name): one for name, one in (every.hypotheses or {}).items()}
     except (MissingExtraError, GeneratorError, InputError, ConfigError) as error:
         return replace(found, events=Estimate(reason=f"no signal could be simulated: {error}"))
-    prongs, apart, events = _likely(shown, shapes)
-    if prongs is None:
+    best, apart, events = _likely(shown, shapes)
+    if best is None:
         return replace(found, events=events)
-    likely = shapes[prongs]
-    sample = as_skim(signals[prongs]).sample()
+    sample = as_skim(signals[best]).sample()
     selected = sample.select(_passed(taggers, test, sample))
     # Taggers may prefer masses, as they prefer features.
     seen = sample if found.selection == ALL_DIJETS else selected
@@ -523,12 +522,12 @@ def _with_simulation(
         heavy_mass=_corrected(found.heavy_mass, heavy, _middle(inside.columns["heavy_mass"])),
         light_mass=_corrected(found.light_mass, light, _middle(inside.columns["light_mass"])),
         events=events,
-        prongs=prongs if apart else None,
+        prongs=best if apart else None,
         notes=(
             *found.notes,
             f"simulated signals of {resonance:.0f}, {heavy:.0f} and {light:.0f} GeV, 2 and 3 "
-            f"prongs: of {prongs} prongs {likely.efficiency:.3g} are selected; detector and shower "
-            "of the box may be others",
+            f"prongs: of {best} prongs {shapes[best].efficiency:.3g} are selected; detector and "
+            "shower of the box may be others",
         ),
     )
 
