@@ -11,16 +11,24 @@ import numpy as np
 import pytest
 
 from tnt_coffea import testing
-from tnt_coffea.errors import ConfigError, FitError
+from tnt_coffea.errors import (
+    ConfigError,
+    FitError,
+    InputError,
+    LeakError,
+    TaggerError,
+    TrainingError,
+)
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
-from tnt_coffea.pipeline.studies import Block, StudyResult
+from tnt_coffea.pipeline.studies import Block, StudyResult, measurement
 from tnt_coffea.pipeline.studies.engine import _numbers
 from tnt_coffea.pipeline.studies.events import Pool, own_part
 from tnt_coffea.pipeline.studies.experiments import null
 from tnt_coffea.pipeline.studies.numbers import Found, together
 from tnt_coffea.pipeline.studies.study import Training
+from tnt_coffea.products import Skim
 from tnt_coffea.stats.uniformity import uniformity
 from tnt_coffea.training import steps_of
 from tnt_coffea.training.methods import METHODS
@@ -125,6 +133,37 @@ def test_verdicts_follow_from_the_p_values() -> None:
     by_id = {claim.id: claim for claim in null._claims(found(blocks))}
     assert by_id["sculpted-local"].reason.startswith("0.1: too small; the efficiency in the window")
     assert "too large" in by_id["timid-local"].reason
+
+
+def test_the_reason_of_a_claim_of_one_side_names_that_side() -> None:
+    """Small p-values may refute it where the large ones are further off."""
+    values = (0.01,) * 30 + (1.0,) * 170
+    test = null._Test("odd", "search", values, len(values))
+    assert test.uniform.too_large > test.uniform.too_small
+    assert test.uniform.p_too_small < 0.01
+    assert null._why(test, 0.001, one_sided=True) == "search: too small"
+    assert null._why(test, 0.001, one_sided=False).startswith("search: too large, 170 of 200")
+
+
+def test_what_a_sample_cannot_do_is_kept_and_what_is_wrong_ends_the_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = (Skim.from_sample(testing.make_sample(10)), Path(), Training("norm-1", {}))
+    drawn_again = replace(null.EXPERIMENT, own_events=0)  # another seed may do
+    for error, kept in (
+        *((one, True) for one in (TrainingError, FitError, TaggerError, InputError)),
+        *((one, False) for one in (ConfigError, LeakError)),
+    ):
+
+        def refuse(*_: Any, error: type[Exception] = error) -> Any:
+            msg = "too few\n jets"
+            raise error(msg)
+
+        monkeypatch.setattr(measurement, "_measured", refuse)
+        if kept:
+            assert measurement.measured(null.EXPERIMENT, *given) == {"refused": "too few jets"}
+        with pytest.raises(error):
+            measurement.measured(drawn_again if kept else null.EXPERIMENT, *given)
 
 
 def test_a_useless_method_is_judged_by_the_difference_it_makes() -> None:

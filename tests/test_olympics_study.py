@@ -16,16 +16,20 @@ from click.testing import CliRunner
 
 from tnt_coffea import generator
 from tnt_coffea.cli import main
-from tnt_coffea.config import GenerateSettings, SignalModel, digest
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.config import GenerateSettings, SearchConfig, SignalModel, digest
+from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.generator.black_box import write_key
-from tnt_coffea.pipeline import Answer, Estimate, studies
-from tnt_coffea.pipeline.studies import olympics_entries, olympics_study
+from tnt_coffea.pipeline import Answer, Estimate, studies, train
+from tnt_coffea.pipeline.studies import olympics_entries, olympics_search, olympics_study
 from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
 from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_tables
 from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
+from tnt_coffea.pipeline.studies.study import Study, Training
+from tnt_coffea.products import Skim
+from tnt_coffea.testing import make_sample
+from tnt_coffea.training import steps_of
 
 ROOT = Path(__file__).parents[1]
 QUIET = Resources(executor="iterative", progress=False)
@@ -123,6 +127,13 @@ def test_without_keys_nothing_is_said_of_right_and_wrong() -> None:
     assert {claim.verdict.value for claim in olympics_claims(numbers)} == {"undecided"}
 
 
+def test_a_box_that_every_method_refused_says_nothing_of_a_claim() -> None:
+    answers = {box: dict.fromkeys(own, "few events") for box, own in ANSWERED.items()}
+    for keys, reason in ((KEYS, "no answer"), (dict.fromkeys(KEYS), "no key")):
+        claims = [c for c in olympics_claims(numbers_of(answers, keys)) if c.id != "pulls"]
+        assert {(claim.verdict.value, claim.ours) for claim in claims} == {("undecided", reason)}
+
+
 def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() -> None:
     numbers = numbers_of(ANSWERED, KEYS)
     page = studies.leaderboard({"command": "tnt-coffea study olympics", "numbers": numbers})
@@ -132,6 +143,9 @@ def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() ->
     assert names[4] == "*Density estimation (GIS) (2020)*"
     assert "found, Z ≥ 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
     assert "false, Z ≥ 4.0, 4500 ± 20 GeV" in page
+    assert "`ab`) before a key was read." in page
+    again = {"command": "", "numbers": numbers | {"keys_were_read": True}}
+    assert "`ab`) after an earlier run in this folder had read keys." in studies.leaderboard(again)
     tables = olympics_tables(numbers)
     assert tables[0].rows[-1][:2] == ("paws", "not run: needs simulated signals (--prior)")
     assert ("blackbox-2", "truth", "", "-", "-", "-", "0", "-") in tables[1].rows
@@ -199,6 +213,75 @@ def test_a_method_of_others_enters_with_one_line() -> None:
         olympics_entries.entries_named(["theirs"], LOW)
 
 
+def test_methods_that_others_build_on_are_left_out_in_every_window() -> None:
+    tag = {"kind": "tag_n_train", "after": "first", "classifier": {"network": "trees"}}
+    entry = Entry(tag, {"first": {"kind": "cwola", "classifier": {"network": "trees"}}})
+    settings = olympics_entries.skim_settings({"mine": entry})
+    config = olympics_entries.configured("mine", entry, "m_jj", settings, seed=1)
+    left_out = olympics_search._sets_of(["first"], config)
+    every = {step.set_name for wave in steps_of(config) for step in wave}
+    assert len(left_out) == 4
+    assert {name.partition("-")[0] for name in every - left_out} == {"mine"}
+
+
+def test_an_edited_entry_is_trained_again_in_its_folder(tmp_path: Path) -> None:
+    sample = make_sample(100)
+    for feature in ("tau21", "mass"):
+        text = f"train: {{methods: {{mine: {{kind: feature, feature: {feature}}}}}}}"
+        config = SearchConfig.from_text(text)
+        made = train(sample, config, out=tmp_path, resources=olympics_search._QUIET)
+        assert "heavy_" + feature in str(made.sets["mine"].members[0].tagger.card.inputs)
+
+
+def test_earlier_searches_of_a_box_are_trials(tmp_path: Path) -> None:
+    study = Study("olympics", tmp_path, {})
+    (study.folder / "trainings").mkdir(parents=True)
+    for name in ("box--cwola", "box--own--one", "box-2--pca", "other--gis"):
+        (study.folder / "trainings" / f"{name}.json").write_text("{}")
+    assert olympics_study._searched(study, "box") == {"cwola", "own--one"}
+    training = Training("box--pca", {"box": "box", "entry": "pca"})
+    outcomes = {"box--pca": {"answers": {"m_jj": {"answer": answer(3800).to_dict()}}}}
+    said = olympics_study._answers({"box": 3}, [training], outcomes)["box"]["pca"]
+    assert (said["tried"], said["p_value"]) == (24, pytest.approx(9e-5))
+
+
+def test_a_key_of_other_events_or_of_two_boxes_is_refused(tmp_path: Path) -> None:
+    dijets = Skim.from_sample(make_sample(30))
+    file = tmp_path / "events.h5"
+    assert olympics_study._key(file, dijets) is None
+    rows = np.arange(3)
+    write_key(tmp_path / generator.KEY, generator.Key(GenerateSettings(), 1, {}, 400, rows))
+    with pytest.raises(ConfigError, match=r"key of 400 events, and events\.h5 has 30"):
+        olympics_study._key(file, dijets)
+    write_key(tmp_path / generator.KEY, generator.Key(GenerateSettings(), 1, {}, 30, rows))
+    assert olympics_study._key(file, dijets).events == 30
+    with pytest.raises(ConfigError, match=r"key\.json: lies beside both one and two"):
+        studies.olympics({"one": file, "two": tmp_path / "others.h5"}, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "olympics").exists()
+
+
+def test_another_scale_is_refused_before_events_are_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a study that was killed while it generated is that study's, too."""
+    generated = []
+
+    def killed(config: Any, **_: Any) -> Any:
+        generated.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(olympics_study, "generate", killed)
+    asked = {"out": tmp_path, "methods": ["low-tau21"], "resources": QUIET}
+    for _ in range(2):  # the same study goes on
+        with pytest.raises(KeyboardInterrupt):
+            studies.olympics(scale=0.001, **asked)
+    with pytest.raises(StageError, match=r"/olympics: .*scale: 0\.001 there, 0\.002 now"):
+        studies.olympics(scale=0.002, **asked)
+    with pytest.raises(StageError, match="seed: 1 there, 2 now"):
+        studies.olympics(scale=0.001, seed=2, **asked)
+    assert len(generated) == 2
+
+
 def test_boxes_keep_s_over_sqrt_b_and_hide_their_truth() -> None:
     for name, signal in (("blackbox-1", 186), ("blackbox-2", 0), ("blackbox-3", 716)):
         made = olympics_entries.box_settings(name, 0.05)
@@ -241,6 +324,25 @@ def test_a_box_without_its_key_ends_with_answers(studied: Path) -> None:
     assert max(path.stat().st_size for path in studied.glob("*.json")) < 300_000
 
 
+def test_the_command_commits_to_settings_and_answer(studied: Path, tmp_path: Path) -> None:
+    """A search of the study is one like any other: the command gives its answer again."""
+    search = studied.parent / "olympics-searches" / "mine" / "low-tau21" / "m_jj"
+    (skim,) = (studied.parent / "olympics-boxes").glob("mine-dijets-*/skim")
+    out = Path(shutil.copytree(search, tmp_path / "search"))
+    words = ["answer", "--out", str(out), "--skim", str(skim), "--events", "0"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    values = json.loads((out / "answer" / "answer.json").read_text())
+    sha256 = values.pop("sha256")
+    assert sha256 == digest(values)
+    assert sha256 in done.output
+    said = Answer.from_dict(values["answer"])
+    assert said.summary() in done.output
+    assert values["settings"] == SearchConfig.from_yaml(out / "config.yaml").model_dump(mode="json")
+    committed = json.loads((studied / "answers.json").read_text())
+    assert values["answer"] == committed["answers"]["mine"]["low-tau21"]
+
+
 def test_answers_stand_before_the_key_is_read_and_nothing_is_trained_again(
     studied: Path, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +367,12 @@ def test_answers_stand_before_the_key_is_read_and_nothing_is_trained_again(
         {"mine": box}, out=studied.parent, entries=LOW, simulated=0, resources=QUIET
     )
     assert found.numbers["truths"]["mine"]["signal"] == 150
+    assert (found.numbers["tried"], found.numbers["keys_were_read"]) == ({"mine": 1}, False)
+    assert "before any key was read" in found.notes[0]
+    # A later run in this folder has to say that these keys are known.
+    assert olympics_study._keys_were_read(Study("olympics", studied.parent, {}))
+    later = olympics_study._notes({**found.numbers, "keys_were_read": True}, None)
+    assert "an earlier run in this folder has read the keys" in later[0]
     assert found.numbers["verdicts"]["mine"]["low-tau21"]["verdict"] == "found"
     assert times(searches, "*.onnx") | times(studied / "trainings", "*.json") == before
 
@@ -275,6 +383,7 @@ def test_what_nobody_can_do_is_refused_before_anything_is_made(tmp_path: Path) -
         ({"pulls": -1}, "pulls of the Olympics is -1"),
         ({"methods": ["paws"]}, "no method can search: paws needs simulated signals"),
         ({"boxes": {"injected-1": "x.h5"}}, "cannot name a box"),
+        ({"boxes": {"one--two": "x.h5"}}, "cannot name a box"),
         ({"boxes": {}}, "no box is given"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -299,14 +408,14 @@ def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_pat
 @pytest.mark.slow
 def test_a_further_method_searches_alone(studied: Path, box: Path) -> None:
     before = times(studied / "trainings", "*.json")
-    entries = {**LOW, "mine": Entry({"kind": "event_norm"})}
+    entries = {"mine": Entry({"kind": "event_norm"})}
     found = studies.olympics(
         {"mine": box}, out=studied.parent, entries=entries, simulated=0, resources=QUIET
     )
     after = times(studied / "trainings", "*.json")
     assert before.items() < after.items()
-    assert set(found.numbers["answers"]["mine"]) == {"low-tau21", "mine"}
-    assert found.numbers["answers"]["mine"]["low-tau21"]["tried"] == 2
+    assert set(found.numbers["answers"]["mine"]) == {"mine"}
+    assert found.numbers["answers"]["mine"]["mine"]["tried"] == 2  # low-tau21 was tried before
 
 
 @pytest.mark.slow

@@ -104,6 +104,14 @@ class Stage:
         complete = manifest(self.folder)
         return None if complete is None else complete.outputs
 
+    def noted(self) -> dict[str, Any]:
+        """Return the inputs of what the folder holds, complete or begun; empty if it is free."""
+        for path in (self.folder / _MANIFEST, self.parts / "stage.json"):
+            if path.exists():
+                inputs = _read(path).get("inputs")
+                return dict(inputs) if isinstance(inputs, Mapping) else {}
+        return {}
+
     def intact(self) -> bool:
         """Tell whether the folder is free, or holds this very stage with all that it wrote."""
         try:

@@ -65,6 +65,8 @@ _MODELLING = 0.02
 """Uncertainty of the median of a simulated tau21 or tau32: that of another shower."""
 PRONGS = {2: SignalModel.TWO_PRONG, 3: SignalModel.THREE_PRONG}
 """Prongs of both daughters, and the simulated signal that has them."""
+_OF_MEDIAN = 1.2533
+"""Standard error of a Gaussian's median over that of its mean."""
 _SHAPES = ("tau21", "tau32")
 _NO_CLAIM = "no claim"
 ALL_DIJETS = "all dijets"
@@ -250,7 +252,7 @@ def answer(
     those of its excess (`characterise`). Where there is a claim, signals of these masses are
     simulated with two and three prongs: they tell the prongs, the efficiency, and what selection
     and fit make of masses that are known, by which those found are corrected; half of a correction
-    is an uncertainty. No label is read.
+    and the number of simulated events make its uncertainty. No label is read.
 
     Parameters
     ----------
@@ -490,6 +492,7 @@ def _with_simulation(
     resonance, heavy, light = (float(one.value or 0.0) for one in masses)
     signals: dict[int, Skim | Sample] = {}
     shapes: dict[int, Hypothesis] = {}
+    window = MassRange(low=shown.window[0], high=shown.window[1])
     try:
         for prongs, model in PRONGS.items():
             changed = {"background": 0, "signal": SIMULATED, "model": model, "hidden": False}
@@ -499,39 +502,32 @@ def _with_simulation(
             signals[prongs] = simulate(config.generate.model_copy(update=changed))
         every = characterise(
             dijets, taggers, histograms, config, name=test.name, selection=test.selection,
-            window=MassRange(low=shown.window[0], high=shown.window[1]),
-            signals={str(prongs): one for prongs, one in signals.items()},
+            window=window, signals={str(prongs): one for prongs, one in signals.items()},
         )  # fmt: skip
         shapes = {int(name): one for name, one in (every.hypotheses or {}).items()}
     except (MissingExtraError, GeneratorError, InputError, ConfigError) as error:
         return replace(found, events=Estimate(reason=f"no signal could be simulated: {error}"))
-    distance = {prongs: _distance(shown, one) for prongs, one in shapes.items()}
-    prongs = min(distance, key=lambda one: distance[one])
-    apart = max(distance.values()) - distance[prongs] >= _TOLD_APART
-    likely = shapes[prongs]
-    if likely.events is None or likely.events_uncertainty is None:
-        none = Estimate(reason="no event of the simulated signal is selected")
-        return replace(found, events=none, prongs=prongs if apart else None)
-    uncertainty = likely.events_uncertainty
-    if not apart:
-        others = [one.events for one in shapes.values() if one.events is not None]
-        uncertainty = float(np.hypot(uncertainty, (max(others) - min(others)) / 2))
-    sample = as_skim(signals[prongs]).sample()
-    if found.selection != ALL_DIJETS:  # taggers may prefer masses, as they prefer features
-        sample = sample.select(_passed(taggers, test, sample))
-    core = _core(sample.mass, resonance, config.fit.bump.width)
+    best, apart, events = _likely(shown, shapes)
+    if best is None:
+        return replace(found, events=events)
+    sample = as_skim(signals[best]).sample()
+    selected = sample.select(_passed(taggers, test, sample))
+    # Taggers may prefer masses, as they prefer features.
+    seen = sample if found.selection == ALL_DIJETS else selected
+    core = _core(seen.mass, resonance, config.fit.bump.width)
+    inside = selected.select(window.contains(selected.mass))
     return replace(
         found,
         resonance_mass=_corrected(found.resonance_mass, resonance, core),
-        heavy_mass=_corrected(found.heavy_mass, heavy, _median(likely, "heavy_mass")),
-        light_mass=_corrected(found.light_mass, light, _median(likely, "light_mass")),
-        events=Estimate(likely.events, uncertainty),
-        prongs=prongs if apart else None,
+        heavy_mass=_corrected(found.heavy_mass, heavy, _middle(inside.columns["heavy_mass"])),
+        light_mass=_corrected(found.light_mass, light, _middle(inside.columns["light_mass"])),
+        events=events,
+        prongs=best if apart else None,
         notes=(
             *found.notes,
             f"simulated signals of {resonance:.0f}, {heavy:.0f} and {light:.0f} GeV, 2 and 3 "
-            f"prongs: of {prongs} prongs {likely.efficiency:.3g} are selected; detector and shower "
-            "of the box may be others",
+            f"prongs: of {best} prongs {shapes[best].efficiency:.3g} are selected; detector and "
+            "shower of the box may be others",
         ),
     )
 
@@ -544,6 +540,30 @@ def _passed(taggers: Taggers, test: _Test, sample: Sample) -> BoolArray:
     ranks = tagger_set.ranks(sample)
     point = tagger_set.quantiles.points[test.selection]
     return point.passes(ranks.fold, ranks.heavy, ranks.light)
+
+
+def _likely(
+    shown: Characterisation, shapes: Mapping[int, Hypothesis]
+) -> tuple[int | None, bool, Estimate]:
+    """Return the likely prongs, whether they are told apart, and events before any selection.
+
+    A signal of which nothing is selected is not the excess, and has no shape to compare.
+    """
+    numbers = {
+        prongs: (one.events, one.events_uncertainty)
+        for prongs, one in shapes.items()
+        if one.events is not None and one.events_uncertainty is not None
+    }
+    if not numbers:
+        return None, False, Estimate(reason="no event of the simulated signal is selected")
+    distance = {prongs: _distance(shown, shapes[prongs]) for prongs in numbers}
+    best = min(distance, key=lambda one: distance[one])
+    apart = len(distance) > 1 and max(distance.values()) - distance[best] >= _TOLD_APART
+    events, error = numbers[best]
+    if not apart:
+        every = [one for one, _ in numbers.values()]
+        error = float(np.hypot(error, (max(every) - min(every)) / 2))
+    return best, apart, Estimate(events, error)
 
 
 def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
@@ -561,30 +581,36 @@ def _distance(shown: Characterisation, simulated: Hypothesis) -> float:
     return total
 
 
-def _median(simulated: Hypothesis, feature: str) -> float | None:
-    one = simulated.features.get(feature)
-    return None if one is None else one.selected
+def _middle(values: Any) -> tuple[float, float] | None:
+    """Return the median of simulated events and its error, that of their core, of two or more."""
+    if len(values) < 2:
+        return None
+    low, middle, high = np.quantile(np.asarray(values, np.float64), [0.25, 0.5, 0.75])
+    return float(middle), float(_OF_MEDIAN * (high - low) / 1.349 / np.sqrt(len(values)))
 
 
-def _core(masses: Any, near: float, width: float) -> float | None:
-    """Return the median of the masses within two widths of it: what a fit to a peak sees."""
+def _core(masses: Any, near: float, width: float) -> tuple[float, float] | None:
+    """Return the median of the masses within two widths of it, as a fit sees, and its error."""
     middle = near
     for _ in range(10):
         inside = masses[np.abs(masses - middle) <= _REACH * width]
-        if not len(inside):
+        if len(inside) < 2:
             return None
         middle = float(np.median(inside))
-    return middle
+    return middle, float(_OF_MEDIAN * np.std(inside) / np.sqrt(len(inside)))
 
 
-def _corrected(one: Estimate, simulated: float, seen: float | None) -> Estimate:
-    """Return a mass corrected by what comes out of a simulated one; half of it is uncertain."""
-    if one.value is None or one.uncertainty is None or seen is None or not seen > 0:
+def _corrected(one: Estimate, simulated: float, seen: tuple[float, float] | None) -> Estimate:
+    """Return a mass corrected by what comes out of a simulated one.
+
+    Half of the correction is uncertain, and the simulated events that it is made of are few.
+    """
+    if one.value is None or one.uncertainty is None or seen is None or not seen[0] > 0:
         return one
-    factor = simulated / seen
+    factor = simulated / seen[0]
     value = one.value * factor
-    error = float(np.hypot(one.uncertainty * factor, (value - one.value) / 2))
-    return Estimate(value, error)
+    errors = one.uncertainty * factor, (value - one.value) / 2, value * seen[1] / seen[0]
+    return Estimate(value, float(np.linalg.norm(errors)))
 
 
 @one_writer

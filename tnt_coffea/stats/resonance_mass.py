@@ -130,11 +130,16 @@ def _top(masses: Array, q0: Array, best: int) -> tuple[float, float]:
 
 
 def _where(masses: Array, q0: Array, mass: float, largest: float) -> tuple[float, bool]:
-    """Return where q0 has fallen by one, going away from the best mass, and whether it has."""
-    fallen = np.flatnonzero(q0 < largest - 1)
+    """Return where q0 has fallen by one, going away from the best mass, and whether it has.
+
+    The root of the fall is interpolated: it grows evenly beside the top of a parabola.
+    """
+    ahead = (masses - mass) * (masses[-1] - mass) > 0
+    x = np.concatenate([[mass], masses[ahead]])
+    root = np.concatenate([[0.0], np.sqrt(np.maximum(largest - q0[ahead], 0))])
+    fallen = np.flatnonzero(root > 1)
     if not len(fallen):
-        return float(masses[-1]), False
+        return float(x[-1]), False
     i = int(fallen[0])
-    first, start = (mass, largest) if i == 0 else (float(masses[i - 1]), float(q0[i - 1]))
-    share = (start - (largest - 1)) / (start - q0[i])
-    return float(first + share * (masses[i] - first)), True
+    share = (1 - root[i - 1]) / (root[i] - root[i - 1])
+    return float(x[i - 1] + share * (x[i] - x[i - 1])), True

@@ -19,7 +19,14 @@ import numpy as np
 
 from tnt_coffea import seeds, stats
 from tnt_coffea.config import MassRange, SearchConfig
-from tnt_coffea.errors import ConfigError, FitError, TrainingError
+from tnt_coffea.errors import (
+    ConfigError,
+    FitError,
+    InputError,
+    LeakError,
+    TaggerError,
+    TrainingError,
+)
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline.evaluation import references_beside
@@ -135,8 +142,8 @@ def measured(
     """
     try:
         return _measured(experiment, skim, folder, training.settings)
-    except (TrainingError, FitError) as error:
-        if not experiment.own_events:
+    except (TrainingError, FitError, TaggerError, InputError) as error:
+        if not experiment.own_events or isinstance(error, LeakError):
             raise
         return {"refused": " ".join(str(error).split())}  # its seed is fixed: it would fail again
 

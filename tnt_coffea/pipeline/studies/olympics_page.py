@@ -52,8 +52,12 @@ def _counted(
     ]
 
 
-def _judged(numbers: Mapping[str, Any], box: str) -> bool:
-    return box in numbers["truths"]
+def _unjudged(numbers: Mapping[str, Any], box: str) -> str:
+    """Return why nothing can be said of a box; empty where it can."""
+    if box not in numbers["truths"]:
+        return "no key"
+    own: Mapping[str, Any] = numbers["verdicts"].get(box, {})
+    return "" if any(one["verdict"] != REFUSED for one in own.values()) else "no answer"
 
 
 def _named(names: list[str]) -> str:
@@ -61,7 +65,7 @@ def _named(names: list[str]) -> str:
 
 
 def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
-    """Yield the claims with their verdicts; undecided where no key was read.
+    """Yield the claims with their verdicts; undecided where no key was read, or none answered.
 
     Examples
     --------
@@ -92,7 +96,7 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
             bool(_counted(numbers, "blackbox-3", FOUND)),
         ),
     ):
-        known = _judged(numbers, box)
+        unjudged = _unjudged(numbers, box)
         ours = "; ".join(
             f"{verdict}: {_named(_counted(numbers, box, verdict))}" for verdict in (FOUND, FALSE)
         )
@@ -101,8 +105,8 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
             _SOURCE,
             published,
             rule,
-            ours if known else "no key",
-            Verdict.of(holds) if known else Verdict.UNDECIDED,
+            unjudged or ours,
+            Verdict.UNDECIDED if unjudged else Verdict.of(holds),
         )
     pulls: Mapping[str, Any] = numbers["pulls"].get("pulls", {})
     verdicts, texts = [], []
@@ -311,11 +315,14 @@ def leaderboard(study: Mapping[str, Any]) -> str:
     """
     numbers = study["numbers"]
     boxes = list(numbers["answers"])
+    before = "before a key was read"
+    if numbers.get("keys_were_read"):
+        before = "after an earlier run in this folder had read keys"
     lines = [
         "# Leaderboard of the LHC Olympics",
         "",
         "Every method searched every box blind; answers were written (SHA-256",
-        f"`{numbers['sha256']}`) before a key was read. Found less false claims decide the order.",
+        f"`{numbers['sha256']}`) {before}. Found less false claims decide the order.",
         "",
         f"    {study['command']}",
         "",

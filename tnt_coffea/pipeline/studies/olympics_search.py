@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.pipeline.training import train
 from tnt_coffea.products import Skim
+from tnt_coffea.training import steps_of
 
 __all__ = ["Searching", "box_answer"]
 
-_QUIET = Resources(executor="iterative", progress=False, chunk_size=50_000)
+_QUIET = Resources(executor="iterative", progress=False, chunk_size=50_000, overwrite=True)
+"""A search of other settings, those that an entry had before, is made again in its folder."""
 _REFUSALS = (ConfigError, FitError, InputError, TaggerError, TrainingError)
 """What a method may find that it cannot do with a box; all others end the study."""
 
@@ -63,7 +65,8 @@ class Searching:
         self, skim: Skim, config: SearchConfig, unsearched: list[str], out: Path
     ) -> Answer:
         taggers = train(skim, config, out=out, resources=_QUIET)
-        wanted = {name: s for name, s in taggers.sets.items() if name not in unsearched}
+        left_out = _sets_of(unsearched, config)
+        wanted = {name: s for name, s in taggers.sets.items() if name not in left_out}
         taggers = replace(taggers, sets=wanted)
         histograms = search(skim, taggers, config, out=out, resources=_QUIET)
         result = fit(histograms, config, out=out)
@@ -77,6 +80,11 @@ class Searching:
         return answer(
             skim, taggers, histograms, result, config, simulate=simulate if self.simulated else None
         )
+
+
+def _sets_of(names: Collection[str], config: SearchConfig) -> set[str]:
+    """Return the tagger sets of methods: where these have windows, there is one in each."""
+    return {step.set_name for wave in steps_of(config) for step in wave if step.name in names}
 
 
 def box_answer(outcome: dict[str, Any], tried: int) -> Answer | str:

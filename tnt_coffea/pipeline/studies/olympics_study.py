@@ -18,7 +18,7 @@ from typing import Any
 
 from tnt_coffea import generator, seeds
 from tnt_coffea.config import GenerateSettings, SearchConfig, digest
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.events.roles import SIMULATION, prior
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
@@ -103,7 +103,8 @@ def olympics(
     Raises
     ------
     ConfigError
-        A number is out of range, a method is not known, or none can search.
+        A number is out of range, a method is not known, or none can search; or a key is that of
+        other events than its box has, or beside two boxes.
     StageError
         The folder holds a study of another configuration.
 
@@ -129,19 +130,24 @@ def olympics(
         msg = "no method can search: " + "; ".join(f"{n} needs {r}" for n, r in left_out.items())
         raise ConfigError(msg)
     out = Path(out)
-    files = _files(boxes, out, scale, pulls, seed, resources)
-    skims = {
-        name: _skimmed(name, path, settings, simulation, priors or {}, out, resources)
-        for name, path in files.items()
-    }
     decisive: dict[str, Any] = {
         "code": CODE,
         "scale": scale if boxes is None else "files",
         "seed": seed,
         "simulated": simulated,
-        "contents": {n: dict(one.contents) for n, one in skims.items() if not _injected(n)},
     }
+    known_events = _begun(out, decisive, generates=boxes is None or pulls > 0)
+    files = _files(boxes, out, scale, pulls, seed, resources)
+    folders = {name: _skim_folder(out, name, path, settings) for name, path in files.items()}
+    skims = {
+        name: _skimmed(path, settings, simulation, priors or {}, folders[name], resources)
+        for name, path in files.items()
+    }
+    contents = {n: dict(one.contents) for n, one in skims.items() if not _injected(n)}
+    decisive = decisive | {"contents": contents}
     study = Study(_NAME, out, decisive)
+    if not known_events:
+        study.stage.begin()
     chains = {n: NullChains.load(p).to_dict() for n, p in (null_chains or {}).items()}
     own = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
     asked = {"entries": digest(own)[:16], "pulls": pulls}
@@ -149,13 +155,16 @@ def olympics(
     if standing is not None and asked.items() <= standing.settings.items():
         return standing
     trainings = _trainings(taking_part, settings, skims, decisive, null_chains or {})
-    folders = {name: str(_skim_folder(out, name, settings)) for name in skims}
-    searching = Searching(str((out / f"{_NAME}-searches").absolute()), folders, simulated)
+    places = {name: str(folder) for name, folder in folders.items()}
+    searching = Searching(str((out / f"{_NAME}-searches").absolute()), places, simulated)
     outcomes, cpu_seconds = study.trained(searching, trainings, resources)
-    answers = _answers(taking_part, trainings, outcomes)
+    tried = {box: len(_searched(study, box) | set(taking_part)) for box in skims}
+    answers = _answers(tried, trainings, outcomes)
+    read_before = _keys_were_read(study)
     sha256 = _commit(study, {**decisive, **asked}, answers)
     # From here on the truth may be read.
-    verdicts, truths = judged(answers, {name: _key(path) for name, path in files.items()})
+    keys = {name: _key(path, skims[name]) for name, path in files.items()}
+    verdicts, truths = judged(answers, keys)
     numbers = {
         "knowledge": {
             name: entered.knowledge(entered.configured(name, one, one.variables[0], settings, seed))
@@ -167,6 +176,8 @@ def olympics(
         "truths": {n: one for n, one in truths.items() if not _injected(n)},
         "pulls": pulls_of({n: one for n, one in verdicts.items() if _injected(n)}),
         "sha256": sha256,
+        "tried": {n: number for n, number in tried.items() if not _injected(n)},
+        "keys_were_read": read_before,
     }
     result = StudyResult(
         "The LHC Olympics: every method on every box",
@@ -205,9 +216,17 @@ def _check(
     if boxes is not None and not boxes:
         msg = "no box is given: name files, or leave boxes out, and they are generated"
         raise ConfigError(msg)
-    if wrong := [name for name in boxes or () if _injected(name) or "/" in name or not name]:
-        msg = f"{wrong[0]!r} cannot name a box: no '/', and not beginning with {_INJECTED}"
+    names = list(boxes or ())
+    if wrong := [n for n in names if _injected(n) or "/" in n or "--" in n or not n]:
+        msg = f"{wrong[0]!r} cannot name a box: no '/' or '--', and not beginning with {_INJECTED}"
         raise ConfigError(msg)
+    of_key: dict[Path, str] = {}
+    for name, path in (boxes or {}).items():
+        key = Path(path).parent.resolve() / generator.KEY
+        other = of_key.setdefault(key, name)
+        if other != name and key.exists():
+            msg = f"{key}: lies beside both {other} and {name}; give each box a folder of its own"
+            raise ConfigError(msg)
 
 
 def _injected(box: str) -> bool:
@@ -243,24 +262,51 @@ def _boxes(out: Path) -> Path:
     return out / f"{_NAME}-boxes"
 
 
-def _key(path: Path) -> generator.Key | None:
-    """Return the key beside a box; None where there is none."""
-    key = path.with_name(generator.KEY)
-    return generator.read_key(key) if key.exists() else None
+def _begun(out: Path, decisive: Mapping[str, Any], *, generates: bool) -> bool:
+    """Refuse a folder with a study of another scale or seed before hours of generation.
+
+    Its settings are noted before there are events. Returns whether there were some already.
+    """
+    contents = Study(_NAME, out, decisive).stage.noted().get("contents") or {}
+    stage = Study(_NAME, out, {**decisive, "contents": contents}).stage
+    stage.finished()
+    if generates and not contents:
+        stage.begin()
+    return bool(contents)
 
 
-def _skim_folder(out: Path, box: str, settings: Mapping[str, Any]) -> Path:
+def _key(path: Path, dijets: Skim) -> generator.Key | None:
+    """Return the key beside a box; None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        It is the key of other events.
+    """
+    place = path.with_name(generator.KEY)
+    if not place.exists():
+        return None
+    key, events = generator.read_key(place), dijets.accounts["data"].events
+    if key.events != events:
+        msg = f"{place}: is the key of {key.events} events, and {path.name} has {events}"
+        raise ConfigError(msg)
+    return key
+
+
+def _skim_folder(out: Path, box: str, path: Path, settings: Mapping[str, Any]) -> Path:
+    """Return where the dijets of a box are; generated ones go by number of events and seed."""
     columns = digest(json.loads(json.dumps(dict(settings))))[:8]
-    return (_boxes(out) / f"{box}-dijets-{columns}" / "skim").absolute()
+    made = path.is_relative_to(_boxes(out))
+    stem = path.relative_to(_boxes(out)).parts[0] if made else box
+    return (_boxes(out) / f"{stem}-dijets-{columns}" / "skim").absolute()
 
 
 def _skimmed(
-    box: str,
     path: Path,
     settings: Mapping[str, Any],
     simulation: Sequence[str | Path],
     priors: Mapping[str, Sequence[str | Path]],
-    out: Path,
+    folder: Path,
     resources: Resources,
 ) -> Skim:
     """Return the dijets of a box, with those of simulation beside them."""
@@ -270,8 +316,8 @@ def _skimmed(
     roles = {"simulation": SIMULATION} if simulation else {}
     roles |= {f"prior-{name}": prior(name) for name in priors}
     config = SearchConfig.model_validate({"skim": dict(settings)})
-    folder = _skim_folder(out, box, settings).parent
-    return skim(Fileset.from_paths(paths, roles=roles), config, out=folder, resources=resources)
+    fileset = Fileset.from_paths(paths, roles=roles)
+    return skim(fileset, config, out=folder.parent, resources=resources)
 
 
 def _digest(entry: Entry) -> str:
@@ -317,8 +363,25 @@ def _trainings(
     return found
 
 
+def _searched(study: Study, box: str) -> set[str]:
+    """Return the entries that have searched a box in this folder, those of earlier runs too."""
+    names = (path.stem.partition("--") for path in (study.folder / "trainings").glob("*--*.json"))
+    return {entry for of, _, entry in names if of == box}
+
+
+def _keys_were_read(study: Study) -> bool:
+    """Tell whether an earlier run in this folder has seen the truth of a box."""
+    if not (study.folder / "study.json").exists():
+        return False
+    try:
+        numbers = StudyResult.load(study.folder).numbers
+    except StageError:  # whatever it said, its keys were read
+        return True
+    return bool(numbers.get("truths") or numbers.get("keys_were_read"))
+
+
 def _answers(
-    entries: Mapping[str, Entry],
+    tried: Mapping[str, int],
     trainings: Sequence[Training],
     outcomes: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
@@ -326,7 +389,7 @@ def _answers(
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for one in trainings:
         box, name = one.settings["box"], one.settings["entry"]
-        made = box_answer(outcomes[one.name], 1 if _injected(box) else len(entries))
+        made = box_answer(outcomes[one.name], 1 if _injected(box) else tried[box])
         values = made.to_dict() if isinstance(made, Answer) else {"refused": made}
         found.setdefault(box, {})[name] = values
     return found
@@ -359,10 +422,12 @@ def _command(
 
 
 def _notes(numbers: Mapping[str, Any], scale: float | None) -> list[str]:
-    tried = len(numbers["knowledge"])
+    tried = max(numbers["tried"].values())
+    when = "before any key was read (answers.json)"
+    if numbers["keys_were_read"]:
+        when = "(answers.json); an earlier run in this folder has read the keys before"
     notes = [
-        f"Answers and settings were written with SHA-256 {numbers['sha256']} before any key was "
-        "read (answers.json).",
+        f"Answers and settings were written with SHA-256 {numbers['sha256']} {when}.",
         f"p-values count all windows, masses, selections and the {tried} methods, as a sum of "
         f"probabilities; a resonance is claimed from Z = {CLAIM:g} on. The retraining of the "
         "taggers is in them only where an answer's calibration says 'null chains'.",

@@ -423,7 +423,7 @@ def _claim(method: str, kind: str, tests: Sequence[_Test], claims: int) -> Claim
         _RULE.format(side=side),
         f"{shares}; p = {p:.2g}",
         verdict,
-        _why(worst, p),
+        _why(worst, p, one_sided=one_sided),
     )
 
 
@@ -432,14 +432,17 @@ def _share(test: _Test, below: float) -> str:
     return f"{share:.2f} ± {error:.2f}"
 
 
-def _why(test: _Test, p: float) -> str:
-    """Return in words what is wrong with p-values, where anything is."""
+def _why(test: _Test, p: float, *, one_sided: bool) -> str:
+    """Return in words what is wrong with p-values, where anything is.
+
+    What looks at one side looks at small ones, however large the others are.
+    """
     if p >= ALPHA:
         return ""
     uniform = test.uniform
     words = [
         f"{test.name}: too small"
-        if uniform.too_small >= uniform.too_large
+        if one_sided or uniform.too_small >= uniform.too_large
         else f"{test.name}: too large, {uniform.empty} of {uniform.n} without an excess"
     ]
     if test.pull is not None and test.pull.n > 1:
