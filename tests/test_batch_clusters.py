@@ -123,7 +123,7 @@ def test_script_of_htcondor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         ("kind: slurm\nwall_time: 2 hours", "s.yaml:2: wall_time: expected HH:MM:SS"),
         ("kind: slurm\nwall_time: 30", "s.yaml:2: wall_time: Input should be greater than or"),
-        ("kind: slurm\njobs: 0", "s.yaml:2: jobs.maximum: Input should be greater than"),
+        ("kind: slurm\njobs: 0", "s.yaml:2: jobs: Input should be greater than"),
         ("kind: slurm\njobs: {minimum: 3, maximum: 2}", "minimum must not be above maximum"),
         ('kind: slurm\nprologue: ["a\\nb"]', "s.yaml:2: prologue.0: expected one line of text"),
         ("kind: slurm\njobs: true", "s.yaml:2: jobs: expected a number, or"),

@@ -370,9 +370,14 @@ def test_masses_outside_the_templates_are_refused_before_anything_is_fitted(
     searched, monkeypatch, masses: str
 ):
     histograms, config, out = searched
-    config = _with(config, f"  scan: {{masses: {masses}}}\n")
-    monkeypatch.setattr(stats, "bump_hunt", lambda *_, **__: pytest.fail("a fit was made"))
+    scanned = f"  scan: {{masses: {masses}}}\n"
     outside = "3400, 3600" if "3400" in masses else "5000"
+    with pytest.raises(ConfigError, match=rf"masses of 3500 GeV, and {outside[:4]} GeV is tested"):
+        _with(config, scanned)
+    # Of a signal whose name says no mass the search alone knows it.
+    scan = config.fit.scan.model_copy(update={"masses": tuple(json.loads(masses))})
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"scan": scan})})
+    monkeypatch.setattr(stats, "bump_hunt", lambda *_, **__: pytest.fail("a fit was made"))
     words = rf"no signal template at {outside} GeV: .* are at 3500 GeV"
     with pytest.raises(ConfigError, match=words):
         tnt.fit(histograms, config)

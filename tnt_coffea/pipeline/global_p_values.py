@@ -162,9 +162,9 @@ def scan_p_values(name: str, scan: stats.ScanResult) -> dict[str, float]:
     --------
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> spectrum = stats.toy_spectrum(5000)
-    >>> found = stats.scan(spectrum, masses=[3300, 3500], width=240, fit=fit, toys=0)
+    >>> found = stats.scan(spectrum, masses=[3500, 3700], width=240, fit=fit, toys=0)
     >>> list(scan_p_values("scan, tnt", found))
-    ['scan, tnt, all at 3300 GeV', 'scan, tnt, all at 3500 GeV']
+    ['scan, tnt, all at 3500 GeV', 'scan, tnt, all at 3700 GeV']
     """
     if scan.p_global is not None:
         return {name: scan.p_global}

@@ -157,6 +157,7 @@ _NUISANCES = {
     "jmr": "jet mass resolution",
 }
 _NUMBERED = re.compile(rf"({parameter_names.TRIGGER})_(\d+)")
+_SPACES = str.maketrans("-_", "  ")
 _OF_BACKGROUND = re.compile(r"phi_(.+)_(\d+)")
 
 
@@ -175,7 +176,7 @@ def nuisance_text(name: str) -> str:
     if found := _NUMBERED.fullmatch(name):
         return f"{_NUISANCES[found[1]]}, direction {int(found[2]) + 1}"
     if found := _OF_BACKGROUND.fullmatch(name):
-        where = "" if found[1] == "all" else f", {found[1].replace('_', ' ')}"
+        where = "" if found[1] == "all" else f", {found[1].translate(_SPACES)}"
         return f"background parameter {int(found[2]) + 1}{where}"
     return name.replace("_", " ") if name.islower() else name
 
