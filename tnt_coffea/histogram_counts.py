@@ -105,8 +105,7 @@ def fit_abcd(
         limit_toys=config.fit.limit.toys,
         systematics=systematics,
     )
-    if refused is not None and isinstance(result, stats.AbcdResult):
-        result = replace(result, limit=refused)
+    result = pipeline.with_limit_refused(result, refused)
     try:
         closures = stats.closure_scan(histogram, stored.points, *where, search.closure_quantiles)
     except FitError:  # scores of the whole event, as the refusal says

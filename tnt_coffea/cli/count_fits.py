@@ -32,6 +32,7 @@ from tnt_coffea.cli.options import PATH
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
+    from tnt_coffea.histogram_fits import StoredHistogram
     from tnt_coffea.stats import WindowTest
 
 __all__ = ["abcd", "direct", "transfer", "window"]
@@ -59,17 +60,14 @@ def abcd(
     **blinding: Any,
 ) -> None:
     """Estimate the background in region A from B, C and D."""
-    from tnt_coffea import fit_files, histogram_counts
+    from tnt_coffea import histogram_counts
 
     config, stored = blinded(config, blinding), stored_at(histogram, name)
     result = histogram_counts.fit_abcd(stored, config, toys=toys, passing=passing, low=low)
     p_value = getattr(result.result, "p_value", None)
     keep(histogram, stored, config, "abcd", p_value, toys=toys)
     show(result, json_path)
-    if workspace is not None:
-        show_files("workspace", fit_files.write_workspace(workspace, stored, config, result))
-    if hs3 is not None:
-        show_files("HS3", fit_files.write_hs3(hs3, stored, config, result))
+    _written(stored, config, result, workspace, hs3)
 
 
 @histogram_command(blind_options, workspace_option, hs3_option, plot_option)
@@ -89,18 +87,13 @@ def direct(
     HISTOGRAM is the folder of a search stage of data and simulation, with taggers whose method
     has weights, such as salad; or of data, with taggers trained against a template.
     """
-    from tnt_coffea import fit_files, histogram_counts
+    from tnt_coffea import histogram_counts
 
     config, stored = blinded(config, blinding), stored_at(histogram, name)
     result = histogram_counts.fit_direct(stored, config)
     keep(histogram, stored, config, "direct", getattr(result, "p_value", None))
     show(result, json_path)
-    if workspace is not None:
-        show_files("workspace", fit_files.write_workspace(workspace, stored, config, result))
-    if hs3 is not None:
-        show_files("HS3", fit_files.write_hs3(hs3, stored, config, result))
-    if plot is not None:
-        show_files("figure", [fit_files.write_plot(plot, result)])
+    _written(stored, config, result, workspace, hs3, plot)
 
 
 @histogram_command(
@@ -152,7 +145,7 @@ def transfer(
     HISTOGRAM is the folder of a search stage, or the spectrum of the events that pass; that of
     the others is FAIL_NAME in its file or in another (--fail).
     """
-    from tnt_coffea import fit_files, histogram_counts
+    from tnt_coffea import histogram_counts
 
     config, stored = changed(config, spectrum), stored_at(histogram, name)
     given = {
@@ -170,12 +163,7 @@ def transfer(
     result = histogram_counts.fit_transfer(stored, config, rest)
     keep(histogram, stored, config, "transfer", getattr(result, "p_value", None), **given)
     show(result, json_path)
-    if workspace is not None:
-        show_files("workspace", fit_files.write_workspace(workspace, stored, config, result))
-    if hs3 is not None:
-        show_files("HS3", fit_files.write_hs3(hs3, stored, config, result))
-    if plot is not None:
-        show_files("figure", [fit_files.write_plot(plot, result)])
+    _written(stored, config, result, workspace, hs3, plot)
 
 
 @histogram_command(
@@ -221,3 +209,22 @@ def window(
 def _tested(test: WindowTest) -> str:
     low, high = test.result.window
     return f"{test.taggers} {test.selected}, {low:g}-{high:g} GeV"
+
+
+def _written(
+    stored: StoredHistogram,
+    config: SearchConfig,
+    result: Any,
+    workspace: Path | None,
+    hs3: Path | None,
+    plot: Path | None = None,
+) -> None:
+    """Write the files that were asked for, and list them."""
+    from tnt_coffea import fit_files
+
+    if workspace is not None:
+        show_files("workspace", fit_files.write_workspace(workspace, stored, config, result))
+    if hs3 is not None:
+        show_files("HS3", fit_files.write_hs3(hs3, stored, config, result))
+    if plot is not None:
+        show_files("figure", [fit_files.write_plot(plot, result)])

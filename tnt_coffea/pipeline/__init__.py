@@ -35,6 +35,7 @@ from tnt_coffea.pipeline.fit_settings import (
     search_fit,
     spectrum_fit,
     transfer_settings,
+    with_limit_refused,
 )
 from tnt_coffea.pipeline.fitting import (
     OVERALL,
@@ -146,5 +147,6 @@ __all__ = [
     "trial",
     "window_tests",
     "windows_by_method",
+    "with_limit_refused",
     "write_answer",
 ]

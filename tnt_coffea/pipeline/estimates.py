@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from tnt_coffea import seeds, stats
@@ -14,6 +13,7 @@ from tnt_coffea.pipeline.fit_settings import (
     search_fit,
     spectrum_fit,
     transfer_settings,
+    with_limit_refused,
 )
 from tnt_coffea.products import Histograms
 
@@ -64,7 +64,9 @@ def direct(
         "systematics": systematics,
     }
     if not predicted.template:
-        return _limited(stats.direct_in_window(histogram, predicted, point, **options), refused)
+        return with_limit_refused(
+            stats.direct_in_window(histogram, predicted, point, **options), refused
+        )
     beside = stats.masked_window_test(
         stats.inclusive_spectrum(histogram),
         window=predicted.window,
@@ -74,16 +76,7 @@ def direct(
     found = stats.template_in_window(
         histogram, predicted, point, beside, corrected=settings.corrected, **options
     )
-    return _limited(found, refused)
-
-
-def _limited(
-    found: stats.DirectEstimate | stats.DirectRefusal, refused: stats.LimitRefusal | None
-) -> stats.DirectEstimate | stats.DirectRefusal:
-    """Return an estimate that says why it has no limit."""
-    if refused is None or isinstance(found, stats.DirectRefusal):
-        return found
-    return replace(found, limit=refused)
+    return with_limit_refused(found, refused)
 
 
 def transfer(

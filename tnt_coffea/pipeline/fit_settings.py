@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "signal_templates",
     "spectrum_fit",
     "transfer_settings",
+    "with_limit_refused",
 ]
 
 T = TypeVar("T")
@@ -247,6 +249,13 @@ def limit_systematics(
         return count_systematics(histograms, config, name, selection, window), None
     except FitError as error:
         return None, stats.LimitRefusal(str(error))
+
+
+def with_limit_refused(found: T, refused: stats.LimitRefusal | None) -> T:
+    """Return counts that say why they have no limit; as they are where nothing was refused."""
+    if refused is None or not isinstance(found, stats.AbcdResult | stats.DirectEstimate):
+        return found
+    return replace(found, limit=refused)
 
 
 def norm_systematics(

@@ -25,6 +25,7 @@ from tnt_coffea.pipeline.fit_settings import (
     refuse_blinded,
     search_fit,
     spectrum_fit,
+    with_limit_refused,
 )
 from tnt_coffea.pipeline.folders import VERSIONS, begun, fit_stage, one_writer
 from tnt_coffea.pipeline.global_p_values import (
@@ -676,9 +677,7 @@ class _Fits:
             limit_toys=limit.toys,
             systematics=systematics,
         )
-        if refused is None or isinstance(found, stats.AbcdRefusal):
-            return found
-        return replace(found, limit=refused)
+        return with_limit_refused(found, refused)
 
 
 def _scan_windows(

@@ -37,6 +37,8 @@ __all__ = [
 
 _ALL_SELECTIONS = "global, all selections"
 """The p-value of a fit that counts others of its own."""
+_NOTHING = (0.5, 1.0)
+"""Where a fit finds nothing it has one of these, whatever was tested."""
 _CALIBRATION = ("fit.bump.null_chains", "fit.bump.toys", "fit.scan.toys", "fit.limit.")
 """Settings that decide where p-values come from, or limits, and no test statistic."""
 
@@ -256,24 +258,22 @@ def _search_p_value(
         found += _without_chains(result, config, selections)
     found += [CountedTests(name, p) for name, p in _single_p_values(result).items()]
     same = {_rounded(p) for _, p in hunts.values()} | {_rounded(one.p_value) for one in found}
-    # Where a fit finds nothing it has one of these, whatever was tested.
-    same -= {_rounded(0.5), _rounded(1.0)}
-    nothing = [0.5, 1.0]
+    same -= set(map(_rounded, _NOTHING))
     more = [
         p
         for trial in trials
         if trial.key != own.key and not _recalibrated(trial, own)
-        for p in _once(trial, nothing)
+        for p in _once(trial)
         if _rounded(p) not in same
     ]
     return stats.global_p_value(found, other_tests=len(more), note=note)
 
 
-def _once(trial: Trial, nothing: Sequence[float]) -> list[float]:
+def _once(trial: Trial) -> list[float]:
     """Return the p-values of a trial, each once: a scan has the mass of the hunt as well."""
     every = [p for name, p in trial.p_values.items() if p is not None and name != _ALL_SELECTIONS]
-    found = {_rounded(p): p for p in every if p not in nothing}
-    return [*found.values(), *(p for p in every if p in nothing)]
+    found = {_rounded(p): p for p in every if p not in _NOTHING}
+    return [*found.values(), *(p for p in every if p in _NOTHING)]
 
 
 def _single_p_values(result: SearchResult) -> dict[str, float]:
