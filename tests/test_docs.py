@@ -68,7 +68,8 @@ def block_named(page: str, name: str) -> str:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Give the `tnt-coffea` command lines of a page, as words."""
-    for line in page.read_text().splitlines():
+    # A line that ends with a backslash goes on in the next one, as in a shell.
+    for line in page.read_text().replace("\\\n", "").splitlines():
         shown = re.match(r"^(?:\$ |    )?(tnt-coffea .*)$", line)
         if shown:
             yield shlex.split(shown[1], comments=True)[1:]
