@@ -83,7 +83,10 @@ class ExecutionError(TntCoffeaError):
 
 
 class NetworkError(TntCoffeaError):
-    """A server fails for the moment; its files may be intact, and the same command goes on."""
+    """A server fails for the moment, or refuses the credentials; its files may be intact.
+
+    The same command goes on when the server answers, or with new credentials.
+    """
 
     exit_code = 13
 

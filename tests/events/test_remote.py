@@ -361,7 +361,6 @@ def test_a_file_that_changes_at_its_address_is_an_error(url: Callable[..., str],
     ("name", "way", "message"),
     [
         ("absent.h5", "plain", r"there is no such file \(404\)"),
-        ("box.parquet", "refused", r"refuses it; credentials may be missing or too old \(403\)"),
         ("box.parquet", "whole", "gives no ranges of a file, only all of it: fetch it"),
         ("cut.parquet", "plain", "not readable as Parquet: .* damaged or was cut short"),
         ("cut.h5", "plain", "not readable as HDF5: .*truncated"),
@@ -387,6 +386,13 @@ def test_what_cannot_be_read_is_one_line_that_names_the_address(
     items, (bad,) = fileset.sound_items(1000)
     assert items == []
     assert re.search(message, bad.reason)
+
+
+def test_refused_credentials_leave_no_file_out(url: Callable[..., str]) -> None:
+    fileset = Fileset.from_paths(url(table().name, "refused"))
+    for read in (fileset.items, fileset.sound_items):
+        with pytest.raises(NetworkError, match=r"credentials may be missing or too old \(403\)"):
+            read(1000)
 
 
 def test_a_server_that_is_busy_is_asked_again(url: Callable[..., str]) -> None:

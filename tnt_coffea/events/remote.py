@@ -225,9 +225,9 @@ class RemoteFile(PosixPath):
         Raises
         ------
         InputError
-            It is not there, or refused.
+            It is not there.
         NetworkError
-            The server does not answer, or fails for the moment.
+            The server does not answer, fails for the moment, or refuses the credentials.
         """
         told = self._asked("_info")
         size = told.get("size")
@@ -355,7 +355,8 @@ class RemoteFile(PosixPath):
                 times = f" ({ATTEMPTS} attempts)" if passing else ""
             # Outside: an error of the protocol may show the whole address.
             break
-        kind = NetworkError if passing else InputError
+        # A proxy that ran out says nothing of a file: leaving it out would lose intact events.
+        kind = NetworkError if passing or reason.startswith(_NOT_OURS) else InputError
         msg = f"{self}: {reason}{times}"
         raise kind(msg) from None
 
