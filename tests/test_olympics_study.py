@@ -18,6 +18,7 @@ from tnt_coffea import generator
 from tnt_coffea.cli import main
 from tnt_coffea.config import GenerateSettings, SearchConfig, SignalModel, digest
 from tnt_coffea.errors import ConfigError, StageError
+from tnt_coffea.events.roles import prior_name
 from tnt_coffea.execution import Resources
 from tnt_coffea.generator.black_box import write_key
 from tnt_coffea.pipeline import Answer, Estimate, studies, train
@@ -213,6 +214,52 @@ def test_a_method_of_others_enters_with_one_line() -> None:
         olympics_entries.entries_named(["theirs"], LOW)
 
 
+def test_who_is_slow_takes_part_only_by_name() -> None:
+    slow = Entry({"kind": "vrnn"}, skim={"aligned": 20}, by_default=False)
+    entries = {**LOW, "slow": slow}
+    assert list(olympics_entries.entries_named((), entries)) == ["low-tau21"]
+    assert list(olympics_entries.entries_named(["slow"], entries)) == ["slow"]
+    # What it alone reads is not skimmed for the others.
+    default = olympics_entries.entries_named()
+    assert default
+    assert "aligned" not in olympics_entries.skim_settings(default)
+
+
+def test_simulation_and_priors_are_generated_for_generated_boxes(
+    events_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie beside every box in a role of their own, and methods find all that they read."""
+    asked = []
+
+    def made(pools: Any, **given: Any) -> Any:
+        asked.append({name: pool.at(given["scale"]) for name, pool in pools.items()})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(olympics_study, "_files", lambda *_: {"blackbox-1": events_file})
+    monkeypatch.setattr(olympics_study, "generated", made)
+    with pytest.raises(KeyboardInterrupt):
+        studies.olympics(out=tmp_path, scale=0.05, methods=["paws"], resources=QUIET)
+    sizes = {"simulation": 20_000}
+    sizes |= {f"prior:x500-y100-{prongs}prong": 2000 for prongs in (2, 3)}
+    assert asked == [sizes]
+    config = olympics_entries.configured("paws", ENTRIES["paws"], "m_jj", {}, seed=1)
+    (paws,) = (step.method for wave in steps_of(config) for step in wave[:1])
+    paws.check_priors([prior_name(role) for role in sizes if role != "simulation"])
+    with pytest.raises(ConfigError, match="no method can search: paws needs simulated signals"):
+        studies.olympics(
+            out=tmp_path, scale=0.05, methods=["paws"], simulation=["mine.h5"], resources=QUIET
+        )
+    folders = [
+        olympics_study._skim_folder(tmp_path, "one", events_file, {"images": None}, beside)
+        for beside in ((), sizes)
+    ]
+    assert folders[0] != folders[1]
+    few = {"images": None, "observables": ("mass",)}
+    beside = {"prior:one": [shutil.copy(events_file, tmp_path / "one.h5")]}
+    dijets = olympics_study._skimmed(events_file, few, beside, folders[0], QUIET)
+    assert set(dijets.by_role) == {"data", "prior:one"}
+
+
 def test_methods_that_others_build_on_are_left_out_in_every_window() -> None:
     tag = {"kind": "tag_n_train", "after": "first", "classifier": {"network": "trees"}}
     entry = Entry(tag, {"first": {"kind": "cwola", "classifier": {"network": "trees"}}})
@@ -381,7 +428,10 @@ def test_what_nobody_can_do_is_refused_before_anything_is_made(tmp_path: Path) -
     for given, message in (
         ({"scale": 20}, "scale of the Olympics is 20"),
         ({"pulls": -1}, "pulls of the Olympics is -1"),
-        ({"methods": ["paws"]}, "no method can search: paws needs simulated signals"),
+        (
+            {"boxes": {"mine": "x.h5"}, "methods": ["paws"]},
+            "no method can search: paws needs simulated signals",
+        ),
         ({"boxes": {"injected-1": "x.h5"}}, "cannot name a box"),
         ({"boxes": {"one--two": "x.h5"}}, "cannot name a box"),
         ({"boxes": {}}, "no box is given"),

@@ -15,9 +15,11 @@ import numpy as np
 from tnt_coffea import generator, seeds
 from tnt_coffea.config import GenerateSettings, SearchConfig, SignalModel
 from tnt_coffea.errors import ConfigError
+from tnt_coffea.pipeline.studies.events import Pool
 from tnt_coffea.training import Method, steps_of
 
 __all__ = [
+    "BESIDE",
     "BOXES",
     "ENTRIES",
     "EVENTS",
@@ -43,6 +45,13 @@ BOXES: Mapping[str, str] = {
 }
 """Data set of each box; those of `blackbox` are drawn from seeds of the study."""
 _LEAST = 200
+BESIDE: Mapping[str, Pool] = {
+    "simulation": Pool("simulation", 400_000, least=500),
+    "prior:x500-y100-2prong": Pool("rnd-signal", 40_000, least=200),
+    "prior:x500-y100-3prong": Pool("rnd-signal-3prong", 40_000, least=200),
+}
+"""What is generated beside the boxes, as the sets of research and development that contestants
+had: simulated background of another shower, and both signals."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class Entry:
         Further columns of the skim.
     skim
         Further settings of the skim, such as `{"constituents": 50}`.
+    by_default
+        Whether it takes part where no method is named.
 
     Examples
     --------
@@ -73,6 +84,7 @@ class Entry:
     variables: Sequence[str] = ("m_jj",)
     observables: Sequence[str] = ()
     skim: Mapping[str, Any] = field(default_factory=dict)
+    by_default: bool = True
 
 
 _FOUR = {"network": "trees", "features": ("rescaled_mass", "tau21")}
@@ -121,7 +133,7 @@ _SETTINGS: Mapping[str, Any] = {
 def entries_named(
     names: Sequence[str] = (), entries: Mapping[str, Entry] | None = None
 ) -> dict[str, Entry]:
-    """Return entries by name; all of them without names.
+    """Return entries by name; without names all that take part by default.
 
     Raises
     ------
@@ -137,7 +149,8 @@ def entries_named(
     if unknown := [name for name in names if name not in known]:
         msg = f"no entry is called {', '.join(unknown)}; known ones are {', '.join(known)}"
         raise ConfigError(msg)
-    return {name: known[name] for name in names or known}
+    chosen = names or [name for name, entry in known.items() if entry.by_default]
+    return {name: known[name] for name in chosen}
 
 
 def box_settings(name: str, scale: float) -> GenerateSettings:

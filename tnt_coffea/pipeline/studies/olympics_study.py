@@ -1,8 +1,9 @@
-"""The LHC Olympics, repeated: every method searches every box blind, answers, and is judged after.
+"""The LHC Olympics, repeated: methods search every box blind, answer, and are judged after.
 
 OUT/
   olympics/            study.json, study.md, leaderboard.md, answers.json, figures, trainings/
-  olympics-boxes/      what is generated, and one skim a box
+  olympics-boxes/      generated boxes, and one skim a box
+  events/              generated simulation and priors, for all studies there
   olympics-searches/   the searches, BOX/METHOD/MASS
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
@@ -29,6 +30,7 @@ from tnt_coffea.pipeline.generation import generate
 from tnt_coffea.pipeline.null_chains import NullChains
 from tnt_coffea.pipeline.skimming import skim
 from tnt_coffea.pipeline.studies import olympics_entries as entered
+from tnt_coffea.pipeline.studies.events import generated
 from tnt_coffea.pipeline.studies.olympics_entries import BOXES, PULLS_BY, Entry
 from tnt_coffea.pipeline.studies.olympics_page import (
     leaderboard,
@@ -67,7 +69,7 @@ def olympics(
     seed: int = 1,
     resources: Resources | None = None,
 ) -> StudyResult:
-    """Search the boxes of the LHC Olympics blind with every method, answer, and judge the answers.
+    """Search the boxes of the LHC Olympics blind with many methods, answer, and judge the answers.
 
     All answers are written, with the SHA-256 of answers and settings, before any key is read.
     Without keys the study ends with the answers. A complete study of the same configuration is
@@ -83,11 +85,12 @@ def olympics(
     scale
         Events of a generated box over a million; S / sqrt(B) stays.
     methods
-        Names of entries; all without it.
+        Names of entries; all that take part by default without it.
     entries
         Instead of `ENTRIES`.
     simulation, priors
-        Files of simulated background, and of signals by name, for entries that learn from them.
+        Files of simulated background, and of signals by name, for entries that learn from them;
+        beside generated boxes they are generated where neither is given (`BESIDE`).
     null_chains
         Files of `tnt-coffea null-chains` by the name of an entry, made with the settings of its
         searches of these boxes: they calibrate its p-values in m_jj.
@@ -119,11 +122,17 @@ def olympics(
     _check(scale, pulls, simulated, seed, boxes)
     entered.entries_named(tuple(null_chains or ()), entries)
     known = entered.entries_named(methods, entries)
-    settings = entered.skim_settings(entered.entries_named((), entries))
+    # A further method reads the skim of the others, unless it needs more than they do.
+    settings = entered.skim_settings(entered.entries_named((), entries) | known)
+    generates_beside = boxes is None and not simulation and not priors
     left_out: dict[str, str] = {}
     for name, entry in known.items():
         config = entered.configured(name, entry, entry.variables[0], settings, seed)
-        reason = entered.missing(config, simulation=bool(simulation), priors=bool(priors))
+        reason = entered.missing(
+            config,
+            simulation=bool(simulation) or generates_beside,
+            priors=bool(priors) or generates_beside,
+        )
         left_out |= {name: reason} if reason else {}
     taking_part = {name: one for name, one in known.items() if name not in left_out}
     if not taking_part:
@@ -138,19 +147,26 @@ def olympics(
     }
     known_events = _begun(out, decisive, generates=boxes is None or pulls > 0)
     files = _files(boxes, out, scale, pulls, seed, resources)
-    folders = {name: _skim_folder(out, name, path, settings) for name, path in files.items()}
-    skims = {
-        name: _skimmed(path, settings, simulation, priors or {}, folders[name], resources)
-        for name, path in files.items()
-    }
+    beside = {prior(name): paths for name, paths in (priors or {}).items()}
+    beside |= {SIMULATION: simulation} if simulation else {}
+    if generates_beside:
+        beside = generated(entered.BESIDE, out=out, scale=scale, seed=seed, resources=resources)
+    by = _pulls_by(taking_part)
+    of_pulls = entered.configured(by, taking_part[by], "m_jj", settings, seed)
+    reads_beside = entered.missing(of_pulls, simulation=False, priors=False)
+    folders, skims = {}, {}
+    for name, path in files.items():
+        own = {} if _injected(name) and not reads_beside else beside
+        folders[name] = _skim_folder(out, name, path, settings, own)
+        skims[name] = _skimmed(path, settings, own, folders[name], resources)
     contents = {n: dict(one.contents) for n, one in skims.items() if not _injected(n)}
     decisive = decisive | {"contents": contents}
     study = Study(_NAME, out, decisive)
     if not known_events:
         study.stage.begin()
     chains = {n: NullChains.load(p).to_dict() for n, p in (null_chains or {}).items()}
-    own = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
-    asked = {"entries": digest(own)[:16], "pulls": pulls}
+    asked_of = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
+    asked = {"entries": digest(asked_of)[:16], "pulls": pulls}
     standing = study.standing()
     if standing is not None and asked.items() <= standing.settings.items():
         return standing
@@ -180,7 +196,7 @@ def olympics(
         "keys_were_read": read_before,
     }
     result = StudyResult(
-        "The LHC Olympics: every method on every box",
+        f"The LHC Olympics: {len(taking_part)} methods on {len(numbers['answers'])} boxes",
         _command(boxes, scale, methods, pulls, simulated, seed),
         {
             "of": "arXiv:2101.08320",
@@ -293,9 +309,11 @@ def _key(path: Path, dijets: Skim) -> generator.Key | None:
     return key
 
 
-def _skim_folder(out: Path, box: str, path: Path, settings: Mapping[str, Any]) -> Path:
+def _skim_folder(
+    out: Path, box: str, path: Path, settings: Mapping[str, Any], beside: Collection[str]
+) -> Path:
     """Return where the dijets of a box are; generated ones go by number of events and seed."""
-    columns = digest(json.loads(json.dumps(dict(settings))))[:8]
+    columns = digest(json.loads(json.dumps([dict(settings), sorted(beside)])))[:8]
     made = path.is_relative_to(_boxes(out))
     stem = path.relative_to(_boxes(out)).parts[0] if made else box
     return (_boxes(out) / f"{stem}-dijets-{columns}" / "skim").absolute()
@@ -304,17 +322,14 @@ def _skim_folder(out: Path, box: str, path: Path, settings: Mapping[str, Any]) -
 def _skimmed(
     path: Path,
     settings: Mapping[str, Any],
-    simulation: Sequence[str | Path],
-    priors: Mapping[str, Sequence[str | Path]],
+    beside: Mapping[str, Sequence[str | Path]],
     folder: Path,
     resources: Resources,
 ) -> Skim:
-    """Return the dijets of a box, with those of simulation beside them."""
+    """Return the dijets of a box, with those of simulation and priors beside them by role."""
     paths: dict[str, Sequence[str | Path]] = {"data": [path]}
-    paths |= {"simulation": simulation} if simulation else {}
-    paths |= {f"prior-{name}": own for name, own in priors.items()}
-    roles = {"simulation": SIMULATION} if simulation else {}
-    roles |= {f"prior-{name}": prior(name) for name in priors}
+    paths |= {role.replace(":", "-"): own for role, own in beside.items()}
+    roles = {role.replace(":", "-"): role for role in beside}
     config = SearchConfig.model_validate({"skim": dict(settings)})
     fileset = Fileset.from_paths(paths, roles=roles)
     return skim(fileset, config, out=folder.parent, resources=resources)
@@ -333,7 +348,7 @@ def _trainings(
     null_chains: Mapping[str, str | Path],
 ) -> list[Training]:
     """Return the search of every box by every entry; those of injected boxes by one of them."""
-    by = PULLS_BY if PULLS_BY in entries else next(iter(entries))
+    by = _pulls_by(entries)
     found = []
     for box, dijets in skims.items():
         for name, entry in entries.items():
@@ -361,6 +376,11 @@ def _trainings(
                 chosen["null_chains"] = digest(NullChains.load(table).to_dict())
             found.append(Training(f"{box}--{name}", chosen))
     return found
+
+
+def _pulls_by(entries: Collection[str]) -> str:
+    """Return who answers boxes of known truth."""
+    return PULLS_BY if PULLS_BY in entries else next(iter(entries))
 
 
 def _searched(study: Study, box: str) -> set[str]:
