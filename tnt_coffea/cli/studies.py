@@ -335,7 +335,7 @@ def simulation_assisted(
     "--method",
     "methods",
     multiple=True,
-    help="Entry that searches; may be repeated.  [default: all of them]",
+    help="Entry that searches; may be repeated.  [default: those of docs/olympics.md]",
 )
 @click.option(
     "--box",
@@ -344,9 +344,18 @@ def simulation_assisted(
     metavar="NAME=FILE",
     help="Box to search instead of generated ones; its key is a key.json beside it, if any.",
 )
-@click.option("--simulation", multiple=True, metavar="FILE", help="Simulated background.")
 @click.option(
-    "--prior", "priors", multiple=True, metavar="NAME=FILE", help="Simulated signal of a model."
+    "--simulation",
+    multiple=True,
+    metavar="FILE",
+    help="Simulated background; beside generated boxes it is generated, too.",
+)
+@click.option(
+    "--prior",
+    "priors",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Simulated signal of a model; beside generated boxes two are generated, too.",
 )
 @click.option(
     "--null-chains",
@@ -385,7 +394,7 @@ def olympics(
     workers: int,
     quiet: bool,
 ) -> None:
-    """Search the black boxes of the LHC Olympics blind with every method: arXiv:2101.08320.
+    """Search the black boxes of the LHC Olympics blind with many methods: arXiv:2101.08320.
 
     Answers are written with their SHA-256 (answers.json) before any key is read. Numbers
     (study.json), page (study.md), figures and leaderboard.md go to OUT/olympics; a killed study

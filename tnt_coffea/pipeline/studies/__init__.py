@@ -8,7 +8,7 @@
 | `topics` | arXiv:2101.08320, section 5.2: figure 48, areas, and toys whose topics are known |
 | `null` | of none: whether the p-values of every method are uniform where there is nothing |
 | `sensitivity` | of none: figures against the number of signal events, beside published ones |
-| `olympics` | arXiv:2101.08320: every method on every black box, blind; figure 51 |
+| `olympics` | arXiv:2101.08320: methods on every black box, blind; figure 51 |
 
 All but the first two and the last are files in `experiments/`, an `Experiment` each, which `run`
 repeats. Each leaves a folder with `study.json`, `study.md` and figures, goes on where it was

@@ -92,6 +92,24 @@ _MANY = {"network": "trees", "features": ("rescaled_mass", "subjettiness")}
 _BESIDE = {"by": "morphing", "sideband": 0.8}  # 400 GeV: those of the first window are in the fit
 _LOW = {"first": {"kind": "feature", "feature": "tau21", "descending": True}}
 _BOTH = "heavy_tau21 + light_tau21"
+_SMALL: Mapping[str, Any] = {"batch": 1000, "learning_rate": 0.005}
+_RATIO = {
+    "network": "dense",
+    "features": ("light_mass", "mass_difference", "tau21", "m_jj"),
+    "layers": (32, 32),
+    "epochs": 15,
+    "optimizer": _SMALL,
+}
+_WEIGHTS = {"dctr": {"kind": "dctr", "classifier": _RATIO, "validation": False}}
+_SPLITTINGS = {"splittings": {"most": 30, "branches": "all", "mass_min": 30}}
+_TOPICS = {"bins": 20, "starts": 3, "steps": 2000}
+
+
+def _by_name(method: Mapping[str, Any], **others: Any) -> Entry:
+    """Return an entry that takes part where it is named alone."""
+    return Entry(method, by_default=False, **others)
+
+
 ENTRIES: Mapping[str, Entry] = {
     "cwola": Entry({"kind": "cwola", "classifier": _FOUR}),
     "cwola-56": Entry({"kind": "cwola", "classifier": _MANY}, observables=("subjettiness",)),
@@ -101,11 +119,21 @@ ENTRIES: Mapping[str, Entry] = {
     "gis": Entry({"kind": "gis"}),
     "pca": Entry({"kind": "pca"}, observables=("tau1_width", "tau43")),
     "low-tau21": Entry({"kind": "event_feature", "feature": _BOTH, "descending": True}),
-    "sa-cwola": Entry({"kind": "sa_cwola"}),
-    "paws": Entry({"kind": "paws"}),
+    "autoencoder": Entry({"kind": "autoencoder"}, skim={"images": {}}),
+    "factorized-topics": Entry({"kind": "factorized_topics", **_TOPICS}),
+    "sa-cwola": Entry({"kind": "sa_cwola", "classifier": _FOUR}),
+    "paws": Entry({"kind": "paws", "pairs": 50_000, "epochs": 10}),
+    "cwola-per-jet": _by_name({"kind": "cwola_per_jet", "classifier": _FOUR}),
+    "gis-decorrelated": _by_name({"kind": "gis", "decorrelate": True}),
+    "lda": _by_name({"kind": "lda"}, skim=_SPLITTINGS),
+    "feature-autoencoder": _by_name({"kind": "feature_autoencoder", "optimizer": _SMALL}),
+    "quak": _by_name({"kind": "quak"}, observables=("n_constituents", "tau1_width", "tau43")),
+    "data-vs-simulation": _by_name({"kind": "data_vs_simulation", "classifier": _FOUR}),
+    "salad": _by_name({"kind": "salad", "after": "dctr", "classifier": _FOUR}, builds_on=_WEIGHTS),
 }
-"""All that take part, by the name in tables; without simulated
-background (`--simulation`) or signals (`--prior`) those that read them stay out."""
+"""All that can take part, by the name in tables; those `by_default` do where none is named. Those
+that read simulated background (`--simulation`) or signals (`--prior`) stay out where there are
+none."""
 PULLS_BY = "cwola"
 """Who answers boxes of known truth, for the pulls: a method that needs no more than a box."""
 
@@ -118,7 +146,9 @@ _OBSERVABLES = ("pt", "eta", "mass", "rescaled_mass", "tau21", "tau32", "m_jjj")
 _SETTINGS: Mapping[str, Any] = {
     "search": {"efficiencies": EFFICIENCIES},
     "fit": {
-        "bump": {"efficiency": 0.01},
+        # One mass more a window, where toys are not needed: 1000 of each at 1 % were most of the
+        # cost of a search. The best test of all has its toys in the answer.
+        "bump": {"efficiency": 0.1},
         # Toys cannot reach the p-values that many methods' trials ask for: the sum of all tests'
         # p-values bounds the global one, and the best test alone has toys where it needs them.
         "scan": {"masses": MASSES, "toys": 0, "global_over": "all", "each": False},

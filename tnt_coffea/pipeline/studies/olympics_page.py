@@ -321,7 +321,7 @@ def leaderboard(study: Mapping[str, Any]) -> str:
     lines = [
         "# Leaderboard of the LHC Olympics",
         "",
-        "Every method searched every box blind; answers were written (SHA-256",
+        "Every method of this table searched every box blind; answers were written (SHA-256",
         f"`{numbers['sha256']}`) {before}. Found less false claims decide the order.",
         "",
         f"    {study['command']}",
