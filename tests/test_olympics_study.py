@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -175,16 +175,37 @@ def test_page_and_readme_are_written_from_the_study(tmp_path: Path) -> None:
 
 
 def test_pulls_are_of_boxes_that_were_found() -> None:
-    keys = {f"injected-{i:02d}": key() for i in range(5)}
-    answers = [answer(3823 + 20 * x, events=834 + 100 * x) for x in (-2, -1, 1, 2)] + [answer()]
-    values = {box: {"cwola": one.to_dict()} for box, one in zip(keys, answers, strict=True)}
-    found = pulls_of(judged(values, keys)[0])
+    found, claim = injected((-2, -1, 1, 2))
     assert (found["boxes"], found["found"], found["false"]) == (5, 4, 0)
     assert found["pulls"]["resonance_mass"]["mean"] == pytest.approx(0)
     assert found["pulls"]["events"]["sd"] == pytest.approx(np.std([-2, -1, 1, 2], ddof=1))
+    assert "events 0.00 ± 1.83 (4)" in claim.ours
+    assert claim.reason == "4 injected boxes were found"
+
+
+def injected(pulls: Sequence[float]) -> tuple[dict[str, Any], studies.Claim]:
+    """Boxes found with these pulls of mass and events, and one not found; what the study says."""
+    keys = {f"injected-{i:02d}": key() for i in range(len(pulls) + 1)}
+    answers = [answer(3823 + 20 * x, events=834 + 100 * x) for x in pulls] + [answer()]
+    values = {box: {"cwola": one.to_dict()} for box, one in zip(keys, answers, strict=True)}
+    for one in values.values():  # the daughters' pulls are 0 in all: of the others is the verdict
+        one["cwola"]["heavy_mass"] = one["cwola"]["light_mass"] = NONE.to_dict()
+    found = pulls_of(judged(values, keys)[0])
     numbers = numbers_of({}, {}) | {"pulls": found}
-    claim = next(one for one in olympics_claims(numbers) if one.id == "pulls")
-    assert (claim.verdict.value, "events 0.00 ± 1.83 (4)" in claim.ours) == ("refuted", True)
+    return found, next(one for one in olympics_claims(numbers) if one.id == "pulls")
+
+
+def test_pulls_of_fewer_than_twenty_boxes_decide_nothing() -> None:
+    right, wide = (-1, 1) * 10, (-4, 4) * 10
+    for pulls, verdict in (
+        (wide[:4], "undecided"),
+        (wide[:19], "undecided"),
+        (wide, "refuted"),
+        (right[:19], "undecided"),
+        (right, "confirmed"),
+    ):
+        assert injected(pulls)[1].verdict.value == verdict, pulls
+    assert injected(right)[1].reason == ""
 
 
 def test_published_answers_name_their_section_and_keep_the_rule_of_the_paper() -> None:
@@ -255,10 +276,14 @@ def test_simulation_and_priors_are_generated_for_generated_boxes(
         for beside in ((), sizes)
     ]
     assert folders[0] != folders[1]
-    few = {"images": None, "observables": ("mass",)}
+    given = []
+    monkeypatch.setattr(olympics_study, "skim", lambda fileset, *_, **__: given.append(fileset))
     beside = {"prior:one": [shutil.copy(events_file, tmp_path / "one.h5")]}
-    dijets = olympics_study._skimmed(events_file, few, beside, folders[0], QUIET)
-    assert set(dijets.by_role) == {"data", "prior:one"}
+    olympics_study._skimmed(events_file, {"images": None}, beside, folders[0], QUIET)
+    assert {name: given[0].role(name) for name in given[0].files} == {
+        "data": "data",
+        "prior-one": "prior:one",
+    }
 
 
 def test_methods_that_others_build_on_are_left_out_in_every_window() -> None:
@@ -479,3 +504,24 @@ def test_generated_boxes_from_events_to_pulls(tmp_path: Path) -> None:
     assert found.numbers["truths"]["blackbox-1"]["signal"] == 19
     page = (tmp_path / "olympics" / "study.md").read_text()
     assert "S/sqrt(B) is that of the Olympics" in page
+
+
+@pytest.mark.slow
+def test_boxes_of_known_truth_are_searched_as_any_other(
+    box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(olympics_entries, "_INJECTED", 500)
+    monkeypatch.setattr(olympics_entries, "_SHARE", 0.3)
+    found = studies.olympics(
+        {"mine": box}, out=tmp_path, entries=LOW, pulls=2, simulated=20, resources=QUIET
+    )
+    answers = json.loads((tmp_path / "olympics" / "answers.json").read_text())["answers"]
+    assert set(answers) == {"mine", "injected-01", "injected-02"}
+    assert set(found.numbers["answers"]) == {"mine"}
+    pulls = found.numbers["pulls"]
+    assert pulls["boxes"] == 2
+    assert pulls["found"] + pulls["false"] <= 2
+    claim = next(one for one in found.claims if one.id == "pulls")
+    assert claim.verdict.value == "undecided"
+    page = (tmp_path / "olympics" / "study.md").read_text()
+    assert ("Pulls of 2 injected boxes" in page) == bool(pulls["pulls"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tnt_coffea.pipeline.answering import Answer, Estimate
-from tnt_coffea.pipeline.studies.claims import FEWEST, Claim, Verdict, compared, worst
+from tnt_coffea.pipeline.studies.claims import Claim, Verdict, compared, worst
 from tnt_coffea.pipeline.studies.olympics_published import PublishedAnswer, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import (
     FALSE,
@@ -25,6 +25,9 @@ from tnt_coffea.reporting.study_figures import study_plot
 __all__ = ["leaderboard", "olympics_claims", "olympics_plots", "olympics_tables"]
 
 _SOURCE = "arXiv:2101.08320, section 6.1"
+FEWEST_PULLS = 20
+"""Boxes of known truth that have to be found before their pulls decide: the deviation of so many
+pulls is known to a sixth."""
 _ASKED = {
     "resonance_mass": "resonance mass [GeV]",
     "heavy_mass": "mass of the heavier daughter [GeV]",
@@ -109,10 +112,12 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
             Verdict.UNDECIDED if unjudged else Verdict.of(holds),
         )
     pulls: Mapping[str, Any] = numbers["pulls"].get("pulls", {})
+    found = numbers["pulls"].get("found", 0)
     verdicts, texts = [], []
     for name, one in pulls.items():
         texts.append(f"{name} {one['mean']:.2f} ± {one['sd']:.2f} ({one['n']})")
-        if one["n"] < FEWEST:
+        if one["n"] < FEWEST_PULLS:
+            verdicts.append(Verdict.UNDECIDED)
             continue
         # Twice the errors of mean and deviation; a wider interval than the pulls need is no fault.
         error = one["sd"] / np.sqrt(one["n"])
@@ -122,9 +127,11 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
         "pulls",
         "targets of this project",
         "none",
-        "mean of every pull within 0.5 of 0, deviation below 1.5, both beyond twice the error",
-        "; ".join(texts) or "not run (--pulls)",
+        "mean of every pull within 0.5 of 0, deviation below 1.5, both beyond twice the error; "
+        f"undecided with fewer than {FEWEST_PULLS} pulls of any",
+        "; ".join(texts) or ("no box found" if numbers["pulls"] else "not run (--pulls)"),
         worst(verdicts) if verdicts else Verdict.UNDECIDED,
+        f"{found} injected boxes were found" if texts and found < FEWEST_PULLS else "",
     )
 
 
