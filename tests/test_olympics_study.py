@@ -26,7 +26,7 @@ from tnt_coffea.pipeline.studies import olympics_entries, olympics_search, olymp
 from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
 from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_tables
 from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
-from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
+from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
 from tnt_coffea.pipeline.studies.study import Study, Training
 from tnt_coffea.products import Skim
 from tnt_coffea.testing import make_sample
@@ -391,6 +391,9 @@ def test_a_box_without_its_key_ends_with_answers(studied: Path) -> None:
     assert values["numbers"]["truths"] == {}
     said = Answer.from_dict(committed["answers"]["mine"]["low-tau21"])
     assert said.claim
+    limit = values["numbers"]["limits"]["mine"]["low-tau21"]["m_jj"]
+    assert abs(limit["mass"] - 3500) <= 200
+    assert limit["observed"] > 150  # as many signal events are in it
     assert values["numbers"]["verdicts"]["mine"]["low-tau21"]["verdict"] == "unknown"
     for name in ("study.md", "leaderboard.md", "verdicts.png", "answers-mine.png"):
         assert (studied / name).stat().st_size > 0, name
@@ -470,6 +473,39 @@ def test_what_nobody_can_do_is_refused_before_anything_is_made(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_box_without_a_resonance_has_the_rate_of_false_claims_beside_it() -> None:
+    keys = {f"null-{i:02d}": key(None) for i in range(4)}
+    answers = (answer(), answer(3800), answer(), "few events")
+    verdicts = judged(
+        numbers_of({b: {"cwola": a} for b, a in zip(keys, answers, strict=True)}, {})["answers"],
+        keys,
+    )[0]
+    found = false_claims(verdicts)
+    # Three were answered; 1 of 3 is as rare as 5 % at a rate of 0.86.
+    assert found == {"cwola": {"boxes": 3, "false": 1, "at_most": 0.865}}
+    for nulls, text in (
+        (found, "cwola alone 1 of 3, a rate of at most 0.86 (95 %)"),
+        ({}, "not run"),
+    ):
+        numbers = numbers_of(ANSWERED, KEYS) | {"nulls": nulls}
+        claims = {claim.id: claim for claim in olympics_claims(numbers)}
+        assert text in claims["box-2"].reason
+
+
+def test_a_box_that_nobody_finds_has_a_number() -> None:
+    limits = {
+        "m_jj": {"mass": 4200.0, "observed": 812.4, "expected": 700.0},
+        "m_jjj": {"reason": "too few events"},
+    }
+    nothing = {"blackbox-3": {"best": answer(), "other": "few events"}}
+    numbers = numbers_of(nothing, KEYS) | {"limits": {"blackbox-3": {"best": limits}}}
+    claim = next(one for one in olympics_claims(numbers) if one.id == "box-3")
+    assert claim.verdict.value == "refuted"
+    assert "at most (95 % CL, best): 812 (expected 700) of a peak in m_jj at 4200 GeV" in claim.ours
+    assert "m_jjj: none (too few events)" in claim.ours
+    assert "all dijets" in claim.reason
+
+
 @pytest.mark.slow
 def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_path: Path) -> None:
     shuffled = Path(shutil.copy(box, tmp_path / "events.h5"))
@@ -513,10 +549,11 @@ def test_boxes_of_known_truth_are_searched_as_any_other(
     monkeypatch.setattr(olympics_entries, "_INJECTED", 500)
     monkeypatch.setattr(olympics_entries, "_SHARE", 0.3)
     found = studies.olympics(
-        {"mine": box}, out=tmp_path, entries=LOW, pulls=2, simulated=20, resources=QUIET
+        {"mine": box}, out=tmp_path, entries=LOW, pulls=2, nulls=1, simulated=20, resources=QUIET
     )
     answers = json.loads((tmp_path / "olympics" / "answers.json").read_text())["answers"]
-    assert set(answers) == {"mine", "injected-01", "injected-02"}
+    assert set(answers) == {"mine", "injected-01", "injected-02", "null-01"}
+    assert found.numbers["nulls"]["low-tau21"]["boxes"] <= 1
     assert set(found.numbers["answers"]) == {"mine"}
     pulls = found.numbers["pulls"]
     assert pulls["boxes"] == 2

@@ -371,6 +371,13 @@ def simulation_assisted(
     help="Further boxes of known truth (10,000 events), for the pulls of the answers.",
 )
 @click.option(
+    "--nulls",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Further boxes without signal (10,000 events), for the rate of false claims.",
+)
+@click.option(
     "--simulated",
     type=click.IntRange(0),
     default=1000,
@@ -389,6 +396,7 @@ def olympics(
     priors: tuple[str, ...],
     null_chains: tuple[str, ...],
     pulls: int,
+    nulls: int,
     simulated: int,
     seed: int,
     workers: int,
@@ -418,6 +426,7 @@ def olympics(
         priors=models,
         null_chains=dict(_pairs("--null-chains", null_chains)),
         pulls=pulls,
+        nulls=nulls,
         simulated=simulated,
         seed=seed,
         resources=_resources(workers, quiet),

@@ -47,7 +47,15 @@ from tnt_coffea.working_points import Selection, selection_name
 if TYPE_CHECKING:
     from tnt_coffea.reporting import Characterisation, Hypothesis
 
-__all__ = ["CLAIM", "Answer", "Estimate", "answer", "simulated_signal", "write_answer"]
+__all__ = [
+    "CLAIM",
+    "Answer",
+    "Estimate",
+    "answer",
+    "most_events",
+    "simulated_signal",
+    "write_answer",
+]
 
 CLAIM = 3.0
 """Global significance from which a resonance is claimed: what the field calls evidence. Below it no
@@ -367,6 +375,42 @@ def _channels(histograms: Histograms, config: SearchConfig, test: _Test) -> tupl
         histograms, config, first if test.selection is None else test.name, test.selection
     )
     return spectra, fit_from_lower_edge({"it": spectra}, config, seed=config.seed, fit=own)
+
+
+def most_events(
+    histograms: Histograms, result: SearchResult, config: SearchConfig
+) -> stats.LimitResult:
+    """Return the upper limit on signal events before any selection, at the mass of the best test.
+
+    It is that of all dijets: which share of an unknown signal the taggers select is not known.
+
+    Raises
+    ------
+    FitError
+        The result has no test of a spectrum, or there is no limit.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import tnt_coffea as tnt
+    >>> from tnt_coffea import testing
+    >>> tau21 = "{kind: feature, feature: tau21, descending: true}"
+    >>> text = f"{{fit: {{bump: {{efficiency: 0.1}}}}, train: {{methods: {{low: {tau21}}}}}}}"
+    >>> config = SearchConfig.from_text(text)
+    >>> sample = testing.make_sample(4000, signal_share=0.0)
+    >>> with TemporaryDirectory() as out:
+    ...     taggers = tnt.train(sample, config, out=out)
+    ...     histograms = tnt.search(sample, taggers, config, out=out)
+    >>> most = most_events(histograms, tnt.fit(histograms, config), config)
+    >>> most.mass, 20 < most.observed < 200
+    (3500.0, True)
+    """
+    tests = list(_tests(result, histograms, config))
+    best = min(tests, key=lambda one: (one.p_value, -one.q0))
+    spectra, fit = _channels(histograms, config, replace(best, selection=None))
+    return stats.upper_limit(
+        spectra, mass=best.mass, width=config.fit.bump.width, fit=fit, toys=0, cross_check=False
+    )
 
 
 def _hunt(histograms: Histograms, config: SearchConfig, test: _Test) -> stats.BumpHuntResult:

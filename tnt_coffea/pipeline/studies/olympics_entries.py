@@ -31,6 +31,7 @@ __all__ = [
     "injected_settings",
     "knowledge",
     "missing",
+    "null_settings",
     "skim_settings",
 ]
 
@@ -227,6 +228,17 @@ def injected_settings(number: int, seed: int) -> GenerateSettings:
         light_mass=min(heavy, light),
         hidden=True,
     )
+
+
+def null_settings() -> GenerateSettings:
+    """Return what a box without signal is generated with: background of a box of known truth.
+
+    Examples
+    --------
+    >>> null_settings().background, null_settings().signal, null_settings().hidden
+    (10000, 0, True)
+    """
+    return GenerateSettings(background=_INJECTED, signal=0, hidden=True)
 
 
 def skim_settings(entries: Mapping[str, Entry]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, InputError, TaggerError, TrainingError
 from tnt_coffea.execution import Resources
-from tnt_coffea.pipeline.answering import Answer, answer, simulated_signal
+from tnt_coffea.pipeline.answering import Answer, answer, most_events, simulated_signal
 from tnt_coffea.pipeline.fitting import fit
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.pipeline.training import train
-from tnt_coffea.products import Skim
+from tnt_coffea.products import Histograms, Skim
+from tnt_coffea.results import SearchResult
 from tnt_coffea.training import steps_of
 
 __all__ = ["Searching", "box_answer"]
@@ -46,7 +47,7 @@ class Searching:
     simulated: int
 
     def __call__(self, training: Training) -> dict[str, Any]:
-        """Return the answer in every mass that is searched, or why there is none."""
+        """Return answer and limit in every mass that is searched, or why there is none."""
         chosen = training.settings
         skim = Skim.load(self.skims[chosen["box"]])
         found: dict[str, Any] = {}
@@ -54,16 +55,14 @@ class Searching:
             config = SearchConfig.model_validate(values)
             out = Path(self.out) / chosen["box"] / chosen["entry"] / variable
             try:
-                made = self._answered(skim, config, chosen["builds_on"], out)
+                found[variable] = self._answered(skim, config, chosen["builds_on"], out)
             except _REFUSALS as error:
                 found[variable] = {"refused": f"{type(error).__name__}: {error}"}
-            else:
-                found[variable] = {"answer": made.to_dict()}
         return {"answers": found}
 
     def _answered(
         self, skim: Skim, config: SearchConfig, unsearched: list[str], out: Path
-    ) -> Answer:
+    ) -> dict[str, Any]:
         taggers = train(skim, config, out=out, resources=_QUIET)
         left_out = _sets_of(unsearched, config)
         wanted = {name: s for name, s in taggers.sets.items() if name not in left_out}
@@ -77,9 +76,19 @@ class Searching:
             events=self.simulated,
             resources=_QUIET,
         )
-        return answer(
+        made = answer(
             skim, taggers, histograms, result, config, simulate=simulate if self.simulated else None
         )
+        return {"answer": made.to_dict(), "limit": _limit(histograms, result, config)}
+
+
+def _limit(histograms: Histograms, result: SearchResult, config: SearchConfig) -> dict[str, Any]:
+    """Return mass and upper limits on the events of a box, or why there are none; JSON values."""
+    try:
+        most = most_events(histograms, result, config)
+    except FitError as error:
+        return {"reason": str(error)}
+    return {"mass": most.mass, "observed": most.observed, "expected": most.expected[2]}
 
 
 def _sets_of(names: Collection[str], config: SearchConfig) -> set[str]:

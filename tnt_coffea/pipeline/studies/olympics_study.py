@@ -39,18 +39,18 @@ from tnt_coffea.pipeline.studies.olympics_page import (
     olympics_tables,
 )
 from tnt_coffea.pipeline.studies.olympics_search import Searching, box_answer
-from tnt_coffea.pipeline.studies.olympics_verdicts import judged, pulls_of
+from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
 from tnt_coffea.products import Skim
 from tnt_coffea.storage import stored, written
 
 __all__ = ["olympics"]
 
-CODE = 1
+CODE = 2
 """Who changes what the same settings give raises it."""
 _SCALES = 0.0005, 10.0
 _NAME = "olympics"
-_INJECTED = "injected-"
+_INJECTED, _NULL = "injected-", "null-"
 
 
 @one_writer
@@ -65,6 +65,7 @@ def olympics(
     priors: Mapping[str, Sequence[str | Path]] | None = None,
     null_chains: Mapping[str, str | Path] | None = None,
     pulls: int = 0,
+    nulls: int = 0,
     simulated: int = SIMULATED,
     seed: int = 1,
     resources: Resources | None = None,
@@ -96,6 +97,8 @@ def olympics(
         searches of these boxes: they calibrate its p-values in m_jj.
     pulls
         Boxes of known truth, of 10,000 events, whose answers test the uncertainties.
+    nulls
+        Boxes as these without signal, whose claims are false.
     simulated
         Signal events that are simulated for a claim, twice; 0: none, and no number of events.
     seed
@@ -119,7 +122,7 @@ def olympics(
     """
     resources = resources or Resources(executor="futures", workers=2)
     check_types(boxes=(boxes, Mapping, NoneType), resources=(resources, Resources))
-    _check(scale, pulls, simulated, seed, boxes)
+    _check(scale, pulls, nulls, simulated, seed, boxes)
     entered.entries_named(tuple(null_chains or ()), entries)
     known = entered.entries_named(methods, entries)
     # A further method reads the skim of the others, unless it needs more than they do.
@@ -145,8 +148,8 @@ def olympics(
         "seed": seed,
         "simulated": simulated,
     }
-    known_events = _begun(out, decisive, generates=boxes is None or pulls > 0)
-    files = _files(boxes, out, scale, pulls, seed, resources)
+    known_events = _begun(out, decisive, generates=boxes is None or pulls + nulls > 0)
+    files = _files(boxes, out, scale, (pulls, nulls), seed, resources)
     beside = {prior(name): paths for name, paths in (priors or {}).items()}
     beside |= {SIMULATION: simulation} if simulation else {}
     if generates_beside:
@@ -156,17 +159,17 @@ def olympics(
     reads_beside = entered.missing(of_pulls, simulation=False, priors=False)
     folders, skims = {}, {}
     for name, path in files.items():
-        own = {} if _injected(name) and not reads_beside else beside
+        own = {} if _is_ours(name) and not reads_beside else beside
         folders[name] = _skim_folder(out, name, path, settings, own)
         skims[name] = _skimmed(path, settings, own, folders[name], resources)
-    contents = {n: dict(one.contents) for n, one in skims.items() if not _injected(n)}
+    contents = {n: dict(one.contents) for n, one in skims.items() if not _is_ours(n)}
     decisive = decisive | {"contents": contents}
     study = Study(_NAME, out, decisive)
     if not known_events:
         study.stage.begin()
     chains = {n: NullChains.load(p).to_dict() for n, p in (null_chains or {}).items()}
     asked_of = {name: [_digest(entry), chains.get(name)] for name, entry in taking_part.items()}
-    asked = {"entries": digest(asked_of)[:16], "pulls": pulls}
+    asked = {"entries": digest(asked_of)[:16], "pulls": pulls, "nulls": nulls}
     standing = study.standing()
     if standing is not None and asked.items() <= standing.settings.items():
         return standing
@@ -187,21 +190,23 @@ def olympics(
             for name, one in taking_part.items()
         },
         "left_out": left_out,
-        "answers": {n: one for n, one in answers.items() if not _injected(n)},
-        "verdicts": {n: one for n, one in verdicts.items() if not _injected(n)},
-        "truths": {n: one for n, one in truths.items() if not _injected(n)},
-        "pulls": pulls_of({n: one for n, one in verdicts.items() if _injected(n)}),
+        "answers": {n: one for n, one in answers.items() if not _is_ours(n)},
+        "limits": _limits(trainings, outcomes),
+        "verdicts": {n: one for n, one in verdicts.items() if not _is_ours(n)},
+        "truths": {n: one for n, one in truths.items() if not _is_ours(n)},
+        "pulls": pulls_of({n: one for n, one in verdicts.items() if n.startswith(_INJECTED)}),
+        "nulls": false_claims({n: one for n, one in verdicts.items() if n.startswith(_NULL)}),
         "sha256": sha256,
-        "tried": {n: number for n, number in tried.items() if not _injected(n)},
+        "tried": {n: number for n, number in tried.items() if not _is_ours(n)},
         "keys_were_read": read_before,
     }
     result = StudyResult(
         f"The LHC Olympics: {len(taking_part)} methods on {len(numbers['answers'])} boxes",
-        _command(boxes, scale, methods, pulls, simulated, seed),
+        _command(boxes, scale, methods, (pulls, nulls), simulated, seed),
         {
             "of": "arXiv:2101.08320",
             **asked,
-            **{f"{name} events": len(one) for name, one in skims.items() if not _injected(name)},
+            **{f"{name} events": len(one) for name, one in skims.items() if not _is_ours(name)},
             **{name: decisive[name] for name in ("scale", "seed", "simulated")},
         },
         {name: version(name) for name in ("tnt-coffea", "numpy", "scipy")},
@@ -217,12 +222,18 @@ def olympics(
 
 
 def _check(
-    scale: float, pulls: int, simulated: int, seed: int, boxes: Mapping[str, Any] | None
+    scale: float,
+    pulls: int,
+    nulls: int,
+    simulated: int,
+    seed: int,
+    boxes: Mapping[str, Any] | None,
 ) -> None:
     low, high = _SCALES
     for name, value, holds, expected in (
         ("scale", scale, low <= scale <= high, f"{low:g} to {high:g}"),
         ("pulls", pulls, pulls >= 0, "at least 0"),
+        ("nulls", nulls, nulls >= 0, "at least 0"),
         ("simulated", simulated, simulated >= 0, "at least 0"),
         ("seed", seed, seed >= 0, "at least 0"),
     ):
@@ -233,8 +244,9 @@ def _check(
         msg = "no box is given: name files, or leave boxes out, and they are generated"
         raise ConfigError(msg)
     names = list(boxes or ())
-    if wrong := [n for n in names if _injected(n) or "/" in n or "--" in n or not n]:
-        msg = f"{wrong[0]!r} cannot name a box: no '/' or '--', and not beginning with {_INJECTED}"
+    if wrong := [n for n in names if _is_ours(n) or "/" in n or "--" in n or not n]:
+        ours = f"{_INJECTED} or {_NULL}"
+        msg = f"{wrong[0]!r} cannot name a box: no '/' or '--', and not beginning with {ours}"
         raise ConfigError(msg)
     of_key: dict[Path, str] = {}
     for name, path in (boxes or {}).items():
@@ -245,15 +257,16 @@ def _check(
             raise ConfigError(msg)
 
 
-def _injected(box: str) -> bool:
-    return box.startswith(_INJECTED)
+def _is_ours(box: str) -> bool:
+    """Tell boxes that test the answers, with a signal of known truth or none, from all others."""
+    return box.startswith((_INJECTED, _NULL))
 
 
 def _files(
     boxes: Mapping[str, str | Path] | None,
     out: Path,
     scale: float,
-    pulls: int,
+    ours: tuple[int, int],
     seed: int,
     resources: Resources,
 ) -> dict[str, Path]:
@@ -262,8 +275,9 @@ def _files(
     if boxes is None:
         made = {name: entered.box_settings(name, scale) for name in BOXES}
     made |= {
-        f"{_INJECTED}{i + 1:02d}": entered.injected_settings(i + 1, seed) for i in range(pulls)
+        f"{_INJECTED}{i + 1:02d}": entered.injected_settings(i + 1, seed) for i in range(ours[0])
     }
+    made |= {f"{_NULL}{i + 1:02d}": entered.null_settings() for i in range(ours[1])}
     found = {name: Path(path) for name, path in (boxes or {}).items()}
     for name, settings in made.items():
         own = seeds.integer(seed, _NAME, name)
@@ -347,15 +361,15 @@ def _trainings(
     decisive: Mapping[str, Any],
     null_chains: Mapping[str, str | Path],
 ) -> list[Training]:
-    """Return the search of every box by every entry; those of injected boxes by one of them."""
+    """Return the search of every box by every entry; those of boxes of ours by one of them."""
     by = _pulls_by(entries)
     found = []
     for box, dijets in skims.items():
         for name, entry in entries.items():
-            if _injected(box) and name != by:
+            if _is_ours(box) and name != by:
                 continue
             seed = seeds.integer(decisive["seed"], _NAME, box, name)
-            table = None if _injected(box) else null_chains.get(name)
+            table = None if _is_ours(box) else null_chains.get(name)
             configs = {
                 variable: entered.configured(
                     *(name, entry, variable, settings, seed),
@@ -409,9 +423,23 @@ def _answers(
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for one in trainings:
         box, name = one.settings["box"], one.settings["entry"]
-        made = box_answer(outcomes[one.name], 1 if _injected(box) else tried[box])
+        made = box_answer(outcomes[one.name], 1 if _is_ours(box) else tried[box])
         values = made.to_dict() if isinstance(made, Answer) else {"refused": made}
         found.setdefault(box, {})[name] = values
+    return found
+
+
+def _limits(
+    trainings: Sequence[Training], outcomes: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the upper limits by box, method and mass that was searched."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for one in trainings:
+        box, name = one.settings["box"], one.settings["entry"]
+        if not _is_ours(box):
+            made = outcomes[one.name]["answers"]
+            own = {variable: each["limit"] for variable, each in made.items() if "limit" in each}
+            found.setdefault(box, {})[name] = own
     return found
 
 
@@ -428,7 +456,7 @@ def _command(
     boxes: Mapping[str, str | Path] | None,
     scale: float,
     methods: Sequence[str],
-    pulls: int,
+    ours: tuple[int, int],
     simulated: int,
     seed: int,
 ) -> str:
@@ -436,7 +464,8 @@ def _command(
     words += ["--scale", f"{scale:g}"] if boxes is None else []
     words += [word for name in boxes or () for word in ("--box", f"{name}=FILE")]
     words += [word for name in methods for word in ("--method", name)]
-    words += ["--pulls", str(pulls)] if pulls else []
+    for option, number in zip(("--pulls", "--nulls"), ours, strict=True):
+        words += [option, str(number)] if number else []
     words += ["--simulated", str(simulated)] if simulated != SIMULATED else []
     return shlex.join([*words, "--seed", str(seed)])
 

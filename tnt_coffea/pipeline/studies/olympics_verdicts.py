@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.stats import beta
+
 from tnt_coffea import generator
 from tnt_coffea.config import SignalModel
 from tnt_coffea.pipeline.answering import Answer
 from tnt_coffea.pipeline.studies.claims import Value
 
-__all__ = ["FALSE", "FOUND", "NOTHING", "PULLED", "REFUSED", "UNKNOWN", "judged", "pulls_of"]
+__all__ = [
+    "FALSE",
+    "FOUND",
+    "NOTHING",
+    "PULLED",
+    "REFUSED",
+    "UNKNOWN",
+    "false_claims",
+    "judged",
+    "pulls_of",
+]
 
 FOUND, FALSE, NOTHING = "found", "false", "nothing"
 UNKNOWN, REFUSED = "unknown", "refused"
@@ -91,6 +103,29 @@ def _verdict(values: Mapping[str, Any], truth: Mapping[str, Any] | None) -> dict
         "verdict": FOUND,
         "pulls": {name: pull for name, pull in pulls.items() if pull is not None},
     }
+
+
+def false_claims(verdicts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return how many boxes without signal have a claim, of those answered, by method.
+
+    `at_most` is the upper limit on the rate (95 %, Clopper and Pearson).
+
+    Examples
+    --------
+    >>> boxes = {f"null-{i}": {"cwola": {"verdict": "nothing"}} for i in range(20)}
+    >>> false_claims(boxes)
+    {'cwola': {'boxes': 20, 'false': 0, 'at_most': 0.139}}
+    """
+    by_method: dict[str, list[str]] = {}
+    for own in verdicts.values():
+        for name, one in own.items():
+            by_method.setdefault(name, []).append(one["verdict"])
+    found = {}
+    for name, words in by_method.items():
+        n, wrong = sum(word != REFUSED for word in words), words.count(FALSE)
+        most = float(beta.ppf(0.95, wrong + 1, n - wrong)) if wrong < n else 1.0
+        found[name] = {"boxes": n, "false": wrong, "at_most": round(most, 3)}
+    return found
 
 
 def pulls_of(verdicts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
