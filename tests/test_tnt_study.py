@@ -13,6 +13,7 @@ from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
 from tnt_coffea.taggers import Ranks
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import steps_of
+from tnt_coffea.training.weak_labels import FEWEST
 
 SHAPES = {f"{jet}_{name}": 1.0 for jet in ("heavy", "light") for name in ("mass", "tau21")}
 CURVE = np.linspace(10, 2, len(EFFICIENCIES)).tolist()
@@ -69,6 +70,11 @@ def found(worse: float = 0.0) -> Found:
     return Found({"efficiencies": list(EFFICIENCIES), "blocks": blocks})
 
 
+def without(block: str) -> Found:
+    numbers = {**found().numbers["blocks"], block: together([{"refused": "9 jets"}] * 3)}
+    return Found({"efficiencies": list(EFFICIENCIES), "blocks": numbers})
+
+
 def test_every_block_can_be_trained_on_the_share_that_it_names() -> None:
     for block in tnt.EXPERIMENT.blocks:
         steps_of(tnt.EXPERIMENT.configured(block, seed=1))
@@ -76,6 +82,34 @@ def test_every_block_can_be_trained_on_the_share_that_it_names() -> None:
     assert injection is not None
     assert injection.wanted(91_000) == 9000
     assert tnt.EXPERIMENT.block("trees-0").injection is None
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.02, 0.05, 1.0])
+def test_every_block_leaves_half_of_the_signal_to_test_on(scale: float) -> None:
+    pools = tnt.EXPERIMENT.pools
+    for block in tnt.EXPERIMENT.blocks:
+        if block.injection is not None:
+            wanted = block.injection.wanted(pools[block.background].at(scale))
+            assert 0 < wanted <= pools[block.injection.pool].at(scale) / 2, block.name
+
+
+def test_references_have_signal_to_learn_from_at_any_scale() -> None:
+    """A fold has at least the ten jets of a class that a classifier needs."""
+    kinds = {"supervised", "supervised_both_jets"}
+    for block in tnt.EXPERIMENT.blocks:
+        if any(method["kind"] in kinds for method in block.methods.values()):
+            assert block.injection is not None
+            signal = block.injection.wanted(tnt.EXPERIMENT.pools[block.background].at(0.01))
+            assert signal / 5 > 4 * FEWEST, block.name
+
+
+def test_a_block_that_was_refused_leaves_its_claims_undecided() -> None:
+    made = without("images-10")
+    verdicts = {one.id: one.verdict.value for one in tnt._claims(made)}
+    assert verdicts["images-gains"] == verdicts["images-independent"] == "undecided"
+    assert verdicts["trees-gains"] == "confirmed"
+    refused = next(one for one in tnt._tables(made) if one.title == "What was refused")
+    assert refused.rows == (("images-10", "3", "9 jets"),)
 
 
 def test_claims_hold_where_the_paper_holds() -> None:
@@ -92,8 +126,9 @@ def test_claims_are_refuted_where_training_gains_nothing() -> None:
 
 
 def test_figures_and_tables_have_every_share() -> None:
-    made = found()
+    made = without("images-3")
     names = {plot.name for plot in tnt._plots(made)}
+    assert "curves-images-3" not in names
     assert {"curves-trees-90", "curves-images-1", "masses-trees", "estimate-images"} <= names
     titles = {table.title for table in tnt._tables(made)}
     assert {

@@ -189,8 +189,10 @@ class Experiment:
         Where the command has none.
     own_events
         Dijets that every repetition has to itself, of the background and of the simulation: no two
-        repetitions have one in common, and there are as many as the pools give. A repetition that
-        cannot be trained or fitted is kept as `refused`. 0: all have all.
+        repetitions have one in common, and there are as many as the pools give. 0: all have all.
+    refusals
+        Whether a repetition that cannot be trained or fitted is kept as `refused`, with the reason,
+        as it is where each has events of its own; else it ends the study.
     code
         Who changes what the same settings give raises it.
     partial
@@ -216,6 +218,7 @@ class Experiment:
     scale: float = 0.1
     repetitions: int = 5
     own_events: int = 0
+    refusals: bool = False
     code: int = 1
     partial: bool = False
 

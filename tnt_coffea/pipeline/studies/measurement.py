@@ -143,7 +143,8 @@ def measured(
     try:
         return _measured(experiment, skim, folder, training.settings)
     except (TrainingError, FitError, TaggerError, InputError) as error:
-        if not experiment.own_events or isinstance(error, LeakError):
+        kept = experiment.own_events or experiment.refusals
+        if not kept or isinstance(error, LeakError):
             raise
         return {"refused": " ".join(str(error).split())}  # its seed is fixed: it would fail again
 
