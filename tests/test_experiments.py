@@ -310,6 +310,14 @@ def test_a_summary_may_keep_some_keys_of_the_own_methods_alone() -> None:
     }
 
 
+def test_curves_are_kept_of_all_methods_of_none_or_of_some() -> None:
+    block = TINY.blocks[0]
+    for curves, known in ((True, {"mass", "norm"}), (False, set()), (("norm",), {"norm"})):
+        chosen = replace(block, curves=curves)
+        assert {name for name in METHODS if chosen.has_curves(name)} == known
+    assert TINY.digest_of(replace(block, curves=("norm",))) != TINY.digest_of(block)
+
+
 def test_what_came_later_changes_no_study_that_does_without_it() -> None:
     assert "window_only" not in _decisive(TINY.pools["background"])
     assert "labelling" not in _decisive(TINY.blocks[0])

@@ -124,7 +124,7 @@ class Block:
         Whether the data are searched where they are not hunted: histograms for `measure`.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
-        kept: many points of a scan do without.
+        kept, or the methods of which they are: many points of a scan do without.
     """
 
     name: str
@@ -137,8 +137,12 @@ class Block:
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
     labelling: tuple[str, ...] = ()
-    curves: bool = True
+    curves: bool | tuple[str, ...] = True
     searched: bool = False
+
+    def has_curves(self, name: str) -> bool:
+        """Return whether curves of a method or single feature are kept."""
+        return self.curves if isinstance(self.curves, bool) else name in self.curves
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""

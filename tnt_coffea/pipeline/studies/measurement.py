@@ -314,9 +314,9 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     background = inside & (sample.label == 0)
     for name, own in {**ranks, **features}.items():
         found[name] |= _best(own.both[signal], own.both[background])
-        if tested.block.curves:
+        if tested.block.has_curves(name):
             found[name] |= _curves(own.both[signal], own.both[background])
-    for name in ranks if tested.block.curves else ():
+    for name in filter(tested.block.has_curves, ranks):
         found[name]["sculpting"] = _sculpted(compared.methods[name][""])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak
