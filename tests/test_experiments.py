@@ -14,15 +14,22 @@ from click.testing import CliRunner
 from tnt_coffea import pipeline
 from tnt_coffea.cli import main
 from tnt_coffea.cli.studies import _command
-from tnt_coffea.errors import ConfigError, StageError
+from tnt_coffea.errors import ConfigError, StageError, TrainingError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, Claim, Experiment, Injection, Verdict
 from tnt_coffea.pipeline.studies.engine import _kept, _trainings
 from tnt_coffea.pipeline.studies.events import Pool, generated, injected, labelled
 from tnt_coffea.pipeline.studies.experiment import Within, _decisive
-from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
+from tnt_coffea.pipeline.studies.measurement import (
+    TrainedBlock,
+    best_improvement,
+    measured,
+    passed,
+    trained,
+)
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, figures_table, together
+from tnt_coffea.pipeline.studies.study import Training
 from tnt_coffea.reporting.study_figures import curve_bands, mass_ratios, scan, study_plot
 from tnt_coffea.training import steps_of
 
@@ -262,6 +269,31 @@ def test_methods_that_label_are_not_searched_and_a_pool_may_be_of_the_window(
         assert inside(kept.mass).all()
 
 
+@pytest.mark.parametrize("refusals", [True, False])
+def test_a_training_that_is_refused_is_kept_or_ends_the_study(
+    tmp_path: Path, given, refusals: bool
+) -> None:
+    trees = {"network": "trees", "features": ("mass", "tau21")}
+    block = Block(
+        "few", {"truth": {"kind": "supervised", "classifier": trees}}, Injection(number=8)
+    )
+    experiment = replace(TINY, blocks=(block,), refusals=refusals)
+    skim = _skim(given, tmp_path / "events", experiment)
+    training = Training("few-0", {"block": "few", "seed": 1, "repetition": 0})
+    if not refusals:
+        with pytest.raises(TrainingError, match="signal-rich"):
+            measured(experiment, skim, tmp_path / "flat", training)
+        return
+    outcome = measured(experiment, skim, tmp_path / "flat", training)
+    assert "signal-rich" in outcome["refused"]
+    made = Found({"efficiencies": [], "blocks": {"few": together([outcome] * 2)}})
+    assert made.refused("few") == (outcome["refused"],) * 2
+    assert made.figures("few") == {}
+    for value in (made.value("few", "truth", "auc"), made.z("few", "truth", 0.02)):
+        assert value.n == 0
+    assert figures_table(made, "few", title="Figures", selections=(0.02,)).rows == ()
+
+
 def test_a_summary_may_keep_some_keys_of_the_own_methods_alone() -> None:
     tests = {"0.02": {"z": 2.0, "p_value": 0.02}}
     outcome = {
@@ -276,6 +308,14 @@ def test_a_summary_may_keep_some_keys_of_the_own_methods_alone() -> None:
         "tested": {"signal": {"norm": {"max_sic": 3.0}}},
         "hunted": {"before": {"z": 1.0}, "methods": {"norm": {"0.02": {"z": 2.0}}}},
     }
+
+
+def test_curves_are_kept_of_all_methods_of_none_or_of_some() -> None:
+    block = TINY.blocks[0]
+    for curves, known in ((True, {"mass", "norm"}), (False, set()), (("norm",), {"norm"})):
+        chosen = replace(block, curves=curves)
+        assert {name for name in METHODS if chosen.has_curves(name)} == known
+    assert TINY.digest_of(replace(block, curves=("norm",))) != TINY.digest_of(block)
 
 
 def test_what_came_later_changes_no_study_that_does_without_it() -> None:

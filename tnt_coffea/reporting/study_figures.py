@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from tnt_coffea.reporting.curves import rejection_scales
 from tnt_coffea.reporting.figures import COLOURS, GREY, Plot, Section, new_figure, styled
+from tnt_coffea.typing import Float64Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
     "Banded",
+    "Density",
     "Look",
     "Point",
     "curve_bands",
+    "densities",
     "looks_of",
     "mass_ratios",
     "median_scan",
@@ -238,6 +242,64 @@ def median_scan(
         for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Counts in a plane whose axes begin at 0.
+
+    Attributes
+    ----------
+    counts
+        (x, y) events, as many bins a side.
+    highest
+        Where x and y end.
+
+    Examples
+    --------
+    >>> Density.of([4, 0, 0, 0], (1.0, 800.0)).counts.shape
+    (2, 2)
+    """
+
+    counts: Float64Array
+    highest: tuple[float, float]
+
+    @classmethod
+    def of(cls, counts: Sequence[float], highest: tuple[float, float]) -> Self:
+        """Return the plane of counts in a row, y the faster one."""
+        bins = round(len(counts) ** 0.5)
+        return cls(np.reshape(np.asarray(counts, np.float64), (bins, bins)), highest)
+
+
+@styled
+def densities(panels: Mapping[str, Density], *, x: str, y: str) -> Figure:
+    """Return planes, two a row, each relative to its fullest bin, white where no event is.
+
+    Parameters
+    ----------
+    panels
+        By title.
+    x, y
+        Labels of the axes.
+
+    Examples
+    --------
+    >>> one = Density.of([4, 0, 0, 1], (1.0, 1.0))
+    >>> len(densities({"signal": one, "background": one}, x="heavy", y="light").axes)
+    2
+    """
+    rows = -(-len(panels) // 2)
+    figure = new_figure(7.0, 3.1 * rows)
+    axes = figure.subplots(rows, 2, squeeze=False)
+    for panel, (title, plane) in zip(axes.ravel(), panels.items(), strict=False):
+        x_edges, y_edges = (np.linspace(0, high, len(plane.counts) + 1) for high in plane.highest)
+        shown = np.where(plane.counts > 0, plane.counts, np.nan)
+        top = max(1.0, float(plane.counts.max()))
+        panel.pcolormesh(x_edges, y_edges, shown.T / top, vmin=0, vmax=1, cmap="viridis_r")
+        panel.set(xlabel=x, ylabel=y, title=f"{title}: {plane.counts.sum():,.0f} events")
+    for panel in axes.ravel()[len(panels) :]:
+        panel.remove()
     return figure
 
 

@@ -5,6 +5,7 @@
 | `gaussian` | arXiv:2009.02205, section III: SALAD and SA-CWoLa against their closed forms |
 | `simulation-assisted` | arXiv:2009.02205, section IV; arXiv:2101.08320, sections 4.4 and 4.5 |
 | `cwola-against-autoencoder` | arXiv:2101.08320, section 4.2 |
+| `tnt` | arXiv:2002.12376, sections 4.1 and 4.2, appendix A: Tag N' Train's own paper |
 | `topics` | arXiv:2101.08320, section 5.2: figure 48, areas, and toys whose topics are known |
 | `null` | of none: whether the p-values of every method are uniform where there is nothing |
 | `sensitivity` | of none: figures against the number of signal events, beside published ones |

@@ -319,7 +319,10 @@ def _notes(experiment: Experiment, found: Found, *, made: bool) -> list[str]:
             f"Every repetition has {experiment.own_events} dijets of its own: no two share one.",
             _origin(made=made),
         ]
-    name = experiment.blocks[0].name
+    gave = [one.name for one in experiment.blocks if "background" in found.block(one.name)]
+    if not gave:
+        return [_origin(made=made)]
+    name = gave[0]
     background = round(found.block(name)["background"]["mean"])
     few = [f"Claims that compare means over fewer than {FEWEST} repetitions are undecided."]
     return [

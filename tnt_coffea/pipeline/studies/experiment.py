@@ -124,7 +124,7 @@ class Block:
         Whether the data are searched where they are not hunted: histograms for `measure`.
     curves
         Whether curves against the signal efficiency, and the shape that cuts give the mass, are
-        kept: many points of a scan do without.
+        kept, or the methods of which they are: many points of a scan do without.
     """
 
     name: str
@@ -137,8 +137,12 @@ class Block:
     settings: Mapping[str, Any] = field(default_factory=dict)
     hunted: bool = True
     labelling: tuple[str, ...] = ()
-    curves: bool = True
+    curves: bool | tuple[str, ...] = True
     searched: bool = False
+
+    def has_curves(self, name: str) -> bool:
+        """Return whether curves of a method or single feature are kept."""
+        return self.curves if isinstance(self.curves, bool) else name in self.curves
 
     def repeated(self, asked: int) -> int:
         """Return the number of repetitions where so many are asked for."""
@@ -189,8 +193,10 @@ class Experiment:
         Where the command has none.
     own_events
         Dijets that every repetition has to itself, of the background and of the simulation: no two
-        repetitions have one in common, and there are as many as the pools give. A repetition that
-        cannot be trained or fitted is kept as `refused`. 0: all have all.
+        repetitions have one in common, and there are as many as the pools give. 0: all have all.
+    refusals
+        Whether a repetition that cannot be trained or fitted is kept as `refused`, with the reason,
+        as it is where each has events of its own; else it ends the study.
     code
         Who changes what the same settings give raises it.
     partial
@@ -216,6 +222,7 @@ class Experiment:
     scale: float = 0.1
     repetitions: int = 5
     own_events: int = 0
+    refusals: bool = False
     code: int = 1
     partial: bool = False
 

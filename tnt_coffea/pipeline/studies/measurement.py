@@ -143,7 +143,8 @@ def measured(
     try:
         return _measured(experiment, skim, folder, training.settings)
     except (TrainingError, FitError, TaggerError, InputError) as error:
-        if not experiment.own_events or isinstance(error, LeakError):
+        kept = experiment.own_events or experiment.refusals
+        if not kept or isinstance(error, LeakError):
             raise
         return {"refused": " ".join(str(error).split())}  # its seed is fixed: it would fail again
 
@@ -313,9 +314,9 @@ def _figures(tested: TrainedBlock, pool: str) -> dict[str, Any]:
     background = inside & (sample.label == 0)
     for name, own in {**ranks, **features}.items():
         found[name] |= _best(own.both[signal], own.both[background])
-        if tested.block.curves:
+        if tested.block.has_curves(name):
             found[name] |= _curves(own.both[signal], own.both[background])
-    for name in ranks if tested.block.curves else ():
+    for name in filter(tested.block.has_curves, ranks):
         found[name]["sculpting"] = _sculpted(compared.methods[name][""])
     for name, points in tested.taggers.working_points().items():
         found[name]["no_better_than_a_feature"] = name in weak

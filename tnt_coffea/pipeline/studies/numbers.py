@@ -77,10 +77,20 @@ class Found:
         found: Mapping[str, Any] = self.numbers["blocks"][name]
         return found
 
+    def refused(self, block: str) -> tuple[str, ...]:
+        """Return why repetitions of a block were refused, one text each."""
+        return tuple(one for one in self.block(block).get("refused", ()) if one)
+
+    def _part(self, block: str, name: str) -> Mapping[str, Any]:
+        """Return a part of a block; nothing where all of its repetitions were refused."""
+        parts = self.block(block)
+        found: Mapping[str, Any] = {} if name not in parts and self.refused(block) else parts[name]
+        return found
+
     def figures(self, block: str, pool: str | None = None) -> Mapping[str, Any]:
         """Return figures by method, single features too, tested on a pool; the first without."""
-        tested: Mapping[str, Mapping[str, Any]] = self.block(block)["tested"]
-        return tested[next(iter(tested)) if pool is None else pool]
+        tested: Mapping[str, Mapping[str, Any]] = self._part(block, "tested")
+        return tested[next(iter(tested)) if pool is None else pool] if tested else {}
 
     def value(self, block: str, method: str, key: str, pool: str | None = None) -> Value:
         """Return a figure over the repetitions.
@@ -93,15 +103,19 @@ class Found:
             `auc` (in the window), `auc_fit`, `auc_heavy`, `auc_light`, `max_sic`, `sic_0.01` (at
             a background efficiency), or a path such as `selections/0.01/sic`.
         """
-        return _value(self.figures(block, pool)[method], key)
+        figures = self.figures(block, pool)
+        return _value(figures[method] if figures else None, key)
 
     def sic(
         self, block: str, method: str, efficiency: float = 0.5, pool: str | None = None
     ) -> Value:
         """Return the significance improvement at a signal efficiency."""
-        found = self.figures(block, pool)[method]["improvement"]
+        figures = self.figures(block, pool)
+        if not figures:
+            return Value.of([])
+        found = figures[method]["improvement"]
         i = self.efficiencies.index(efficiency)
-        n = len(self.figures(block, pool)[method]["auc"]["values"])
+        n = len(figures[method]["auc"]["values"])
         return Value(found["mean"][i], found["sd"][i], n)
 
     def z(
@@ -116,7 +130,9 @@ class Found:
         key
             `z` or `p_value`; of counts in a window `pull` too, which is negative for deficits.
         """
-        hunted = self.block(block)["hunted"]
+        hunted = self._part(block, "hunted")
+        if not hunted:
+            return Value.of([])
         if selection == "before":
             return _value(hunted["before"], key)
         name = selection if isinstance(selection, str) else f"{selection:g}"
@@ -124,7 +140,7 @@ class Found:
 
     def measured(self, block: str, path: str) -> Value:
         """Return a number of the experiment's own measurement by its path, `a/b`."""
-        return _value(self.block(block)["measured"], path)
+        return _value(self._part(block, "measured"), path)
 
 
 def _value(found: Any, path: str) -> Value:
