@@ -1,7 +1,7 @@
 """Simulated signals as coffea processors: their variations, skimmed, and filled for templates.
 
-Events are clustered once. Jets are reconstructed, and scored, again only for what changes them;
-variations of weights fill the same scores again.
+Events are clustered once. Jets are reconstructed again only for what changes them, and scored again
+where it changes what a tagger takes; variations of weights fill the same scores again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from tnt_coffea.processors.skim import (
     sample_of_jets,
 )
 from tnt_coffea.stats.signal_histogram import joined
-from tnt_coffea.taggers import TaggerSet
+from tnt_coffea.taggers import Ranks, Scores, TaggerSet
 from tnt_coffea.typing import BoolArray, Float64Array
 from tnt_coffea.visibility import Mark
 
@@ -214,11 +214,17 @@ class SignalProcessor(_OfSignals):
             raise InputError(msg)
         found = self._read(events)
         filled: dict[str, Any] = {}
+        scored: dict[str, tuple[Sample, Scores]] = {}
         for variation, each in found.samples.items():
             sample = each.with_variable(self.search.config.search.variable)
             weights = found.weights if variation == NOMINAL else {}
             for tagger_set in self.search.taggers:
-                counts = self._filled(tagger_set, sample, {variation: sample.weight, **weights})
+                scores = tagger_set.score(sample, like=scored.get(tagger_set.name))
+                scored.setdefault(tagger_set.name, (sample, scores))  # nominal ones come first
+                ranks = tagger_set.ranks(sample, scores=scores)
+                counts = self._filled(
+                    tagger_set, sample, ranks, {variation: sample.weight, **weights}
+                )
                 own = filled.setdefault(tagger_set.name, {})
                 own[name] = own[name] + counts if name in own else counts
         return {
@@ -248,9 +254,12 @@ class SignalProcessor(_OfSignals):
         return VariedEvents({variation: sample}, skim.weights_in(events), {}, cutflow)
 
     def _filled(
-        self, tagger_set: TaggerSet, sample: Sample, weights: Mapping[str, Float64Array]
+        self,
+        tagger_set: TaggerSet,
+        sample: Sample,
+        ranks: Ranks,
+        weights: Mapping[str, Float64Array],
     ) -> Any:
-        ranks = tagger_set.ranks(sample)
         scored = ~np.isnan(ranks.both)
         kept = ranks.select(scored)
         places = [kept.fold, sample.mass[scored], kept.heavy, kept.light]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from distributed import LocalCluster
@@ -269,6 +271,51 @@ def test_jobs_are_looked_after_whatever_the_batch_system_says(
         raise ZeroDivisionError  # whatever ends a pass
     assert "5" in cancelled.read_text().split()
     assert caplog.text.count("jobs are not looked after") == 1
+
+
+CONDOR_SUBMIT = """#!{python}
+import pathlib, re, subprocess, sys
+text = pathlib.Path(sys.argv[-1]).read_text()
+(given,) = re.findall(r'^Arguments = "(.*)"$', text, re.MULTILINE)
+words = re.findall(r"'((?:[^']|'')*)'|(\\S+)", given.replace('""', '"'))
+words = [quoted.replace("''", "'") or plain for quoted, plain in words]
+with open("{folder}/output", "wb") as output:
+    job = subprocess.Popen(
+        ["/bin/sh", *words], start_new_session=True, stdout=output, stderr=output
+    )
+pathlib.Path("{folder}/42.0").write_text(str(job.pid))
+print("1 job(s) submitted to cluster 42.")
+"""
+CONDOR_RM = """#!{python}
+import os, pathlib, signal, sys
+(number,) = sys.argv[1:]
+os.killpg(int(pathlib.Path("{folder}", number).read_text()), signal.SIGKILL)
+pathlib.Path("{folder}/removed").write_text(number)
+"""
+
+
+@pytest.mark.slow
+def test_a_pass_on_jobs_of_htcondor_as_it_would_run_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With commands that take the submit description apart and run the job here."""
+    pytest.importorskip("dask_jobqueue")
+    for name, lines in (("condor_submit", CONDOR_SUBMIT), ("condor_rm", CONDOR_RM)):
+        (tmp_path / name).write_text(lines.format(python=sys.executable, folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    prologue = f'export SAID="it\'s here"; echo "$SAID" > {tmp_path}/said'
+    settings = BatchSettings(
+        kind="htcondor", jobs=1, log_folder=str(tmp_path / "logs"), prologue=(prologue,)
+    )
+    with Resources(executor=settings, wait_for_workers=2).open() as executor:
+        assert map_tasks(_briefly, range(3), executor) == [0, 1, 2]
+        assert (tmp_path / "said").read_text() == "it's here\n"
+        (worker,) = executor.client.scheduler_info()["workers"].values()
+        assert worker["nthreads"] == 1
+    assert (tmp_path / "removed").read_text() == "42.0"
+    left = int((tmp_path / "42.0").read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
 
 
 def _briefly(number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -483,6 +484,30 @@ def test_bump_hunt_at_the_prompt_writes_impacts_and_a_card(tmp_path: Path):
     assert {"luminosity", "signal_statistics"} <= {row["name"] for row in rows}
     assert "luminosity lnN 1.016" in written["card.txt"].read_text()
     assert (tmp_path / "card.root").stat().st_size > 0
+
+
+# pyhf 0.7 validates with a class that jsonschema is about to drop.
+@pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+def test_abcd_at_the_prompt_writes_hs3_with_the_uncertainties_of_the_settings(
+    searched, tmp_path: Path
+):
+    shutil.copytree(searched[2], tmp_path / "box1")
+    (tmp_path / "search.yaml").write_text(SETTINGS + "  limit: {toys: 0}\n")
+    written = {name: tmp_path / f"{name}.json" for name in ("workspace", "hs3")}
+    done = CliRunner().invoke(
+        main,
+        [
+            "fit", "abcd", str(tmp_path / "box1" / "search"), "--name", "mass",
+            "--config", str(tmp_path / "search.yaml"),
+            "--workspace", str(written["workspace"]), "--hs3", str(written["hs3"]),
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    workspace, document = (json.loads(path.read_text()) for path in written.values())
+    assert document == stats.hs3_document(workspace)
+    [point] = document["parameter_points"]
+    names = {one["name"] for one in point["parameters"]}
+    assert {"luminosity", "trigger", "tagger_efficiency", "signal_statistics"} <= names
 
 
 def test_settings_of_the_how_to_are_settings():

@@ -32,6 +32,11 @@ def slowly(number: int) -> int:
     return number * number
 
 
+def unevenly(number: int) -> int:
+    time.sleep(60 if number == 29 else 2)
+    return number * number
+
+
 def very_slowly(number: int) -> int:
     time.sleep(600)
     return number
@@ -98,7 +103,7 @@ def test_every_port_is_of_the_loopback_interface(slurm: Any, batch: Batch) -> No
 
 
 def test_cluster_grows_and_shrinks_while_it_runs(slurm: Any, batch: Batch) -> None:
-    seen: set[int] = set()
+    seen: list[int] = []
     with Resources(executor=batch(jobs={"minimum": 0, "maximum": 2})).open() as executor:
         assert not slurm.jobs("PENDING,RUNNING")
         done: list[list[int]] = []
@@ -106,17 +111,18 @@ def test_cluster_grows_and_shrinks_while_it_runs(slurm: Any, batch: Batch) -> No
 
         def watch() -> None:
             while not ended.wait(1):
-                seen.add(len(slurm.jobs()))
+                seen.append(len(slurm.jobs("PENDING,RUNNING")))
 
         with meanwhile(watch):
             try:
-                done.append(map_tasks(slowly, range(30), executor))
+                done.append(map_tasks(unevenly, range(30), executor))
             finally:
                 ended.set()
         slurm.wait_for(lambda: not slurm.jobs("PENDING,RUNNING"), 60)
         assert map_tasks(slowly, [5], executor) == [25]
     assert done == [[n * n for n in range(30)]]
     assert max(seen) == 2
+    assert 1 in seen[seen.index(2) :], "one job was left to the last item, and the other taken back"
 
 
 @pytest.mark.parametrize("fault", ["scancel", "requeue"])

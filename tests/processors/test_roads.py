@@ -268,7 +268,7 @@ def test_the_runner_takes_filesets_of_coffea_and_its_own_chunks_and_leaves_out_b
         common = {"schema": BaseSchema, "chunksize": 25, "format": kind, "metadata_cache": {}}
         return Runner(executor, **common, **more)
 
-    # As `coffea.dataset_tools.preprocess` writes it: with steps, which the Runner makes anew.
+    # In coffea's form, with steps, which the Runner makes anew.
     about = {"steps": [[0, 15], [15, 40]], "num_entries": 40, "uuid": "x"}
     about |= {} if form == "Parquet" else {"object_path": "Events"}
     both = {"data": {"files": dict.fromkeys(map(str, (bad, path)), about), "format": kind}}
@@ -295,3 +295,63 @@ def test_the_runner_takes_filesets_of_coffea_and_its_own_chunks_and_leaves_out_b
     refused = catching(simulated, quick_search, treename="Events")
     assert isinstance(refused, Err)
     assert "only data are searched" in str(refused.exception)
+
+
+@pytest.mark.parametrize("form", ["TTree", "Parquet"])
+def test_a_fileset_that_coffea_preprocessed_is_read_here_and_by_its_runner(
+    olympics: Path,
+    tmp_path: Path,
+    quick_search: SearchProcessor,
+    ours: Callable[..., Any],
+    form: str,
+) -> None:
+    pytest.importorskip("dask_awkward", reason="coffea's preprocess needs dask-awkward")
+    from coffea.dataset_tools import DataGroupSpec, preprocess
+    from coffea.processor import IterativeExecutor, Runner
+
+    path = str(written_as(form, olympics, tmp_path))
+    kind = "parquet" if form == "Parquet" else "root"
+    files: Any = [path] if form == "Parquet" else {path: "Events"}
+    given = DataGroupSpec.model_validate({"data": {"files": files, "format": kind}})
+    found, _ = preprocess(given, step_size=15, scheduler="sync", save_form=False)
+    made = json.loads(found.model_dump_json())
+    (about,) = made["data"]["files"].values()
+    assert about["steps"][-1][-1] == 40
+    fileset = tmp_path / "fileset.json"
+    fileset.write_text(json.dumps(made))
+    reference = ours(olympics, quick_search)
+    assert ours(fileset, quick_search) == reference
+    runner = Runner(
+        IterativeExecutor(status=False), schema=BaseSchema, format=kind, metadata_cache={}
+    )
+    assert runner(str(fileset), quick_search, treename="Events") == reference
+
+
+def test_what_the_runner_gives_taskvine_can_be_pickled_and_added(
+    olympics: Path, tmp_path: Path, quick_search: SearchProcessor, ours: Callable[..., Any]
+) -> None:
+    import cloudpickle
+    from coffea.processor import Runner, TaskVineExecutor, accumulate
+    from coffea.processor.executor import _compression_wrapper, _decompress
+
+    sent: list[int] = []
+
+    class AsTaskVine(TaskVineExecutor):
+        """Sends functions, items and outputs as files, and adds outputs in any order."""
+
+        def __call__(self, items: Any, function: Any, accumulator: Any) -> Any:
+            work = _compression_wrapper(self.compression, function)
+            files = [cloudpickle.dumps((work, item)) for item in items]
+            sent.append(len(files))
+            outputs = []
+            for file in reversed(files):
+                there, item = cloudpickle.loads(file)
+                outputs.append(cloudpickle.loads(cloudpickle.dumps(there(item))))
+            return accumulate([*map(_decompress, outputs), accumulator]), 0
+
+    path = str(convert(olympics, tmp_path / "events.parquet").path)
+    executor = AsTaskVine(status=False)
+    runner = Runner(executor, schema=BaseSchema, format="parquet", chunksize=15, metadata_cache={})
+    files = {"data": {"files": [path], "treename": "Events"}}
+    assert runner(files, processor_instance=quick_search) == ours(olympics, quick_search)
+    assert sent == [1, 3]  # files of which the entries are asked, and chunks

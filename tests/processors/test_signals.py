@@ -27,7 +27,7 @@ from tnt_coffea.processors.signals import varied_events
 from tnt_coffea.processors.skim import reconstructed
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.stats.signal_sums import varied_by_members
-from tnt_coffea.taggers import Tagger, TaggerSet
+from tnt_coffea.taggers import Tagger, TaggerSet, load_set
 from tnt_coffea.taggers.card import METADATA_KEY
 
 EDGES = [500.0, 1500.0, 2500.0, 4500.0]
@@ -537,6 +537,49 @@ def test_skim_and_particles_in_any_chunks_give_the_same_bytes(
     assert Histograms.load(searched[1]).digest == found.digest
     assert found.signal_accounting is not None
     assert found.signal_accounting.events == 120
+
+
+def test_only_what_a_variation_changes_is_scored_again(
+    olympics: Path, corrections_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger_set = load_set("rnd-3500/tnt")  # of images alone
+    members = sum(one.scope == "heavy" and one.fold == 0 for one in tagger_set.members)
+    corrections = of_jets(
+        corrections_file,
+        jet_mass_scale={"correction": "forward"},
+        jet_energy_resolution={"correction": "tenth"},
+    )
+    settings = SkimSettings(observables=("mass",))
+    samples = varied_events(chunk(olympics, 0, 12), settings, corrections).samples
+    # In another order, and two events that only varied jets have.
+    before = samples["nominal"].select(np.arange(12)[:1:-1])
+    known, score, scored = tagger_set.score(before), Tagger.score, []
+
+    def noted(tagger: Tagger, inputs: Any) -> Any:
+        scored.append(len(inputs["image"]))
+        return score(tagger, inputs)
+
+    monkeypatch.setattr(Tagger, "score", noted)
+    changed = {}
+    for name, sample in samples.items():
+        alone = tagger_set.score(sample)
+        assert sum(scored) == 2 * 12 * members
+        scored.clear()
+        found = tagger_set.score(sample, like=(before, known))
+        for scope, raw in alone.raw.items():
+            assert raw.tobytes() == found.raw[scope].tobytes()
+        ours, theirs = (tagger_set.ranks(sample, scores=each) for each in (alone, found))
+        assert ours.both.tobytes() == theirs.both.tobytes()
+        changed[name] = 0
+        for jet in ("heavy", "light"):
+            other = sample.images(jet)[2:] != before.images(jet)[::-1]
+            changed[name] += int(other.any(axis=(1, 2, 3)).sum())
+        assert sum(scored) == members * (2 * 2 + changed[name])
+        scored.clear()
+    assert changed["nominal"] == 0
+    exchanged = [changed[f"jet_mass_scale_{direction}"] for direction in ("up", "down")]
+    assert 0 < sum(exchanged) < 2 * 2 * 10
+    assert changed["jet_energy_resolution_up"] > 0
 
 
 def test_data_and_training_know_nothing_of_signals(

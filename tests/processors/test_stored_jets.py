@@ -198,6 +198,39 @@ def test_ratios_are_those_of_the_stored_correlators(
         assert sample.columns[name][order] == pytest.approx(expected, rel=1e-6, abs=0), name
 
 
+def test_decorations_that_a_file_stores_are_what_a_skim_has(
+    ours: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = written_jets(
+        tmp_path / "decorated.root",
+        pt=[[9e5, 8e5], [7e5, 6e5]],
+        eta=[[0, 0.5], [0, 0.5]],
+        phi=[[0, 3], [0, 3]],
+        m=[[9e4, 8e4], [7e4, 6e4]],
+        Tau1_wta=[[0.5, 0.4], [0.25, 0]],
+        Tau2_wta=[[0.1, 0.3], [0.2, 0]],
+        D2=[[1.5, 2.5], [3.5, -1]],  # -1 says that there is none
+        ECF1=[[9, 9], [9, 9]],  # of which nothing is made where D2 is stored
+        ECF2=[[9, 9], [9, 9]],
+        ECF3=[[9, 9], [9, 9]],
+    )
+    settings = SkimSettings(images=None, observables=("mass", "tau1", "tau2", "tau21", "d2"))
+    given = path, convert(path, tmp_path / "decorated.parquet").path
+    for number, one in enumerate(given):
+        sample = skimmed(one, settings, ours, tmp_path / str(number))
+        order = np.argsort(sample.columns["heavy_mass"])
+        for name, expected in {
+            "heavy_mass": [70, 90],
+            "heavy_tau1": [0.25, 0.5],
+            "light_tau2": [0, 0.3],
+            "heavy_tau21": [0.8, 0.2],
+            "light_tau21": [0, 0.75],
+            "heavy_d2": [3.5, 1.5],
+            "light_d2": [0, 2.5],
+        }.items():
+            assert sample.columns[name][order] == pytest.approx(expected, rel=1e-6), name
+
+
 def test_a_decoration_that_is_not_there_is_named(ours: Callable[..., Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
 

@@ -261,7 +261,12 @@ class TaggerSet(Displayed):
         """SHA-256 of the manifest, which names every tagger by its own SHA-256."""
         return digest(self._manifest())
 
-    def score(self, sample: Sample, fold: IntArray | None = None) -> Scores:
+    def score(
+        self,
+        sample: Sample,
+        fold: IntArray | None = None,
+        like: tuple[Sample, Scores] | None = None,
+    ) -> Scores:
         """Return the raw scores of every event by the taggers of its own fold.
 
         Parameters
@@ -270,6 +275,9 @@ class TaggerSet(Displayed):
             The events.
         fold
             (event,) outer folds of synthetic events, which have no ids of their own.
+        like
+            The same events otherwise reconstructed, and their scores: where all that the taggers
+            take of an event is equal, its scores are these.
 
         Raises
         ------
@@ -280,6 +288,7 @@ class TaggerSet(Displayed):
         if fold is None:
             fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
         raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
+        known = None if like is None else _Known(sample, *like)
         for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
             for scope in self.scopes:
@@ -291,6 +300,10 @@ class TaggerSet(Displayed):
                 shown = _Shown(sample)
                 for start in range(0, len(mine), _DENSE):
                     rows = mine[start : start + _DENSE]
+                    if known is not None:
+                        rows = known.taken(raw, scope, taggers, shown, rows)
+                    if not len(rows):
+                        continue
                     parts = [tagger.score(shown(tagger.card.inputs, rows)) for tagger in taggers]
                     raw[scope][rows] = _combined(np.stack(parts), self.combine)
         return Scores(fold, raw)
@@ -342,13 +355,17 @@ class TaggerSet(Displayed):
                         keep(name, rows, _combined(own, self.combine))
         return found
 
-    def ranks(self, sample: Sample, fold: IntArray | None = None) -> Ranks:
+    def ranks(
+        self, sample: Sample, fold: IntArray | None = None, scores: Scores | None = None
+    ) -> Ranks:
         """Return the quantiles of every event's scores in its own fold.
 
         Parameters
         ----------
         sample, fold
             As for `score`.
+        scores
+            What `score` gave for the sample; by default it is asked.
 
         Raises
         ------
@@ -358,7 +375,7 @@ class TaggerSet(Displayed):
         if self.quantiles is None:
             msg = f"tagger set '{self.name}' has no quantile map; `tnt-coffea train` writes it"
             raise TaggerError(msg)
-        scores = self.score(sample, fold)
+        scores = scores or self.score(sample, fold)
         q = {scope: np.full(len(sample), np.nan) for scope in self.scopes}
         for t, references in self.quantiles.references.items():
             rows = scores.fold == t
@@ -570,6 +587,34 @@ class _Shown:
             last = {name: read(rows) for name, read in self._readers[inputs].items()}
             self._last[inputs] = (rows, last)
         return last
+
+
+class _Known:
+    """Scores of events that are in another sample as well, for those with the same inputs there."""
+
+    def __init__(self, sample: Sample, before: Sample, scores: Scores) -> None:
+        order = np.argsort(before.event_id)
+        places = np.searchsorted(before.event_id, sample.event_id, sorter=order)
+        self.at = order[np.minimum(places, len(order) - 1)] if len(order) else places
+        self.there = np.isin(sample.event_id, before.event_id)
+        self.shown, self.scores = _Shown(before), scores
+
+    def taken(
+        self,
+        raw: Mapping[str, Float32Array],
+        scope: str,
+        taggers: Iterable[Tagger],
+        shown: _Shown,
+        rows: IntArray,
+    ) -> IntArray:
+        """Set the scores that are known, and return the rows of the others."""
+        same, at = self.there[rows], self.at[rows]  # of an event that is not there, any other's
+        for inputs in {tagger.card.inputs for tagger in taggers} if same.any() else ():
+            theirs = self.shown(inputs, at)
+            for name, values in shown(inputs, rows).items():
+                same &= (values == theirs[name]).reshape(len(rows), -1).all(axis=1)
+        raw[scope][rows[same]] = self.scores.raw[scope][at[same]]
+        return rows[~same] if same.any() else rows
 
 
 def _common_cut(ranks: Ranks, share: float) -> Cut:
