@@ -18,7 +18,7 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, Claim, Experiment, Injection, Verdict
-from tnt_coffea.pipeline.studies.engine import _kept, _trainings
+from tnt_coffea.pipeline.studies.engine import _kept, _numbers, _trainings
 from tnt_coffea.pipeline.studies.events import Pool, generated, injected, labelled
 from tnt_coffea.pipeline.studies.experiment import Within, _decisive
 from tnt_coffea.pipeline.studies.measurement import TrainedBlock, best_improvement, passed, trained
@@ -276,6 +276,33 @@ def test_a_summary_may_keep_some_keys_of_the_own_methods_alone() -> None:
         "tested": {"signal": {"norm": {"max_sic": 3.0}}},
         "hunted": {"before": {"z": 1.0}, "methods": {"norm": {"0.02": {"z": 2.0}}}},
     }
+
+
+def test_tables_say_what_every_method_knows() -> None:
+    trees = {"network": "trees", "features": ["mass"]}
+    methods = {
+        "norm": METHODS["norm"],
+        "dctr": {"kind": "dctr"},
+        "weighted": {"kind": "salad", "after": "dctr", "classifier": trees},
+        "told": {"kind": "lstm"},
+        "best": {"kind": "supervised_both_jets", "classifier": trees},
+    }
+    block = Block("one", methods)
+    known = TINY.knowledge(block)
+    assert known == {
+        "norm": "none",
+        "dctr": "background simulation",
+        "weighted": "background simulation",
+        "told": "signal simulation",
+        "best": "truth",
+    }
+    outcome = {"tested": {"signal": {name: {"auc": 0.9} for name in (*methods, "m_jj")}}}
+    chosen = replace(TINY, blocks=(block,))
+    trainings = _trainings(chosen, {"contents": {}, "experiment": "", "seed": 1}, 2)
+    numbers = _numbers(chosen, trainings, {one.name: outcome for one in trainings})
+    table = figures_table(Found(numbers), "one", title="Figures")
+    assert table.columns[1] == "knowledge"
+    assert {row[0]: row[1] for row in table.rows} == {**known, "m_jj": "-"}
 
 
 def test_what_came_later_changes_no_study_that_does_without_it() -> None:
