@@ -9,7 +9,8 @@ that are called `two-prong` and `three-prong`; without these files they are left
 each. Kept are the p-values of the bump hunt in three selections, and how flat m_jj stays.
 `injection`: samples of 100,000 background events with 0.1, 0.3 and 1 % of signal, three disjoint
 ones each; kept are Z before and after the selections, and figures against the truth beside
-single features. Settings are the defaults of the methods: nothing was chosen on these events.
+single features. Settings are the defaults of the methods, of `feature_autoencoder_per_jet` those of
+its `comparison()`: nothing was chosen on these events.
 A refused training is kept as such. Resumable; what came out is in `OUT/MODE.json`.
 """
 
@@ -36,6 +37,7 @@ from tnt_coffea.events.skim import read_parts
 from tnt_coffea.reporting import compare
 from tnt_coffea.reporting.evaluation import sculpting
 from tnt_coffea.storage import written
+from tnt_coffea.training.methods.feature_autoencoder import FeatureAutoencoderPerJet
 
 SKIM = """
 skim:
@@ -82,10 +84,15 @@ METHODS = {
     "pca": ("{kind: pca}",),
     "factorized_topics": ("{kind: factorized_topics}",),
     "feature_autoencoder": ("{kind: feature_autoencoder}",),
+    # One network, where the comparison averages twenty.
+    "feature_autoencoder_per_jet": (
+        json.dumps(FeatureAutoencoderPerJet.comparison().model_dump(mode="json")),
+    ),
     "pca of simulation": ("{kind: pca, sample: simulation}",),
     "quak": ("{kind: quak, priors: [two-prong, three-prong]}",),
     "lstm": ("{kind: lstm}",),
     "deep_ensemble, table alone": ("{kind: deep_ensemble, image: false}",),
+    "sa_cwola": ("{kind: sa_cwola, classifier: " + TREES + "}",),
 }
 """Settings of each, and of the method called `first` where it builds on one."""
 SIMULATED = {
@@ -93,6 +100,7 @@ SIMULATED = {
     "quak": ("priors",),
     "lstm": ("simulation", "priors"),
     "deep_ensemble, table alone": ("simulation", "priors"),
+    "sa_cwola": ("simulation",),
 }
 """What methods read beside the data."""
 PRIORS = ("two-prong", "three-prong")

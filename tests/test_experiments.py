@@ -18,7 +18,7 @@ from tnt_coffea.errors import ConfigError, StageError, TrainingError
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies import Block, Claim, Experiment, Injection, Verdict
-from tnt_coffea.pipeline.studies.engine import _kept, _trainings
+from tnt_coffea.pipeline.studies.engine import _kept, _numbers, _trainings
 from tnt_coffea.pipeline.studies.events import Pool, generated, injected, labelled
 from tnt_coffea.pipeline.studies.experiment import Within, _decisive
 from tnt_coffea.pipeline.studies.measurement import (
@@ -316,6 +316,33 @@ def test_curves_are_kept_of_all_methods_of_none_or_of_some() -> None:
         chosen = replace(block, curves=curves)
         assert {name for name in METHODS if chosen.has_curves(name)} == known
     assert TINY.digest_of(replace(block, curves=("norm",))) != TINY.digest_of(block)
+
+
+def test_tables_say_what_every_method_knows() -> None:
+    trees = {"network": "trees", "features": ["mass"]}
+    methods = {
+        "norm": METHODS["norm"],
+        "dctr": {"kind": "dctr"},
+        "weighted": {"kind": "salad", "after": "dctr", "classifier": trees},
+        "told": {"kind": "lstm"},
+        "best": {"kind": "supervised_both_jets", "classifier": trees},
+    }
+    block = Block("one", methods)
+    known = TINY.knowledge(block)
+    assert known == {
+        "norm": "none",
+        "dctr": "background simulation",
+        "weighted": "background simulation",
+        "told": "signal simulation",
+        "best": "truth",
+    }
+    outcome = {"tested": {"signal": {name: {"auc": 0.9} for name in (*methods, "m_jj")}}}
+    chosen = replace(TINY, blocks=(block,))
+    trainings = _trainings(chosen, {"contents": {}, "experiment": "", "seed": 1}, 2)
+    numbers = _numbers(chosen, trainings, {one.name: outcome for one in trainings})
+    table = figures_table(Found(numbers), "one", title="Figures")
+    assert table.columns[1] == "knowledge"
+    assert {row[0]: row[1] for row in table.rows} == {**known, "m_jj": "-"}
 
 
 def test_what_came_later_changes_no_study_that_does_without_it() -> None:

@@ -37,8 +37,18 @@ def verdicts(**changes):
 
 def test_the_published_numbers_confirm_their_claims():
     found = verdicts(excesses=10)
+    assert found.pop("box-1-mass") == "undecided"
     assert set(found.values()) == {"confirmed"}
     assert len(found) == 8
+
+
+@pytest.mark.parametrize("changes", [{}, {"aucs": PUBLISHED | {"published": 0.99}}, {"sic": 0.8}])
+def test_the_mass_of_the_box_is_undecided_and_says_who_answers(changes):
+    claims = {claim.id: claim for claim in pca.EXPERIMENT.claims(made_up(**changes))}
+    claim = claims["box-1-mass"]
+    assert claim.verdict.value == "undecided"
+    assert "study olympics" in claim.ours
+    assert "4-6 TeV" in claim.reason
 
 
 def test_two_trainings_decide_no_comparison_of_means():

@@ -85,7 +85,16 @@ def identified(accuracy: float) -> dict[str, Any]:
     }
 
 
-def found(masses: dict[str, Any] = MASSES, gain: float = 0.05, accuracy: float = 0.96) -> Found:
+NAMED = MASSES | {"selected": {"m_jj": 3800.0, "heavy_mass": 300.0, "light_mass": 100.0}}
+"""As they found them with the LSTM: the resonance near the box's."""
+
+
+def found(
+    masses: dict[str, Any] = MASSES,
+    gain: float = 0.05,
+    accuracy: float = 0.96,
+    lstm: dict[str, Any] = NAMED,
+) -> Found:
     shifts = (0.0, 0.001, 0.002)
     of_methods = {
         name: [separation(accuracy + shift, 0.97 + shift) for shift in shifts]
@@ -103,7 +112,7 @@ def found(masses: dict[str, Any] = MASSES, gain: float = 0.05, accuracy: float =
         ]
     )
     box = [
-        {name: selected(shift, masses) for name in ("ensemble", "lstm")}
+        {"ensemble": selected(shift, masses), "lstm": selected(shift, lstm)}
         | {"identified": identified(accuracy + shift / 1000)}
         for shift in (0, 0.5, 1)
     ]
@@ -127,6 +136,12 @@ def test_claims_hold_where_numbers_are_the_papers() -> None:
         ({"accuracy": 0.9}, "ensemble-accuracy", "refuted"),
         ({"accuracy": 0.9}, "lstm-identifies", "refuted"),
         ({"accuracy": 0.4}, "lstm-other-mass", "refuted"),
+        ({"lstm": MASSES}, "lstm-box-mass", "refuted"),
+        (
+            {"lstm": MASSES | {"selected": MASSES["told"] | {"m_jj": 3622.5}}},
+            "lstm-box-mass",
+            "undecided",
+        ),
         ({"masses": MASSES | {"selected": MASSES["box"]}}, "told-masses", "refuted"),
         (
             {"masses": MASSES | {"selected": MASSES["told"] | {"light_mass": 232.5}}},

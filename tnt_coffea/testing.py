@@ -469,13 +469,17 @@ def _config(method: Any, beside: Mapping[str, MethodSettings]) -> SearchConfig:
 def _samples(method: Any, events: int, share: float, lists: Mapping[str, Any]) -> dict[str, Sample]:
     samples = {"data": make_sample(events, share, **lists)}
     if method.reads.simulation:
-        simulation = make_sample(events, 0.0, kind="sim", **lists)
-        # Labels of both kinds, so that a method which reads them is found out.
-        label = np.random.default_rng(2).integers(0, 2, events).astype(np.int8)
-        samples["simulation"] = replace(simulation, label=label)
+        samples["simulation"] = _with_drawn_labels(make_sample(events, 0.0, kind="sim", **lists))
     if method.reads.priors:
-        samples["prior:two-prong"] = make_sample(events // 4, 1.0, kind="prior", **lists)
+        prior = make_sample(events // 4, 1.0, kind="prior", **lists)
+        samples["prior:two-prong"] = _with_drawn_labels(prior)
     return samples
+
+
+def _with_drawn_labels(sample: Sample) -> Sample:
+    """Return events with labels of both kinds, so that a method which reads them is found out."""
+    label = np.random.default_rng(2).integers(0, 2, len(sample)).astype(np.int8)
+    return replace(sample, label=label)
 
 
 def _emptied(sample: Sample) -> Sample:

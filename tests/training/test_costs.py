@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tnt_coffea.testing import make_sample, one_by_one
-from tnt_coffea.training import Costs, StepCost, cross_validate, training_costs
+from tnt_coffea.training import Costs, StepCost, costs, cross_validate, training_costs
 from tnt_coffea.training.classifiers import Dense, ParticleFlow
 from tnt_coffea.training.methods import METHODS
 from tnt_coffea.training.methods.autoencoder import Autoencoder
@@ -28,7 +28,7 @@ from .conftest import AUTOENCODER_AND_TNT, FIRST, TREES, config_for, cwola, tnt
 )
 def test_a_dry_run_counts_the_training_runs_of_a_search(write_skim, tmp_path, methods, networks):
     paths, config = write_skim(make_sample(800)), config_for(methods, outer=3)
-    costs = training_costs(paths, config, workers=2)
+    found = training_costs(paths, config, workers=2)
     counted = []
 
     def run_tasks(tasks, function):
@@ -36,11 +36,11 @@ def test_a_dry_run_counts_the_training_runs_of_a_search(write_skim, tmp_path, me
         return one_by_one(tasks, function)
 
     cross_validate(paths, config, run_tasks, tmp_path / "parts")
-    assert costs.networks == sum(counted) == sum(networks)
-    of_method = {step.name.split(" ")[0]: step.networks for step in costs.steps}
+    assert found.networks == sum(counted) == sum(networks)
+    of_method = {step.name.split(" ")[0]: step.networks for step in found.steps}
     assert [of_method[name] for name in methods] == networks
-    assert all(one.most > 0 for one in costs.steps)
-    assert f"{costs.networks} training runs, 2 at a time" in costs.summary()
+    assert all(one.most > 0 for one in found.steps)
+    assert f"{found.networks} training runs, 2 at a time" in found.summary()
 
 
 @pytest.mark.slow
@@ -92,6 +92,51 @@ def test_train_dry_run_prints_the_costs_and_trains_nothing(write_skim, tmp_path)
     assert "2 x hunt (cwola):" in done.output
     assert "2 training runs, 3 at a time" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_events_that_are_drawn_of_more_cap_the_estimate(write_skim, monkeypatch):
+    monkeypatch.setattr(costs, "_timed", lambda *_: (1.0, 0.01))
+    autoencoder = METHODS["feature_autoencoder_per_jet"](features=("mass", "tau21"))
+    methods = {
+        "all": autoencoder,
+        "some": autoencoder.model_copy(update={"most_events": 100}),
+        "window": autoencoder.model_copy(update={"most_events": 100, "mass_window": True}),
+    }
+    steps = training_costs(write_skim(make_sample(800)), config_for(methods)).steps
+    number = {step.name.split(" ")[0]: (step.events, step.epoch) for step in steps}
+    every = number["all"][0]
+    assert 350 < every < 450
+    assert number["some"] == (100, pytest.approx(1.0))
+    assert number["window"] == (every, pytest.approx(every * 0.01))
+
+
+def test_each_axis_of_a_plane_costs_what_its_own_networks_do(write_skim, monkeypatch):
+    seconds = {"background": 0.01, "signal": 0.1}
+    monkeypatch.setattr(costs, "_timed", lambda step, scope, *_: (1.0, seconds[scope]))
+    plane = METHODS["quak_plane"](features=("mass", "tau21"), priors=("two-prong",))
+    parts = {
+        "data": write_skim(make_sample(800), "data"),
+        "prior:two-prong": write_skim(make_sample(400, 1.0, kind="prior"), "prior"),
+    }
+    read = {"data": 400, "prior:two-prong": 200}
+    assert [plane.trained_on(read, scope) for scope in plane.scopes] == [400, 200]
+    (step,) = training_costs(parts, config_for({"plane": plane})).steps
+    assert step.events == pytest.approx(300, abs=25)
+    assert step.epoch == pytest.approx((400 * 0.01 + 200 * 0.1) / 2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_axes_of_a_plane_are_measured(write_skim):
+    plane = METHODS["quak_plane"](
+        features=("mass", "tau21"), layers=(8,), latent=1, flows=1, priors=("two-prong",)
+    )
+    parts = {
+        "data": write_skim(make_sample(800), "data"),
+        "prior:two-prong": write_skim(make_sample(400, 1.0, kind="prior"), "prior"),
+    }
+    (step,) = training_costs(parts, config_for({"plane": plane})).steps
+    assert step.networks == 4
+    assert 0 < step.epoch < step.most
 
 
 def test_passes_count_all_networks_and_candidates():

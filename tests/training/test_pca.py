@@ -11,11 +11,14 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata, spearmanr
 
 from tnt_coffea.errors import ConfigError, TrainingError
-from tnt_coffea.testing import make_sample
+from tnt_coffea.taggers import Tagger
+from tnt_coffea.testing import make_sample, train
 from tnt_coffea.training import Job
 from tnt_coffea.training.methods import pca as module
 from tnt_coffea.training.methods.norm import EventNorm
 from tnt_coffea.training.methods.pca import Pca
+
+from .conftest import config_for
 
 NAMES = ("heavy_mass", "light_mass", "heavy_tau21", "light_tau21")
 N = 900
@@ -174,6 +177,23 @@ def test_the_default_is_the_publications():
     # The eleventh of twelve.
     assert scorer.summary["variance"] == pytest.approx(scorer.history["variances"][10])
     assert (Pca().reads.data, Pca(sample="simulation").reads.simulation) == (True, True)
+
+
+def test_the_card_says_that_the_publication_chose_the_features(tmp_path):
+    names = ("tau1_width", "tau32", "tau43")
+    drawn = np.random.default_rng(1).random((N, 6))
+    columns = [f"{jet}_{name}" for jet in ("heavy", "light") for name in names]
+    settings = PLAIN.settings.model_copy(
+        update={"observables": (*PLAIN.settings.observables, *names)}
+    )
+    sample = with_features(drawn, columns, settings=settings)
+    config = config_for({"published": Pca(), "own": Pca(features=NAMES)})
+    outcomes = train(sample, config, tmp_path)
+    published, own = (
+        Tagger.from_file(outcomes[name][0].path).card for name in config.train.methods
+    )
+    assert published.notes == {"features": "fixed by publication"}
+    assert own.notes == {}
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,11 @@ class Card(Settings):
         default_factory=dict, description="scored fold, inner fold left out, round, member"
     )
     history: dict[str, float] = Field(default_factory=dict, description="final losses")
+    notes: Mapping[str, str] = Field(
+        {},
+        exclude_if=lambda notes: not notes,
+        description="what has to be known of the method's settings",
+    )
     versions: dict[str, str] = Field(default_factory=dict, description="libraries used")
 
     @property

@@ -26,7 +26,8 @@ MANY_TIED = 0.5
 """Share of jets with the score of another jet, above which a search warns."""
 MOST_ALIKE = 0.9
 """Largest share of jets with one and the same score. If more share one, ties - not the score -
-decide the labels."""
+decide the labels. Not one half: trees and counts may have one value for most of the background and
+still order the tenth that a selection keeps."""
 _SHOWN = 256
 
 

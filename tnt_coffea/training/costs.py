@@ -15,6 +15,7 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import TrainingError
 from tnt_coffea.events.roles import DATA, SIMULATION
 from tnt_coffea.events.sample import Sample
+from tnt_coffea.jets.dijets import JETS
 from tnt_coffea.training.folds import OUTSIDE, FoldPlan
 from tnt_coffea.training.labels import Ranking, Scope
 from tnt_coffea.training.mapped import mapped_events
@@ -29,6 +30,8 @@ _SLICES = (2000, 8000, 32000)
 """Events a measurement is tried with; rare windows need more."""
 _MEASURED = 2
 """Epochs of a measurement; the second one is timed, the first one compiles."""
+Measured = Mapping[Scope, tuple[float, float]]
+"""Seconds of a start, and of a pass per event, by scope."""
 EARLY = 0.3
 """Share of the largest number of epochs at which early stopping usually ends a training run."""
 
@@ -44,7 +47,7 @@ class StepCost:
     networks
         Number of training runs.
     events
-        Events of all roles that each one reads, on average.
+        Events of all roles that the epochs of each one go over, on average.
     epochs
         Most passes over the events.
     start
@@ -164,7 +167,7 @@ def training_costs(
     >>> [(step.name, step.networks) for step in costs.steps]
     [('mass (feature)', 2)]
     """
-    measured: dict[str, tuple[float, float]] = {}
+    measured: dict[str, Measured] = {}
     costs = []
     with TemporaryDirectory() as folder:
         schedule = Schedule.planned(skim, config, folder)
@@ -184,25 +187,32 @@ def _cost(
     step: Step,
     schedule: Schedule,
     samples: Mapping[str, Sample],
-    measured: tuple[float, float],
+    measured: Measured,
 ) -> StepCost:
     roles = _roles_read(step, samples)
     read = [
-        sum(
-            int(selected(step.method, plan, place, step.round_, role)(samples[role].event_id).sum())
+        {
+            role: int(
+                selected(step.method, plan, place, step.round_, role)(samples[role].event_id).sum()
+            )
             for role in roles
-        )
+        }
         for plan in step.plans(schedule.plans)
         for place in plan.places(inner=step.inner)
     ]
-    events = round(float(np.mean(read))) if roles else len(samples[DATA])
+    events = {
+        scope: float(np.mean([step.method.trained_on(each, scope) for each in read]))
+        if roles
+        else len(samples[DATA])
+        for scope in step.method.scopes
+    }
     return StepCost(
         name=f"{step.set_name} ({step.method.kind})",
         networks=step.runs(schedule.plans, schedule.config),
-        events=events,
+        events=round(float(np.mean(list(events.values())))),
         epochs=step.method.passes,
-        start=measured[0],
-        epoch=measured[1] * events,
+        start=float(np.mean([measured[scope][0] for scope in events])),
+        epoch=float(np.mean([measured[scope][1] * n for scope, n in events.items()])),
     )
 
 
@@ -212,14 +222,27 @@ def _roles_read(step: Step, samples: Mapping[str, Sample]) -> list[str]:
 
 def _measured(
     step: Step, samples: Mapping[str, Sample], plan: FoldPlan, config: SearchConfig
+) -> Measured:
+    """Return what every scope costs; the networks of the two jets are alike, and timed once."""
+    scopes = step.method.scopes
+    if scopes == JETS:
+        return dict.fromkeys(scopes, _of_scope(step, scopes[0], samples, plan, config))
+    return {scope: _of_scope(step, scope, samples, plan, config) for scope in scopes}
+
+
+def _of_scope(
+    step: Step,
+    scope: Scope,
+    samples: Mapping[str, Sample],
+    plan: FoldPlan,
+    config: SearchConfig,
 ) -> tuple[float, float]:
-    """Return the seconds of a start, and of a pass per event read."""
     data = samples[DATA]
     own = np.flatnonzero(plan.inner_of(data.event_id) != OUTSIDE)
     for size in _SLICES:
         part = data.select(own[:size])
         try:
-            return _timed(step, part, samples, plan, config)
+            return _timed(step, scope, part, samples, plan, config)
         except TrainingError:
             if size >= len(own) or size == _SLICES[-1]:
                 raise
@@ -227,8 +250,14 @@ def _measured(
 
 
 def _timed(
-    step: Step, part: Sample, samples: Mapping[str, Sample], plan: FoldPlan, config: SearchConfig
+    step: Step,
+    scope: Scope,
+    part: Sample,
+    samples: Mapping[str, Sample],
+    plan: FoldPlan,
+    config: SearchConfig,
 ) -> tuple[float, float]:
+    """Return the seconds of a start, and of a pass per event that it goes over."""
     method = step.method.shortened()
     inner = plan.inner_of(part.event_id)
     lot = seeds.generator(config.seed, "costs")
@@ -249,13 +278,14 @@ def _timed(
     }
     priors = {name: own for name, own in by_prior(further).items() if method.reads.prior(name)}
     shown = {DATA: part, **further}
-    tried = sum(len(shown[role]) for role in _roles_read(step, samples)) or len(part)
+    read = {role: len(shown[role]) for role in _roles_read(step, samples)}
+    tried = method.trained_on(read, scope) or len(part)
     place = plan.places(inner=True)[0]
     began = perf_counter()
     scorer = method.train(
         Job(
             data=part if method.reads.data else part.select(np.arange(0)),
-            scope=method.scopes[0],
+            scope=scope,
             window=step.window,
             seed=config.seed,
             left_out=inner == place if method.reads.left_out else None,

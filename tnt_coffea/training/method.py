@@ -547,6 +547,28 @@ class Method(MethodSettings):
         """
         return 1
 
+    def trained_on(self, events: Mapping[str, int], scope: Scope) -> int:
+        """Return the number of events that the epochs of a training run go over, for its cost.
+
+        Parameters
+        ----------
+        events
+            Numbers of events that it reads, by role.
+        scope
+            Of the tagger.
+
+        Returns
+        -------
+        int
+            All of them, unless the method says otherwise.
+        """
+        return sum(events.values())
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What has to be known of its settings beside their values; on the card."""
+        return {}
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Packages that have a part in the outcome; their versions are on the card."""

@@ -497,6 +497,7 @@ def _card(task: Task, samples: Mapping[str, Sample], scorer: Scorer) -> Card:
         settings=task.method.model_dump(mode="json"),
         place=task.place,
         history=dict(scorer.summary),
+        notes=task.method.notes,
         versions=task.versions,
     )
 

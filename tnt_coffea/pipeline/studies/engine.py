@@ -284,7 +284,8 @@ def _numbers(
     blocks: dict[str, Any] = {}
     for block in experiment.blocks:
         own = [outcomes[one.name] for one in trainings if one.settings["block"] == block.name]
-        blocks[block.name] = together([_kept(block, one, experiment.kept) for one in own])
+        found = together([_kept(block, one, experiment.kept) for one in own])
+        blocks[block.name] = {**found, "knowledge": experiment.knowledge(block)}
     return {"efficiencies": list(EFFICIENCIES), "blocks": blocks}
 
 

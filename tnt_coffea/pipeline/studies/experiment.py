@@ -254,6 +254,17 @@ class Experiment:
         """Return the block of that name."""
         return next(block for block in self.blocks if block.name == name)
 
+    def knowledge(self, block: Block) -> dict[str, str]:
+        """Return what every method of a block knows beside the data, in the words of cards.
+
+        References know the truth, which no card of a search says.
+        """
+        methods = {
+            name: METHODS[values["kind"]].model_validate(values)
+            for name, values in block.methods.items()
+        }
+        return {name: _known(name, methods) for name in methods}
+
     def configured(self, block: Block, seed: int, epochs: int | None = None) -> SearchConfig:
         """Return the settings of a block's stages.
 
@@ -310,6 +321,15 @@ class Experiment:
         values = _decisive(block)
         values.pop("repetitions")
         return digest(values)
+
+
+def _known(name: str, methods: Mapping[str, Any]) -> str:
+    """Return the most that a method knows, or one that it builds on."""
+    method = methods[name]
+    own = "truth" if method.reads.truth else method.reads.knowledge
+    below = (_known(other, methods) for other in method.builds_on())
+    order = ("none", "background simulation", "signal simulation", "truth")
+    return max((own, *below), key=order.index)
 
 
 def _decisive(part: Pool | Block) -> dict[str, Any]:

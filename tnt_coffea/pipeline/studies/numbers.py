@@ -62,7 +62,8 @@ class Found:
     ----------
     numbers
         As `study.json` has them: `blocks` by name, each with `tested` (by pool and method),
-        `hunted` (by method and selection), `measured`, `injected`, `signal`, `background`.
+        `hunted` (by method and selection), `measured`, `injected`, `signal`, `background`, and
+        `knowledge` (by method, what it knows beside the data).
     """
 
     numbers: Mapping[str, Any]
@@ -158,7 +159,7 @@ def figures_table(
     pool: str | None = None,
     selections: Sequence[float | str] = (),
 ) -> StudyTable:
-    """Return a row a method and single feature: areas, improvements, and Z where it was hunted.
+    """Return a row a method and single feature: knowledge, areas, improvements, Z where hunted.
 
     Parameters
     ----------
@@ -179,6 +180,7 @@ def figures_table(
         "sic_0.001": "SIC at eps_B = 1e-3",
     }
     hunted = found.block(block).get("hunted") or {}
+    known = found.block(block).get("knowledge", {})
     rows = []
     for method in found.figures(block, pool):
         cells = [str(found.value(block, method, key, pool)) for key in columns]
@@ -187,10 +189,10 @@ def figures_table(
             for one in selections
             if hunted
         ]
-        rows.append((method, *cells, *zs))
+        rows.append((method, known.get(method, "-"), *cells, *zs))
     before = f" (before any {_value(hunted['before'], 'z')})" if hunted else ""
     shown = [f"Z after {one}{before}" for one in selections if hunted]
-    return StudyTable(title, ("method", *columns.values(), *shown), tuple(rows))
+    return StudyTable(title, ("method", "knowledge", *columns.values(), *shown), tuple(rows))
 
 
 def crossing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -74,6 +75,15 @@ class FeatureAutoencoder(Method):
     def passes(self) -> int:
         """Most epochs."""
         return self.epochs
+
+    def trained_on(self, events: Mapping[str, int], scope: Scope) -> int:
+        """Return the events that are read, at most those that are drawn of them.
+
+        In a window nothing says how many of the events drawn are read; all of them are counted.
+        """
+        read = super().trained_on(events, scope)
+        capped = self.most_events is not None and not self.mass_window
+        return min(read, self.most_events) if capped else read
 
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the columns."""

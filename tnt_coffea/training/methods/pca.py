@@ -96,6 +96,12 @@ class Pca(Method):
         return False
 
     @property
+    def notes(self) -> dict[str, str]:
+        """Where the features come from, if they are the publication's."""
+        published = type(self).model_fields["features"].default
+        return {"features": "fixed by publication"} if self.features == published else {}
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Packages: numpy and scipy compute, onnx writes the graph."""
         return ("numpy", "scipy", "onnx")

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from tnt_coffea.config.settings import Positive
 from tnt_coffea.errors import TrainingError
+from tnt_coffea.events.roles import prior_name
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.training import backend
 from tnt_coffea.training.features import FeatureSet, Standardisation, check_features
@@ -90,6 +91,12 @@ class QuakMethod(Method):
     def passes(self) -> int:
         """Most epochs, each of all networks."""
         return self.epochs
+
+    def trained_on(self, events: Mapping[str, int], scope: Scope) -> int:
+        """Return the events of the networks that the scope has."""
+        own = {_network(role): number for role, number in events.items()}
+        priors = tuple(name for name in own if name != BACKGROUND)
+        return sum(own[name] for name in self.networks(scope, priors))
 
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the columns."""
@@ -251,6 +258,12 @@ class LossPlane:
         every = [own.seconds for own in self.fits.values()]
         longest = max(len(own) for own in every)
         return tuple(sum(own[i] for own in every if i < len(own)) for i in range(longest))
+
+
+def _network(role: str) -> str:
+    """Return the name of the network that learns events of a role."""
+    name = prior_name(role)
+    return BACKGROUND if name is None else f"prior {name}"
 
 
 def _check_number(sample: Sample, what: str) -> None:
