@@ -58,8 +58,11 @@ def test_the_anchored_toy_is_recovered_from_100_000_events():
     truth = toy(0.01)
     best = best_of(drawn(truth, 100_000, seed=2))[0]
     assert abs(best.common - 0.99) < 1e-3
-    # The two peaks have 1000 jets each: 0.03 is their statistical uncertainty.
-    assert variation(best, truth).mean() < 0.04
+    # The two peaks have 1000 jets each: 0.03 is their statistical uncertainty. So 0.04 holds for
+    # the mean of the topics, and for the worst of them twice that uncertainty.
+    apart = variation(best, truth)
+    assert apart.mean() < 0.04
+    assert apart.max() < 0.06
 
 
 def test_the_frobenius_loss_is_stuck_where_the_poisson_loss_is_exact():

@@ -82,8 +82,9 @@ class FeatureAutoencoder(Method):
         In a window nothing says how many of the events drawn are read; all of them are counted.
         """
         read = super().trained_on(events, scope)
-        capped = self.most_events is not None and not self.mass_window
-        return min(read, self.most_events) if capped else read
+        if self.most_events is None or self.mass_window:
+            return read
+        return min(read, self.most_events)
 
     def check(self, sample: Sample, scope: Scope) -> None:
         """Refuse a skim without the columns."""
