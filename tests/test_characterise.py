@@ -66,6 +66,38 @@ def test_daughters_and_prongs_of_the_signal_are_found(found) -> None:
     assert set(found.images or {}) == {"heavy", "light"}
 
 
+def test_three_prongs_are_seen_in_tau32(searched) -> None:
+    sample, taggers, histograms, config, _ = searched
+    rng = np.random.default_rng(5)
+    middle = np.where(sample.label == 1, 0.35, 0.75)
+    own = {f"{jet}_tau32": np.clip(rng.normal(middle, 0.08), 0, 1) for jet in ("heavy", "light")}
+    named = {"observables": (*sample.settings.observables, "tau32")}
+    with_it = replace(
+        sample,
+        columns={**sample.columns, **own},
+        settings=sample.settings.model_copy(update=named),
+    )
+    shown = pipeline.characterise(with_it, taggers, histograms, config).features
+    for feature in own:
+        one = shown[feature]
+        assert abs(one.value - 0.35) < 3 * one.uncertainty + 0.02, feature
+        assert one.z > 3
+        assert one.background == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_moved_feature_has_a_caution(found) -> None:
+    signal = (found.hypotheses or {})["signal"]
+    error = found.features["heavy_mass"].uncertainty
+    for moved, said in ((2 * error, 1), (0.5 * error, 0), (None, 0)):
+        selected = None if moved is None else 500 + moved
+        own = replace(signal, features={"heavy_mass": reporting.Sculpted(500.0, selected)})
+        cautions = reporting.characterisation_cautions(replace(found, hypotheses={"it": own}))
+        assert len(cautions) == said
+        assert all("moves heavy_mass of the signal it from 500" in one for one in cautions)
+    (without,) = reporting.characterisation_cautions(replace(found, hypotheses={}))
+    assert "--signal" in without
+
+
 def test_the_number_of_events_before_the_selection_is_that_injected(searched, found) -> None:
     sample = searched[0]
     one = (found.hypotheses or {})["signal"]
@@ -194,6 +226,7 @@ def test_the_command_writes_tables_figures_and_numbers(workspace: Path, tmp_path
     shutil.copytree(workspace, out)
     done = CliRunner().invoke(main, ["characterise", "--out", str(out)])
     assert done.exit_code == 0, done.output
+    assert "caution: the selection moves what it shows" in done.output
     values = json.loads((out / "characterise" / "characterisation.json").read_text())
     config = SearchConfig.from_yaml(out / "config.yaml")
     found = pipeline.characterise(

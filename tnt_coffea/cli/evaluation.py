@@ -118,6 +118,8 @@ def characterise(
     console = reporting.wide_console()
     for table in reporting.characterisation_tables(found):
         console.print(table)
+    for caution in reporting.characterisation_cautions(found):
+        click.echo(caution)
     click.echo(f"characterisation: {folder}")
 
 

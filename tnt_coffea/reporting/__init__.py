@@ -21,6 +21,7 @@ from tnt_coffea.reporting.characterisation import (
     Characterisation,
     Hypothesis,
     Sculpted,
+    characterisation_cautions,
     characterisation_plots,
     characterisation_tables,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "bias_figure",
     "blinded_spectrum",
     "channel_spectra",
+    "characterisation_cautions",
     "characterisation_plots",
     "characterisation_tables",
     "closure_by_mass",

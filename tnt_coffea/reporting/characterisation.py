@@ -25,6 +25,7 @@ __all__ = [
     "Characterisation",
     "Hypothesis",
     "Sculpted",
+    "characterisation_cautions",
     "characterisation_plots",
     "characterisation_tables",
 ]
@@ -136,6 +137,36 @@ class Characterisation:
         values = asdict(replace(self, images=None))
         values.pop("images")
         return values | {"events": self.events, "events_uncertainty": self.events_uncertainty}
+
+
+def characterisation_cautions(found: Characterisation) -> list[str]:
+    """Return where the selection moves what it shows, by simulated signals; how to see it without.
+
+    A signal's median counts as moved by more than the uncertainty of the excess there.
+
+    Examples
+    --------
+    >>> found = Characterisation("cwola", 0.01, (3300, 3700), 150, 50, 5, {}, {}, {})
+    >>> characterisation_cautions(found)[0][:42]
+    'caution: the selection moves what it shows'
+    """
+    if not found.hypotheses:
+        return [
+            "caution: the selection moves what it shows, as a cut on a feature does; --signal with "
+            "simulated signals of other masses says how far"
+        ]
+    cautions = []
+    for label, signal in found.hypotheses.items():
+        for name, medians in signal.features.items():
+            if name not in found.features or medians.selected is None:
+                continue
+            if abs(medians.selected - medians.before) > found.features[name].uncertainty:
+                cautions.append(
+                    f"caution: the selection moves {name} of the signal {label} from "
+                    f"{medians.before:.3g} to {medians.selected:.3g}, more than the excess is "
+                    f"known to (+- {found.features[name].uncertainty:.2g})"
+                )
+    return cautions
 
 
 def characterisation_plots(found: Characterisation) -> list[Plot]:

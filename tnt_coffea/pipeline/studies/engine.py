@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from tnt_coffea.pipeline.studies.events import generated, role_of, skimmed
 from tnt_coffea.pipeline.studies.experiment import Block, Experiment
 from tnt_coffea.pipeline.studies.measurement import check, measured
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
-from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training, machine
 from tnt_coffea.products import Skim
 
 __all__ = ["experiment_named", "experiment_names", "run"]
@@ -125,6 +126,7 @@ def run(
     Traceback (most recent call last):
     tnt_coffea.errors.ConfigError: repetitions of the study is 1, expected at least 2
     """
+    began = time.monotonic()
     resources = resources or Resources(executor="futures", workers=2)
     check_types(
         experiment=(experiment, Experiment),
@@ -194,6 +196,8 @@ def run(
         tuple(experiment.claims(found)),
         (*experiment.notes(found), *_notes(experiment, found, made=made)),
         cpu_seconds,
+        time.monotonic() - began,
+        machine(),
     )
     study.write(result, experiment.plots(found), experiment.tables(found))
     return result

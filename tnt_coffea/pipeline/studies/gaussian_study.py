@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,14 @@ from tnt_coffea.pipeline.studies.gaussian_example import (
     plane,
     train_block,
 )
-from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
+from tnt_coffea.pipeline.studies.study import (
+    STUDIES,
+    Study,
+    StudyResult,
+    StudyTable,
+    Training,
+    machine,
+)
 from tnt_coffea.reporting.gaussian_figures import gaussian_plots
 from tnt_coffea.training import objectives
 from tnt_coffea.training.objectives import LARGEST_LOGIT, Objective, Population
@@ -87,6 +95,7 @@ def gaussian(
     Traceback (most recent call last):
     tnt_coffea.errors.ConfigError: members of the Gaussian study is 1, expected at least 2
     """
+    began = time.monotonic()
     resources = resources or Resources(executor="futures", workers=2)
     check_types(resources=(resources, Resources))
     settings = _checked(members, scale, seed, as_published)
@@ -106,6 +115,8 @@ def gaussian(
         gaussian_claims(numbers),
         tuple(_notes(settings, numbers)),
         cpu_seconds,
+        time.monotonic() - began,
+        machine(),
     )
     study.write(result, gaussian_plots(numbers), [_table(numbers)])
     return result

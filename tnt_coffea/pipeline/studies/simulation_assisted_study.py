@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,14 @@ from tnt_coffea.pipeline.studies.simulation_assisted_example import (
     signal_events,
     train_block,
 )
-from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, StudyTable, Training
+from tnt_coffea.pipeline.studies.study import (
+    STUDIES,
+    Study,
+    StudyResult,
+    StudyTable,
+    Training,
+    machine,
+)
 from tnt_coffea.reporting.simulation_assisted_figures import simulation_assisted_plots
 from tnt_coffea.training.objectives import LARGEST_LOGIT
 
@@ -112,6 +120,7 @@ def simulation_assisted(
     Traceback (most recent call last):
     tnt_coffea.errors.ConfigError: repetitions of the study is 1, expected at least 2
     """
+    began = time.monotonic()
     resources = resources or Resources(executor="futures", workers=2)
     check_types(resources=(resources, Resources))
     _check(scale, repetitions, inner, seed)
@@ -165,6 +174,8 @@ def simulation_assisted(
         simulation_assisted_claims(numbers),
         _notes(numbers, events),
         cpu_seconds,
+        time.monotonic() - began,
+        machine(),
     )
     study.write(result, simulation_assisted_plots(numbers), [_table(numbers)])
     return result

@@ -11,6 +11,8 @@ gaussian/
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from tnt_coffea.stages import Stage
 from tnt_coffea.storage import stored, written
 from tnt_coffea.visibility import check_seen
 
-__all__ = ["STUDIES", "Study", "StudyResult", "StudyTable", "Training"]
+__all__ = ["STUDIES", "Study", "StudyResult", "StudyTable", "Training", "machine"]
 
 STUDIES = "tnt-coffea-studies"
 """Where studies go."""
@@ -97,6 +99,11 @@ class StudyResult:
         What a reader must know.
     cpu_seconds
         Of all trainings [s].
+    wall_seconds
+        Of the run that wrote it, from first event to last number [s]; what an earlier, killed run
+        finished is not in it.
+    machine
+        Where it ran, in words.
     """
 
     title: str
@@ -107,6 +114,8 @@ class StudyResult:
     claims: tuple[Claim, ...]
     notes: tuple[str, ...]
     cpu_seconds: float
+    wall_seconds: float = 0.0
+    machine: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values, numbers with five significant digits."""
@@ -118,6 +127,8 @@ class StudyResult:
             "claims": [claim.to_dict() for claim in self.claims],
             "notes": list(self.notes),
             "cpu_seconds": round(self.cpu_seconds, 1),
+            "wall_seconds": round(self.wall_seconds, 1),
+            "machine": self.machine,
             "numbers": _rounded(self.numbers),
         }
 
@@ -258,6 +269,26 @@ class _Keeping:
         return values
 
 
+def machine() -> str:
+    """Return cores, processor and memory in words.
+
+    Examples
+    --------
+    >>> "core" in machine()
+    True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        processor = next(names, "") or platform.machine()
+        pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = f", {pages / 2**30:.0f} GiB of memory"
+    except (OSError, ValueError):  # not Linux
+        processor, memory = platform.processor() or platform.machine(), ""
+    return f"{cores} core{'s' if cores != 1 else ''}, {processor}{memory}"
+
+
 def _path(folder: Path, training: Training) -> Path:
     return folder / f"{training.name}.json"
 
@@ -287,7 +318,10 @@ def _page(
     yield from (f"# {result.title}", "", f"    {result.command}", "")
     settings = ", ".join(f"{name} {value}" for name, value in result.settings.items())
     made = ", ".join(f"{name} {number}" for name, number in result.versions.items())
-    yield from (f"Settings: {settings}. CPU time of the trainings: {result.cpu_seconds:.0f} s.", "")
+    yield from (f"Settings: {settings}.", "")
+    wall = f"wall time of this run {result.wall_seconds:.0f} s" if result.machine else ""
+    took = (f"CPU time of the trainings {result.cpu_seconds:.0f} s", wall, result.machine)
+    yield from (f"Cost: {'; '.join(filter(None, took))}.", "")
     yield from (f"Versions: {made}.", "")
     yield from ("## Claims", "")
     yield from _markdown(
