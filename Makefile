@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OPTIONAL ?= .venv-optional
 OUT ?= demo-output
 # Processes of one thread each: BLAS threads inside them would fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo models pictures test slow cluster-test lint docs wheels lock clean
+.PHONY: demo models pictures test slow cluster-test optional-test lint docs wheels lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tnt-coffea demo --out $(OUT)
@@ -33,7 +34,27 @@ cluster-test: $(VENV)/.ready
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	    || { echo "Slurm is missing; on Debian: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }; \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y slurm-wlm munge; }
+	command -v condor_submit >/dev/null \
+	  || { test "$$(id -u)" = 0 && DEBIAN_FRONTEND=noninteractive apt-get install -y htcondor; } \
+	  || echo "HTCondor is not here and has no package to install: nothing of it is run" >&2
 	$(BIN)/python -m pytest -m cluster --numprocesses 0 tests/clusters
+
+# What optional packages are for, in an environment of its own (20 min, most of it installation). A test that is
+# skipped there fails; without real data PocketCoffea's is left out, without a server xrootd's.
+OPTIONAL_TESTS := parsl or pocketcoffea or server or hs3_has or preprocessed or (scripts_run and frameworks)
+
+optional-test:
+	$(MAKE) VENV=$(OPTIONAL) $(OPTIONAL)/.ready
+	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[parsl,remote,hs3]' dask-awkward 'law>=0.1.21' luigi omegaconf 'moto[server,s3]'
+	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pocket-coffea
+	command -v xrootd >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y xrootd-server; }
+	chosen="$(OPTIONAL_TESTS)"; \
+	command -v xrootd >/dev/null || chosen="($$chosen) and not xrootd"; \
+	test -n "$$TNT_COFFEA_TEST_DATA" || chosen="($$chosen) and not pocketcoffea"; \
+	TNT_COFFEA_NO_SKIPS=1 $(OPTIONAL)/bin/python -m pytest -m "slow or not slow" -k "$$chosen" tests/test_frameworks.py \
+	  tests/test_docs.py tests/events/test_remote_servers.py tests/stats/test_systematics.py tests/processors/test_roads.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -66,4 +87,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OPTIONAL) $(OUT) build dist *.egg-info

@@ -66,6 +66,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test was skipped and none may be (make optional-test)."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("TNT_COFFEA_NO_SKIPS") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("TNT_COFFEA_TEST_DATA")
