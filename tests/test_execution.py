@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +18,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from coffea.processor import (
-    FuturesExecutor,
-    IterativeExecutor,
-    ParslExecutor,
-    TaskVineExecutor,
-    accumulate,
-)
+from coffea.processor import FuturesExecutor, IterativeExecutor, TaskVineExecutor
 from distributed import Client, LocalCluster
 
 from tnt_coffea import execution, pipeline
@@ -424,56 +417,8 @@ def test_a_pass_from_which_nothing_comes_home_says_so(
         assert map_tasks(_slowly, [1, 2], executor) == [1, 2]
         assert 1 <= caplog.text.count("waiting: no work item of 'Working'") <= 4
         caplog.clear()
-        monkeypatch.setattr(execution, "PATIENCE", 5)
         assert map_tasks(abs, [1, 2], executor) == [1, 2]
     assert not caplog.text
-
-
-class Nobody:
-    """An executor of Parsl to which workers come late, or never."""
-
-    label = "nobody"
-    connected: tuple[str, ...] = ()
-
-    def connected_managers(self) -> list[str]:
-        return list(self.connected)
-
-
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> Nobody:
-    """Let coffea's executor on Parsl find one, and wait for it as it does."""
-    parsl, own = types.ModuleType("parsl"), Nobody()
-    kernel = types.SimpleNamespace(config=types.SimpleNamespace(executors=[own]))
-    monkeypatch.setattr(parsl, "dfk", lambda: kernel, raising=False)
-    monkeypatch.setitem(sys.modules, "parsl", parsl)
-
-    def waiting(_: Any, items: Any, function: Any, accumulator: Any) -> Any:
-        while not own.connected:
-            time.sleep(0.01)
-        return accumulate([function(item) for item in items]), 0
-
-    monkeypatch.setattr(ParslExecutor, "__call__", waiting)
-    return own
-
-
-def test_no_worker_of_parsl_is_said_and_given_up(
-    nobody: Nobody, caplog: pytest.LogCaptureFixture
-) -> None:
-    executor = ParslExecutor(status=False)
-    Timer(0.5, setattr, [nobody, "connected", ("one",)]).start()
-    with Resources(executor=executor).open() as opened:
-        assert map_tasks(math.factorial, [5, 3], opened) == [120, 6]
-        with pytest.raises(ExecutionError, match="not defined for negative values"):
-            map_tasks(math.factorial, [-1], opened)
-    assert not caplog.text
-    nobody.connected = ()
-    with (
-        Resources(executor=executor, wait_for_workers=0.005).open() as opened,
-        pytest.raises(ExecutionError, match=r"no worker is connected to Parsl.*0\.005 min"),
-    ):
-        map_tasks(math.factorial, [3], opened)
-    assert "waiting: no worker is connected to Parsl" in caplog.text
-    nobody.connected = ("one",)  # which ends what was left behind
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,9 @@ def searched(files: list[Path], out: Path, executor: Any) -> dict[str, bytes]:
     }
 
 
-@contextmanager
-def begun(
-    folder: Path, patched: pytest.MonkeyPatch, blocks: int
-) -> Iterator[processor.ParslExecutor]:
-    """Start a Parsl of two workers a block on this machine, a task of which is tried twice."""
+@pytest.fixture(scope="module")
+def on_parsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processor.ParslExecutor]:
+    """Two workers of Parsl on this machine, a task of which is tried twice."""
     parsl = pytest.importorskip("parsl", reason="needs pip install 'tnt-coffea[parsl]'")
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
@@ -52,22 +49,15 @@ def begun(
         address="127.0.0.1",
         max_workers_per_node=2,
         cores_per_worker=1e-3,
-        provider=LocalProvider(init_blocks=blocks, max_blocks=1),
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
     )
-    own = {"strategy": "none", "retries": 1, "initialize_logging": False}
-    places = [str(Path(sys.executable).parent), str(Path(parsl.__file__).parents[1] / "bin")]
-    patched.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
-    with parsl.load(Config([here], run_dir=str(folder), **own)):
-        yield processor.ParslExecutor(status=False)
-
-
-@pytest.fixture(scope="module")
-def on_parsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processor.ParslExecutor]:
-    with (
-        pytest.MonkeyPatch.context() as patched,
-        begun(tmp_path_factory.mktemp("parsl"), patched, blocks=1) as executor,
-    ):
-        yield executor
+    folder = str(tmp_path_factory.mktemp("parsl"))
+    config = Config([here], strategy="none", retries=1, run_dir=folder, initialize_logging=False)
+    with pytest.MonkeyPatch.context() as patched:
+        places = [str(Path(sys.executable).parent), str(Path(parsl.__file__).parents[1] / "bin")]
+        patched.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
+        with parsl.load(config):
+            yield processor.ParslExecutor(status=False)
 
 
 @pytest.mark.slow
@@ -104,19 +94,6 @@ def test_worker_of_parsl_that_dies_is_made_up_for_or_one_error(
         with pytest.raises(ExecutionError, match="negative values"):
             map_tasks(math.factorial, [1, -1], executor)
     assert "Traceback" not in capfd.readouterr().err
-
-
-@pytest.mark.slow
-def test_parsl_without_workers_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with (
-        begun(tmp_path, monkeypatch, blocks=0) as without,
-        tnt.Resources(executor=without, wait_for_workers=0.1).open() as executor,
-        pytest.raises(ExecutionError, match="no worker is connected to Parsl"),
-    ):
-        map_tasks(math.factorial, [3], executor)
-    assert "waiting: no worker is connected to Parsl" in caplog.text
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ class Resources:
     on_error
         Whether a bad file ends a pass or is left out and listed.
     wait_for_workers
-        Minutes that a pass on Dask or Parsl waits for a worker that can work.
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def open_executor(
     progress
         Show progress bars, where there is a terminal or a notebook.
     wait_for_workers
-        Minutes that a pass on Dask or Parsl waits for a worker that can work.
+        Minutes that a pass on Dask waits for a worker that can work.
 
     Raises
     ------
@@ -190,10 +190,6 @@ def open_executor(
         yield executor.opened()
     elif type(executor) is processor.DaskExecutor:
         yield _dask_clusters().WatchedDask.of(executor, wait_for_workers)
-    elif type(executor) is processor.ParslExecutor:
-        from tnt_coffea.parsl_workers import WatchedParsl
-
-        yield WatchedParsl.of(executor, wait_for_workers)
     elif isinstance(executor, processor.TaskVineExecutor):
         msg = (
             "coffea's TaskVineExecutor takes the work items of coffea's Runner alone: give it to "
