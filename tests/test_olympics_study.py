@@ -145,6 +145,7 @@ def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() ->
     assert "found, Z ≥ 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
     assert "false, Z ≥ 4.0, 4500 ± 20 GeV" in page
     assert "`ab`) before a key was read." in page
+    assert "**p-values not calibrated for retraining: no table of null chains was given" in page
     again = {"command": "", "numbers": numbers | {"keys_were_read": True}}
     assert "`ab`) after an earlier run in this folder had read keys." in studies.leaderboard(again)
     tables = olympics_tables(numbers)

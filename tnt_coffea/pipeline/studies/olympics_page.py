@@ -22,7 +22,13 @@ from tnt_coffea.reporting.figures import Plot
 from tnt_coffea.reporting.olympics_figures import Panel, Row, answers_figure, verdicts_figure
 from tnt_coffea.reporting.study_figures import study_plot
 
-__all__ = ["leaderboard", "olympics_claims", "olympics_plots", "olympics_tables"]
+__all__ = [
+    "calibration_of",
+    "leaderboard",
+    "olympics_claims",
+    "olympics_plots",
+    "olympics_tables",
+]
 
 _SOURCE = "arXiv:2101.08320, section 6.1"
 FEWEST_PULLS = 20
@@ -102,7 +108,7 @@ def olympics_claims(numbers: Mapping[str, Any]) -> Iterator[Claim]:
 
     Examples
     --------
-    >>> numbers = {"verdicts": {}, "truths": {}, "knowledge": {}, "pulls": {}}
+    >>> numbers = {"answers": {}, "verdicts": {}, "truths": {}, "knowledge": {}, "pulls": {}}
     >>> [claim.verdict.value for claim in olympics_claims(numbers)]
     ['undecided', 'undecided', 'undecided', 'undecided']
     """
@@ -343,6 +349,21 @@ def _panels(numbers: Mapping[str, Any], box: str) -> list[Panel]:
     return found
 
 
+def calibration_of(numbers: Mapping[str, Any]) -> str:
+    """Return whose p-values hold for taggers that are trained anew, in a sentence.
+
+    Examples
+    --------
+    >>> calibration_of({"calibrated": ["gis"]})
+    'p-values not calibrated for retraining, but those of gis in m_jj (null chains).'
+    """
+    none = "p-values not calibrated for retraining"
+    names = ", ".join(numbers.get("calibrated", ()))
+    if not names:
+        return f"{none}: no table of null chains was given; in k-fold searches they are too small."
+    return f"{none}, but those of {names} in m_jj (null chains)."
+
+
 def leaderboard(study: Mapping[str, Any]) -> str:
     """Return the leaderboard's page as Markdown, from the values of a `study.json`.
 
@@ -374,6 +395,8 @@ def leaderboard(study: Mapping[str, Any]) -> str:
         f"    {study['command']}",
         "",
         *_table(numbers, boxes),
+        "",
+        f"**{calibration_of(numbers)}**",
         "",
         "found, false or nothing; Z over all windows, masses, selections and methods; pulls of the",
         "masses of resonance, heavier and lighter daughter and of the number of events, where each",

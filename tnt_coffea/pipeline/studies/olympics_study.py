@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,7 @@ from tnt_coffea.pipeline.studies import olympics_entries as entered
 from tnt_coffea.pipeline.studies.events import generated
 from tnt_coffea.pipeline.studies.olympics_entries import BOXES, PULLS_BY, Entry
 from tnt_coffea.pipeline.studies.olympics_page import (
+    calibration_of,
     leaderboard,
     olympics_claims,
     olympics_plots,
@@ -40,7 +42,7 @@ from tnt_coffea.pipeline.studies.olympics_page import (
 )
 from tnt_coffea.pipeline.studies.olympics_search import Searching, box_answer
 from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
-from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training
+from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training, machine
 from tnt_coffea.products import Skim
 from tnt_coffea.storage import stored, written
 
@@ -120,6 +122,7 @@ def olympics(
     Traceback (most recent call last):
     tnt_coffea.errors.ConfigError: scale of the Olympics is 100, expected 0.0005 to 10
     """
+    began = time.monotonic()
     resources = resources or Resources(executor="futures", workers=2)
     check_types(boxes=(boxes, Mapping, NoneType), resources=(resources, Resources))
     _check(scale, pulls, nulls, simulated, seed, boxes)
@@ -150,10 +153,11 @@ def olympics(
     }
     known_events = _begun(out, decisive, generates=boxes is None or pulls + nulls > 0)
     files = _files(boxes, out, scale, (pulls, nulls), seed, resources)
+    beside: dict[str, Sequence[str | Path]]
     beside = {prior(name): paths for name, paths in (priors or {}).items()}
     beside |= {SIMULATION: simulation} if simulation else {}
     if generates_beside:
-        beside = generated(entered.BESIDE, out=out, scale=scale, seed=seed, resources=resources)
+        beside |= generated(entered.BESIDE, out=out, scale=scale, seed=seed, resources=resources)
     by = _pulls_by(taking_part)
     of_pulls = entered.configured(by, taking_part[by], "m_jj", settings, seed)
     reads_beside = entered.missing(of_pulls, simulation=False, priors=False)
@@ -184,7 +188,7 @@ def olympics(
     # From here on the truth may be read.
     keys = {name: _key(path, skims[name]) for name, path in files.items()}
     verdicts, truths = judged(answers, keys)
-    numbers = {
+    numbers: dict[str, Any] = {
         "knowledge": {
             name: entered.knowledge(entered.configured(name, one, one.variables[0], settings, seed))
             for name, one in taking_part.items()
@@ -196,6 +200,7 @@ def olympics(
         "truths": {n: one for n, one in truths.items() if not _is_ours(n)},
         "pulls": pulls_of({n: one for n, one in verdicts.items() if n.startswith(_INJECTED)}),
         "nulls": false_claims({n: one for n, one in verdicts.items() if n.startswith(_NULL)}),
+        "calibrated": [name for name in taking_part if name in chains],
         "sha256": sha256,
         "tried": {n: number for n, number in tried.items() if not _is_ours(n)},
         "keys_were_read": read_before,
@@ -214,6 +219,8 @@ def olympics(
         tuple(olympics_claims(numbers)),
         tuple(_notes(numbers, scale if boxes is None else None)),
         cpu_seconds,
+        time.monotonic() - began,
+        machine(),
     )
     with written(study.folder / "leaderboard.md") as path:
         path.write_text(leaderboard(result.to_dict()))
@@ -478,8 +485,8 @@ def _notes(numbers: Mapping[str, Any], scale: float | None) -> list[str]:
     notes = [
         f"Answers and settings were written with SHA-256 {numbers['sha256']} {when}.",
         f"p-values count all windows, masses, selections and the {tried} methods, as a sum of "
-        f"probabilities; a resonance is claimed from Z = {CLAIM:g} on. The retraining of the "
-        "taggers is in them only where an answer's calibration says 'null chains'.",
+        f"probabilities; a resonance is claimed from Z = {CLAIM:g} on.",
+        calibration_of(numbers),
         "A resonance counts as found within 200 GeV of the true one, or three of its "
         "uncertainties; a claim elsewhere, or where nothing is, as false.",
         "Masses from 3 to 4.95 TeV are tested; a drawn box may have its resonance beyond.",
