@@ -352,8 +352,11 @@ def _jet_plane(sample: Any, rows: Any) -> dict[str, list[int]]:
 def _counts(points: Any, bins: int, highest: tuple[float, float]) -> list[int]:
     """Return events by bin, from 0 to the highest, the second axis the faster one."""
     ranges = [(0.0, high) for high in highest]
-    counts = np.histogram2d(*points, bins=bins, range=ranges)[0]
-    return counts.ravel().astype(int).tolist()
+    first, second = points
+    counts: list[int] = (
+        np.histogram2d(first, second, bins=bins, range=ranges)[0].ravel().astype(int).tolist()
+    )
+    return counts
 
 
 def _claims(found: Found) -> list[Claim]:
@@ -568,7 +571,7 @@ def _claims_of(found: Found, inputs: str) -> list[Claim]:
                 "weights in pT of background-rich events make no significant difference",
                 "ratio of max SIC with and without them between 4/5 and 5/4, first iteration, 1 %",
                 " and ".join(map(str, variants)),
-                _alike(*variants, 1.25),
+                _alike(variants[0], variants[1], 1.25),
             )
         )
     return claims
