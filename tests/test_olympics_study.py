@@ -21,14 +21,17 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.events.roles import prior_name
 from tnt_coffea.execution import Resources
 from tnt_coffea.generator.black_box import write_key
-from tnt_coffea.pipeline import Answer, Estimate, studies, train
+from tnt_coffea.pipeline import Answer, Estimate, global_p_values, studies, train
+from tnt_coffea.pipeline.global_p_values import all_selections
+from tnt_coffea.pipeline.null_chains import BEFORE, NullChains, decisive_settings
 from tnt_coffea.pipeline.studies import olympics_entries, olympics_search, olympics_study
 from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
 from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_tables
 from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
 from tnt_coffea.pipeline.studies.study import Study, Training
-from tnt_coffea.products import Skim
+from tnt_coffea.products import Histograms, Skim
+from tnt_coffea.results import SearchResult
 from tnt_coffea.testing import make_sample
 from tnt_coffea.training import steps_of
 
@@ -507,6 +510,44 @@ def test_a_box_that_nobody_finds_has_a_number() -> None:
     assert "all dijets" in claim.reason
 
 
+def test_null_chains_of_a_method_calibrate_its_answers(
+    studied: Path, box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table made with the settings of the search goes through the study to answer and page."""
+    out = tmp_path / "studies"
+    shutil.copytree(studied.parent, out)
+    search = studied.parent / "olympics-searches" / "mine" / "low-tau21" / "m_jj"
+    config = SearchConfig.from_yaml(search / "config.yaml")
+    histograms, result = Histograms.load(search / "search"), SearchResult.load(search / "fit")
+    selections = {BEFORE: (BEFORE, None), **all_selections(histograms, config, every=True)}
+    names = list(dict(global_p_values._hunts(result, config, selections)))
+    rng = np.random.default_rng(1)
+    # Chains have the tagger set's hunt too, which this box has too few events for.
+    q0 = {name: tuple(rng.chisquare(1, 150)) for name in (*names, "low-tau21")}
+    table = tmp_path / "chains.json"
+    NullChains(q0, decisive_settings(config)).save(table)
+    monkeypatch.setattr(olympics_entries, "ENTRIES", LOW)
+    words = ["study", "olympics", "--out", str(out), "--box", f"mine={box}", "--simulated", "0"]
+    words += ["--workers", "1", "--quiet", "--null-chains", f"low-tau21={table}"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    before, after = (
+        json.loads((folder / "answers.json").read_text())["answers"]["mine"]["low-tau21"]
+        for folder in (studied, out / "olympics")
+    )
+    assert "null chains)" not in before["calibration"]
+    assert "null chains)" in after["calibration"]
+    # No chain is as significant, and so few tell no tail.
+    assert after["p_value"] == pytest.approx(1 / 151)
+    assert before["p_value"] < 1 / 151
+    for folder, text in (
+        (studied, "p-values not calibrated for retraining: no table"),
+        (out / "olympics", "p-values not calibrated for retraining, but those of low-tau21"),
+    ):
+        for page in ("study.md", "leaderboard.md"):
+            assert text in (folder / page).read_text()
+
+
 @pytest.mark.slow
 def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_path: Path) -> None:
     shuffled = Path(shutil.copy(box, tmp_path / "events.h5"))
@@ -516,6 +557,35 @@ def test_the_truth_of_a_file_changes_no_answer(studied: Path, box: Path, tmp_pat
     studies.olympics({"mine": shuffled}, out=tmp_path, entries=LOW, simulated=0, resources=QUIET)
     answers = (tmp_path / "olympics" / "answers.json").read_bytes()
     assert answers == (studied / "answers.json").read_bytes()
+    taggers, spectra = [], []
+    for out in (studied.parent, tmp_path):
+        search = out / "olympics-searches" / "mine" / "low-tau21" / "m_jj"
+        taggers.append([path.read_bytes() for path in sorted(search.rglob("*.onnx"))])
+        spectra.append(Histograms.load(search / "search").hists)
+    assert taggers[0]
+    assert taggers[0] == taggers[1]
+    assert spectra[0].keys() == spectra[1].keys()
+    assert all(spectra[0][name] == spectra[1][name] for name in spectra[0])
+
+
+@pytest.mark.slow
+def test_a_trained_method_searches_in_both_masses(box: Path, tmp_path: Path) -> None:
+    """Its better answer counts, times two."""
+    columns = ENTRIES["pca"].observables
+    entry = Entry({"kind": "pca"}, variables=("m_jj", "m_jjj"), observables=columns)
+    studies.olympics(
+        {"mine": box}, out=tmp_path, entries={"pca": entry}, simulated=0, resources=QUIET
+    )
+    folder = tmp_path / "olympics"
+    kept = json.loads((folder / "trainings" / "mine--pca.json").read_text())["outcome"]["answers"]
+    p_values = {variable: one["answer"]["p_value"] for variable, one in kept.items()}
+    assert set(p_values) == {"m_jj", "m_jjj"}
+    assert p_values["m_jj"] != p_values["m_jjj"]
+    said = json.loads((folder / "answers.json").read_text())["answers"]["mine"]["pca"]
+    assert said["p_value"] == pytest.approx(min(1, 2 * min(p_values.values())))
+    searches = tmp_path / "olympics-searches" / "mine" / "pca"
+    trained = {variable: times(searches / variable, "*.onnx") for variable in kept}
+    assert [len(own) for own in trained.values()] == [5, 5]
 
 
 @pytest.mark.slow
