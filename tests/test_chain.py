@@ -125,7 +125,8 @@ def folds_of(rows: np.ndarray, config: SearchConfig) -> np.ndarray:
     ("executor", "chunk_size", "starts"),
     [
         ("iterative", 100, ("skim", "events")),
-        ("futures", 100, ("events",)),  # every pass starts processes of its own
+        # Every pass starts processes of its own.
+        pytest.param("futures", 100, ("events",), marks=pytest.mark.slow),
         pytest.param("futures", 1000, ("skim", "events"), marks=pytest.mark.slow),  # larger items
         ("dask", 100, ("skim", "events")),
         pytest.param("dask", 1000, ("skim", "events"), marks=pytest.mark.slow),
@@ -192,6 +193,7 @@ def of_few_events(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={"generate": generate})
 
 
+@pytest.mark.slow
 def test_events_and_taggers_do_not_depend_on_the_executor(
     workspace: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
@@ -284,6 +286,7 @@ def test_killed_search_goes_on_where_it_was_cut(small_config: SearchConfig, tmp_
     assert sha256(out, "generate/events.h5") == sha256(tmp_path / "whole", "generate/events.h5")
 
 
+@pytest.mark.slow
 def test_inference_needs_no_training_extra(
     workspace: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:

@@ -263,6 +263,7 @@ def test_settings_that_no_files_could_be_trained_with_are_refused_by_config_chec
     assert "give weights of simulated events" in failed(call("config", "check", path), 2)
 
 
+@pytest.mark.slow
 def test_resume_takes_settings_and_files_from_the_folder_and_shows_references(
     workspace: Path,
     config: Path,
@@ -302,6 +303,7 @@ def searched(workspace: Path, tmp_path: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_test_on_a_search_is_kept_and_an_old_report_goes(
     searched: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:

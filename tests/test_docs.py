@@ -43,6 +43,9 @@ MINUTES = {
     "docs/how-to/frameworks.md": "three searches",
     "docs/how-to/own-cluster.md": "two workers and a report",
     "docs/how-to/reading-a-result.md": "a search before it",
+    "docs/how-to/packaged-taggers.md": "taggers of the package on generated events",
+    "docs/how-to/review.md": "a search before it",
+    "docs/how-to/systematics.md": "variations of simulated events",
     "docs/statistics.md": "toys of a whole scan",
 }
 """Pages whose scripts are run by `make slow` alone, and why."""
@@ -77,6 +80,7 @@ def commands(page: Path) -> Iterator[list[str]]:
             yield shlex.split(inline)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("furo") is None, reason="needs pip install 'tnt-coffea[docs]'")
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
     options = "-W --keep-going -q -b html -D nb_execution_mode=off"
@@ -496,6 +500,7 @@ def test_weak_labels_of_the_how_to_are_window_and_sidebands(npz_skim: tnt.Skim) 
     assert [each.target for each in labels.classes] == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_table_of_the_how_to_is_searched_from_file_and_from_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

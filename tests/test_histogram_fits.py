@@ -332,6 +332,7 @@ def test_stored_histogram_of_a_search(workspace: Path, tmp_path: Path) -> None:
     assert "autoencoder, tnt" in unnamed.output
 
 
+@pytest.mark.slow
 def test_scan_of_a_search_is_in_its_result(workspace: Path, small_config: Any) -> None:
     scanned = small_config.fit.scan.model_copy(update={"masses": (3400.0, 3600.0), "toys": 20})
     asked = {"scan": scanned, "transfer": TransferSettings(enabled=True, order=0, toys=0)}
@@ -350,6 +351,7 @@ def test_scan_of_a_search_is_in_its_result(workspace: Path, small_config: Any) -
     assert "transfer" not in plain.to_dict()
 
 
+@pytest.mark.slow
 def test_bump_settings_reach_the_fit(workspace: Path, small_config: Any) -> None:
     values = small_config.model_dump(mode="json")
     values["fit"]["bump"] |= {

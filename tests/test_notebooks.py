@@ -20,13 +20,8 @@ def test_every_notebook_is_run() -> None:
     assert {path.stem for path in NOTEBOOKS.glob("*.md")} == set(NEEDED)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * ("tensorflow" in needed))
-        for name, needed in sorted(NEEDED.items())
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NEEDED))
 def test_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package, extra in {"nbclient": "docs", "jupytext": "docs", **NEEDED[name]}.items():
         if find_spec(package) is None:

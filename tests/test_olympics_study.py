@@ -510,6 +510,7 @@ def test_a_box_that_nobody_finds_has_a_number() -> None:
     assert "all dijets" in claim.reason
 
 
+@pytest.mark.slow
 def test_null_chains_of_a_method_calibrate_its_answers(
     studied: Path, box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,13 @@ def test_a_method_is_at_most_120_lines(path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "attention"))
+        for path in FILES
+    ],
+)
 def test_a_method_keeps_what_every_method_keeps(path: Path, tmp_path: Path) -> None:
     name, settings = SETTINGS[path.stem]
     method_contract(getattr(loaded(path), name)(**settings), tmp_path, constituents=4)

@@ -142,6 +142,7 @@ def test_histogram_is_in_the_variable_and_holds_every_cut_as_an_edge(
         assert not np.array_equal(histogram.axes["q_heavy"].edges, histogram.axes["q_light"].edges)
 
 
+@pytest.mark.slow
 def test_fits_take_the_cuts_and_find_the_resonance_in_the_variable(
     sample: Sample, taggers: Taggers, searched: Histograms, out: Path
 ) -> None:

@@ -165,6 +165,7 @@ def test_the_box_depends_on_neither_processes_nor_a_restart(tmp_path: Path) -> N
         assert (one / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_rate_and_time_left(
     tmp_path: Path, on_a_terminal: Callable[..., tuple[str, str]]
 ) -> None:

@@ -341,6 +341,7 @@ def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histo
     assert fitting._overall(one, together()) is None
 
 
+@pytest.mark.slow
 def test_windows_and_nested_selections_are_scanned_from_the_command_line(
     searched: Histograms, folder: Path, tmp_path: Path
 ) -> None:

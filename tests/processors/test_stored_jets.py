@@ -304,6 +304,7 @@ def calibrated(
     )
 
 
+@pytest.mark.slow
 def test_taggers_of_features_score_physlite_on_every_road(
     physlite: Path,
     ours: Callable[..., Any],

@@ -243,6 +243,7 @@ def test_truth_is_marked_and_left_out_where_there_is_none(report, bare, tmp_path
     assert "the events carry no truth" in without
 
 
+@pytest.mark.slow
 def test_permuted_labels_change_the_evaluation_and_nothing_else(search, contents, tmp_path, report):
     label = np.random.default_rng(0).permutation(search.sample.label)
     shuffled = event_views(

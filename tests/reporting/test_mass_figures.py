@@ -178,6 +178,7 @@ def test_report_shows_impacts_where_the_signal_is_uncertain(contents):
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
+@pytest.mark.slow
 def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tmp_path):
     refusals = {"before": ImpactRefusal("no minimum"), "tnt": ImpactRefusal("too few events")}
     result = replace(contents.result, impacts=refusals)

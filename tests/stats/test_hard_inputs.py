@@ -198,7 +198,7 @@ def window_alone(histogram):
 @pytest.mark.parametrize(
     ("change", "toys"),
     [
-        (empty_window, 0),
+        pytest.param(empty_window, 0, marks=pytest.mark.slow),
         # Half a minute: the fits of nearly all toys take every step that they may.
         pytest.param(empty_window, 20, marks=pytest.mark.slow),
         (wide_hole, 0),

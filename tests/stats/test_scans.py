@@ -67,6 +67,7 @@ def test_global_p_value_of_background_is_uniform(falling_shape):
     assert np.max(np.abs(np.sort(p) - ranks)) < 1.63 * np.sqrt(1 / 400 + 1 / 1000)
 
 
+@pytest.mark.slow
 def test_gross_vitells_agrees_with_toys(toy_spectrum):
     found = scan(
         toy_spectrum(5000, 0, 24), masses=np.arange(3000.0, 4501.0, 60.0), toys=1000, **SETTINGS

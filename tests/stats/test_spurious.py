@@ -208,6 +208,7 @@ def test_masses_without_a_spurious_signal_share_a_scan_with_those_that_have_one(
     assert failed == 0
 
 
+@pytest.mark.slow
 def test_envelope_is_never_more_significant_than_its_penalised_best(toy_spectrum):
     histogram = toy_spectrum(3000, 90, 74)
     fit = replace(FIT, envelope=ENVELOPE)

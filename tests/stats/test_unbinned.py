@@ -67,7 +67,10 @@ def test_narrow_bins_lose_nothing(events, background, signal):
     [
         {"family": "exponential", "width_uncertainty": 0.1},
         {"family": "bernstein", "shape": "double_crystal_ball", "tails": (1.0, 4.0, 2.0, 5.0)},
-        {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
+        pytest.param(
+            {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_channels_share_a_signal_of_any_shape(events, changes):

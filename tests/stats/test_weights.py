@@ -174,6 +174,7 @@ def pulls_and_p_values(shape, events, toys, seed):
     return np.array(pulls), np.array(roots)
 
 
+@pytest.mark.slow
 def test_pulls_of_random_weights_have_unit_width(falling_shape):
     pulls, _ = pulls_and_p_values(falling_shape, 0, 80, 11)
     # 80 toys know a width to 8 %; as counts it would be 1.41.

@@ -149,6 +149,7 @@ def test_the_graph_agrees_with_the_model_and_needs_onnx_alone(name):
 IN_A_NEW_PROCESS = ("convolutional", "autoencoder", "attention")
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_the_weights_in_any_process():
     first = {name: digest(keras_graph(BUILT[name]())) for name in IN_A_NEW_PROCESS}
     keras_graph(dense_autoencoders())
