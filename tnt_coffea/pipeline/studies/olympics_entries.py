@@ -117,7 +117,7 @@ ENTRIES: Mapping[str, Entry] = {
     "tag-n-train": Entry({"kind": "tag_n_train", "after": "first", "classifier": _FOUR}, _LOW),
     "template": Entry({"kind": "template_classifier", "template": _BESIDE, "classifier": _FOUR}),
     "cwola-three-jets": Entry({"kind": "cwola", "classifier": _FOUR}, variables=("m_jj", "m_jjj")),
-    "gis": Entry({"kind": "gis"}),
+    "gis": _by_name({"kind": "gis"}),
     "pca": Entry({"kind": "pca"}, observables=("tau1_width", "tau43")),
     "low-tau21": Entry({"kind": "event_feature", "feature": _BOTH, "descending": True}),
     "factorized-topics": Entry({"kind": "factorized_topics", **_TOPICS}),
