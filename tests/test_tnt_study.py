@@ -14,6 +14,7 @@ import pytest
 from tnt_coffea import stats
 from tnt_coffea.execution import Resources
 from tnt_coffea.pipeline import studies
+from tnt_coffea.pipeline.studies import tnt_blocks, tnt_claims, tnt_page
 from tnt_coffea.pipeline.studies.engine import _kept
 from tnt_coffea.pipeline.studies.experiments import tnt
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
@@ -35,7 +36,7 @@ def shapes(mass: float, tau21: float) -> dict[str, float]:
 def as_published(share: float, method: str) -> tuple[float, float, float]:
     """AUC, max SIC and Z at 3 % as the paper has them, roughly."""
     if method == "autoencoder":
-        return 0.75, 1.8, tnt._BUMPS.get(share, {}).get("autoencoder", 1.0)
+        return 0.75, 1.8, tnt_claims.BUMPS.get(share, {}).get("autoencoder", 1.0)
     if method.startswith("same"):
         return 0.7, 1.5, 0.0
     if method.startswith("supervised"):
@@ -45,15 +46,15 @@ def as_published(share: float, method: str) -> tuple[float, float, float]:
     least = {"cwola": 1.0, "tnt-mjj-3": 1.4}
     window = least if share == 0.001 else {"cwola": 6.2, "tnt-mjj-3": 6.0}
     sic = {"tnt-3": 4.0, **window}.get(method, 3.0)
-    z = tnt._BUMPS.get(share, {}).get("tnt-mjj-3", 0.5) + (1.0 if share else 0.0)
+    z = tnt_claims.BUMPS.get(share, {}).get("tnt-mjj-3", 0.5) + (1.0 if share else 0.0)
     return 0.75 + gain + more, sic, z
 
 
 def outcome(block: Any, shift: float, worse: float) -> dict[str, Any]:
     """One repetition, with every key that the real one has."""
-    share = tnt._share(block.name)
+    share = tnt_blocks.share_of(block.name)
     slices = {"p": 0.5, "edges": np.linspace(2600, 5000, 11).tolist(), "ratio": [1.0] * 10}
-    flat = {"flat": {f"{one:g}": slices for one in tnt._CUTS}}
+    flat = {"flat": {f"{one:g}": slices for one in tnt_blocks.CUTS}}
     figures, zs = {}, {}
     for method in block.methods:
         auc, sic, z = as_published(share, method)
@@ -66,9 +67,9 @@ def outcome(block: Any, shift: float, worse: float) -> dict[str, Any]:
         if block.has_curves(method):
             figures[method] |= {"rejection": CURVE, "improvement": CURVE, "sculpting": flat}
         if block.hunted and method not in block.labelling:
-            tests = {f"{one:g}": {"z": z + shift, "p_value": 0.1} for one in tnt.SELECTIONS}
+            tests = {f"{one:g}": {"z": z + shift, "p_value": 0.1} for one in tnt_blocks.SELECTIONS}
             zs[method] = tests
-    measured: dict[str, Any] = {"events": 50_000, "s_over_b": tnt._S_OVER_B.get(share, 0.0)}
+    measured: dict[str, Any] = {"events": 50_000, "s_over_b": tnt_claims._S_OVER_B.get(share, 0.0)}
     if block.hunted:
         measured["cubic"] = {"before": 1.0, **dict.fromkeys(zs, 2.0)}
     if share == 0.09:
@@ -82,8 +83,8 @@ def outcome(block: Any, shift: float, worse: float) -> dict[str, Any]:
         for name in ("autoencoder", "tnt-3", "tnt-mjj-3", "pure-cwola"):
             top = shapes(310, 0.33)
             of_jets: dict[str, Any] = {"pearson": shift / 10, "top": top}
-            if name in tnt._COUNTING:
-                for one in tnt.SELECTIONS:
+            if name in tnt_blocks.COUNTING:
+                for one in tnt_blocks.SELECTIONS:
                     z = 1.0 if name == "autoencoder" else 12 * (1 - worse)
                     counted = {"ratio": 1.0 + shift / 10, "z": z, "expected": 5.0}
                     of_jets[f"{one:g}"] = counted
@@ -175,50 +176,50 @@ def test_iterations_with_the_window_have_jets_to_learn_from_at_any_scale() -> No
 
 def test_a_block_that_was_refused_leaves_its_claims_undecided() -> None:
     made = found(refused=["images-10"])
-    verdicts = {one.id: one.verdict.value for one in tnt._claims(made)}
+    verdicts = {one.id: one.verdict.value for one in tnt_claims.tnt_claims(made)}
     for name in ("gains", "independent", "estimate", "counting", "learned", "flat"):
         assert verdicts[f"images-{name}"] == "undecided"
     assert verdicts["trees-gains"] == "confirmed"
-    refused = next(one for one in tnt._tables(made) if one.title == "What was refused")
+    refused = next(one for one in tnt_page.tnt_tables(made) if one.title == "What was refused")
     assert refused.rows == (("images-10", "3", "9 jets"),)
 
 
 def test_claims_hold_where_the_paper_holds() -> None:
-    verdicts = {one.id: one.verdict.value for one in tnt._claims(found())}
-    assert len(verdicts) == len(tnt.INPUTS) * 19 + 2
+    verdicts = {one.id: one.verdict.value for one in tnt_claims.tnt_claims(found())}
+    assert len(verdicts) == len(tnt_blocks.INPUTS) * 19 + 2
     assert set(verdicts.values()) == {"confirmed"}, verdicts
 
 
 def test_claims_are_refuted_where_training_gains_nothing() -> None:
     made = found(worse=0.8)
-    claims = {one.id: one for one in tnt._claims(made)}
-    for inputs in tnt.INPUTS:
+    claims = {one.id: one for one in tnt_claims.tnt_claims(made)}
+    for inputs in tnt_blocks.INPUTS:
         for name in ("gains", "same-jet", "converges", "counting"):
             assert claims[f"{inputs}-{name}"].verdict.value == "refuted"
-            assert claims[f"{inputs}-{name}"].reason == tnt._SHORT[name][0]
+            assert claims[f"{inputs}-{name}"].reason == tnt_claims.SHORT[name][0]
         assert claims[f"{inputs}-independent"].verdict.value == "confirmed"
-    rows = {row[0]: row for row in tnt._short_table(made).rows}
-    assert rows["trees-gains"] == ("trees-gains", "refuted", *tnt._SHORT["gains"])
+    rows = {row[0]: row for row in tnt_page._short_table(made).rows}
+    assert rows["trees-gains"] == ("trees-gains", "refuted", *tnt_claims.SHORT["gains"])
     assert "trees-independent" not in rows
 
 
 def test_every_claim_has_a_reason_and_an_experiment_where_it_falls_short() -> None:
-    names = {one.id.partition("-")[2] for one in tnt._claims(found())}
-    assert names == tnt._SHORT.keys()
+    names = {one.id.partition("-")[2] for one in tnt_claims.tnt_claims(found())}
+    assert names == tnt_claims.SHORT.keys()
 
 
 def test_figures_are_those_of_the_paper_and_blocks_that_were_refused_have_none() -> None:
     made = found(refused=["images-10", "images-3"])
-    names = {plot.name for plot in tnt._curves(made, "images")}
+    names = {plot.name for plot in tnt_page._curves(made, "images")}
     assert names == {"curves-images-90", "same-jet-images-90", "curves-images-1"}
-    assert tnt._of_middle(made, "images") == []
-    names = {plot.name for plot in tnt._of_middle(made, "split")}
+    assert tnt_page._of_middle(made, "images") == []
+    names = {plot.name for plot in tnt_page._of_middle(made, "split")}
     assert names == {"estimate-split", "masses-split", "planes-split", "shapes-split"}
 
 
 def test_tables_have_every_share_and_the_papers_numbers_beside_ours() -> None:
     made = found()
-    tables = {table.title: table for table in tnt._tables(made)}
+    tables = {table.title: table for table in tnt_page.tnt_tables(made)}
     assert {"1.0% of signal, trees, split", "0.0% of signal, images, split"} <= tables.keys()
     title = (
         "Bump hunt at 3%, 0.1% of signal, trees, cross-validation (table 3; paper 300,000 events "
@@ -240,16 +241,16 @@ def test_numbers_of_all_blocks_are_small_enough_to_keep() -> None:
 
 def test_numbers_of_the_paper_are_those_of_its_tables() -> None:
     """JHEP 01 (2021) 153, tables 1 to 3 and footnote 3."""
-    assert tnt._COUNTED == {
+    assert tnt_page._COUNTED == {
         "autoencoder": (("1.8", "2.1", "2.5", "2.9", "2.8"), ("1.4", "1.7", "2.0", "3.1", "2.3")),
         "tnt-3": (("2.3", "3.9", "5.6", "> 10", "> 10"), ("2.1", "3.2", "5.1", "> 10", "> 10")),
     }
     names = ("before", "autoencoder", "cwola", "tnt-mjj-3")
     tables = {0.003: (1.4, 3.0, 4.8, 5.3), 0.001: (0.9, 0.9, 1.4, 1.4)}
     published = {share: dict(zip(names, z, strict=True)) for share, z in tables.items()}
-    assert published == tnt._BUMPS
-    assert list(tnt._S_OVER_B.values()) == [0.35, 0.06, 0.017, 0.005]
-    sources = {one.id: one.source for one in tnt._claims(found())}
+    assert published == tnt_claims.BUMPS
+    assert list(tnt_claims._S_OVER_B.values()) == [0.35, 0.06, 0.017, 0.005]
+    sources = {one.id: one.source for one in tnt_claims.tnt_claims(found())}
     assert {s for name, s in sources.items() if name.endswith(("same-jet", "plateau"))} == {
         "arXiv:2002.12376, appendix A"
     }
