@@ -35,8 +35,8 @@ def test_every_place_in_the_table_is_there(what: str) -> None:
 
 def test_commands_are_those_of_the_makefile() -> None:
     text, makefile = (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
-    named = set(re.findall(r"^    make (\w+)", text, re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"^    make ([\w-]+)", text, re.MULTILINE))
     assert {"test", "slow", "docs"} <= named <= targets
     [site] = re.findall(r"sphinx .* (\S+)$", makefile, re.MULTILINE)
     assert f"{site}/index.html" in text

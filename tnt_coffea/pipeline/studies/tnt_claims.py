@@ -389,9 +389,7 @@ def _within(one: Value, other: Value, distance: float) -> Verdict:
 
 
 def _not_above(one: Value, other: Value) -> Verdict:
-    if min(one.n, other.n) < FEWEST:
-        return Verdict.UNDECIDED
-    return Verdict.of(one.above(other) is not Verdict.CONFIRMED)
+    return other.above(one)
 
 
 def _below(value: Value, limit: float) -> Verdict:
