@@ -85,7 +85,7 @@ def outcome(block: Any, shift: float, worse: float) -> dict[str, Any]:
             of_jets: dict[str, Any] = {"pearson": shift / 10, "top": top}
             if name in tnt_blocks.COUNTING:
                 for one in tnt_blocks.SELECTIONS:
-                    z = 1.0 if name == "autoencoder" else 12 * (1 - worse)
+                    z = 3.1 if name == "autoencoder" else 12 * (1 - worse)
                     counted = {"ratio": 1.0 + shift / 10, "z": z, "expected": 5.0}
                     of_jets[f"{one:g}"] = counted
             if first and name in ("tnt-3", "pure-cwola"):
@@ -177,8 +177,10 @@ def test_iterations_with_the_window_have_jets_to_learn_from_at_any_scale() -> No
 def test_a_block_that_was_refused_leaves_its_claims_undecided() -> None:
     made = found(refused=["images-10"])
     verdicts = {one.id: one.verdict.value for one in tnt_claims.tnt_claims(made)}
+    reasons = {one.id: one.reason for one in tnt_claims.tnt_claims(made)}
     for name in ("gains", "independent", "estimate", "counting", "learned", "flat"):
         assert verdicts[f"images-{name}"] == "undecided"
+        assert reasons[f"images-{name}"] == "a training was refused"
     assert verdicts["trees-gains"] == "confirmed"
     refused = next(one for one in tnt_page.tnt_tables(made) if one.title == "What was refused")
     assert refused.rows == (("images-10", "3", "9 jets"),)

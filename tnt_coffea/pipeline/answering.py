@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -315,7 +315,7 @@ def answer(
         msg = f"tried is {tried}, expected the number of searches, at least 1"
         raise ConfigError(msg)
     tests = list(_tests(result, histograms, config))
-    best = min(tests, key=lambda one: (one.p_value, -one.q0))
+    best = _best(tests)
     hunt = _hunt(histograms, config, best)
     p_value, at_most, calibration = _p_value(result, best, hunt)
     z, none = significance(p_value), Estimate(reason=_NO_CLAIM)
@@ -363,6 +363,10 @@ def _tests(result: SearchResult, histograms: Histograms, config: SearchConfig) -
         yield _Test(name, selection, hunt.mass, hunt.p_value, hunt.q0, of_toys)
 
 
+def _best(tests: Iterable[_Test]) -> _Test:
+    return min(tests, key=lambda one: (one.p_value, -one.q0))
+
+
 def _channels(histograms: Histograms, config: SearchConfig, test: _Test) -> tuple[Any, Any]:
     """Return the spectra of a test by fold, and how they are fitted."""
     first = next(iter(histograms.hists))
@@ -405,8 +409,7 @@ def most_events(
     >>> most.mass, 20 < most.observed < 200
     (3500.0, True)
     """
-    tests = list(_tests(result, histograms, config))
-    best = min(tests, key=lambda one: (one.p_value, -one.q0))
+    best = _best(_tests(result, histograms, config))
     spectra, fit = _channels(histograms, config, replace(best, selection=None))
     return stats.upper_limit(
         spectra, mass=best.mass, width=config.fit.bump.width, fit=fit, toys=0, cross_check=False

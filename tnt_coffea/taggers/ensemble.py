@@ -288,7 +288,7 @@ class TaggerSet(Displayed):
         if fold is None:
             fold = outer_fold(sample.event_id, self.folds, self.fold_seed)
         raw = {scope: np.full(len(sample), np.nan, np.float32) for scope in self.scopes}
-        known = None if like is None else _Known(sample, *like)
+        known = None if like is None else _Known(sample, fold, *like)
         for t in self.scored_folds:
             mine = np.flatnonzero(fold == t)
             for scope in self.scopes:
@@ -592,11 +592,13 @@ class _Shown:
 class _Known:
     """Scores of events that are in another sample as well, for those with the same inputs there."""
 
-    def __init__(self, sample: Sample, before: Sample, scores: Scores) -> None:
+    def __init__(self, sample: Sample, fold: IntArray, before: Sample, scores: Scores) -> None:
         order = np.argsort(before.event_id)
         places = np.searchsorted(before.event_id, sample.event_id, sorter=order)
         self.at = order[np.minimum(places, len(order) - 1)] if len(order) else places
         self.there = np.isin(sample.event_id, before.event_id)
+        if len(order):  # taggers of another fold would give another score
+            self.there &= scores.fold[self.at] == fold
         self.shown, self.scores = _Shown(before), scores
 
     def taken(

@@ -116,7 +116,7 @@ class Found:
             return Value.of([])
         found = figures[method]["improvement"]
         i = self.efficiencies.index(efficiency)
-        n = len(figures[method]["auc"]["values"])
+        n = sum(one is not None for one in figures[method]["auc"]["values"])
         return Value(found["mean"][i], found["sd"][i], n)
 
     def z(

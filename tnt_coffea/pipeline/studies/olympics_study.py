@@ -44,6 +44,7 @@ from tnt_coffea.pipeline.studies.olympics_search import Searching, box_answer
 from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
 from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training, machine
 from tnt_coffea.products import Skim
+from tnt_coffea.stats.results import NULL_CHAINS
 from tnt_coffea.storage import stored, written
 
 __all__ = ["olympics"]
@@ -200,14 +201,21 @@ def olympics(
         "truths": {n: one for n, one in truths.items() if not _is_ours(n)},
         "pulls": pulls_of({n: one for n, one in verdicts.items() if n.startswith(_INJECTED)}),
         "nulls": false_claims({n: one for n, one in verdicts.items() if n.startswith(_NULL)}),
-        "calibrated": [name for name in taking_part if name in chains],
+        "calibrated": _calibrated(answers),
         "sha256": sha256,
         "tried": {n: number for n, number in tried.items() if not _is_ours(n)},
         "keys_were_read": read_before,
     }
+    given = [word for _ in simulation for word in ("--simulation", "FILE")]
+    given += [
+        word
+        for option, names in (("--prior", priors), ("--null-chains", null_chains))
+        for name in names or ()
+        for word in (option, f"{name}=FILE")
+    ]
     result = StudyResult(
         f"The LHC Olympics: {len(taking_part)} methods on {len(numbers['answers'])} boxes",
-        _command(boxes, scale, methods, (pulls, nulls), simulated, seed),
+        _command(boxes, scale, methods, given, (pulls, nulls), simulated, seed),
         {
             "of": "arXiv:2101.08320",
             **asked,
@@ -450,6 +458,15 @@ def _limits(
     return found
 
 
+def _calibrated(answers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the entries all of whose answers on the boxes rest on null chains."""
+    rest: dict[str, bool] = {}
+    for box, by_entry in answers.items():
+        for name, one in by_entry.items() if not _is_ours(box) else ():
+            rest[name] = rest.get(name, True) and f"({NULL_CHAINS})" in one.get("calibration", "")
+    return [name for name, all_do in rest.items() if all_do]
+
+
 def _commit(study: Study, settings: Mapping[str, Any], answers: Mapping[str, Any]) -> str:
     """Write answers and settings with their SHA-256, which is returned."""
     content = json.loads(json.dumps({"settings": dict(settings), "answers": dict(answers)}))
@@ -463,6 +480,7 @@ def _command(
     boxes: Mapping[str, str | Path] | None,
     scale: float,
     methods: Sequence[str],
+    given: Sequence[str],
     ours: tuple[int, int],
     simulated: int,
     seed: int,
@@ -471,6 +489,7 @@ def _command(
     words += ["--scale", f"{scale:g}"] if boxes is None else []
     words += [word for name in boxes or () for word in ("--box", f"{name}=FILE")]
     words += [word for name in methods for word in ("--method", name)]
+    words += given
     for option, number in zip(("--pulls", "--nulls"), ours, strict=True):
         words += [option, str(number)] if number else []
     words += ["--simulated", str(simulated)] if simulated != SIMULATED else []
