@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,21 +142,36 @@ def small_config() -> SearchConfig:
 
 
 @pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search's folder in which only the events are generated."""
-    out = tmp_path_factory.mktemp("search")
-    pipeline.generate(SMALL, out=out)
-    return out
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a folder in the first test process that needs it; each has a copy of its own."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made, done = common / f"{name}-made", common / f"{name}-done"
+        with (common / f"{name}-lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it, whatever happens
+            if not done.exists():
+                make(made)
+                done.touch()
+        return shutil.copytree(made, own / name)
+
+    return folder
 
 
 @pytest.fixture(scope="session")
-def events_file(generated: Path) -> Path:
+def events_file(made_once: Callable[..., Path]) -> Path:
     """350 QCD dijets and 150 signal events from PYTHIA, as an LHC Olympics file."""
-    return generated / "generate" / "events.h5"
+    out = made_once("events", lambda folder: pipeline.generate(SMALL, out=folder))
+    return out / "generate" / "events.h5"
 
 
 @pytest.fixture(scope="session")
-def workspace(generated: Path) -> Path:
+def workspace(made_once: Callable[..., Path], events_file: Path) -> Path:
     """A finished search of the small configuration, made once."""
-    chain.demo(SMALL, out=generated)
-    return generated
+
+    def make(folder: Path) -> None:
+        shutil.copytree(events_file.parent.parent, folder)
+        chain.demo(SMALL, out=folder)
+
+    return made_once("search", make)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tnt_coffea.execution import Resources
+from tnt_coffea.pipeline import studies
 from tnt_coffea.pipeline.studies.experiments import tossed
 from tnt_coffea.pipeline.studies.lstm_claims import identified, lstm_claims
 from tnt_coffea.pipeline.studies.numbers import EFFICIENCIES, Found, together
@@ -118,3 +122,21 @@ def test_what_has_odds_above_one_is_counted() -> None:
     }
     data.label[:] = 0
     assert identified(trained)["number"] is None
+
+
+@pytest.mark.slow
+def test_tossed_labels_from_events_to_verdicts(tmp_path: Path) -> None:
+    result = studies.run(
+        tossed.EXPERIMENT,
+        out=tmp_path,
+        scale=0.002,
+        repetitions=2,
+        epochs=1,
+        resources=Resources(executor="futures", workers=2, progress=False),
+    )
+    assert {one.id for one in result.claims} >= {"tossed-labels", "box-3-not-found"}
+    blocks = json.loads((tmp_path / "tossed" / "study.json").read_text())["numbers"]["blocks"]
+    assert set(blocks) == {"box-3-null", "imitated", "box-3"}
+    assert blocks["box-3"]["injected"]["values"] == [6, 6]  # 3200 of a million
+    spreads = blocks["box-3-null"]["measured"]
+    assert all(one["spread"]["mean"] > 0 for one in spreads.values())

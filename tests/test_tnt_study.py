@@ -180,10 +180,28 @@ def test_a_block_that_was_refused_leaves_its_claims_undecided() -> None:
     reasons = {one.id: one.reason for one in tnt_claims.tnt_claims(made)}
     for name in ("gains", "independent", "estimate", "counting", "learned", "flat"):
         assert verdicts[f"images-{name}"] == "undecided"
-        assert reasons[f"images-{name}"] == "a training was refused"
+        assert reasons[f"images-{name}"] == "a training is missing: 9 jets"
     assert verdicts["trees-gains"] == "confirmed"
     refused = next(one for one in tnt_page.tnt_tables(made) if one.title == "What was refused")
     assert refused.rows == (("images-10", "3", "9 jets"),)
+
+
+def test_blocks_that_were_not_asked_for_leave_their_claims_undecided() -> None:
+    made = found()
+    blocks = {name: one for name, one in made.numbers["blocks"].items() if "trees" in name}
+    some = Found({**made.numbers, "blocks": blocks})
+    claims = {one.id: one for one in tnt_claims.tnt_claims(some)}
+    assert claims["trees-gains"].verdict.value == "confirmed"
+    rest = [one for name, one in claims.items() if not name.startswith("trees")]
+    assert {one.verdict.value for one in rest} == {"undecided"}
+    reason = "a training is missing: not among the blocks that were asked for"
+    assert {one.reason for one in rest} == {reason}
+    titles = {one.title for one in tnt_page.tnt_tables(some)}
+    assert "What falls short of the paper" in titles
+    assert "What was refused" not in titles
+    plots = {one.name for one in tnt_page.tnt_plots(some)}
+    assert "estimate-trees" in plots
+    assert "estimate-images" not in plots
 
 
 def test_claims_hold_where_the_paper_holds() -> None:
@@ -292,6 +310,7 @@ def test_a_small_study_runs_from_events_to_verdicts(tmp_path: Path) -> None:
         scale=0.02,
         repetitions=2,
         epochs=1,
+        blocks=("images-90", "images-10", "trees-10", "split-0"),
         resources=Resources(executor="futures", workers=2, progress=False),
     )
     assert {one.id for one in result.claims} >= {"trees-gains", "split-null", "images-same-jet"}
@@ -299,9 +318,10 @@ def test_a_small_study_runs_from_events_to_verdicts(tmp_path: Path) -> None:
     text = (folder / "study.json").read_text()
     assert len(text) < 300_000
     blocks = json.loads(text)["numbers"]["blocks"]
+    assert set(blocks) == {"images-90", "images-10", "trees-10", "split-0"}
     assert {name for name, block in blocks.items() if "refused" in block} == set()
-    assert blocks["trees-1"]["injected"]["values"] == [20, 20]
+    assert blocks["trees-10"]["injected"]["values"] == [202, 202]
     assert blocks["images-90"]["injected"]["values"] == [989, 989]
-    for name in ("curves-trees-90", "planes-images", "shapes-split", "estimate-trees"):
+    for name in ("curves-images-90", "planes-images", "shapes-trees", "estimate-trees"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "tnt-events" / "flat").exists()

@@ -182,6 +182,7 @@ METHOD_SETTINGS = [
     Salad(after="dctr", classifier=TREES),
     SaCwola(classifier=TREES),
     SaCwola(form="negative", strength=0.5, classifier=RATIO),
+    slow(SaCwola(classifier=Momenta(layers=(16,), epochs=4, optimizer=FAST))),
     SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
     OptimalCwola(classifier=TREES),
     OptimalCwolaPerJet(classifier=TREES),
@@ -274,14 +275,16 @@ def test_methods_keep_the_contract(method, tmp_path):
     if isinstance(method, BestOf):
         beside = {name: CHOICE[name] for name in ("first", *method.of)}
     planted = PLANTED.get(method.kind, {})
+    if isinstance(getattr(method, "classifier", None), Momenta):
+        planted = planted | {"sequence": 4}
     learns = not isinstance(method, Random)
     method_contract(method, tmp_path, beside=beside, learns=learns, **planted)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.network)
 def test_networks_keep_the_contract(network, tmp_path):
-    lists = {"sequence": 4} if isinstance(network, Momenta) else {}
-    method_contract(cwola(classifier=network), tmp_path, **lists)
+    planted = {"sequence": 4} if isinstance(network, Momenta) else {}
+    method_contract(cwola(classifier=network), tmp_path, **planted)
 
 
 def refusal(method, sample, scope):

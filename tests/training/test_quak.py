@@ -118,13 +118,15 @@ def test_with_the_beta_of_the_paper_the_posterior_collapses():
 
 @pytest.mark.slow
 def test_priors_help_in_a_toy_of_two_blobs():
-    centres = {"right": (0, 0, 1.5, 0, 0.6, 0), "wrong": (0, 0, 0, -1.5, 0, 0.6)}
+    right = (0, 0, 1.5, 0, 0.6, 0)
+    centres = {"right": right, "wrong": (0, 0, 0, -1.5, 0, 0.6)}
+    centres["opposite"] = tuple(-x for x in right)
     priors = {name: events(blob(1000, at, seed)) for seed, (name, at) in enumerate(centres.items())}
     sample = events(background(4000, 1))
-    known, signal = events(background(4000, 2)), events(blob(1000, centres["right"], 7))
+    known, signal = events(background(4000, 2)), events(blob(1000, right, 7))
 
-    def areas(names):
-        method = quak(latent=2, epochs=25, priors=names)
+    def areas(names, latent=2):
+        method = quak(latent=latent, epochs=25, priors=names)
         scorer = method.train(Job(sample, "event", 1, priors=priors))
         shown = [scorer.inputs[0].read(each) for each in (signal, known)]
         (of_signal, losses), (of_known, others) = (
@@ -138,6 +140,9 @@ def test_priors_help_in_a_toy_of_two_blobs():
     assert two > one + 0.1
     assert wrong > one - 0.02
     assert three > one + 0.1
+    # The default latent space and the signal's opposite: the prior makes it worse, as is said.
+    opposite, alone = areas(("opposite",), latent=4)
+    assert alone - 0.2 < opposite < alone - 0.03
 
 
 def test_without_priors_it_is_the_background_loss_alone(samples, train):

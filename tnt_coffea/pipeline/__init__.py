@@ -7,13 +7,8 @@ which no result depends on.
 
 from __future__ import annotations
 
-from tnt_coffea.pipeline.answering import (
-    Answer,
-    Estimate,
-    answer,
-    simulated_signal,
-    write_answer,
-)
+from tnt_coffea.pipeline.answering import answer, simulated_signal
+from tnt_coffea.pipeline.answers import Answer, Estimate, write_answer
 from tnt_coffea.pipeline.blinding import (
     blind_fit,
     blind_report,

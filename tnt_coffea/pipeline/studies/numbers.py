@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -54,6 +54,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+_NOT_ASKED = "not among the blocks that were asked for"
+
+
 @dataclass(frozen=True)
 class Found:
     """What a study found, for its claims, figures and tables.
@@ -72,6 +75,18 @@ class Found:
     def efficiencies(self) -> list[float]:
         """Signal efficiencies of the curves."""
         return list(self.numbers["efficiencies"])
+
+    def of_all(self, blocks: Iterable[str]) -> Found:
+        """Return what was found with the blocks that were not run as refused ones.
+
+        Examples
+        --------
+        >>> Found({"blocks": {}}).of_all(["one"]).refused("one")
+        ('not among the blocks that were asked for',)
+        """
+        known: Mapping[str, Any] = self.numbers["blocks"]
+        rest = {name: {"refused": [_NOT_ASKED]} for name in blocks if name not in known}
+        return Found({**self.numbers, "blocks": {**known, **rest}})
 
     def block(self, name: str) -> Mapping[str, Any]:
         """Return all of a block."""

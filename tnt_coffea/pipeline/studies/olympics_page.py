@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea.pipeline.answering import Answer, Estimate
+from tnt_coffea.pipeline.answers import Answer, Estimate
 from tnt_coffea.pipeline.studies.claims import Claim, Verdict, compared, worst
 from tnt_coffea.pipeline.studies.olympics_published import PublishedAnswer, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import (

@@ -11,7 +11,8 @@ from typing import Any
 from tnt_coffea.config import SearchConfig
 from tnt_coffea.errors import ConfigError, FitError, InputError, TaggerError, TrainingError
 from tnt_coffea.execution import Resources
-from tnt_coffea.pipeline.answering import Answer, answer, most_events, simulated_signal
+from tnt_coffea.pipeline.answering import answer, most_events, simulated_signal
+from tnt_coffea.pipeline.answers import Answer
 from tnt_coffea.pipeline.fitting import fit
 from tnt_coffea.pipeline.searching import search
 from tnt_coffea.pipeline.studies.study import Training

@@ -24,7 +24,8 @@ from tnt_coffea.errors import ConfigError, StageError
 from tnt_coffea.events.roles import SIMULATION, prior
 from tnt_coffea.execution import Resources
 from tnt_coffea.filesets import Fileset
-from tnt_coffea.pipeline.answering import CLAIM, SIMULATED, Answer
+from tnt_coffea.pipeline.answering import SIMULATED
+from tnt_coffea.pipeline.answers import CLAIM, Answer
 from tnt_coffea.pipeline.arguments import check_types
 from tnt_coffea.pipeline.folders import one_writer
 from tnt_coffea.pipeline.generation import generate

@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from tnt_coffea import generator
 from tnt_coffea.config import SignalModel
-from tnt_coffea.pipeline.answering import Answer
+from tnt_coffea.pipeline.answers import Answer
 from tnt_coffea.pipeline.studies.claims import Value
 
 __all__ = [

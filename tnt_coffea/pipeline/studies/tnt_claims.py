@@ -27,6 +27,7 @@ from tnt_coffea.pipeline.studies.tnt_blocks import (
     SHARES,
     TNT,
     block_name,
+    tnt_blocks,
 )
 
 __all__ = ["BUMPS", "SHORT", "UNTESTED", "flatness", "shape_names", "tnt_claims"]
@@ -44,6 +45,7 @@ BUMPS = {  # no selection, autoencoder, CWoLa hunting, TNT + m_jj
 
 def tnt_claims(found: Found) -> list[Claim]:
     """Return the claims of every way of training."""
+    found = found.of_all(one.name for one in tnt_blocks())
     return [claim for inputs in INPUTS for claim in _claims_of(found, inputs)]
 
 
@@ -69,9 +71,9 @@ def _claims_of(found: Found, inputs: str) -> list[Claim]:
         verdict: Verdict,
         source: str = _PAPER,
     ) -> Claim:
-        refused = any(found.refused(block_name(inputs, one)) for one in SHARES)
+        refused = [why for one in SHARES for why in found.refused(block_name(inputs, one))]
         unknown = verdict is Verdict.UNDECIDED and refused
-        why = "a training was refused" if unknown else SHORT.get(name, ("", ""))[0]
+        why = f"a training is missing: {refused[0]}" if unknown else SHORT.get(name, ("", ""))[0]
         reason = "" if verdict is Verdict.CONFIRMED else why
         return Claim(f"{inputs}-{name}", source, published, rule, ours, verdict, reason)
 

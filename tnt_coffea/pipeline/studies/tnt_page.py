@@ -63,7 +63,7 @@ _EVENTS = 300_000
 
 def tnt_plots(found: Found) -> list[Plot]:
     """Return figures 2 to 7 of every way of training."""
-    plots = []
+    found, plots = found.of_all(one.name for one in tnt_blocks()), []
     for inputs, way in INPUTS.items():
         plots += [*_curves(found, inputs)] if way.curves else []
         plots += _of_middle(found, inputs)
@@ -196,6 +196,8 @@ def _scanned(found: Found, inputs: str, path: str) -> list[tuple[float, float, f
 
 def tnt_tables(found: Found) -> list[StudyTable]:
     """Return what falls short, tables 1 to 3, and the figures of every block."""
+    asked = found.numbers["blocks"]
+    found = found.of_all(one.name for one in tnt_blocks())
     tables = [_short_table(found)]
     for inputs, way in INPUTS.items():
         tables += [_counting_table(found, inputs), *_bump_tables(found, inputs)]
@@ -212,7 +214,7 @@ def tnt_tables(found: Found) -> list[StudyTable]:
     refused = [
         (block.name, str(len(reasons)), reasons[0])
         for block in tnt_blocks()
-        if (reasons := found.refused(block.name))
+        if block.name in asked and (reasons := found.refused(block.name))
     ]
     if refused:
         columns = ("block", "repetitions", "the first reason")

@@ -235,4 +235,5 @@ EXPERIMENT = Experiment(
     scale=0.05,
     repetitions=3,
     refusals=True,
+    partial=True,
 )
