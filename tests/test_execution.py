@@ -21,7 +21,7 @@ import pytest
 from coffea.processor import FuturesExecutor, IterativeExecutor, TaskVineExecutor
 from distributed import Client, LocalCluster
 
-from tnt_coffea import execution, pipeline
+from tnt_coffea import pipeline
 from tnt_coffea.accounting import Accounting
 from tnt_coffea.config import SearchConfig, SkimSettings
 from tnt_coffea.errors import ConfigError, ExecutionError, InputError, StorageError
@@ -411,7 +411,7 @@ def test_death_of_a_process_is_one_error_and_no_hang(capfd: pytest.CaptureFixtur
 def test_a_pass_from_which_nothing_comes_home_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(execution, "PATIENCE", 0.1)
+    monkeypatch.setattr("tnt_coffea.work_functions.PATIENCE", 0.1)
     pool = ThreadPoolExecutor(2)
     with pool, open_executor(FuturesExecutor(pool=pool, status=False)) as executor:
         assert map_tasks(_slowly, [1, 2], executor) == [1, 2]

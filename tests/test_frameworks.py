@@ -97,6 +97,21 @@ def test_worker_of_parsl_that_dies_is_made_up_for_or_one_error(
 
 
 @pytest.mark.slow
+def test_a_pass_on_parsl_without_workers_is_given_up(on_parsl: Any) -> None:
+    import parsl
+
+    here = parsl.dfk().executors["here"]
+    with open_executor(on_parsl, wait_for_workers=0.1) as executor:
+        assert map_tasks(math.factorial, [5], executor) == [120]
+        here.scale_in_facade(1)
+        with pytest.raises(ExecutionError, match=r"^Working: Parsl had no worker for 0\.1 min"):
+            map_tasks(math.factorial, [4, 2], executor)
+        here.scale_out_facade(1)
+    with open_executor(on_parsl, wait_for_workers=5) as executor:
+        assert map_tasks(math.factorial, [3], executor) == [6]
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore"
 )  # PocketCoffea's, and those of coffea on a file of few branches

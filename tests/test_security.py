@@ -34,7 +34,7 @@ MAYBE = re.compile(
 )
 ALLOWED = {
     # What this process, or the one that started the pass, has pickled itself.
-    ("execution.py", "cloudpickle.loads"),
+    ("work_functions.py", "cloudpickle.loads"),
     ("selection.py", "cloudpickle.loads"),
     # Names of columns, by an unpickler that knows lists and texts alone.
     ("table_files.py", "pickle.Unpickler"),

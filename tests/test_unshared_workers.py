@@ -29,12 +29,13 @@ from tnt_coffea import testing
 from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.config import SkimSettings
 from tnt_coffea.errors import ExecutionError, InputError, StorageError
-from tnt_coffea.execution import _ProcessItem, open_executor, run
+from tnt_coffea.execution import open_executor, run
 from tnt_coffea.filesets import Fileset
 from tnt_coffea.processors import SearchProcessor, SkimProcessor
 from tnt_coffea.training import Schedule, elsewhere, run_task
 from tnt_coffea.training.elsewhere import Elsewhere
 from tnt_coffea.visibility import Mark, marked
+from tnt_coffea.work_functions import ProcessItem
 
 CONFIG = tnt.SearchConfig.from_text(
     """
@@ -192,7 +193,7 @@ def test_parts_that_come_along_are_searched_as_those_on_the_disk() -> None:
     items = skim.fileset().items(30)
     with open_executor("iterative") as executor:
         output, _ = run(skim.fileset(), processor, executor, chunk_size=30)
-    work = _ProcessItem(cloudpickle.dumps(processor), skip=False)
+    work = ProcessItem(cloudpickle.dumps(processor), skip=False)
     along = [replace(item.brought(), path="/elsewhere/part.parquet") for item in items]
     found = [work(item)["processed"] for item in along]
     assert len(found) == 2

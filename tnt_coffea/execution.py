@@ -7,15 +7,10 @@ so one bad file can neither lose the rest nor disappear silently.
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
-import os
-import tempfile
-import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -34,16 +29,20 @@ from tnt_coffea.errors import (
     ExecutionError,
     InputError,
     MissingExtraError,
-    NetworkError,
-    StorageError,
     TntCoffeaError,
 )
 from tnt_coffea.events.remote import RemoteFile
-from tnt_coffea.events.sources import SOURCES
 from tnt_coffea.filesets import BadFile, Fileset, WorkItem
-from tnt_coffea.metrics import Metrics, measured, timed
-from tnt_coffea.storage import is_full
+from tnt_coffea.metrics import Metrics
 from tnt_coffea.visibility import Mark, blind_worker
+from tnt_coffea.work_functions import (
+    CallTask,
+    Envelope,
+    Failure,
+    ProcessItem,
+    said_when_waiting,
+    sent_apart,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,12 +62,8 @@ BATCH = 64
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Failure = Mapping[str, str]
-"""Type, message and traceback of an exception."""
 
 log = logging.getLogger("tnt_coffea")
-PATIENCE = 60.0
-"""Seconds without a work item that is done before that is said, where nobody watches workers."""
 
 
 class OnError(StrEnum):
@@ -99,7 +94,7 @@ class Resources:
     on_error
         Whether a bad file ends a pass or is left out and listed.
     wait_for_workers
-        Minutes that a pass on Dask waits for a worker that can work.
+        Minutes that a pass on Dask or Parsl waits for a worker that can work.
 
     Examples
     --------
@@ -173,7 +168,7 @@ def open_executor(
     progress
         Show progress bars, where there is a terminal or a notebook.
     wait_for_workers
-        Minutes that a pass on Dask waits for a worker that can work.
+        Minutes that a pass on Dask or Parsl waits for a worker that can work.
 
     Raises
     ------
@@ -190,6 +185,10 @@ def open_executor(
         yield executor.opened()
     elif type(executor) is processor.DaskExecutor:
         yield _dask_clusters().WatchedDask.of(executor, wait_for_workers)
+    elif type(executor) is processor.ParslExecutor:
+        from tnt_coffea.parsl_workers import WatchedParsl
+
+        yield WatchedParsl.of(executor, wait_for_workers)
     elif isinstance(executor, processor.TaskVineExecutor):
         msg = (
             "coffea's TaskVineExecutor takes the work items of coffea's Runner alone: give it to "
@@ -307,7 +306,7 @@ def run(
         items = fileset.items(chunk_size)
     if hasattr(processor, "check_items"):
         processor.check_items(items)
-    work = _ProcessItem(cloudpickle.dumps(processor), skip=skip, checkpoints=checkpoints)
+    work = ProcessItem(cloudpickle.dumps(processor), skip=skip, checkpoints=checkpoints)
     envelopes = _passed(items, work, executor, description, processor)
     for damage in envelopes["output"].get("damaged", []):
         log.warning("%s: a work item of an earlier run was done again", damage)
@@ -366,7 +365,7 @@ def map_tasks(
     TntCoffeaError
         The first error that a task raised.
     """
-    envelopes = _mapped(tasks, _CallTask(function), executor, description)
+    envelopes = _mapped(tasks, CallTask(function), executor, description)
     _raise_first(envelopes["failed"])
     output = envelopes["output"]
     return [output[i] for i in range(len(tasks))]
@@ -389,7 +388,7 @@ def _by_range(bad: Sequence[tuple[WorkItem, Failure]]) -> dict[str, dict[str, tu
 
 def _passed(
     items: Sequence[WorkItem],
-    work: _ProcessItem,
+    work: ProcessItem,
     executor: Any,
     description: str,
     processor: Any,
@@ -443,172 +442,6 @@ def _unseen(items: Sequence[WorkItem], executor: Any) -> bool:
     return True
 
 
-class _ProcessItem:
-    """The work function of a pass: unpickles the processor once in a process.
-
-    Where bad files are left out, an item that fails is tried again by halves, down to one event:
-    only the events at fault are lost, however large the items are.
-    """
-
-    def __init__(self, payload: bytes, skip: bool, checkpoints: Checkpoints | None = None) -> None:
-        self.payload, self.skip, self.checkpoints = payload, skip, checkpoints
-
-    def __call__(self, item: WorkItem) -> dict[str, Any]:
-        if self.checkpoints is None:
-            return self._done(item)
-        files = getattr(_unpickled(self.payload), "files", None)
-        damaged = []
-        try:
-            kept: dict[str, Any] | None = self.checkpoints.read(repr(item), files)
-        except ValueError as error:
-            kept, damaged = None, [str(error)]
-        if kept is not None:
-            return kept | {"metrics": kept["metrics"] | {"kept": 1}}
-        made = self._done(item)
-        if not made["bad"] and "brought" not in made["processed"]:
-            self.checkpoints.write(repr(item), made, files and files(made))
-        return made | {"damaged": damaged}
-
-    def _done(self, item: WorkItem) -> dict[str, Any]:
-        with measured(len(item)) as metrics:
-            made = self._processed(item)
-        return made | {"metrics": metrics}
-
-    def _processed(self, item: WorkItem) -> dict[str, Any]:
-        from coffea.processor import accumulate
-
-        outputs: list[Any] = []
-        bad: list[tuple[WorkItem, Failure]] = []
-        waiting = [item]
-        while waiting:
-            part = waiting.pop()
-            try:
-                outputs.append(self._output(part))
-            except Exception as error:
-                of_ours = isinstance(error, TntCoffeaError) and not isinstance(error, InputError)
-                if not self.skip or of_ours or is_full(error):
-                    raise
-                if len(part) == 1 or not _opens(part):
-                    bad.append((part, _failure(error)))
-                else:
-                    waiting += reversed(part.halves())
-        return {"processed": accumulate(outputs) if outputs else {}, "bad": bad}
-
-    def _output(self, item: WorkItem) -> Any:
-        item.check()
-        processor = _unpickled(self.payload)
-        with item.here() as file:
-            metadata = {
-                "dataset": item.dataset,
-                "role": item.role,
-                "filename": str(file),
-                "named": str(item.file),
-                "entrystart": item.start,
-                "entrystop": item.stop,
-                "columns": tuple(getattr(processor, "columns", ())),
-                "optional_columns": tuple(getattr(processor, "optional_columns", ())),
-            }
-            with timed("reading"):
-                events = SOURCES[item.source].load(file, item.start, item.stop, metadata)
-                item.check()
-            return processor.process(events)
-
-
-def _opens(item: WorkItem) -> bool:
-    try:
-        item.check()
-        with item.here() as file:
-            return bool(SOURCES[item.source].entries(file) >= item.stop)
-    except NetworkError:
-        raise
-    except Exception:  # whatever a damaged file gives
-        return False
-
-
-class _CallTask:
-    """The work function of a list of tasks: results by position."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
-
-    def __call__(self, numbered: tuple[int, Any]) -> dict[int, Any]:
-        number, task = numbered
-        return {number: self.function(task)}
-
-
-class _Envelope:
-    """Calls a work function and sends home either its output or what went wrong."""
-
-    def __init__(self, function: Callable[[Any], dict[Any, Any]]) -> None:
-        self.function = function
-
-    def __call__(self, numbered: Any) -> dict[str, Any]:
-        # With `heavy_input`, coffea's DaskExecutor pairs every item with the payload.
-        (number, item), function = (
-            (numbered[0], numbered[1]) if isinstance(numbered[0], tuple) else (numbered, None)
-        )
-        work = self.function if function is None else _unpickled(function)
-        try:
-            return {"output": work(item), "failed": {}, "done": 1, "home": _Home()}
-        except Exception as error:  # every failure goes home, whatever it is
-            return {"output": {}, "failed": {number: _failure(error)}, "done": 1, "home": _Home()}
-
-
-class _Home:
-    """Notes when outputs are merged in this process: coffea's executors add them up here."""
-
-    last = 0.0
-
-    def __add__(self, other: _Home) -> _Home:
-        _Home.last = time.monotonic()
-        return self
-
-
-@contextmanager
-def _said_when_waiting(description: str) -> Iterator[None]:
-    """Say that nothing comes home, after a minute and then ever more rarely."""
-    ended, start = threading.Event(), time.monotonic()
-
-    def look() -> None:
-        patience = PATIENCE
-        while not ended.wait(patience / 10):
-            waited = time.monotonic() - max(_Home.last, start)
-            if waited > patience:
-                log.warning(
-                    "waiting: no work item of '%s' has come home for %.3g min: it takes long, or "
-                    "workers are stopped or not there yet. It can be cut; the same command then "
-                    "goes on",
-                    description,
-                    waited / 60,
-                )
-                patience *= 2
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _failure(error: Exception) -> Failure:
-    found = {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback": traceback.format_exc(),
-    }
-    if is_full(error) and not isinstance(error, TntCoffeaError):
-        # Of a library that writes by itself, often a temporary file.
-        place = getattr(error, "filename", None) or tempfile.gettempdir()
-        found["type"] = StorageError.__name__
-        found["message"] = (
-            f"{place}: cannot be written: {os.strerror(errno.ENOSPC)}. Free some space; the same "
-            "command goes on where it was cut"
-        )
-    return found
-
-
 def _mapped(
     items: Sequence[Any],
     function: Callable[[Any], dict[Any, Any]],
@@ -620,17 +453,17 @@ def _mapped(
     if not items:  # coffea's executors then return something else than they promise
         return {"output": {}, "failed": []}
     numbered: list[Any] = list(enumerate(items))
-    if isinstance(function, _CallTask):
+    if isinstance(function, CallTask):
         numbered = [(number, (number, item)) for number, item in numbered]
     settings: dict[str, Any] = {"desc": description, "unit": "task"}
-    work = _Envelope(function)
+    work = Envelope(function)
     if isinstance(executor, DaskExecutor):
         # Scattered once: taggers of many windows and folds are tens of megabytes.
         settings["heavy_input"] = cloudpickle.dumps(function)
-        work = _Envelope(_nothing)
+        work = Envelope(sent_apart)
     # Those on Dask are watched, and here a long item is no waiting.
     watched = isinstance(executor, DaskExecutor | IterativeExecutor)
-    waiting = nullcontext() if watched else _said_when_waiting(description)
+    waiting = nullcontext() if watched else said_when_waiting(description)
     try:
         with _bars(executor.status), waiting:
             nothing = {"output": {}, "failed": {}, "done": 0}
@@ -696,11 +529,6 @@ def is_watched(console: Console) -> bool:
     return console.is_terminal
 
 
-def _nothing(item: Any) -> dict[Any, Any]:
-    msg = f"no work function came with {item}"
-    raise ExecutionError(msg)
-
-
 def _raise_first(failures: Sequence[Failure | None]) -> None:
     failed = [failure for failure in failures if failure]
     if not failed:
@@ -718,9 +546,3 @@ def _raise_first(failures: Sequence[Failure | None]) -> None:
         error = ExecutionError(f"{first['type']} in a worker: {first['message']}{more}")
     error.add_note(first["traceback"])
     raise error
-
-
-# A work function and the processor in it: those of an earlier pass may be of hundreds of MB.
-@functools.lru_cache(maxsize=2)
-def _unpickled(payload: bytes) -> Any:
-    return cloudpickle.loads(payload)
