@@ -126,7 +126,6 @@ def test_what_looks_at_the_window_is_refused(tmp_path: Path) -> None:
     values = CONFIG.model_dump(mode="json")
     values["fit"] |= {"limit": {"enabled": False}, "scan": {"masses": [3400, 3600]}}
     values["fit"]["window"] = {"enabled": True}
-    values["fit"]["bump"]["spurious"] = False
     scanned = pipeline.blind_fit(histograms, SearchConfig.model_validate(values))
     (note,) = scanned.notes
     assert note.startswith("counts in windows (fit.window) would show the events in the window")

@@ -19,7 +19,7 @@ from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitResult
 
-ALONE = {"toys": 0, "max_parameters": 3, "spurious": False}
+ALONE = {"toys": 0, "max_parameters": 3}
 """A bump hunt with one background function: which of several fits best is tested elsewhere."""
 NO_SCAN = {"global_over": "none"}
 

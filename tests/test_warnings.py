@@ -14,10 +14,7 @@ CONFIG = """
 skim: {table: {m_jj: mjj, event: {x: x}}}
 search: {efficiencies: [0.3]}
 train: {methods: {masses: {kind: event_feature, feature: x}}}
-fit:
-  limit: {enabled: false}
-  bump: {efficiency: 0.3, toys: 0, max_parameters: 3, spurious: false}
-  abcd: {efficiency: 0.3}
+fit: {limit: {enabled: false}, bump: {efficiency: 0.3, toys: 0}, abcd: {efficiency: 0.3}}
 """
 
 
