@@ -45,7 +45,7 @@ SMALL = SearchConfig(
         },
     ),
     fit=FitSettings(
-        bump=BumpSettings(efficiency=0.5, bin_width=200.0),
+        bump=BumpSettings(efficiency=0.5, bin_width=200.0, max_parameters=3),
         abcd=AbcdSettings(efficiency=0.3),
         scan=ScanSettings(toys=100),
     ),

@@ -22,6 +22,7 @@ from tnt_coffea.errors import ConfigError, StageError, TntCoffeaError
 from tnt_coffea.pipeline import evaluation
 from tnt_coffea.products import Histograms
 from tnt_coffea.results import SearchResult
+from tnt_coffea.search_folder import note_sources, noted_sources
 from tnt_coffea.storage import held
 
 
@@ -69,9 +70,7 @@ def test_stages_one_by_one_end_in_the_result_of_the_chain(
     assert done.exit_code == 0, done.output
     assert "after selection by tnt" in done.output
     # The folder knows by which taggers it was searched.
-    done = call("report", "--out", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    assert (tmp_path / "out" / "report" / "report.html").stat().st_size > 100_000
+    assert noted_sources(tmp_path / "out") == {"taggers": str(workspace / "train")}
     result = Path("fit") / "result.json"
     assert (tmp_path / "out" / result).read_bytes() == (workspace / result).read_bytes()
     line = failed(call("run", workspace / "generate" / "events.h5", *machine), 4)
@@ -301,6 +300,33 @@ def searched(workspace: Path, tmp_path: Path) -> Path:
     out = tmp_path / "searched"
     shutil.copytree(workspace, out)
     return out
+
+
+def test_a_report_is_of_the_taggers_that_the_folder_was_searched_with(
+    searched: Path, tmp_path: Path
+) -> None:
+    page = searched / "report" / "report.html"
+    drawn = page.stat().st_mtime_ns
+    done = call("report", "--out", searched)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"report: {page}"
+    assert page.stat().st_mtime_ns == drawn, "the same report is not drawn again"
+    note_sources(searched, taggers=str(tmp_path / "others"))
+    assert str(tmp_path / "others") in failed(call("report", "--out", searched), 5)
+
+
+@pytest.mark.slow
+def test_a_search_with_taggers_of_another_folder_has_a_report(
+    workspace: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(workspace / "skim", out / "skim")
+    machine = ("--executor", "iterative", "--quiet", "--out", out, "--config", config)
+    assert call("search", "--taggers", workspace / "train", *machine).exit_code == 0
+    assert call("fit", "--out", out, "--config", config).exit_code == 0
+    done = call("report", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert (out / "report" / "report.html").stat().st_size > 100_000
 
 
 @pytest.mark.slow

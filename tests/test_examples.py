@@ -30,6 +30,7 @@ MINUTES = {
     "tnt_coffea.chain": "generates, searches, and draws two reports",
     "tnt_coffea.pipeline.answering": "searches, answers, and generates",
     "tnt_coffea.pipeline.evaluation": "searches, and draws a report",
+    "tnt_coffea.stats.expected": "fits everything beside a window ten times",
 }
 """Modules whose examples are run by `make slow` alone, and why."""
 INFERENCE = ("tnt_coffea.taggers", "tnt_coffea.processors")

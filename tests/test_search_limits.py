@@ -19,6 +19,10 @@ from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitResult
 
+ALONE = {"toys": 0, "max_parameters": 3}
+"""A bump hunt with one background function: which of several fits best is tested elsewhere."""
+NO_SCAN = {"global_over": "none"}
+
 
 def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
     values = config.model_dump(mode="json")
@@ -26,6 +30,11 @@ def changed(config: SearchConfig, **sections: dict[str, Any]) -> SearchConfig:
         where = values if name == "data" else values["fit"]
         where[name] = where.get(name, {}) | section
     return SearchConfig.model_validate(values)
+
+
+def of_tnt(histograms: Histograms) -> Histograms:
+    """Those of one tagger set, where another would be fitted alike."""
+    return replace(histograms, hists={"tnt": histograms.hists["tnt"]})
 
 
 def test_limits_of_every_selection_are_in_the_result(workspace: Path, small_config: Any) -> None:
@@ -46,6 +55,7 @@ def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
         small_config,
         data={"luminosity": 2.0},
         limit={"efficiencies": {"before": 0.5}, "toys": 0},
+        bump=ALONE,
         scan={"masses": [3400.0, 3600.0], "toys": 0},
     )
     result = pipeline.fit(Histograms.load(workspace / "search"), config)
@@ -64,9 +74,12 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
     workspace: Path, small_config: Any
 ) -> None:
     config = changed(
-        small_config, limit={"enabled": False}, bump={"width_uncertainty": 0.1, "toys": 0}
+        small_config,
+        limit={"enabled": False},
+        bump={"width_uncertainty": 0.1, **ALONE},
+        scan=NO_SCAN,
     )
-    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    result = pipeline.fit(of_tnt(Histograms.load(workspace / "search")), config)
     assert result.limits == {}
     assert result.impacts["before"][0].name == "signal_width"
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
@@ -79,10 +92,11 @@ def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) 
     config = changed(
         small_config.model_copy(update={"search": search}),
         limit={"enabled": False},
-        bump={"width_uncertainty": 0.1, "toys": 0},
+        bump={"width_uncertainty": 0.1, **ALONE},
+        scan=NO_SCAN,
     )
     assert config.signal_mass == 5500
-    unknown = replace(Histograms.load(workspace / "search"), made_with={})  # another window's
+    unknown = replace(of_tnt(Histograms.load(workspace / "search")), made_with={})  # other window
     result = pipeline.fit(unknown, config)
     refused = result.impacts["tnt"]
     assert isinstance(refused, ImpactRefusal)
@@ -108,7 +122,7 @@ def test_abcd_of_scores_of_the_whole_event_is_not_defined(
     heavy, light = np.indices(view.shape[-2:])
     view.value[..., heavy != light] = 0
     view.variance[..., heavy != light] = 0
-    config = changed(small_config, limit={"enabled": False}, bump={"toys": 0})
+    config = changed(small_config, limit={"enabled": False}, bump=ALONE, scan=NO_SCAN)
     result = pipeline.fit(replace(histograms, hists={"tnt": scored}), config)
     refusal = result.abcd["tnt"]
     assert isinstance(refusal, AbcdRefusal)
@@ -128,7 +142,7 @@ def test_spectrum_that_cannot_be_fitted_leaves_the_others(
     config = changed(
         small_config,
         limit={"toys": 0},
-        bump={"toys": 0},
+        bump=ALONE,
         scan={"masses": [3400.0, 3600.0], "toys": 0},
     )
     result = pipeline.fit(

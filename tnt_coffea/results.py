@@ -367,7 +367,7 @@ class BlindedSearch(Result):
     Examples
     --------
     >>> from tnt_coffea import stats
-    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> found = stats.expectation(
     ...     stats.toy_spectrum(5000), mass=3500, width=120, fit=fit, window=(3300, 3700)
     ... )

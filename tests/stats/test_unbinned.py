@@ -45,7 +45,9 @@ def hunt(events):
     return masses, stats.bump_hunt(binned(masses), **TESTED, fit=NARROW)
 
 
-@pytest.mark.parametrize(("background", "signal"), [(300, 30), (100_000, 400)])
+@pytest.mark.parametrize(
+    ("background", "signal"), [(300, 30), pytest.param(100_000, 400, marks=pytest.mark.slow)]
+)
 def test_narrow_bins_lose_nothing(events, background, signal):
     masses = events(background, signal, 1)
     result = stats.bump_hunt(binned(masses), **TESTED, fit=NARROW)

@@ -53,7 +53,10 @@ def stock_z(workspace):
     return float(norm.isf(float(pyhf.infer.hypotest(0.0, data, model, test_stat="q0"))))
 
 
-@pytest.mark.parametrize(("events", "signal"), [(30_000, 250), (3000, 100), (600, 40)])
+@pytest.mark.parametrize(
+    ("events", "signal"),
+    [(30_000, 250), pytest.param(3000, 100, marks=pytest.mark.slow), (600, 40)],
+)
 def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit, events, signal):
     spectrum = toy_spectrum(events, signal, 51)
     values = json.loads(json.dumps(bump_workspace(spectrum, mass=3500.0, **SETTINGS)))
@@ -149,7 +152,9 @@ def test_signal_uncertainties_are_in_the_workspace(histogram):
 
 
 # HistFactory lets the width not move the spurious signal.
-@pytest.mark.parametrize(("width", "rel"), [(0.0, 1e-3), (0.1, 1e-2)])
+@pytest.mark.parametrize(
+    ("width", "rel"), [(0.0, 1e-3), pytest.param(0.1, 1e-2, marks=pytest.mark.slow)]
+)
 def test_spurious_signal_and_trigger_are_in_the_workspace(histogram, minuit, width, rel):
     fit = replace(FIT, width_uncertainty=width)
     model = spectrum_model(histogram, fit.signal(3500.0, 120.0), fit)

@@ -160,8 +160,9 @@ METHOD_SETTINGS = [
     FIRST,
     EventFeature(feature="heavy_tau21 + light_tau21", descending=True),
     tnt(),
-    tnt(mass_window=False, reweight="none", soft_labels=True),
-    tnt(shared=True),
+    # test_methods.py trains with these settings.
+    slow(tnt(mass_window=False, reweight="none", soft_labels=True)),
+    slow(tnt(shared=True)),
     SameJet(after="first", signal_rich=0.3, classifier=TREES),
     cwola(),
     CwolaPerJet(classifier=TREES, sideband=1.0),
@@ -178,7 +179,7 @@ METHOD_SETTINGS = [
     Supervised(classifier=TREES),
     SupervisedBothJets(classifier=TREES),
     PureCwola(after="first", classifier=TREES),
-    DCTR,
+    slow(DCTR),  # `salad` trains it as often, and its weights reach the taggers
     Salad(after="dctr", classifier=TREES),
     SaCwola(classifier=TREES),
     SaCwola(form="negative", strength=0.5, classifier=RATIO),
@@ -237,7 +238,7 @@ METHOD_SETTINGS = [
 """One of every kind but `files`, which needs some."""
 
 NETWORKS = [
-    TREES,
+    slow(TREES),  # as `cwola` among the methods
     TREES.model_copy(update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}),
     Dense(
         features=("mass / m_jj", "tau21"),

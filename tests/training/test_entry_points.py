@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tnt_coffea.config import method_kinds
+from tnt_coffea.errors import ConfigError
 
 METHOD = '''
 from typing import ClassVar, Literal
@@ -102,14 +103,18 @@ def test_a_method_of_another_package_is_used_by_its_kind(tmp_path):
         ),
     ],
 )
-def test_an_entry_point_that_is_no_method_of_its_own_is_named(tmp_path, code, entry, message):
-    use = (
-        "from tnt_coffea.config import method_kinds\n"
-        "from tnt_coffea.errors import ConfigError\n"
-        "try: method_kinds()\n"
-        "except ConfigError as error: print(error)"
-    )
-    done = python(use, install(tmp_path, code, entry))
-    assert done.returncode == 0, done.stderr
-    assert f"entry point {entry} (tnt_coffea.methods)" in done.stdout
-    assert message in done.stdout
+def test_an_entry_point_that_is_no_method_of_its_own_is_named(
+    tmp_path, monkeypatch, code, entry, message
+):
+    install(tmp_path, code, entry)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "farthest_tagger", raising=False)
+    method_kinds.cache_clear()
+    try:
+        with pytest.raises(ConfigError) as found:
+            method_kinds()
+    finally:
+        method_kinds.cache_clear()
+        sys.modules.pop("farthest_tagger", None)
+    assert f"entry point {entry} (tnt_coffea.methods)" in str(found.value)
+    assert message in str(found.value)

@@ -98,9 +98,13 @@ class Plot:
         """Write PNG, PDF, JSON and, with columns, CSV; the same plot gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}.{suffix}" for suffix in ("png", "pdf", "json")]
+        # The layout is found once: it takes longer than the drawing. With any engine left, even one
+        # that does nothing, every file would be drawn twice.
+        layout = self.figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(self.figure)
+            _without_layout(self.figure)
         self.figure.savefig(paths[0], metadata={"Software": None})
-        # The layout is found once: it takes longer than the drawing.
-        self.figure.set_layout_engine("none")
         self.figure.savefig(paths[1], metadata={"CreationDate": None})
         paths[2].write_text(json.dumps(self.data, sort_keys=True, allow_nan=False) + "\n")
         if self.columns is not None:
@@ -110,6 +114,14 @@ class Plot:
                 rows.writerow(self.columns)
                 rows.writerows(zip(*self.columns.values(), strict=True))
         return paths
+
+
+def _without_layout(figure: Figure) -> None:
+    import matplotlib as mpl
+
+    # What None stands for is a user's setting.
+    with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
 
 
 P = ParamSpec("P")

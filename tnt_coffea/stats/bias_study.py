@@ -89,10 +89,10 @@ class BiasPoint(Result):
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> study = stats.bias_study(
     ...     stats.toy_spectrum(2000), mass=3500, width=120, fit=fit, truths=["exponential"],
-    ...     strengths=[0, 3], toys=20,
+    ...     strengths=[0, 3], toys=5,
     ... )
     >>> [(point.strength, point.toys) for point in study.truths[0].points]
-    [(0.0, 20), (3.0, 20)]
+    [(0.0, 5), (3.0, 5)]
     """
 
     strength: float
@@ -179,7 +179,7 @@ class BiasStudy(Result):
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> study = stats.bias_study(
     ...     stats.toy_spectrum(2000), mass=3500, width=120, fit=fit, truths=["exponential"],
-    ...     strengths=[0, 3], toys=20,
+    ...     strengths=[0, 3], toys=5,
     ... )
     >>> stats.BiasStudy.from_dict(study.to_dict()) == study
     True
@@ -288,10 +288,10 @@ def bias_study(
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> study = stats.bias_study(
     ...     stats.toy_spectrum(2000), mass=3500, width=120, fit=fit, truths=["exponential"],
-    ...     strengths=[0, 3], toys=20,
+    ...     strengths=[0, 3], toys=5,
     ... )
     >>> study.window, study.toys, study.seed
-    ((3260.0, 3740.0), 20, 1)
+    ((3260.0, 3740.0), 5, 1)
     """
     check_arguments(mass=mass, width=width, fit=fit)
     _check(listed_numbers("strengths", strengths, 0), toys, seed)

@@ -306,7 +306,7 @@ def hepdata_spectrum(result: BumpHuntResult, sqrt_s: float = SQRT_S) -> dict[str
     Examples
     --------
     >>> from tnt_coffea import stats
-    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
     >>> sorted(stats.hepdata_spectrum(hunt)['all'])
     ['dependent_variables', 'independent_variables']
@@ -363,7 +363,7 @@ def hepdata_limits(limits: Sequence[LimitResult], sqrt_s: float = SQRT_S) -> dic
     Examples
     --------
     >>> from tnt_coffea import stats
-    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> limit = stats.upper_limit(stats.toy_spectrum(5000), mass=3500, width=120, fit=fit)
     >>> stats.hepdata_limits([limit])['independent_variables'][0]['values']
     [{'value': 3500}]
@@ -449,7 +449,7 @@ def write_hepdata(
     Examples
     --------
     >>> from tnt_coffea import stats
-    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
+    >>> fit = stats.SpectrumFit((2600, 7000), bin_width=200)
     >>> hunt = stats.bump_hunt(stats.toy_spectrum(5000, 100), mass=3500, width=120, fit=fit)
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

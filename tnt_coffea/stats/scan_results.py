@@ -157,7 +157,7 @@ class ScanResult(Result):
     >>> from tnt_coffea import stats
     >>> fit = stats.SpectrumFit((2600, 7000), bin_width=40)
     >>> spectrum = stats.toy_spectrum(5000, 100)
-    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=20)
+    >>> result = stats.scan(spectrum, masses=[3300, 3500, 3700], width=120, fit=fit, toys=0)
     >>> print(result.summary().splitlines()[0])
     scan of 3 hypotheses: most significant at 3500 GeV, width 120 GeV, selection all
     """

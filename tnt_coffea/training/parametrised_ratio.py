@@ -71,7 +71,7 @@ class ParametrisedRatio:
     >>> points = [SignalPoint(heavy_mass=m, light_mass=100) for m in (300, 500)]
     >>> signals = [jets(200, 300, 100), jets(200, 500, 100)]
     >>> ratio = ParametrisedRatio.of(
-    ...     background, np.ones(500), signals, [np.ones(200)] * 2, points, seeds=(1,), epochs=20
+    ...     background, np.ones(500), signals, [np.ones(200)] * 2, points, seeds=(1,), epochs=8
     ... )
     >>> first = ratio.first(jets(100, 300, 100))
     >>> light, heavy = (ratio.log_ratio(first, log_masses(point), 2).mean() for point in points)
