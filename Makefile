@@ -39,15 +39,16 @@ cluster-test: $(VENV)/.ready
 	  || echo "HTCondor is not here and has no package to install: nothing of it is run" >&2
 	$(BIN)/python -m pytest -m cluster --numprocesses 0 tests/clusters
 
-# What optional packages are for, in an environment of its own (20 min, most of it installation). A test that is
+# What optional packages are for, in an environment of its own; uv resolves it, pip took half an hour. A test that is
 # skipped there fails; without real data PocketCoffea's is left out, without a server xrootd's.
 OPTIONAL_TESTS := parsl or pocketcoffea or server or hs3_has or preprocessed or (scripts_run and frameworks)
 
 optional-test:
 	$(MAKE) VENV=$(OPTIONAL) $(OPTIONAL)/.ready
-	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OPTIONAL)/bin/uv pip install --quiet --python $(OPTIONAL) \
 	  --editable '.[parsl,remote,hs3]' dask-awkward 'law>=0.1.21' luigi omegaconf 'moto[server,s3]'
-	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pocket-coffea
+	$(OPTIONAL)/bin/uv pip install --quiet --python $(OPTIONAL) --no-deps pocket-coffea
 	command -v xrootd >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y xrootd-server; }
 	chosen="$(OPTIONAL_TESTS)"; \
