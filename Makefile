@@ -47,7 +47,7 @@ optional-test:
 	$(MAKE) VENV=$(OPTIONAL) $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(OPTIONAL)/bin/uv pip install --quiet --python $(OPTIONAL) \
-	  --editable '.[parsl,remote,hs3]' dask-awkward 'law>=0.1.21' luigi omegaconf 'moto[server,s3]'
+	  --editable '.[dask,parsl,remote,hs3]' dask-awkward 'law>=0.1.21' luigi omegaconf 'moto[server,s3]'
 	$(OPTIONAL)/bin/uv pip install --quiet --python $(OPTIONAL) --no-deps pocket-coffea
 	command -v xrootd >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
 	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y xrootd-server; }

@@ -206,6 +206,7 @@ def run_scripts(page: Path, folder: Path) -> list[str]:
     Those that import a package which is not installed are left out; what they lack is returned.
     """
     lacking: set[str] = set()
+    activated = str(Path(sys.executable).parent)
     for number, (inputs, text) in enumerate(scripts(page)):
         if missing := not_installed(text):
             lacking |= missing
@@ -216,6 +217,7 @@ def run_scripts(page: Path, folder: Path) -> list[str]:
         done = subprocess.run(
             [sys.executable, f"{number}.py"],
             cwd=folder,
+            env=os.environ | {"PATH": os.pathsep.join([activated, os.environ["PATH"]])},
             capture_output=True,
             text=True,
             check=False,

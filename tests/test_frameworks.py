@@ -49,6 +49,8 @@ def on_parsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processor.Par
         address="127.0.0.1",
         max_workers_per_node=2,
         cores_per_worker=1e-3,
+        heartbeat_period=2,
+        heartbeat_threshold=10,  # after that Parsl itself takes a node for gone
         provider=LocalProvider(init_blocks=1, max_blocks=1),
     )
     folder = str(tmp_path_factory.mktemp("parsl"))
@@ -101,12 +103,15 @@ def test_a_pass_on_parsl_without_workers_is_given_up(on_parsl: Any) -> None:
     import parsl
 
     here = parsl.dfk().executors["here"]
-    with open_executor(on_parsl, wait_for_workers=0.1) as executor:
+    with open_executor(on_parsl, wait_for_workers=5) as executor:
         assert map_tasks(math.factorial, [5], executor) == [120]
-        here.scale_in_facade(1)
-        with pytest.raises(ExecutionError, match=r"^Working: Parsl had no worker for 0\.1 min"):
-            map_tasks(math.factorial, [4, 2], executor)
-        here.scale_out_facade(1)
+    here.scale_in_facade(1)
+    with (
+        open_executor(on_parsl, wait_for_workers=0.1) as executor,
+        pytest.raises(ExecutionError, match=r"^Working: Parsl had no worker for 0\.1 min"),
+    ):
+        map_tasks(math.factorial, [4, 2], executor)
+    here.scale_out_facade(1)
     with open_executor(on_parsl, wait_for_workers=5) as executor:
         assert map_tasks(math.factorial, [3], executor) == [6]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import ctypes
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -50,16 +50,18 @@ class WatchedParsl(ParslExecutor):  # type: ignore[misc]  # coffea's executors a
             return super().__call__(items, function, accumulator)
 
 
+class _NoWorkers(BaseException):
+    """Ends a pass; nothing on the way takes it for a failure of a task."""
+
+
 @contextmanager
 def _ended_without_workers(wait: float, description: str) -> Iterator[None]:
     """End the block where Parsl has no worker for so many seconds.
 
-    coffea waits for Parsl in the main thread, and wakes every two seconds: an interrupt ends it.
+    coffea waits for Parsl in steps of two seconds, after which this thread takes an exception of
+    another one. An interrupt would not do: where a shell runs it behind, it is ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    over, gave_up = threading.Event(), threading.Event()
+    over, here = threading.Event(), threading.get_ident()
 
     def look() -> None:
         seen = time.monotonic()
@@ -67,8 +69,9 @@ def _ended_without_workers(wait: float, description: str) -> Iterator[None]:
             if _workers() != 0:
                 seen = time.monotonic()
             elif time.monotonic() - seen > wait:
-                gave_up.set()
-                _thread.interrupt_main()
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(here), ctypes.py_object(_NoWorkers)
+                )
                 return
 
     thread = threading.Thread(target=look, daemon=True)
@@ -79,9 +82,7 @@ def _ended_without_workers(wait: float, description: str) -> Iterator[None]:
         finally:
             over.set()
             thread.join()
-    except KeyboardInterrupt:
-        if not gave_up.is_set():
-            raise
+    except _NoWorkers:
         msg = (
             f"{description}: Parsl had no worker for {wait / 60:.3g} min (wait_for_workers): its "
             "blocks wait in a queue, or end at once (their logs are in Parsl's run_dir). The same "
@@ -102,6 +103,6 @@ def _workers() -> int | None:
     except parsl.errors.NoDataFlowKernelError:
         return None
     own = [one for label, one in kernel.executors.items() if not label.startswith("_parsl")]
-    if not all(hasattr(one, "connected_workers") for one in own):
+    if not all(hasattr(one, "connected_managers") for one in own):
         return None
-    return sum(int(one.connected_workers) for one in own)
+    return sum(node["worker_count"] for one in own for node in one.connected_managers())

@@ -129,7 +129,7 @@ def test_files_on_an_xrootd_server(
     with pytest.raises(InputError, match="lists no file"):
         Fileset.from_paths(f"{address}/*.csv")
     local.with_name("closed.root").touch(0)
-    with pytest.raises(InputError, match=r"/closed.root: the server refuses it"):
+    with pytest.raises(NetworkError, match=r"/closed.root: the server refuses it"):
         file_of(f"{address}/closed.root").bytes_between(0, 4)
     monkeypatch.setattr(remote, "ATTEMPTS", 1)
     monkeypatch.setattr(remote, "TIMEOUT", 2)
