@@ -92,7 +92,7 @@ def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) 
     config = changed(
         small_config.model_copy(update={"search": search}),
         limit={"enabled": False},
-        bump={"width_uncertainty": 0.1, **ALONE},
+        bump={"width_uncertainty": 0.1, "toys": 0, "max_parameters": 6},
         scan=NO_SCAN,
     )
     assert config.signal_mass == 5500

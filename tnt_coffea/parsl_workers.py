@@ -105,4 +105,5 @@ def _workers() -> int | None:
     own = [one for label, one in kernel.executors.items() if not label.startswith("_parsl")]
     if not all(hasattr(one, "connected_managers") for one in own):
         return None
-    return sum(node["worker_count"] for one in own for node in one.connected_managers())
+    nodes = [node for one in own for node in one.connected_managers()]
+    return sum(int(node["worker_count"]) for node in nodes)

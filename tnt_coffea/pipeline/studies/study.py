@@ -243,7 +243,8 @@ class Study:
         with written(self.folder / "study.md") as path:
             path.write_text("\n".join(_page(result, plots, tables)) + "\n")
         with written(self.folder / _SUMMARY) as path:
-            path.write_text(json.dumps(result.to_dict(), allow_nan=False) + "\n")
+            text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
+            path.write_text(text + "\n")
         self.stage.finish({"claims": len(result.claims)})
 
 
