@@ -13,7 +13,8 @@ Bohm, Zech, Nucl. Instrum. Meth. A 748 (2014) 1, arXiv:1309.1287.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -343,7 +344,7 @@ DATASETS = "datasets"
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Counts in m_jj.
+    """Counts in m_jj; two of the same content are equal.
 
     Attributes
     ----------
@@ -375,6 +376,17 @@ class Spectrum:
     datasets: tuple[str, ...] = ()
     efficiency: Array | None = None
     variations: Array | None = None
+
+    @cached_property
+    def _content(self) -> tuple[object, ...]:
+        values = (getattr(self, each.name) for each in fields(self))
+        return tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spectrum) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
 
     @property
     def weighted(self) -> bool:
