@@ -13,7 +13,13 @@ from tnt_coffea.stats import engine
 from tnt_coffea.stats.engine import Channel
 from tnt_coffea.stats.envelope import asked_orders, profiled
 from tnt_coffea.stats.families import FAMILIES
-from tnt_coffea.stats.model import chosen_function, goodness_of_fit, outside_signal
+from tnt_coffea.stats.model import (
+    _fitted,
+    chosen_function,
+    goodness_of_fit,
+    outside_signal,
+    spectrum_models,
+)
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
 
@@ -60,6 +66,28 @@ def test_the_function_is_that_of_the_bins_that_are_seen(three):
     few = Spectrum("t", EDGES, np.where(np.arange(three.size) < 2, 9.0, 0.0))
     with pytest.raises(FitError, match=r"t: 2 of 110 bins .* hold events, too few for a function"):
         chosen_function(few, EVERYWHERE, fit)
+
+
+def test_spectra_of_the_same_content_share_their_fits_and_others_do_not(three):
+    fit, signals = SpectrumFit((EDGES[0], EDGES[-1])), [SignalShape(3500.0, 120.0)]
+    counts = np.random.default_rng(4).poisson(20_000 * three).astype(float)
+
+    def made(each: Spectrum, seen: SpectrumFit = fit) -> int:
+        before = _fitted.cache_info().misses
+        spectrum_models([each], signals, seen)
+        return _fitted.cache_info().misses - before
+
+    assert made(Spectrum("t", EDGES, counts)) > 10
+    assert made(Spectrum("t", EDGES.copy(), counts.copy())) == 0
+    changed = counts.copy()
+    changed[50] += 1
+    for other in (
+        Spectrum("t", EDGES, changed),
+        Spectrum("t", EDGES + 1, counts),
+        Spectrum("t", EDGES, counts, efficiency=np.full(counts.size, 0.9)),
+    ):
+        assert made(other) > 10, other
+    assert made(Spectrum("t", EDGES, counts), replace(fit, sqrt_s=14_000.0)) > 10
 
 
 @pytest.mark.parametrize(
