@@ -159,7 +159,9 @@ def _graph(path):
     return onnx.load(path).graph.SerializeToString()
 
 
-@pytest.mark.parametrize("classifier", [TREES, SMALL], ids=["trees", "dense"])
+@pytest.mark.parametrize(
+    "classifier", [TREES, pytest.param(SMALL, marks=pytest.mark.slow)], ids=["trees", "dense"]
+)
 @pytest.mark.parametrize("form", ["swapped", "negative"])
 def test_strength_zero_is_cwola(samples, train, classifier, form):
     if (form, classifier) == ("negative", TREES):
