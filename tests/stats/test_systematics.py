@@ -106,6 +106,7 @@ def test_morphing_keeps_a_gaussian_whose_width_grows_with_the_mass():
         np.testing.assert_allclose(morphed(low, high, share).nominal, end.nominal, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_template_of_a_gaussian_is_the_gaussian(spectrum):
     nominal = 50 * gaussian(EDGES, MASS, WIDTH)
     # What lies outside the fit is part of the template: one more bin on both sides.
@@ -267,6 +268,7 @@ def _sigma(model):
     return engine.signal_uncertainty(model.best_channels, 0.0, fit.phi, fit.alpha)
 
 
+@pytest.mark.slow
 def test_estimates_with_uncertain_efficiency_are_those_of_stock_pyhf():
     abcd = stats.abcd_limit(110, 1000, 1000, 10_000, systematics=NORMS)
     assert abcd.converged

@@ -73,8 +73,17 @@ def brute_force(model, counts, mu=None):
     return min(found, key=lambda one: one.fun)
 
 
-@pytest.mark.parametrize("of_all", [False, True])
-@pytest.mark.parametrize(("order", "in_fail"), [(0, 0.0), (1, 2.0), (2, 0.0)])
+@pytest.mark.parametrize(
+    ("order", "in_fail", "of_all"),
+    [
+        (1, 2.0, True),
+        (2, 0.0, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((0, 0.0, False), (0, 0.0, True), (1, 2.0, False), (2, 0.0, True))
+        ),
+    ],
+)
 def test_it_is_the_likelihood_of_all_rates(of_all, order, in_fail):
     random = np.random.default_rng(order + 4)
     x = (np.arange(6) + 0.5) / 6
@@ -123,7 +132,12 @@ def test_a_higher_order_holds_the_lower_ones():
 
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver")
 @pytest.mark.parametrize(
-    ("denominator", "order", "in_fail"), [("fail", 0, 0.0), ("fail", 3, 0.5), ("all", 2, 1.0)]
+    ("denominator", "order", "in_fail"),
+    [
+        pytest.param("fail", 0, 0.0, marks=pytest.mark.slow),
+        ("fail", 3, 0.5),
+        pytest.param("all", 2, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_stock_pyhf_finds_the_same(denominator, order, in_fail):
     given = {"denominator": denominator, "order": order, "signal_in_fail": in_fail}
@@ -280,6 +294,7 @@ def test_fits_of_few_events_converge_with_coefficients_at_their_bounds(events, r
     assert apart.max() < 1e-4
 
 
+@pytest.mark.slow
 def test_expected_limits_of_a_high_order_rise_with_the_bands():
     data = drawn(1400, 20, 1, ratio=0.03)
     limit = factor(*data, order=8, level=0.95, toys=0, limit_toys=0).limit

@@ -64,15 +64,13 @@ def test_narrow_bins_lose_nothing(events, background, signal):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"family": "exponential", "width_uncertainty": 0.1},
         {"family": "bernstein", "shape": "double_crystal_ball", "tails": (1.0, 4.0, 2.0, 5.0)},
-        pytest.param(
-            {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
-            marks=pytest.mark.slow,
-        ),
+        {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
     ],
 )
 def test_channels_share_a_signal_of_any_shape(events, changes):
@@ -91,6 +89,7 @@ def test_channels_share_a_signal_of_any_shape(events, changes):
         stats.unbinned_check(masses, result)
 
 
+@pytest.mark.slow
 def test_best_of_several_families_counts(events):
     masses = events(2000, 60, 4)
     several = replace(NARROW, bin_width=10, envelope=("exponential", "power_law"))
