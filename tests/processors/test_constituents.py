@@ -67,6 +67,7 @@ def test_they_are_the_same_from_any_file_and_leave_the_rest_alone(
     assert sample.content_hash() != plain.content_hash()
 
 
+@pytest.mark.slow
 def test_taggers_score_events_and_their_skim_alike(
     olympics: Path,
     ours: Callable[..., Any],

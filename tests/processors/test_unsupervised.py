@@ -94,6 +94,7 @@ train:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "methods",
     [FEATURES, pytest.param(KERAS, marks=pytest.mark.slow)],
