@@ -264,6 +264,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return searched
 
 
+@pytest.mark.slow
 def test_a_planted_method_is_refuted_and_nothing_is_searched_twice(
     tmp_path: Path, counted: list[str]
 ) -> None:
