@@ -38,6 +38,7 @@ def test_jets_are_the_files_own_in_gev(root_files: dict[str, Path], loaded: Any)
     assert len(set(jets.event_id.tolist())) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schema", [PHYSLITESchema, pytest.param(BaseSchema, marks=pytest.mark.slow)]
 )

@@ -95,6 +95,7 @@ def test_jets_without_constituents_are_refused(
     assert "set skim.images and skim.constituents to null" in str(error.value)
 
 
+@pytest.mark.slow
 def test_energy_flow_polynomials_are_the_same_in_chunks_of_any_size(
     olympics: Path,
     tmp_path: Path,

@@ -159,7 +159,9 @@ def test_random_order_follows_the_event_not_the_file(
 @pytest.mark.parametrize(
     ("name", "tree", "branches"),
     [
-        ("pfnano", "Events", ("run", "luminosityBlock", "event")),
+        pytest.param(
+            *("pfnano", "Events", ("run", "luminosityBlock", "event")), marks=pytest.mark.slow
+        ),
         pytest.param(
             *("PHYSLITE_example", "CollectionTree", _PHYSLITE_NUMBERS), marks=pytest.mark.slow
         ),

@@ -221,6 +221,7 @@ def test_empty_and_wrong_histograms_are_refused(mass_histogram):
         bump_hunt(mass_histogram(-np.ones(220)), **AT_3500)
 
 
+@pytest.mark.slow
 def test_toys_report_their_progress_and_do_not_depend_on_it(toy_spectrum):
     histogram, steps = toy_spectrum(300, 10, 61), []
     shown = bump_hunt(

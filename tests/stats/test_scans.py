@@ -48,6 +48,7 @@ def test_scan_point_is_the_bump_hunt_at_that_mass(toy_spectrum):
     assert found.gross_vitells is None
 
 
+@pytest.mark.slow
 def test_global_p_value_of_background_is_uniform(falling_shape):
     # Toys of toys: every one of them is an observation with a global p-value among the rest.
     edges = np.arange(2600.0, 7001.0, 40.0)

@@ -127,6 +127,7 @@ def test_template_of_a_gaussian_is_the_gaussian(spectrum):
     assert stats.LimitResult.from_dict(own.to_dict()) == own
 
 
+@pytest.mark.slow
 def test_uncertain_norm_weakens_a_limit_as_the_counting_formula_says(spectrum):
     # n = b: q(mu) is mu^2 / (sigma^2 + kappa^2 mu^2), and is 1.96^2 at the limit.
     kappa = 0.1

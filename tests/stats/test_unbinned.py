@@ -225,6 +225,7 @@ def test_other_results_and_fits_are_refused(hunt):
         stats.unbinned_check(masses, two)
 
 
+@pytest.mark.slow
 def test_masses_rounded_to_single_precision_are_the_same_events(hunt):
     masses, result = hunt
     check = stats.unbinned_check(masses, result)

@@ -19,15 +19,12 @@ from .conftest import AUTOENCODER_AND_TNT, FIRST, TREES, config_for, cwola, tnt
 @pytest.mark.parametrize(
     ("methods", "networks"),
     [
-        (
+        pytest.param(
             AUTOENCODER_AND_TNT | {"tnt2": tnt("tnt"), "best": Supervised(classifier=TREES)},
             [12, 12, 12, 6],
-        ),
-        pytest.param(
-            {"first": FIRST, "tnt": tnt(shared=True), "hunt": cwola()},
-            [2, 12, 3],
             marks=pytest.mark.slow,
         ),
+        ({"first": FIRST, "tnt": tnt(shared=True), "hunt": cwola()}, [2, 12, 3]),
     ],
 )
 def test_a_dry_run_counts_the_training_runs_of_a_search(write_skim, tmp_path, methods, networks):

@@ -128,7 +128,7 @@ def inputs_of(model: Any) -> dict[str, Any]:
     "name",
     [
         pytest.param(
-            name, marks=[pytest.mark.slow] * (name in ("variational", "dense_autoencoders"))
+            name, marks=[pytest.mark.slow] * (name not in ("autoencoder", "convolutional"))
         )
         for name in BUILT
     ],

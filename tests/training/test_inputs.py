@@ -60,6 +60,7 @@ def reading(tagger):
     return readers(tagger.card.inputs, SAMPLE)
 
 
+@pytest.mark.slow
 def test_a_network_of_constituents_asks_for_them(outcomes):
     network = ParticleFlow(epochs=1, optimizer=SHORT)
     items = outcomes(SupervisedBothJets(classifier=network))

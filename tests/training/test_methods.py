@@ -181,6 +181,7 @@ def test_duplicates_cannot_sit_on_both_sides(sample, train):
         assert abs(two.history["signal-rich"] - 2 * one.history["signal-rich"]) <= 1
 
 
+@pytest.mark.slow
 def test_prequential_sets_score_what_came_later_and_count_the_rest(sample, train):
     config = config_for(AUTOENCODER_AND_TNT, mode="prequential", outer=3)
     made = tagger_set("tnt", train(sample, config)["tnt"], config)

@@ -147,6 +147,7 @@ def test_priors_help_in_a_toy_of_two_blobs():
     assert alone - 0.2 < opposite < alone - 0.03
 
 
+@pytest.mark.slow
 def test_without_priors_it_is_the_background_loss_alone(samples, train):
     config = config_for({"q": Quak(**TINY)})
     outcome = train({"data": samples["data"]}, config, first_fold(config))["q"][0]

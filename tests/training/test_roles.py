@@ -72,6 +72,7 @@ def samples():
     }
 
 
+@pytest.mark.slow
 def test_a_method_of_all_roles_keeps_the_contract(tmp_path):
     method_contract(DataAgainstSimulation(), tmp_path)
 
@@ -135,6 +136,7 @@ def test_what_labels_hands_on_what_it_knew(samples, train):
     assert all(set(card.priors) == {"two-prong"} and card.simulation for card in cards)
 
 
+@pytest.mark.slow
 def test_a_tagger_from_a_file_knows_what_it_knew_there(samples, train, tmp_path):
     config = config_for({"m": DataAgainstSimulation(data=False)})
     (tmp_path / "elsewhere").mkdir()

@@ -150,6 +150,7 @@ def test_second_iteration_is_labelled_by_the_first_alone(trained):
         assert (card.place["round"], card.settings["after"]) == (2, "tnt")
 
 
+@pytest.mark.slow
 def test_two_methods_of_each_kind_share_a_search(trained):
     _, config, sets, skim, folder = trained
     config = with_method(config, "small", Autoencoder(latent=2))

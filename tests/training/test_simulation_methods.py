@@ -138,6 +138,7 @@ def test_weights_of_a_set_are_means_of_logarithms(samples, chain, tmp_path):
         Taggers.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_event_of_the_window_has_a_part_in_the_weights(samples, chain, train):
     from tnt_coffea.testing import altered
 
