@@ -174,6 +174,7 @@ def test_a_useless_method_is_judged_by_the_difference_it_makes() -> None:
         assert verdicts(blocks)["useless-method"] == verdict
 
 
+@pytest.mark.slow
 def test_samples_that_were_refused_are_counted_and_page_and_file_are_small() -> None:
     refused = {"refused": "tag_n_train: 12 signal-rich jets"}
     every = {block.name: outcomes(100, i) for i, block in enumerate(null.EXPERIMENT.blocks)}

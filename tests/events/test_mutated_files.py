@@ -386,7 +386,7 @@ CASES = [
     ("histograms", "search", 60),
     ("manifest", "manifest", 60),
 ]
-TWICE = ("pandas", "table h5", "histograms")
+LONGEST = ("pandas", "table h5", "histograms", "tagger")
 assert sum(examples for *_, examples in CASES) > 1000
 
 
@@ -400,8 +400,8 @@ def beside(original: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "name", "examples"),
     [
-        # As long as the rest together, and other files of a kind that is among the others.
-        pytest.param(*case, id=case[1], marks=[pytest.mark.slow] * (case[1] in TWICE))
+        # As long as the rest together; files of their kinds, or read alike, are among the others.
+        pytest.param(*case, id=case[1], marks=[pytest.mark.slow] * (case[1] in LONGEST))
         for case in CASES
     ],
 )

@@ -103,6 +103,7 @@ SUBSTRUCTURE = SkimSettings(
 )
 
 
+@pytest.mark.slow
 def test_decorations_of_physlite_are_observables(
     physlite: Path, ours: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -208,8 +208,8 @@ def window_alone(histogram):
         # Half a minute: the fits of nearly all toys take every step that they may.
         pytest.param(empty_window, 20, marks=pytest.mark.slow),
         (wide_hole, 0),
-        (wide_hole, 20),
-        (window_alone, 0),
+        pytest.param(wide_hole, 20, marks=pytest.mark.slow),
+        pytest.param(window_alone, 0, marks=pytest.mark.slow),
         pytest.param(window_alone, 20, marks=pytest.mark.slow),
         (turned_on, 0),
         pytest.param(turned_on, 20, marks=pytest.mark.slow),

@@ -90,6 +90,7 @@ def test_a_weak_turn_on_is_left_behind(spectrum):
     assert max(turn_on(spectrum(1e5, seed)) for seed in range(4)) < 0.02
 
 
+@pytest.mark.slow
 def test_a_smooth_spectrum_keeps_its_lowest_edge(spectrum):
     assert found(spectrum(1e5, None, turn_on=False)) == 2600.0
     cases = product((1e4, 1e5), range(8))

@@ -185,6 +185,7 @@ def test_order_and_prediction_do_not_see_the_signal():
     assert other.z > one.z + 5
 
 
+@pytest.mark.slow
 def test_the_cubic_is_found_and_no_more():
     orders = [
         factor(*drawn(600_000, 0, seed), min_order=0, toys=0, least_goodness=0).order
@@ -253,6 +254,7 @@ def test_limits_are_cls_and_rise_with_the_signal():
     assert excess.limit.observed > excess.mu_hat > 0
 
 
+@pytest.mark.slow
 def test_where_nothing_is_seen_the_limit_from_toys_is_three_events():
     passed, failed = drawn(5000, 0, 10, ratio=0.003)
     near = np.abs(0.5 * (EDGES[1:] + EDGES[:-1]) - 5000) <= 4 * WIDTH

@@ -45,6 +45,7 @@ def hunt(events):
     return masses, stats.bump_hunt(binned(masses), **TESTED, fit=NARROW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("background", "signal"), [(300, 30), pytest.param(100_000, 400, marks=pytest.mark.slow)]
 )

@@ -72,6 +72,7 @@ def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit,
     assert stock_z(pyhf.Workspace(values)) == pytest.approx(z, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):
     cabinetry = pytest.importorskip("cabinetry", reason="cabinetry is not installed")
     values = bump_workspace(histogram, mass=3500.0, **SETTINGS)

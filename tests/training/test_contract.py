@@ -166,7 +166,7 @@ METHOD_SETTINGS = [
     slow(SameJet(after="first", signal_rich=0.3, classifier=TREES)),
     cwola(),
     slow(CwolaPerJet(classifier=TREES, sideband=1.0)),
-    TEMPLATE,
+    slow(TEMPLATE),
     slow(TEMPLATE.model_copy(update={"classifier": TEMPLATE_NETWORK})),
     slow(
         tnt(
@@ -208,7 +208,7 @@ METHOD_SETTINGS = [
     slow(GAN_AE),
     slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
     slow(Gis(density=SLICING)),
-    Pca(features=("mass", "tau21")),
+    slow(Pca(features=("mass", "tau21"))),
     slow(Pca(features=("mass", "tau21"), sample="simulation")),
     slow(FactorizedTopics(bins=20, starts=3, steps=500)),
     slow(
@@ -242,7 +242,11 @@ METHOD_SETTINGS = [
 
 NETWORKS = [
     slow(TREES),  # as `cwola` among the methods
-    TREES.model_copy(update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}),
+    slow(
+        TREES.model_copy(
+            update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}
+        )
+    ),
     Dense(
         features=("mass / m_jj", "tau21"),
         layers=(8, 8),

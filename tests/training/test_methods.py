@@ -225,6 +225,7 @@ def test_members_differ_and_are_averaged_raw(sample, train):
     np.testing.assert_allclose(scores.raw["event"][rows], np.mean(raw, axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_network_serves_both_jets(sample, train):
     methods = {"first": FIRST, "tnt": tnt(shared=True), "tnt2": tnt("tnt", shared=True)}
     items = train(sample, config_for(methods))["tnt2"]

@@ -91,6 +91,7 @@ def test_weights_that_too_few_events_would_measure_are_noted(sample, train):
     assert all("weight bins" not in item.history for item in sets[1]["plain"])
 
 
+@pytest.mark.slow
 def test_one_network_for_both_jets_is_weighted_and_notes_the_fewer_bins(sample, train):
     methods = {"first": FIRST, "shared": tnt(shared=True), "tnt": tnt()}
     sets = train(sample, config_for(methods))
