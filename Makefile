@@ -22,10 +22,8 @@ models: demo
 pictures: demo
 	$(BIN)/python docs/pictures.py $(OUT)
 
-# Rewriting the asserts of all files takes both processes longer than any file: what failed is run again for its values.
 test: $(VENV)/.ready lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --assert=plain \
-	  || { $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; false; }
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
