@@ -24,7 +24,7 @@ SETTINGS = """
 search: {efficiencies: [0.2], fit_range: {low: 2600, high: 7000}}
 train: {methods: {low: {kind: feature, feature: tau21, descending: true}}}
 fit:
-  bump: {efficiency: 0.2, bin_width: 80, toys: 0}
+  bump: {efficiency: 0.2, bin_width: 80, toys: 0, max_parameters: 3, spurious: false}
   abcd: {efficiency: 0.2}
   limit: {enabled: false}
 """

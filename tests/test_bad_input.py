@@ -405,6 +405,7 @@ def no_room() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
+@pytest.mark.slow
 def test_full_disk_ends_in_one_error_and_the_command_goes_on_with_room(
     path: Path, out: Path
 ) -> None:
@@ -629,7 +630,8 @@ def test_no_histograms_yet(tmp_path: Path, out: Path) -> None:
     refused(fit(tmp_path / "nothing", out), 4, "run `tnt-coffea search` first")
 
 
-@pytest.mark.parametrize("executor", ["dask", pytest.param("futures", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["dask", "futures"])
 def test_worker_that_dies_is_one_error_and_no_hang(
     executor: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -641,6 +643,7 @@ def test_worker_that_dies_is_one_error_and_no_hang(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_debug_shows_the_stack_and_nothing_else_does(tmp_path: Path, out: Path) -> None:
     words = ("skim", tmp_path / "absent.h5", "--out", out)
     refused(call(*words), 3)

@@ -55,6 +55,7 @@ def test_chain_ends_in_results(workspace: Path) -> None:
     assert set(pipeline.stage_seconds(workspace)) >= {"generate", "skim", "train", "search", "fit"}
 
 
+@pytest.mark.slow
 def test_truth_reaches_no_tagger_histogram_or_result(
     workspace: Path, events_file: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_truth_reaches_no_tagger_histogram_or_result(
     assert (before != after).any()
 
 
+@pytest.mark.slow
 def test_altering_an_event_of_a_fold_leaves_the_taggers_that_score_it_byte_identical(
     workspace: Path, events_file: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
@@ -128,7 +130,8 @@ def folds_of(rows: np.ndarray, config: SearchConfig) -> np.ndarray:
         # Every pass starts processes of its own.
         pytest.param("futures", 100, ("events",), marks=pytest.mark.slow),
         pytest.param("futures", 1000, ("skim", "events"), marks=pytest.mark.slow),  # larger items
-        ("dask", 100, ("skim",)),  # the pass that makes the skim reads the events
+        # The pass that makes the skim reads the events.
+        pytest.param("dask", 100, ("skim",), marks=pytest.mark.slow),
         pytest.param("dask", 100, ("events",), marks=pytest.mark.slow),
         pytest.param("dask", 1000, ("skim", "events"), marks=pytest.mark.slow),
     ],
@@ -256,6 +259,7 @@ def test_folder_of_another_configuration_is_refused_with_the_difference(
         pipeline.skim(fileset, other, out=workspace)
 
 
+@pytest.mark.slow
 def test_killed_search_goes_on_where_it_was_cut(small_config: SearchConfig, tmp_path: Path) -> None:
     few, config = of_few_events(small_config), tmp_path / "search.yaml"
     config.write_text(few.to_yaml())

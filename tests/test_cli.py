@@ -394,14 +394,17 @@ def test_a_short_file_changes_what_it_names(
     searched: Path, small_config: SearchConfig, tmp_path: Path
 ) -> None:
     short = tmp_path / "short.yaml"
-    short.write_text("fit: {bump: {mass: 3400, width: 80}, limit: {enabled: false}}")
+    short.write_text(
+        "fit: {bump: {mass: 3400, width: 80}, limit: {enabled: false}, scan: {global_over: none}}"
+    )
     done = call("fit", "--out", searched, "--config", short)
     assert done.exit_code == 0, done.output
     assert f"settings: {short}, the rest of {searched / 'config.yaml'}" in done.output
     assert SearchResult.load(searched / "fit").before.mass == 3400
     bump = small_config.fit.bump.model_copy(update={"mass": 3400.0, "width": 80.0})
     limit = small_config.fit.limit.model_copy(update={"enabled": False})
-    fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit})
+    scan = small_config.fit.scan.model_copy(update={"global_over": "none"})
+    fit = small_config.fit.model_copy(update={"bump": bump, "limit": limit, "scan": scan})
     left = SearchConfig.from_yaml(searched / "config.yaml")
     assert left == small_config.model_copy(update={"fit": fit})
     line = failed(call("report", "--out", searched, "--config", short, "--seed", 12), 2)

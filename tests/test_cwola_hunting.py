@@ -205,6 +205,7 @@ def test_the_tests_are_noted_shown_and_stored(hunt: SimpleNamespace) -> None:
     assert "window" not in pipeline.null_chains.fit_values(SearchConfig())
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_tests_of_the_stage(hunt: SimpleNamespace, tmp_path: Path) -> None:
     def run(*words: object) -> Any:
         to = tmp_path / "found.json"

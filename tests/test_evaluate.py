@@ -52,6 +52,7 @@ def test_evaluate_writes_table_plots_and_numbers(search: Path) -> None:
             assert (search / "evaluate" / f"comparison-{name}.{suffix}").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_trainings_of_one_method_are_a_band_and_references_are_marked(
     search: Path, tmp_path: Path, add_reference: Callable[[Path, Path], str]
 ) -> None:

@@ -30,9 +30,26 @@ MINUTES = {
     "tnt_coffea.chain": "generates, searches, and draws two reports",
     "tnt_coffea.pipeline.answering": "searches, answers, and generates",
     "tnt_coffea.pipeline.evaluation": "searches, and draws a report",
+    "tnt_coffea.pipeline.characterising": "compares events of a search",
+    "tnt_coffea.pipeline.fitting": "fits a search",
+    "tnt_coffea.pipeline.null_searches": "searches without a signal",
+    "tnt_coffea.pipeline.retrained_limits": "trains for two strengths",
+    "tnt_coffea.products": "searches and fits",
+    "tnt_coffea.results": "fits a search",
+    "tnt_coffea.stats.bias_study": "fits toys of two functions",
+    "tnt_coffea.stats.exchange": "sets limits",
     "tnt_coffea.stats.expected": "fits everything beside a window ten times",
+    "tnt_coffea.stats.limit_results": "sets limits",
+    "tnt_coffea.stats.limits": "sets limits",
+    "tnt_coffea.stats.results": "throws toys",
+    "tnt_coffea.stats.scan_results": "throws toys",
+    "tnt_coffea.stats.transfer": "sets limits",
+    "tnt_coffea.stats.transfer_results": "sets limits",
+    "tnt_coffea.stats.unbinned": "fits every event",
+    "tnt_coffea.training.methods.quak": "trains networks of three losses",
+    "tnt_coffea.training.parametrised_ratio": "trains a network",
 }
-"""Modules whose examples are run by `make slow` alone, and why."""
+"""Modules whose examples are run by `make slow` alone, and why: longer than two seconds."""
 INFERENCE = ("tnt_coffea.taggers", "tnt_coffea.processors")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -61,6 +78,7 @@ def test_examples_give_what_they_show(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_examples_of_inference_do_without_tensorflow() -> None:
     program = (
         "import doctest, importlib, sys\n"

@@ -223,7 +223,9 @@ def test_unaccounted_events_are_an_error() -> None:
         Accounting(events=10, selected=5, rejected={"two_jets": 1}, lost={"x": (2, "bad")})
 
 
-@pytest.mark.parametrize("executor", ["iterative", "futures", "dask"])
+@pytest.mark.parametrize(
+    "executor", ["iterative", pytest.param("futures", marks=pytest.mark.slow), "dask"]
+)
 def test_tasks_come_back_in_order(executor: str) -> None:
     with open_executor(executor, workers=2) as opened:
         assert map_tasks(math.factorial, [5, 3, 9, 0], opened) == [120, 6, 362880, 1]

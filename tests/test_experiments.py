@@ -183,6 +183,7 @@ def test_an_experiment_leaves_numbers_figures_and_claims(out: Path) -> None:
     assert "| low heavy tau21 |" in page
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_goes_on_and_a_complete_one_is_read(out: Path, given) -> None:
     folder = out / "tiny"
     first = json.loads((folder / "study.json").read_text())
@@ -463,7 +464,7 @@ def test_the_command_of_an_experiment_has_its_kinds_of_events(out: Path, given) 
         done = CliRunner().invoke(_command(pools), ["--signal", "box9=x.csv"])
         assert done.exit_code == 2
         assert f"'box9=x.csv' names no signal: write {forms}" in done.output
-    words = ["--out", str(out), "-q", "--workers", "1", "--repetitions", "3"]
+    words = ["--out", str(out), "-q", "--workers", "1", "--repetitions", "2"]
     words += [w for pool, paths in given.items() for w in (f"--{pool}", str(paths[0]))]
     done = CliRunner().invoke(_command(TINY), words)  # as the complete study there
     assert done.exit_code == 0, done.output

@@ -70,6 +70,7 @@ def test_scan_finds_the_mass(spectrum: Path, tmp_path: Path) -> None:
     assert found["toys"] == 50
 
 
+@pytest.mark.slow
 def test_toys_are_shown_on_a_terminal(
     spectrum: Path, tmp_path: Path, on_a_terminal: Callable[..., tuple[str, str]]
 ) -> None:
@@ -371,6 +372,7 @@ def _settings(workspace: Path, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_variable_bins_families_and_figures_from_the_prompt(tmp_path: Path) -> None:
     edges = [2600, 2800, 3020, 3260, 3520, 3800, 4100, 4420, 4760, 5120, 5500, 6000, 6500, 7000]
     toys = toy_spectrum(6000, 200, mass=4000.0, width=150.0, edges=edges)
@@ -395,6 +397,7 @@ def test_variable_bins_families_and_figures_from_the_prompt(tmp_path: Path) -> N
     assert yaml["z"] > 3
 
 
+@pytest.mark.slow
 def test_scan_without_masses_takes_the_whole_range(spectrum: Path, tmp_path: Path) -> None:
     figure = tmp_path / "scan.pdf"
     found = run(
@@ -454,6 +457,7 @@ def turn_on(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return spectrum, efficiency
 
 
+@pytest.mark.slow
 def test_trigger_efficiency_and_lower_edge_from_the_prompt(
     turn_on: tuple[Path, Path], tmp_path: Path
 ) -> None:

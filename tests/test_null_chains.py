@@ -32,7 +32,8 @@ from tnt_coffea.storage import held
 # A wide selection and few parameters: no toys are thrown, and functions do not compete.
 TEXT = (
     "{search: {efficiencies: [0.3]}, train: {methods: {mass: {kind: feature}}}, fit: {bump: "
-    "{efficiency: 0.3, max_parameters: 3}, abcd: {efficiency: 0.3}, limit: {enabled: false}}}"
+    "{efficiency: 0.3, max_parameters: 3, spurious: false}, abcd: {efficiency: 0.3}, "
+    "limit: {enabled: false}}}"
 )
 
 
@@ -96,6 +97,7 @@ def test_whole_searches_give_the_p_value(searches: list[Path], chains: Path) -> 
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
+@pytest.mark.slow
 def test_the_content_of_the_file_decides_and_not_its_place(
     searches: list[Path], chains: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +179,7 @@ def test_a_preset_and_a_file_of_settings_are_not_given_together(tmp_path: Path) 
     assert "no preset 'fast': known are" in call(*words[:-1], "fast").output
 
 
+@pytest.mark.slow
 def test_null_chains_are_noted_with_the_whole_path(
     searches: list[Path], chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +239,7 @@ def test_one_spectrum_takes_its_own_from_the_command_line(
     assert (both.exit_code, "give one of them" in both.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_control_events_are_searched_with_the_taggers_of_the_data(
     searches: list[Path], tmp_path: Path
 ) -> None:
@@ -261,11 +265,10 @@ def test_control_events_are_searched_with_the_taggers_of_the_data(
     )
 
 
-POOL_TEXT = TEXT.replace("fit: {bump: {", "fit: {bump: {spurious: false, ").replace(
-    "{search:", "{skim: {images: null, observables: [mass, tau21]}, search:"
-)
+POOL_TEXT = TEXT.replace("{search:", "{skim: {images: null, observables: [mass, tau21]}, search:")
 
 
+@pytest.mark.slow
 def test_a_table_with_fewer_chains_is_gone_on_with(tmp_path: Path) -> None:
     pool = testing.make_sample(3600, signal_share=0.0, seed=3, pixels=12)
     config, out = SearchConfig.from_text(POOL_TEXT), tmp_path / "null.json"
@@ -435,6 +438,7 @@ def test_other_tests_on_the_same_data_count(searches: list[Path], tmp_path: Path
     assert (stored.other_tests, stored.p_best) == (0, back.global_p.p_best)
 
 
+@pytest.mark.slow
 def test_a_useless_method_raises_the_global_p_value_of_an_excess(tmp_path: Path) -> None:
     sample = testing.make_sample(1600, signal_share=0.02, seed=0, pixels=12)
     found = {}
@@ -453,6 +457,7 @@ def test_a_useless_method_raises_the_global_p_value_of_an_excess(tmp_path: Path)
     assert both.p_value > alone.p_value
 
 
+@pytest.mark.slow
 def test_a_useless_method_raises_the_global_p_value(searches: list[Path], tmp_path: Path) -> None:
     sample = testing.make_sample(1600, signal_share=0.0, seed=0, pixels=12)
     methods = "{mass: {kind: feature}, noise: {kind: feature, feature: tau21}}"

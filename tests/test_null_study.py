@@ -174,6 +174,7 @@ def test_a_useless_method_is_judged_by_the_difference_it_makes() -> None:
         assert verdicts(blocks)["useless-method"] == verdict
 
 
+@pytest.mark.slow
 def test_samples_that_were_refused_are_counted_and_page_and_file_are_small() -> None:
     refused = {"refused": "tag_n_train: 12 signal-rich jets"}
     every = {block.name: outcomes(100, i) for i, block in enumerate(null.EXPERIMENT.blocks)}
@@ -264,6 +265,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return searched
 
 
+@pytest.mark.slow
 def test_a_planted_method_is_refuted_and_nothing_is_searched_twice(
     tmp_path: Path, counted: list[str]
 ) -> None:

@@ -48,14 +48,9 @@ def test_a_method_is_at_most_120_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnx") is None, reason="needs pip install 'tnt-coffea[train]'")
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "attention"))
-        for path in FILES
-    ],
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_method_keeps_what_every_method_keeps(path: Path, tmp_path: Path) -> None:
     name, settings = SETTINGS[path.stem]
     method_contract(getattr(loaded(path), name)(**settings), tmp_path, constituents=4)

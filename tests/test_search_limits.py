@@ -48,6 +48,7 @@ def test_limits_of_every_selection_are_in_the_result(workspace: Path, small_conf
     assert stored.limit_bands == {}
 
 
+@pytest.mark.slow
 def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
     workspace: Path, small_config: Any
 ) -> None:
@@ -56,16 +57,16 @@ def test_cross_sections_and_bands_come_with_efficiencies_and_a_scan(
         data={"luminosity": 2.0},
         limit={"efficiencies": {"before": 0.5}, "toys": 0},
         bump=ALONE,
-        scan={"masses": [3400.0, 3600.0], "toys": 0},
+        scan={"masses": [3400.0], "toys": 0},
     )
-    result = pipeline.fit(Histograms.load(workspace / "search"), config)
+    result = pipeline.fit(of_tnt(Histograms.load(workspace / "search")), config)
     before = result.limits["before"]
     assert isinstance(before, LimitResult)
     assert before.observed_cross_section == pytest.approx(before.observed)
-    assert list(result.limits) == ["before", "autoencoder", "tnt"]
-    assert list(result.limit_bands) == ["before", "autoencoder", "tnt"]
+    assert list(result.limits) == ["before", "tnt"]
+    assert list(result.limit_bands) == ["before", "tnt"]
     band = result.limit_bands["before"]
-    assert [limit.mass for limit in band] == [3400.0, 3600.0]
+    assert [limit.mass for limit in band] == [3400.0]
     assert all(limit.expected_cross_section is not None for limit in band)
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
@@ -85,6 +86,7 @@ def test_limits_can_be_left_out_and_impacts_come_with_an_uncertain_signal(
     assert SearchResult.load(workspace / "fit" / "result.json").impacts == {}
 
 
+@pytest.mark.slow
 def test_impacts_that_cannot_be_had_say_why(workspace: Path, small_config: Any) -> None:
     # Two selected events lie above 5 TeV, both in one fold.
     window = MassRange(low=5000.0, high=6000.0)
@@ -143,7 +145,7 @@ def test_spectrum_that_cannot_be_fitted_leaves_the_others(
         small_config,
         limit={"toys": 0},
         bump=ALONE,
-        scan={"masses": [3400.0, 3600.0], "toys": 0},
+        scan={"masses": [3400.0], "toys": 0},
     )
     result = pipeline.fit(
         replace(histograms, hists={"autoencoder": histograms.hists["autoencoder"], "tnt": empty}),

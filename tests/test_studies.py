@@ -211,6 +211,7 @@ def times(studied: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (studied / "trainings").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_study_leaves_numbers_figures_and_claims(studied: Path) -> None:
     values = json.loads((studied / "study.json").read_text())
     assert values["command"] == "tnt-coffea study gaussian --members 2 --scale 0.02 --seed 1"
@@ -232,6 +233,7 @@ def test_a_study_leaves_numbers_figures_and_claims(studied: Path) -> None:
     assert all(0.8 < one["effective_share"] < 1 and one["largest_weight"] < 3 for one in dctr)
 
 
+@pytest.mark.slow
 def test_a_complete_study_is_read_and_a_killed_one_goes_on(studied: Path) -> None:
     before = times(studied)
     first = json.loads((studied / "study.json").read_text())
@@ -251,6 +253,7 @@ def test_a_complete_study_is_read_and_a_killed_one_goes_on(studied: Path) -> Non
     assert "core" in first["machine"]
 
 
+@pytest.mark.slow
 def test_another_configuration_in_the_folder_is_one_error(studied: Path) -> None:
     with pytest.raises(StageError, match=r"another configuration \(members: 2 there, 3 now\)"):
         studies.gaussian(out=studied.parent, **TINY | {"members": 3})

@@ -38,7 +38,7 @@ train: {methods: {mass: {kind: feature}}}
 data: {luminosity: 100}
 search: {efficiencies: [0.3]}
 fit:
-  bump: {efficiency: 0.3, bin_width: 200, max_parameters: 3, width: 150}
+  bump: {efficiency: 0.3, bin_width: 200, max_parameters: 3, width: 150, spurious: false}
   signal: {names: [m3500], cross_section: 2.0}
   systematics: {luminosity: 0.016, trigger: [-0.05, 0.02]}
   tagger_efficiency: {scale_factor: 0.9, uncertainty: 0.1}
@@ -232,6 +232,7 @@ def test_two_signals_of_one_mass_are_refused(searched):
         search_fit(replace(histograms, signals={"mass": twice}), other, "mass", 0.3)
 
 
+@pytest.mark.slow
 def test_estimates_without_a_limit_read_nothing_of_the_signal(searched):
     histograms, config, _ = searched
     alone = replace(histograms, signals={})
@@ -251,6 +252,7 @@ def test_estimates_without_a_limit_read_nothing_of_the_signal(searched):
     assert replace(fit_abcd(stored(histograms), config).result, limit=None) == found
 
 
+@pytest.mark.slow
 def test_workspace_of_a_transfer_factor_has_the_variations_of_its_limit(tmp_path: Path):
     edges = np.arange(2600.0, 5001.0, 200.0)
     events = 50 * gaussian(edges, 3500.0, 250.0)
@@ -321,6 +323,7 @@ def test_members_of_a_search_are_combined_in_what_is_fitted_or_counted(searched)
         assert found.variations["pdf"][0] / found.nominal - 1 == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_signals_injected_into_toys_are_the_templates(searched):
     """A bias study of a search whose signal is simulated, and its scan, which has all dijets."""
     _, config, out = searched

@@ -42,6 +42,7 @@ train:
 fit:
   bump: {efficiency: 0.1}
   limit: {enabled: false}
+  scan: {global_over: none}
 """
 
 
@@ -98,6 +99,7 @@ def test_the_template_predicts_the_background_after_a_cut(found):
     assert (low, high) == (2900, 4100)
 
 
+@pytest.mark.slow
 def test_the_result_of_the_fit_says_what_predicts_the_background_or_why_nothing_does(found):
     config, _, histograms = found
     about = {**histograms.provenance, "without_template": {"without": "no skim"}}

@@ -228,6 +228,7 @@ def test_every_claim_has_a_reason_and_an_experiment_where_it_falls_short() -> No
     assert names == tnt_claims.SHORT.keys()
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_paper_and_blocks_that_were_refused_have_none() -> None:
     made = found(refused=["images-10", "images-3"])
     names = {plot.name for plot in tnt_page._curves(made, "images")}

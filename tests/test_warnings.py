@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from tnt_coffea.cli import main
@@ -14,10 +15,15 @@ CONFIG = """
 skim: {table: {m_jj: mjj, event: {x: x}}}
 search: {efficiencies: [0.3]}
 train: {methods: {masses: {kind: event_feature, feature: x}}}
-fit: {limit: {enabled: false}, bump: {efficiency: 0.3, toys: 0}, abcd: {efficiency: 0.3}}
+fit:
+  limit: {enabled: false}
+  bump: {efficiency: 0.3, toys: 0, max_parameters: 3, spurious: false}
+  abcd: {efficiency: 0.3}
+  scan: {global_over: none}
 """
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_warnings_of_the_training_are_in_terminal_and_report(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     mass = 2500 + rng.exponential(500, 4000)

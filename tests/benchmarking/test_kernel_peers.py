@@ -27,6 +27,7 @@ def particles(chain: Chain) -> list[ak.Array]:
     return [chunk.p4 for chunk in chain.particles()]
 
 
+@pytest.mark.slow
 def test_literal_script_makes_our_images(chain: Chain, particles: list[ak.Array]) -> None:
     rows = peers.literal_rows(particles, EVENTS)
     assert rows.shape == (EVENTS, 2100)
@@ -47,6 +48,7 @@ def test_bare_binding_finds_the_same_jets(particles: list[ak.Array]) -> None:
     assert counts.sum() == len(momenta) == sum(len(ak.flatten(chunk)) for chunk in particles)
 
 
+@pytest.mark.slow
 def test_native_program_finds_the_same_jets(particles: list[ak.Array], tmp_path: Path) -> None:
     if shutil.which("c++") is None:
         pytest.skip("there is no C++ compiler")

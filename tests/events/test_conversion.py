@@ -78,7 +78,13 @@ def test_olympics_survive_the_round_trip(
         assert np.array_equal(fold_of(before.event_id, k, 1), fold_of(after.event_id, k, 1))
 
 
-@pytest.mark.parametrize("name", EVERY_FILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("lhco", "delphes")))
+        for name in EVERY_FILE
+    ],
+)
 def test_real_files_survive_the_round_trip(
     root_files: dict[str, Path],
     lhco_file: Path,

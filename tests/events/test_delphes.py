@@ -79,7 +79,9 @@ def test_an_event_without_a_weight_has_one_and_numbers_are_of_all() -> None:
         particles_of(made(**{"Event/Event.Number": [[5], []]}))
 
 
-@pytest.mark.parametrize("schema", [OldDelphesSchema, BaseSchema])
+@pytest.mark.parametrize(
+    "schema", [OldDelphesSchema, pytest.param(BaseSchema, marks=pytest.mark.slow)]
+)
 def test_every_schema_gives_the_same_particles(
     root_files: dict[str, Path], loaded: Any, under_schema: Any, schema: Any
 ) -> None:

@@ -386,6 +386,7 @@ CASES = [
     ("histograms", "search", 60),
     ("manifest", "manifest", 60),
 ]
+LONGEST = ("pandas", "table h5", "histograms", "tagger")
 assert sum(examples for *_, examples in CASES) > 1000
 
 
@@ -396,7 +397,14 @@ def beside(original: Path, folder: Path) -> Path:
     return place / original.name
 
 
-@pytest.mark.parametrize(("kind", "name", "examples"), CASES, ids=[case[1] for case in CASES])
+@pytest.mark.parametrize(
+    ("kind", "name", "examples"),
+    [
+        # As long as the rest together; files of their kinds, or read alike, are among the others.
+        pytest.param(*case, id=case[1], marks=[pytest.mark.slow] * (case[1] in LONGEST))
+        for case in CASES
+    ],
+)
 def test_damaged_file_is_read_within_the_contract_or_refused(
     reader: Reader,
     originals: dict[str, Path],

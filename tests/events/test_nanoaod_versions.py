@@ -101,7 +101,11 @@ def skimmed(files: dict[str, list[Path]], folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "form",
-    ["mktree", "flat RNTuple", pytest.param("records in an RNTuple", marks=pytest.mark.slow)],
+    [
+        "mktree",
+        pytest.param("flat RNTuple", marks=pytest.mark.slow),
+        pytest.param("records in an RNTuple", marks=pytest.mark.slow),
+    ],
 )
 def test_all_versions_give_the_same_dijets(
     written: Callable[..., Path], tmp_path: Path, form: str

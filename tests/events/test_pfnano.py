@@ -28,6 +28,7 @@ STORED = SourceSettings(jets=JetsFrom.FILE)
 RAW = SourceSettings(puppi=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "schema"),
     [("pfnano", PFNanoAODSchema), ("pfnano", BaseSchema), ("skimmed pfnano", NanoAODSchema)],

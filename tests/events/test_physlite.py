@@ -38,7 +38,10 @@ def test_jets_are_the_files_own_in_gev(root_files: dict[str, Path], loaded: Any)
     assert len(set(jets.event_id.tolist())) == 100
 
 
-@pytest.mark.parametrize("schema", [PHYSLITESchema, BaseSchema])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "schema", [PHYSLITESchema, pytest.param(BaseSchema, marks=pytest.mark.slow)]
+)
 def test_every_schema_gives_the_same_jets(
     root_files: dict[str, Path], loaded: Any, under_schema: Any, schema: Any
 ) -> None:

@@ -434,7 +434,13 @@ def test_a_file_whose_server_fails_for_the_moment_is_none_that_is_left_out(
         assert "secret" not in "".join(map(str, (error.value, error.value.__cause__)))
 
 
-@pytest.mark.parametrize("kind", ["olympics", "aspen", "parquet", "csv", "nano", "hepmc"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind not in ("parquet", "nano")))
+        for kind in ("olympics", "aspen", "parquet", "csv", "nano", "hepmc")
+    ],
+)
 def test_an_intact_file_is_never_called_damaged(
     url: Callable[..., str],
     write_nano: Callable[..., Path],

@@ -174,7 +174,9 @@ def test_nano_events_of_a_range(tmp_path: Path) -> None:
     assert part.content_hash() == made.select(np.arange(10, 30)).content_hash()
 
 
-@pytest.mark.parametrize("start", [0, 9_990, 10_000])
+@pytest.mark.parametrize(
+    "start", [9_990, *(pytest.param(start, marks=pytest.mark.slow) for start in (0, 10_000))]
+)
 def test_a_range_unpacks_the_row_groups_that_hold_it_alone(tmp_path: Path, start: int) -> None:
     part = tmp_path / "a.parquet"
     made = sample(n=20_001, settings=SkimSettings(images=None, observables=("mass",)))

@@ -125,6 +125,7 @@ def test_leading_jet_of_back_to_back_particles() -> None:
     assert leading == pytest.approx([500.0, 0.0, 7.0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_prints_nothing_and_gives_the_same_block(
     tmp_path: Path, tasks: list[BlockTask], blocks: list[Block]
 ) -> None:

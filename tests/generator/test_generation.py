@@ -111,6 +111,7 @@ def test_attributes_of_a_process(tmp_path: Path) -> None:
     assert process["cross_section_pb"] > process["cross_section_error_pb"] > 0
 
 
+@pytest.mark.slow
 def test_an_event_of_the_fullest_box_takes_less_than_2200_bytes(tmp_path: Path) -> None:
     settings = scaled(DATASETS["blackbox-3"].settings, 40)
     path = tmp_path / "events.h5"

@@ -199,7 +199,9 @@ def test_searches_from_before_are_read(searched: Histograms, tmp_path: Path) -> 
 SCAN = CONFIG.model_copy(
     update={
         "fit": FitSettings(
-            bump=BumpSettings(width=100.0, bin_width=100.0, efficiency=0.3),
+            bump=BumpSettings(
+                width=100.0, bin_width=100.0, efficiency=0.3, max_parameters=3, spurious=False
+            ),
             scan=ScanSettings(masses=tuple(np.arange(3050.0, 3900.0, 100.0)), toys=20),
         )
     }
@@ -268,6 +270,7 @@ def together(**scan: Any) -> SearchConfig:
     return SCAN.model_copy(update={"fit": fit})
 
 
+@pytest.mark.slow
 def test_fit_of_a_search_scans_all_windows_of_a_method_at_once(searched: Histograms) -> None:
     result = pipeline.fit(searched, together(masses=SCAN.fit.scan.masses[::2]))
     assert list(result.scans) == ["before", LOW, HIGH, "sum"]
@@ -311,6 +314,7 @@ def test_fit_has_one_global_p_value_over_all_sets_at_the_mass_of_the_bump_hunt(
     assert "(2 tagger sets and all dijets, 1 mass) comes with a global p" in alone
 
 
+@pytest.mark.slow
 def test_where_no_toy_reaches_the_data_the_sum_of_p_values_bounds_the_global_one(
     searched: Histograms, tmp_path: Path
 ) -> None:
@@ -328,6 +332,7 @@ def test_where_no_toy_reaches_the_data_the_sum_of_p_values_bounds_the_global_one
     assert counted(0.5, -1.0).p_value <= 1 / 21
 
 
+@pytest.mark.slow
 def test_global_p_value_over_every_selection_says_what_was_tried(searched: Histograms) -> None:
     every = fitting._overall(searched, together(global_over="all"))
     assert isinstance(every, ScanResult)

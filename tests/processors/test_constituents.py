@@ -67,6 +67,7 @@ def test_they_are_the_same_from_any_file_and_leave_the_rest_alone(
     assert sample.content_hash() != plain.content_hash()
 
 
+@pytest.mark.slow
 def test_taggers_score_events_and_their_skim_alike(
     olympics: Path,
     ours: Callable[..., Any],
@@ -94,6 +95,7 @@ def test_jets_without_constituents_are_refused(
     assert "set skim.images and skim.constituents to null" in str(error.value)
 
 
+@pytest.mark.slow
 def test_energy_flow_polynomials_are_the_same_in_chunks_of_any_size(
     olympics: Path,
     tmp_path: Path,

@@ -155,7 +155,10 @@ def test_they_belong_to_their_event(olympics: Path, skimmed: Callable[..., Sampl
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [*((name, network) for name in INPUTS), *((name, total) for name in INPUTS if name != "all")],
+    [
+        *((name, total) for name in INPUTS if name != "all"),
+        *(pytest.param(name, network, marks=pytest.mark.slow) for name in INPUTS),
+    ],
 )
 def test_taggers_score_events_and_their_skim_alike(
     name: str,

@@ -78,6 +78,7 @@ def test_the_same_events_in_any_format_and_on_either_road(
             assert stock(path, search, schema, chunk_size=9) == reference
 
 
+@pytest.mark.slow
 def test_real_olympics_give_the_same_histograms_converted(
     lhco_file: Path,
     tmp_path: Path,
@@ -96,9 +97,14 @@ def test_real_olympics_give_the_same_histograms_converted(
     ("name", "tree", "schema", "events"),
     [
         ("pfnano", "Events", PFNanoAODSchema, 10),
-        ("fastjet_pfnano_skim", "Events", NanoAODSchema, 3),
-        ("skhep_uproot-issue513_delphes", "Delphes", OldDelphesSchema, 10),
-        ("skhep_uproot-issue513_delphes", "Delphes", BaseSchema, 10),
+        pytest.param("fastjet_pfnano_skim", "Events", NanoAODSchema, 3, marks=pytest.mark.slow),
+        pytest.param(
+            *("skhep_uproot-issue513_delphes", "Delphes", OldDelphesSchema, 10),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("skhep_uproot-issue513_delphes", "Delphes", BaseSchema, 10), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_real_root_files_give_the_same_histograms_on_either_road(
@@ -117,6 +123,7 @@ def test_real_root_files_give_the_same_histograms_on_either_road(
     assert stock(path, search, schema, tree, chunk_size=5) == reference
 
 
+@pytest.mark.slow
 def test_real_events_as_rntuple_give_the_same_histograms(
     real_data: Path, tmp_path: Path, search: SearchProcessor, ours: Callable[..., Any]
 ) -> None:
@@ -152,8 +159,12 @@ def test_random_order_follows_the_event_not_the_file(
 @pytest.mark.parametrize(
     ("name", "tree", "branches"),
     [
-        ("pfnano", "Events", ("run", "luminosityBlock", "event")),
-        ("PHYSLITE_example", "CollectionTree", _PHYSLITE_NUMBERS),
+        pytest.param(
+            *("pfnano", "Events", ("run", "luminosityBlock", "event")), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *("PHYSLITE_example", "CollectionTree", _PHYSLITE_NUMBERS), marks=pytest.mark.slow
+        ),
         ("skhep_uproot-issue513_delphes", "Delphes", None),
     ],
 )
@@ -187,7 +198,11 @@ def test_numbers_of_real_events_come_through_conversion_and_skim(
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("pfnano", "root"), ("skhep_uproot-issue513_delphes", "parquet")]
+    ("name", "form"),
+    [
+        pytest.param("pfnano", "root", marks=pytest.mark.slow),
+        ("skhep_uproot-issue513_delphes", "parquet"),
+    ],
 )
 def test_real_root_files_give_the_same_histograms_converted(
     real_data: Path,

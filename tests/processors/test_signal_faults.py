@@ -152,6 +152,7 @@ def test_dijets_of_a_skim_are_not_left_out_of_a_template(
         searched(skim, taggers, config, tmp_path, on_error=OnError.SKIP)
 
 
+@pytest.mark.slow
 def test_events_of_a_signal_without_any_dijet_count_as_generated(
     config: SearchConfig, feature_taggers: Callable[..., TaggerSet], tmp_path: Path
 ) -> None:

@@ -320,7 +320,9 @@ def test_coffeas_own_runner_reads_simulation_by_its_role(
 
 
 FIT = SearchConfig.from_text(
-    "fit: {bump: {toys: 0}, limit: {toys: 0}, scan: {global_over: none}}", rest=CONFIG
+    "fit: {bump: {toys: 0, max_parameters: 3, spurious: false}, limit: {toys: 0}, "
+    "scan: {global_over: none}}",
+    rest=CONFIG,
 )
 # What taggers of no training give: simulation as it is, its number fixed to that of the data.
 LOOSE = FIT.model_copy(

@@ -46,6 +46,7 @@ def skimmed(path: Path, settings: SkimSettings, ours: Callable[..., Any], folder
     return read_parts(folder.rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_dijets_of_physlite_are_the_leading_jets(
     physlite: Path, ours: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ SUBSTRUCTURE = SkimSettings(
 )
 
 
+@pytest.mark.slow
 def test_decorations_of_physlite_are_observables(
     physlite: Path, ours: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -365,6 +367,7 @@ def test_settings_have_to_say_what_the_stored_jets_are(real_data: Path) -> None:
         reconstructed(loaded(real_data / "root" / "pfnano.root"), SkimSettings(source=OWN_JETS))
 
 
+@pytest.mark.slow
 def test_jets_in_random_order_do_not_depend_on_the_chunk(physlite: Path) -> None:
     settings = KINEMATICS.model_copy(update={"jets": JetSettings(order="random", order_seed=5)})
     masses = []

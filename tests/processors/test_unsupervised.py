@@ -69,11 +69,8 @@ def same(first: Histograms, second: Histograms) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    "methods",
-    [ANY, pytest.param(KERAS + CONSTITUENTS, marks=pytest.mark.slow)],
-    ids=["numpy", "keras"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", [ANY, KERAS + CONSTITUENTS], ids=["numpy", "keras"])
 def test_particles_and_their_skim_are_searched_alike(
     methods: str, events_file: Path, tmp_path: Path
 ) -> None:
@@ -94,11 +91,8 @@ train:
 """
 
 
-@pytest.mark.parametrize(
-    "methods",
-    [FEATURES, pytest.param(KERAS, marks=pytest.mark.slow)],
-    ids=["numpy", "keras"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", [FEATURES, KERAS], ids=["numpy", "keras"])
 def test_methods_of_features_take_a_table(methods: str, tmp_path: Path) -> None:
     sample = make_sample(1600, 0.1)
     columns = {name: values for name, values in sample.columns.items() if name != "label"}

@@ -181,6 +181,7 @@ def test_table_says_what_methods_know_beside_the_data(search, tmp_path):
         assert any(line.lstrip().startswith("autoencoder") and "none" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_table_and_plots_say_what_used_the_truth(search, tmp_path):
     from rich.console import Console
 

@@ -74,6 +74,7 @@ def test_axes_are_labelled_with_units(plots):
                 assert label.endswith(("[GeV]", " GeV", "TeV")), (plot.name, label)
 
 
+@pytest.mark.slow
 def test_nothing_reaches_over_the_edge_of_a_figure(plots):
     for plot in plots.values():
         plot.figure.draw_without_rendering()
@@ -119,6 +120,7 @@ def test_a_users_style_is_neither_used_nor_changed(search):
     assert picture.getvalue().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_plotting():
     code = (
         "import sys, tnt_coffea.reporting; "

@@ -65,7 +65,8 @@ def test_points_with_too_little_background_are_open_and_the_caption_says_why(con
     ]
     assert hollow.get_xdata().tolist() == [3200.0]
     result = replace(contents.result, scans={"before": scan})
-    plots = {plot.name: plot for plot in all_plots(replace(contents, result=result))}
+    alone = replace(contents, result=result, hists={}, views=EventViews(), histories=())
+    plots = {plot.name: plot for plot in all_plots(alone)}
     assert plots["scan"].caption.startswith("Asymptotic p-value")
     assert "Open points: fewer than 25 background events" in plots["scan"].caption
 
@@ -206,7 +207,7 @@ def test_refused_impacts_are_a_note_in_the_terminal_and_on_the_page(contents, tm
 def test_numbers_that_did_not_converge_say_so_in_the_terminal_and_on_the_page(contents, tmp_path):
     limit = limited(3500.0, converged=False, observed=7.3)
     hunt = replace(contents.result.before, z=1.23, converged=False)
-    result = replace(contents.result, before=hunt, limits={"before": limit})
+    result = replace(contents.result, before=hunt, after={}, abcd={}, limits={"before": limit})
     assert repr(result).count("not converged") == 2
     page = write_report(
         tmp_path / "report.html",
@@ -230,7 +231,7 @@ def test_limits_are_in_the_terminal_and_on_the_page(contents, tmp_path):
         "tnt": limited(3500.0),
         "autoencoder": LimitRefusal("CLs stays above 0.05"),
     }
-    result = replace(contents.result, limits=limits)
+    result = replace(contents.result, after={}, abcd={}, limits=limits)
     page = write_report(
         tmp_path / "report.html",
         replace(contents, result=result, hists={}, views=EventViews(), histories=()),

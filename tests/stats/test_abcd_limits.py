@@ -109,6 +109,7 @@ def test_a_known_background_gives_the_limit_of_a_count():
     assert found.observed < counting_limit(3, 0.5)
 
 
+@pytest.mark.slow
 def test_toys_agree_with_the_formula_where_it_holds():
     formula = abcd_limit(110, 1000, 1000, 10_000)
     toys = abcd_limit(110, 1000, 1000, 10_000, toys=600)

@@ -81,6 +81,7 @@ def test_low_counts_of_a_score_plane_take_permutations():
     assert free.z_asymptotic == found.z_asymptotic
 
 
+@pytest.mark.slow
 def test_permutation_p_value_is_uniform_without_signal():
     random = np.random.default_rng(3)
     p = []

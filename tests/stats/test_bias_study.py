@@ -51,6 +51,7 @@ def test_a_fit_is_unbiased_on_its_own_function(spectrum):
     assert study.uncertainty == pytest.approx(truth.points[0].fitted_error * 300**0.5, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_pull_of_a_wrong_function_is_its_spurious_signal(spectrum):
     study = stats.bias_study(
         spectrum, fit=TWO, truths=["exponential 3"], strengths=[0], toys=200, **AT_3500
@@ -72,6 +73,7 @@ def test_the_pull_of_a_wrong_function_is_its_spurious_signal(spectrum):
     assert point.covers_68 < 0.5
 
 
+@pytest.mark.slow
 def test_functions_chosen_anew_are_those_of_the_data_where_there_is_no_choice(spectrum):
     common = {"fit": FIT, "truths": ["power_law"], "strengths": [0, 3], "toys": 30, **AT_3500}
     kept, anew = (stats.bias_study(spectrum, rechoose=r, **common) for r in (False, True))

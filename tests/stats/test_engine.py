@@ -190,6 +190,7 @@ def test_deficit_is_no_discovery_and_needs_no_second_fit(mean):
     assert test.best.nll == test.background.nll
 
 
+@pytest.mark.slow
 def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
     random = np.random.default_rng(5)
     for _ in range(150):
@@ -197,7 +198,7 @@ def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
         assert engine.discovery([one]).converged
 
 
-@pytest.mark.parametrize("events", [300, 20_000])
+@pytest.mark.parametrize("events", [300, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_false_positive_rate_is_nominal(mean, events):
     toys = 4000
     truth = channel(events * mean, parameters=3)
@@ -209,7 +210,7 @@ def test_false_positive_rate_is_nominal(mean, events):
 
 
 # Below 1500 events the F-test chooses one function, above it several compete.
-@pytest.mark.parametrize("events", [1200, 5000])
+@pytest.mark.parametrize("events", [1200, pytest.param(5000, marks=pytest.mark.slow)])
 def test_false_positive_rate_includes_the_choice_of_the_function(mean, events):
     toys = 2000
     counts = np.random.default_rng(11).poisson(events * mean, (toys, mean.size)).astype(float)
@@ -322,6 +323,7 @@ def test_trigger_is_measured_by_its_constraint_and_by_the_spectrum(mean):
     assert fit.alpha[0] == pytest.approx(weight * np.log(1.003) / factor, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_false_positive_rate_is_nominal_where_toys_randomise_the_constraints(mean):
     events, toys = 2000, 2000
     plain = channel(events * mean)

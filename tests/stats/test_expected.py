@@ -102,10 +102,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name == "counts"))  # the longest by far
-        for name in VARIANTS
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "weights")) for name in VARIANTS],
 )
 def test_no_number_depends_on_the_events_in_the_window(name):
     channels, fit = VARIANTS[name]

@@ -116,7 +116,14 @@ def test_power_law_is_the_integral_of_its_function():
     np.testing.assert_allclose(found, exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "order"), [case for case in CASES if case[0] != "cubic"])
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[0] != "dijet" and case[1] > 4))
+        for case in CASES
+        if case[0] != "cubic"
+    ],
+)
 def test_every_fit_of_a_few_events_converges_to_one_maximum(name, order, mean):
     # As in a search: the functions are whitened around the fit to one spectrum.
     observed = np.random.default_rng(5).poisson(50 * mean).astype(float)

@@ -73,6 +73,7 @@ def test_impacts_do_not_end_at_the_bound_of_the_signal(falling_shape, mass_histo
     assert max(abs(row.up) for row in rows) > 5
 
 
+@pytest.mark.slow
 def test_the_choice_of_the_function_is_a_nuisance(toy_spectrum):
     histogram = toy_spectrum(5000, 100, 66)
     *_, last = nuisance_impacts(histogram, **SETTINGS)

@@ -45,6 +45,7 @@ def test_limit_and_band_are_those_of_pyhf(toy_spectrum):
     assert ours.expected == pytest.approx([float(e) for e in expected], rel=3e-3)
 
 
+@pytest.mark.slow
 def test_limit_holds_what_was_injected(toy_spectrum):
     without = upper_limit(toy_spectrum(3000, 0, 32), toys=0, **SETTINGS)
     signal = upper_limit(toy_spectrum(3000, 150, 32), toys=0, **SETTINGS)
@@ -53,6 +54,7 @@ def test_limit_holds_what_was_injected(toy_spectrum):
     assert without.expected[0] < without.observed < without.expected[4]
 
 
+@pytest.mark.slow
 def test_limits_of_folds_with_equal_shares_are_as_strong_as_their_sum(toy_spectrum):
     parts = {f"fold-{i}": toy_spectrum(2000, 0, 33 + i) for i in range(2)}
     folds = upper_limit(parts, toys=0, **SETTINGS)
@@ -80,6 +82,7 @@ def test_cross_section_is_events_over_efficiency_and_luminosity(toy_spectrum):
     assert "fb" in found.summary()
 
 
+@pytest.mark.slow
 def test_deficit_and_excess_beyond_the_bands_are_noted(toy_spectrum):
     histogram = toy_spectrum(3000, 0, 37)
     few, many = histogram.copy(), toy_spectrum(3000, 200, 37)
@@ -94,15 +97,16 @@ def test_deficit_and_excess_beyond_the_bands_are_noted(toy_spectrum):
     assert ["above what" in text for text in notes] == [False, False, True]
 
 
-@pytest.fixture(scope="module")
-def limits_of_seeds():
-    """Toy limits of one spectrum with 60 events and six seeds."""
+def limit_of_seed(seed):
+    """Return the toy limit of a spectrum with 60 events."""
     spectrum = stats.toy_spectrum(60, 0, seed=7)
     settings = SETTINGS | {"fit": replace(FIT, max_parameters=3)}
-    return [upper_limit(spectrum, toys=40, seed=seed, **settings) for seed in range(6)]
+    return upper_limit(spectrum, toys=40, seed=seed, **settings)
 
 
-def test_uncertainty_of_toy_limits_is_their_spread_over_seeds(limits_of_seeds):
+@pytest.mark.slow
+def test_uncertainty_of_toy_limits_is_their_spread_over_seeds():
+    limits_of_seeds = [limit_of_seed(seed) for seed in range(6)]
     limits = np.array([[found.observed, *found.expected] for found in limits_of_seeds])
     quoted = np.array(
         [[found.observed_uncertainty, *found.expected_uncertainties] for found in limits_of_seeds]
@@ -112,8 +116,8 @@ def test_uncertainty_of_toy_limits_is_their_spread_over_seeds(limits_of_seeds):
     assert 0.5 < ratio < 1.6
 
 
-def test_toy_limit_says_how_well_it_is_known(limits_of_seeds):
-    found = limits_of_seeds[0]
+def test_toy_limit_says_how_well_it_is_known():
+    found = limit_of_seed(0)
     share = 100 * found.observed_uncertainty / found.observed
     assert f"the observed limit is known to {share:.1f} %" in " ".join(found.notes)
     assert f"{found.observed:.4g} +- {found.observed_uncertainty:.2g} signal" in found.summary()
@@ -122,6 +126,7 @@ def test_toy_limit_says_how_well_it_is_known(limits_of_seeds):
     assert table["errors"][0]["symerror"] == pytest.approx(found.observed_uncertainty)
 
 
+@pytest.mark.slow
 def test_toys_are_thrown_until_the_limit_is_known(monkeypatch):
     monkeypatch.setattr(limits, "_ROUND", 40)
     spectrum = stats.toy_spectrum(60, 0, seed=7)
@@ -177,8 +182,9 @@ def test_uncertain_mass_is_randomised_in_toys_and_their_limit_has_the_level(unce
 
 def test_toys_agree_with_the_formulae_where_these_hold(toy_spectrum):
     histogram = toy_spectrum(3000, 0, 37)
-    formulae = upper_limit(histogram, toys=0, **SETTINGS)
-    toys = upper_limit(histogram, toys=150, seed=2, **SETTINGS)
+    settings = SETTINGS | {"fit": replace(FIT, max_parameters=3)}
+    formulae = upper_limit(histogram, toys=0, **settings)
+    toys = upper_limit(histogram, toys=150, seed=2, **settings)
     assert toys.calibration == "toys"
     # 150 toys know a limit to about 10 %.
     assert toys.observed == pytest.approx(formulae.observed, rel=0.2)
@@ -190,6 +196,7 @@ def test_formulae_that_do_not_hold_are_noted(toy_spectrum):
     assert any("too low" in note for note in sparse.notes)
 
 
+@pytest.mark.slow
 def test_band_holds_the_limits_of_the_masses_where_the_formulae_hold(toy_spectrum):
     histogram = toy_spectrum(3000, 0, 37)
     band = limit_band(histogram, masses=[3500.0, 5000.0, 6500.0, 9000.0], **BAND)
@@ -237,7 +244,7 @@ def tail():
     return spectrum
 
 
-@pytest.mark.parametrize("toys", [60, 150])
+@pytest.mark.parametrize("toys", [60, pytest.param(150, marks=pytest.mark.slow)])
 def test_bands_from_toys_rise_where_little_is_expected(toys, tail):
     # A function that knows its tail: that of four parameters may vanish there.
     settings = {"mass": 6500.0, "width": 120.0, "fit": replace(FIT, max_parameters=3)}

@@ -80,6 +80,7 @@ def turn_on(histogram, fit=FIT):
     return turn_on_p_value(spectra(histogram, fit), SIGNAL, fit)
 
 
+@pytest.mark.slow
 def test_a_weak_turn_on_is_left_behind(spectrum):
     # The efficiency from 2680 GeV on is 95 %, from 2720 GeV on 97 %.
     assert found(spectrum(1e5, None)) >= 2720.0
@@ -89,6 +90,7 @@ def test_a_weak_turn_on_is_left_behind(spectrum):
     assert max(turn_on(spectrum(1e5, seed)) for seed in range(4)) < 0.02
 
 
+@pytest.mark.slow
 def test_a_smooth_spectrum_keeps_its_lowest_edge(spectrum):
     assert found(spectrum(1e5, None, turn_on=False)) == 2600.0
     cases = product((1e4, 1e5), range(8))
@@ -154,6 +156,7 @@ def test_a_given_efficiency_leaves_the_range_as_it_is(spectrum):
     assert found(histogram, replace(FIT, trigger=TRIGGER)) == 2600.0
 
 
+@pytest.mark.slow
 def test_channels_see_a_turn_on_together(spectrum):
     folds = {f"fold-{k}": spectrum(1e4, 10 + k) for k in range(4)}
     p_values = [turn_on_p_value(spectra({n: h}, FIT), SIGNAL, FIT) for n, h in folds.items()]

@@ -35,6 +35,7 @@ def test_window_does_not_enter_its_own_background(toy_spectrum):
     assert after.z > before.z + 1
 
 
+@pytest.mark.slow
 def test_pull_of_the_interpolated_background_is_normal(falling_shape, mass_histogram):
     random = np.random.default_rng(42)
     near = slice(35, 55)

@@ -17,7 +17,7 @@ from tnt_coffea.stats.scans import gross_vitells, hypothesis_tests, prepared_sel
 from tnt_coffea.stats.signals import SignalShape
 from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, rebinned
 
-FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0, max_parameters=3)
 SETTINGS = {"width": 120.0, "fit": FIT}
 MASSES = np.arange(3000.0, 5601.0, 100.0)
 
@@ -48,13 +48,14 @@ def test_scan_point_is_the_bump_hunt_at_that_mass(toy_spectrum):
     assert found.gross_vitells is None
 
 
+@pytest.mark.slow
 def test_global_p_value_of_background_is_uniform(falling_shape):
     # Toys of toys: every one of them is an observation with a global p-value among the rest.
     edges = np.arange(2600.0, 7001.0, 40.0)
     mean = 2000 * falling_shape.reshape(-1, 2).sum(axis=1)
     data = (Spectrum("all", edges, mean),)
     signals = [SignalShape(mass, 120.0) for mass in MASSES[::2]]
-    chosen = prepared_selection("all", data, signals, replace(FIT, max_parameters=3))
+    chosen = prepared_selection("all", data, signals, FIT)
     maxima, observed = (
         np.max(
             [t.z for t in hypothesis_tests(chosen, engine.toy_counts([mean], n, random))], axis=0
@@ -83,6 +84,7 @@ def test_gross_vitells_agrees_with_toys(toy_spectrum):
         )
 
 
+@pytest.mark.slow
 def test_upcrossings_that_do_not_describe_the_toys_give_no_p_value(toy_spectrum, monkeypatch):
     masses = np.arange(3000.0, 3901.0, 100.0)
     spectrum = toy_spectrum(1000, 0, 34)
@@ -108,6 +110,7 @@ def test_upcrossings_are_counted_once_each():
     assert found.p_global == pytest.approx(0.0013499 + np.exp(-4.25), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
     random = np.random.default_rng(25)
     tight = random.poisson(400 * falling_shape).astype(float)
@@ -131,6 +134,7 @@ def test_nested_efficiencies_share_their_events(falling_shape, mass_histogram):
     assert one - error < both < 2 * one + error
 
 
+@pytest.mark.slow
 def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
     histogram = toy_spectrum(1000, 0, 40)
     counts = rebinned("all", histogram, FIT).counts
@@ -153,7 +157,7 @@ def test_windows_that_share_all_events_cost_the_trials_of_one(toy_spectrum):
         assert abs(rate - expected) < 3 * sigma
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_selections_at_one_mass_cost_their_trials(toy_spectrum, shared):
     # The largest of n independent Z: p = 1 - (1 - p_local)^n (Sidak, J. Am. Stat. Assoc. 62, 626);
     # where all have the same events, that of one.
@@ -169,6 +173,7 @@ def test_selections_at_one_mass_cost_their_trials(toy_spectrum, shared):
         assert abs(rate - expected) < 3 * np.sqrt(expected * (1 - expected) / toys)
 
 
+@pytest.mark.slow
 def test_local_p_value_with_few_events_is_that_of_the_toys(toy_spectrum):
     histogram, mass = toy_spectrum(300, 8, 44, mass=4400.0), 4400.0
     found = scan(histogram, masses=[3000.0, mass], toys=400, seed=6, **SETTINGS)
@@ -202,6 +207,7 @@ def test_few_toys_bound_a_local_p_value(toy_spectrum):
     assert type(best.best_point).from_dict(values).z_asymptotic == values["z"]
 
 
+@pytest.mark.slow
 def test_overlap_of_more_spectra_than_are_scanned_is_cut_down(toy_spectrum):
     named = {"low": toy_spectrum(900, 0, 41), "high": toy_spectrum(900, 0, 42)}
     counts = [rebinned(n, h, FIT).counts for n, h in named.items()]
@@ -223,7 +229,7 @@ def test_windows_search_their_own_masses(toy_spectrum):
     named = {"low": toy_spectrum(3000, 0, 26), "high": toy_spectrum(3000, 0, 27)}
     found = scan(
         named,
-        masses=MASSES,
+        masses=MASSES[::5],
         windows={"low": (0.0, 4000.0), "high": (4000.0, 9000.0)},
         toys=0,
         **SETTINGS,
@@ -232,6 +238,7 @@ def test_windows_search_their_own_masses(toy_spectrum):
     assert {p.selection for p in found.points if p.mass >= 4000} == {"high"}
 
 
+@pytest.mark.slow
 def test_folds_share_the_signal_in_a_scan(toy_spectrum):
     folds = {"a": toy_spectrum(1000, 40, 28), "b": toy_spectrum(1000, 40, 29)}
     found = scan({"tnt": folds}, masses=[3400.0, 3500.0, 3600.0], toys=50, **SETTINGS)

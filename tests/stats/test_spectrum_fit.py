@@ -61,7 +61,9 @@ def test_another_family_takes_no_more_parameters_than_it_has():
 
 def test_every_test_takes_the_shape_and_the_shares_of_the_signal(toy_spectrum):
     folds = {"a": toy_spectrum(1500, 60, 1), "b": toy_spectrum(1500, 20, 2)}
-    fit = replace(FIT, shape="double_crystal_ball", tails=TAILS, shares={"a": 3, "b": 1})
+    fit = replace(
+        FIT, shape="double_crystal_ball", tails=TAILS, shares={"a": 3, "b": 1}, max_parameters=3
+    )
     assert fit.signal(3500.0, 120.0) == SignalShape(3500.0, 120.0, "double_crystal_ball", TAILS)
     hunted = bump_hunt(folds, mass=3500.0, width=120.0, fit=fit)
     scanned = scan({"tnt": folds}, masses=[3500.0], width=120.0, fit=fit, toys=0)

@@ -142,6 +142,7 @@ def test_failed_fits_have_no_spurious_signal(mean):
 TWO = replace(FIT, min_parameters=2, max_parameters=2)
 
 
+@pytest.mark.slow
 def test_spurious_signal_enters_every_test_alike(toy_spectrum):
     histogram, settings = toy_spectrum(20_000, 0, 73), AT_3500 | {"fit": TWO}
     found = bump_hunt(histogram, **settings)

@@ -106,6 +106,7 @@ def test_morphing_keeps_a_gaussian_whose_width_grows_with_the_mass():
         np.testing.assert_allclose(morphed(low, high, share).nominal, end.nominal, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_template_of_a_gaussian_is_the_gaussian(spectrum):
     nominal = 50 * gaussian(EDGES, MASS, WIDTH)
     # What lies outside the fit is part of the template: one more bin on both sides.
@@ -126,6 +127,7 @@ def test_template_of_a_gaussian_is_the_gaussian(spectrum):
     assert stats.LimitResult.from_dict(own.to_dict()) == own
 
 
+@pytest.mark.slow
 def test_uncertain_norm_weakens_a_limit_as_the_counting_formula_says(spectrum):
     # n = b: q(mu) is mu^2 / (sigma^2 + kappa^2 mu^2), and is 1.96^2 at the limit.
     kappa = 0.1
@@ -267,6 +269,7 @@ def _sigma(model):
     return engine.signal_uncertainty(model.best_channels, 0.0, fit.phi, fit.alpha)
 
 
+@pytest.mark.slow
 def test_estimates_with_uncertain_efficiency_are_those_of_stock_pyhf():
     abcd = stats.abcd_limit(110, 1000, 1000, 10_000, systematics=NORMS)
     assert abcd.converged

@@ -73,8 +73,16 @@ def brute_force(model, counts, mu=None):
     return min(found, key=lambda one: one.fun)
 
 
-@pytest.mark.parametrize("of_all", [False, True])
-@pytest.mark.parametrize(("order", "in_fail"), [(0, 0.0), (1, 2.0), (2, 0.0)])
+@pytest.mark.parametrize(
+    ("order", "in_fail", "of_all"),
+    [
+        pytest.param(
+            order, in_fail, of_all, marks=[pytest.mark.slow] * ((order, of_all) != (1, True))
+        )
+        for order, in_fail in ((0, 0.0), (1, 2.0), (2, 0.0))
+        for of_all in (False, True)
+    ],
+)
 def test_it_is_the_likelihood_of_all_rates(of_all, order, in_fail):
     random = np.random.default_rng(order + 4)
     x = (np.arange(6) + 0.5) / 6
@@ -123,7 +131,12 @@ def test_a_higher_order_holds_the_lower_ones():
 
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver")
 @pytest.mark.parametrize(
-    ("denominator", "order", "in_fail"), [("fail", 0, 0.0), ("fail", 3, 0.5), ("all", 2, 1.0)]
+    ("denominator", "order", "in_fail"),
+    [
+        pytest.param("fail", 0, 0.0, marks=pytest.mark.slow),
+        ("fail", 3, 0.5),
+        pytest.param("all", 2, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_stock_pyhf_finds_the_same(denominator, order, in_fail):
     given = {"denominator": denominator, "order": order, "signal_in_fail": in_fail}
@@ -172,6 +185,7 @@ def test_order_and_prediction_do_not_see_the_signal():
     assert other.z > one.z + 5
 
 
+@pytest.mark.slow
 def test_the_cubic_is_found_and_no_more():
     orders = [
         factor(*drawn(600_000, 0, seed), min_order=0, toys=0, least_goodness=0).order
@@ -203,6 +217,7 @@ def test_two_steps_have_too_small_an_uncertainty():
     assert result.two_step.mu_uncertainty < 0.9 * result.mu_uncertainty
 
 
+@pytest.mark.slow
 def test_few_events_take_toys_and_strong_excesses_are_weighted():
     passed, failed = drawn(2000, 3, 8, ratio=0.02)
     few = factor(passed, failed, order=0)
@@ -239,6 +254,7 @@ def test_limits_are_cls_and_rise_with_the_signal():
     assert excess.limit.observed > excess.mu_hat > 0
 
 
+@pytest.mark.slow
 def test_where_nothing_is_seen_the_limit_from_toys_is_three_events():
     passed, failed = drawn(5000, 0, 10, ratio=0.003)
     near = np.abs(0.5 * (EDGES[1:] + EDGES[:-1]) - 5000) <= 4 * WIDTH
@@ -280,6 +296,7 @@ def test_fits_of_few_events_converge_with_coefficients_at_their_bounds(events, r
     assert apart.max() < 1e-4
 
 
+@pytest.mark.slow
 def test_expected_limits_of_a_high_order_rise_with_the_bands():
     data = drawn(1400, 20, 1, ratio=0.03)
     limit = factor(*data, order=8, level=0.95, toys=0, limit_toys=0).limit

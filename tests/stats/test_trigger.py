@@ -201,7 +201,9 @@ def bias(histogram, mass, trigger):
     return float(best.mu[0]), sigma
 
 
-@pytest.mark.parametrize(("events", "without"), [(1e4, -0.8), (1e5, -2.2)])
+@pytest.mark.parametrize(
+    ("events", "without"), [(1e4, -0.8), pytest.param(1e5, -2.2, marks=pytest.mark.slow)]
+)
 def test_the_efficiency_takes_the_bias_of_a_turn_on(falling_shape, mass_histogram, events, without):
     histogram = mass_histogram(triggered(falling_shape, events))
     mu, sigma = bias(histogram, 3500.0, None)
@@ -219,6 +221,7 @@ def test_a_signal_is_of_events_before_the_trigger(falling_shape, mass_histogram)
     assert mu == pytest.approx(2000.0, abs=0.15 * sigma)
 
 
+@pytest.mark.slow
 def test_both_engines_and_the_limit_hold_the_efficiency(falling_shape, mass_histogram):
     counts = np.random.default_rng(3).poisson(triggered(falling_shape, 1e4, 100.0)).astype(float)
     histogram, fit = mass_histogram(counts), replace(FIT, trigger=UNSURE, max_parameters=4)

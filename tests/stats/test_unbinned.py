@@ -45,6 +45,7 @@ def hunt(events):
     return masses, stats.bump_hunt(binned(masses), **TESTED, fit=NARROW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("background", "signal"), [(300, 30), pytest.param(100_000, 400, marks=pytest.mark.slow)]
 )
@@ -64,15 +65,13 @@ def test_narrow_bins_lose_nothing(events, background, signal):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"family": "exponential", "width_uncertainty": 0.1},
         {"family": "bernstein", "shape": "double_crystal_ball", "tails": (1.0, 4.0, 2.0, 5.0)},
-        pytest.param(
-            {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
-            marks=pytest.mark.slow,
-        ),
+        {"family": "power_law", "shape": "double_crystal_ball", "scale_uncertainty": 0.02},
     ],
 )
 def test_channels_share_a_signal_of_any_shape(events, changes):
@@ -91,6 +90,7 @@ def test_channels_share_a_signal_of_any_shape(events, changes):
         stats.unbinned_check(masses, result)
 
 
+@pytest.mark.slow
 def test_best_of_several_families_counts(events):
     masses = events(2000, 60, 4)
     several = replace(NARROW, bin_width=10, envelope=("exponential", "power_law"))
@@ -226,6 +226,7 @@ def test_other_results_and_fits_are_refused(hunt):
         stats.unbinned_check(masses, two)
 
 
+@pytest.mark.slow
 def test_masses_rounded_to_single_precision_are_the_same_events(hunt):
     masses, result = hunt
     check = stats.unbinned_check(masses, result)

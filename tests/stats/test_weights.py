@@ -29,7 +29,7 @@ from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.spectrum import rebinned, smoothed_weights, spectra
 
-FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0, max_parameters=3)
 SIGNAL = {"mass": 3500.0, "width": 120.0, "fit": FIT}
 FACTORS = (1e-6, 0.5, 50.0)
 
@@ -57,7 +57,9 @@ def unweighted(toy_spectrum):
     )
 
 
-@pytest.mark.parametrize("factor", [1e-6, pytest.param(0.5, marks=pytest.mark.slow), 50.0])
+@pytest.mark.parametrize(
+    "factor", [1e-6, *(pytest.param(factor, marks=pytest.mark.slow) for factor in (0.5, 50.0))]
+)
 def test_a_factor_on_all_weights_changes_no_test(factor, unweighted):
     histogram, plain, *others = unweighted
     other = scaled(histogram, factor)
@@ -87,6 +89,7 @@ def test_a_factor_on_all_weights_changes_no_test(factor, unweighted):
     assert any("weighted" in note for note in windows[1].notes)
 
 
+@pytest.mark.slow
 def test_a_factor_changes_no_scan_impact_or_workspace(toy_spectrum):
     histogram = toy_spectrum(1500, 60, 5)
     pair = histogram, scaled(histogram, 50.0)
@@ -116,6 +119,7 @@ def test_a_factor_on_all_weights_changes_no_plane(factor):
     assert not plain.counts.weighted
 
 
+@pytest.mark.slow
 def test_folds_of_different_weights_are_counted_in_one_unit(toy_spectrum):
     folds = {"a": toy_spectrum(1500, 60, 6), "b": toy_spectrum(1500, 60, 7)}
     plain = bump_hunt(folds, **SIGNAL)

@@ -29,7 +29,7 @@ from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset, model_wor
 # pyhf 0.7 validates with a class that jsonschema is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 
-FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
+FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0, max_parameters=3)
 SETTINGS = {"width": 120.0, "fit": FIT}
 WINDOW = (3300.0, 3700.0)
 
@@ -55,7 +55,10 @@ def stock_z(workspace):
 
 @pytest.mark.parametrize(
     ("events", "signal"),
-    [(30_000, 250), pytest.param(3000, 100, marks=pytest.mark.slow), (600, 40)],
+    [
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((30_000, 250), (3000, 100))),
+        (600, 40),
+    ],
 )
 def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit, events, signal):
     spectrum = toy_spectrum(events, signal, 51)
@@ -69,6 +72,7 @@ def test_workspace_has_the_same_significance_in_stock_pyhf(toy_spectrum, minuit,
     assert stock_z(pyhf.Workspace(values)) == pytest.approx(z, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_workspace_has_the_same_significance_in_cabinetry(histogram, minuit):
     cabinetry = pytest.importorskip("cabinetry", reason="cabinetry is not installed")
     values = bump_workspace(histogram, mass=3500.0, **SETTINGS)
@@ -126,6 +130,7 @@ def test_what_cannot_leak_is_refused(leakage):
         abcd_workspace(abcd(130, 1000, 1000, 10_000), leakage)
 
 
+@pytest.mark.slow
 def test_patchset_has_one_mass_a_patch(histogram, minuit):
     background, patches = mass_patchset(histogram, masses=[3200.0, 3500.0, 4000.0], **SETTINGS)
     patchset = pyhf.PatchSet(json.loads(json.dumps(patches)))
@@ -152,9 +157,8 @@ def test_signal_uncertainties_are_in_the_workspace(histogram):
 
 
 # HistFactory lets the width not move the spurious signal.
-@pytest.mark.parametrize(
-    ("width", "rel"), [(0.0, 1e-3), pytest.param(0.1, 1e-2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "rel"), [(0.0, 1e-3), (0.1, 1e-2)])
 def test_spurious_signal_and_trigger_are_in_the_workspace(histogram, minuit, width, rel):
     fit = replace(FIT, width_uncertainty=width)
     model = spectrum_model(histogram, fit.signal(3500.0, 120.0), fit)

@@ -300,6 +300,7 @@ def test_a_tagger_of_another_fold_is_not_adopted(outcomes, folder, tmp_path):
         run_task(replace(task, adoptable=(), folder=str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_without_a_signal_the_choice_is_that_of_chance(train):
     """Two scores that tell nothing: either is chosen for one of a few samples."""
     methods = {"a": EventRandom(), "b": EventRandom(seed=2)}

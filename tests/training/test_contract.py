@@ -163,10 +163,10 @@ METHOD_SETTINGS = [
     # test_methods.py trains with these settings.
     slow(tnt(mass_window=False, reweight="none", soft_labels=True)),
     slow(tnt(shared=True)),
-    SameJet(after="first", signal_rich=0.3, classifier=TREES),
+    slow(SameJet(after="first", signal_rich=0.3, classifier=TREES)),
     cwola(),
-    CwolaPerJet(classifier=TREES, sideband=1.0),
-    TEMPLATE,
+    slow(CwolaPerJet(classifier=TREES, sideband=1.0)),
+    slow(TEMPLATE),
     slow(TEMPLATE.model_copy(update={"classifier": TEMPLATE_NETWORK})),
     slow(
         tnt(
@@ -176,45 +176,47 @@ METHOD_SETTINGS = [
             background_rich=0.4,
         )
     ),
-    Supervised(classifier=TREES),
-    SupervisedBothJets(classifier=TREES),
-    PureCwola(after="first", classifier=TREES),
-    slow(DCTR),  # `salad` trains it as often, and its weights reach the taggers
-    Salad(after="dctr", classifier=TREES),
+    slow(Supervised(classifier=TREES)),
+    slow(SupervisedBothJets(classifier=TREES)),
+    slow(PureCwola(after="first", classifier=TREES)),
+    slow(DCTR),
+    slow(Salad(after="dctr", classifier=TREES)),
     SaCwola(classifier=TREES),
-    SaCwola(form="negative", strength=0.5, classifier=RATIO),
+    slow(SaCwola(form="negative", strength=0.5, classifier=RATIO)),
     # With more of the simulation's loss so few events teach the network nothing (AUC 0.58).
     slow(SaCwola(strength=0.1, classifier=Momenta(layers=(16,), epochs=15, optimizer=FAST))),
-    SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES),
-    OptimalCwola(classifier=TREES),
-    OptimalCwolaPerJet(classifier=TREES),
-    DataVsSimulation(classifier=TREES),
-    BOOSTED,
+    slow(
+        SaladTagNTrain(after="first", signal_rich=0.4, sideband=1.5, ratio=RATIO, classifier=TREES)
+    ),
+    slow(OptimalCwola(classifier=TREES)),
+    slow(OptimalCwolaPerJet(classifier=TREES)),
+    slow(DataVsSimulation(classifier=TREES)),
+    slow(BOOSTED),
     slow(RESIDUAL),
-    BestOf(of=("noise", "cwola"), sideband=1.0),
+    slow(BestOf(of=("noise", "cwola"), sideband=1.0)),
     slow(BestOf(of=("cwola", "template"), template=TEMPLATE.template)),
     slow(BestOfPerJet(of=("first", "tnt"), sideband=1.0)),
     Norm(),
-    EventNorm(features=("mass", "tau21", "mass_difference")),
+    slow(EventNorm(features=("mass", "tau21", "mass_difference"))),
     Random(),
     EventRandom(features=("mass", "tau21")),
-    FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST),
+    slow(FeatureAutoencoder(layers=(8,), epochs=3, optimizer=FAST)),
     slow(FeatureAutoencoder(pure=True, mass_window=True, epochs=8, optimizer=FAST)),
     slow(
         FeatureAutoencoderPerJet(layers=(8,), latent=1, epochs=2, most_events=500, optimizer=FAST)
     ),
-    GAN_AE,
+    slow(GAN_AE),
     slow(GAN_AE.model_copy(update={"sample": TrainedOn.SIMULATION})),
-    Gis(density=SLICING),
-    Pca(features=("mass", "tau21")),
-    Pca(features=("mass", "tau21"), sample="simulation"),
-    FactorizedTopics(bins=20, starts=3, steps=500),
+    slow(Gis(density=SLICING)),
+    slow(Pca(features=("mass", "tau21"))),
+    slow(Pca(features=("mass", "tau21"), sample="simulation")),
+    slow(FactorizedTopics(bins=20, starts=3, steps=500)),
     slow(
         FactorizedTopics(
             loss="frobenius", pairs="unlike", bins=20, slices=2, slice_by="heavy_pt", starts=3
         )
     ),
-    THEMES,
+    slow(THEMES),
     Anode(density={"model": "slicing", "bins": 2, "knots": 15, "members": 2}),
     slow(Ucluster(**CLUSTERS)),
     slow(Anode(beside="sidebands", sideband=1.0, density=FLOW)),
@@ -224,10 +226,10 @@ METHOD_SETTINGS = [
     slow(ParticleGraphPerJet(loss="chamfer", shared=True, epochs=3, optimizer=FAST)),
     slow(Vrnn(**SEQUENCES)),
     slow(VrnnPerJet(**SEQUENCES)),
-    LATENT,
+    slow(LATENT),
     Paws(**PAWS),
     slow(Paws(**PAWS, sample="simulation")),
-    Lstm(cells=(4,), layers=(8,), epochs=3, optimizer=MEMORY),
+    slow(Lstm(cells=(4,), layers=(8,), epochs=3, optimizer=MEMORY)),
     slow(Quak(**QUAK)),
     slow(Quak(priors=("two-prong",), sample="simulation", **QUAK)),
     slow(QuakPlane(**QUAK | {"epochs": 15})),
@@ -240,7 +242,11 @@ METHOD_SETTINGS = [
 
 NETWORKS = [
     slow(TREES),  # as `cwola` among the methods
-    TREES.model_copy(update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}),
+    slow(
+        TREES.model_copy(
+            update={"features": ("mass", "tau21", "tau21 / mass"), "feature_share": 0.6}
+        )
+    ),
     Dense(
         features=("mass / m_jj", "tau21"),
         layers=(8, 8),
@@ -249,7 +255,7 @@ NETWORKS = [
         initial_biases=(0.04, 0.01),
         optimizer=FAST,
     ),
-    ParticleFlow(epochs=6, optimizer=FAST),
+    slow(ParticleFlow(epochs=6, optimizer=FAST)),
     slow(Momenta(layers=(16,), epochs=4, optimizer=FAST)),
     slow(Convolutional(epochs=6, optimizer=FAST)),
     slow(

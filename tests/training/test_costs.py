@@ -19,9 +19,10 @@ from .conftest import AUTOENCODER_AND_TNT, FIRST, TREES, config_for, cwola, tnt
 @pytest.mark.parametrize(
     ("methods", "networks"),
     [
-        (
+        pytest.param(
             AUTOENCODER_AND_TNT | {"tnt2": tnt("tnt"), "best": Supervised(classifier=TREES)},
             [12, 12, 12, 6],
+            marks=pytest.mark.slow,
         ),
         ({"first": FIRST, "tnt": tnt(shared=True), "hunt": cwola()}, [2, 12, 3]),
     ],

@@ -34,9 +34,21 @@ def alike(kind, n=150):
     return make_sample(n, 0.0, kind=kind, event_image=8)
 
 
+def told_nothing(method):
+    """Train on events of one population, called by three names."""
+    job = Job(alike("none", 1), "event", 1, simulation=alike("a"), priors={"b": alike("b")})
+    with backend.one_thread():
+        return method.train(job)
+
+
 @pytest.fixture(scope="module")
-def by_heart():
-    """Networks that learn their events by heart, which tells nothing of others."""
+def scorer():
+    return told_nothing(SHORT)
+
+
+@pytest.mark.slow
+def test_trees_learn_from_answers_out_of_fold():
+    """Networks learn their events by heart, which tells nothing of others."""
     method = SHORT.model_copy(
         update={
             "width": 16,
@@ -47,22 +59,17 @@ def by_heart():
             "optimizer": OptimizerSettings(batch=50, learning_rate=0.01, keep="last"),
         }
     )
-    job = Job(alike("none", 1), "event", 1, simulation=alike("a"), priors={"b": alike("b")})
-    with backend.one_thread():
-        return method.train(job)
-
-
-def test_trees_learn_from_answers_out_of_fold(by_heart):
+    by_heart = told_nothing(method)
     assert by_heart.history["loss"][-1] < 0.3  # 0.69 is that of nothing learned
     # Twice its standard deviation is 0.07.
     assert abs(by_heart.summary["network_auc"] - 0.5) < 0.12
     assert abs(by_heart.summary["network_accuracy"] - 0.5) < 0.12
 
 
-def test_both_stages_are_one_graph(by_heart):
-    tagger = Tagger(by_heart.model.SerializeToString(), "both stages")
+def test_both_stages_are_one_graph(scorer):
+    tagger = Tagger(scorer.model.SerializeToString(), "both stages")
     sample = make_sample(200, 0.3, event_image=8)
-    inputs = {each.name: each.read(sample) for each in by_heart.inputs}
+    inputs = {each.name: each.read(sample) for each in scorer.inputs}
     assert set(inputs) == {"event_image", "features"}
     inputs["event_image"][0] = 0
     inputs["event_image"][1] *= 100
@@ -70,7 +77,7 @@ def test_both_stages_are_one_graph(by_heart):
     inputs["features"][3] = np.nan
     scores = tagger.score(inputs)
     assert np.isfinite(scores).all()
-    np.testing.assert_allclose(scores, by_heart.predict(inputs), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores, scorer.predict(inputs), rtol=1e-5, atol=1e-5)
     assert tagger.has_latent
     answer = tagger.latent(inputs)
     assert answer.shape == (200, 1)
@@ -81,10 +88,10 @@ def test_both_stages_are_one_graph(by_heart):
         assert (tagger.score(other) != scores).mean() > 0.5
 
 
-def test_the_history_has_the_losses_of_the_networks_and_the_errors_of_the_trees(by_heart):
-    history = by_heart.history
-    assert len(history["loss"]) == len(history["validation_loss"]) == 20
-    assert len(by_heart.seconds) == 2 * 20
+def test_the_history_has_the_losses_of_the_networks_and_the_errors_of_the_trees(scorer):
+    history = scorer.history
+    assert len(history["loss"]) == len(history["validation_loss"]) == SHORT.epochs
+    assert len(scorer.seconds) == 2 * SHORT.epochs
     assert len(history["tree_errors"]) == SHORT.trees
     assert history["tree_errors"][-1] < history["tree_errors"][0]
     assert (history["simulation"], history["b"]) == (150, 150)

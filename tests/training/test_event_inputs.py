@@ -75,11 +75,8 @@ class Tiny(Method):
         return Scorer.of(model, (shown,), history)
 
 
-@pytest.mark.parametrize(
-    "shown",
-    # `lstm` keeps the contract with a sequence.
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "sequence")) for name in LISTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shown", LISTS)
 def test_a_method_on_each_keeps_the_contract(shown, tmp_path):
     method_contract(Tiny(shown=shown), tmp_path, constituents=None, **{shown: LISTS[shown]})
 

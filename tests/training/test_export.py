@@ -124,7 +124,15 @@ def inputs_of(model: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.slow] * (name not in ("autoencoder", "convolutional"))
+        )
+        for name in BUILT
+    ],
+)
 def test_the_graph_agrees_with_the_model_and_needs_onnx_alone(name):
     model = BUILT[name]()
     graph = keras_graph(model)
@@ -232,6 +240,7 @@ class Attention(Method):
         return Scorer(attention(latent=self.latent), (Constituents.of(job.scope, job.data),))
 
 
+@pytest.mark.slow
 def test_a_latent_output_travels_with_the_score(train):
     methods = {"both": Attention(), "score": Attention(latent=False)}
     sets = train(SAMPLE, config_for(methods))

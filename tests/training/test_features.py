@@ -82,7 +82,7 @@ def test_a_group_of_observables_is_a_feature_for_each():
         FeatureSet.of(("subjettiness",), "heavy", SAMPLE)
 
 
-@pytest.mark.parametrize("scope", ["heavy", "event"])
+@pytest.mark.parametrize("scope", ["heavy", pytest.param("event", marks=pytest.mark.slow)])
 def test_numpy_keras_and_graph_agree(scope):
     made = FeatureSet.of(EXPRESSIONS, scope, SAMPLE)
     columns = made.input.reader(SAMPLE)(ROWS)

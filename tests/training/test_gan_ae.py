@@ -309,6 +309,7 @@ def test_turned_features_do_not_turn_the_score(sample, scorer):
     assert all(auc(s[tested.label == 1], s[tested.label == 0]) > 0.6 for s in scores)
 
 
+@pytest.mark.slow
 def test_events_without_weight_have_no_part(sample):
     update = {"cycles": 1, "discriminator_epochs": 0, "autoencoder_epochs": 1, "alpha": 0.0}
     one, some = FAST.model_copy(update=update), np.arange(1200) % 6 == 0

@@ -27,8 +27,8 @@ TURNED = {"rotation": 180, "reflection": True, "pt_smearing": 0.1}
 def outcomes(train):
     """Training runs of one method for one scored fold."""
 
-    def of(method, sample=SAMPLE):
-        config = config_for({"method": method})
+    def of(method, sample=SAMPLE, **folds):
+        config = config_for({"method": method}, **folds)
         plans = cross_validation_plans(config.train.folds, config.seed)[:1]
         return train(sample, config, plans)["method"]
 
@@ -60,6 +60,7 @@ def reading(tagger):
     return readers(tagger.card.inputs, SAMPLE)
 
 
+@pytest.mark.slow
 def test_a_network_of_constituents_asks_for_them(outcomes):
     network = ParticleFlow(epochs=1, optimizer=SHORT)
     items = outcomes(SupervisedBothJets(classifier=network))
@@ -79,13 +80,14 @@ def test_a_skim_without_constituents_is_refused_before_training(outcomes):
 
 def test_a_variational_autoencoder_is_trained_with_noise_and_scores_without(outcomes):
     kind = Autoencoder(network="variational", latent=3, epochs=2, optimizer=SHORT)
-    outcome = outcomes(kind)[0]
+    outcome = outcomes(kind, mode="split", outer=3)[0]  # without inner folds
     images, tagger = SAMPLE.images("heavy", np.arange(40)), Tagger.from_file(outcome.path)
     np.testing.assert_array_equal(tagger.score(images), tagger.score(images))
     assert outcome.history["loss"][1] < outcome.history["loss"][0]
     assert tagger.card.settings["network"] == "variational"
 
 
+@pytest.mark.slow
 def test_a_dense_autoencoder_of_several_networks_is_one_tagger(outcomes):
     kind = Autoencoder(
         network="dense", latent=3, epochs=2, networks=3, keep=(1.0, 0.5), optimizer=SHORT

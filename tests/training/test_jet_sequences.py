@@ -55,6 +55,7 @@ def jets_of(sample):
     return Sequence.of(sample).read(sample)
 
 
+@pytest.mark.slow
 def test_the_network_of_the_paper_is_its_graph():
     sample = make_sample(64, sequence=10)
     jets = jets_of(sample)

@@ -151,6 +151,7 @@ def crowded(sample, pixels=100):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for memory")
 def test_memory_of_a_training_does_not_grow_with_the_images(tmp_path):
     first = crowded(make_sample(2500))

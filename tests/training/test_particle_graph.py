@@ -112,6 +112,7 @@ def constituents_in_frame(settings, turned):
     return dense.reshape(20, 2, MOST, 3)
 
 
+@pytest.mark.slow
 def test_turning_an_event_in_phi_changes_the_score_in_the_laboratory_alone(event, lab):
     given, turned = (constituents_in_frame(ImageSettings(), by) for by in (0.0, 1.0))
     scores = scored(event, constituents=given)
@@ -125,6 +126,7 @@ def test_turning_an_event_in_phi_changes_the_score_in_the_laboratory_alone(event
     assert np.median(change) > 0.05
 
 
+@pytest.mark.slow
 def test_the_graph_of_both_inputs_is_the_model(lab, sample):
     assert [type(each) for each in lab.inputs] == [Constituents, Columns]
     assert lab.inputs[1].columns[:3] == ("heavy_pt_sum", "heavy_eta", "heavy_phi")

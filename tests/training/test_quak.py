@@ -94,6 +94,7 @@ def test_the_flow_can_be_taken_back_and_is_the_one_that_is_trained(bent):
     np.testing.assert_allclose(backend.array(slope), log_slope, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_linear_network_without_flow_and_divergence_is_pca():
     sample = events(background(1500, 1))
     method = quak(activation="linear", flows=0, latent=2, beta=1e-6, epochs=40)
@@ -103,6 +104,7 @@ def test_a_linear_network_without_flow_and_divergence_is_pca():
     np.testing.assert_allclose(plane.losses(sample).mean(), left, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_with_the_beta_of_the_paper_the_posterior_collapses():
     sample = events(background(1500, 1))
     found = {}
@@ -145,6 +147,7 @@ def test_priors_help_in_a_toy_of_two_blobs():
     assert alone - 0.2 < opposite < alone - 0.03
 
 
+@pytest.mark.slow
 def test_without_priors_it_is_the_background_loss_alone(samples, train):
     config = config_for({"q": Quak(**TINY)})
     outcome = train({"data": samples["data"]}, config, first_fold(config))["q"][0]
@@ -230,6 +233,7 @@ def scored(samples, tmp_path_factory):
     return config, {name: tagger_set(name, found, config) for name, found in outcomes.items()}
 
 
+@pytest.mark.slow
 def test_no_numbers_are_infinite_or_missing(scored):
     _, sets = scored
     for name, found in sets.items():
@@ -240,6 +244,7 @@ def test_no_numbers_are_infinite_or_missing(scored):
             assert np.isfinite(member.tagger.score(inputs)).all(), name
 
 
+@pytest.mark.slow
 def test_few_scores_are_tied(scored, samples):
     for name, found in scored[1].items():
         for raw in found.score(samples["data"]).raw.values():
@@ -247,6 +252,7 @@ def test_few_scores_are_tied(scored, samples):
             assert len(np.unique(raw)) > 0.9 * len(raw), name
 
 
+@pytest.mark.slow
 def test_the_score_is_the_lower_rank_of_the_losses_on_the_card(scored, samples):
     data = samples["data"]
     member = scored[1]["q"].members[0]
@@ -262,6 +268,7 @@ def test_the_score_is_the_lower_rank_of_the_losses_on_the_card(scored, samples):
     np.testing.assert_allclose(score[own], wanted, atol=2 / own.sum())
 
 
+@pytest.mark.slow
 def test_a_plane_is_two_axes_of_a_search(scored, samples):
     config, sets = scored
     plane = sets["plane"]

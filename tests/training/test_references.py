@@ -175,6 +175,7 @@ def test_an_untrained_autoencoder_ranks_as_the_norm(samples):
     assert spearmanr(errors, squares).statistic > 0.8
 
 
+@pytest.mark.slow
 def test_the_comparisons_autoencoder_is_the_norm_after_its_ten_steps():
     """arXiv:2101.08320, section 4.2: eight features, one epoch of 50,000 events."""
     from scipy.stats import spearmanr

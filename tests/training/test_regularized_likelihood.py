@@ -205,6 +205,7 @@ class OfOne:
         return self.kernel.log_prob(x[:, 0])
 
 
+@pytest.mark.slow
 def test_density_on_a_circle_is_the_known_one():
     x, _ = circle(5000, 1)
     coupling = Coupling(

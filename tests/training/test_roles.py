@@ -72,6 +72,7 @@ def samples():
     }
 
 
+@pytest.mark.slow
 def test_a_method_of_all_roles_keeps_the_contract(tmp_path):
     method_contract(DataAgainstSimulation(), tmp_path)
 
@@ -123,6 +124,7 @@ def test_cards_say_what_a_method_knows(samples, train):
         assert tagger_set("m", outcomes, config).knowledge == knowledge
 
 
+@pytest.mark.slow
 def test_what_labels_hands_on_what_it_knew(samples, train):
     methods = {"m": DataAgainstSimulation(), "tnt": tnt("m"), "tnt2": tnt("tnt")}
     config = config_for(methods | {"alone": cwola()})
@@ -134,6 +136,7 @@ def test_what_labels_hands_on_what_it_knew(samples, train):
     assert all(set(card.priors) == {"two-prong"} and card.simulation for card in cards)
 
 
+@pytest.mark.slow
 def test_a_tagger_from_a_file_knows_what_it_knew_there(samples, train, tmp_path):
     config = config_for({"m": DataAgainstSimulation(data=False)})
     (tmp_path / "elsewhere").mkdir()
@@ -188,6 +191,7 @@ def test_an_event_of_two_roles_is_a_leak(samples, train):
         train(samples | {"simulation": shared}, config_for({"m": DataAgainstSimulation()}))
 
 
+@pytest.mark.slow
 def test_roles_that_no_method_reads_change_nothing(samples, train):
     config = config_for({"first": DataAgainstSimulation(priors=False), "tnt": tnt("first")})
     without = {role: sample for role, sample in samples.items() if not role.startswith("prior")}

@@ -150,6 +150,7 @@ def test_second_iteration_is_labelled_by_the_first_alone(trained):
         assert (card.place["round"], card.settings["after"]) == (2, "tnt")
 
 
+@pytest.mark.slow
 def test_two_methods_of_each_kind_share_a_search(trained):
     _, config, sets, skim, folder = trained
     config = with_method(config, "small", Autoencoder(latent=2))
@@ -163,6 +164,7 @@ def test_two_methods_of_each_kind_share_a_search(trained):
     assert not set(digests(found["tnt"]).values()) & set(digests(found["tnt_small"]).values())
 
 
+@pytest.mark.slow
 def test_a_changed_setting_trains_a_method_again_and_what_builds_on_it(trained):
     _, config, _, skim, folder = trained
     config = with_method(config, "tnt2", tnt("tnt"))

@@ -138,6 +138,7 @@ def test_weights_of_a_set_are_means_of_logarithms(samples, chain, tmp_path):
         Taggers.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_event_of_the_window_has_a_part_in_the_weights(samples, chain, train):
     from tnt_coffea.testing import altered
 
@@ -159,7 +160,9 @@ def _graph(path):
     return onnx.load(path).graph.SerializeToString()
 
 
-@pytest.mark.parametrize("classifier", [TREES, SMALL], ids=["trees", "dense"])
+@pytest.mark.parametrize(
+    "classifier", [TREES, pytest.param(SMALL, marks=pytest.mark.slow)], ids=["trees", "dense"]
+)
 @pytest.mark.parametrize("form", ["swapped", "negative"])
 def test_strength_zero_is_cwola(samples, train, classifier, form):
     if (form, classifier) == ("negative", TREES):

@@ -34,6 +34,7 @@ def with_correlated_masses(sample):
     return replace(sample, columns=columns)
 
 
+@pytest.mark.slow
 def test_weights_measured_beside_the_window_keep_the_jets_apart(train):
     sample = with_correlated_masses(make_sample(6000, signal_share=0.05))
     signal = sample.label == 1
@@ -56,6 +57,7 @@ def test_weights_measured_beside_the_window_keep_the_jets_apart(train):
     assert kept["reweighted"] > 0.9 * kept["plain"] > 0.1
 
 
+@pytest.mark.slow
 def test_a_jet_that_labels_itself_is_reweighted_beside_the_window_as_well(sample, train):
     def same_jet(**change):
         return SameJet(after="first", signal_rich=0.3, classifier=TREES, **change)
@@ -89,6 +91,7 @@ def test_weights_that_too_few_events_would_measure_are_noted(sample, train):
     assert all("weight bins" not in item.history for item in sets[1]["plain"])
 
 
+@pytest.mark.slow
 def test_one_network_for_both_jets_is_weighted_and_notes_the_fewer_bins(sample, train):
     methods = {"first": FIRST, "shared": tnt(shared=True), "tnt": tnt()}
     sets = train(sample, config_for(methods))
