@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal, Self
 
@@ -324,7 +325,7 @@ def fit(
             msg = f"no jets to {name}: use more events, or fewer folds"
             raise TrainingError(msg)
     steps = epochs * -(-len(training) // optimizer.batch)
-    step, evaluate = _steps(model, loss, optimizer, steps)
+    step, evaluate, answer = _steps(model, loss, optimizer, steps)
     losses: list[float] = []
     validation_losses: list[float] = []
     merits: list[float] = []
@@ -345,7 +346,7 @@ def fit(
             raise TrainingError(msg)
         current = validation_losses[-1]
         if merit is not None:
-            outputs = outputs_of(model, validation, optimizer.batch)
+            outputs = _collected(answer, validation, optimizer.batch)
             merits.append(merit(validation.targets, outputs))
             current = -merits[-1]
         if after_epoch is not None:
@@ -396,8 +397,14 @@ _Step = Callable[[Mapping[str, Any], Any, Any], Any]
 """Function of a batch's inputs, targets and weights to the sum of its weighted losses."""
 
 
-def _steps(model: Any, loss: Loss, settings: OptimizerSettings, steps: int) -> tuple[_Step, _Step]:
-    """Return one step of training and one of validation, as the backend of Keras takes them."""
+_Answer = Callable[[Mapping[str, Any]], Any]
+"""Function of a batch's inputs to the outputs of the model."""
+
+
+def _steps(
+    model: Any, loss: Loss, settings: OptimizerSettings, steps: int
+) -> tuple[_Step, _Step, _Answer]:
+    """Return a step of training, one of validation and the outputs, as the backend takes them."""
     keras = backend.keras()
     rate = _one_cycle(settings.learning_rate, steps) if settings.one_cycle else None
     if rate is None:
@@ -429,7 +436,7 @@ def _one_cycle(highest: float, steps: int) -> Any:
     return OneCycle()
 
 
-def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step]:
+def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
     # Keras' own `fit` gives the same numbers, but takes a second more to start.
     tf = backend.tensorflow()
     optimizer.build(model.trainable_variables)
@@ -453,10 +460,15 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step]:
     def evaluate(inputs: Any, targets: Any, weights: Any) -> Any:
         return tf.reduce_sum(weights * loss(targets, evaluated(model, inputs)))
 
-    return step, evaluate
+    # Not compiled, the outputs of every epoch take longer than its training.
+    @tf.function(input_signature=signature[:1])  # type: ignore[untyped-decorator]
+    def answer(inputs: Any) -> Any:
+        return evaluated(model, inputs)
+
+    return step, evaluate, answer
 
 
-def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step]:
+def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
     keras = backend.keras()
     names = [item.name for item in model.inputs]
 
@@ -493,7 +505,11 @@ def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step]:
 
         return step
 
-    return summed(learner.train_on_batch), summed(learner.test_on_batch)
+    return (
+        summed(learner.train_on_batch),
+        summed(learner.test_on_batch),
+        partial(evaluated, model),
+    )
 
 
 def evaluated(model: Any, inputs: Mapping[str, Any], *, training: bool = False) -> Any:
@@ -522,9 +538,13 @@ def _as_wanted(wanted: Any, inputs: Mapping[str, Any]) -> Any:
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
     """Return the (event,) or (event, output) outputs of a model, `size` events at a time."""
+    return _collected(partial(evaluated, model), batches, size)
+
+
+def _collected(answer: _Answer, batches: Batches, size: int) -> Float32Array:
     places = np.arange(len(batches))
     parts = []
     for start in range(0, len(places), size):
         inputs = batches.inputs(places[start : start + size])
-        parts.append(backend.array(evaluated(model, inputs)))
+        parts.append(backend.array(answer(inputs)))
     return np.concatenate(parts)
