@@ -43,7 +43,6 @@ MINUTES = {
     "docs/data.md": "PYTHIA makes 750 events",
     "docs/how-to/frameworks.md": "three searches",
     "docs/how-to/own-cluster.md": "two workers and a report",
-    "docs/how-to/own-study.md": "a study of its own",
     "docs/how-to/reading-a-result.md": "a search before it",
     "docs/how-to/packaged-taggers.md": "taggers of the package on generated events",
     "docs/how-to/review.md": "a search before it",
