@@ -149,6 +149,18 @@ class Value:
             return compared(self.mean - other.mean, error, means=(self, other))
         return compared(self.mean - other, self.error, means=(self,))
 
+    def times(self, factor: float) -> Value:
+        """Return every repetition times a factor.
+
+        Examples
+        --------
+        >>> str(Value.of([1.0, 2.0, 3.0]).times(2))
+        '4 ± 2'
+        """
+        return Value(
+            factor * self.mean, factor * self.sd, self.n, tuple(factor * v for v in self.values)
+        )
+
     def __str__(self) -> str:
         return f"{self.mean:.3g} ± {self.sd:.2g}" if self.n else "none"
 

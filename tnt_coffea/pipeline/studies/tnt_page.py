@@ -27,14 +27,17 @@ from tnt_coffea.pipeline.studies.tnt_blocks import (
     SHOWN,
     TNT,
     block_name,
+    share_of,
     tnt_blocks,
     tnt_methods,
 )
 from tnt_coffea.pipeline.studies.tnt_claims import (
     BUMPS,
+    SEARCHED,
     SHORT,
     UNTESTED,
     flatness,
+    searched,
     shape_names,
     tnt_claims,
 )
@@ -57,8 +60,6 @@ _COUNTED = {  # expected and observed at 10, 5, 3, 1 and 0.5 %
     TNT: (("2.3", "3.9", "5.6", "> 10", "> 10"), ("2.1", "3.2", "5.1", "> 10", "> 10")),
 }
 """Its significances by counting at 1 % of signal, table 1."""
-_EVENTS = 300_000
-"""That it searches."""
 
 
 def tnt_plots(found: Found) -> list[Plot]:
@@ -256,11 +257,8 @@ _OF = ("paper", "ours")
 
 
 def _sizes(found: Found, block: str) -> str:
-    events = found.measured(block, "events")
-    if not events.n:
-        return "refused"
-    searched = events.mean / (5 if "split" in INPUTS[block.partition("-")[0]].title else 1)
-    return f"paper {_EVENTS:,} events searched, ours {searched:,.0f}"
+    events = searched(found, block.partition("-")[0], share_of(block))
+    return f"paper {SEARCHED:,} events searched, ours {events:,.0f}" if events else "refused"
 
 
 def _bump_tables(found: Found, inputs: str) -> list[StudyTable]:
