@@ -29,7 +29,7 @@ from tnt_coffea.pipeline.studies.olympics_entries import ENTRIES, Entry
 from tnt_coffea.pipeline.studies.olympics_page import olympics_claims, olympics_tables
 from tnt_coffea.pipeline.studies.olympics_published import ANSWERS, published_answers
 from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
-from tnt_coffea.pipeline.studies.study import Study, Training
+from tnt_coffea.pipeline.studies.study import Study
 from tnt_coffea.products import Histograms, Skim
 from tnt_coffea.results import SearchResult
 from tnt_coffea.testing import make_sample
@@ -143,10 +143,10 @@ def test_the_leaderboard_has_those_without_false_claims_first_and_2020_last() ->
     page = studies.leaderboard({"command": "tnt-coffea study olympics", "numbers": numbers})
     rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
     names = [row.split(" | ")[0][2:] for row in rows]
-    assert names[:4] == ["no", "not", "far", "near"]
-    assert names[4] == "*Density estimation (GIS) (2020)*"
-    assert "found, Z ≥ 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
-    assert "false, Z ≥ 4.0, 4500 ± 20 GeV" in page
+    assert names[:5] == ["*truth*", "no", "not", "far", "near"]
+    assert names[5] == "*Density estimation (GIS) (2020)*"
+    assert "found, Z 4.0; pulls -1.1, -1.6, +0.2, +0.7" in page
+    assert "false, Z 4.0, 4500 ± 20 GeV" in page
     assert "`ab`) before a key was read." in page
     assert "**p-values not calibrated for retraining: no table of null chains was given" in page
     again = {"command": "", "numbers": numbers | {"keys_were_read": True}}
@@ -310,16 +310,24 @@ def test_an_edited_entry_is_trained_again_in_its_folder(tmp_path: Path) -> None:
         assert "heavy_" + feature in str(made.sets["mine"].members[0].tagger.card.inputs)
 
 
-def test_earlier_searches_of_a_box_are_trials(tmp_path: Path) -> None:
+def test_answers_of_earlier_runs_are_trials_and_stay_on_the_board(tmp_path: Path) -> None:
     study = Study("olympics", tmp_path, {})
     (study.folder / "trainings").mkdir(parents=True)
-    for name in ("box--cwola", "box--own--one", "box-2--pca", "other--gis"):
-        (study.folder / "trainings" / f"{name}.json").write_text("{}")
-    assert olympics_study._searched(study, "box") == {"cwola", "own--one"}
-    training = Training("box--pca", {"box": "box", "entry": "pca"})
-    outcomes = {"box--pca": {"answers": {"m_jj": {"answer": answer(3800).to_dict()}}}}
-    said = olympics_study._answers({"box": 3}, [training], outcomes)["box"]["pca"]
+    outcome = {"answers": {"m_jj": {"answer": answer(3800).to_dict()}}}
+    for name in ("box--cwola", "box--own--one", "box-2--pca", "box--gis", "injected-01--gis"):
+        kept = json.dumps({"outcome": outcome})
+        (study.folder / "trainings" / f"{name}.json").write_text(kept)
+    earlier = olympics_study._earlier(study, {"box", "injected-01"}, {"cwola", "pca"})
+    assert earlier == {"box": {"gis": outcome, "own--one": outcome}}
+    said = olympics_study._values(outcome, 3)
     assert (said["tried"], said["p_value"]) == (24, pytest.approx(9e-5))
+    taking_part = {"pca": olympics_entries.ENTRIES["pca"]}
+    skim = olympics_entries.skim_settings(taking_part)
+    known = olympics_study._knowledge(taking_part, earlier, None, skim, 1)
+    assert known == {"pca": "none", "gis": "none", "own--one": "not given again"}
+    numbers = numbers_of({"box": {"gis": Answer.from_dict(said)}}, {"box": None})
+    row = "| gis | none | 0 | 0 | unknown, Z "
+    assert row in studies.leaderboard({"command": "", "numbers": numbers})
 
 
 def test_a_key_of_other_events_or_of_two_boxes_is_refused(tmp_path: Path) -> None:

@@ -116,7 +116,9 @@ def numbers(worse: float = 0.0, events: int = 1_500_000) -> dict[str, Any]:
 
 
 def found(worse: float = 0.0, refused: Sequence[str] = (), events: int = 1_500_000) -> Found:
-    blocks = numbers(worse, events) | {one: together([{"refused": "9 jets"}] * 3) for one in refused}
+    blocks = numbers(worse, events) | {
+        one: together([{"refused": "9 jets"}] * 3) for one in refused
+    }
     return Found({"efficiencies": list(EFFICIENCIES), "blocks": blocks})
 
 

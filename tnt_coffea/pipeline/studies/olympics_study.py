@@ -183,18 +183,18 @@ def olympics(
     places = {name: str(folder) for name, folder in folders.items()}
     searching = Searching(str((out / f"{_NAME}-searches").absolute()), places, simulated)
     outcomes, cpu_seconds = study.trained(searching, trainings, resources)
-    tried = {box: len(_searched(study, box) | set(taking_part)) for box in skims}
+    earlier = _earlier(study, skims, taking_part)
+    tried = {box: len({*taking_part, *earlier.get(box, ())}) for box in skims}
     answers = _answers(tried, trainings, outcomes)
+    for box, outcomes_of in earlier.items():
+        answers[box] |= {name: _values(one, tried[box]) for name, one in outcomes_of.items()}
     read_before = _keys_were_read(study)
     sha256 = _commit(study, {**decisive, **asked}, answers)
     # From here on the truth may be read.
     keys = {name: _key(path, skims[name]) for name, path in files.items()}
     verdicts, truths = judged(answers, keys)
     numbers: dict[str, Any] = {
-        "knowledge": {
-            name: entered.knowledge(entered.configured(name, one, one.variables[0], settings, seed))
-            for name, one in taking_part.items()
-        },
+        "knowledge": _knowledge(taking_part, earlier, entries, settings, seed),
         "left_out": left_out,
         "answers": {n: one for n, one in answers.items() if not _is_ours(n)},
         "limits": _limits(trainings, outcomes),
@@ -215,7 +215,7 @@ def olympics(
         for word in (option, f"{name}=FILE")
     ]
     result = StudyResult(
-        f"The LHC Olympics: {len(taking_part)} methods on {len(numbers['answers'])} boxes",
+        f"The LHC Olympics: {len(numbers['knowledge'])} methods on {len(numbers['answers'])} boxes",
         _command(boxes, scale, methods, given, (pulls, nulls), simulated, seed),
         {
             "of": "arXiv:2101.08320",
@@ -413,10 +413,36 @@ def _pulls_by(entries: Collection[str]) -> str:
     return PULLS_BY if PULLS_BY in entries else next(iter(entries))
 
 
-def _searched(study: Study, box: str) -> set[str]:
-    """Return the entries that have searched a box in this folder, those of earlier runs too."""
-    names = (path.stem.partition("--") for path in (study.folder / "trainings").glob("*--*.json"))
-    return {entry for of, _, entry in names if of == box}
+def _earlier(
+    study: Study, boxes: Collection[str], taking_part: Collection[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what entries of earlier runs in this folder found, by box: no answer is taken back."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in sorted((study.folder / "trainings").glob("*--*.json")):
+        box, _, name = path.stem.partition("--")
+        if box in boxes and not _is_ours(box) and name not in taking_part:
+            found.setdefault(box, {})[name] = json.loads(path.read_text())["outcome"]
+    return found
+
+
+def _knowledge(
+    taking_part: Mapping[str, Entry],
+    earlier: Mapping[str, Collection[str]],
+    entries: Mapping[str, Entry] | None,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> dict[str, str]:
+    """Return what methods know; of earlier ones of another package, that it is not given again."""
+    before = dict.fromkeys(name for own in earlier.values() for name in own)
+    known = {**entered.ENTRIES, **(entries or {}), **taking_part}
+    return {
+        name: entered.knowledge(
+            entered.configured(name, known[name], known[name].variables[0], settings, seed)
+        )
+        if name in known
+        else "not given again"
+        for name in (*taking_part, *before)
+    }
 
 
 def _keys_were_read(study: Study) -> bool:
@@ -439,10 +465,14 @@ def _answers(
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for one in trainings:
         box, name = one.settings["box"], one.settings["entry"]
-        made = box_answer(outcomes[one.name], 1 if _is_ours(box) else tried[box])
-        values = made.to_dict() if isinstance(made, Answer) else {"refused": made}
-        found.setdefault(box, {})[name] = values
+        own = found.setdefault(box, {})
+        own[name] = _values(outcomes[one.name], 1 if _is_ours(box) else tried[box])
     return found
+
+
+def _values(outcome: dict[str, Any], tried: int) -> dict[str, Any]:
+    made = box_answer(outcome, tried)
+    return made.to_dict() if isinstance(made, Answer) else {"refused": made}
 
 
 def _limits(
@@ -504,8 +534,8 @@ def _notes(numbers: Mapping[str, Any], scale: float | None) -> list[str]:
         when = "(answers.json); an earlier run in this folder has read the keys before"
     notes = [
         f"Answers and settings were written with SHA-256 {numbers['sha256']} {when}.",
-        f"p-values count all windows, masses, selections and the {tried} methods, as a sum of "
-        f"probabilities; a resonance is claimed from Z = {CLAIM:g} on.",
+        f"p-values count all windows, masses, selections and the methods of a box, {tried} at most, "
+        f"as a sum of probabilities; a resonance is claimed from Z = {CLAIM:g} on.",
         calibration_of(numbers),
         "A resonance counts as found within 200 GeV of the true one, or three of its "
         "uncertainties; a claim elsewhere, or where nothing is, as false.",
