@@ -534,8 +534,8 @@ def _notes(numbers: Mapping[str, Any], scale: float | None) -> list[str]:
         when = "(answers.json); an earlier run in this folder has read the keys before"
     notes = [
         f"Answers and settings were written with SHA-256 {numbers['sha256']} {when}.",
-        f"p-values count all windows, masses, selections and the methods of a box, {tried} at most, "
-        f"as a sum of probabilities; a resonance is claimed from Z = {CLAIM:g} on.",
+        "p-values count all windows, masses, selections and the methods of a box, at most "
+        f"{tried}, as a sum of probabilities; a resonance is claimed from Z = {CLAIM:g} on.",
         calibration_of(numbers),
         "A resonance counts as found within 200 GeV of the true one, or three of its "
         "uncertainties; a claim elsewhere, or where nothing is, as false.",
