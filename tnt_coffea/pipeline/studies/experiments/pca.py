@@ -163,7 +163,7 @@ def _claims(found: Found) -> list[Claim]:
         ),
         Claim(
             "more-than-a-distance",
-            f"{_SOURCE}, implied",
+            f"{_SOURCE}; a check of ours",
             "the distance from a principal component tells anomalies",
             "AUC above that of |x|^2 by more than 0.01, beyond twice the errors",
             f"AUC {one}, |x|^2 {length}",
@@ -172,7 +172,7 @@ def _claims(found: Found) -> list[Claim]:
         ),
         Claim(
             "more-than-a-feature",
-            f"{_SOURCE}, implied",
+            f"{_SOURCE}; a check of ours",
             "twelve features tell more than one",
             "AUC above that of the best single feature, beyond twice the errors",
             f"AUC {one}, {best} {at_best}",
@@ -180,7 +180,7 @@ def _claims(found: Found) -> list[Claim]:
         ),
         Claim(
             "small-components",
-            f"{_SOURCE}, implied",
+            f"{_SOURCE}; a check of ours",
             "anomalies are far along a component of small variance",
             "AUC of projection above 1/2, beyond twice the errors",
             f"AUC {projection}",
