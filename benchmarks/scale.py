@@ -28,7 +28,15 @@ from typing import Any
 
 import numpy as np
 
-from tnt_coffea import Fileset, Resources, Sample, SearchConfig, execution, pipeline
+from tnt_coffea import (
+    Fileset,
+    Resources,
+    Sample,
+    SearchConfig,
+    execution,
+    pipeline,
+    work_functions,
+)
 from tnt_coffea.checkpoints import Checkpoints
 from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.execution import map_tasks
@@ -155,7 +163,7 @@ def metrics_and_checkpoints(file: str, base: str) -> dict[str, Any]:
     """
     least: dict[str, float] = {}
     null = contextmanager(_nothing)
-    known = execution.measured, execution.timed
+    known = work_functions.measured, work_functions.timed
     with tempfile.TemporaryDirectory() as name, Resources(progress=False).open() as opened:
         fileset = Fileset.from_paths(_first(Path(file), Path(name, "events.h5"), int(base)))
         for number in range(6):
@@ -163,7 +171,7 @@ def metrics_and_checkpoints(file: str, base: str) -> dict[str, Any]:
                 out = Path(name, f"{way}-{number}")
                 (out / "items").mkdir(parents=True)
                 measured_by = (null, null) if way == "without" else known
-                execution.measured, execution.timed = measured_by
+                work_functions.measured, work_functions.timed = measured_by
                 kept = Checkpoints(str(out / "items"), "key") if way == "checkpoints" else None
                 start = time.process_time()
                 execution.run(
