@@ -97,6 +97,37 @@ def test_what_cannot_be_simulated_is_a_reason_and_no_error(uncorrected) -> None:
 
 
 @pytest.mark.slow
+def test_a_spectrum_without_events_beside_the_signal_leaves_the_mass_to_the_next_test(
+    found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, histograms, result, config = found
+    tests = list(answering._tests(result, histograms, config))
+    best = answering._best(tests)
+    known = answering._mass(best, tests, histograms, config)
+    assert known[1] == []
+    fitted, tried = stats.resonance_mass, []
+
+    def sparse(spectra, **settings):
+        tried.append(settings["near"])
+        if len(tried) == 1:
+            msg = "2 of 97 bins outside the signal hold events"
+            raise FitError(msg)
+        return fitted(spectra, **settings)
+
+    monkeypatch.setattr(stats, "resonance_mass", sparse)
+    mass, [note] = answering._mass(best, tests, histograms, config)
+    assert abs(mass.mass - known[0].mass) < 3 * known[0].uncertainty
+    assert note.startswith("the mass is that after low, 0.2, as the best test has none: 2 of 97")
+
+    def never(*_, **__):
+        msg = "nothing beside it"
+        raise FitError(msg)
+
+    monkeypatch.setattr(stats, "resonance_mass", never)
+    with pytest.raises(FitError, match="nothing beside it"):
+        answering._mass(best, tests, histograms, config)
+
+
 def test_labels_change_no_answer(answered, uncorrected) -> None:
     for name in ("p_value", "local_z", "tagger_set"):
         assert getattr(answered, name) == getattr(uncorrected, name)

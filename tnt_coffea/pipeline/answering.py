@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -284,6 +284,31 @@ def _p_value(
     return min(1.0, p_value), every.is_bound, text
 
 
+def _mass(
+    best: _Test, tests: Sequence[_Test], histograms: Histograms, config: SearchConfig
+) -> tuple[stats.MassEstimate, list[str]]:
+    """Return the mass in the most significant spectrum that can be fitted, and which if another.
+
+    A tight selection may leave no event beside the signal.
+    """
+    width = config.fit.bump.width
+    near = (one for one in tests if abs(one.mass - best.mass) <= _REACH * width)
+    others = sorted(near, key=lambda one: (one.p_value, -one.q0))
+    refused: list[str] = []
+    for one in (best, *others):
+        spectra, fit = _channels(histograms, config, one)
+        try:
+            fitted = stats.resonance_mass(spectra, near=one.mass, width=width, fit=fit)
+        except FitError as error:
+            refused.append(str(error))
+            continue
+        if not refused:
+            return fitted, []
+        after = "no selection" if one.selection is None else f"{one.name}, {one.selection}"
+        return fitted, [f"the mass is that after {after}, as the best test has none: {refused[0]}"]
+    raise FitError(refused[0])
+
+
 def _described(
     found: Answer,
     best: _Test,
@@ -296,12 +321,11 @@ def _described(
 ) -> Answer:
     """Return an answer with all that a claim says of the new particles."""
     width = config.fit.bump.width
-    spectra, fit = _channels(histograms, config, best)
     try:
-        fitted = stats.resonance_mass(spectra, near=best.mass, width=width, fit=fit)
+        fitted, notes = _mass(best, tests, histograms, config)
     except FitError as error:
         return replace(found, resonance_mass=Estimate(reason=str(error)))
-    notes = list(found.notes)
+    notes = [*found.notes, *notes]
     if not fitted.bounded:
         notes.append("the mass has no likelihood interval within 2.5 widths: the error is larger")
     mass = Estimate(fitted.mass, fitted.uncertainty)
