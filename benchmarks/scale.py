@@ -79,10 +79,10 @@ def main() -> None:
         for files in asked.files:
             measure("files", folder / f"files-{files}", files)
         for workers in asked.workers:
-            measure("skim", folder / "base", asked.file, asked.base, workers)
+            measure("skim", folder / f"base-{workers}", asked.file, asked.base, workers)
         for events in asked.events:
             grown = folder / f"{events}"
-            grow(folder / "base" / "skim", grown, events)
+            grow(folder / f"base-{asked.workers[0]}" / "skim", grown, events)
             for sets in asked.sets:
                 for workers in asked.workers:
                     measure("search", grown, sets, workers)
@@ -236,10 +236,9 @@ def skim(out: str, file: str, base: str, workers: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     first = _first(Path(file), folder / "events.h5", int(base))
     resources = Resources("dask", int(workers), progress=False, overwrite=True)
-    where = folder if workers == "1" else folder / workers
     with cost() as found:
-        pipeline.skim(Fileset.from_paths(first), SearchConfig(), out=where, resources=resources)
-    return {"workers": int(workers), **found, **_metrics(where / "skim")}
+        pipeline.skim(Fileset.from_paths(first), SearchConfig(), out=folder, resources=resources)
+    return {"workers": int(workers), **found, **_metrics(folder / "skim")}
 
 
 def grow(base: Path, folder: Path, events: int) -> None:
