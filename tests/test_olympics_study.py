@@ -315,10 +315,14 @@ def test_answers_of_earlier_runs_are_trials_and_stay_on_the_board(tmp_path: Path
     (study.folder / "trainings").mkdir(parents=True)
     outcome = {"answers": {"m_jj": {"answer": answer(3800).to_dict()}}}
     for name in ("box--cwola", "box--own--one", "box-2--pca", "box--gis", "injected-01--gis"):
-        kept = json.dumps({"outcome": outcome})
+        whole = {"key": "k", "cpu_seconds": 1.0, "digest": digest(outcome), "outcome": outcome}
+        kept = json.dumps(whole)
         (study.folder / "trainings" / f"{name}.json").write_text(kept)
     earlier = olympics_study._earlier(study, {"box", "injected-01"}, {"cwola", "pca"})
     assert earlier == {"box": {"gis": outcome, "own--one": outcome}}
+    (study.folder / "trainings" / "box--gis.json").write_text(kept.replace("3800", "3900"))
+    lost = olympics_study._earlier(study, {"box"}, {"cwola"})["box"]["gis"]
+    assert olympics_study._values(lost, 3) == {"refused": "m_jj: box--gis.json is damaged"}
     said = olympics_study._values(outcome, 3)
     assert (said["tried"], said["p_value"]) == (24, pytest.approx(9e-5))
     taking_part = {"pca": olympics_entries.ENTRIES["pca"]}

@@ -77,6 +77,7 @@ def test_spectra_of_the_same_content_share_their_fits_and_others_do_not(three):
         spectrum_models([each], signals, seen)
         return _fitted.cache_info().misses - before
 
+    _fitted.cache_clear()
     assert made(Spectrum("t", EDGES, counts)) > 10
     assert made(Spectrum("t", EDGES.copy(), counts.copy())) == 0
     changed = counts.copy()

@@ -293,9 +293,8 @@ def _mass(
     """
     width = config.fit.bump.width
     near = (one for one in tests if abs(one.mass - best.mass) <= _REACH * width)
-    others = sorted(near, key=lambda one: (one.p_value, -one.q0))
     refused: list[str] = []
-    for one in (best, *others):
+    for one in sorted(near, key=lambda one: (one.p_value, -one.q0)):  # `best` is the first
         spectra, fit = _channels(histograms, config, one)
         try:
             fitted = stats.resonance_mass(spectra, near=one.mass, width=width, fit=fit)

@@ -269,7 +269,7 @@ def _backgrounds(data: Sequence[Spectrum], fit: SpectrumFit) -> dict[str, tuple[
 
 
 # A bump hunt, a limit and a scan ask for the same functions of one spectrum, and the functions
-# that may describe it better are those that compete and more: two thirds of these fits.
+# that may describe it better are those that compete and more: half of these fits.
 @lru_cache(maxsize=512)
 def _fitted(name: str, order: int, spectrum: Spectrum, sqrt_s: float) -> Background:
     everywhere = np.ones(len(spectrum.counts), dtype=bool)

@@ -43,7 +43,14 @@ from tnt_coffea.pipeline.studies.olympics_page import (
 )
 from tnt_coffea.pipeline.studies.olympics_search import Searching, box_answer
 from tnt_coffea.pipeline.studies.olympics_verdicts import false_claims, judged, pulls_of
-from tnt_coffea.pipeline.studies.study import STUDIES, Study, StudyResult, Training, machine
+from tnt_coffea.pipeline.studies.study import (
+    STUDIES,
+    Study,
+    StudyResult,
+    Training,
+    kept_training,
+    machine,
+)
 from tnt_coffea.products import Skim
 from tnt_coffea.stats.results import NULL_CHAINS
 from tnt_coffea.storage import stored, written
@@ -421,7 +428,9 @@ def _earlier(
     for path in sorted((study.folder / "trainings").glob("*--*.json")):
         box, _, name = path.stem.partition("--")
         if box in boxes and not _is_ours(box) and name not in taking_part:
-            found.setdefault(box, {})[name] = json.loads(path.read_text())["outcome"]
+            kept = kept_training(path)
+            lost = {"answers": {"m_jj": {"refused": f"{path.name} is damaged"}}}
+            found.setdefault(box, {})[name] = lost if kept is None else kept["outcome"]
     return found
 
 

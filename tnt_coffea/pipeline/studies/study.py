@@ -29,7 +29,15 @@ from tnt_coffea.stages import Stage
 from tnt_coffea.storage import stored, written
 from tnt_coffea.visibility import check_seen
 
-__all__ = ["STUDIES", "Study", "StudyResult", "StudyTable", "Training", "machine"]
+__all__ = [
+    "STUDIES",
+    "Study",
+    "StudyResult",
+    "StudyTable",
+    "Training",
+    "kept_training",
+    "machine",
+]
 
 STUDIES = "tnt-coffea-studies"
 """Where studies go."""
@@ -296,12 +304,25 @@ def _path(folder: Path, training: Training) -> Path:
 
 def _kept(folder: Path, training: Training) -> dict[str, Any] | None:
     """Return what a file holds of this very training, or None where it has to be made."""
+    values = kept_training(_path(folder, training))
+    return values if values is not None and values["key"] == training.key else None
+
+
+def kept_training(path: Path) -> dict[str, Any] | None:
+    """Return what the file of a training holds, or None where it is damaged or not there.
+
+    Examples
+    --------
+    >>> kept_training(Path("nowhere.json")) is None
+    True
+    """
     try:
-        values: dict[str, Any] = json.loads(_path(folder, training).read_text())
-        same = values["key"] == training.key and values["digest"] == digest(values["outcome"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        values: dict[str, Any] = json.loads(path.read_text())
+        whole = {"key", "cpu_seconds"} <= values.keys()
+        whole = whole and values["digest"] == digest(values["outcome"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return values if same else None
+    return values if whole else None
 
 
 def _rounded(value: Any) -> Any:
