@@ -14,7 +14,7 @@ from tnt_coffea import pipeline
 from tnt_coffea.config import MassRange, SearchConfig
 from tnt_coffea.errors import ConfigError, FitError
 from tnt_coffea.products import Histograms
-from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import AbcdRefusal, ImpactRefusal, LimitResult

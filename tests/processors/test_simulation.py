@@ -22,6 +22,7 @@ from tnt_coffea.events.skim import read_parts, write_part
 from tnt_coffea.processors import ScoreProcessor, SearchProcessor
 from tnt_coffea.products import Histograms, Skim, Taggers
 from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.tables import weight_rows
 from tnt_coffea.taggers import Member, Tagger, TaggerSet
 from tnt_coffea.taggers.card import METADATA_KEY
@@ -444,7 +445,7 @@ def test_the_report_shows_estimate_and_weights(
     assert {"signal region", "simulation, weighted by dctr", "data"} <= set(shown)
     (row,) = weight_rows(contents.histories)
     assert (row["weights"], row["effective"], row["AUC after"]) == ("dctr", "0.8 to 0.9", "0.512")
-    summary = reporting.tables.summary(fitted[1], LOOSE)
-    (row,) = [one for one in summary.rows if one.test == "direct estimate"]
+    rows = summary(fitted[1], LOOSE)
+    (row,) = [one for one in rows.rows if one.test == "direct estimate"]
     assert (row.selection, row.kept) == ("salad", "20 %")
-    assert "salad, direct" in [one.selection for one in summary.limits]
+    assert "salad, direct" in [one.selection for one in rows.limits]

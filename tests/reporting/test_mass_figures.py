@@ -12,7 +12,7 @@ from rich.console import Console
 from tnt_coffea.reporting import EventViews, results_table, write_report
 from tnt_coffea.reporting.mass_figures import brazil_band, impacts, local_p_values
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import (

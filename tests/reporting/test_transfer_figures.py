@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tnt_coffea.reporting.plots import all_plots
-from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import SpectrumFit, TransferRefusal, transfer_in_search

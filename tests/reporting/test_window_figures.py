@@ -9,7 +9,7 @@ import pytest
 
 from tnt_coffea.reporting.plots import all_plots
 from tnt_coffea.reporting.search_comparison import ComparedSearch, search_comparison
-from tnt_coffea.reporting.tables import summary
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.window_figures import window_p_values
 from tnt_coffea.reporting.wording import cautions
 from tnt_coffea.stats import (

@@ -17,6 +17,7 @@ from tnt_coffea.events.roles import SIMULATION, is_signal
 from tnt_coffea.reporting.contents import ReportContents
 from tnt_coffea.reporting.figures import Plot, Section
 from tnt_coffea.reporting.plots import all_plots
+from tnt_coffea.reporting.summary import summary
 from tnt_coffea.reporting.tables import (
     Step,
     correlation_rows,
@@ -26,7 +27,6 @@ from tnt_coffea.reporting.tables import (
     fitted_rows,
     metric_rows,
     selection_flow,
-    summary,
     weight_rows,
 )
 from tnt_coffea.reporting.wording import (

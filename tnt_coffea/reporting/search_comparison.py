@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tnt_coffea.config import SearchConfig
-from tnt_coffea.reporting.tables import SummaryRow, summary
+from tnt_coffea.reporting.summary import SummaryRow, summary
 from tnt_coffea.results import SearchResult
 
 if TYPE_CHECKING:

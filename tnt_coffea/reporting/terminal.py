@@ -11,13 +11,8 @@ from tnt_coffea.config import SearchConfig
 from tnt_coffea.reporting.comparison import Band, Comparison, band
 from tnt_coffea.reporting.evaluation import Evaluation
 from tnt_coffea.reporting.figures_of_merit import TIGHT
-from tnt_coffea.reporting.tables import (
-    LimitRow,
-    Summary,
-    SummaryRow,
-    evaluation_rows,
-    summary,
-)
+from tnt_coffea.reporting.summary import LimitRow, Summary, SummaryRow, summary
+from tnt_coffea.reporting.tables import evaluation_rows
 from tnt_coffea.reporting.wording import duration, p_text, percent
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats.limit_results import LimitResult

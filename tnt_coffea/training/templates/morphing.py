@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ _LEVELS = np.array([*_ENDS, *np.arange(1, 100) / 100, *(1 - end for end in rever
 """Levels of the quantiles that are followed; beyond the last ones events move as these do."""
 _EVENTS_A_SLICE = 50
 _MOST_SLICES = 10
-_ROWS = 8192
+_MASSES = 257
+"""Masses at which quantiles are known: between two of them a cubic is all but straight."""
 _REPEATED = 0.001
 """Share of the events with one and the same value above which it is no chance."""
 
@@ -59,14 +61,16 @@ class Morphing(Template):
 
 @dataclass(frozen=True)
 class QuantileCurves:
-    """Quantiles of one feature as polynomials of the mass.
+    """Quantiles of one feature as functions of the mass: straight between masses close together.
 
     Attributes
     ----------
-    coefficients
-        (power, level).
-    middle
-        Mass at which ln m is zero [GeV].
+    table
+        (mass, level) quantiles, ascending in the levels at every mass, and so between masses.
+    low, high
+        Logarithms of the first and the last mass [GeV]; those between are equally far apart.
+    degree
+        Of the polynomials that the table follows.
 
     Examples
     --------
@@ -74,14 +78,16 @@ class QuantileCurves:
     >>> rng = np.random.default_rng(1)
     >>> m = rng.uniform(3000, 4000, 20_000)
     >>> x = m / 1000 + rng.normal(0, 0.1, 20_000)
-    >>> curves = QuantileCurves.of(x, m, np.ones(20_000), [m < 3300, m > 3700], 2, 3500.0)
+    >>> curves = QuantileCurves.of(x, m, np.ones(20_000), [m < 3300, m > 3700], 2)
     >>> moved = curves.moved(np.array([3.0, 3.1]), np.array([3000.0, 3000.0]), np.full(2, 3500.0))
     >>> moved.round(1).tolist()  # the median, and one sigma above it
     [3.5, 3.6]
     """
 
-    coefficients: Float64Array
-    middle: float
+    table: Float64Array
+    low: float
+    high: float
+    degree: int
 
     @classmethod
     def of(
@@ -91,9 +97,9 @@ class QuantileCurves:
         weight: Float64Array,
         bands: list[BoolArray],
         degree: int,
-        middle: float,
+        window: tuple[float, float] | None = None,
     ) -> QuantileCurves:
-        """Return those of (event,) values, fitted to slices of the sidebands in mass.
+        """Return polynomials in ln m that are fitted to slices of the sidebands in mass.
 
         Parameters
         ----------
@@ -103,36 +109,54 @@ class QuantileCurves:
             (event,) bool, which lie in the lower and in the upper sideband.
         degree
             Of the polynomials where straight lines do not do; less where there are few slices.
-        middle
-            As the attribute.
+        window
+            Masses [GeV] that the curves reach beside those of the events.
         """
+        reach = (float(mass.min()), float(mass.max()), *(window or ()))
+        low, high = float(np.log(min(reach))), float(np.log(max(reach)))
+        middle = (low + high) / 2
         at, quantiles, sizes = [], [], []
         for band in bands:
             rows = np.flatnonzero(band)
             rows = rows[np.argsort(mass[rows], kind="stable")]
             slices = min(_MOST_SLICES, max(1, len(rows) // _EVENTS_A_SLICE))
             for part in np.array_split(rows, slices):
-                at.append(np.average(np.log(mass[part] / middle), weights=weight[part]))
+                at.append(np.average(np.log(mass[part]) - middle, weights=weight[part]))
                 quantiles.append(_quantiles(x[part].astype(np.float64), weight[part]))
                 sizes.append(weight[part].sum())
         size = np.sqrt(np.array(sizes) / np.mean(sizes))[:, None]
-        return cls(_polynomials(np.array(at), np.array(quantiles), size, degree), middle)
-
-    def at(self, mass: Float64Array) -> Float64Array:
-        """Return (event, level) quantiles at (event,) masses, ascending."""
-        powers = np.arange(len(self.coefficients))
-        values = np.log(mass / self.middle)[:, None] ** powers @ self.coefficients
-        return np.sort(values, axis=1)
+        fitted = _polynomials(np.array(at), np.array(quantiles), size, degree)
+        masses = np.linspace(low, high, _MASSES) - middle
+        values = masses[:, None] ** np.arange(len(fitted)) @ fitted
+        return cls(np.sort(values, axis=1), low, high, len(fitted) - 1)
 
     def moved(self, x: npt.NDArray[Any], mass: Float64Array, to: Float64Array) -> Float64Array:
         """Return (event,) values at the masses `to` of those at others, their ranks kept."""
-        here, there = self.at(mass), self.at(to)
-        rows = np.arange(len(x))
-        below = np.clip((here < x[:, None]).sum(axis=1) - 1, 0, len(_LEVELS) - 2)
-        low, high = here[rows, below], here[rows, below + 1]
+        here, there = self._at(mass), self._at(to)
+        level, above = np.zeros(len(x), np.intp), np.full(len(x), len(_LEVELS) - 1)
+        for _ in range(len(_LEVELS).bit_length()):
+            middle = (level + above) // 2
+            larger = here(middle) < x
+            level, above = np.where(larger, middle, level), np.where(larger, above, middle)
+        low, high = here(level), here(level + 1)
         part = np.clip((x - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-        first, second = (there[rows, k] - here[rows, k] for k in (below, below + 1))
+        first, second = there(level) - low, there(level + 1) - high
         return np.asarray(x + first + part * (second - first), np.float64)
+
+    def _at(self, mass: Float64Array) -> Callable[[npt.NDArray[np.intp]], Float64Array]:
+        """Return what gives the (event,) quantiles at (event,) masses and places of levels."""
+        steps = len(self.table) - 1
+        place = (np.log(mass) - self.low) * (steps / (self.high - self.low))
+        before = np.clip(place.astype(np.intp), 0, steps - 1)
+        part = np.clip(place - before, 0.0, 1.0)
+        start = before * self.table.shape[1]
+
+        def quantiles(level: npt.NDArray[np.intp]) -> Float64Array:
+            lower = self.table.take(start + level)
+            upper = self.table.take(start + level + self.table.shape[1])
+            return np.asarray(lower + part * (upper - lower), np.float64)
+
+        return quantiles
 
 
 @dataclass(frozen=True)
@@ -172,7 +196,6 @@ class QuantileMorphing:
     @classmethod
     def of(cls, events: SidebandEvents, degree: int, seed: int) -> QuantileMorphing:
         """Return that of sideband events; the seed spreads features that have few values."""
-        middle = float(np.sqrt(events.window.low * events.window.high))
         repeated = np.stack([_repeated(column) for column in events.x.T], axis=1)
         grids = tuple(
             np.unique(column) if shared.mean() > 0.5 else None
@@ -182,7 +205,9 @@ class QuantileMorphing:
         curves = []
         for j, grid in enumerate(grids):
             x = _spread(events.x[:, j], grid, seeds.generator(seed, "spread", j))
-            curves.append(QuantileCurves.of(x, events.mass, events.weight, bands, degree, middle))
+            curves.append(
+                QuantileCurves.of(x, events.mass, events.weight, bands, degree, events.window.edges)
+            )
         kept = repeated & np.array([grid is None for grid in grids])
         return cls(events, tuple(curves), kept, grids)
 
@@ -201,10 +226,7 @@ class QuantileMorphing:
         for j, (curves, grid) in enumerate(zip(self.curves, self.grids, strict=True)):
             given = events.x[rows, j]
             x = _spread(given, grid, seeds.generator(seed, "spread", j))
-            for start in range(0, len(mass), _ROWS):
-                part = slice(start, start + _ROWS)
-                here = events.mass[rows[part]]
-                out[part, j] = curves.moved(x[part], here, mass[part])
+            out[:, j] = curves.moved(x, events.mass[rows], mass)
             if grid is not None:
                 out[:, j] = _nearest(out[:, j], grid)
             out[:, j] = np.where(self.kept[rows, j], given, out[:, j])

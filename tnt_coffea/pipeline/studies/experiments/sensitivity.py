@@ -86,6 +86,8 @@ POINTS = {
 }
 """Simulated signals of the class that a method is told, masses [GeV] at which none is searched."""
 _OF_REGION = {"background": "independent"}
+_NO_ESTIMATE = {"by": "morphing", "estimate": False}
+"""The study counts on no template: its spectra are fitted."""
 _FIRST = "first"
 
 
@@ -96,7 +98,7 @@ def _with_features(name: str) -> dict[str, dict[str, Any]]:
         f"iad-{name}": {"kind": "optimal_cwola", **_OF_REGION, **trees},
         f"iad-jets-{name}": {"kind": "optimal_cwola_per_jet", **_OF_REGION, **trees},
         f"cwola-{name}": {"kind": "cwola", **trees},
-        f"template-{name}": {"kind": "template_classifier", **trees},
+        f"template-{name}": {"kind": "template_classifier", "template": _NO_ESTIMATE, **trees},
         _FIRST: {"kind": "feature", "feature": "tau21", "descending": True},
         f"tnt-{name}": {"kind": "tag_n_train", "after": _FIRST, **trees},
     }
