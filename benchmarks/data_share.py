@@ -112,7 +112,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(record.read_text())["searches"] if record.exists() else {}
     pool = [parts(arguments.out, file) for file in arguments.background]
     signal = parts(arguments.out, arguments.signal)
-    with ProcessPoolExecutor(arguments.workers, max_tasks_per_child=4) as workers:
+    with ProcessPoolExecutor(arguments.workers) as workers:
         runs = {}
         for number in range(len(pool) // FILES):
             own = [path for each in pool[number * FILES :][:FILES] for path in each]
