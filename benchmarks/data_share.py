@@ -26,11 +26,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from olympics import RESOURCES, injected, parts
+from olympics import RESOURCES, injected
 from rich.console import Console
 from rich.table import Table
 
-from tnt_coffea import SearchConfig, Skim, pipeline
+from tnt_coffea import Fileset, SearchConfig, Skim, pipeline
 from tnt_coffea.events.sample import Sample
 from tnt_coffea.reporting.figures_of_merit import max_sic, sic_at
 from tnt_coffea.storage import written
@@ -44,6 +44,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
         "found": {"kind": "tag_n_train", "after": "first", "classifier": TREES},
     },
 }
+SKIM = "skim: {images: null, observables: [mass, tau21]}"
 SCHEMES = ((2, 1), (5, 1), (10, 1), (5, 5))
 """Outer folds, and members."""
 SHARE = 0.003
@@ -74,6 +75,14 @@ def searched(sample: Sample, method: str, outer: int, members: int, seed: int) -
         "training_cpu_s": cpu,
         "wall_s": time.perf_counter() - started,
     }
+
+
+def parts(out: Path, file: str) -> list[Path]:
+    """Return the parts of a file's skim, which is made once and has what the trees read."""
+    folder = out / "pool" / f"{Path(file).absolute().parent.parent.name}-{Path(file).stem}"
+    config = SearchConfig.from_text(SKIM)
+    fileset = Fileset.from_paths({"data": [file]})
+    return list(pipeline.skim(fileset, config, out=folder, resources=RESOURCES).paths)
 
 
 def task(

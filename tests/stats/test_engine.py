@@ -20,6 +20,7 @@ from tnt_coffea.stats.envelope import (
     profiled,
 )
 from tnt_coffea.stats.likelihood import Likelihood, nuisance_names
+from tnt_coffea.stats.newton import solved, solved_singly
 from tnt_coffea.stats.signals import SignalShape, Template, gaussian
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
@@ -416,3 +417,17 @@ def test_what_channels_do_not_share_is_refused(mean):
             engine.background_fits(
                 [replace(one, spurious=1.0)], [one.observed[None]], centres=centres
             )
+
+
+def test_few_systems_are_solved_as_many_are():
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(5, 9, 4))
+    matrices, vectors = rows.swapaxes(1, 2) @ rows, rng.normal(size=(5, 4))
+    one, positive = solved_singly(matrices, vectors)
+    assert positive.all()
+    np.testing.assert_allclose(one, solved(matrices, vectors)[0], rtol=1e-10)
+    np.testing.assert_allclose((matrices @ one[..., None])[..., 0], vectors, rtol=1e-10)
+    matrices[1] *= -1
+    matrices[2, 0, 0] = np.nan
+    matrices[3] = np.ones((4, 4))
+    assert solved_singly(matrices, vectors)[1].tolist() == [True, False, False, False, True]

@@ -243,6 +243,17 @@ class Likelihood:
         return [slice(int(a), int(b)) for a, b in itertools.pairwise(sizes)]
 
     @cached_property
+    def _own(self) -> list[tuple[NDArray[np.intp], tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+        """Where the shared parameters and those of each channel stand, and their pairs."""
+        shared = np.arange(1 + self.nuisances)
+        own = [np.r_[shared, place] for place in self.places]
+        return [(each, (each[:, None], each)) for each in own]
+
+    @cached_property
+    def _free_pairs(self) -> tuple[slice, NDArray[np.intp], NDArray[np.intp]]:
+        return slice(None), self.free[:, None], self.free
+
+    @cached_property
     def rounding(self) -> Array:
         """Rounding error of the value of every toy."""
         return np.asarray(_ROUNDING * (1 + sum(n.sum(axis=1) for n in self.observed)))
@@ -293,8 +304,7 @@ class Likelihood:
         hessian[held, 0, :] = 0.0
         hessian[held, :, 0] = 0.0
         hessian[held, 0, 0] = 1.0
-        pairs = np.ix_(self.free, self.free)
-        return gradient[:, self.free], hessian[:, pairs[0], pairs[1]]
+        return gradient[:, self.free], hessian[self._free_pairs]
 
     def all_derivatives(
         self, parameters: Array, rows: Rows
@@ -309,7 +319,9 @@ class Likelihood:
         for i in range(1, shared):
             hessian[:, i, i] = 1.0
         kept = []
-        for channel, counts, place in zip(self.channels, self.observed, self.places, strict=True):
+        for channel, counts, place, (own, pairs) in zip(
+            self.channels, self.observed, self.places, self._own, strict=True
+        ):
             n = _rows(counts, rows)
             here = channel.background.evaluated(parameters[:, place])
             signal, by_alpha, twice = _signal(channel, alpha[:, : shapes - 1])
@@ -334,9 +346,8 @@ class Likelihood:
             if channel.factors is not None:
                 columns.append(channel.factors * mean[..., None])
             slopes = np.concatenate([*columns, jacobian], axis=2)
-            own = np.r_[0:shared, place]
             gradient[:, own] += _weighted(excess, slopes)
-            hessian[:, own[:, None], own] += _outer(slopes, ratio / mean)
+            hessian[:, *pairs] += _outer(slopes, ratio / mean)
             weights = excess if efficiency is None else excess * efficiency
             hessian[:, place, place] += here.curvature(weights)
             if shapes > 1:
@@ -365,9 +376,8 @@ class Likelihood:
         information = np.zeros((len(rows), size, size))
         for i in range(1, shared):
             information[:, i, i] = 1.0
-        for (slopes, mean), place in zip(kept, self.places, strict=True):
-            own = np.r_[0:shared, place]
-            information[:, own[:, None], own] += _outer(slopes[rows], 1 / mean[rows])
+        for (slopes, mean), (_, pairs) in zip(kept, self._own, strict=True):
+            information[:, *pairs] += _outer(slopes[rows], 1 / mean[rows])
         return information
 
     def _pulls(self, alpha: Array, rows: Rows) -> Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EDM_GOAL", "Minimum", "Objective", "minimised", "solved"]
+__all__ = ["EDM_GOAL", "Minimum", "Objective", "minimised", "solved", "solved_singly"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -21,6 +22,8 @@ _MAX_HALVINGS = 40
 # Cholesky pivots below this share of their diagonal element mean a matrix that is not positive.
 _SMALLEST_PIVOT = 1e-11
 _ARMIJO = 1e-4
+# Below this many problems LAPACK, one after the other, is faster than arrays over all of them.
+_FEW = 16
 
 
 class Objective(Protocol):
@@ -77,13 +80,15 @@ def minimised(objective: Objective, start: Array) -> Minimum:
     batch; none can hold up another, and none takes more than a hundred steps.
     """
     x = np.array(start, dtype=float)
+    # By all problems and not those that are left: none depends on when others have converged.
+    solve = solved_singly if len(x) < _FEW else solved
     everything = np.arange(len(x))
     value = objective.value(x, everything)
     edm = np.full(len(x), np.inf)
     converged = np.zeros(len(x), dtype=bool)
     active = everything
     for _ in range(_MAX_STEPS):
-        step, edm[active] = _steps(objective, x[active], active)
+        step, edm[active] = _steps(objective, x[active], active, solve)
         converged[active] = edm[active] < EDM_GOAL
         going = edm[active] >= EDM_GOAL
         active, step = active[going], step[going]
@@ -129,10 +134,35 @@ def solved(matrices: Array, vectors: Array) -> tuple[Array, NDArray[np.bool_]]:
     return solution, np.logical_and(positive, np.isfinite(solution).all(axis=1))
 
 
-def _steps(objective: Objective, x: Array, rows: Rows) -> tuple[Array, Array]:
+def solved_singly(matrices: Array, vectors: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return what `solved` does, with LAPACK where all matrices are positive.
+
+    Parameters
+    ----------
+    matrices, vectors
+        As for `solved`; few systems.
+    """
+    try:
+        lower = np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        return solved(matrices, vectors)
+    pivots = np.square(np.einsum("tii->ti", lower))
+    positive = (pivots > _SMALLEST_PIVOT * np.einsum("tii->ti", matrices)).all(axis=1)
+    if not positive.all():  # not a number included
+        return solved(matrices, vectors)
+    solution = np.linalg.solve(matrices, vectors[..., None])[..., 0]
+    return np.asarray(solution, np.float64), positive
+
+
+def _steps(
+    objective: Objective,
+    x: Array,
+    rows: Rows,
+    solve: Callable[[Array, Array], tuple[Array, NDArray[np.bool_]]],
+) -> tuple[Array, Array]:
     """Return steps downhill and estimated distances to the minimum."""
     gradient, hessian = objective.derivatives(x, rows)
-    step, positive = solved(hessian, -gradient)
+    step, positive = solve(hessian, -gradient)
     if not positive.all():
         wrong = np.flatnonzero(~positive)
         step[wrong] = _downhill(hessian[wrong], gradient[wrong])
