@@ -67,11 +67,14 @@ class Group:
         Pools that they read beside the data.
     repetitions
         Share of those asked for.
+    searched
+        Whether a search may use them: spectra are fitted, and the null is searched as well.
     """
 
     methods: Mapping[str, Mapping[str, Any]]
     trained_on: tuple[str, ...] = ()
     repetitions: float = 1.0
+    searched: bool = True
 
 
 _MASSES = (70, 140, 220, 320, 430, 560)
@@ -91,12 +94,19 @@ _NO_ESTIMATE = {"by": "morphing", "estimate": False}
 _FIRST = "first"
 
 
-def _with_features(name: str) -> dict[str, dict[str, Any]]:
-    """Return the methods on one set of features."""
+def _ceilings(name: str) -> dict[str, dict[str, Any]]:
+    """Return the idealised detectors on one set of features."""
     trees = {"classifier": {**TREES, "features": FEATURES[name]}}
     return {
         f"iad-{name}": {"kind": "optimal_cwola", **_OF_REGION, **trees},
         f"iad-jets-{name}": {"kind": "optimal_cwola_per_jet", **_OF_REGION, **trees},
+    }
+
+
+def _with_features(name: str) -> dict[str, dict[str, Any]]:
+    """Return the methods on one set of features."""
+    trees = {"classifier": {**TREES, "features": FEATURES[name]}}
+    return {
         f"cwola-{name}": {"kind": "cwola", **trees},
         f"template-{name}": {"kind": "template_classifier", "template": _NO_ESTIMATE, **trees},
         _FIRST: {"kind": "feature", "feature": "tau21", "descending": True},
@@ -105,7 +115,11 @@ def _with_features(name: str) -> dict[str, dict[str, Any]]:
 
 
 GROUPS: Mapping[str, Group] = {
-    **{name: Group(_with_features(name), trained_on=(_INDEPENDENT,)) for name in FEATURES},
+    **{
+        f"iad-{name}": Group(_ceilings(name), trained_on=(_INDEPENDENT,), searched=False)
+        for name in FEATURES
+    },
+    **{name: Group(_with_features(name)) for name in FEATURES},
     "prior": Group({"paws": {"kind": "paws"}}, trained_on=tuple(POINTS), repetitions=0.5),
 }
 """Blocks of every point, and the methods of each."""
@@ -139,7 +153,13 @@ def _shown() -> list[str]:
 
 def _searched() -> list[str]:
     """Return those that a search may use."""
-    return [name for name in _shown() if not name.startswith("iad")]
+    return [
+        name
+        for group in GROUPS.values()
+        if group.searched
+        for name in group.methods
+        if name != _FIRST
+    ]
 
 
 def _blocks() -> tuple[Block, ...]:
@@ -150,7 +170,8 @@ def _blocks() -> tuple[Block, ...]:
             Injection(SIGNALS[signal], significance=number / _FULL**0.5, within=Within.ALL),
             trained_on=group.trained_on,
             repetitions=group.repetitions,
-            labelling=(_FIRST,),
+            labelling=(_FIRST,) if _FIRST in group.methods else (),
+            hunted=group.searched,
             curves=False,
         )
         for signal, numbers in NUMBERS.items()
@@ -163,10 +184,11 @@ def _blocks() -> tuple[Block, ...]:
             group.methods,
             trained_on=group.trained_on,
             repetitions=group.repetitions,
-            labelling=(_FIRST,),
+            labelling=(_FIRST,) if _FIRST in group.methods else (),
             curves=False,
         )
         for name, group in GROUPS.items()
+        if group.searched
     ]
     labels = {"kind": "supervised_both_jets"}
     gate = {
@@ -489,7 +511,8 @@ EXPERIMENT = Experiment(
     pools={
         "background": Pool("rnd-background", _FULL),
         # As many as the data have: with fewer, their fluctuations and not the signal set the limit.
-        _INDEPENDENT: Pool("rnd-background", _FULL, window_only=True),
+        # Without it there is no ceiling.
+        _INDEPENDENT: Pool("rnd-background", _FULL, window_only=True, optional=True),
         "signal": Pool("rnd-signal", 30_000, least=3000),
         "signal:3prong": Pool("rnd-signal-3prong", 30_000, least=3000),
         **POINTS,
