@@ -297,13 +297,26 @@ def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
     for steps in (fitting._compiled, fitting._by_keras):
         own = model()
         step, evaluate, answer = steps(own, fitting.cross_entropy, keras.optimizers.Adam(0.01))
-        losses.append([float(step(inputs, targets, weights)) for _ in range(3)])
-        losses[-1].append(float(evaluate(inputs, targets, weights)))
-        losses[-1] += backend.array(answer(inputs)).tolist()
+        batch = inputs, targets, weights
+        losses.append([float(one) for one in step([batch] * 3)])
+        losses[-1] += [float(one) for one in evaluate([batch])]
+        losses[-1] += [value for one in answer([inputs] * 2) for value in backend.array(one)]
         trained.append(own.get_weights())
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for first, second in zip(*trained, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("together", [1, 130])
+def test_no_number_depends_on_how_many_batches_go_together(monkeypatch, together):
+    def trained():
+        net = network()
+        history = fitted(net, epochs=3, merit=lambda wanted, given: -np.abs(wanted - given).mean())
+        return history, [weights.tobytes() for weights in net.get_weights()]
+
+    every = trained()
+    monkeypatch.setattr(fitting, "_TOGETHER", together)
+    assert trained() == every
 
 
 def test_the_first_step_of_adadelta_is_as_long_as_its_constants_say():

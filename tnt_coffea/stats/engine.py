@@ -373,8 +373,29 @@ def fitted_background(
     counts = np.asarray(observed, dtype=float)[bins]
     flat = family.normalised(float(counts.sum()), bins)
     start = flat.whitened(np.zeros(flat.parameters), bins)
-    fit = background_fit([Channel("", counts, np.zeros_like(counts), start.restricted(bins))])
+    channel = Channel("", counts, np.zeros_like(counts), start.restricted(bins))
+    near = np.concatenate([[0.0], _near_the_fit(channel.background, counts)])[None]
+    unknown = np.full(1, np.inf)
+    begin = _as_fits([channel], near, unknown, unknown, np.zeros(1))
+    fit = background_fits([channel], [counts[None]], begin).one(0)
     return start.whitened(fit.phi[0], bins), fit
+
+
+def _near_the_fit(background: Background, counts: Array) -> Array:
+    """Return phi that fits the logarithms of counts to first order, or 0 where that is better."""
+    origin = np.zeros(background.parameters)
+    here = background.evaluated(origin)
+    if not (here.expected > 0).all():
+        return origin
+    weight = np.sqrt(counts + 0.5)
+    slopes = here.jacobian / here.expected[:, None]
+    missing = np.log((counts + 0.5) / here.expected)
+    phi = np.linalg.lstsq(slopes * weight[:, None], missing * weight)[0]
+    there = background.expected(phi)
+    if not (np.isfinite(there) & (there > 0)).all():
+        return origin
+    now, then = ((b - xlogy(counts, b)).sum() for b in (here.expected, there))
+    return np.asarray(phi, np.float64) if then < now else origin
 
 
 def _observed(channels: Sequence[Channel]) -> list[Array]:

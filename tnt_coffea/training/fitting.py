@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -39,6 +39,9 @@ __all__ = [
     "model_output",
     "trimmed",
 ]
+
+_TOGETHER = 8192
+"""Events of all batches that the backend gets in one call: their inputs are in memory together."""
 
 
 Loss = Callable[[Any, Any], Any]
@@ -380,25 +383,42 @@ def _mean_loss(
     mix_up: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> float:
-    total = 0.0
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
+    def made(chosen: IntArray) -> _Batch:
         inputs = batches.inputs(chosen)
         if change is not None and rng is not None:
             inputs = change(inputs, rng)
         targets, weights = batches.targets[chosen], batches.weights[chosen]
         if mix_up and rng is not None:
-            inputs, targets, weights = mixed_up(inputs, targets, weights, mix_up, rng)
-        total += float(step(inputs, targets, weights))
+            return mixed_up(inputs, targets, weights, mix_up, rng)
+        return inputs, targets, weights
+
+    total = sum(
+        float(value) for several in _several(order, size) for value in step(map(made, several))
+    )
     return total / float(np.abs(batches.weights).sum(dtype=np.float64))
 
 
-_Step = Callable[[Mapping[str, Any], Any, Any], Any]
-"""Function of a batch's inputs, targets and weights to the sum of its weighted losses."""
+def _several(order: IntArray, size: int) -> Iterator[list[IntArray]]:
+    """Yield batches of events, those of full size several together."""
+    whole = len(order) // size * size
+    together = max(1, _TOGETHER // size) * size
+    for start in range(0, whole, together):
+        own = order[start : min(start + together, whole)]
+        yield list(own.reshape(-1, size))
+    if whole < len(order):
+        yield [order[whole:]]
 
 
-_Answer = Callable[[Mapping[str, Any]], Any]
-"""Function of a batch's inputs to the outputs of the model."""
+_Batch = tuple[Mapping[str, Any], Any, Any]
+"""Inputs, targets and weights."""
+
+
+_Step = Callable[[Iterable[_Batch]], Iterable[Any]]
+"""Function of batches of one size to the sum of the weighted losses of each."""
+
+
+_Answer = Callable[[Iterable[Mapping[str, Any]]], Iterable[Any]]
+"""Function of the inputs of batches of one size to the outputs of the model for each."""
 
 
 def _steps(
@@ -437,18 +457,25 @@ def _one_cycle(highest: float, steps: int) -> Any:
 
 
 def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
-    # Keras' own `fit` gives the same numbers, but takes a second more to start.
+    # Keras' own `fit` gives the same numbers, but takes a second more to start; a call for each
+    # batch takes three times as long where networks are small.
     tf = backend.tensorflow()
     optimizer.build(model.trainable_variables)
-    # One signature for every batch, the last and smaller one included: one tracing.
-    signature = [
-        {item.name: tf.TensorSpec((None, *item.shape[1:]), tf.float32) for item in model.inputs},
-        tf.TensorSpec((None,), tf.float32),
-        tf.TensorSpec((None,), tf.float32),
-    ]
+    # One signature for all batches, the last and smaller one included: one tracing.
+    inputs_of = {
+        item.name: tf.TensorSpec((None, None, *item.shape[1:]), tf.float32) for item in model.inputs
+    }
+    of_events = tf.TensorSpec((None, None), tf.float32)
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def step(inputs: Any, targets: Any, weights: Any) -> Any:
+    def compiled(of_one: Callable[[Any], Any], *signature: Any) -> Any:
+        @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+        def of_each(*batches: Any) -> Any:
+            return tf.map_fn(of_one, batches, fn_output_signature=tf.float32, parallel_iterations=1)
+
+        return of_each
+
+    def step(batch: Any) -> Any:
+        inputs, targets, weights = batch
         with tf.GradientTape() as tape:
             losses = weights * loss(targets, evaluated(model, inputs, training=True))
             mean = tf.reduce_mean(losses)
@@ -456,16 +483,31 @@ def _compiled(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _An
         optimizer.apply(gradients, model.trainable_variables)
         return tf.reduce_sum(losses)
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def evaluate(inputs: Any, targets: Any, weights: Any) -> Any:
+    def evaluate(batch: Any) -> Any:
+        inputs, targets, weights = batch
         return tf.reduce_sum(weights * loss(targets, evaluated(model, inputs)))
 
-    # Not compiled, the outputs of every epoch take longer than its training.
-    @tf.function(input_signature=signature[:1])  # type: ignore[untyped-decorator]
-    def answer(inputs: Any) -> Any:
-        return evaluated(model, inputs)
+    def answer(batch: Any) -> Any:
+        return evaluated(model, batch[0])
 
-    return step, evaluate, answer
+    def summed(of_one: Callable[[Any], Any]) -> _Step:
+        of_each = compiled(of_one, inputs_of, of_events, of_events)
+
+        def sums(batches: Iterable[_Batch]) -> Any:
+            inputs, targets, weights = zip(*batches, strict=True)
+            return of_each(_stacked(inputs), np.stack(targets), np.stack(weights)).numpy()
+
+        return sums
+
+    # Not compiled, the outputs of every epoch take longer than its training.
+    outputs = compiled(answer, inputs_of)
+    return summed(step), summed(evaluate), lambda batches: outputs(_stacked(batches)).numpy()
+
+
+def _stacked(batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return inputs (batch, event, ...) by name."""
+    several = list(batches)
+    return {name: np.stack([one[name] for one in several]) for name in several[0]}
 
 
 def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _Answer]:
@@ -496,19 +538,20 @@ def _by_keras(model: Any, loss: Loss, optimizer: Any) -> tuple[_Step, _Step, _An
     learner.compile(optimizer=optimizer)
 
     def summed(on_batch: Callable[..., Any]) -> _Step:
-        def step(inputs: Mapping[str, Any], targets: Any, weights: Any) -> float:
+        def step(batch: _Batch) -> float:
+            inputs, targets, weights = batch
             learner.reset_metrics()  # else it is the mean of all batches so far
             values = on_batch(
                 tuple(inputs[name] for name in names), targets, weights, return_dict=True
             )
             return float(values["loss"]) * len(targets)
 
-        return step
+        return partial(map, step)
 
     return (
         summed(learner.train_on_batch),
         summed(learner.test_on_batch),
-        partial(evaluated, model),
+        partial(map, partial(evaluated, model)),
     )
 
 
@@ -538,13 +581,13 @@ def _as_wanted(wanted: Any, inputs: Mapping[str, Any]) -> Any:
 
 def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
     """Return the (event,) or (event, output) outputs of a model, `size` events at a time."""
-    return _collected(partial(evaluated, model), batches, size)
+    return _collected(partial(map, partial(evaluated, model)), batches, size)
 
 
 def _collected(answer: _Answer, batches: Batches, size: int) -> Float32Array:
-    places = np.arange(len(batches))
-    parts = []
-    for start in range(0, len(places), size):
-        inputs = batches.inputs(places[start : start + size])
-        parts.append(backend.array(answer(inputs)))
+    parts = [
+        backend.array(outputs)
+        for several in _several(np.arange(len(batches)), size)
+        for outputs in answer(map(batches.inputs, several))
+    ]
     return np.concatenate(parts)
