@@ -63,6 +63,7 @@ _FLOW = {
     "averaged": 1,
     "optimizer": _LAST,
 }
+_GIS = {"bins": 6, "knots": 12, "members": 2}
 _QUAK = {"layers": (16,), "latent": 2, "flows": 1, "epochs": 5, "optimizer": _FAST}
 _SIMULATED = ("simulation",)
 _PRIORS = ("prior:two-prong", "prior:three-prong")
@@ -134,7 +135,8 @@ METHODS: Mapping[str, Searched] = {
     "best-of-per-jet": Searched({"kind": "best_of_per_jet", "of": tuple(_CHOICE)}, _CHOICE_PER_JET),
     "template-classifier": _method("template_classifier"),
     "anode": _method("anode", density=_FLOW),
-    "gis": _method("gis", density={"bins": 6, "knots": 12, "members": 2}),
+    "gis": _method("gis", density=_GIS),
+    "gis-decorrelated": _method("gis", density=_GIS, decorrelate=True),
     "buhulaspa": _method("buhulaspa", layers=(16,), epochs=5),
     "gan-ae": _method("gan_ae", layers=(8,), latent=2, discriminator=(16,), cycles=3),
     "regularized-likelihood": _method(
@@ -180,8 +182,11 @@ METHODS: Mapping[str, Searched] = {
     ),
     "lstm": _with(_BOTH, "lstm", cells=(8,), layers=(16,), epochs=2, optimizer=_FAST),
     "deep-ensemble": _with(_BOTH, "deep_ensemble", image=False, trees=50),
+    "deep-ensemble-decorrelated": _with(
+        _BOTH, "deep_ensemble", image=False, trees=50, decorrelate=True
+    ),
 }
-"""Every method by name, the kind with `-`."""
+"""Every method by name, the kind with `-`; of two that sculpt the decorrelated one beside it."""
 LEFT_OUT: Mapping[str, str] = {
     "files": "taggers from elsewhere: nothing is trained, so that there is no chain",
     "dctr": "gives weights and no score; it is in the chains of salad",
