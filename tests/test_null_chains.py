@@ -494,3 +494,14 @@ def test_a_useless_method_raises_the_global_p_value(searches: list[Path], tmp_pa
         assert maxima is not None
         p[len(names)] = from_null_chains(3.0, maxima.max(axis=1).tolist()).p_value
     assert p == {2: pytest.approx(0.1), 3: pytest.approx(0.2)}
+
+
+def test_a_table_that_cannot_be_read_is_refused_before_events_are(tmp_path: Path) -> None:
+    table, events = tmp_path / "null.json", tmp_path / "events.h5"
+    table.write_text("no JSON")
+    events.write_text("no events")
+    done = call("null-chains", events, "--preset", "quick", "--to", table)
+    assert done.exit_code == 3
+    assert f"error: {table}: no null chains can be read" in done.output
+    assert table.read_text() == "no JSON"
+    assert "[default: the package's]" in " ".join(call("null-chains", "--help").output.split())

@@ -221,6 +221,20 @@ def test_empty_and_wrong_histograms_are_refused(mass_histogram):
         bump_hunt(mass_histogram(-np.ones(220)), **AT_3500)
 
 
+def test_a_deficit_does_not_shorten_the_uncertainty(toy_spectrum):
+    """Of a signal of 0 events among functions that compete."""
+    spectrum = toy_spectrum(20_000, 0, 3)
+    near = np.abs(spectrum.axes[0].centers - 3500) < 150
+    excess, deficit = spectrum.copy(), spectrum.copy()
+    excess.values()[near] = np.round(1.05 * spectrum.values()[near])
+    deficit.values()[near] = np.round(0.95 * spectrum.values()[near])
+    several = {**AT_3500, "fit": replace(FIT, max_parameters=5)}
+    above, below = (bump_hunt(one, **several) for one in (excess, deficit))
+    assert len(below.envelope) > 1
+    assert below.mu_hat == 0 < above.mu_hat
+    assert below.mu_uncertainty > 0.7 * above.mu_uncertainty
+
+
 @pytest.mark.slow
 def test_toys_report_their_progress_and_do_not_depend_on_it(toy_spectrum):
     histogram, steps = toy_spectrum(300, 10, 61), []

@@ -18,6 +18,7 @@ from tnt_coffea.cli.fit_options import (
     out_of_search_option,
 )
 from tnt_coffea.cli.options import configured, options, search_of
+from tnt_coffea.errors import FitError
 
 if TYPE_CHECKING:
     from tnt_coffea.config import SearchConfig
@@ -57,8 +58,14 @@ def _only_writer(function: Callable[..., None]) -> Callable[..., None]:
 
         _check_outputs(rest)
         out = search_of(histogram)
-        with held(out) if out and os.access(out, os.W_OK) else nullcontext():
-            function(histogram=histogram, **rest)
+        try:
+            with held(out) if out and os.access(out, os.W_OK) else nullcontext():
+                function(histogram=histogram, **rest)
+        except FitError as error:
+            if str(histogram) in str(error):
+                raise
+            msg = f"{histogram}: {error}"
+            raise FitError(msg) from error
 
     return alone
 

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -199,10 +199,16 @@ def _configured(
             "--config",
             "config_path",
             type=PATH,
-            help=f"Settings (YAML); {left_out}.  [default: those of the search in OUT]",
+            help=f"Settings (YAML); {left_out}.  [default: {_default_settings(command)}]",
         ),
         click.option("--seed", type=click.IntRange(0), help="Root seed, instead of the settings'."),
     )(wrapped)
+
+
+def _default_settings(command: Callable[..., None]) -> str:
+    folder = signature(command).parameters.get("out")
+    without = folder is not None and folder.default is not Parameter.empty
+    return "the package's" if without else "those of the search in OUT"
 
 
 def _config(

@@ -124,6 +124,8 @@ def run_null_chains(
     check_types(config=(config, SearchConfig), resources=(resources, Resources))
     resources, out = resources or Resources(), Path(out)
     parts = out.with_name(f"{out.name}.parts")
+    if out.exists():
+        NullChains.load(out)  # refused before events are read
     with held(parts):
         pool = _pool(source, config, parts, resources)
         drawn = events < MOST_SHARE * len(pool)

@@ -233,6 +233,8 @@ def _uncertainty(test: _Test, interval: tuple[float, float | None]) -> float:
     if len(test.envelope.tests) == 1 or high is None:
         return own
     mu = float(test.envelope.best.mu[0])
+    if mu == 0:  # a deficit makes the interval above it short, and says nothing of mu's error
+        return max(own, high)
     # Where mu >= 0 cuts the interval off, its upper half tells.
     return max(high - mu, mu - low) if low > 0 else high - mu
 

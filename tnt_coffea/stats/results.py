@@ -214,7 +214,8 @@ class BumpHuntResult(Result):
         The same from the half chi-square distribution; 0.5 at q0 = 0.
     mu_hat, mu_uncertainty
         Signal events over all channels, mu >= 0; the uncertainty is from the
-        curvature of the likelihood, or the larger half of the interval where functions compete.
+        curvature of the likelihood, or the larger half of the interval where functions compete; at
+        mu = 0 the larger of the two, as a deficit makes that half short.
     z_numpy
         sqrt(q0) by our own minimiser, which must agree with `z_asymptotic`.
     asimov_closure
