@@ -240,6 +240,10 @@ def test_the_command_writes_tables_figures_and_numbers(workspace: Path, tmp_path
     assert found.features
     for name in found.features:
         assert name in done.output
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(main, ["characterise", "--out", str(tmp_path / "file")])
+    assert done.exit_code == 4
+    assert f"{tmp_path / 'file'}: is a file, expected a folder" in done.output
     done = CliRunner().invoke(main, ["characterise", "--out", str(tmp_path / "nothing")])
     assert done.exit_code != 0
     assert "Traceback" not in done.output

@@ -304,6 +304,7 @@ def test_the_command_says_what_it_costs_and_what_does_not_go_together(made: Any)
         ((*retrain, "--mass", 3400), "--mass does not go with --retrain"),
         (("fit", "limit", "--signal", signal, out / "search"), "--signal goes with --retrain"),
         (("fit", "limit"), "Missing argument HISTOGRAM"),
+        (("fit", "limit", "-q"), "Missing argument HISTOGRAM"),
         ((*retrain, "--strengths", "5,x"), "numbers with commas"),
         ((*retrain, "--strengths", "50,20"), "must rise"),
         ((*retrain, "--plot", out / "none" / "a.png"), "no folder"),

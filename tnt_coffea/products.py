@@ -683,6 +683,9 @@ def _named_bytes(path: Path, sha256: str) -> bytes:
 
 def _outputs(folder: Path, stage: str) -> Any:
     known = manifest(folder)
+    if known is None and folder.parent.is_file():
+        msg = f"{folder.parent}: is a file, expected a folder"
+        raise StageError(msg)
     if known is None:
         msg = f"{folder}: no complete stage '{stage}' here; run `tnt-coffea {stage}` first"
         raise StageError(msg)

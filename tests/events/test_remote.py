@@ -248,7 +248,7 @@ def test_nanoaod_at_an_address_is_inspected_and_filtered(
     # A file without the branches is named, and nothing of its address that may be secret.
     bare, shown = address.replace("nano.root", "bare.root"), shown.replace("nano", "bare")
     for words, end in (
-        (("inspect", bare, *config), f".*{shown}: 1 problems, listed above"),
+        (("inspect", bare, *config), f".*{shown}: 1 problem, listed above"),
         (("skim", bare, "--out", str(tmp_path), *machine), ""),
     ):
         code, said = words_of(*words)

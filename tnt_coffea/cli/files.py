@@ -63,7 +63,8 @@ def inspect(file: str, events: int, config_path: Path | None) -> None:
     for problem in inspection.problems:
         console.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
     if inspection.problems:
-        msg = f"{path}: {len(inspection.problems)} problems, listed above"
+        number = len(inspection.problems)
+        msg = f"{path}: {number} problem{'s' if number > 1 else ''}, listed above"
         raise InputError(msg)
     but = "; but see the note" if inspection.notes else ""
     console.print(

@@ -85,7 +85,7 @@ def with_retraining(limit: click.Command) -> click.Command:
             is click.core.ParameterSource.COMMANDLINE
         }
         if not given["retrain"]:
-            if wrong := [text for name, text in typed.items() if name in own]:
+            if wrong := [text for name, text in typed.items() if name in own and name != "quiet"]:
                 msg = f"{wrong[0]} goes with --retrain: give that as well"
                 raise click.UsageError(msg)
             if given["histogram"] is None:
