@@ -307,7 +307,7 @@ def test_steps_of_other_backends_give_the_numbers_of_tensorflow() -> None:
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("together", [1, 130])
+@pytest.mark.parametrize("together", [1, 16 * 130])
 def test_no_number_depends_on_how_many_batches_go_together(monkeypatch, together):
     def trained():
         net = network()

@@ -40,8 +40,8 @@ __all__ = [
     "trimmed",
 ]
 
-_TOGETHER = 8192
-"""Events of all batches that the backend gets in one call: their inputs are in memory together."""
+_TOGETHER = 2**23
+"""Most input values that the backend gets in one call, in whole batches: 32 MiB."""
 
 
 Loss = Callable[[Any, Any], Any]
@@ -393,15 +393,18 @@ def _mean_loss(
         return inputs, targets, weights
 
     total = sum(
-        float(value) for several in _several(order, size) for value in step(map(made, several))
+        float(value)
+        for several in _several(batches, order, size)
+        for value in step(map(made, several))
     )
     return total / float(np.abs(batches.weights).sum(dtype=np.float64))
 
 
-def _several(order: IntArray, size: int) -> Iterator[list[IntArray]]:
-    """Yield batches of events, those of full size several together."""
+def _several(batches: Batches, order: IntArray, size: int) -> Iterator[list[IntArray]]:
+    """Yield the places of batches of events, those of full size several together."""
+    values = sum(one.size for one in batches.inputs(order[:1]).values())
     whole = len(order) // size * size
-    together = max(1, _TOGETHER // size) * size
+    together = max(1, _TOGETHER // (max(1, values) * size)) * size
     for start in range(0, whole, together):
         own = order[start : min(start + together, whole)]
         yield list(own.reshape(-1, size))
@@ -587,7 +590,7 @@ def outputs_of(model: Any, batches: Batches, size: int) -> Float32Array:
 def _collected(answer: _Answer, batches: Batches, size: int) -> Float32Array:
     parts = [
         backend.array(outputs)
-        for several in _several(np.arange(len(batches)), size)
+        for several in _several(batches, np.arange(len(batches)), size)
         for outputs in answer(map(batches.inputs, several))
     ]
     return np.concatenate(parts)
