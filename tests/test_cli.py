@@ -156,7 +156,7 @@ def test_inspect_lists_problems_with_their_place(events_file: Path, tmp_path: Pa
     done = call("inspect", path)
     assert done.exit_code == 3
     assert "a negative pT in event 7" in done.output
-    assert "1 problems" in done.output
+    assert "1 problem, listed above" in done.output
     rows[7, 0] = 5
     with h5py.File(path, "w") as file:
         file["events"] = np.concatenate([rows, rows[:2]])
