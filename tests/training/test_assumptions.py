@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tnt_coffea.config import MassRange
+from tnt_coffea.taggers import TaggerSet
 from tnt_coffea.testing import make_sample, tagger_set
 from tnt_coffea.training import assumptions
 from tnt_coffea.training.assumptions import _of_trainings, _same_shape
@@ -86,12 +87,17 @@ def test_correlated_jets_and_a_mass_that_follows_m_jj_are_noted(plain, noted):
 
 
 @pytest.mark.parametrize(
-    ("decorrelate", "remedy"),
-    [(False, "try decorrelate: true, or features"), (True, "try features")],
+    ("decorrelate", "knowledge", "remedy"),
+    [
+        (False, "none", "try decorrelate: true, or features"),
+        (True, "none", "try features"),
+        (False, "signal simulation", "try features"),  # it is largest between the sidebands
+    ],
 )
 def test_scores_of_the_event_are_warned_of_with_the_setting_that_helps(
-    plain, train, decorrelate, remedy
+    plain, train, monkeypatch, decorrelate, knowledge, remedy
 ):
+    monkeypatch.setattr(TaggerSet, "knowledge", knowledge)
     rng = np.random.default_rng(1)
     independent = with_columns(plain, *rng.uniform(-1, 1, (2, len(plain))))
     config = config_for({"norm": EventNorm(features=("mass",))})

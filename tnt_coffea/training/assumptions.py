@@ -135,7 +135,9 @@ def _remedy(tagger_set: TaggerSet) -> str:
         found = "the count against the template (fit direct) in place of a fit, "
     if tagger_set.scopes != ("event",):
         return found + ("reweight, or " if tagger_set.scopes[0] in JETS else "")
-    return found + ("" if tagger_set.decorrelate else "decorrelate: true, or ")
+    # Beside a learned signal's mass nothing tells what the score does to background there.
+    told = tagger_set.knowledge == "signal simulation"
+    return found + ("" if tagger_set.decorrelate or told else "decorrelate: true, or ")
 
 
 def _of_trainings(histories: list[Mapping[str, Any]]) -> list[str]:
