@@ -162,34 +162,31 @@ def _searched() -> list[str]:
     ]
 
 
+def _block(name: str, group: Group, injection: Injection | None = None) -> Block:
+    return Block(
+        name,
+        group.methods,
+        injection,
+        trained_on=group.trained_on,
+        repetitions=group.repetitions,
+        labelling=(_FIRST,) if _FIRST in group.methods else (),
+        hunted=group.searched,
+        curves=False,
+    )
+
+
 def _blocks() -> tuple[Block, ...]:
     found = [
-        Block(
+        _block(
             _name(signal, number, name),
-            group.methods,
+            group,
             Injection(SIGNALS[signal], significance=number / _FULL**0.5, within=Within.ALL),
-            trained_on=group.trained_on,
-            repetitions=group.repetitions,
-            labelling=(_FIRST,) if _FIRST in group.methods else (),
-            hunted=group.searched,
-            curves=False,
         )
         for signal, numbers in NUMBERS.items()
         for number in numbers
         for name, group in GROUPS.items()
     ]
-    null = [
-        Block(
-            _name("", 0, name),
-            group.methods,
-            trained_on=group.trained_on,
-            repetitions=group.repetitions,
-            labelling=(_FIRST,) if _FIRST in group.methods else (),
-            curves=False,
-        )
-        for name, group in GROUPS.items()
-        if group.searched
-    ]
+    null = [_block(_name("", 0, name), own) for name, own in GROUPS.items() if own.searched]
     labels = {"kind": "supervised_both_jets"}
     gate = {
         "supervised-4": {**labels, "classifier": {**GATE_TREES, "features": GATE}},
