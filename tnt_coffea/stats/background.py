@@ -42,6 +42,7 @@ _LEAST_SQRT_S = 200.0
 # Five Gauss-Legendre nodes are exact up to degree nine: a dijet function over a
 # 100 GeV bin is then right to 1e-12, and the nodes cost next to nothing.
 _NODES = 5
+_GAUSS = np.polynomial.legendre.leggauss(_NODES)
 # A direction that changes the bins by less than this share of what another does has no unit.
 _SMALLEST_DIRECTION = 1e-8
 # One that changes them by less than this share is kept apart from the others.
@@ -229,7 +230,7 @@ def quadrature(edges: Array) -> tuple[Array, Array]:
     -------
     Both of shape (bins, nodes).
     """
-    points, weights = np.polynomial.legendre.leggauss(_NODES)
+    points, weights = _GAUSS
     half = 0.5 * np.diff(edges)[:, None]
     return 0.5 * (edges[1:] + edges[:-1])[:, None] + half * points, np.log(half * weights)
 

@@ -59,6 +59,9 @@ B = TypeVar("B", bound=Background)
 _BATCH = 256
 # Expectations below this are taken for it in ratios of probabilities.
 _TINY = 1e-100
+# Steps of scoring before Newton's method, and the gain in ln L at which it takes over.
+_SCORINGS = 12
+_ENOUGH = 1e-6
 # A resonance may have been shifted by its uncertain scale; this many sigmas are tried too.
 _SHIFTS = (-3.0, -1.5, 1.5, 3.0)
 
@@ -382,20 +385,37 @@ def fitted_background(
 
 
 def _near_the_fit(background: Background, counts: Array) -> Array:
-    """Return phi that fits the logarithms of counts to first order, or 0 where that is better."""
-    origin = np.zeros(background.parameters)
-    here = background.evaluated(origin)
+    """Return phi near the maximum of the likelihood; 0 where nothing better is found.
+
+    First what fits the logarithms of counts, then scoring: least squares with the expectation as
+    variance. A step of it costs a fraction of Newton's, which has the last word.
+    """
+    phi = np.zeros(background.parameters)
+    here = background.evaluated(phi)
     if not (here.expected > 0).all():
-        return origin
-    weight = np.sqrt(counts + 0.5)
+        return phi
+    least = _cost(here.expected, counts)
+    weight, missing = np.sqrt(counts + 0.5), np.log((counts + 0.5) / here.expected)
     slopes = here.jacobian / here.expected[:, None]
-    missing = np.log((counts + 0.5) / here.expected)
-    phi = np.linalg.lstsq(slopes * weight[:, None], missing * weight)[0]
-    there = background.expected(phi)
-    if not (np.isfinite(there) & (there > 0)).all():
-        return origin
-    now, then = ((b - xlogy(counts, b)).sum() for b in (here.expected, there))
-    return np.asarray(phi, np.float64) if then < now else origin
+    for scoring in range(_SCORINGS + 1):
+        if scoring:
+            weight, missing = 1 / np.sqrt(here.expected), counts - here.expected
+            slopes = here.jacobian
+        trial = phi + np.linalg.lstsq(slopes * weight[:, None], missing * weight)[0]
+        there = background.evaluated(trial)
+        gain = least - _cost(there.expected, counts)
+        if gain > 0:
+            phi, here, least = trial, there, least - gain
+        if scoring and not gain > _ENOUGH:
+            break
+    return phi
+
+
+def _cost(expected: Array, counts: Array) -> float:
+    """Return -ln L up to a constant; infinity where an expectation is not above 0."""
+    if not (np.isfinite(expected) & (expected > 0)).all():
+        return np.inf
+    return float((expected - xlogy(counts, expected)).sum())
 
 
 def _observed(channels: Sequence[Channel]) -> list[Array]:

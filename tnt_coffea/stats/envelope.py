@@ -157,6 +157,11 @@ class Envelope:
     tests: Mapping[str, Discoveries]
     penalties: Array
 
+    @classmethod
+    def of(cls, functions: Functions, tests: Mapping[str, Discoveries]) -> Envelope:
+        """Return the tests with functions that compete, given those with each alone."""
+        return cls(tests, _penalties(functions))
+
     @cached_property
     def background(self) -> Profile:
         """The fits at mu = 0."""
@@ -233,7 +238,7 @@ def enveloped(
         )
         for name, channels in functions.items()
     }
-    return Envelope(tests, _penalties(functions))
+    return Envelope.of(functions, tests)
 
 
 def profiled(

@@ -15,10 +15,10 @@ from tnt_coffea import seeds
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import engine
 from tnt_coffea.stats.background import MAX_PARAMETERS, Background
+from tnt_coffea.stats.engine import Discoveries, Fits
 from tnt_coffea.stats.envelope import (
     Envelope,
     Functions,
-    Profile,
     asked_orders,
     competing,
     enveloped,
@@ -72,6 +72,9 @@ class SpectrumModel:
     functions
         The channels by the function of their backgrounds, of those that compete, with the
         spurious signal.
+    tests
+        The test of mu = 0 in the data by function, of those that do not compete as well, without
+        the spurious signal.
     spurious
         Where that comes from; None where no other function could be fitted.
     """
@@ -80,6 +83,7 @@ class SpectrumModel:
     data: tuple[Spectrum, ...]
     shares: Mapping[str, float]
     functions: Functions
+    tests: Mapping[str, Discoveries]
     spurious: SpuriousFits | None = None
 
     @property
@@ -95,7 +99,11 @@ class SpectrumModel:
     @cached_property
     def test(self) -> Envelope:
         """The test of mu = 0 in the data."""
-        return enveloped(self.functions, self.counts)
+        own = {name: self.tests[name] for name in self.functions}
+        if not self.spurious_events:
+            return Envelope.of(self.functions, own)
+        nulls = {name: test.background for name, test in own.items()}
+        return enveloped(self.functions, self.counts, nulls)
 
     @property
     def near(self) -> float:
@@ -161,14 +169,14 @@ def spectrum_models(
     fit
         Families, fewest and most parameters, p-value of the F-test.
     """
-    models, best = competing_models(data, signals, fit)
+    models = competing_models(data, signals, fit)
     try:
-        others, found = competing_models(data, signals, _other_functions(fit))
+        others = competing_models(data, signals, _other_functions(fit), models)
     except FitError:
         return models  # too few events for them: they have nothing to say
     # Of many masses only spurious signals that count are asked for.
     least = SPURIOUS_EVIDENCE if len(signals) > 1 else -np.inf
-    gated = [_gated(*parts, least) for parts in zip(models, best, others, found, strict=True)]
+    gated = [_gated(*pair, least) for pair in zip(models, others, strict=True)]
     # What repeats a published result stays as it was published.
     enters = fit.spurious and not family_named(fit.family).reproduction_only
     return [_with_its_spurious(model) if enters else model for model in gated]
@@ -191,9 +199,7 @@ def _other_functions(fit: SpectrumFit) -> SpectrumFit:
     )
 
 
-def _gated(
-    model: SpectrumModel, best: Profile, others: SpectrumModel, found: Profile, least: float
-) -> SpectrumModel:
+def _gated(model: SpectrumModel, others: SpectrumModel, least: float) -> SpectrumModel:
     """Return a model and what it makes of other functions."""
     rest = [name for name in others.functions if name not in model.functions]
     if not rest:
@@ -202,8 +208,8 @@ def _gated(
         model.functions,
         {name: others.functions[name] for name in rest},
         model.counts,
-        best,
-        found.of(rest),
+        model.test.best,
+        others.test.best.of(rest),
         least,
     )
     return replace(model, spurious=spurious)
@@ -216,38 +222,45 @@ def _with_its_spurious(model: SpectrumModel) -> SpectrumModel:
 
 
 def competing_models(
-    data: Sequence[Spectrum], signals: Sequence[Signal], fit: SpectrumFit
-) -> tuple[list[SpectrumModel], list[Profile]]:
-    """Return the models with the functions that the data ask for, and their fits of mu >= 0.
+    data: Sequence[Spectrum],
+    signals: Sequence[Signal],
+    fit: SpectrumFit,
+    known: Sequence[SpectrumModel] | None = None,
+) -> list[SpectrumModel]:
+    """Return the models with the functions that the data ask for.
 
     Parameters
     ----------
     data, signals, fit
         As for `spectrum_models`; no spurious signal is looked for.
+    known
+        Models of the same signals in the same spectra, whose tests need no other fit.
     """
     for signal in signals:
         for spectrum in data:
             _check_occupied(spectrum, signal, fit)
     backgrounds = _backgrounds(data, fit)
-    models = []
-    for signal in signals:
+    models: list[SpectrumModel] = []
+    nulls: dict[str, Fits] = {}
+    for i, signal in enumerate(signals):
         shares = signal_shares(data, fit, signal)
         functions = _channels(data, signal, shares, backgrounds)
-        models.append(SpectrumModel(signal, tuple(data), shares, functions))
-    # Signals share the fits without one.
-    first, counts = models[0].functions, models[0].counts
-    nulls = {name: engine.background_fits(channels, counts) for name, channels in first.items()}
-    tests = [enveloped(model.functions, counts, nulls) for model in models]
-    best = [test.best for test in tests]
-    asked = [asked_orders(fits, fit.f_test) for fits in best]
+        tests = dict(known[i].tests) if known else {}
+        new = {name: channels for name, channels in functions.items() if name not in tests}
+        counts = observed_counts(functions)
+        # Signals share the fits without one.
+        nulls = nulls or {
+            name: engine.background_fits(channels, counts) for name, channels in new.items()
+        }
+        tests |= enveloped(new, counts, nulls).tests
+        models.append(SpectrumModel(signal, tuple(data), shares, functions, tests))
+    asked = [asked_orders(model.test.best, fit.f_test) for model in models]
     fewest = {family: min(int(orders[family][0]) for orders in asked) for family in asked[0]}
     events = sum(float(spectrum.counts.sum()) for spectrum in data)
-    near = max(_near(model.functions, test) for model, test in zip(models, tests, strict=True))
-    kept = competing(backgrounds, fewest, events, near)
-    chosen = [
+    kept = competing(backgrounds, fewest, events, max(model.near for model in models))
+    return [
         replace(model, functions={name: model.functions[name] for name in kept}) for model in models
     ]
-    return chosen, [fits.of(kept) for fits in best]
 
 
 def all_functions(data: Sequence[Spectrum], signal: Signal, fit: SpectrumFit) -> Functions:

@@ -104,7 +104,7 @@ def resonance_mass(channels: Any, *, near: float, width: float, fit: SpectrumFit
             f"no mass near {near:g} GeV has sidebands within {fit.range[0]:g}-{fit.range[1]:g} GeV"
         )
         raise FitError(msg)
-    models, _ = competing_models(spectra(channels, fit), signals, fit)
+    models = competing_models(spectra(channels, fit), signals, fit)
     masses = np.array([signal.mass for signal in signals])
     q0 = np.array([float(model.test.q0[0]) for model in models])
     best = int(np.argmax(q0))

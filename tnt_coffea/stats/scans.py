@@ -261,17 +261,15 @@ def _result(
 ) -> ScanResult:
     toys = len(q0)
     points: list[ScanPoint] = []
-    models, tests = [], []
+    models: list[SpectrumModel] = []
     for selection in selections:
-        counts = selection.models[0].counts
-        for model, test in zip(selection.models, hypothesis_tests(selection, counts), strict=True):
+        for model in selection.models:
             own = q0[:, len(points)] if toys else None
-            points.append(_point(selection, model, test, own, of_chains=of_chains))
+            points.append(_point(selection, model, own, of_chains=of_chains))
             models.append(model)
-            tests.append(test)
     best = int(np.argmax([point.z_asymptotic for point in points]))
     largest = points[best].z_asymptotic
-    z_pyhf = _cross_check(models[best], tests[best]) if cross_check else largest
+    z_pyhf = _cross_check(models[best]) if cross_check else largest
     maxima = np.sqrt(q0.max(axis=1)) if toys else np.zeros(0)
     reached = int(np.sum(maxima >= largest - _TIE)) if of_chains else int(np.sum(maxima >= largest))
     p_global = toys_p_value(reached, toys) if toys else None
@@ -323,8 +321,9 @@ def _result(
     )
 
 
-def _cross_check(model: SpectrumModel, test: Envelope) -> float:
+def _cross_check(model: SpectrumModel) -> float:
     """Return sqrt(q0) with pyhf's fits of the best function."""
+    test = model.test
     function = test.best.function()
     own = test.tests[function]
     check = engine.Discovery(own.background.one(0), own.best.one(0), float(own.q0[0]))
@@ -335,12 +334,12 @@ def _cross_check(model: SpectrumModel, test: Envelope) -> float:
 def _point(
     selection: ScanSelection,
     model: SpectrumModel,
-    test: Envelope,
     toys: Array | None,
     *,
     of_chains: bool = False,
 ) -> ScanPoint:
     """Return a point; `toys` are its q0 in those of the scan, shape (toys,), if there are any."""
+    test = model.test
     function = test.best.function()
     channels = model.functions[function]
     sigma = engine.signal_uncertainties(channels, model.counts, test.best.fits[function])
