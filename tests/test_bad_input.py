@@ -148,7 +148,7 @@ def tree_cut_short(path: Path) -> None:
         (cut(0.5), ("not readable as HDF5", "truncated", "fetch it again")),
         (cut(0.01), ("not readable as HDF5", "fetch it again")),
         (tree_cut_short, ("cut short", "bytes", "fetch")),
-        (page, ("no known source", "tnt_coffea reads aspen, lhco")),
+        (page, ("no known source (a web page, HTML", "tnt_coffea reads aspen, lhco")),
         (lambda path: path.write_bytes(b""), ("no known source",)),
         (shaped(5, 2099), ("2100 columns", "2101 (with truth bit)", "(5, 2099)")),
         (shaped(5, 14), ("2100 columns", "(5, 14)")),

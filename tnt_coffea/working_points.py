@@ -88,11 +88,6 @@ class WorkingPoint:
             raise TaggerError(msg)
         return self.cuts[fold]
 
-    @property
-    def is_common(self) -> bool:
-        """Whether both jets are cut at the same X in every fold."""
-        return all(cut.heavy == cut.light for cut in self.cuts.values())
-
     def passes(
         self,
         fold: IntArray | Sequence[int],

@@ -23,7 +23,7 @@ from tnt_coffea.stats import (
 )
 from tnt_coffea.stats.abcd_regions import _is_event_score, plane_counts
 from tnt_coffea.stats.search_histogram import score_plane
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.working_points import Cut
 
 X = WorkingPoint.at({0: 0.7, 1: 0.75}, 0.08)

@@ -7,7 +7,7 @@ import pytest
 
 from tnt_coffea import stats
 from tnt_coffea.errors import FitError
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 ONE = {"mass": 3500.0, "width": 120.0, "fit": FIT}

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats import BumpHuntResult, bump_hunt
 from tnt_coffea.stats.signals import gaussian
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0, max_parameters=4)

@@ -14,7 +14,8 @@ import uproot
 from tnt_coffea.errors import InputError
 from tnt_coffea.stats import exchange
 from tnt_coffea.stats.exchange import read_histogram
-from tnt_coffea.stats.spectrum import SpectrumFit, rebinned, variable_of
+from tnt_coffea.stats.spectrum import rebinned, variable_of
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
 

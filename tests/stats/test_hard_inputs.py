@@ -16,7 +16,7 @@ from tnt_coffea.stats import bump_hunt, feldman_cousins_interval, nuisance_impac
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.masked_window import masked_window_test
 from tnt_coffea.stats.scans import scan
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0, max_parameters=3)
 

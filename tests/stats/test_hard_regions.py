@@ -25,7 +25,7 @@ from tnt_coffea.stats import (
     paper_significance,
     scan,
 )
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 pytestmark = pytest.mark.usefixtures("time_bound")
 

@@ -13,7 +13,7 @@ from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.pyhf_fit import numpy_backend
 from tnt_coffea.stats.pyhf_model import SHAPE_PARAMETERS, smooth_model
 from tnt_coffea.stats.signals import gaussian
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 20.0)
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)

@@ -15,7 +15,7 @@ from tnt_coffea.stats.cls import AsymptoticCls
 from tnt_coffea.stats.intervals import _from_toys, asymptotic_interval
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.limit_results import IntervalResult
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0, max_parameters=3)
 SETTINGS = {"mass": 3500.0, "width": 120.0, "fit": FIT}

@@ -19,7 +19,7 @@ from tnt_coffea.stats.limits import limit_band, upper_limit
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.pyhf_fit import numpy_backend
 from tnt_coffea.stats.pyhf_model import smooth_model
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=80.0)
 BAND = {"width": 120.0, "fit": FIT}

@@ -17,7 +17,7 @@ from tnt_coffea.stats import (
     WindowTests,
     masked_window_test,
 )
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=20.0)
 WINDOW = {"window": (3300.0, 3700.0), "fit": FIT}

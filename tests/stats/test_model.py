@@ -21,7 +21,8 @@ from tnt_coffea.stats.model import (
     spectrum_models,
 )
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
+from tnt_coffea.stats.spectrum import Spectrum
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)
 EVERYWHERE = np.ones(EDGES.size - 1, dtype=bool)

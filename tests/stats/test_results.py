@@ -8,7 +8,7 @@ import pytest
 from tnt_coffea.errors import StageError
 from tnt_coffea.results import SearchResult
 from tnt_coffea.stats import AbcdRefusal, AbcdResult, LimitRefusal, abcd, bump_hunt
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from tnt_coffea.stats.overlaps import SharedEvents
 from tnt_coffea.stats.scan_results import ScanResult
 from tnt_coffea.stats.scans import gross_vitells, hypothesis_tests, prepared_selection, scan
 from tnt_coffea.stats.signals import SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, rebinned
+from tnt_coffea.stats.spectrum import Spectrum, rebinned
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 FIT = SpectrumFit((2600.0, 7000.0), bin_width=40.0, max_parameters=3)
 SETTINGS = {"width": 120.0, "fit": FIT}

@@ -19,7 +19,8 @@ from tnt_coffea.stats.envelope import Profile, enveloped, profiled
 from tnt_coffea.stats.families import FAMILIES
 from tnt_coffea.stats.scans import hypothesis_tests, prepared_selection, scanned_toys
 from tnt_coffea.stats.signals import gaussian
-from tnt_coffea.stats.spectrum import SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.spurious import spurious_fits, spurious_signal, with_spurious
 
 EDGES = np.arange(2600.0, 7001.0, 40.0)

@@ -33,7 +33,8 @@ from tnt_coffea.stats.signal_norm import profiled_norm
 from tnt_coffea.stats.signal_sums import SignalSums
 from tnt_coffea.stats.signal_templates import SignalTemplate, summed
 from tnt_coffea.stats.signals import gaussian, norm_factors
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
+from tnt_coffea.stats.spectrum import Spectrum
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.toys import TRUTH
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,7 +23,7 @@ from tnt_coffea.stats import (
 )
 from tnt_coffea.stats.exchange import hepdata_limits, hepdata_spectrum, write_hepdata
 from tnt_coffea.stats.model import spectrum_model
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.workspaces import bump_workspace, mass_patchset, model_workspace
 
 # pyhf 0.7 validates with a class that jsonschema is about to drop.

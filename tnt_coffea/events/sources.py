@@ -83,11 +83,13 @@ def source_of(path: str | Path) -> ModuleType:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(64).lstrip().lower()
     hints = [source.hint(path) for source in SOURCES.values() if hasattr(source, "hint")]
+    if start.startswith((b"<!doctype html", b"<html")):
+        hints.append("a web page, HTML, that came in place of the file: download it again")
     found = "".join(f" ({hint})" for hint in hints if hint)
     hint = f"{found}; {_READ}" if start else f": it is empty (0 bytes). {_READ}"
-    if start == b"root":
+    if start.startswith(b"root"):
         hint = f": {trees.contents(path)}. {_ROOT_READ}"
     msg = (
         f"{path}: the content is of no known source{hint}. Of a table of features skim.table "

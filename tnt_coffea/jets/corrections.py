@@ -86,11 +86,6 @@ class JetCorrections:
             for name, text in sorted(self.texts.items())
         }
 
-    @property
-    def change_nominal(self) -> bool:
-        """Whether jets without a variation are corrected too."""
-        return any(own.nominal is not None for own in self.settings.jets.values())
-
     def factors(
         self, variation: str | None, p4: Float64Array, normal: Mapping[str, Float64Array]
     ) -> tuple[Float64Array, Float64Array]:

@@ -124,7 +124,7 @@ from tnt_coffea.stats.scans import scan, scan_masses
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signal_histogram import SignalHistogram
 from tnt_coffea.stats.signal_templates import SignalTemplate, summed
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.toys import toy_search, toy_spectrum
 from tnt_coffea.stats.transfer import transfer_factor, transfer_in_search
 from tnt_coffea.stats.transfer_results import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from tnt_coffea.errors import FitError
 from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, check_whole
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import MOST_TOYS
 
 __all__ = ["check_arguments", "listed_masses", "listed_numbers"]

@@ -32,7 +32,7 @@ from tnt_coffea.stats.lower_edge import LOWEST_EDGE
 from tnt_coffea.stats.model import all_functions, chosen_function, goodness_of_fit
 from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import Result
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import (
     LEAST_BACKGROUND,

@@ -26,7 +26,8 @@ from tnt_coffea.stats.model import (
     spectrum_models,
 )
 from tnt_coffea.stats.signals import Signal, SignalShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, check_counts, spectra
+from tnt_coffea.stats.spectrum import Spectrum, check_counts, spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.spurious import with_spurious
 
 __all__ = ["HIDDEN_WIDTHS", "Sidebands", "hidden_window", "prepared", "visible"]

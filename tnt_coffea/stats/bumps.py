@@ -30,7 +30,8 @@ from tnt_coffea.stats.p_values import normal_p_value
 from tnt_coffea.stats.pyhf_fit import PyhfTest, asimov_closure, pyhf_test
 from tnt_coffea.stats.results import COMBINATION_NOTE, BumpHuntResult, ChannelResult, EdgeTrial
 from tnt_coffea.stats.signals import Signal, TemplateShape
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, sample_notes
+from tnt_coffea.stats.spectrum import Spectrum, sample_notes
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import CLOSURE_AGREEMENT, minimiser_problems
 
 __all__ = ["bump_hunt", "data_notes", "negative_notes", "template_notes"]

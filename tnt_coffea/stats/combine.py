@@ -32,7 +32,7 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import SpectrumModel, spectrum_model
 from tnt_coffea.stats.quantities import check_plain_names
 from tnt_coffea.stats.signals import TemplateShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.storage import stored, written
 
 __all__ = ["combine_card", "write_combine"]

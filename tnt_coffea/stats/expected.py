@@ -26,7 +26,7 @@ from tnt_coffea.stats.model import SpectrumModel, spurious_notes
 from tnt_coffea.stats.quantities import check_ranges
 from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.signals import Signal
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import range_problems, why_not_asymptotic
 
 __all__ = [

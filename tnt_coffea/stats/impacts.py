@@ -19,7 +19,7 @@ from tnt_coffea.stats.impact_results import NuisanceImpact
 from tnt_coffea.stats.likelihood import Channel, Likelihood, nuisance_names
 from tnt_coffea.stats.model import spectrum_model
 from tnt_coffea.stats.newton import solved
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 __all__ = ["nuisance_impacts"]
 

@@ -20,7 +20,7 @@ from tnt_coffea.stats.limit_results import IntervalResult
 from tnt_coffea.stats.limits import prepared
 from tnt_coffea.stats.lower_edge import turn_on_notes
 from tnt_coffea.stats.model import range_notes, spurious_notes
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import why_not_asymptotic
 
 __all__ = ["ToyInterval", "asymptotic_interval", "feldman_cousins_interval"]

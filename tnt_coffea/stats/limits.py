@@ -22,7 +22,8 @@ from tnt_coffea.stats.model import SpectrumModel, range_notes, spectrum_model, s
 from tnt_coffea.stats.pyhf_fit import pyhf_test
 from tnt_coffea.stats.pyhf_model import joined_data, numpy_backend
 from tnt_coffea.stats.signals import Signal, TemplateShape
-from tnt_coffea.stats.spectrum import SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT, LIMIT_AGREEMENT
 
 __all__ = ["limit_band", "prepared", "upper_limit"]

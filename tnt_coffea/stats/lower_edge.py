@@ -29,7 +29,8 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import chosen_function, goodness_of_fit, outside_signal
 from tnt_coffea.stats.results import EdgeTrial
 from tnt_coffea.stats.signals import Signal
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import Spectrum, spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import (
     LEAST_GOODNESS,
     LEAST_RANGE_GOODNESS,

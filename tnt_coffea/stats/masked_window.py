@@ -15,13 +15,13 @@ from tnt_coffea.stats.p_values import normal_p_value, poisson_p_value, significa
 from tnt_coffea.stats.quantities import check_kind, check_ranges, check_whole
 from tnt_coffea.stats.spectrum import (
     Array,
-    SpectrumFit,
     check_counts,
     edge_index,
     rebinned,
     sample_notes,
     variable_of,
 )
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, LEAST_BESIDE
 from tnt_coffea.stats.window_results import WindowResult, WindowSpectrum
 from tnt_coffea.typing import BoolArray

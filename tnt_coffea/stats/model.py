@@ -29,7 +29,8 @@ from tnt_coffea.stats.families import FAMILIES, Family, family_named
 from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.p_values import toys_p_value
 from tnt_coffea.stats.signals import Signal, Template
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import Spectrum, spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.spurious import SpuriousFits, spurious_fits, with_spurious
 from tnt_coffea.stats.validity import (
     GOODNESS_TOYS,

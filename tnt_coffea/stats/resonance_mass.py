@@ -12,7 +12,8 @@ from tnt_coffea.errors import FitError
 from tnt_coffea.stats.arguments import check_arguments
 from tnt_coffea.stats.model import competing_models
 from tnt_coffea.stats.results import Result
-from tnt_coffea.stats.spectrum import SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 __all__ = ["MassEstimate", "resonance_mass"]
 

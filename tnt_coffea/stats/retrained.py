@@ -28,7 +28,7 @@ from tnt_coffea.stats.limit_results import BANDS
 from tnt_coffea.stats.limits import prepared
 from tnt_coffea.stats.results import Result
 from tnt_coffea.stats.signals import TemplateShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.validity import LEAST_UNDER_LIMIT
 from tnt_coffea.working_points import Selection, selection_name
 

@@ -33,7 +33,8 @@ from tnt_coffea.stats.quantities import check_whole
 from tnt_coffea.stats.results import NULL_CHAINS, TOYS
 from tnt_coffea.stats.scan_results import GrossVitells, ScanPoint, ScanResult
 from tnt_coffea.stats.signals import Signal
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit, spectra
+from tnt_coffea.stats.spectrum import Spectrum, spectra
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.spurious import with_spurious
 from tnt_coffea.stats.validity import LEAST_BACKGROUND, MOST_TOYS, SIDEBAND_WIDTHS, Z_AGREEMENT
 

@@ -14,7 +14,8 @@ from tnt_coffea.stats.quantities import check_kind, check_level, check_numbers, 
 from tnt_coffea.stats.search_histogram import inclusive_spectrum, selected_spectrum
 from tnt_coffea.stats.signal_norm import combined_norm
 from tnt_coffea.stats.signals import ALL, Signal
-from tnt_coffea.stats.spectrum import SpectrumFit, sample_notes, spectra, variable_of
+from tnt_coffea.stats.spectrum import sample_notes, spectra, variable_of
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 from tnt_coffea.stats.transfer_fit import (
     BesideFit,
     SignalFit,

@@ -29,7 +29,7 @@ from tnt_coffea.stats.engine import check_informative, fitted_background
 from tnt_coffea.stats.families import family_named
 from tnt_coffea.stats.results import BumpHuntResult, ChannelResult, Result
 from tnt_coffea.stats.signals import SHAPES, SignalShape
-from tnt_coffea.stats.spectrum import SpectrumFit
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 __all__ = ["UnbinnedChannel", "UnbinnedResult", "unbinned_check"]
 

@@ -32,7 +32,8 @@ from tnt_coffea.stats.likelihood import Channel
 from tnt_coffea.stats.model import SpectrumModel, spectrum_model
 from tnt_coffea.stats.quantities import check_plain_names
 from tnt_coffea.stats.signals import Signal
-from tnt_coffea.stats.spectrum import Spectrum, SpectrumFit
+from tnt_coffea.stats.spectrum import Spectrum
+from tnt_coffea.stats.spectrum_fit import SpectrumFit
 
 __all__ = ["bump_workspace", "mass_patchset", "model_workspace"]
 
