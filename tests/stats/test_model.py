@@ -110,3 +110,35 @@ def test_goodness_of_fit_is_uniform_for_its_own_function(three, events, toys, bi
         assert kind == calibration
         found.append(p)
     assert kstest(found, "uniform").pvalue > 0.01
+
+
+def test_every_function_is_tested_once_however_often_the_test_is_asked_for(three, monkeypatch):
+    tested = []
+    discoveries = engine.discoveries
+
+    def noted(channels, *args, **kwargs):
+        tested.append((channels[0].background, float(channels[0].signal.argmax())))
+        return discoveries(channels, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "discoveries", noted)
+    counts = np.random.default_rng(5).poisson(20_000 * three).astype(float)
+    fit = SpectrumFit((EDGES[0], EDGES[-1]))
+    signals = [SignalShape(mass, 120.0) for mass in (3500.0, 4000.0)]
+    models = spectrum_models([Spectrum("t", EDGES, counts)], signals, fit)
+    plain = [model for model in models if not model.spurious_events]
+    assert plain
+    assert all(model.test.q0 >= 0 and model.near > 0 for model in plain)
+    assert len(tested) == len(set(tested)) > 20
+
+
+def test_scoring_begins_beside_the_maximum_of_full_and_of_empty_bins(three):
+    for events in (200, 50_000):
+        counts = np.random.default_rng(6).poisson(events * three).astype(float)
+        family = FAMILIES["dijet"].build(EDGES, 4, counts, EVERYWHERE).normalised(events)
+        start = family.whitened(np.zeros(4))
+        channel = Channel("t", counts, np.zeros_like(counts), start)
+        near = engine._near_the_fit(start, counts)
+        found = engine.background_fit([channel])
+        assert found.converged
+        np.testing.assert_allclose(near, found.phi[0], atol=2e-3)
+        assert np.abs(found.phi[0]).max() > 0.1

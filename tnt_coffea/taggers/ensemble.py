@@ -448,7 +448,7 @@ class TaggerSet(Displayed):
             references,
             dependences=dependences,
         )
-        ranks = replace(self, quantiles=quantiles).ranks(reference)
+        ranks = replace(self, quantiles=quantiles).ranks(reference, scores=scores)
         by_fold = {t: ranks.select(ranks.fold == t) for t in references}
         points = [
             WorkingPoint(share, {t: _common_cut(own, share) for t, own in by_fold.items()})
