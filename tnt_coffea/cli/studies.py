@@ -223,7 +223,7 @@ def gaussian(
 
     SALAD, SA-CWoLa and their references, trained many times, beside the closed form of each
     optimum. Numbers (study.json), page (study.md) and figures go to OUT/gaussian; a killed study
-    goes on with the same command. 4 to 8 minutes on two cores.
+    goes on with the same command. Some 15 minutes of CPU time.
     """
     from tnt_coffea.pipeline import studies
 
@@ -406,7 +406,7 @@ def olympics(
 
     Answers are written with their SHA-256 (answers.json) before any key is read. Numbers
     (study.json), page (study.md), figures and leaderboard.md go to OUT/olympics; a killed study
-    goes on with the same command. About 40 minutes on two cores at --scale 0.05.
+    goes on with the same command. About an hour on two cores at --scale 0.05.
     """
     from tnt_coffea.pipeline import studies
 
