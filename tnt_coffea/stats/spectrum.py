@@ -147,8 +147,15 @@ class Spectrum:
 _LEAST_MASS = 50.0
 
 
-def edge_index(edges: Array, value: float, what: str) -> int:
-    """Return the position of an edge.
+_OWN_BINS = (
+    "fit the histogram's own bins (bin_width=None, --native-bins) over a range that begins and "
+    "ends at edges, or fill it with these"
+)
+_CHOOSE = "choose an edge, or fill the histogram with this one"
+
+
+def edge_index(edges: Array, value: float, what: str, advice: str = _CHOOSE) -> int:
+    """Return the position of an edge; `what` and `advice` are for the message.
 
     Raises
     ------
@@ -159,7 +166,7 @@ def edge_index(edges: Array, value: float, what: str) -> int:
     if abs(edges[position] - value) > _EDGE_TOLERANCE * max(1.0, abs(value)):
         msg = (
             f"{what}: {value:g} is not an edge of the histogram (the nearest is "
-            f"{edges[position]:g}): choose an edge, or fill the histogram with this one"
+            f"{edges[position]:g}): {advice}"
         )
         if edges[-1] < _LEAST_MASS <= value:
             msg += "; if the histogram is in TeV, give its edges in GeV, times 1000"
@@ -194,7 +201,8 @@ def rebinned(name: str, histogram: Any, fit: SpectrumFit) -> Spectrum:
         raise FitError(msg)
     edges = np.asarray(histogram.axes[0].edges, dtype=float)
     wanted = _wanted_edges(name, edges, fit)
-    cuts = [edge_index(edges, float(edge), f"{name}, bins of the fit") for edge in wanted]
+    own = _CHOOSE if fit.bin_width is None else _OWN_BINS
+    cuts = [edge_index(edges, float(edge), f"{name}, bins of the fit", own) for edge in wanted]
     values = np.asarray(histogram.values(), dtype=float)
     counts = np.add.reduceat(values[: cuts[-1]], cuts[:-1])
     if not np.all(np.isfinite(counts)) or np.any(counts < 0):
