@@ -6,11 +6,11 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from tnt_coffea.taggers import Coincidences
 from tnt_coffea.working_points import WorkingPoints
 
 __all__ = ["Histograms"]
+
+_Filled = TypeVar("_Filled")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Histograms(Displayed):
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from tnt_coffea import SearchConfig, search, taggers, testing
+    >>> from tnt_coffea import SearchConfig, Taggers, search, taggers, testing
     >>> packaged = Taggers.load(taggers.packaged_taggers()["rnd-3500"])
     >>> sample = testing.make_sample(20, pixels=40)
     >>> with TemporaryDirectory() as out:
@@ -125,20 +127,19 @@ class Histograms(Displayed):
             content["coincidences"] = hashlib.sha256(shared).hexdigest()
             with written(folder / "coincidences.h5") as path:
                 path.write_bytes(shared)
-        if self.simulation:
-            filled = {name: own.histogram for name, own in self.simulation.items()}
-            content["simulation"] = {
-                "histograms": _write_histograms(folder / "simulation.h5", filled),
-                "sets": {name: own.to_dict() for name, own in self.simulation.items()},
-            }
+        further: dict[str, Mapping[str, Any]] = {
+            "simulation": self.simulation,
+            "signals": self.signals,
+        }
+        for name, sets in further.items():
+            if sets:
+                filled = {of: own.histogram for of, own in sets.items()}
+                content[name] = {
+                    "histograms": _write_histograms(folder / f"{name}.h5", filled),
+                    "sets": {of: own.to_dict() for of, own in sets.items()},
+                }
         if self.simulation_accounting is not None:
             content["simulation_accounting"] = self.simulation_accounting.to_dict()
-        if self.signals:
-            of_signals = {name: own.histogram for name, own in self.signals.items()}
-            content["signals"] = {
-                "histograms": _write_histograms(folder / "signals.h5", of_signals),
-                "sets": {name: own.to_dict() for name, own in self.signals.items()},
-            }
         if self.signal_accounting is not None:
             content["signal_accounting"] = self.signal_accounting.to_dict()
         with written(folder / "search.json") as path:
@@ -178,27 +179,12 @@ class Histograms(Displayed):
             if "coincidences" in content:
                 shared = _named_bytes(folder / "coincidences.h5", content["coincidences"])
                 coincidences = Coincidences.from_bytes(shared)
-            simulation, simulated = {}, None
-            if "simulation" in content:
-                named = content["simulation"]
-                filled = _read_histograms(folder / "simulation.h5", named["histograms"])
-                simulation = {
-                    name: WeightedSimulation.from_dict(values, filled[name])
-                    for name, values in named["sets"].items()
-                }
-            if "simulation_accounting" in content:
-                simulated = Accounting.from_dict(content["simulation_accounting"])
-            signals: dict[str, SignalHistogram] = {}
-            of_signals = None
-            if "signals" in content:
-                named = content["signals"]
-                filled = _read_histograms(folder / "signals.h5", named["histograms"])
-                signals = {
-                    name: SignalHistogram.from_dict(values, filled[name])
-                    for name, values in named["sets"].items()
-                }
-            if "signal_accounting" in content:
-                of_signals = Accounting.from_dict(content["signal_accounting"])
+            simulation = _filled(folder, content, "simulation", WeightedSimulation.from_dict)
+            signals = _filled(folder, content, "signals", SignalHistogram.from_dict)
+            simulated, of_signals = (
+                Accounting.from_dict(content[name]) if name in content else None
+                for name in ("simulation_accounting", "signal_accounting")
+            )
             provenance = dict(content["provenance"])
             return cls(
                 hists,
@@ -245,6 +231,17 @@ def _read_histograms(path: Path, sha256: str) -> dict[str, Any]:
 
     with h5py.File(io.BytesIO(_named_bytes(path, sha256)), "r") as file:
         return {name: hist.Hist(uhi.io.hdf5.read(file[name])) for name in file}
+
+
+def _filled(
+    folder: Path, content: Mapping[str, Any], name: str, of: Callable[[Any, Any], _Filled]
+) -> dict[str, _Filled]:
+    """Return further histograms by tagger set, each made of its values and its bins."""
+    if name not in content:
+        return {}
+    noted = content[name]
+    filled = _read_histograms(folder / f"{name}.h5", noted["histograms"])
+    return {own: of(values, filled[own]) for own, values in noted["sets"].items()}
 
 
 def _made_with(folder: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
