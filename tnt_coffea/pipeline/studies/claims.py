@@ -95,6 +95,8 @@ class Value:
     >>> value = Value.of([1.0, 2.0, 3.0])
     >>> str(value), value.above(1).value, value.above(Value.of([2.0, 2.1])).value
     ('2 ± 1', 'undecided', 'undecided')
+    >>> str(Value.of([0.91, 0.91, 0.91]))
+    '0.91 ± 0'
     """
 
     mean: float
@@ -107,7 +109,9 @@ class Value:
         """Return the value of all repetitions that there are."""
         n = len(values)
         mean = float(np.mean(values)) if n else float("nan")
-        return cls(mean, float(np.std(values, ddof=1)) if n > 1 else 0.0, n, tuple(values))
+        # The same number n times has a deviation of its rounding.
+        sd = float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
+        return cls(mean, sd, n, tuple(values))
 
     @property
     def error(self) -> float:
