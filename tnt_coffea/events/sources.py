@@ -83,9 +83,9 @@ def source_of(path: str | Path) -> ModuleType:
         msg = f"{path}: cannot be opened: {error.strerror or error}"
         raise InputError(msg) from error
     with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
+        start = file.read(64)
     hints = [source.hint(path) for source in SOURCES.values() if hasattr(source, "hint")]
-    if start.startswith((b"<!doctype html", b"<html")):
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         hints.append("a web page, HTML, that came in place of the file: download it again")
     found = "".join(f" ({hint})" for hint in hints if hint)
     hint = f"{found}; {_READ}" if start else f": it is empty (0 bytes). {_READ}"

@@ -44,9 +44,8 @@ def together(repetitions: Sequence[Any]) -> Any:
     if known and all(isinstance(one, list | tuple) and one for one in known):
         flat = [number for one in known for number in one]
         if len({len(one) for one in known}) == 1 and all(map(_is_number, flat)):
-            values = np.asarray(known, np.float64)
-            sd = values.std(axis=0, ddof=1) if len(known) > 1 else np.zeros(values.shape[1])
-            return {"mean": values.mean(axis=0).tolist(), "sd": sd.tolist()}
+            columns = [Value.of(column) for column in zip(*known, strict=True)]
+            return {"mean": [one.mean for one in columns], "sd": [one.sd for one in columns]}
     return list(repetitions)
 
 
