@@ -196,7 +196,7 @@ def test_a_section_of_before_is_answered_with_what_to_write_now(
         ("seed: 2020-13-45", "not valid YAML: month must be in"),
         (
             "fit: {bump: {width: " + "x" * 9000 + "}}",
-            r"parse string as a number \(got 'xxx.*\.\.\.",
+            r"a valid number \(got 'xxx.*\.\.\.",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_settings_left_out_are_not_part_of_a_digest():
             "fit:\n  systematics:\n    trigger: [1, 2, 3]",
             r"settings:3: fit\.systematics\.trigger: expected a number or \[down, up\], got",
         ),
-        ("fit: {systematics: {trigger: -0.1}}", r"fit\.systematics\.trigger: Input should be gr"),
+        ("fit: {systematics: {trigger: -0.1}}", r"fit\.systematics\.trigger: must be gr"),
         (
             "fit:\n  tagger_efficiency: {uncertainty: 8}",
             r"settings:2: fit\.tagger_efficiency\.uncertainty: 8 is more than 1: it is relative",

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tnt_coffea.config.settings import Settings
-from tnt_coffea.errors import ConfigError, ExecutionError, MissingExtraError
+from tnt_coffea.errors import ConfigError, ExecutionError, MissingExtraError, reason
 from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText
 
 __all__ = ["BatchSettings", "Jobs", "is_batch", "job_script", "submitted"]
@@ -188,8 +188,7 @@ class BatchSettings(Settings):
             with Path(path).open(encoding="utf-8") as file:
                 text = file.read(MOST_CHARACTERS + 1)
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            msg = f"{path}: cannot read the settings of a batch system: {reason}"
+            msg = f"{path}: cannot read the settings of a batch system: {reason(error)}"
             raise ConfigError(msg) from error
         return cls.from_text(text, str(path))
 

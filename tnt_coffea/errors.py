@@ -7,6 +7,10 @@ line prints that message alone and exits with `exit_code`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "BusyError",
@@ -23,7 +27,14 @@ __all__ = [
     "TaggerError",
     "TntCoffeaError",
     "TrainingError",
+    "fault",
+    "reason",
 ]
+
+_TOLD = "missing", "value_error", "extra_forbidden", "json_invalid"
+"""Faults that say what is wrong without the value."""
+_MOST = 60
+"""Characters of a value that are shown."""
 
 
 class TntCoffeaError(Exception):
@@ -128,3 +139,48 @@ def _unpickle_missing_extra(message: str) -> MissingExtraError:
     error = MissingExtraError.__new__(MissingExtraError)
     error.args = (message,)
     return error
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed, in one line; of a validation, the first value that is wrong.
+
+    Examples
+    --------
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.json"))
+    'No such file or directory'
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(dict[str, list[float]]).validate_json('{"q0": [1, "high"]}')
+    ... except ValueError as error:
+    ...     print(reason(error))
+    q0.1: must be a valid number (got 'high')
+    """
+    from pydantic import ValidationError  # after an error, for it takes a tenth of a second
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        value = first["input"]
+        told = first["type"] in _TOLD or not isinstance(value, str | int | float)
+        got = "" if told or not place else f" (got {repr(value)[:_MOST]})"
+        return f"{place}: {fault(first)}{got}".removeprefix(": ")
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text
+
+
+def fault(detail: Mapping[str, Any]) -> str:
+    """Return in words what is wrong with one value of a validation.
+
+    Parameters
+    ----------
+    detail
+        One of `pydantic.ValidationError.errors()`.
+
+    Examples
+    --------
+    >>> fault({"msg": "Input should be greater than 0"})
+    'must be greater than 0'
+    """
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = re.sub(r", unable to parse.*| or instance of \w+", "", message)
+    return re.sub(r"^Input should (be|have) ", r"must \1 ", message)

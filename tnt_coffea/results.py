@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from tnt_coffea.displays import Displayed
-from tnt_coffea.errors import StageError
+from tnt_coffea.errors import StageError, reason
 from tnt_coffea.search_folder import Trial
 from tnt_coffea.stages import check_files
 from tnt_coffea.stats import (
@@ -469,17 +469,9 @@ def _loaded(kind: type[R], path: str | Path) -> R:
         LookupError,
         TypeError,
     ) as error:
-        msg = f"{path}: not a readable result: {_reason(error)}; run `tnt-coffea fit` again"
+        msg = f"{path}: not a readable result: {reason(error)}; run `tnt-coffea fit` again"
         raise StageError(msg) from error
     return result
-
-
-def _reason(error: Exception) -> str:
-    """Return an error in one line: of those of many fields, the first."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return f"{type(error).__name__}: {error}"
 
 
 def _doubt(converged: bool) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
 from tnt_coffea.config.fits import AUTO
-from tnt_coffea.errors import ConfigError, StageError
+from tnt_coffea.errors import ConfigError, StageError, reason
 from tnt_coffea.storage import written
 
 if TYPE_CHECKING:
@@ -210,12 +210,7 @@ def _read(path: Path, form: TypeAdapter[T], help_: str) -> T:
     try:
         return form.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            reason = f"{place}: {first['msg']}" if place else first["msg"]
-        msg = f"{path}: cannot be read: {reason}; {help_}"
+        msg = f"{path}: cannot be read: {reason(error)}; {help_}"
         raise StageError(msg) from error
 
 

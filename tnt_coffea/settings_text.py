@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, fault
 
 __all__ = ["SettingsText", "commented"]
 
@@ -128,7 +128,7 @@ class SettingsText:
 
     def _complaint(self, item: Any, known: list[str], listed: str) -> str:
         path = self._written(item)
-        message = str(item["msg"]).removeprefix("Value error, ")
+        message = fault(item)
         # A rule over several settings complains above them, and starts with a setting's name.
         named = tuple(message.split(" ")[0].split("."))
         if named in self.lines or not path:

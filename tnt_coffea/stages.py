@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tnt_coffea.config import digest
-from tnt_coffea.errors import InputError, StageError, TaggerError
+from tnt_coffea.errors import InputError, StageError, TaggerError, reason
 from tnt_coffea.metrics import Metrics
 from tnt_coffea.storage import file_sha256, stored, written
 
@@ -256,9 +256,7 @@ def manifest(folder: Path) -> Manifest | None:
     try:
         return Manifest.model_validate(_read(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise StageError(_damaged(path, reason)) from error
+        raise StageError(_damaged(path, reason(error))) from error
 
 
 def check_files(folder: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_search_is_read_back_as_it_was_written(search, tmp_path):
     ("change", "words"),
     [
         (lambda values: values["before"].pop("z"), "before.z: Field required"),
-        (lambda values: values["before"].update(z="high"), "before.z: Input should be a valid"),
+        (lambda values: values["before"].update(z="high"), "before.z: must be a valid"),
         (lambda values: values["abcd"]["tnt"].update(kind="bump"), "abcd.tnt: Input tag 'bump'"),
         (lambda values: values["after"]["tnt"].update(more=1), "after.tnt.more: Unexpected"),
     ],

@@ -174,15 +174,14 @@ def _checked(model: type[Any], values: dict[str, Any], option: str = "") -> Any:
     """
     from pydantic import ValidationError
 
-    from tnt_coffea.errors import ConfigError
+    from tnt_coffea.errors import ConfigError, fault
 
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = option or str(first["loc"][0]).replace("_", "-")
-        message = first["msg"].removeprefix("Value error, ")
-        msg = f"--{name}: {message[0].lower()}{message[1:]}, got {first['input']}"
+        msg = f"--{name}: {fault(first)}, got {first['input']}"
         raise ConfigError(msg) from error
 
 

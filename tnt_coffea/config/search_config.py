@@ -24,7 +24,7 @@ from tnt_coffea.config.settings import Settings
 from tnt_coffea.config.skims import SkimSettings
 from tnt_coffea.config.systematics import SystematicsSettings
 from tnt_coffea.config.training import TrainSettings
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, reason
 from tnt_coffea.settings_text import MOST_CHARACTERS, SettingsText, commented
 
 __all__ = ["SearchConfig"]
@@ -152,8 +152,7 @@ class SearchConfig(Settings):
             with path.open(encoding="utf-8") as file:
                 text = file.read(MOST_CHARACTERS + 1)
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            msg = f"{path}: cannot read the configuration: {reason}"
+            msg = f"{path}: cannot read the configuration: {reason(error)}"
             raise ConfigError(msg) from error
         return cls.from_text(text, str(path), rest)
 

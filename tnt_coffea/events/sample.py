@@ -22,7 +22,7 @@ from tnt_coffea.config import (
     TableSettings,
 )
 from tnt_coffea.displays import html_table
-from tnt_coffea.errors import ConfigError, InputError
+from tnt_coffea.errors import ConfigError, InputError, fault
 from tnt_coffea.events.particles import (
     NUMBERS,
     checked_labels,
@@ -550,7 +550,7 @@ def _settings_of_columns(
             order=TableOrder.GIVEN,
         )
     except ValidationError as error:
-        msg = "; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())
+        msg = "; ".join(map(fault, error.errors()))
         raise ConfigError(msg) from error
     return SkimSettings(table=table)
 

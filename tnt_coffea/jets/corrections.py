@@ -19,7 +19,7 @@ from tnt_coffea.config import (
     JetVariationSettings,
     SystematicsSettings,
 )
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, reason
 from tnt_coffea.jets.kinematics import invariant_mass, transverse_momentum
 from tnt_coffea.typing import Float64Array
 
@@ -168,13 +168,14 @@ class JetCorrections:
         try:
             found = _opened(self.texts[own.file], own.file)[own.correction].evaluate(*arguments)
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
             ranges = ", ".join(
                 f"{name} from {jets[name].min():g} to {jets[name].max():g}"
                 for name in ("pt", "eta", "mass")
                 if n
             )
-            msg = f"{_named(own)}: cannot be evaluated for jets with {ranges}: {reason}"
+            msg = (
+                f"{_named(own)}: cannot be evaluated for jets with {ranges}: {reason(error)[:300]}"
+            )
             raise ConfigError(msg) from error
         result = np.broadcast_to(np.asarray(found, dtype=np.float64), (n,))
         if not np.isfinite(result).all():
@@ -260,8 +261,7 @@ def _text(name: str) -> str:
                 raise gzip.BadGzipFile(msg)
         return content.decode()
     except (OSError, UnicodeDecodeError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        msg = f"{name}: cannot be read as a file of correctionlib: {reason}"
+        msg = f"{name}: cannot be read as a file of correctionlib: {reason(error)}"
         raise ConfigError(msg) from error
 
 
@@ -274,6 +274,5 @@ def _opened(text: str, name: str) -> dict[str, Any]:
         found = correctionlib.CorrectionSet.from_string(text)
         return {**dict(found.items()), **dict(found.compound.items())}
     except (RuntimeError, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        msg = f"{name}: cannot be read as a file of correctionlib: {reason}"
+        msg = f"{name}: cannot be read as a file of correctionlib: {reason(error)[:300]}"
         raise ConfigError(msg) from error

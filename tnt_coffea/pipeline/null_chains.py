@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from tnt_coffea.config import SearchConfig, TransferSettings, WindowSettings, digest
 from tnt_coffea.config.fits import AUTO
-from tnt_coffea.errors import ConfigError, InputError, StageError
+from tnt_coffea.errors import ConfigError, InputError, StageError, reason
 from tnt_coffea.results import SearchResult
 from tnt_coffea.search_folder import noted_config, noted_sources
 from tnt_coffea.stages import flat
@@ -145,13 +145,8 @@ class NullChains:
                 raise ValueError(msg)
             return TypeAdapter(cls).validate_python(values | {"origin": str(path)})
         except (OSError, ValueError, RecursionError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                reason = f"{where}: {first['msg']}, got {str(first['input'])[:60]}"
             msg = (
-                f"{path}: no null chains can be read: {' '.join(reason.split())} (expected "
+                f"{path}: no null chains can be read: {reason(error)} (expected "
                 '{"q0": {TAGGER SET: [number, ...]}} as `tnt-coffea fit null-chains` writes it)'
             )
             raise InputError(msg) from error

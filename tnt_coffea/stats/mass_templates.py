@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tnt_coffea.config import MembersRule
-from tnt_coffea.errors import FitError, InputError
+from tnt_coffea.errors import FitError, InputError, reason
 from tnt_coffea.stats.signal_sums import SignalSums
 from tnt_coffea.stats.signal_templates import SignalTemplate, above_zero, check_alike
 from tnt_coffea.storage import written
@@ -179,11 +179,7 @@ class MassTemplates:
         try:
             values = _File.model_validate_json(Path(path).read_bytes())
         except (OSError, ValueError) as error:
-            first = getattr(error, "strerror", None) or str(error)
-            if isinstance(error, ValidationError):
-                place = ".".join(map(str, error.errors()[0]["loc"]))
-                first = f"{place}: {error.errors()[0]['msg']}".removeprefix(": ")
-            msg = f"{path}: no signal templates: {first}"
+            msg = f"{path}: no signal templates: {reason(error)}"
             raise InputError(msg) from error
         found: dict[float, dict[str, SignalTemplate]] = {}
         try:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tnt_coffea.config import FoldSettings, MassRange, Settings, SkimSettings
-from tnt_coffea.errors import TaggerError
+from tnt_coffea.errors import TaggerError, reason
 from tnt_coffea.taggers.inputs import AnyInput
-from tnt_coffea.taggers.stored import one_line
 
 __all__ = ["METADATA_KEY", "Card"]
 
@@ -141,5 +140,5 @@ class Card(Settings):
         try:
             return cls.model_validate_json(metadata[METADATA_KEY])
         except ValueError as error:
-            msg = f"{where}: the card is damaged: {one_line(error)}; restore or train it again"
+            msg = f"{where}: the card is damaged: {reason(error)}; restore or train it again"
             raise TaggerError(msg) from error

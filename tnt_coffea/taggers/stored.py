@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from tnt_coffea.errors import TaggerError
+from tnt_coffea.errors import TaggerError, reason
 
-__all__ = ["FileName", "Scope", "Stored", "one_line", "read_stored"]
+__all__ = ["FileName", "Scope", "Stored", "read_stored"]
 
 FileName = Annotated[
     str, StringConstraints(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.+-]*\z", max_length=200)
@@ -39,14 +39,5 @@ def read_stored(path: Path, model: type[_Model], what: str) -> _Model:
     try:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        msg = f"{path}: not a readable {what}: {one_line(error)}; restore or train it again"
+        msg = f"{path}: not a readable {what}: {reason(error)}; restore or train it again"
         raise TaggerError(msg) from error
-
-
-def one_line(error: Exception) -> str:
-    """Return an error in one line; of those of many values, the first."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return f"{place and f'{place}: '}{first['msg'].removeprefix('Value error, ')}"
-    return " ".join(str(error).split())

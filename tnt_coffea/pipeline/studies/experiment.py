@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tnt_coffea.config import SearchConfig, digest
-from tnt_coffea.errors import ConfigError
+from tnt_coffea.errors import ConfigError, reason
 from tnt_coffea.pipeline.studies.claims import Claim
 from tnt_coffea.pipeline.studies.events import Pool
 from tnt_coffea.pipeline.studies.numbers import Found
@@ -298,9 +298,7 @@ class Experiment:
         try:
             return SearchConfig.model_validate({"seed": seed, **sections})
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "its settings"
-            msg = f"study {self.name}, block {block.name}, {place}: {first['msg']}"
+            msg = f"study {self.name}, block {block.name}, {reason(error)}"
             raise ConfigError(msg) from error
 
     @property

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tnt_coffea.config import digest
-from tnt_coffea.errors import StageError
+from tnt_coffea.errors import StageError, reason
 from tnt_coffea.execution import Resources, map_tasks
 from tnt_coffea.pipeline.studies.claims import Claim
 from tnt_coffea.reporting.figures import Plot
@@ -155,8 +155,7 @@ class StudyResult:
             claims = tuple(map(Claim.from_dict, values["claims"]))
             return cls(**values | {"claims": claims, "notes": tuple(values["notes"])})
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            msg = f"{path}: no study can be read: {reason}; run the study again"
+            msg = f"{path}: no study can be read: {reason(error)}; run the study again"
             raise StageError(msg) from error
 
 
