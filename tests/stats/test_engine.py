@@ -191,6 +191,21 @@ def test_deficit_is_no_discovery_and_needs_no_second_fit(mean):
     assert test.best.nll == test.background.nll
 
 
+def test_of_two_maxima_in_few_events_the_higher_one_is_found(mean):
+    random = np.random.default_rng(8)
+    one = channel(random.poisson(30 * mean).astype(float), parameters=4)
+    counts = [random.poisson(30 * mean + 9 * one.signal, (300, mean.size)).astype(float)]
+    test = engine.discoveries([one], counts)
+    near = counts[0] @ one.signal / np.square(one.signal).sum()
+    elsewhere = []
+    for share in (0.5, 1, 2, 5):  # begin where this share of all events near the mass is signal
+        begin = replace(test.background, mu=share * near)
+        begin = engine.signal_fits([one], counts, begin, held=[0])
+        elsewhere.append(engine.signal_fits([one], counts, begin).nll)
+    assert test.converged.all()
+    assert np.max(test.best.nll - np.min(elsewhere, axis=0)) < 1e-4
+
+
 @pytest.mark.slow
 def test_no_fit_fails_at_thirty_events_with_four_parameters(mean):
     random = np.random.default_rng(5)

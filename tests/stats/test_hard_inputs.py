@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_every_test_answers_or_refuses(test, bins, value, message, toy_spectrum)
             test(histogram)
         return
     check_answer(test, histogram)
+
+
+@pytest.mark.slow
+def test_minimiser_that_would_not_end_is_stopped(toy_spectrum):
+    histogram = toy_spectrum(50_000, 0, 91)
+    centres = histogram.axes[0].centers
+    for values in (histogram.view().value, histogram.view().variance):
+        values[(centres > 4000) & (centres < 5500)] = 0.0
+    fit = SpectrumFit((2600.0, 7000.0), bin_width=40.0)
+    check_answer(partial(bump_hunt, mass=4500.0, width=120.0, fit=fit), histogram)
 
 
 @pytest.mark.parametrize("test", TESTS)

@@ -41,6 +41,7 @@ __all__ = [
     "discovery",
     "expectations",
     "fitted_background",
+    "is_sparse",
     "log_ratios",
     "pulls",
     "signal_fits",
@@ -64,6 +65,9 @@ _SCORINGS = 12
 _ENOUGH = 1e-6
 # A resonance may have been shifted by its uncertain scale; this many sigmas are tried too.
 _SHIFTS = (-3.0, -1.5, 1.5, 3.0)
+# Below this many events a signal may be all that is near its mass, and the background what is
+# left: a maximum of its own, which fits find from a signal so many times as large as that.
+_SPARSE, _TOO_LARGE = 300.0, 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +250,9 @@ def discoveries(
 ) -> Discoveries:
     """Test mu = 0 in many toys; where the score there is not positive q0 is 0 without another fit.
 
+    Of fewer than 300 events, where the likelihood may have a second maximum, fits begin at a
+    large signal as well.
+
     Parameters
     ----------
     channels, observed, centres
@@ -282,7 +289,7 @@ def discoveries(
         own = None if centres is None else centres[rows]
         fits = signal_fits(channels, [n[rows] for n in observed], begin, centres=own)
         # The first start is the background fit itself: what begins there counts, failed or not.
-        better = (fits.nll < fields[1][rows]) | (first[rows, 0] == 0)
+        better = (first[rows, 0] == 0) | (fits.converged & (fits.nll < fields[1][rows]))
         values = (fits.parameters(), fits.nll, fits.edm, fits.converged)
         for old, new in zip(fields, values, strict=True):
             old[rows[better]] = new[better]
@@ -519,10 +526,20 @@ def _starts(
 ) -> list[tuple[Array, NDArray[np.intp]]]:
     """Return where to begin, and which toys have a positive score there.
 
-    First mu = 0; then shifted signals with the mu that their score suggests.
+    First mu = 0; then, in few events, the best fit with a signal that is too large; then shifted
+    signals with the mu that their score suggests.
     """
     x = background.parameters()
     starts = [(x, np.flatnonzero(_score(channels, observed, x)[0] > 0))]
+    if (rows := np.flatnonzero(is_sparse(observed))).size:
+        counts = [n[rows] for n in observed]
+        few = background.some(rows)
+        own = None if centres is None else centres[rows]
+        large = replace(few, mu=_TOO_LARGE * _all_signal(channels, counts, few.alpha))
+        held = signal_fits(channels, counts, large, held=[0], centres=own)
+        beyond = x.copy()
+        beyond[rows] = held.parameters()
+        starts.append((beyond, rows[held.mu > 0]))
     names = nuisance_names(channels)
     for shift in _SHIFTS if SIGNAL_SCALE in names else ():
         shifted = x.copy()
@@ -532,6 +549,25 @@ def _starts(
         shifted[:, 0] = np.maximum(score, 0.0) / np.maximum(known, np.finfo(float).tiny)
         starts.append((shifted, np.flatnonzero(score > 0)))
     return starts
+
+
+def _all_signal(channels: Sequence[Channel], observed: Sequence[Array], alpha: Array) -> Array:
+    """Return mu of a signal that the events near its mass are of, all of them, toy by toy."""
+    signals = [channel.moved_signal(alpha) for channel in channels]
+    near = sum((n * s).sum(axis=1) for n, s in zip(observed, signals, strict=True))
+    most = sum(np.square(s).sum(axis=1) for s in signals)
+    return np.asarray(near / np.maximum(most, np.finfo(float).tiny))
+
+
+def is_sparse(observed: Sequence[Array]) -> NDArray[np.bool_]:
+    """Tell which toys have so few events that fits of a signal may have several maxima.
+
+    Parameters
+    ----------
+    observed
+        Counts of every channel, shape (toys, bins).
+    """
+    return np.asarray(sum(n.sum(axis=1) for n in observed) < _SPARSE)
 
 
 def deviance(observed: Array, expected: Array) -> Array:

@@ -396,12 +396,14 @@ def _by_pyhf(
     reported = pyhf_test(models, engine.discovery(models))
     model = reported.model
     data = joined_data(model, {channel.name: channel.observed for channel in models})
+    sparse = engine.is_sparse([channel.observed[None] for channel in models])[0]
+    start = list(reported.test.best) if sparse else None  # there may be two maxima
     mu = guess
     try:
         with numpy_backend():
             for _ in range(_MOST_STEPS):
                 scaled = mu / reported.scale
-                cls = float(pyhf.infer.hypotest(scaled, data, model, test_stat="qtilde"))
+                cls = float(pyhf.infer.hypotest(scaled, data, model, start, test_stat="qtilde"))
                 if abs(cls - alpha) <= _PRECISION * abs(slope) * mu:
                     break
                 mu -= (cls - alpha) / slope

@@ -31,6 +31,10 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+# Calls of the likelihood after which a minimiser has failed. Fits take up to a thousand; where the
+# expectation is nothing over many bins one may go on for as long as it is let.
+_MOST_CALLS = 10_000
+
 
 @dataclass(frozen=True, eq=False)
 class HistFactoryTest:
@@ -87,8 +91,9 @@ def background_test(
         First values of scalar parameters that differ from the model's own.
     best_start
         All parameters from which the fit of mu begins where a signal is known to move
-        with nuisance parameters: the score at mu = 0 and the nominal signal does not
-        tell then whether there is a maximum at mu > 0, and the fit is always made.
+        with nuisance parameters, or events are few: the score at mu = 0 and the nominal
+        signal does not tell then whether there is a maximum at mu > 0, and the fit is always
+        made.
     moved
         From the parameters at mu = 0 to where the fit of mu begins, where that must not
         be the same place.
@@ -165,6 +170,7 @@ def _fit(
         "fixed_params": list(fixed),
         "return_fitted_val": True,
         "return_result_obj": True,
+        "maxiter": _MOST_CALLS,
     }
     # Numerical gradients stall Minuit once in a while; its careful mode gets through.
     for strategy in (1, 2):
@@ -264,8 +270,8 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
     channels
         Spectra, signals and backgrounds.
     check
-        The numpy engine's result, which sets the scale of mu and, where the signal
-        can move, the place from which its fit begins.
+        The numpy engine's result, which sets the scale of mu and, where the signal can move or
+        a second maximum may be, the place from which its fit begins.
     """
     scale = engine.signal_uncertainty(channels, 0.0, check.background.phi, check.background.alpha)
     scale = max(scale, _SMALLEST_SCALE)
@@ -273,7 +279,8 @@ def pyhf_test(channels: Sequence[Channel], check: Discovery) -> PyhfTest:
     most = 10 + 2 * sum(float(c.observed.sum()) for c in channels) / scale
     model = smooth_model(channels, scale, most)
     start = None
-    if channels[0].shape_nuisances:
+    sparse = engine.is_sparse([np.asarray(c.observed, dtype=float)[None] for c in channels])
+    if channels[0].shape_nuisances or (sparse[0] and check.best.mu > 0):
         start = np.zeros(model.config.npars)
         start[model.config.poi_index] = check.best.mu / scale
         start[nuisance_positions(model)] = check.best.alpha
