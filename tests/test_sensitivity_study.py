@@ -192,7 +192,12 @@ def test_files_of_one_pool_alone_are_refused(tmp_path: Path) -> None:
 def test_some_blocks_alone_leave_the_other_claims_undecided() -> None:
     some = sensitivity.EXPERIMENT.of_blocks(["two-prong-1000-*56", "null-5*"])
     names = [block.name for block in some.blocks]
-    assert names == ["two-prong-1000-iad-56", "two-prong-1000-56", "null-56"]
+    assert names == [
+        "two-prong-1000-iad-56",
+        "two-prong-1000-56",
+        "two-prong-1000-tnt-template-56",
+        "null-56",
+    ]
     every = found().numbers["blocks"]
     blocks = {block.name: every[block.name] for block in some.blocks}
     numbers = Found({"efficiencies": [], "blocks": blocks})

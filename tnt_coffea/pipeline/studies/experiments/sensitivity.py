@@ -92,6 +92,9 @@ _OF_REGION = {"background": "independent"}
 _NO_ESTIMATE = {"by": "morphing", "estimate": False}
 """The study counts on no template: its spectra are fitted."""
 _FIRST = "first"
+_LOW_TAU21: Mapping[str, Mapping[str, Any]] = {
+    _FIRST: {"kind": "feature", "feature": "tau21", "descending": True}
+}
 
 
 def _ceilings(name: str) -> dict[str, dict[str, Any]]:
@@ -103,14 +106,24 @@ def _ceilings(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _with_features(name: str) -> dict[str, dict[str, Any]]:
+def _with_features(name: str) -> dict[str, Mapping[str, Any]]:
     """Return the methods on one set of features."""
     trees = {"classifier": {**TREES, "features": FEATURES[name]}}
     return {
         f"cwola-{name}": {"kind": "cwola", **trees},
         f"template-{name}": {"kind": "template_classifier", "template": _NO_ESTIMATE, **trees},
-        _FIRST: {"kind": "feature", "feature": "tau21", "descending": True},
+        **_LOW_TAU21,
         f"tnt-{name}": {"kind": "tag_n_train", "after": _FIRST, **trees},
+    }
+
+
+def _tagged_template(name: str) -> dict[str, Mapping[str, Any]]:
+    """Return Tag N' Train with the template of a window for background, on one set of features."""
+    trees = {"classifier": {**TREES, "features": FEATURES[name]}}
+    tagged = {"kind": "tag_n_train", "after": _FIRST, "reweight": "none", "template": _NO_ESTIMATE}
+    return {
+        **_LOW_TAU21,
+        f"tnt-template-{name}": {**tagged, **trees},
     }
 
 
@@ -120,6 +133,7 @@ GROUPS: Mapping[str, Group] = {
         for name in FEATURES
     },
     **{name: Group(_with_features(name)) for name in FEATURES},
+    **{f"tnt-template-{name}": Group(_tagged_template(name)) for name in FEATURES},
     "prior": Group({"paws": {"kind": "paws"}}, trained_on=tuple(POINTS), repetitions=0.5),
 }
 """Blocks of every point, and the methods of each."""
